@@ -1,0 +1,121 @@
+//! Command lines: ended by CRLF and by nothing else, of bounded length (RFC 5321 section 2.3.8).
+
+use memchr::memchr;
+
+/// How many octets of a faulty line are thrown away before the peer is taken for a flood.
+const DISCARD: usize = 65_536;
+
+/// Why a line is not a command line. The fault is the client's; the line is refused as a whole,
+/// never split and never forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LineFault {
+    /// LF without CR before it. Ten of twelve servers would see a second command behind it.
+    #[error("bare line feed")]
+    BareLf,
+    /// CR without LF behind it.
+    #[error("bare carriage return")]
+    BareCr,
+    /// NUL or another control octet.
+    #[error("control character")]
+    Control,
+    /// Longer than the limit.
+    #[error("line too long")]
+    TooLong,
+    /// Longer than anyone has patience for.
+    #[error("endless line")]
+    Endless,
+}
+
+/// Finds the ends of command lines. It holds no octets: the buffer is the caller's.
+///
+/// A line with a bare LF or over the limit is reported as soon as that is seen, and the rest of
+/// it, up to its CRLF, is thrown away: the client gets its answer at once and whatever it hoped to
+/// hide behind the LF is not read as a command.
+#[derive(Debug)]
+pub(crate) struct LineReader {
+    limit: usize,
+    /// Octets at the front of the buffer known to hold no LF.
+    scanned: usize,
+    /// How many octets of a faulty line have been thrown away; `None` outside of one.
+    discarding: Option<usize>,
+    /// Whether the last octet that was thrown away is a CR.
+    discarded_cr: bool,
+}
+
+impl LineReader {
+    /// A reader of lines of at most `limit` octets, CRLF included.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, scanned: 0, discarding: None, discarded_cr: false }
+    }
+
+    /// Forgets what it knows of the buffer, which has been emptied by other hands.
+    pub(crate) fn restart(&mut self) {
+        *self = Self::new(self.limit);
+    }
+
+    /// The next line in `buffer` without its CRLF or why it is none, and how many octets are to be
+    /// taken off the front of `buffer`. `(n, None)` with n > 0: octets to throw away.
+    pub(crate) fn next<'b>(
+        &mut self,
+        buffer: &'b [u8],
+    ) -> (usize, Option<Result<&'b [u8], LineFault>>) {
+        if self.discarding.is_some() {
+            let (skipped, endless) = self.discard(buffer);
+            return (skipped, endless.then_some(Err(LineFault::Endless)));
+        }
+        let window = &buffer[..buffer.len().min(self.limit)];
+        let Some(lf) = memchr(b'\n', &window[self.scanned..]).map(|at| at + self.scanned) else {
+            self.scanned = window.len();
+            if buffer.len() < self.limit {
+                return (0, None);
+            }
+            return (self.fail(window), Some(Err(LineFault::TooLong)));
+        };
+        self.scanned = 0;
+        let Some(line) = window[..lf].strip_suffix(b"\r") else {
+            self.discarding = Some(0);
+            self.discarded_cr = false;
+            return (lf + 1, Some(Err(LineFault::BareLf)));
+        };
+        let fault = line.iter().find(|octet| octet.is_ascii_control()).map(|octet| match octet {
+            b'\r' => LineFault::BareCr,
+            _ => LineFault::Control,
+        });
+        (lf + 1, Some(fault.map_or(Ok(line), Err)))
+    }
+
+    /// Whether the buffer holds nothing that [`Self::next`] could use.
+    pub(crate) fn starved(&self, buffer: &[u8]) -> bool {
+        buffer.is_empty()
+            || (self.discarding.is_none()
+                && buffer.len() < self.limit
+                && self.scanned >= buffer.len())
+    }
+
+    fn fail(&mut self, seen: &[u8]) -> usize {
+        self.scanned = 0;
+        self.discarding = Some(seen.len());
+        self.discarded_cr = seen.last() == Some(&b'\r');
+        seen.len()
+    }
+
+    /// Skips to behind the CRLF of a faulty line; says how far, and whether it is endless.
+    fn discard(&mut self, buffer: &[u8]) -> (usize, bool) {
+        let mut from = 0;
+        while let Some(lf) = memchr(b'\n', &buffer[from..]).map(|at| at + from) {
+            let cr = if lf == 0 { self.discarded_cr } else { buffer[lf - 1] == b'\r' };
+            if cr {
+                self.restart();
+                return (lf + 1, false);
+            }
+            from = lf + 1;
+        }
+        let total = self.discarding.unwrap_or(0) + buffer.len();
+        self.discarding = Some(total);
+        if let Some(last) = buffer.last() {
+            self.discarded_cr = *last == b'\r';
+        }
+        (buffer.len(), total > DISCARD)
+    }
+}

@@ -1,0 +1,7 @@
+//! Octets to values and back. No state beyond framing, no policy.
+
+pub(crate) mod command;
+pub(crate) mod content;
+pub(crate) mod line;
+pub(crate) mod mailbox;
+pub(crate) mod reply;
