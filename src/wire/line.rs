@@ -102,20 +102,22 @@ impl LineReader {
 
     /// Skips to behind the CRLF of a faulty line; says how far, and whether it is endless.
     fn discard(&mut self, buffer: &[u8]) -> (usize, bool) {
+        let before = self.discarding.unwrap_or(0);
+        let window = &buffer[..buffer.len().min(DISCARD.saturating_sub(before))];
         let mut from = 0;
-        while let Some(lf) = memchr(b'\n', &buffer[from..]).map(|at| at + from) {
-            let cr = if lf == 0 { self.discarded_cr } else { buffer[lf - 1] == b'\r' };
+        while let Some(lf) = memchr(b'\n', &window[from..]).map(|at| at + from) {
+            let cr = if lf == 0 { self.discarded_cr } else { window[lf - 1] == b'\r' };
             if cr {
                 self.restart();
                 return (lf + 1, false);
             }
             from = lf + 1;
         }
-        let total = self.discarding.unwrap_or(0) + buffer.len();
+        let total = before + window.len();
         self.discarding = Some(total);
-        if let Some(last) = buffer.last() {
+        if let Some(last) = window.last() {
             self.discarded_cr = *last == b'\r';
         }
-        (buffer.len(), total > DISCARD)
+        (window.len(), total >= DISCARD)
     }
 }

@@ -41,6 +41,15 @@ impl ReplyCode {
         }
     }
 
+    /// `250`.
+    pub(crate) const OK: Self = Self(250);
+
+    /// A code known to be a refusal when the crate is compiled.
+    pub(crate) const fn refusal(code: u16) -> Self {
+        assert!(code >= 400 && Self::new(code).is_some());
+        Self(code)
+    }
+
     /// The three digits as a number.
     pub const fn value(self) -> u16 {
         self.0

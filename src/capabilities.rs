@@ -1,0 +1,110 @@
+//! Which ESMTP extensions are offered: by us to clients, by an onward server to us.
+
+use crate::wire::reply::Reply;
+
+/// The ESMTP extensions that nobounce understands. What is not here is never passed on: not to a
+/// client in an EHLO reply, not onward in a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// RFC 2920: commands may be sent in groups.
+    pub pipelining: bool,
+    /// RFC 1870: `Some(0)` is an offer without a fixed limit; octets otherwise.
+    pub size: Option<u64>,
+    /// RFC 6152.
+    pub eight_bit_mime: bool,
+    /// RFC 6531.
+    pub smtp_utf8: bool,
+    /// RFC 3030: BDAT. BINARYMIME is never offered.
+    pub chunking: bool,
+    /// RFC 3461.
+    pub dsn: bool,
+    /// RFC 2034.
+    pub enhanced_status_codes: bool,
+    /// RFC 3207.
+    pub start_tls: bool,
+    /// RFC 9422 `RCPTMAX`: most recipients that one transaction may have.
+    pub recipients_max: Option<usize>,
+    /// RFC 9422 `MAILMAX`: most transactions that one session may have.
+    pub transactions_max: Option<usize>,
+}
+
+impl Capabilities {
+    /// Every extension that nobounce can speak, without limits, and without STARTTLS, which needs
+    /// more than a wish.
+    pub fn all() -> Self {
+        Self {
+            pipelining: true,
+            size: Some(0),
+            eight_bit_mime: true,
+            smtp_utf8: true,
+            chunking: true,
+            dsn: true,
+            enhanced_status_codes: true,
+            start_tls: false,
+            recipients_max: None,
+            transactions_max: None,
+        }
+    }
+
+    /// None at all: a server that knows HELO only.
+    pub fn none() -> Self {
+        Self {
+            pipelining: false,
+            size: None,
+            eight_bit_mime: false,
+            smtp_utf8: false,
+            chunking: false,
+            dsn: false,
+            enhanced_status_codes: false,
+            start_tls: false,
+            recipients_max: None,
+            transactions_max: None,
+        }
+    }
+
+    /// What may be offered to a client of a gate whose onward server offers `self`: extensions that
+    /// are between client and gate alone (PIPELINING, CHUNKING, ENHANCEDSTATUSCODES) always, those
+    /// that reach through the gate only if the onward server has them.
+    pub fn through(&self) -> Self {
+        Self { pipelining: true, chunking: true, enhanced_status_codes: true, ..self.clone() }
+    }
+
+    /// The extensions that an EHLO or LHLO reply names. Its first line is the server's name.
+    pub(crate) fn read(reply: &Reply) -> Self {
+        let mut offered = Self::none();
+        for line in reply.lines().skip(1) {
+            let mut words = line.split_ascii_whitespace();
+            let Some(keyword) = words.next() else { continue };
+            match keyword.to_ascii_uppercase().as_str() {
+                "PIPELINING" => offered.pipelining = true,
+                "SIZE" => offered.size = Some(words.next().and_then(number).unwrap_or(0)),
+                "8BITMIME" => offered.eight_bit_mime = true,
+                "SMTPUTF8" => offered.smtp_utf8 = true,
+                "CHUNKING" => offered.chunking = true,
+                "DSN" => offered.dsn = true,
+                "ENHANCEDSTATUSCODES" => offered.enhanced_status_codes = true,
+                "STARTTLS" => offered.start_tls = true,
+                "LIMITS" => words.for_each(|limit| offered.limit(limit)),
+                _ => {}
+            }
+        }
+        offered
+    }
+
+    fn limit(&mut self, limit: &str) {
+        let Some((name, value)) = limit.split_once('=') else { return };
+        let value = number(value).and_then(|value| usize::try_from(value).ok());
+        match name.to_ascii_uppercase().as_str() {
+            "RCPTMAX" => self.recipients_max = value.filter(|value| *value > 0),
+            "MAILMAX" => self.transactions_max = value.filter(|value| *value > 0),
+            _ => {}
+        }
+    }
+}
+
+/// A plain decimal number of at most 18 digits.
+fn number(digits: &str) -> Option<u64> {
+    let plain = digits.len() <= 18 && digits.bytes().all(|octet| octet.is_ascii_digit());
+    if plain { digits.parse().ok() } else { None }
+}

@@ -1,0 +1,73 @@
+//! The envelope of a transaction (RFC 5321 section 2.3.1).
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::peer::Peer;
+use crate::wire::mailbox::{ForwardPath, ReversePath};
+
+/// Names a client session, in logs and in replies. The caller chooses it and sees to it that it is
+/// unique; printable ASCII, at most 32 octets, the rest is cut or replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionId(Arc<str>);
+
+impl SessionId {
+    /// A session's name.
+    pub fn new(name: &str) -> Self {
+        let plain = |c: char| if c.is_ascii_graphic() && !"()<>@,;:\\\"".contains(c) { c } else { '-' };
+        Self(name.chars().take(32).map(plain).collect::<String>().into())
+    }
+
+    /// The `n`th transaction of this session.
+    pub(crate) fn transaction(&self, n: u32) -> TransactionId {
+        TransactionId { session: self.clone(), n }
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Names a transaction: `SESSION.N`. It stands in the trace header, in the record and in every
+/// refusal of ours, so that whoever complains can be answered. `SESSION.0` is the session itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TransactionId {
+    session: SessionId,
+    n: u32,
+}
+
+impl TransactionId {
+    /// The session that it is part of.
+    pub fn session(&self) -> &SessionId {
+        &self.session
+    }
+}
+
+impl fmt::Display for TransactionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.session, self.n)
+    }
+}
+
+/// Who sends, to whom, and which client says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Envelope {
+    /// The name of the transaction.
+    pub id: TransactionId,
+    /// The client.
+    pub peer: Arc<Peer>,
+    /// From MAIL, with its parameters.
+    pub reverse_path: ReversePath,
+    /// The recipients that were accepted so far, in order, each with its parameters.
+    pub forward_paths: Vec<ForwardPath>,
+}
+
+impl Envelope {
+    /// An envelope without recipients.
+    pub fn new(id: TransactionId, peer: Arc<Peer>, reverse_path: ReversePath) -> Self {
+        Self { id, peer, reverse_path, forward_paths: Vec::new() }
+    }
+}

@@ -1,0 +1,154 @@
+//! What the relay target answered. A yes can be read off the wire or vouched for; it cannot be
+//! made up.
+
+use crate::envelope::{Envelope, TransactionId};
+use crate::message::Message;
+use crate::verdict::Refusal;
+use crate::wire::mailbox::ForwardPath;
+use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode};
+
+/// The relay target's answer to a recipient or to the content.
+#[derive(Debug)]
+#[must_use = "the client waits for this answer"]
+pub enum Outcome {
+    /// The target said 2xx.
+    Accepted(Receipt),
+    /// The target said 4yz or 5yz, or could not be asked.
+    Refused(Refusal),
+}
+
+impl Outcome {
+    /// The target cannot be asked now, for a reason that the client is not told.
+    pub fn unavailable() -> Self {
+        const UNAVAILABLE: Refusal =
+            Refusal::fixed(451, 4, 3, "The next server cannot be asked now, try again later");
+        Self::Refused(UNAVAILABLE)
+    }
+
+    /// The reply that the client gets.
+    pub fn reply(&self) -> &Reply {
+        match self {
+            Self::Accepted(receipt) => &receipt.reply,
+            Self::Refused(refusal) => refusal.reply(),
+        }
+    }
+}
+
+/// What a receipt was given for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Granted {
+    Recipient,
+    Content,
+}
+
+/// Proof that the relay target took a recipient or the content of a message.
+///
+/// It is read off the wire by [`Onward`](crate::Onward), or stated by a relay target of one's own.
+/// It cannot be cloned: one yes answers one question.
+///
+/// ```compile_fail,E0451
+/// use nobounce::{Receipt, Reply};
+/// fn forge(reply: Reply) -> Receipt {
+///     Receipt { reply, queue_id: None } // private fields
+/// }
+/// ```
+///
+/// ```compile_fail,E0599
+/// fn twice(receipt: nobounce::Receipt) -> [nobounce::Receipt; 2] {
+///     [receipt.clone(), receipt]
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Receipt {
+    granted: Granted,
+    /// The transaction it was given in; `None` for targets that do not say.
+    transaction: Option<TransactionId>,
+    reply: Reply,
+    queue_id: Option<Box<str>>,
+}
+
+impl Receipt {
+    /// States that this recipient's mail would be taken.
+    pub fn recipient() -> Self {
+        const OK: Reply = Reply::fixed(250, Some((1, 5)), "Recipient OK");
+        Self { granted: Granted::Recipient, transaction: None, reply: OK, queue_id: None }
+    }
+
+    /// States that the message is durably kept, under `queue_id`: it survives a crash of this
+    /// process and of this machine.
+    ///
+    /// Who calls this takes the responsibility of RFC 5321 section 6.1: to deliver the message or
+    /// to report that it could not. nobounce never calls it for anything but a Maildir that has
+    /// been synchronised to disk.
+    pub fn kept(queue_id: &str) -> Self {
+        let text = format!("Ok: queued as {queue_id}");
+        let reply = Reply::new(ReplyCode::OK, EnhancedStatus::new(0, 0), &text);
+        let queue_id = Some(queue_id.into());
+        Self { granted: Granted::Content, transaction: None, reply, queue_id }
+    }
+
+    /// A 2xx that the onward server gave for this very request; the reply itself if it is none.
+    pub(crate) fn read(
+        granted: Granted,
+        transaction: &TransactionId,
+        reply: Reply,
+    ) -> Result<Self, Reply> {
+        if reply.class() != ReplyClass::Completion {
+            return Err(reply);
+        }
+        let queue_id = match granted {
+            Granted::Recipient => None,
+            Granted::Content => queue_id(&reply),
+        };
+        Ok(Self { granted, transaction: Some(transaction.clone()), reply, queue_id })
+    }
+
+    /// The 2xx reply that the client gets.
+    pub fn reply(&self) -> &Reply {
+        &self.reply
+    }
+
+    /// What the onward server calls the message, as far as its reply tells.
+    pub fn queue_id(&self) -> Option<&str> {
+        self.queue_id.as_deref()
+    }
+
+    /// Whether it answers this question of this transaction.
+    pub(crate) fn covers(&self, granted: Granted, transaction: &TransactionId) -> bool {
+        self.granted == granted && self.transaction.as_ref().is_none_or(|own| own == transaction)
+    }
+}
+
+/// The queue id in a reply to the content: `queued as ID` (Postfix, chasquid), `id=ID` (Exim),
+/// `ID Message accepted for delivery` (sendmail, OpenSMTPD).
+fn queue_id(reply: &Reply) -> Option<Box<str>> {
+    let text = reply.lines().last()?;
+    let after = |mark: &str| text.split_once(mark).map(|(_, rest)| rest);
+    let before = || {
+        let (words, _) = text.split_once(" Message accepted for delivery")?;
+        words.trim_end_matches(':').rsplit([' ', ':']).next()
+    };
+    let word = after("queued as ").or_else(|| after("id=")).or_else(before)?;
+    let end = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    let id = word.trim_start().split(end).next()?;
+    (!id.is_empty() && id.len() <= 64).then(|| id.into())
+}
+
+/// What the relay target is asked.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Request<'a> {
+    /// Would it take mail for this recipient?
+    Recipient(&'a Envelope, &'a ForwardPath),
+    /// Does it take this message, for the recipients of the envelope?
+    Content(&'a Envelope, &'a Message),
+}
+
+impl<'a> Request<'a> {
+    /// The envelope it is about.
+    pub fn envelope(&self) -> &'a Envelope {
+        match *self {
+            Self::Recipient(envelope, _) | Self::Content(envelope, _) => envelope,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Relay targets: who is asked to take recipients and messages.
+
+use async_trait::async_trait;
+
+use crate::capabilities::Capabilities;
+use crate::envelope::Envelope;
+use crate::message::Message;
+use crate::outcome::Outcome;
+use crate::peer::Peer;
+use crate::wire::mailbox::ForwardPath;
+
+/// Makes a [`Relay`] for each client.
+pub trait Target: Send + Sync {
+    /// A relay for the session of this client. It does no I/O before it is asked something.
+    fn open(&self, peer: &Peer) -> Box<dyn Relay>;
+}
+
+/// The relay target as one client session sees it. Asked about each recipient before the client is
+/// answered, then for the content. Its answer is the client's answer.
+///
+/// A future that is dropped before it is ready counts as "no answer": the client was told 451.
+#[async_trait]
+pub trait Relay: Send {
+    /// What it lets through of ESMTP. Asked once, before the client's EHLO is answered; an
+    /// implementation that must ask a server remembers what it was told.
+    async fn capabilities(&mut self) -> Capabilities {
+        Capabilities::all()
+    }
+
+    /// Would it take mail for this recipient? `envelope` holds the recipients accepted before; a new
+    /// [`Envelope::id`] is a new transaction, and what was asked in an older one is void.
+    async fn rcpt(&mut self, envelope: &Envelope, recipient: &ForwardPath) -> Outcome;
+
+    /// Does it take the message, for all recipients of the envelope?
+    async fn content(&mut self, envelope: &Envelope, message: &Message) -> Outcome;
+
+    /// The client has gone. Nothing depends on this being called.
+    async fn close(&mut self) {}
+}

@@ -1,0 +1,71 @@
+//! All that is needed of tokio, async-std, smol or threads.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::{Instant, SystemTime};
+
+use async_trait::async_trait;
+use futures::io::{AsyncRead, AsyncWrite};
+
+/// A clock, a timer and connections. Implemented in a dozen lines for any runtime: see the examples.
+#[async_trait]
+pub trait Runtime: Send + Sync + 'static {
+    /// A connection to an onward server or a scorer's daemon.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The time, for deadlines.
+    fn now(&self) -> Instant;
+
+    /// The time of day, for the trace header and for names of files.
+    #[allow(clippy::disallowed_methods, reason = "the clock of an edge")]
+    fn time_of_day(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    /// Returns no sooner than `at`.
+    async fn sleep_until(&self, at: Instant);
+
+    /// Connects; for TCP with `TCP_NODELAY` set, without which each step of a dialogue may cost 40 ms.
+    async fn connect(&self, address: &Address) -> io::Result<Self::Stream>;
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// `host:port`; the host is a name or an IP address (`[::1]:25`).
+    Tcp(Box<str>),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+/// Neither `host:port` nor `unix:/path`. The fault is the caller's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither HOST:PORT nor unix:PATH")]
+pub struct BadAddress(Box<str>);
+
+impl FromStr for Address {
+    type Err = BadAddress;
+
+    /// Reads `host:port`, `unix:/path` or `/path`.
+    fn from_str(text: &str) -> Result<Self, BadAddress> {
+        if let Some(path) = text.strip_prefix("unix:").or(text.starts_with('/').then_some(text)) {
+            return Ok(Self::Unix(path.into()));
+        }
+        let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        match port.map(|(_, port)| port.parse::<u16>()) {
+            Some(Ok(_)) => Ok(Self::Tcp(text.into())),
+            _ => Err(BadAddress(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}

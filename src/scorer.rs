@@ -1,0 +1,73 @@
+//! Scorers: what one implements to have a say.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::envelope::Envelope;
+use crate::message::Message;
+use crate::peer::Peer;
+use crate::score::Finding;
+use crate::verdict::Refusal;
+use crate::wire::mailbox::ForwardPath;
+
+/// What a scorer says: nothing, evidence, or no. It cannot say yes, and it cannot discard.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Opinion {
+    /// Nothing.
+    #[default]
+    Silent,
+    /// Reasons, weighed. The panel adds them up.
+    Evidence(Vec<Finding>),
+    /// No, whatever the others say.
+    Refuse(Refusal),
+}
+
+/// Why a scorer has no opinion although it was asked. What it says is told to observers, never to a
+/// client.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct ScorerError(Arc<dyn std::error::Error + Send + Sync>);
+
+impl ScorerError {
+    /// The scorer failed for this reason.
+    pub fn new(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(Arc::from(reason.into()))
+    }
+}
+
+/// Has a say in whether mail is taken. Every hook is silent unless written; hooks of all scorers at
+/// one stage run side by side, each within its own time budget.
+#[async_trait]
+pub trait Scorer: Send + Sync {
+    /// How it is called in records: a short word without spaces.
+    fn name(&self) -> &str;
+
+    /// A client has connected; it has not been greeted.
+    async fn on_connect(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
+        let _ = peer;
+        Ok(Opinion::Silent)
+    }
+
+    /// A recipient was named; the relay target has not been asked about it. `envelope` holds sender
+    /// and client and the recipients that were accepted before.
+    async fn on_rcpt(
+        &self,
+        envelope: &Envelope,
+        recipient: &ForwardPath,
+    ) -> Result<Opinion, ScorerError> {
+        let _ = (envelope, recipient);
+        Ok(Opinion::Silent)
+    }
+
+    /// The whole message is there; nothing of it has gone onward.
+    async fn on_data(
+        &self,
+        envelope: &Envelope,
+        message: &Message,
+    ) -> Result<Opinion, ScorerError> {
+        let _ = (envelope, message);
+        Ok(Opinion::Silent)
+    }
+}

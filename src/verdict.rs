@@ -1,0 +1,129 @@
+//! What the panel says: nothing against it, or no.
+
+use crate::envelope::Envelope;
+use crate::header::HeaderField;
+use crate::message::Message;
+use crate::peer::Peer;
+use crate::wire::mailbox::ForwardPath;
+use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode};
+
+/// What the panel says of a client, a recipient or a message. It cannot say yes: a message that
+/// passes is answered with the relay target's answer. It cannot discard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// No objection.
+    Pass,
+    /// No objection, and these header fields stand before the message that goes onward. Before
+    /// there is a message it is [`Verdict::Pass`].
+    Tag(Vec<HeaderField>),
+    /// The client gets this reply, and nothing goes onward.
+    Refuse(Refusal),
+}
+
+/// A reply that says no: `4yz` or `5yz`, by construction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal(Reply);
+
+impl Refusal {
+    /// For now: the client may try again. `code` is brought into `400..=459` (451 if it is not).
+    pub fn transient(code: u16, status: EnhancedStatus, text: &str) -> Self {
+        const OTHERWISE: ReplyCode = ReplyCode::refusal(451);
+        Self::of_class(OTHERWISE, code, status, text)
+    }
+
+    /// For good. `code` is brought into `500..=559` (550 if it is not).
+    pub fn permanent(code: u16, status: EnhancedStatus, text: &str) -> Self {
+        const OTHERWISE: ReplyCode = ReplyCode::refusal(550);
+        Self::of_class(OTHERWISE, code, status, text)
+    }
+
+    fn of_class(otherwise: ReplyCode, code: u16, status: EnhancedStatus, text: &str) -> Self {
+        let of_class = |code: &ReplyCode| code.class() == otherwise.class();
+        Self(Reply::new(ReplyCode::new(code).filter(of_class).unwrap_or(otherwise), status, text))
+    }
+
+    /// A fixed refusal of ours: its class is checked when the crate is compiled.
+    pub(crate) const fn fixed(code: u16, subject: u16, detail: u16, text: &'static str) -> Self {
+        assert!(code >= 400);
+        Self(Reply::fixed(code, Some((subject, detail)), text))
+    }
+
+    /// The reply.
+    pub fn reply(&self) -> &Reply {
+        &self.0
+    }
+
+    /// Whether the client may try again.
+    pub fn is_transient(&self) -> bool {
+        self.0.class() == ReplyClass::Transient
+    }
+
+    /// Whether the server that says it closes the connection (421, and 521 of RFC 7504).
+    pub(crate) fn closes(&self) -> bool {
+        matches!(self.0.code().value(), 421 | 521)
+    }
+}
+
+impl TryFrom<Reply> for Refusal {
+    /// The reply, which says something else than no.
+    type Error = Reply;
+
+    fn try_from(reply: Reply) -> Result<Self, Reply> {
+        match reply.class() {
+            ReplyClass::Transient | ReplyClass::Permanent => Ok(Self(reply)),
+            ReplyClass::Completion | ReplyClass::Intermediate => Err(reply),
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What the panel is asked about.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Subject<'a> {
+    /// A client that connected and has not been greeted.
+    Connection(&'a Peer),
+    /// A recipient, before the relay target is asked about it. The envelope holds the recipients
+    /// that were accepted before.
+    Recipient(&'a Envelope, &'a ForwardPath),
+    /// The message, before anything of it goes onward.
+    Content(&'a Envelope, &'a Message),
+}
+
+impl Subject<'_> {
+    /// At which stage of the session it comes up.
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Connection(..) => Stage::Connect,
+            Self::Recipient(..) => Stage::Rcpt,
+            Self::Content(..) => Stage::Data,
+        }
+    }
+}
+
+/// A stage of the session at which the panel is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// The client has connected.
+    Connect,
+    /// A recipient was named.
+    Rcpt,
+    /// The content is there.
+    Data,
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connect",
+            Self::Rcpt => "rcpt",
+            Self::Data => "data",
+        })
+    }
+}
