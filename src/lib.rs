@@ -8,6 +8,7 @@ mod header;
 mod message;
 mod outcome;
 mod peer;
+mod session;
 mod verdict;
 mod wire;
 
@@ -27,6 +28,9 @@ pub use header::{BadFieldName, HeaderField};
 pub use message::Message;
 pub use outcome::{Outcome, Receipt, Request};
 pub use peer::{Helo, Peer, Tls};
+pub use session::{
+    EarlyInput, EndCause, Forward, Limits, Question, Session, Settings, Step, TransactionEnd,
+};
 pub use verdict::{Refusal, Stage, Subject, Verdict};
 pub use wire::command::{Body, MailParameters, RcptParameters};
 pub use wire::content::{LineEndings, MailData};
