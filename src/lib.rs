@@ -6,6 +6,7 @@ mod deadline;
 mod envelope;
 mod header;
 mod message;
+mod onward;
 mod outcome;
 mod peer;
 mod session;
@@ -26,6 +27,7 @@ pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
 pub use envelope::{Envelope, SessionId, TransactionId};
 pub use header::{BadFieldName, HeaderField};
 pub use message::Message;
+pub use onward::{Onward, OnwardSettings, OnwardStep, Protocol};
 pub use outcome::{Outcome, Receipt, Request};
 pub use peer::{Helo, Peer, Tls};
 pub use session::{

@@ -21,6 +21,7 @@ use crate::wire::line::LineReader;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
 
+pub(crate) use settings::host_name;
 pub use settings::{EarlyInput, Limits, Settings};
 use state::{Asking, Forwarding, State};
 
@@ -94,6 +95,11 @@ pub enum Step<'s> {
 pub struct Question<'s>(&'s mut Session);
 
 impl Question<'_> {
+    /// Until when it is waited for the answer.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.0.deadline()
+    }
+
     /// What is asked about.
     pub fn subject(&self) -> Subject<'_> {
         match &self.0.state {
@@ -133,6 +139,11 @@ impl Question<'_> {
 pub struct Forward<'s>(&'s mut Session);
 
 impl Forward<'_> {
+    /// Until when it is waited for the outcome.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.0.deadline()
+    }
+
     /// What is asked of the relay target.
     pub fn request(&self) -> Request<'_> {
         match &self.0.state {
@@ -240,7 +251,7 @@ impl Session {
             start_tls: own.start_tls,
             size: match (own.size, through.size) {
                 (Some(a), Some(b)) => Some(if a == 0 || b == 0 { a.max(b) } else { a.min(b) }),
-                (a, _) => a,
+                _ => None,
             },
             eight_bit_mime: own.eight_bit_mime && through.eight_bit_mime,
             smtp_utf8: own.smtp_utf8 && through.smtp_utf8,

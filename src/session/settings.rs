@@ -25,20 +25,8 @@ pub struct Settings {
 impl Settings {
     /// The defaults, for a server of this name. Octets that a domain name cannot hold are replaced.
     pub fn new(host: &str) -> Self {
-        let plain = |c: char| {
-            if c.is_ascii_alphanumeric() || ".-[]:".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        };
-        let host: String = host.chars().take(255).map(plain).collect();
         Self {
-            host: if host.is_empty() {
-                "localhost".into()
-            } else {
-                host.into()
-            },
+            host: host_name(host),
             capabilities: Capabilities::all(),
             limits: Limits::default(),
             timeouts: SessionTimeouts::default(),
@@ -91,4 +79,22 @@ pub enum EarlyInput {
     Refuse,
     /// It is read when its turn comes.
     Tolerate,
+}
+
+/// A name fit for greetings and trace headers: octets that a domain name or an address literal
+/// cannot hold become hyphens.
+pub(crate) fn host_name(name: &str) -> Box<str> {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || ".-[]:".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    let name: String = name.chars().take(255).map(plain).collect();
+    if name.is_empty() {
+        "localhost".into()
+    } else {
+        name.into()
+    }
 }
