@@ -14,6 +14,14 @@ mod verdict;
 mod wire;
 
 #[cfg(feature = "serve")]
+mod driver;
+#[cfg(feature = "serve")]
+mod gate;
+#[cfg(feature = "serve")]
+mod observer;
+#[cfg(feature = "serve")]
+mod panel;
+#[cfg(feature = "serve")]
 pub mod relay;
 #[cfg(feature = "serve")]
 mod runtime;
@@ -21,6 +29,8 @@ mod runtime;
 mod score;
 #[cfg(feature = "serve")]
 mod scorer;
+#[cfg(feature = "serve")]
+mod tally;
 
 pub use capabilities::Capabilities;
 pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
@@ -40,6 +50,12 @@ pub use wire::line::LineFault;
 pub use wire::mailbox::{ForwardPath, Mailbox, Path, ReversePath};
 pub use wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
 
+#[cfg(feature = "serve")]
+pub use driver::{ServeError, serve};
+#[cfg(feature = "serve")]
+pub use gate::Gate;
+#[cfg(feature = "serve")]
+pub use observer::{Event, Observer, TransactionRecord};
 #[cfg(feature = "serve")]
 pub use relay::{Relay, Target};
 #[cfg(feature = "serve")]

@@ -1,5 +1,7 @@
 //! Relay targets: who is asked to take recipients and messages.
 
+mod smtp;
+
 use async_trait::async_trait;
 
 use crate::capabilities::Capabilities;
@@ -8,6 +10,8 @@ use crate::message::Message;
 use crate::outcome::Outcome;
 use crate::peer::Peer;
 use crate::wire::mailbox::ForwardPath;
+
+pub use smtp::Smtp;
 
 /// Makes a [`Relay`] for each client.
 pub trait Target: Send + Sync {

@@ -56,6 +56,9 @@ pub struct Session {
     transactions: u32,
     input_ended: bool,
     going_down: bool,
+    /// `output` holds the answer to a content: the sooner the client has it, the rarer are
+    /// duplicates (RFC 1047).
+    urgent: bool,
     /// A pair of times, to tell the time of day at any moment of the session.
     began: (Instant, SystemTime),
 }
@@ -204,6 +207,21 @@ pub enum EndCause {
     Closed,
 }
 
+impl std::fmt::Display for EndCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Accepted => "accepted",
+            Self::RefusedByPanel => "refused-by-panel",
+            Self::RefusedByRelay => "refused-by-relay",
+            Self::RefusedBySession => "refused-by-session",
+            Self::Reset => "reset",
+            Self::ClientLost => "client-lost",
+            Self::TimedOut => "timed-out",
+            Self::Closed => "closed",
+        })
+    }
+}
+
 impl Session {
     /// A session with a client that has just connected. `time_of_day` is the wall clock's view of
     /// `now`; the trace header needs it.
@@ -232,6 +250,7 @@ impl Session {
             transactions: 0,
             input_ended: false,
             going_down: false,
+            urgent: false,
             began: (now, time_of_day),
         }
     }
@@ -302,6 +321,11 @@ impl Session {
     /// No new transaction is to begin: one that runs may end, then the client is told `421 4.3.2`.
     pub fn shut_down(&mut self) {
         self.going_down = true;
+    }
+
+    /// Whether [`shut_down`](Self::shut_down) was called.
+    pub fn is_going_down(&self) -> bool {
+        self.going_down
     }
 
     /// Does what can be done without I/O and says what is to be done next.

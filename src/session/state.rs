@@ -203,6 +203,9 @@ impl Session {
                 end.duration = now.saturating_duration_since(began);
                 return Next::Ended(end);
             }
+            if self.urgent && !self.output.is_empty() {
+                return Next::Transmit;
+            }
             let timeouts = &self.settings.timeouts;
             match &mut self.state {
                 State::Asking(_) => {
@@ -411,6 +414,7 @@ impl Session {
             State::Command(Phase::Ready)
         };
         self.reply(&reply);
+        self.urgent = true;
         self.record(*transaction, cause, Some(reply));
     }
 
@@ -511,6 +515,7 @@ impl Session {
 
     pub(super) fn hand_out(&mut self, now: Instant) -> Bytes {
         self.held = None;
+        self.urgent = false;
         let at = now + self.settings.timeouts.transmission;
         self.deadline = Some(Deadline {
             at,
