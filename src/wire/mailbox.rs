@@ -261,22 +261,15 @@ fn is_domain(domain: &str) -> bool {
     })
 }
 
-/// `address-literal` (RFC 5321 section 4.1.3).
+/// `address-literal` (RFC 5321 section 4.1.3). Of its tags, only `IPv6` has ever been registered.
 fn is_address_literal(domain: &str) -> bool {
     let inner = domain
         .strip_prefix('[')
         .and_then(|inner| inner.strip_suffix(']'));
-    let Some(inner) = inner else { return false };
-    let Some((tag, content)) = inner.split_once(':') else {
-        return inner.parse::<Ipv4Addr>().is_ok();
-    };
-    if tag.eq_ignore_ascii_case("IPv6") {
-        return content.parse::<Ipv6Addr>().is_ok();
+    match inner.and_then(|inner| inner.split_once(':')) {
+        Some((tag, address)) => {
+            tag.eq_ignore_ascii_case("IPv6") && address.parse::<Ipv6Addr>().is_ok()
+        }
+        None => inner.is_some_and(|address| address.parse::<Ipv4Addr>().is_ok()),
     }
-    let is_tag = tag.ends_with(|end: char| end.is_ascii_alphanumeric())
-        && tag
-            .bytes()
-            .all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
-    let is_dcontent = |octet: u8| matches!(octet, 33..=90 | 94..=126);
-    is_tag && !content.is_empty() && content.bytes().all(is_dcontent)
 }
