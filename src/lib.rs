@@ -44,10 +44,14 @@ pub use session::{
     EarlyInput, EndCause, Forward, Limits, Question, Session, Settings, Step, TransactionEnd,
 };
 pub use verdict::{Refusal, Stage, Subject, Verdict};
-pub use wire::command::{Body, MailParameters, RcptParameters};
+pub use wire::attributes::{
+    Attribute, AttributeCommand, AttributeFault, ClientAttributes, ClientOrigin,
+};
+pub use wire::command::{Body, MailParameters, ParameterFault, RcptParameters};
 pub use wire::content::{LineEndings, MailData};
 pub use wire::line::LineFault;
-pub use wire::mailbox::{ForwardPath, Mailbox, Path, ReversePath};
+pub use wire::mailbox::{ForwardPath, Mailbox, Path, PathFault, ReversePath};
+pub use wire::proxy::{ProxyFault, ProxyHeader};
 pub use wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
 
 #[cfg(feature = "serve")]
