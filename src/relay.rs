@@ -1,5 +1,8 @@
 //! Relay targets: who is asked to take recipients and messages.
 
+#[cfg(unix)]
+mod maildir;
+
 use async_trait::async_trait;
 
 use crate::capabilities::Capabilities;
@@ -8,6 +11,9 @@ use crate::message::Message;
 use crate::outcome::Outcome;
 use crate::peer::Peer;
 use crate::wire::mailbox::ForwardPath;
+
+#[cfg(unix)]
+pub use self::maildir::{BadMailbox, Maildir};
 
 /// Makes a [`Relay`] for each client.
 pub trait Target: Send + Sync {
