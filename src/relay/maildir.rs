@@ -101,9 +101,7 @@ impl Maildir {
 
     /// Whether mail for this path is taken.
     fn takes(&self, path: &Path) -> bool {
-        let Some(owners) = &self.owners else {
-            return true;
-        };
+        let Some(owners) = &self.owners else { return true };
         path.mailbox().is_some_and(|mailbox| owns(owners, mailbox))
     }
 
@@ -181,9 +179,7 @@ fn refusal(error: &io::Error) -> Refusal {
 fn owns(owners: &[Owner], mailbox: Mailbox<'_>) -> bool {
     let local_part = fold(mailbox.local_part);
     let postmaster = local_part == "postmaster";
-    let Some(domain) = mailbox.domain else {
-        return postmaster;
-    };
+    let Some(domain) = mailbox.domain else { return postmaster };
     let mut same_domain = owners.iter().filter(|own| own.domain.eq_ignore_ascii_case(domain));
     same_domain.any(|own| postmaster || own.local_part == local_part)
 }
@@ -191,9 +187,7 @@ fn owns(owners: &[Owner], mailbox: Mailbox<'_>) -> bool {
 /// A local part as it is compared: in lower case, `"a\b c"` as `ab c` (RFC 5321 section 4.1.2).
 fn fold(local_part: &str) -> String {
     let inner = local_part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let Some(inner) = inner else {
-        return local_part.to_ascii_lowercase();
-    };
+    let Some(inner) = inner else { return local_part.to_ascii_lowercase() };
     let mut octets = inner.chars();
     let plain = std::iter::from_fn(|| match octets.next()? {
         '\\' => octets.next(),

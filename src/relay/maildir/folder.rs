@@ -79,9 +79,7 @@ impl Folder {
 
     /// Removes what crashed deliveries left in `tmp/`. Nothing depends on it.
     fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else {
-            return;
-        };
+        let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
         for entry in entries.flatten() {
             let modified = entry.metadata().and_then(|metadata| metadata.modified());
             let age = modified.ok().and_then(|modified| now().duration_since(modified).ok());
