@@ -59,37 +59,20 @@ where
     let (id, _admitted) = gate.admit();
     let runtime = &gate.runtime;
     let began = runtime.now();
-    gate.observe(&Event::Connected {
-        session: &id,
-        peer: &peer,
-    });
+    gate.observe(&Event::Connected { session: &id, peer: &peer });
     let mut relay = gate.target.open(&peer);
-    let mut session = Session::new(
-        gate.settings.clone(),
-        id.clone(),
-        peer,
-        began,
-        runtime.time_of_day(),
-    );
+    let mut session =
+        Session::new(gate.settings.clone(), id.clone(), peer, began, runtime.time_of_day());
     session.offer(&relay.capabilities().await);
-    let mut service = Service {
-        gate,
-        client,
-        stash: Stash::default(),
-        log: Log::default(),
-        fault: None,
-    };
+    let mut service =
+        Service { gate, client, stash: Stash::default(), log: Log::default(), fault: None };
     service.run(&mut session, relay.as_mut()).await;
     let Service { client, fault, .. } = service;
     drop(client);
     relay.close().await;
     let peer = session.peer();
     let duration = runtime.now().saturating_duration_since(began);
-    gate.observe(&Event::Disconnected {
-        session: &id,
-        peer,
-        duration,
-    });
+    gate.observe(&Event::Disconnected { session: &id, peer, duration });
     fault.map_or(Ok(()), Err)
 }
 
@@ -141,12 +124,8 @@ where
                     match within(runtime, deadline, ask).await {
                         Some(Some(verdict)) => {
                             let (verdict_of, tally) = (&verdict, self.log.tally(&id, stage));
-                            let judged = Event::Judged {
-                                id: &id,
-                                stage,
-                                tally,
-                                verdict: verdict_of,
-                            };
+                            let judged =
+                                Event::Judged { id: &id, stage, tally, verdict: verdict_of };
                             self.gate.observe(&judged);
                             question.answer(verdict);
                         }
@@ -185,11 +164,7 @@ where
                                 Request::Recipient(_, recipient) => Some(recipient),
                                 Request::Content(..) => None,
                             };
-                            let relayed = Event::Relayed {
-                                id: &id,
-                                recipient,
-                                outcome: &outcome,
-                            };
+                            let relayed = Event::Relayed { id: &id, recipient, outcome: &outcome };
                             self.gate.observe(&relayed);
                             self.log.current(&id).note(&outcome);
                             forward.complete(outcome);
@@ -278,10 +253,7 @@ where
 
     fn late(&self, session: &mut Session, deadline: Option<Deadline>) {
         if let Some(Deadline { awaiting, .. }) = deadline {
-            self.gate.observe(&Event::Late {
-                session: session.id(),
-                awaiting,
-            });
+            self.gate.observe(&Event::Late { session: session.id(), awaiting });
         }
         session.handle_timeout(self.gate.runtime.now());
     }
@@ -296,19 +268,14 @@ where
             return;
         }
         let runtime = &self.gate.runtime;
-        let deadline = Deadline {
-            at: runtime.now() + LINGER,
-            awaiting: Awaiting::Transmission,
-        };
+        let deadline = Deadline { at: runtime.now() + LINGER, awaiting: Awaiting::Transmission };
         let client = &mut self.client;
         let linger = async {
             let _ = client.close().await;
             let mut left = LINGER_OCTETS;
             while left > 0 {
                 let read = |context: &mut Context<'_>| {
-                    read::<READ>(client, context, |octets| {
-                        left = left.saturating_sub(octets.len())
-                    })
+                    read::<READ>(client, context, |octets| left = left.saturating_sub(octets.len()))
                 };
                 if poll_fn(read).await.is_some() {
                     break;
@@ -327,16 +294,14 @@ fn read<const N: usize>(
     take: impl FnOnce(&[u8]),
 ) -> Poll<Option<End>> {
     let mut buffer = [0; N];
-    Pin::new(client)
-        .poll_read(context, &mut buffer)
-        .map(|result| match result {
-            Ok(0) => Some(End::Orderly),
-            Ok(length) => {
-                take(&buffer[..length]);
-                None
-            }
-            Err(error) => Some(End::Broken(error)),
-        })
+    Pin::new(client).poll_read(context, &mut buffer).map(|result| match result {
+        Ok(0) => Some(End::Orderly),
+        Ok(length) => {
+            take(&buffer[..length]);
+            None
+        }
+        Err(error) => Some(End::Broken(error)),
+    })
 }
 
 impl Stash {
@@ -351,11 +316,7 @@ impl Stash {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending => {
                 self.poll_listen(client, context);
-                if self.is_broken() {
-                    Poll::Ready(None)
-                } else {
-                    Poll::Pending
-                }
+                if self.is_broken() { Poll::Ready(None) } else { Poll::Pending }
             }
         })
         .await
@@ -372,9 +333,7 @@ impl Stash {
 
     fn poll_listen<C: AsyncRead + Unpin>(&mut self, client: &mut C, context: &mut Context<'_>) {
         while self.end.is_none() && self.octets.len() < STASH {
-            match read::<STASH>(client, context, |octets| {
-                self.octets.extend_from_slice(octets)
-            }) {
+            match read::<STASH>(client, context, |octets| self.octets.extend_from_slice(octets)) {
                 Poll::Ready(end) => self.end = end,
                 Poll::Pending => break,
             }
@@ -417,23 +376,11 @@ impl Gathered {
 impl Log {
     /// What is gathered of this transaction; it begins with what was said of the connection.
     fn current(&mut self, id: &TransactionId) -> &mut Gathered {
-        if self
-            .transaction
-            .as_ref()
-            .is_some_and(|(current, _)| current != id)
-        {
+        if self.transaction.as_ref().is_some_and(|(current, _)| current != id) {
             self.transaction = None;
         }
         let tally = &self.connection;
-        let fresh = || {
-            (
-                id.clone(),
-                Gathered {
-                    tally: tally.clone(),
-                    ..Gathered::default()
-                },
-            )
-        };
+        let fresh = || (id.clone(), Gathered { tally: tally.clone(), ..Gathered::default() });
         &mut self.transaction.get_or_insert_with(fresh).1
     }
 
@@ -447,20 +394,7 @@ impl Log {
     fn record(&mut self, end: TransactionEnd) -> TransactionRecord {
         let gathered = std::mem::take(self.current(&end.envelope.id));
         self.transaction = None;
-        let Gathered {
-            tally,
-            onward,
-            queue_id,
-            scoring,
-            relaying,
-        } = gathered;
-        TransactionRecord {
-            end,
-            tally,
-            onward,
-            queue_id,
-            scoring,
-            relaying,
-        }
+        let Gathered { tally, onward, queue_id, scoring, relaying } = gathered;
+        TransactionRecord { end, tally, onward, queue_id, scoring, relaying }
     }
 }

@@ -40,17 +40,10 @@ pub(crate) type GoingDown = Shared<oneshot::Receiver<()>>;
 impl<R: Runtime> Gate<R> {
     /// A gate in front of this relay target, with an empty panel: a transparent, bounded relay.
     pub fn new(runtime: R, settings: Settings, target: impl Target + 'static) -> Self {
-        let time = runtime
-            .time_of_day()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let time = runtime.time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (open, going_down) = oneshot::channel();
         Self {
-            prefix: format!(
-                "{}-{}",
-                base32(time.as_micros()),
-                base32(std::process::id().into())
-            ),
+            prefix: format!("{}-{}", base32(time.as_micros()), base32(std::process::id().into())),
             runtime,
             settings: Arc::new(settings),
             panel: Panel::new(),
@@ -81,10 +74,7 @@ impl<R: Runtime> Gate<R> {
     /// Begins to go down: sessions end with `421 4.3.2`, those in a transaction after it. Clients
     /// that still come are told the same.
     pub fn shut_down(&self) {
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Waits until no session runs. At most one caller may wait.
@@ -108,17 +98,11 @@ impl<R: Runtime> Gate<R> {
     pub(crate) fn admit(&self) -> (SessionId, Admitted<'_, R>) {
         let n = self.sessions_begun.fetch_add(1, Ordering::Relaxed);
         self.sessions_running.fetch_add(1, Ordering::AcqRel);
-        (
-            SessionId::new(&format!("{}-{}", self.prefix, base32(n.into()))),
-            Admitted(self),
-        )
+        (SessionId::new(&format!("{}-{}", self.prefix, base32(n.into()))), Admitted(self))
     }
 
     pub(crate) fn is_going_down(&self) -> bool {
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_none()
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     pub(crate) fn going_down(&self) -> GoingDown {
@@ -135,9 +119,7 @@ impl<R: Runtime> Gate<R> {
 impl<R: Runtime> fmt::Debug for Gate<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = &self.settings;
-        f.debug_struct("Gate")
-            .field("settings", settings)
-            .finish_non_exhaustive()
+        f.debug_struct("Gate").field("settings", settings).finish_non_exhaustive()
     }
 }
 

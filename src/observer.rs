@@ -114,17 +114,9 @@ impl fmt::Display for TransactionRecord {
             write!(f, " to={:?}", recipient.path.to_string())?;
         }
         for (recipient, reply) in &self.end.refused {
-            write!(
-                f,
-                " refused={:?} because={reply:?}",
-                recipient.path.to_string()
-            )?;
+            write!(f, " refused={:?} because={reply:?}", recipient.path.to_string())?;
         }
-        write!(
-            f,
-            " size={} {} result={}",
-            self.end.size, self.tally, self.end.cause
-        )?;
+        write!(f, " size={} {} result={}", self.end.size, self.tally, self.end.cause)?;
         if let Some(reply) = &self.end.reply {
             write!(f, " reply={reply:?}")?;
         }
@@ -133,11 +125,6 @@ impl fmt::Display for TransactionRecord {
         }
         let [all, scoring, relaying] = [self.end.duration, self.scoring, self.relaying];
         write!(f, " ms={}", all.as_millis())?;
-        write!(
-            f,
-            " scoring_ms={} relaying_ms={}",
-            scoring.as_millis(),
-            relaying.as_millis()
-        )
+        write!(f, " scoring_ms={} relaying_ms={}", scoring.as_millis(), relaying.as_millis())
     }
 }

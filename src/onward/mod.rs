@@ -126,10 +126,7 @@ impl Onward {
     pub fn request(&mut self, request: Request<'_>) {
         self.give_up();
         let envelope = request.envelope();
-        let open = Open {
-            id: envelope.id.clone(),
-            accepted: envelope.forward_paths.len(),
-        };
+        let open = Open { id: envelope.id.clone(), accepted: envelope.forward_paths.len() };
         // Recipients that the client counts on must be those that the server has: otherwise the
         // transaction was lost with a connection, and mail for some of them would be, too.
         let known = match &self.open {
@@ -152,17 +149,10 @@ impl Onward {
             Request::Recipient(envelope, recipient) => {
                 let reverse_path = envelope.reverse_path.clone();
                 let recipient = recipient.clone();
-                self.asked = Some(Asked::Recipient {
-                    open,
-                    reverse_path,
-                    recipient,
-                });
+                self.asked = Some(Asked::Recipient { open, reverse_path, recipient });
             }
             Request::Content(_, message) => {
-                self.asked = Some(Asked::Content {
-                    open,
-                    segments: message.segments().to_vec(),
-                });
+                self.asked = Some(Asked::Content { open, segments: message.segments().to_vec() });
             }
         }
         self.stale = self.offered.is_some() && self.open.is_none();
@@ -233,10 +223,7 @@ impl Onward {
 
     /// Does what can be done without I/O and says what is to be done next.
     pub fn poll(&mut self, now: Instant) -> OnwardStep {
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission)
-        {
+        if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission) {
             self.deadline = None;
         }
         loop {

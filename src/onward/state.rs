@@ -97,19 +97,13 @@ impl Onward {
                     Protocol::Smtp => "EHLO",
                     Protocol::Lmtp => "LHLO",
                 };
-                self.send(
-                    Awaited::Ehlo,
-                    format!("{verb} {}\r\n", self.settings.host).into(),
-                );
+                self.send(Awaited::Ehlo, format!("{verb} {}\r\n", self.settings.host).into());
             }
             Awaited::Ehlo if done => self.introduced(Capabilities::read(&reply)),
             Awaited::Ehlo
                 if class == ReplyClass::Permanent && self.settings.protocol == Protocol::Smtp =>
             {
-                self.send(
-                    Awaited::Helo,
-                    format!("HELO {}\r\n", self.settings.host).into(),
-                );
+                self.send(Awaited::Helo, format!("HELO {}\r\n", self.settings.host).into());
             }
             Awaited::Helo if done => self.introduced(Capabilities::none()),
             Awaited::Rset if done => {
@@ -118,10 +112,7 @@ impl Onward {
             }
             Awaited::Mail if done => {
                 if let Some(Asked::Recipient { open, .. }) = &self.asked {
-                    self.open = Some(Open {
-                        id: open.id.clone(),
-                        accepted: 0,
-                    });
+                    self.open = Some(Open { id: open.id.clone(), accepted: 0 });
                 }
             }
             Awaited::Mail => self.refuse(reply),
@@ -158,11 +149,9 @@ impl Onward {
     pub(super) fn begin(&mut self) {
         let offered = self.offered.clone().unwrap_or_else(Capabilities::none);
         match &self.asked {
-            Some(Asked::Recipient {
-                reverse_path,
-                recipient,
-                ..
-            }) if lacks(&offered, reverse_path, recipient) => {
+            Some(Asked::Recipient { reverse_path, recipient, .. })
+                if lacks(&offered, reverse_path, recipient) =>
+            {
                 const LACKING: Refusal = Refusal::fixed(
                     451,
                     3,
@@ -171,11 +160,7 @@ impl Onward {
                 );
                 self.outcome = Some(Outcome::Refused(LACKING));
             }
-            Some(Asked::Recipient {
-                open,
-                reverse_path,
-                recipient,
-            }) => {
+            Some(Asked::Recipient { open, reverse_path, recipient }) => {
                 let continued = self.open.as_ref().is_some_and(|held| held.id == open.id);
                 if !continued {
                     if self.dirty || self.open.is_some() {
@@ -200,10 +185,7 @@ impl Onward {
 
     /// Sends the commands that may be sent now: all, if the server offers to take them so.
     pub(super) fn send_commands(&mut self) {
-        let pipelining = self
-            .offered
-            .as_ref()
-            .is_some_and(|offered| offered.pipelining);
+        let pipelining = self.offered.as_ref().is_some_and(|offered| offered.pipelining);
         let group = if pipelining { self.commands.len() } else { 1 };
         let mut octets = Vec::new();
         let mut owed = VecDeque::with_capacity(group);
@@ -220,12 +202,7 @@ impl Onward {
         if let Some(Asked::Content { segments, .. }) = &self.asked {
             let octets: usize = segments.iter().map(Bytes::len).sum();
             self.output.push(format!("BDAT {octets} LAST\r\n").into());
-            self.output.extend(
-                segments
-                    .iter()
-                    .filter(|segment| !segment.is_empty())
-                    .cloned(),
-            );
+            self.output.extend(segments.iter().filter(|segment| !segment.is_empty()).cloned());
             self.state = State::Awaiting(VecDeque::from([Awaited::Content]));
         }
     }
@@ -333,10 +310,7 @@ impl Onward {
 
     /// Sets the deadline of what is waited for, once.
     pub(super) fn arm(&mut self, awaiting: Awaiting, now: Instant) {
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline.awaiting == awaiting)
-        {
+        if self.deadline.is_some_and(|deadline| deadline.awaiting == awaiting) {
             return;
         }
         let timeouts = &self.settings.timeouts;
@@ -349,10 +323,7 @@ impl Onward {
             Awaiting::Quit => timeouts.quit,
             _ => timeouts.command,
         };
-        self.deadline = Some(Deadline {
-            at: now + wait,
-            awaiting,
-        });
+        self.deadline = Some(Deadline { at: now + wait, awaiting });
     }
 }
 

@@ -64,26 +64,15 @@ impl<R: Runtime> Smtp<R> {
     /// With time-outs and protocol of one's own.
     pub fn with_settings(runtime: R, address: Address, settings: OnwardSettings) -> Self {
         let settings = Arc::new(settings);
-        let server = Server {
-            runtime,
-            address,
-            settings,
-            offered: Mutex::new(None),
-        };
-        Self {
-            server: Arc::new(server),
-        }
+        let server = Server { runtime, address, settings, offered: Mutex::new(None) };
+        Self { server: Arc::new(server) }
     }
 }
 
 impl<R: Runtime> Target for Smtp<R> {
     fn open(&self, _: &Peer) -> Box<dyn Relay> {
         let onward = Onward::new(self.server.settings.clone());
-        Box::new(Connection {
-            server: self.server.clone(),
-            onward,
-            stream: None,
-        })
+        Box::new(Connection { server: self.server.clone(), onward, stream: None })
     }
 }
 
@@ -103,10 +92,7 @@ impl<R: Runtime> Relay for Connection<R> {
         }
         self.onward.introduce();
         let server = self.server.clone();
-        let limit = Deadline {
-            at: now + INTRODUCTION,
-            awaiting: Awaiting::Hello,
-        };
+        let limit = Deadline { at: now + INTRODUCTION, awaiting: Awaiting::Hello };
         let _ = within(&server.runtime, Some(limit), self.run()).await;
         let (offered, remember) = match self.onward.capabilities() {
             Some(offered) => (offered.through(), REMEMBER),
@@ -138,8 +124,7 @@ impl<R: Runtime> Connection<R> {
         let outcome = self.run().await;
         if let Some(offered) = self.onward.capabilities() {
             let until = self.server.runtime.now() + REMEMBER;
-            self.server
-                .remember(&self.server.one_by_one(offered.through()), until);
+            self.server.remember(&self.server.one_by_one(offered.through()), until);
         }
         outcome.unwrap_or_else(Outcome::unavailable)
     }
@@ -177,12 +162,8 @@ impl<R: Runtime> Connection<R> {
                         continue;
                     };
                     let onward = &mut self.onward;
-                    match within(
-                        runtime,
-                        deadline,
-                        read(stream, |octets| onward.receive(octets)),
-                    )
-                    .await
+                    match within(runtime, deadline, read(stream, |octets| onward.receive(octets)))
+                        .await
                     {
                         Some(true) => {}
                         Some(false) => self.disconnected(),
@@ -220,10 +201,7 @@ impl<R: Runtime> Connection<R> {
 impl<R> Server<R> {
     fn remembered(&self, now: Instant) -> Option<Capabilities> {
         let offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
-        offered
-            .as_ref()
-            .filter(|(_, until)| now < *until)
-            .map(|(offered, _)| offered.clone())
+        offered.as_ref().filter(|(_, until)| now < *until).map(|(offered, _)| offered.clone())
     }
 
     fn remember(&self, offered: &Capabilities, until: Instant) {
@@ -235,10 +213,7 @@ impl<R> Server<R> {
     fn one_by_one(&self, offered: Capabilities) -> Capabilities {
         match self.settings.protocol {
             Protocol::Smtp => offered,
-            Protocol::Lmtp => Capabilities {
-                recipients_max: Some(1),
-                ..offered
-            },
+            Protocol::Lmtp => Capabilities { recipients_max: Some(1), ..offered },
         }
     }
 }
@@ -248,15 +223,13 @@ impl<R> Server<R> {
 async fn read<S: AsyncRead + Unpin>(stream: &mut S, mut take: impl FnMut(&[u8])) -> bool {
     poll_fn(|context| {
         let mut buffer = [0; 4096];
-        Pin::new(&mut *stream)
-            .poll_read(context, &mut buffer)
-            .map(|result| match result {
-                Ok(0) | Err(_) => false,
-                Ok(length) => {
-                    take(&buffer[..length]);
-                    true
-                }
-            })
+        Pin::new(&mut *stream).poll_read(context, &mut buffer).map(|result| match result {
+            Ok(0) | Err(_) => false,
+            Ok(length) => {
+                take(&buffer[..length]);
+                true
+            }
+        })
     })
     .await
 }
@@ -271,10 +244,7 @@ async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
 ) -> io::Result<()> {
     let block = || {
         let at = runtime.now() + settings.timeouts.data_block;
-        Some(Deadline {
-            at,
-            awaiting: Awaiting::Transmission,
-        })
+        Some(Deadline { at, awaiting: Awaiting::Transmission })
     };
     let late = || io::Error::from(io::ErrorKind::TimedOut);
     let mut segments = segments.into_iter();
@@ -303,7 +273,5 @@ async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
             first.advance(written);
         }
     }
-    within(runtime, block(), stream.flush())
-        .await
-        .ok_or_else(late)?
+    within(runtime, block(), stream.flush()).await.ok_or_else(late)?
 }

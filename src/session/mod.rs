@@ -285,17 +285,10 @@ impl Session {
         if octets.is_empty() || matches!(self.state, State::Closing | State::Closed) {
             return;
         }
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline.awaiting == Awaiting::MailData)
-        {
+        if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::MailData) {
             self.deadline = None;
         }
-        let taken = if self.input.is_empty() {
-            self.decode(octets)
-        } else {
-            0
-        };
+        let taken = if self.input.is_empty() { self.decode(octets) } else { 0 };
         self.input.extend_from_slice(&octets[taken..]);
     }
 
@@ -344,10 +337,7 @@ impl Session {
     /// Until when the step that [`poll`](Self::poll) named is waited for, and what that is. `None`
     /// before the first `poll` and after the last.
     pub fn deadline(&self) -> Option<Deadline> {
-        let ends = |at| Deadline {
-            at,
-            awaiting: Awaiting::EndOfMailData,
-        };
+        let ends = |at| Deadline { at, awaiting: Awaiting::EndOfMailData };
         match (self.deadline, self.content_ends.map(ends)) {
             (Some(wait), Some(end)) if wait.awaiting == Awaiting::MailData && end.at < wait.at => {
                 Some(end)
@@ -376,25 +366,17 @@ impl Session {
     /// Octets of content that one message may have: the smaller of our limit and the onward server's.
     fn size_limit(&self) -> u64 {
         let own = self.settings.limits.content;
-        self.offered
-            .size
-            .filter(|size| *size > 0)
-            .map_or(own, |size| size.min(own))
+        self.offered.size.filter(|size| *size > 0).map_or(own, |size| size.min(own))
     }
 
     fn recipients_limit(&self) -> usize {
         let own = self.settings.limits.recipients;
-        self.offered
-            .recipients_max
-            .map_or(own, |limit| limit.min(own))
+        self.offered.recipients_max.map_or(own, |limit| limit.min(own))
     }
 
     fn transactions_limit(&self) -> u32 {
         let own = self.settings.limits.transactions;
-        let limit = self
-            .offered
-            .transactions_max
-            .and_then(|limit| u32::try_from(limit).ok());
+        let limit = self.offered.transactions_max.and_then(|limit| u32::try_from(limit).ok());
         limit.map_or(own, |limit| limit.min(own))
     }
 

@@ -97,17 +97,9 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) enum Receiving {
     /// Behind DATA.
-    Data {
-        transaction: Box<Transaction>,
-        decoder: Box<ContentDecoder>,
-        progress: DataProgress,
-    },
+    Data { transaction: Box<Transaction>, decoder: Box<ContentDecoder>, progress: DataProgress },
     /// Behind BDAT: `remaining` octets of the chunk are to come.
-    Chunk {
-        remaining: u64,
-        last: bool,
-        fate: Fate,
-    },
+    Chunk { remaining: u64, last: bool, fate: Fate },
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -146,16 +138,12 @@ impl State {
             )
             | Self::Content(
                 Receiving::Data { transaction, .. }
-                | Receiving::Chunk {
-                    fate: Fate::Keep(transaction, _),
-                    ..
-                },
+                | Receiving::Chunk { fate: Fate::Keep(transaction, _), .. },
             ) => Some(transaction),
             Self::Command(phase)
-            | Self::Content(Receiving::Chunk {
-                fate: Fate::Refuse(phase, _),
-                ..
-            }) => phase.into_transaction(),
+            | Self::Content(Receiving::Chunk { fate: Fate::Refuse(phase, _), .. }) => {
+                phase.into_transaction()
+            }
             Self::Asking(Asking::Connection)
             | Self::Greeting
             | Self::StartTls
@@ -192,10 +180,7 @@ impl Transaction {
 impl Session {
     /// Goes on until somebody is waited for.
     pub(super) fn advance(&mut self, now: Instant) -> Next {
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission)
-        {
+        if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission) {
             self.deadline = None;
         }
         loop {
@@ -391,11 +376,7 @@ impl Session {
     ) {
         transaction.refused.push((path, reply.clone()));
         self.state = State::Command(Phase::Mail(transaction));
-        if closes {
-            self.hang_up(reply, EndCause::Closed)
-        } else {
-            self.reply(&reply)
-        }
+        if closes { self.hang_up(reply, EndCause::Closed) } else { self.reply(&reply) }
     }
 
     // --- endings ---
@@ -408,11 +389,7 @@ impl Session {
         reply: Reply,
         closes: bool,
     ) {
-        self.state = if closes {
-            State::Closing
-        } else {
-            State::Command(Phase::Ready)
-        };
+        self.state = if closes { State::Closing } else { State::Command(Phase::Ready) };
         self.reply(&reply);
         self.urgent = true;
         self.record(*transaction, cause, Some(reply));
@@ -428,21 +405,9 @@ impl Session {
 
     fn record(&mut self, transaction: Transaction, cause: EndCause, reply: Option<Reply>) {
         self.content_ends = None;
-        let Transaction {
-            envelope,
-            refused,
-            size,
-            began,
-        } = transaction;
+        let Transaction { envelope, refused, size, began } = transaction;
         let duration = Duration::ZERO;
-        let end = TransactionEnd {
-            envelope,
-            refused,
-            size,
-            cause,
-            reply,
-            duration,
-        };
+        let end = TransactionEnd { envelope, refused, size, cause, reply, duration };
         self.ended = Some((Box::new(end), began));
     }
 
@@ -517,10 +482,7 @@ impl Session {
         self.held = None;
         self.urgent = false;
         let at = now + self.settings.timeouts.transmission;
-        self.deadline = Some(Deadline {
-            at,
-            awaiting: Awaiting::Transmission,
-        });
+        self.deadline = Some(Deadline { at, awaiting: Awaiting::Transmission });
         self.output.split().freeze()
     }
 
@@ -539,14 +501,8 @@ impl Session {
 
     /// Sets the deadline of what is waited for, once.
     fn arm(&mut self, awaiting: Awaiting, wait: Duration, now: Instant) {
-        if self
-            .deadline
-            .is_none_or(|deadline| deadline.awaiting != awaiting)
-        {
-            self.deadline = Some(Deadline {
-                at: now + wait,
-                awaiting,
-            });
+        if self.deadline.is_none_or(|deadline| deadline.awaiting != awaiting) {
+            self.deadline = Some(Deadline { at: now + wait, awaiting });
         }
     }
 

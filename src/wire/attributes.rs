@@ -18,17 +18,8 @@ const COMMAND: usize = 512;
 const UNAVAILABLE: &str = "[UNAVAILABLE]";
 const TEMPORARILY_UNAVAILABLE: &str = "[TEMPUNAVAIL]";
 
-const XCLIENT: [&str; 9] = [
-    "NAME",
-    "REVERSE_NAME",
-    "ADDR",
-    "PORT",
-    "PROTO",
-    "HELO",
-    "LOGIN",
-    "DESTADDR",
-    "DESTPORT",
-];
+const XCLIENT: [&str; 9] =
+    ["NAME", "REVERSE_NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT"];
 const XFORWARD: [&str; 7] = ["NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE"];
 /// What XCLIENT always says: of what it leaves out, the server would go on believing our own.
 const CONNECTION: [&str; 4] = ["NAME", "REVERSE_NAME", "ADDR", "PORT"];
@@ -190,10 +181,7 @@ impl ClientAttributes {
     pub fn parse(command: AttributeCommand, argument: &[u8]) -> Result<Self, AttributeFault> {
         let mut attributes = Self::default();
         let mut seen = Vec::new();
-        for word in argument
-            .split(|octet| *octet == b' ')
-            .filter(|word| !word.is_empty())
-        {
+        for word in argument.split(|octet| *octet == b' ').filter(|word| !word.is_empty()) {
             let (name, value) = halves(word);
             let value = value.ok_or(AttributeFault::Malformed)?;
             let mut names = command.attributes().iter();
@@ -206,11 +194,7 @@ impl ClientAttributes {
             seen.push(name);
             attributes.set(name, value)?;
         }
-        if seen.is_empty() {
-            Err(AttributeFault::Missing)
-        } else {
-            Ok(attributes)
-        }
+        if seen.is_empty() { Err(AttributeFault::Missing) } else { Ok(attributes) }
     }
 
     /// Adds what a later command says: a client may be described by several. What they say twice
@@ -254,10 +238,7 @@ impl ClientAttributes {
     pub fn xforward(&self, offered: &str) -> Vec<Bytes> {
         let mut commands = Vec::new();
         let mut command = String::new();
-        for name in XFORWARD
-            .into_iter()
-            .filter(|name| is_offered(name, offered))
-        {
+        for name in XFORWARD.into_iter().filter(|name| is_offered(name, offered)) {
             let Some(value) = self.value(AttributeCommand::Xforward, name) else {
                 continue;
             };
@@ -316,9 +297,7 @@ impl ClientAttributes {
 }
 
 fn is_offered(name: &str, offered: &str) -> bool {
-    offered
-        .split_ascii_whitespace()
-        .any(|word| word.eq_ignore_ascii_case(name))
+    offered.split_ascii_whitespace().any(|word| word.eq_ignore_ascii_case(name))
 }
 
 fn read<T>(
@@ -330,9 +309,7 @@ fn read<T>(
         return Ok(Attribute::Unavailable);
     }
     let value = xtext::decode(value).ok_or(AttributeFault::Malformed)?;
-    parse(&value)
-        .map(Attribute::Known)
-        .ok_or(AttributeFault::Value(name))
+    parse(&value).map(Attribute::Known).ok_or(AttributeFault::Value(name))
 }
 
 fn read_name(name: &'static str, value: &[u8]) -> Result<Attribute<Box<str>>, AttributeFault> {
@@ -350,9 +327,7 @@ fn host_name(value: &[u8]) -> Option<Box<str>> {
 }
 
 fn protocol(value: &[u8]) -> Option<Box<str>> {
-    let plain = value
-        .iter()
-        .all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
+    let plain = value.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
     if plain { text(value) } else { None }
 }
 
@@ -437,8 +412,6 @@ pub(crate) mod xtext {
     }
 
     fn hex(digit: u8) -> Option<u8> {
-        char::from(digit)
-            .to_digit(16)
-            .and_then(|value| u8::try_from(value).ok())
+        char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
     }
 }

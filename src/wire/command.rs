@@ -17,9 +17,8 @@ const NAME: usize = 255;
 const DIGITS: usize = 18;
 
 /// What an HTTP request begins with (RFC 9110 section 9.3, RFC 5789).
-const HTTP_METHODS: [&str; 9] = [
-    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
-];
+const HTTP_METHODS: [&str; 9] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 /// A command as read off one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,11 +166,7 @@ impl MailParameters {
         let mut size = None;
         let mut handed_over = Vec::new();
         for parameter in split(raw, &["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"]) {
-            let Parameter {
-                keyword,
-                value,
-                written,
-            } = parameter?;
+            let Parameter { keyword, value, written } = parameter?;
             match keyword {
                 // Read here: smtp-proto's number has as many bits as the machine.
                 "SIZE" => {
@@ -222,11 +217,7 @@ impl RcptParameters {
         let mut dsn = false;
         let mut handed_over = Vec::new();
         for parameter in split(raw, &["NOTIFY", "ORCPT"]) {
-            let Parameter {
-                keyword,
-                value,
-                written,
-            } = parameter?;
+            let Parameter { keyword, value, written } = parameter?;
             let value = value.ok_or(ParameterFault::Bad)?;
             dsn = true;
             match keyword {
@@ -241,10 +232,7 @@ impl RcptParameters {
         Rfc5321Parser::new(&mut handed_over.iter())
             .rcpt_to_parameters(Cow::Borrowed(""))
             .map_err(|_| ParameterFault::Bad)?;
-        Ok(Self {
-            raw: Bytes::copy_from_slice(raw),
-            dsn,
-        })
+        Ok(Self { raw: Bytes::copy_from_slice(raw), dsn })
     }
 
     /// The parameters as written, without the space before the first. They go onward in full.
@@ -291,27 +279,21 @@ fn split<'p>(
     known: &'static [&'static str],
 ) -> impl Iterator<Item = Result<Parameter<'p>, ParameterFault>> {
     let mut seen = 0_u8;
-    raw.split(|octet| *octet == b' ')
-        .filter(|word| !word.is_empty())
-        .map(move |written| {
-            let (keyword, value) = halves(written);
-            if !is_keyword(keyword) || !value.is_none_or(is_value) {
-                return Err(ParameterFault::Bad);
-            }
-            let mut names = known.iter().zip(0..);
-            let (keyword, index) = names
-                .find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(keyword))
-                .ok_or(ParameterFault::Unknown)?;
-            if seen & (1 << index) != 0 {
-                return Err(ParameterFault::Bad);
-            }
-            seen |= 1 << index;
-            Ok(Parameter {
-                keyword,
-                value,
-                written,
-            })
-        })
+    raw.split(|octet| *octet == b' ').filter(|word| !word.is_empty()).map(move |written| {
+        let (keyword, value) = halves(written);
+        if !is_keyword(keyword) || !value.is_none_or(is_value) {
+            return Err(ParameterFault::Bad);
+        }
+        let mut names = known.iter().zip(0..);
+        let (keyword, index) = names
+            .find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(keyword))
+            .ok_or(ParameterFault::Unknown)?;
+        if seen & (1 << index) != 0 {
+            return Err(ParameterFault::Bad);
+        }
+        seen |= 1 << index;
+        Ok(Parameter { keyword, value, written })
+    })
 }
 
 /// What stands before and behind the first `=`.
@@ -323,17 +305,13 @@ pub(super) fn halves(word: &[u8]) -> (&[u8], Option<&[u8]>) {
 /// `esmtp-keyword`
 fn is_keyword(octets: &[u8]) -> bool {
     octets.first().is_some_and(u8::is_ascii_alphanumeric)
-        && octets
-            .iter()
-            .all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-')
+        && octets.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-')
 }
 
 /// `esmtp-value`, which RFC 6531 section 3.3 extends by UTF-8 (RFC 6533 has use for it in ORCPT).
 fn is_value(octets: &[u8]) -> bool {
     !octets.is_empty()
-        && octets
-            .iter()
-            .all(|octet| matches!(octet, 33..=60 | 62..=126 | 128..))
+        && octets.iter().all(|octet| matches!(octet, 33..=60 | 62..=126 | 128..))
         && str::from_utf8(octets).is_ok()
 }
 
@@ -371,53 +349,33 @@ fn chunk(tail: &[u8]) -> Option<Command> {
         Some(_) => return None,
         None => false,
     };
-    words
-        .next()
-        .is_none()
-        .then_some(Command::Bdat { size, last })
+    words.next().is_none().then_some(Command::Bdat { size, last })
 }
 
 /// A decimal number that cannot overflow: digits and nothing else, at most 18.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     let plain = (1..=DIGITS).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
-    plain.then(|| {
-        digits
-            .iter()
-            .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'))
-    })
+    plain.then(|| digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
 }
 
 /// A name that a client gave itself: what is not a printable octet becomes `?`, the end is cut.
 pub(super) fn printable(octets: &[u8]) -> Box<str> {
     let plain = |octet: &u8| {
-        if octet.is_ascii_graphic() {
-            char::from(*octet)
-        } else {
-            '?'
-        }
+        if octet.is_ascii_graphic() { char::from(*octet) } else { '?' }
     };
-    octets
-        .iter()
-        .take(NAME)
-        .map(plain)
-        .collect::<String>()
-        .into()
+    octets.iter().take(NAME).map(plain).collect::<String>().into()
 }
 
 /// What stands behind `keyword`, in any case.
 fn behind<'a>(argument: &'a [u8], keyword: &str) -> Option<&'a [u8]> {
     let (front, rest) = argument.split_at_checked(keyword.len())?;
-    front
-        .eq_ignore_ascii_case(keyword.as_bytes())
-        .then_some(rest)
+    front.eq_ignore_ascii_case(keyword.as_bytes()).then_some(rest)
 }
 
 /// Whether somebody speaks HTTP, or sends a header field: of HTTP, or of a message whose DATA was
 /// refused (Postfix hangs up on both).
 fn is_foreign(verb: &[u8], argument: &[u8]) -> bool {
-    let is_method = HTTP_METHODS
-        .iter()
-        .any(|it| it.as_bytes().eq_ignore_ascii_case(verb));
+    let is_method = HTTP_METHODS.iter().any(|it| it.as_bytes().eq_ignore_ascii_case(verb));
     (is_method && !argument.is_empty()) || verb.strip_suffix(b":").is_some_and(is_keyword)
 }
 

@@ -69,10 +69,7 @@ impl ReversePath {
     /// Reads what may stand behind `MAIL FROM:`, for example `<a@example.org> SIZE=3`.
     pub fn parse(argument: impl AsRef<[u8]>) -> Result<Self, PathFault> {
         let (path, parameters) = split(argument.as_ref())?;
-        Ok(Self {
-            path,
-            parameters: MailParameters::parse(parameters)?,
-        })
+        Ok(Self { path, parameters: MailParameters::parse(parameters)? })
     }
 }
 
@@ -80,10 +77,7 @@ impl ForwardPath {
     /// Reads what may stand behind `RCPT TO:`, for example `<a@example.org> NOTIFY=NEVER`.
     pub fn parse(argument: impl AsRef<[u8]>) -> Result<Self, PathFault> {
         let (path, parameters) = split(argument.as_ref())?;
-        Ok(Self {
-            path,
-            parameters: RcptParameters::parse(parameters)?,
-        })
+        Ok(Self { path, parameters: RcptParameters::parse(parameters)? })
     }
 }
 
@@ -102,9 +96,7 @@ impl Path {
         if written.iter().any(u8::is_ascii_control) {
             return None;
         }
-        let path = Self {
-            written: Bytes::copy_from_slice(written),
-        };
+        let path = Self { written: Bytes::copy_from_slice(written) };
         Some((path, trim_start(rest)))
     }
 
@@ -121,9 +113,7 @@ impl Path {
     /// What stands between the brackets (all of it where there are none), source route included.
     pub fn address(&self) -> &[u8] {
         let path = self.path();
-        path.strip_prefix(b"<")
-            .and_then(|inner| inner.strip_suffix(b">"))
-            .unwrap_or(path)
+        path.strip_prefix(b"<").and_then(|inner| inner.strip_suffix(b">")).unwrap_or(path)
     }
 
     /// The mailbox, if the path is one by the grammar of RFC 5321 (and RFC 6531), source route
@@ -132,17 +122,11 @@ impl Path {
         let address = without_route(str::from_utf8(self.address()).ok()?)?;
         let (local_part, rest) = split_local_part(address)?;
         match rest.strip_prefix('@') {
-            Some(domain) => (is_domain(domain) || is_address_literal(domain)).then_some(Mailbox {
-                local_part,
-                domain: Some(domain),
-            }),
+            Some(domain) => (is_domain(domain) || is_address_literal(domain))
+                .then_some(Mailbox { local_part, domain: Some(domain) }),
             // RFC 5321 section 2.3.5: the one mailbox that needs no domain.
-            None => (rest.is_empty() && local_part.eq_ignore_ascii_case("postmaster")).then_some(
-                Mailbox {
-                    local_part,
-                    domain: None,
-                },
-            ),
+            None => (rest.is_empty() && local_part.eq_ignore_ascii_case("postmaster"))
+                .then_some(Mailbox { local_part, domain: None }),
         }
     }
 
@@ -224,19 +208,14 @@ fn split_local_part(address: &str) -> Option<(&str, &str)> {
         let length = address.find('@').unwrap_or(address.len());
         let (local_part, rest) = address.split_at_checked(length)?;
         let is_atom = |atom: &str| !atom.is_empty() && atom.bytes().all(is_atext);
-        return local_part
-            .split('.')
-            .all(is_atom)
-            .then_some((local_part, rest));
+        return local_part.split('.').all(is_atom).then_some((local_part, rest));
     };
     let mut octets = quoted.bytes().zip(2..);
     while let Some((octet, length)) = octets.next() {
         match octet {
             b'"' => return address.split_at_checked(length),
             b'\\' => {
-                octets
-                    .next()
-                    .filter(|(escaped, _)| (b' '..=b'~').contains(escaped))?;
+                octets.next().filter(|(escaped, _)| (b' '..=b'~').contains(escaped))?;
             }
             0..b' ' | 127 => return None,
             _ => {}
@@ -255,17 +234,13 @@ fn is_domain(domain: &str) -> bool {
     domain.split('.').all(|label| {
         label.bytes().next().is_some_and(is_let_dig)
             && label.bytes().next_back().is_some_and(is_let_dig)
-            && label
-                .bytes()
-                .all(|octet| is_let_dig(octet) || octet == b'-')
+            && label.bytes().all(|octet| is_let_dig(octet) || octet == b'-')
     })
 }
 
 /// `address-literal` (RFC 5321 section 4.1.3). Of its tags, only `IPv6` has ever been registered.
 fn is_address_literal(domain: &str) -> bool {
-    let inner = domain
-        .strip_prefix('[')
-        .and_then(|inner| inner.strip_suffix(']'));
+    let inner = domain.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
     match inner.and_then(|inner| inner.split_once(':')) {
         Some((tag, address)) => {
             tag.eq_ignore_ascii_case("IPv6") && address.parse::<Ipv6Addr>().is_ok()

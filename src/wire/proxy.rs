@@ -73,14 +73,10 @@ impl ProxyHeader {
     /// A TCP connection. If the addresses are of two families, both are written as IPv6.
     pub fn tcp(source: SocketAddr, destination: SocketAddr) -> Self {
         match (source, destination) {
-            (SocketAddr::V4(source), SocketAddr::V4(destination)) => Self::Tcp4 {
-                source,
-                destination,
-            },
-            _ => Self::Tcp6 {
-                source: v6(source),
-                destination: v6(destination),
-            },
+            (SocketAddr::V4(source), SocketAddr::V4(destination)) => {
+                Self::Tcp4 { source, destination }
+            }
+            _ => Self::Tcp6 { source: v6(source), destination: v6(destination) },
         }
     }
 
@@ -117,11 +113,7 @@ impl ProxyHeader {
 
     /// Writes a header of version 1. It knows TCP only; all else is `UNKNOWN`.
     pub fn write_v1(&self, output: &mut BytesMut) {
-        let family = if matches!(self, Self::Tcp4 { .. }) {
-            "TCP4"
-        } else {
-            "TCP6"
-        };
+        let family = if matches!(self, Self::Tcp4 { .. }) { "TCP4" } else { "TCP6" };
         // Writing to a buffer that grows cannot fail.
         let _ = match (self.source(), self.destination()) {
             (Some(source), Some(destination)) => write!(
@@ -151,28 +143,19 @@ impl ProxyHeader {
         output.put_u16(length);
         match self {
             Self::Local | Self::Unspecified => {}
-            Self::Tcp4 {
-                source,
-                destination,
-            } => {
+            Self::Tcp4 { source, destination } => {
                 output.put_slice(&source.ip().octets());
                 output.put_slice(&destination.ip().octets());
                 output.put_u16(source.port());
                 output.put_u16(destination.port());
             }
-            Self::Tcp6 {
-                source,
-                destination,
-            } => {
+            Self::Tcp6 { source, destination } => {
                 output.put_slice(&source.ip().octets());
                 output.put_slice(&destination.ip().octets());
                 output.put_u16(source.port());
                 output.put_u16(destination.port());
             }
-            Self::Unix {
-                source,
-                destination,
-            } => {
+            Self::Unix { source, destination } => {
                 output.put_slice(source.as_slice());
                 output.put_slice(destination.as_slice());
             }
@@ -182,10 +165,7 @@ impl ProxyHeader {
 
 /// Whether `input` begins with `start`, as far as it has arrived.
 fn begins(input: &[u8], start: &[u8]) -> bool {
-    input
-        .iter()
-        .zip(start)
-        .all(|(octet, expected)| octet == expected)
+    input.iter().zip(start).all(|(octet, expected)| octet == expected)
 }
 
 fn v6(address: SocketAddr) -> SocketAddrV6 {
@@ -201,11 +181,7 @@ fn read_v1(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyFault> {
     let window = input.get(..V1_LENGTH).unwrap_or(input);
     let Some(lf) = memchr(b'\n', window) else {
         let may_end = window.len() < V1_LENGTH;
-        return if may_end {
-            Ok(None)
-        } else {
-            Err(ProxyFault::Malformed)
-        };
+        return if may_end { Ok(None) } else { Err(ProxyFault::Malformed) };
     };
     let line = window.get(..lf).and_then(|line| line.strip_suffix(b"\r"));
     let header = line.and_then(v1_line).ok_or(ProxyFault::Malformed)?;
@@ -213,40 +189,28 @@ fn read_v1(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyFault> {
 }
 
 fn v1_line(line: &[u8]) -> Option<ProxyHeader> {
-    let line = str::from_utf8(line)
-        .ok()
-        .filter(|line| !line.contains('\r'))?;
+    let line = str::from_utf8(line).ok().filter(|line| !line.contains('\r'))?;
     let words: Vec<&str> = line.split(' ').collect();
     match words.as_slice() {
         // Whatever follows is to be ignored (section 2.1).
         ["PROXY", "UNKNOWN", ..] => Some(ProxyHeader::Unspecified),
-        [
-            "PROXY",
-            "TCP4",
-            source,
-            destination,
-            source_port,
-            destination_port,
-        ] => Some(ProxyHeader::Tcp4 {
-            source: SocketAddrV4::new(source.parse().ok()?, port(source_port)?),
-            destination: SocketAddrV4::new(destination.parse().ok()?, port(destination_port)?),
-        }),
-        [
-            "PROXY",
-            "TCP6",
-            source,
-            destination,
-            source_port,
-            destination_port,
-        ] => Some(ProxyHeader::Tcp6 {
-            source: SocketAddrV6::new(source.parse().ok()?, port(source_port)?, 0, 0),
-            destination: SocketAddrV6::new(
-                destination.parse().ok()?,
-                port(destination_port)?,
-                0,
-                0,
-            ),
-        }),
+        ["PROXY", "TCP4", source, destination, source_port, destination_port] => {
+            Some(ProxyHeader::Tcp4 {
+                source: SocketAddrV4::new(source.parse().ok()?, port(source_port)?),
+                destination: SocketAddrV4::new(destination.parse().ok()?, port(destination_port)?),
+            })
+        }
+        ["PROXY", "TCP6", source, destination, source_port, destination_port] => {
+            Some(ProxyHeader::Tcp6 {
+                source: SocketAddrV6::new(source.parse().ok()?, port(source_port)?, 0, 0),
+                destination: SocketAddrV6::new(
+                    destination.parse().ok()?,
+                    port(destination_port)?,
+                    0,
+                    0,
+                ),
+            })
+        }
         _ => None,
     }
 }
@@ -254,9 +218,7 @@ fn v1_line(line: &[u8]) -> Option<ProxyHeader> {
 /// A port without leading zeros.
 fn port(digits: &str) -> Option<u16> {
     let plain = digits == "0" || !digits.starts_with('0');
-    number(digits.as_bytes())
-        .filter(|_| plain)
-        .and_then(|port| u16::try_from(port).ok())
+    number(digits.as_bytes()).filter(|_| plain).and_then(|port| u16::try_from(port).ok())
 }
 
 fn read_v2(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyFault> {
@@ -280,10 +242,7 @@ fn read_v2(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyFault> {
         // Datagrams, which carry no mail, and what is not assigned.
         _ => None,
     };
-    Ok(Some((
-        header.ok_or(ProxyFault::Malformed)?,
-        V2_FIXED + length,
-    )))
+    Ok(Some((header.ok_or(ProxyFault::Malformed)?, V2_FIXED + length)))
 }
 
 fn tcp4(addresses: &[u8]) -> Option<ProxyHeader> {
@@ -309,10 +268,7 @@ fn tcp6(addresses: &[u8]) -> Option<ProxyHeader> {
 fn unix(addresses: &[u8]) -> Option<ProxyHeader> {
     let (source, rest) = addresses.split_first_chunk::<108>()?;
     let (destination, _) = rest.split_first_chunk::<108>()?;
-    Some(ProxyHeader::Unix {
-        source: Box::new(*source),
-        destination: Box::new(*destination),
-    })
+    Some(ProxyHeader::Unix { source: Box::new(*source), destination: Box::new(*destination) })
 }
 
 /// Source and destination; extensions follow them and are skipped.

@@ -56,15 +56,9 @@ fn xclient_leaves_nothing_of_ours_for_the_clients() {
 #[test]
 fn mapped_addresses_are_told_as_what_they_are() {
     let mut mapped = client("[::ffff:192.0.2.1]:25");
-    assert_eq!(
-        mapped.xclient("ADDR").unwrap(),
-        "XCLIENT ADDR=192.0.2.1\r\n"
-    );
+    assert_eq!(mapped.xclient("ADDR").unwrap(), "XCLIENT ADDR=192.0.2.1\r\n");
     mapped.address = Attribute::Known("::ffff:192.0.2.1".parse().unwrap());
-    assert_eq!(
-        mapped.xclient("ADDR").unwrap(),
-        "XCLIENT ADDR=192.0.2.1\r\n"
-    );
+    assert_eq!(mapped.xclient("ADDR").unwrap(), "XCLIENT ADDR=192.0.2.1\r\n");
     let read = parse(Xclient, "ADDR=IPV6:::ffff:192.0.2.1").unwrap();
     assert_eq!(read.address, Attribute::Known("192.0.2.1".parse().unwrap()));
 }
@@ -78,10 +72,7 @@ fn a_value_is_told_whole_or_not_at_all() {
     let command = str::from_utf8(&command).unwrap();
     assert_eq!(
         command,
-        format!(
-            "XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.1 HELO={}\r\n",
-            "x".repeat(255)
-        )
+        format!("XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.1 HELO={}\r\n", "x".repeat(255))
     );
     attributes.helo = known("");
     assert_eq!(
@@ -100,27 +91,16 @@ fn xforward_splits_at_512() {
         attributes.xforward(ALL_XFORWARD),
         ["XFORWARD NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=4711 PROTO=ESMTP SOURCE=REMOTE\r\n"]
     );
-    assert_eq!(
-        attributes.xforward("PORT SOURCE"),
-        ["XFORWARD PORT=4711 SOURCE=REMOTE\r\n"]
-    );
+    assert_eq!(attributes.xforward("PORT SOURCE"), ["XFORWARD PORT=4711 SOURCE=REMOTE\r\n"]);
     assert!(attributes.xforward("").is_empty());
-    assert!(
-        ClientAttributes::default()
-            .xforward(ALL_XFORWARD)
-            .is_empty()
-    );
+    assert!(ClientAttributes::default().xforward(ALL_XFORWARD).is_empty());
 
     attributes.name = known(&"n".repeat(255));
     attributes.helo = known(&"h".repeat(255));
     attributes.ident = known(&"i".repeat(255));
     let commands = attributes.xforward(ALL_XFORWARD);
     assert_eq!(commands.len(), 3);
-    assert!(
-        commands
-            .iter()
-            .all(|command| command.len() <= 512 && command.ends_with(b"\r\n"))
-    );
+    assert!(commands.iter().all(|command| command.len() <= 512 && command.ends_with(b"\r\n")));
 }
 
 #[test]
@@ -159,11 +139,7 @@ fn attributes_are_read() {
     let read = parse(Xforward, "IDENT=4Q0bZ SOURCE=local HELO=+E9+0D+0Ax").unwrap();
     assert_eq!(read.ident.known().map(AsRef::as_ref), Some("4Q0bZ"));
     assert_eq!(read.origin, Attribute::Known(ClientOrigin::Local));
-    assert_eq!(
-        read.helo,
-        known("???x"),
-        "CR and LF do not come in by the back door"
-    );
+    assert_eq!(read.helo, known("???x"), "CR and LF do not come in by the back door");
     assert_eq!(read.name, Attribute::Omitted);
 }
 
@@ -225,11 +201,7 @@ fn verbs() {
         ("", None),
     ] {
         let read = AttributeCommand::split(line.as_bytes());
-        assert_eq!(
-            read,
-            split.map(|(command, rest)| (command, rest.as_bytes())),
-            "{line}"
-        );
+        assert_eq!(read, split.map(|(command, rest)| (command, rest.as_bytes())), "{line}");
     }
 }
 
@@ -237,10 +209,7 @@ fn verbs() {
 fn a_later_command_adds_to_the_earlier() {
     let mut attributes = parse(Xforward, "NAME=a ADDR=192.0.2.1").unwrap();
     attributes.update(parse(Xforward, "NAME=[UNAVAILABLE] PORT=25").unwrap());
-    assert_eq!(
-        attributes,
-        parse(Xforward, "NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=25").unwrap()
-    );
+    assert_eq!(attributes, parse(Xforward, "NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=25").unwrap());
 }
 
 #[test]

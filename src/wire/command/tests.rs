@@ -23,14 +23,8 @@ fn rcpt(line: &str) -> ForwardPath {
 #[test]
 fn commands() {
     for (line, command) in [
-        (
-            "EHLO client.example",
-            Command::Ehlo("client.example".into()),
-        ),
-        (
-            "ehlo   client.example  ",
-            Command::Ehlo("client.example".into()),
-        ),
+        ("EHLO client.example", Command::Ehlo("client.example".into())),
+        ("ehlo   client.example  ", Command::Ehlo("client.example".into())),
         ("HELO [192.0.2.1]", Command::Helo("[192.0.2.1]".into())),
         ("EHLO a b\u{e9}", Command::Ehlo("a?b??".into())),
         ("DATA", Command::Data),
@@ -45,41 +39,11 @@ fn commands() {
         ("VRFY a", Command::Vrfy),
         ("EXPN list", Command::Expn),
         ("STARTTLS", Command::StartTls),
-        (
-            "BDAT 0",
-            Command::Bdat {
-                size: 0,
-                last: false,
-            },
-        ),
-        (
-            "BDAT 0 LAST",
-            Command::Bdat {
-                size: 0,
-                last: true,
-            },
-        ),
-        (
-            "bdat 86 last ",
-            Command::Bdat {
-                size: 86,
-                last: true,
-            },
-        ),
-        (
-            "BDAT 000000000000000012",
-            Command::Bdat {
-                size: 12,
-                last: false,
-            },
-        ),
-        (
-            "BDAT 999999999999999999",
-            Command::Bdat {
-                size: 999_999_999_999_999_999,
-                last: false,
-            },
-        ),
+        ("BDAT 0", Command::Bdat { size: 0, last: false }),
+        ("BDAT 0 LAST", Command::Bdat { size: 0, last: true }),
+        ("bdat 86 last ", Command::Bdat { size: 86, last: true }),
+        ("BDAT 000000000000000012", Command::Bdat { size: 12, last: false }),
+        ("BDAT 999999999999999999", Command::Bdat { size: 999_999_999_999_999_999, last: false }),
     ] {
         assert_eq!(parse(line), Ok(command), "{line}");
     }
@@ -174,12 +138,7 @@ fn wrapped_chunk_sizes_are_refused() {
 
 #[test]
 fn wrapped_message_sizes_are_refused() {
-    for size in [
-        "999999999999999999995",
-        "18446744073709551621",
-        "1000000000000000000",
-        "",
-    ] {
+    for size in ["999999999999999999995", "18446744073709551621", "1000000000000000000", ""] {
         let line = format!("MAIL FROM:<a@b> SIZE={size}");
         assert_eq!(parse(&line), Err(CommandFault::BadParameter), "{line}");
     }
@@ -197,22 +156,13 @@ fn a_command_that_stops_short_does_not_swallow_the_next() {
         read.push(Command::parse(line.unwrap()));
         input = &input[taken..];
     }
-    assert_eq!(
-        read,
-        [
-            Err(CommandFault::Syntax("MAIL FROM:<address>")),
-            Ok(Command::Rset)
-        ]
-    );
+    assert_eq!(read, [Err(CommandFault::Syntax("MAIL FROM:<address>")), Ok(Command::Rset)]);
 }
 
 #[test]
 fn an_injected_parameter_is_part_of_the_path() {
     let recipient = rcpt("RCPT TO:<\"a> NOTIFY=NEVER <b\"@x>");
-    assert_eq!(
-        recipient.path.written().as_ref(),
-        b"<\"a> NOTIFY=NEVER <b\"@x>"
-    );
+    assert_eq!(recipient.path.written().as_ref(), b"<\"a> NOTIFY=NEVER <b\"@x>");
     assert_eq!(recipient.parameters, RcptParameters::default());
 }
 
@@ -226,14 +176,8 @@ fn postmaster_is_not_the_null_path() {
 #[test]
 fn address_literals_are_accepted() {
     for path in ["<a@[192.0.2.1]>", "<a@[IPv6:2001:db8::1]>"] {
-        assert_eq!(
-            mail(&format!("MAIL FROM:{path}")).path.written(),
-            path.as_bytes()
-        );
-        assert_eq!(
-            rcpt(&format!("RCPT TO:{path}")).path.written(),
-            path.as_bytes()
-        );
+        assert_eq!(mail(&format!("MAIL FROM:{path}")).path.written(), path.as_bytes());
+        assert_eq!(rcpt(&format!("RCPT TO:{path}")).path.written(), path.as_bytes());
     }
 }
 
@@ -241,21 +185,13 @@ fn address_literals_are_accepted() {
 fn quoted_paths_keep_their_quotes() {
     let sender = mail("MAIL FROM: <\" hi \\\"there! \"@d> SIZE=3");
     assert_eq!(sender.path.written().as_ref(), b" <\" hi \\\"there! \"@d>");
-    assert_eq!(
-        sender.path.mailbox().unwrap().local_part,
-        "\" hi \\\"there! \""
-    );
+    assert_eq!(sender.path.mailbox().unwrap().local_part, "\" hi \\\"there! \"");
     assert_eq!(sender.parameters.size, Some(3));
 }
 
 #[test]
 fn spaces_are_tolerated_where_postfix_does() {
-    for line in [
-        "MAIL FROM:<a@b>",
-        "mail  from:<a@b>  ",
-        "MAIL FROM: <a@b>",
-        "MAIL FROM:a@b",
-    ] {
+    for line in ["MAIL FROM:<a@b>", "mail  from:<a@b>  ", "MAIL FROM: <a@b>", "MAIL FROM:a@b"] {
         assert_eq!(mail(line).path.address(), b"a@b", "{line}");
     }
     let sender = mail("MAIL FROM:<a@b>   SIZE=3   BODY=7BIT  ");
@@ -381,24 +317,15 @@ fn faults_of_rcpt_parameters() {
 
 #[test]
 fn faults_of_parameters_in_commands() {
-    assert_eq!(
-        parse("MAIL FROM:<a> X=1"),
-        Err(CommandFault::UnknownParameter)
-    );
-    assert_eq!(
-        parse("RCPT TO:<a> NOTIFY=X"),
-        Err(CommandFault::BadParameter)
-    );
+    assert_eq!(parse("MAIL FROM:<a> X=1"), Err(CommandFault::UnknownParameter));
+    assert_eq!(parse("RCPT TO:<a> NOTIFY=X"), Err(CommandFault::BadParameter));
 }
 
 #[test]
 fn names_are_cut_and_printable() {
     let line = format!("EHLO {}", "x".repeat(300));
     assert_eq!(parse(&line), Ok(Command::Ehlo("x".repeat(255).into())));
-    assert_eq!(
-        Command::parse(b"HELO \xff\x7f\x00."),
-        Ok(Command::Helo("???.".into()))
-    );
+    assert_eq!(Command::parse(b"HELO \xff\x7f\x00."), Ok(Command::Helo("???.".into())));
 }
 
 /// Lines that begin well and go on any way.

@@ -7,9 +7,7 @@ fn scan(argument: &str) -> Option<(Path, &[u8])> {
 }
 
 fn path(argument: &str) -> Path {
-    scan(argument)
-        .unwrap_or_else(|| panic!("{argument} is a path"))
-        .0
+    scan(argument).unwrap_or_else(|| panic!("{argument} is a path")).0
 }
 
 /// Servers disagree on most of these. Each is a path here and goes onward octet by octet.
@@ -76,25 +74,12 @@ const ODD_ADDRESSES: [&str; 56] = [
 fn odd_addresses_stay_as_they_are() {
     for odd in ODD_ADDRESSES {
         for lead in ["", " ", "   "] {
-            for (tail, rest) in [
-                ("", ""),
-                (" ", ""),
-                (" SIZE=3", "SIZE=3"),
-                ("   X Y", "X Y"),
-            ] {
+            for (tail, rest) in [("", ""), (" ", ""), (" SIZE=3", "SIZE=3"), ("   X Y", "X Y")] {
                 let argument = format!("{lead}{odd}{tail}");
                 let (path, behind) = scan(&argument).unwrap_or_else(|| panic!("{argument}"));
-                assert_eq!(
-                    path.written(),
-                    format!("{lead}{odd}").as_bytes(),
-                    "{argument}"
-                );
+                assert_eq!(path.written(), format!("{lead}{odd}").as_bytes(), "{argument}");
                 assert_eq!(behind, rest.as_bytes(), "{argument}");
-                assert_eq!(
-                    path.address(),
-                    &odd.as_bytes()[1..odd.len() - 1],
-                    "{argument}"
-                );
+                assert_eq!(path.address(), &odd.as_bytes()[1..odd.len() - 1], "{argument}");
                 assert_eq!(path.is_null(), odd == "<>", "{argument}");
             }
         }
@@ -123,10 +108,7 @@ fn brackets_may_be_missing() {
         ("\\<a@b>", "\\<a@b>", ""),
     ] {
         let (path, behind) = scan(argument).unwrap();
-        assert_eq!(
-            (path.written().as_ref(), behind),
-            (written.as_bytes(), rest.as_bytes())
-        );
+        assert_eq!((path.written().as_ref(), behind), (written.as_bytes(), rest.as_bytes()));
         assert_eq!(path.address(), written.trim_start().as_bytes());
         assert!(!path.is_null());
     }
@@ -182,10 +164,7 @@ fn postmaster_is_not_the_null_path() {
 #[test]
 fn mailboxes() {
     let some = |local_part, domain: &'static str| {
-        Some(Mailbox {
-            local_part,
-            domain: (!domain.is_empty()).then_some(domain),
-        })
+        Some(Mailbox { local_part, domain: (!domain.is_empty()).then_some(domain) })
     };
     for (argument, mailbox) in [
         ("<a@b>", some("a", "b")),
@@ -205,14 +184,8 @@ fn mailboxes() {
         ("<@a:postmaster>", some("postmaster", "")),
         ("<a@[192.0.2.1]>", some("a", "[192.0.2.1]")),
         ("<a@[IPv6:2001:db8::1]>", some("a", "[IPv6:2001:db8::1]")),
-        (
-            "<a@[ipv6:::ffff:192.0.2.1]>",
-            some("a", "[ipv6:::ffff:192.0.2.1]"),
-        ),
-        (
-            "<\u{e9}.\u{5b6b}@\u{e1}.org>",
-            some("\u{e9}.\u{5b6b}", "\u{e1}.org"),
-        ),
+        ("<a@[ipv6:::ffff:192.0.2.1]>", some("a", "[ipv6:::ffff:192.0.2.1]")),
+        ("<\u{e9}.\u{5b6b}@\u{e1}.org>", some("\u{e9}.\u{5b6b}", "\u{e1}.org")),
         ("<\"\u{e9} x\"@b>", some("\"\u{e9} x\"", "b")),
         ("<>", None),
         ("<a>", None),
@@ -262,10 +235,7 @@ fn mailboxes() {
 fn a_log_line_stays_a_line() {
     // A path from the wire holds no control octets, but C1 controls come as UTF-8.
     assert_eq!(path("  <a@b>").to_string(), "<a@b>");
-    assert_eq!(
-        path("<a\u{85}\u{2028}b\u{9b}31m@\u{e9}>").to_string(),
-        "<a??b?31m@\u{e9}>"
-    );
+    assert_eq!(path("<a\u{85}\u{2028}b\u{9b}31m@\u{e9}>").to_string(), "<a??b?31m@\u{e9}>");
     assert_eq!(path("<\u{85}>").to_string(), "<?>");
 }
 
@@ -275,25 +245,13 @@ fn paths_for_envelopes() {
     assert_eq!(sender.path.written().as_ref(), b"<a@b>");
     assert_eq!(sender.parameters.size, Some(3));
     assert_eq!(ReversePath::parse("<a@b>\r\nDATA"), Err(PathFault::Control));
-    assert_eq!(
-        ReversePath::parse("<a@b> SIZE=3\r\n"),
-        Err(PathFault::Control)
-    );
+    assert_eq!(ReversePath::parse("<a@b> SIZE=3\r\n"), Err(PathFault::Control));
     assert_eq!(ReversePath::parse("<a\0@b>"), Err(PathFault::Control));
     assert_eq!(ReversePath::parse(""), Err(PathFault::NoPath));
     assert_eq!(ReversePath::parse("<a@b"), Err(PathFault::NoPath));
-    assert_eq!(
-        ReversePath::parse("<a@b> NOTIFY=NEVER"),
-        Err(ParameterFault::Unknown.into())
-    );
-    assert_eq!(
-        ForwardPath::parse("<a@b> SIZE=3"),
-        Err(ParameterFault::Unknown.into())
-    );
-    assert_eq!(
-        ForwardPath::parse("<a@b> NOTIFY="),
-        Err(ParameterFault::Bad.into())
-    );
+    assert_eq!(ReversePath::parse("<a@b> NOTIFY=NEVER"), Err(ParameterFault::Unknown.into()));
+    assert_eq!(ForwardPath::parse("<a@b> SIZE=3"), Err(ParameterFault::Unknown.into()));
+    assert_eq!(ForwardPath::parse("<a@b> NOTIFY="), Err(ParameterFault::Bad.into()));
     assert!(ForwardPath::parse(b"<\xff@b> NOTIFY=NEVER").is_ok());
 }
 

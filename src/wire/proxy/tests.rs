@@ -20,43 +20,24 @@ fn v2(header: &ProxyHeader) -> BytesMut {
 
 /// A header of version 2 from its last four fields.
 fn v2_from(command: u8, family: u8, length: u16, rest: &[u8]) -> Vec<u8> {
-    [
-        V2_SIGNATURE,
-        &[command, family],
-        &length.to_be_bytes(),
-        rest,
-    ]
-    .concat()
+    [V2_SIGNATURE, &[command, family], &length.to_be_bytes(), rest].concat()
 }
 
 #[test]
 fn version_1() {
     for (line, header) in [
-        (
-            "PROXY TCP4 192.0.2.1 192.0.2.2 56324 25\r\n",
-            tcp("192.0.2.1:56324", "192.0.2.2:25"),
-        ),
+        ("PROXY TCP4 192.0.2.1 192.0.2.2 56324 25\r\n", tcp("192.0.2.1:56324", "192.0.2.2:25")),
         (
             "PROXY TCP4 0.0.0.0 255.255.255.255 0 65535\r\n",
             tcp("0.0.0.0:0", "255.255.255.255:65535"),
         ),
-        (
-            "PROXY TCP6 2001:db8::1 ::1 56324 25\r\n",
-            tcp("[2001:db8::1]:56324", "[::1]:25"),
-        ),
+        ("PROXY TCP6 2001:db8::1 ::1 56324 25\r\n", tcp("[2001:db8::1]:56324", "[::1]:25")),
         ("PROXY UNKNOWN\r\n", ProxyHeader::Unspecified),
         ("PROXY UNKNOWN \r\n", ProxyHeader::Unspecified),
-        (
-            "PROXY UNKNOWN ffff::1 what ever\r\n",
-            ProxyHeader::Unspecified,
-        ),
+        ("PROXY UNKNOWN ffff::1 what ever\r\n", ProxyHeader::Unspecified),
     ] {
         let input = format!("{line}EHLO a\r\n");
-        assert_eq!(
-            ProxyHeader::read(input.as_bytes()),
-            Ok(Some((header, line.len()))),
-            "{line}"
-        );
+        assert_eq!(ProxyHeader::read(input.as_bytes()), Ok(Some((header, line.len()))), "{line}");
     }
 }
 
@@ -65,20 +46,11 @@ fn the_longest_header_of_version_1_fits() {
     let address = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
     let unknown = format!("PROXY UNKNOWN {address} {address} 65535 65535\r\n");
     assert_eq!(unknown.len(), 107);
-    assert_eq!(
-        ProxyHeader::read(unknown.as_bytes()),
-        Ok(Some((ProxyHeader::Unspecified, 107)))
-    );
+    assert_eq!(ProxyHeader::read(unknown.as_bytes()), Ok(Some((ProxyHeader::Unspecified, 107))));
     let longer = unknown.replace("UNKNOWN ", "UNKNOWN  ");
-    assert_eq!(
-        ProxyHeader::read(longer.as_bytes()),
-        Err(ProxyFault::Malformed)
-    );
+    assert_eq!(ProxyHeader::read(longer.as_bytes()), Err(ProxyFault::Malformed));
     assert_eq!(ProxyHeader::read(&longer.as_bytes()[..106]), Ok(None));
-    assert_eq!(
-        ProxyHeader::read(&longer.as_bytes()[..107]),
-        Err(ProxyFault::Malformed)
-    );
+    assert_eq!(ProxyHeader::read(&longer.as_bytes()[..107]), Err(ProxyFault::Malformed));
     let tcp6 = unknown.replace("UNKNOWN", "TCP6");
     assert!(matches!(
         ProxyHeader::read(tcp6.as_bytes()),
@@ -117,30 +89,16 @@ fn malformed_headers_of_version_1() {
         "PROXY UNKNOWN a\nb\r\n",
         "PROXY TCP4 192.0.2.1\0 192.0.2.2 1 2\r\n",
     ] {
-        assert_eq!(
-            ProxyHeader::read(line.as_bytes()),
-            Err(ProxyFault::Malformed),
-            "{line:?}"
-        );
+        assert_eq!(ProxyHeader::read(line.as_bytes()), Err(ProxyFault::Malformed), "{line:?}");
     }
 }
 
 #[test]
 fn what_does_not_begin_like_a_header() {
-    for input in [
-        "EHLO a\r\n",
-        "proxy TCP4",
-        "PROXYTCP4",
-        " PROXY",
-        "\r\n\r\n\0\r\nquit\n",
-        "\n",
-        "Q",
-    ] {
-        assert_eq!(
-            ProxyHeader::read(input.as_bytes()),
-            Err(ProxyFault::Absent),
-            "{input:?}"
-        );
+    for input in
+        ["EHLO a\r\n", "proxy TCP4", "PROXYTCP4", " PROXY", "\r\n\r\n\0\r\nquit\n", "\n", "Q"]
+    {
+        assert_eq!(ProxyHeader::read(input.as_bytes()), Err(ProxyFault::Absent), "{input:?}");
     }
     assert_eq!(ProxyHeader::read(b""), Ok(None));
 }
@@ -162,23 +120,14 @@ fn version_2() {
     // LOCAL: what it says of addresses is skipped, whatever it is.
     for family in [0x00, 0x11, 0x21, 0xff] {
         let octets = v2_from(0x20, family, 3, b"abcEHLO");
-        assert_eq!(
-            ProxyHeader::read(&octets),
-            Ok(Some((ProxyHeader::Local, 19)))
-        );
+        assert_eq!(ProxyHeader::read(&octets), Ok(Some((ProxyHeader::Local, 19))));
     }
     for family in [0x00, 0x01, 0x02] {
         let octets = v2_from(0x21, family, 5, b"abcdeEHLO");
-        assert_eq!(
-            ProxyHeader::read(&octets),
-            Ok(Some((ProxyHeader::Unspecified, 21)))
-        );
+        assert_eq!(ProxyHeader::read(&octets), Ok(Some((ProxyHeader::Unspecified, 21))));
     }
     let longest = v2_from(0x21, 0x00, u16::MAX, &vec![0; 65_535]);
-    assert_eq!(
-        ProxyHeader::read(&longest),
-        Ok(Some((ProxyHeader::Unspecified, 65_551)))
-    );
+    assert_eq!(ProxyHeader::read(&longest), Ok(Some((ProxyHeader::Unspecified, 65_551))));
 }
 
 #[test]
@@ -202,37 +151,21 @@ fn malformed_headers_of_version_2() {
     ] {
         let octets = v2_from(command, family, length, &[0; 216]);
         let read = ProxyHeader::read(&octets);
-        assert_eq!(
-            read,
-            Err(ProxyFault::Malformed),
-            "{command:x} {family:x} {length}"
-        );
+        assert_eq!(read, Err(ProxyFault::Malformed), "{command:x} {family:x} {length}");
     }
 }
 
 #[test]
 fn addresses_of_two_families_become_ipv6() {
     let mixed = tcp("192.0.2.1:1", "[2001:db8::1]:25");
-    assert_eq!(
-        v1(&mixed),
-        "PROXY TCP6 ::ffff:192.0.2.1 2001:db8::1 1 25\r\n"
-    );
-    assert_eq!(
-        mixed.source(),
-        Some("[::ffff:192.0.2.1]:1".parse().unwrap())
-    );
-    assert_eq!(
-        mixed.destination(),
-        Some("[2001:db8::1]:25".parse().unwrap())
-    );
+    assert_eq!(v1(&mixed), "PROXY TCP6 ::ffff:192.0.2.1 2001:db8::1 1 25\r\n");
+    assert_eq!(mixed.source(), Some("[::ffff:192.0.2.1]:1".parse().unwrap()));
+    assert_eq!(mixed.destination(), Some("[2001:db8::1]:25".parse().unwrap()));
 }
 
 #[test]
 fn version_1_knows_tcp_only() {
-    let unix = ProxyHeader::Unix {
-        source: Box::new([7; 108]),
-        destination: Box::new([0; 108]),
-    };
+    let unix = ProxyHeader::Unix { source: Box::new([7; 108]), destination: Box::new([0; 108]) };
     for header in [ProxyHeader::Local, ProxyHeader::Unspecified, unix] {
         assert_eq!(v1(&header), "PROXY UNKNOWN\r\n");
         assert_eq!((header.source(), header.destination()), (None, None));
@@ -252,18 +185,10 @@ fn header() -> impl Strategy<Value = ProxyHeader> {
     prop_oneof![
         Just(ProxyHeader::Local),
         Just(ProxyHeader::Unspecified),
-        (v4(), v4()).prop_map(|(source, destination)| ProxyHeader::Tcp4 {
-            source,
-            destination
-        }),
-        (v6(), v6()).prop_map(|(source, destination)| ProxyHeader::Tcp6 {
-            source,
-            destination
-        }),
-        (unix(), unix()).prop_map(|(source, destination)| ProxyHeader::Unix {
-            source,
-            destination
-        }),
+        (v4(), v4()).prop_map(|(source, destination)| ProxyHeader::Tcp4 { source, destination }),
+        (v6(), v6()).prop_map(|(source, destination)| ProxyHeader::Tcp6 { source, destination }),
+        (unix(), unix())
+            .prop_map(|(source, destination)| ProxyHeader::Unix { source, destination }),
     ]
 }
 
@@ -274,10 +199,7 @@ fn comes_back(written: &[u8], header: &ProxyHeader) -> Result<(), TestCaseError>
     }
     for tail in ["", "\n", "EHLO a\r\n", "PROXY UNKNOWN\r\n"] {
         let input = [written, tail.as_bytes()].concat();
-        prop_assert_eq!(
-            ProxyHeader::read(&input),
-            Ok(Some((header.clone(), written.len())))
-        );
+        prop_assert_eq!(ProxyHeader::read(&input), Ok(Some((header.clone(), written.len()))));
     }
     Ok(())
 }
