@@ -216,6 +216,8 @@ impl ClientAttributes {
     /// The XCLIENT command, CRLF included, with those attributes that the server has `offered` (what
     /// stands behind XCLIENT in its EHLO reply). NAME, REVERSE_NAME, ADDR and PORT are never left
     /// out. `None` if ADDR is not offered: the server would go on taking us for the client.
+    ///
+    /// Postfix refuses an IPv6 address where `inet_protocols` is `ipv4`.
     pub fn xclient(&self, offered: &str) -> Option<Bytes> {
         if !is_offered("ADDR", offered) {
             return None;

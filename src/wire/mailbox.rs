@@ -66,7 +66,14 @@ pub struct Mailbox<'p> {
 }
 
 impl ReversePath {
-    /// Reads what may stand behind `MAIL FROM:`, for example `<a@example.org> SIZE=3`.
+    /// Reads what may stand behind `MAIL FROM:`.
+    ///
+    /// ```
+    /// let sender = nobounce::ReversePath::parse("<\"a b\"@example.org> SIZE=3")?;
+    /// assert_eq!(sender.parameters.size, Some(3));
+    /// assert_eq!(sender.path.mailbox().and_then(|it| it.domain), Some("example.org"));
+    /// # Ok::<(), nobounce::PathFault>(())
+    /// ```
     pub fn parse(argument: impl AsRef<[u8]>) -> Result<Self, PathFault> {
         let (path, parameters) = split(argument.as_ref())?;
         Ok(Self { path, parameters: MailParameters::parse(parameters)? })
