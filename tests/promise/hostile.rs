@@ -15,7 +15,7 @@ use super::replies::speech;
 use super::server::{Connect, OnwardServer, Profile, Read, Server};
 
 /// An onward server that does not listen. It says this, then that for ever, or closes.
-struct Babbler {
+pub struct Babbler {
     says: VecDeque<Vec<u8>>,
     then: Option<Vec<u8>>,
     connections: usize,
@@ -23,7 +23,7 @@ struct Babbler {
 }
 
 impl Babbler {
-    fn new(says: Vec<Vec<u8>>, then: Option<&[u8]>) -> Self {
+    pub fn new(says: Vec<Vec<u8>>, then: Option<&[u8]>) -> Self {
         Self { says: says.into(), then: then.map(<[u8]>::to_vec), connections: 0, said: 0 }
     }
 }

@@ -125,7 +125,10 @@ fn tolerant(case: &Case, chunks: (Chunks, Chunks)) -> Gate<Server> {
 
 /// All that can be seen from outside: octets to the client and to the onward server.
 fn seen(case: &Case, flights: &[Octets], chunks: (Chunks, Chunks)) -> (Octets, Vec<Octets>) {
-    let mut gate = tolerant(case, chunks);
+    seen_at(tolerant(case, chunks), flights)
+}
+
+fn seen_at(mut gate: Gate<Server>, flights: &[Octets]) -> (Octets, Vec<Octets>) {
     for flight in flights {
         gate.say(&flight.0);
     }
@@ -171,5 +174,16 @@ proptest! {
         prop_assert_eq!(&whole, &seen(&case, &flights, chunks));
         let flood = Octets(flights.iter().flat_map(|flight| flight.0.clone()).collect());
         prop_assert_eq!(&whole, &seen(&case, &[flood], (Chunks::Whole, Chunks::Whole)));
+    }
+
+    /// Steps are said again until they are done; calls that come too early or too often are none.
+    #[test]
+    fn spurious_calls_change_nothing(
+        case in case().prop_map(Case::attended),
+        flights in flights(),
+    ) {
+        let chunks = || case.chunks.clone();
+        let quiet = seen(&case, &flights, chunks());
+        prop_assert_eq!(quiet, seen_at(tolerant(&case, chunks()).restless(), &flights));
     }
 }
