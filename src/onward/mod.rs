@@ -155,7 +155,7 @@ impl Onward {
                 self.asked = Some(Asked::Content { open, segments: message.segments().to_vec() });
             }
         }
-        self.stale = self.offered.is_some() && self.open.is_none();
+        self.stale = matches!(self.state, State::Ready) && self.open.is_none();
     }
 
     /// Asks what the server offers: connects if need be. There is no outcome; when it is done, the
