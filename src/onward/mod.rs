@@ -214,9 +214,11 @@ impl Onward {
         self.output.clear();
     }
 
-    /// Takes octets that were read from the server.
+    /// Takes octets that were read from the server; none once the connection is given up.
     pub fn receive(&mut self, octets: &[u8]) {
-        self.reader.receive(octets);
+        if matches!(self.state, State::Awaiting(_) | State::Ready) {
+            self.reader.receive(octets);
+        }
     }
 
     // --- what is to be done ---
