@@ -173,6 +173,10 @@ impl<S: OnwardServer> Gate<S> {
             if self.restless {
                 self.session.handle_timeout(self.now);
                 self.session.tls_started(Tls::new("TLSv1.3", "none"));
+                let early: Vec<u8> =
+                    self.from_client.drain(..self.from_client.len().min(7)).collect();
+                self.paid += early.len();
+                self.session.receive(&early);
                 self.session.receive(b"");
                 self.dropped = !self.dropped;
             }

@@ -18,13 +18,24 @@ use super::server::{Connect, OnwardServer, Profile, Read, Server};
 pub struct Babbler {
     says: VecDeque<Vec<u8>>,
     then: Option<Vec<u8>>,
+    /// After so many writes it reads no further.
+    reads: usize,
+    /// What it was told.
+    pub told: Vec<u8>,
     connections: usize,
     said: usize,
 }
 
 impl Babbler {
     pub fn new(says: Vec<Vec<u8>>, then: Option<&[u8]>) -> Self {
-        Self { says: says.into(), then: then.map(<[u8]>::to_vec), connections: 0, said: 0 }
+        Self {
+            says: says.into(),
+            then: then.map(<[u8]>::to_vec),
+            reads: usize::MAX,
+            told: Vec::new(),
+            connections: 0,
+            said: 0,
+        }
     }
 }
 
@@ -34,8 +45,10 @@ impl OnwardServer for Babbler {
         Connect::Made(self.connections - 1)
     }
 
-    fn write(&mut self, _: usize, _: &[u8]) -> bool {
-        true
+    fn write(&mut self, _: usize, octets: &[u8]) -> bool {
+        self.told.extend_from_slice(octets);
+        self.reads = self.reads.saturating_sub(1);
+        self.reads > 0
     }
 
     fn read(&mut self, _: usize, _: usize) -> Read {
@@ -117,6 +130,94 @@ proptest! {
         gate.finish();
         prop_assert!(accepted <= yes);
     }
+}
+
+/// One transaction with a server that says this; gives the replies to RCPT and to the content or
+/// DATA, and what the server was told.
+fn transaction(says: &[&str], reads: usize) -> (Vec<u16>, String) {
+    let says = says.iter().map(|line| line.as_bytes().to_vec()).collect();
+    let mut server = Babbler::new(says, None);
+    server.reads = reads;
+    let profile = Profile { pipelining: true, chunking: true, helo_only: false, lmtp: false };
+    let (settings, onward) = (Settings::new("gate.example"), onward_settings(profile));
+    let mut gate = Gate::new(settings, onward, server, Vec::new(), (Chunks::Whole, Chunks::Whole));
+    assert!(introduce(&mut gate));
+    gate.say(b"MAIL FROM:<>\r\n");
+    let mut codes: Vec<_> =
+        gate.say(b"RCPT TO:<a@example.net>\r\n").iter().map(|reply| reply.code).collect();
+    let mut replies = gate.say(b"DATA\r\n");
+    if replies.iter().any(|reply| reply.code == 354) {
+        replies = gate.say(b"\r\nHello\r\n.\r\n");
+    }
+    codes.extend(replies.iter().map(|reply| reply.code));
+    gate.finish();
+    (codes, String::from_utf8_lossy(&gate.server.told).into_owned())
+}
+
+#[test]
+fn a_yes_out_of_place_is_no_yes() {
+    const EHLO: &str = "250 x\r\n";
+    const BDAT: &str = "250-x\r\n250 CHUNKING\r\n";
+    const GREETING: &str = "220 x\r\n";
+    const OK: &str = "250 ok\r\n";
+    const GO: &str = "354 go\r\n";
+    let all = usize::MAX;
+    let cases: &[(&[&str], usize, &[u16])] = &[
+        // what the server says, read by read; how many writes it takes; what the client hears
+        (&[GREETING, EHLO, OK, OK, GO, OK], all, &[250, 250]),
+        (&[GREETING, BDAT, OK, OK, OK], all, &[250, 250]),
+        // 250 in place of 354, and 354 in place of 250
+        (&[GREETING, EHLO, OK, OK, OK, OK], all, &[250, 451]),
+        (&[GREETING, EHLO, GO, OK, GO, OK], all, &[451, 554]),
+        (&[GREETING, EHLO, OK, GO, GO, OK], all, &[451, 554]),
+        (&[GREETING, EHLO, OK, OK, GO, GO], all, &[250, 451]),
+        (&[GREETING, BDAT, OK, OK, GO, OK], all, &[250, 451]),
+        // a greeting that is none
+        (&[OK, EHLO, OK, OK, GO, OK], all, &[451, 554]),
+        (&["221 x\r\n", EHLO, OK, OK, GO, OK], all, &[451, 554]),
+        // the answer to the content before it was sent
+        (&[GREETING, EHLO, OK, OK, "354 go\r\n250 queued\r\n"], all, &[250, 451]),
+        (&[GREETING, EHLO, OK, "250 ok\r\n354 go\r\n", OK], all, &[250, 451]),
+        (&[GREETING, BDAT, OK, "250 ok\r\n250 queued\r\n"], all, &[250, 451]),
+        (&[GREETING, EHLO, "250 ok\r\n250 ok\r\n", GO, OK], all, &[451, 554]),
+        // a server that no longer reads may say no
+        (&[GREETING, EHLO, OK, OK, GO, OK], 5, &[250, 451]),
+        (&[GREETING, EHLO, OK, OK, GO, "552 5.3.4 x\r\n"], 5, &[250, 552]),
+        (&[GREETING, BDAT, OK, OK, OK], 4, &[250, 451]),
+        (&[GREETING, BDAT, OK, OK, "452 4.3.1 x\r\n"], 4, &[250, 452]),
+        // half of a yes
+        (&[GREETING, EHLO, OK, OK, GO, "250 queued"], all, &[250, 451]),
+        (&[GREETING, EHLO, OK, OK, GO, "250-queued\r\n"], all, &[250, 451]),
+        (&[GREETING, EHLO, OK, OK, GO, "250 queued\n"], all, &[250, 451]),
+        (&[GREETING, EHLO, OK, OK, GO, "250-queued\r\n550 no\r\n"], all, &[250, 451]),
+    ];
+    for (says, reads, expected) in cases {
+        let (codes, _) = transaction(says, *reads);
+        assert_eq!(&codes, expected, "{says:?}, {reads} writes");
+    }
+}
+
+/// A recipient that was taken behind a refused MAIL must not get the next message.
+#[test]
+fn what_the_server_may_hold_is_reset() {
+    let says = [
+        "220 x\r\n",
+        "250-x\r\n250 PIPELINING\r\n",
+        "450 not you\r\n250 but him\r\n",
+        "250 reset\r\n250 ok\r\n250 ok\r\n",
+    ];
+    let says = says.iter().map(|line| line.as_bytes().to_vec()).collect();
+    let profile = Profile { pipelining: true, chunking: false, helo_only: false, lmtp: false };
+    let (settings, onward) = (Settings::new("gate.example"), onward_settings(profile));
+    let server = Babbler::new(says, None);
+    let mut gate = Gate::new(settings, onward, server, Vec::new(), (Chunks::Whole, Chunks::Whole));
+    assert!(introduce(&mut gate));
+    gate.say(b"MAIL FROM:<>\r\nRCPT TO:<a@example.net>\r\nRCPT TO:<b@example.net>\r\n");
+    let told = String::from_utf8_lossy(&gate.server.told).into_owned();
+    let expected = "EHLO gate.example\r\n\
+        MAIL FROM:<>\r\nRCPT TO:<a@example.net>\r\n\
+        RSET\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\n";
+    assert_eq!(told, expected);
 }
 
 #[test]
