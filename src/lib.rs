@@ -12,6 +12,10 @@ mod verdict;
 mod wire;
 
 #[cfg(feature = "serve")]
+mod panel;
+#[cfg(all(test, feature = "serve"))]
+mod rehearsal;
+#[cfg(feature = "serve")]
 pub mod relay;
 #[cfg(feature = "serve")]
 mod runtime;
@@ -19,6 +23,10 @@ mod runtime;
 mod score;
 #[cfg(feature = "serve")]
 mod scorer;
+#[cfg(feature = "serve")]
+pub mod scorers;
+#[cfg(feature = "serve")]
+mod tally;
 
 pub use capabilities::Capabilities;
 pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
@@ -35,10 +43,14 @@ pub use wire::mailbox::{ForwardPath, Mailbox, Path, ReversePath};
 pub use wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
 
 #[cfg(feature = "serve")]
+pub use panel::{Panel, Seat, ThresholdError, Thresholds};
+#[cfg(feature = "serve")]
 pub use relay::{Relay, Target};
 #[cfg(feature = "serve")]
 pub use runtime::{Address, BadAddress, Runtime};
 #[cfg(feature = "serve")]
-pub use score::{Finding, Score};
+pub use score::{BadScore, Disclosure, Finding, Score};
 #[cfg(feature = "serve")]
-pub use scorer::{Opinion, Scorer, ScorerError};
+pub use scorer::{FailurePolicy, Opinion, Scorer, ScorerError};
+#[cfg(feature = "serve")]
+pub use tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
