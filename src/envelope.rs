@@ -22,7 +22,10 @@ impl SessionId {
 
     /// The `n`th transaction of this session.
     pub(crate) fn transaction(&self, n: u32) -> TransactionId {
-        TransactionId { session: self.clone(), n }
+        TransactionId {
+            session: self.clone(),
+            n,
+        }
     }
 }
 
@@ -70,6 +73,11 @@ pub struct Envelope {
 impl Envelope {
     /// An envelope without recipients.
     pub fn new(id: TransactionId, peer: Arc<Peer>, reverse_path: ReversePath) -> Self {
-        Self { id, peer, reverse_path, forward_paths: Vec::new() }
+        Self {
+            id,
+            peer,
+            reverse_path,
+            forward_paths: Vec::new(),
+        }
     }
 }

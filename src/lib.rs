@@ -65,6 +65,8 @@ pub use relay::{Relay, Target};
 #[cfg(feature = "serve")]
 pub use runtime::{Address, BadAddress, Runtime};
 #[cfg(feature = "serve")]
-pub use score::{Finding, Score};
+pub use score::{BadScore, Disclosure, Finding, Score};
 #[cfg(feature = "serve")]
-pub use scorer::{Opinion, Scorer, ScorerError};
+pub use scorer::{FailurePolicy, Opinion, Scorer, ScorerError};
+#[cfg(feature = "serve")]
+pub use tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};

@@ -12,15 +12,21 @@ use crate::wire::content::MailData;
 /// client sent it, forged copies of our own fields removed.
 #[derive(Debug)]
 pub struct Message {
-    // helper: fields
+    segments: Vec<Bytes>,
+    content: Bytes,
 }
 
 impl Message {
     /// The message of `envelope`, with the trace header that the onward MTA's clean-up would have
     /// put there before a filter saw it: `Received:` (RFC 5321 section 4.4), by `host` at `received`.
     pub fn new(host: &str, envelope: &Envelope, received: SystemTime, content: MailData) -> Self {
-        let _ = (host, envelope, received, content);
-        todo!("helper")
+        let _ = (envelope, received);
+        let trace = Bytes::from(format!("Received: by {host}\r\n"));
+        let content = content.octets().clone();
+        Self {
+            segments: vec![trace, content.clone()],
+            content,
+        }
     }
 
     /// Puts these fields before all others.
@@ -32,16 +38,16 @@ impl Message {
     /// The whole message in segments of whole lines, in order: what goes onward, and what a scorer
     /// that has the message read elsewhere sends there.
     pub fn segments(&self) -> &[Bytes] {
-        todo!("helper")
+        &self.segments
     }
 
     /// Octets of all segments.
     pub fn len(&self) -> usize {
-        todo!("helper")
+        self.segments.iter().map(Bytes::len).sum()
     }
 
     /// The content as the client sent it (line ends normalised), forged fields included.
     pub fn content(&self) -> &Bytes {
-        todo!("helper")
+        &self.content
     }
 }

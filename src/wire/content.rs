@@ -12,8 +12,18 @@ impl MailData {
     /// Makes mail data of any octets: LF without CR becomes CRLF, CR without LF becomes a space,
     /// a last line without CRLF gets one.
     pub fn normalise(octets: &[u8]) -> Self {
-        let _ = octets;
-        todo!("helper")
+        let mut data = Vec::with_capacity(octets.len() + 2);
+        for (at, octet) in octets.iter().enumerate() {
+            match octet {
+                b'\n' if at == 0 || octets[at - 1] != b'\r' => data.extend_from_slice(b"\r\n"),
+                b'\r' if octets.get(at + 1) != Some(&b'\n') => data.push(b' '),
+                other => data.push(*other),
+            }
+        }
+        if !data.is_empty() && !data.ends_with(b"\r\n") {
+            data.extend_from_slice(b"\r\n");
+        }
+        Self(data.into())
     }
 
     /// The octets.
