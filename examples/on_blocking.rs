@@ -66,7 +66,9 @@ fn serve(mut client: TcpStream, mut session: Session, target: &dyn Target, panel
                 match client.read(&mut buffer) {
                     Ok(0) => session.receive_eof(),
                     Ok(length) => session.receive(&buffer[..length]),
-                    Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                    Err(e)
+                        if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+                    {
                         session.handle_timeout(Instant::now());
                     }
                     Err(_) => session.lose_client(),
@@ -82,7 +84,9 @@ fn serve(mut client: TcpStream, mut session: Session, target: &dyn Target, panel
             Step::Forward(forward) => {
                 let outcome = match forward.request() {
                     Request::Recipient(envelope, path) => block_on(relay.rcpt(envelope, path)),
-                    Request::Content(envelope, message) => block_on(relay.content(envelope, message)),
+                    Request::Content(envelope, message) => {
+                        block_on(relay.content(envelope, message))
+                    }
                 };
                 forward.complete(outcome);
             }

@@ -166,7 +166,7 @@ where
                             };
                             let relayed = Event::Relayed { id: &id, recipient, outcome: &outcome };
                             self.gate.observe(&relayed);
-                            self.log.current(&id).note(&outcome);
+                            self.log.current(&id).note(&outcome, recipient.is_some());
                             forward.complete(outcome);
                         }
                         Some(None) => {}
@@ -365,10 +365,13 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn note(&mut self, outcome: &Outcome) {
+    /// The relay target has answered, about a recipient or about the content.
+    fn note(&mut self, outcome: &Outcome, recipient: bool) {
         self.onward.push(outcome.reply().clone());
-        if let Outcome::Accepted(receipt) = outcome {
-            self.queue_id = receipt.queue_id().map(Into::into);
+        match outcome {
+            Outcome::Accepted(receipt) => self.queue_id = receipt.queue_id().map(Into::into),
+            Outcome::Refused(_) if recipient => self.tally.recipient_refused(),
+            Outcome::Refused(_) => {}
         }
     }
 }

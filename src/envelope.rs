@@ -22,10 +22,7 @@ impl SessionId {
 
     /// The `n`th transaction of this session.
     pub(crate) fn transaction(&self, n: u32) -> TransactionId {
-        TransactionId {
-            session: self.clone(),
-            n,
-        }
+        TransactionId { session: self.clone(), n }
     }
 }
 
@@ -73,11 +70,6 @@ pub struct Envelope {
 impl Envelope {
     /// An envelope without recipients.
     pub fn new(id: TransactionId, peer: Arc<Peer>, reverse_path: ReversePath) -> Self {
-        Self {
-            id,
-            peer,
-            reverse_path,
-            forward_paths: Vec::new(),
-        }
+        Self { id, peer, reverse_path, forward_paths: Vec::new() }
     }
 }

@@ -21,6 +21,8 @@ mod gate;
 mod observer;
 #[cfg(feature = "serve")]
 mod panel;
+#[cfg(all(test, feature = "serve"))]
+mod rehearsal;
 #[cfg(feature = "serve")]
 pub mod relay;
 #[cfg(feature = "serve")]
@@ -29,6 +31,8 @@ mod runtime;
 mod score;
 #[cfg(feature = "serve")]
 mod scorer;
+#[cfg(feature = "serve")]
+pub mod scorers;
 #[cfg(feature = "serve")]
 mod tally;
 
@@ -60,6 +64,8 @@ pub use driver::{ServeError, serve};
 pub use gate::Gate;
 #[cfg(feature = "serve")]
 pub use observer::{Event, Observer, TransactionRecord};
+#[cfg(feature = "serve")]
+pub use panel::{Panel, Seat, ThresholdError, Thresholds};
 #[cfg(feature = "serve")]
 pub use relay::{Relay, Target};
 #[cfg(feature = "serve")]

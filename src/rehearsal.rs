@@ -60,21 +60,12 @@ pub(crate) enum Then {
 
 impl Script {
     pub(crate) fn new(says: impl Into<Vec<u8>>, chunk: usize, then: Then) -> Self {
-        Self {
-            listens: true,
-            takes: usize::MAX,
-            says: says.into(),
-            chunk,
-            then,
-        }
+        Self { listens: true, takes: usize::MAX, says: says.into(), chunk, then }
     }
 }
 
 impl Rehearsal {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "an instant can only be made by asking for one"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "an instant can only be made by asking for one")]
     pub(crate) fn new() -> Self {
         let began = Instant::now();
         Self(Arc::new(Mutex::new(State {
@@ -82,10 +73,7 @@ impl Rehearsal {
             now: began,
             timers: BTreeMap::new(),
             armed: 0,
-            script: Script {
-                listens: false,
-                ..Script::new("", 1, Then::Close)
-            },
+            script: Script { listens: false, ..Script::new("", 1, Then::Close) },
             heard: Vec::new(),
             finished: false,
         })))
@@ -148,14 +136,7 @@ impl Runtime for Rehearsal {
 
     async fn sleep_until(&self, at: Instant) {
         let timer = Timer::arm(self, at);
-        poll_fn(|_| {
-            if timer.0.now() < at {
-                Poll::Pending
-            } else {
-                Poll::Ready(())
-            }
-        })
-        .await;
+        poll_fn(|_| if timer.0.now() < at { Poll::Pending } else { Poll::Ready(()) }).await;
     }
 
     async fn connect(&self, _: &Address) -> io::Result<Connection> {
@@ -201,9 +182,7 @@ impl AsyncRead for Connection {
         _: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let State {
-            script, finished, ..
-        } = &mut *self.0.state();
+        let State { script, finished, .. } = &mut *self.0.state();
         if !*finished {
             return Poll::Pending;
         }
@@ -254,31 +233,16 @@ pub(crate) fn peer() -> Peer {
 /// An envelope with this path as its sender.
 pub(crate) fn envelope(sender: &str) -> Envelope {
     let (path, _) = Path::scan(sender.as_bytes()).unwrap();
-    let reverse_path = ReversePath {
-        path,
-        parameters: MailParameters::default(),
-    };
-    Envelope::new(
-        SessionId::new("test").transaction(1),
-        Arc::new(peer()),
-        reverse_path,
-    )
+    let reverse_path = ReversePath { path, parameters: MailParameters::default() };
+    Envelope::new(SessionId::new("test").transaction(1), Arc::new(peer()), reverse_path)
 }
 
 pub(crate) fn recipient() -> ForwardPath {
     let (path, _) = Path::scan(b"<rcpt@example.org>").unwrap();
-    ForwardPath {
-        path,
-        parameters: RcptParameters::default(),
-    }
+    ForwardPath { path, parameters: RcptParameters::default() }
 }
 
 pub(crate) fn message(content: &str) -> Message {
     let content = MailData::normalise(content.as_bytes());
-    Message::new(
-        "mx.example",
-        &envelope("<a@example.com>"),
-        SystemTime::UNIX_EPOCH,
-        content,
-    )
+    Message::new("mx.example", &envelope("<a@example.com>"), SystemTime::UNIX_EPOCH, content)
 }

@@ -106,22 +106,13 @@ impl FromStr for Score {
         {
             return Err(BadScore);
         }
-        let decimal = |at| {
-            decimals
-                .as_bytes()
-                .get(at)
-                .map_or(0, |digit| i64::from(digit - b'0'))
-        };
+        let decimal = |at| decimals.as_bytes().get(at).map_or(0, |digit| i64::from(digit - b'0'));
         // The third decimal alone decides: half a hundredth and all above it are rounded alike.
         let rounded = decimal(0) * 10 + decimal(1) + i64::from(decimal(2) >= 5);
         let points: i64 = points.parse().map_err(|_| BadScore)?;
-        let size = points
-            .checked_mul(100)
-            .and_then(|size| size.checked_add(rounded));
+        let size = points.checked_mul(100).and_then(|size| size.checked_add(rounded));
         let size = size.ok_or(BadScore)?;
-        i32::try_from(if negative { -size } else { size })
-            .map(Self)
-            .map_err(|_| BadScore)
+        i32::try_from(if negative { -size } else { size }).map(Self).map_err(|_| BadScore)
     }
 }
 
@@ -160,24 +151,15 @@ impl Finding {
     /// `symbol` is a short name, as `GTUBE`: letters, digits, `_`, `-` and `.`; anything else in it
     /// becomes `_`, and it is cut at 64 octets.
     pub fn new(symbol: &str, score: Score) -> Self {
-        Self {
-            symbol: word(symbol),
-            score,
-            detail: "".into(),
-            disclosure: Disclosure::default(),
-        }
+        Self { symbol: word(symbol), score, detail: "".into(), disclosure: Disclosure::default() }
     }
 
     /// The same finding with this explanation, whose control characters become spaces and which is
     /// cut at 256 octets.
     #[must_use]
     pub fn with_detail(mut self, detail: &str) -> Self {
-        let fitting = detail
-            .char_indices()
-            .take_while(|(at, c)| at + c.len_utf8() <= DETAIL);
-        let detail: String = fitting
-            .map(|(_, c)| if c.is_control() { ' ' } else { c })
-            .collect();
+        let fitting = detail.char_indices().take_while(|(at, c)| at + c.len_utf8() <= DETAIL);
+        let detail: String = fitting.map(|(_, c)| if c.is_control() { ' ' } else { c }).collect();
         self.detail = detail.into();
         self
     }
@@ -213,18 +195,10 @@ impl Finding {
 /// A word that cannot be mistaken for two, nor for anything around it in a record or header.
 pub(crate) fn word(text: &str) -> Box<str> {
     let plain = |c: char| {
-        if c.is_ascii_alphanumeric() || "_-.".contains(c) {
-            c
-        } else {
-            '_'
-        }
+        if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '_' }
     };
     let word: String = text.chars().take(SYMBOL).map(plain).collect();
-    if word.is_empty() {
-        "_".into()
-    } else {
-        word.into()
-    }
+    if word.is_empty() { "_".into() } else { word.into() }
 }
 
 #[cfg(test)]

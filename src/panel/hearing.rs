@@ -34,14 +34,11 @@ pub(super) async fn hear<'a, R: Runtime>(
     asked: impl Iterator<Item = (&'a dyn Scorer, Duration)>,
 ) -> Vec<Result<Opinion, FailureCause>> {
     let began = runtime.now();
-    let mut hearings: Vec<_> = asked
-        .map(|(scorer, budget)| Hearing::begin(scorer, subject, budget, began))
-        .collect();
+    let mut hearings: Vec<_> =
+        asked.map(|(scorer, budget)| Hearing::begin(scorer, subject, budget, began)).collect();
     let mut timer = None;
     poll_fn(|context| {
-        hearings
-            .iter_mut()
-            .for_each(|hearing| hearing.poll(context));
+        hearings.iter_mut().for_each(|hearing| hearing.poll(context));
         loop {
             if hearings.iter().all(Hearing::is_over) {
                 return Poll::Ready(());
@@ -75,11 +72,7 @@ impl<'a> Hearing<'a> {
             Subject::Content(envelope, message) => scorer.on_data(envelope, message),
         }));
         match answer {
-            Ok(answer) => Self::Waiting {
-                answer,
-                budget,
-                until: began.checked_add(budget),
-            },
+            Ok(answer) => Self::Waiting { answer, budget, until: began.checked_add(budget) },
             Err(panic) => Self::Heard(Err(cause(panic))),
         }
     }
@@ -96,11 +89,7 @@ impl<'a> Hearing<'a> {
     }
 
     fn expire(&mut self, now: Instant) {
-        if let Self::Waiting {
-            budget,
-            until: Some(until),
-            ..
-        } = *self
+        if let Self::Waiting { budget, until: Some(until), .. } = *self
             && until <= now
         {
             self.end(Err(FailureCause::Late(budget)));
@@ -136,11 +125,7 @@ impl<'a> Hearing<'a> {
 fn cause(panic: Box<dyn Any + Send>) -> FailureCause {
     let text = match panic.downcast::<String>() {
         Ok(text) => text.into_boxed_str(),
-        Err(other) => other
-            .downcast_ref::<&str>()
-            .copied()
-            .unwrap_or("without a word")
-            .into(),
+        Err(other) => other.downcast_ref::<&str>().copied().unwrap_or("without a word").into(),
     };
     FailureCause::Panic(text)
 }

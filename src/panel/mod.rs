@@ -150,21 +150,13 @@ impl Thresholds {
 
     /// No sum does anything. What scorers themselves refuse is refused nevertheless.
     pub const fn none() -> Self {
-        Self {
-            tag: None,
-            defer: None,
-            refuse: None,
-        }
+        Self { tag: None, defer: None, refuse: None }
     }
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self {
-            tag: Some(Score::points(5)),
-            defer: None,
-            refuse: Some(Score::hundredths(631)),
-        }
+        Self { tag: Some(Score::points(5)), defer: None, refuse: Some(Score::hundredths(631)) }
     }
 }
 
@@ -174,13 +166,7 @@ impl Seat {
         let name = word(scorer.name()).into();
         let on_failure = FailurePolicy::default();
         let scorer = Box::new(scorer);
-        Self {
-            scorer,
-            name,
-            budget: SEAT_BUDGET,
-            on_failure,
-            monitored: false,
-        }
+        Self { scorer, name, budget: SEAT_BUDGET, on_failure, monitored: false }
     }
 
     /// How long it may take for each answer. The budget of the stage holds beside it.
@@ -229,11 +215,7 @@ impl Panel {
         let taken = |name: &str| self.seats.iter().any(|other| *other.name == *name);
         if taken(&seat.name) {
             let names = (2..).map(|n| format!("{}-{n}", seat.name));
-            seat.name = names
-                .skip_while(|name| taken(name))
-                .next()
-                .unwrap_or_default()
-                .into();
+            seat.name = names.skip_while(|name| taken(name)).next().unwrap_or_default().into();
         }
         self.seats.push(seat);
         self
@@ -276,10 +258,7 @@ impl Panel {
         }
         let stage = subject.stage();
         let budget = self.stage_budget.unwrap_or(STAGE_BUDGET);
-        let asked = self
-            .seats
-            .iter()
-            .map(|seat| (&*seat.scorer, seat.budget.min(budget)));
+        let asked = self.seats.iter().map(|seat| (&*seat.scorer, seat.budget.min(budget)));
         let answers = hearing::hear(runtime, subject, asked).await;
 
         tally.ask();
@@ -290,11 +269,7 @@ impl Panel {
         // Stable: among equals the earlier seat stays first.
         refusals.sort_by_key(Refusal::is_transient);
         let refusal = refusals.into_iter().next().map(Verdict::Refuse);
-        self.conclude(
-            refusal.unwrap_or_else(|| self.thresholds.judge(stage, tally)),
-            stage,
-            tally,
-        )
+        self.conclude(refusal.unwrap_or_else(|| self.thresholds.judge(stage, tally)), stage, tally)
     }
 
     /// Notes the verdict and gives it, if this panel gives any.
@@ -303,12 +278,7 @@ impl Panel {
             return verdict;
         }
         let (total, acted) = (tally.total(), !self.monitor);
-        tally.decide(Decision {
-            stage,
-            total,
-            verdict: verdict.clone(),
-            acted,
-        });
+        tally.decide(Decision { stage, total, verdict: verdict.clone(), acted });
         if !acted {
             return Verdict::Pass;
         }
@@ -330,9 +300,7 @@ impl Seat {
         match answer {
             Ok(Opinion::Silent) => None,
             Ok(Opinion::Evidence(findings)) => {
-                findings
-                    .into_iter()
-                    .for_each(|finding| self.enter(finding, stage, tally));
+                findings.into_iter().for_each(|finding| self.enter(finding, stage, tally));
                 None
             }
             Ok(Opinion::Refuse(refusal)) => {
@@ -346,13 +314,7 @@ impl Seat {
             }
             Err(cause) => {
                 let (scorer, policy) = (self.name.clone(), self.on_failure);
-                tally.fail(Failure {
-                    scorer,
-                    stage,
-                    cause,
-                    policy,
-                    monitored: self.monitored,
-                });
+                tally.fail(Failure { scorer, stage, cause, policy, monitored: self.monitored });
                 match policy {
                     FailurePolicy::Ignore => None,
                     FailurePolicy::Score(score) => {
@@ -368,13 +330,7 @@ impl Seat {
 
     fn enter(&self, finding: Finding, stage: Stage, tally: &mut Tally) {
         let scorer = self.name.clone();
-        tally.enter(Entry {
-            scorer,
-            stage,
-            finding,
-            monitored: self.monitored,
-            aside: false,
-        });
+        tally.enter(Entry { scorer, stage, finding, monitored: self.monitored, aside: false });
     }
 }
 
@@ -441,11 +397,7 @@ fn reasons(stage: Stage, done: &str, otherwise: &str, tally: &Tally) -> String {
 
 /// The header field of a tagged message. Its grammar is [`Panel`]'s to document.
 fn status(total: Score, required: Score, tally: &Tally) -> HeaderField {
-    let symbols: Vec<&str> = tally
-        .findings()
-        .map(Finding::symbol)
-        .take(SYMBOLS)
-        .collect();
+    let symbols: Vec<&str> = tally.findings().map(Finding::symbol).take(SYMBOLS).collect();
     let symbols = symbols.join(", ");
     let value = format!("Yes, score={total} required={required} symbols={symbols}");
     HeaderField::fold(&format!("{OURS}Status"), value.as_bytes())

@@ -107,9 +107,7 @@ fn naive(negative: bool, points: u32, decimals: &[u8]) -> Result<Score, BadScore
     }
     let rounded = (2 * 100 * numerator + denominator) / (2 * denominator);
     let signed = if negative { -rounded } else { rounded };
-    i32::try_from(signed)
-        .map(Score::hundredths)
-        .map_err(|_| BadScore)
+    i32::try_from(signed).map(Score::hundredths).map_err(|_| BadScore)
 }
 
 proptest! {

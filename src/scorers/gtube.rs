@@ -61,14 +61,7 @@ mod tests {
             let opinion = pollster::block_on(Gtube.on_data(&envelope, &message)).unwrap();
             let expected = Finding::new("GTUBE", Score::points(1000));
             let expected = expected.with_disclosure(Disclosure::Public);
-            assert_eq!(
-                opinion,
-                if found {
-                    expected.into()
-                } else {
-                    Opinion::Silent
-                }
-            );
+            assert_eq!(opinion, if found { expected.into() } else { Opinion::Silent });
         }
     }
 }

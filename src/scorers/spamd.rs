@@ -83,13 +83,7 @@ impl<R: Runtime> Spamd<R> {
     /// The daemon that listens at `address`, usually port 783.
     pub fn new(runtime: R, address: Address) -> Self {
         let oversize = Oversize::default();
-        Self {
-            runtime,
-            address,
-            user: None,
-            limit: SIZE_LIMIT,
-            oversize,
-        }
+        Self { runtime, address, user: None, limit: SIZE_LIMIT, oversize }
     }
 
     /// The user whose preferences the daemon is to apply. Without one it applies its own.
@@ -113,23 +107,14 @@ impl<R: Runtime> Spamd<R> {
     async fn check(&self, envelope: &Envelope, message: &[Bytes]) -> Result<Report, SpamdFault> {
         let sender = HeaderField::fold("X-Envelope-From", envelope.reverse_path.path.written());
         let length = sender.octets().len() + message.iter().map(Bytes::len).sum::<usize>();
-        let user = self
-            .user
-            .as_ref()
-            .map_or(String::new(), |user| format!("User: {user}\r\n"));
+        let user = self.user.as_ref().map_or(String::new(), |user| format!("User: {user}\r\n"));
         // The daemon takes these names in this spelling only.
         let mut request =
             format!("SYMBOLS SPAMC/1.5\r\n{user}Content-length: {length}\r\n\r\n").into_bytes();
         request.extend_from_slice(sender.octets());
 
-        let mut stream = self
-            .runtime
-            .connect(&self.address)
-            .await
-            .map_err(SpamdFault::Connect)?;
-        send(&mut stream, &request, message)
-            .await
-            .map_err(SpamdFault::Send)?;
+        let mut stream = self.runtime.connect(&self.address).await.map_err(SpamdFault::Connect)?;
+        send(&mut stream, &request, message).await.map_err(SpamdFault::Send)?;
         receive(&mut stream).await
     }
 }
@@ -191,10 +176,7 @@ async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<Report, SpamdF
     let mut reply = Vec::new();
     let mut buffer = [0; 4096];
     loop {
-        let count = stream
-            .read(&mut buffer)
-            .await
-            .map_err(SpamdFault::Receive)?;
+        let count = stream.read(&mut buffer).await.map_err(SpamdFault::Receive)?;
         reply.extend_from_slice(&buffer[..count]);
         match Report::parse(&reply)? {
             Some(report) => return Ok(report),
@@ -271,38 +253,22 @@ impl Report {
         if size.is_empty() || !size.bytes().all(|digit| digit.is_ascii_digit()) {
             return Err(Malformed("Content-length"));
         }
-        let size = size
-            .parse()
-            .ok()
-            .filter(|size| *size <= REPLY)
-            .ok_or(SpamdFault::Endless)?;
-        let (score, required) = result
-            .and_then(read_result)
-            .ok_or(Malformed("no result that can be read"))?;
+        let size = size.parse().ok().filter(|size| *size <= REPLY).ok_or(SpamdFault::Endless)?;
+        let (score, required) =
+            result.and_then(read_result).ok_or(Malformed("no result that can be read"))?;
         // What a daemon of another age sends behind its Content-length is left alone.
         let Some(body) = reply[length + 4..].get(..size) else {
             return Ok(None);
         };
         let body = str::from_utf8(body).map_err(|_| Malformed("rules"))?;
-        let rules = body
-            .trim()
-            .split(',')
-            .map(str::trim)
-            .filter(|rule| !rule.is_empty());
-        Ok(Some(Self {
-            score,
-            required,
-            rules: rules.take(RULES).map(Into::into).collect(),
-        }))
+        let rules = body.trim().split(',').map(str::trim).filter(|rule| !rule.is_empty());
+        Ok(Some(Self { score, required, rules: rules.take(RULES).map(Into::into).collect() }))
     }
 
     fn into_opinion(self) -> Opinion {
         let detail = format!("{}/{}", self.score, self.required);
         let total = Finding::new(SYMBOL, self.score).with_detail(&detail);
-        let rules = self
-            .rules
-            .iter()
-            .map(|rule| Finding::new(rule, Score::ZERO));
+        let rules = self.rules.iter().map(|rule| Finding::new(rule, Score::ZERO));
         // A rule of that name would stand in for the score where that is below zero.
         let rules = rules.filter(|rule| rule.symbol() != SYMBOL);
         Opinion::Evidence(std::iter::once(total).chain(rules).collect())
@@ -312,9 +278,7 @@ impl Report {
 /// Checks the first line: `SPAMD/1.x 0 EX_OK`. Another code is one of `sysexits.h`.
 fn check_status(line: &[u8]) -> Result<(), SpamdFault> {
     let malformed = SpamdFault::Malformed("first line");
-    let Some(line) = str::from_utf8(line)
-        .ok()
-        .and_then(|line| line.strip_prefix("SPAMD/1."))
+    let Some(line) = str::from_utf8(line).ok().and_then(|line| line.strip_prefix("SPAMD/1."))
     else {
         return Err(malformed);
     };

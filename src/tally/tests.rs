@@ -4,13 +4,7 @@ use super::*;
 
 fn entry(scorer: &str, stage: Stage, symbol: &str, points: i32) -> Entry {
     let finding = Finding::new(symbol, Score::points(points));
-    Entry {
-        scorer: scorer.into(),
-        stage,
-        finding,
-        monitored: false,
-        aside: false,
-    }
+    Entry { scorer: scorer.into(), stage, finding, monitored: false, aside: false }
 }
 
 /// A question of the panel, answered with these entries.
@@ -25,17 +19,8 @@ fn a_symbol_of_one_scorer_counts_once_with_its_highest_score() {
     for points in [2, 2, 3, 1] {
         ask(&mut tally, [entry("dns", Stage::Rcpt, "LISTED", points)]);
     }
-    ask(
-        &mut tally,
-        [
-            entry("other", Stage::Rcpt, "LISTED", 1),
-            entry("dns", Stage::Data, "X", -1),
-        ],
-    );
-    assert_eq!(
-        tally.to_string(),
-        "score=3.00 LISTED=3.00 LISTED=1.00 X=-1.00"
-    );
+    ask(&mut tally, [entry("other", Stage::Rcpt, "LISTED", 1), entry("dns", Stage::Data, "X", -1)]);
+    assert_eq!(tally.to_string(), "score=3.00 LISTED=3.00 LISTED=1.00 X=-1.00");
     // The second of the two equal ones is the same word by word.
     assert_eq!(tally.entries().count(), 5);
 }
@@ -64,11 +49,7 @@ fn what_was_found_on_a_refused_recipient_is_kept_and_does_not_count() {
     ask(&mut tally, [entry("trap", Stage::Rcpt, "TRAP", 5)]);
     tally.recipient_refused();
     assert_eq!(tally.to_string(), "score=1.00 LISTED=1.00");
-    assert!(
-        tally
-            .entries()
-            .any(|entry| entry.finding.symbol() == "TRAP" && entry.aside)
-    );
+    assert!(tally.entries().any(|entry| entry.finding.symbol() == "TRAP" && entry.aside));
 
     // Found on another one, which is taken, it counts; a further refusal changes nothing about it.
     ask(&mut tally, [entry("trap", Stage::Rcpt, "TRAP", 5)]);
@@ -81,10 +62,7 @@ fn what_was_found_on_a_refused_recipient_is_kept_and_does_not_count() {
 #[test]
 fn what_is_monitored_does_not_count() {
     let mut tally = Tally::new();
-    let watched = Entry {
-        monitored: true,
-        ..entry("new", Stage::Data, "BAYES", 9)
-    };
+    let watched = Entry { monitored: true, ..entry("new", Stage::Data, "BAYES", 9) };
     ask(&mut tally, [watched, entry("old", Stage::Data, "BAYES", 1)]);
     assert_eq!(tally.to_string(), "score=1.00 BAYES=1.00");
     assert_eq!(tally.entries().count(), 2);

@@ -41,9 +41,7 @@ fn a_request_is_spamcs() {
             header,
             format!("SYMBOLS SPAMC/1.5\r\nUser: nobounce\r\nContent-length: {length}")
         );
-        let rest = body
-            .strip_prefix(&format!("X-Envelope-From: {sender}\r\n"))
-            .unwrap();
+        let rest = body.strip_prefix(&format!("X-Envelope-From: {sender}\r\n")).unwrap();
         assert_eq!(rest.as_bytes(), message.segments().concat());
         assert!(rest.ends_with(content));
     }
@@ -92,15 +90,8 @@ fn a_report_becomes_findings() {
                 let (envelope, message) = (envelope("<a@example.com>"), message("x"));
                 let subject = Subject::Content(&envelope, &message);
                 runtime.run(panel.ask(&runtime, subject, &mut tally));
-                assert_eq!(
-                    tally.to_string(),
-                    expected,
-                    "{reply:?} in pieces of {chunk}"
-                );
-                let total = tally
-                    .findings()
-                    .find(|finding| finding.symbol() == SYMBOL)
-                    .unwrap();
+                assert_eq!(tally.to_string(), expected, "{reply:?} in pieces of {chunk}");
+                let total = tally.findings().find(|finding| finding.symbol() == SYMBOL).unwrap();
                 assert_eq!(total.detail(), detail);
             }
         }
@@ -114,10 +105,7 @@ fn no_report_is_an_error() {
     let length = |value: &str| reply(&format!("Content-length: {value}\r\nSpam: True ; 1 / 5"));
     let table = [
         (String::new(), "connection closed within the reply"),
-        (
-            "SPAMD/1.1 0 EX_OK\r\n".into(),
-            "connection closed within the reply",
-        ),
+        ("SPAMD/1.1 0 EX_OK\r\n".into(), "connection closed within the reply"),
         (length("3") + "AB", "connection closed within the reply"),
         (
             "SPAMD/1.1 0 EX_OK\nContent-length: 0\nSpam: True ; 1 / 5\n\n".into(),
@@ -129,75 +117,31 @@ fn no_report_is_an_error() {
         ),
         ("SPAMD/1.1 0 PONG\r\n\r\n".into(), "spamd says \"0 PONG\""),
         ("SPAMD/1.1 00 EX_OK\r\n".into(), "spamd says \"00 EX_OK\""),
-        (
-            "HTTP/1.1 400 Bad Request\r\n\r\n".into(),
-            "not a reply of spamd: first line",
-        ),
-        (
-            "SPAMD/2.0 0 EX_OK\r\n".into(),
-            "not a reply of spamd: first line",
-        ),
-        (
-            "SPAMD/1. 0 EX_OK\r\n".into(),
-            "not a reply of spamd: first line",
-        ),
-        (
-            "SPAMD/1.1  0 EX_OK\r\n".into(),
-            "not a reply of spamd: first line",
-        ),
-        (
-            "SPAMD/1.1 -1 EX_OK\r\n".into(),
-            "not a reply of spamd: first line",
-        ),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n".into(), "not a reply of spamd: first line"),
+        ("SPAMD/2.0 0 EX_OK\r\n".into(), "not a reply of spamd: first line"),
+        ("SPAMD/1. 0 EX_OK\r\n".into(), "not a reply of spamd: first line"),
+        ("SPAMD/1.1  0 EX_OK\r\n".into(), "not a reply of spamd: first line"),
+        ("SPAMD/1.1 -1 EX_OK\r\n".into(), "not a reply of spamd: first line"),
         ("\u{fffd}\0\r\n".into(), "not a reply of spamd: first line"),
-        (
-            reply("Content-length: 0"),
-            "not a reply of spamd: no result that can be read",
-        ),
-        (
-            reply("Spam: True ; 1 / 5"),
-            "not a reply of spamd: no Content-length",
-        ),
+        (reply("Content-length: 0"), "not a reply of spamd: no result that can be read"),
+        (reply("Spam: True ; 1 / 5"), "not a reply of spamd: no Content-length"),
         (reply("Spam True"), "not a reply of spamd: header"),
-        (
-            spam("True ; 1 / 5\r\nSpam: False ; 0 / 5"),
-            "not a reply of spamd: header given twice",
-        ),
-        (
-            spam("Maybe ; 1 / 5"),
-            "not a reply of spamd: no result that can be read",
-        ),
-        (
-            spam("True ; nan / 5"),
-            "not a reply of spamd: no result that can be read",
-        ),
-        (
-            spam("True ; 1e9 / 5"),
-            "not a reply of spamd: no result that can be read",
-        ),
-        (
-            spam("True ; 99999999999 / 5"),
-            "not a reply of spamd: no result that can be read",
-        ),
-        (
-            spam("True 1 / 5"),
-            "not a reply of spamd: no result that can be read",
-        ),
+        (spam("True ; 1 / 5\r\nSpam: False ; 0 / 5"), "not a reply of spamd: header given twice"),
+        (spam("Maybe ; 1 / 5"), "not a reply of spamd: no result that can be read"),
+        (spam("True ; nan / 5"), "not a reply of spamd: no result that can be read"),
+        (spam("True ; 1e9 / 5"), "not a reply of spamd: no result that can be read"),
+        (spam("True ; 99999999999 / 5"), "not a reply of spamd: no result that can be read"),
+        (spam("True 1 / 5"), "not a reply of spamd: no result that can be read"),
         (length(""), "not a reply of spamd: Content-length"),
         (length("-1"), "not a reply of spamd: Content-length"),
         (length("+1"), "not a reply of spamd: Content-length"),
         (length("65537"), "endless reply"),
         (length("99999999999999999999999"), "endless reply"),
         ("x".repeat(1 << 20), "endless reply"),
-        (
-            reply(&format!("X: {}", "x".repeat(1 << 20))),
-            "endless reply",
-        ),
+        (reply(&format!("X: {}", "x".repeat(1 << 20))), "endless reply"),
     ];
     for (reply, expected) in table {
-        for chunk in [1_000, usize::MAX, 1]
-            .into_iter()
-            .take(if reply.len() > 4096 { 2 } else { 3 })
+        for chunk in [1_000, usize::MAX, 1].into_iter().take(if reply.len() > 4096 { 2 } else { 3 })
         {
             let runtime = Rehearsal::with(Script::new(reply.clone(), chunk, Then::Close));
             let error = ask(&spamd(&runtime), "x").unwrap_err();
@@ -206,44 +150,20 @@ fn no_report_is_an_error() {
     }
     let octets = b"SPAMD/1.1 0 EX_OK\r\nContent-length: 1\r\nSpam: True ; 1 / 5\r\n\r\n\xff";
     let runtime = Rehearsal::with(Script::new(octets, 9, Then::Close));
-    assert_eq!(
-        ask(&spamd(&runtime), "x").unwrap_err(),
-        "not a reply of spamd: rules"
-    );
+    assert_eq!(ask(&spamd(&runtime), "x").unwrap_err(), "not a reply of spamd: rules");
 }
 
 #[test]
 fn the_network_fails() {
     let good = Script::new(GTUBE, 10, Then::Close);
     let table = [
-        (
-            Script {
-                listens: false,
-                ..good.clone()
-            },
-            "cannot connect: connection refused",
-        ),
-        (
-            Script {
-                takes: 0,
-                ..good.clone()
-            },
-            "cannot send: connection reset",
-        ),
-        (
-            Script { takes: 60, ..good },
-            "cannot send: connection reset",
-        ),
-        (
-            Script::new("SPAMD", 10, Then::Reset),
-            "cannot receive: connection reset",
-        ),
+        (Script { listens: false, ..good.clone() }, "cannot connect: connection refused"),
+        (Script { takes: 0, ..good.clone() }, "cannot send: connection reset"),
+        (Script { takes: 60, ..good }, "cannot send: connection reset"),
+        (Script::new("SPAMD", 10, Then::Reset), "cannot receive: connection reset"),
     ];
     for (script, expected) in table {
-        assert_eq!(
-            ask(&spamd(&Rehearsal::with(script)), "x").unwrap_err(),
-            expected
-        );
+        assert_eq!(ask(&spamd(&Rehearsal::with(script)), "x").unwrap_err(), expected);
     }
 }
 
@@ -256,13 +176,8 @@ fn a_daemon_that_hangs_costs_its_budget() {
     let subject = Subject::Content(&envelope, &message);
     let verdict = runtime.run(panel.ask(&runtime, subject, &mut tally));
     assert_eq!(runtime.elapsed(), Duration::from_secs(7));
-    let Verdict::Refuse(refusal) = verdict else {
-        panic!("{verdict:?}")
-    };
-    assert_eq!(
-        refusal.to_string(),
-        "451 4.3.0 Message cannot be checked now, try again later"
-    );
+    let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(refusal.to_string(), "451 4.3.0 Message cannot be checked now, try again later");
     let failure = tally.failures().next().unwrap();
     assert_eq!(failure.cause.to_string(), "no answer within 7s");
 }
@@ -285,13 +200,8 @@ fn a_large_message_is_cut_at_a_line_or_skipped() {
         ask(&spamd(&runtime).size_limit(limit, Oversize::Head), &content).unwrap();
         let (header, body) = heard(&runtime);
         assert!(header.ends_with(&format!("Content-length: {}", body.len())));
-        let sent = body
-            .strip_prefix("X-Envelope-From: <a@example.com>\r\n")
-            .unwrap();
-        assert_eq!(
-            sent.as_bytes(),
-            &message(&content).segments().concat()[..trace + kept]
-        );
+        let sent = body.strip_prefix("X-Envelope-From: <a@example.com>\r\n").unwrap();
+        assert_eq!(sent.as_bytes(), &message(&content).segments().concat()[..trace + kept]);
     }
 
     let runtime = Rehearsal::with(Script::new(GTUBE, 10, Then::Close));
