@@ -14,7 +14,9 @@ pub struct SessionId(Arc<str>);
 impl SessionId {
     /// A session's name.
     pub fn new(name: &str) -> Self {
-        let plain = |c: char| if c.is_ascii_graphic() && !"()<>@,;:\\\"".contains(c) { c } else { '-' };
+        let plain = |c: char| {
+            if c.is_ascii_graphic() && !"()<>@,;:\\\"".contains(c) { c } else { '-' }
+        };
         Self(name.chars().take(32).map(plain).collect::<String>().into())
     }
 

@@ -6,11 +6,21 @@ mod deadline;
 mod envelope;
 mod header;
 mod message;
+mod onward;
 mod outcome;
 mod peer;
+mod session;
 mod verdict;
 mod wire;
 
+#[cfg(feature = "serve")]
+mod driver;
+#[cfg(feature = "serve")]
+mod gate;
+#[cfg(feature = "serve")]
+mod observer;
+#[cfg(feature = "serve")]
+mod panel;
 #[cfg(feature = "serve")]
 pub mod relay;
 #[cfg(feature = "serve")]
@@ -19,21 +29,37 @@ mod runtime;
 mod score;
 #[cfg(feature = "serve")]
 mod scorer;
+#[cfg(feature = "serve")]
+mod tally;
 
 pub use capabilities::Capabilities;
 pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
 pub use envelope::{Envelope, SessionId, TransactionId};
 pub use header::{BadFieldName, HeaderField};
 pub use message::Message;
+pub use onward::{Onward, OnwardSettings, OnwardStep, Protocol};
 pub use outcome::{Outcome, Receipt, Request};
 pub use peer::{Helo, Peer, Tls};
+pub use session::{
+    EarlyInput, EndCause, Forward, Limits, Question, Session, Settings, Step, TransactionEnd,
+};
 pub use verdict::{Refusal, Stage, Subject, Verdict};
-pub use wire::command::{Body, MailParameters, RcptParameters};
+pub use wire::attributes::{
+    Attribute, AttributeCommand, AttributeFault, ClientAttributes, ClientOrigin,
+};
+pub use wire::command::{Body, MailParameters, ParameterFault, RcptParameters};
 pub use wire::content::{LineEndings, MailData};
 pub use wire::line::LineFault;
-pub use wire::mailbox::{ForwardPath, Mailbox, Path, ReversePath};
+pub use wire::mailbox::{ForwardPath, Mailbox, Path, PathFault, ReversePath};
+pub use wire::proxy::{ProxyFault, ProxyHeader};
 pub use wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
 
+#[cfg(feature = "serve")]
+pub use driver::{ServeError, serve};
+#[cfg(feature = "serve")]
+pub use gate::Gate;
+#[cfg(feature = "serve")]
+pub use observer::{Event, Observer, TransactionRecord};
 #[cfg(feature = "serve")]
 pub use relay::{Relay, Target};
 #[cfg(feature = "serve")]

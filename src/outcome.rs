@@ -25,6 +25,13 @@ impl Outcome {
         Self::Refused(UNAVAILABLE)
     }
 
+    /// The target has not answered in time.
+    pub(crate) fn late() -> Self {
+        const LATE: Refusal =
+            Refusal::fixed(451, 4, 7, "The next server has not answered in time, try again later");
+        Self::Refused(LATE)
+    }
+
     /// The reply that the client gets.
     pub fn reply(&self) -> &Reply {
         match self {

@@ -21,6 +21,14 @@ pub enum Verdict {
     Refuse(Refusal),
 }
 
+impl Verdict {
+    /// The panel has not answered in time: no objection is not what that means.
+    pub(crate) fn late() -> Self {
+        const LATE: Refusal = Refusal::fixed(451, 3, 0, "Not checked in time, try again later");
+        Self::Refuse(LATE)
+    }
+}
+
 /// A reply that says no: `4yz` or `5yz`, by construction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal(Reply);

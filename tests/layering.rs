@@ -28,8 +28,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("machines", &["onward", "session"]),
     // The trait alone: panels and scorers need its timers and connections, the edges supply them.
     ("runtime", &["runtime"]),
-    ("policy", &["panel", "score", "scorer", "scorers", "store"]),
-    ("edges", &["driver", "observer", "relay", "transcript"]),
+    ("policy", &["panel", "score", "scorer", "scorers", "store", "tally"]),
+    ("edges", &["driver", "gate", "observer", "relay", "transcript"]),
 ];
 
 /// Layers that may ask what time it is.

@@ -34,15 +34,14 @@ pub enum ReplyClass {
 impl ReplyCode {
     /// The code, or `None` if no SMTP reply may carry it.
     pub const fn new(code: u16) -> Option<Self> {
-        if code >= 200 && code <= 559 && (code / 10) % 10 <= 5 {
-            Some(Self(code))
-        } else {
-            None
-        }
+        if code >= 200 && code <= 559 && (code / 10) % 10 <= 5 { Some(Self(code)) } else { None }
     }
 
     /// `250`.
     pub(crate) const OK: Self = Self(250);
+
+    /// `220`, a greeting.
+    pub(crate) const GREETING: Self = Self(220);
 
     /// A code known to be a refusal when the crate is compiled.
     pub(crate) const fn refusal(code: u16) -> Self {
@@ -371,7 +370,9 @@ fn sanitise(text: &[u8]) -> Bytes {
         if index > 0 {
             clean.push(b'\n');
         }
-        let printable = |octet: &u8| if (b' '..127).contains(octet) { *octet } else { b'?' };
+        let printable = |octet: &u8| {
+            if (b' '..127).contains(octet) { *octet } else { b'?' }
+        };
         clean.extend(line.iter().take(LINE_TEXT).map(printable));
     }
     clean.into()

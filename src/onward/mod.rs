@@ -1,0 +1,297 @@
+//! The SMTP and LMTP client half: asks an onward server, without I/O and without a clock.
+
+mod state;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::capabilities::Capabilities;
+use crate::deadline::{Awaiting, Deadline, OnwardTimeouts};
+use crate::outcome::{Outcome, Request};
+use crate::session::host_name;
+use crate::verdict::Refusal;
+use crate::wire::reply::ReplyReader;
+use state::{Asked, Awaited, Open, State};
+
+/// How an [`Onward`] speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OnwardSettings {
+    /// The name it gives in EHLO or LHLO.
+    pub host: Box<str>,
+    /// SMTP or LMTP.
+    pub protocol: Protocol,
+    /// How long it waits for what.
+    pub timeouts: OnwardTimeouts,
+}
+
+impl OnwardSettings {
+    /// SMTP with the default time-outs, introducing itself by this name.
+    pub fn new(host: &str) -> Self {
+        Self {
+            host: host_name(host),
+            protocol: Protocol::Smtp,
+            timeouts: OnwardTimeouts::default(),
+        }
+    }
+}
+
+/// What the onward server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// RFC 5321.
+    #[default]
+    Smtp,
+    /// RFC 2033. It answers the content per recipient, so it is offered one recipient in each
+    /// transaction; the rest is told `452 4.5.3` and comes again.
+    Lmtp,
+}
+
+/// What the caller does next. Until it is done the same step is said again, save for what is handed
+/// over: `Transmit`, `Done` and `Disconnect`.
+#[derive(Debug)]
+#[must_use = "the request stands still until the step is done"]
+pub enum OnwardStep {
+    /// Connect to the server, then [`Onward::connected`] or [`Onward::disconnected`].
+    Connect,
+    /// Write these octets, one after the other, all of them, before the next `poll`. If that fails:
+    /// [`Onward::transmit_failed`].
+    Transmit(Vec<Bytes>),
+    /// Read, then [`Onward::receive`], or [`Onward::disconnected`] at the end of input.
+    Receive,
+    /// The request is answered.
+    Done(Outcome),
+    /// Close the connection.
+    Disconnect,
+    /// Nothing is asked. The connection, if there is one, may stay for the next request.
+    Idle,
+}
+
+/// The client half of SMTP and LMTP: one connection to an onward server, used for one request at a
+/// time.
+///
+/// It is lazy (nothing is connected before something is asked), it fails closed (whatever is lost,
+/// late or nonsense is `451`), and greeting, EHLO, MAIL, RSET, DATA or BDAT, QUIT and reconnection
+/// are its own affair. Use it as a [`Session`](crate::Session): `poll`, do what the step says.
+#[derive(Debug)]
+pub struct Onward {
+    settings: Arc<OnwardSettings>,
+    state: State,
+    reader: ReplyReader,
+    /// What the server offers on this connection.
+    offered: Option<Capabilities>,
+    open: Option<Open>,
+    /// The server may hold more than `open` says; RSET comes before the next MAIL.
+    dirty: bool,
+    asked: Option<Asked>,
+    /// Commands of the request that wait for the replies to those before.
+    commands: VecDeque<(Awaited, Bytes)>,
+    output: Vec<Bytes>,
+    outcome: Option<Outcome>,
+    /// The connection was idle before this request, and nothing has been heard on it since: if it
+    /// turns out to be dead, that was so before, and another is tried.
+    stale: bool,
+    /// The server has stopped reading; only a refusal that it said before is believed.
+    deaf: bool,
+    deadline: Option<Deadline>,
+}
+
+impl Onward {
+    /// A connection that is not there yet.
+    pub fn new(settings: Arc<OnwardSettings>) -> Self {
+        Self {
+            settings,
+            state: State::Disconnected,
+            reader: ReplyReader::default(),
+            offered: None,
+            open: None,
+            dirty: false,
+            asked: None,
+            commands: VecDeque::new(),
+            output: Vec::new(),
+            outcome: None,
+            stale: false,
+            deaf: false,
+            deadline: None,
+        }
+    }
+
+    // --- requests ---
+
+    /// Asks about a recipient or the content. A request that was not waited for is given up, and
+    /// the connection with it.
+    pub fn request(&mut self, request: Request<'_>) {
+        self.give_up();
+        let envelope = request.envelope();
+        let open = Open { id: envelope.id.clone(), accepted: envelope.forward_paths.len() };
+        // Recipients that the client counts on must be those that the server has: otherwise the
+        // transaction was lost with a connection, and mail for some of them would be, too.
+        let known = match &self.open {
+            Some(held) if held.id == open.id => held.accepted,
+            _ => 0,
+        };
+        if known != open.accepted {
+            self.outcome = Some(Outcome::unavailable());
+            return;
+        }
+        match request {
+            Request::Recipient(..)
+                if self.settings.protocol == Protocol::Lmtp && open.accepted > 0 =>
+            {
+                const ONE_BY_ONE: Refusal =
+                    Refusal::fixed(452, 5, 3, "One recipient at a time, send the rest again");
+                self.outcome = Some(Outcome::Refused(ONE_BY_ONE));
+                return;
+            }
+            Request::Recipient(envelope, recipient) => {
+                let reverse_path = envelope.reverse_path.clone();
+                let recipient = recipient.clone();
+                self.asked = Some(Asked::Recipient { open, reverse_path, recipient });
+            }
+            Request::Content(_, message) => {
+                self.asked = Some(Asked::Content { open, segments: message.segments().to_vec() });
+            }
+        }
+        self.stale = self.offered.is_some() && self.open.is_none();
+    }
+
+    /// Asks what the server offers: connects if need be. There is no outcome; when it is done, the
+    /// step is [`OnwardStep::Idle`] and [`capabilities`](Self::capabilities) knows, or not.
+    pub fn introduce(&mut self) {
+        self.give_up();
+        if self.offered.is_none() {
+            self.asked = Some(Asked::Introduction);
+        }
+    }
+
+    /// Takes leave: QUIT, if a connection is there and idle.
+    pub fn quit(&mut self) {
+        self.give_up();
+        if matches!(self.state, State::Ready) {
+            self.open = None;
+            self.send(Awaited::Quit, Bytes::from_static(b"QUIT\r\n"));
+        }
+    }
+
+    /// A request that nobody waits for any more: what its answer would be is not known, so the
+    /// connection is of no use.
+    fn give_up(&mut self) {
+        let answered = self.asked.take().is_none();
+        self.outcome = None;
+        if !answered || matches!(self.state, State::Awaiting(_)) {
+            self.break_off();
+        }
+    }
+
+    // --- what arrives ---
+
+    /// The connection is there.
+    pub fn connected(&mut self) {
+        if matches!(self.state, State::Connecting) {
+            self.state = State::Awaiting(VecDeque::from([Awaited::Greeting]));
+            self.deadline = None;
+        }
+    }
+
+    /// There is no connection: it could not be made, or it has ended.
+    pub fn disconnected(&mut self) {
+        let quitting =
+            matches!(&self.state, State::Awaiting(owed) if owed.contains(&Awaited::Quit));
+        if !quitting {
+            self.fail();
+        }
+        self.forget_connection();
+        self.state = State::Disconnected;
+    }
+
+    /// What was to be transmitted could not be, or not all of it. The server may have said before
+    /// why it no longer listens; only a refusal is believed from here on.
+    pub fn transmit_failed(&mut self) {
+        self.deaf = true;
+        self.output.clear();
+    }
+
+    /// Takes octets that were read from the server.
+    pub fn receive(&mut self, octets: &[u8]) {
+        self.reader.receive(octets);
+    }
+
+    // --- what is to be done ---
+
+    /// Does what can be done without I/O and says what is to be done next.
+    pub fn poll(&mut self, now: Instant) -> OnwardStep {
+        if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission) {
+            self.deadline = None;
+        }
+        loop {
+            if !self.is_owed_replies()
+                && let Some(outcome) = self.outcome.take()
+            {
+                self.asked = None;
+                return OnwardStep::Done(outcome);
+            }
+            if !self.output.is_empty() {
+                self.arm(Awaiting::Transmission, now);
+                return OnwardStep::Transmit(std::mem::take(&mut self.output));
+            }
+            match &self.state {
+                State::Disconnected if self.asked.is_some() => self.state = State::Connecting,
+                State::Disconnected => return self.rest(),
+                State::Connecting => {
+                    self.arm(Awaiting::Connection, now);
+                    return OnwardStep::Connect;
+                }
+                State::Awaiting(owed) => {
+                    let Some(awaited) = owed.front().copied() else {
+                        self.state = State::Ready;
+                        continue;
+                    };
+                    match self.reader.next() {
+                        Ok(Some(reply)) => self.hear(awaited, reply),
+                        Ok(None) => {
+                            self.arm(awaited.reason(), now);
+                            return OnwardStep::Receive;
+                        }
+                        Err(_) => self.fail(),
+                    }
+                }
+                State::Ready if !self.reader.is_empty() => self.speaks_out_of_turn(),
+                State::Ready if !self.commands.is_empty() => self.send_commands(),
+                State::Ready if self.asked.is_some() => self.begin(),
+                State::Ready => return self.rest(),
+                State::Broken => {
+                    self.forget_connection();
+                    self.state = State::Disconnected;
+                    return OnwardStep::Disconnect;
+                }
+            }
+        }
+    }
+
+    /// Until when the step that [`poll`](Self::poll) named is waited for, and what that is.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.deadline
+    }
+
+    /// Does what is due when [`deadline`](Self::deadline) has passed; nothing before.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_some_and(|deadline| deadline.at <= now) {
+            self.deadline = None;
+            self.stale = false;
+            self.fail();
+        }
+    }
+
+    /// What the server offers on the connection that is there; `None` without one.
+    pub fn capabilities(&self) -> Option<&Capabilities> {
+        self.offered.as_ref()
+    }
+
+    /// Whether a connection is there that waits for a request.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Ready) && self.asked.is_none()
+    }
+}

@@ -1,0 +1,114 @@
+//! Mail data of a session: behind DATA, and in chunks behind BDAT.
+
+use std::time::Instant;
+
+use bytes::Buf;
+
+use super::state::{Asking, DataProgress, Fate, Phase, Receiving, State, Transaction};
+use super::{EndCause, Session, replies};
+use crate::message::Message;
+use crate::wire::content::{ContentDecoder, LineEndings, Progress};
+use crate::wire::reply::Reply;
+
+impl Session {
+    /// Gives octets to the decoder of the mail data that is being received; says how many it took.
+    pub(super) fn decode(&mut self, octets: &[u8]) -> usize {
+        match &mut self.state {
+            State::Content(Receiving::Data { decoder, progress, .. })
+                if *progress == DataProgress::Running =>
+            {
+                match decoder.data(octets) {
+                    Progress::More => octets.len(),
+                    Progress::End(taken) => {
+                        *progress = DataProgress::Ended;
+                        taken
+                    }
+                }
+            }
+            State::Content(Receiving::Chunk { remaining, fate, .. }) => {
+                let left = usize::try_from(*remaining).unwrap_or(usize::MAX);
+                let chunk = &octets[..octets.len().min(left)];
+                *remaining -= chunk.len() as u64;
+                if let Fate::Keep(_, decoder) = fate {
+                    decoder.chunk(chunk);
+                }
+                chunk.len()
+            }
+            _ => 0,
+        }
+    }
+
+    /// The same with what is buffered.
+    pub(super) fn decode_buffered(&mut self) {
+        let mut input = std::mem::take(&mut self.input);
+        let taken = self.decode(&input);
+        input.advance(taken);
+        self.input = input;
+    }
+
+    /// Goes on behind mail data or a chunk that is complete; says whether it is.
+    pub(super) fn complete_content(&mut self, now: Instant) -> bool {
+        let State::Content(receiving) = std::mem::replace(&mut self.state, State::Closed) else {
+            return false;
+        };
+        match receiving {
+            Receiving::Data { transaction, decoder, progress: DataProgress::Ended } => {
+                self.take_content(transaction, *decoder, now);
+            }
+            Receiving::Chunk { remaining: 0, last, fate } => self.complete_chunk(last, fate, now),
+            unfinished => {
+                self.state = State::Content(unfinished);
+                return false;
+            }
+        }
+        self.deadline = None;
+        true
+    }
+
+    fn complete_chunk(&mut self, last: bool, fate: Fate, now: Instant) {
+        match fate {
+            Fate::Refuse(phase, reply) => {
+                self.state = State::Command(phase);
+                self.fault(reply);
+            }
+            Fate::Keep(transaction, decoder) if last => {
+                self.take_content(transaction, *decoder, now);
+            }
+            Fate::Keep(transaction, decoder) if decoder.over_limit() => {
+                self.state = State::Command(Phase::Spoiled(transaction));
+                self.reply(&replies::TOO_BIG);
+            }
+            Fate::Keep(transaction, decoder) => {
+                self.state = State::Command(Phase::Chunks(transaction, decoder));
+                self.reply(&replies::CHUNK_OK);
+            }
+        }
+    }
+
+    /// The whole content is there: it is fit to be asked about, or refused.
+    fn take_content(
+        &mut self,
+        mut transaction: Box<Transaction>,
+        decoder: ContentDecoder,
+        now: Instant,
+    ) {
+        self.content_ends = None;
+        transaction.size = decoder.size();
+        let strict = self.settings.line_endings == LineEndings::Refuse;
+        let refusal: Option<Reply> = if decoder.over_limit() {
+            Some(replies::TOO_BIG)
+        } else if decoder.saw_bare() && strict {
+            Some(replies::BARE_LINE_END)
+        } else {
+            None
+        };
+        if let Some(reply) = refusal {
+            return self.finish(transaction, EndCause::RefusedBySession, reply, false);
+        }
+        let (began, time_of_day) = self.began;
+        let received = time_of_day + now.saturating_duration_since(began);
+        let content = decoder.finish();
+        let message = Message::new(&self.settings.host, &transaction.envelope, received, content);
+        self.state = State::Asking(Asking::Content(transaction, Box::new(message)));
+    }
+}

@@ -1,0 +1,398 @@
+//! The SMTP server half: a session with one client, without I/O and without a clock.
+
+mod commands;
+mod mail_data;
+mod replies;
+mod settings;
+mod state;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::capabilities::Capabilities;
+use crate::deadline::{Awaiting, Deadline};
+use crate::envelope::{Envelope, SessionId, TransactionId};
+use crate::outcome::{Outcome, Request};
+use crate::peer::{Peer, Tls};
+use crate::verdict::{Subject, Verdict};
+use crate::wire::line::LineReader;
+use crate::wire::mailbox::ForwardPath;
+use crate::wire::reply::Reply;
+
+pub(crate) use settings::host_name;
+pub use settings::{EarlyInput, Limits, Settings};
+use state::{Asking, Forwarding, State};
+
+/// A session with one SMTP client (RFC 5321), from its connection to its end.
+///
+/// It does no I/O. Call [`poll`](Self::poll), do what the [`Step`] says, repeat until
+/// [`Step::Close`]. Octets read from the client go into [`receive`](Self::receive); when
+/// [`deadline`](Self::deadline) has passed, [`handle_timeout`](Self::handle_timeout) is due. Calls
+/// that come too early or too often change nothing.
+#[derive(Debug)]
+pub struct Session {
+    settings: Arc<Settings>,
+    id: SessionId,
+    peer: Arc<Peer>,
+    /// What the relay target lets through.
+    offered: Capabilities,
+    state: State,
+    /// Received and not yet read.
+    input: BytesMut,
+    lines: LineReader,
+    /// Replies not yet handed out.
+    output: BytesMut,
+    /// Since when `output` holds something.
+    held: Option<Instant>,
+    deadline: Option<Deadline>,
+    /// Until when the content must be complete.
+    content_ends: Option<Instant>,
+    /// With the moment its transaction began.
+    ended: Option<(Box<TransactionEnd>, Instant)>,
+    errors: u32,
+    junk_commands: u32,
+    transactions: u32,
+    input_ended: bool,
+    going_down: bool,
+    /// `output` holds the answer to a content: the sooner the client has it, the rarer are
+    /// duplicates (RFC 1047).
+    urgent: bool,
+    /// A pair of times, to tell the time of day at any moment of the session.
+    began: (Instant, SystemTime),
+}
+
+/// What the caller does next. Until it is done, the same step is said again, save for what is
+/// handed over: [`Step::Transmit`] and [`Step::Ended`].
+#[derive(Debug)]
+#[must_use = "the session stands still until the step is done"]
+pub enum Step<'s> {
+    /// Write these octets to the client, all of them, before the next `poll`.
+    Transmit(Bytes),
+    /// Read from the client, then [`Session::receive`] or [`Session::receive_eof`]. Read only when
+    /// this is asked: that is the back-pressure.
+    Receive,
+    /// Upgrade the connection (RFC 3207), then [`Session::tls_started`]. Nothing that was read in
+    /// the clear is kept.
+    StartTls,
+    /// Ask the panel, then [`Question::answer`].
+    Ask(Question<'s>),
+    /// Ask the relay target, then [`Forward::complete`].
+    Forward(Forward<'s>),
+    /// A transaction has ended; this is for the record. There is nothing to do.
+    Ended(Box<TransactionEnd>),
+    /// Close the connection. The session is over.
+    Close,
+}
+
+/// A question to the panel. It must be answered; one that is dropped is asked again.
+///
+/// ```compile_fail,E0382
+/// fn twice(question: nobounce::Question<'_>) {
+///     question.answer(nobounce::Verdict::Pass);
+///     question.answer(nobounce::Verdict::Pass);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Question<'s>(&'s mut Session);
+
+impl Question<'_> {
+    /// Until when it is waited for the answer.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.0.deadline()
+    }
+
+    /// What is asked about.
+    pub fn subject(&self) -> Subject<'_> {
+        match &self.0.state {
+            State::Asking(Asking::Recipient(transaction, recipient)) => {
+                Subject::Recipient(&transaction.envelope, recipient)
+            }
+            State::Asking(Asking::Content(transaction, message)) => {
+                Subject::Content(&transaction.envelope, message)
+            }
+            _ => Subject::Connection(&self.0.peer),
+        }
+    }
+
+    /// The transaction it belongs to; `SESSION.0` for the connection.
+    pub fn id(&self) -> TransactionId {
+        match self.subject() {
+            Subject::Connection(_) => self.0.id.transaction(0),
+            Subject::Recipient(envelope, _) | Subject::Content(envelope, _) => envelope.id.clone(),
+        }
+    }
+
+    /// Answers it.
+    pub fn answer(self, verdict: Verdict) {
+        self.0.judge(verdict);
+    }
+}
+
+/// A request to the relay target. It must be completed; one that is dropped is made again.
+///
+/// ```compile_fail,E0382
+/// fn twice(forward: nobounce::Forward<'_>, a: nobounce::Outcome, b: nobounce::Outcome) {
+///     forward.complete(a);
+///     forward.complete(b);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Forward<'s>(&'s mut Session);
+
+impl Forward<'_> {
+    /// Until when it is waited for the outcome.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.0.deadline()
+    }
+
+    /// What is asked of the relay target.
+    pub fn request(&self) -> Request<'_> {
+        match &self.0.state {
+            State::Forwarding(Forwarding::Recipient(transaction, recipient)) => {
+                Request::Recipient(&transaction.envelope, recipient)
+            }
+            State::Forwarding(Forwarding::Content(transaction, message)) => {
+                Request::Content(&transaction.envelope, message)
+            }
+            // Only `poll` makes a `Forward`, in this state, and it holds the session since.
+            _ => unreachable!("a Forward outside of its state"),
+        }
+    }
+
+    /// Completes it: the outcome is the client's answer.
+    pub fn complete(self, outcome: Outcome) {
+        self.0.conclude(outcome);
+    }
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TransactionEnd {
+    /// The envelope, with the recipients that were accepted.
+    pub envelope: Envelope,
+    /// The recipients that were refused, with the reply that each got.
+    pub refused: Vec<(ForwardPath, Reply)>,
+    /// Octets of content received, as SIZE counts them.
+    pub size: u64,
+    /// Why it ended.
+    pub cause: EndCause,
+    /// The reply that ended it, if it was one to the content.
+    pub reply: Option<Reply>,
+    /// How long it took, from MAIL.
+    pub duration: Duration,
+}
+
+/// Why a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndCause {
+    /// The relay target has taken the message.
+    Accepted,
+    /// The panel said no to the content.
+    RefusedByPanel,
+    /// The relay target said no to the content, or could not be asked.
+    RefusedByRelay,
+    /// The session said no to the content: too big, bare line ends.
+    RefusedBySession,
+    /// The client gave it up: RSET, EHLO, QUIT.
+    Reset,
+    /// The client went away.
+    ClientLost,
+    /// Waiting for the client took too long.
+    TimedOut,
+    /// The session was closed by us: errors, limits, shutdown.
+    Closed,
+}
+
+impl std::fmt::Display for EndCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Accepted => "accepted",
+            Self::RefusedByPanel => "refused-by-panel",
+            Self::RefusedByRelay => "refused-by-relay",
+            Self::RefusedBySession => "refused-by-session",
+            Self::Reset => "reset",
+            Self::ClientLost => "client-lost",
+            Self::TimedOut => "timed-out",
+            Self::Closed => "closed",
+        })
+    }
+}
+
+impl Session {
+    /// A session with a client that has just connected. `time_of_day` is the wall clock's view of
+    /// `now`; the trace header needs it.
+    pub fn new(
+        settings: Arc<Settings>,
+        id: SessionId,
+        peer: Peer,
+        now: Instant,
+        time_of_day: SystemTime,
+    ) -> Self {
+        Self {
+            offered: settings.capabilities.clone(),
+            lines: LineReader::new(settings.limits.command_line),
+            settings,
+            id,
+            peer: Arc::new(peer),
+            state: State::Asking(Asking::Connection),
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            held: None,
+            deadline: None,
+            content_ends: None,
+            ended: None,
+            errors: 0,
+            junk_commands: 0,
+            transactions: 0,
+            input_ended: false,
+            going_down: false,
+            urgent: false,
+            began: (now, time_of_day),
+        }
+    }
+
+    /// Narrows what is offered to clients to what the relay target lets through. To be called
+    /// before the client's EHLO is answered.
+    pub fn offer(&mut self, through: &Capabilities) {
+        let own = &self.settings.capabilities;
+        let least = |a: Option<usize>, b: Option<usize>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.offered = Capabilities {
+            pipelining: own.pipelining,
+            chunking: own.chunking,
+            enhanced_status_codes: own.enhanced_status_codes,
+            start_tls: own.start_tls,
+            size: match (own.size, through.size) {
+                (Some(a), Some(b)) => Some(if a == 0 || b == 0 { a.max(b) } else { a.min(b) }),
+                _ => None,
+            },
+            eight_bit_mime: own.eight_bit_mime && through.eight_bit_mime,
+            smtp_utf8: own.smtp_utf8 && through.smtp_utf8,
+            dsn: own.dsn && through.dsn,
+            recipients_max: least(own.recipients_max, through.recipients_max),
+            transactions_max: least(own.transactions_max, through.transactions_max),
+        };
+    }
+
+    /// Takes octets that were read from the client.
+    pub fn receive(&mut self, octets: &[u8]) {
+        if octets.is_empty() || matches!(self.state, State::Closing | State::Closed) {
+            return;
+        }
+        if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::MailData) {
+            self.deadline = None;
+        }
+        let taken = if self.input.is_empty() { self.decode(octets) } else { 0 };
+        self.input.extend_from_slice(&octets[taken..]);
+    }
+
+    /// The client will send nothing more. That is no sign that it has gone: it may still read.
+    pub fn receive_eof(&mut self) {
+        self.input_ended = true;
+    }
+
+    /// The client has gone: the connection was reset, or a write to it failed. Nothing that is not
+    /// yet onward goes onward.
+    pub fn lose_client(&mut self) {
+        self.end_transaction(EndCause::ClientLost);
+        self.close();
+    }
+
+    /// The TLS handshake is done.
+    pub fn tls_started(&mut self, tls: Tls) {
+        if matches!(self.state, State::StartTls) {
+            self.upgrade(tls);
+        }
+    }
+
+    /// No new transaction is to begin: one that runs may end, then the client is told `421 4.3.2`.
+    pub fn shut_down(&mut self) {
+        self.going_down = true;
+    }
+
+    /// Whether [`shut_down`](Self::shut_down) was called.
+    pub fn is_going_down(&self) -> bool {
+        self.going_down
+    }
+
+    /// Does what can be done without I/O and says what is to be done next.
+    pub fn poll(&mut self, now: Instant) -> Step<'_> {
+        match self.advance(now) {
+            Next::Transmit => Step::Transmit(self.hand_out(now)),
+            Next::Receive => Step::Receive,
+            Next::StartTls => Step::StartTls,
+            Next::Ask => Step::Ask(Question(self)),
+            Next::Forward => Step::Forward(Forward(self)),
+            Next::Ended(end) => Step::Ended(end),
+            Next::Close => Step::Close,
+        }
+    }
+
+    /// Until when the step that [`poll`](Self::poll) named is waited for, and what that is. `None`
+    /// before the first `poll` and after the last.
+    pub fn deadline(&self) -> Option<Deadline> {
+        let ends = |at| Deadline { at, awaiting: Awaiting::EndOfMailData };
+        match (self.deadline, self.content_ends.map(ends)) {
+            (Some(wait), Some(end)) if wait.awaiting == Awaiting::MailData && end.at < wait.at => {
+                Some(end)
+            }
+            (wait, _) => wait,
+        }
+    }
+
+    /// Does what is due when [`deadline`](Self::deadline) has passed; nothing before.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(deadline) = self.deadline().filter(|deadline| deadline.at <= now) {
+            self.expire(deadline.awaiting);
+        }
+    }
+
+    /// The client, as far as it is known by now.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The name of the session.
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// Octets of content that one message may have: the smaller of our limit and the onward server's.
+    fn size_limit(&self) -> u64 {
+        let own = self.settings.limits.content;
+        self.offered.size.filter(|size| *size > 0).map_or(own, |size| size.min(own))
+    }
+
+    fn recipients_limit(&self) -> usize {
+        let own = self.settings.limits.recipients;
+        self.offered.recipients_max.map_or(own, |limit| limit.min(own))
+    }
+
+    fn transactions_limit(&self) -> u32 {
+        let own = self.settings.limits.transactions;
+        let limit = self.offered.transactions_max.and_then(|limit| u32::try_from(limit).ok());
+        limit.map_or(own, |limit| limit.min(own))
+    }
+
+    /// Whether the session is over.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+}
+
+/// [`Step`] before it borrows the session.
+enum Next {
+    Transmit,
+    Receive,
+    StartTls,
+    Ask,
+    Forward,
+    Ended(Box<TransactionEnd>),
+    Close,
+}

@@ -1,0 +1,84 @@
+//! The fixed replies of a session, in one table. Each is a complete answer to one command.
+
+use crate::wire::command::CommandFault;
+use crate::wire::line::LineFault;
+use crate::wire::reply::{EnhancedStatus, Reply, ReplyCode};
+
+pub(super) const BYE: Reply = Reply::fixed(221, Some((0, 0)), "Bye");
+pub(super) const OK: Reply = Reply::fixed(250, Some((0, 0)), "Ok");
+pub(super) const SENDER_OK: Reply = Reply::fixed(250, Some((1, 0)), "Sender ok");
+pub(super) const CHUNK_OK: Reply = Reply::fixed(250, Some((0, 0)), "Chunk received");
+pub(super) const READY_FOR_TLS: Reply = Reply::fixed(220, Some((0, 0)), "Ready to start TLS");
+pub(super) const HELP: Reply =
+    Reply::fixed(214, Some((0, 0)), "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY QUIT");
+pub(super) const CANNOT_VERIFY: Reply =
+    Reply::fixed(252, Some((5, 0)), "Cannot verify, send mail and see");
+pub(super) const GO_AHEAD: Reply = Reply::fixed(354, None, "End data with <CR><LF>.<CR><LF>");
+
+pub(super) const TIMED_OUT: Reply = Reply::fixed(421, Some((4, 2)), "Timed out waiting for you");
+pub(super) const GOING_DOWN: Reply =
+    Reply::fixed(421, Some((3, 2)), "Service going down, try again later");
+pub(super) const TOO_MANY_ERRORS: Reply = Reply::fixed(421, Some((7, 0)), "Too many errors");
+pub(super) const TOO_MUCH_JUNK: Reply =
+    Reply::fixed(421, Some((7, 0)), "Too many commands without mail");
+pub(super) const TOO_MANY_TRANSACTIONS: Reply =
+    Reply::fixed(421, Some((7, 0)), "Too many messages in one session");
+pub(super) const ENDLESS_LINE: Reply = Reply::fixed(421, Some((5, 2)), "Endless command line");
+
+pub(super) const TOO_MANY_RECIPIENTS: Reply =
+    Reply::fixed(452, Some((5, 3)), "Too many recipients, send the rest in another transaction");
+
+pub(super) const NOT_IMPLEMENTED: Reply = Reply::fixed(502, Some((5, 1)), "Not implemented");
+pub(super) const HELLO_FIRST: Reply = Reply::fixed(503, Some((5, 1)), "Send EHLO first");
+pub(super) const MAIL_FIRST: Reply = Reply::fixed(503, Some((5, 1)), "Send MAIL first");
+pub(super) const IN_TRANSACTION: Reply =
+    Reply::fixed(503, Some((5, 1)), "Not within a mail transaction");
+pub(super) const IN_CHUNKS: Reply =
+    Reply::fixed(503, Some((5, 1)), "Only BDAT or RSET may follow BDAT");
+pub(super) const CHUNK_LOST: Reply =
+    Reply::fixed(503, Some((5, 1)), "An earlier chunk was refused, send RSET");
+pub(super) const TLS_ALREADY: Reply = Reply::fixed(503, Some((5, 1)), "TLS has been started");
+pub(super) const TOO_BIG: Reply = Reply::fixed(552, Some((3, 4)), "Message too big");
+pub(super) const NO_RECIPIENT: Reply = Reply::fixed(554, Some((5, 1)), "No valid recipients");
+pub(super) const OUT_OF_TURN: Reply =
+    Reply::fixed(554, Some((5, 0)), "Wait for your turn to speak");
+pub(super) const PARAMETER_NOT_OFFERED: Reply =
+    Reply::fixed(555, Some((5, 4)), "Parameter not offered here");
+pub(super) const BARE_LINE_END: Reply =
+    Reply::fixed(550, Some((5, 2)), "Message with bare CR or LF, lines end in CRLF");
+pub(super) const ANOTHER_PROTOCOL: Reply =
+    Reply::fixed(521, Some((5, 1)), "This is SMTP, you speak something else");
+
+/// The answer to a line that is no command line.
+pub(super) fn line_fault(fault: LineFault) -> Reply {
+    match fault {
+        LineFault::BareLf => Reply::fixed(500, Some((5, 2)), "Bare LF, lines end in CRLF"),
+        LineFault::BareCr => Reply::fixed(500, Some((5, 2)), "Bare CR, lines end in CRLF"),
+        LineFault::Control => Reply::fixed(500, Some((5, 2)), "Control character in command"),
+        LineFault::TooLong => Reply::fixed(500, Some((5, 2)), "Line too long"),
+        LineFault::Endless => ENDLESS_LINE,
+    }
+}
+
+/// The answer to a line that is no command of ours.
+pub(super) fn command_fault(fault: CommandFault) -> Reply {
+    match fault {
+        CommandFault::Unknown => Reply::fixed(500, Some((5, 1)), "Command not recognised"),
+        CommandFault::Foreign => ANOTHER_PROTOCOL,
+        CommandFault::Syntax(form) => {
+            const CODE: ReplyCode = ReplyCode::refusal(501);
+            Reply::new(CODE, EnhancedStatus::new(5, 4), &format!("Syntax: {form}"))
+        }
+        CommandFault::ReversePath => Reply::fixed(501, Some((1, 7)), "Bad sender address syntax"),
+        CommandFault::ForwardPath => {
+            Reply::fixed(501, Some((1, 3)), "Bad recipient address syntax")
+        }
+        CommandFault::UnknownParameter => PARAMETER_NOT_OFFERED,
+        CommandFault::BadParameter => Reply::fixed(501, Some((5, 4)), "Bad parameter value"),
+        CommandFault::ChunkSize => Reply::fixed(
+            501,
+            Some((5, 4)),
+            "Syntax: BDAT SIZE [LAST]; where this chunk ends is unknown",
+        ),
+    }
+}

@@ -1,0 +1,523 @@
+//! The states of a session and all its transitions, and nothing else.
+//!
+//! ```text
+//!              Asking(Connection)
+//!                     │ pass                       no, anywhere: reply, then back to Command
+//!                 Greeting                         (421, 521 and faults past a limit: Closing)
+//!                     │ 220
+//!   StartTls ◄── Command(Connected) ──EHLO──► Command(Ready) ◄──────────────────────────────┐
+//!                                                │ MAIL           RSET, EHLO, or the end of │
+//!                                                ▼                 the content's reply      │
+//!       ┌──────────────────────────────► Command(Mail) ──────────────────────────────────►  │
+//!       │ 2xx or no           RCPT │          │ DATA    │ BDAT                              │
+//!  Forwarding(Recipient) ◄── Asking(Recipient)│         ▼                                   │
+//!                      pass                   │   Content(Chunk) ◄──BDAT── Command(Chunks)  │
+//!                                             ▼         │ LAST  └──── size octets ───►      │
+//!                                       Content(Data)   ▼                                   │
+//!                                             └─► Asking(Content) ─pass─► Forwarding(Content)
+//! ```
+//!
+//! States are named for whom we wait for. A transaction lives in the variant that has one.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use super::{EarlyInput, EndCause, Next, Session, TransactionEnd, replies};
+use crate::deadline::{Awaiting, Deadline};
+use crate::envelope::Envelope;
+use crate::message::Message;
+use crate::outcome::{Granted, Outcome};
+use crate::peer::Tls;
+use crate::verdict::Verdict;
+use crate::wire::content::ContentDecoder;
+use crate::wire::mailbox::ForwardPath;
+use crate::wire::reply::{Reply, ReplyCode};
+
+/// How long replies are held for the group they belong to (RFC 2920), while scorers or the relay
+/// target take their time.
+const HOLD: Duration = Duration::from_secs(1);
+/// How many octets of replies are held at the most.
+const HOLD_OCTETS: usize = 8_192;
+/// Room made for content on the strength of a SIZE parameter alone.
+const CAPACITY: u64 = 1 << 20;
+/// An input buffer larger than this is not kept while the client is idle.
+const IDLE_BUFFER: usize = 512;
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// For the panel.
+    Asking(Asking),
+    /// For the relay target.
+    Forwarding(Forwarding),
+    /// For nobody: the greeting is due.
+    Greeting,
+    /// For the client's next command.
+    Command(Phase),
+    /// For mail data from the client.
+    Content(Receiving),
+    /// For the caller to upgrade the connection.
+    StartTls,
+    /// For the client to take the last reply.
+    Closing,
+    Closed,
+}
+
+#[derive(Debug)]
+pub(super) enum Asking {
+    Connection,
+    Recipient(Box<Transaction>, ForwardPath),
+    Content(Box<Transaction>, Box<Message>),
+}
+
+#[derive(Debug)]
+pub(super) enum Forwarding {
+    Recipient(Box<Transaction>, ForwardPath),
+    Content(Box<Transaction>, Box<Message>),
+}
+
+/// What the client has said so far, which is what decides what it may say next.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// It has not introduced itself.
+    Connected,
+    /// No transaction.
+    Ready,
+    /// MAIL, perhaps recipients.
+    Mail(Box<Transaction>),
+    /// BDAT, and more chunks to come.
+    Chunks(Box<Transaction>, Box<ContentDecoder>),
+    /// A chunk was refused; only RSET helps (RFC 3030 section 2).
+    Spoiled(Box<Transaction>),
+    /// DATA was refused. What comes now and is no command is mail data of a client that did not
+    /// wait for the answer: it must not be read as commands.
+    DataRefused(Box<Transaction>),
+}
+
+#[derive(Debug)]
+pub(super) enum Receiving {
+    /// Behind DATA.
+    Data { transaction: Box<Transaction>, decoder: Box<ContentDecoder>, progress: DataProgress },
+    /// Behind BDAT: `remaining` octets of the chunk are to come.
+    Chunk { remaining: u64, last: bool, fate: Fate },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum DataProgress {
+    /// 354 has not been handed out.
+    Unannounced,
+    /// Mail data is read.
+    Running,
+    /// The end of data was read; nothing behind it belongs to the mail data.
+    Ended,
+}
+
+/// What becomes of a chunk.
+#[derive(Debug)]
+pub(super) enum Fate {
+    Keep(Box<Transaction>, Box<ContentDecoder>),
+    /// It is read to its end, since the client sends it in any case; then it is refused.
+    Refuse(Phase, Reply),
+}
+
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) envelope: Envelope,
+    pub(super) refused: Vec<(ForwardPath, Reply)>,
+    /// Octets of content received.
+    pub(super) size: u64,
+    pub(super) began: Instant,
+}
+
+impl State {
+    fn into_transaction(self) -> Option<Box<Transaction>> {
+        match self {
+            Self::Asking(Asking::Recipient(transaction, _) | Asking::Content(transaction, _))
+            | Self::Forwarding(
+                Forwarding::Recipient(transaction, _) | Forwarding::Content(transaction, _),
+            )
+            | Self::Content(
+                Receiving::Data { transaction, .. }
+                | Receiving::Chunk { fate: Fate::Keep(transaction, _), .. },
+            ) => Some(transaction),
+            Self::Command(phase)
+            | Self::Content(Receiving::Chunk { fate: Fate::Refuse(phase, _), .. }) => {
+                phase.into_transaction()
+            }
+            Self::Asking(Asking::Connection)
+            | Self::Greeting
+            | Self::StartTls
+            | Self::Closing
+            | Self::Closed => None,
+        }
+    }
+}
+
+impl Phase {
+    fn into_transaction(self) -> Option<Box<Transaction>> {
+        match self {
+            Self::Mail(transaction)
+            | Self::Chunks(transaction, _)
+            | Self::Spoiled(transaction)
+            | Self::DataRefused(transaction) => Some(transaction),
+            Self::Connected | Self::Ready => None,
+        }
+    }
+}
+
+impl Transaction {
+    pub(super) fn attempts(&self) -> usize {
+        self.envelope.forward_paths.len() + self.refused.len()
+    }
+
+    pub(super) fn decoder(&self, limit: u64) -> Box<ContentDecoder> {
+        let announced = self.envelope.reverse_path.parameters.size.unwrap_or(0);
+        let capacity = usize::try_from(announced.min(limit).min(CAPACITY)).unwrap_or(0);
+        Box::new(ContentDecoder::new(capacity, limit))
+    }
+}
+
+impl Session {
+    /// Goes on until somebody is waited for.
+    pub(super) fn advance(&mut self, now: Instant) -> Next {
+        if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission) {
+            self.deadline = None;
+        }
+        loop {
+            if let Some((mut end, began)) = self.ended.take() {
+                end.duration = now.saturating_duration_since(began);
+                return Next::Ended(end);
+            }
+            if self.urgent && !self.output.is_empty() {
+                return Next::Transmit;
+            }
+            let timeouts = &self.settings.timeouts;
+            match &mut self.state {
+                State::Asking(_) => {
+                    let wait = timeouts.verdict;
+                    return self.hold_or(Next::Ask, Awaiting::Verdict, wait, now);
+                }
+                State::Forwarding(Forwarding::Recipient(..)) => {
+                    let wait = timeouts.recipient;
+                    return self.hold_or(Next::Forward, Awaiting::RecipientOutcome, wait, now);
+                }
+                State::Forwarding(Forwarding::Content(..)) => {
+                    let wait = timeouts.outcome;
+                    return self.hold_or(Next::Forward, Awaiting::ContentOutcome, wait, now);
+                }
+                State::Greeting => self.greet(),
+                State::Command(_) => {
+                    if self.next_command(now) {
+                        continue;
+                    }
+                    if !self.output.is_empty() {
+                        return Next::Transmit;
+                    }
+                    if self.input_ended {
+                        self.lose_client();
+                        continue;
+                    }
+                    if self.going_down && self.is_between_transactions() {
+                        self.hang_up(replies::GOING_DOWN, EndCause::Closed);
+                        continue;
+                    }
+                    if self.input.is_empty() && self.input.capacity() > IDLE_BUFFER {
+                        self.input = bytes::BytesMut::new();
+                    }
+                    let wait = self.settings.timeouts.command;
+                    self.arm(Awaiting::Command, wait, now);
+                    return Next::Receive;
+                }
+                State::Content(Receiving::Data { progress, .. })
+                    if *progress == DataProgress::Unannounced =>
+                {
+                    *progress = DataProgress::Running;
+                    let early = !self.input.is_empty();
+                    if early && self.settings.early_input == EarlyInput::Refuse {
+                        self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
+                        continue;
+                    }
+                    self.reply(&replies::GO_AHEAD);
+                    return Next::Transmit;
+                }
+                State::Content(_) => {
+                    self.decode_buffered();
+                    if self.complete_content(now) {
+                        continue;
+                    }
+                    if !self.output.is_empty() {
+                        return Next::Transmit;
+                    }
+                    if self.input_ended {
+                        self.lose_client();
+                        continue;
+                    }
+                    let wait = self.settings.timeouts.mail_data;
+                    self.arm(Awaiting::MailData, wait, now);
+                    let content = now + self.settings.timeouts.content;
+                    self.content_ends.get_or_insert(content);
+                    return Next::Receive;
+                }
+                State::StartTls => {
+                    if !self.output.is_empty() {
+                        return Next::Transmit;
+                    }
+                    let wait = timeouts.tls;
+                    self.arm(Awaiting::Tls, wait, now);
+                    return Next::StartTls;
+                }
+                State::Closing => {
+                    if !self.output.is_empty() {
+                        return Next::Transmit;
+                    }
+                    self.close();
+                }
+                State::Closed => return Next::Close,
+            }
+        }
+    }
+
+    // --- the panel and the relay target ---
+
+    fn greet(&mut self) {
+        self.deadline = None;
+        if !self.input.is_empty() && self.settings.early_input == EarlyInput::Refuse {
+            return self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
+        }
+        if self.going_down {
+            return self.hang_up(replies::GOING_DOWN, EndCause::Closed);
+        }
+        self.state = State::Command(Phase::Connected);
+        let text = format!("{} ESMTP nobounce", self.settings.host);
+        self.reply(&Reply::plain(ReplyCode::GREETING, &text));
+    }
+
+    /// The panel has answered.
+    pub(super) fn judge(&mut self, verdict: Verdict) {
+        self.deadline = None;
+        let State::Asking(asking) = std::mem::replace(&mut self.state, State::Closed) else {
+            return;
+        };
+        match (asking, verdict) {
+            (Asking::Connection, Verdict::Refuse(refusal)) => {
+                let reference = self.id.transaction(0).to_string();
+                let reply = refusal.reply().with_reference(&reference);
+                self.hang_up(reply, EndCause::Closed);
+            }
+            (Asking::Connection, Verdict::Pass | Verdict::Tag(_)) => self.state = State::Greeting,
+            (Asking::Recipient(transaction, path), Verdict::Refuse(refusal)) => {
+                let reference = transaction.envelope.id.to_string();
+                let reply = refusal.reply().with_reference(&reference);
+                self.refuse_recipient(transaction, path, reply, refusal.closes());
+            }
+            (Asking::Recipient(transaction, path), Verdict::Pass | Verdict::Tag(_)) => {
+                self.state = State::Forwarding(Forwarding::Recipient(transaction, path));
+            }
+            (Asking::Content(transaction, _), Verdict::Refuse(refusal)) => {
+                let reference = transaction.envelope.id.to_string();
+                let reply = refusal.reply().with_reference(&reference);
+                let closes = refusal.closes();
+                self.finish(transaction, EndCause::RefusedByPanel, reply, closes);
+            }
+            (Asking::Content(transaction, message), Verdict::Pass) => {
+                self.state = State::Forwarding(Forwarding::Content(transaction, message));
+            }
+            (Asking::Content(transaction, mut message), Verdict::Tag(fields)) => {
+                message.tag(fields);
+                self.state = State::Forwarding(Forwarding::Content(transaction, message));
+            }
+        }
+    }
+
+    /// The relay target has answered.
+    pub(super) fn conclude(&mut self, outcome: Outcome) {
+        self.deadline = None;
+        let State::Forwarding(forwarding) = std::mem::replace(&mut self.state, State::Closed)
+        else {
+            return;
+        };
+        match forwarding {
+            Forwarding::Recipient(mut transaction, path) => {
+                match covering(outcome, Granted::Recipient, &transaction) {
+                    Outcome::Accepted(receipt) => {
+                        transaction.envelope.forward_paths.push(path);
+                        self.state = State::Command(Phase::Mail(transaction));
+                        self.reply(receipt.reply());
+                    }
+                    Outcome::Refused(refusal) => {
+                        let reply = refusal.reply().clone();
+                        self.refuse_recipient(transaction, path, reply, refusal.closes());
+                    }
+                }
+            }
+            Forwarding::Content(transaction, _) => {
+                match covering(outcome, Granted::Content, &transaction) {
+                    Outcome::Accepted(receipt) => {
+                        self.junk_commands = 0;
+                        let reply = receipt.reply().clone();
+                        self.finish(transaction, EndCause::Accepted, reply, false);
+                    }
+                    Outcome::Refused(refusal) => {
+                        let reply = refusal.reply().clone();
+                        let closes = refusal.closes();
+                        self.finish(transaction, EndCause::RefusedByRelay, reply, closes);
+                    }
+                }
+            }
+        }
+    }
+
+    fn refuse_recipient(
+        &mut self,
+        mut transaction: Box<Transaction>,
+        path: ForwardPath,
+        reply: Reply,
+        closes: bool,
+    ) {
+        transaction.refused.push((path, reply.clone()));
+        self.state = State::Command(Phase::Mail(transaction));
+        if closes { self.hang_up(reply, EndCause::Closed) } else { self.reply(&reply) }
+    }
+
+    // --- endings ---
+
+    /// The transaction ends with a reply to its content.
+    pub(super) fn finish(
+        &mut self,
+        transaction: Box<Transaction>,
+        cause: EndCause,
+        reply: Reply,
+        closes: bool,
+    ) {
+        self.state = if closes { State::Closing } else { State::Command(Phase::Ready) };
+        self.reply(&reply);
+        self.urgent = true;
+        self.record(*transaction, cause, Some(reply));
+    }
+
+    /// A transaction that runs is over, without a reply to its content.
+    pub(super) fn end_transaction(&mut self, cause: EndCause) {
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        if let Some(transaction) = state.into_transaction() {
+            self.record(*transaction, cause, None);
+        }
+    }
+
+    fn record(&mut self, transaction: Transaction, cause: EndCause, reply: Option<Reply>) {
+        self.content_ends = None;
+        let Transaction { envelope, refused, size, began } = transaction;
+        let duration = Duration::ZERO;
+        let end = TransactionEnd { envelope, refused, size, cause, reply, duration };
+        self.ended = Some((Box::new(end), began));
+    }
+
+    /// Says this, then closes.
+    pub(super) fn hang_up(&mut self, reply: Reply, cause: EndCause) {
+        self.end_transaction(cause);
+        self.state = State::Closing;
+        self.deadline = None;
+        self.input.clear();
+        self.reply(&reply);
+    }
+
+    pub(super) fn close(&mut self) {
+        self.state = State::Closed;
+        self.deadline = None;
+        self.content_ends = None;
+        self.input = BytesMut::new();
+        self.output = BytesMut::new();
+    }
+
+    /// The connection is private now; what is known of the client is what TLS says of it.
+    pub(super) fn upgrade(&mut self, tls: Tls) {
+        let mut peer = (*self.peer).clone();
+        peer.tls = Some(tls);
+        peer.helo = None;
+        self.peer = peer.into();
+        self.input.clear();
+        self.lines.restart();
+        self.deadline = None;
+        self.state = State::Command(Phase::Connected);
+    }
+
+    pub(super) fn expire(&mut self, awaiting: Awaiting) {
+        match awaiting {
+            Awaiting::Verdict => self.judge(Verdict::late()),
+            Awaiting::RecipientOutcome | Awaiting::ContentOutcome => self.conclude(Outcome::late()),
+            Awaiting::Transmission | Awaiting::Tls => {
+                self.end_transaction(EndCause::TimedOut);
+                self.close();
+            }
+            _ => self.hang_up(replies::TIMED_OUT, EndCause::TimedOut),
+        }
+    }
+
+    // --- replies ---
+
+    pub(super) fn reply(&mut self, reply: &Reply) {
+        reply.write(&mut self.output);
+    }
+
+    /// A reply to a command that was wrong; too many of them end the session.
+    pub(super) fn fault(&mut self, reply: Reply) {
+        self.errors += 1;
+        if self.errors >= self.settings.limits.errors {
+            self.hang_up(replies::TOO_MANY_ERRORS, EndCause::Closed);
+        } else {
+            self.reply(&reply);
+        }
+    }
+
+    /// A reply to a command that moves nothing; too many of them end the session.
+    pub(super) fn junk(&mut self, reply: &Reply) {
+        self.junk_commands += 1;
+        if self.junk_commands > self.settings.limits.junk_commands {
+            self.hang_up(replies::TOO_MUCH_JUNK, EndCause::Closed);
+        } else {
+            self.reply(reply);
+        }
+    }
+
+    pub(super) fn hand_out(&mut self, now: Instant) -> Bytes {
+        self.held = None;
+        self.urgent = false;
+        let at = now + self.settings.timeouts.transmission;
+        self.deadline = Some(Deadline { at, awaiting: Awaiting::Transmission });
+        self.output.split().freeze()
+    }
+
+    /// Holds replies back for their group, but not for long.
+    fn hold_or(&mut self, next: Next, awaiting: Awaiting, wait: Duration, now: Instant) -> Next {
+        if !self.output.is_empty() {
+            let since = *self.held.get_or_insert(now);
+            let long = now.saturating_duration_since(since) >= HOLD;
+            if long || self.output.len() > HOLD_OCTETS {
+                return Next::Transmit;
+            }
+        }
+        self.arm(awaiting, wait, now);
+        next
+    }
+
+    /// Sets the deadline of what is waited for, once.
+    fn arm(&mut self, awaiting: Awaiting, wait: Duration, now: Instant) {
+        if self.deadline.is_none_or(|deadline| deadline.awaiting != awaiting) {
+            self.deadline = Some(Deadline { at: now + wait, awaiting });
+        }
+    }
+
+    fn is_between_transactions(&self) -> bool {
+        matches!(self.state, State::Command(Phase::Connected | Phase::Ready))
+    }
+}
+
+/// The outcome, if its receipt is for this question; otherwise the relay target's author is at fault
+/// and the client is told to come again.
+fn covering(outcome: Outcome, granted: Granted, transaction: &Transaction) -> Outcome {
+    match outcome {
+        Outcome::Accepted(receipt) if !receipt.covers(granted, &transaction.envelope.id) => {
+            Outcome::unavailable()
+        }
+        outcome => outcome,
+    }
+}
