@@ -42,7 +42,7 @@ pub use envelope::{Envelope, SessionId, TransactionId};
 pub use header::{BadFieldName, HeaderField};
 pub use message::Message;
 pub use onward::{Onward, OnwardSettings, OnwardStep, Protocol};
-pub use outcome::{Outcome, Receipt, Request};
+pub use outcome::{Outcome, Receipt, RelayError, Request};
 pub use peer::{Helo, Peer, Tls};
 pub use session::{
     EarlyInput, EndCause, Forward, Limits, Question, Session, Settings, Step, TransactionEnd,

@@ -27,7 +27,7 @@ use super::{EarlyInput, EndCause, Next, Session, TransactionEnd, replies};
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::Envelope;
 use crate::message::Message;
-use crate::outcome::{Granted, Outcome};
+use crate::outcome::{Granted, Outcome, RelayError};
 use crate::peer::Tls;
 use crate::verdict::Verdict;
 use crate::wire::content::ContentDecoder;
@@ -344,6 +344,10 @@ impl Session {
                         self.state = State::Command(Phase::Mail(transaction));
                         self.reply(receipt.reply());
                     }
+                    Outcome::Failed(error) => {
+                        let reply = error.reply().clone();
+                        self.refuse_recipient(transaction, path, reply, false);
+                    }
                     Outcome::Refused(refusal) => {
                         let reply = refusal.reply().clone();
                         self.refuse_recipient(transaction, path, reply, refusal.closes());
@@ -356,6 +360,10 @@ impl Session {
                         self.junk_commands = 0;
                         let reply = receipt.reply().clone();
                         self.finish(transaction, EndCause::Accepted, reply, false);
+                    }
+                    Outcome::Failed(error) => {
+                        let reply = error.reply().clone();
+                        self.finish(transaction, EndCause::RelayFailed, reply, false);
                     }
                     Outcome::Refused(refusal) => {
                         let reply = refusal.reply().clone();
@@ -443,7 +451,9 @@ impl Session {
     pub(super) fn expire(&mut self, awaiting: Awaiting) {
         match awaiting {
             Awaiting::Verdict => self.judge(Verdict::late()),
-            Awaiting::RecipientOutcome | Awaiting::ContentOutcome => self.conclude(Outcome::late()),
+            Awaiting::RecipientOutcome | Awaiting::ContentOutcome => {
+                self.conclude(Outcome::Failed(RelayError::Late(awaiting)));
+            }
             Awaiting::Transmission | Awaiting::Tls => {
                 self.end_transaction(EndCause::TimedOut);
                 self.close();
@@ -516,7 +526,7 @@ impl Session {
 fn covering(outcome: Outcome, granted: Granted, transaction: &Transaction) -> Outcome {
     match outcome {
         Outcome::Accepted(receipt) if !receipt.covers(granted, &transaction.envelope.id) => {
-            Outcome::unavailable()
+            Outcome::Failed(RelayError::Mismatch)
         }
         outcome => outcome,
     }
