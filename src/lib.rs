@@ -13,7 +13,8 @@ mod wire;
 
 #[cfg(feature = "serve")]
 mod panel;
-#[cfg(all(test, feature = "serve"))]
+#[cfg(test)]
+#[cfg(feature = "serve")]
 mod rehearsal;
 #[cfg(feature = "serve")]
 pub mod relay;
