@@ -23,10 +23,7 @@ impl Message {
         let _ = (envelope, received);
         let trace = Bytes::from(format!("Received: by {host}\r\n"));
         let content = content.octets().clone();
-        Self {
-            segments: vec![trace, content.clone()],
-            content,
-        }
+        Self { segments: vec![trace, content.clone()], content }
     }
 
     /// Puts these fields before all others.

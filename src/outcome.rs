@@ -20,12 +20,8 @@ pub enum Outcome {
 impl Outcome {
     /// The target cannot be asked now, for a reason that the client is not told.
     pub fn unavailable() -> Self {
-        const UNAVAILABLE: Refusal = Refusal::fixed(
-            451,
-            4,
-            3,
-            "The next server cannot be asked now, try again later",
-        );
+        const UNAVAILABLE: Refusal =
+            Refusal::fixed(451, 4, 3, "The next server cannot be asked now, try again later");
         Self::Refused(UNAVAILABLE)
     }
 
@@ -75,12 +71,7 @@ impl Receipt {
     /// States that this recipient's mail would be taken.
     pub fn recipient() -> Self {
         const OK: Reply = Reply::fixed(250, Some((1, 5)), "Recipient OK");
-        Self {
-            granted: Granted::Recipient,
-            transaction: None,
-            reply: OK,
-            queue_id: None,
-        }
+        Self { granted: Granted::Recipient, transaction: None, reply: OK, queue_id: None }
     }
 
     /// States that the message is durably kept, under `queue_id`: it survives a crash of this
@@ -93,12 +84,7 @@ impl Receipt {
         let text = format!("Ok: queued as {queue_id}");
         let reply = Reply::new(ReplyCode::OK, EnhancedStatus::new(0, 0), &text);
         let queue_id = Some(queue_id.into());
-        Self {
-            granted: Granted::Content,
-            transaction: None,
-            reply,
-            queue_id,
-        }
+        Self { granted: Granted::Content, transaction: None, reply, queue_id }
     }
 
     /// A 2xx that the onward server gave for this very request; the reply itself if it is none.
@@ -114,12 +100,7 @@ impl Receipt {
             Granted::Recipient => None,
             Granted::Content => queue_id(&reply),
         };
-        Ok(Self {
-            granted,
-            transaction: Some(transaction.clone()),
-            reply,
-            queue_id,
-        })
+        Ok(Self { granted, transaction: Some(transaction.clone()), reply, queue_id })
     }
 
     /// The 2xx reply that the client gets.
@@ -134,11 +115,7 @@ impl Receipt {
 
     /// Whether it answers this question of this transaction.
     pub(crate) fn covers(&self, granted: Granted, transaction: &TransactionId) -> bool {
-        self.granted == granted
-            && self
-                .transaction
-                .as_ref()
-                .is_none_or(|own| own == transaction)
+        self.granted == granted && self.transaction.as_ref().is_none_or(|own| own == transaction)
     }
 }
 
@@ -151,9 +128,7 @@ fn queue_id(reply: &Reply) -> Option<Box<str>> {
         let (words, _) = text.split_once(" Message accepted for delivery")?;
         words.trim_end_matches(':').rsplit([' ', ':']).next()
     };
-    let word = after("queued as ")
-        .or_else(|| after("id="))
-        .or_else(before)?;
+    let word = after("queued as ").or_else(|| after("id=")).or_else(before)?;
     let end = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     let id = word.trim_start().split(end).next()?;
     (!id.is_empty() && id.len() <= 64).then(|| id.into())

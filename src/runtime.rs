@@ -50,10 +50,7 @@ impl FromStr for Address {
 
     /// Reads `host:port`, `unix:/path` or `/path`.
     fn from_str(text: &str) -> Result<Self, BadAddress> {
-        if let Some(path) = text
-            .strip_prefix("unix:")
-            .or(text.starts_with('/').then_some(text))
-        {
+        if let Some(path) = text.strip_prefix("unix:").or(text.starts_with('/').then_some(text)) {
             return Ok(Self::Unix(path.into()));
         }
         let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());

@@ -48,12 +48,7 @@ impl Path {
     pub(crate) fn scan(argument: &[u8]) -> Option<(Self, &[u8])> {
         let end = argument.iter().position(|octet| *octet == b'>')? + 1;
         let (written, rest) = argument.split_at(end);
-        Some((
-            Self {
-                written: Bytes::copy_from_slice(written),
-            },
-            rest,
-        ))
+        Some((Self { written: Bytes::copy_from_slice(written) }, rest))
     }
 
     /// As it stands on the wire behind the colon.
@@ -68,9 +63,7 @@ impl Path {
 
     /// What stands between the brackets (all of it where there are none), source route included.
     pub fn address(&self) -> &[u8] {
-        self.written
-            .get(1..self.written.len() - 1)
-            .unwrap_or_default()
+        self.written.get(1..self.written.len() - 1).unwrap_or_default()
     }
 
     /// The mailbox, if the path is one by the grammar of RFC 5321 (and RFC 6531), source route

@@ -102,10 +102,7 @@ pub struct EnhancedStatus {
 impl EnhancedStatus {
     /// `subject` and `detail`, each cut to three digits.
     pub const fn new(subject: u16, detail: u16) -> Self {
-        Self {
-            subject: subject % 1000,
-            detail: detail % 1000,
-        }
+        Self { subject: subject % 1000, detail: detail % 1000 }
     }
 
     /// The second number, for example 7 for "security or policy".
@@ -135,20 +132,12 @@ impl Reply {
     /// octet that is not printable ASCII becomes `?`; what exceeds a reply line is cut.
     pub fn new(code: ReplyCode, status: EnhancedStatus, text: &str) -> Self {
         let status = (code.class() != ReplyClass::Intermediate).then_some(status);
-        Self {
-            code,
-            status,
-            text: sanitise(text.as_bytes()),
-        }
+        Self { code, status, text: sanitise(text.as_bytes()) }
     }
 
     /// A reply without an enhanced status code, as greetings and EHLO replies are.
     pub fn plain(code: ReplyCode, text: &str) -> Self {
-        Self {
-            code,
-            status: None,
-            text: sanitise(text.as_bytes()),
-        }
+        Self { code, status: None, text: sanitise(text.as_bytes()) }
     }
 
     /// A fixed reply of ours: checked when the crate is compiled, free when it is used.
@@ -164,11 +153,7 @@ impl Reply {
             Some((subject, detail)) => Some(EnhancedStatus::new(subject, detail)),
             None => None,
         };
-        Self {
-            code: ReplyCode(code),
-            status,
-            text: Bytes::from_static(octets),
-        }
+        Self { code: ReplyCode(code), status, text: Bytes::from_static(octets) }
     }
 
     /// The reply code.
@@ -192,18 +177,12 @@ impl Reply {
     /// The text of each line, without code and without the status that [`Reply::new`] was given.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         // The text is printable ASCII by construction, so nothing is ever skipped here.
-        self.text
-            .split(|octet| *octet == b'\n')
-            .map(|line| str::from_utf8(line).unwrap_or(""))
+        self.text.split(|octet| *octet == b'\n').map(|line| str::from_utf8(line).unwrap_or(""))
     }
 
     /// The same reply with ` (reference)` at the end of its last line.
     pub(crate) fn with_reference(&self, reference: &str) -> Self {
-        let last = self
-            .text
-            .rsplit(|octet| *octet == b'\n')
-            .next()
-            .map_or(0, <[u8]>::len);
+        let last = self.text.rsplit(|octet| *octet == b'\n').next().map_or(0, <[u8]>::len);
         let room = LINE_TEXT.saturating_sub(reference.len() + 3);
         let keep = self.text.len() - last.saturating_sub(room);
         let mut text = Vec::with_capacity(keep + reference.len() + 3);
@@ -211,10 +190,7 @@ impl Reply {
         text.extend_from_slice(b" (");
         text.extend_from_slice(reference.as_bytes());
         text.push(b')');
-        Self {
-            text: sanitise(&text),
-            ..self.clone()
-        }
+        Self { text: sanitise(&text), ..self.clone() }
     }
 
     /// Writes the reply, every line ended by CRLF.
@@ -334,20 +310,14 @@ impl ReplyReader {
             }
             let text = line.get(4..).unwrap_or_default();
             let mut text = truthful(code, text);
-            text.iter_mut()
-                .filter(|octet| **octet == b'\n')
-                .for_each(|octet| *octet = b'?');
+            text.iter_mut().filter(|octet| **octet == b'\n').for_each(|octet| *octet = b'?');
             self.text.extend_from_slice(&text);
             self.code = Some(code);
             if last {
                 self.code = None;
                 self.lines = 0;
                 let text = sanitise(&std::mem::take(&mut self.text));
-                return Ok(Some(Reply {
-                    code,
-                    status: None,
-                    text,
-                }));
+                return Ok(Some(Reply { code, status: None, text }));
             }
         }
     }
@@ -385,20 +355,13 @@ fn read_status(text: &[u8]) -> Option<(u8, EnhancedStatus, usize)> {
     let mut number = || {
         let part = parts.next()?;
         let plain = !part.is_empty() && part.len() <= 3 && part.iter().all(u8::is_ascii_digit);
-        plain.then(|| {
-            part.iter()
-                .fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'))
-        })
+        plain.then(|| part.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0')))
     };
     let (class, subject, detail) = (number()?, number()?, number()?);
     if parts.next().is_some() || !(2..=5).contains(&class) {
         return None;
     }
-    Some((
-        b'0' + class as u8,
-        EnhancedStatus::new(subject, detail),
-        length,
-    ))
+    Some((b'0' + class as u8, EnhancedStatus::new(subject, detail), length))
 }
 
 /// Printable lines separated by LF, each short enough for a reply line.
@@ -408,13 +371,7 @@ fn sanitise(text: &[u8]) -> Bytes {
         if index > 0 {
             clean.push(b'\n');
         }
-        let printable = |octet: &u8| {
-            if (b' '..127).contains(octet) {
-                *octet
-            } else {
-                b'?'
-            }
-        };
+        let printable = |octet: &u8| if (b' '..127).contains(octet) { *octet } else { b'?' };
         clean.extend(line.iter().take(LINE_TEXT).map(printable));
     }
     clean.into()
