@@ -1,17 +1,18 @@
 //! The panel: asks scorers, adds up what they found, and turns the sum into a verdict.
 
 mod hearing;
+mod thresholds;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::header::{HeaderField, OURS};
 use crate::runtime::Runtime;
-use crate::score::{Disclosure, Finding, Score, word};
+use crate::score::{Finding, word};
 use crate::scorer::{FailurePolicy, Opinion, Scorer};
 use crate::tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
 use crate::verdict::{Refusal, Stage, Subject, Verdict};
-use crate::wire::reply::EnhancedStatus;
+
+pub use thresholds::{ThresholdError, Thresholds};
 
 /// How long one scorer may take at one stage, if its seat says nothing else (Haraka's
 /// `plugin_timeout`).
@@ -19,10 +20,6 @@ const SEAT_BUDGET: Duration = Duration::from_secs(30);
 /// How long all of them may take. Postfix waits 100 s for a filter (`smtpd_proxy_timeout`), and the
 /// relay target is still to be asked.
 const STAGE_BUDGET: Duration = Duration::from_secs(60);
-/// Most symbols in the header field of a tagged message (some 50 is what SpamAssassin finds at
-/// worst).
-const SYMBOLS: usize = 128;
-
 /// Scorers, what they may cost, and at which sums something is done.
 ///
 /// The empty panel has no objection to anything: `()` is a panel, and the relay is transparent.
@@ -79,7 +76,7 @@ const SYMBOLS: usize = 128;
 ///    might have spoken for the mail; our trouble is nobody's 550.
 /// 2. The [`Thresholds`], over [`Tally::total`] of this stage and those before it.
 ///
-/// The reply names findings that are [`Disclosure::Public`] and speak against the mail:
+/// The reply names findings that are [`Disclosure::Public`](crate::Disclosure) and speak against the mail:
 /// `550 5.7.1 Message refused: GTUBE`. Without any it says `Message refused as unwanted`. Before
 /// the greeting a refusal is 554 (RFC 5321 section 3.1) and a deferral 421 (section 3.8).
 ///
@@ -93,7 +90,7 @@ const SYMBOLS: usize = 128;
 /// field   = "X-Nobounce-Status:" FWS "Yes," FWS "score=" score FWS "required=" score
 ///           FWS "symbols=" [symbol *("," FWS symbol)] CRLF
 /// score   = ["-"] 1*DIGIT "." 2DIGIT                 ; points
-/// symbol  = 1*64(ALPHA / DIGIT / "_" / "-" / ".")    ; at most 128 of them
+/// symbol  = 1*100(ALPHA / DIGIT / "_" / "-" / ".")    ; at most 128 of them
 /// FWS     = a space, or a fold (RFC 5322 section 3.2.2)
 /// ```
 ///
@@ -322,7 +319,7 @@ impl Seat {
                         self.enter(Finding::new(&symbol, score), stage, tally);
                         None
                     }
-                    FailurePolicy::Defer => (!self.monitored).then(|| unchecked(stage)),
+                    FailurePolicy::Defer => (!self.monitored).then(|| thresholds::unchecked(stage)),
                 }
             }
         }
