@@ -75,7 +75,9 @@ impl Capabilities {
         let mut offered = Self::none();
         for line in reply.lines().skip(1) {
             let mut words = line.split_ascii_whitespace();
-            let Some(keyword) = words.next() else { continue };
+            let Some(keyword) = words.next() else {
+                continue;
+            };
             match keyword.to_ascii_uppercase().as_str() {
                 "PIPELINING" => offered.pipelining = true,
                 "SIZE" => offered.size = Some(words.next().and_then(number).unwrap_or(0)),
@@ -93,7 +95,9 @@ impl Capabilities {
     }
 
     fn limit(&mut self, limit: &str) {
-        let Some((name, value)) = limit.split_once('=') else { return };
+        let Some((name, value)) = limit.split_once('=') else {
+            return;
+        };
         let value = number(value).and_then(|value| usize::try_from(value).ok());
         match name.to_ascii_uppercase().as_str() {
             "RCPTMAX" => self.recipients_max = value.filter(|value| *value > 0),

@@ -163,8 +163,7 @@ mod gate;
 mod observer;
 #[cfg(feature = "serve")]
 mod panel;
-#[cfg(test)]
-#[cfg(feature = "serve")]
+#[cfg(all(test, feature = "serve"))]
 mod rehearsal;
 #[cfg(feature = "serve")]
 pub mod relay;

@@ -44,21 +44,13 @@ impl Thresholds {
 
     /// No sum does anything. What scorers themselves refuse is refused nevertheless.
     pub const fn none() -> Self {
-        Self {
-            tag: None,
-            defer: None,
-            refuse: None,
-        }
+        Self { tag: None, defer: None, refuse: None }
     }
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self {
-            tag: Some(Score::points(5)),
-            defer: None,
-            refuse: Some(Score::hundredths(631)),
-        }
+        Self { tag: Some(Score::points(5)), defer: None, refuse: Some(Score::hundredths(631)) }
     }
 }
 
@@ -126,11 +118,7 @@ fn reasons(stage: Stage, done: &str, otherwise: &str, tally: &Tally) -> String {
 
 /// The header field of a tagged message. Its grammar is [`Panel`]'s to document.
 fn status(total: Score, required: Score, tally: &Tally) -> HeaderField {
-    let symbols: Vec<&str> = tally
-        .findings()
-        .map(Finding::symbol)
-        .take(SYMBOLS)
-        .collect();
+    let symbols: Vec<&str> = tally.findings().map(Finding::symbol).take(SYMBOLS).collect();
     let symbols = symbols.join(", ");
     let value = format!("Yes, score={total} required={required} symbols={symbols}");
     HeaderField::fold(&format!("{OURS}Status"), value.as_bytes())

@@ -29,7 +29,10 @@ pub(crate) enum Command {
     Mail(ReversePath),
     Rcpt(ForwardPath),
     Data,
-    Bdat { size: u64, last: bool },
+    Bdat {
+        size: u64,
+        last: bool,
+    },
     Rset,
     Noop,
     Vrfy,

@@ -22,16 +22,8 @@ fn who_fails_is_handled_as_was_said() {
         (None, UNCHECKED, "score=0.00"),
         (Some(FailurePolicy::Defer), UNCHECKED, "score=0.00"),
         (Some(FailurePolicy::Ignore), "pass", "score=0.00"),
-        (
-            Some(FailurePolicy::Score(Score::points(1))),
-            "pass",
-            "score=1.00 A_FAILED=1.00",
-        ),
-        (
-            Some(FailurePolicy::Score(Score::points(9))),
-            UNWANTED,
-            "score=9.00 A_FAILED=9.00",
-        ),
+        (Some(FailurePolicy::Score(Score::points(1))), "pass", "score=1.00 A_FAILED=1.00"),
+        (Some(FailurePolicy::Score(Score::points(9))), UNWANTED, "score=9.00 A_FAILED=9.00"),
     ];
     for (act, cause) in failures {
         for (policy, expected, counted) in policies {
@@ -44,18 +36,11 @@ fn who_fails_is_handled_as_was_said() {
                     None => seat,
                 };
                 let (verdict, tally) = ask(&runtime, &Panel::new().seat(seat));
-                assert_eq!(
-                    (verdict.as_str(), tally.to_string().as_str()),
-                    (expected, counted)
-                );
+                assert_eq!((verdict.as_str(), tally.to_string().as_str()), (expected, counted));
                 let failure = tally.failures().next().unwrap();
                 assert_eq!(failure.cause.to_string(), cause);
                 assert_eq!(failure.policy, policy.unwrap_or_default());
-                let took = if cause == late {
-                    Duration::from_secs(30)
-                } else {
-                    after
-                };
+                let took = if cause == late { Duration::from_secs(30) } else { after };
                 assert_eq!(runtime.elapsed(), took);
             }
         }
@@ -88,14 +73,8 @@ fn a_panic_before_there_is_a_future_is_a_failure_too() {
     let panel = Panel::new().scorer(Hasty);
     let verdict = ask_at(&runtime, &panel, Stage::Connect, &mut tally);
     assert!(matches!(verdict, Verdict::Refuse(refusal) if refusal.is_transient()));
-    assert_eq!(
-        tally.failures().next().unwrap().cause.to_string(),
-        "panicked: too soon"
-    );
-    assert_eq!(
-        ask_at(&runtime, &panel, Stage::Data, &mut tally),
-        Verdict::Pass
-    );
+    assert_eq!(tally.failures().next().unwrap().cause.to_string(), "panicked: too soon");
+    assert_eq!(ask_at(&runtime, &panel, Stage::Data, &mut tally), Verdict::Pass);
 }
 
 #[test]
@@ -112,29 +91,17 @@ fn budgets() {
         (seconds(90), seconds(100), None, STAGE_BUDGET, false),
         (seconds(5), seconds(3), Some(seconds(4)), seconds(3), false),
         (seconds(5), seconds(10), Some(seconds(4)), seconds(4), false),
-        (
-            seconds(1),
-            Duration::MAX,
-            Some(Duration::MAX),
-            seconds(1),
-            true,
-        ),
+        (seconds(1), Duration::MAX, Some(Duration::MAX), seconds(1), true),
     ];
     for (takes, budget, stage, waited, counts) in table {
         let runtime = Rehearsal::new();
         let slow = seat_after(&runtime, "slow", find(900), takes).budget(budget);
-        let mut panel = Panel::new()
-            .seat(slow)
-            .seat(seat(&runtime, "quick", Silent));
+        let mut panel = Panel::new().seat(slow).seat(seat(&runtime, "quick", Silent));
         if let Some(stage) = stage {
             panel = panel.stage_budget(stage);
         }
         let (verdict, tally) = ask(&runtime, &panel);
-        assert_eq!(
-            verdict,
-            if counts { UNWANTED } else { UNCHECKED },
-            "{takes:?}"
-        );
+        assert_eq!(verdict, if counts { UNWANTED } else { UNCHECKED }, "{takes:?}");
         assert_eq!(tally.failures().count(), usize::from(!counts));
         assert_eq!(runtime.elapsed(), waited);
     }
@@ -144,17 +111,11 @@ fn budgets() {
 fn one_timer_is_enough_and_silence_needs_none() {
     let runtime = Rehearsal::new();
     let silent = |panel: Panel, name: &str| panel.seat(seat(&runtime, name, Silent));
-    ask(
-        &runtime,
-        &["a", "b", "c"].into_iter().fold(Panel::new(), silent),
-    );
+    ask(&runtime, &["a", "b", "c"].into_iter().fold(Panel::new(), silent));
     assert_eq!(runtime.armed(), 0);
 
     let hanging = |panel: Panel, name: &str| panel.seat(seat(&runtime, name, Hang));
-    ask(
-        &runtime,
-        &["a", "b", "c"].into_iter().fold(Panel::new(), hanging),
-    );
+    ask(&runtime, &["a", "b", "c"].into_iter().fold(Panel::new(), hanging));
     assert_eq!((runtime.armed(), runtime.elapsed()), (1, SEAT_BUDGET));
 }
 
@@ -191,10 +152,7 @@ fn scorers_run_side_by_side() {
         let (next, before) = (Mutex::new(Some(next)), Mutex::new(Some(before)));
         panel = panel.scorer(Ring { name, next, before });
     }
-    assert_eq!(
-        ask_at(&runtime, &panel, Stage::Connect, &mut tally),
-        Verdict::Pass
-    );
+    assert_eq!(ask_at(&runtime, &panel, Stage::Connect, &mut tally), Verdict::Pass);
     assert_eq!(tally.to_string(), "score=3.00 a=1.00 b=1.00 c=1.00");
     assert_eq!(runtime.elapsed(), Duration::ZERO);
 }
@@ -209,11 +167,7 @@ fn a_verdict_may_be_awaited_on_any_thread() {
 fn any_act() -> impl Strategy<Value = Act> {
     let finding = (0..4_u8, -300..400_i32, any::<bool>());
     let finding = finding.prop_map(|(symbol, score, told)| {
-        let disclosure = if told {
-            Disclosure::Public
-        } else {
-            Disclosure::Private
-        };
+        let disclosure = if told { Disclosure::Public } else { Disclosure::Private };
         hidden(&format!("S{symbol}"), score).with_disclosure(disclosure)
     });
     prop_oneof![

@@ -105,21 +105,13 @@ fn seat(runtime: &Rehearsal, name: &str, act: Act) -> Seat {
 }
 
 fn seat_after(runtime: &Rehearsal, name: &str, act: Act, after: Duration) -> Seat {
-    Seat::new(Actor {
-        name: name.into(),
-        act,
-        runtime: runtime.clone(),
-        after,
-    })
+    Seat::new(Actor { name: name.into(), act, runtime: runtime.clone(), after })
 }
 
 /// Asks the panel at this stage.
 fn ask_at(runtime: &Rehearsal, panel: &Panel, stage: Stage, tally: &mut Tally) -> Verdict {
     let peer = rehearsal::peer();
-    let (envelope, recipient) = (
-        rehearsal::envelope("<a@example.com>"),
-        rehearsal::recipient(),
-    );
+    let (envelope, recipient) = (rehearsal::envelope("<a@example.com>"), rehearsal::recipient());
     let message = rehearsal::message("Subject: x\r\n\r\nx\r\n");
     let subject = match stage {
         Stage::Connect => Subject::Connection(&peer),

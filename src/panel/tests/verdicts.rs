@@ -6,16 +6,9 @@ use super::*;
 fn nothing_objects_to_nothing() {
     let runtime = Rehearsal::new();
     let strict = Thresholds::new(None, None, Some(Score::points(-1))).unwrap();
-    for panel in [
-        Panel::new(),
-        Panel::from(()),
-        Panel::new().thresholds(strict),
-    ] {
+    for panel in [Panel::new(), Panel::from(()), Panel::new().thresholds(strict)] {
         for stage in [Stage::Connect, Stage::Rcpt, Stage::Data] {
-            assert_eq!(
-                ask_at(&runtime, &panel, stage, &mut Tally::new()),
-                Verdict::Pass
-            );
+            assert_eq!(ask_at(&runtime, &panel, stage, &mut Tally::new()), Verdict::Pass);
         }
     }
 }
@@ -74,46 +67,19 @@ fn thresholds_ascend() {
         }
     }
     let error = Thresholds::new(score(3), None, score(2)).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "a threshold of 3.00 lies above a stricter one of 2.00"
-    );
+    assert_eq!(error.to_string(), "a threshold of 3.00 lies above a stricter one of 2.00");
 }
 
 #[test]
 fn the_reply_fits_the_stage() {
     let table = [
-        (
-            Stage::Connect,
-            find(1000),
-            "554 5.7.1 Connection refused as unwanted",
-        ),
-        (
-            Stage::Rcpt,
-            find(1000),
-            "550 5.7.1 Recipient refused as unwanted",
-        ),
+        (Stage::Connect, find(1000), "554 5.7.1 Connection refused as unwanted"),
+        (Stage::Rcpt, find(1000), "550 5.7.1 Recipient refused as unwanted"),
         (Stage::Data, find(1000), UNWANTED),
-        (
-            Stage::Connect,
-            find(550),
-            "421 4.7.1 Connection deferred as suspicious, try again later",
-        ),
-        (
-            Stage::Rcpt,
-            find(550),
-            "451 4.7.1 Recipient deferred as suspicious, try again later",
-        ),
-        (
-            Stage::Connect,
-            Fail,
-            "421 4.3.0 Connection cannot be checked now, try again later",
-        ),
-        (
-            Stage::Rcpt,
-            Fail,
-            "451 4.3.0 Recipient cannot be checked now, try again later",
-        ),
+        (Stage::Connect, find(550), "421 4.7.1 Connection deferred as suspicious, try again later"),
+        (Stage::Rcpt, find(550), "451 4.7.1 Recipient deferred as suspicious, try again later"),
+        (Stage::Connect, Fail, "421 4.3.0 Connection cannot be checked now, try again later"),
+        (Stage::Rcpt, Fail, "451 4.3.0 Recipient cannot be checked now, try again later"),
         (Stage::Data, Fail, UNCHECKED),
         // What would tag a message says nothing before there is one.
         (Stage::Connect, find(520), "pass"),
@@ -144,25 +110,14 @@ fn a_refusal_names_what_is_public() {
             "Message refused: DNSBL (192.0.2.1 on bl.example)",
         ),
         (
-            vec![
-                public("B", 500),
-                listed(),
-                public("GOOD", -50),
-                public("NONE", 0),
-            ],
+            vec![public("B", 500), listed(), public("GOOD", -50), public("NONE", 0)],
             "Message refused: B; DNSBL (192.0.2.1 on bl.example)",
         ),
-        (
-            vec![public("A", 1000).with_detail("x\r\n250 OK é")],
-            "Message refused: A (x  250 OK ??)",
-        ),
+        (vec![public("A", 1000).with_detail("x\r\n250 OK é")], "Message refused: A (x  250 OK ??)"),
     ];
     for (findings, expected) in table {
         let runtime = Rehearsal::new();
-        let (verdict, _) = ask(
-            &runtime,
-            &Panel::new().seat(seat(&runtime, "a", Find(findings))),
-        );
+        let (verdict, _) = ask(&runtime, &Panel::new().seat(seat(&runtime, "a", Find(findings))));
         assert_eq!(verdict, format!("550 5.7.1 {expected}"));
     }
 }
@@ -171,16 +126,8 @@ fn a_refusal_names_what_is_public() {
 fn a_tag_lists_what_counts() {
     let runtime = Rehearsal::new();
     let panel = Panel::new()
-        .seat(seat(
-            &runtime,
-            "a",
-            Find(vec![public("A", 300), hidden("WEIGHTLESS", 0)]),
-        ))
-        .seat(seat(
-            &runtime,
-            "b",
-            Find(vec![hidden("SECRET", 250), hidden("GOOD", -10)]),
-        ))
+        .seat(seat(&runtime, "a", Find(vec![public("A", 300), hidden("WEIGHTLESS", 0)])))
+        .seat(seat(&runtime, "b", Find(vec![hidden("SECRET", 250), hidden("GOOD", -10)])))
         .seat(seat(&runtime, "c", Find(vec![hidden("WATCHED", 1)])).monitor());
     let (verdict, _) = ask(&runtime, &panel);
     let symbols = "A, WEIGHTLESS, SECRET, GOOD";
@@ -194,9 +141,7 @@ fn a_tag_lists_what_counts() {
     let many = many.chain([hidden("X", 500)]).collect();
     let panel = Panel::new().seat(seat(&runtime, "a", Find(many)));
     let verdict = ask_at(&runtime, &panel, Stage::Data, &mut Tally::new());
-    let Verdict::Tag(fields) = verdict else {
-        panic!("{verdict:?}")
-    };
+    let Verdict::Tag(fields) = verdict else { panic!("{verdict:?}") };
     let field = str::from_utf8(fields[0].octets()).unwrap();
     assert_eq!(field.matches("SSS_").count(), thresholds::SYMBOLS);
     assert!(field.lines().all(|line| line.len() <= 78));
@@ -236,21 +181,13 @@ fn who_is_monitored_has_no_effect_and_is_on_record() {
     for act in acts {
         for policy in [FailurePolicy::Defer, FailurePolicy::Score(Score::points(9))] {
             let runtime = Rehearsal::new();
-            let watched = seat(&runtime, "new", act.clone())
-                .on_failure(policy)
-                .monitor();
+            let watched = seat(&runtime, "new", act.clone()).on_failure(policy).monitor();
             let old = seat(&runtime, "old", Find(vec![hidden("OLD", 520)]));
             let (verdict, tally) = ask(&runtime, &Panel::new().seat(watched).seat(old));
-            assert_eq!(
-                verdict,
-                "X-Nobounce-Status: Yes, score=5.20 required=5.00 symbols=OLD"
-            );
+            assert_eq!(verdict, "X-Nobounce-Status: Yes, score=5.20 required=5.00 symbols=OLD");
             assert_eq!(tally.total(), Score::hundredths(520));
             let monitored = tally.entries().filter(|entry| entry.monitored).count()
-                + tally
-                    .objections()
-                    .filter(|objection| objection.monitored)
-                    .count()
+                + tally.objections().filter(|objection| objection.monitored).count()
                 + tally.failures().filter(|failure| failure.monitored).count();
             assert!(monitored > 0, "{act:?}");
         }
@@ -265,10 +202,7 @@ fn a_panel_that_monitors_notes_what_it_would_have_said() {
         let said = ask_at(&runtime, &acting, Stage::Data, &mut Tally::new());
 
         let watching = Panel::new().seat(seat(&runtime, "a", act)).monitor();
-        assert_eq!(
-            ask_at(&runtime, &watching, Stage::Data, &mut tally),
-            Verdict::Pass
-        );
+        assert_eq!(ask_at(&runtime, &watching, Stage::Data, &mut tally), Verdict::Pass);
         let noted = tally.decisions().next().unwrap();
         assert_eq!((&noted.verdict, noted.acted), (&said, false));
     }
@@ -292,19 +226,10 @@ fn a_refused_recipient_does_not_weigh_on_the_others() {
 fn evidence_adds_up_from_stage_to_stage() {
     let (runtime, mut tally) = (Rehearsal::new(), Tally::new());
     let panel = |symbol| Panel::new().seat(seat(&runtime, "a", Find(vec![hidden(symbol, 250)])));
-    assert_eq!(
-        ask_at(&runtime, &panel("A"), Stage::Connect, &mut tally),
-        Verdict::Pass
-    );
-    assert_eq!(
-        ask_at(&runtime, &panel("B"), Stage::Rcpt, &mut tally),
-        Verdict::Pass
-    );
+    assert_eq!(ask_at(&runtime, &panel("A"), Stage::Connect, &mut tally), Verdict::Pass);
+    assert_eq!(ask_at(&runtime, &panel("B"), Stage::Rcpt, &mut tally), Verdict::Pass);
     // The same sender, for another recipient.
-    assert_eq!(
-        ask_at(&runtime, &panel("B"), Stage::Rcpt, &mut tally),
-        Verdict::Pass
-    );
+    assert_eq!(ask_at(&runtime, &panel("B"), Stage::Rcpt, &mut tally), Verdict::Pass);
     let verdict = ask_at(&runtime, &panel("C"), Stage::Data, &mut tally);
     assert_eq!(print(&verdict), UNWANTED);
     assert_eq!(tally.to_string(), "score=7.50 A=2.50 B=2.50 C=2.50");
@@ -314,15 +239,11 @@ fn evidence_adds_up_from_stage_to_stage() {
 fn names_are_distinct_words() {
     let runtime = Rehearsal::new();
     let named = |panel: Panel, name: &str| panel.seat(seat(&runtime, name, find(100)));
-    let panel = ["spamd", "spamd", "two words", "spamd", "spamd-2"]
-        .into_iter()
-        .fold(Panel::new(), named);
+    let panel =
+        ["spamd", "spamd", "two words", "spamd", "spamd-2"].into_iter().fold(Panel::new(), named);
     let (_, tally) = ask(&runtime, &panel);
     let names: Vec<&str> = tally.entries().map(|entry| &*entry.scorer).collect();
-    assert_eq!(
-        names,
-        ["spamd", "spamd-2", "two_words", "spamd-3", "spamd-2-2"]
-    );
+    assert_eq!(names, ["spamd", "spamd-2", "two_words", "spamd-3", "spamd-2-2"]);
     // Two daemons are two opinions, although their symbols are the same.
     assert_eq!(tally.total(), Score::points(5));
 }
