@@ -445,6 +445,9 @@ impl Session {
 
     pub(super) fn expire(&mut self, awaiting: Awaiting) {
         match awaiting {
+            Awaiting::Verdict if matches!(self.state, State::Asking(Asking::Connection)) => {
+                self.hang_up(replies::NOT_CHECKED, EndCause::TimedOut);
+            }
             Awaiting::Verdict => self.judge(Verdict::late()),
             Awaiting::RecipientOutcome | Awaiting::ContentOutcome => {
                 self.conclude(Outcome::Failed(RelayError::Late(awaiting)));
