@@ -12,8 +12,19 @@ impl MailData {
     /// Makes mail data of any octets: LF without CR becomes CRLF, CR without LF becomes a space,
     /// a last line without CRLF gets one.
     pub fn normalise(octets: &[u8]) -> Self {
-        let _ = octets;
-        todo!("helper")
+        let mut output = Vec::with_capacity(octets.len() + 2);
+        for (index, octet) in octets.iter().enumerate() {
+            match octet {
+                b'\r' if octets.get(index + 1) == Some(&b'\n') => {}
+                b'\r' => output.push(b' '),
+                b'\n' => output.extend_from_slice(b"\r\n"),
+                _ => output.push(*octet),
+            }
+        }
+        if !output.is_empty() && !output.ends_with(b"\n") {
+            output.extend_from_slice(b"\r\n");
+        }
+        Self(output.into())
     }
 
     /// The octets.

@@ -46,8 +46,9 @@ impl Path {
     /// Scans a path off the front of `argument` (what stands behind the colon of MAIL FROM: or RCPT
     /// TO:); gives back what stands behind it.
     pub(crate) fn scan(argument: &[u8]) -> Option<(Self, &[u8])> {
-        let _ = argument;
-        todo!("helper")
+        let end = argument.iter().position(|octet| *octet == b'>')? + 1;
+        let (path, rest) = argument.split_at(end);
+        Some((Self { written: Bytes::copy_from_slice(path) }, rest))
     }
 
     /// As it stands on the wire behind the colon.
@@ -62,7 +63,8 @@ impl Path {
 
     /// What stands between the brackets (all of it where there are none), source route included.
     pub fn address(&self) -> &[u8] {
-        todo!("helper")
+        let written = &self.written;
+        written.strip_prefix(b"<").and_then(|path| path.strip_suffix(b">")).unwrap_or(written)
     }
 
     /// The mailbox, if the path is one by the grammar of RFC 5321 (and RFC 6531), source route
