@@ -24,7 +24,7 @@ pub use capabilities::Capabilities;
 pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
 pub use envelope::{Envelope, SessionId, TransactionId};
 pub use header::{BadFieldName, HeaderField};
-pub use message::Message;
+pub use message::{Field, Fields, Message, MessageView, MimePart};
 pub use outcome::{Outcome, Receipt, Request};
 pub use peer::{Helo, Peer, Tls};
 pub use verdict::{Refusal, Stage, Subject, Verdict};
