@@ -12,7 +12,7 @@ use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::TransactionId;
 use crate::gate::Gate;
 use crate::observer::{Event, TransactionRecord};
-use crate::outcome::{Outcome, Request};
+use crate::outcome::{Outcome, RelayError, Request};
 use crate::peer::Peer;
 use crate::relay::Relay;
 use crate::runtime::{Runtime, within};
@@ -166,7 +166,7 @@ where
                             };
                             let relayed = Event::Relayed { id: &id, recipient, outcome: &outcome };
                             self.gate.observe(&relayed);
-                            self.log.current(&id).note(&outcome);
+                            self.log.current(&id).note(&outcome, recipient.is_some());
                             forward.complete(outcome);
                         }
                         Some(None) => {}
@@ -359,16 +359,26 @@ struct Log {
 struct Gathered {
     tally: Tally,
     onward: Vec<Reply>,
+    failures: Vec<RelayError>,
     queue_id: Option<Box<str>>,
     scoring: Duration,
     relaying: Duration,
 }
 
 impl Gathered {
-    fn note(&mut self, outcome: &Outcome) {
+    /// The relay target has answered, about a recipient or about the content.
+    fn note(&mut self, outcome: &Outcome, recipient: bool) {
         self.onward.push(outcome.reply().clone());
-        if let Outcome::Accepted(receipt) = outcome {
-            self.queue_id = receipt.queue_id().map(Into::into);
+        match outcome {
+            Outcome::Accepted(receipt) => self.queue_id = receipt.queue_id().map(Into::into),
+            Outcome::Refused(_) | Outcome::Failed(_) => {
+                if let Outcome::Failed(error) = outcome {
+                    self.failures.push(error.clone());
+                }
+                if recipient {
+                    self.tally.recipient_refused();
+                }
+            }
         }
     }
 }
@@ -394,7 +404,7 @@ impl Log {
     fn record(&mut self, end: TransactionEnd) -> TransactionRecord {
         let gathered = std::mem::take(self.current(&end.envelope.id));
         self.transaction = None;
-        let Gathered { tally, onward, queue_id, scoring, relaying } = gathered;
-        TransactionRecord { end, tally, onward, queue_id, scoring, relaying }
+        let Gathered { tally, onward, failures, queue_id, scoring, relaying } = gathered;
+        TransactionRecord { end, tally, onward, failures, queue_id, scoring, relaying }
     }
 }

@@ -93,7 +93,6 @@ impl std::fmt::Display for Refusal {
 
 /// What the panel is asked about.
 #[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
 pub enum Subject<'a> {
     /// A client that connected and has not been greeted.
     Connection(&'a Peer),

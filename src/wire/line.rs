@@ -85,14 +85,6 @@ impl LineReader {
         (lf + 1, Some(fault.map_or(Ok(line), Err)))
     }
 
-    /// Whether the buffer holds nothing that [`Self::next`] could use.
-    pub(crate) fn starved(&self, buffer: &[u8]) -> bool {
-        buffer.is_empty()
-            || (self.discarding.is_none()
-                && buffer.len() < self.limit
-                && self.scanned >= buffer.len())
-    }
-
     fn fail(&mut self, seen: &[u8]) -> usize {
         self.scanned = 0;
         self.discarding = Some(seen.len());
