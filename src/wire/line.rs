@@ -54,6 +54,11 @@ impl LineReader {
         *self = Self::new(self.limit);
     }
 
+    /// Whether the buffer begins with a line, not with the rest of a faulty one.
+    pub(crate) fn at_line_start(&self) -> bool {
+        self.discarding.is_none()
+    }
+
     /// The next line in `buffer` without its CRLF or why it is none, and how many octets are to be
     /// taken off the front of `buffer`. `(n, None)` with n > 0: octets to throw away.
     pub(crate) fn next<'b>(
