@@ -67,8 +67,8 @@ pub(super) fn words(value: &[u8]) -> String {
     let mut rest = value.trim_ascii();
     // The character set of the encoded words before this point, and their octets: some programs
     // cut a character in two.
-    let mut run: Option<(&str, Vec<u8>)> = None;
-    let flush = |run: Option<(&str, Vec<u8>)>, text: &mut String| {
+    let mut run: Option<Word<'_>> = None;
+    let flush = |run: Option<Word<'_>>, text: &mut String| {
         if let Some((charset, octets)) = run {
             text.push_str(&self::text(Some(charset), &octets));
         }
@@ -101,9 +101,12 @@ pub(super) fn words(value: &[u8]) -> String {
     text
 }
 
-/// Character set and octets of the encoded word whose `=?` is before `octets`, and what stands
+/// Character set and octets of an encoded word.
+type Word<'v> = (&'v str, Vec<u8>);
+
+/// The encoded word whose `=?` is before `octets`, and what stands
 /// behind it. It may be longer than it should be and hold spaces, as many do.
-fn encoded_word(octets: &[u8]) -> Option<((&str, Vec<u8>), &[u8])> {
+fn encoded_word(octets: &[u8]) -> Option<(Word<'_>, &[u8])> {
     let mut parts = octets.splitn(4, |octet| *octet == b'?');
     let (charset, encoding, encoded) = (parts.next()?, parts.next()?, parts.next()?);
     let behind = parts.next()?.strip_prefix(b"=")?;
