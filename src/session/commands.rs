@@ -18,6 +18,7 @@ impl Session {
     pub(super) fn next_command(&mut self, now: Instant) -> bool {
         if matches!(self.state, State::Command(Phase::Connected))
             && self.input.first() == Some(&0x16)
+            && !self.lines.is_discarding()
         {
             // A TLS handshake record holds no line end that could be waited for.
             self.hang_up(replies::ANOTHER_PROTOCOL, EndCause::Closed);

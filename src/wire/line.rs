@@ -85,6 +85,11 @@ impl LineReader {
         (lf + 1, Some(fault.map_or(Ok(line), Err)))
     }
 
+    /// Whether what comes next is the rest of a faulty line.
+    pub(crate) fn is_discarding(&self) -> bool {
+        self.discarding.is_some()
+    }
+
     fn fail(&mut self, seen: &[u8]) -> usize {
         self.scanned = 0;
         self.discarding = Some(seen.len());
