@@ -270,7 +270,7 @@ impl<S: OnwardServer> Link<'_, S> {
                         *self.connection = Some(at);
                         self.onward.connected();
                     }
-                    Connect::Refused => self.onward.disconnected(),
+                    Connect::Refused => self.onward.unreachable("refused"),
                     Connect::Silence => self.wait(deadline, limit)?,
                 },
                 OnwardStep::Transmit(segments) => {
