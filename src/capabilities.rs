@@ -67,12 +67,7 @@ impl Capabilities {
     /// are between client and gate alone (PIPELINING, CHUNKING, ENHANCEDSTATUSCODES) always, those
     /// that reach through the gate only if the onward server has them.
     pub fn through(&self) -> Self {
-        Self {
-            pipelining: true,
-            chunking: true,
-            enhanced_status_codes: true,
-            ..self.clone()
-        }
+        Self { pipelining: true, chunking: true, enhanced_status_codes: true, ..self.clone() }
     }
 
     /// The extensions that an EHLO or LHLO reply names. Its first line is the server's name.

@@ -15,21 +15,14 @@ impl SessionId {
     /// A session's name.
     pub fn new(name: &str) -> Self {
         let plain = |c: char| {
-            if c.is_ascii_graphic() && !"()<>@,;:\\\"".contains(c) {
-                c
-            } else {
-                '-'
-            }
+            if c.is_ascii_graphic() && !"()<>@,;:\\\"".contains(c) { c } else { '-' }
         };
         Self(name.chars().take(32).map(plain).collect::<String>().into())
     }
 
     /// The `n`th transaction of this session.
-    pub(crate) fn transaction(&self, n: u32) -> TransactionId {
-        TransactionId {
-            session: self.clone(),
-            n,
-        }
+    pub fn transaction(&self, n: u32) -> TransactionId {
+        TransactionId { session: self.clone(), n }
     }
 }
 
@@ -77,11 +70,6 @@ pub struct Envelope {
 impl Envelope {
     /// An envelope without recipients.
     pub fn new(id: TransactionId, peer: Arc<Peer>, reverse_path: ReversePath) -> Self {
-        Self {
-            id,
-            peer,
-            reverse_path,
-            forward_paths: Vec::new(),
-        }
+        Self { id, peer, reverse_path, forward_paths: Vec::new() }
     }
 }

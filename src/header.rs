@@ -30,11 +30,7 @@ impl HeaderField {
     /// become spaces, and the value is folded.
     pub fn new(name: &str, value: &str) -> Result<Self, BadFieldName> {
         let fits = (1..=64).contains(&name.len());
-        if !fits
-            || !name
-                .bytes()
-                .all(|octet| (33..127).contains(&octet) && octet != b':')
-        {
+        if !fits || !name.bytes().all(|octet| (33..127).contains(&octet) && octet != b':') {
             return Err(BadFieldName);
         }
         Ok(Self::fold(name, value.as_bytes()))
@@ -69,8 +65,6 @@ impl HeaderField {
             }
         }
         octets.extend_from_slice(b"\r\n");
-        Self {
-            octets: octets.into(),
-        }
+        Self { octets: octets.into() }
     }
 }

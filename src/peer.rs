@@ -22,22 +22,12 @@ impl Peer {
     /// it is.
     pub fn new(address: SocketAddr) -> Self {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self {
-            address: Some(address),
-            name: None,
-            helo: None,
-            tls: None,
-        }
+        Self { address: Some(address), name: None, helo: None, tls: None }
     }
 
     /// A client of this machine, on a Unix socket or in memory.
     pub fn local() -> Self {
-        Self {
-            address: None,
-            name: None,
-            helo: None,
-            tls: None,
-        }
+        Self { address: None, name: None, helo: None, tls: None }
     }
 
     /// The same client, whose DNS name is known.
@@ -81,9 +71,6 @@ pub struct Tls {
 impl Tls {
     /// A session of this protocol version and cipher suite.
     pub fn new(version: &str, cipher: &str) -> Self {
-        Self {
-            version: version.into(),
-            cipher: cipher.into(),
-        }
+        Self { version: version.into(), cipher: cipher.into() }
     }
 }

@@ -1,5 +1,9 @@
 //! Relay targets: who is asked to take recipients and messages.
 
+#[cfg(unix)]
+mod maildir;
+mod smtp;
+
 use async_trait::async_trait;
 
 use crate::capabilities::Capabilities;
@@ -9,10 +13,20 @@ use crate::outcome::Outcome;
 use crate::peer::Peer;
 use crate::wire::mailbox::ForwardPath;
 
+#[cfg(unix)]
+pub use self::maildir::{BadMailbox, Maildir};
+pub use smtp::Smtp;
+
 /// Makes a [`Relay`] for each client.
 pub trait Target: Send + Sync {
     /// A relay for the session of this client. It does no I/O before it is asked something.
     fn open(&self, peer: &Peer) -> Box<dyn Relay>;
+}
+
+impl<T: Target + ?Sized> Target for Box<T> {
+    fn open(&self, peer: &Peer) -> Box<dyn Relay> {
+        (**self).open(peer)
+    }
 }
 
 /// The relay target as one client session sees it. Asked about each recipient before the client is

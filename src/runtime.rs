@@ -3,11 +3,17 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::str::FromStr;
+use std::task::Poll;
 use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
+use futures::future::{Either, select};
 use futures::io::{AsyncRead, AsyncWrite};
+use futures::poll;
+
+use crate::deadline::Deadline;
 
 /// A clock, a timer and connections. Implemented in a dozen lines for any runtime: see the examples.
 #[async_trait]
@@ -50,10 +56,7 @@ impl FromStr for Address {
 
     /// Reads `host:port`, `unix:/path` or `/path`.
     fn from_str(text: &str) -> Result<Self, BadAddress> {
-        if let Some(path) = text
-            .strip_prefix("unix:")
-            .or(text.starts_with('/').then_some(text))
-        {
+        if let Some(path) = text.strip_prefix("unix:").or(text.starts_with('/').then_some(text)) {
             return Ok(Self::Unix(path.into()));
         }
         let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
@@ -70,5 +73,25 @@ impl fmt::Display for Address {
             Self::Tcp(address) => f.write_str(address),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+/// What `work` gives, or `None` once `deadline` has passed. No timer is set for what is ready at
+/// once.
+pub(crate) async fn within<R: Runtime, F: Future>(
+    runtime: &R,
+    deadline: Option<Deadline>,
+    work: F,
+) -> Option<F::Output> {
+    let mut work = pin!(work);
+    if let Poll::Ready(output) = poll!(work.as_mut()) {
+        return Some(output);
+    }
+    let Some(Deadline { at, .. }) = deadline else {
+        return Some(work.await);
+    };
+    match select(work, runtime.sleep_until(at)).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::peer::Peer;
-use crate::score::Finding;
+use crate::score::{Finding, Score};
 use crate::verdict::Refusal;
 use crate::wire::mailbox::ForwardPath;
 
@@ -24,6 +24,18 @@ pub enum Opinion {
     Refuse(Refusal),
 }
 
+impl From<Finding> for Opinion {
+    fn from(finding: Finding) -> Self {
+        Self::Evidence(vec![finding])
+    }
+}
+
+impl From<Refusal> for Opinion {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
+    }
+}
+
 /// Why a scorer has no opinion although it was asked. What it says is told to observers, never to a
 /// client.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -37,8 +49,25 @@ impl ScorerError {
     }
 }
 
+/// What is done when a scorer that was asked fails, panics or is late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum FailurePolicy {
+    /// As if it had said nothing: its silence is taken for consent.
+    Ignore,
+    /// As if it had found something of this weight.
+    Score(Score),
+    /// The client is asked to try again later (`451 4.3.0`, before the greeting `421 4.3.0`). This
+    /// is the default: nobody has said that what this scorer would have refused may pass unseen,
+    /// and a delayed message is not lost.
+    #[default]
+    Defer,
+}
+
 /// Has a say in whether mail is taken. Every hook is silent unless written; hooks of all scorers at
 /// one stage run side by side, each within its own time budget.
+///
+/// They run in one task: a hook that blocks its thread blocks the others, and no budget ends it. A
+/// hook that panics has failed; one that is late is dropped where it waits.
 #[async_trait]
 pub trait Scorer: Send + Sync {
     /// How it is called in records: a short word without spaces.

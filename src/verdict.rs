@@ -48,11 +48,7 @@ impl Refusal {
 
     fn of_class(otherwise: ReplyCode, code: u16, status: EnhancedStatus, text: &str) -> Self {
         let of_class = |code: &ReplyCode| code.class() == otherwise.class();
-        Self(Reply::new(
-            ReplyCode::new(code).filter(of_class).unwrap_or(otherwise),
-            status,
-            text,
-        ))
+        Self(Reply::new(ReplyCode::new(code).filter(of_class).unwrap_or(otherwise), status, text))
     }
 
     /// A fixed refusal of ours: its class is checked when the crate is compiled.
@@ -97,7 +93,6 @@ impl std::fmt::Display for Refusal {
 
 /// What the panel is asked about.
 #[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
 pub enum Subject<'a> {
     /// A client that connected and has not been greeted.
     Connection(&'a Peer),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline, OnwardTimeouts};
-use crate::outcome::{Outcome, Request};
+use crate::outcome::{Outcome, RelayError, Request};
 use crate::session::host_name;
 use crate::verdict::Refusal;
 use crate::wire::reply::ReplyReader;
@@ -55,7 +55,7 @@ pub enum Protocol {
 #[derive(Debug)]
 #[must_use = "the request stands still until the step is done"]
 pub enum OnwardStep {
-    /// Connect to the server, then [`Onward::connected`] or [`Onward::disconnected`].
+    /// Connect to the server, then [`Onward::connected`] or [`Onward::unreachable`].
     Connect,
     /// Write these octets, one after the other, all of them, before the next `poll`. If that fails:
     /// [`Onward::transmit_failed`].
@@ -126,10 +126,7 @@ impl Onward {
     pub fn request(&mut self, request: Request<'_>) {
         self.give_up();
         let envelope = request.envelope();
-        let open = Open {
-            id: envelope.id.clone(),
-            accepted: envelope.forward_paths.len(),
-        };
+        let open = Open { id: envelope.id.clone(), accepted: envelope.forward_paths.len() };
         // Recipients that the client counts on must be those that the server has: otherwise the
         // transaction was lost with a connection, and mail for some of them would be, too.
         let known = match &self.open {
@@ -137,7 +134,7 @@ impl Onward {
             _ => 0,
         };
         if known != open.accepted {
-            self.outcome = Some(Outcome::unavailable());
+            self.outcome = Some(Outcome::Failed(RelayError::TransactionLost));
             return;
         }
         match request {
@@ -152,17 +149,10 @@ impl Onward {
             Request::Recipient(envelope, recipient) => {
                 let reverse_path = envelope.reverse_path.clone();
                 let recipient = recipient.clone();
-                self.asked = Some(Asked::Recipient {
-                    open,
-                    reverse_path,
-                    recipient,
-                });
+                self.asked = Some(Asked::Recipient { open, reverse_path, recipient });
             }
             Request::Content(_, message) => {
-                self.asked = Some(Asked::Content {
-                    open,
-                    segments: message.segments().to_vec(),
-                });
+                self.asked = Some(Asked::Content { open, segments: message.segments().to_vec() });
             }
         }
         self.stale = self.offered.is_some() && self.open.is_none();
@@ -206,12 +196,20 @@ impl Onward {
         }
     }
 
-    /// There is no connection: it could not be made, or it has ended.
+    /// The connection could not be made, for this reason.
+    pub fn unreachable(&mut self, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
+        if matches!(self.state, State::Connecting) {
+            self.fail(RelayError::Unreachable(Arc::from(reason.into())));
+            self.state = State::Disconnected;
+        }
+    }
+
+    /// The connection has ended.
     pub fn disconnected(&mut self) {
         let quitting =
             matches!(&self.state, State::Awaiting(owed) if owed.contains(&Awaited::Quit));
         if !quitting {
-            self.fail();
+            self.fail(RelayError::Lost);
         }
         self.forget_connection();
         self.state = State::Disconnected;
@@ -233,10 +231,7 @@ impl Onward {
 
     /// Does what can be done without I/O and says what is to be done next.
     pub fn poll(&mut self, now: Instant) -> OnwardStep {
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission)
-        {
+        if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission) {
             self.deadline = None;
         }
         loop {
@@ -268,7 +263,7 @@ impl Onward {
                             self.arm(awaited.reason(), now);
                             return OnwardStep::Receive;
                         }
-                        Err(_) => self.fail(),
+                        Err(fault) => self.fail(fault.into()),
                     }
                 }
                 State::Ready if !self.reader.is_empty() => self.speaks_out_of_turn(),
@@ -291,10 +286,10 @@ impl Onward {
 
     /// Does what is due when [`deadline`](Self::deadline) has passed; nothing before.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.deadline.is_some_and(|deadline| deadline.at <= now) {
+        if let Some(Deadline { awaiting, .. }) = self.deadline.filter(|it| it.at <= now) {
             self.deadline = None;
             self.stale = false;
-            self.fail();
+            self.fail(RelayError::Late(awaiting));
         }
     }
 

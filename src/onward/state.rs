@@ -18,12 +18,12 @@ use super::{Onward, OnwardStep, Protocol};
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::TransactionId;
-use crate::outcome::{Granted, Outcome, Receipt};
+use crate::outcome::{Granted, Outcome, Receipt, RelayError};
 use crate::verdict::Refusal;
 use crate::wire::command::Body;
 use crate::wire::content::write_data;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
-use crate::wire::reply::{Reply, ReplyClass};
+use crate::wire::reply::{Reply, ReplyClass, ReplyFault};
 
 /// A transaction that the onward server has open.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Onward {
     pub(super) fn hear(&mut self, awaited: Awaited, reply: Reply) {
         self.deadline = None;
         if reply.code().value() == 421 && self.stale {
-            return self.fail();
+            return self.fail(RelayError::Lost);
         }
         self.stale = false;
         if let State::Awaiting(owed) = &mut self.state {
@@ -89,7 +89,7 @@ impl Onward {
         let class = reply.class();
         let done = class == ReplyClass::Completion;
         if self.deaf && class < ReplyClass::Transient {
-            return self.fail();
+            return self.fail(RelayError::Lost);
         }
         match awaited {
             Awaited::Greeting if reply.code().value() == 220 => {
@@ -97,19 +97,13 @@ impl Onward {
                     Protocol::Smtp => "EHLO",
                     Protocol::Lmtp => "LHLO",
                 };
-                self.send(
-                    Awaited::Ehlo,
-                    format!("{verb} {}\r\n", self.settings.host).into(),
-                );
+                self.send(Awaited::Ehlo, format!("{verb} {}\r\n", self.settings.host).into());
             }
             Awaited::Ehlo if done => self.introduced(Capabilities::read(&reply)),
             Awaited::Ehlo
                 if class == ReplyClass::Permanent && self.settings.protocol == Protocol::Smtp =>
             {
-                self.send(
-                    Awaited::Helo,
-                    format!("HELO {}\r\n", self.settings.host).into(),
-                );
+                self.send(Awaited::Helo, format!("HELO {}\r\n", self.settings.host).into());
             }
             Awaited::Helo if done => self.introduced(Capabilities::none()),
             Awaited::Rset if done => {
@@ -118,10 +112,7 @@ impl Onward {
             }
             Awaited::Mail if done => {
                 if let Some(Asked::Recipient { open, .. }) = &self.asked {
-                    self.open = Some(Open {
-                        id: open.id.clone(),
-                        accepted: 0,
-                    });
+                    self.open = Some(Open { id: open.id.clone(), accepted: 0 });
                 }
             }
             Awaited::Mail => self.refuse(reply),
@@ -131,7 +122,7 @@ impl Onward {
             }
             Awaited::Rcpt => self.answer(Granted::Recipient, reply),
             Awaited::Data if reply.code().value() == 354 => self.send_data(),
-            Awaited::Data if done => self.fail(),
+            Awaited::Data if done => self.fail(RelayError::Unexpected(reply)),
             Awaited::Data => {
                 self.dirty = true;
                 self.refuse(reply);
@@ -143,7 +134,9 @@ impl Onward {
                 self.open = None;
             }
             Awaited::Quit => self.break_off(),
-            Awaited::Greeting | Awaited::Ehlo | Awaited::Helo | Awaited::Rset => self.fail(),
+            Awaited::Greeting | Awaited::Ehlo | Awaited::Helo | Awaited::Rset => {
+                self.fail(RelayError::Unexpected(reply));
+            }
         }
     }
 
@@ -158,11 +151,9 @@ impl Onward {
     pub(super) fn begin(&mut self) {
         let offered = self.offered.clone().unwrap_or_else(Capabilities::none);
         match &self.asked {
-            Some(Asked::Recipient {
-                reverse_path,
-                recipient,
-                ..
-            }) if lacks(&offered, reverse_path, recipient) => {
+            Some(Asked::Recipient { reverse_path, recipient, .. })
+                if lacks(&offered, reverse_path, recipient) =>
+            {
                 const LACKING: Refusal = Refusal::fixed(
                     451,
                     3,
@@ -171,11 +162,7 @@ impl Onward {
                 );
                 self.outcome = Some(Outcome::Refused(LACKING));
             }
-            Some(Asked::Recipient {
-                open,
-                reverse_path,
-                recipient,
-            }) => {
+            Some(Asked::Recipient { open, reverse_path, recipient }) => {
                 let continued = self.open.as_ref().is_some_and(|held| held.id == open.id);
                 if !continued {
                     if self.dirty || self.open.is_some() {
@@ -200,10 +187,7 @@ impl Onward {
 
     /// Sends the commands that may be sent now: all, if the server offers to take them so.
     pub(super) fn send_commands(&mut self) {
-        let pipelining = self
-            .offered
-            .as_ref()
-            .is_some_and(|offered| offered.pipelining);
+        let pipelining = self.offered.as_ref().is_some_and(|offered| offered.pipelining);
         let group = if pipelining { self.commands.len() } else { 1 };
         let mut octets = Vec::new();
         let mut owed = VecDeque::with_capacity(group);
@@ -220,12 +204,7 @@ impl Onward {
         if let Some(Asked::Content { segments, .. }) = &self.asked {
             let octets: usize = segments.iter().map(Bytes::len).sum();
             self.output.push(format!("BDAT {octets} LAST\r\n").into());
-            self.output.extend(
-                segments
-                    .iter()
-                    .filter(|segment| !segment.is_empty())
-                    .cloned(),
-            );
+            self.output.extend(segments.iter().filter(|segment| !segment.is_empty()).cloned());
             self.state = State::Awaiting(VecDeque::from([Awaited::Content]));
         }
     }
@@ -238,7 +217,7 @@ impl Onward {
                 write_data(segments, &mut self.output);
                 self.state = State::Awaiting(VecDeque::from([Awaited::Content]));
             }
-            _ => self.fail(),
+            _ => self.fail(RelayError::Garbled(ReplyFault::OutOfTurn)),
         }
     }
 
@@ -274,24 +253,24 @@ impl Onward {
                     self.break_off();
                 }
             }
-            Err(_) => self.fail(),
+            Err(reply) => self.fail(RelayError::Unexpected(reply)),
         }
     }
 
     /// A reply to nothing: a server that closes an idle connection says 421; anything else is
     /// nonsense. Either way the connection is of no more use.
     pub(super) fn speaks_out_of_turn(&mut self) {
-        self.fail();
+        self.fail(RelayError::Garbled(ReplyFault::OutOfTurn));
     }
 
     /// What is asked cannot be answered on this connection: the answer is 451, unless the
     /// connection had been dead before and another may be tried.
-    pub(super) fn fail(&mut self) {
+    pub(super) fn fail(&mut self, error: RelayError) {
         let again = std::mem::take(&mut self.stale);
         if !again && self.outcome.is_none() {
             match self.asked.take() {
                 Some(Asked::Recipient { .. } | Asked::Content { .. }) => {
-                    self.outcome = Some(Outcome::unavailable());
+                    self.outcome = Some(Outcome::Failed(error));
                 }
                 Some(Asked::Introduction) | None => {}
             }
@@ -333,10 +312,7 @@ impl Onward {
 
     /// Sets the deadline of what is waited for, once.
     pub(super) fn arm(&mut self, awaiting: Awaiting, now: Instant) {
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline.awaiting == awaiting)
-        {
+        if self.deadline.is_some_and(|deadline| deadline.awaiting == awaiting) {
             return;
         }
         let timeouts = &self.settings.timeouts;
@@ -349,10 +325,7 @@ impl Onward {
             Awaiting::Quit => timeouts.quit,
             _ => timeouts.command,
         };
-        self.deadline = Some(Deadline {
-            at: now + wait,
-            awaiting,
-        });
+        self.deadline = Some(Deadline { at: now + wait, awaiting });
     }
 }
 

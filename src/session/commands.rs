@@ -75,11 +75,7 @@ impl Session {
                 let hello = matches!(phase, Phase::Connected);
                 self.state = State::Command(phase);
                 self.end_transaction(EndCause::Reset);
-                self.state = State::Command(if hello {
-                    Phase::Connected
-                } else {
-                    Phase::Ready
-                });
+                self.state = State::Command(if hello { Phase::Connected } else { Phase::Ready });
                 self.junk(&replies::OK);
             }
             Command::Quit => {
@@ -109,11 +105,7 @@ impl Session {
         peer.helo = Some(Helo { extended, name });
         self.peer = peer.into();
         let reply = self.hello_reply(extended);
-        if again {
-            self.junk(&reply)
-        } else {
-            self.reply(&reply)
-        }
+        if again { self.junk(&reply) } else { self.reply(&reply) }
     }
 
     fn hello_reply(&self, extended: bool) -> Reply {
@@ -163,12 +155,7 @@ impl Session {
                 let id = self.id.transaction(self.transactions);
                 let envelope = Envelope::new(id, self.peer.clone(), reverse_path);
                 let refused = Vec::new();
-                let transaction = Transaction {
-                    envelope,
-                    refused,
-                    size: 0,
-                    began: now,
-                };
+                let transaction = Transaction { envelope, refused, size: 0, began: now };
                 self.state = State::Command(Phase::Mail(Box::new(transaction)));
                 self.reply(&replies::SENDER_OK);
             }
@@ -184,9 +171,7 @@ impl Session {
             || (parameters.smtp_utf8 && !offered.smtp_utf8)
             || (parameters.dsn && !offered.dsn);
         let too_big = parameters.size.is_some_and(|size| size > self.size_limit());
-        missing
-            .then_some(replies::PARAMETER_NOT_OFFERED)
-            .or(too_big.then_some(replies::TOO_BIG))
+        missing.then_some(replies::PARAMETER_NOT_OFFERED).or(too_big.then_some(replies::TOO_BIG))
     }
 
     /// RCPT (section 4.1.1.3): the panel is asked, then the relay target, then the client is
@@ -261,11 +246,7 @@ impl Session {
             Phase::Connected | Phase::Ready => Fate::Refuse(phase, replies::MAIL_FIRST),
             Phase::Spoiled(_) => Fate::Refuse(phase, replies::CHUNK_LOST),
         };
-        self.state = State::Content(Receiving::Chunk {
-            remaining: size,
-            last,
-            fate,
-        });
+        self.state = State::Content(Receiving::Chunk { remaining: size, last, fate });
     }
 
     /// STARTTLS (RFC 3207): what follows it in the clear is a violation, not a command.

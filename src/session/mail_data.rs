@@ -14,18 +14,18 @@ impl Session {
     /// Gives octets to the decoder of the mail data that is being received; says how many it took.
     pub(super) fn decode(&mut self, octets: &[u8]) -> usize {
         match &mut self.state {
-            State::Content(Receiving::Data {
-                decoder, progress, ..
-            }) if *progress == DataProgress::Running => match decoder.data(octets) {
-                Progress::More => octets.len(),
-                Progress::End(taken) => {
-                    *progress = DataProgress::Ended;
-                    taken
+            State::Content(Receiving::Data { decoder, progress, .. })
+                if *progress == DataProgress::Running =>
+            {
+                match decoder.data(octets) {
+                    Progress::More => octets.len(),
+                    Progress::End(taken) => {
+                        *progress = DataProgress::Ended;
+                        taken
+                    }
                 }
-            },
-            State::Content(Receiving::Chunk {
-                remaining, fate, ..
-            }) => {
+            }
+            State::Content(Receiving::Chunk { remaining, fate, .. }) => {
                 let left = usize::try_from(*remaining).unwrap_or(usize::MAX);
                 let chunk = &octets[..octets.len().min(left)];
                 *remaining -= chunk.len() as u64;
@@ -52,18 +52,10 @@ impl Session {
             return false;
         };
         match receiving {
-            Receiving::Data {
-                transaction,
-                decoder,
-                progress: DataProgress::Ended,
-            } => {
+            Receiving::Data { transaction, decoder, progress: DataProgress::Ended } => {
                 self.take_content(transaction, *decoder, now);
             }
-            Receiving::Chunk {
-                remaining: 0,
-                last,
-                fate,
-            } => self.complete_chunk(last, fate, now),
+            Receiving::Chunk { remaining: 0, last, fate } => self.complete_chunk(last, fate, now),
             unfinished => {
                 self.state = State::Content(unfinished);
                 return false;
@@ -116,12 +108,7 @@ impl Session {
         let (began, time_of_day) = self.began;
         let received = time_of_day + now.saturating_duration_since(began);
         let content = decoder.finish();
-        let message = Message::new(
-            &self.settings.host,
-            &transaction.envelope,
-            received,
-            content,
-        );
+        let message = Message::new(&self.settings.host, &transaction.envelope, received, content);
         self.state = State::Asking(Asking::Content(transaction, Box::new(message)));
     }
 }

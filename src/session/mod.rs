@@ -56,6 +56,9 @@ pub struct Session {
     transactions: u32,
     input_ended: bool,
     going_down: bool,
+    /// `output` holds the answer to a content: the sooner the client has it, the rarer are
+    /// duplicates (RFC 1047).
+    urgent: bool,
     /// A pair of times, to tell the time of day at any moment of the session.
     began: (Instant, SystemTime),
 }
@@ -190,8 +193,10 @@ pub enum EndCause {
     Accepted,
     /// The panel said no to the content.
     RefusedByPanel,
-    /// The relay target said no to the content, or could not be asked.
+    /// The relay target said no to the content.
     RefusedByRelay,
+    /// The relay target could not be asked, or has not answered.
+    RelayFailed,
     /// The session said no to the content: too big, bare line ends.
     RefusedBySession,
     /// The client gave it up: RSET, EHLO, QUIT.
@@ -202,6 +207,22 @@ pub enum EndCause {
     TimedOut,
     /// The session was closed by us: errors, limits, shutdown.
     Closed,
+}
+
+impl std::fmt::Display for EndCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Accepted => "accepted",
+            Self::RefusedByPanel => "refused-by-panel",
+            Self::RefusedByRelay => "refused-by-relay",
+            Self::RelayFailed => "relay-failed",
+            Self::RefusedBySession => "refused-by-session",
+            Self::Reset => "reset",
+            Self::ClientLost => "client-lost",
+            Self::TimedOut => "timed-out",
+            Self::Closed => "closed",
+        })
+    }
 }
 
 impl Session {
@@ -232,6 +253,7 @@ impl Session {
             transactions: 0,
             input_ended: false,
             going_down: false,
+            urgent: false,
             began: (now, time_of_day),
         }
     }
@@ -266,17 +288,10 @@ impl Session {
         if octets.is_empty() || matches!(self.state, State::Closing | State::Closed) {
             return;
         }
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline.awaiting == Awaiting::MailData)
-        {
+        if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::MailData) {
             self.deadline = None;
         }
-        let taken = if self.input.is_empty() {
-            self.decode(octets)
-        } else {
-            0
-        };
+        let taken = if self.input.is_empty() { self.decode(octets) } else { 0 };
         self.input.extend_from_slice(&octets[taken..]);
     }
 
@@ -304,6 +319,11 @@ impl Session {
         self.going_down = true;
     }
 
+    /// Whether [`shut_down`](Self::shut_down) was called.
+    pub fn is_going_down(&self) -> bool {
+        self.going_down
+    }
+
     /// Does what can be done without I/O and says what is to be done next.
     pub fn poll(&mut self, now: Instant) -> Step<'_> {
         match self.advance(now) {
@@ -320,10 +340,7 @@ impl Session {
     /// Until when the step that [`poll`](Self::poll) named is waited for, and what that is. `None`
     /// before the first `poll` and after the last.
     pub fn deadline(&self) -> Option<Deadline> {
-        let ends = |at| Deadline {
-            at,
-            awaiting: Awaiting::EndOfMailData,
-        };
+        let ends = |at| Deadline { at, awaiting: Awaiting::EndOfMailData };
         match (self.deadline, self.content_ends.map(ends)) {
             (Some(wait), Some(end)) if wait.awaiting == Awaiting::MailData && end.at < wait.at => {
                 Some(end)
@@ -352,25 +369,17 @@ impl Session {
     /// Octets of content that one message may have: the smaller of our limit and the onward server's.
     fn size_limit(&self) -> u64 {
         let own = self.settings.limits.content;
-        self.offered
-            .size
-            .filter(|size| *size > 0)
-            .map_or(own, |size| size.min(own))
+        self.offered.size.filter(|size| *size > 0).map_or(own, |size| size.min(own))
     }
 
     fn recipients_limit(&self) -> usize {
         let own = self.settings.limits.recipients;
-        self.offered
-            .recipients_max
-            .map_or(own, |limit| limit.min(own))
+        self.offered.recipients_max.map_or(own, |limit| limit.min(own))
     }
 
     fn transactions_limit(&self) -> u32 {
         let own = self.settings.limits.transactions;
-        let limit = self
-            .offered
-            .transactions_max
-            .and_then(|limit| u32::try_from(limit).ok());
+        let limit = self.offered.transactions_max.and_then(|limit| u32::try_from(limit).ok());
         limit.map_or(own, |limit| limit.min(own))
     }
 

@@ -9,11 +9,8 @@ pub(super) const OK: Reply = Reply::fixed(250, Some((0, 0)), "Ok");
 pub(super) const SENDER_OK: Reply = Reply::fixed(250, Some((1, 0)), "Sender ok");
 pub(super) const CHUNK_OK: Reply = Reply::fixed(250, Some((0, 0)), "Chunk received");
 pub(super) const READY_FOR_TLS: Reply = Reply::fixed(220, Some((0, 0)), "Ready to start TLS");
-pub(super) const HELP: Reply = Reply::fixed(
-    214,
-    Some((0, 0)),
-    "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY QUIT",
-);
+pub(super) const HELP: Reply =
+    Reply::fixed(214, Some((0, 0)), "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY QUIT");
 pub(super) const CANNOT_VERIFY: Reply =
     Reply::fixed(252, Some((5, 0)), "Cannot verify, send mail and see");
 pub(super) const GO_AHEAD: Reply = Reply::fixed(354, None, "End data with <CR><LF>.<CR><LF>");
@@ -28,11 +25,8 @@ pub(super) const TOO_MANY_TRANSACTIONS: Reply =
     Reply::fixed(421, Some((7, 0)), "Too many messages in one session");
 pub(super) const ENDLESS_LINE: Reply = Reply::fixed(421, Some((5, 2)), "Endless command line");
 
-pub(super) const TOO_MANY_RECIPIENTS: Reply = Reply::fixed(
-    452,
-    Some((5, 3)),
-    "Too many recipients, send the rest in another transaction",
-);
+pub(super) const TOO_MANY_RECIPIENTS: Reply =
+    Reply::fixed(452, Some((5, 3)), "Too many recipients, send the rest in another transaction");
 
 pub(super) const NOT_IMPLEMENTED: Reply = Reply::fixed(502, Some((5, 1)), "Not implemented");
 pub(super) const HELLO_FIRST: Reply = Reply::fixed(503, Some((5, 1)), "Send EHLO first");
@@ -50,11 +44,8 @@ pub(super) const OUT_OF_TURN: Reply =
     Reply::fixed(554, Some((5, 0)), "Wait for your turn to speak");
 pub(super) const PARAMETER_NOT_OFFERED: Reply =
     Reply::fixed(555, Some((5, 4)), "Parameter not offered here");
-pub(super) const BARE_LINE_END: Reply = Reply::fixed(
-    550,
-    Some((5, 2)),
-    "Message with bare CR or LF, lines end in CRLF",
-);
+pub(super) const BARE_LINE_END: Reply =
+    Reply::fixed(550, Some((5, 2)), "Message with bare CR or LF, lines end in CRLF");
 pub(super) const ANOTHER_PROTOCOL: Reply =
     Reply::fixed(521, Some((5, 1)), "This is SMTP, you speak something else");
 

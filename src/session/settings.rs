@@ -85,16 +85,8 @@ pub enum EarlyInput {
 /// cannot hold become hyphens.
 pub(crate) fn host_name(name: &str) -> Box<str> {
     let plain = |c: char| {
-        if c.is_ascii_alphanumeric() || ".-[]:".contains(c) {
-            c
-        } else {
-            '-'
-        }
+        if c.is_ascii_alphanumeric() || ".-[]:".contains(c) { c } else { '-' }
     };
     let name: String = name.chars().take(255).map(plain).collect();
-    if name.is_empty() {
-        "localhost".into()
-    } else {
-        name.into()
-    }
+    if name.is_empty() { "localhost".into() } else { name.into() }
 }

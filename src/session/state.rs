@@ -27,7 +27,7 @@ use super::{EarlyInput, EndCause, Next, Session, TransactionEnd, replies};
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::Envelope;
 use crate::message::Message;
-use crate::outcome::{Granted, Outcome};
+use crate::outcome::{Granted, Outcome, RelayError};
 use crate::peer::Tls;
 use crate::verdict::Verdict;
 use crate::wire::content::ContentDecoder;
@@ -97,17 +97,9 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) enum Receiving {
     /// Behind DATA.
-    Data {
-        transaction: Box<Transaction>,
-        decoder: Box<ContentDecoder>,
-        progress: DataProgress,
-    },
+    Data { transaction: Box<Transaction>, decoder: Box<ContentDecoder>, progress: DataProgress },
     /// Behind BDAT: `remaining` octets of the chunk are to come.
-    Chunk {
-        remaining: u64,
-        last: bool,
-        fate: Fate,
-    },
+    Chunk { remaining: u64, last: bool, fate: Fate },
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -146,16 +138,12 @@ impl State {
             )
             | Self::Content(
                 Receiving::Data { transaction, .. }
-                | Receiving::Chunk {
-                    fate: Fate::Keep(transaction, _),
-                    ..
-                },
+                | Receiving::Chunk { fate: Fate::Keep(transaction, _), .. },
             ) => Some(transaction),
             Self::Command(phase)
-            | Self::Content(Receiving::Chunk {
-                fate: Fate::Refuse(phase, _),
-                ..
-            }) => phase.into_transaction(),
+            | Self::Content(Receiving::Chunk { fate: Fate::Refuse(phase, _), .. }) => {
+                phase.into_transaction()
+            }
             Self::Asking(Asking::Connection)
             | Self::Greeting
             | Self::StartTls
@@ -192,16 +180,16 @@ impl Transaction {
 impl Session {
     /// Goes on until somebody is waited for.
     pub(super) fn advance(&mut self, now: Instant) -> Next {
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission)
-        {
+        if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission) {
             self.deadline = None;
         }
         loop {
             if let Some((mut end, began)) = self.ended.take() {
                 end.duration = now.saturating_duration_since(began);
                 return Next::Ended(end);
+            }
+            if self.urgent && !self.output.is_empty() {
+                return Next::Transmit;
             }
             let timeouts = &self.settings.timeouts;
             match &mut self.state {
@@ -356,6 +344,10 @@ impl Session {
                         self.state = State::Command(Phase::Mail(transaction));
                         self.reply(receipt.reply());
                     }
+                    Outcome::Failed(error) => {
+                        let reply = error.reply().clone();
+                        self.refuse_recipient(transaction, path, reply, false);
+                    }
                     Outcome::Refused(refusal) => {
                         let reply = refusal.reply().clone();
                         self.refuse_recipient(transaction, path, reply, refusal.closes());
@@ -368,6 +360,10 @@ impl Session {
                         self.junk_commands = 0;
                         let reply = receipt.reply().clone();
                         self.finish(transaction, EndCause::Accepted, reply, false);
+                    }
+                    Outcome::Failed(error) => {
+                        let reply = error.reply().clone();
+                        self.finish(transaction, EndCause::RelayFailed, reply, false);
                     }
                     Outcome::Refused(refusal) => {
                         let reply = refusal.reply().clone();
@@ -388,11 +384,7 @@ impl Session {
     ) {
         transaction.refused.push((path, reply.clone()));
         self.state = State::Command(Phase::Mail(transaction));
-        if closes {
-            self.hang_up(reply, EndCause::Closed)
-        } else {
-            self.reply(&reply)
-        }
+        if closes { self.hang_up(reply, EndCause::Closed) } else { self.reply(&reply) }
     }
 
     // --- endings ---
@@ -405,12 +397,9 @@ impl Session {
         reply: Reply,
         closes: bool,
     ) {
-        self.state = if closes {
-            State::Closing
-        } else {
-            State::Command(Phase::Ready)
-        };
+        self.state = if closes { State::Closing } else { State::Command(Phase::Ready) };
         self.reply(&reply);
+        self.urgent = true;
         self.record(*transaction, cause, Some(reply));
     }
 
@@ -424,21 +413,9 @@ impl Session {
 
     fn record(&mut self, transaction: Transaction, cause: EndCause, reply: Option<Reply>) {
         self.content_ends = None;
-        let Transaction {
-            envelope,
-            refused,
-            size,
-            began,
-        } = transaction;
+        let Transaction { envelope, refused, size, began } = transaction;
         let duration = Duration::ZERO;
-        let end = TransactionEnd {
-            envelope,
-            refused,
-            size,
-            cause,
-            reply,
-            duration,
-        };
+        let end = TransactionEnd { envelope, refused, size, cause, reply, duration };
         self.ended = Some((Box::new(end), began));
     }
 
@@ -474,7 +451,9 @@ impl Session {
     pub(super) fn expire(&mut self, awaiting: Awaiting) {
         match awaiting {
             Awaiting::Verdict => self.judge(Verdict::late()),
-            Awaiting::RecipientOutcome | Awaiting::ContentOutcome => self.conclude(Outcome::late()),
+            Awaiting::RecipientOutcome | Awaiting::ContentOutcome => {
+                self.conclude(Outcome::Failed(RelayError::Late(awaiting)));
+            }
             Awaiting::Transmission | Awaiting::Tls => {
                 self.end_transaction(EndCause::TimedOut);
                 self.close();
@@ -511,11 +490,9 @@ impl Session {
 
     pub(super) fn hand_out(&mut self, now: Instant) -> Bytes {
         self.held = None;
+        self.urgent = false;
         let at = now + self.settings.timeouts.transmission;
-        self.deadline = Some(Deadline {
-            at,
-            awaiting: Awaiting::Transmission,
-        });
+        self.deadline = Some(Deadline { at, awaiting: Awaiting::Transmission });
         self.output.split().freeze()
     }
 
@@ -534,14 +511,8 @@ impl Session {
 
     /// Sets the deadline of what is waited for, once.
     fn arm(&mut self, awaiting: Awaiting, wait: Duration, now: Instant) {
-        if self
-            .deadline
-            .is_none_or(|deadline| deadline.awaiting != awaiting)
-        {
-            self.deadline = Some(Deadline {
-                at: now + wait,
-                awaiting,
-            });
+        if self.deadline.is_none_or(|deadline| deadline.awaiting != awaiting) {
+            self.deadline = Some(Deadline { at: now + wait, awaiting });
         }
     }
 
@@ -555,7 +526,7 @@ impl Session {
 fn covering(outcome: Outcome, granted: Granted, transaction: &Transaction) -> Outcome {
     match outcome {
         Outcome::Accepted(receipt) if !receipt.covers(granted, &transaction.envelope.id) => {
-            Outcome::unavailable()
+            Outcome::Failed(RelayError::Mismatch)
         }
         outcome => outcome,
     }

@@ -1,8 +1,24 @@
 //! Commands and their parameters (RFC 5321 section 4.1): raw octets with a parsed view.
 
-use bytes::Bytes;
+use std::borrow::Cow;
 
-use super::mailbox::{ForwardPath, ReversePath};
+use bytes::Bytes;
+use smtp_proto::request::parser::Rfc5321Parser;
+
+use super::attributes::xtext;
+use super::mailbox::{ForwardPath, PathFault, ReversePath};
+
+#[cfg(test)]
+mod tests;
+
+/// Longest name that EHLO and HELO keep: that of a domain (RFC 5321 section 4.5.3.1.2).
+const NAME: usize = 255;
+/// Most digits of a number on the wire: what fits into 64 bits, whatever the digits.
+const DIGITS: usize = 18;
+
+/// What an HTTP request begins with (RFC 9110 section 9.3, RFC 5789).
+const HTTP_METHODS: [&str; 9] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 /// A command as read off one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +74,7 @@ pub(crate) enum CommandFault {
 #[non_exhaustive]
 pub struct MailParameters {
     /// As written, without the space before the first; goes onward in full.
-    pub raw: Bytes,
+    pub(crate) raw: Bytes,
     /// SIZE (RFC 1870), octets.
     pub size: Option<u64>,
     /// BODY (RFC 6152).
@@ -74,7 +90,7 @@ pub struct MailParameters {
 #[non_exhaustive]
 pub struct RcptParameters {
     /// As written, without the space before the first; goes onward in full.
-    pub raw: Bytes,
+    pub(crate) raw: Bytes,
     /// Whether NOTIFY or ORCPT (RFC 3461) is there.
     pub dsn: bool,
 }
@@ -88,10 +104,293 @@ pub enum Body {
     EightBitMime,
 }
 
+/// Why a parameter is not accepted. The fault is of whoever wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParameterFault {
+    /// Its keyword or value is not one that nobounce passes on; for `BODY=BINARYMIME`, too, since
+    /// BINARYMIME is never offered.
+    #[error("unknown parameter")]
+    Unknown,
+    /// It is against the grammar of parameters (RFC 5321 section 4.1.2), has a value that it cannot
+    /// have, or is given twice.
+    #[error("bad parameter")]
+    Bad,
+}
+
 impl Command {
     /// Reads a command off a line without its CRLF. The line holds no control octets.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, CommandFault> {
-        let _ = line;
-        todo!("helper")
+        let line = trim_end(line);
+        let (verb, tail) = line.split_at(line.iter().take_while(|octet| **octet != b' ').count());
+        let argument = trim_start(tail);
+        let alone = |command, syntax| match argument {
+            b"" => Ok(command),
+            _ => Err(CommandFault::Syntax(syntax)),
+        };
+        let with = |command, syntax| match argument {
+            b"" => Err(CommandFault::Syntax(syntax)),
+            _ => Ok(command),
+        };
+        // RFC 5321 section 2.4: verbs are known in any case.
+        match verb.to_ascii_uppercase().as_slice() {
+            b"EHLO" => with(Self::Ehlo(printable(argument)), "EHLO name"),
+            b"HELO" => with(Self::Helo(printable(argument)), "HELO name"),
+            b"MAIL" => behind(argument, "FROM:")
+                .ok_or(CommandFault::Syntax("MAIL FROM:<address>"))
+                .and_then(|argument| ReversePath::parse(argument).map_err(reverse_path_fault))
+                .map(Self::Mail),
+            b"RCPT" => behind(argument, "TO:")
+                .ok_or(CommandFault::Syntax("RCPT TO:<address>"))
+                .and_then(|argument| ForwardPath::parse(argument).map_err(forward_path_fault))
+                .map(Self::Rcpt),
+            b"DATA" => alone(Self::Data, "DATA"),
+            b"BDAT" => chunk(tail).ok_or(CommandFault::ChunkSize),
+            b"RSET" => alone(Self::Rset, "RSET"),
+            b"NOOP" => Ok(Self::Noop),
+            b"VRFY" => with(Self::Vrfy, "VRFY address"),
+            b"EXPN" => with(Self::Expn, "EXPN list"),
+            b"HELP" => Ok(Self::Help),
+            b"QUIT" => alone(Self::Quit, "QUIT"),
+            b"STARTTLS" => alone(Self::StartTls, "STARTTLS"),
+            _ if is_foreign(verb, argument) => Err(CommandFault::Foreign),
+            _ => Err(CommandFault::Unknown),
+        }
     }
+}
+
+impl MailParameters {
+    /// Reads parameters as they stand behind a reverse-path, for example `SIZE=3 BODY=8BITMIME`.
+    pub fn parse(octets: &[u8]) -> Result<Self, ParameterFault> {
+        let raw = trim_start(trim_end(octets));
+        let mut size = None;
+        let mut handed_over = Vec::new();
+        for parameter in split(raw, &["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"]) {
+            let Parameter { keyword, value, written } = parameter?;
+            match keyword {
+                // Read here: smtp-proto's number has as many bits as the machine.
+                "SIZE" => {
+                    size = Some(value.and_then(number).ok_or(ParameterFault::Bad)?);
+                    continue;
+                }
+                "ENVID" => {
+                    value.and_then(xtext::decode).ok_or(ParameterFault::Bad)?;
+                }
+                _ => {}
+            }
+            handed_over.extend_from_slice(written);
+            handed_over.push(b' ');
+        }
+        handed_over.push(b'\n');
+        let parsed = Rfc5321Parser::new(&mut handed_over.iter())
+            .mail_from_parameters(Cow::Borrowed(""))
+            .map_err(|_| ParameterFault::Bad)?;
+        let has = |flag| parsed.flags & flag != 0;
+        if has(smtp_proto::MAIL_BODY_BINARYMIME) {
+            return Err(ParameterFault::Unknown);
+        }
+        let body = if has(smtp_proto::MAIL_BODY_8BITMIME) {
+            Some(Body::EightBitMime)
+        } else {
+            has(smtp_proto::MAIL_BODY_7BIT).then_some(Body::SevenBit)
+        };
+        Ok(Self {
+            raw: Bytes::copy_from_slice(raw),
+            size,
+            body,
+            smtp_utf8: has(smtp_proto::MAIL_SMTPUTF8),
+            dsn: has(smtp_proto::MAIL_RET_FULL | smtp_proto::MAIL_RET_HDRS)
+                || parsed.env_id.is_some(),
+        })
+    }
+
+    /// The parameters as written, without the space before the first. They go onward in full.
+    pub fn raw(&self) -> &Bytes {
+        &self.raw
+    }
+}
+
+impl RcptParameters {
+    /// Reads parameters as they stand behind a forward-path, for example `NOTIFY=NEVER`.
+    pub fn parse(octets: &[u8]) -> Result<Self, ParameterFault> {
+        let raw = trim_start(trim_end(octets));
+        let mut dsn = false;
+        let mut handed_over = Vec::new();
+        for parameter in split(raw, &["NOTIFY", "ORCPT"]) {
+            let Parameter { keyword, value, written } = parameter?;
+            let value = value.ok_or(ParameterFault::Bad)?;
+            dsn = true;
+            match keyword {
+                "NOTIFY" if contradicts_itself(value) => return Err(ParameterFault::Bad),
+                "ORCPT" if !original_recipient(value)? => continue,
+                _ => {}
+            }
+            handed_over.extend_from_slice(written);
+            handed_over.push(b' ');
+        }
+        handed_over.push(b'\n');
+        Rfc5321Parser::new(&mut handed_over.iter())
+            .rcpt_to_parameters(Cow::Borrowed(""))
+            .map_err(|_| ParameterFault::Bad)?;
+        Ok(Self { raw: Bytes::copy_from_slice(raw), dsn })
+    }
+
+    /// The parameters as written, without the space before the first. They go onward in full.
+    pub fn raw(&self) -> &Bytes {
+        &self.raw
+    }
+}
+
+impl From<ParameterFault> for CommandFault {
+    fn from(fault: ParameterFault) -> Self {
+        match fault {
+            ParameterFault::Unknown => Self::UnknownParameter,
+            ParameterFault::Bad => Self::BadParameter,
+        }
+    }
+}
+
+fn reverse_path_fault(fault: PathFault) -> CommandFault {
+    match fault {
+        PathFault::Parameter(fault) => fault.into(),
+        PathFault::Control | PathFault::NoPath => CommandFault::ReversePath,
+    }
+}
+
+fn forward_path_fault(fault: PathFault) -> CommandFault {
+    match fault {
+        PathFault::Parameter(fault) => fault.into(),
+        PathFault::Control | PathFault::NoPath => CommandFault::ForwardPath,
+    }
+}
+
+/// One parameter, checked against the grammar (RFC 5321 section 4.1.2).
+struct Parameter<'p> {
+    /// In upper case, one of those known.
+    keyword: &'static str,
+    value: Option<&'p [u8]>,
+    written: &'p [u8],
+}
+
+/// Splits parameters. Each keyword must be among the `known` ones (at most 8) and stand there once:
+/// smtp-proto adds up what is given twice.
+fn split<'p>(
+    raw: &'p [u8],
+    known: &'static [&'static str],
+) -> impl Iterator<Item = Result<Parameter<'p>, ParameterFault>> {
+    let mut seen = 0_u8;
+    raw.split(|octet| *octet == b' ').filter(|word| !word.is_empty()).map(move |written| {
+        let (keyword, value) = halves(written);
+        if !is_keyword(keyword) || !value.is_none_or(is_value) {
+            return Err(ParameterFault::Bad);
+        }
+        let mut names = known.iter().zip(0..);
+        let (keyword, index) = names
+            .find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(keyword))
+            .ok_or(ParameterFault::Unknown)?;
+        if seen & (1 << index) != 0 {
+            return Err(ParameterFault::Bad);
+        }
+        seen |= 1 << index;
+        Ok(Parameter { keyword, value, written })
+    })
+}
+
+/// What stands before and behind the first `=`.
+pub(super) fn halves(word: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let mut halves = word.splitn(2, |octet| *octet == b'=');
+    (halves.next().unwrap_or_default(), halves.next())
+}
+
+/// `esmtp-keyword`
+fn is_keyword(octets: &[u8]) -> bool {
+    octets.first().is_some_and(u8::is_ascii_alphanumeric)
+        && octets.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-')
+}
+
+/// `esmtp-value`, which RFC 6531 section 3.3 extends by UTF-8 (RFC 6533 has use for it in ORCPT).
+fn is_value(octets: &[u8]) -> bool {
+    !octets.is_empty()
+        && octets.iter().all(|octet| matches!(octet, 33..=60 | 62..=126 | 128..))
+        && str::from_utf8(octets).is_ok()
+}
+
+/// Whether NOTIFY says NEVER and something else (RFC 3461 section 4.1).
+fn contradicts_itself(value: &[u8]) -> bool {
+    let mut conditions = value.split(|octet| *octet == b',');
+    conditions.any(|condition| condition.eq_ignore_ascii_case(b"NEVER")) && value.len() > 5
+}
+
+/// Checks the value of ORCPT (RFC 3461 section 4.2). Says whether it is for smtp-proto to read, which
+/// knows addresses of the type `rfc822` only; those of RFC 6533 are not even in xtext.
+fn original_recipient(value: &[u8]) -> Result<bool, ParameterFault> {
+    let mut parts = value.splitn(2, |octet| *octet == b';');
+    let (Some(kind), Some(address)) = (parts.next(), parts.next()) else {
+        return Err(ParameterFault::Bad);
+    };
+    let sound = if kind.eq_ignore_ascii_case(b"utf-8") {
+        !address.is_empty()
+    } else {
+        xtext::decode(address).is_some_and(|address| !address.is_empty())
+    };
+    if sound && is_keyword(kind) {
+        Ok(kind.eq_ignore_ascii_case(b"rfc822"))
+    } else {
+        Err(ParameterFault::Bad)
+    }
+}
+
+/// `SP 1*DIGIT [SP "LAST"]`: what follows BDAT (RFC 3030 section 2).
+fn chunk(tail: &[u8]) -> Option<Command> {
+    let mut words = tail.strip_prefix(b" ")?.split(|octet| *octet == b' ');
+    let size = number(words.next()?)?;
+    let last = match words.next() {
+        Some(word) if word.eq_ignore_ascii_case(b"LAST") => true,
+        Some(_) => return None,
+        None => false,
+    };
+    words.next().is_none().then_some(Command::Bdat { size, last })
+}
+
+/// A decimal number that cannot overflow: digits and nothing else, at most 18.
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
+    let plain = (1..=DIGITS).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    plain.then(|| digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+}
+
+/// A name that a client gave itself: what is not a printable octet becomes `?`, the end is cut.
+pub(super) fn printable(octets: &[u8]) -> Box<str> {
+    let plain = |octet: &u8| {
+        if octet.is_ascii_graphic() { char::from(*octet) } else { '?' }
+    };
+    octets.iter().take(NAME).map(plain).collect::<String>().into()
+}
+
+/// What stands behind `keyword`, in any case.
+fn behind<'a>(argument: &'a [u8], keyword: &str) -> Option<&'a [u8]> {
+    let (front, rest) = argument.split_at_checked(keyword.len())?;
+    front.eq_ignore_ascii_case(keyword.as_bytes()).then_some(rest)
+}
+
+/// Whether somebody speaks HTTP, or sends a header field: of HTTP, or of a message whose DATA was
+/// refused (Postfix hangs up on both).
+fn is_foreign(verb: &[u8], argument: &[u8]) -> bool {
+    let is_method = HTTP_METHODS.iter().any(|it| it.as_bytes().eq_ignore_ascii_case(verb));
+    (is_method && !argument.is_empty()) || verb.strip_suffix(b":").is_some_and(is_keyword)
+}
+
+/// Without spaces in front. Other white space stays, for others to refuse.
+pub(super) fn trim_start(mut octets: &[u8]) -> &[u8] {
+    while let Some(rest) = octets.strip_prefix(b" ") {
+        octets = rest;
+    }
+    octets
+}
+
+/// Without spaces at the end.
+pub(super) fn trim_end(mut octets: &[u8]) -> &[u8] {
+    while let Some(rest) = octets.strip_suffix(b" ") {
+        octets = rest;
+    }
+    octets
 }

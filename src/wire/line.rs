@@ -46,12 +46,7 @@ pub(crate) struct LineReader {
 impl LineReader {
     /// A reader of lines of at most `limit` octets, CRLF included.
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            scanned: 0,
-            discarding: None,
-            discarded_cr: false,
-        }
+        Self { limit, scanned: 0, discarding: None, discarded_cr: false }
     }
 
     /// Forgets what it knows of the buffer, which has been emptied by other hands.
@@ -83,22 +78,11 @@ impl LineReader {
             self.discarded_cr = false;
             return (lf + 1, Some(Err(LineFault::BareLf)));
         };
-        let fault = line
-            .iter()
-            .find(|octet| octet.is_ascii_control())
-            .map(|octet| match octet {
-                b'\r' => LineFault::BareCr,
-                _ => LineFault::Control,
-            });
+        let fault = line.iter().find(|octet| octet.is_ascii_control()).map(|octet| match octet {
+            b'\r' => LineFault::BareCr,
+            _ => LineFault::Control,
+        });
         (lf + 1, Some(fault.map_or(Ok(line), Err)))
-    }
-
-    /// Whether the buffer holds nothing that [`Self::next`] could use.
-    pub(crate) fn starved(&self, buffer: &[u8]) -> bool {
-        buffer.is_empty()
-            || (self.discarding.is_none()
-                && buffer.len() < self.limit
-                && self.scanned >= buffer.len())
     }
 
     fn fail(&mut self, seen: &[u8]) -> usize {
@@ -114,11 +98,7 @@ impl LineReader {
         let window = &buffer[..buffer.len().min(DISCARD.saturating_sub(before))];
         let mut from = 0;
         while let Some(lf) = memchr(b'\n', &window[from..]).map(|at| at + from) {
-            let cr = if lf == 0 {
-                self.discarded_cr
-            } else {
-                window[lf - 1] == b'\r'
-            };
+            let cr = if lf == 0 { self.discarded_cr } else { window[lf - 1] == b'\r' };
             if cr {
                 self.restart();
                 return (lf + 1, false);

@@ -1,7 +1,9 @@
 //! Octets to values and back. No state beyond framing, no policy.
 
+pub(crate) mod attributes;
 pub(crate) mod command;
 pub(crate) mod content;
 pub(crate) mod line;
 pub(crate) mod mailbox;
+pub(crate) mod proxy;
 pub(crate) mod reply;

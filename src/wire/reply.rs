@@ -34,11 +34,7 @@ pub enum ReplyClass {
 impl ReplyCode {
     /// The code, or `None` if no SMTP reply may carry it.
     pub const fn new(code: u16) -> Option<Self> {
-        if code >= 200 && code <= 559 && (code / 10) % 10 <= 5 {
-            Some(Self(code))
-        } else {
-            None
-        }
+        if code >= 200 && code <= 559 && (code / 10) % 10 <= 5 { Some(Self(code)) } else { None }
     }
 
     /// `250`.
@@ -105,10 +101,7 @@ pub struct EnhancedStatus {
 impl EnhancedStatus {
     /// `subject` and `detail`, each cut to three digits.
     pub const fn new(subject: u16, detail: u16) -> Self {
-        Self {
-            subject: subject % 1000,
-            detail: detail % 1000,
-        }
+        Self { subject: subject % 1000, detail: detail % 1000 }
     }
 
     /// The second number, for example 7 for "security or policy".
@@ -138,20 +131,12 @@ impl Reply {
     /// octet that is not printable ASCII becomes `?`; what exceeds a reply line is cut.
     pub fn new(code: ReplyCode, status: EnhancedStatus, text: &str) -> Self {
         let status = (code.class() != ReplyClass::Intermediate).then_some(status);
-        Self {
-            code,
-            status,
-            text: sanitise(text.as_bytes()),
-        }
+        Self { code, status, text: sanitise(text.as_bytes()) }
     }
 
     /// A reply without an enhanced status code, as greetings and EHLO replies are.
     pub fn plain(code: ReplyCode, text: &str) -> Self {
-        Self {
-            code,
-            status: None,
-            text: sanitise(text.as_bytes()),
-        }
+        Self { code, status: None, text: sanitise(text.as_bytes()) }
     }
 
     /// A fixed reply of ours: checked when the crate is compiled, free when it is used.
@@ -167,11 +152,7 @@ impl Reply {
             Some((subject, detail)) => Some(EnhancedStatus::new(subject, detail)),
             None => None,
         };
-        Self {
-            code: ReplyCode(code),
-            status,
-            text: Bytes::from_static(octets),
-        }
+        Self { code: ReplyCode(code), status, text: Bytes::from_static(octets) }
     }
 
     /// The reply code.
@@ -195,18 +176,12 @@ impl Reply {
     /// The text of each line, without code and without the status that [`Reply::new`] was given.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         // The text is printable ASCII by construction, so nothing is ever skipped here.
-        self.text
-            .split(|octet| *octet == b'\n')
-            .map(|line| str::from_utf8(line).unwrap_or(""))
+        self.text.split(|octet| *octet == b'\n').map(|line| str::from_utf8(line).unwrap_or(""))
     }
 
     /// The same reply with ` (reference)` at the end of its last line.
     pub(crate) fn with_reference(&self, reference: &str) -> Self {
-        let last = self
-            .text
-            .rsplit(|octet| *octet == b'\n')
-            .next()
-            .map_or(0, <[u8]>::len);
+        let last = self.text.rsplit(|octet| *octet == b'\n').next().map_or(0, <[u8]>::len);
         let room = LINE_TEXT.saturating_sub(reference.len() + 3);
         let keep = self.text.len() - last.saturating_sub(room);
         let mut text = Vec::with_capacity(keep + reference.len() + 3);
@@ -214,10 +189,7 @@ impl Reply {
         text.extend_from_slice(b" (");
         text.extend_from_slice(reference.as_bytes());
         text.push(b')');
-        Self {
-            text: sanitise(&text),
-            ..self.clone()
-        }
+        Self { text: sanitise(&text), ..self.clone() }
     }
 
     /// Writes the reply, every line ended by CRLF.
@@ -273,6 +245,9 @@ pub enum ReplyFault {
     /// A line or a reply is longer than anyone needs.
     #[error("endless reply")]
     Endless,
+    /// Something was said that nobody had asked for.
+    #[error("a reply to nothing")]
+    OutOfTurn,
 }
 
 /// Reads replies from an onward server, which is trusted with nothing: strict CRLF, capped
@@ -337,20 +312,14 @@ impl ReplyReader {
             }
             let text = line.get(4..).unwrap_or_default();
             let mut text = truthful(code, text);
-            text.iter_mut()
-                .filter(|octet| **octet == b'\n')
-                .for_each(|octet| *octet = b'?');
+            text.iter_mut().filter(|octet| **octet == b'\n').for_each(|octet| *octet = b'?');
             self.text.extend_from_slice(&text);
             self.code = Some(code);
             if last {
                 self.code = None;
                 self.lines = 0;
                 let text = sanitise(&std::mem::take(&mut self.text));
-                return Ok(Some(Reply {
-                    code,
-                    status: None,
-                    text,
-                }));
+                return Ok(Some(Reply { code, status: None, text }));
             }
         }
     }
@@ -388,20 +357,13 @@ fn read_status(text: &[u8]) -> Option<(u8, EnhancedStatus, usize)> {
     let mut number = || {
         let part = parts.next()?;
         let plain = !part.is_empty() && part.len() <= 3 && part.iter().all(u8::is_ascii_digit);
-        plain.then(|| {
-            part.iter()
-                .fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'))
-        })
+        plain.then(|| part.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0')))
     };
     let (class, subject, detail) = (number()?, number()?, number()?);
     if parts.next().is_some() || !(2..=5).contains(&class) {
         return None;
     }
-    Some((
-        b'0' + class as u8,
-        EnhancedStatus::new(subject, detail),
-        length,
-    ))
+    Some((b'0' + class as u8, EnhancedStatus::new(subject, detail), length))
 }
 
 /// Printable lines separated by LF, each short enough for a reply line.
@@ -412,11 +374,7 @@ fn sanitise(text: &[u8]) -> Bytes {
             clean.push(b'\n');
         }
         let printable = |octet: &u8| {
-            if (b' '..127).contains(octet) {
-                *octet
-            } else {
-                b'?'
-            }
+            if (b' '..127).contains(octet) { *octet } else { b'?' }
         };
         clean.extend(line.iter().take(LINE_TEXT).map(printable));
     }

@@ -1,0 +1,410 @@
+//! The driver: one client, to the end of its session.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::{FutureExt, poll_fn};
+use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use crate::deadline::{Awaiting, Deadline};
+use crate::envelope::TransactionId;
+use crate::gate::Gate;
+use crate::observer::{Event, TransactionRecord};
+use crate::outcome::{Outcome, RelayError, Request};
+use crate::peer::Peer;
+use crate::relay::Relay;
+use crate::runtime::{Runtime, within};
+use crate::session::{EndCause, Session, Step, TransactionEnd};
+use crate::tally::Tally;
+use crate::verdict::Stage;
+use crate::wire::reply::Reply;
+
+/// Octets read at once.
+const READ: usize = 16_384;
+/// Octets taken from a client that talks while it should wait.
+const STASH: usize = 4_096;
+
+/// How long a client is given to take the last reply, and how much it may still send meanwhile.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_OCTETS: usize = 1 << 20;
+
+/// Why a session ended without the client having been told good-bye. The mail is where it was: with
+/// the client, or with the relay target if the client was told so or [`Event::Unacknowledged`] was
+/// observed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The connection broke; the client or the network is at fault.
+    #[error("the client is lost: {0}")]
+    ClientLost(#[from] io::Error),
+    /// The client would not take what was written to it, or would not upgrade.
+    #[error("the client takes nothing")]
+    ClientStuck,
+    /// STARTTLS was offered by settings, but nobody is there to do it. The caller is at fault.
+    #[error("STARTTLS is offered without TLS")]
+    NoTls,
+}
+
+/// Serves one client, from its connection to its end: the loop over [`Session::poll`] for any
+/// runtime. Every wait has a deadline, writes included.
+///
+/// Dropping the future closes the connection; what was not answered by then was not taken.
+pub async fn serve<C, R>(client: C, peer: Peer, gate: &Gate<R>) -> Result<(), ServeError>
+where
+    C: AsyncRead + AsyncWrite + Unpin + Send,
+    R: Runtime,
+{
+    let (id, _admitted) = gate.admit();
+    let runtime = &gate.runtime;
+    let began = runtime.now();
+    gate.observe(&Event::Connected { session: &id, peer: &peer });
+    let mut relay = gate.target.open(&peer);
+    let mut session =
+        Session::new(gate.settings.clone(), id.clone(), peer, began, runtime.time_of_day());
+    session.offer(&relay.capabilities().await);
+    let mut service =
+        Service { gate, client, stash: Stash::default(), log: Log::default(), fault: None };
+    service.run(&mut session, relay.as_mut()).await;
+    let Service { client, fault, .. } = service;
+    drop(client);
+    relay.close().await;
+    let peer = session.peer();
+    let duration = runtime.now().saturating_duration_since(began);
+    gate.observe(&Event::Disconnected { session: &id, peer, duration });
+    fault.map_or(Ok(()), Err)
+}
+
+struct Service<'g, C, R: Runtime> {
+    gate: &'g Gate<R>,
+    client: C,
+    stash: Stash,
+    log: Log,
+    /// What broke the connection.
+    fault: Option<ServeError>,
+}
+
+/// What a client sent while somebody else was waited for.
+#[derive(Default)]
+struct Stash {
+    octets: Vec<u8>,
+    end: Option<End>,
+}
+
+/// How a client's input ended.
+enum End {
+    /// It will send nothing more; it may still read.
+    Orderly,
+    Broken(io::Error),
+}
+
+impl<C, R> Service<'_, C, R>
+where
+    C: AsyncRead + AsyncWrite + Unpin + Send,
+    R: Runtime,
+{
+    /// Does what the session says until it is over.
+    async fn run(&mut self, session: &mut Session, relay: &mut dyn Relay) {
+        let runtime = &self.gate.runtime;
+        if self.gate.is_going_down() {
+            session.shut_down();
+        }
+        loop {
+            match session.poll(runtime.now()) {
+                Step::Transmit(octets) => self.transmit(session, &octets).await,
+                Step::Receive => self.receive(session).await,
+                Step::Ask(question) => {
+                    let began = runtime.now();
+                    let (id, stage) = (question.id(), question.subject().stage());
+                    let deadline = question.deadline();
+                    let tally = self.log.tally(&id, stage);
+                    let ask = self.gate.panel.ask(runtime, question.subject(), tally);
+                    let ask = self.stash.beside(&mut self.client, ask);
+                    match within(runtime, deadline, ask).await {
+                        Some(Some(verdict)) => {
+                            let (verdict_of, tally) = (&verdict, self.log.tally(&id, stage));
+                            let judged =
+                                Event::Judged { id: &id, stage, tally, verdict: verdict_of };
+                            self.gate.observe(&judged);
+                            question.answer(verdict);
+                        }
+                        Some(None) => {}
+                        None => self.late(session, deadline),
+                    }
+                    self.log.current(&id).scoring += runtime.now().saturating_duration_since(began);
+                    self.unstash(session);
+                }
+                Step::Forward(forward) => {
+                    let began = runtime.now();
+                    let id = forward.request().envelope().id.clone();
+                    let deadline = forward.deadline();
+                    let asked = match forward.request() {
+                        Request::Recipient(envelope, recipient) => {
+                            let ask = relay.rcpt(envelope, recipient);
+                            let ask = self.stash.beside(&mut self.client, ask);
+                            within(runtime, deadline, ask).await
+                        }
+                        Request::Content(envelope, message) => {
+                            // From here on the client's end changes nothing: the message is complete,
+                            // and half of it onward would help nobody.
+                            self.stash.listen(&mut self.client).await;
+                            match self.stash.is_broken() {
+                                true => Some(None),
+                                false => {
+                                    let ask = relay.content(envelope, message);
+                                    within(runtime, deadline, ask).await.map(Some)
+                                }
+                            }
+                        }
+                    };
+                    match asked {
+                        Some(Some(outcome)) => {
+                            let recipient = match forward.request() {
+                                Request::Recipient(_, recipient) => Some(recipient),
+                                Request::Content(..) => None,
+                            };
+                            let relayed = Event::Relayed { id: &id, recipient, outcome: &outcome };
+                            self.gate.observe(&relayed);
+                            self.log.current(&id).note(&outcome, recipient.is_some());
+                            forward.complete(outcome);
+                        }
+                        Some(None) => {}
+                        None => self.late(session, deadline),
+                    }
+                    self.log.current(&id).relaying +=
+                        runtime.now().saturating_duration_since(began);
+                    self.unstash(session);
+                }
+                Step::Ended(end) => {
+                    let record = self.log.record(*end);
+                    self.gate.observe(&Event::Ended(&record));
+                    if record.end.cause == EndCause::Accepted {
+                        self.log.unacknowledged.push(record);
+                    }
+                }
+                Step::StartTls => {
+                    self.fault = Some(ServeError::NoTls);
+                    session.lose_client();
+                }
+                Step::Close => return self.close().await,
+            }
+        }
+    }
+
+    async fn transmit(&mut self, session: &mut Session, octets: &[u8]) {
+        let deadline = session.deadline();
+        let client = &mut self.client;
+        let write = async {
+            client.write_all(octets).await?;
+            client.flush().await
+        };
+        match within(&self.gate.runtime, deadline, write).await {
+            Some(Ok(())) => self.log.unacknowledged.clear(),
+            Some(Err(error)) => {
+                self.fault = Some(error.into());
+                session.lose_client();
+            }
+            None => {
+                self.fault = Some(ServeError::ClientStuck);
+                self.late(session, deadline);
+            }
+        }
+    }
+
+    async fn receive(&mut self, session: &mut Session) {
+        let deadline = session.deadline();
+        let (gate, client) = (self.gate, &mut self.client);
+        let mut going_down = gate.going_down();
+        let told = session.is_going_down();
+        let wait = poll_fn(|context| {
+            let read = read::<READ>(client, context, |octets| session.receive(octets));
+            match read {
+                Poll::Pending if !told && going_down.poll_unpin(context).is_ready() => {
+                    Poll::Ready(None)
+                }
+                read => read.map(Some),
+            }
+        });
+        match within(&gate.runtime, deadline, wait).await {
+            Some(Some(None)) => {}
+            Some(Some(Some(end))) => {
+                self.stash.end = Some(end);
+                self.unstash(session);
+            }
+            Some(None) => session.shut_down(),
+            None => self.late(session, deadline),
+        }
+    }
+
+    /// Gives the session what the client sent meanwhile.
+    fn unstash(&mut self, session: &mut Session) {
+        let Stash { octets, end } = std::mem::take(&mut self.stash);
+        session.receive(&octets);
+        match end {
+            Some(End::Orderly) => session.receive_eof(),
+            Some(End::Broken(error)) => {
+                self.fault = Some(error.into());
+                session.lose_client();
+            }
+            None => {}
+        }
+    }
+
+    fn late(&self, session: &mut Session, deadline: Option<Deadline>) {
+        if let Some(Deadline { awaiting, .. }) = deadline {
+            self.gate.observe(&Event::Late { session: session.id(), awaiting });
+        }
+        session.handle_timeout(self.gate.runtime.now());
+    }
+
+    /// Closes the connection so that the last reply arrives: a connection closed with unread input
+    /// is reset, and the reply may be lost with it.
+    async fn close(&mut self) {
+        for record in self.log.unacknowledged.drain(..) {
+            self.gate.observe(&Event::Unacknowledged(&record));
+        }
+        if self.fault.is_some() {
+            return;
+        }
+        let runtime = &self.gate.runtime;
+        let deadline = Deadline { at: runtime.now() + LINGER, awaiting: Awaiting::Transmission };
+        let client = &mut self.client;
+        let linger = async {
+            let _ = client.close().await;
+            let mut left = LINGER_OCTETS;
+            while left > 0 {
+                let read = |context: &mut Context<'_>| {
+                    read::<READ>(client, context, |octets| left = left.saturating_sub(octets.len()))
+                };
+                if poll_fn(read).await.is_some() {
+                    break;
+                }
+            }
+        };
+        within(runtime, Some(deadline), linger).await;
+    }
+}
+
+/// Reads once, at most `N` octets, and hands over what came; says how the input ended, if it did.
+/// The buffer lives only while there is something to read: idle clients cost none.
+fn read<const N: usize>(
+    client: &mut (impl AsyncRead + Unpin),
+    context: &mut Context<'_>,
+    take: impl FnOnce(&[u8]),
+) -> Poll<Option<End>> {
+    let mut buffer = [0; N];
+    Pin::new(client).poll_read(context, &mut buffer).map(|result| match result {
+        Ok(0) => Some(End::Orderly),
+        Ok(length) => {
+            take(&buffer[..length]);
+            None
+        }
+        Err(error) => Some(End::Broken(error)),
+    })
+}
+
+impl Stash {
+    /// What `work` gives; `None` if the client's connection breaks before.
+    async fn beside<C: AsyncRead + Unpin, F: Future>(
+        &mut self,
+        client: &mut C,
+        work: F,
+    ) -> Option<F::Output> {
+        let mut work = pin!(work);
+        poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => {
+                self.poll_listen(client, context);
+                if self.is_broken() { Poll::Ready(None) } else { Poll::Pending }
+            }
+        })
+        .await
+    }
+
+    /// Takes what the client has sent by now.
+    async fn listen<C: AsyncRead + Unpin>(&mut self, client: &mut C) {
+        poll_fn(|context| {
+            self.poll_listen(client, context);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn poll_listen<C: AsyncRead + Unpin>(&mut self, client: &mut C, context: &mut Context<'_>) {
+        while self.end.is_none() && self.octets.len() < STASH {
+            match read::<STASH>(client, context, |octets| self.octets.extend_from_slice(octets)) {
+                Poll::Ready(end) => self.end = end,
+                Poll::Pending => break,
+            }
+        }
+    }
+
+    fn is_broken(&self) -> bool {
+        matches!(self.end, Some(End::Broken(_)))
+    }
+}
+
+/// What is gathered for the record.
+#[derive(Default)]
+struct Log {
+    /// What scorers said of the connection.
+    connection: Tally,
+    transaction: Option<(TransactionId, Gathered)>,
+    /// Messages that the relay target has taken and the client has not been told of.
+    unacknowledged: Vec<TransactionRecord>,
+}
+
+#[derive(Default)]
+struct Gathered {
+    tally: Tally,
+    onward: Vec<Reply>,
+    failures: Vec<RelayError>,
+    queue_id: Option<Box<str>>,
+    scoring: Duration,
+    relaying: Duration,
+}
+
+impl Gathered {
+    /// The relay target has answered, about a recipient or about the content.
+    fn note(&mut self, outcome: &Outcome, recipient: bool) {
+        self.onward.push(outcome.reply().clone());
+        match outcome {
+            Outcome::Accepted(receipt) => self.queue_id = receipt.queue_id().map(Into::into),
+            Outcome::Refused(_) | Outcome::Failed(_) => {
+                if let Outcome::Failed(error) = outcome {
+                    self.failures.push(error.clone());
+                }
+                if recipient {
+                    self.tally.recipient_refused();
+                }
+            }
+        }
+    }
+}
+
+impl Log {
+    /// What is gathered of this transaction; it begins with what was said of the connection.
+    fn current(&mut self, id: &TransactionId) -> &mut Gathered {
+        if self.transaction.as_ref().is_some_and(|(current, _)| current != id) {
+            self.transaction = None;
+        }
+        let tally = &self.connection;
+        let fresh = || (id.clone(), Gathered { tally: tally.clone(), ..Gathered::default() });
+        &mut self.transaction.get_or_insert_with(fresh).1
+    }
+
+    fn tally(&mut self, id: &TransactionId, stage: Stage) -> &mut Tally {
+        match stage {
+            Stage::Connect => &mut self.connection,
+            Stage::Rcpt | Stage::Data => &mut self.current(id).tally,
+        }
+    }
+
+    fn record(&mut self, end: TransactionEnd) -> TransactionRecord {
+        let gathered = std::mem::take(self.current(&end.envelope.id));
+        self.transaction = None;
+        let Gathered { tally, onward, failures, queue_id, scoring, relaying } = gathered;
+        TransactionRecord { end, tally, onward, failures, queue_id, scoring, relaying }
+    }
+}

@@ -1,0 +1,150 @@
+//! A gate: all that the sessions of one service share.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::UNIX_EPOCH;
+
+use futures::channel::oneshot;
+use futures::future::{FutureExt, Shared, poll_fn};
+use futures::task::AtomicWaker;
+
+use crate::envelope::SessionId;
+use crate::observer::{Event, Observer};
+use crate::panel::Panel;
+use crate::relay::Target;
+use crate::runtime::Runtime;
+use crate::session::Settings;
+
+/// What the sessions of one service share: settings, panel, relay target and observers. Made once,
+/// handed to [`serve`](crate::serve) for each client.
+pub struct Gate<R: Runtime> {
+    pub(crate) runtime: R,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) panel: Panel,
+    pub(crate) target: Box<dyn Target>,
+    observers: Vec<Box<dyn Observer>>,
+    /// Distinguishes the sessions of this process from those of others before and beside it.
+    prefix: String,
+    sessions_begun: AtomicU64,
+    sessions_running: AtomicUsize,
+    drained: AtomicWaker,
+    /// Dropped when the gate goes down, which is what `going_down` waits for.
+    open: Mutex<Option<oneshot::Sender<()>>>,
+    going_down: GoingDown,
+}
+
+pub(crate) type GoingDown = Shared<oneshot::Receiver<()>>;
+
+impl<R: Runtime> Gate<R> {
+    /// A gate in front of this relay target, with an empty panel: a transparent, bounded relay.
+    pub fn new(runtime: R, settings: Settings, target: impl Target + 'static) -> Self {
+        let time = runtime.time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (open, going_down) = oneshot::channel();
+        Self {
+            prefix: format!("{}-{}", base32(time.as_micros()), base32(std::process::id().into())),
+            runtime,
+            settings: Arc::new(settings),
+            panel: Panel::new(),
+            target: Box::new(target),
+            observers: Vec::new(),
+            sessions_begun: AtomicU64::new(0),
+            sessions_running: AtomicUsize::new(0),
+            drained: AtomicWaker::new(),
+            open: Mutex::new(Some(open)),
+            going_down: going_down.shared(),
+        }
+    }
+
+    /// Puts a panel in it.
+    #[must_use]
+    pub fn panel(mut self, panel: impl Into<Panel>) -> Self {
+        self.panel = panel.into();
+        self
+    }
+
+    /// Adds an observer. A closure over `&Event` is one.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// Begins to go down: sessions end with `421 4.3.2`, those in a transaction after it. Clients
+    /// that still come are told the same.
+    pub fn shut_down(&self) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Waits until no session runs. At most one caller may wait.
+    pub async fn drained(&self) {
+        poll_fn(|context| {
+            self.drained.register(context.waker());
+            match self.sessions_running.load(Ordering::Acquire) {
+                0 => Poll::Ready(()),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    /// How many sessions run.
+    pub fn sessions(&self) -> usize {
+        self.sessions_running.load(Ordering::Acquire)
+    }
+
+    /// A session begins; it has ended when the guard is dropped.
+    pub(crate) fn admit(&self) -> (SessionId, Admitted<'_, R>) {
+        let n = self.sessions_begun.fetch_add(1, Ordering::Relaxed);
+        self.sessions_running.fetch_add(1, Ordering::AcqRel);
+        (SessionId::new(&format!("{}-{}", self.prefix, base32(n.into()))), Admitted(self))
+    }
+
+    pub(crate) fn is_going_down(&self) -> bool {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    pub(crate) fn going_down(&self) -> GoingDown {
+        self.going_down.clone()
+    }
+
+    pub(crate) fn observe(&self, event: &Event<'_>) {
+        for observer in &self.observers {
+            observer.observe(event);
+        }
+    }
+}
+
+impl<R: Runtime> fmt::Debug for Gate<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = &self.settings;
+        f.debug_struct("Gate").field("settings", settings).finish_non_exhaustive()
+    }
+}
+
+/// Counts a session for as long as it runs.
+pub(crate) struct Admitted<'g, R: Runtime>(&'g Gate<R>);
+
+impl<R: Runtime> Drop for Admitted<'_, R> {
+    fn drop(&mut self) {
+        if self.0.sessions_running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.drained.wake();
+        }
+    }
+}
+
+/// A number in few letters and digits, none of which is mistaken for another.
+fn base32(mut number: u128) -> String {
+    const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut text = Vec::new();
+    loop {
+        text.push(DIGITS[(number % 32) as usize]);
+        number /= 32;
+        if number == 0 {
+            break;
+        }
+    }
+    text.reverse();
+    text.into_iter().map(char::from).collect()
+}

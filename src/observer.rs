@@ -1,0 +1,138 @@
+//! Observers: told what happened, never asked.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::deadline::Awaiting;
+use crate::envelope::{SessionId, TransactionId};
+use crate::outcome::{Outcome, RelayError};
+use crate::peer::Peer;
+use crate::session::TransactionEnd;
+use crate::tally::Tally;
+use crate::verdict::{Stage, Verdict};
+use crate::wire::mailbox::ForwardPath;
+use crate::wire::reply::Reply;
+
+/// Is told of every event of every session. It cannot change what happens; it should not block.
+pub trait Observer: Send + Sync {
+    /// Something happened.
+    fn observe(&self, event: &Event<'_>);
+}
+
+impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
+    fn observe(&self, event: &Event<'_>) {
+        self(event);
+    }
+}
+
+/// Something that happened in a session.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'e> {
+    /// A client has connected.
+    Connected {
+        /// The session that begins.
+        session: &'e SessionId,
+        /// The client.
+        peer: &'e Peer,
+    },
+    /// The panel has answered.
+    Judged {
+        /// The transaction; `SESSION.0` for the connection.
+        id: &'e TransactionId,
+        /// The stage at which it was asked.
+        stage: Stage,
+        /// All that scorers have said by then.
+        tally: &'e Tally,
+        /// What follows from it.
+        verdict: &'e Verdict,
+    },
+    /// The relay target has answered.
+    Relayed {
+        /// The transaction.
+        id: &'e TransactionId,
+        /// The recipient that it was asked about; `None` for the content.
+        recipient: Option<&'e ForwardPath>,
+        /// Its answer.
+        outcome: &'e Outcome,
+    },
+    /// A transaction has ended.
+    Ended(&'e TransactionRecord),
+    /// A message has been taken, but the client went away before it was told: it will send it again
+    /// (RFC 1047), and the onward server will have it twice.
+    Unacknowledged(&'e TransactionRecord),
+    /// Waiting took too long.
+    Late {
+        /// The session.
+        session: &'e SessionId,
+        /// What was waited for.
+        awaiting: Awaiting,
+    },
+    /// The session is over.
+    Disconnected {
+        /// The session.
+        session: &'e SessionId,
+        /// The client.
+        peer: &'e Peer,
+        /// How long it took.
+        duration: Duration,
+    },
+}
+
+/// All that a log needs of a transaction: who, what, why, and what became of it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TransactionRecord {
+    /// Envelope, refused recipients, size, cause and reply.
+    pub end: TransactionEnd,
+    /// Every finding and every failure of a scorer.
+    pub tally: Tally,
+    /// What the relay target answered, in order: to recipients, then to the content.
+    pub onward: Vec<Reply>,
+    /// Why the relay target could not be asked, where that was so.
+    pub failures: Vec<RelayError>,
+    /// What the onward server calls the message.
+    pub queue_id: Option<Box<str>>,
+    /// Time spent on waiting for scorers.
+    pub scoring: Duration,
+    /// Time spent on waiting for the relay target.
+    pub relaying: Duration,
+}
+
+impl fmt::Display for TransactionRecord {
+    /// One line, `key=value` separated by spaces; what peers chose is quoted and escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let envelope = &self.end.envelope;
+        let peer = &envelope.peer;
+        write!(f, "id={} client={peer}", envelope.id)?;
+        if let Some(helo) = &peer.helo {
+            write!(f, " helo={:?}", helo.name)?;
+        }
+        if let Some(tls) = &peer.tls {
+            write!(f, " tls={}", tls.version)?;
+        }
+        write!(f, " from={:?}", envelope.reverse_path.path.to_string())?;
+        for recipient in &envelope.forward_paths {
+            write!(f, " to={:?}", recipient.path.to_string())?;
+        }
+        for (recipient, reply) in &self.end.refused {
+            write!(f, " refused={:?} because={reply:?}", recipient.path.to_string())?;
+        }
+        write!(f, " size={} {} result={}", self.end.size, self.tally, self.end.cause)?;
+        if let Some(reply) = &self.end.reply {
+            write!(f, " reply={reply:?}")?;
+        }
+        if let Some(queue_id) = &self.queue_id {
+            write!(f, " queue_id={queue_id}")?;
+        }
+        for failure in &self.failures {
+            write!(f, " relay_failure={:?}", failure.to_string())?;
+        }
+        for failure in self.tally.failures() {
+            write!(f, " scorer_failure={:?}", format!("{}: {}", failure.scorer, failure.cause))?;
+        }
+        let [all, scoring, relaying] = [self.end.duration, self.scoring, self.relaying];
+        write!(f, " ms={}", all.as_millis())?;
+        write!(f, " scoring_ms={} relaying_ms={}", scoring.as_millis(), relaying.as_millis())
+    }
+}

@@ -1,0 +1,291 @@
+//! The panel: asks scorers, adds up what they found, and turns the sum into a verdict.
+
+mod hearing;
+mod thresholds;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::runtime::Runtime;
+use crate::score::{Finding, word};
+use crate::scorer::{FailurePolicy, Opinion, Scorer};
+use crate::tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
+use crate::verdict::{Refusal, Stage, Subject, Verdict};
+
+pub use thresholds::{ThresholdError, Thresholds};
+
+/// How long one scorer may take at one stage, if its seat says nothing else (Haraka's
+/// `plugin_timeout`).
+const SEAT_BUDGET: Duration = Duration::from_secs(30);
+/// How long all of them may take. Postfix waits 100 s for a filter (`smtpd_proxy_timeout`), and the
+/// relay target is still to be asked.
+const STAGE_BUDGET: Duration = Duration::from_secs(60);
+/// Scorers, what they may cost, and at which sums something is done.
+///
+/// The empty panel has no objection to anything: `()` is a panel, and the relay is transparent.
+///
+/// ```
+/// # use std::{io, time::Instant};
+/// # use async_trait::async_trait;
+/// # use futures::io::Cursor;
+/// # struct Still;
+/// # #[async_trait]
+/// # impl nobounce::Runtime for Still {
+/// #     type Stream = Cursor<Vec<u8>>;
+/// #     fn now(&self) -> Instant { Instant::now() }
+/// #     async fn sleep_until(&self, _: Instant) { std::future::pending().await }
+/// #     async fn connect(&self, _: &nobounce::Address) -> io::Result<Self::Stream> {
+/// #         Err(io::ErrorKind::Unsupported.into())
+/// #     }
+/// # }
+/// use nobounce::{Disclosure, Finding, Opinion, Panel, Peer, Score, Scorer, ScorerError};
+/// use nobounce::{Subject, Tally, Verdict};
+///
+/// struct Lists;
+///
+/// #[async_trait]
+/// impl Scorer for Lists {
+///     fn name(&self) -> &str {
+///         "lists"
+///     }
+///
+///     async fn on_connect(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
+///         let listed = peer.address.is_some_and(|address| address.to_string() == "192.0.2.1:4711");
+///         let finding = Finding::new("LISTED", Score::points(7)).with_disclosure(Disclosure::Public);
+///         Ok(if listed { finding.into() } else { Opinion::Silent })
+///     }
+/// }
+///
+/// # let runtime = Still;
+/// # pollster::block_on(async {
+/// let panel = Panel::new().scorer(Lists);
+/// let mut tally = Tally::new();
+/// let client = Peer::new(([192, 0, 2, 1], 4711).into());
+/// let verdict = panel.ask(&runtime, Subject::Connection(&client), &mut tally).await;
+/// let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
+/// assert_eq!(refusal.to_string(), "554 5.7.1 Connection refused: LISTED");
+/// assert_eq!(tally.to_string(), "score=7.00 LISTED=7.00");
+/// # });
+/// ```
+///
+/// # From answers to a verdict
+///
+/// 1. A scorer's own [`Opinion::Refuse`], and the 451 for a scorer that failed under
+///    [`FailurePolicy::Defer`]: a permanent refusal goes before a transient one, then the earlier
+///    seat before the later. A failure goes before the thresholds, since the scorer that failed
+///    might have spoken for the mail; our trouble is nobody's 550.
+/// 2. The [`Thresholds`], over [`Tally::total`] of this stage and those before it.
+///
+/// The reply names findings that are [`Disclosure::Public`](crate::Disclosure) and speak against the mail:
+/// `550 5.7.1 Message refused: GTUBE`. Without any it says `Message refused as unwanted`. Before
+/// the greeting a refusal is 554 (RFC 5321 section 3.1) and a deferral 421 (section 3.8).
+///
+/// The same answers make the same verdict and the same tally, in whichever order they come.
+///
+/// # The header field of a tagged message
+///
+/// ```text
+/// X-Nobounce-Status: Yes, score=6.10 required=5.00 symbols=DNSBL, SPF_FAIL
+///
+/// field   = "X-Nobounce-Status:" FWS "Yes," FWS "score=" score FWS "required=" score
+///           FWS "symbols=" [symbol *("," FWS symbol)] CRLF
+/// score   = ["-"] 1*DIGIT "." 2DIGIT                 ; points
+/// symbol  = 1*100(ALPHA / DIGIT / "_" / "-" / ".")    ; at most 128 of them
+/// FWS     = a space, or a fold (RFC 5322 section 3.2.2)
+/// ```
+///
+/// Symbols are those that count, private ones included, in the order of the record. A message that
+/// is not tagged has no such field; one that a client sends does not go onward.
+#[derive(Default)]
+pub struct Panel {
+    seats: Vec<Seat>,
+    thresholds: Thresholds,
+    stage_budget: Option<Duration>,
+    monitor: bool,
+}
+
+/// A scorer's place in a panel: what it may cost and what is done when it fails.
+pub struct Seat {
+    scorer: Box<dyn Scorer>,
+    name: Arc<str>,
+    budget: Duration,
+    on_failure: FailurePolicy,
+    monitored: bool,
+}
+
+impl Seat {
+    /// A seat with 30 seconds for each answer, which defers when the scorer fails.
+    pub fn new(scorer: impl Scorer + 'static) -> Self {
+        let name = word(scorer.name()).into();
+        let on_failure = FailurePolicy::default();
+        let scorer = Box::new(scorer);
+        Self { scorer, name, budget: SEAT_BUDGET, on_failure, monitored: false }
+    }
+
+    /// How long it may take for each answer. The budget of the stage holds beside it.
+    #[must_use]
+    pub fn budget(mut self, budget: Duration) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// What is done when it fails, panics or is late.
+    #[must_use]
+    pub fn on_failure(mut self, policy: FailurePolicy) -> Self {
+        self.on_failure = policy;
+        self
+    }
+
+    /// Only looks on: what it says is recorded, nothing acts, not even its failure.
+    #[must_use]
+    pub fn monitor(mut self) -> Self {
+        self.monitored = true;
+        self
+    }
+}
+
+impl From<()> for Panel {
+    fn from((): ()) -> Self {
+        Self::new()
+    }
+}
+
+impl Panel {
+    /// A panel without scorers, with the default thresholds and 60 seconds for each stage.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Seats a scorer, with the default budget and failure policy.
+    #[must_use]
+    pub fn scorer(self, scorer: impl Scorer + 'static) -> Self {
+        self.seat(Seat::new(scorer))
+    }
+
+    /// Adds a seat. A scorer of a name that is taken is called `name-2` in records, and so on.
+    #[must_use]
+    pub fn seat(mut self, mut seat: Seat) -> Self {
+        let taken = |name: &str| self.seats.iter().any(|other| *other.name == *name);
+        if taken(&seat.name) {
+            let mut names = (2..).map(|n| format!("{}-{n}", seat.name));
+            seat.name = names.find(|name| !taken(name)).unwrap_or_default().into();
+        }
+        self.seats.push(seat);
+        self
+    }
+
+    /// The sums at which something is done.
+    #[must_use]
+    pub fn thresholds(mut self, thresholds: Thresholds) -> Self {
+        self.thresholds = thresholds;
+        self
+    }
+
+    /// How long all scorers together may take at one stage.
+    #[must_use]
+    pub fn stage_budget(mut self, budget: Duration) -> Self {
+        self.stage_budget = Some(budget);
+        self
+    }
+
+    /// Only looks on: every verdict is noted in the tally, and [`Verdict::Pass`] is given.
+    #[must_use]
+    pub fn monitor(mut self) -> Self {
+        self.monitor = true;
+        self
+    }
+
+    /// Asks all scorers about `subject`, side by side, and notes in `tally` what they said and what
+    /// follows from it.
+    ///
+    /// It never fails. It takes no longer than the stage's budget, provided that no scorer blocks
+    /// its thread; dropped before it is ready, it leaves the tally as it was.
+    pub async fn ask<R: Runtime>(
+        &self,
+        runtime: &R,
+        subject: Subject<'_>,
+        tally: &mut Tally,
+    ) -> Verdict {
+        if self.seats.is_empty() {
+            return Verdict::Pass;
+        }
+        let stage = subject.stage();
+        let budget = self.stage_budget.unwrap_or(STAGE_BUDGET);
+        let asked = self.seats.iter().map(|seat| (&*seat.scorer, seat.budget.min(budget)));
+        let answers = hearing::hear(runtime, subject, asked).await;
+
+        tally.ask();
+        let mut refusals = Vec::new();
+        for (seat, answer) in self.seats.iter().zip(answers) {
+            refusals.extend(seat.take(answer, stage, tally));
+        }
+        // Stable: among equals the earlier seat stays first.
+        refusals.sort_by_key(Refusal::is_transient);
+        let refusal = refusals.into_iter().next().map(Verdict::Refuse);
+        self.conclude(refusal.unwrap_or_else(|| self.thresholds.judge(stage, tally)), stage, tally)
+    }
+
+    /// Notes the verdict and gives it, if this panel gives any.
+    fn conclude(&self, verdict: Verdict, stage: Stage, tally: &mut Tally) -> Verdict {
+        if verdict == Verdict::Pass {
+            return verdict;
+        }
+        let (total, acted) = (tally.total(), !self.monitor);
+        tally.decide(Decision { stage, total, verdict: verdict.clone(), acted });
+        if !acted {
+            return Verdict::Pass;
+        }
+        if stage == Stage::Rcpt {
+            tally.recipient_refused();
+        }
+        verdict
+    }
+}
+
+impl Seat {
+    /// Notes what the scorer said; its refusal, if it acts.
+    fn take(
+        &self,
+        answer: Result<Opinion, FailureCause>,
+        stage: Stage,
+        tally: &mut Tally,
+    ) -> Option<Refusal> {
+        match answer {
+            Ok(Opinion::Silent) => None,
+            Ok(Opinion::Evidence(findings)) => {
+                findings.into_iter().for_each(|finding| self.enter(finding, stage, tally));
+                None
+            }
+            Ok(Opinion::Refuse(refusal)) => {
+                tally.object(Objection {
+                    scorer: self.name.clone(),
+                    stage,
+                    refusal: refusal.clone(),
+                    monitored: self.monitored,
+                });
+                (!self.monitored).then_some(refusal)
+            }
+            Err(cause) => {
+                let (scorer, policy) = (self.name.clone(), self.on_failure);
+                tally.fail(Failure { scorer, stage, cause, policy, monitored: self.monitored });
+                match policy {
+                    FailurePolicy::Ignore => None,
+                    FailurePolicy::Score(score) => {
+                        let symbol = format!("{}_FAILED", self.name.to_ascii_uppercase());
+                        self.enter(Finding::new(&symbol, score), stage, tally);
+                        None
+                    }
+                    FailurePolicy::Defer => (!self.monitored).then(|| thresholds::unchecked(stage)),
+                }
+            }
+        }
+    }
+
+    fn enter(&self, finding: Finding, stage: Stage, tally: &mut Tally) {
+        let scorer = self.name.clone();
+        tally.enter(Entry { scorer, stage, finding, monitored: self.monitored, aside: false });
+    }
+}
+
+#[cfg(test)]
+mod tests;

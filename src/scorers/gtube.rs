@@ -1,0 +1,67 @@
+//! The test message that every spam filter knows.
+
+use async_trait::async_trait;
+use memchr::memmem;
+
+use crate::envelope::Envelope;
+use crate::message::Message;
+use crate::score::{Disclosure, Finding, Score};
+use crate::scorer::{Opinion, Scorer, ScorerError};
+
+/// The generic test for unsolicited bulk e-mail, as SpamAssassin defines it.
+const GTUBE: &[u8] = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
+
+/// Finds the GTUBE string in the octets of a message and gives it 1000 points, as SpamAssassin
+/// does: a way to see a refusal without spam at hand.
+///
+/// The string counts as it stands in the content. Inside a quoted-printable line that was wrapped,
+/// or in base64, it is not seen.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Gtube;
+
+#[async_trait]
+impl Scorer for Gtube {
+    fn name(&self) -> &str {
+        "gtube"
+    }
+
+    async fn on_data(
+        &self,
+        _envelope: &Envelope,
+        message: &Message,
+    ) -> Result<Opinion, ScorerError> {
+        if memmem::find(message.content(), GTUBE).is_none() {
+            return Ok(Opinion::Silent);
+        }
+        let gtube = Finding::new("GTUBE", Score::points(1000));
+        Ok(gtube.with_disclosure(Disclosure::Public).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rehearsal::{envelope, message};
+
+    #[test]
+    fn the_string_is_found_wherever_it_stands_whole() {
+        let gtube = str::from_utf8(GTUBE).unwrap();
+        let (first, second) = gtube.split_at(30);
+        let table = [
+            (format!("Subject: test\n\n{gtube}\n"), true),
+            (format!("Subject: {gtube}\n\n"), true),
+            (format!("{}{gtube}", "x\n".repeat(100_000)), true),
+            (format!("{first}\n{second}\n"), false),
+            (gtube.to_lowercase(), false),
+            (first.to_owned(), false),
+            (String::new(), false),
+        ];
+        for (content, found) in table {
+            let (envelope, message) = (envelope("<a@example.com>"), message(&content));
+            let opinion = pollster::block_on(Gtube.on_data(&envelope, &message)).unwrap();
+            let expected = Finding::new("GTUBE", Score::points(1000));
+            let expected = expected.with_disclosure(Disclosure::Public);
+            assert_eq!(opinion, if found { expected.into() } else { Opinion::Silent });
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! SpamAssassin's daemon, asked as `spamc` asks it.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use memchr::{memmem, memrchr};
+
+use crate::envelope::Envelope;
+use crate::header::HeaderField;
+use crate::message::Message;
+use crate::runtime::{Address, Runtime};
+use crate::score::{Finding, Score};
+use crate::scorer::{Opinion, Scorer, ScorerError};
+
+/// Largest message that is sent whole: 500 KB (`spamc --max-size`).
+const SIZE_LIMIT: usize = 500 * 1024;
+/// Longest reply that is read. A line of rule names has a few kilobytes.
+const REPLY: usize = 64 * 1024;
+/// Most rules that are taken from a reply.
+const RULES: usize = 256;
+/// The symbol that carries the score.
+const SYMBOL: &str = "SPAMD";
+
+/// What is done with a message above the size limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Oversize {
+    /// Its beginning is sent, as many whole lines as fit: a spammer who pads gains nothing.
+    #[default]
+    Head,
+    /// It is not looked at, as `spamc` has it. Big mail passes unseen.
+    Skip,
+}
+
+/// Not a user name: empty, longer than 256 octets, or with control characters. The fault is the
+/// caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a user name")]
+pub struct BadUser;
+
+/// Asks SpamAssassin's `spamd` about each message, over TCP or a Unix socket, with the `SYMBOLS`
+/// request of its protocol (version 1.5).
+///
+/// What it finds is one finding `SPAMD` with SpamAssassin's score and the detail `score/required`,
+/// and each rule that matched as a finding of its own name that weighs nothing. SpamAssassin's
+/// `required_score` decides nothing: the [`Panel`](crate::Panel)'s thresholds do.
+///
+/// Before the message stands `X-Envelope-From: <sender>`, as Haraka and spamass-milter put it
+/// there: SpamAssassin takes the envelope sender from it for SPF and its sender lists. Set
+/// `envelope_sender_header X-Envelope-From` in its configuration, since otherwise a field of that
+/// name further down, which the sender of the message may have written, makes it believe neither.
+/// Recipients are not told to it.
+///
+/// It has no patience of its own: give its [`Seat`](crate::Seat) a budget. A daemon that cannot be
+/// reached, talks nonsense, breaks off or does not come to an end is a [`ScorerError`], and the
+/// seat's failure policy says what becomes of the message.
+///
+/// ```
+/// use std::time::Duration;
+/// use nobounce::scorers::{Oversize, Spamd};
+/// use nobounce::{FailurePolicy, Panel, Runtime, Score, Seat};
+///
+/// /// SpamAssassin has 10 seconds; without it a message is a little suspicious.
+/// fn panel<R: Runtime>(runtime: R) -> Result<Panel, Box<dyn std::error::Error>> {
+///     let spamd = Spamd::new(runtime, "127.0.0.1:783".parse()?)
+///         .user("nobounce")?
+///         .size_limit(256 * 1024, Oversize::Head);
+///     let seat = Seat::new(spamd)
+///         .budget(Duration::from_secs(10))
+///         .on_failure(FailurePolicy::Score(Score::points(1)));
+///     Ok(Panel::new().seat(seat))
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Spamd<R> {
+    runtime: R,
+    address: Address,
+    user: Option<Box<str>>,
+    limit: usize,
+    oversize: Oversize,
+}
+
+impl<R: Runtime> Spamd<R> {
+    /// The daemon that listens at `address`, usually port 783.
+    pub fn new(runtime: R, address: Address) -> Self {
+        let oversize = Oversize::default();
+        Self { runtime, address, user: None, limit: SIZE_LIMIT, oversize }
+    }
+
+    /// The user whose preferences the daemon is to apply. Without one it applies its own.
+    pub fn user(mut self, name: &str) -> Result<Self, BadUser> {
+        if !(1..=256).contains(&name.len()) || name.contains(char::is_control) {
+            return Err(BadUser);
+        }
+        self.user = Some(name.into());
+        Ok(self)
+    }
+
+    /// The largest message that is sent whole, in octets, and what is done with larger ones. The
+    /// default is 500 KB (`spamc --max-size`), of larger ones the head.
+    #[must_use]
+    pub fn size_limit(mut self, octets: usize, oversize: Oversize) -> Self {
+        self.limit = octets;
+        self.oversize = oversize;
+        self
+    }
+
+    async fn check(&self, envelope: &Envelope, message: &[Bytes]) -> Result<Report, SpamdFault> {
+        let sender = HeaderField::fold("X-Envelope-From", envelope.reverse_path.path.written());
+        let length = sender.octets().len() + message.iter().map(Bytes::len).sum::<usize>();
+        let user = self.user.as_ref().map_or(String::new(), |user| format!("User: {user}\r\n"));
+        // The daemon takes these names in this spelling only.
+        let mut request =
+            format!("SYMBOLS SPAMC/1.5\r\n{user}Content-length: {length}\r\n\r\n").into_bytes();
+        request.extend_from_slice(sender.octets());
+
+        let mut stream = self.runtime.connect(&self.address).await.map_err(SpamdFault::Connect)?;
+        send(&mut stream, &request, message).await.map_err(SpamdFault::Send)?;
+        receive(&mut stream).await
+    }
+}
+
+#[async_trait]
+impl<R: Runtime> Scorer for Spamd<R> {
+    fn name(&self) -> &str {
+        "spamd"
+    }
+
+    async fn on_data(
+        &self,
+        envelope: &Envelope,
+        message: &Message,
+    ) -> Result<Opinion, ScorerError> {
+        let segments = message.segments();
+        let report = if message.len() <= self.limit {
+            self.check(envelope, segments).await
+        } else if self.oversize == Oversize::Head {
+            self.check(envelope, &head(segments, self.limit)).await
+        } else {
+            return Ok(Opinion::Silent);
+        };
+        report.map(Report::into_opinion).map_err(ScorerError::new)
+    }
+}
+
+/// As many whole lines of `segments` as fit into `limit` octets.
+fn head(segments: &[Bytes], limit: usize) -> Vec<Bytes> {
+    let mut room = limit;
+    let mut head = Vec::new();
+    for segment in segments {
+        if segment.len() > room {
+            let lines = memrchr(b'\n', &segment[..room]).map_or(0, |at| at + 1);
+            head.push(segment.slice(..lines));
+            break;
+        }
+        room -= segment.len();
+        head.push(segment.clone());
+    }
+    head
+}
+
+/// Writes the request and shuts down the sending side, as `spamc` does.
+async fn send(
+    stream: &mut (impl AsyncWrite + Unpin),
+    request: &[u8],
+    message: &[Bytes],
+) -> std::io::Result<()> {
+    stream.write_all(request).await?;
+    for segment in message {
+        stream.write_all(segment).await?;
+    }
+    stream.close().await
+}
+
+/// Reads until the reply is whole; the daemon may close the connection or leave it open.
+async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<Report, SpamdFault> {
+    let mut reply = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stream.read(&mut buffer).await.map_err(SpamdFault::Receive)?;
+        reply.extend_from_slice(&buffer[..count]);
+        match Report::parse(&reply)? {
+            Some(report) => return Ok(report),
+            None if count == 0 => return Err(SpamdFault::Closed),
+            None if reply.len() > REPLY => return Err(SpamdFault::Endless),
+            None => {}
+        }
+    }
+}
+
+/// Why there is no report. The fault is the daemon's or the network's.
+#[derive(Debug, thiserror::Error)]
+enum SpamdFault {
+    #[error("cannot connect: {0}")]
+    Connect(#[source] std::io::Error),
+    #[error("cannot send: {0}")]
+    Send(#[source] std::io::Error),
+    #[error("cannot receive: {0}")]
+    Receive(#[source] std::io::Error),
+    #[error("connection closed within the reply")]
+    Closed,
+    #[error("endless reply")]
+    Endless,
+    #[error("spamd says {0:?}")]
+    Declined(Box<str>),
+    #[error("not a reply of spamd: {0}")]
+    Malformed(&'static str),
+}
+
+/// What SpamAssassin says of a message.
+#[derive(Debug, PartialEq, Eq)]
+struct Report {
+    score: Score,
+    required: Score,
+    rules: Vec<Box<str>>,
+}
+
+impl Report {
+    /// Reads a reply to SYMBOLS, `None` as long as it is not whole:
+    ///
+    /// ```text
+    /// SPAMD/1.1 0 EX_OK
+    /// Content-length: 16
+    /// Spam: True ; 1000.0 / 5.0
+    ///
+    /// GTUBE,NO_RECEIVED
+    /// ```
+    fn parse(reply: &[u8]) -> Result<Option<Self>, SpamdFault> {
+        use SpamdFault::Malformed;
+
+        let Some(end) = memmem::find(reply, b"\r\n") else {
+            return Ok(None);
+        };
+        check_status(&reply[..end])?;
+        let Some(length) = memmem::find(reply, b"\r\n\r\n") else {
+            return Ok(None);
+        };
+        let head = str::from_utf8(&reply[end..length]).map_err(|_| Malformed("header"))?;
+        let (mut size, mut result) = (None, None);
+        for line in head.split("\r\n").skip(1) {
+            let (name, value) = line.split_once(':').ok_or(Malformed("header"))?;
+            let known = if name.eq_ignore_ascii_case("Content-length") {
+                &mut size
+            } else if name.eq_ignore_ascii_case("Spam") {
+                &mut result
+            } else {
+                continue;
+            };
+            if known.replace(value.trim()).is_some() {
+                return Err(Malformed("header given twice"));
+            }
+        }
+        let size = size.ok_or(Malformed("no Content-length"))?;
+        if size.is_empty() || !size.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(Malformed("Content-length"));
+        }
+        let size = size.parse().ok().filter(|size| *size <= REPLY).ok_or(SpamdFault::Endless)?;
+        let (score, required) =
+            result.and_then(read_result).ok_or(Malformed("no result that can be read"))?;
+        // What a daemon of another age sends behind its Content-length is left alone.
+        let Some(body) = reply[length + 4..].get(..size) else {
+            return Ok(None);
+        };
+        let body = str::from_utf8(body).map_err(|_| Malformed("rules"))?;
+        let rules = body.trim().split(',').map(str::trim).filter(|rule| !rule.is_empty());
+        Ok(Some(Self { score, required, rules: rules.take(RULES).map(Into::into).collect() }))
+    }
+
+    fn into_opinion(self) -> Opinion {
+        let detail = format!("{}/{}", self.score, self.required);
+        let total = Finding::new(SYMBOL, self.score).with_detail(&detail);
+        let rules = self.rules.iter().map(|rule| Finding::new(rule, Score::ZERO));
+        // A rule of that name would stand in for the score where that is below zero.
+        let rules = rules.filter(|rule| rule.symbol() != SYMBOL);
+        Opinion::Evidence(std::iter::once(total).chain(rules).collect())
+    }
+}
+
+/// Checks the first line: `SPAMD/1.x 0 EX_OK`. Another code is one of `sysexits.h`.
+fn check_status(line: &[u8]) -> Result<(), SpamdFault> {
+    let malformed = SpamdFault::Malformed("first line");
+    let Some(line) = str::from_utf8(line).ok().and_then(|line| line.strip_prefix("SPAMD/1."))
+    else {
+        return Err(malformed);
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    let mut words = line.splitn(3, ' ');
+    match (words.next(), words.next(), words.next()) {
+        (Some(version), Some("0"), Some("EX_OK")) if digits(version) => Ok(()),
+        (Some(version), Some(code), Some(text)) if digits(version) && digits(code) => {
+            Err(SpamdFault::Declined(format!("{code} {text}").into()))
+        }
+        _ => Err(malformed),
+    }
+}
+
+/// Score and required score of `True ; 15.2 / 5.0`.
+fn read_result(text: &str) -> Option<(Score, Score)> {
+    let (verdict, scores) = text.split_once(';')?;
+    let (score, required) = scores.split_once('/')?;
+    matches!(verdict.trim(), "True" | "False").then_some(())?;
+    Some((score.trim().parse().ok()?, required.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+use super::*;
+use crate::panel::{Panel, Seat};
+use crate::rehearsal::{Rehearsal, Script, Then, envelope, message};
+use crate::tally::Tally;
+use crate::verdict::{Subject, Verdict};
+use std::time::Duration;
+
+/// What SpamAssassin 4.0.1 answered to a message with the GTUBE string.
+const GTUBE: &str = "SPAMD/1.1 0 EX_OK\r\nContent-length: 148\r\nSpam: True ; 1010.9 / 5.0\r\n\r\n\
+                     FSL_HELO_NON_FQDN_1,GTUBE,HELO_NO_DOMAIN,MISSING_DATE,MISSING_FROM,\
+                     MISSING_HEADERS,MISSING_MID,RCVD_ILLEGAL_IP,TVD_SPACE_RATIO,\
+                     TVD_SPACE_RATIO_MINFP";
+
+fn spamd(runtime: &Rehearsal) -> Spamd<Rehearsal> {
+    Spamd::new(runtime.clone(), "127.0.0.1:783".parse().unwrap())
+}
+
+fn ask(spamd: &Spamd<Rehearsal>, content: &str) -> Result<Opinion, String> {
+    let (envelope, message) = (envelope("<a@example.com>"), message(content));
+    let opinion = spamd.runtime.run(spamd.on_data(&envelope, &message));
+    opinion.map_err(|error| error.to_string())
+}
+
+/// What the daemon was told behind the header of the request, and that header.
+fn heard(runtime: &Rehearsal) -> (String, String) {
+    let heard = runtime.heard();
+    let (header, body) = heard.split_once("\r\n\r\n").unwrap();
+    (header.to_owned(), body.to_owned())
+}
+
+#[test]
+fn a_request_is_spamcs() {
+    let content = "Subject: x\r\n\r\n.dots stay\r\n";
+    for sender in ["<a@example.com>", "<>"] {
+        let runtime = Rehearsal::with(Script::new(GTUBE, 10, Then::Close));
+        let spamd = spamd(&runtime).user("nobounce").unwrap();
+        let (envelope, message) = (envelope(sender), message(content));
+        runtime.run(spamd.on_data(&envelope, &message)).unwrap();
+
+        let (header, body) = heard(&runtime);
+        let length = body.len();
+        assert_eq!(
+            header,
+            format!("SYMBOLS SPAMC/1.5\r\nUser: nobounce\r\nContent-length: {length}")
+        );
+        let rest = body.strip_prefix(&format!("X-Envelope-From: {sender}\r\n")).unwrap();
+        assert_eq!(rest.as_bytes(), message.segments().concat());
+        assert!(rest.ends_with(content));
+    }
+}
+
+#[test]
+fn a_report_becomes_findings() {
+    let table = [
+        (
+            GTUBE,
+            "score=1010.90 SPAMD=1010.90 FSL_HELO_NON_FQDN_1=0.00 GTUBE=0.00 HELO_NO_DOMAIN=0.00 \
+             MISSING_DATE=0.00 MISSING_FROM=0.00 MISSING_HEADERS=0.00 MISSING_MID=0.00 \
+             RCVD_ILLEGAL_IP=0.00 TVD_SPACE_RATIO=0.00 TVD_SPACE_RATIO_MINFP=0.00",
+            "1010.90/5.00",
+        ),
+        // As the protocol's description has it; with a header of tomorrow.
+        (
+            "SPAMD/1.9 0 EX_OK\r\nspam: False ; 2 / 5\r\nX-New: 1\r\ncontent-length:0\r\n\r\n",
+            "score=2.00 SPAMD=2.00",
+            "2.00/5.00",
+        ),
+        (
+            "SPAMD/1.1 0 EX_OK\r\nContent-length: 6\r\nSpam: False ; -0.1 / 5.0\r\n\r\nA, B\r\n",
+            "score=-0.10 SPAMD=-0.10 A=0.00 B=0.00",
+            "-0.10/5.00",
+        ),
+        // A rule cannot pose as the score.
+        (
+            "SPAMD/1.1 0 EX_OK\r\nContent-length: 5\r\nSpam: False ; -1 / 5.0\r\n\r\nSPAMD",
+            "score=-1.00 SPAMD=-1.00",
+            "-1.00/5.00",
+        ),
+        // What follows the promised length is nothing of ours, however it arrives.
+        (
+            "SPAMD/1.1 0 EX_OK\r\nContent-length: 1\r\nSpam: False ; 1 / 5.0\r\n\r\nA,B\r\n",
+            "score=1.00 SPAMD=1.00 A=0.00",
+            "1.00/5.00",
+        ),
+    ];
+    for (reply, expected, detail) in table {
+        // Left open or closed behind the reply, in any pieces.
+        for then in [Then::Close, Then::Hang] {
+            for chunk in [1, 2, 7, 4096, usize::MAX] {
+                let runtime = Rehearsal::with(Script::new(reply, chunk, then));
+                let mut tally = Tally::new();
+                let panel = Panel::new().scorer(spamd(&runtime));
+                let (envelope, message) = (envelope("<a@example.com>"), message("x"));
+                let subject = Subject::Content(&envelope, &message);
+                runtime.run(panel.ask(&runtime, subject, &mut tally));
+                assert_eq!(tally.to_string(), expected, "{reply:?} in pieces of {chunk}");
+                let total = tally.findings().find(|finding| finding.symbol() == SYMBOL).unwrap();
+                assert_eq!(total.detail(), detail);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_report_is_an_error() {
+    let reply = |header: &str| format!("SPAMD/1.1 0 EX_OK\r\n{header}\r\n\r\n");
+    let spam = |value: &str| reply(&format!("Content-length: 0\r\nSpam: {value}"));
+    let length = |value: &str| reply(&format!("Content-length: {value}\r\nSpam: True ; 1 / 5"));
+    let table = [
+        (String::new(), "connection closed within the reply"),
+        ("SPAMD/1.1 0 EX_OK\r\n".into(), "connection closed within the reply"),
+        (length("3") + "AB", "connection closed within the reply"),
+        (
+            "SPAMD/1.1 0 EX_OK\nContent-length: 0\nSpam: True ; 1 / 5\n\n".into(),
+            "connection closed within the reply",
+        ),
+        (
+            "SPAMD/1.0 76 Bad header line: (EOF)\r\n".into(),
+            "spamd says \"76 Bad header line: (EOF)\"",
+        ),
+        ("SPAMD/1.1 0 PONG\r\n\r\n".into(), "spamd says \"0 PONG\""),
+        ("SPAMD/1.1 00 EX_OK\r\n".into(), "spamd says \"00 EX_OK\""),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n".into(), "not a reply of spamd: first line"),
+        ("SPAMD/2.0 0 EX_OK\r\n".into(), "not a reply of spamd: first line"),
+        ("SPAMD/1. 0 EX_OK\r\n".into(), "not a reply of spamd: first line"),
+        ("SPAMD/1.1  0 EX_OK\r\n".into(), "not a reply of spamd: first line"),
+        ("SPAMD/1.1 -1 EX_OK\r\n".into(), "not a reply of spamd: first line"),
+        ("\u{fffd}\0\r\n".into(), "not a reply of spamd: first line"),
+        (reply("Content-length: 0"), "not a reply of spamd: no result that can be read"),
+        (reply("Spam: True ; 1 / 5"), "not a reply of spamd: no Content-length"),
+        (reply("Spam True"), "not a reply of spamd: header"),
+        (spam("True ; 1 / 5\r\nSpam: False ; 0 / 5"), "not a reply of spamd: header given twice"),
+        (spam("Maybe ; 1 / 5"), "not a reply of spamd: no result that can be read"),
+        (spam("True ; nan / 5"), "not a reply of spamd: no result that can be read"),
+        (spam("True ; 1e9 / 5"), "not a reply of spamd: no result that can be read"),
+        (spam("True ; 99999999999 / 5"), "not a reply of spamd: no result that can be read"),
+        (spam("True 1 / 5"), "not a reply of spamd: no result that can be read"),
+        (length(""), "not a reply of spamd: Content-length"),
+        (length("-1"), "not a reply of spamd: Content-length"),
+        (length("+1"), "not a reply of spamd: Content-length"),
+        (length("65537"), "endless reply"),
+        (length("99999999999999999999999"), "endless reply"),
+        ("x".repeat(1 << 20), "endless reply"),
+        (reply(&format!("X: {}", "x".repeat(1 << 20))), "endless reply"),
+    ];
+    for (reply, expected) in table {
+        for chunk in [1_000, usize::MAX, 1].into_iter().take(if reply.len() > 4096 { 2 } else { 3 })
+        {
+            let runtime = Rehearsal::with(Script::new(reply.clone(), chunk, Then::Close));
+            let error = ask(&spamd(&runtime), "x").unwrap_err();
+            assert_eq!(error, expected, "{:?}", &reply[..reply.len().min(80)]);
+        }
+    }
+    let octets = b"SPAMD/1.1 0 EX_OK\r\nContent-length: 1\r\nSpam: True ; 1 / 5\r\n\r\n\xff";
+    let runtime = Rehearsal::with(Script::new(octets, 9, Then::Close));
+    assert_eq!(ask(&spamd(&runtime), "x").unwrap_err(), "not a reply of spamd: rules");
+}
+
+#[test]
+fn the_network_fails() {
+    let good = Script::new(GTUBE, 10, Then::Close);
+    let table = [
+        (Script { listens: false, ..good.clone() }, "cannot connect: connection refused"),
+        (Script { takes: 0, ..good.clone() }, "cannot send: connection reset"),
+        (Script { takes: 60, ..good }, "cannot send: connection reset"),
+        (Script::new("SPAMD", 10, Then::Reset), "cannot receive: connection reset"),
+    ];
+    for (script, expected) in table {
+        assert_eq!(ask(&spamd(&Rehearsal::with(script)), "x").unwrap_err(), expected);
+    }
+}
+
+#[test]
+fn a_daemon_that_hangs_costs_its_budget() {
+    let runtime = Rehearsal::with(Script::new(&GTUBE[..40], 10, Then::Hang));
+    let panel = Panel::new().seat(Seat::new(spamd(&runtime)).budget(Duration::from_secs(7)));
+    let (envelope, message) = (envelope("<a@example.com>"), message("x"));
+    let mut tally = Tally::new();
+    let subject = Subject::Content(&envelope, &message);
+    let verdict = runtime.run(panel.ask(&runtime, subject, &mut tally));
+    assert_eq!(runtime.elapsed(), Duration::from_secs(7));
+    let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(refusal.to_string(), "451 4.3.0 Message cannot be checked now, try again later");
+    let failure = tally.failures().next().unwrap();
+    assert_eq!(failure.cause.to_string(), "no answer within 7s");
+}
+
+#[test]
+fn a_large_message_is_cut_at_a_line_or_skipped() {
+    let content = format!("Subject: x\r\n\r\n{}", "0123456789\r\n".repeat(100));
+    let whole = message(&content).len();
+    let lines = |octets: usize| 14 + (octets - 14) / 12 * 12;
+    let trace = whole - content.len();
+    // Exactly at the limit it goes whole; one octet less costs a line.
+    for (limit, kept) in [
+        (whole, content.len()),
+        (whole + 1, content.len()),
+        (whole - 1, content.len() - 12),
+        (trace + 500, lines(500)),
+        (trace, 0),
+    ] {
+        let runtime = Rehearsal::with(Script::new(GTUBE, 10, Then::Close));
+        ask(&spamd(&runtime).size_limit(limit, Oversize::Head), &content).unwrap();
+        let (header, body) = heard(&runtime);
+        assert!(header.ends_with(&format!("Content-length: {}", body.len())));
+        let sent = body.strip_prefix("X-Envelope-From: <a@example.com>\r\n").unwrap();
+        assert_eq!(sent.as_bytes(), &message(&content).segments().concat()[..trace + kept]);
+    }
+
+    let runtime = Rehearsal::with(Script::new(GTUBE, 10, Then::Close));
+    let skipping = spamd(&runtime).size_limit(whole - 1, Oversize::Skip);
+    assert_eq!(ask(&skipping, &content), Ok(Opinion::Silent));
+    assert_eq!(runtime.heard(), "");
+}
+
+#[test]
+fn a_user_is_one_line() {
+    let runtime = Rehearsal::new();
+    for name in ["", "a\r\nContent-length: 0", "a\0", &"x".repeat(257)] {
+        assert!(spamd(&runtime).user(name).is_err(), "{name:?}");
+    }
+    assert!(spamd(&runtime).user("jane.doe@example.org").is_ok());
+}

@@ -1,0 +1,214 @@
+//! The tally: what was found in a session, and what came of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::score::{Finding, Score};
+use crate::scorer::{FailurePolicy, ScorerError};
+use crate::verdict::{Refusal, Stage, Verdict};
+
+/// All that scorers said in a session or a transaction, and what the panel made of it.
+///
+/// A session has one tally, filled when the client connects; the tally of each transaction begins
+/// as a clone of it. A symbol of one scorer counts once, with its highest score, however often it
+/// is given: what speaks against a sender is not worse for being said of each of ten recipients.
+/// What is said again word by word is kept once.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    entries: Vec<Entry>,
+    objections: Vec<Objection>,
+    failures: Vec<Failure>,
+    decisions: Vec<Decision>,
+    /// Where the entries of the latest question begin.
+    latest: usize,
+}
+
+/// A finding, who made it and when, and whether it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The scorer's name.
+    pub scorer: Arc<str>,
+    /// When it was asked.
+    pub stage: Stage,
+    /// What it found.
+    pub finding: Finding,
+    /// Whether the scorer is only monitored. Its findings never count.
+    pub monitored: bool,
+    /// Whether it concerns a recipient that was refused. It no longer counts.
+    pub aside: bool,
+}
+
+impl Entry {
+    fn acts(&self) -> bool {
+        !self.monitored && !self.aside
+    }
+}
+
+/// A scorer's no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Objection {
+    /// The scorer's name.
+    pub scorer: Arc<str>,
+    /// When it was asked.
+    pub stage: Stage,
+    /// What it would have the client told.
+    pub refusal: Refusal,
+    /// Whether the scorer is only monitored. Its objections have no effect.
+    pub monitored: bool,
+}
+
+/// A scorer that was asked and has not answered.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The scorer's name.
+    pub scorer: Arc<str>,
+    /// When it was asked.
+    pub stage: Stage,
+    /// What went wrong. For records only.
+    pub cause: FailureCause,
+    /// What was done about it.
+    pub policy: FailurePolicy,
+    /// Whether the scorer is only monitored, so that nothing was done.
+    pub monitored: bool,
+}
+
+/// Why there is no answer. The fault is the scorer's, or that of what it asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum FailureCause {
+    /// It said that it failed.
+    #[error("failed: {0}")]
+    Error(#[from] ScorerError),
+    /// It panicked, with this message.
+    #[error("panicked: {0}")]
+    Panic(Box<str>),
+    /// It had not answered within this time.
+    #[error("no answer within {0:?}")]
+    Late(Duration),
+}
+
+/// What the panel made of the tally, where that was anything but [`Verdict::Pass`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Decision {
+    /// When it was asked.
+    pub stage: Stage,
+    /// The sum of what counted by then.
+    pub total: Score,
+    /// What it said, or would have said.
+    pub verdict: Verdict,
+    /// Whether it did say so; `false` in a panel that only monitors.
+    pub acted: bool,
+}
+
+impl Tally {
+    /// An empty tally.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The relay target refused the recipient that the panel was asked about last: what was found
+    /// on it stays in the record and no longer counts. (For a recipient that the panel itself
+    /// refuses this has been done.)
+    pub fn recipient_refused(&mut self) {
+        let latest = self.entries.split_off(self.latest.min(self.entries.len()));
+        for mut entry in latest {
+            entry.aside |= entry.stage == Stage::Rcpt;
+            self.enter(entry);
+        }
+        self.latest = self.entries.len();
+    }
+
+    /// The sum of what counts.
+    pub fn total(&self) -> Score {
+        self.findings().map(Finding::score).sum()
+    }
+
+    /// The findings that count, in the order of the questions and, within one, of the seats.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        let mut highest: BTreeMap<(&str, &str), (usize, &Finding)> = BTreeMap::new();
+        for (place, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.acts()) {
+            let finding = &entry.finding;
+            let counted =
+                highest.entry((&entry.scorer, finding.symbol())).or_insert((place, finding));
+            if finding.score() > counted.1.score() {
+                *counted = (place, finding);
+            }
+        }
+        let mut counted: Vec<_> = highest.into_values().collect();
+        counted.sort_unstable_by_key(|(place, _)| *place);
+        counted.into_iter().map(|(_, finding)| finding)
+    }
+
+    /// Every finding, whether it counts or not.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    /// Every no of a scorer.
+    pub fn objections(&self) -> impl Iterator<Item = &Objection> {
+        self.objections.iter()
+    }
+
+    /// Every failure of a scorer.
+    pub fn failures(&self) -> impl Iterator<Item = &Failure> {
+        self.failures.iter()
+    }
+
+    /// What the panel made of it, from stage to stage.
+    pub fn decisions(&self) -> impl Iterator<Item = &Decision> {
+        self.decisions.iter()
+    }
+
+    /// The panel is asked something new.
+    pub(crate) fn ask(&mut self) {
+        self.latest = self.entries.len();
+    }
+
+    pub(crate) fn enter(&mut self, entry: Entry) {
+        if !self.entries.contains(&entry) {
+            self.entries.push(entry);
+        }
+    }
+
+    pub(crate) fn object(&mut self, objection: Objection) {
+        if !self.objections.contains(&objection) {
+            self.objections.push(objection);
+        }
+    }
+
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        let text = failure.cause.to_string();
+        let same = |known: &Failure| {
+            known.scorer == failure.scorer
+                && known.stage == failure.stage
+                && known.cause.to_string() == text
+        };
+        if !self.failures.iter().any(same) {
+            self.failures.push(failure);
+        }
+    }
+
+    pub(crate) fn decide(&mut self, decision: Decision) {
+        if !self.decisions.contains(&decision) {
+            self.decisions.push(decision);
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    /// The total and what counts: `score=6.10 DNSBL=4.00 SPF_FAIL=2.10`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "score={}", self.total())?;
+        self.findings()
+            .try_for_each(|finding| write!(f, " {}={}", finding.symbol(), finding.score()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

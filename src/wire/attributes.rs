@@ -1,0 +1,419 @@
+//! What XCLIENT and XFORWARD say of a client: one server tells the next whom it speaks for. They are
+//! extensions of Postfix, described in its XCLIENT_README and XFORWARD_README.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use bytes::Bytes;
+
+use super::command::{halves, number, printable};
+
+#[cfg(test)]
+mod tests;
+
+/// Longest value, in xtext (Postfix: 255).
+const VALUE: usize = 255;
+/// Longest XFORWARD command, CRLF included (RFC 5321 section 4.5.3.1.4).
+const COMMAND: usize = 512;
+
+const UNAVAILABLE: &str = "[UNAVAILABLE]";
+const TEMPORARILY_UNAVAILABLE: &str = "[TEMPUNAVAIL]";
+
+const XCLIENT: [&str; 9] =
+    ["NAME", "REVERSE_NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT"];
+const XFORWARD: [&str; 7] = ["NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE"];
+/// What XCLIENT always says: of what it leaves out, the server would go on believing our own.
+const CONNECTION: [&str; 4] = ["NAME", "REVERSE_NAME", "ADDR", "PORT"];
+
+/// Which command carries attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttributeCommand {
+    /// The server shall treat the session as if that client had connected.
+    Xclient,
+    /// The server shall log that client; its rules still see us.
+    Xforward,
+}
+
+/// A client, as XCLIENT or XFORWARD describes it. Not every attribute goes with both: the fields say
+/// which.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ClientAttributes {
+    /// NAME, in both: its DNS name, confirmed forwards.
+    pub name: Attribute<Box<str>>,
+    /// REVERSE_NAME, in XCLIENT: its DNS name, confirmed or not.
+    pub reverse_name: Attribute<Box<str>>,
+    /// ADDR, in both. An IPv4 address mapped into IPv6 is told as what it is.
+    pub address: Attribute<IpAddr>,
+    /// PORT, in both.
+    pub port: Attribute<u16>,
+    /// PROTO, in both: `SMTP`, `ESMTP`; in XFORWARD others, too.
+    pub protocol: Attribute<Box<str>>,
+    /// HELO, in both: the name it gave itself.
+    pub helo: Attribute<Box<str>>,
+    /// LOGIN, in XCLIENT: the name it authenticated as.
+    pub login: Attribute<Box<str>>,
+    /// IDENT, in XFORWARD: what the sending server calls the message.
+    pub ident: Attribute<Box<str>>,
+    /// SOURCE, in XFORWARD.
+    pub origin: Attribute<ClientOrigin>,
+    /// DESTADDR, in XCLIENT: where it connected to.
+    pub destination_address: Attribute<IpAddr>,
+    /// DESTPORT, in XCLIENT.
+    pub destination_port: Attribute<u16>,
+}
+
+/// What is said of one attribute.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Attribute<T> {
+    /// Nothing.
+    #[default]
+    Omitted,
+    /// `[UNAVAILABLE]`: there is no such thing, or nobody knows.
+    Unavailable,
+    /// `[TEMPUNAVAIL]`: looking it up failed for now. For names in XCLIENT; elsewhere written as
+    /// `[UNAVAILABLE]`.
+    TemporarilyUnavailable,
+    /// Its value.
+    Known(T),
+}
+
+/// Where a message came from, in the eyes of the server that tells (SOURCE in XFORWARD).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientOrigin {
+    /// `LOCAL`: from the machine itself.
+    Local,
+    /// `REMOTE`: from the network.
+    Remote,
+}
+
+/// Why the argument of XCLIENT or XFORWARD is refused. The fault is of the server that sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttributeFault {
+    /// There is no attribute.
+    #[error("no attributes")]
+    Missing,
+    /// Not `NAME=value`, or its value is not xtext.
+    #[error("not NAME=value in xtext")]
+    Malformed,
+    /// An attribute that the command does not have.
+    #[error("unknown attribute")]
+    Unknown,
+    /// This attribute is given twice.
+    #[error("{0} given twice")]
+    Duplicate(&'static str),
+    /// This attribute has a value that it cannot have.
+    #[error("bad value of {0}")]
+    Value(&'static str),
+}
+
+impl AttributeCommand {
+    /// Takes the verb off the front of a command line without its CRLF, if it is one of these two;
+    /// gives back the argument.
+    pub fn split(line: &[u8]) -> Option<(Self, &[u8])> {
+        let verb = line.split(|octet| *octet == b' ').next()?;
+        let argument = line.get(verb.len()..)?;
+        let commands = [Self::Xclient, Self::Xforward].into_iter();
+        let mut commands = commands.filter(|it| it.verb().as_bytes().eq_ignore_ascii_case(verb));
+        commands.next().map(|command| (command, argument))
+    }
+
+    /// `XCLIENT` or `XFORWARD`.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Xclient => "XCLIENT",
+            Self::Xforward => "XFORWARD",
+        }
+    }
+
+    /// The attributes that nobounce knows of it, as an EHLO reply names them behind the verb.
+    pub fn attributes(self) -> &'static [&'static str] {
+        match self {
+            Self::Xclient => &XCLIENT,
+            Self::Xforward => &XFORWARD,
+        }
+    }
+}
+
+impl<T> Attribute<T> {
+    /// The value, if there is one.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// As it stands on the wire; `None` if it does not.
+    fn written(&self, encode: fn(&T) -> String) -> Option<String> {
+        match self {
+            Self::Omitted => None,
+            Self::Unavailable => Some(UNAVAILABLE.into()),
+            Self::TemporarilyUnavailable => Some(TEMPORARILY_UNAVAILABLE.into()),
+            // A value told in part would be another value.
+            Self::Known(value) => {
+                let text = Some(encode(value)).filter(|it| (1..=VALUE).contains(&it.len()));
+                Some(text.unwrap_or_else(|| UNAVAILABLE.into()))
+            }
+        }
+    }
+
+    fn update(&mut self, later: Self) {
+        if !matches!(later, Self::Omitted) {
+            *self = later;
+        }
+    }
+}
+
+impl ClientAttributes {
+    /// A client that connected from `address`, by a name that nobody knows.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            name: Attribute::Unavailable,
+            reverse_name: Attribute::Unavailable,
+            address: Attribute::Known(address.ip().to_canonical()),
+            port: Attribute::Known(address.port()),
+            ..Self::default()
+        }
+    }
+
+    /// Reads the argument of one command, without its CRLF.
+    pub fn parse(command: AttributeCommand, argument: &[u8]) -> Result<Self, AttributeFault> {
+        let mut attributes = Self::default();
+        let mut seen = Vec::new();
+        for word in argument.split(|octet| *octet == b' ').filter(|word| !word.is_empty()) {
+            let (name, value) = halves(word);
+            let value = value.ok_or(AttributeFault::Malformed)?;
+            let mut names = command.attributes().iter();
+            let name = *names
+                .find(|known| known.as_bytes().eq_ignore_ascii_case(name))
+                .ok_or(AttributeFault::Unknown)?;
+            if seen.contains(&name) {
+                return Err(AttributeFault::Duplicate(name));
+            }
+            seen.push(name);
+            attributes.set(name, value)?;
+        }
+        if seen.is_empty() { Err(AttributeFault::Missing) } else { Ok(attributes) }
+    }
+
+    /// Adds what a later command says: a client may be described by several. What they say twice
+    /// counts as the later one has it.
+    pub fn update(&mut self, later: Self) {
+        self.name.update(later.name);
+        self.reverse_name.update(later.reverse_name);
+        self.address.update(later.address);
+        self.port.update(later.port);
+        self.protocol.update(later.protocol);
+        self.helo.update(later.helo);
+        self.login.update(later.login);
+        self.ident.update(later.ident);
+        self.origin.update(later.origin);
+        self.destination_address.update(later.destination_address);
+        self.destination_port.update(later.destination_port);
+    }
+
+    /// The XCLIENT command, CRLF included, with those attributes that the server has `offered` (what
+    /// stands behind XCLIENT in its EHLO reply). NAME, REVERSE_NAME, ADDR and PORT are never left
+    /// out. `None` if ADDR is not offered: the server would go on taking us for the client.
+    ///
+    /// Postfix refuses an IPv6 address where `inet_protocols` is `ipv4`.
+    pub fn xclient(&self, offered: &str) -> Option<Bytes> {
+        if !is_offered("ADDR", offered) {
+            return None;
+        }
+        let mut command = String::from("XCLIENT");
+        for name in XCLIENT.into_iter().filter(|name| is_offered(name, offered)) {
+            let unsaid = || CONNECTION.contains(&name).then(|| UNAVAILABLE.into());
+            let value = self.value(AttributeCommand::Xclient, name).or_else(unsaid);
+            if let Some(value) = value {
+                command.extend([" ", name, "=", &value]);
+            }
+        }
+        command.push_str("\r\n");
+        Some(command.into())
+    }
+
+    /// The XFORWARD commands, each with its CRLF and of at most 512 octets, with those attributes
+    /// that are not omitted and that the server has `offered` (what stands behind XFORWARD in its
+    /// EHLO reply). None at all if nothing is to be said.
+    pub fn xforward(&self, offered: &str) -> Vec<Bytes> {
+        let mut commands = Vec::new();
+        let mut command = String::new();
+        for name in XFORWARD.into_iter().filter(|name| is_offered(name, offered)) {
+            let Some(value) = self.value(AttributeCommand::Xforward, name) else {
+                continue;
+            };
+            if command.len() + " =\r\n".len() + name.len() + value.len() > COMMAND {
+                commands.push(Bytes::from(std::mem::take(&mut command) + "\r\n"));
+            }
+            if command.is_empty() {
+                command.push_str("XFORWARD");
+            }
+            command.extend([" ", name, "=", &value]);
+        }
+        if !command.is_empty() {
+            commands.push(Bytes::from(command + "\r\n"));
+        }
+        commands
+    }
+
+    fn set(&mut self, name: &'static str, value: &[u8]) -> Result<(), AttributeFault> {
+        match name {
+            "NAME" => self.name = read_name(name, value)?,
+            "REVERSE_NAME" => self.reverse_name = read_name(name, value)?,
+            "ADDR" => self.address = read(name, value, address)?,
+            "PORT" => self.port = read(name, value, port)?,
+            "PROTO" => self.protocol = read(name, value, protocol)?,
+            "HELO" => self.helo = read(name, value, text)?,
+            "LOGIN" => self.login = read(name, value, text)?,
+            "IDENT" => self.ident = read(name, value, text)?,
+            "SOURCE" => self.origin = read(name, value, origin)?,
+            "DESTADDR" => self.destination_address = read(name, value, address)?,
+            "DESTPORT" => self.destination_port = read(name, value, port)?,
+            _ => return Err(AttributeFault::Unknown),
+        }
+        Ok(())
+    }
+
+    /// The value of an attribute as it stands on the wire; `None` if it is omitted.
+    fn value(&self, command: AttributeCommand, name: &str) -> Option<String> {
+        let value = match name {
+            "NAME" => self.name.written(text_value),
+            "REVERSE_NAME" => self.reverse_name.written(text_value),
+            "ADDR" => self.address.written(address_value),
+            "PORT" => self.port.written(u16::to_string),
+            "PROTO" => self.protocol.written(text_value),
+            "HELO" => self.helo.written(text_value),
+            "LOGIN" => self.login.written(text_value),
+            "IDENT" => self.ident.written(text_value),
+            "SOURCE" => self.origin.written(origin_value),
+            "DESTADDR" => self.destination_address.written(address_value),
+            "DESTPORT" => self.destination_port.written(u16::to_string),
+            _ => None,
+        }?;
+        let may_be_temporary = command == AttributeCommand::Xclient && name.ends_with("NAME");
+        let too_much = value == TEMPORARILY_UNAVAILABLE && !may_be_temporary;
+        Some(if too_much { UNAVAILABLE.into() } else { value })
+    }
+}
+
+fn is_offered(name: &str, offered: &str) -> bool {
+    offered.split_ascii_whitespace().any(|word| word.eq_ignore_ascii_case(name))
+}
+
+fn read<T>(
+    name: &'static str,
+    value: &[u8],
+    parse: fn(&[u8]) -> Option<T>,
+) -> Result<Attribute<T>, AttributeFault> {
+    if value.eq_ignore_ascii_case(UNAVAILABLE.as_bytes()) {
+        return Ok(Attribute::Unavailable);
+    }
+    let value = xtext::decode(value).ok_or(AttributeFault::Malformed)?;
+    parse(&value).map(Attribute::Known).ok_or(AttributeFault::Value(name))
+}
+
+fn read_name(name: &'static str, value: &[u8]) -> Result<Attribute<Box<str>>, AttributeFault> {
+    if value.eq_ignore_ascii_case(TEMPORARILY_UNAVAILABLE.as_bytes()) {
+        return Ok(Attribute::TemporarilyUnavailable);
+    }
+    read(name, value, host_name)
+}
+
+/// A name as DNS has it; underscores are real.
+fn host_name(value: &[u8]) -> Option<Box<str>> {
+    let is_plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._".contains(octet);
+    let plain = value.len() <= VALUE && value.iter().all(is_plain);
+    if plain { text(value) } else { None }
+}
+
+fn protocol(value: &[u8]) -> Option<Box<str>> {
+    let plain = value.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
+    if plain { text(value) } else { None }
+}
+
+/// What others chose is made printable rather than refused: the server that tells it has no better.
+fn text(value: &[u8]) -> Option<Box<str>> {
+    (!value.is_empty()).then(|| printable(value))
+}
+
+#[allow(clippy::borrowed_box, reason = "what an attribute holds")]
+fn text_value(text: &Box<str>) -> String {
+    xtext::encode(text.as_bytes())
+}
+
+/// An IPv6 address must say so.
+fn address(value: &[u8]) -> Option<IpAddr> {
+    let value = str::from_utf8(value).ok()?;
+    let address = match value.split_at_checked("IPV6:".len()) {
+        Some((prefix, address)) if prefix.eq_ignore_ascii_case("IPV6:") => {
+            IpAddr::V6(address.parse::<Ipv6Addr>().ok()?)
+        }
+        _ => IpAddr::V4(value.parse::<Ipv4Addr>().ok()?),
+    };
+    Some(address.to_canonical())
+}
+
+fn address_value(address: &IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("IPV6:{address}"),
+    }
+}
+
+fn port(value: &[u8]) -> Option<u16> {
+    number(value).and_then(|port| u16::try_from(port).ok())
+}
+
+fn origin(value: &[u8]) -> Option<ClientOrigin> {
+    [ClientOrigin::Local, ClientOrigin::Remote]
+        .into_iter()
+        .find(|origin| origin_value(origin).as_bytes().eq_ignore_ascii_case(value))
+}
+
+fn origin_value(origin: &ClientOrigin) -> String {
+    match origin {
+        ClientOrigin::Local => "LOCAL".into(),
+        ClientOrigin::Remote => "REMOTE".into(),
+    }
+}
+
+/// The encoding of values that may hold anything (RFC 3461 section 4).
+pub(crate) mod xtext {
+    use std::fmt::Write as _;
+
+    /// Writes every octet that may not stand for itself as `+` and two hexadecimal digits.
+    pub(crate) fn encode(octets: &[u8]) -> String {
+        let mut text = String::with_capacity(octets.len());
+        for octet in octets {
+            if octet.is_ascii_graphic() && !b"+=".contains(octet) {
+                text.push(char::from(*octet));
+            } else {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "+{octet:02X}");
+            }
+        }
+        text
+    }
+
+    /// The octets, unless `text` is no xtext. Small hexadecimal digits are taken, too: they leave no
+    /// doubt.
+    pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+        let mut octets = Vec::with_capacity(text.len());
+        let mut rest = text.iter();
+        while let Some(octet) = rest.next() {
+            octets.push(match octet {
+                b'+' => hex(*rest.next()?)? << 4 | hex(*rest.next()?)?,
+                b'=' => return None,
+                33..=126 => *octet,
+                _ => return None,
+            });
+        }
+        Some(octets)
+    }
+
+    fn hex(digit: u8) -> Option<u8> {
+        char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    }
+}

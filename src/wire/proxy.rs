@@ -1,0 +1,279 @@
+//! The PROXY protocol, versions 1 and 2: a load balancer says, before anything else on a connection,
+//! who is at its other end. Specified by HAProxy in `proxy-protocol.txt`.
+//!
+//! A listener expects a header on every connection or on none; to guess would let clients choose
+//! their own address.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use bytes::{BufMut, BytesMut};
+use memchr::memchr;
+
+use super::command::number;
+
+#[cfg(test)]
+mod tests;
+
+/// Longest header of version 1, CRLF included (section 2.1).
+const V1_LENGTH: usize = 107;
+/// What a header of version 1 begins with.
+const V1_START: &[u8] = b"PROXY ";
+/// What a header of version 2 begins with (section 2.2): nothing that any other protocol says.
+const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Signature, version and command, family, length.
+const V2_FIXED: usize = 16;
+
+/// What a PROXY header says of the connection behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProxyHeader {
+    /// The proxy speaks for itself, for example to see whether we are there: the addresses of the
+    /// connection are the true ones. Version 2 only.
+    Local,
+    /// The proxy does not know for whom it speaks, or cannot say it.
+    Unspecified,
+    /// TCP over IPv4.
+    Tcp4 {
+        /// The client.
+        source: SocketAddrV4,
+        /// What the client connected to.
+        destination: SocketAddrV4,
+    },
+    /// TCP over IPv6.
+    Tcp6 {
+        /// The client.
+        source: SocketAddrV6,
+        /// What the client connected to.
+        destination: SocketAddrV6,
+    },
+    /// Unix stream sockets: paths, filled up with NUL. Version 2 only.
+    Unix {
+        /// The client.
+        source: Box<[u8; 108]>,
+        /// What the client connected to.
+        destination: Box<[u8; 108]>,
+    },
+}
+
+/// Why octets are not a PROXY header. The fault is of the proxy, or of a client that found a way
+/// around it; either way the connection cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProxyFault {
+    /// They do not begin like one.
+    #[error("no PROXY header")]
+    Absent,
+    /// They begin like one, and then are none that mail can come behind.
+    #[error("malformed PROXY header")]
+    Malformed,
+}
+
+impl ProxyHeader {
+    /// A TCP connection. If the addresses are of two families, both are written as IPv6.
+    pub fn tcp(source: SocketAddr, destination: SocketAddr) -> Self {
+        match (source, destination) {
+            (SocketAddr::V4(source), SocketAddr::V4(destination)) => {
+                Self::Tcp4 { source, destination }
+            }
+            _ => Self::Tcp6 { source: v6(source), destination: v6(destination) },
+        }
+    }
+
+    /// Reads the header at the front of what has arrived; says how many octets it takes, all that
+    /// version 2 announces included. `Ok(None)`: more must arrive. Headers are no longer than 107
+    /// octets in version 1 and 65,551 in version 2.
+    pub fn read(input: &[u8]) -> Result<Option<(Self, usize)>, ProxyFault> {
+        if begins(input, V2_SIGNATURE) {
+            read_v2(input)
+        } else if begins(input, V1_START) {
+            read_v1(input)
+        } else {
+            Err(ProxyFault::Absent)
+        }
+    }
+
+    /// The client's address, where it has one.
+    pub fn source(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp4 { source, .. } => Some((*source).into()),
+            Self::Tcp6 { source, .. } => Some((*source).into()),
+            _ => None,
+        }
+    }
+
+    /// The address that the client connected to, where there is one.
+    pub fn destination(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp4 { destination, .. } => Some((*destination).into()),
+            Self::Tcp6 { destination, .. } => Some((*destination).into()),
+            _ => None,
+        }
+    }
+
+    /// Writes a header of version 1. It knows TCP only; all else is `UNKNOWN`.
+    pub fn write_v1(&self, output: &mut BytesMut) {
+        let family = if matches!(self, Self::Tcp4 { .. }) { "TCP4" } else { "TCP6" };
+        // Writing to a buffer that grows cannot fail.
+        let _ = match (self.source(), self.destination()) {
+            (Some(source), Some(destination)) => write!(
+                output,
+                "PROXY {family} {} {} {} {}\r\n",
+                source.ip(),
+                destination.ip(),
+                source.port(),
+                destination.port()
+            ),
+            _ => write!(output, "PROXY UNKNOWN\r\n"),
+        };
+    }
+
+    /// Writes a header of version 2, without extensions.
+    pub fn write_v2(&self, output: &mut BytesMut) {
+        output.put_slice(V2_SIGNATURE);
+        let (command, family, length) = match self {
+            Self::Local => (0x20, 0x00, 0),
+            Self::Unspecified => (0x21, 0x00, 0),
+            Self::Tcp4 { .. } => (0x21, 0x11, 12),
+            Self::Tcp6 { .. } => (0x21, 0x21, 36),
+            Self::Unix { .. } => (0x21, 0x31, 216),
+        };
+        output.put_u8(command);
+        output.put_u8(family);
+        output.put_u16(length);
+        match self {
+            Self::Local | Self::Unspecified => {}
+            Self::Tcp4 { source, destination } => {
+                output.put_slice(&source.ip().octets());
+                output.put_slice(&destination.ip().octets());
+                output.put_u16(source.port());
+                output.put_u16(destination.port());
+            }
+            Self::Tcp6 { source, destination } => {
+                output.put_slice(&source.ip().octets());
+                output.put_slice(&destination.ip().octets());
+                output.put_u16(source.port());
+                output.put_u16(destination.port());
+            }
+            Self::Unix { source, destination } => {
+                output.put_slice(source.as_slice());
+                output.put_slice(destination.as_slice());
+            }
+        }
+    }
+}
+
+/// Whether `input` begins with `start`, as far as it has arrived.
+fn begins(input: &[u8], start: &[u8]) -> bool {
+    input.iter().zip(start).all(|(octet, expected)| octet == expected)
+}
+
+fn v6(address: SocketAddr) -> SocketAddrV6 {
+    match address {
+        SocketAddr::V4(address) => {
+            SocketAddrV6::new(address.ip().to_ipv6_mapped(), address.port(), 0, 0)
+        }
+        SocketAddr::V6(address) => address,
+    }
+}
+
+fn read_v1(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyFault> {
+    let window = input.get(..V1_LENGTH).unwrap_or(input);
+    let Some(lf) = memchr(b'\n', window) else {
+        let may_end = window.len() < V1_LENGTH;
+        return if may_end { Ok(None) } else { Err(ProxyFault::Malformed) };
+    };
+    let line = window.get(..lf).and_then(|line| line.strip_suffix(b"\r"));
+    let header = line.and_then(v1_line).ok_or(ProxyFault::Malformed)?;
+    Ok(Some((header, lf + 1)))
+}
+
+fn v1_line(line: &[u8]) -> Option<ProxyHeader> {
+    let line = str::from_utf8(line).ok().filter(|line| !line.contains('\r'))?;
+    let words: Vec<&str> = line.split(' ').collect();
+    match words.as_slice() {
+        // Whatever follows is to be ignored (section 2.1).
+        ["PROXY", "UNKNOWN", ..] => Some(ProxyHeader::Unspecified),
+        ["PROXY", "TCP4", source, destination, source_port, destination_port] => {
+            Some(ProxyHeader::Tcp4 {
+                source: SocketAddrV4::new(source.parse().ok()?, port(source_port)?),
+                destination: SocketAddrV4::new(destination.parse().ok()?, port(destination_port)?),
+            })
+        }
+        ["PROXY", "TCP6", source, destination, source_port, destination_port] => {
+            Some(ProxyHeader::Tcp6 {
+                source: SocketAddrV6::new(source.parse().ok()?, port(source_port)?, 0, 0),
+                destination: SocketAddrV6::new(
+                    destination.parse().ok()?,
+                    port(destination_port)?,
+                    0,
+                    0,
+                ),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// A port without leading zeros.
+fn port(digits: &str) -> Option<u16> {
+    let plain = digits == "0" || !digits.starts_with('0');
+    number(digits.as_bytes()).filter(|_| plain).and_then(|port| u16::try_from(port).ok())
+}
+
+fn read_v2(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyFault> {
+    let Some((fixed, rest)) = input.split_first_chunk::<V2_FIXED>() else {
+        return Ok(None);
+    };
+    let [.., command, family, length_high, length_low] = *fixed;
+    if !matches!(command, 0x20 | 0x21) {
+        return Err(ProxyFault::Malformed);
+    }
+    let length = usize::from(u16::from_be_bytes([length_high, length_low]));
+    let Some(addresses) = rest.get(..length) else {
+        return Ok(None);
+    };
+    let header = match (command, family) {
+        (0x20, _) => Some(ProxyHeader::Local),
+        (_, 0x00..=0x02) => Some(ProxyHeader::Unspecified),
+        (_, 0x11) => tcp4(addresses),
+        (_, 0x21) => tcp6(addresses),
+        (_, 0x31) => unix(addresses),
+        // Datagrams, which carry no mail, and what is not assigned.
+        _ => None,
+    };
+    Ok(Some((header.ok_or(ProxyFault::Malformed)?, V2_FIXED + length)))
+}
+
+fn tcp4(addresses: &[u8]) -> Option<ProxyHeader> {
+    let (source, rest) = addresses.split_first_chunk::<4>()?;
+    let (destination, rest) = rest.split_first_chunk::<4>()?;
+    let (source_port, destination_port) = ports(rest)?;
+    Some(ProxyHeader::Tcp4 {
+        source: SocketAddrV4::new(Ipv4Addr::from(*source), source_port),
+        destination: SocketAddrV4::new(Ipv4Addr::from(*destination), destination_port),
+    })
+}
+
+fn tcp6(addresses: &[u8]) -> Option<ProxyHeader> {
+    let (source, rest) = addresses.split_first_chunk::<16>()?;
+    let (destination, rest) = rest.split_first_chunk::<16>()?;
+    let (source_port, destination_port) = ports(rest)?;
+    Some(ProxyHeader::Tcp6 {
+        source: SocketAddrV6::new(Ipv6Addr::from(*source), source_port, 0, 0),
+        destination: SocketAddrV6::new(Ipv6Addr::from(*destination), destination_port, 0, 0),
+    })
+}
+
+fn unix(addresses: &[u8]) -> Option<ProxyHeader> {
+    let (source, rest) = addresses.split_first_chunk::<108>()?;
+    let (destination, _) = rest.split_first_chunk::<108>()?;
+    Some(ProxyHeader::Unix { source: Box::new(*source), destination: Box::new(*destination) })
+}
+
+/// Source and destination; extensions follow them and are skipped.
+fn ports(octets: &[u8]) -> Option<(u16, u16)> {
+    let (ports, _) = octets.split_first_chunk::<4>()?;
+    let [a, b, c, d] = *ports;
+    Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+}
