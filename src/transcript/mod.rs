@@ -120,10 +120,6 @@ pub struct TranscriptError {
 
 impl TranscriptError {
     fn new(line: usize, expected: impl fmt::Display, came: impl fmt::Display) -> Self {
-        Self {
-            line,
-            expected: expected.to_string(),
-            came: came.to_string(),
-        }
+        Self { line, expected: expected.to_string(), came: came.to_string() }
     }
 }

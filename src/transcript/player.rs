@@ -288,10 +288,7 @@ impl<'p> Player<'p> {
         };
         // Replies to a group may be held while somebody is waited for.
         let held = matches!(self.waits, Waits::Panel | Waits::Relay)
-            && !matches!(
-                event,
-                Event::Client(Sent::Octets { .. } | Sent::Eof)
-            );
+            && !matches!(event, Event::Client(Sent::Octets { .. } | Sent::Eof));
         if let Some(owed) = owed.filter(|owed| *owed < at && !held) {
             return Err(self.missing(owed));
         }
@@ -433,8 +430,7 @@ impl<'p> Player<'p> {
 
     /// The first entry that has not come true, `S:` lines aside, since they may be late.
     fn in_turn(&self) -> Option<(usize, &'p Event)> {
-        self.next_in_turn()
-            .map(|at| (at, &self.script.entries[at].event))
+        self.next_in_turn().map(|at| (at, &self.script.entries[at].event))
     }
 
     fn next_in_turn(&self) -> Option<usize> {
@@ -444,10 +440,7 @@ impl<'p> Player<'p> {
     /// Whether the script lets time pass, or the client leave, instead of going on.
     fn is_left_waiting(&self) -> bool {
         let leaves = |event: &Event| {
-            matches!(
-                event,
-                Event::Time(_) | Event::Client(Sent::Reset) | Event::Client(Sent::Eof)
-            )
+            matches!(event, Event::Time(_) | Event::Client(Sent::Reset) | Event::Client(Sent::Eof))
         };
         self.until.is_some() || self.in_turn().is_some_and(|(_, event)| leaves(event))
     }
@@ -550,11 +543,7 @@ fn whole_lines(octets: &[u8]) -> Result<Vec<&[u8]>, String> {
         lines.push(&rest[..end]);
         rest = &rest[end + 2..];
     }
-    if rest.is_empty() {
-        Ok(lines)
-    } else {
-        Err(format!("`{}`", rest.escape_ascii()))
-    }
+    if rest.is_empty() { Ok(lines) } else { Err(format!("`{}`", rest.escape_ascii())) }
 }
 
 /// Cuts what arrives into pieces.

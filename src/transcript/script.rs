@@ -140,7 +140,9 @@ impl Script {
                 limits.command_line = value.parse().map_err(|_| NUMBER)?;
             }
             ("limits.content", value) => limits.content = value.parse().map_err(|_| NUMBER)?,
-            ("limits.recipients", value) => limits.recipients = value.parse().map_err(|_| NUMBER)?,
+            ("limits.recipients", value) => {
+                limits.recipients = value.parse().map_err(|_| NUMBER)?
+            }
             ("limits.transactions", value) => {
                 limits.transactions = value.parse().map_err(|_| NUMBER)?;
             }
@@ -218,10 +220,8 @@ impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line(pieces) => {
-                let pieces: Vec<_> = pieces
-                    .iter()
-                    .map(|piece| piece.escape_ascii().to_string())
-                    .collect();
+                let pieces: Vec<_> =
+                    pieces.iter().map(|piece| piece.escape_ascii().to_string()).collect();
                 f.write_str(&pieces.join("..."))
             }
             Self::Trace => f.write_str("<trace>"),

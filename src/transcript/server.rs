@@ -46,11 +46,7 @@ impl Automatic {
     /// Without keywords it offers what most servers do.
     pub(super) fn accepts(keywords: &[&str]) -> Self {
         const USUAL: [&str; 5] = ["PIPELINING", "SIZE 0", "8BITMIME", "SMTPUTF8", "DSN"];
-        let keywords = if keywords.is_empty() {
-            &USUAL
-        } else {
-            keywords
-        };
+        let keywords = if keywords.is_empty() { &USUAL } else { keywords };
         Self::new(Role::Accepts, keywords)
     }
 
@@ -62,11 +58,7 @@ impl Automatic {
             let mark = if index + 1 == lines.len() { ' ' } else { '-' };
             hello.extend_from_slice(format!("250{mark}{line}\r\n").as_bytes());
         }
-        Self {
-            role,
-            hello,
-            ..Self::default()
-        }
+        Self { role, hello, ..Self::default() }
     }
 
     /// The greeting, if connections are made without a word in the dialogue.
