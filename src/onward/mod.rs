@@ -239,6 +239,9 @@ impl Onward {
                 && let Some(outcome) = self.outcome.take()
             {
                 self.asked = None;
+                if matches!(self.state, State::Awaiting(_)) {
+                    self.state = State::Ready;
+                }
                 return OnwardStep::Done(outcome);
             }
             if !self.output.is_empty() {
