@@ -47,6 +47,7 @@ use script::Script;
 /// | `S:` | The gate says this line to the client. `<starttls>`: it begins the handshake, which succeeds; `<close>`: it closes. |
 /// | `R:` | The gate says this line to the onward server. `<connect>`, `<close>`; `<trace>`: the `Received` field with all its lines. |
 /// | `O:` | The onward server sends this line. `<eof>`: it closes; `<refused>`: there is no connection; `<deaf>`: what comes next cannot be written to it. |
+/// | `O!:` | The same, in one piece with the `O:` line before. |
 /// | `J:` | The panel's answer to the question pending: `pass`, `refuse 550 5.7.1 text`, `tag Name: value`, or `silent`. Where none stands, it is `pass`. |
 /// | `T:` | Time passes: `20s`, `5m`, `1h`. |
 /// | `@` | A setting, at the head; `@ shutdown` anywhere. |

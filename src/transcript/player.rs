@@ -62,6 +62,8 @@ enum Waits {
 struct Flight {
     /// Lines, each with whether it arrives in one piece.
     lines: VecDeque<(Vec<u8>, bool)>,
+    /// Octets of all lines.
+    length: usize,
     eof: bool,
 }
 
@@ -494,6 +496,7 @@ impl Came<'_> {
 impl Flight {
     /// A line behind those that are on their way; `glued`: in one piece with the line before.
     fn push(&mut self, octets: &[u8], glued: bool) {
+        self.length += octets.len();
         match self.lines.back_mut() {
             Some((line, whole)) if glued => {
                 line.extend_from_slice(octets);
@@ -505,8 +508,7 @@ impl Flight {
 
     /// What arrives next.
     fn take(&mut self, cutter: &mut Cutter) -> Option<Vec<u8>> {
-        let length = self.lines.iter().map(|(line, _)| line.len()).sum();
-        let mut left = if length > 0 { cutter.cut(length) } else { 0 };
+        let mut left = if self.length > 0 { cutter.cut(self.length) } else { 0 };
         let mut piece = Vec::with_capacity(left);
         while left > 0
             && let Some((mut line, whole)) = self.lines.pop_front()
@@ -516,6 +518,7 @@ impl Flight {
                 self.lines.push_front((rest, false));
             }
             left = left.saturating_sub(line.len());
+            self.length -= line.len();
             piece.append(&mut line);
         }
         (!piece.is_empty()).then_some(piece)

@@ -123,9 +123,10 @@ impl Script {
             "S" => Event::Session(Expected::parse(said)?),
             "R" => Event::Relay(Expected::parse(said)?),
             "O" => Event::Onward(Sent::parse(said, false)?),
+            "O!" => Event::Onward(Sent::parse(said, true)?),
             "J" => Event::Panel(Ruling::parse(said)?),
             "T" => Event::Time(duration(said.trim()).ok_or("a duration as `20s`, `5m`, `1h`")?),
-            _ => return Err("one of `C:`, `C!:`, `S:`, `R:`, `O:`, `J:`, `T:`, `@`, `#`"),
+            _ => return Err("one of `C:`, `C!:`, `S:`, `R:`, `O:`, `O!:`, `J:`, `T:`, `@`, `#`"),
         };
         let entry = Entry { line, event };
         self.entries.extend(std::iter::repeat_n(entry, times));
