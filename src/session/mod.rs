@@ -2,6 +2,7 @@
 
 mod commands;
 mod mail_data;
+mod output;
 mod replies;
 mod settings;
 mod state;

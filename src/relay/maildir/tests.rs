@@ -404,7 +404,7 @@ mod as_a_relay {
 
         let outcome = deliver(&Maildir::new(&path), &envelope, &message);
 
-        assert!(matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
+        assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
         assert!(reply(&outcome).starts_with("451 4.3.0 "));
         assert!(names(&path.join("tmp")).is_empty());
     }
