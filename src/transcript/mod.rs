@@ -1,5 +1,7 @@
 //! Dialogues as tests: a client, a gate and an onward server, written as in RFC 5321 appendix D.
 
+mod flight;
+mod ledger;
 mod player;
 mod script;
 mod server;
@@ -18,7 +20,7 @@ use script::Script;
 /// use nobounce::{Chunking, Transcript};
 ///
 /// let transcript = Transcript::parse("
-///     # RFC 5321 section 4.2.4: the onward server's refusal is the answer.
+///     ## RFC 5321 section 4.2.4: the onward server's refusal is the answer.
 ///     @ relay offers PIPELINING
 ///     S: 220 gate.example.com ESMTP nobounce
 ///     C: HELO client.example.org
