@@ -96,7 +96,9 @@ impl<'p> Player<'p> {
     }
 
     pub(super) fn play(mut self) -> Result<Vec<TransactionEnd>, TranscriptError> {
-        if let Some((_, Event::Client(Sent::Octets { at_once: true, .. }))) = self.ledger.turn() {
+        if let Some((0, Event::ShutDown | Event::Client(Sent::Octets { at_once: true, .. }))) =
+            self.ledger.turn()
+        {
             self.next_event()?;
         }
         while self.poll_session()? || self.poll_onward()? || self.next_event()? {}
