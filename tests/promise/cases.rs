@@ -9,6 +9,7 @@ use nobounce::{
 
 use super::client::{Ending, Plan, Transfer};
 use super::gate::{Chunks, Gate, Judgement};
+use super::oracle::Octets;
 use super::server::{Act, Profile, Server};
 
 /// A client, a panel and an onward server, and how their octets are cut up.
@@ -24,6 +25,12 @@ pub struct Case {
 }
 
 impl Case {
+    /// The same with a client that is there to the end.
+    pub fn attended(mut self) -> Self {
+        self.judgements.retain(|judgement| !matches!(judgement, Judgement::ClientGone));
+        self
+    }
+
     pub fn settings(&self) -> Settings {
         let mut settings = Settings::new("gate.example");
         if self.strict {
@@ -184,7 +191,7 @@ pub fn plan() -> impl Strategy<Value = Plan> {
 }
 
 /// Octets that have made servers disagree on where a message ends.
-pub fn content() -> impl Strategy<Value = Vec<u8>> {
+pub fn content() -> impl Strategy<Value = Octets> {
     let word = prop::sample::select(vec![
         b"\r\n".as_slice(),
         b"\r\n",
@@ -207,5 +214,5 @@ pub fn content() -> impl Strategy<Value = Vec<u8>> {
         b"BDAT 5 LAST\r\n",
     ]);
     let awkward = vec(word, 0..24).prop_map(|words| words.concat());
-    prop_oneof![6 => awkward, 1 => vec(any::<u8>(), 0..200)]
+    prop_oneof![6 => awkward, 1 => vec(any::<u8>(), 0..200)].prop_map(Octets)
 }

@@ -1,14 +1,14 @@
 //! A client in memory that follows RFC 5321, and what it is entitled to believe afterwards.
 
 use super::gate::Gate;
-use super::oracle::{Reply, normalised, stuffed};
+use super::oracle::{Octets, Reply, normalised, stuffed};
 use super::server::OnwardServer;
 
 /// One mail transaction as the client means to carry it out.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub recipients: usize,
-    pub content: Vec<u8>,
+    pub content: Octets,
     pub transfer: Transfer,
     /// Groups of commands in one go (RFC 2920).
     pub pipelined: bool,
@@ -71,7 +71,7 @@ pub fn introduce<S: OnwardServer>(gate: &mut Gate<S>) -> bool {
 pub fn transact<S: OnwardServer>(gate: &mut Gate<S>, n: usize, plan: &Plan) -> Account {
     let token = format!("token-{n}-");
     let mut content = format!("Subject: {token}\r\n\r\n").into_bytes();
-    content.extend_from_slice(&plan.content);
+    content.extend_from_slice(&plan.content.0);
     if matches!(plan.transfer, Transfer::Data) && !content.ends_with(b"\r\n") {
         content.extend_from_slice(b"\r\n");
     }
@@ -154,7 +154,7 @@ pub fn transact<S: OnwardServer>(gate: &mut Gate<S>, n: usize, plan: &Plan) -> A
 }
 
 /// The content in BDAT commands (RFC 3030).
-fn chunked(content: &[u8], sizes: &[usize]) -> Vec<u8> {
+pub fn chunked(content: &[u8], sizes: &[usize]) -> Vec<u8> {
     let mut octets = Vec::new();
     let chunks = chunks(content, sizes);
     for (n, chunk) in chunks.iter().enumerate() {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nobounce::{
     Deadline, HeaderField, Onward, OnwardSettings, OnwardStep, Outcome, Peer, Refusal, Request,
-    Session, SessionId, Settings, Step, TransactionEnd, Verdict,
+    Session, SessionId, Settings, Step, Tls, TransactionEnd, Verdict,
 };
 
 use super::oracle::{Reply, read_replies};
@@ -61,6 +61,10 @@ pub struct Gate<S> {
     read_by_client: usize,
     closed: bool,
     polls: usize,
+    /// At every step calls are made that come too early or too often.
+    restless: bool,
+    /// The step that is asked about now was dropped once.
+    dropped: bool,
     /// Octets taken from client and server, and waits: what polls are paid with.
     paid: usize,
 }
@@ -92,8 +96,16 @@ impl<S: OnwardServer> Gate<S> {
             read_by_client: 0,
             closed: false,
             polls: 0,
+            restless: false,
+            dropped: false,
             paid: 0,
         }
+    }
+
+    /// Makes calls that must change nothing, wherever they can be made.
+    pub fn restless(mut self) -> Self {
+        self.restless = true;
+        self
     }
 
     pub fn is_closed(&self) -> bool {
@@ -158,7 +170,18 @@ impl<S: OnwardServer> Gate<S> {
         loop {
             self.polls += 1;
             assert!(self.polls < 200 + 40 * self.paid, "no progress: {:?}", self.session);
+            if self.restless {
+                self.session.handle_timeout(self.now);
+                self.session.tls_started(Tls::new("TLSv1.3", "none"));
+                let early: Vec<u8> =
+                    self.from_client.drain(..self.from_client.len().min(7)).collect();
+                self.paid += early.len();
+                self.session.receive(&early);
+                self.session.receive(b"");
+                self.dropped = !self.dropped;
+            }
             match self.session.poll(self.now) {
+                Step::Ask(_) | Step::Forward(_) | Step::Receive if self.dropped => {}
                 Step::Transmit(octets) => {
                     assert!(!octets.is_empty(), "nothing to transmit");
                     self.to_client.extend_from_slice(&octets);
@@ -195,6 +218,7 @@ impl<S: OnwardServer> Gate<S> {
                         connection: &mut self.connection,
                         chunks: &mut self.server_chunks,
                         now: &mut self.now,
+                        restless: self.restless,
                         paid: &mut self.paid,
                     };
                     match link.ask(forward.request(), deadline) {
@@ -221,6 +245,7 @@ struct Link<'g, S> {
     connection: &'g mut Option<usize>,
     chunks: &'g mut Chunks,
     now: &'g mut Instant,
+    restless: bool,
     paid: &'g mut usize,
 }
 
@@ -233,6 +258,10 @@ impl<S: OnwardServer> Link<'_, S> {
         loop {
             polls += 1;
             assert!(polls < 100 + 10 * (*self.paid - paid), "no progress: {:?}", self.onward);
+            if self.restless && polls > 1 {
+                self.onward.handle_timeout(*self.now);
+                self.onward.receive(b"");
+            }
             let step = self.onward.poll(*self.now);
             let deadline = self.onward.deadline();
             match step {
@@ -253,6 +282,9 @@ impl<S: OnwardServer> Link<'_, S> {
                     }
                 }
                 OnwardStep::Receive => {
+                    if self.restless {
+                        self.onward.connected();
+                    }
                     let at = self.connection.expect("reading without a connection");
                     match self.server.read(at, self.chunks.next()) {
                         Read::Octets(octets) => {
@@ -278,6 +310,10 @@ impl<S: OnwardServer> Link<'_, S> {
                 OnwardStep::Disconnect => {
                     let at = self.connection.take().expect("a connection to close");
                     self.server.closed(at);
+                    if self.restless {
+                        self.onward.connected();
+                        self.onward.receive(b"250 too late\r\n");
+                    }
                 }
                 OnwardStep::Idle => panic!("a request without an outcome: {:?}", self.onward),
             }

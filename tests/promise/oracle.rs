@@ -1,11 +1,27 @@
 //! What the RFCs say, written down naively and apart from the crate.
 
+/// Octets that a failed test shows as text.
+#[derive(Clone, PartialEq)]
+pub struct Octets(pub Vec<u8>);
+
+impl std::fmt::Debug for Octets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "b\"{}\"", self.0.escape_ascii())
+    }
+}
+
 /// A reply as a client reads it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Reply {
     pub code: u16,
     /// All lines, codes and line ends included.
     pub octets: Vec<u8>,
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.octets.escape_ascii())
+    }
 }
 
 impl Reply {

@@ -1,11 +1,14 @@
 //! Faults that were found once, each as a plain case.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use nobounce::{EnhancedStatus, Refusal};
 
 use super::cases::onward_settings;
 use super::client::introduce;
 use super::gate::{Chunks, Gate};
+use super::hostile::Babbler;
 use super::server::{Act, Profile, Server};
 
 const PLAIN: Profile =
@@ -16,6 +19,15 @@ fn gate(profile: Profile, acts: Vec<Act>) -> Gate<Server> {
     let server = Server::new(profile, acts);
     let chunks = (Chunks::Whole, Chunks::Whole);
     let mut gate = Gate::new(settings, onward_settings(profile), server, Vec::new(), chunks);
+    assert!(introduce(&mut gate));
+    gate
+}
+
+fn babbling(says: &[&[u8]]) -> Gate<Babbler> {
+    let settings = nobounce::Settings::new("gate.example");
+    let server = Babbler::new(says.iter().map(|line| line.to_vec()).collect(), None);
+    let chunks = (Chunks::Whole, Chunks::Whole);
+    let mut gate = Gate::new(settings, onward_settings(PLAIN), server, Vec::new(), chunks);
     assert!(introduce(&mut gate));
     gate
 }
@@ -45,4 +57,55 @@ fn a_second_recipient_goes_to_the_same_connection() {
     assert_eq!(codes(&mut gate, b"\r\nHello\r\n.\r\n"), [250]);
     assert_eq!(gate.server.connections.len(), 1);
     assert_eq!(gate.server.kept[0].recipients, [b"TO:<b@example.net>", b"TO:<c@example.net>"]);
+}
+
+/// A reply before its command was taken for the answer to it.
+#[test]
+fn a_reply_before_its_command_is_nonsense() {
+    let mut gate = babbling(&[b"220 x\r\n250-x\r\n250 CHUNKING\r\n", b"250 x\r\n", b"250 x\r\n"]);
+    gate.say(b"MAIL FROM:<>\r\n");
+    let replies = gate.say(b"RCPT TO:<b@example.net>\r\n");
+    assert_eq!(replies[0].code, 451);
+}
+
+/// The hour that a chunk without a transaction had was that of the next message, too.
+#[test]
+fn a_chunk_that_is_refused_leaves_no_deadline_behind() {
+    let mut settings = nobounce::Settings::new("gate.example");
+    settings.timeouts.content = Duration::from_secs(100);
+    let server = Server::new(PLAIN, Vec::new());
+    let chunks = (Chunks::Whole, Chunks::Whole);
+    let mut gate = Gate::new(settings, onward_settings(PLAIN), server, Vec::new(), chunks);
+    assert!(introduce(&mut gate));
+    assert_eq!(codes(&mut gate, b"BDAT 4\r\na"), []);
+    assert_eq!(codes(&mut gate, b"bcd"), [503]);
+    gate.now += Duration::from_secs(99);
+    let flight = b"MAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n";
+    assert_eq!(codes(&mut gate, flight), [250, 250, 354]);
+    let deadline = gate.session.deadline().unwrap();
+    assert_eq!(deadline.at - gate.now, Duration::from_secs(100));
+}
+
+/// A connection that had been given up counted as one that had been idle: the new one was tried
+/// twice.
+#[test]
+fn only_a_connection_that_was_idle_may_turn_out_dead() {
+    let acts =
+        [Act::Accept, Act::Accept, Act::Accept, Act::Accept, Act::AcceptAndClose, Act::Close];
+    let mut gate = gate(PLAIN, acts.to_vec());
+    let flight = b"MAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nRCPT TO:<b@example.net>\r\n";
+    assert_eq!(codes(&mut gate, flight), [250, 451, 451]);
+}
+
+/// What arrived on a connection that had been given up was read as said on the next.
+#[test]
+fn nothing_is_carried_over_to_the_next_connection() {
+    let settings = nobounce::Settings::new("gate.example");
+    let server = Server::new(PLAIN, vec![Act::Accept, Act::AcceptInSilence]);
+    let chunks = (Chunks::Whole, Chunks::Whole);
+    let gate = Gate::new(settings, onward_settings(PLAIN), server, Vec::new(), chunks);
+    let mut gate = gate.restless();
+    assert!(introduce(&mut gate));
+    let flight = b"MAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nRCPT TO:<b@example.net>\r\n";
+    assert_eq!(codes(&mut gate, flight), [250, 451, 250]);
 }

@@ -95,6 +95,8 @@ pub struct Server {
     pub faults: Vec<String>,
     /// On the first connection nothing arrives behind so many octets.
     cut: Option<(usize, Cut)>,
+    /// There is one connection and no other.
+    single: bool,
     numbers: usize,
 }
 
@@ -108,8 +110,8 @@ pub enum Cut {
 pub struct Connection {
     /// All that the gate has written.
     pub received: Vec<u8>,
-    /// From where to where on it mail data stands, as this server reads it.
-    pub mail_data: Vec<(usize, usize)>,
+    /// Each write as it came, and whether it came behind 354.
+    pub writes: Vec<(bool, Vec<u8>)>,
     /// Command lines, without CRLF.
     pub commands: Vec<Vec<u8>>,
     at: usize,
@@ -149,12 +151,19 @@ impl Server {
             said: Vec::new(),
             faults: Vec::new(),
             cut: None,
+            single: false,
             numbers: 0,
         }
     }
 
     pub fn cut(mut self, behind: usize, cut: Cut) -> Self {
         self.cut = Some((behind, cut));
+        self
+    }
+
+    /// It takes one connection and no other.
+    pub fn single(mut self) -> Self {
+        self.single = true;
         self
     }
 
@@ -178,7 +187,6 @@ impl Server {
         if here.reading == Reading::Data {
             let Some(length) = strict_end(rest) else { return false };
             let content = unstuff(&rest[..length]);
-            here.mail_data.push((here.at, here.at + length));
             here.at += length;
             here.reading = Reading::Commands;
             self.content(at, content);
@@ -195,7 +203,6 @@ impl Server {
                 return false;
             }
             let chunk = rest[end + 2..end + 2 + size].to_vec();
-            here.mail_data.push((here.at + end + 2, here.at + end + 2 + size));
             here.at += end + 2 + size;
             here.commands.push(line);
             let mut whole = match std::mem::take(&mut here.reading) {
@@ -364,6 +371,9 @@ impl Server {
 
 impl OnwardServer for Server {
     fn connect(&mut self) -> Connect {
+        if self.single && !self.connections.is_empty() {
+            return Connect::Refused;
+        }
         match self.act() {
             Act::Close => return Connect::Refused,
             Act::Silence => return Connect::Silence,
@@ -378,6 +388,7 @@ impl OnwardServer for Server {
 
     fn write(&mut self, at: usize, octets: &[u8]) -> bool {
         let here = &mut self.connections[at];
+        here.writes.push((here.reading == Reading::Data, octets.to_vec()));
         let whole = match self.acts.front() {
             Some(Act::StopReading) if here.reading == Reading::Data => false,
             _ => !here.ended,

@@ -125,12 +125,12 @@ proptest! {
             0 => case.judgements.push(judgement),
             1 => {
                 case.strict = true;
-                plan.content.extend_from_slice(b"\r\ra");
-                prop_assert!(has_bare(&plan.content));
+                plan.content.0.extend_from_slice(b"\r\ra");
+                prop_assert!(has_bare(&plan.content.0));
             }
             _ => {
                 case.small = true;
-                plan.content.extend_from_slice(&[b'a'; 120]);
+                plan.content.0.extend_from_slice(&[b'a'; 120]);
             }
         }
         let (gate, accounts) = play(&case);
