@@ -38,7 +38,7 @@ fn serve(mut client: TcpStream, gate: &Gate<Waiting>) -> io::Result<()> {
     let (mut session, mut relay) = gate.open(Peer::new(client.peer_addr()?));
     session.offer(&block_on(relay.capabilities()));
     let mut tally = Tally::new();
-    loop {
+    let ended = loop {
         if gate.is_going_down() {
             session.shut_down();
         }
@@ -67,12 +67,12 @@ fn serve(mut client: TcpStream, gate: &Gate<Waiting>) -> io::Result<()> {
                 println!("id={} {tally} result={}", end.envelope.id, end.cause);
                 tally.end_transaction();
             }
-            Step::StartTls | Step::Close => break,
+            Step::StartTls | Step::Close => break client.shutdown(Shutdown::Write),
         }
-    }
+    };
     block_on(relay.close());
     // Unread input would reset the connection, and the last reply might be lost with it.
-    client.shutdown(Shutdown::Write).and_then(|()| client.read(&mut [0; 16_384]).map(drop))
+    ended.and_then(|()| client.read(&mut [0; 16_384]).map(drop))
 }
 
 #[derive(Parser)]
