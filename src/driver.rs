@@ -12,7 +12,7 @@ use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::TransactionId;
 use crate::gate::Gate;
 use crate::observer::{Event, TransactionRecord};
-use crate::outcome::{Outcome, Request};
+use crate::outcome::{Outcome, RelayError, Request};
 use crate::peer::Peer;
 use crate::relay::Relay;
 use crate::runtime::{Runtime, within};
@@ -357,6 +357,7 @@ struct Log {
 struct Gathered {
     tally: Tally,
     onward: Vec<Reply>,
+    failures: Vec<RelayError>,
     queue_id: Option<Box<str>>,
     scoring: Duration,
     relaying: Duration,
@@ -368,8 +369,14 @@ impl Gathered {
         self.onward.push(outcome.reply().clone());
         match outcome {
             Outcome::Accepted(receipt) => self.queue_id = receipt.queue_id().map(Into::into),
-            Outcome::Refused(_) if recipient => self.tally.recipient_refused(),
-            Outcome::Refused(_) => {}
+            Outcome::Refused(_) | Outcome::Failed(_) => {
+                if let Outcome::Failed(error) = outcome {
+                    self.failures.push(error.clone());
+                }
+                if recipient {
+                    self.tally.recipient_refused();
+                }
+            }
         }
     }
 }
@@ -395,7 +402,7 @@ impl Log {
     fn record(&mut self, end: TransactionEnd) -> TransactionRecord {
         let gathered = std::mem::take(self.current(&end.envelope.id));
         self.transaction = None;
-        let Gathered { tally, onward, queue_id, scoring, relaying } = gathered;
-        TransactionRecord { end, tally, onward, queue_id, scoring, relaying }
+        let Gathered { tally, onward, failures, queue_id, scoring, relaying } = gathered;
+        TransactionRecord { end, tally, onward, failures, queue_id, scoring, relaying }
     }
 }

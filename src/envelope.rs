@@ -21,7 +21,7 @@ impl SessionId {
     }
 
     /// The `n`th transaction of this session.
-    pub(crate) fn transaction(&self, n: u32) -> TransactionId {
+    pub fn transaction(&self, n: u32) -> TransactionId {
         TransactionId { session: self.clone(), n }
     }
 }

@@ -6,13 +6,18 @@ use bytes::Bytes;
 /// are forged and do not go onward.
 pub(crate) const OURS: &str = "X-Nobounce-";
 
-/// Where a folded line ends at the latest, if it has a space before (RFC 5322 section 2.1.1).
+/// Longest name of a field, in octets.
+const NAME: usize = 64;
+/// Where a line is folded if it has a space before (RFC 5322 section 2.1.1).
 const FOLD: usize = 78;
-/// Where a line is folded even without a space (same section: 998 and CRLF).
-const HARD_FOLD: usize = 998;
+/// Longest word that is not cut: with a name and a space before it, it makes a line of 998 octets,
+/// which is the most that a line may have (same section).
+const WORD: usize = 998 - NAME - 2;
+/// Longest field; what is beyond is left out (Postfix: `header_size_limit`).
+const FIELD: usize = 102_400;
 
 /// A header field that nobounce or one of its users adds. Folded, ended by CRLF, and unable to hold
-/// any other CR or LF, whoever chose its value (`guarantee G3`).
+/// any other CR or LF, whoever chose its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderField {
     /// The whole field, CRLF included.
@@ -26,11 +31,12 @@ pub struct HeaderField {
 pub struct BadFieldName;
 
 impl HeaderField {
-    /// A field of this name (RFC 5322 section 3.6.8) and value. Control characters in the value
-    /// become spaces, and the value is folded.
+    /// A field of this name (RFC 5322 section 3.6.8) and value. White space and control characters
+    /// in the value become one space each time, what is not ASCII becomes `?` (a server that was
+    /// not asked for SMTPUTF8 need not take it); the value is folded, and cut at 100 kB.
     pub fn new(name: &str, value: &str) -> Result<Self, BadFieldName> {
-        let fits = (1..=64).contains(&name.len());
-        if !fits || !name.bytes().all(|octet| (33..127).contains(&octet) && octet != b':') {
+        let fits = (1..=NAME).contains(&name.len());
+        if !fits || !name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':') {
             return Err(BadFieldName);
         }
         Ok(Self::fold(name, value.as_bytes()))
@@ -43,28 +49,107 @@ impl HeaderField {
 
     /// `name` must be a field name.
     pub(crate) fn fold(name: &str, value: &[u8]) -> Self {
-        let mut octets = Vec::with_capacity(name.len() + value.len() + 16);
+        let mut octets = Vec::with_capacity(name.len() + value.len().min(FIELD) + 16);
         octets.extend_from_slice(name.as_bytes());
         octets.push(b':');
-        let mut column = octets.len();
+        let start = octets.len();
+        let mut column = start;
         let words = value.split(|octet| octet.is_ascii_control() || *octet == b' ');
-        for word in words.filter(|word| !word.is_empty()) {
-            let fresh = column == name.len() + 1 && octets.len() == column;
-            if !fresh && column + 1 + word.len() > FOLD {
+        for word in words.flat_map(|word| word.chunks(WORD)) {
+            if octets.len() + word.len() > FIELD {
+                break;
+            }
+            if column + 1 + word.len() > FOLD && octets.len() > start {
                 octets.extend_from_slice(b"\r\n");
                 column = 0;
             }
-            for piece in word.chunks(HARD_FOLD - FOLD) {
-                if column > FOLD {
-                    octets.extend_from_slice(b"\r\n");
-                    column = 0;
-                }
-                octets.push(b' ');
-                octets.extend_from_slice(piece);
-                column += 1 + piece.len();
-            }
+            octets.push(b' ');
+            octets.extend(word.iter().map(|octet| if octet.is_ascii() { *octet } else { b'?' }));
+            column += 1 + word.len();
         }
         octets.extend_from_slice(b"\r\n");
         Self { octets: octets.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn field(name: &str, value: &str) -> String {
+        let field = HeaderField::new(name, value).unwrap();
+        String::from_utf8(field.octets().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn values_become_harmless() {
+        for (value, expected) in [
+            ("", "X-A:\r\n"),
+            ("   ", "X-A:\r\n"),
+            ("yes", "X-A: yes\r\n"),
+            ("  yes  no ", "X-A: yes no\r\n"),
+            ("a\tb\0c\x7fd", "X-A: a b c d\r\n"),
+            ("a\r\nX-B: b", "X-A: a X-B: b\r\n"),
+            ("a\r\n\r\nbody", "X-A: a body\r\n"),
+            ("a\n.\r\nQUIT", "X-A: a . QUIT\r\n"),
+            ("\r", "X-A:\r\n"),
+            ("na\u{ef}ve", "X-A: na??ve\r\n"),
+        ] {
+            assert_eq!(field("X-A", value), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_names() {
+        let long = "x".repeat(NAME);
+        for name in ["X-A", "x", "!", long.as_str()] {
+            assert!(HeaderField::new(name, "").is_ok(), "{name:?}");
+        }
+        let longer = "x".repeat(NAME + 1);
+        for name in ["", "X A", "X:", "X\r", "X\n", "\t", "\u{fc}", longer.as_str()] {
+            assert_eq!(HeaderField::new(name, ""), Err(BadFieldName), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_folded_at_spaces() {
+        let word = "w".repeat(36);
+        assert_eq!(
+            field("X-A", &format!("{word} {word} {word}")),
+            format!("X-A: {word} {word}\r\n {word}\r\n"),
+            "78 octets, then 37"
+        );
+        let word = "w".repeat(37);
+        assert_eq!(field("X-A", &format!("{word} {word}")), format!("X-A: {word}\r\n {word}\r\n"));
+        let long = "w".repeat(200);
+        assert_eq!(field("X-A", &long), format!("X-A: {long}\r\n"), "nowhere to fold");
+        let endless = "w".repeat(WORD * 2 + 1);
+        let (whole, rest) = (&endless[..WORD], &endless[WORD * 2..]);
+        let name = "n".repeat(NAME);
+        assert_eq!(field(&name, &endless), format!("{name}: {whole}\r\n {whole}\r\n {rest}\r\n"));
+        assert!(field("X-A", &"word ".repeat(100_000)).len() <= FIELD + 2);
+    }
+
+    proptest! {
+        /// Every line is short, every line but the first begins with a space, and what is read back
+        /// is the value.
+        #[test]
+        fn a_field_is_one_field(name in "[!-9;-~]{1,64}", value in "[ -~\r\n\t\u{80}]{0,3000}") {
+            let written = field(&name, &value);
+            let lines: Vec<_> = written.strip_suffix("\r\n").unwrap().split("\r\n").collect();
+            for (index, line) in lines.iter().enumerate() {
+                prop_assert!(line.len() <= 998 && !line.contains(['\r', '\n']));
+                prop_assert!(line.len() <= 78 || line.trim_start().split(' ').count() <= 2);
+                prop_assert!(index == 0 || line.starts_with(' ') && !line.trim().is_empty());
+            }
+            let unfolded = lines.concat();
+            let (written_name, written_value) = unfolded.split_once(':').unwrap();
+            let wanted = value.replace('\u{80}', "??");
+            let squeeze = |text: &str| text.split_ascii_whitespace().collect::<String>();
+            prop_assert_eq!(written_name, name);
+            prop_assert_eq!(squeeze(written_value), squeeze(&wanted));
+        }
     }
 }

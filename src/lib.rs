@@ -1,4 +1,146 @@
-//! nobounce
+//! SMTP-time spam rejection: a session that asks before it answers.
+//!
+//! nobounce is **not** a mail server: it has no queue and no second attempts. It is not a spam
+//! filter: it asks filters and acts on what they say while the client waits. It cannot discard mail
+//! and it never bounces: whom it refuses keeps the message.
+//!
+//! It stands where the internet connects, talks SMTP to the client, asks [`Scorer`]s, relays in
+//! lock-step to the onward server, and answers the client with that server's answer.
+//!
+//! ```text
+//!             octets            steps, questions            octets
+//!  client ◄──────────► Session ◄────────────────► Onward ◄──────────► onward server
+//!  (the internet)      SMTP server half           SMTP client half     (Postfix, Exim, LMTP, …)
+//!                         ▲                            ▲
+//!                      questions                    requests
+//!                         ▼                            ▼
+//!                       Panel  ── asks ──► Scorer…   Relay (SMTP, LMTP, Maildir, yours)
+//!                         └── tells ──► Observer
+//! ```
+//!
+//! # The promise
+//!
+//! A message that nobounce has answered with 2xx is one that the relay target had taken before.
+//! Nothing is dropped, nothing is bounced, whatever fails in between. It is made by types:
+//!
+//! - an [`Opinion`] is nothing, evidence or no; there is no yes in it, and no "discard";
+//! - a 2xx to RCPT and to the content comes from an [`Outcome`] that holds a [`Receipt`], and a
+//!   receipt is read off the wire for that very request, or stated by a relay target of one's own
+//!   that keeps the message durably ([`Receipt::kept`]);
+//! - a [`Refusal`] is 4yz or 5yz, and its enhanced status is of the same class;
+//! - a [`Question`] and a [`Forward`] are consumed by their answer, and asked again if dropped.
+//!
+//! Where there is doubt the client is told 451 and sends again (RFC 1047): a duplicate, never a
+//! loss.
+//!
+//! # A scorer
+//!
+#![cfg_attr(feature = "serve", doc = "```")]
+#![cfg_attr(not(feature = "serve"), doc = "```ignore")]
+//! # use nobounce::{Envelope, Finding, ForwardPath, Opinion, Score, Scorer, ScorerError};
+//! struct NoDot;
+//!
+//! #[async_trait::async_trait]
+//! impl Scorer for NoDot {
+//!     fn name(&self) -> &str { "no-dot" }
+//!
+//!     async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
+//!         let plain = envelope.peer.helo.as_ref().is_some_and(|helo| !helo.name.contains('.'));
+//!         Ok(if plain { Finding::new("HELO_NO_DOT", Score::points(2)).into() } else { Opinion::Silent })
+//!     }
+//! }
+//! # use std::sync::Arc;
+//! # use nobounce::{Helo, Peer, ReversePath, SessionId};
+//! # let mut peer = Peer::local();
+//! # peer.helo = Some(Helo { extended: true, name: "spammer".into() });
+//! # let sender = ReversePath::parse("<a@example.org>")?;
+//! # let recipient = ForwardPath::parse("<b@example.net>")?;
+//! # let id = SessionId::new("example").transaction(1);
+//! # let envelope = Envelope::new(id, Arc::new(peer), sender);
+//! # let opinion = pollster::block_on(NoDot.on_rcpt(&envelope, &recipient))?;
+//! assert_eq!(opinion, Finding::new("HELO_NO_DOT", Score::points(2)).into());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Put it in a [`Panel`], the panel in a [`Gate`], and hand each client to [`serve`].
+//!
+//! # The run loop
+//!
+//! [`serve`] is this loop with deadlines. A [`Session`] does no I/O and has no clock: `poll` it, do
+//! what the [`Step`] says, repeat.
+//!
+//! ```
+//! use std::time::{Instant, SystemTime};
+//! use nobounce::{Outcome, Peer, Receipt, Request, Session, SessionId, Settings, Step, Verdict};
+//!
+//! // A client that waits for its turn, as its octets would come from a socket.
+//! let mut client = [
+//!     "EHLO client.example\r\n",
+//!     "MAIL FROM:<alice@client.example>\r\n",
+//!     "RCPT TO:<bob@mx.example>\r\n",
+//!     "DATA\r\n",
+//!     "Subject: hello\r\n\r\nHello!\r\n.\r\n",
+//!     "QUIT\r\n",
+//! ]
+//! .into_iter();
+//! let mut written = Vec::new();
+//!
+//! let settings = Settings::new("mx.example").into();
+//! let (now, time_of_day) = (Instant::now(), SystemTime::now());
+//! let id = SessionId::new("example");
+//! let mut session = Session::new(settings, id, Peer::local(), now, time_of_day);
+//! loop {
+//!     match session.poll(Instant::now()) {
+//!         // 1. Write to the client.
+//!         Step::Transmit(octets) => written.extend_from_slice(&octets),
+//!         // 2. Read from it, until `session.deadline()`.
+//!         Step::Receive => match client.next() {
+//!             Some(octets) => session.receive(octets.as_bytes()),
+//!             None => session.receive_eof(),
+//!         },
+//!         // 3. Ask the panel.
+//!         Step::Ask(question) => question.answer(Verdict::Pass),
+//!         // 4. Ask the relay target.
+//!         Step::Forward(forward) => {
+//!             let receipt = match forward.request() {
+//!                 Request::Recipient(..) => Receipt::recipient(),
+//!                 // Only behind a durable write:
+//!                 Request::Content(..) => Receipt::kept("4711"),
+//!             };
+//!             forward.complete(Outcome::Accepted(receipt));
+//!         }
+//!         // 5. Take notes.
+//!         Step::Ended(end) => println!("{}: {}", end.envelope.id, end.cause),
+//!         // 6. Upgrade the connection: not offered by these settings.
+//!         Step::StartTls => session.lose_client(),
+//!         Step::Close => break,
+//!     }
+//! }
+//! let written = String::from_utf8(written)?;
+//! assert!(written.starts_with("220 mx.example ESMTP"));
+//! assert!(written.ends_with("250 2.0.0 Ok: queued as 4711\r\n221 2.0.0 Bye\r\n"));
+//! # Ok::<(), std::string::FromUtf8Error>(())
+//! ```
+//!
+//! # Features
+//!
+//! - `serve` (default): scorers, panel, relay targets, driver. Without it there remain the wire, the
+//!   words and the two machines, and nothing is async.
+//! - `testing`: plays SMTP dialogues as tests.
+//!
+//! # Where building taught better than the design
+//!
+//! - Time enters a [`Session`] at [`poll`](Session::poll) and
+//!   [`handle_timeout`](Session::handle_timeout) only; `receive` and `answer` need none.
+//! - [`Step::Ended`] carries what the session knows of a transaction to the record: reporting is a
+//!   step like any other and needs no second queue.
+//! - [`Verdict::Tag`] carries header fields: a tag is a kind of pass, and it never touches content.
+//! - [`Outcome::Failed`] keeps apart what the onward server said and what went wrong on the way to
+//!   it: the client is told 451, observers are told why.
+//! - A [`ForwardPath`] and a [`ReversePath`] carry the parameters of their command, so that nobody
+//!   can forward one without the other.
+//! - Mail data ends in CRLF by type ([`MailData`]); a last chunk without it gets it.
+
 #![forbid(unsafe_code)]
 
 mod capabilities;
@@ -42,7 +184,7 @@ pub use envelope::{Envelope, SessionId, TransactionId};
 pub use header::{BadFieldName, HeaderField};
 pub use message::Message;
 pub use onward::{Onward, OnwardSettings, OnwardStep, Protocol};
-pub use outcome::{Outcome, Receipt, Request};
+pub use outcome::{Outcome, Receipt, RelayError, Request};
 pub use peer::{Helo, Peer, Tls};
 pub use session::{
     EarlyInput, EndCause, Forward, Limits, Question, Session, Settings, Step, TransactionEnd,
@@ -76,3 +218,8 @@ pub use score::{BadScore, Disclosure, Finding, Score};
 pub use scorer::{FailurePolicy, Opinion, Scorer, ScorerError};
 #[cfg(feature = "serve")]
 pub use tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
+
+/// The README's examples compile, or the tests fail.
+#[cfg(all(doctest, feature = "serve"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::deadline::Awaiting;
 use crate::envelope::{SessionId, TransactionId};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, RelayError};
 use crate::peer::Peer;
 use crate::session::TransactionEnd;
 use crate::tally::Tally;
@@ -89,6 +89,8 @@ pub struct TransactionRecord {
     pub tally: Tally,
     /// What the relay target answered, in order: to recipients, then to the content.
     pub onward: Vec<Reply>,
+    /// Why the relay target could not be asked, where that was so.
+    pub failures: Vec<RelayError>,
     /// What the onward server calls the message.
     pub queue_id: Option<Box<str>>,
     /// Time spent on waiting for scorers.
@@ -122,6 +124,12 @@ impl fmt::Display for TransactionRecord {
         }
         if let Some(queue_id) = &self.queue_id {
             write!(f, " queue_id={queue_id}")?;
+        }
+        for failure in &self.failures {
+            write!(f, " relay_failure={:?}", failure.to_string())?;
+        }
+        for failure in self.tally.failures() {
+            write!(f, " scorer_failure={:?}", format!("{}: {}", failure.scorer, failure.cause))?;
         }
         let [all, scoring, relaying] = [self.end.duration, self.scoring, self.relaying];
         write!(f, " ms={}", all.as_millis())?;

@@ -1,11 +1,14 @@
 //! What the relay target answered. A yes can be read off the wire or vouched for; it cannot be
 //! made up.
 
+use std::sync::Arc;
+
+use crate::deadline::Awaiting;
 use crate::envelope::{Envelope, TransactionId};
 use crate::message::Message;
 use crate::verdict::Refusal;
 use crate::wire::mailbox::ForwardPath;
-use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode};
+use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
 
 /// The relay target's answer to a recipient or to the content.
 #[derive(Debug)]
@@ -13,23 +16,47 @@ use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode};
 pub enum Outcome {
     /// The target said 2xx.
     Accepted(Receipt),
-    /// The target said 4yz or 5yz, or could not be asked.
+    /// The target said 4yz or 5yz.
     Refused(Refusal),
+    /// The target could not be asked, or has not answered: the client is told 451 and comes again.
+    Failed(RelayError),
+}
+
+/// Why a relay target could not be asked or has not answered. Observers are told; the client is told
+/// 451 and nothing of this.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// There is no connection to the onward server.
+    #[error("not connected: {0}")]
+    Unreachable(Arc<dyn std::error::Error + Send + Sync>),
+    /// The connection to the onward server ended before the answer.
+    #[error("connection lost")]
+    Lost,
+    /// The onward server did not do this in time.
+    #[error("late: {0:?}")]
+    Late(Awaiting),
+    /// The onward server sent something that is no reply. The fault is its own.
+    #[error("no reply: {0}")]
+    Garbled(#[from] ReplyFault),
+    /// The onward server replied what no server replies to this. The fault is its own.
+    #[error("unexpected reply: {0}")]
+    Unexpected(Reply),
+    /// The onward server had recipients of this transaction on a connection that was lost.
+    #[error("transaction lost with an earlier connection")]
+    TransactionLost,
+    /// The receipt answers another question. The fault is the relay target's.
+    #[error("a receipt for something else")]
+    Mismatch,
+    /// A relay target of one's own failed.
+    #[error("{0}")]
+    Own(Arc<dyn std::error::Error + Send + Sync>),
 }
 
 impl Outcome {
-    /// The target cannot be asked now, for a reason that the client is not told.
-    pub fn unavailable() -> Self {
-        const UNAVAILABLE: Refusal =
-            Refusal::fixed(451, 4, 3, "The next server cannot be asked now, try again later");
-        Self::Refused(UNAVAILABLE)
-    }
-
-    /// The target has not answered in time.
-    pub(crate) fn late() -> Self {
-        const LATE: Refusal =
-            Refusal::fixed(451, 4, 7, "The next server has not answered in time, try again later");
-        Self::Refused(LATE)
+    /// The target failed for this reason. The client is told 451 and none of it.
+    pub fn failed(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Failed(RelayError::Own(Arc::from(reason.into())))
     }
 
     /// The reply that the client gets.
@@ -37,6 +64,27 @@ impl Outcome {
         match self {
             Self::Accepted(receipt) => &receipt.reply,
             Self::Refused(refusal) => refusal.reply(),
+            Self::Failed(error) => error.reply(),
+        }
+    }
+}
+
+impl RelayError {
+    /// The reply that the client gets.
+    pub(crate) fn reply(&self) -> &'static Reply {
+        static LATE: Reply = Reply::fixed(
+            451,
+            Some((4, 7)),
+            "The next server has not answered in time, try again later",
+        );
+        static UNAVAILABLE: Reply =
+            Reply::fixed(451, Some((4, 3)), "The next server cannot be asked now, try again later");
+        static OWN: Reply =
+            Reply::fixed(451, Some((3, 0)), "Mail cannot be taken now, try again later");
+        match self {
+            Self::Own(_) => &OWN,
+            Self::Late(_) => &LATE,
+            _ => &UNAVAILABLE,
         }
     }
 }

@@ -5,8 +5,8 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Neg};
 use std::str::FromStr;
 
-/// Longest symbol, in octets. SpamAssassin warns about rule names over 50.
-const SYMBOL: usize = 64;
+/// Longest symbol, in octets: that of a SpamAssassin rule.
+const SYMBOL: usize = 100;
 /// Longest detail of a finding, in octets: a reply line has room for it (RFC 5321 section
 /// 4.5.3.1.5).
 const DETAIL: usize = 256;
@@ -149,7 +149,7 @@ impl Finding {
     /// A finding without detail, not told to the client. A score below zero speaks for the mail.
     ///
     /// `symbol` is a short name, as `GTUBE`: letters, digits, `_`, `-` and `.`; anything else in it
-    /// becomes `_`, and it is cut at 64 octets.
+    /// becomes `_`, and it is cut at 100 octets.
     pub fn new(symbol: &str, score: Score) -> Self {
         Self { symbol: word(symbol), score, detail: "".into(), disclosure: Disclosure::default() }
     }

@@ -27,8 +27,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("machines", &["onward", "session"]),
     // The trait alone: panels and scorers need its timers and connections, the edges supply them.
-    ("runtime", &["runtime"]),
-    ("policy", &["panel", "rehearsal", "score", "scorer", "scorers", "store", "tally"]),
+    ("runtime", &["rehearsal", "runtime"]),
+    ("policy", &["panel", "score", "scorer", "scorers", "store", "tally"]),
     ("edges", &["driver", "gate", "observer", "relay", "transcript"]),
 ];
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline, OnwardTimeouts};
-use crate::outcome::{Outcome, Request};
+use crate::outcome::{Outcome, RelayError, Request};
 use crate::session::host_name;
 use crate::verdict::Refusal;
 use crate::wire::reply::ReplyReader;
@@ -55,7 +55,7 @@ pub enum Protocol {
 #[derive(Debug)]
 #[must_use = "the request stands still until the step is done"]
 pub enum OnwardStep {
-    /// Connect to the server, then [`Onward::connected`] or [`Onward::disconnected`].
+    /// Connect to the server, then [`Onward::connected`] or [`Onward::unreachable`].
     Connect,
     /// Write these octets, one after the other, all of them, before the next `poll`. If that fails:
     /// [`Onward::transmit_failed`].
@@ -134,7 +134,7 @@ impl Onward {
             _ => 0,
         };
         if known != open.accepted {
-            self.outcome = Some(Outcome::unavailable());
+            self.outcome = Some(Outcome::Failed(RelayError::TransactionLost));
             return;
         }
         match request {
@@ -196,12 +196,20 @@ impl Onward {
         }
     }
 
-    /// There is no connection: it could not be made, or it has ended.
+    /// The connection could not be made, for this reason.
+    pub fn unreachable(&mut self, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
+        if matches!(self.state, State::Connecting) {
+            self.fail(RelayError::Unreachable(Arc::from(reason.into())));
+            self.state = State::Disconnected;
+        }
+    }
+
+    /// The connection has ended.
     pub fn disconnected(&mut self) {
         let quitting =
             matches!(&self.state, State::Awaiting(owed) if owed.contains(&Awaited::Quit));
         if !quitting {
-            self.fail();
+            self.fail(RelayError::Lost);
         }
         self.forget_connection();
         self.state = State::Disconnected;
@@ -231,6 +239,9 @@ impl Onward {
                 && let Some(outcome) = self.outcome.take()
             {
                 self.asked = None;
+                if matches!(self.state, State::Awaiting(_)) {
+                    self.state = State::Ready;
+                }
                 return OnwardStep::Done(outcome);
             }
             if !self.output.is_empty() {
@@ -255,7 +266,7 @@ impl Onward {
                             self.arm(awaited.reason(), now);
                             return OnwardStep::Receive;
                         }
-                        Err(_) => self.fail(),
+                        Err(fault) => self.fail(fault.into()),
                     }
                 }
                 State::Ready if !self.reader.is_empty() => self.speaks_out_of_turn(),
@@ -278,10 +289,10 @@ impl Onward {
 
     /// Does what is due when [`deadline`](Self::deadline) has passed; nothing before.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.deadline.is_some_and(|deadline| deadline.at <= now) {
+        if let Some(Deadline { awaiting, .. }) = self.deadline.filter(|it| it.at <= now) {
             self.deadline = None;
             self.stale = false;
-            self.fail();
+            self.fail(RelayError::Late(awaiting));
         }
     }
 

@@ -18,12 +18,12 @@ use super::{Onward, OnwardStep, Protocol};
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::TransactionId;
-use crate::outcome::{Granted, Outcome, Receipt};
+use crate::outcome::{Granted, Outcome, Receipt, RelayError};
 use crate::verdict::Refusal;
 use crate::wire::command::Body;
 use crate::wire::content::write_data;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
-use crate::wire::reply::{Reply, ReplyClass};
+use crate::wire::reply::{Reply, ReplyClass, ReplyFault};
 
 /// A transaction that the onward server has open.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Onward {
     pub(super) fn hear(&mut self, awaited: Awaited, reply: Reply) {
         self.deadline = None;
         if reply.code().value() == 421 && self.stale {
-            return self.fail();
+            return self.fail(RelayError::Lost);
         }
         self.stale = false;
         if let State::Awaiting(owed) = &mut self.state {
@@ -89,7 +89,7 @@ impl Onward {
         let class = reply.class();
         let done = class == ReplyClass::Completion;
         if self.deaf && class < ReplyClass::Transient {
-            return self.fail();
+            return self.fail(RelayError::Lost);
         }
         match awaited {
             Awaited::Greeting if reply.code().value() == 220 => {
@@ -122,7 +122,7 @@ impl Onward {
             }
             Awaited::Rcpt => self.answer(Granted::Recipient, reply),
             Awaited::Data if reply.code().value() == 354 => self.send_data(),
-            Awaited::Data if done => self.fail(),
+            Awaited::Data if done => self.fail(RelayError::Unexpected(reply)),
             Awaited::Data => {
                 self.dirty = true;
                 self.refuse(reply);
@@ -134,7 +134,9 @@ impl Onward {
                 self.open = None;
             }
             Awaited::Quit => self.break_off(),
-            Awaited::Greeting | Awaited::Ehlo | Awaited::Helo | Awaited::Rset => self.fail(),
+            Awaited::Greeting | Awaited::Ehlo | Awaited::Helo | Awaited::Rset => {
+                self.fail(RelayError::Unexpected(reply));
+            }
         }
     }
 
@@ -215,7 +217,7 @@ impl Onward {
                 write_data(segments, &mut self.output);
                 self.state = State::Awaiting(VecDeque::from([Awaited::Content]));
             }
-            _ => self.fail(),
+            _ => self.fail(RelayError::Garbled(ReplyFault::OutOfTurn)),
         }
     }
 
@@ -251,24 +253,24 @@ impl Onward {
                     self.break_off();
                 }
             }
-            Err(_) => self.fail(),
+            Err(reply) => self.fail(RelayError::Unexpected(reply)),
         }
     }
 
     /// A reply to nothing: a server that closes an idle connection says 421; anything else is
     /// nonsense. Either way the connection is of no more use.
     pub(super) fn speaks_out_of_turn(&mut self) {
-        self.fail();
+        self.fail(RelayError::Garbled(ReplyFault::OutOfTurn));
     }
 
     /// What is asked cannot be answered on this connection: the answer is 451, unless the
     /// connection had been dead before and another may be tried.
-    pub(super) fn fail(&mut self) {
+    pub(super) fn fail(&mut self, error: RelayError) {
         let again = std::mem::take(&mut self.stale);
         if !again && self.outcome.is_none() {
             match self.asked.take() {
                 Some(Asked::Recipient { .. } | Asked::Content { .. }) => {
-                    self.outcome = Some(Outcome::unavailable());
+                    self.outcome = Some(Outcome::Failed(error));
                 }
                 Some(Asked::Introduction) | None => {}
             }

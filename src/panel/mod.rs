@@ -1,17 +1,18 @@
 //! The panel: asks scorers, adds up what they found, and turns the sum into a verdict.
 
 mod hearing;
+mod thresholds;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::header::{HeaderField, OURS};
 use crate::runtime::Runtime;
-use crate::score::{Disclosure, Finding, Score, word};
+use crate::score::{Finding, word};
 use crate::scorer::{FailurePolicy, Opinion, Scorer};
 use crate::tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
 use crate::verdict::{Refusal, Stage, Subject, Verdict};
-use crate::wire::reply::EnhancedStatus;
+
+pub use thresholds::{ThresholdError, Thresholds};
 
 /// How long one scorer may take at one stage, if its seat says nothing else (Haraka's
 /// `plugin_timeout`).
@@ -19,10 +20,6 @@ const SEAT_BUDGET: Duration = Duration::from_secs(30);
 /// How long all of them may take. Postfix waits 100 s for a filter (`smtpd_proxy_timeout`), and the
 /// relay target is still to be asked.
 const STAGE_BUDGET: Duration = Duration::from_secs(60);
-/// Most symbols in the header field of a tagged message (some 50 is what SpamAssassin finds at
-/// worst).
-const SYMBOLS: usize = 128;
-
 /// Scorers, what they may cost, and at which sums something is done.
 ///
 /// The empty panel has no objection to anything: `()` is a panel, and the relay is transparent.
@@ -79,7 +76,7 @@ const SYMBOLS: usize = 128;
 ///    might have spoken for the mail; our trouble is nobody's 550.
 /// 2. The [`Thresholds`], over [`Tally::total`] of this stage and those before it.
 ///
-/// The reply names findings that are [`Disclosure::Public`] and speak against the mail:
+/// The reply names findings that are [`Disclosure::Public`](crate::Disclosure) and speak against the mail:
 /// `550 5.7.1 Message refused: GTUBE`. Without any it says `Message refused as unwanted`. Before
 /// the greeting a refusal is 554 (RFC 5321 section 3.1) and a deferral 421 (section 3.8).
 ///
@@ -93,7 +90,7 @@ const SYMBOLS: usize = 128;
 /// field   = "X-Nobounce-Status:" FWS "Yes," FWS "score=" score FWS "required=" score
 ///           FWS "symbols=" [symbol *("," FWS symbol)] CRLF
 /// score   = ["-"] 1*DIGIT "." 2DIGIT                 ; points
-/// symbol  = 1*64(ALPHA / DIGIT / "_" / "-" / ".")    ; at most 128 of them
+/// symbol  = 1*100(ALPHA / DIGIT / "_" / "-" / ".")    ; at most 128 of them
 /// FWS     = a space, or a fold (RFC 5322 section 3.2.2)
 /// ```
 ///
@@ -114,50 +111,6 @@ pub struct Seat {
     budget: Duration,
     on_failure: FailurePolicy,
     monitored: bool,
-}
-
-/// The sums at which something is done; a sum that is equal counts as reached, the strictest one
-/// reached acts. The default tags at 5.00 (SpamAssassin's `required_score`), defers never, and
-/// refuses at 6.31 (amavisd-new's `$sa_kill_level_deflt`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Thresholds {
-    tag: Option<Score>,
-    defer: Option<Score>,
-    refuse: Option<Score>,
-}
-
-/// A milder threshold above a stricter one, which would never act. The fault is the caller's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a threshold of {0} lies above a stricter one of {1}")]
-pub struct ThresholdError(Score, Score);
-
-impl Thresholds {
-    /// Thresholds in ascending order: `tag` ≤ `defer` ≤ `refuse`, as far as they are there.
-    pub fn new(
-        tag: Option<Score>,
-        defer: Option<Score>,
-        refuse: Option<Score>,
-    ) -> Result<Self, ThresholdError> {
-        for (milder, stricter) in [(tag, defer), (defer, refuse), (tag, refuse)] {
-            if let (Some(milder), Some(stricter)) = (milder, stricter)
-                && milder > stricter
-            {
-                return Err(ThresholdError(milder, stricter));
-            }
-        }
-        Ok(Self { tag, defer, refuse })
-    }
-
-    /// No sum does anything. What scorers themselves refuse is refused nevertheless.
-    pub const fn none() -> Self {
-        Self { tag: None, defer: None, refuse: None }
-    }
-}
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self { tag: Some(Score::points(5)), defer: None, refuse: Some(Score::hundredths(631)) }
-    }
 }
 
 impl Seat {
@@ -214,8 +167,8 @@ impl Panel {
     pub fn seat(mut self, mut seat: Seat) -> Self {
         let taken = |name: &str| self.seats.iter().any(|other| *other.name == *name);
         if taken(&seat.name) {
-            let names = (2..).map(|n| format!("{}-{n}", seat.name));
-            seat.name = names.skip_while(|name| taken(name)).next().unwrap_or_default().into();
+            let mut names = (2..).map(|n| format!("{}-{n}", seat.name));
+            seat.name = names.find(|name| !taken(name)).unwrap_or_default().into();
         }
         self.seats.push(seat);
         self
@@ -322,7 +275,7 @@ impl Seat {
                         self.enter(Finding::new(&symbol, score), stage, tally);
                         None
                     }
-                    FailurePolicy::Defer => (!self.monitored).then(|| unchecked(stage)),
+                    FailurePolicy::Defer => (!self.monitored).then(|| thresholds::unchecked(stage)),
                 }
             }
         }
@@ -332,75 +285,6 @@ impl Seat {
         let scorer = self.name.clone();
         tally.enter(Entry { scorer, stage, finding, monitored: self.monitored, aside: false });
     }
-}
-
-impl Thresholds {
-    fn judge(&self, stage: Stage, tally: &Tally) -> Verdict {
-        const POLICY: EnhancedStatus = EnhancedStatus::new(7, 1);
-        let total = tally.total();
-        let reached = |threshold: Option<Score>| threshold.filter(|score| total >= *score);
-        if reached(self.refuse).is_some() {
-            let code = if stage == Stage::Connect { 554 } else { 550 };
-            let text = reasons(stage, "refused", " as unwanted", tally);
-            Verdict::Refuse(Refusal::permanent(code, POLICY, &text))
-        } else if reached(self.defer).is_some() {
-            let text = reasons(stage, "deferred", " as suspicious, try again later", tally);
-            Verdict::Refuse(Refusal::transient(later(stage), POLICY, &text))
-        } else if let Some(required) = reached(self.tag).filter(|_| stage == Stage::Data) {
-            Verdict::Tag(vec![status(total, required, tally)])
-        } else {
-            Verdict::Pass
-        }
-    }
-}
-
-/// The reply for a scorer that failed. What failed is nobody's business outside.
-fn unchecked(stage: Stage) -> Refusal {
-    let text = format!("{} cannot be checked now, try again later", noun(stage));
-    Refusal::transient(later(stage), EnhancedStatus::new(3, 0), &text)
-}
-
-/// The code that says "later": before the greeting that is to close the channel.
-fn later(stage: Stage) -> u16 {
-    if stage == Stage::Connect { 421 } else { 451 }
-}
-
-/// What the client asked for.
-fn noun(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Connect => "Connection",
-        Stage::Rcpt => "Recipient",
-        Stage::Data => "Message",
-    }
-}
-
-/// What the client is told: the public findings that speak against it, or nothing in particular.
-fn reasons(stage: Stage, done: &str, otherwise: &str, tally: &Tally) -> String {
-    let told = |finding: &&Finding| {
-        finding.disclosure() == Disclosure::Public && finding.score() > Score::ZERO
-    };
-    let reasons: Vec<String> = tally
-        .findings()
-        .filter(told)
-        .map(|finding| match finding.detail() {
-            "" => finding.symbol().to_owned(),
-            detail => format!("{} ({detail})", finding.symbol()),
-        })
-        .collect();
-    let noun = noun(stage);
-    if reasons.is_empty() {
-        format!("{noun} {done}{otherwise}")
-    } else {
-        format!("{noun} {done}: {}", reasons.join("; "))
-    }
-}
-
-/// The header field of a tagged message. Its grammar is [`Panel`]'s to document.
-fn status(total: Score, required: Score, tally: &Tally) -> HeaderField {
-    let symbols: Vec<&str> = tally.findings().map(Finding::symbol).take(SYMBOLS).collect();
-    let symbols = symbols.join(", ");
-    let value = format!("Yes, score={total} required={required} symbols={symbols}");
-    HeaderField::fold(&format!("{OURS}Status"), value.as_bytes())
 }
 
 #[cfg(test)]

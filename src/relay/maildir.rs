@@ -150,7 +150,7 @@ impl Relay for Maildir {
         let segments = fields.chain(message.segments().iter().cloned()).collect();
         match self.keep(segments).await {
             Ok(name) => Outcome::Accepted(Receipt::kept(&name)),
-            Err(error) => Outcome::Refused(refusal(&error)),
+            Err(error) => failure(error),
         }
     }
 }
@@ -164,14 +164,12 @@ fn delivery_fields(envelope: &Envelope) -> impl Iterator<Item = Bytes> {
     std::iter::once(from).chain(to).map(|field| field.octets().clone())
 }
 
-/// What the client is told of a delivery that failed.
-fn refusal(error: &io::Error) -> Refusal {
+/// What becomes of a delivery that failed.
+fn failure(error: io::Error) -> Outcome {
     const NO_ROOM: Refusal = Refusal::fixed(452, 3, 1, "Insufficient system storage");
-    const FAILED: Refusal =
-        Refusal::fixed(451, 3, 0, "The mailbox cannot be written now, try again later");
     match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => NO_ROOM,
-        _ => FAILED,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Outcome::Refused(NO_ROOM),
+        _ => Outcome::failed(error),
     }
 }
 

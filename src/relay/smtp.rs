@@ -18,7 +18,7 @@ use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::onward::{Onward, OnwardSettings, OnwardStep, Protocol};
-use crate::outcome::{Outcome, Request};
+use crate::outcome::{Outcome, RelayError, Request};
 use crate::peer::Peer;
 use crate::runtime::{Address, Runtime, within};
 use crate::wire::mailbox::ForwardPath;
@@ -126,7 +126,7 @@ impl<R: Runtime> Connection<R> {
             let until = self.server.runtime.now() + REMEMBER;
             self.server.remember(&self.server.one_by_one(offered.through()), until);
         }
-        outcome.unwrap_or_else(Outcome::unavailable)
+        outcome.unwrap_or(Outcome::Failed(RelayError::Lost))
     }
 
     /// Does what the machine says until the request is answered or nothing is left to do.
@@ -143,7 +143,7 @@ impl<R: Runtime> Connection<R> {
                             self.stream = Some(stream);
                             self.onward.connected();
                         }
-                        Some(Err(_)) => self.onward.disconnected(),
+                        Some(Err(error)) => self.onward.unreachable(error),
                         None => self.onward.handle_timeout(runtime.now()),
                     }
                 }

@@ -68,6 +68,7 @@ impl Session {
     fn complete_chunk(&mut self, last: bool, fate: Fate, now: Instant) {
         match fate {
             Fate::Refuse(phase, reply) => {
+                self.content_ends = None;
                 self.state = State::Command(phase);
                 self.fault(reply);
             }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod mail_data;
+mod output;
 mod replies;
 mod settings;
 mod state;
@@ -193,8 +194,10 @@ pub enum EndCause {
     Accepted,
     /// The panel said no to the content.
     RefusedByPanel,
-    /// The relay target said no to the content, or could not be asked.
+    /// The relay target said no to the content.
     RefusedByRelay,
+    /// The relay target could not be asked, or has not answered.
+    RelayFailed,
     /// The session said no to the content: too big, bare line ends.
     RefusedBySession,
     /// The client gave it up: RSET, EHLO, QUIT.
@@ -213,6 +216,7 @@ impl std::fmt::Display for EndCause {
             Self::Accepted => "accepted",
             Self::RefusedByPanel => "refused-by-panel",
             Self::RefusedByRelay => "refused-by-relay",
+            Self::RelayFailed => "relay-failed",
             Self::RefusedBySession => "refused-by-session",
             Self::Reset => "reset",
             Self::ClientLost => "client-lost",

@@ -21,24 +21,19 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::{EarlyInput, EndCause, Next, Session, TransactionEnd, replies};
-use crate::deadline::{Awaiting, Deadline};
+use crate::deadline::Awaiting;
 use crate::envelope::Envelope;
 use crate::message::Message;
-use crate::outcome::{Granted, Outcome};
+use crate::outcome::{Granted, Outcome, RelayError};
 use crate::peer::Tls;
 use crate::verdict::Verdict;
 use crate::wire::content::ContentDecoder;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::{Reply, ReplyCode};
 
-/// How long replies are held for the group they belong to (RFC 2920), while scorers or the relay
-/// target take their time.
-const HOLD: Duration = Duration::from_secs(1);
-/// How many octets of replies are held at the most.
-const HOLD_OCTETS: usize = 8_192;
 /// Room made for content on the strength of a SIZE parameter alone.
 const CAPACITY: u64 = 1 << 20;
 /// An input buffer larger than this is not kept while the client is idle.
@@ -344,6 +339,10 @@ impl Session {
                         self.state = State::Command(Phase::Mail(transaction));
                         self.reply(receipt.reply());
                     }
+                    Outcome::Failed(error) => {
+                        let reply = error.reply().clone();
+                        self.refuse_recipient(transaction, path, reply, false);
+                    }
                     Outcome::Refused(refusal) => {
                         let reply = refusal.reply().clone();
                         self.refuse_recipient(transaction, path, reply, refusal.closes());
@@ -356,6 +355,10 @@ impl Session {
                         self.junk_commands = 0;
                         let reply = receipt.reply().clone();
                         self.finish(transaction, EndCause::Accepted, reply, false);
+                    }
+                    Outcome::Failed(error) => {
+                        let reply = error.reply().clone();
+                        self.finish(transaction, EndCause::RelayFailed, reply, false);
                     }
                     Outcome::Refused(refusal) => {
                         let reply = refusal.reply().clone();
@@ -442,67 +445,18 @@ impl Session {
 
     pub(super) fn expire(&mut self, awaiting: Awaiting) {
         match awaiting {
+            Awaiting::Verdict if matches!(self.state, State::Asking(Asking::Connection)) => {
+                self.hang_up(replies::NOT_CHECKED, EndCause::TimedOut);
+            }
             Awaiting::Verdict => self.judge(Verdict::late()),
-            Awaiting::RecipientOutcome | Awaiting::ContentOutcome => self.conclude(Outcome::late()),
+            Awaiting::RecipientOutcome | Awaiting::ContentOutcome => {
+                self.conclude(Outcome::Failed(RelayError::Late(awaiting)));
+            }
             Awaiting::Transmission | Awaiting::Tls => {
                 self.end_transaction(EndCause::TimedOut);
                 self.close();
             }
             _ => self.hang_up(replies::TIMED_OUT, EndCause::TimedOut),
-        }
-    }
-
-    // --- replies ---
-
-    pub(super) fn reply(&mut self, reply: &Reply) {
-        reply.write(&mut self.output);
-    }
-
-    /// A reply to a command that was wrong; too many of them end the session.
-    pub(super) fn fault(&mut self, reply: Reply) {
-        self.errors += 1;
-        if self.errors >= self.settings.limits.errors {
-            self.hang_up(replies::TOO_MANY_ERRORS, EndCause::Closed);
-        } else {
-            self.reply(&reply);
-        }
-    }
-
-    /// A reply to a command that moves nothing; too many of them end the session.
-    pub(super) fn junk(&mut self, reply: &Reply) {
-        self.junk_commands += 1;
-        if self.junk_commands > self.settings.limits.junk_commands {
-            self.hang_up(replies::TOO_MUCH_JUNK, EndCause::Closed);
-        } else {
-            self.reply(reply);
-        }
-    }
-
-    pub(super) fn hand_out(&mut self, now: Instant) -> Bytes {
-        self.held = None;
-        self.urgent = false;
-        let at = now + self.settings.timeouts.transmission;
-        self.deadline = Some(Deadline { at, awaiting: Awaiting::Transmission });
-        self.output.split().freeze()
-    }
-
-    /// Holds replies back for their group, but not for long.
-    fn hold_or(&mut self, next: Next, awaiting: Awaiting, wait: Duration, now: Instant) -> Next {
-        if !self.output.is_empty() {
-            let since = *self.held.get_or_insert(now);
-            let long = now.saturating_duration_since(since) >= HOLD;
-            if long || self.output.len() > HOLD_OCTETS {
-                return Next::Transmit;
-            }
-        }
-        self.arm(awaiting, wait, now);
-        next
-    }
-
-    /// Sets the deadline of what is waited for, once.
-    fn arm(&mut self, awaiting: Awaiting, wait: Duration, now: Instant) {
-        if self.deadline.is_none_or(|deadline| deadline.awaiting != awaiting) {
-            self.deadline = Some(Deadline { at: now + wait, awaiting });
         }
     }
 
@@ -516,7 +470,7 @@ impl Session {
 fn covering(outcome: Outcome, granted: Granted, transaction: &Transaction) -> Outcome {
     match outcome {
         Outcome::Accepted(receipt) if !receipt.covers(granted, &transaction.envelope.id) => {
-            Outcome::unavailable()
+            Outcome::Failed(RelayError::Mismatch)
         }
         outcome => outcome,
     }

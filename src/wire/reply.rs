@@ -245,6 +245,9 @@ pub enum ReplyFault {
     /// A line or a reply is longer than anyone needs.
     #[error("endless reply")]
     Endless,
+    /// Something was said that nobody had asked for.
+    #[error("a reply to nothing")]
+    OutOfTurn,
 }
 
 /// Reads replies from an onward server, which is trusted with nothing: strict CRLF, capped

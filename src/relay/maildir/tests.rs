@@ -289,7 +289,7 @@ mod mailboxes {
 fn failures_are_transient_and_say_nothing_of_the_inside() {
     let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
     for error in full.map(io::Error::from) {
-        let outcome = Outcome::Refused(refusal(&error));
+        let outcome = failure(error);
         assert_eq!(reply(&outcome), "452 4.3.1 Insufficient system storage\r\n");
     }
     let others = [
@@ -299,8 +299,8 @@ fn failures_are_transient_and_say_nothing_of_the_inside() {
         io::Error::other("secret"),
     ];
     for error in others {
-        let expected = "451 4.3.0 The mailbox cannot be written now, try again later\r\n";
-        assert_eq!(reply(&Outcome::Refused(refusal(&error))), expected);
+        let expected = "451 4.3.0 Mail cannot be taken now, try again later\r\n";
+        assert_eq!(reply(&failure(error)), expected);
     }
 }
 
@@ -404,7 +404,7 @@ mod as_a_relay {
 
         let outcome = deliver(&Maildir::new(&path), &envelope, &message);
 
-        assert!(matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
+        assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
         assert!(reply(&outcome).starts_with("451 4.3.0 "));
         assert!(names(&path.join("tmp")).is_empty());
     }

@@ -6,8 +6,10 @@ use crate::verdict::{Subject, Verdict};
 use std::time::Duration;
 
 /// What SpamAssassin 4.0.1 answered to a message with the GTUBE string.
-const GTUBE: &str = "SPAMD/1.1 0 EX_OK\r\nContent-length: 47\r\nSpam: True ; 999.9 / 5.0\r\n\r\n\
-                     ALL_TRUSTED,GTUBE,MISSING_DATE,MISSING_HEADERS,";
+const GTUBE: &str = "SPAMD/1.1 0 EX_OK\r\nContent-length: 148\r\nSpam: True ; 1010.9 / 5.0\r\n\r\n\
+                     FSL_HELO_NON_FQDN_1,GTUBE,HELO_NO_DOMAIN,MISSING_DATE,MISSING_FROM,\
+                     MISSING_HEADERS,MISSING_MID,RCVD_ILLEGAL_IP,TVD_SPACE_RATIO,\
+                     TVD_SPACE_RATIO_MINFP";
 
 fn spamd(runtime: &Rehearsal) -> Spamd<Rehearsal> {
     Spamd::new(runtime.clone(), "127.0.0.1:783".parse().unwrap())
@@ -52,9 +54,10 @@ fn a_report_becomes_findings() {
     let table = [
         (
             GTUBE,
-            "score=999.90 SPAMD=999.90 ALL_TRUSTED=0.00 GTUBE=0.00 MISSING_DATE=0.00 \
-                 MISSING_HEADERS=0.00",
-            "999.90/5.00",
+            "score=1010.90 SPAMD=1010.90 FSL_HELO_NON_FQDN_1=0.00 GTUBE=0.00 HELO_NO_DOMAIN=0.00 \
+             MISSING_DATE=0.00 MISSING_FROM=0.00 MISSING_HEADERS=0.00 MISSING_MID=0.00 \
+             RCVD_ILLEGAL_IP=0.00 TVD_SPACE_RATIO=0.00 TVD_SPACE_RATIO_MINFP=0.00",
+            "1010.90/5.00",
         ),
         // As the protocol's description has it; with a header of tomorrow.
         (

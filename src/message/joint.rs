@@ -1,0 +1,63 @@
+//! Where our header fields meet the client's content (`guarantee G3`).
+
+use bytes::Bytes;
+
+use super::section::{continues, is_mbox, line_end, split_field};
+use crate::header::OURS;
+
+/// Appends the content to `segments`, which hold our fields: the joint first, forged fields left
+/// out.
+///
+/// The header section is searched for forged fields down to the first empty line, as the most
+/// lenient reader would do it: Dovecot, whose Sieve may well file mail by our fields, reads on
+/// behind a line that is none. Continuation lines go with their field, so that none is left to
+/// continue another.
+pub(super) fn append(content: &Bytes, segments: &mut Vec<Bytes>) {
+    // Where the stretch begins that is to be kept.
+    let mut kept = 0;
+    let mut joined = false;
+    let mut forged = false;
+    let mut at = 0;
+    while at < content.len() {
+        let end = line_end(content, at);
+        let line = &content[at..end];
+        if !continues(line) {
+            forged = is_forged(line);
+        }
+        if forged {
+            keep(content.slice(kept..at), segments);
+            kept = end;
+        } else if !joined && is_mbox(line) {
+            keep(content.slice(kept..at), segments);
+            keep([b"Mailbox-Line: ", line].concat().into(), segments);
+            kept = end;
+        } else if line == b"\r\n" {
+            break;
+        } else if !joined && split_field(line).is_none() {
+            segments.push(Bytes::from_static(b"\r\n"));
+            break;
+        } else {
+            joined = true;
+        }
+        at = end;
+    }
+    keep(content.slice(kept..), segments);
+}
+
+fn keep(stretch: Bytes, segments: &mut Vec<Bytes>) {
+    if !stretch.is_empty() {
+        segments.push(stretch);
+    }
+}
+
+/// Whether the line begins a field whose name begins like ours, in the eyes of a reader that does
+/// not look closely at the rest of the name.
+fn is_forged(line: &[u8]) -> bool {
+    let (Some(begin), Some(rest)) = (line.get(..OURS.len()), line.get(OURS.len()..)) else {
+        return false;
+    };
+    let name = rest.split(|octet| *octet == b':').next().unwrap_or_default();
+    begin.eq_ignore_ascii_case(OURS.as_bytes())
+        && name.len() < rest.len()
+        && !name.trim_ascii_end().iter().any(u8::is_ascii_whitespace)
+}

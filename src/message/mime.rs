@@ -1,0 +1,229 @@
+//! Takes a message apart by MIME: one pass over its lines, without recursion, in bounded memory.
+//!
+//! mail-parser has a parser for whole messages. It is not used: attached messages inside an encoded
+//! one overflow its stack, in parsing and again when its result is dropped; it is quadratic in
+//! multiparts that are never closed; and it takes a boundary in the middle of a line for one.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use mail_parser::parsers::MessageStream;
+use mail_parser::{ContentType, HeaderValue, MimeHeaders as _};
+
+use super::section::{is_mbox, line_end, split_field, without_end};
+use super::view::{Encoding, Field, Fields, MimePart};
+
+/// Most parts of a message (Dovecot: `MESSAGE_PARSER_DEFAULT_MAX_TOTAL_MIME_PARTS`).
+const PARTS: usize = 10_000;
+/// How deep parts may be nested (Postfix: `mime_nesting_limit`).
+const DEPTH: usize = 100;
+/// Most octets of a MIME field that are looked at: reading it takes quadratic time (Postfix:
+/// `mime_boundary_length_limit` is as much for the boundary alone).
+const FIELD: usize = 2048;
+/// How many transfer encodings an attached message may be in, one inside another: each is a copy.
+const ENCODINGS: usize = 3;
+
+/// What has been found on the way.
+pub(super) struct Walk {
+    parts: Vec<MimePart>,
+    truncated: bool,
+}
+
+/// A part whose end has not been seen.
+struct Open {
+    /// Its index.
+    part: usize,
+    /// Where its body begins.
+    body: usize,
+    /// What separates the parts in it; `None` if there are none (any more).
+    boundary: Option<String>,
+}
+
+/// What stands behind a header.
+enum Next {
+    Body,
+    /// The header of an attached message.
+    Header,
+    /// Nothing that will be looked at.
+    End,
+}
+
+impl Walk {
+    /// The parts, and whether there are more.
+    pub(super) fn through(content: &Bytes) -> (Vec<MimePart>, bool) {
+        let mut walk = Self { parts: Vec::new(), truncated: false };
+        walk.message(content, 0, ENCODINGS);
+        (walk.parts, walk.truncated)
+    }
+
+    /// Walks through a message. `encodings` says how many more may be undone inside of it; that is
+    /// as deep as this function calls itself.
+    fn message(&mut self, source: &Bytes, depth: usize, encodings: usize) {
+        // Outermost first.
+        let mut open: Vec<Open> = Vec::new();
+        // Where the header began that is being read.
+        let mut header = Some(0);
+        let mut at = 0;
+        while at < source.len() {
+            let end = line_end(source, at);
+            let line = without_end(&source[at..end]);
+            if let Some((level, last)) = delimiter(&open, line) {
+                if let Some(start) = header.take() {
+                    self.begin(source.slice(start..at), at, depth, &mut open);
+                }
+                // The CRLF before a delimiter is part of it.
+                let before = without_end(&source[..at]).len();
+                self.close(source, before, &mut open, level + 1, (depth, encodings));
+                if last {
+                    open[level].boundary = None;
+                } else {
+                    header = Some(end);
+                }
+            } else if let Some(start) = header {
+                let bare = at == start && split_field(line).is_none() && !is_mbox(line);
+                if line.is_empty() || bare {
+                    let body = if line.is_empty() { end } else { at };
+                    match self.begin(source.slice(start..at), body, depth, &mut open) {
+                        Next::Body => header = None,
+                        Next::Header => header = Some(body),
+                        Next::End => break,
+                    }
+                    // What is no header field may be a delimiter of the part that it begins.
+                    at = body;
+                    continue;
+                }
+            } else if open.iter().all(|part| part.boundary.is_none()) {
+                break;
+            }
+            at = end;
+        }
+        if let Some(start) = header {
+            self.begin(source.slice(start..), source.len(), depth, &mut open);
+        }
+        self.close(source, source.len(), &mut open, 0, (depth, encodings));
+    }
+
+    /// A part begins: its header is here, its body begins at `body`.
+    fn begin(&mut self, header: Bytes, body: usize, depth: usize, open: &mut Vec<Open>) -> Next {
+        if self.parts.len() >= PARTS {
+            self.truncated = true;
+            return Next::End;
+        }
+        let mut digest = false;
+        if let Some(parent) = open.last().and_then(|parent| self.parts.get_mut(parent.part)) {
+            parent.container = true;
+            digest = &*parent.content_type == "multipart/digest";
+        }
+        let depth = depth + open.len();
+        let (part, mut boundary) = self.read(header, depth, digest);
+        let mut attached = part.is_message() && part.encoding == Encoding::Identity;
+        if depth >= DEPTH && (attached || boundary.is_some()) {
+            (attached, boundary) = (false, None);
+            self.truncated = true;
+        }
+        open.push(Open { part: self.parts.len(), body, boundary });
+        self.parts.push(part);
+        if attached { Next::Header } else { Next::Body }
+    }
+
+    /// The parts at `level` and deeper end at `end`.
+    fn close(
+        &mut self,
+        source: &Bytes,
+        end: usize,
+        open: &mut Vec<Open>,
+        level: usize,
+        (depth, encodings): (usize, usize),
+    ) {
+        while open.len() > level
+            && let Some(Open { part, body, .. }) = open.pop()
+        {
+            let Some(part) = self.parts.get_mut(part) else { continue };
+            part.body = source.slice(body.min(end)..end);
+            if part.is_message() && part.encoding != Encoding::Identity {
+                let depth = depth + open.len() + 1;
+                if depth > DEPTH || encodings == 0 {
+                    self.truncated = true;
+                } else {
+                    let attached = part.octets().clone();
+                    self.message(&attached, depth, encodings - 1);
+                }
+            }
+        }
+    }
+
+    /// Makes a part of its header; says what separates the parts in it, if it is a container.
+    fn read(&mut self, header: Bytes, depth: usize, digest: bool) -> (MimePart, Option<String>) {
+        let (mut kind, mut disposition, mut encoding) = (None, None, Encoding::Identity);
+        // Of several fields of one name the last counts, as it does for Postfix.
+        for field in Fields(&header) {
+            match field.name() {
+                name if name.eq_ignore_ascii_case("Content-Type") => {
+                    kind = self.parameters(&field).or(kind);
+                }
+                name if name.eq_ignore_ascii_case("Content-Disposition") => {
+                    disposition = self.parameters(&field).or(disposition);
+                }
+                name if name.eq_ignore_ascii_case("Content-Transfer-Encoding") => {
+                    encoding = transfer_encoding(field.value());
+                }
+                _ => {}
+            }
+        }
+        let parameter = |field: &Option<ContentType<'_>>, name| {
+            let value = field.as_ref()?.attribute(name)?.trim();
+            (!value.is_empty()).then(|| Box::<str>::from(value))
+        };
+        let named = kind.as_ref().and_then(|kind| Some(format!("{}/{}", kind.ctype(), kind.subtype()?)));
+        let default = if digest { "message/rfc822" } else { "text/plain" };
+        let content_type = named.map_or(default.into(), |name| name.to_ascii_lowercase().into());
+        let part = MimePart {
+            depth,
+            header,
+            body: Bytes::new(),
+            content_type,
+            charset: parameter(&kind, "charset"),
+            file_name: parameter(&disposition, "filename").or_else(|| parameter(&kind, "name")),
+            disposition: disposition.map(|value| value.ctype().to_ascii_lowercase().into()),
+            encoding,
+            container: false,
+            octets: OnceLock::new(),
+            text: OnceLock::new(),
+        };
+        let boundary = kind.filter(|_| part.is_multipart());
+        let boundary = boundary.and_then(|kind| Some(kind.attribute("boundary")?.trim_end().into()));
+        (part, boundary.filter(|boundary: &String| !boundary.is_empty()))
+    }
+
+    /// Value and parameters of a field that is like Content-Type.
+    fn parameters(&mut self, field: &Field<'_>) -> Option<ContentType<'static>> {
+        let value = field.value();
+        self.truncated |= value.len() > FIELD;
+        let value = [&value[..value.len().min(FIELD)], b"\r\n"].concat();
+        match MessageStream::new(&value).parse_content_type() {
+            HeaderValue::ContentType(parameters) => Some(parameters.into_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// Which of the open parts the line is a delimiter of, and whether it is the last one (RFC 2046
+/// section 5.1.1). The boundary has gone through the same lossy conversion as the line does.
+fn delimiter(open: &[Open], line: &[u8]) -> Option<(usize, bool)> {
+    let line = String::from_utf8_lossy(line.strip_prefix(b"--")?);
+    let line = line.trim_end();
+    open.iter().enumerate().rev().find_map(|(level, part)| {
+        let rest = line.strip_prefix(part.boundary.as_ref()?.as_str())?;
+        (rest.is_empty() || rest.starts_with("--")).then_some((level, !rest.is_empty()))
+    })
+}
+
+/// What the value of Content-Transfer-Encoding says.
+fn transfer_encoding(value: &[u8]) -> Encoding {
+    let word = value.trim_ascii().split(|octet| b" \t\r\n;(".contains(octet)).next();
+    match word.unwrap_or_default() {
+        word if word.eq_ignore_ascii_case(b"base64") => Encoding::Base64,
+        word if word.eq_ignore_ascii_case(b"quoted-printable") => Encoding::QuotedPrintable,
+        _ => Encoding::Identity,
+    }
+}

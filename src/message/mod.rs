@@ -1,0 +1,74 @@
+//! A message on its way: trace header, added header fields, content; parsed on demand.
+
+mod joint;
+mod section;
+mod trace;
+
+use std::fmt;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::envelope::Envelope;
+use crate::header::HeaderField;
+use crate::wire::content::MailData;
+
+/// A message as scorers see it and as it goes onward: our header fields, then the content as the
+/// client sent it, forged copies of our own fields removed.
+pub struct Message {
+    /// Our fields, the joint, the content.
+    segments: Vec<Bytes>,
+    /// Octets of all segments.
+    len: usize,
+    content: Bytes,
+}
+
+impl Message {
+    /// The message of `envelope`, with the trace header that the onward MTA's clean-up would have
+    /// put there before a filter saw it: `Received:` (RFC 5321 section 4.4), by `host` at `received`.
+    ///
+    /// Our fields stay apart from whatever the content begins with: an mbox line (`From `) becomes
+    /// a field `Mailbox-Line:`, as Postfix has it, and before anything else that is neither header
+    /// field nor empty line an empty line is put. Empty content makes a message of header only.
+    pub fn new(host: &str, envelope: &Envelope, received: SystemTime, content: MailData) -> Self {
+        let content = content.octets().clone();
+        let mut segments = vec![trace::received(host, envelope, received).octets().clone()];
+        joint::append(&content, &mut segments);
+        let len = segments.iter().map(Bytes::len).sum();
+        Self { segments, len, content }
+    }
+
+    /// Puts these fields before all others.
+    pub(crate) fn tag(&mut self, fields: Vec<HeaderField>) {
+        self.len += fields.iter().map(|field| field.octets().len()).sum::<usize>();
+        self.segments.splice(..0, fields.iter().map(|field| field.octets().clone()));
+    }
+
+    /// The whole message in segments of whole lines, in order: what goes onward, and what a scorer
+    /// that has the message read elsewhere sends there.
+    pub fn segments(&self) -> &[Bytes] {
+        &self.segments
+    }
+
+    /// Octets of all segments.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is nothing at all; there always is a trace header.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The content as the client sent it (line ends normalised), forged fields included.
+    pub fn content(&self) -> &Bytes {
+        &self.content
+    }
+}
+
+impl fmt::Debug for Message {
+    /// Nothing of what somebody wrote to somebody.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message").field("len", &self.len).finish_non_exhaustive()
+    }
+}

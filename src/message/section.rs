@@ -1,0 +1,36 @@
+//! The header section of a message: lines, fields, and what merely looks like one.
+
+use memchr::memchr;
+
+/// Where the line that begins at `from` ends, its line end included.
+pub(super) fn line_end(octets: &[u8], from: usize) -> usize {
+    let rest = octets.get(from..).unwrap_or_default();
+    memchr(b'\n', rest).map_or(octets.len(), |at| from + at + 1)
+}
+
+/// The line without its CRLF or LF.
+pub(super) fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Whether the line continues the field before it.
+pub(super) fn continues(line: &[u8]) -> bool {
+    matches!(line.first(), Some(b' ' | b'\t'))
+}
+
+/// Name of a header field and what stands behind the colon (RFC 5322 section 2.2; white space
+/// before the colon as in section 4.5).
+pub(super) fn split_field(line: &[u8]) -> Option<(&str, &[u8])> {
+    let end = line.iter().position(|octet| !octet.is_ascii_graphic() || *octet == b':')?;
+    let (name, rest) = line.split_at(end);
+    let colon = rest.iter().position(|octet| !matches!(octet, b' ' | b'\t'))?;
+    let value = rest[colon..].strip_prefix(b":")?;
+    Some((str::from_utf8(name).ok().filter(|name| !name.is_empty())?, value))
+}
+
+/// Whether the line is one that mailbox files have before each message, quoted by `>` or not.
+pub(super) fn is_mbox(line: &[u8]) -> bool {
+    let quotes = line.iter().take_while(|octet| **octet == b'>').count();
+    line[quotes..].starts_with(b"From ")
+}

@@ -1,0 +1,229 @@
+//! What scorers read of a message: header fields, parts, text.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+use super::decode;
+use super::mime::Walk;
+use super::section::{continues, line_end, split_field, without_end};
+
+/// A message taken apart by MIME (RFC 2045, RFC 2046): all its parts in the order in which they
+/// stand, whatever they are nested in. Attached messages are taken apart too.
+///
+/// Anything is a message here: what makes no sense as MIME is one part of plain text.
+pub struct MessageView {
+    /// The message itself, then what is in it.
+    parts: Vec<MimePart>,
+    truncated: bool,
+}
+
+impl MessageView {
+    pub(super) fn new(content: &Bytes) -> Self {
+        let (parts, truncated) = Walk::through(content);
+        Self { parts, truncated }
+    }
+
+    /// The header fields of the message, in order.
+    pub fn fields(&self) -> Fields<'_> {
+        Fields(self.parts.first().map_or(b"", |message| &message.header))
+    }
+
+    /// The first header field of this name, in whatever case.
+    pub fn field(&self, name: &str) -> Option<Field<'_>> {
+        self.fields().find(|field| field.name.eq_ignore_ascii_case(name))
+    }
+
+    /// All parts: the message itself first, then depth first what is in it, containers included.
+    pub fn parts(&self) -> &[MimePart] {
+        &self.parts
+    }
+
+    /// The text of every part that people are shown as text: `text/plain` and `text/html` (markup
+    /// included), and what claims to be of several parts and is not.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(MimePart::text)
+    }
+
+    /// Whether there is more in the message than is seen here, since it has more than 10,000 parts
+    /// or parts nested more than 100 deep (Dovecot and Postfix stop there), an attached message
+    /// inside more than three transfer encodings, or MIME fields of more than 2,048 octets. What
+    /// mail for people does so?
+    pub fn truncated(&self) -> bool {
+        self.truncated
+    }
+}
+
+impl fmt::Debug for MessageView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageView").field("parts", &self.parts).finish_non_exhaustive()
+    }
+}
+
+/// Part of a message: one with a body of its own, a container of others (`multipart/…`), or an
+/// attached message, whose own header and body are the next part.
+pub struct MimePart {
+    pub(super) depth: usize,
+    pub(super) header: Bytes,
+    pub(super) body: Bytes,
+    pub(super) content_type: Box<str>,
+    pub(super) charset: Option<Box<str>>,
+    pub(super) disposition: Option<Box<str>>,
+    pub(super) file_name: Option<Box<str>>,
+    pub(super) encoding: Encoding,
+    /// Whether other parts were found in its body, as it stands.
+    pub(super) container: bool,
+    pub(super) octets: OnceLock<Bytes>,
+    pub(super) text: OnceLock<Box<str>>,
+}
+
+/// How the body is encoded (RFC 2045 section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Identity,
+    Base64,
+    QuotedPrintable,
+}
+
+impl MimePart {
+    /// How deep it is nested; the message itself is at 0.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Its header fields, in order.
+    pub fn fields(&self) -> Fields<'_> {
+        Fields(&self.header)
+    }
+
+    /// Its media type in lower case, without parameters: `text/plain` if it does not say.
+    pub fn content_type(&self) -> &str {
+        &self.content_type
+    }
+
+    /// Its character set as it was written.
+    pub fn charset(&self) -> Option<&str> {
+        self.charset.as_deref()
+    }
+
+    /// Its disposition in lower case, for example `attachment` (RFC 2183).
+    pub fn disposition(&self) -> Option<&str> {
+        self.disposition.as_deref()
+    }
+
+    /// Its file name, from Content-Disposition or Content-Type. It is what the sender wrote, slashes
+    /// and all.
+    pub fn file_name(&self) -> Option<&str> {
+        self.file_name.as_deref()
+    }
+
+    /// Whether it is a container, and its parts are among the next ones.
+    pub fn is_container(&self) -> bool {
+        self.container
+    }
+
+    /// Its body as it stands in the message.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Its body without the transfer encoding; of a container, the body as it stands. Decoded when
+    /// this is first called, and once. Octets that are wrong in the encoding are passed over, as
+    /// mail programs do.
+    pub fn octets(&self) -> &Bytes {
+        self.octets.get_or_init(|| match self.encoding {
+            _ if self.container => self.body.clone(),
+            Encoding::Identity => self.body.clone(),
+            Encoding::Base64 => decode::base64(&self.body).into(),
+            Encoding::QuotedPrintable => decode::quoted_printable(&self.body).into(),
+        })
+    }
+
+    /// Its body as text, if people are shown it as text; see [`MessageView::texts`]. What cannot be
+    /// read in its character set becomes U+FFFD.
+    pub fn text(&self) -> Option<&str> {
+        let shown = matches!(&*self.content_type, "text/plain" | "text/html")
+            || !self.container && self.is_multipart();
+        let read = || decode::text(self.charset(), self.octets()).into();
+        shown.then(|| &**self.text.get_or_init(read))
+    }
+
+    pub(super) fn is_multipart(&self) -> bool {
+        self.content_type.starts_with("multipart/")
+    }
+
+    pub(super) fn is_message(&self) -> bool {
+        matches!(&*self.content_type, "message/rfc822" | "message/global")
+    }
+}
+
+impl fmt::Debug for MimePart {
+    /// Nothing of what somebody wrote to somebody.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut part = f.debug_struct("MimePart");
+        part.field("depth", &self.depth).field("content_type", &self.content_type);
+        part.field("len", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+/// The header fields of a part, in order.
+#[derive(Clone)]
+pub struct Fields<'m>(pub(super) &'m [u8]);
+
+impl<'m> Iterator for Fields<'m> {
+    type Item = Field<'m>;
+
+    fn next(&mut self) -> Option<Field<'m>> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut end = line_end(self.0, 0);
+        while continues(&self.0[end..]) {
+            end = line_end(self.0, end);
+        }
+        let (field, rest) = self.0.split_at(end);
+        self.0 = rest;
+        let field = without_end(field);
+        let (name, value) = split_field(field).unwrap_or(("", field));
+        Some(Field { name, value })
+    }
+}
+
+impl fmt::Debug for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.clone().map(|field| field.name)).finish()
+    }
+}
+
+/// A header field.
+#[derive(Clone, Copy)]
+pub struct Field<'m> {
+    name: &'m str,
+    value: &'m [u8],
+}
+
+impl<'m> Field<'m> {
+    /// Its name as it was written. A line in the header section that is no field has no name: it
+    /// is all value.
+    pub fn name(&self) -> &'m str {
+        self.name
+    }
+
+    /// Its value as it stands in the message behind the colon, folded, without the last CRLF.
+    pub fn value(&self) -> &'m [u8] {
+        self.value
+    }
+
+    /// Its value as people are shown it: unfolded, encoded words (RFC 2047) decoded. Addresses are
+    /// not to be read off it, since an encoded word may hold anything.
+    pub fn text(&self) -> String {
+        decode::words(self.value)
+    }
+}
+
+impl fmt::Debug for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Field").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,210 @@
+//! Side by side, within budgets, whatever a scorer does.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Mutex;
+
+use futures::channel::oneshot;
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn who_fails_is_handled_as_was_said() {
+    let late = "no answer within 30s";
+    let failures = [
+        (Fail, "failed: the secret table is corrupt"),
+        (Panic, "panicked: attempt to divide by zero"),
+        (Hang, late),
+        (Break, late),
+    ];
+    let policies = [
+        (None, UNCHECKED, "score=0.00"),
+        (Some(FailurePolicy::Defer), UNCHECKED, "score=0.00"),
+        (Some(FailurePolicy::Ignore), "pass", "score=0.00"),
+        (Some(FailurePolicy::Score(Score::points(1))), "pass", "score=1.00 A_FAILED=1.00"),
+        (Some(FailurePolicy::Score(Score::points(9))), UNWANTED, "score=9.00 A_FAILED=9.00"),
+    ];
+    for (act, cause) in failures {
+        for (policy, expected, counted) in policies {
+            for after in [0, 1] {
+                let runtime = Rehearsal::new();
+                let (act, after) = (act.clone(), Duration::from_secs(after));
+                let seat = seat_after(&runtime, "a", act, after);
+                let seat = match policy {
+                    Some(policy) => seat.on_failure(policy),
+                    None => seat,
+                };
+                let (verdict, tally) = ask(&runtime, &Panel::new().seat(seat));
+                assert_eq!((verdict.as_str(), tally.to_string().as_str()), (expected, counted));
+                let failure = tally.failures().next().unwrap();
+                assert_eq!(failure.cause.to_string(), cause);
+                assert_eq!(failure.policy, policy.unwrap_or_default());
+                let took = if cause == late { Duration::from_secs(30) } else { after };
+                assert_eq!(runtime.elapsed(), took);
+            }
+        }
+    }
+}
+
+/// Written by hand: panics before there is a future.
+struct Hasty;
+
+impl Scorer for Hasty {
+    fn name(&self) -> &str {
+        "hasty"
+    }
+
+    fn on_connect<'s, 'p, 'f>(
+        &'s self,
+        _: &'p Peer,
+    ) -> Pin<Box<dyn Future<Output = Result<Opinion, ScorerError>> + Send + 'f>>
+    where
+        's: 'f,
+        'p: 'f,
+    {
+        panic!("too soon")
+    }
+}
+
+#[test]
+fn a_panic_before_there_is_a_future_is_a_failure_too() {
+    let (runtime, mut tally) = (Rehearsal::new(), Tally::new());
+    let panel = Panel::new().scorer(Hasty);
+    let verdict = ask_at(&runtime, &panel, Stage::Connect, &mut tally);
+    assert!(matches!(verdict, Verdict::Refuse(refusal) if refusal.is_transient()));
+    assert_eq!(tally.failures().next().unwrap().cause.to_string(), "panicked: too soon");
+    assert_eq!(ask_at(&runtime, &panel, Stage::Data, &mut tally), Verdict::Pass);
+}
+
+#[test]
+fn budgets() {
+    let seconds = Duration::from_secs;
+    // What the scorer takes, the seat's budget, the stage's; how long it is waited for, and
+    // whether its answer counts. An answer at the last moment is in time.
+    let table = [
+        (seconds(0), seconds(0), None, seconds(0), true),
+        (seconds(1), seconds(0), None, seconds(0), false),
+        (seconds(29), SEAT_BUDGET, None, seconds(29), true),
+        (seconds(30), SEAT_BUDGET, None, seconds(30), true),
+        (seconds(31), SEAT_BUDGET, None, seconds(30), false),
+        (seconds(90), seconds(100), None, STAGE_BUDGET, false),
+        (seconds(5), seconds(3), Some(seconds(4)), seconds(3), false),
+        (seconds(5), seconds(10), Some(seconds(4)), seconds(4), false),
+        (seconds(1), Duration::MAX, Some(Duration::MAX), seconds(1), true),
+    ];
+    for (takes, budget, stage, waited, counts) in table {
+        let runtime = Rehearsal::new();
+        let slow = seat_after(&runtime, "slow", find(900), takes).budget(budget);
+        let mut panel = Panel::new().seat(slow).seat(seat(&runtime, "quick", Silent));
+        if let Some(stage) = stage {
+            panel = panel.stage_budget(stage);
+        }
+        let (verdict, tally) = ask(&runtime, &panel);
+        assert_eq!(verdict, if counts { UNWANTED } else { UNCHECKED }, "{takes:?}");
+        assert_eq!(tally.failures().count(), usize::from(!counts));
+        assert_eq!(runtime.elapsed(), waited);
+    }
+}
+
+#[test]
+fn one_timer_is_enough_and_silence_needs_none() {
+    let runtime = Rehearsal::new();
+    let silent = |panel: Panel, name: &str| panel.seat(seat(&runtime, name, Silent));
+    ask(&runtime, &["a", "b", "c"].into_iter().fold(Panel::new(), silent));
+    assert_eq!(runtime.armed(), 0);
+
+    let hanging = |panel: Panel, name: &str| panel.seat(seat(&runtime, name, Hang));
+    ask(&runtime, &["a", "b", "c"].into_iter().fold(Panel::new(), hanging));
+    assert_eq!((runtime.armed(), runtime.elapsed()), (1, SEAT_BUDGET));
+}
+
+/// Tells the next one that it runs, and answers when the one before has told it so.
+struct Ring {
+    name: &'static str,
+    next: Mutex<Option<oneshot::Sender<()>>>,
+    before: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+#[async_trait]
+impl Scorer for Ring {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    async fn on_connect(&self, _: &Peer) -> Result<Opinion, ScorerError> {
+        let next = self.next.lock().unwrap().take().unwrap();
+        let before = self.before.lock().unwrap().take().unwrap();
+        next.send(()).unwrap();
+        before.await.map_err(ScorerError::new)?;
+        Ok(hidden(self.name, 100).into())
+    }
+}
+
+#[test]
+fn scorers_run_side_by_side() {
+    let (runtime, mut tally) = (Rehearsal::new(), Tally::new());
+    let (mut senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
+    // Each waits for the one behind it, the last one for the first: in turn none would answer.
+    senders.rotate_right(1);
+    let mut panel = Panel::new();
+    for ((name, next), before) in ["a", "b", "c"].into_iter().zip(senders).zip(receivers) {
+        let (next, before) = (Mutex::new(Some(next)), Mutex::new(Some(before)));
+        panel = panel.scorer(Ring { name, next, before });
+    }
+    assert_eq!(ask_at(&runtime, &panel, Stage::Connect, &mut tally), Verdict::Pass);
+    assert_eq!(tally.to_string(), "score=3.00 a=1.00 b=1.00 c=1.00");
+    assert_eq!(runtime.elapsed(), Duration::ZERO);
+}
+
+#[test]
+fn a_verdict_may_be_awaited_on_any_thread() {
+    fn send<F: Future + Send>(_: F) {}
+    let (runtime, peer, mut tally) = (Rehearsal::new(), rehearsal::peer(), Tally::new());
+    send(Panel::new().ask(&runtime, Subject::Connection(&peer), &mut tally));
+}
+
+fn any_act() -> impl Strategy<Value = Act> {
+    let finding = (0..4_u8, -300..400_i32, any::<bool>());
+    let finding = finding.prop_map(|(symbol, score, told)| {
+        let disclosure = if told { Disclosure::Public } else { Disclosure::Private };
+        hidden(&format!("S{symbol}"), score).with_disclosure(disclosure)
+    });
+    prop_oneof![
+        1 => Just(Silent),
+        3 => prop::collection::vec(finding, 0..4).prop_map(Find),
+        1 => prop_oneof![Just(450), Just(451), Just(550), Just(554)].prop_map(No),
+        1 => Just(Fail),
+        1 => Just(Panic),
+    ]
+}
+
+fn any_policy() -> impl Strategy<Value = FailurePolicy> {
+    prop_oneof![
+        Just(FailurePolicy::Ignore),
+        Just(FailurePolicy::Score(Score::points(2))),
+        Just(FailurePolicy::Defer),
+    ]
+}
+
+proptest! {
+    /// Whoever answers first, verdict and tally are those of scorers that answer at once.
+    #[test]
+    fn the_order_of_answers_does_not_matter(
+        acts in prop::collection::vec((any_act(), any_policy(), any::<bool>(), 0..30_u64), 0..6),
+        stage in prop_oneof![Just(Stage::Connect), Just(Stage::Rcpt), Just(Stage::Data)],
+    ) {
+        let hear = |delayed: bool| {
+            let (runtime, mut tally) = (Rehearsal::new(), Tally::new());
+            let seats = acts.iter().map(|(act, policy, monitored, after)| {
+                let after = Duration::from_secs(if delayed { *after } else { 0 });
+                let seat = seat_after(&runtime, "x", act.clone(), after).on_failure(*policy);
+                if *monitored { seat.monitor() } else { seat }
+            });
+            let panel = seats.fold(Panel::new(), Panel::seat);
+            let verdict = ask_at(&runtime, &panel, stage, &mut tally);
+            (verdict, format!("{tally:?}"))
+        };
+        prop_assert_eq!(hear(true), hear(false));
+    }
+}

@@ -1,0 +1,144 @@
+//! What scorers do here, and how a panel of them is asked.
+
+mod hearings;
+mod verdicts;
+
+use std::fmt::Write as _;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::envelope::Envelope;
+use crate::message::Message;
+use crate::peer::Peer;
+use crate::rehearsal::{self, Rehearsal};
+use crate::score::{Disclosure, Score};
+use crate::scorer::ScorerError;
+use crate::wire::mailbox::ForwardPath;
+use crate::wire::reply::EnhancedStatus;
+use Act::{Break, Fail, Find, Hang, No, Panic, Silent};
+
+/// What a scorer does at every stage.
+#[derive(Debug, Clone)]
+enum Act {
+    Silent,
+    /// Finds these symbols, each with as many points.
+    Find(Vec<Finding>),
+    /// Refuses with this code.
+    No(u16),
+    Fail,
+    Panic,
+    Hang,
+    /// Hangs, and panics when it is dropped.
+    Break,
+}
+
+/// Does one thing, after a while.
+struct Actor {
+    name: String,
+    act: Act,
+    runtime: Rehearsal,
+    after: Duration,
+}
+
+impl Actor {
+    async fn act(&self) -> Result<Opinion, ScorerError> {
+        let _guard = matches!(self.act, Break).then(|| Unruly);
+        if !self.after.is_zero() {
+            self.runtime.sleep(self.after).await;
+        }
+        match &self.act {
+            Silent => Ok(Opinion::Silent),
+            Find(findings) => Ok(Opinion::Evidence(findings.clone())),
+            No(code @ ..500) => {
+                Ok(Refusal::transient(*code, EnhancedStatus::new(7, 1), &self.name).into())
+            }
+            No(code) => Ok(Refusal::permanent(*code, EnhancedStatus::new(7, 1), &self.name).into()),
+            Fail => Err(ScorerError::new("the secret table is corrupt")),
+            Panic => panic!("attempt to divide by {}", "zero"),
+            Hang | Break => std::future::pending().await,
+        }
+    }
+}
+
+struct Unruly;
+
+impl Drop for Unruly {
+    fn drop(&mut self) {
+        panic!("when dropped");
+    }
+}
+
+#[async_trait]
+impl Scorer for Actor {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn on_connect(&self, _: &Peer) -> Result<Opinion, ScorerError> {
+        self.act().await
+    }
+
+    async fn on_rcpt(&self, _: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
+        self.act().await
+    }
+
+    async fn on_data(&self, _: &Envelope, _: &Message) -> Result<Opinion, ScorerError> {
+        self.act().await
+    }
+}
+
+fn hidden(symbol: &str, hundredths: i32) -> Finding {
+    Finding::new(symbol, Score::hundredths(hundredths))
+}
+
+fn public(symbol: &str, hundredths: i32) -> Finding {
+    hidden(symbol, hundredths).with_disclosure(Disclosure::Public)
+}
+
+fn find(hundredths: i32) -> Act {
+    Find(vec![hidden("X", hundredths)])
+}
+
+fn seat(runtime: &Rehearsal, name: &str, act: Act) -> Seat {
+    seat_after(runtime, name, act, Duration::ZERO)
+}
+
+fn seat_after(runtime: &Rehearsal, name: &str, act: Act, after: Duration) -> Seat {
+    Seat::new(Actor { name: name.into(), act, runtime: runtime.clone(), after })
+}
+
+/// Asks the panel at this stage.
+fn ask_at(runtime: &Rehearsal, panel: &Panel, stage: Stage, tally: &mut Tally) -> Verdict {
+    let peer = rehearsal::peer();
+    let (envelope, recipient) = (rehearsal::envelope("<a@example.com>"), rehearsal::recipient());
+    let message = rehearsal::message("Subject: x\r\n\r\nx\r\n");
+    let subject = match stage {
+        Stage::Connect => Subject::Connection(&peer),
+        Stage::Rcpt => Subject::Recipient(&envelope, &recipient),
+        Stage::Data => Subject::Content(&envelope, &message),
+    };
+    runtime.run(panel.ask(runtime, subject, tally))
+}
+
+fn ask(runtime: &Rehearsal, panel: &Panel) -> (String, Tally) {
+    let mut tally = Tally::new();
+    let verdict = ask_at(runtime, panel, Stage::Data, &mut tally);
+    (print(&verdict), tally)
+}
+
+/// A verdict in a line: `pass`, the fields of a tag, or the reply.
+fn print(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Pass => "pass".into(),
+        Verdict::Tag(fields) => fields.iter().fold(String::new(), |mut text, field| {
+            let field = String::from_utf8_lossy(field.octets());
+            let _ = write!(text, "{}", field.replace("\r\n", ""));
+            text
+        }),
+        Verdict::Refuse(refusal) => refusal.to_string(),
+    }
+}
+
+const UNWANTED: &str = "550 5.7.1 Message refused as unwanted";
+const UNCHECKED: &str = "451 4.3.0 Message cannot be checked now, try again later";

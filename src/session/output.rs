@@ -1,0 +1,75 @@
+//! What goes out of a session: replies in their groups, and the deadlines of what is waited for.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{EndCause, Next, Session, replies};
+use crate::deadline::{Awaiting, Deadline};
+use crate::wire::reply::Reply;
+
+/// How many octets of replies are held at the most.
+const HOLD_OCTETS: usize = 8_192;
+/// How long replies are held for the group they belong to (RFC 2920), while scorers or the relay
+/// target take their time.
+const HOLD: Duration = Duration::from_secs(1);
+
+impl Session {
+    pub(super) fn reply(&mut self, reply: &Reply) {
+        reply.write(&mut self.output);
+    }
+
+    /// A reply to a command that was wrong; too many of them end the session.
+    pub(super) fn fault(&mut self, reply: Reply) {
+        self.errors += 1;
+        if self.errors >= self.settings.limits.errors {
+            self.hang_up(replies::TOO_MANY_ERRORS, EndCause::Closed);
+        } else {
+            self.reply(&reply);
+        }
+    }
+
+    /// A reply to a command that moves nothing; too many of them end the session.
+    pub(super) fn junk(&mut self, reply: &Reply) {
+        self.junk_commands += 1;
+        if self.junk_commands > self.settings.limits.junk_commands {
+            self.hang_up(replies::TOO_MUCH_JUNK, EndCause::Closed);
+        } else {
+            self.reply(reply);
+        }
+    }
+
+    pub(super) fn hand_out(&mut self, now: Instant) -> Bytes {
+        self.held = None;
+        self.urgent = false;
+        let at = now + self.settings.timeouts.transmission;
+        self.deadline = Some(Deadline { at, awaiting: Awaiting::Transmission });
+        self.output.split().freeze()
+    }
+
+    /// Holds replies back for their group, but not for long.
+    pub(super) fn hold_or(
+        &mut self,
+        next: Next,
+        awaiting: Awaiting,
+        wait: Duration,
+        now: Instant,
+    ) -> Next {
+        if !self.output.is_empty() {
+            let since = *self.held.get_or_insert(now);
+            let long = now.saturating_duration_since(since) >= HOLD;
+            if long || self.output.len() > HOLD_OCTETS {
+                return Next::Transmit;
+            }
+        }
+        self.arm(awaiting, wait, now);
+        next
+    }
+
+    /// Sets the deadline of what is waited for, once.
+    pub(super) fn arm(&mut self, awaiting: Awaiting, wait: Duration, now: Instant) {
+        if self.deadline.is_none_or(|deadline| deadline.awaiting != awaiting) {
+            self.deadline = Some(Deadline { at: now + wait, awaiting });
+        }
+    }
+}
