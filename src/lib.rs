@@ -182,7 +182,7 @@ pub use capabilities::Capabilities;
 pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
 pub use envelope::{Envelope, SessionId, TransactionId};
 pub use header::{BadFieldName, HeaderField};
-pub use message::Message;
+pub use message::{Field, Fields, Message, MessageView, MimePart};
 pub use onward::{Onward, OnwardSettings, OnwardStep, Protocol};
 pub use outcome::{Outcome, Receipt, RelayError, Request};
 pub use peer::{Helo, Peer, Tls};

@@ -68,7 +68,7 @@ pub(super) fn words(value: &[u8]) -> String {
     // The character set of the encoded words before this point, and their octets: some programs
     // cut a character in two.
     let mut run: Option<(&str, Vec<u8>)> = None;
-    let mut flush = |run: Option<(&str, Vec<u8>)>, text: &mut String| {
+    let flush = |run: Option<(&str, Vec<u8>)>, text: &mut String| {
         if let Some((charset, octets)) = run {
             text.push_str(&self::text(Some(charset), &octets));
         }
@@ -99,4 +99,29 @@ pub(super) fn words(value: &[u8]) -> String {
     flush(run, &mut text);
     text.push_str(&unfolded(rest));
     text
+}
+
+/// Character set and octets of the encoded word whose `=?` is before `octets`, and what stands
+/// behind it. It may be longer than it should be and hold spaces, as many do.
+fn encoded_word(octets: &[u8]) -> Option<((&str, Vec<u8>), &[u8])> {
+    let mut parts = octets.splitn(4, |octet| *octet == b'?');
+    let (charset, encoding, encoded) = (parts.next()?, parts.next()?, parts.next()?);
+    let behind = parts.next()?.strip_prefix(b"=")?;
+    // A language may stand behind the character set (RFC 2231 section 5).
+    let charset = str::from_utf8(charset).ok()?.split('*').next()?;
+    let plain = match encoding {
+        b"B" | b"b" => base64(encoded),
+        b"Q" | b"q" => {
+            let underscore = |octet: &u8| if *octet == b'_' { b' ' } else { *octet };
+            quoted_printable(&encoded.iter().map(underscore).collect::<Vec<_>>())
+        }
+        _ => return None,
+    };
+    Some(((charset, plain), behind))
+}
+
+/// Text that was not encoded, without its line ends.
+fn unfolded(octets: &[u8]) -> String {
+    let octets: Vec<_> = octets.iter().copied().filter(|octet| !b"\r\n".contains(octet)).collect();
+    text(None, &octets)
 }

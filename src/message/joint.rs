@@ -9,20 +9,22 @@ use crate::header::OURS;
 /// out.
 ///
 /// The header section is searched for forged fields down to the first empty line, as the most
-/// lenient reader would do it: Dovecot, whose Sieve may well file mail by our fields, reads on
-/// behind a line that is none. Continuation lines go with their field, so that none is left to
-/// continue another.
+/// lenient readers do: Dovecot, whose Sieve may well file mail by our fields, reads on behind a line
+/// that is no field, and mail-parser (Stalwart) then takes an indented line for one. Continuation lines go with
+/// their field, so that none is left to continue another.
 pub(super) fn append(content: &Bytes, segments: &mut Vec<Bytes>) {
     // Where the stretch begins that is to be kept.
     let mut kept = 0;
     let mut joined = false;
-    let mut forged = false;
+    let (mut forged, mut junk) = (false, false);
     let mut at = 0;
     while at < content.len() {
         let end = line_end(content, at);
         let line = &content[at..end];
         if !continues(line) {
-            forged = is_forged(line);
+            (forged, junk) = (is_forged(line), split_field(line).is_none());
+        } else if junk {
+            forged |= is_forged(line);
         }
         if forged {
             keep(content.slice(kept..at), segments);
@@ -51,8 +53,10 @@ fn keep(stretch: Bytes, segments: &mut Vec<Bytes>) {
 }
 
 /// Whether the line begins a field whose name begins like ours, in the eyes of a reader that does
-/// not look closely at the rest of the name.
+/// not look closely at the rest of the name, nor at white space and colons before it.
 fn is_forged(line: &[u8]) -> bool {
+    let before = |octet: &u8| octet.is_ascii_whitespace() || *octet == b':';
+    let line = &line[line.iter().take_while(|octet| before(octet)).count()..];
     let (Some(begin), Some(rest)) = (line.get(..OURS.len()), line.get(OURS.len()..)) else {
         return false;
     };

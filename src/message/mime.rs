@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use mail_parser::parsers::MessageStream;
-use mail_parser::{ContentType, HeaderValue, MimeHeaders as _};
+use mail_parser::{ContentType, HeaderValue};
 
 use super::section::{is_mbox, line_end, split_field, without_end};
 use super::view::{Encoding, Field, Fields, MimePart};
@@ -174,7 +174,8 @@ impl Walk {
             let value = field.as_ref()?.attribute(name)?.trim();
             (!value.is_empty()).then(|| Box::<str>::from(value))
         };
-        let named = kind.as_ref().and_then(|kind| Some(format!("{}/{}", kind.ctype(), kind.subtype()?)));
+        let named =
+            kind.as_ref().and_then(|kind| Some(format!("{}/{}", kind.ctype(), kind.subtype()?)));
         let default = if digest { "message/rfc822" } else { "text/plain" };
         let content_type = named.map_or(default.into(), |name| name.to_ascii_lowercase().into());
         let part = MimePart {
@@ -191,7 +192,8 @@ impl Walk {
             text: OnceLock::new(),
         };
         let boundary = kind.filter(|_| part.is_multipart());
-        let boundary = boundary.and_then(|kind| Some(kind.attribute("boundary")?.trim_end().into()));
+        let boundary =
+            boundary.and_then(|kind| Some(kind.attribute("boundary")?.trim_end().into()));
         (part, boundary.filter(|boundary: &String| !boundary.is_empty()))
     }
 
@@ -200,8 +202,8 @@ impl Walk {
         let value = field.value();
         self.truncated |= value.len() > FIELD;
         let value = [&value[..value.len().min(FIELD)], b"\r\n"].concat();
-        match MessageStream::new(&value).parse_content_type() {
-            HeaderValue::ContentType(parameters) => Some(parameters.into_owned()),
+        match MessageStream::new(&value).parse_content_type().into_owned() {
+            HeaderValue::ContentType(parameters) => Some(parameters),
             _ => None,
         }
     }

@@ -1,10 +1,14 @@
 //! A message on its way: trace header, added header fields, content; parsed on demand.
 
+mod decode;
 mod joint;
+mod mime;
 mod section;
 mod trace;
+mod view;
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -12,6 +16,8 @@ use bytes::Bytes;
 use crate::envelope::Envelope;
 use crate::header::HeaderField;
 use crate::wire::content::MailData;
+
+pub use view::{Field, Fields, MessageView, MimePart};
 
 /// A message as scorers see it and as it goes onward: our header fields, then the content as the
 /// client sent it, forged copies of our own fields removed.
@@ -21,6 +27,7 @@ pub struct Message {
     /// Octets of all segments.
     len: usize,
     content: Bytes,
+    view: OnceLock<MessageView>,
 }
 
 impl Message {
@@ -35,7 +42,7 @@ impl Message {
         let mut segments = vec![trace::received(host, envelope, received).octets().clone()];
         joint::append(&content, &mut segments);
         let len = segments.iter().map(Bytes::len).sum();
-        Self { segments, len, content }
+        Self { segments, len, content, view: OnceLock::new() }
     }
 
     /// Puts these fields before all others.
@@ -64,6 +71,12 @@ impl Message {
     pub fn content(&self) -> &Bytes {
         &self.content
     }
+
+    /// The content taken apart by MIME: header fields, parts, their text. It is parsed when this is
+    /// first called, and once.
+    pub fn view(&self) -> &MessageView {
+        self.view.get_or_init(|| MessageView::new(&self.content))
+    }
 }
 
 impl fmt::Debug for Message {
@@ -72,3 +85,6 @@ impl fmt::Debug for Message {
         f.debug_struct("Message").field("len", &self.len).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

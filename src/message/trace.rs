@@ -123,3 +123,178 @@ fn date(at: SystemTime) -> String {
     let (day, hour, minute, second) = (day + 1, second / 3600, second / 60 % 60, second % 60);
     format!("{weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} +0000")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::envelope::SessionId;
+    use crate::peer::Tls;
+    use crate::wire::command::{MailParameters, RcptParameters};
+    use crate::wire::mailbox::{ForwardPath, Path, ReversePath};
+
+    fn envelope(peer: Peer, recipients: &[&str]) -> Envelope {
+        let path = |written: &str| Path::scan(written.as_bytes()).unwrap().0;
+        let reverse_path = ReversePath { path: path("<>"), parameters: MailParameters::default() };
+        let id = SessionId::new("gate").transaction(7);
+        let mut envelope = Envelope::new(id, Arc::new(peer), reverse_path);
+        envelope.forward_paths = recipients
+            .iter()
+            .map(|written| ForwardPath {
+                path: path(written),
+                parameters: RcptParameters::default(),
+            })
+            .collect();
+        envelope
+    }
+
+    fn peer(address: &str, helo: &str) -> Peer {
+        let mut peer = Peer::new(SocketAddr::new(address.parse().unwrap(), 25));
+        peer.helo = Some(Helo { extended: true, name: helo.into() });
+        peer
+    }
+
+    /// Unfolded, without name and date.
+    fn trace(envelope: &Envelope) -> String {
+        let field = received("mx.example", envelope, UNIX_EPOCH);
+        let text = String::from_utf8(field.octets().to_vec()).unwrap().replace("\r\n ", " ");
+        let text = text.strip_prefix("Received: ").unwrap();
+        text.strip_suffix("; Thu, 01 Jan 1970 00:00:00 +0000\r\n").unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_client_is_named() {
+        let by = "by mx.example (nobounce) with ESMTP id gate.7";
+        let v4 = |helo| peer("192.0.2.1", helo);
+        for (peer, from) in [
+            (v4("c.example"), "from c.example (unknown [192.0.2.1])"),
+            (v4("c.example").named("d.example"), "from c.example (d.example [192.0.2.1])"),
+            (peer("2001:db8::1", "c"), "from c (unknown [IPv6:2001:db8::1])"),
+            (peer("::ffff:192.0.2.1", "c"), "from c (unknown [192.0.2.1])"),
+            (v4("[192.0.2.1]"), "from [192.0.2.1] (unknown [192.0.2.1])"),
+            (v4("[IPv6:2001:db8::1]"), "from [IPv6:2001:db8::1] (unknown [192.0.2.1])"),
+            (v4(""), "from unknown (unknown [192.0.2.1])"),
+            // What would end the comment or begin one, quote, hide or name something else.
+            (v4("a)b(c"), "from a?b?c (unknown [192.0.2.1])"),
+            (v4("a\\"), "from a? (unknown [192.0.2.1])"),
+            (v4("a\"b"), "from a?b (unknown [192.0.2.1])"),
+            (v4("a b\tc"), "from a?b?c (unknown [192.0.2.1])"),
+            (v4("a\r\nB: c"), "from a??B??c (unknown [192.0.2.1])"),
+            (v4("a\0\u{7f}\u{e9}\u{2028}"), "from a???? (unknown [192.0.2.1])"),
+            (v4("a;b,c<d>@e"), "from a?b?c?d??e (unknown [192.0.2.1])"),
+            (v4("[1.2.3.4"), "from ?1.2.3.4 (unknown [192.0.2.1])"),
+            (v4("[1.2.3.4] (x)]"), "from ?1.2.3.4???x?? (unknown [192.0.2.1])"),
+            (v4("c").named("d) by e ("), "from c (d??by?e?? [192.0.2.1])"),
+        ] {
+            assert_eq!(trace(&envelope(peer, &[])), format!("{from} {by}"));
+        }
+        assert_eq!(
+            trace(&envelope(Peer::local(), &[])),
+            "from unknown (local) by mx.example (nobounce) with SMTP id gate.7"
+        );
+    }
+
+    #[test]
+    fn the_protocol_is_named() {
+        for (extended, utf8, tls, expected) in [
+            (false, false, false, "with SMTP id"),
+            (false, false, true, "with SMTP id"),
+            (true, false, false, "with ESMTP id"),
+            (true, false, true, "with ESMTPS id"),
+            (true, true, false, "with UTF8SMTP id"),
+            (true, true, true, "with UTF8SMTPS id"),
+        ] {
+            let mut peer = peer("192.0.2.1", "c");
+            peer.helo = Some(Helo { extended, name: "c".into() });
+            peer.tls = tls.then(|| Tls::new("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
+            let mut envelope = envelope(peer, &[]);
+            envelope.reverse_path.parameters.smtp_utf8 = utf8;
+            let trace = trace(&envelope);
+            assert!(trace.contains(expected), "{trace}");
+            let using = "(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384) by";
+            assert_eq!(trace.contains(using), tls, "{trace}");
+        }
+    }
+
+    #[test]
+    fn one_recipient_is_named() {
+        for (recipients, expected) in [
+            (&[][..], None),
+            (&["<a@b.example>"], Some(" for <a@b.example>")),
+            (&["<Postmaster>"], Some(" for <Postmaster>")),
+            (&["<a+tag=x@b>"], Some(" for <a+tag=x@b>")),
+            (&["<a@b.example>", "<c@b.example>"], None),
+            (&["<>"], None),
+            (&["<\"a b\"@c>"], None),
+            (&["<a(b)@c>"], None),
+            (&["<@a,@b:c@d>"], None),
+            (&["<\u{e9}@b>"], None),
+        ] {
+            let trace = trace(&envelope(peer("192.0.2.1", "c"), recipients));
+            let found = trace.split_once("gate.7").unwrap().1;
+            assert_eq!(found, expected.unwrap_or(""), "{recipients:?}");
+        }
+    }
+
+    #[test]
+    fn dates_are_right() {
+        for (seconds, expected) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 +0000"),
+            (86_399, "Thu, 01 Jan 1970 23:59:59 +0000"),
+            (86_400, "Fri, 02 Jan 1970 00:00:00 +0000"),
+            (68_169_600, "Tue, 29 Feb 1972 00:00:00 +0000"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 +0000"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 +0000"),
+            (951_868_800, "Wed, 01 Mar 2000 00:00:00 +0000"),
+            (978_307_199, "Sun, 31 Dec 2000 23:59:59 +0000"),
+            (1_709_251_199, "Thu, 29 Feb 2024 23:59:59 +0000"),
+            (1_735_689_600, "Wed, 01 Jan 2025 00:00:00 +0000"),
+            (2_147_483_648, "Tue, 19 Jan 2038 03:14:08 +0000"),
+            (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 +0000"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 +0000"),
+            (4_294_967_296, "Sun, 07 Feb 2106 06:28:16 +0000"),
+            (253_402_300_799, "Fri, 31 Dec 9999 23:59:59 +0000"),
+            (253_402_300_800, "Fri, 31 Dec 9999 23:59:59 +0000"),
+        ] {
+            assert_eq!(date(UNIX_EPOCH + Duration::from_secs(seconds)), expected, "{seconds}");
+        }
+        let before = UNIX_EPOCH - Duration::from_millis(1);
+        assert_eq!(date(before), "Thu, 01 Jan 1970 00:00:00 +0000");
+    }
+
+    proptest! {
+        /// mail-parser, which was written without us, reads the same second.
+        #[test]
+        fn dates_are_read_alike(seconds in 0..32_503_680_000_u64) {
+            let written = date(UNIX_EPOCH + Duration::from_secs(seconds));
+            let read = mail_parser::DateTime::parse_rfc822(&written).unwrap();
+            prop_assert_eq!(u64::try_from(read.to_timestamp()).unwrap(), seconds);
+            let weekday = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+            prop_assert!(written.starts_with(weekday[usize::from(read.day_of_week())]));
+        }
+
+        /// Whatever the client says of itself, the field says what the socket does.
+        #[test]
+        fn no_client_breaks_out(helo in "\\PC{0,400}|[()\\[\\]\"\\\\ a-z\r\n]{0,40}", name in ".{0,80}") {
+            let peer = peer("192.0.2.1", &helo).named(&name);
+            let field = received("mx.example", &envelope(peer, &["<a@b>"]), UNIX_EPOCH);
+            let text = str::from_utf8(field.octets()).unwrap();
+            prop_assert!(text.lines().all(|line| line.len() <= 998));
+            prop_assert!(text.bytes().all(|octet| matches!(octet, b'\r' | b'\n' | b' '..=b'~')));
+            let text = text.replace("\r\n ", " ");
+            let (from, rest) = text.split_once(" (").unwrap();
+            prop_assert!(!from.contains(['(', ')', '"', '\\', ';']));
+            let (info, rest) = rest.split_once(") ").unwrap();
+            prop_assert!(info.ends_with(" [192.0.2.1]"));
+            prop_assert!(!info.contains(['(', '"', '\\', ';']));
+            let end = "by mx.example (nobounce) with ESMTP id gate.7 for <a@b>; \
+                       Thu, 01 Jan 1970 00:00:00 +0000\r\n";
+            prop_assert_eq!(rest, end);
+        }
+    }
+}

@@ -155,7 +155,7 @@ impl Onward {
                 self.asked = Some(Asked::Content { open, segments: message.segments().to_vec() });
             }
         }
-        self.stale = self.offered.is_some() && self.open.is_none();
+        self.stale = matches!(self.state, State::Ready) && self.open.is_none();
     }
 
     /// Asks what the server offers: connects if need be. There is no outcome; when it is done, the
@@ -222,9 +222,11 @@ impl Onward {
         self.output.clear();
     }
 
-    /// Takes octets that were read from the server.
+    /// Takes octets that were read from the server; none once the connection is given up.
     pub fn receive(&mut self, octets: &[u8]) {
-        self.reader.receive(octets);
+        if matches!(self.state, State::Awaiting(_) | State::Ready) {
+            self.reader.receive(octets);
+        }
     }
 
     // --- what is to be done ---

@@ -221,7 +221,11 @@ impl Onward {
         }
     }
 
+    /// Sends a command, unless the server has answered it already: then it does not listen.
     pub(super) fn send(&mut self, awaited: Awaited, command: Bytes) {
+        if !self.reader.is_empty() {
+            return self.fail(RelayError::Garbled(ReplyFault::OutOfTurn));
+        }
         self.output.push(command);
         self.state = State::Awaiting(VecDeque::from([awaited]));
     }

@@ -5,9 +5,11 @@ use std::fmt;
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 
-/// Longest text that one reply line carries on, in octets (RFC 5321 section 4.5.3.1.5 allows 512
-/// for the whole line, code and CRLF included).
-const LINE_TEXT: usize = 500;
+/// Longest text that one reply line carries on, in octets: RFC 5321 section 4.5.3.1.5 allows 512
+/// for the whole line, of which code, mark and CRLF take 6.
+const LINE_TEXT: usize = 506;
+/// Most octets that an enhanced status code takes of that, with the space behind it.
+const STATUS: usize = 10;
 /// Most lines that one reply may have.
 const LINES: usize = 128;
 /// Longest line that is read from an onward server before it is taken for nonsense.
@@ -131,12 +133,12 @@ impl Reply {
     /// octet that is not printable ASCII becomes `?`; what exceeds a reply line is cut.
     pub fn new(code: ReplyCode, status: EnhancedStatus, text: &str) -> Self {
         let status = (code.class() != ReplyClass::Intermediate).then_some(status);
-        Self { code, status, text: sanitise(text.as_bytes()) }
+        Self { code, status, text: sanitise(text.as_bytes(), line_text(status)) }
     }
 
     /// A reply without an enhanced status code, as greetings and EHLO replies are.
     pub fn plain(code: ReplyCode, text: &str) -> Self {
-        Self { code, status: None, text: sanitise(text.as_bytes()) }
+        Self { code, status: None, text: sanitise(text.as_bytes(), LINE_TEXT) }
     }
 
     /// A fixed reply of ours: checked when the crate is compiled, free when it is used.
@@ -182,14 +184,15 @@ impl Reply {
     /// The same reply with ` (reference)` at the end of its last line.
     pub(crate) fn with_reference(&self, reference: &str) -> Self {
         let last = self.text.rsplit(|octet| *octet == b'\n').next().map_or(0, <[u8]>::len);
-        let room = LINE_TEXT.saturating_sub(reference.len() + 3);
+        let limit = line_text(self.status);
+        let room = limit.saturating_sub(reference.len() + 3);
         let keep = self.text.len() - last.saturating_sub(room);
         let mut text = Vec::with_capacity(keep + reference.len() + 3);
         text.extend_from_slice(&self.text[..keep]);
         text.extend_from_slice(b" (");
         text.extend_from_slice(reference.as_bytes());
         text.push(b')');
-        Self { text: sanitise(&text), ..self.clone() }
+        Self { text: sanitise(&text, limit), ..self.clone() }
     }
 
     /// Writes the reply, every line ended by CRLF.
@@ -318,7 +321,7 @@ impl ReplyReader {
             if last {
                 self.code = None;
                 self.lines = 0;
-                let text = sanitise(&std::mem::take(&mut self.text));
+                let text = sanitise(&std::mem::take(&mut self.text), LINE_TEXT);
                 return Ok(Some(Reply { code, status: None, text }));
             }
         }
@@ -366,8 +369,13 @@ fn read_status(text: &[u8]) -> Option<(u8, EnhancedStatus, usize)> {
     Some((b'0' + class as u8, EnhancedStatus::new(subject, detail), length))
 }
 
-/// Printable lines separated by LF, each short enough for a reply line.
-fn sanitise(text: &[u8]) -> Bytes {
+/// What the status leaves for the text of a line.
+fn line_text(status: Option<EnhancedStatus>) -> usize {
+    if status.is_some() { LINE_TEXT - STATUS } else { LINE_TEXT }
+}
+
+/// Printable lines separated by LF, each of at most `limit` octets.
+fn sanitise(text: &[u8], limit: usize) -> Bytes {
     let mut clean = Vec::with_capacity(text.len());
     for (index, line) in text.split(|octet| *octet == b'\n').take(LINES).enumerate() {
         if index > 0 {
@@ -376,7 +384,7 @@ fn sanitise(text: &[u8]) -> Bytes {
         let printable = |octet: &u8| {
             if (b' '..127).contains(octet) { *octet } else { b'?' }
         };
-        clean.extend(line.iter().take(LINE_TEXT).map(printable));
+        clean.extend(line.iter().take(limit).map(printable));
     }
     clean.into()
 }

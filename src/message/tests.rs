@@ -1,0 +1,246 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::envelope::SessionId;
+use crate::peer::{Helo, Peer};
+use crate::wire::command::MailParameters;
+use crate::wire::mailbox::{Path, ReversePath};
+
+fn path(written: &str) -> Path {
+    Path::scan(written.as_bytes()).unwrap().0
+}
+
+fn envelope() -> Envelope {
+    let mut peer = Peer::new("192.0.2.1:25".parse::<SocketAddr>().unwrap());
+    peer.helo = Some(Helo { extended: true, name: "client.example".into() });
+    let reverse_path = ReversePath { path: path("<>"), parameters: MailParameters::default() };
+    Envelope::new(SessionId::new("s").transaction(1), Arc::new(peer), reverse_path)
+}
+
+fn message(content: &[u8]) -> Message {
+    Message::new("mx.example", &envelope(), UNIX_EPOCH, MailData::normalise(content))
+}
+
+const TRACE: &str = "Received: from client.example (unknown [192.0.2.1]) by mx.example (nobounce)\r\n \
+                     with ESMTP id s.1; Thu, 01 Jan 1970 00:00:00 +0000\r\n";
+
+/// Everything behind the trace header.
+fn behind_trace(message: &Message) -> String {
+    let whole = String::from_utf8(message.segments().concat()).unwrap();
+    whole.strip_prefix(TRACE).unwrap_or_else(|| panic!("{whole}")).to_owned()
+}
+
+#[test]
+fn our_fields_do_not_merge_with_the_content() {
+    for (content, expected) in [
+        // Nothing, or an empty line, or a header field: straight on.
+        ("", ""),
+        ("\r\n", "\r\n"),
+        ("\r\nbody\r\n", "\r\nbody\r\n"),
+        ("A: b\r\n\r\nbody\r\n", "A: b\r\n\r\nbody\r\n"),
+        ("A:\r\n", "A:\r\n"),
+        ("A \t: b\r\n", "A \t: b\r\n"),
+        ("!$%=: b\r\n", "!$%=: b\r\n"),
+        (".: b\r\n", ".: b\r\n"),
+        // White space, or no header field: an empty line before it.
+        (" A: b\r\n", "\r\n A: b\r\n"),
+        ("\tA: b\r\n", "\r\n\tA: b\r\n"),
+        (" \r\nA: b\r\n", "\r\n \r\nA: b\r\n"),
+        ("hello\r\nA: b\r\n", "\r\nhello\r\nA: b\r\n"),
+        ("hello world: b\r\n", "\r\nhello world: b\r\n"),
+        (": b\r\n", "\r\n: b\r\n"),
+        ("\u{e9}: b\r\n", "\r\n\u{e9}: b\r\n"),
+        ("A\0: b\r\n", "\r\nA\0: b\r\n"),
+        ("A\x0c: b\r\n", "\r\nA\x0c: b\r\n"),
+        (".\r\n", "\r\n.\r\n"),
+        // An mbox line becomes a field, and does not hide what is behind it.
+        ("From a\r\nB: c\r\n", "Mailbox-Line: From a\r\nB: c\r\n"),
+        (">From a\r\nB: c\r\n", "Mailbox-Line: >From a\r\nB: c\r\n"),
+        (">>From a\r\n\r\nc\r\n", "Mailbox-Line: >>From a\r\n\r\nc\r\n"),
+        ("From a\r\nFrom b\r\n", "Mailbox-Line: From a\r\nMailbox-Line: From b\r\n"),
+        ("From a\r\n b\r\n", "Mailbox-Line: From a\r\n\r\n b\r\n"),
+        ("From a\r\nb\r\n", "Mailbox-Line: From a\r\n\r\nb\r\n"),
+        ("A: b\r\nFrom a\r\n", "A: b\r\nFrom a\r\n"),
+        ("From: a\r\n", "From: a\r\n"),
+        ("from a\r\n", "\r\nfrom a\r\n"),
+        ("> From a\r\n", "\r\n> From a\r\n"),
+        // The joint is behind forged fields that come first.
+        ("X-Nobounce-A: b\r\n", ""),
+        ("X-Nobounce-A: b\r\nC: d\r\n", "C: d\r\n"),
+        ("X-Nobounce-A: b\r\n\r\nC\r\n", "\r\nC\r\n"),
+        ("X-Nobounce-A: b\r\nC\r\n", "\r\nC\r\n"),
+        ("X-Nobounce-A: b\r\n C\r\n\tD\r\nE\r\n", "\r\nE\r\n"),
+        ("X-Nobounce-A: b\r\nFrom c\r\nD: e\r\n", "Mailbox-Line: From c\r\nD: e\r\n"),
+        ("From c\r\nX-Nobounce-A: b\r\nD\r\n", "Mailbox-Line: From c\r\n\r\nD\r\n"),
+    ] {
+        assert_eq!(behind_trace(&message(content.as_bytes())), expected, "{content:?}");
+    }
+}
+
+#[test]
+fn forged_fields_are_left_out() {
+    for (content, expected) in [
+        ("A: b\r\nX-Nobounce-C: d\r\nE: f\r\n", "A: b\r\nE: f\r\n"),
+        ("A: b\r\nX-Nobounce-C: d\r\n", "A: b\r\n"),
+        ("A: b\r\nx-nobounce-c: d\r\nX-NOBOUNCE-C:\r\n\r\ng\r\n", "A: b\r\n\r\ng\r\n"),
+        ("A: b\r\nX-Nobounce-C \t: d\r\nE: f\r\n", "A: b\r\nE: f\r\n"),
+        ("A: b\r\nX-Nobounce-: d\r\nE: f\r\n", "A: b\r\nE: f\r\n"),
+        ("A: b\r\nX-Nobounce-C\0\u{e9}: d\r\nE: f\r\n", "A: b\r\nE: f\r\n"),
+        // With continuation lines, which then continue nothing else; white space is one of them.
+        ("A: b\r\nX-Nobounce-C: d\r\n e\r\n\tf\r\nG: h\r\n", "A: b\r\nG: h\r\n"),
+        ("A: b\r\nX-Nobounce-C: d\r\n \r\n e\r\nG: h\r\n", "A: b\r\nG: h\r\n"),
+        ("A: b\r\n c\r\nX-Nobounce-C: d\r\nE: f\r\n g\r\n", "A: b\r\n c\r\nE: f\r\n g\r\n"),
+        ("A: b\r\nX-Nobounce-C:\r\nX-Nobounce-C:\r\nE: f\r\n", "A: b\r\nE: f\r\n"),
+        // Behind a line that is no field: some readers read on.
+        ("A: b\r\njunk\r\nX-Nobounce-C: d\r\n\r\n", "A: b\r\njunk\r\n\r\n"),
+        ("A: b\r\njunk\r\n\tX-Nobounce-C: d\r\n e\r\nF: g\r\n", "A: b\r\njunk\r\nF: g\r\n"),
+        ("A: b\r\njunk\r\n more\r\n X-Nobounce-C: d\r\n\r\n", "A: b\r\njunk\r\n more\r\n\r\n"),
+        ("A: b\r\n: X-Nobounce-C: d\r\n\x0cX-Nobounce-C: d\r\n\r\n", "A: b\r\n\r\n"),
+        ("A: b\r\n \r\nX-Nobounce-C: d\r\n\r\n", "A: b\r\n \r\n\r\n"),
+        // The body is not the header, and a word is not a field.
+        ("A: b\r\n\r\nX-Nobounce-C: d\r\n", "A: b\r\n\r\nX-Nobounce-C: d\r\n"),
+        ("\r\nX-Nobounce-C: d\r\n", "\r\nX-Nobounce-C: d\r\n"),
+        ("X-Nobounce-C is: it\r\n", "\r\nX-Nobounce-C is: it\r\n"),
+        ("hello\r\nX-Nobounce-C: d\r\n", "\r\nhello\r\nX-Nobounce-C: d\r\n"),
+        ("A: b\r\n X-Nobounce-C: d\r\n", "A: b\r\n X-Nobounce-C: d\r\n"),
+        ("A: X-Nobounce-C: d\r\nX-Nobounced: e\r\n", "A: X-Nobounce-C: d\r\nX-Nobounced: e\r\n"),
+    ] {
+        let message = message(content.as_bytes());
+        assert_eq!(behind_trace(&message), expected, "{content:?}");
+        assert_eq!(message.content(), content, "the content is what the client sent");
+    }
+}
+
+#[test]
+fn tags_stand_before_all_else() {
+    let mut message = message(b"X-Nobounce-Score: -100\r\nA: b\r\n\r\nc\r\n");
+    let tag = |value| HeaderField::new("X-Nobounce-Score", value).unwrap();
+    message.tag(vec![tag("5"), tag("6")]);
+    let expected =
+        format!("X-Nobounce-Score: 5\r\nX-Nobounce-Score: 6\r\n{TRACE}A: b\r\n\r\nc\r\n");
+    assert_eq!(message.segments().concat(), expected.as_bytes());
+    assert_eq!(message.len(), expected.len());
+    assert!(!message.is_empty());
+}
+
+#[test]
+fn nothing_is_copied_and_nothing_is_told_to_logs() {
+    let message = message(b"A: secret\r\nX-Nobounce-A: b\r\n\r\nbody\r\n");
+    let content = message.content().as_ptr_range();
+    assert_eq!(message.segments().len(), 3);
+    assert!(message.segments()[1..].iter().all(|segment| content.contains(&segment.as_ptr())));
+    let told = format!("{message:?} {:?}", message.view());
+    assert!(!told.contains("secret") && !told.contains("body"), "{told}");
+}
+
+/// Lines of which the evil contents of the properties are made.
+fn content() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        Just("X-Nobounce-Score: 1"),
+        Just("x-nobounce-a \t: 1"),
+        Just("X-Nobounce-"),
+        Just("Received: from a by b; Thu, 01 Jan 1970 00:00:00 +0000"),
+        Just("Subject: s"),
+        Just(" continued"),
+        Just("\t"),
+        Just(""),
+        Just("From a@b.example Thu Jan"),
+        Just(">>From "),
+        Just("junk"),
+        Just("no field: at all"),
+        Just("."),
+        Just(":"),
+    ];
+    let line = prop_oneof![
+        4 => line.prop_map(|line| line.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..20),
+    ];
+    let end = prop_oneof![8 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r")];
+    prop::collection::vec((line, end), 0..12)
+        .prop_map(|lines| lines.iter().flat_map(|(l, e)| [l, e.as_bytes()].concat()).collect())
+}
+
+/// What stands behind our field, line by line as the rule says it.
+fn onward(content: &[u8]) -> Vec<u8> {
+    let mut onward: Vec<Vec<u8>> = Vec::new();
+    let (mut forged, mut header, mut first, mut field) = (false, true, true, true);
+    for line in content.split_inclusive(|octet| *octet == b'\n') {
+        let text = String::from_utf8_lossy(line).to_ascii_lowercase();
+        let wsp = [' ', '\t', '\x0c'];
+        let begins = !text.starts_with([' ', '\t']);
+        if header && (begins || !field && !forged) {
+            let name = text
+                .trim_start_matches([' ', '\t', '\x0c', '\r', '\n', ':'])
+                .split_once(':')
+                .map(|(name, _)| name.trim_end_matches(wsp));
+            forged = name.is_some_and(|name| {
+                name.starts_with("x-nobounce-")
+                    && !name.contains(['\r', '\n'])
+                    && !name.contains(wsp)
+            });
+        }
+        if begins {
+            field = section::split_field(line).is_some();
+        }
+        if header && forged {
+            continue;
+        }
+        let quoted = line.iter().position(|octet| *octet != b'>').unwrap_or(0);
+        if header && first && line[quoted..].starts_with(b"From ") {
+            onward.push(b"Mailbox-Line: ".into());
+        } else {
+            if header && first && line != b"\r\n" && section::split_field(line).is_none() {
+                onward.push(b"\r\n".into());
+                header = false;
+            }
+            first = false;
+        }
+        header &= line != b"\r\n";
+        onward.push(line.into());
+    }
+    onward.concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// What goes onward is our field, at most one empty line, and the content without forged fields.
+    #[test]
+    fn the_content_goes_onward(content in content()) {
+        let message = message(&content);
+        let whole = message.segments().concat();
+        let rest = whole.strip_prefix(TRACE.as_bytes()).unwrap();
+        let expected = onward(message.content());
+        prop_assert_eq!(String::from_utf8_lossy(rest), String::from_utf8_lossy(&expected));
+        prop_assert_eq!(message.len(), whole.len());
+    }
+
+    /// Segments end where lines end.
+    #[test]
+    fn segments_are_whole_lines(content in content()) {
+        for segment in message(&content).segments() {
+            prop_assert!(segment.ends_with(b"\r\n"));
+        }
+    }
+
+    /// Another reader finds our field first, and as we wrote it, whatever follows; and no field of
+    /// ours that the client wrote.
+    #[test]
+    fn another_reader_agrees(content in content()) {
+        let whole = message(&content).segments().concat();
+        let parser = mail_parser::MessageParser::new().default_header_raw();
+        let read = parser.parse_headers(&whole).unwrap();
+        let fields = read.headers();
+        prop_assert_eq!(fields[0].name.as_str(), "Received");
+        let value = &whole[fields[0].offset_start as usize..fields[0].offset_end as usize];
+        prop_assert_eq!([b"Received:", value].concat(), TRACE.as_bytes());
+        for field in fields {
+            let name = field.name.as_str().to_ascii_lowercase();
+            prop_assert!(!name.starts_with("x-nobounce-") || name.contains(' '), "{}", whole.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The promise, held to by generated sessions: a message that was answered with 2xx is one that the
+//! onward server had taken before; nothing is dropped, nothing is bounced, whatever fails between.
+//!
+//! A client, the whole gate and an onward server run in one thread, in virtual time. Client and
+//! server are written from the RFCs and share no code with the crate.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(unreachable_pub, reason = "modules of one test")]
+
+mod cases;
+mod client;
+mod cuts;
+mod gate;
+mod hostile;
+mod oracle;
+mod regressions;
+mod replies;
+mod server;
+mod smuggling;
+mod truth;
+mod words;

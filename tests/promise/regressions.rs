@@ -1,0 +1,111 @@
+//! Faults that were found once, each as a plain case.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use nobounce::{EnhancedStatus, Refusal};
+
+use super::cases::onward_settings;
+use super::client::introduce;
+use super::gate::{Chunks, Gate};
+use super::hostile::Babbler;
+use super::server::{Act, Profile, Server};
+
+const PLAIN: Profile =
+    Profile { pipelining: false, chunking: false, helo_only: false, lmtp: false };
+
+fn gate(profile: Profile, acts: Vec<Act>) -> Gate<Server> {
+    let settings = nobounce::Settings::new("gate.example");
+    let server = Server::new(profile, acts);
+    let chunks = (Chunks::Whole, Chunks::Whole);
+    let mut gate = Gate::new(settings, onward_settings(profile), server, Vec::new(), chunks);
+    assert!(introduce(&mut gate));
+    gate
+}
+
+fn babbling(says: &[&[u8]]) -> Gate<Babbler> {
+    let settings = nobounce::Settings::new("gate.example");
+    let server = Babbler::new(says.iter().map(|line| line.to_vec()).collect(), None);
+    let chunks = (Chunks::Whole, Chunks::Whole);
+    let mut gate = Gate::new(settings, onward_settings(PLAIN), server, Vec::new(), chunks);
+    assert!(introduce(&mut gate));
+    gate
+}
+
+fn codes(gate: &mut Gate<Server>, octets: &[u8]) -> Vec<u16> {
+    gate.say(octets).iter().map(|reply| reply.code).collect()
+}
+
+/// A status with three digits in each number made a line of 516 octets.
+#[test]
+fn the_longest_reply_line_has_512_octets() {
+    let status = EnhancedStatus::new(999, 999);
+    let refusal = Refusal::permanent(550, status, &"x".repeat(600));
+    let mut line = BytesMut::new();
+    refusal.reply().write(&mut line);
+    assert_eq!(line.len(), 512);
+}
+
+/// The connection was given up between two requests, and with it the recipients before.
+#[test]
+fn a_second_recipient_goes_to_the_same_connection() {
+    let mut gate = gate(PLAIN, Vec::new());
+    assert_eq!(codes(&mut gate, b"MAIL FROM:<a@example.org>\r\n"), [250]);
+    assert_eq!(codes(&mut gate, b"RCPT TO:<b@example.net>\r\n"), [250]);
+    assert_eq!(codes(&mut gate, b"RCPT TO:<c@example.net>\r\n"), [250]);
+    assert_eq!(codes(&mut gate, b"DATA\r\n"), [354]);
+    assert_eq!(codes(&mut gate, b"\r\nHello\r\n.\r\n"), [250]);
+    assert_eq!(gate.server.connections.len(), 1);
+    assert_eq!(gate.server.kept[0].recipients, [b"TO:<b@example.net>", b"TO:<c@example.net>"]);
+}
+
+/// A reply before its command was taken for the answer to it.
+#[test]
+fn a_reply_before_its_command_is_nonsense() {
+    let mut gate = babbling(&[b"220 x\r\n250-x\r\n250 CHUNKING\r\n", b"250 x\r\n", b"250 x\r\n"]);
+    gate.say(b"MAIL FROM:<>\r\n");
+    let replies = gate.say(b"RCPT TO:<b@example.net>\r\n");
+    assert_eq!(replies[0].code, 451);
+}
+
+/// The hour that a chunk without a transaction had was that of the next message, too.
+#[test]
+fn a_chunk_that_is_refused_leaves_no_deadline_behind() {
+    let mut settings = nobounce::Settings::new("gate.example");
+    settings.timeouts.content = Duration::from_secs(100);
+    let server = Server::new(PLAIN, Vec::new());
+    let chunks = (Chunks::Whole, Chunks::Whole);
+    let mut gate = Gate::new(settings, onward_settings(PLAIN), server, Vec::new(), chunks);
+    assert!(introduce(&mut gate));
+    assert_eq!(codes(&mut gate, b"BDAT 4\r\na"), []);
+    assert_eq!(codes(&mut gate, b"bcd"), [503]);
+    gate.now += Duration::from_secs(99);
+    let flight = b"MAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n";
+    assert_eq!(codes(&mut gate, flight), [250, 250, 354]);
+    let deadline = gate.session.deadline().unwrap();
+    assert_eq!(deadline.at - gate.now, Duration::from_secs(100));
+}
+
+/// A connection that had been given up counted as one that had been idle: the new one was tried
+/// twice.
+#[test]
+fn only_a_connection_that_was_idle_may_turn_out_dead() {
+    let acts =
+        [Act::Accept, Act::Accept, Act::Accept, Act::Accept, Act::AcceptAndClose, Act::Close];
+    let mut gate = gate(PLAIN, acts.to_vec());
+    let flight = b"MAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nRCPT TO:<b@example.net>\r\n";
+    assert_eq!(codes(&mut gate, flight), [250, 451, 451]);
+}
+
+/// What arrived on a connection that had been given up was read as said on the next.
+#[test]
+fn nothing_is_carried_over_to_the_next_connection() {
+    let settings = nobounce::Settings::new("gate.example");
+    let server = Server::new(PLAIN, vec![Act::Accept, Act::AcceptInSilence]);
+    let chunks = (Chunks::Whole, Chunks::Whole);
+    let gate = Gate::new(settings, onward_settings(PLAIN), server, Vec::new(), chunks);
+    let mut gate = gate.restless();
+    assert!(introduce(&mut gate));
+    let flight = b"MAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nRCPT TO:<b@example.net>\r\n";
+    assert_eq!(codes(&mut gate, flight), [250, 451, 250]);
+}

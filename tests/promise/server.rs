@@ -1,0 +1,482 @@
+//! An onward server in memory: a lenient reader written from RFC 5321, RFC 2033 and RFC 3030 that
+//! uses nothing of the crate, and keeps what it said yes to.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// What a gate needs of the server behind it.
+pub trait OnwardServer {
+    /// A connection is wanted.
+    fn connect(&mut self) -> Connect;
+    /// Octets arrive on connection `at`; `false`: they could not all be written.
+    fn write(&mut self, at: usize, octets: &[u8]) -> bool;
+    /// What there is to read on connection `at`, at most `most` octets.
+    fn read(&mut self, at: usize, most: usize) -> Read;
+    /// The gate has closed connection `at`.
+    fn closed(&mut self, at: usize);
+}
+
+pub enum Connect {
+    Made(usize),
+    Refused,
+    Silence,
+}
+
+pub enum Read {
+    Octets(Vec<u8>),
+    /// Nothing for this long, then more.
+    Later(Duration),
+    Eof,
+    /// Nothing, ever.
+    Silence,
+}
+
+/// What the server offers in EHLO and speaks.
+#[derive(Debug, Clone, Copy)]
+pub struct Profile {
+    pub pipelining: bool,
+    pub chunking: bool,
+    pub helo_only: bool,
+    pub lmtp: bool,
+}
+
+/// What it does with one command, or with a connection.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    Accept,
+    /// The same in a reply of many lines.
+    AcceptAtLength,
+    /// The same, but after these seconds.
+    AcceptAfter(u16),
+    /// It does what it is told and closes instead of saying so.
+    AcceptAndClose,
+    /// It does what it is told and never says so.
+    AcceptInSilence,
+    /// It does what it is told; of the reply only so many octets arrive.
+    AcceptCut(usize),
+    Refuse(u16),
+    Leave,
+    Close,
+    Silence,
+    /// It does nothing and says this.
+    Nonsense(&'static [u8]),
+    /// It refuses mail data before it has read it, and reads no further.
+    StopReading,
+}
+
+/// A message that was said yes to.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub recipients: Vec<Vec<u8>>,
+    pub content: Vec<u8>,
+    pub connection: usize,
+    /// Where on the connection the reply that said so ends.
+    reply_ends: usize,
+}
+
+/// A reply to a command that concerns the client.
+#[derive(Debug, Clone)]
+pub struct Said {
+    pub verb: &'static str,
+    pub argument: Vec<u8>,
+    pub text: Vec<u8>,
+}
+
+/// Text of replies to what is the gate's own affair: no client may ever see it.
+pub const SECRET: &str = "in-confidence";
+
+pub struct Server {
+    profile: Profile,
+    acts: VecDeque<Act>,
+    pub connections: Vec<Connection>,
+    pub kept: Vec<Kept>,
+    pub said: Vec<Said>,
+    /// What the gate did that no client may do.
+    pub faults: Vec<String>,
+    /// On the first connection nothing arrives behind so many octets.
+    cut: Option<(usize, Cut)>,
+    /// There is one connection and no other.
+    single: bool,
+    numbers: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Cut {
+    Eof,
+    Silence,
+}
+
+#[derive(Default)]
+pub struct Connection {
+    /// All that the gate has written.
+    pub received: Vec<u8>,
+    /// Each write as it came, and whether it came behind 354.
+    pub writes: Vec<(bool, Vec<u8>)>,
+    /// Command lines, without CRLF.
+    pub commands: Vec<Vec<u8>>,
+    at: usize,
+    output: VecDeque<Out>,
+    written: usize,
+    pub delivered: usize,
+    hello: bool,
+    mail: bool,
+    recipients: Vec<Vec<u8>>,
+    reading: Reading,
+    ended: bool,
+}
+
+#[derive(Default, Clone, PartialEq)]
+enum Reading {
+    #[default]
+    Commands,
+    Data,
+    /// All of the chunks so far.
+    Chunks(Vec<u8>),
+}
+
+enum Out {
+    Octets(Vec<u8>),
+    Wait(Duration),
+    Eof,
+    Silence,
+}
+
+impl Server {
+    pub fn new(profile: Profile, acts: Vec<Act>) -> Self {
+        Self {
+            profile,
+            acts: acts.into(),
+            connections: Vec::new(),
+            kept: Vec::new(),
+            said: Vec::new(),
+            faults: Vec::new(),
+            cut: None,
+            single: false,
+            numbers: 0,
+        }
+    }
+
+    pub fn cut(mut self, behind: usize, cut: Cut) -> Self {
+        self.cut = Some((behind, cut));
+        self
+    }
+
+    /// It takes one connection and no other.
+    pub fn single(mut self) -> Self {
+        self.single = true;
+        self
+    }
+
+    /// Whether the whole reply that said yes to this message has arrived at the gate.
+    pub fn was_heard(&self, kept: &Kept) -> bool {
+        self.connections[kept.connection].delivered >= kept.reply_ends
+    }
+
+    fn act(&mut self) -> Act {
+        self.acts.pop_front().unwrap_or(Act::Accept)
+    }
+
+    /// Reads on connection `at` as far as it can.
+    fn serve(&mut self, at: usize) {
+        while !self.connections[at].ended && self.serve_one(at) {}
+    }
+
+    fn serve_one(&mut self, at: usize) -> bool {
+        let here = &mut self.connections[at];
+        let rest = &here.received[here.at..];
+        if here.reading == Reading::Data {
+            let Some(length) = strict_end(rest) else { return false };
+            let content = unstuff(&rest[..length]);
+            here.at += length;
+            here.reading = Reading::Commands;
+            self.content(at, content);
+            return true;
+        }
+        let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") else { return false };
+        let line = rest[..end].to_vec();
+        let (verb, argument) = split_verb(&line);
+        if verb == "BDAT" {
+            let text = String::from_utf8_lossy(&argument).to_ascii_uppercase();
+            let mut words = text.split(' ');
+            let size: usize = words.next().unwrap().parse().expect("the gate writes a BDAT size");
+            if rest.len() < end + 2 + size {
+                return false;
+            }
+            let chunk = rest[end + 2..end + 2 + size].to_vec();
+            here.at += end + 2 + size;
+            here.commands.push(line);
+            let mut whole = match std::mem::take(&mut here.reading) {
+                Reading::Chunks(before) => before,
+                _ => Vec::new(),
+            };
+            whole.extend(chunk);
+            if words.next() == Some("LAST") {
+                self.content(at, whole);
+            } else {
+                here.reading = Reading::Chunks(whole);
+                self.answer(at, "BDAT", &argument, Act::Accept, 250);
+            }
+            return true;
+        }
+        here.at += end + 2;
+        here.commands.push(line.clone());
+        let more = here.at < here.received.len();
+        if more && !(self.profile.pipelining && here.hello) {
+            self.faults.push(format!("more behind {:?}", String::from_utf8_lossy(&line)));
+        }
+        self.command(at, verb.as_str(), argument);
+        true
+    }
+
+    fn command(&mut self, at: usize, verb: &str, argument: Vec<u8>) {
+        let act = self.act();
+        let takes = takes(&act);
+        let here = &mut self.connections[at];
+        match verb {
+            "EHLO" | "LHLO" if self.profile.helo_only => {
+                self.answer(at, "EHLO", &argument, Act::Refuse(502), 250);
+            }
+            "EHLO" | "LHLO" | "HELO" => {
+                if (verb == "LHLO") != self.profile.lmtp {
+                    self.faults.push(format!("{verb} in the wrong protocol"));
+                }
+                here.hello = takes;
+                self.answer(at, "EHLO", &argument, act, 250);
+            }
+            "RSET" => {
+                here.mail = false;
+                here.recipients.clear();
+                self.answer(at, "RSET", &argument, act, 250);
+            }
+            "MAIL" if here.mail || !here.hello => {
+                self.faults.push("MAIL out of turn".into());
+                self.answer(at, "MAIL", &argument, Act::Refuse(503), 250);
+            }
+            "MAIL" => {
+                here.mail = takes;
+                self.answer(at, "MAIL", &argument, act, 250);
+            }
+            "RCPT" if !here.mail => {
+                self.answer(at, "RCPT", &argument, Act::Refuse(503), 250);
+            }
+            "RCPT" => {
+                if takes {
+                    here.recipients.push(argument.clone());
+                }
+                self.answer(at, "RCPT", &argument, act, 250);
+            }
+            "DATA" if here.recipients.is_empty() => {
+                self.faults.push("DATA without recipients".into());
+                self.answer(at, "DATA", &argument, Act::Refuse(554), 354);
+            }
+            "DATA" => {
+                if takes {
+                    here.reading = Reading::Data;
+                }
+                self.answer(at, "DATA", &argument, act, 354);
+            }
+            "QUIT" => {
+                self.answer(at, "QUIT", &argument, Act::Accept, 221);
+                self.connections[at].output.push_back(Out::Eof);
+                self.connections[at].ended = true;
+            }
+            other => self.faults.push(format!("unexpected command {other:?}")),
+        }
+    }
+
+    fn content(&mut self, at: usize, content: Vec<u8>) {
+        let act = self.act();
+        let here = &mut self.connections[at];
+        here.mail = false;
+        let recipients = std::mem::take(&mut here.recipients);
+        if recipients.is_empty() {
+            self.faults.push("content without recipients".into());
+            return self.answer(at, "content", b"", Act::Refuse(554), 250);
+        }
+        let replies = if self.profile.lmtp { recipients.len() } else { 1 };
+        let taken = takes(&act);
+        for _ in 0..replies {
+            self.answer(at, "content", b"", act.clone(), 250);
+        }
+        if taken {
+            let reply_ends = match act {
+                Act::AcceptAndClose | Act::AcceptInSilence | Act::AcceptCut(_) => usize::MAX,
+                _ => self.connections[at].written,
+            };
+            self.kept.push(Kept { recipients, content, connection: at, reply_ends });
+        }
+    }
+
+    fn answer(&mut self, at: usize, verb: &'static str, argument: &[u8], act: Act, yes: u16) {
+        self.numbers += 1;
+        let private = matches!(verb, "greeting" | "EHLO" | "RSET" | "DATA" | "QUIT");
+        let text = |code: u16| {
+            let word = if private && code < 400 { SECRET } else { "reply" };
+            format!("{}.0.0 {word} {} to {verb}", code / 100, self.numbers)
+        };
+        let mut lines = vec![text(yes)];
+        if verb == "EHLO" && yes == 250 {
+            lines = vec![format!("{SECRET}.example")];
+            let offers = [
+                (self.profile.pipelining, "PIPELINING"),
+                (self.profile.chunking, "CHUNKING"),
+                (true, "SIZE 100000"),
+                (true, "8BITMIME"),
+                (true, "SMTPUTF8"),
+                (true, "DSN"),
+                (true, "XCLIENT NAME ADDR"),
+            ];
+            lines.extend(offers.iter().filter(|(on, _)| *on).map(|(_, name)| (*name).to_string()));
+        }
+        if act == Act::AcceptAtLength {
+            lines.push(format!("{}.0.0 and more", yes / 100));
+        }
+        let (code, lines) = match act {
+            Act::Refuse(code) => (code, vec![text(code)]),
+            Act::Leave => (421, vec![text(421)]),
+            Act::StopReading => (552, vec![text(552)]),
+            _ => (yes, lines),
+        };
+        let mut reply = Vec::new();
+        for (n, line) in lines.iter().enumerate() {
+            let mark = if n + 1 < lines.len() { '-' } else { ' ' };
+            reply.extend(format!("{code}{mark}{line}\r\n").into_bytes());
+        }
+        let text = reply.clone();
+        let here = &mut self.connections[at];
+        let (before, arrives, after) = match act {
+            Act::Accept | Act::AcceptAtLength | Act::Refuse(_) => (None, reply.len(), None),
+            Act::AcceptAfter(seconds) => {
+                (Some(Out::Wait(Duration::from_secs(seconds.into()))), reply.len(), None)
+            }
+            Act::Leave => (None, reply.len(), Some(Out::Eof)),
+            Act::AcceptAndClose | Act::Close => (None, 0, Some(Out::Eof)),
+            Act::AcceptInSilence | Act::Silence => (None, 0, Some(Out::Silence)),
+            Act::AcceptCut(octets) => (None, octets.min(reply.len() - 1), Some(Out::Eof)),
+            Act::Nonsense(octets) => {
+                reply = octets.to_vec();
+                (None, reply.len(), Some(Out::Silence))
+            }
+            Act::StopReading => (None, reply.len(), Some(Out::Eof)),
+        };
+        here.ended |= after.is_some();
+        reply.truncate(arrives);
+        here.output.extend(before);
+        here.written += reply.len();
+        here.output.push_back(Out::Octets(reply));
+        here.output.extend(after);
+        self.said.push(Said { verb, argument: argument.to_vec(), text });
+    }
+}
+
+impl OnwardServer for Server {
+    fn connect(&mut self) -> Connect {
+        if self.single && !self.connections.is_empty() {
+            return Connect::Refused;
+        }
+        match self.act() {
+            Act::Close => return Connect::Refused,
+            Act::Silence => return Connect::Silence,
+            _ => {}
+        }
+        let at = self.connections.len();
+        self.connections.push(Connection::default());
+        let act = self.act();
+        self.answer(at, "greeting", b"", act, 220);
+        Connect::Made(at)
+    }
+
+    fn write(&mut self, at: usize, octets: &[u8]) -> bool {
+        let here = &mut self.connections[at];
+        here.writes.push((here.reading == Reading::Data, octets.to_vec()));
+        let whole = match self.acts.front() {
+            Some(Act::StopReading) if here.reading == Reading::Data => false,
+            _ => !here.ended,
+        };
+        if whole {
+            here.received.extend_from_slice(octets);
+            self.serve(at);
+        } else if !here.ended {
+            // The mail data is refused and read no further.
+            here.received.extend_from_slice(&octets[..octets.len() / 2]);
+            let act = self.act();
+            self.answer(at, "content", b"", act, 250);
+        }
+        whole
+    }
+
+    fn read(&mut self, at: usize, most: usize) -> Read {
+        let here = &mut self.connections[at];
+        let mut most = most;
+        if let (0, Some((behind, cut))) = (at, self.cut) {
+            most = most.min(behind - here.delivered.min(behind));
+            if most == 0 {
+                here.ended = true;
+                return if cut == Cut::Eof { Read::Eof } else { Read::Silence };
+            }
+        }
+        while matches!(here.output.front(), Some(Out::Octets(octets)) if octets.is_empty()) {
+            here.output.pop_front();
+        }
+        match here.output.front_mut() {
+            Some(Out::Octets(octets)) => {
+                let taken: Vec<u8> = octets.drain(..most.min(octets.len())).collect();
+                here.delivered += taken.len();
+                Read::Octets(taken)
+            }
+            Some(Out::Wait(time)) => {
+                let time = *time;
+                here.output.pop_front();
+                Read::Later(time)
+            }
+            Some(Out::Eof) => Read::Eof,
+            Some(Out::Silence) | None => Read::Silence,
+        }
+    }
+
+    fn closed(&mut self, at: usize) {
+        self.connections[at].ended = true;
+    }
+}
+
+/// Whether a server that acts so does what it is told.
+fn takes(act: &Act) -> bool {
+    matches!(
+        act,
+        Act::Accept
+            | Act::AcceptAtLength
+            | Act::AcceptAfter(_)
+            | Act::AcceptAndClose
+            | Act::AcceptInSilence
+            | Act::AcceptCut(_)
+    )
+}
+
+/// How far mail data reaches, end of data included (RFC 5321 section 4.1.1.4).
+pub fn strict_end(octets: &[u8]) -> Option<usize> {
+    if octets.starts_with(b".\r\n") {
+        return Some(3);
+    }
+    octets.windows(5).position(|five| five == b"\r\n.\r\n").map(|at| at + 5)
+}
+
+/// Section 4.5.2, line by line.
+pub fn unstuff(mail_data: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    let mut rest = mail_data;
+    while let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") {
+        let (line, behind) = rest.split_at(end + 2);
+        if behind.is_empty() && line == b".\r\n" {
+            break;
+        }
+        content.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
+        rest = behind;
+    }
+    content
+}
+
+fn split_verb(line: &[u8]) -> (String, Vec<u8>) {
+    let end = line.iter().position(|octet| *octet == b' ').unwrap_or(line.len());
+    let argument = line.get(end + 1..).unwrap_or_default().to_vec();
+    (String::from_utf8_lossy(&line[..end]).to_ascii_uppercase(), argument)
+}

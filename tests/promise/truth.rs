@@ -1,0 +1,145 @@
+//! What the client was told is true.
+
+use proptest::prelude::*;
+
+use super::cases::{Case, case};
+use super::client::{Account, introduce, transact};
+use super::gate::{Gate, Judgement};
+use super::oracle::{Reply, has_bare};
+use super::server::{SECRET, Server};
+use super::words::is_known;
+
+pub fn play(case: &Case) -> (Gate<Server>, Vec<Account>) {
+    let mut gate = case.gate();
+    let accounts = play_on(&mut gate, case);
+    (gate, accounts)
+}
+
+pub fn play_on(gate: &mut Gate<Server>, case: &Case) -> Vec<Account> {
+    let mut accounts = Vec::new();
+    if introduce(gate) {
+        for (n, plan) in case.plans.iter().enumerate() {
+            accounts.push(transact(gate, n, plan));
+            if gate.is_closed() {
+                break;
+            }
+        }
+    }
+    gate.finish();
+    accounts
+}
+
+/// Holds what the client believes against what the onward server knows.
+pub fn audit(gate: &Gate<Server>, accounts: &[Account]) {
+    let server = &gate.server;
+    assert!(server.faults.is_empty(), "towards the onward server: {:?}", server.faults);
+    for account in accounts {
+        let token = account.token.as_bytes();
+        let kept: Vec<_> = server.kept.iter().filter(|kept| holds(&kept.content, token)).collect();
+        let accepted = account.accepted();
+        for kept in &kept {
+            assert_eq!(kept.recipients, accepted, "the recipients the client counts on");
+            assert!(kept.content.ends_with(&account.content), "the content goes on as it came");
+            let added = &kept.content[..kept.content.len() - account.content.len()];
+            assert_is_header(added);
+        }
+        for (recipient, reply) in account.recipients.iter().filter(|(_, reply)| reply.is_yes()) {
+            let said = server.said.iter().any(|said| {
+                said.verb == "RCPT" && &said.argument == recipient && said.text == reply.octets
+            });
+            assert!(said, "{reply:?} is not the onward server's");
+        }
+        assert!(kept.len() <= 1, "taken twice");
+        match &account.answer {
+            Some(answer) if answer.is_yes() => {
+                assert_eq!(kept.len(), 1, "the client was told {answer:?}");
+                assert!(server.was_heard(kept[0]), "told before it was known");
+                let said = |verb: &str| {
+                    server.said.iter().any(|said| said.verb == verb && said.text == answer.octets)
+                };
+                assert!(said("content"), "{answer:?} is not the onward server's");
+            }
+            Some(answer) => {
+                assert!(answer.is_no());
+                // Doubt is for now, and only where nothing was heard (RFC 1047).
+                let doubt = kept.iter().all(|kept| !server.was_heard(kept)) && answer.code == 451;
+                assert!(kept.is_empty() || doubt, "taken, and the client was told {answer:?}");
+            }
+            None => {}
+        }
+    }
+    let replies = super::oracle::read_replies(&gate.to_client).0;
+    assert!(!holds(&gate.to_client, SECRET.as_bytes()), "told too much");
+    for reply in &replies {
+        assert!(is_known(reply, &server.said), "a reply from nowhere: {reply:?}");
+    }
+}
+
+/// Lines of header fields and nothing else, except the empty line that keeps them apart from a
+/// content that begins with no header.
+fn assert_is_header(octets: &[u8]) {
+    assert!(octets.is_empty() || octets.ends_with(b"\r\n"));
+    let text = String::from_utf8(octets.to_vec()).expect("added header fields are text");
+    for line in text.split_inclusive("\r\n") {
+        let line = line.strip_suffix("\r\n").unwrap();
+        let folded = line.starts_with([' ', '\t']) && !line.trim().is_empty();
+        let named = line.split(':').next().is_some_and(|name| {
+            line.contains(':') && name.bytes().all(|octet| octet.is_ascii_graphic())
+        });
+        assert!(folded || named, "not a header line: {line:?}");
+        assert!(!line.contains(['\r', '\n']), "not one line: {line:?}");
+    }
+}
+
+fn holds(octets: &[u8], word: &[u8]) -> bool {
+    octets.windows(word.len()).any(|window| window == word)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..Default::default() })]
+
+    /// P1, I1, I2.
+    #[test]
+    fn yes_is_the_onward_servers_and_for_this_very_message(case in case()) {
+        let (gate, accounts) = play(&case);
+        audit(&gate, &accounts);
+    }
+
+    /// I3: of a message that was refused here, not an octet goes onward.
+    #[test]
+    fn what_is_refused_here_never_goes_onward(
+        case in case(),
+        judgement in prop_oneof![
+            super::cases::refusal().prop_map(Judgement::Refuse),
+            Just(Judgement::Late),
+            Just(Judgement::ClientGone),
+        ],
+        why in 0..3_u8,
+    ) {
+        let mut case = case;
+        case.plans.truncate(1);
+        let plan = &mut case.plans[0];
+        plan.recipients = 1;
+        case.judgements = vec![Judgement::Pass, Judgement::Pass];
+        match why {
+            0 => case.judgements.push(judgement),
+            1 => {
+                case.strict = true;
+                plan.content.0.extend_from_slice(b"\r\ra");
+                prop_assert!(has_bare(&plan.content.0));
+            }
+            _ => {
+                case.small = true;
+                plan.content.0.extend_from_slice(&[b'a'; 120]);
+            }
+        }
+        let (gate, accounts) = play(&case);
+        audit(&gate, &accounts);
+        for account in &accounts {
+            prop_assert!(account.answer.as_ref().is_none_or(Reply::is_no));
+            for connection in &gate.server.connections {
+                prop_assert!(!holds(&connection.received, account.token.as_bytes()));
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What clients are told comes from this table, from the panel or from the onward server.
+
+use proptest::prelude::*;
+
+use super::cases::case;
+use super::gate::Judgement;
+use super::oracle::{Reply, read_replies};
+use super::server::Said;
+use super::truth::play;
+
+/// All that the gate says of its own accord.
+const OURS: &[&str] = &[
+    "220 gate.example ESMTP nobounce",
+    "221 2.0.0 Bye",
+    "214 2.0.0 EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY QUIT",
+    "250 2.0.0 Ok",
+    "250 2.1.0 Sender ok",
+    "250 2.0.0 Chunk received",
+    "250 gate.example",
+    "252 2.5.0 Cannot verify, send mail and see",
+    "354 End data with <CR><LF>.<CR><LF>",
+    "421 4.2.0",
+    "421 4.4.2 Timed out waiting for you",
+    "421 4.3.2 Service going down, try again later",
+    "421 4.5.2 Endless command line",
+    "421 4.7.0 Too many commands without mail",
+    "421 4.7.0 Too many errors",
+    "421 4.7.0 Too many messages in one session",
+    "451 4.4.3 The next server cannot be asked now, try again later",
+    "451 4.4.7 The next server has not answered in time, try again later",
+    "451 4.3.0 Not checked in time, try again later (S.",
+    "451 4.3.5 The next server does not offer what this transaction needs, say EHLO again",
+    "452 4.5.3 One recipient at a time, send the rest again",
+    "452 4.5.3 Too many recipients, send the rest in another transaction",
+    "500 5.5.1 Command not recognised",
+    "500 5.5.2 Bare CR, lines end in CRLF",
+    "500 5.5.2 Bare LF, lines end in CRLF",
+    "500 5.5.2 Control character in command",
+    "500 5.5.2 Line too long",
+    "501 5.1.3 Bad recipient address syntax",
+    "501 5.1.7 Bad sender address syntax",
+    "501 5.5.4 Bad parameter value",
+    "501 5.5.4 Syntax: ",
+    "502 5.5.1 Not implemented",
+    "503 5.5.1 An earlier chunk was refused, send RSET",
+    "503 5.5.1 Not within a mail transaction",
+    "503 5.5.1 Only BDAT or RSET may follow BDAT",
+    "503 5.5.1 Send EHLO first",
+    "503 5.5.1 Send MAIL first",
+    "521 5.5.1 This is SMTP, you speak something else",
+    "550 5.5.2 Message with bare CR or LF, lines end in CRLF",
+    "552 5.3.4 Message too big",
+    "554 5.5.0 Wait for your turn to speak",
+    "554 5.5.1 No valid recipients",
+    "555 5.5.4 Parameter not offered here",
+];
+
+/// Whether the reply is of the table, of the panel (it ends in the reference of its transaction), or
+/// was said by the onward server, octet for octet.
+pub fn is_known(reply: &Reply, said: &[Said]) -> bool {
+    let text = String::from_utf8_lossy(&reply.octets);
+    let flat = text.replacen('-', " ", 1);
+    OURS.iter().any(|ours| flat.starts_with(ours))
+        || (reply.is_no() && text.trim_end().ends_with(')') && text.contains(" (S."))
+        || said.iter().any(|said| said.text == reply.octets)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    /// P7: with a panel that never objects, each word is of the table or the onward server's.
+    #[test]
+    fn no_reply_tells_of_what_is_inside(case in case()) {
+        let mut case = case;
+        case.judgements.retain(|judgement| !matches!(judgement, Judgement::Refuse(_)));
+        let (gate, _) = play(&case);
+        for reply in read_replies(&gate.to_client).0 {
+            let text = String::from_utf8_lossy(&reply.octets);
+            prop_assert!(is_known(&reply, &gate.server.said), "{text}");
+            let own_reference = text.starts_with("451 4.3.0 Not checked in time");
+            prop_assert!(own_reference || !text.contains("(S."), "{text}");
+        }
+    }
+}
