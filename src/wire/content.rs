@@ -149,7 +149,7 @@ impl ContentDecoder {
         } else if part.len() <= PIECE {
             self.take_rough::<DOTS>(&input[part]).map(|end| start + end)
         } else {
-            let middle = start + PIECE.max(part.len() / 2);
+            let middle = start + (part.len() / 2).next_multiple_of(PIECE);
             self.take::<DOTS>(input, start..middle)
                 .or_else(|| self.take::<DOTS>(input, middle..end))
         }
