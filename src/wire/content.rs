@@ -12,6 +12,13 @@ use memchr::{memchr2, memmem};
 /// message of nothing but dots must not become a list of millions of slices.
 const GATHER: usize = 4_096;
 
+/// The buffer for content grows by this part of itself: mail data is most of what sessions hold, and
+/// doubling, as a `Vec` does by itself, would leave up to half of it empty. Still each octet is
+/// moved a bounded number of times (nine on average), and large buffers are moved by the system.
+const GROWTH: usize = 8;
+/// It grows by no less than this many octets.
+const LEAST_GROWTH: usize = 4_096;
+
 /// Mail data: `*( line CRLF )`, where no line holds a CR or LF. Only the decoders of this file make
 /// it, so that the writer has nothing to check.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,7 +52,7 @@ pub enum LineEndings {
 /// Decodes the mail data of one message, from DATA or from BDAT chunks.
 #[derive(Debug)]
 pub(crate) struct ContentDecoder {
-    output: BytesMut,
+    output: Vec<u8>,
     place: Place,
     limit: u64,
     /// Octets of content so far, kept or not.
@@ -81,7 +88,7 @@ impl ContentDecoder {
     /// `capacity`: octets to make room for (a trusted bound of the SIZE the client announced).
     /// `limit`: octets of decoded content beyond which nothing is kept.
     pub(crate) fn new(capacity: usize, limit: u64) -> Self {
-        let output = BytesMut::with_capacity(capacity);
+        let output = Vec::with_capacity(capacity);
         Self { output, place: Place::LineStart, limit, size: 0, bare: false }
     }
 
@@ -141,7 +148,7 @@ impl ContentDecoder {
         if !self.output.is_empty() && !self.output.ends_with(b"\r\n") {
             self.keep(b"\r\n");
         }
-        MailData(self.output.freeze())
+        MailData(self.output.into())
     }
 
     /// Takes text: whole lines at once where their ends are in order, up to what needs a closer
@@ -199,8 +206,12 @@ impl ContentDecoder {
     fn keep(&mut self, octets: &[u8]) {
         self.size = self.size.saturating_add(octets.len() as u64);
         if self.over_limit() {
-            self.output = BytesMut::new();
+            self.output = Vec::new();
         } else {
+            if self.output.capacity() - self.output.len() < octets.len() {
+                let room = octets.len().max(self.output.len() / GROWTH).max(LEAST_GROWTH);
+                self.output.reserve_exact(room);
+            }
             self.output.extend_from_slice(octets);
         }
     }
