@@ -5,11 +5,9 @@ use std::fmt;
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 
-/// Longest text that one reply line carries on, in octets: RFC 5321 section 4.5.3.1.5 allows 512
-/// for the whole line, of which code, mark and CRLF take 6.
+/// Longest text of one reply line, a status in front of it included: a whole line has at most 512
+/// octets (RFC 5321 section 4.5.3.1.5), of which code, hyphen and CRLF take six.
 const LINE_TEXT: usize = 506;
-/// Most octets that an enhanced status code takes of that, with the space behind it.
-const STATUS: usize = 10;
 /// Most lines that one reply may have.
 const LINES: usize = 128;
 /// Longest line that is read from an onward server before it is taken for nonsense.
@@ -134,13 +132,24 @@ impl Reply {
     /// line, and lines beyond 128, are cut.
     pub fn new(code: ReplyCode, status: EnhancedStatus, text: &str) -> Self {
         let status = (code.class() != ReplyClass::Intermediate).then_some(status);
-        Self { code, status, text: sanitise(text.as_bytes(), line_text(status)) }
+        Self::of(code, status, text.as_bytes())
     }
 
     /// A reply without an enhanced status code, as greetings and EHLO replies are. If the text
     /// begins with one, that goes for a status, and its class is made to fit the code.
     pub fn plain(code: ReplyCode, text: &str) -> Self {
-        Self { code, status: None, text: sanitise(text.as_bytes(), LINE_TEXT) }
+        Self::of(code, None, text.as_bytes())
+    }
+
+    fn of(code: ReplyCode, status: Option<EnhancedStatus>, text: &[u8]) -> Self {
+        let mut clean = Vec::with_capacity(text.len().min(LINES * LINE_TEXT));
+        for (index, line) in text.split(|octet| *octet == b'\n').take(LINES).enumerate() {
+            if index > 0 {
+                clean.push(b'\n');
+            }
+            push_line(code, status, line, &mut clean);
+        }
+        Self { code, status, text: clean.into() }
     }
 
     /// A fixed reply of ours: checked when the crate is compiled, free when it is used.
@@ -187,15 +196,11 @@ impl Reply {
     /// The same reply with ` (reference)` at the end of its last line, which is cut to make room.
     pub(crate) fn with_reference(&self, reference: &str) -> Self {
         let last = self.text.rsplit(|octet| *octet == b'\n').next().map_or(0, <[u8]>::len);
-        let limit = line_text(self.status);
-        let room = limit.saturating_sub(reference.len() + 3);
-        let keep = self.text.len() - last.saturating_sub(room);
-        let mut text = Vec::with_capacity(keep + reference.len() + 3);
-        text.extend_from_slice(&self.text[..keep]);
-        text.extend_from_slice(b" (");
-        text.extend_from_slice(reference.as_bytes());
-        text.push(b')');
-        Self { text: sanitise(&text, limit), ..self.clone() }
+        let room = room(self.status).saturating_sub(reference.len() + 3);
+        let kept = self.text.len() - last.saturating_sub(room);
+        let reference = reference.replace('\n', " ");
+        let text = [&self.text[..kept], b" (", reference.as_bytes(), b")"].concat();
+        Self::of(self.code, self.status, &text)
     }
 
     /// Writes the reply, every line ended by CRLF.
@@ -317,9 +322,8 @@ impl ReplyReader {
             push_line(code, None, text, &mut self.text);
             self.lines += 1;
             if last {
-                self.code = None;
-                self.lines = 0;
-                let text = sanitise(&std::mem::take(&mut self.text), LINE_TEXT);
+                (self.code, self.lines) = (None, 0);
+                let text = std::mem::take(&mut self.text).into();
                 return Ok(Some(Reply { code, status: None, text }));
             }
             if self.lines == LINES {
@@ -387,22 +391,5 @@ fn read_status(text: &[u8]) -> Option<EnhancedStatus> {
     (matches!(class, b"2" | b"4" | b"5") && parts.next().is_none()).then_some(status)
 }
 
-/// What the status leaves for the text of a line.
-fn line_text(status: Option<EnhancedStatus>) -> usize {
-    if status.is_some() { LINE_TEXT - STATUS } else { LINE_TEXT }
-}
-
-/// Printable lines separated by LF, each of at most `limit` octets.
-fn sanitise(text: &[u8], limit: usize) -> Bytes {
-    let mut clean = Vec::with_capacity(text.len());
-    for (index, line) in text.split(|octet| *octet == b'\n').take(LINES).enumerate() {
-        if index > 0 {
-            clean.push(b'\n');
-        }
-        let printable = |octet: &u8| {
-            if (b' '..127).contains(octet) { *octet } else { b'?' }
-        };
-        clean.extend(line.iter().take(limit).map(printable));
-    }
-    clean.into()
-}
+#[cfg(test)]
+mod tests;

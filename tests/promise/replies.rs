@@ -113,6 +113,10 @@ fn pair_up(said: &[u8], replies: &[Reply], closed: bool) {
             assert!(reply.is_yes() || reply.is_no(), "{line:?}: {reply:?}");
         }
     }
+    if rest.contains(&b'\n') && replies.len() > 0 {
+        // A line with a bare LF is refused before its end has come.
+        assert_eq!(replies.next().map(|reply| reply.code), Some(500));
+    }
     if let Some(reply) = replies.next() {
         assert_eq!(reply.code, 421, "a reply to nothing");
         assert!(closed && replies.len() == 0);
