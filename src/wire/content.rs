@@ -135,11 +135,13 @@ impl ContentDecoder {
 
     /// The mail data, after the end of data or the last chunk.
     pub(crate) fn finish(mut self) -> MailData {
+        // No limit applies to what completes the last line: the content has been found small enough,
+        // and going beyond the limit here would empty it unseen.
         if self.place == Place::Cr {
-            self.stray_cr();
+            self.output.extend_from_slice(b" ");
         }
         if !self.output.is_empty() && !self.output.ends_with(b"\r\n") {
-            self.keep(b"\r\n");
+            self.output.extend_from_slice(b"\r\n");
         }
         MailData(self.output.freeze())
     }
