@@ -171,7 +171,7 @@ fn case_of(acts: &[Act]) -> Case {
         judgements: Vec::new(),
         plans: Vec::new(),
         strict: false,
-        small: false,
+        limit: None,
         chunks: (Chunks::Whole, Chunks::Whole),
     }
 }
