@@ -11,6 +11,15 @@ pub struct Deadline {
     pub awaiting: Awaiting,
 }
 
+impl Deadline {
+    /// `wait` from `now`, for this. A wait beyond what the clock can count to, `Duration::MAX` for
+    /// one, is thirty years.
+    pub(crate) fn after(now: Instant, wait: Duration, awaiting: Awaiting) -> Self {
+        const EVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+        Self { at: now + wait.min(EVER), awaiting }
+    }
+}
+
 /// What is waited for. Sections are those of RFC 5321 where not said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

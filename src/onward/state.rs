@@ -333,7 +333,7 @@ impl Onward {
             Awaiting::Quit => timeouts.quit,
             _ => timeouts.command,
         };
-        self.deadline = Some(Deadline { at: now + wait, awaiting });
+        self.deadline = Some(Deadline::after(now, wait, awaiting));
     }
 }
 

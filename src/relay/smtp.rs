@@ -243,8 +243,8 @@ async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
     segments: Vec<Bytes>,
 ) -> io::Result<()> {
     let block = || {
-        let at = runtime.now() + settings.timeouts.data_block;
-        Some(Deadline { at, awaiting: Awaiting::Transmission })
+        let wait = settings.timeouts.data_block;
+        Some(Deadline::after(runtime.now(), wait, Awaiting::Transmission))
     };
     let late = || io::Error::from(io::ErrorKind::TimedOut);
     let mut segments = segments.into_iter();

@@ -49,7 +49,7 @@ pub struct Session {
     held: Option<Instant>,
     deadline: Option<Deadline>,
     /// Until when the content must be complete.
-    content_ends: Option<Instant>,
+    content_ends: Option<Deadline>,
     /// With the moment its transaction began.
     ended: Option<(Box<TransactionEnd>, Instant)>,
     errors: u32,
@@ -341,8 +341,7 @@ impl Session {
     /// Until when the step that [`poll`](Self::poll) named is waited for, and what that is. `None`
     /// before the first `poll` and after the last.
     pub fn deadline(&self) -> Option<Deadline> {
-        let ends = |at| Deadline { at, awaiting: Awaiting::EndOfMailData };
-        match (self.deadline, self.content_ends.map(ends)) {
+        match (self.deadline, self.content_ends) {
             (Some(wait), Some(end)) if wait.awaiting == Awaiting::MailData && end.at < wait.at => {
                 Some(end)
             }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::{EarlyInput, EndCause, Next, Session, TransactionEnd, replies};
-use crate::deadline::Awaiting;
+use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::outcome::{Granted, Outcome, RelayError};
@@ -249,8 +249,9 @@ impl Session {
                     }
                     let wait = self.settings.timeouts.mail_data;
                     self.arm(Awaiting::MailData, wait, now);
-                    let content = now + self.settings.timeouts.content;
-                    self.content_ends.get_or_insert(content);
+                    let content = self.settings.timeouts.content;
+                    let end = Deadline::after(now, content, Awaiting::EndOfMailData);
+                    self.content_ends.get_or_insert(end);
                     return Next::Receive;
                 }
                 State::StartTls => {
