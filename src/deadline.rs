@@ -75,9 +75,10 @@ pub struct SessionTimeouts {
     pub tls: Duration,
     /// For the panel at one stage: 2 minutes. Panels keep shorter budgets of their own.
     pub verdict: Duration,
-    /// For the relay's answer to a recipient: 4 minutes 45 seconds.
+    /// For the relay's answer to a recipient: 4 minutes 45 seconds from RCPT, of which the panel may
+    /// have taken some.
     pub recipient: Duration,
-    /// For the relay's answer to the content: 9 minutes 30 seconds.
+    /// For the relay's answer to the content: 9 minutes 30 seconds from its end, likewise.
     pub outcome: Duration,
     /// For the client to take a reply: 5 minutes.
     pub transmission: Duration,

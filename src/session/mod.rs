@@ -48,6 +48,9 @@ pub struct Session {
     /// Since when `output` holds something.
     held: Option<Instant>,
     deadline: Option<Deadline>,
+    /// Since when the client waits for the answer to its RCPT or its content: the panel and the
+    /// relay target share its patience.
+    asked: Option<Instant>,
     /// Until when the content must be complete.
     content_ends: Option<Deadline>,
     /// With the moment its transaction began.
@@ -247,6 +250,7 @@ impl Session {
             output: BytesMut::new(),
             held: None,
             deadline: None,
+            asked: None,
             content_ends: None,
             ended: None,
             errors: 0,

@@ -68,6 +68,11 @@ impl Session {
         next
     }
 
+    /// How long the client has been waiting for an answer.
+    pub(super) fn asked_for(&self, now: Instant) -> Duration {
+        self.asked.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked))
+    }
+
     /// Sets the deadline of what is waited for, once.
     pub(super) fn arm(&mut self, awaiting: Awaiting, wait: Duration, now: Instant) {
         if self.deadline.is_none_or(|deadline| deadline.awaiting != awaiting) {
