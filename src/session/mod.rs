@@ -370,6 +370,12 @@ impl Session {
         &self.id
     }
 
+    /// Octets that were received and not yet read.
+    #[cfg(feature = "serve")]
+    pub(crate) fn buffered(&self) -> usize {
+        self.input.len()
+    }
+
     /// Octets of content that one message may have: the smaller of our limit and the onward server's.
     fn size_limit(&self) -> u64 {
         let own = self.settings.limits.content;
