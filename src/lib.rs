@@ -163,7 +163,8 @@ mod gate;
 mod observer;
 #[cfg(feature = "serve")]
 mod panel;
-#[cfg(all(test, feature = "serve"))]
+#[cfg(test)]
+#[cfg(feature = "serve")]
 mod rehearsal;
 #[cfg(feature = "serve")]
 pub mod relay;

@@ -8,13 +8,13 @@ use nobounce::{Step, Subject, Verdict};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What a session waits for, once all that can be written is written.
+/// For whom a session waits, once all that can be written is written.
 #[derive(Debug, PartialEq, Eq)]
 enum Waits {
-    ForClient,
-    ForPanel,
-    ForRelay,
-    ForNobody,
+    Client,
+    Panel,
+    Relay,
+    Nobody,
 }
 
 struct Played {
@@ -37,7 +37,7 @@ impl Played {
         let commands = ["", "HELO c\r\n", "MAIL FROM:<a@b>\r\n", "RCPT TO:<c@d>\r\n", "DATA\r\n"];
         for command in commands {
             played.session.receive(command.as_bytes());
-            while !matches!(played.waits(), Waits::ForClient) {
+            while !matches!(played.waits(), Waits::Client) {
                 played.answer();
             }
         }
@@ -53,10 +53,10 @@ impl Played {
                     continue;
                 }
                 Step::Ended(_) => continue,
-                Step::Receive => Waits::ForClient,
-                Step::Ask(_) => Waits::ForPanel,
-                Step::Forward(_) => Waits::ForRelay,
-                Step::Close => Waits::ForNobody,
+                Step::Receive => Waits::Client,
+                Step::Ask(_) => Waits::Panel,
+                Step::Forward(_) => Waits::Relay,
+                Step::Close => Waits::Nobody,
                 Step::StartTls => panic!("not offered"),
             };
         }
@@ -91,24 +91,24 @@ fn panel_and_relay_target_share_the_patience_of_the_client() {
     let settings = Settings::new("mx.example");
     let timeouts = settings.timeouts.clone();
     let mut played = Played::with_content(settings);
-    assert_eq!(played.waits(), Waits::ForPanel);
+    assert_eq!(played.waits(), Waits::Panel);
     assert_eq!(played.patience(), timeouts.verdict);
     played.now += MINUTE;
     played.answer();
-    assert_eq!(played.waits(), Waits::ForRelay);
+    assert_eq!(played.waits(), Waits::Relay);
     assert_eq!(played.patience(), timeouts.outcome - MINUTE);
     played.answer();
-    assert_eq!(played.waits(), Waits::ForClient);
+    assert_eq!(played.waits(), Waits::Client);
     assert!(played.said.ends_with("\r\n250 2.0.0 Ok: queued as 1\r\n"), "{}", played.said);
 
     // The next recipient has all the time again.
     played.session.receive(b"MAIL FROM:<a@b>\r\n");
-    assert_eq!(played.waits(), Waits::ForClient);
+    assert_eq!(played.waits(), Waits::Client);
     played.session.receive(b"RCPT TO:<c@d>\r\n");
-    assert_eq!(played.waits(), Waits::ForPanel);
+    assert_eq!(played.waits(), Waits::Panel);
     assert_eq!(played.patience(), timeouts.verdict);
     played.answer();
-    assert_eq!(played.waits(), Waits::ForRelay);
+    assert_eq!(played.waits(), Waits::Relay);
     assert_eq!(played.patience(), timeouts.recipient);
 }
 
@@ -129,7 +129,7 @@ fn a_timeout_may_be_as_long_as_a_duration_can_say() {
         *timeout = Duration::MAX;
     }
     let mut played = Played::with_content(settings);
-    assert_eq!(played.waits(), Waits::ForPanel);
+    assert_eq!(played.waits(), Waits::Panel);
     played.now += 1_000_000 * MINUTE;
     played.session.handle_timeout(played.now);
     let Step::Ask(question) = played.session.poll(played.now) else { panic!("timed out") };
