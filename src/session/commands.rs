@@ -17,6 +17,7 @@ impl Session {
     /// Reads and executes one command, if one is there.
     pub(super) fn next_command(&mut self, now: Instant) -> bool {
         if matches!(self.state, State::Command(Phase::Connected))
+            && self.lines.at_line_start()
             && self.input.first() == Some(&0x16)
         {
             // A TLS handshake record holds no line end that could be waited for.

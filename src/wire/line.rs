@@ -54,6 +54,11 @@ impl LineReader {
         *self = Self::new(self.limit);
     }
 
+    /// Whether the buffer begins with a line, not with the rest of a faulty one.
+    pub(crate) fn at_line_start(&self) -> bool {
+        self.discarding.is_none()
+    }
+
     /// The next line in `buffer` without its CRLF or why it is none, and how many octets are to be
     /// taken off the front of `buffer`. `(n, None)` with n > 0: octets to throw away.
     pub(crate) fn next<'b>(
@@ -65,7 +70,8 @@ impl LineReader {
             return (skipped, endless.then_some(Err(LineFault::Endless)));
         }
         let window = &buffer[..buffer.len().min(self.limit)];
-        let Some(lf) = memchr(b'\n', &window[self.scanned..]).map(|at| at + self.scanned) else {
+        let rest = window.get(self.scanned..).unwrap_or_default();
+        let Some(lf) = memchr(b'\n', rest).map(|at| at + self.scanned) else {
             self.scanned = window.len();
             if buffer.len() < self.limit {
                 return (0, None);
@@ -113,3 +119,6 @@ impl LineReader {
         (window.len(), total >= DISCARD)
     }
 }
+
+#[cfg(test)]
+mod tests;
