@@ -49,17 +49,17 @@ const BLOCK: usize = 2048;
 /// Octets that are looked at together where something is to change.
 const PIECE: usize = 64;
 /// The buffer for content grows by this part of itself: mail data is most of what sessions hold, and
-/// doubling would leave up to half of it empty. Each octet is still moved a bounded number of times,
-/// and large buffers are remapped, not moved.
+/// doubling, as a `Vec` does by itself, would leave up to half of it empty. Still each octet is
+/// moved a bounded number of times (nine on average), and large buffers are moved by the system.
 const GROWTH: usize = 8;
 /// It grows by no less than this many octets.
-const LEAST_GROWTH: usize = 4096;
+const LEAST_GROWTH: usize = 4_096;
 
 /// Decodes the mail data of one message, from DATA or from BDAT chunks. How the input is cut does
 /// not matter.
 ///
-/// It holds the decoded content, at most an eighth more, and a constant; [`Self::finish`] gives back
-/// what was not needed.
+/// It holds the decoded content, an eighth of that and a constant; [`Self::finish`] gives back what
+/// was not needed.
 #[derive(Debug)]
 pub(crate) struct ContentDecoder {
     /// What was decoded, but for a CR at the very end, which is held back until its LF is seen.
@@ -246,15 +246,11 @@ impl ContentDecoder {
         if self.over_limit() {
             self.output = Vec::new();
         } else {
-            self.make_room(octets.len());
+            if self.output.capacity() - self.output.len() < octets.len() {
+                let room = octets.len().max(self.output.len() / GROWTH).max(LEAST_GROWTH);
+                self.output.reserve_exact(room);
+            }
             self.output.extend_from_slice(octets);
-        }
-    }
-
-    fn make_room(&mut self, octets: usize) {
-        if self.output.capacity() - self.output.len() < octets {
-            let room = octets.max(self.output.len() / GROWTH).max(LEAST_GROWTH);
-            self.output.reserve_exact(room);
         }
     }
 }
