@@ -147,6 +147,7 @@ mod capabilities;
 mod deadline;
 mod envelope;
 mod header;
+mod host;
 mod message;
 mod onward;
 mod outcome;
@@ -163,8 +164,7 @@ mod gate;
 mod observer;
 #[cfg(feature = "serve")]
 mod panel;
-#[cfg(test)]
-#[cfg(feature = "serve")]
+#[cfg(all(test, feature = "serve"))]
 mod rehearsal;
 #[cfg(feature = "serve")]
 pub mod relay;
@@ -185,6 +185,7 @@ pub use capabilities::Capabilities;
 pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
 pub use envelope::{Envelope, SessionId, TransactionId};
 pub use header::{BadFieldName, HeaderField};
+pub use host::HostName;
 pub use message::{Field, Fields, Message, MessageView, MimePart};
 pub use onward::{Onward, OnwardSettings, OnwardStep, Protocol};
 pub use outcome::{Outcome, Receipt, RelayError, Request};

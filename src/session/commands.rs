@@ -252,15 +252,11 @@ impl Session {
                     Fate::Keep(transaction, decoder)
                 }
             }
-            Phase::Chunks(transaction, decoder) if size == 0 && !last => {
-                self.state = State::Command(Phase::Chunks(transaction, decoder));
-                return self.junk(&replies::CHUNK_OK);
-            }
             Phase::Chunks(transaction, decoder) => Fate::Keep(transaction, decoder),
             Phase::Connected | Phase::Ready => Fate::Refuse(phase, replies::MAIL_FIRST),
             Phase::Spoiled(_) => Fate::Refuse(phase, replies::CHUNK_LOST),
         };
-        self.state = State::Content(Receiving::Chunk { remaining: size, last, fate });
+        self.state = State::Content(Receiving::Chunk { size, remaining: size, last, fate });
     }
 
     /// STARTTLS (RFC 3207): what follows it in the clear is a violation, not a command.
