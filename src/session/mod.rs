@@ -273,7 +273,7 @@ impl Session {
         self.offered = Capabilities {
             pipelining: own.pipelining,
             chunking: own.chunking,
-            enhanced_status_codes: own.enhanced_status_codes,
+            enhanced_status_codes: own.enhanced_status_codes && through.enhanced_status_codes,
             start_tls: own.start_tls,
             size: match (own.size, through.size) {
                 (Some(a), Some(b)) => Some(if a == 0 || b == 0 { a.max(b) } else { a.min(b) }),
