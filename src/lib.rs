@@ -181,6 +181,8 @@ pub mod scorers;
 mod tally;
 #[cfg(feature = "serve")]
 mod tls;
+#[cfg(feature = "testing")]
+mod transcript;
 
 pub use capabilities::Capabilities;
 pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
@@ -226,6 +228,9 @@ pub use scorer::{FailurePolicy, Opinion, Scorer, ScorerError};
 pub use tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
 #[cfg(feature = "tls")]
 pub use tls::{TlsClient, TlsConfigError, TlsServer};
+
+#[cfg(feature = "testing")]
+pub use transcript::{Chunking, Transcript, TranscriptError};
 
 /// The README's examples compile, or the tests fail.
 #[cfg(all(doctest, feature = "serve"))]

@@ -59,9 +59,9 @@ pub enum TlsPolicy {
     /// In the clear: for a server on the same machine.
     #[default]
     Never,
-    /// Over TLS if the server offers it; in the clear if it does not. A handshake that fails costs
-    /// the connection, and the next ones are in the clear (opportunistic security, RFC 7435).
-    /// Who can alter what is sent can also hide the offer, so this is a guard against listeners only.
+    /// Over TLS if the server offers it; in the clear if it does not, or if it was tried in vain,
+    /// on another connection made for that (opportunistic security, RFC 7435; Postfix `may`). Who
+    /// can alter what is sent can also hide the offer, so this is a guard against listeners only.
     May,
     /// Over TLS or not at all: without it every answer is 451.
     Must,
@@ -215,6 +215,9 @@ impl Onward {
         if matches!(self.state, State::Connecting) {
             self.state = State::Awaiting(VecDeque::from([Awaited::Greeting]));
             self.deadline = None;
+            if self.privacy == Privacy::InVain {
+                self.privacy = Privacy::Waived;
+            }
         }
     }
 

@@ -73,8 +73,10 @@ pub(super) enum Privacy {
     Untried,
     /// The connection is private.
     Private,
-    /// It was tried in vain, and the policy lets it be. That holds for later connections, too.
-    GivenUp,
+    /// It was tried in vain, and the policy lets it be: the next connection is in the clear.
+    InVain,
+    /// The connection stays in the clear.
+    Waived,
 }
 
 #[derive(Debug)]
@@ -157,6 +159,10 @@ impl Onward {
                 self.fail(RelayError::Unexpected(reply));
             }
         }
+        if self.deaf {
+            // It has said why; half of a command or a message lies before whatever comes next.
+            self.break_off();
+        }
     }
 
     fn say_hello(&mut self) {
@@ -174,7 +180,7 @@ impl Onward {
                     return self.send(Awaited::StartTls, Bytes::from_static(b"STARTTLS\r\n"));
                 }
                 TlsPolicy::Must => return self.fail(RelayError::NoTls(TlsFault::NotOffered)),
-                TlsPolicy::May | TlsPolicy::Never => {}
+                TlsPolicy::May | TlsPolicy::Never => self.privacy = Privacy::Waived,
             }
         }
         self.offered = Some(offered);
@@ -196,7 +202,7 @@ impl Onward {
     /// clear, is the policy's to say.
     pub(super) fn go_without_tls(&mut self, fault: TlsFault) {
         if self.settings.tls == TlsPolicy::May {
-            self.privacy = Privacy::GivenUp;
+            self.privacy = Privacy::InVain;
             self.break_off();
         } else {
             self.fail(RelayError::NoTls(fault));
@@ -310,7 +316,6 @@ impl Onward {
             && reply.code().value() == 530;
         if wants_tls {
             // A refusal of us and not of the client (RFC 3207 section 4), who may come again.
-            self.privacy = Privacy::Untried;
             return self.fail(RelayError::NoTls(TlsFault::Required(reply)));
         }
         match Refusal::try_from(reply) {
@@ -361,7 +366,7 @@ impl Onward {
     pub(super) fn forget_connection(&mut self) {
         self.reader.clear();
         self.offered = None;
-        if self.privacy == Privacy::Private {
+        if self.privacy != Privacy::InVain {
             self.privacy = Privacy::Untried;
         }
         self.open = None;
