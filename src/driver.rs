@@ -13,11 +13,12 @@ use crate::envelope::TransactionId;
 use crate::gate::Gate;
 use crate::observer::{Event, TransactionRecord};
 use crate::outcome::{Outcome, RelayError, Request};
-use crate::peer::Peer;
+use crate::peer::{Peer, Tls};
 use crate::relay::Relay;
 use crate::runtime::{Runtime, within};
 use crate::session::{EndCause, Session, Step, TransactionEnd};
 use crate::tally::Tally;
+use crate::tls::Channel;
 use crate::verdict::Stage;
 use crate::wire::reply::Reply;
 
@@ -39,11 +40,15 @@ pub enum ServeError {
     /// The connection broke; the client or the network is at fault.
     #[error("the client is lost: {0}")]
     ClientLost(#[from] io::Error),
-    /// The client would not take what was written to it, or would not upgrade.
+    /// The client would not take what was written to it, or not finish a TLS handshake.
     #[error("the client takes nothing")]
     ClientStuck,
-    /// STARTTLS was offered by settings, but nobody is there to do it. The caller is at fault.
-    #[error("STARTTLS is offered without TLS")]
+    /// The TLS handshake failed; the client, the network, or what we have in common is at fault.
+    #[error("no TLS with the client: {0}")]
+    Handshake(io::Error),
+    /// TLS was offered by settings or asked for by the caller, but the gate has none. The caller is
+    /// at fault.
+    #[error("TLS is offered and the gate has none")]
     NoTls,
 }
 
@@ -57,6 +62,44 @@ where
     R: Runtime,
 {
     let _admitted = gate.admit();
+    attend(Channel::new(client), peer, gate).await
+}
+
+/// Serves one client that speaks TLS from its first octet on (RFC 8314), with the gate's
+/// [`tls`](Gate::tls); otherwise as [`serve`]. Nothing is observed of a client without a handshake.
+#[cfg(feature = "tls")]
+pub async fn serve_tls<C, R>(client: C, mut peer: Peer, gate: &Gate<R>) -> Result<(), ServeError>
+where
+    C: AsyncRead + AsyncWrite + Unpin + Send,
+    R: Runtime,
+{
+    let _admitted = gate.admit();
+    let mut client = Channel::new(client);
+    let at = gate.runtime.now() + gate.settings.timeouts.tls;
+    let deadline = Some(Deadline { at, awaiting: Awaiting::Tls });
+    peer.tls = Some(handshake(gate, &mut client, deadline).await?);
+    attend(client, peer, gate).await
+}
+
+async fn handshake<C, R>(
+    gate: &Gate<R>,
+    client: &mut Channel<C>,
+    deadline: Option<Deadline>,
+) -> Result<Tls, ServeError>
+where
+    C: AsyncRead + AsyncWrite + Unpin + Send,
+    R: Runtime,
+{
+    let tls = gate.tls.as_ref().ok_or(ServeError::NoTls)?;
+    let tls = within(&gate.runtime, deadline, client.accept(tls)).await;
+    tls.ok_or(ServeError::ClientStuck)?.map_err(ServeError::Handshake)
+}
+
+async fn attend<C, R>(client: Channel<C>, peer: Peer, gate: &Gate<R>) -> Result<(), ServeError>
+where
+    C: AsyncRead + AsyncWrite + Unpin + Send,
+    R: Runtime,
+{
     let runtime = &gate.runtime;
     let began = runtime.now();
     let (mut session, mut relay) = gate.open(peer);
@@ -76,7 +119,7 @@ where
 
 struct Service<'g, C, R: Runtime> {
     gate: &'g Gate<R>,
-    client: C,
+    client: Channel<C>,
     stash: Stash,
     log: Log,
     /// What broke the connection.
@@ -181,10 +224,7 @@ where
                         self.log.unacknowledged.push(record);
                     }
                 }
-                Step::StartTls => {
-                    self.fault = Some(ServeError::NoTls);
-                    session.lose_client();
-                }
+                Step::StartTls => self.start_tls(session).await,
                 Step::Close => return self.close().await,
             }
         }
@@ -232,6 +272,24 @@ where
             }
             Some(None) => session.shut_down(),
             None => self.late(session, deadline),
+        }
+    }
+
+    /// Upgrades the connection. What the client sent in the clear behind STARTTLS is in nobody's
+    /// buffer: the session has refused what it had, and the rest is read as the handshake that it
+    /// is not.
+    async fn start_tls(&mut self, session: &mut Session) {
+        self.stash = Stash::default();
+        let deadline = session.deadline();
+        match handshake(self.gate, &mut self.client, deadline).await {
+            Ok(tls) => session.tls_started(tls),
+            Err(fault) => {
+                if let ServeError::ClientStuck = fault {
+                    self.late(session, deadline);
+                }
+                self.fault = Some(fault);
+                session.lose_client();
+            }
         }
     }
 

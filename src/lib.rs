@@ -126,8 +126,8 @@
 //!
 //! - `serve` (default): scorers, panel, relay targets, driver. Without it there remain the wire, the
 //!   words and the two machines, and nothing is async.
-//! - `tls`: STARTTLS on both sides and TLS from the first octet, with rustls: [`Gate`]'s and
-//!   [`relay::Smtp`]'s methods `tls`, and `serve_tls`.
+//! - `tls`: STARTTLS on both sides and TLS from the first octet, with rustls: `Gate::tls`,
+//!   `serve_tls`, `relay::Smtp::with_tls`.
 //! - `testing`: plays SMTP dialogues as tests.
 //!
 //! # Where building taught better than the design

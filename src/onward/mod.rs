@@ -63,7 +63,8 @@ pub enum TlsPolicy {
     /// on another connection made for that (opportunistic security, RFC 7435; Postfix `may`). Who
     /// can alter what is sent can also hide the offer, so this is a guard against listeners only.
     May,
-    /// Over TLS or not at all: without it every answer is 451.
+    /// Over TLS or not at all: without it every answer is 451. Whether the server must prove who it
+    /// is, is the caller's to decide where it does the handshake.
     Must,
 }
 
