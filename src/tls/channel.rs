@@ -120,18 +120,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Channel<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(
-            self,
-            |clear: Pin<&mut S>| clear.poll_flush(context),
-            |mut private: Secure<'_, S>| private.poll_flush(context)
-        )
+        either!(self, |clear: Pin<&mut S>| clear.poll_flush(context), |mut private: Secure<
+            '_,
+            S,
+        >| private
+            .poll_flush(context))
     }
 
     fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(
-            self,
-            |clear: Pin<&mut S>| clear.poll_close(context),
-            |mut private: Secure<'_, S>| private.poll_close(context)
-        )
+        either!(self, |clear: Pin<&mut S>| clear.poll_close(context), |mut private: Secure<
+            '_,
+            S,
+        >| private
+            .poll_close(context))
     }
 }

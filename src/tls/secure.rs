@@ -20,10 +20,13 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
         Self { stream, tls }
     }
 
-    /// Ready when both sides are.
+    /// Ready when nothing is waited for any more. What is still to be written goes with what comes
+    /// next: a peer that writes need not read meanwhile.
     pub(super) fn poll_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.poll_flush(context))?;
+            if let Poll::Ready(Err(error)) = self.poll_flush(context) {
+                return Poll::Ready(Err(error));
+            }
             if !self.tls.is_handshaking() {
                 return Poll::Ready(Ok(()));
             }
@@ -48,8 +51,8 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
                 }
                 read => return Poll::Ready(read),
             }
-            // What TLS has to say on its own account: tickets, updates of keys.
-            if let Poll::Ready(Err(error)) = self.poll_send(context) {
+            // What TLS has to say on its own account: the end of a handshake, tickets, new keys.
+            if let Poll::Ready(Err(error)) = self.poll_flush(context) {
                 return Poll::Ready(Err(error));
             }
             ready!(self.poll_gather(context))?;
