@@ -85,12 +85,14 @@ impl Relay for Shelf {
     }
 }
 
+type Session = JoinHandle<Result<(), ServeError>>;
+
 /// What its sessions came to, and what was recorded of them.
 #[derive(Clone)]
 pub(crate) struct Server {
     gate: Arc<Gate<Network>>,
     pub(crate) records: Arc<Mutex<Vec<String>>>,
-    sessions: Arc<Mutex<Vec<JoinHandle<Result<(), ServeError>>>>>,
+    sessions: Arc<Mutex<Vec<Session>>>,
 }
 
 impl Server {

@@ -48,6 +48,7 @@ async fn starttls() {
             let mut client = ready(&server, width).await;
             assert_eq!(client.upgrades(&certificates, version).await.unwrap(), agreed);
             sends(&mut client, &text).await;
+            assert_eq!(client.hears().await, "", "the gate takes leave first");
             client.closes().await;
             drop(client);
             server.ended().await.unwrap();
