@@ -24,10 +24,6 @@ struct Tokio;
 impl Runtime for Tokio {
     type Stream = Compat<TcpStream>;
 
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
     async fn sleep_until(&self, at: Instant) {
         tokio::time::sleep_until(at.into()).await;
     }
