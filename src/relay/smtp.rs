@@ -17,9 +17,7 @@ use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::Envelope;
 use crate::message::Message;
-#[cfg(feature = "tls")]
-use crate::onward::TlsPolicy;
-use crate::onward::{Onward, OnwardSettings, OnwardStep, Protocol};
+use crate::onward::{Onward, OnwardSettings, OnwardStep, Protocol, TlsPolicy};
 use crate::outcome::{Outcome, RelayError, Request};
 use crate::peer::Peer;
 use crate::runtime::{Address, Runtime, within};
@@ -65,7 +63,8 @@ impl<R: Runtime> Smtp<R> {
         Self::with_settings(runtime, address, settings)
     }
 
-    /// With time-outs and protocol of one's own.
+    /// With time-outs and protocol of one's own. Without a TLS client [`TlsPolicy::May`] is `Never`,
+    /// and [`TlsPolicy::Must`] is 451 for everything: see `with_tls`.
     pub fn with_settings(runtime: R, address: Address, settings: OnwardSettings) -> Self {
         Self::build(runtime, address, settings, None)
     }
@@ -88,9 +87,13 @@ impl<R: Runtime> Smtp<R> {
     fn build(
         runtime: R,
         address: Address,
-        settings: OnwardSettings,
+        mut settings: OnwardSettings,
         tls: Option<TlsClient>,
     ) -> Self {
+        if tls.is_none() && settings.tls == TlsPolicy::May {
+            // Nobody is there to do it: each connection would be made twice.
+            settings.tls = TlsPolicy::Never;
+        }
         let settings = Arc::new(settings);
         let server = Server { runtime, address, settings, tls, offered: Mutex::new(None) };
         Self { server: Arc::new(server) }

@@ -10,6 +10,9 @@ mod client;
 mod secure;
 #[cfg(feature = "tls")]
 mod server;
+#[cfg(feature = "tls")]
+#[cfg(test)]
+mod tests;
 #[cfg(not(feature = "tls"))]
 mod without;
 

@@ -51,10 +51,9 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
                 }
                 read => return Poll::Ready(read),
             }
-            // What TLS has to say on its own account: the end of a handshake, tickets, new keys.
-            if let Poll::Ready(Err(error)) = self.poll_flush(context) {
-                return Poll::Ready(Err(error));
-            }
+            // What TLS has to say on its own account: the end of a handshake, tickets, new keys. If
+            // the peer no longer listens, it may still have said why.
+            let _ = self.poll_flush(context);
             ready!(self.poll_gather(context))?;
         }
     }
