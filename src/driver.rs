@@ -61,47 +61,47 @@ where
     C: AsyncRead + AsyncWrite + Unpin + Send,
     R: Runtime,
 {
-    let _admitted = gate.admit();
-    attend(Channel::new(client), peer, gate).await
+    attend(client, peer, gate, Opening::Clear).await
 }
 
 /// Serves one client that speaks TLS from its first octet on (RFC 8314), with the gate's
 /// [`tls`](Gate::tls); otherwise as [`serve`]. Nothing is observed of a client without a handshake.
 #[cfg(feature = "tls")]
-pub async fn serve_tls<C, R>(client: C, mut peer: Peer, gate: &Gate<R>) -> Result<(), ServeError>
+pub async fn serve_tls<C, R>(client: C, peer: Peer, gate: &Gate<R>) -> Result<(), ServeError>
+where
+    C: AsyncRead + AsyncWrite + Unpin + Send,
+    R: Runtime,
+{
+    attend(client, peer, gate, Opening::Tls).await
+}
+
+/// How a client begins.
+#[derive(PartialEq)]
+enum Opening {
+    Clear,
+    #[cfg(feature = "tls")]
+    Tls,
+}
+
+async fn attend<C, R>(
+    client: C,
+    mut peer: Peer,
+    gate: &Gate<R>,
+    opening: Opening,
+) -> Result<(), ServeError>
 where
     C: AsyncRead + AsyncWrite + Unpin + Send,
     R: Runtime,
 {
     let _admitted = gate.admit();
-    let mut client = Channel::new(client);
-    let at = gate.runtime.now() + gate.settings.timeouts.tls;
-    let deadline = Some(Deadline { at, awaiting: Awaiting::Tls });
-    peer.tls = Some(handshake(gate, &mut client, deadline).await?);
-    attend(client, peer, gate).await
-}
-
-async fn handshake<C, R>(
-    gate: &Gate<R>,
-    client: &mut Channel<C>,
-    deadline: Option<Deadline>,
-) -> Result<Tls, ServeError>
-where
-    C: AsyncRead + AsyncWrite + Unpin + Send,
-    R: Runtime,
-{
-    let tls = gate.tls.as_ref().ok_or(ServeError::NoTls)?;
-    let tls = within(&gate.runtime, deadline, client.accept(tls)).await;
-    tls.ok_or(ServeError::ClientStuck)?.map_err(ServeError::Handshake)
-}
-
-async fn attend<C, R>(client: Channel<C>, peer: Peer, gate: &Gate<R>) -> Result<(), ServeError>
-where
-    C: AsyncRead + AsyncWrite + Unpin + Send,
-    R: Runtime,
-{
     let runtime = &gate.runtime;
     let began = runtime.now();
+    let mut client = Channel::new(client);
+    if opening != Opening::Clear {
+        let at = began + gate.settings.timeouts.tls;
+        let deadline = Some(Deadline { at, awaiting: Awaiting::Tls });
+        peer.tls = Some(handshake(gate, &mut client, &[], deadline).await?);
+    }
     let (mut session, mut relay) = gate.open(peer);
     gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
     session.offer(&relay.capabilities().await);
@@ -115,6 +115,21 @@ where
     let duration = runtime.now().saturating_duration_since(began);
     gate.observe(&Event::Disconnected { session: id, peer, duration });
     fault.map_or(Ok(()), Err)
+}
+
+async fn handshake<C, R>(
+    gate: &Gate<R>,
+    client: &mut Channel<C>,
+    ahead: &[u8],
+    deadline: Option<Deadline>,
+) -> Result<Tls, ServeError>
+where
+    C: AsyncRead + AsyncWrite + Unpin + Send,
+    R: Runtime,
+{
+    let tls = gate.tls.as_ref().ok_or(ServeError::NoTls)?;
+    let tls = within(&gate.runtime, deadline, client.accept(tls, ahead)).await;
+    tls.ok_or(ServeError::ClientStuck)?.map_err(ServeError::Handshake)
 }
 
 struct Service<'g, C, R: Runtime> {
@@ -289,7 +304,7 @@ where
     async fn start_tls(&mut self, session: &mut Session) {
         self.stash = Stash::default();
         let deadline = session.deadline();
-        match handshake(self.gate, &mut self.client, deadline).await {
+        match handshake(self.gate, &mut self.client, &[], deadline).await {
             Ok(tls) => session.tls_started(tls),
             Err(fault) => {
                 if let ServeError::ClientStuck = fault {

@@ -31,40 +31,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         }
     }
 
-    /// Upgrades as the server.
-    pub(crate) async fn accept(&mut self, server: &TlsServer) -> io::Result<Tls> {
+    /// Upgrades as the server. `ahead` was read from the stream and belongs to the handshake: it
+    /// stood behind a PROXY header. What stands behind STARTTLS does not.
+    pub(crate) async fn accept(&mut self, server: &TlsServer, ahead: &[u8]) -> io::Result<Tls> {
         #[cfg(feature = "tls")]
-        return self.upgrade(server.begin()).await;
+        return self.upgrade(server.begin(), ahead).await;
         #[cfg(not(feature = "tls"))]
-        match *server {}
+        match (*server, ahead) {}
     }
 
     /// Upgrades as the client.
     pub(crate) async fn connect(&mut self, client: &TlsClient) -> io::Result<Tls> {
         #[cfg(feature = "tls")]
-        return self.upgrade(client.begin()).await;
+        return self.upgrade(client.begin(), &[]).await;
         #[cfg(not(feature = "tls"))]
         match *client {}
     }
 
     #[cfg(feature = "tls")]
-    fn upgrade(
+    async fn upgrade(
         &mut self,
         begun: Result<Box<rustls::Connection>, rustls::Error>,
-    ) -> impl Future<Output = io::Result<Tls>> {
-        let mut begun = Some(begun);
-        std::future::poll_fn(move |context| {
-            let tls = match begun.take() {
-                None => self.tls.as_deref_mut(),
-                Some(Ok(tls)) => Some(&mut **self.tls.insert(tls)),
-                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
-            };
-            let Some(tls) = tls else {
-                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-            };
-            let shaken = Secure::new(&mut self.stream, tls).poll_handshake(context);
-            shaken.map_ok(|()| facts(tls))
-        })
+        ahead: &[u8],
+    ) -> io::Result<Tls> {
+        let tls = self.tls.insert(begun.map_err(io::Error::other)?);
+        let mut private = Secure::new(&mut self.stream, tls);
+        private.take(ahead)?;
+        std::future::poll_fn(|context| private.poll_handshake(context)).await?;
+        Ok(facts(tls))
     }
 }
 

@@ -20,6 +20,14 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
         Self { stream, tls }
     }
 
+    /// Takes what was read from the stream before.
+    pub(super) fn take(&mut self, mut octets: &[u8]) -> io::Result<()> {
+        while !octets.is_empty() && self.tls.read_tls(&mut octets)? > 0 {
+            self.tls.process_new_packets().map_err(invalid)?;
+        }
+        Ok(())
+    }
+
     /// Ready when nothing is waited for any more. What is still to be written goes with what comes
     /// next: a peer that writes need not read meanwhile.
     pub(super) fn poll_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -101,10 +109,14 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
         if let Err(error) = self.tls.process_new_packets() {
             // The peer is told what it did, if it still listens.
             let _ = self.poll_flush(context);
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+            return Poll::Ready(Err(invalid(error)));
         }
         Poll::Ready(Ok(length))
     }
+}
+
+fn invalid(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// What is known of a TLS session, in the terms of RFC 3848's authors and of IANA.

@@ -8,23 +8,29 @@ use rustls::Connection;
 
 use super::{Channel, TlsClient, TlsServer};
 
-/// A stream to a server that is not beyond any network.
+/// A stream to somebody who answers at once.
 #[derive(Clone)]
-struct Line(Arc<Mutex<Server>>);
+struct Line(Arc<Mutex<End>>);
 
-struct Server {
+struct End {
     tls: Box<Connection>,
     /// It has closed: what it said can be read, and nothing can be written to it.
     closed: bool,
 }
 
+fn server() -> TlsServer {
+    let key = rcgen::generate_simple_self_signed(["mx.example".to_owned()]).unwrap();
+    let (chain, key) = (key.cert.pem(), key.signing_key.serialize_pem());
+    TlsServer::from_pem(chain.as_bytes(), key.as_bytes()).unwrap()
+}
+
 impl Line {
-    fn new() -> Self {
-        let key = rcgen::generate_simple_self_signed(["mx.example".to_owned()]).unwrap();
-        let (chain, key) = (key.cert.pem(), key.signing_key.serialize_pem());
-        let server = TlsServer::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
-        let server = Server { tls: server.begin().unwrap(), closed: false };
-        Self(Arc::new(Mutex::new(server)))
+    fn to(tls: Box<Connection>) -> Self {
+        Self(Arc::new(Mutex::new(End { tls, closed: false })))
+    }
+
+    fn to_server() -> Self {
+        Self::to(server().begin().unwrap())
     }
 
     fn says(&self, octets: &[u8]) {
@@ -48,12 +54,12 @@ impl AsyncRead for Line {
         _: &mut Context<'_>,
         mut buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let server = &mut *self.0.lock().unwrap();
-        assert!(server.tls.wants_write() || server.closed, "it has nothing to say");
-        if !server.tls.wants_write() {
+        let end = &mut *self.0.lock().unwrap();
+        assert!(end.tls.wants_write() || end.closed, "it has nothing to say");
+        if !end.tls.wants_write() {
             return Poll::Ready(Ok(0));
         }
-        Poll::Ready(server.tls.write_tls(&mut buffer))
+        Poll::Ready(end.tls.write_tls(&mut buffer))
     }
 }
 
@@ -63,12 +69,12 @@ impl AsyncWrite for Line {
         _: &mut Context<'_>,
         mut octets: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let server = &mut *self.0.lock().unwrap();
-        if server.closed {
+        let end = &mut *self.0.lock().unwrap();
+        if end.closed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let length = server.tls.read_tls(&mut octets);
-        server.tls.process_new_packets().unwrap();
+        let length = end.tls.read_tls(&mut octets);
+        end.tls.process_new_packets().unwrap();
         Poll::Ready(length)
     }
 
@@ -92,7 +98,7 @@ async fn connected(line: &Line) -> Channel<Line> {
 #[test]
 fn what_a_server_said_before_it_closed_is_heard() {
     pollster::block_on(async {
-        let line = Line::new();
+        let line = Line::to_server();
         let mut channel = connected(&line).await;
         line.says(b"552 5.3.4 Too big\r\n");
         line.closes();
@@ -107,7 +113,7 @@ fn what_a_server_said_before_it_closed_is_heard() {
 #[test]
 fn segments_arrive_in_order() {
     pollster::block_on(async {
-        let line = Line::new();
+        let line = Line::to_server();
         let mut channel = connected(&line).await;
         let segments = ["MAIL FROM:<>\r\n", "", "RCPT TO:<b@mx.example>\r\n"];
         let slices = segments.map(|segment| IoSlice::new(segment.as_bytes()));
@@ -122,7 +128,7 @@ fn segments_arrive_in_order() {
 #[test]
 fn there_is_no_way_back() {
     pollster::block_on(async {
-        let line = Line::new();
+        let line = Line::to_server();
         let mut channel = Channel::new(line.clone());
         line.closes();
         channel.connect(&TlsClient::unverified().unwrap()).await.unwrap_err();
@@ -131,5 +137,28 @@ fn there_is_no_way_back() {
         let _ = channel.write(b"MAIL FROM:<>\r\n").await;
         let _ = channel.flush().await;
         assert!(line.0.lock().unwrap().tls.is_handshaking());
+    });
+}
+
+/// A hello that was read with the PROXY header in front of it.
+#[test]
+fn a_handshake_may_have_been_read_ahead() {
+    pollster::block_on(async {
+        for all in [true, false] {
+            let mut client = TlsClient::unverified().unwrap().begin().unwrap();
+            let mut hello = Vec::new();
+            client.write_tls(&mut hello).unwrap();
+            let line = Line::to(client);
+            let (ahead, _) = hello.split_at(if all { hello.len() } else { 100 });
+            let mut channel = Channel::new(line.clone());
+            if !all {
+                // The rest never comes.
+                line.closes();
+            }
+            let accepted = channel.accept(&server(), ahead).await;
+            assert_eq!(accepted.is_ok(), all, "{accepted:?}");
+        }
+        let mut channel = Channel::new(Line::to_server());
+        channel.accept(&server(), b"EHLO client.example\r\n").await.unwrap_err();
     });
 }

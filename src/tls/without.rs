@@ -1,7 +1,7 @@
 //! The configurations of a build without TLS: there are none.
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum TlsServer {}
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum TlsClient {}
