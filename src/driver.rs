@@ -1,5 +1,7 @@
 //! The driver: one client, to the end of its session.
 
+mod handshake;
+
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -13,7 +15,7 @@ use crate::envelope::TransactionId;
 use crate::gate::Gate;
 use crate::observer::{Event, TransactionRecord};
 use crate::outcome::{Outcome, RelayError, Request};
-use crate::peer::{Peer, Tls};
+use crate::peer::Peer;
 use crate::relay::Relay;
 use crate::runtime::{Runtime, within};
 use crate::session::{EndCause, Session, Step, TransactionEnd};
@@ -21,6 +23,7 @@ use crate::tally::Tally;
 use crate::tls::Channel;
 use crate::verdict::Stage;
 use crate::wire::reply::Reply;
+use handshake::handshake;
 
 /// Octets read at once.
 const READ: usize = 16_384;
@@ -115,21 +118,6 @@ where
     let duration = runtime.now().saturating_duration_since(began);
     gate.observe(&Event::Disconnected { session: id, peer, duration });
     fault.map_or(Ok(()), Err)
-}
-
-async fn handshake<C, R>(
-    gate: &Gate<R>,
-    client: &mut Channel<C>,
-    ahead: &[u8],
-    deadline: Option<Deadline>,
-) -> Result<Tls, ServeError>
-where
-    C: AsyncRead + AsyncWrite + Unpin + Send,
-    R: Runtime,
-{
-    let tls = gate.tls.as_ref().ok_or(ServeError::NoTls)?;
-    let tls = within(&gate.runtime, deadline, client.accept(tls, ahead)).await;
-    tls.ok_or(ServeError::ClientStuck)?.map_err(ServeError::Handshake)
 }
 
 struct Service<'g, C, R: Runtime> {
