@@ -30,7 +30,8 @@ pub enum Awaiting {
     MailData,
     /// The end of the mail data, however much of it comes: a bound on the whole content.
     EndOfMailData,
-    /// The client's TLS handshake (RFC 3207).
+    /// The client's TLS handshake, or the onward server's with its reply to STARTTLS before it
+    /// (RFC 3207).
     Tls,
     /// The panel's verdict.
     Verdict,
@@ -110,6 +111,9 @@ pub struct OnwardTimeouts {
     pub greeting: Duration,
     /// For the reply to a command before the content: 4 minutes.
     pub command: Duration,
+    /// For the reply to STARTTLS, and for the TLS handshake behind it: 1 minute each, so that there
+    /// is time to go on without where the policy lets it.
+    pub tls: Duration,
     /// For 354: 2 minutes.
     pub data_initiation: Duration,
     /// For the server to take a block of mail data: 3 minutes.
@@ -126,6 +130,7 @@ impl Default for OnwardTimeouts {
             connect: Duration::from_secs(30),
             greeting: Duration::from_secs(60),
             command: Duration::from_secs(240),
+            tls: Duration::from_secs(60),
             data_initiation: Duration::from_secs(120),
             data_block: Duration::from_secs(180),
             data_termination: Duration::from_secs(540),

@@ -1,5 +1,7 @@
 //! The driver: one client, to the end of its session.
 
+mod handshake;
+
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -19,8 +21,10 @@ use crate::relay::Relay;
 use crate::runtime::{Runtime, within};
 use crate::session::{EndCause, Session, Step, TransactionEnd};
 use crate::tally::Tally;
+use crate::tls::Channel;
 use crate::verdict::Stage;
 use crate::wire::reply::Reply;
+use handshake::handshake;
 
 /// Octets read at once.
 const READ: usize = 16_384;
@@ -43,11 +47,15 @@ pub enum ServeError {
     /// The connection broke; the client or the network is at fault.
     #[error("the client is lost: {0}")]
     ClientLost(#[from] io::Error),
-    /// The client would not take what was written to it, or would not upgrade.
+    /// The client would not take what was written to it, or not finish a TLS handshake.
     #[error("the client takes nothing")]
     ClientStuck,
-    /// STARTTLS was offered by settings, but nobody is there to do it. The caller is at fault.
-    #[error("STARTTLS is offered without TLS")]
+    /// The TLS handshake failed; the client, the network, or what we have in common is at fault.
+    #[error("no TLS with the client: {0}")]
+    Handshake(io::Error),
+    /// TLS was offered by settings or asked for by the caller, but the gate has none. The caller is
+    /// at fault.
+    #[error("TLS is offered and the gate has none")]
     NoTls,
 }
 
@@ -60,9 +68,47 @@ where
     C: AsyncRead + AsyncWrite + Unpin + Send,
     R: Runtime,
 {
+    attend(client, peer, gate, Opening::Clear).await
+}
+
+/// Serves one client that speaks TLS from its first octet on (RFC 8314), with the gate's
+/// [`tls`](Gate::tls); otherwise as [`serve`]. Nothing is observed of a client without a handshake.
+#[cfg(feature = "tls")]
+pub async fn serve_tls<C, R>(client: C, peer: Peer, gate: &Gate<R>) -> Result<(), ServeError>
+where
+    C: AsyncRead + AsyncWrite + Unpin + Send,
+    R: Runtime,
+{
+    attend(client, peer, gate, Opening::Tls).await
+}
+
+/// How a client begins.
+#[derive(PartialEq)]
+enum Opening {
+    Clear,
+    #[cfg(feature = "tls")]
+    Tls,
+}
+
+async fn attend<C, R>(
+    client: C,
+    mut peer: Peer,
+    gate: &Gate<R>,
+    opening: Opening,
+) -> Result<(), ServeError>
+where
+    C: AsyncRead + AsyncWrite + Unpin + Send,
+    R: Runtime,
+{
     let _admitted = gate.admit();
     let runtime = &gate.runtime;
     let began = runtime.now();
+    let mut client = Channel::new(client);
+    if opening != Opening::Clear {
+        let at = began + gate.settings.timeouts.tls;
+        let deadline = Some(Deadline { at, awaiting: Awaiting::Tls });
+        peer.tls = Some(handshake(gate, &mut client, &[], deadline).await?);
+    }
     let (mut session, mut relay) = gate.open(peer);
     gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
     let limit = |wait| Some(Deadline::after(runtime.now(), wait, Awaiting::Connection));
@@ -83,7 +129,7 @@ where
 
 struct Service<'g, C, R: Runtime> {
     gate: &'g Gate<R>,
-    client: C,
+    client: Channel<C>,
     stash: Stash,
     log: Log,
     /// What broke the connection.
@@ -204,10 +250,7 @@ where
                         session.shut_down();
                     }
                 }
-                Step::StartTls => {
-                    self.fault = Some(ServeError::NoTls);
-                    session.lose_client();
-                }
+                Step::StartTls => self.start_tls(session).await,
                 Step::Close => return self.close().await,
             }
         }
@@ -258,6 +301,24 @@ where
             }
             Some(None) => session.shut_down(),
             None => self.late(session, deadline),
+        }
+    }
+
+    /// Upgrades the connection. What the client sent in the clear behind STARTTLS is in nobody's
+    /// buffer: the session has refused what it had, and the rest is read as the handshake that it
+    /// is not.
+    async fn start_tls(&mut self, session: &mut Session) {
+        self.stash = Stash::default();
+        let deadline = session.deadline();
+        match handshake(self.gate, &mut self.client, &[], deadline).await {
+            Ok(tls) => session.tls_started(tls),
+            Err(fault) => {
+                if let ServeError::ClientStuck = fault {
+                    self.late(session, deadline);
+                }
+                self.fault = Some(fault);
+                session.lose_client();
+            }
         }
     }
 

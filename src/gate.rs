@@ -18,6 +18,7 @@ use crate::relay::{Relay, Target};
 use crate::runtime::Runtime;
 use crate::session::{Session, Settings};
 use crate::tally::Tally;
+use crate::tls::TlsServer;
 use crate::verdict::{Subject, Verdict};
 
 /// What the sessions of one service share: settings, panel, relay target and observers. Made once,
@@ -27,6 +28,7 @@ pub struct Gate<R: Runtime> {
     pub(crate) settings: Arc<Settings>,
     pub(crate) panel: Panel,
     pub(crate) target: Box<dyn Target>,
+    pub(crate) tls: Option<TlsServer>,
     observers: Vec<Box<dyn Observer>>,
     /// Distinguishes the sessions of this process from those of others before and beside it.
     prefix: String,
@@ -51,6 +53,7 @@ impl<R: Runtime> Gate<R> {
             settings: Arc::new(settings),
             panel: Panel::new(),
             target: Box::new(target),
+            tls: None,
             observers: Vec::new(),
             sessions_begun: AtomicU64::new(0),
             sessions_running: AtomicUsize::new(0),
@@ -71,6 +74,15 @@ impl<R: Runtime> Gate<R> {
     #[must_use]
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// Offers STARTTLS (RFC 3207), and makes [`serve_tls`](crate::serve_tls) possible.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: TlsServer) -> Self {
+        Arc::make_mut(&mut self.settings).capabilities.start_tls = true;
+        self.tls = Some(tls);
         self
     }
 

@@ -126,6 +126,8 @@
 //!
 //! - `serve` (default): scorers, panel, relay targets, driver. Without it there remain the wire, the
 //!   words and the two machines, and nothing is async.
+//! - `tls`: STARTTLS on both sides and TLS from the first octet, with rustls: `Gate::tls`,
+//!   `serve_tls`, `relay::Smtp::with_tls`.
 //! - `testing`: plays SMTP dialogues as tests.
 //!
 //! # Where building taught better than the design
@@ -178,6 +180,8 @@ mod scorer;
 pub mod scorers;
 #[cfg(feature = "serve")]
 mod tally;
+#[cfg(feature = "serve")]
+mod tls;
 #[cfg(feature = "testing")]
 mod transcript;
 
@@ -187,8 +191,8 @@ pub use envelope::{Envelope, SessionId, TransactionId};
 pub use header::{BadFieldName, HeaderField};
 pub use host::HostName;
 pub use message::{Field, Fields, Message, MessageView, MimePart};
-pub use onward::{Onward, OnwardSettings, OnwardStep, Protocol};
-pub use outcome::{Outcome, Receipt, RelayError, Request};
+pub use onward::{Onward, OnwardSettings, OnwardStep, Protocol, TlsPolicy};
+pub use outcome::{Outcome, Receipt, RelayError, Request, TlsFault};
 pub use peer::{Helo, Peer, Tls};
 pub use session::{
     EarlyInput, EndCause, Forward, Limits, Question, Session, Settings, Step, TransactionEnd,
@@ -204,6 +208,8 @@ pub use wire::mailbox::{ForwardPath, Mailbox, Path, PathFault, ReversePath};
 pub use wire::proxy::{ProxyFault, ProxyHeader};
 pub use wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
 
+#[cfg(feature = "tls")]
+pub use driver::serve_tls;
 #[cfg(feature = "serve")]
 pub use driver::{ServeError, serve};
 #[cfg(feature = "serve")]
@@ -222,6 +228,8 @@ pub use score::{BadScore, Disclosure, Finding, Score};
 pub use scorer::{FailurePolicy, Opinion, Scorer, ScorerError};
 #[cfg(feature = "serve")]
 pub use tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
+#[cfg(feature = "tls")]
+pub use tls::{TlsClient, TlsConfigError, TlsServer};
 
 #[cfg(feature = "testing")]
 pub use transcript::{Chunking, Transcript, TranscriptError};

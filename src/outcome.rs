@@ -45,12 +45,38 @@ pub enum RelayError {
     /// The onward server had recipients of this transaction on a connection that was lost.
     #[error("transaction lost with an earlier connection")]
     TransactionLost,
+    /// There is no TLS with the onward server, and it or the policy asks for it. The fault is its
+    /// own, the caller's, or an attacker's who stands between.
+    #[error("no TLS: {0}")]
+    NoTls(TlsFault),
     /// The receipt answers another question. The fault is the relay target's.
     #[error("a receipt for something else")]
     Mismatch,
     /// A relay target of one's own failed.
     #[error("{0}")]
     Own(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+/// Why there is no TLS with an onward server.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsFault {
+    /// The server does not offer STARTTLS.
+    #[error("not offered")]
+    NotOffered,
+    /// The server offers STARTTLS and replied this to it.
+    #[error("refused: {0}")]
+    Refused(Reply),
+    /// The handshake failed: no version or cipher in common, a certificate that proves nothing, a
+    /// connection lost on the way.
+    #[error("handshake: {0}")]
+    Handshake(Arc<dyn std::error::Error + Send + Sync>),
+    /// The server did not reply to STARTTLS, or not finish the handshake, in time.
+    #[error("late")]
+    Late,
+    /// The server wants TLS, and the policy was to do without, or TLS was tried in vain.
+    #[error("required: {0}")]
+    Required(Reply),
 }
 
 impl Outcome {

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline, OnwardTimeouts};
 use crate::host::HostName;
-use crate::outcome::{Outcome, RelayError, Request};
+use crate::outcome::{Outcome, RelayError, Request, TlsFault};
 use crate::verdict::Refusal;
 use crate::wire::reply::ReplyReader;
-use state::{Asked, Awaited, Open, State};
+use state::{Asked, Awaited, Open, Privacy, State};
 
 /// How an [`Onward`] speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct OnwardSettings {
     pub host: HostName,
     /// SMTP or LMTP.
     pub protocol: Protocol,
+    /// Whether the connection is upgraded with STARTTLS.
+    pub tls: TlsPolicy,
     /// How long it waits for what.
     pub timeouts: OnwardTimeouts,
 }
@@ -34,6 +36,7 @@ impl OnwardSettings {
         Self {
             host: HostName::new(host),
             protocol: Protocol::Smtp,
+            tls: TlsPolicy::Never,
             timeouts: OnwardTimeouts::default(),
         }
     }
@@ -50,6 +53,21 @@ pub enum Protocol {
     Lmtp,
 }
 
+/// Whether an onward server is spoken to over TLS (RFC 3207).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsPolicy {
+    /// In the clear: for a server on the same machine.
+    #[default]
+    Never,
+    /// Over TLS if the server offers it; in the clear if it does not, or if it was tried in vain,
+    /// on another connection made for that (opportunistic security, RFC 7435; Postfix `may`). Who
+    /// can alter what is sent can also hide the offer, so this is a guard against listeners only.
+    May,
+    /// Over TLS or not at all: without it every answer is 451. Whether the server must prove who it
+    /// is, is the caller's to decide where it does the handshake.
+    Must,
+}
+
 /// What the caller does next. Until it is done the same step is said again, save for what is handed
 /// over: `Transmit`, `Done` and `Disconnect`.
 #[derive(Debug)]
@@ -62,6 +80,9 @@ pub enum OnwardStep {
     Transmit(Vec<Bytes>),
     /// Read, then [`Onward::receive`], or [`Onward::disconnected`] at the end of input.
     Receive,
+    /// Upgrade the connection (RFC 3207), then [`Onward::tls_started`] or [`Onward::tls_failed`].
+    /// Nothing that was read in the clear is kept.
+    StartTls,
     /// The request is answered.
     Done(Outcome),
     /// Close the connection.
@@ -83,6 +104,7 @@ pub struct Onward {
     reader: ReplyReader,
     /// What the server offers on this connection.
     offered: Option<Capabilities>,
+    privacy: Privacy,
     open: Option<Open>,
     /// The server may hold more than `open` says; RSET comes before the next MAIL.
     dirty: bool,
@@ -107,6 +129,7 @@ impl Onward {
             state: State::Disconnected,
             reader: ReplyReader::default(),
             offered: None,
+            privacy: Privacy::Untried,
             open: None,
             dirty: false,
             asked: None,
@@ -193,6 +216,9 @@ impl Onward {
         if matches!(self.state, State::Connecting) {
             self.state = State::Awaiting(VecDeque::from([Awaited::Greeting]));
             self.deadline = None;
+            if self.privacy == Privacy::InVain {
+                self.privacy = Privacy::Waived;
+            }
         }
     }
 
@@ -204,12 +230,27 @@ impl Onward {
         }
     }
 
+    /// The TLS handshake is done. Whatever was said before is void.
+    pub fn tls_started(&mut self) {
+        if matches!(self.state, State::Upgrading) {
+            self.upgrade();
+        }
+    }
+
+    /// The TLS handshake has failed, for this reason: the connection is of no use.
+    pub fn tls_failed(&mut self, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
+        if matches!(self.state, State::Upgrading) {
+            self.go_without_tls(TlsFault::Handshake(Arc::from(reason.into())));
+        }
+    }
+
     /// The connection has ended.
     pub fn disconnected(&mut self) {
-        let quitting =
-            matches!(&self.state, State::Awaiting(owed) if owed.contains(&Awaited::Quit));
-        if !quitting {
-            self.fail(RelayError::Lost);
+        match &self.state {
+            State::Upgrading => self.tls_failed("connection lost"),
+            State::Awaiting(owed) if owed.contains(&Awaited::Quit) => {}
+            State::Broken => {}
+            _ => self.fail(RelayError::Lost),
         }
         self.forget_connection();
         self.state = State::Disconnected;
@@ -271,6 +312,10 @@ impl Onward {
                         Err(fault) => self.fail(fault.into()),
                     }
                 }
+                State::Upgrading => {
+                    self.arm(Awaiting::Tls, now);
+                    return OnwardStep::StartTls;
+                }
                 State::Ready if !self.reader.is_empty() => self.speaks_out_of_turn(),
                 State::Ready if !self.commands.is_empty() => self.send_commands(),
                 State::Ready if self.asked.is_some() => self.begin(),
@@ -294,7 +339,10 @@ impl Onward {
         if let Some(Deadline { awaiting, .. }) = self.deadline.filter(|it| it.at <= now) {
             self.deadline = None;
             self.stale = false;
-            self.fail(RelayError::Late(awaiting));
+            match awaiting {
+                Awaiting::Tls => self.go_without_tls(TlsFault::Late),
+                _ => self.fail(RelayError::Late(awaiting)),
+            }
         }
     }
 

@@ -3,6 +3,8 @@
 //! ```text
 //!   Disconnected ──request──► Connecting ──► Awaiting(Greeting) ──220──► Awaiting(Hello) ──250──┐
 //!        ▲                                                                                      │
+//!        │                                           Upgrading ◄──220── Awaiting(StartTls) ◄──┤
+//!        │                                               └────────► Awaiting(Hello), again      │
 //!        │           lost, late, nonsense                 ┌──────── Ready ◄─────────────────────┤
 //!      Broken ◄────────────────────────────────────┐      │ RSET? MAIL? RCPT, or content        │
 //!        ▲                                         │      ▼                                     │
@@ -14,11 +16,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Onward, OnwardStep, Protocol};
+use super::{Onward, OnwardStep, Protocol, TlsPolicy};
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::TransactionId;
-use crate::outcome::{Granted, Outcome, Receipt, RelayError};
+use crate::outcome::{Granted, Outcome, Receipt, RelayError, TlsFault};
 use crate::verdict::Refusal;
 use crate::wire::command::Body;
 use crate::wire::content::write_data;
@@ -55,6 +57,7 @@ pub(super) enum Awaited {
     Greeting,
     Ehlo,
     Helo,
+    StartTls,
     Rset,
     Mail,
     Rcpt,
@@ -63,12 +66,27 @@ pub(super) enum Awaited {
     Quit,
 }
 
+/// What has become of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Privacy {
+    /// Nothing yet, on this connection.
+    Untried,
+    /// The connection is private.
+    Private,
+    /// It was tried in vain, and the policy lets it be: the next connection is in the clear.
+    InVain,
+    /// The connection stays in the clear.
+    Waived,
+}
+
 #[derive(Debug)]
 pub(super) enum State {
     Disconnected,
     Connecting,
     /// For these replies, in this order.
     Awaiting(VecDeque<Awaited>),
+    /// For the caller to upgrade the connection.
+    Upgrading,
     /// For a request.
     Ready,
     /// For the caller to close the connection.
@@ -92,13 +110,7 @@ impl Onward {
             return self.fail(RelayError::Lost);
         }
         match awaited {
-            Awaited::Greeting if reply.code().value() == 220 => {
-                let verb = match self.settings.protocol {
-                    Protocol::Smtp => "EHLO",
-                    Protocol::Lmtp => "LHLO",
-                };
-                self.send(Awaited::Ehlo, format!("{verb} {}\r\n", self.settings.host).into());
-            }
+            Awaited::Greeting if reply.code().value() == 220 => self.say_hello(),
             Awaited::Ehlo if done => self.introduced(Capabilities::read(&reply)),
             Awaited::Ehlo
                 if class == ReplyClass::Permanent && self.settings.protocol == Protocol::Smtp =>
@@ -106,6 +118,15 @@ impl Onward {
                 self.send(Awaited::Helo, format!("HELO {}\r\n", self.settings.host).into());
             }
             Awaited::Helo if done => self.introduced(Capabilities::none()),
+            // What the server says behind its 220 and in the clear was perhaps said by another; it
+            // must not be taken for what it says in private.
+            Awaited::StartTls if reply.code().value() == 220 && self.reader.is_empty() => {
+                self.state = State::Upgrading;
+            }
+            Awaited::StartTls if reply.code().value() == 220 => {
+                self.fail(RelayError::Garbled(ReplyFault::OutOfTurn));
+            }
+            Awaited::StartTls => self.go_without_tls(TlsFault::Refused(reply)),
             Awaited::Rset if done => {
                 self.open = None;
                 self.dirty = false;
@@ -144,10 +165,47 @@ impl Onward {
         }
     }
 
+    fn say_hello(&mut self) {
+        let verb = match self.settings.protocol {
+            Protocol::Smtp => "EHLO",
+            Protocol::Lmtp => "LHLO",
+        };
+        self.send(Awaited::Ehlo, format!("{verb} {}\r\n", self.settings.host).into());
+    }
+
     fn introduced(&mut self, offered: Capabilities) {
+        if self.privacy == Privacy::Untried {
+            match self.settings.tls {
+                TlsPolicy::May | TlsPolicy::Must if offered.start_tls => {
+                    return self.send(Awaited::StartTls, Bytes::from_static(b"STARTTLS\r\n"));
+                }
+                TlsPolicy::Must => return self.fail(RelayError::NoTls(TlsFault::NotOffered)),
+                TlsPolicy::May | TlsPolicy::Never => self.privacy = Privacy::Waived,
+            }
+        }
         self.offered = Some(offered);
         if matches!(self.asked, Some(Asked::Introduction)) {
             self.asked = None;
+        }
+    }
+
+    /// The connection is private now, and as good as new (RFC 3207 section 4.2): nothing that was
+    /// heard in the clear is believed.
+    pub(super) fn upgrade(&mut self) {
+        self.privacy = Privacy::Private;
+        self.reader.clear();
+        self.deadline = None;
+        self.say_hello();
+    }
+
+    /// TLS was tried in vain. After that the connection is of no use; whether another is, in the
+    /// clear, is the policy's to say.
+    pub(super) fn go_without_tls(&mut self, fault: TlsFault) {
+        if self.settings.tls == TlsPolicy::May {
+            self.privacy = Privacy::InVain;
+            self.break_off();
+        } else {
+            self.fail(RelayError::NoTls(fault));
         }
     }
 
@@ -253,6 +311,13 @@ impl Onward {
     /// The server's refusal is the answer.
     fn refuse(&mut self, reply: Reply) {
         self.commands.clear();
+        let wants_tls = self.offered.as_ref().is_some_and(|offered| offered.start_tls)
+            && self.privacy != Privacy::Private
+            && reply.code().value() == 530;
+        if wants_tls {
+            // A refusal of us and not of the client (RFC 3207 section 4), who may come again.
+            return self.fail(RelayError::NoTls(TlsFault::Required(reply)));
+        }
         match Refusal::try_from(reply) {
             Ok(refusal) => {
                 let closes = refusal.closes();
@@ -294,13 +359,16 @@ impl Onward {
         self.deadline = None;
         self.state = match self.state {
             State::Disconnected | State::Connecting => State::Disconnected,
-            State::Awaiting(_) | State::Ready | State::Broken => State::Broken,
+            State::Awaiting(_) | State::Upgrading | State::Ready | State::Broken => State::Broken,
         };
     }
 
     pub(super) fn forget_connection(&mut self) {
         self.reader.clear();
         self.offered = None;
+        if self.privacy != Privacy::InVain {
+            self.privacy = Privacy::Untried;
+        }
         self.open = None;
         self.dirty = false;
         self.deaf = false;
@@ -327,6 +395,7 @@ impl Onward {
         let wait = match awaiting {
             Awaiting::Connection => timeouts.connect,
             Awaiting::Greeting => timeouts.greeting,
+            Awaiting::Tls => timeouts.tls,
             Awaiting::DataInitiation => timeouts.data_initiation,
             Awaiting::Transmission => timeouts.data_block,
             Awaiting::DataTermination => timeouts.data_termination,
@@ -342,6 +411,7 @@ impl Awaited {
         match self {
             Self::Greeting => Awaiting::Greeting,
             Self::Ehlo | Self::Helo => Awaiting::Hello,
+            Self::StartTls => Awaiting::Tls,
             Self::Rset => Awaiting::Reset,
             Self::Mail => Awaiting::Mail,
             Self::Rcpt => Awaiting::Recipient,

@@ -17,10 +17,11 @@ use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::Envelope;
 use crate::message::Message;
-use crate::onward::{Onward, OnwardSettings, OnwardStep, Protocol};
+use crate::onward::{Onward, OnwardSettings, OnwardStep, Protocol, TlsPolicy};
 use crate::outcome::{Outcome, RelayError, Request};
 use crate::peer::Peer;
 use crate::runtime::{Address, Runtime, within};
+use crate::tls::{Channel, TlsClient};
 use crate::wire::mailbox::ForwardPath;
 
 /// How long what a server offers is remembered.
@@ -44,6 +45,7 @@ struct Server<R> {
     runtime: R,
     address: Address,
     settings: Arc<OnwardSettings>,
+    tls: Option<TlsClient>,
     /// What the server offered when it was last heard, and until when that is taken for true.
     offered: Mutex<Option<(Capabilities, Instant)>>,
 }
@@ -61,10 +63,39 @@ impl<R: Runtime> Smtp<R> {
         Self::with_settings(runtime, address, settings)
     }
 
-    /// With time-outs and protocol of one's own.
+    /// With time-outs and protocol of one's own. Without a TLS client [`TlsPolicy::May`] is `Never`,
+    /// and [`TlsPolicy::Must`] is 451 for everything: see `with_tls`.
     pub fn with_settings(runtime: R, address: Address, settings: OnwardSettings) -> Self {
+        Self::build(runtime, address, settings, None)
+    }
+
+    /// Over TLS, as [`OnwardSettings::tls`] says; where that is [`TlsPolicy::Never`], as
+    /// [`TlsPolicy::Must`]: who hands over a client means it to be used.
+    #[cfg(feature = "tls")]
+    pub fn with_tls(
+        runtime: R,
+        address: Address,
+        mut settings: OnwardSettings,
+        client: TlsClient,
+    ) -> Self {
+        if settings.tls == TlsPolicy::Never {
+            settings.tls = TlsPolicy::Must;
+        }
+        Self::build(runtime, address, settings, Some(client))
+    }
+
+    fn build(
+        runtime: R,
+        address: Address,
+        mut settings: OnwardSettings,
+        tls: Option<TlsClient>,
+    ) -> Self {
+        if tls.is_none() && settings.tls == TlsPolicy::May {
+            // Nobody is there to do it: each connection would be made twice.
+            settings.tls = TlsPolicy::Never;
+        }
         let settings = Arc::new(settings);
-        let server = Server { runtime, address, settings, offered: Mutex::new(None) };
+        let server = Server { runtime, address, settings, tls, offered: Mutex::new(None) };
         Self { server: Arc::new(server) }
     }
 }
@@ -80,7 +111,7 @@ impl<R: Runtime> Target for Smtp<R> {
 struct Connection<R: Runtime> {
     server: Arc<Server<R>>,
     onward: Onward,
-    stream: Option<R::Stream>,
+    stream: Option<Channel<R::Stream>>,
 }
 
 #[async_trait]
@@ -140,7 +171,7 @@ impl<R: Runtime> Connection<R> {
                 OnwardStep::Connect => {
                     match within(runtime, deadline, runtime.connect(&server.address)).await {
                         Some(Ok(stream)) => {
-                            self.stream = Some(stream);
+                            self.stream = Some(Channel::new(stream));
                             self.onward.connected();
                         }
                         Some(Err(error)) => self.onward.unreachable(error),
@@ -167,6 +198,19 @@ impl<R: Runtime> Connection<R> {
                     {
                         Some(true) => {}
                         Some(false) => self.disconnected(),
+                        None => self.onward.handle_timeout(runtime.now()),
+                    }
+                }
+                OnwardStep::StartTls => {
+                    let upgrade = async {
+                        match (&mut self.stream, &server.tls) {
+                            (Some(stream), Some(tls)) => stream.connect(tls).await,
+                            _ => Err(io::ErrorKind::Unsupported.into()),
+                        }
+                    };
+                    match within(runtime, deadline, upgrade).await {
+                        Some(Ok(_)) => self.onward.tls_started(),
+                        Some(Err(error)) => self.onward.tls_failed(error),
                         None => self.onward.handle_timeout(runtime.now()),
                     }
                 }

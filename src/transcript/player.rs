@@ -192,11 +192,12 @@ impl<'p> Player<'p> {
 
     fn poll_onward(&mut self) -> Result<bool, TranscriptError> {
         let step = self.onward.poll(self.now);
-        if !matches!(step, OnwardStep::Connect) {
+        if !matches!(step, OnwardStep::Connect | OnwardStep::StartTls) {
             self.connecting = false;
         }
         match step {
             OnwardStep::Connect => return self.connect(),
+            OnwardStep::StartTls => return self.start_tls_onward(),
             OnwardStep::Transmit(segments) => {
                 if let Some((at, Event::Onward(Sent::Deaf))) = self.ledger.turn() {
                     self.ledger.meet(at);
@@ -246,6 +247,27 @@ impl<'p> Player<'p> {
                 self.onward.disconnected();
             }
             _ => self.onward.connected(),
+        }
+        Ok(true)
+    }
+
+    /// What was sent in the clear behind 220 and has not been read is read as the handshake that it
+    /// is not.
+    fn start_tls_onward(&mut self) -> Result<bool, TranscriptError> {
+        if !std::mem::replace(&mut self.connecting, true) {
+            self.ledger.heard(Speaker::Relay, Came::StartTls)?;
+        }
+        if self.is_left_waiting() {
+            return Ok(false);
+        }
+        let garbled = !std::mem::take(&mut self.from_server).is_empty();
+        match self.ledger.turn() {
+            Some((at, Event::Onward(Sent::Refused))) => {
+                self.ledger.meet(at);
+                self.onward.tls_failed("refused");
+            }
+            _ if garbled => self.onward.tls_failed("no handshake"),
+            _ => self.onward.tls_started(),
         }
         Ok(true)
     }

@@ -7,7 +7,7 @@ use super::TranscriptError;
 use super::server::Automatic;
 use crate::capabilities::Capabilities;
 use crate::header::HeaderField;
-use crate::onward::{OnwardSettings, Protocol};
+use crate::onward::{OnwardSettings, Protocol, TlsPolicy};
 use crate::session::{EarlyInput, Settings};
 use crate::verdict::{Refusal, Verdict};
 use crate::wire::content::LineEndings;
@@ -154,6 +154,8 @@ impl Script {
             ("line_endings", "refuse") => self.settings.line_endings = LineEndings::Refuse,
             ("early_input", "tolerate") => self.settings.early_input = EarlyInput::Tolerate,
             ("protocol", "lmtp") => self.onward.protocol = Protocol::Lmtp,
+            ("tls", "may") => self.onward.tls = TlsPolicy::May,
+            ("tls", "must") => self.onward.tls = TlsPolicy::Must,
             ("capabilities", keywords) => self.settings.capabilities = capabilities(keywords),
             ("through", keywords) => self.through = Some(capabilities(keywords)),
             ("relay", value) => {

@@ -306,6 +306,7 @@ impl<S: OnwardServer> Link<'_, S> {
                         Read::Silence => self.wait(deadline, limit)?,
                     }
                 }
+                OnwardStep::StartTls => panic!("TLS without being asked for it"),
                 OnwardStep::Done(outcome) => return Some(outcome),
                 OnwardStep::Disconnect => {
                     let at = self.connection.take().expect("a connection to close");

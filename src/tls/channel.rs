@@ -1,0 +1,131 @@
+//! A connection that is in the clear until it is upgraded.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::io::{AsyncRead, AsyncWrite};
+
+#[cfg(feature = "tls")]
+use super::secure::{Secure, facts};
+use super::{TlsClient, TlsServer};
+use crate::peer::Tls;
+
+/// A connection in the clear or over TLS. It buffers nothing in the clear, so nothing that was read
+/// in the clear can be read again after the upgrade; and once an upgrade has begun nothing is read
+/// or written in the clear any more, whatever becomes of it.
+#[derive(Debug)]
+pub(crate) struct Channel<S> {
+    stream: S,
+    /// Boxed, for the sake of the many that do without.
+    #[cfg(feature = "tls")]
+    tls: Option<Box<rustls::Connection>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self {
+            stream,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// Upgrades as the server. `ahead` was read from the stream and belongs to the handshake: it
+    /// stood behind a PROXY header. What stands behind STARTTLS does not.
+    pub(crate) async fn accept(&mut self, server: &TlsServer, ahead: &[u8]) -> io::Result<Tls> {
+        #[cfg(feature = "tls")]
+        return self.upgrade(server.begin(), ahead).await;
+        #[cfg(not(feature = "tls"))]
+        match (*server, ahead) {}
+    }
+
+    /// Upgrades as the client.
+    pub(crate) async fn connect(&mut self, client: &TlsClient) -> io::Result<Tls> {
+        #[cfg(feature = "tls")]
+        return self.upgrade(client.begin(), &[]).await;
+        #[cfg(not(feature = "tls"))]
+        match *client {}
+    }
+
+    #[cfg(feature = "tls")]
+    async fn upgrade(
+        &mut self,
+        begun: Result<Box<rustls::Connection>, rustls::Error>,
+        ahead: &[u8],
+    ) -> io::Result<Tls> {
+        let tls = self.tls.insert(begun.map_err(io::Error::other)?);
+        let mut private = Secure::new(&mut self.stream, tls);
+        private.take(ahead)?;
+        std::future::poll_fn(|context| private.poll_handshake(context)).await?;
+        Ok(facts(tls))
+    }
+}
+
+/// Does this to the stream in the clear, or else that over TLS.
+macro_rules! either {
+    ($self:ident, $clear:expr, $private:expr) => {{
+        let this = $self.get_mut();
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut this.tls {
+            return $private(Secure::new(&mut this.stream, tls));
+        }
+        $clear(Pin::new(&mut this.stream))
+    }};
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Channel<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(
+            self,
+            |clear: Pin<&mut S>| clear.poll_read(context, buffer),
+            |mut private: Secure<'_, S>| private.poll_read(context, buffer)
+        )
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Channel<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(
+            self,
+            |clear: Pin<&mut S>| clear.poll_write(context, octets),
+            |mut private: Secure<'_, S>| private.poll_write(context, &[IoSlice::new(octets)])
+        )
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(
+            self,
+            |clear: Pin<&mut S>| clear.poll_write_vectored(context, slices),
+            |mut private: Secure<'_, S>| private.poll_write(context, slices)
+        )
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, |clear: Pin<&mut S>| clear.poll_flush(context), |mut private: Secure<
+            '_,
+            S,
+        >| private
+            .poll_flush(context))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, |clear: Pin<&mut S>| clear.poll_close(context), |mut private: Secure<
+            '_,
+            S,
+        >| private
+            .poll_close(context))
+    }
+}

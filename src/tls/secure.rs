@@ -1,0 +1,176 @@
+//! TLS over a stream of octets: rustls, which does no I/O, between the futures traits.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::io::{AsyncRead, AsyncWrite};
+use rustls::{Connection, ProtocolVersion};
+
+use crate::peer::Tls;
+
+/// A stream and the TLS session on it.
+pub(super) struct Secure<'c, S> {
+    stream: &'c mut S,
+    tls: &'c mut Connection,
+}
+
+impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
+    pub(super) fn new(stream: &'c mut S, tls: &'c mut Connection) -> Self {
+        Self { stream, tls }
+    }
+
+    /// Takes what was read from the stream before.
+    pub(super) fn take(&mut self, mut octets: &[u8]) -> io::Result<()> {
+        while !octets.is_empty() && self.tls.read_tls(&mut octets)? > 0 {
+            self.tls.process_new_packets().map_err(invalid)?;
+        }
+        Ok(())
+    }
+
+    /// Ready when nothing is waited for any more. What is still to be written goes with what comes
+    /// next: a peer that writes need not read meanwhile.
+    pub(super) fn poll_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if let Poll::Ready(Err(error)) = self.poll_flush(context) {
+                return Poll::Ready(Err(error));
+            }
+            if !self.tls.is_handshaking() {
+                return Poll::Ready(Ok(()));
+            }
+            if ready!(self.poll_gather(context))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// An end of the stream without TLS's own is an end, too: many mail programs do no better, and
+    /// SMTP says itself where mail data ends, so nobody gains by cutting it short.
+    pub(super) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match self.tls.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Poll::Ready(Ok(0));
+                }
+                read => return Poll::Ready(read),
+            }
+            // What TLS has to say on its own account: the end of a handshake, tickets, new keys. If
+            // the peer no longer listens, it may still have said why.
+            let _ = self.poll_flush(context);
+            ready!(self.poll_gather(context))?;
+        }
+    }
+
+    /// Takes no more before the last was written, so that a slow peer is felt by who writes.
+    pub(super) fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send(context))?;
+        let taken = self.tls.writer().write_vectored(slices)?;
+        match self.poll_send(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(context))?;
+        Pin::new(&mut *self.stream).poll_flush(context)
+    }
+
+    pub(super) fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tls.send_close_notify();
+        ready!(self.poll_send(context))?;
+        Pin::new(&mut *self.stream).poll_close(context)
+    }
+
+    /// Writes what TLS wants written.
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.tls.wants_write() {
+            let mut octets = Octets { stream: &mut *self.stream, context };
+            if ready!(later(self.tls.write_tls(&mut octets)))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once what TLS has to read; 0 at the end of the stream.
+    fn poll_gather(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut octets = Octets { stream: &mut *self.stream, context };
+        let length = ready!(later(self.tls.read_tls(&mut octets)))?;
+        if let Err(error) = self.tls.process_new_packets() {
+            // The peer is told what it did, if it still listens.
+            let _ = self.poll_flush(context);
+            return Poll::Ready(Err(invalid(error)));
+        }
+        Poll::Ready(Ok(length))
+    }
+}
+
+fn invalid(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// What is known of a TLS session, in the terms of RFC 3848's authors and of IANA.
+pub(super) fn facts(tls: &Connection) -> Tls {
+    let version = match tls.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        _ => "TLS",
+    };
+    let suite = tls.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+    let cipher = match suite {
+        // rustls marks the suites of TLS 1.3, IANA does not.
+        Some(suite) => suite.replacen("TLS13_", "TLS_", 1),
+        None => "unknown".into(),
+    };
+    Tls::new(version, &cipher)
+}
+
+/// The stream as rustls wants it: what must be waited for is an error.
+struct Octets<'c, 'w, S> {
+    stream: &'c mut S,
+    context: &'c mut Context<'w>,
+}
+
+impl<S: AsyncRead + Unpin> Read for Octets<'_, '_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        at_once(Pin::new(&mut *self.stream).poll_read(self.context, buffer))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Write for Octets<'_, '_, S> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        at_once(Pin::new(&mut *self.stream).poll_write(self.context, octets))
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        at_once(Pin::new(&mut *self.stream).poll_write_vectored(self.context, slices))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        at_once(Pin::new(&mut *self.stream).poll_flush(self.context))
+    }
+}
+
+fn at_once<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
+    match poll {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+fn later<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        result => Poll::Ready(result),
+    }
+}

@@ -1,0 +1,164 @@
+use std::io::{self, IoSlice, Read, Write};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use rustls::Connection;
+
+use super::{Channel, TlsClient, TlsServer};
+
+/// A stream to somebody who answers at once.
+#[derive(Clone)]
+struct Line(Arc<Mutex<End>>);
+
+struct End {
+    tls: Box<Connection>,
+    /// It has closed: what it said can be read, and nothing can be written to it.
+    closed: bool,
+}
+
+fn server() -> TlsServer {
+    let key = rcgen::generate_simple_self_signed(["mx.example".to_owned()]).unwrap();
+    let (chain, key) = (key.cert.pem(), key.signing_key.serialize_pem());
+    TlsServer::from_pem(chain.as_bytes(), key.as_bytes()).unwrap()
+}
+
+impl Line {
+    fn to(tls: Box<Connection>) -> Self {
+        Self(Arc::new(Mutex::new(End { tls, closed: false })))
+    }
+
+    fn to_server() -> Self {
+        Self::to(server().begin().unwrap())
+    }
+
+    fn says(&self, octets: &[u8]) {
+        self.0.lock().unwrap().tls.writer().write_all(octets).unwrap();
+    }
+
+    fn heard(&self) -> String {
+        let mut octets = [0; 1_000];
+        let length = self.0.lock().unwrap().tls.reader().read(&mut octets).unwrap();
+        String::from_utf8(octets[..length].to_vec()).unwrap()
+    }
+
+    fn closes(&self) {
+        self.0.lock().unwrap().closed = true;
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        mut buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let end = &mut *self.0.lock().unwrap();
+        assert!(end.tls.wants_write() || end.closed, "it has nothing to say");
+        if !end.tls.wants_write() {
+            return Poll::Ready(Ok(0));
+        }
+        Poll::Ready(end.tls.write_tls(&mut buffer))
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        mut octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let end = &mut *self.0.lock().unwrap();
+        if end.closed {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let length = end.tls.read_tls(&mut octets);
+        end.tls.process_new_packets().unwrap();
+        Poll::Ready(length)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A private channel to a server.
+async fn connected(line: &Line) -> Channel<Line> {
+    let mut channel = Channel::new(line.clone());
+    let tls = channel.connect(&TlsClient::unverified().unwrap()).await.unwrap();
+    assert_eq!(&*tls.version, "TLSv1.3");
+    channel
+}
+
+#[test]
+fn what_a_server_said_before_it_closed_is_heard() {
+    pollster::block_on(async {
+        let line = Line::to_server();
+        let mut channel = connected(&line).await;
+        line.says(b"552 5.3.4 Too big\r\n");
+        line.closes();
+        let written = channel.write(b"more content").await;
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        let mut heard = String::new();
+        channel.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, "552 5.3.4 Too big\r\n");
+    });
+}
+
+#[test]
+fn segments_arrive_in_order() {
+    pollster::block_on(async {
+        let line = Line::to_server();
+        let mut channel = connected(&line).await;
+        let segments = ["MAIL FROM:<>\r\n", "", "RCPT TO:<b@mx.example>\r\n"];
+        let slices = segments.map(|segment| IoSlice::new(segment.as_bytes()));
+        let written = channel.write_vectored(&slices).await.unwrap();
+        assert_eq!(written, segments.concat().len());
+        channel.flush().await.unwrap();
+        assert_eq!(line.heard(), segments.concat());
+    });
+}
+
+/// A channel that was to be private is never used in the clear, whatever became of the handshake.
+#[test]
+fn there_is_no_way_back() {
+    pollster::block_on(async {
+        let line = Line::to_server();
+        let mut channel = Channel::new(line.clone());
+        line.closes();
+        channel.connect(&TlsClient::unverified().unwrap()).await.unwrap_err();
+        line.0.lock().unwrap().closed = false;
+        // The server takes a hello and would choke on anything else.
+        let _ = channel.write(b"MAIL FROM:<>\r\n").await;
+        let _ = channel.flush().await;
+        assert!(line.0.lock().unwrap().tls.is_handshaking());
+    });
+}
+
+/// A hello that was read with the PROXY header in front of it.
+#[test]
+fn a_handshake_may_have_been_read_ahead() {
+    pollster::block_on(async {
+        for all in [true, false] {
+            let mut client = TlsClient::unverified().unwrap().begin().unwrap();
+            let mut hello = Vec::new();
+            client.write_tls(&mut hello).unwrap();
+            let line = Line::to(client);
+            let (ahead, _) = hello.split_at(if all { hello.len() } else { 100 });
+            let mut channel = Channel::new(line.clone());
+            if !all {
+                // The rest never comes.
+                line.closes();
+            }
+            let accepted = channel.accept(&server(), ahead).await;
+            assert_eq!(accepted.is_ok(), all, "{accepted:?}");
+        }
+        let mut channel = Channel::new(Line::to_server());
+        channel.accept(&server(), b"EHLO client.example\r\n").await.unwrap_err();
+    });
+}

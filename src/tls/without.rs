@@ -1,0 +1,7 @@
+//! The configurations of a build without TLS: there are none.
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum TlsServer {}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum TlsClient {}

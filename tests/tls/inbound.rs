@@ -1,0 +1,173 @@
+//! Clients over TLS.
+
+use std::time::Duration;
+
+use nobounce::{ServeError, Settings};
+use rustls::ProtocolVersion;
+use rustls::version::{TLS12, TLS13};
+
+use super::certificates::Certificates;
+use super::client::Client;
+use super::gate::{Server, Shelf};
+
+const ENVELOPE: &str = "MAIL FROM:<a@client.example>\r\nRCPT TO:<b@mx.example>\r\nDATA\r\n";
+const WIDE: usize = 65_536;
+
+/// A client that has said EHLO and STARTTLS, and was told to go ahead.
+async fn ready(server: &Server, width: usize) -> Client {
+    let mut client = Client::new(server.connect(width));
+    assert!(client.hears().await.starts_with("220 mx.example"));
+    let offer = client.says("EHLO client.example\r\n", 1).await;
+    assert!(offer.contains("STARTTLS"), "{offer}");
+    assert_eq!(client.says("STARTTLS\r\n", 1).await, "220 2.0.0 Ready to start TLS\r\n");
+    client
+}
+
+/// A message from EHLO to QUIT.
+async fn sends(client: &mut Client, text: &str) {
+    let offer = client.says("EHLO client.example\r\n", 1).await;
+    assert!(!offer.contains("STARTTLS"), "{offer}");
+    assert!(client.says(ENVELOPE, 3).await.starts_with("354 "));
+    let message = format!("Subject: x\r\n\r\n{text}.\r\n");
+    assert_eq!(client.says(&message, 1).await, "250 2.0.0 Ok: queued as shelf\r\n");
+    assert_eq!(client.says("QUIT\r\n", 1).await, "221 2.0.0 Bye\r\n");
+}
+
+#[tokio::test]
+async fn starttls() {
+    let certificates = Certificates::new();
+    let versions = [
+        (&TLS12, ProtocolVersion::TLSv1_2, "TLSv1.2", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
+        (&TLS13, ProtocolVersion::TLSv1_3, "TLSv1.3", "TLS_AES_256_GCM_SHA384"),
+    ];
+    for (version, agreed, name, cipher) in versions {
+        for (width, lines) in [(1, 10), (7, 100), (512, 10_000), (WIDE, 100_000)] {
+            let text = "0123456789\r\n".repeat(lines);
+            let shelf = Shelf::default();
+            let server = Server::new(shelf.clone(), Some(certificates.server()));
+            let mut client = ready(&server, width).await;
+            assert_eq!(client.upgrades(&certificates, version).await.unwrap(), agreed);
+            sends(&mut client, &text).await;
+            assert_eq!(client.hears().await, "", "the gate takes leave first");
+            client.closes().await;
+            drop(client);
+            server.ended().await.unwrap();
+
+            let message = shelf.only();
+            let trace = format!(
+                "Received: from client.example (unknown [192.0.2.1]) (using {name} with cipher \
+                 {cipher}) by mx.example (nobounce) with ESMTPS id"
+            );
+            assert!(message.starts_with(&trace), "{}", &message[..300]);
+            assert!(message.ends_with(&format!("\r\nSubject: x\r\n\r\n{text}")), "{message}");
+            let records = server.records.lock().unwrap();
+            assert!(records[0].contains(&format!(" tls={name}")), "{}", records[0]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn tls_from_the_first_octet() {
+    let certificates = Certificates::new();
+    let shelf = Shelf::default();
+    let server = Server::new(shelf.clone(), Some(certificates.server()));
+    let mut client = Client::new(server.connect_tls(WIDE));
+    client.upgrades(&certificates, &TLS13).await.unwrap();
+    assert!(client.hears().await.starts_with("220 mx.example"));
+    sends(&mut client, "text\r\n").await;
+    // An end of the connection without one of TLS is no fault.
+    drop(client);
+    server.ended().await.unwrap();
+    assert!(shelf.only().contains(" with ESMTPS id "));
+}
+
+#[tokio::test]
+async fn without_a_certificate_there_is_no_tls_at_all() {
+    let server = Server::new(Shelf::default(), None);
+    let _client = server.connect_tls(WIDE);
+    assert!(matches!(server.ended().await, Err(ServeError::NoTls)));
+
+    // Offered by mistake.
+    let mut settings = Settings::new("mx.example");
+    settings.capabilities.start_tls = true;
+    let server = Server::with_settings(settings, Shelf::default(), None);
+    let _client = ready(&server, WIDE).await;
+    assert!(matches!(server.ended().await, Err(ServeError::NoTls)));
+}
+
+/// In one segment with STARTTLS.
+#[tokio::test]
+async fn commands_behind_starttls_are_not_executed() {
+    let certificates = Certificates::new();
+    let shelf = Shelf::default();
+    let server = Server::new(shelf.clone(), Some(certificates.server()));
+    let mut client = Client::new(server.connect(WIDE));
+    client.hears().await;
+    client.says("EHLO client.example\r\n", 1).await;
+    let injected = format!("STARTTLS\r\nEHLO evil.example\r\n{ENVELOPE}evil\r\n.\r\n");
+    assert_eq!(client.says(&injected, 1).await, "554 5.5.0 Wait for your turn to speak\r\n");
+    assert_eq!(client.hears().await, "", "nothing more");
+    drop(client);
+    server.ended().await.unwrap();
+    assert!(shelf.messages().is_empty());
+}
+
+/// In segments of its own, before the handshake: the handshake does not begin so.
+#[tokio::test]
+async fn commands_instead_of_a_handshake_are_not_executed() {
+    let certificates = Certificates::new();
+    let shelf = Shelf::default();
+    let server = Server::new(shelf.clone(), Some(certificates.server()));
+    let mut client = ready(&server, WIDE).await;
+    client.raw(format!("EHLO evil.example\r\n{ENVELOPE}evil\r\n.\r\n").as_bytes()).await;
+    let _ = client.upgrades(&certificates, &TLS13).await;
+    let ended = server.ended().await;
+    assert!(matches!(ended, Err(ServeError::Handshake(_))), "{ended:?}");
+    assert!(shelf.messages().is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_knows_another_authority_is_lost_and_nothing_else() {
+    let server = Server::new(Shelf::default(), Some(Certificates::new().server()));
+    let mut client = ready(&server, WIDE).await;
+    client.upgrades(&Certificates::new(), &TLS13).await.unwrap_err();
+    drop(client);
+    assert!(matches!(server.ended().await, Err(ServeError::Handshake(_))));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_handshake_is_lost_and_nothing_else() {
+    let certificates = Certificates::new();
+    let server = Server::new(Shelf::default(), Some(certificates.server()));
+    drop(ready(&server, WIDE).await);
+    assert!(matches!(server.ended().await, Err(ServeError::Handshake(_))));
+    drop(server.connect_tls(WIDE));
+    assert!(matches!(server.ended().await, Err(ServeError::Handshake(_))));
+}
+
+/// The handshake has a deadline, on either way.
+#[tokio::test]
+async fn a_client_that_says_nothing_is_given_up() {
+    let mut settings = Settings::new("mx.example");
+    settings.timeouts.tls = Duration::from_millis(1);
+    let tls = Some(Certificates::new().server());
+    let server = Server::with_settings(settings, Shelf::default(), tls);
+    let _client = ready(&server, WIDE).await;
+    assert!(matches!(server.ended().await, Err(ServeError::ClientStuck)));
+    let _client = server.connect_tls(WIDE);
+    assert!(matches!(server.ended().await, Err(ServeError::ClientStuck)));
+}
+
+/// What comes in the clear once the connection is private breaks it.
+#[tokio::test]
+async fn octets_in_the_clear_within_the_private_session_are_not_commands() {
+    let certificates = Certificates::new();
+    let shelf = Shelf::default();
+    let server = Server::new(shelf.clone(), Some(certificates.server()));
+    let mut client = ready(&server, WIDE).await;
+    client.upgrades(&certificates, &TLS13).await.unwrap();
+    client.says("EHLO client.example\r\n", 1).await;
+    client.raw(format!("{ENVELOPE}evil\r\n.\r\n").as_bytes()).await;
+    assert!(matches!(server.ended().await, Err(ServeError::ClientLost(_))));
+    assert!(shelf.messages().is_empty());
+}
