@@ -148,6 +148,7 @@ mod deadline;
 mod envelope;
 mod header;
 mod message;
+mod network;
 mod onward;
 mod outcome;
 mod peer;
@@ -183,9 +184,10 @@ pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
 pub use envelope::{Envelope, SessionId, TransactionId};
 pub use header::{BadFieldName, HeaderField};
 pub use message::{Field, Fields, Message, MessageView, MimePart};
+pub use network::{BadNetwork, Network, Networks};
 pub use onward::{Onward, OnwardSettings, OnwardStep, Protocol};
 pub use outcome::{Outcome, Receipt, RelayError, Request};
-pub use peer::{Helo, Peer, Tls};
+pub use peer::{Helo, Peer, Tls, Vouched, Voucher};
 pub use session::{
     EarlyInput, EndCause, Forward, Limits, Question, Session, Settings, Step, TransactionEnd,
 };

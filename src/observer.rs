@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::deadline::Awaiting;
 use crate::envelope::{SessionId, TransactionId};
 use crate::outcome::{Outcome, RelayError};
-use crate::peer::Peer;
+use crate::peer::{Peer, Vouched};
 use crate::session::TransactionEnd;
 use crate::tally::Tally;
 use crate::verdict::{Stage, Verdict};
@@ -105,6 +105,9 @@ impl fmt::Display for TransactionRecord {
         let envelope = &self.end.envelope;
         let peer = &envelope.peer;
         write!(f, "id={} client={peer}", envelope.id)?;
+        if peer.vouched != Vouched::default() {
+            write!(f, " via={}", peer.vouched)?;
+        }
         if let Some(helo) = &peer.helo {
             write!(f, " helo={:?}", helo.name)?;
         }

@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "envelope",
             "header",
             "message",
+            "network",
             "outcome",
             "peer",
             "verdict",
