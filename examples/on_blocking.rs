@@ -1,104 +1,81 @@
-//! The run loop by hand, over `std::net`, a thread for each client and no runtime:
-//! `cargo run --example on_blocking -- --listen 127.0.0.1:2525 --relay 127.0.0.1:25`.
+//! The run loop by hand, over `std::net`: `cargo run --example on_blocking -- --relay 127.0.0.1:25`.
 
-use std::error::Error;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, RwLock};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::io::{self, ErrorKind::Interrupted, ErrorKind::WouldBlock, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread::{self, Builder};
+use std::{error::Error, time::Duration, time::Instant};
 
-use async_trait::async_trait;
+use async_io::{Async, Timer};
 use clap::Parser;
-use futures::io::AllowStdIo;
 use nobounce::scorers::{Gtube, Spamd};
-use nobounce::{Address, Panel, Peer, Request, Runtime, Session, SessionId, Settings, Step};
-use nobounce::{Tally, Target, relay};
+use nobounce::{Address, Gate, Panel, Peer, Runtime, Settings, Step, Tally, Target, relay};
 use pollster::block_on;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::{consts::SIGINT, consts::SIGTERM, iterator::Signals};
 
-/// For scorers and relay targets: blocking sockets with time-outs are all the runtime there is.
-struct Blocking;
+/// Scorers and relay targets are written with `async`; `async-io` does their waiting.
+struct Waiting;
 
-#[async_trait]
-impl Runtime for Blocking {
-    type Stream = AllowStdIo<TcpStream>;
-
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
+#[async_trait::async_trait]
+impl Runtime for Waiting {
+    type Stream = Async<TcpStream>;
 
     async fn sleep_until(&self, at: Instant) {
-        futures_timer::Delay::new(at.saturating_duration_since(Instant::now())).await;
+        Timer::at(at).await;
     }
 
     async fn connect(&self, address: &Address) -> io::Result<Self::Stream> {
-        patient(TcpStream::connect(address.to_string())?, 60).map(AllowStdIo::new)
+        let stream = TcpStream::connect(address.to_string())?;
+        stream.set_nodelay(true)?;
+        Async::new(stream)
     }
 }
 
-/// The stream, whose reads give up after so many seconds.
-fn patient(stream: TcpStream, seconds: u64) -> io::Result<TcpStream> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(seconds)))?;
-    stream.set_write_timeout(Some(Duration::from_secs(60)))?;
-    Ok(stream)
-}
-
-static GOING_DOWN: AtomicBool = AtomicBool::new(false);
-/// Each session holds it shared; whoever gets it alone knows that none is left.
-static SESSIONS: RwLock<()> = RwLock::new(());
-
-fn serve(mut client: TcpStream, mut session: Session, target: &dyn Target, panel: &Panel) {
-    let mut relay = target.open(session.peer());
+/// One client, on a thread of its own. Each second its socket lets go, to look at the time.
+fn serve(mut client: TcpStream, gate: &Gate<Waiting>) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    client.set_read_timeout(Some(Duration::from_secs(1)))?;
+    client.set_write_timeout(Some(Duration::from_secs(60)))?;
+    let (mut session, mut relay) = gate.open(Peer::new(client.peer_addr()?));
     session.offer(&block_on(relay.capabilities()));
-    let mut tally = Tally::default();
-    loop {
-        match session.poll(Instant::now()) {
-            Step::Transmit(octets) => match client.write_all(&octets) {
-                Ok(()) => {}
-                Err(_) => session.lose_client(),
-            },
+    let mut tally = Tally::new();
+    let ended = loop {
+        if gate.is_going_down() {
+            session.shut_down();
+        }
+        match session.poll(Waiting.now()) {
+            Step::Transmit(octets) if client.write_all(&octets).is_err() => session.lose_client(),
+            Step::Transmit(_) => {}
             Step::Receive => {
                 let mut buffer = [0; 16_384];
                 match client.read(&mut buffer) {
                     Ok(0) => session.receive_eof(),
                     Ok(length) => session.receive(&buffer[..length]),
-                    Err(e)
-                        if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
-                    {
-                        session.handle_timeout(Instant::now());
-                    }
+                    Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => {}
                     Err(_) => session.lose_client(),
                 }
-                if GOING_DOWN.load(SeqCst) {
-                    session.shut_down();
-                }
+                session.handle_timeout(Waiting.now());
             }
             Step::Ask(question) => {
-                let verdict = block_on(panel.ask(&Blocking, question.subject(), &mut tally));
+                let verdict = block_on(gate.ask(question.subject(), &mut tally));
                 question.answer(verdict);
             }
             Step::Forward(forward) => {
-                let outcome = match forward.request() {
-                    Request::Recipient(envelope, path) => block_on(relay.rcpt(envelope, path)),
-                    Request::Content(envelope, message) => {
-                        block_on(relay.content(envelope, message))
-                    }
-                };
+                let outcome = block_on(relay.ask(forward.request()));
                 forward.complete(outcome);
             }
-            Step::Ended(end) => println!("id={} result={} {tally}", end.envelope.id, end.cause),
-            Step::StartTls => session.lose_client(),
-            Step::Close => break,
+            Step::Ended(end) => {
+                println!("id={} {tally} result={}", end.envelope.id, end.cause);
+                tally.end_transaction();
+            }
+            Step::StartTls | Step::Close => break client.shutdown(Shutdown::Write),
         }
-    }
+    };
     block_on(relay.close());
+    // Unread input would reset the connection, and the last reply might be lost with it.
+    ended.and_then(|()| client.read(&mut [0; 16_384]).map(drop))
 }
 
-#[derive(clap::Parser)]
+#[derive(Parser)]
 struct Options {
     #[arg(long, default_value = "127.0.0.1:2525")]
     listen: String,
@@ -112,34 +89,31 @@ struct Options {
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
     let target: Box<dyn Target> = match options.relay {
-        Some(address) => Box::new(relay::Smtp::new(Blocking, address, "localhost")),
+        Some(address) => Box::new(relay::Smtp::new(Waiting, address, "localhost")),
         None => Box::new(relay::Maildir::new("maildir")),
     };
-    let spamd = options.spamd.map(|address| Spamd::new(Blocking, address));
+    let spamd = options.spamd.map(|address| Spamd::new(Waiting, address));
     let panel = spamd.into_iter().fold(Panel::new().scorer(Gtube), Panel::scorer);
-    let settings = Arc::new(Settings::new("localhost"));
-    let shared = Arc::new((target, panel));
+    let gate = Gate::new(Waiting, Settings::new("localhost"), target).panel(panel);
 
     let listener = TcpListener::bind(&options.listen)?;
-    println!("listening on {}", listener.local_addr()?);
-    let accept = move || {
-        for n in 0.. {
-            let Ok((client, address)) = listener.accept() else { continue };
-            let id = SessionId::new(&format!("{}-{n}", std::process::id()));
-            let (settings, shared) = (settings.clone(), shared.clone());
-            thread::spawn(move || {
-                let _session = SESSIONS.read();
-                let (now, time) = (Instant::now(), SystemTime::now());
-                let session = Session::new(settings, id, Peer::new(address), now, time);
-                serve(patient(client, 1)?, session, &*shared.0, &shared.1);
-                io::Result::Ok(())
-            });
-        }
-    };
+    let own = listener.local_addr()?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    thread::spawn(accept);
-    signals.forever().next();
-    GOING_DOWN.store(true, SeqCst);
-    drop(SESSIONS.write());
+    println!("listening on {own}");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            signals.forever().next();
+            gate.shut_down();
+            TcpStream::connect(own) // ends the wait for a client
+        });
+        for client in listener.incoming().take_while(|_| !gate.is_going_down()) {
+            let spawn = |client| Builder::new().spawn_scoped(scope, || serve(client, &gate));
+            if let Err(error) = client.and_then(spawn) {
+                // Out of descriptors or threads, most likely: some will be free again soon.
+                eprintln!("accept: {error}");
+                thread::park_timeout(Duration::from_millis(100));
+            }
+        }
+    });
     Ok(())
 }

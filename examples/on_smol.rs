@@ -26,10 +26,6 @@ struct Smol;
 impl Runtime for Smol {
     type Stream = Either<TcpStream, UnixStream>;
 
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
     async fn sleep_until(&self, at: Instant) {
         Timer::at(at).await;
     }
@@ -81,8 +77,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let gate = Arc::new(gate);
 
     let listener = TcpListener::bind(&options.listen).await?;
-    println!("listening on {}", listener.local_addr()?);
     let mut stop = stop_signal()?;
+    println!("listening on {}", listener.local_addr()?);
     loop {
         let mut signal = [0];
         let accepted = match select(pin!(listener.accept()), stop.read(&mut signal)).await {

@@ -22,10 +22,6 @@ struct Tokio;
 impl Runtime for Tokio {
     type Stream = Either<Compat<TcpStream>, Compat<UnixStream>>;
 
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
     async fn sleep_until(&self, at: Instant) {
         tokio::time::sleep_until(at.into()).await;
     }
@@ -74,9 +70,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let gate = Arc::new(gate);
 
     let listener = TcpListener::bind(&options.listen).await?;
-    println!("listening on {}", listener.local_addr()?);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    println!("listening on {}", listener.local_addr()?);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -101,6 +97,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     drop(listener);
     gate.shut_down();
-    tokio::time::timeout(Duration::from_secs(30), gate.drained()).await?;
+    let _ = tokio::time::timeout(Duration::from_secs(30), gate.drained()).await;
     Ok(())
 }

@@ -56,13 +56,11 @@ where
     C: AsyncRead + AsyncWrite + Unpin + Send,
     R: Runtime,
 {
-    let (id, _admitted) = gate.admit();
+    let _admitted = gate.admit();
     let runtime = &gate.runtime;
     let began = runtime.now();
-    gate.observe(&Event::Connected { session: &id, peer: &peer });
-    let mut relay = gate.target.open(&peer);
-    let mut session =
-        Session::new(gate.settings.clone(), id.clone(), peer, began, runtime.time_of_day());
+    let (mut session, mut relay) = gate.open(peer);
+    gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
     session.offer(&relay.capabilities().await);
     let mut service =
         Service { gate, client, stash: Stash::default(), log: Log::default(), fault: None };
@@ -70,9 +68,9 @@ where
     let Service { client, fault, .. } = service;
     drop(client);
     relay.close().await;
-    let peer = session.peer();
+    let (id, peer) = (session.id(), session.peer());
     let duration = runtime.now().saturating_duration_since(began);
-    gate.observe(&Event::Disconnected { session: &id, peer, duration });
+    gate.observe(&Event::Disconnected { session: id, peer, duration });
     fault.map_or(Ok(()), Err)
 }
 
@@ -119,7 +117,7 @@ where
                     let (id, stage) = (question.id(), question.subject().stage());
                     let deadline = question.deadline();
                     let tally = self.log.tally(&id, stage);
-                    let ask = self.gate.panel.ask(runtime, question.subject(), tally);
+                    let ask = self.gate.ask(question.subject(), tally);
                     let ask = self.stash.beside(&mut self.client, ask);
                     match within(runtime, deadline, ask).await {
                         Some(Some(verdict)) => {

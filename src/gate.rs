@@ -13,9 +13,12 @@ use futures::task::AtomicWaker;
 use crate::envelope::SessionId;
 use crate::observer::{Event, Observer};
 use crate::panel::Panel;
-use crate::relay::Target;
+use crate::peer::Peer;
+use crate::relay::{Relay, Target};
 use crate::runtime::Runtime;
-use crate::session::Settings;
+use crate::session::{Session, Settings};
+use crate::tally::Tally;
+use crate::verdict::{Subject, Verdict};
 
 /// What the sessions of one service share: settings, panel, relay target and observers. Made once,
 /// handed to [`serve`](crate::serve) for each client.
@@ -94,15 +97,28 @@ impl<R: Runtime> Gate<R> {
         self.sessions_running.load(Ordering::Acquire)
     }
 
-    /// A session begins; it has ended when the guard is dropped.
-    pub(crate) fn admit(&self) -> (SessionId, Admitted<'_, R>) {
-        let n = self.sessions_begun.fetch_add(1, Ordering::Relaxed);
-        self.sessions_running.fetch_add(1, Ordering::AcqRel);
-        (SessionId::new(&format!("{}-{}", self.prefix, base32(n.into()))), Admitted(self))
+    /// Whether [`shut_down`](Self::shut_down) was called.
+    pub fn is_going_down(&self) -> bool {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    pub(crate) fn is_going_down(&self) -> bool {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    /// A session with a client that has just connected, and the relay target as this client has it:
+    /// for those who run the loop over [`Session::poll`] themselves. Nobody counts it.
+    pub fn open(&self, peer: Peer) -> (Session, Box<dyn Relay>) {
+        let (now, time_of_day) = (self.runtime.now(), self.runtime.time_of_day());
+        let relay = self.target.open(&peer);
+        (Session::new(self.settings.clone(), self.next_id(), peer, now, time_of_day), relay)
+    }
+
+    /// Asks the panel; see [`Panel::ask`].
+    pub async fn ask(&self, subject: Subject<'_>, tally: &mut Tally) -> Verdict {
+        self.panel.ask(&self.runtime, subject, tally).await
+    }
+
+    /// A session begins; it has ended when the guard is dropped.
+    pub(crate) fn admit(&self) -> Admitted<'_, R> {
+        self.sessions_running.fetch_add(1, Ordering::AcqRel);
+        Admitted(self)
     }
 
     pub(crate) fn going_down(&self) -> GoingDown {
@@ -113,6 +129,11 @@ impl<R: Runtime> Gate<R> {
         for observer in &self.observers {
             observer.observe(event);
         }
+    }
+
+    fn next_id(&self) -> SessionId {
+        let n = self.sessions_begun.fetch_add(1, Ordering::Relaxed);
+        SessionId::new(&format!("{}-{}", self.prefix, base32(n.into())))
     }
 }
 

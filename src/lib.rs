@@ -178,6 +178,8 @@ mod scorer;
 pub mod scorers;
 #[cfg(feature = "serve")]
 mod tally;
+#[cfg(feature = "testing")]
+mod transcript;
 
 pub use capabilities::Capabilities;
 pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
@@ -220,6 +222,9 @@ pub use score::{BadScore, Disclosure, Finding, Score};
 pub use scorer::{FailurePolicy, Opinion, Scorer, ScorerError};
 #[cfg(feature = "serve")]
 pub use tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
+
+#[cfg(feature = "testing")]
+pub use transcript::{Chunking, Transcript, TranscriptError};
 
 /// The README's examples compile, or the tests fail.
 #[cfg(all(doctest, feature = "serve"))]

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use crate::capabilities::Capabilities;
 use crate::envelope::Envelope;
 use crate::message::Message;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Request};
 use crate::peer::Peer;
 use crate::wire::mailbox::ForwardPath;
 
@@ -50,4 +50,14 @@ pub trait Relay: Send {
 
     /// The client has gone. Nothing depends on this being called.
     async fn close(&mut self) {}
+}
+
+impl dyn Relay + '_ {
+    /// Asks what a session wants to be [asked](crate::Forward::request).
+    pub async fn ask(&mut self, request: Request<'_>) -> Outcome {
+        match request {
+            Request::Recipient(envelope, recipient) => self.rcpt(envelope, recipient).await,
+            Request::Content(envelope, message) => self.content(envelope, message).await,
+        }
+    }
 }

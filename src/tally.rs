@@ -124,6 +124,15 @@ impl Tally {
         self.latest = self.entries.len();
     }
 
+    /// A transaction has ended: what was found on the connection stays, for the next one.
+    pub fn end_transaction(&mut self) {
+        self.entries.retain(|entry| entry.stage == Stage::Connect);
+        self.objections.retain(|objection| objection.stage == Stage::Connect);
+        self.failures.retain(|failure| failure.stage == Stage::Connect);
+        self.decisions.retain(|decision| decision.stage == Stage::Connect);
+        self.ask();
+    }
+
     /// The sum of what counts.
     pub fn total(&self) -> Score {
         self.findings().map(Finding::score).sum()

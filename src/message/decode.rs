@@ -67,8 +67,8 @@ pub(super) fn words(value: &[u8]) -> String {
     let mut rest = value.trim_ascii();
     // The character set of the encoded words before this point, and their octets: some programs
     // cut a character in two.
-    let mut run: Option<(&str, Vec<u8>)> = None;
-    let flush = |run: Option<(&str, Vec<u8>)>, text: &mut String| {
+    let mut run: Option<Word<'_>> = None;
+    let flush = |run: Option<Word<'_>>, text: &mut String| {
         if let Some((charset, octets)) = run {
             text.push_str(&self::text(Some(charset), &octets));
         }
@@ -101,9 +101,12 @@ pub(super) fn words(value: &[u8]) -> String {
     text
 }
 
-/// Character set and octets of the encoded word whose `=?` is before `octets`, and what stands
+/// Character set and octets of an encoded word.
+type Word<'v> = (&'v str, Vec<u8>);
+
+/// The encoded word whose `=?` is before `octets`, and what stands
 /// behind it. It may be longer than it should be and hold spaces, as many do.
-fn encoded_word(octets: &[u8]) -> Option<((&str, Vec<u8>), &[u8])> {
+fn encoded_word(octets: &[u8]) -> Option<(Word<'_>, &[u8])> {
     let mut parts = octets.splitn(4, |octet| *octet == b'?');
     let (charset, encoding, encoded) = (parts.next()?, parts.next()?, parts.next()?);
     let behind = parts.next()?.strip_prefix(b"=")?;
@@ -124,4 +127,102 @@ fn encoded_word(octets: &[u8]) -> Option<((&str, Vec<u8>), &[u8])> {
 fn unfolded(octets: &[u8]) -> String {
     let octets: Vec<_> = octets.iter().copied().filter(|octet| !b"\r\n".contains(octet)).collect();
     text(None, &octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_forgiving() {
+        for (encoded, plain) in [
+            ("", ""),
+            ("YQ==", "a"),
+            ("YWI=", "ab"),
+            ("YWJj", "abc"),
+            ("YWI", "ab"),
+            ("Y", ""),
+            ("YW\r\nJj\r\n", "abc"),
+            ("Y!W*J\0j", "abc"),
+            ("YQ==YmM=", "abc"),
+            ("====", ""),
+        ] {
+            assert_eq!(base64(encoded.as_bytes()), plain.as_bytes(), "{encoded:?}");
+        }
+    }
+
+    #[test]
+    fn quoted_printable_is_forgiving() {
+        for (encoded, plain) in [
+            ("", ""),
+            ("a=20b", "a b"),
+            ("=e9=C9", "\u{e9}\u{c9}"),
+            ("a=\r\nb", "ab"),
+            ("a= \t\r\nb", "ab"),
+            ("a=\nb=", "ab"),
+            ("a=  ", "a"),
+            ("a\r\nb", "a\r\nb"),
+            ("=", ""),
+            ("==", "="),
+            ("==41", "=A"),
+            ("=4", "=4"),
+            ("=4G=GG=\r=x", "=4G=GG=\r=x"),
+            ("= =41", "= A"),
+        ] {
+            let plain: Vec<_> = plain.chars().map(|c| c as u8).collect();
+            assert_eq!(quoted_printable(encoded.as_bytes()), plain, "{encoded:?}");
+        }
+    }
+
+    #[test]
+    fn text_is_read_in_its_character_set() {
+        for (charset, octets, expected) in [
+            (None, &b"caf\xc3\xa9"[..], "caf\u{e9}"),
+            (None, b"caf\xe9", "caf\u{e9}"),
+            (Some("US-ASCII"), b"caf\xc3\xa9", "caf\u{e9}"),
+            (Some("utf-8"), b"caf\xe9", "caf\u{fffd}"),
+            (Some("UTF8"), b"caf\xc3\xa9", "caf\u{e9}"),
+            (Some("iso-8859-1"), b"caf\xc3\xa9", "caf\u{c3}\u{a9}"),
+            (Some("koi8-r"), b"\xf0", "\u{41f}"),
+            (Some("utf-16be"), b"\0a\0", "a"),
+            (Some("x-unknown"), b"caf\xc3\xa9\xff", "caf\u{e9}\u{fffd}"),
+            (Some(""), b"a", "a"),
+        ] {
+            assert_eq!(text(charset, octets), expected, "{charset:?}");
+        }
+    }
+
+    #[test]
+    fn encoded_words_are_read() {
+        for (value, expected) in [
+            ("", ""),
+            (" plain  text ", "plain  text"),
+            ("folded\r\n\ttext", "folded\ttext"),
+            ("caf\u{e9}", "caf\u{e9}"),
+            ("=?utf-8?q?caf=C3=A9?=", "caf\u{e9}"),
+            ("=?ISO-8859-1?Q?a_b=5F=E9?=", "a b_\u{e9}"),
+            ("=?utf-8*fr?B?w6k=?=", "\u{e9}"),
+            ("a =?utf-8?q?b?= c", "a b c"),
+            ("a=?utf-8?q?b?=c", "abc"),
+            // White space between encoded words is not shown; a character cut in two is whole.
+            ("=?utf-8?q?a?= =?utf-8?q?b?=", "ab"),
+            ("=?utf-8?q?a?=\r\n =?utf-8?q?b?=", "ab"),
+            ("=?utf-8?q?=C3?=\r\n =?UTF-8?b?qQ==?=", "\u{e9}"),
+            ("=?utf-8?q?a?= =?koi8-r?q?=F0?= z", "a\u{41f} z"),
+            ("=?utf-8?q?a?= b =?utf-8?q?c?=", "a b c"),
+            // Longer than they should be, with spaces in them.
+            ("=?utf-8?q?a b?=", "a b"),
+            ("(=?utf-8?q?a?=)", "(a)"),
+            // What is none stands for itself.
+            ("=?utf-8?x?a?=", "=?utf-8?x?a?="),
+            ("=?utf-8?q?a", "=?utf-8?q?a"),
+            ("=?utf-8?q?a?", "=?utf-8?q?a?"),
+            ("=?utf-8?q?a? =", "=?utf-8?q?a? ="),
+            ("=?=?utf-8?q?a?=", "=?a"),
+            ("=?", "=?"),
+            ("1 =? 2 ?= 3", "1 =? 2 ?= 3"),
+        ] {
+            assert_eq!(words(value.as_bytes()), expected, "{value:?}");
+        }
+    }
 }

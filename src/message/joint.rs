@@ -1,4 +1,4 @@
-//! Where our header fields meet the client's content (`guarantee G3`).
+//! Where our header fields meet the client's content.
 
 use bytes::Bytes;
 
@@ -10,8 +10,8 @@ use crate::header::OURS;
 ///
 /// The header section is searched for forged fields down to the first empty line, as the most
 /// lenient readers do: Dovecot, whose Sieve may well file mail by our fields, reads on behind a line
-/// that is no field, and mail-parser (Stalwart) then takes an indented line for one. Continuation lines go with
-/// their field, so that none is left to continue another.
+/// that is no field, and mail-parser (Stalwart) then takes an indented line for one. Continuation
+/// lines go with their field, so that none is left to continue another.
 pub(super) fn append(content: &Bytes, segments: &mut Vec<Bytes>) {
     // Where the stretch begins that is to be kept.
     let mut kept = 0;

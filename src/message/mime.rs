@@ -229,3 +229,6 @@ fn transfer_encoding(value: &[u8]) -> Encoding {
         _ => Encoding::Identity,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,7 +102,9 @@ fn date(at: SystemTime) -> String {
         ("Nov", 30),
         ("Dec", 31),
     ];
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()).min(LAST);
     let (mut day, second) = (seconds / 86_400, seconds % 86_400);
     // The first day of 1970 was a Thursday.

@@ -138,6 +138,10 @@ impl Onward {
                 self.fail(RelayError::Unexpected(reply));
             }
         }
+        if self.deaf {
+            // It has said why; half of a command or a message lies before whatever comes next.
+            self.break_off();
+        }
     }
 
     fn introduced(&mut self, offered: Capabilities) {

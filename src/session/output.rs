@@ -55,7 +55,9 @@ impl Session {
         wait: Duration,
         now: Instant,
     ) -> Next {
-        if !self.output.is_empty() {
+        // A wait that has begun goes on: handing out replies now would begin its deadline anew.
+        let begun = self.deadline.is_some_and(|deadline| deadline.awaiting == awaiting);
+        if !begun && !self.output.is_empty() {
             let since = *self.held.get_or_insert(now);
             let long = now.saturating_duration_since(since) >= HOLD;
             if long || self.output.len() > HOLD_OCTETS {

@@ -70,7 +70,8 @@ impl LineReader {
             return (skipped, endless.then_some(Err(LineFault::Endless)));
         }
         let window = &buffer[..buffer.len().min(self.limit)];
-        let Some(lf) = memchr(b'\n', &window[self.scanned..]).map(|at| at + self.scanned) else {
+        let rest = window.get(self.scanned..).unwrap_or_default();
+        let Some(lf) = memchr(b'\n', rest).map(|at| at + self.scanned) else {
             self.scanned = window.len();
             if buffer.len() < self.limit {
                 return (0, None);
@@ -118,3 +119,6 @@ impl LineReader {
         (window.len(), total >= DISCARD)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,11 +5,9 @@ use std::fmt;
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 
-/// Longest text that one reply line carries on, in octets: RFC 5321 section 4.5.3.1.5 allows 512
-/// for the whole line, of which code, mark and CRLF take 6.
+/// Longest text of one reply line, a status in front of it included: a whole line has at most 512
+/// octets (RFC 5321 section 4.5.3.1.5), of which code, hyphen and CRLF take six.
 const LINE_TEXT: usize = 506;
-/// Most octets that an enhanced status code takes of that, with the space behind it.
-const STATUS: usize = 10;
 /// Most lines that one reply may have.
 const LINES: usize = 128;
 /// Longest line that is read from an onward server before it is taken for nonsense.
@@ -129,22 +127,36 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A reply with an enhanced status code. A line feed in `text` begins a new line; every other
-    /// octet that is not printable ASCII becomes `?`; what exceeds a reply line is cut.
+    /// A reply with an enhanced status code (`3yz` replies have none). A line feed in `text` begins
+    /// a new line; every other octet that is not printable ASCII becomes `?`; what exceeds a reply
+    /// line, and lines beyond 128, are cut.
     pub fn new(code: ReplyCode, status: EnhancedStatus, text: &str) -> Self {
         let status = (code.class() != ReplyClass::Intermediate).then_some(status);
-        Self { code, status, text: sanitise(text.as_bytes(), line_text(status)) }
+        Self::of(code, status, text.as_bytes())
     }
 
-    /// A reply without an enhanced status code, as greetings and EHLO replies are.
+    /// A reply without an enhanced status code, as greetings and EHLO replies are. If the text
+    /// begins with one, that goes for a status, and its class is made to fit the code.
     pub fn plain(code: ReplyCode, text: &str) -> Self {
-        Self { code, status: None, text: sanitise(text.as_bytes(), LINE_TEXT) }
+        Self::of(code, None, text.as_bytes())
+    }
+
+    fn of(code: ReplyCode, status: Option<EnhancedStatus>, text: &[u8]) -> Self {
+        let mut clean = Vec::with_capacity(text.len().min(LINES * LINE_TEXT));
+        for (index, line) in text.split(|octet| *octet == b'\n').take(LINES).enumerate() {
+            if index > 0 {
+                clean.push(b'\n');
+            }
+            push_line(code, status, line, &mut clean);
+        }
+        Self { code, status, text: clean.into() }
     }
 
     /// A fixed reply of ours: checked when the crate is compiled, free when it is used.
     pub(crate) const fn fixed(code: u16, status: Option<(u16, u16)>, text: &'static str) -> Self {
         assert!(ReplyCode::new(code).is_some());
         let octets = text.as_bytes();
+        assert!(octets.len() <= LINE_TEXT - 10 && (status.is_none() || code / 100 != 3));
         let mut at = 0;
         while at < octets.len() {
             assert!(octets[at] >= b' ' && octets[at] < 127);
@@ -171,7 +183,7 @@ impl Reply {
     pub fn status(&self) -> Option<EnhancedStatus> {
         self.status.or_else(|| {
             let first = self.text.split(|octet| *octet == b'\n').next()?;
-            read_status(first).map(|(_, status, _)| status)
+            read_status(first)
         })
     }
 
@@ -181,18 +193,14 @@ impl Reply {
         self.text.split(|octet| *octet == b'\n').map(|line| str::from_utf8(line).unwrap_or(""))
     }
 
-    /// The same reply with ` (reference)` at the end of its last line.
+    /// The same reply with ` (reference)` at the end of its last line, which is cut to make room.
     pub(crate) fn with_reference(&self, reference: &str) -> Self {
         let last = self.text.rsplit(|octet| *octet == b'\n').next().map_or(0, <[u8]>::len);
-        let limit = line_text(self.status);
-        let room = limit.saturating_sub(reference.len() + 3);
-        let keep = self.text.len() - last.saturating_sub(room);
-        let mut text = Vec::with_capacity(keep + reference.len() + 3);
-        text.extend_from_slice(&self.text[..keep]);
-        text.extend_from_slice(b" (");
-        text.extend_from_slice(reference.as_bytes());
-        text.push(b')');
-        Self { text: sanitise(&text, limit), ..self.clone() }
+        let room = room(self.status).saturating_sub(reference.len() + 3);
+        let kept = self.text.len() - last.saturating_sub(room);
+        let reference = reference.replace('\n', " ");
+        let text = [&self.text[..kept], b" (", reference.as_bytes(), b")"].concat();
+        Self::of(self.code, self.status, &text)
     }
 
     /// Writes the reply, every line ended by CRLF.
@@ -260,9 +268,12 @@ pub(crate) struct ReplyReader {
     buffer: BytesMut,
     /// Octets at the front of `buffer` that hold no line end.
     scanned: usize,
+    /// Code and text of the reply whose last line has not come.
     code: Option<ReplyCode>,
     lines: usize,
     text: Vec<u8>,
+    /// What went wrong: nothing behind it can be told apart from what was meant otherwise.
+    fault: Option<ReplyFault>,
 }
 
 impl ReplyReader {
@@ -281,55 +292,49 @@ impl ReplyReader {
         *self = Self::default();
     }
 
-    /// The next whole reply, if it has arrived.
+    /// The next whole reply, if it has arrived. A fault stays: the connection is of no more use.
     pub(crate) fn next(&mut self) -> Result<Option<Reply>, ReplyFault> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let next = self.read();
+        self.fault = next.as_ref().err().copied();
+        next
+    }
+
+    fn read(&mut self) -> Result<Option<Reply>, ReplyFault> {
         loop {
-            let Some(end) = self.line_end() else {
-                return if self.buffer.len() > READ_LINE {
-                    Err(ReplyFault::Endless)
-                } else {
-                    Ok(None)
-                };
-            };
-            if end > READ_LINE {
+            let end = self.line_end();
+            // Of an unfinished line, the last octet may be the CR of its end.
+            if end.unwrap_or(self.buffer.len().saturating_sub(1)) > READ_LINE {
                 return Err(ReplyFault::Endless);
             }
+            let Some(end) = end else { return Ok(None) };
             let line = self.buffer.split_to(end);
             self.buffer.advance(2);
-            self.scanned = 0;
-            let code = ReplyCode::read(&line).ok_or(ReplyFault::Malformed)?;
+            let (code, last, text) = read_line(&line).ok_or(ReplyFault::Malformed)?;
             if self.code.is_some_and(|first| first != code) {
                 return Err(ReplyFault::CodeChanged);
             }
-            let last = match line.get(3) {
-                None | Some(b' ') => true,
-                Some(b'-') => false,
-                Some(_) => return Err(ReplyFault::Malformed),
-            };
-            self.lines += 1;
-            if self.lines > LINES {
-                return Err(ReplyFault::Endless);
-            }
-            if self.code.is_some() {
+            if self.code.replace(code).is_some() {
                 self.text.push(b'\n');
             }
-            let text = line.get(4..).unwrap_or_default();
-            let mut text = truthful(code, text);
-            text.iter_mut().filter(|octet| **octet == b'\n').for_each(|octet| *octet = b'?');
-            self.text.extend_from_slice(&text);
-            self.code = Some(code);
+            push_line(code, None, text, &mut self.text);
+            self.lines += 1;
             if last {
-                self.code = None;
-                self.lines = 0;
-                let text = sanitise(&std::mem::take(&mut self.text), LINE_TEXT);
+                (self.code, self.lines) = (None, 0);
+                let text = std::mem::take(&mut self.text).into();
                 return Ok(Some(Reply { code, status: None, text }));
+            }
+            if self.lines == LINES {
+                return Err(ReplyFault::Endless);
             }
         }
     }
 
     /// Where the CRLF that ends the first line stands.
     fn line_end(&mut self) -> Option<usize> {
-        let mut from = self.scanned;
+        let mut from = std::mem::take(&mut self.scanned);
         while let Some(at) = memchr(b'\n', &self.buffer[from..]).map(|at| at + from) {
             if at > 0 && self.buffer[at - 1] == b'\r' {
                 return Some(at - 1);
@@ -341,50 +346,50 @@ impl ReplyReader {
     }
 }
 
-/// The text of a line, whose status, if it has one, is of the code's class: a server that writes
-/// `550 2.1.5` has its status corrected, since clients may believe either half.
-fn truthful(code: ReplyCode, text: &[u8]) -> Vec<u8> {
-    let mut text = text.to_vec();
-    if let Some((class, ..)) = read_status(&text)
-        && u16::from(class - b'0') != code.0 / 100
-    {
-        text[0] = b'0' + (code.0 / 100) as u8;
+/// Code of a reply line, whether it is the last of its reply, and text.
+fn read_line(line: &[u8]) -> Option<(ReplyCode, bool, &[u8])> {
+    let code = ReplyCode::read(line)?;
+    match line.split_at_checked(4) {
+        None => Some((code, true, b"")),
+        Some((start, text)) => match start.last() {
+            Some(b' ') => Some((code, true, text)),
+            Some(b'-') => Some((code, false, text)),
+            _ => None,
+        },
     }
-    text
 }
 
-/// Class digit, status and length of the status that `text` begins with.
-fn read_status(text: &[u8]) -> Option<(u8, EnhancedStatus, usize)> {
-    let length = memchr(b' ', text).unwrap_or(text.len());
-    let mut parts = text[..length].split(|octet| *octet == b'.');
+/// Appends the text of a line behind `code` and `status`: printable, no longer than the line has
+/// room, and with a status (if it begins with one) of the code's class. A server that writes
+/// `550 2.1.5` has it corrected, since clients may believe either half.
+fn push_line(code: ReplyCode, status: Option<EnhancedStatus>, line: &[u8], text: &mut Vec<u8>) {
+    let start = text.len();
+    let printable = |octet: &u8| if (b' '..=b'~').contains(octet) { *octet } else { b'?' };
+    text.extend(line.iter().take(room(status)).map(printable));
+    if code.class() != ReplyClass::Intermediate && read_status(&text[start..]).is_some() {
+        text[start] = b'0' + (code.0 / 100) as u8;
+    }
+}
+
+/// How long a line's text may be behind this status.
+fn room(status: Option<EnhancedStatus>) -> usize {
+    let digits = |number: u16| number.checked_ilog10().map_or(1, |log| log as usize + 1);
+    let prefix = |status: EnhancedStatus| 4 + digits(status.subject) + digits(status.detail);
+    LINE_TEXT - status.map_or(0, prefix)
+}
+
+/// The status that `text` begins with (RFC 3463 section 2).
+fn read_status(text: &[u8]) -> Option<EnhancedStatus> {
+    let mut parts = text.split(|octet| *octet == b' ').next()?.split(|octet| *octet == b'.');
+    let class = parts.next()?;
     let mut number = || {
         let part = parts.next()?;
-        let plain = !part.is_empty() && part.len() <= 3 && part.iter().all(u8::is_ascii_digit);
+        let plain = (1..=3).contains(&part.len()) && part.iter().all(u8::is_ascii_digit);
         plain.then(|| part.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0')))
     };
-    let (class, subject, detail) = (number()?, number()?, number()?);
-    if parts.next().is_some() || !(2..=5).contains(&class) {
-        return None;
-    }
-    Some((b'0' + class as u8, EnhancedStatus::new(subject, detail), length))
+    let status = EnhancedStatus::new(number()?, number()?);
+    (matches!(class, b"2" | b"4" | b"5") && parts.next().is_none()).then_some(status)
 }
 
-/// What the status leaves for the text of a line.
-fn line_text(status: Option<EnhancedStatus>) -> usize {
-    if status.is_some() { LINE_TEXT - STATUS } else { LINE_TEXT }
-}
-
-/// Printable lines separated by LF, each of at most `limit` octets.
-fn sanitise(text: &[u8], limit: usize) -> Bytes {
-    let mut clean = Vec::with_capacity(text.len());
-    for (index, line) in text.split(|octet| *octet == b'\n').take(LINES).enumerate() {
-        if index > 0 {
-            clean.push(b'\n');
-        }
-        let printable = |octet: &u8| {
-            if (b' '..127).contains(octet) { *octet } else { b'?' }
-        };
-        clean.extend(line.iter().take(limit).map(printable));
-    }
-    clean.into()
-}
+#[cfg(test)]
+mod tests;

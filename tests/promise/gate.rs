@@ -270,7 +270,7 @@ impl<S: OnwardServer> Link<'_, S> {
                         *self.connection = Some(at);
                         self.onward.connected();
                     }
-                    Connect::Refused => self.onward.disconnected(),
+                    Connect::Refused => self.onward.unreachable("refused"),
                     Connect::Silence => self.wait(deadline, limit)?,
                 },
                 OnwardStep::Transmit(segments) => {
@@ -334,7 +334,7 @@ impl<S: OnwardServer> Link<'_, S> {
 
 /// Where virtual time begins.
 #[expect(clippy::disallowed_methods, reason = "an `Instant` cannot be made otherwise")]
-fn epoch() -> Instant {
+pub fn epoch() -> Instant {
     static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     *EPOCH.get_or_init(Instant::now)
 }

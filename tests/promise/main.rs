@@ -13,6 +13,7 @@ mod cuts;
 mod gate;
 mod hostile;
 mod oracle;
+mod receipts;
 mod regressions;
 mod replies;
 mod server;

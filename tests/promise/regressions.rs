@@ -90,8 +90,8 @@ fn a_chunk_that_is_refused_leaves_no_deadline_behind() {
 /// twice.
 #[test]
 fn only_a_connection_that_was_idle_may_turn_out_dead() {
-    let acts =
-        [Act::Accept, Act::Accept, Act::Accept, Act::Accept, Act::AcceptAndClose, Act::Close];
+    let nonsense = Act::Nonsense(b"what?\r\n");
+    let acts = [Act::Accept, Act::Accept, Act::Accept, Act::Accept, nonsense, Act::Close];
     let mut gate = gate(PLAIN, acts.to_vec());
     let flight = b"MAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nRCPT TO:<b@example.net>\r\n";
     assert_eq!(codes(&mut gate, flight), [250, 451, 451]);
@@ -108,4 +108,17 @@ fn nothing_is_carried_over_to_the_next_connection() {
     assert!(introduce(&mut gate));
     let flight = b"MAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nRCPT TO:<b@example.net>\r\n";
     assert_eq!(codes(&mut gate, flight), [250, 451, 250]);
+}
+
+/// In the midst of a line that was refused already, this octet is no TLS handshake.
+#[test]
+fn a_handshake_begins_with_the_line() {
+    let settings = nobounce::Settings::new("gate.example");
+    let server = Server::new(PLAIN, Vec::new());
+    let chunks = (Chunks::Whole, Chunks::Whole);
+    let mut gate = Gate::new(settings, onward_settings(PLAIN), server, Vec::new(), chunks);
+    assert_eq!(codes(&mut gate, b"NOOP\nNOOP"), [220, 500]);
+    assert_eq!(codes(&mut gate, b"\x16\x03\x01\r\n"), []);
+    assert_eq!(codes(&mut gate, b"NOOP\r\n"), [250]);
+    assert_eq!(codes(&mut gate, b"\x16\x03\x01"), [521]);
 }

@@ -8,7 +8,7 @@ use nobounce::EarlyInput;
 use super::cases::{Case, case, chunks, content};
 use super::gate::{Chunks, Gate};
 use super::oracle::{Octets, Reply, read_replies, stuffed};
-use super::server::{Server, strict_end};
+use super::server::{Act, Profile, Server, strict_end};
 
 /// What clients say, in groups after each of which they wait.
 fn flights() -> impl Strategy<Value = Vec<Octets>> {
@@ -136,6 +136,39 @@ fn seen_at(mut gate: Gate<Server>, flights: &[Octets]) -> (Octets, Vec<Octets>) 
     let connections = gate.server.connections.iter();
     let onward = connections.map(|connection| Octets(connection.received.clone())).collect();
     (Octets(gate.to_client), onward)
+}
+
+/// Mail data of a client that did not wait for the answer to DATA is not read as commands.
+#[test]
+fn mail_data_behind_a_refused_data_is_no_command() {
+    let refused = case_of(&[Act::Refuse(550)]);
+    let flight = b"EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.net>\r\nDATA\r\n";
+    let mail_data = b"Subject: x\r\n\r\nRSET\r\nMAIL FROM:<evil@example.org>\r\n.\r\n";
+    for early_input in [EarlyInput::Refuse, EarlyInput::Tolerate] {
+        let mut gate = refused.gate_in((Chunks::Whole, Chunks::Whole), early_input);
+        let codes: Vec<_> = gate.say(flight).iter().map(|reply| reply.code).collect();
+        assert_eq!(codes, [220, 250, 250, 550, 554]);
+        let codes: Vec<_> = gate.say(mail_data).iter().map(|reply| reply.code).collect();
+        assert_eq!((codes, gate.is_closed()), (vec![554], true));
+        let mut gate = refused.gate_in((Chunks::Whole, Chunks::Whole), early_input);
+        let replies = gate.say(&[&flight[..], mail_data].concat());
+        assert_eq!(replies.last().map(|reply| reply.code), Some(554));
+        assert!(gate.is_closed());
+    }
+}
+
+fn case_of(acts: &[Act]) -> Case {
+    let profile = Profile { pipelining: false, chunking: false, helo_only: false, lmtp: false };
+    let before = [const { Act::Accept }; 4];
+    Case {
+        profile,
+        acts: [&before, acts].concat(),
+        judgements: Vec::new(),
+        plans: Vec::new(),
+        strict: false,
+        small: false,
+        chunks: (Chunks::Whole, Chunks::Whole),
+    }
 }
 
 proptest! {

@@ -257,6 +257,9 @@ impl Server {
                 self.answer(at, "MAIL", &argument, act, 250);
             }
             "RCPT" if !here.mail => {
+                if !self.profile.pipelining {
+                    self.faults.push("RCPT out of turn".into());
+                }
                 self.answer(at, "RCPT", &argument, Act::Refuse(503), 250);
             }
             "RCPT" => {

@@ -2,11 +2,13 @@
 
 use proptest::prelude::*;
 
+use nobounce::Awaiting;
+
 use super::cases::{Case, case};
-use super::client::{Account, introduce, transact};
-use super::gate::{Gate, Judgement};
-use super::oracle::{Reply, has_bare};
-use super::server::{SECRET, Server};
+use super::client::{Account, Ending, Plan, Transfer, introduce, transact};
+use super::gate::{Chunks, Gate, Judgement};
+use super::oracle::{Octets, Reply, has_bare};
+use super::server::{Act, Profile, SECRET, Server};
 use super::words::is_known;
 
 pub fn play(case: &Case) -> (Gate<Server>, Vec<Account>) {
@@ -93,6 +95,58 @@ fn assert_is_header(octets: &[u8]) {
 
 fn holds(octets: &[u8], word: &[u8]) -> bool {
     octets.windows(word.len()).any(|window| window == word)
+}
+
+const PLAIN: Profile =
+    Profile { pipelining: false, chunking: false, helo_only: false, lmtp: false };
+
+fn plain(acts: &[Act], plans: usize) -> Case {
+    let plan = Plan {
+        recipients: 1,
+        content: Octets(b"Hello".to_vec()),
+        transfer: Transfer::Data,
+        pipelined: false,
+        size: false,
+        ending: Ending::Complete,
+    };
+    Case {
+        profile: PLAIN,
+        acts: acts.to_vec(),
+        judgements: Vec::new(),
+        plans: vec![plan; plans],
+        strict: false,
+        small: false,
+        chunks: (Chunks::Whole, Chunks::Whole),
+    }
+}
+
+/// The session waits less long than its onward side, whose waits add up.
+#[test]
+fn who_waits_too_long_comes_again() {
+    let connected = [Act::Accept, Act::Accept, Act::Accept];
+    let slow_to_begin = [Act::Accept, Act::Accept, Act::AcceptAfter(110), Act::AcceptInSilence];
+    let slow_recipient = [Act::AcceptAfter(100), Act::AcceptInSilence];
+    for acts in [&slow_to_begin[..], &slow_recipient] {
+        let (gate, accounts) = play(&plain(&[&connected, acts].concat(), 1));
+        audit(&gate, &accounts);
+        let told = String::from_utf8_lossy(&gate.to_client).into_owned();
+        assert!(told.contains("451 4.4.7 "), "{acts:?}: {told}");
+        let patience = [Awaiting::RecipientOutcome, Awaiting::ContentOutcome];
+        assert!(gate.late.iter().any(|deadline| patience.contains(&deadline.awaiting)));
+    }
+}
+
+/// A connection that the server gave up while it was idle is replaced, and the client sees nothing
+/// of it.
+#[test]
+fn an_idle_connection_that_is_dead_is_replaced() {
+    let first = [const { Act::Accept }; 7];
+    for end in [Act::Leave, Act::Close, Act::AcceptAndClose] {
+        let (gate, accounts) = play(&plain(&[&first[..], &[end]].concat(), 2));
+        audit(&gate, &accounts);
+        assert_eq!(gate.server.kept.len(), 2);
+        assert_eq!(gate.server.connections.len(), 2);
+    }
 }
 
 proptest! {

@@ -19,7 +19,7 @@ const OURS: &[&str] = &[
     "250 gate.example",
     "252 2.5.0 Cannot verify, send mail and see",
     "354 End data with <CR><LF>.<CR><LF>",
-    "421 4.2.0",
+    "421 4.3.0 Not checked in time, try again later",
     "421 4.4.2 Timed out waiting for you",
     "421 4.3.2 Service going down, try again later",
     "421 4.5.2 Endless command line",

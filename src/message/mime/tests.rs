@@ -1,0 +1,269 @@
+use std::fmt::Write as _;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::message::MessageView;
+
+fn view(content: impl AsRef<[u8]>) -> MessageView {
+    MessageView::new(&Bytes::copy_from_slice(content.as_ref()))
+}
+
+/// The parts, one a line: indented by depth, media type, the body of what is no container.
+fn outline(view: &MessageView) -> Vec<String> {
+    let line = |part: &MimePart| {
+        let indent = " ".repeat(part.depth());
+        let body = String::from_utf8_lossy(part.body()).replace("\r\n", "|");
+        let body = if part.is_container() { String::new() } else { format!(" {body}") };
+        format!("{indent}{}{body}", part.content_type())
+    };
+    view.parts().iter().map(line).collect()
+}
+
+/// With CRLF at the ends of lines, as it would come from a client.
+fn crlf(text: &str) -> String {
+    text.replace('\n', "\r\n")
+}
+
+/// What `M` stands for in the table, but for its line end.
+const MIXED: &str = "Content-Type: multipart/mixed; boundary=b\n\n";
+
+#[test]
+fn parts_are_found() {
+    for (content, expected) in [
+        ("", &["text/plain "][..]),
+        ("\n", &["text/plain "]),
+        ("A: b\n", &["text/plain "]),
+        ("A: b\n\nbody\n", &["text/plain body|"]),
+        ("no header\n\nbody\n", &["text/plain no header||body|"]),
+        (" no header\n\nbody\n", &["text/plain  no header||body|"]),
+        ("From a@b\nContent-Type: text/html\n\nc\n", &["text/html c|"]),
+        ("Content-Type: TEXT/HTML; charset=x\n\nc\n", &["text/html c|"]),
+        ("Content-Type: text\n\nc\n", &["text/plain c|"]),
+        ("Content-Type: ;;\n\nc\n", &["text/plain c|"]),
+        ("Content-Type: a/b\nContent-Type: c/d\n\n", &["c/d "]),
+        ("Content-Type : a/b\n\n", &["a/b "]),
+        ("A: b\njunk\nContent-Type: a/b\n\n", &["a/b "]),
+        // Preamble and epilogue are in no part; the CRLF before a delimiter is neither.
+        (
+            "M\n--b\n\none\n--b\n\ntwo\n--b--\n",
+            &["multipart/mixed", " text/plain one", " text/plain two"],
+        ),
+        ("M\nbefore\n--b\n\none\n\n--b--\nafter\n", &["multipart/mixed", " text/plain one|"]),
+        ("M\n--b\n--b\n\n--b--\n", &["multipart/mixed", " text/plain ", " text/plain "]),
+        // Not closed, closed too early, empty, never begun.
+        ("M\n--b\n\none\n", &["multipart/mixed", " text/plain one|"]),
+        ("M\n--b\n\none\n--b--\n--b\n\ntwo\n", &["multipart/mixed", " text/plain one"]),
+        ("M\n--b--\none\n", &["multipart/mixed --b--|one|"]),
+        ("M\n--b\n", &["multipart/mixed", " text/plain "]),
+        ("M\none\n", &["multipart/mixed one|"]),
+        ("Content-Type: multipart/mixed\n\n--\n\none\n", &["multipart/mixed --||one|"]),
+        ("Content-Type: multipart/a; boundary=\"\"\n\n--\n\none\n", &["multipart/a --||one|"]),
+        // A delimiter is a whole line, but for white space at its end.
+        ("M\none --b\n --b\n--bc\n-b\n--\n", &["multipart/mixed one --b| --b|--bc|-b|--|"]),
+        ("M\n--b \t\n\none\n--b-- \n", &["multipart/mixed", " text/plain one"]),
+        // A part without header, and one whose header is cut short.
+        ("M\n--b\none two\n--b--\n", &["multipart/mixed", " text/plain one two"]),
+        (
+            "M\n--b\n one\n--b\nA: b\n\n--b--\n",
+            &["multipart/mixed", " text/plain  one", " text/plain "],
+        ),
+        ("M\n--b\nContent-Type: a/b\n--b--\n", &["multipart/mixed", " a/b "]),
+        // The delimiter of an outer container ends the inner one.
+        (
+            "M\n--b\nContent-Type: multipart/x; boundary=c\n\n--c\n\none\n--b\n\ntwo\n--b--\n",
+            &["multipart/mixed", " multipart/x", "  text/plain one", " text/plain two"],
+        ),
+        (
+            "M\n--b\nContent-Type: multipart/x; boundary=b--\n\n--b--\n\none\n--b----\n--b--\n",
+            &["multipart/mixed", " multipart/x", "  text/plain one"],
+        ),
+        (
+            "M\n--b\nContent-Type: multipart/x; boundary=b\n\n--b\n\none\n--b--\ntwo\n--b\n\nthree\n",
+            &["multipart/mixed", " multipart/x", "  text/plain one", " text/plain three|"],
+        ),
+        // Attached messages; encoded ones too, though RFC 2046 forbids it.
+        (
+            "M\n--b\nContent-Type: message/rfc822\n\nA: b\n\none\n--b\n\ntwo\n--b--\n",
+            &["multipart/mixed", " message/rfc822", "  text/plain one", " text/plain two"],
+        ),
+        (
+            "Content-Type: multipart/digest; boundary=b\n\n--b\n\nA: b\n\none\n--b\ntwo\n--b--\n",
+            &[
+                "multipart/digest",
+                " message/rfc822",
+                "  text/plain one",
+                " message/rfc822",
+                "  text/plain two",
+            ],
+        ),
+        ("Content-Type: message/global\n\n", &["message/global", " text/plain "]),
+        ("Content-Type: message/partial\n\nA: b\n\n", &["message/partial A: b||"]),
+        (
+            "Content-Type: message/rfc822\nContent-Transfer-Encoding: BASE64 (x)\n\nQTogYgoKb25l\n",
+            &["message/rfc822 QTogYgoKb25l|", " text/plain one"],
+        ),
+        (
+            "M\n--b\nContent-Type: message/rfc822\nContent-Transfer-Encoding: quoted-printable\n\n\
+             A=3A b\n\none\n--b\n\ntwo\n--b--\n",
+            &[
+                "multipart/mixed",
+                " message/rfc822 A=3A b||one",
+                "  text/plain one",
+                " text/plain two",
+            ],
+        ),
+    ] {
+        let content = crlf(&content.replace("M\n", MIXED));
+        let view = view(&content);
+        assert_eq!(outline(&view), expected, "{content}");
+        assert!(!view.truncated());
+    }
+}
+
+#[test]
+fn fields_are_read() {
+    let view = view(crlf(
+        "Subject: =?utf-8?q?caf=C3=A9?=\n =?UTF-8?b?IQ==?= now\nX-A:1\njunk\n more\nX-A : 2\nEmpty:\n\nbody: no\n",
+    ));
+    let fields: Vec<_> = view.fields().map(|field| (field.name(), field.text())).collect();
+    let expected = [
+        ("Subject", "caf\u{e9}! now"),
+        ("X-A", "1"),
+        ("", "junk more"),
+        ("X-A", "2"),
+        ("Empty", ""),
+    ];
+    assert_eq!(fields, expected.map(|(name, text)| (name, text.to_owned())));
+    assert_eq!(view.field("x-a").unwrap().value(), b"1");
+    assert_eq!(
+        view.field("subject").unwrap().value(),
+        b" =?utf-8?q?caf=C3=A9?=\r\n =?UTF-8?b?IQ==?= now"
+    );
+    assert!(view.field("body").is_none());
+}
+
+#[test]
+fn parts_tell_what_they_are() {
+    let view = view(crlf(
+        "Content-Type: multipart/mixed; boundary=\"=_b\"\n\n\
+         --=_b\nContent-Type: text/html; charset=\"ISO-8859-1\"\n\
+         Content-Transfer-Encoding: quoted-printable\n\ncaf=E9 =\nau lait\n\
+         --=_b\nContent-Type: image/png; name=a.png\nContent-Disposition: Attachment;\n \
+         filename*0=\"b\"; filename*1=\".png\"\nContent-Transfer-Encoding: base64\n\niVBO\n*Rw==\n\
+         --=_b\nContent-Type: application/x; name=\"=?utf-8?q?=C3=A9?=\"\n\nraw\n\
+         --=_b\nContent-Disposition: attachment; filename*=utf-8''%C3%A9\n\ntext\n\
+         --=_b--\n",
+    ));
+    let [mixed, html, image, raw, text] = view.parts() else { panic!("{view:?}") };
+    assert!(mixed.is_container() && mixed.depth() == 0 && html.depth() == 1);
+    assert_eq!(mixed.octets(), mixed.body());
+    assert_eq!((html.charset(), html.file_name()), (Some("ISO-8859-1"), None));
+    assert_eq!(
+        (html.text(), &html.octets()[..]),
+        (Some("caf\u{e9} au lait"), &b"caf\xe9 au lait"[..])
+    );
+    assert_eq!((image.content_type(), image.file_name()), ("image/png", Some("b.png")));
+    assert_eq!((image.disposition(), image.text()), (Some("attachment"), None));
+    assert_eq!(&image.octets()[..], b"\x89PNG");
+    assert_eq!((raw.file_name(), &raw.octets()[..]), (Some("\u{e9}"), &b"raw"[..]));
+    assert_eq!((text.file_name(), text.text()), (Some("\u{e9}"), Some("text")));
+    assert_eq!(text.fields().count(), 1);
+    assert_eq!(view.texts().collect::<Vec<_>>(), ["caf\u{e9} au lait", "text"]);
+}
+
+/// Runs on a stack that a recursion as deep as the message would overflow.
+fn on_a_small_stack(content: String) -> MessageView {
+    let small = std::thread::Builder::new().stack_size(256 * 1024);
+    small.spawn(move || view(content)).unwrap().join().unwrap()
+}
+
+#[test]
+fn nesting_costs_no_stack() {
+    let attached = "Content-Type: message/rfc822\r\n\r\n".repeat(100_000);
+    let encoding = "Content-Transfer-Encoding: quoted-printable\r\n";
+    let encoded = format!("{encoding}{attached}");
+    let open = |(mut all, n): (String, u32), _| {
+        write!(all, "Content-Type: multipart/x; boundary=b{n}\r\n\r\n--b{n}\r\n").unwrap();
+        (all, n + 1)
+    };
+    let (multiparts, _) = (0..100_000).fold((String::new(), 0), open);
+    for content in [attached, encoded, multiparts] {
+        let view = on_a_small_stack(content);
+        assert_eq!(view.parts().len(), DEPTH + 1);
+        assert_eq!(view.parts().last().unwrap().depth(), DEPTH);
+        assert!(view.truncated());
+    }
+}
+
+#[test]
+fn encodings_inside_encodings_come_to_an_end() {
+    let head = "Content-Type: message/rfc822\nContent-Transfer-Encoding: quoted-printable\n\n";
+    let escaped = |text: &str| text.replace('=', "=3D");
+    for (times, parts, truncated) in [(3, 4, false), (4, 4, true)] {
+        let content =
+            (0..times).fold("text\n".to_owned(), |inner, _| format!("{head}{}", escaped(&inner)));
+        let view = view(content);
+        assert_eq!((view.parts().len(), view.truncated()), (parts, truncated));
+    }
+}
+
+#[test]
+fn limits_hold_and_are_told() {
+    let many = |n: usize| format!("{MIXED}{}--b--\n", "--b\n\nx\n".repeat(n));
+    for (parts, found, truncated) in [(PARTS - 1, PARTS, false), (PARTS, PARTS, true)] {
+        let view = view(many(parts));
+        assert_eq!((view.parts().len(), view.truncated()), (found, truncated));
+    }
+    let long = |n: usize| format!("Content-Type: text/html; x={}\n\nbody\n", "x".repeat(n));
+    for (n, truncated) in [(FIELD - 15, false), (FIELD, true)] {
+        let view = view(long(n));
+        assert_eq!((view.parts()[0].content_type(), view.truncated()), ("text/html", truncated));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Nothing is too odd to look at, and no part holds what does not stand in the message.
+    #[test]
+    fn anything_is_a_message(lines in prop::collection::vec(line(), 0..24), end in "\n|\r\n") {
+        let content = lines.iter().flat_map(|line| [line, end.as_bytes()].concat()).collect::<Vec<u8>>();
+        let content = Bytes::from(content);
+        let view = MessageView::new(&content);
+        prop_assert!(!view.parts().is_empty());
+        let mut depth = 0;
+        for part in view.parts() {
+            prop_assert!(part.depth() <= depth + 1);
+            depth = part.depth();
+            part.octets();
+            part.text();
+            part.fields().for_each(|field| drop(field.text()));
+        }
+        // Text without MIME is one part, and all of it.
+        if !content.windows(12).any(|name| name.eq_ignore_ascii_case(b"content-type")) {
+            prop_assert_eq!(view.parts().len(), 1);
+            let message = &view.parts()[0];
+            let header: usize = message.fields().map(|field| field.value().len()).sum();
+            prop_assert!(header + message.body().len() <= content.len());
+            prop_assert!(content.ends_with(message.body()));
+        }
+    }
+}
+
+fn line() -> impl Strategy<Value = Vec<u8>> {
+    let text = prop_oneof![
+        4 => "(--b|--c|--b--|--c--|-- |--)",
+        3 => "Content-Type: (multipart/(mixed|digest); boundary=\"?[bc]\"?|message/rfc822|text/html)",
+        2 => "Content-Transfer-Encoding: (base64|quoted-printable)",
+        2 => "Content-(Type|Disposition)[:;=*'()/a0\"\\\\% ?]{0,30}[\\x00-\\x7f]{0,8}",
+        3 => "",
+        2 => "[ \t=A-Za-z0-9+/?_:;*'\"\\\\(){}%-]{0,40}",
+        1 => "(=\\?(utf-8|utf-16|iso-2022-jp|utf-7|x)\\?[bqx]\\?[a-z=0-9?_+]{0,9}\\??=? ?){1,4}",
+    ];
+    prop_oneof![
+        16 => text.prop_map(String::into_bytes),
+        1 => prop::collection::vec(any::<u8>(), 0..20),
+        1 => prop::collection::vec(any::<u8>(), 0..20).prop_map(|octets| [b"Content-Type: a/b;", &octets[..]].concat()),
+    ]
+}

@@ -1,0 +1,128 @@
+//! Dialogues as tests: a client, a gate and an onward server, written as in RFC 5321 appendix D.
+
+mod flight;
+mod ledger;
+mod player;
+mod script;
+mod server;
+
+use std::fmt;
+
+use crate::session::TransactionEnd;
+use crate::verdict::{Subject, Verdict};
+use player::Player;
+use script::Script;
+
+/// A dialogue between a client and a gate and, behind it, an onward server; played without sockets
+/// and in virtual time against a [`Session`](crate::Session) and an [`Onward`](crate::Onward).
+///
+/// ```
+/// use nobounce::{Chunking, Transcript};
+///
+/// let transcript = Transcript::parse("
+///     ## RFC 5321 section 4.2.4: the onward server's refusal is the answer.
+///     @ relay offers PIPELINING
+///     S: 220 gate.example.com ESMTP nobounce
+///     C: HELO client.example.org
+///     S: 250 gate.example.com
+///     C: MAIL FROM:<a@example.org>
+///     S: 250 2.1.0 Sender ok
+///     C: RCPT TO:<nobody@example.com>
+///     R: MAIL FROM:<a@example.org>
+///     R: RCPT TO:<nobody@example.com>
+///     O: 250 2.1.0 Ok
+///     O: 550 5.1.1 No such user
+///     S: 550 5.1.1 No such user
+/// ")?;
+/// for chunking in [Chunking::Whole, Chunking::Octets, Chunking::Random(7)] {
+///     transcript.play(chunking)?;
+/// }
+/// # Ok::<(), nobounce::TranscriptError>(())
+/// ```
+///
+/// # Notation
+///
+/// | line | |
+/// |---|---|
+/// | `C:` | The client sends this line. `<eof>`: it will send no more; `<reset>`: it is gone. |
+/// | `C!:` | The same, without waiting for its turn: in one piece with the `C:` line before, or, at the beginning, before the greeting. |
+/// | `S:` | The gate says this line to the client. `<starttls>`: it begins the handshake, which succeeds; `<close>`: it closes. |
+/// | `R:` | The gate says this line to the onward server. `<connect>`, `<close>`; `<trace>`: the `Received` field with all its lines. |
+/// | `O:` | The onward server sends this line. `<eof>`: it closes; `<refused>`: there is no connection; `<deaf>`: what comes next cannot be written to it. |
+/// | `O!:` | The same, in one piece with the `O:` line before. |
+/// | `J:` | The panel's answer to the question pending: `pass`, `refuse 550 5.7.1 text`, `tag Name: value`, or `silent`. Where none stands, it is `pass`. |
+/// | `T:` | Time passes: `20s`, `5m`, `1h`. |
+/// | `@` | A setting, at the head; `@ shutdown` anywhere. |
+/// | `#` | A comment. |
+///
+/// `C*5:` stands for five such lines. Lines end in CRLF, save for a `C:` or `O:` line that ends in a
+/// backslash; `\r \n \t \0 \. \\ \xHH` stand for octets. In `S:` and `R:` lines `...` matches
+/// anything.
+///
+/// Consecutive `C:` lines are one flight, sent when all that stands before has come. What is said
+/// is never sooner than where it stands; an `S:` line may be later, up to the next `C:` line, since
+/// replies to a group of commands leave together.
+///
+/// # Settings
+///
+/// `@ limits.recipients 2` (and `command_line`, `content`, `transactions`, `errors`,
+/// `junk_commands`), `@ line_endings refuse`, `@ early_input tolerate`, `@ protocol lmtp`,
+/// `@ capabilities PIPELINING, SIZE 1000` or `none` (of the session), `@ through …` (what
+/// [`Session::offer`](crate::Session::offer) is told). `@ relay offers …`: greeting and EHLO on the
+/// onward side go by themselves; `@ relay accepts …`: everything there does, and is taken.
+///
+/// The gate is `gate.example.com`, the client `192.0.2.1`, the session `play`: a refusal of ours in
+/// the first transaction ends in `(play.1)`.
+#[derive(Debug, Clone)]
+pub struct Transcript(Script);
+
+impl Transcript {
+    /// Reads a dialogue. The fault in an error is its author's.
+    pub fn parse(text: &str) -> Result<Self, TranscriptError> {
+        Script::parse(text).map(Self)
+    }
+
+    /// Plays the dialogue; says what became of its transactions, or where it went otherwise.
+    pub fn play(&self, chunking: Chunking) -> Result<Vec<TransactionEnd>, TranscriptError> {
+        self.play_with(chunking, |_| Verdict::Pass)
+    }
+
+    /// The same with a panel, which is asked wherever no `J:` line answers.
+    pub fn play_with(
+        &self,
+        chunking: Chunking,
+        mut panel: impl FnMut(Subject<'_>) -> Verdict,
+    ) -> Result<Vec<TransactionEnd>, TranscriptError> {
+        Player::new(&self.0, chunking, &mut panel).play()
+    }
+}
+
+/// How octets arrive, from the client and from the onward server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Chunking {
+    /// Each flight at once.
+    Whole,
+    /// One by one.
+    Octets,
+    /// In pieces of random length, the same ones for the same seed.
+    Random(u64),
+}
+
+/// Where a dialogue is not what was said, or cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: expected {expected}, came {came}")]
+#[non_exhaustive]
+pub struct TranscriptError {
+    /// The line of the dialogue, from 1. For what nobody expected: the last line before it.
+    pub line: usize,
+    /// What should have been there.
+    pub expected: String,
+    /// What was.
+    pub came: String,
+}
+
+impl TranscriptError {
+    fn new(line: usize, expected: impl fmt::Display, came: impl fmt::Display) -> Self {
+        Self { line, expected: expected.to_string(), came: came.to_string() }
+    }
+}

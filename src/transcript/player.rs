@@ -1,0 +1,392 @@
+//! Plays a dialogue: whoever is not the gate is in the script, time included.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::flight::{Cutter, Flight};
+use super::ledger::{Came, Ledger, Speaker};
+use super::script::{Event, Ruling, Script, Sent};
+use super::server::{Automatic, Heard};
+use super::{Chunking, TranscriptError};
+use crate::envelope::SessionId;
+use crate::onward::{Onward, OnwardStep};
+use crate::outcome::Outcome;
+use crate::peer::{Peer, Tls};
+use crate::session::{Session, Step, TransactionEnd};
+use crate::verdict::{Subject, Verdict};
+
+/// The time of day when a dialogue begins: 2026-01-01 00:00:00 UTC.
+const BEGINNING: Duration = Duration::from_secs(1_767_225_600);
+
+pub(super) struct Player<'p> {
+    ledger: Ledger<'p>,
+    panel: &'p mut dyn FnMut(Subject<'_>) -> Verdict,
+    session: Session,
+    onward: Onward,
+    server: Automatic,
+    now: Instant,
+    /// Time is passing until then.
+    until: Option<Instant>,
+    cutter: Cutter,
+    from_client: Flight,
+    from_server: Flight,
+    waits: Waits,
+    /// The onward machine has been asked what the session asks.
+    requested: bool,
+    /// The panel has been asked, and keeps silent.
+    silent: bool,
+    outcome: Option<Outcome>,
+    connecting: bool,
+    handshaking: bool,
+    quit: bool,
+    ends: Vec<TransactionEnd>,
+}
+
+/// For whom the session waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    Client,
+    Tls,
+    Panel,
+    Relay,
+    Closed,
+}
+
+impl<'p> Player<'p> {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "any moment will do; from here on time is in the dialogue"
+    )]
+    pub(super) fn new(
+        script: &'p Script,
+        chunking: Chunking,
+        panel: &'p mut dyn FnMut(Subject<'_>) -> Verdict,
+    ) -> Self {
+        let now = Instant::now();
+        let mut session = Session::new(
+            Arc::new(script.settings.clone()),
+            SessionId::new("play"),
+            Peer::new(([192, 0, 2, 1], 4321).into()),
+            now,
+            SystemTime::UNIX_EPOCH + BEGINNING,
+        );
+        if let Some(through) = &script.through {
+            session.offer(through);
+        }
+        Self {
+            ledger: Ledger::new(script),
+            panel,
+            session,
+            onward: Onward::new(Arc::new(script.onward.clone())),
+            server: script.server.clone(),
+            now,
+            until: None,
+            cutter: Cutter::new(chunking),
+            from_client: Flight::default(),
+            from_server: Flight::default(),
+            waits: Waits::Client,
+            requested: false,
+            silent: false,
+            outcome: None,
+            connecting: false,
+            handshaking: false,
+            quit: false,
+            ends: Vec::new(),
+        }
+    }
+
+    pub(super) fn play(mut self) -> Result<Vec<TransactionEnd>, TranscriptError> {
+        if let Some((0, Event::ShutDown | Event::Client(Sent::Octets { at_once: true, .. }))) =
+            self.ledger.turn()
+        {
+            self.next_event()?;
+        }
+        while self.poll_session()? || self.poll_onward()? || self.next_event()? {}
+        match self.waits {
+            Waits::Panel => Err(self.ledger.unexpected("an answer by the panel", "nothing")),
+            Waits::Relay => {
+                Err(self.ledger.unexpected("an answer by the onward server", "nothing"))
+            }
+            Waits::Tls => Err(self.ledger.unexpected("the handshake", "nothing")),
+            Waits::Client if !self.from_client.is_empty() => {
+                Err(self.ledger.unexpected("a session that reads", "nothing"))
+            }
+            Waits::Client | Waits::Closed => Ok(self.ends),
+        }
+    }
+
+    // --- the machines: `true` if something was done ---
+
+    fn poll_session(&mut self) -> Result<bool, TranscriptError> {
+        let step = self.session.poll(self.now);
+        if matches!(step, Step::Receive | Step::Ask(_) | Step::Close) {
+            self.requested = false;
+            self.outcome = None;
+        }
+        match step {
+            Step::Transmit(octets) => {
+                for line in
+                    whole_lines(&octets).map_err(|rest| self.ledger.unexpected("CRLF", rest))?
+                {
+                    self.ledger.heard(Speaker::Session, Came::Line(line))?;
+                }
+            }
+            Step::Receive => {
+                self.waits = Waits::Client;
+                return Ok(self.client_arrives());
+            }
+            Step::StartTls => {
+                self.waits = Waits::Tls;
+                if !std::mem::replace(&mut self.handshaking, true) {
+                    self.ledger.heard(Speaker::Session, Came::StartTls)?;
+                }
+                if self.is_left_waiting() {
+                    return Ok(false);
+                }
+                self.handshaking = false;
+                let tls = Tls::new("TLSv1.3", "TLS_AES_256_GCM_SHA384");
+                self.session.tls_started(tls);
+            }
+            Step::Ask(question) => {
+                if self.silent {
+                    self.waits = Waits::Panel;
+                    return Ok(false);
+                }
+                match self.ledger.turn() {
+                    Some((at, Event::Panel(ruling))) => {
+                        self.ledger.meet(at);
+                        match ruling {
+                            Ruling::Verdict(verdict) => question.answer(verdict.clone()),
+                            Ruling::Silent => self.silent = true,
+                        }
+                    }
+                    _ => {
+                        let verdict = (self.panel)(question.subject());
+                        question.answer(verdict);
+                    }
+                }
+            }
+            Step::Forward(forward) => {
+                if let Some(outcome) = self.outcome.take() {
+                    self.requested = false;
+                    forward.complete(outcome);
+                } else if !std::mem::replace(&mut self.requested, true) {
+                    self.onward.request(forward.request());
+                } else {
+                    self.waits = Waits::Relay;
+                    return Ok(false);
+                }
+            }
+            Step::Ended(end) => self.ends.push(*end),
+            Step::Close => {
+                if self.waits == Waits::Closed {
+                    return Ok(false);
+                }
+                self.waits = Waits::Closed;
+                self.from_client = Flight::default();
+                self.ledger.heard(Speaker::Session, Came::Close)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn poll_onward(&mut self) -> Result<bool, TranscriptError> {
+        let step = self.onward.poll(self.now);
+        if !matches!(step, OnwardStep::Connect) {
+            self.connecting = false;
+        }
+        match step {
+            OnwardStep::Connect => return self.connect(),
+            OnwardStep::Transmit(segments) => {
+                if let Some((at, Event::Onward(Sent::Deaf))) = self.ledger.turn() {
+                    self.ledger.meet(at);
+                    self.onward.transmit_failed();
+                    return Ok(true);
+                }
+                let octets = segments.concat();
+                for line in
+                    whole_lines(&octets).map_err(|rest| self.ledger.unexpected("CRLF", rest))?
+                {
+                    self.relay_said(line)?;
+                }
+            }
+            OnwardStep::Receive | OnwardStep::Idle => {
+                let Some(piece) = self.from_server.take(&mut self.cutter) else {
+                    return Ok(false);
+                };
+                self.onward.receive(&piece);
+            }
+            OnwardStep::Done(outcome) => self.outcome = Some(outcome),
+            OnwardStep::Disconnect => {
+                self.from_server = Flight::default();
+                if !self.server.is_alone() {
+                    self.ledger.heard(Speaker::Relay, Came::Close)?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn connect(&mut self) -> Result<bool, TranscriptError> {
+        self.from_server = Flight::default();
+        if let Some(greeting) = self.server.greeting() {
+            self.from_server.push(greeting, false);
+            self.onward.connected();
+            return Ok(true);
+        }
+        if !std::mem::replace(&mut self.connecting, true) {
+            self.ledger.heard(Speaker::Relay, Came::Connect)?;
+        }
+        if self.is_left_waiting() {
+            return Ok(false);
+        }
+        match self.ledger.turn() {
+            Some((at, Event::Onward(Sent::Refused))) => {
+                self.ledger.meet(at);
+                self.onward.disconnected();
+            }
+            _ => self.onward.connected(),
+        }
+        Ok(true)
+    }
+
+    fn client_arrives(&mut self) -> bool {
+        if self.from_client.is_empty() {
+            return false;
+        }
+        if let Some(piece) = self.from_client.take(&mut self.cutter) {
+            self.session.receive(&piece);
+        }
+        if self.from_client.ends() {
+            self.session.receive_eof();
+        }
+        true
+    }
+
+    // --- the script ---
+
+    /// Nobody can go on: the script does.
+    fn next_event(&mut self) -> Result<bool, TranscriptError> {
+        if let Some(until) = self.until {
+            self.pass_time(until);
+            return Ok(true);
+        }
+        let owed = self.ledger.owed();
+        let Some((at, event)) = self.ledger.turn() else {
+            return owed.map_or(Ok(false), |owed| Err(self.ledger.missing(owed)));
+        };
+        // Replies to a group may be held while somebody is waited for.
+        let held = matches!(self.waits, Waits::Panel | Waits::Relay)
+            && !matches!(event, Event::Client(Sent::Octets { .. } | Sent::Eof));
+        if let Some(owed) = owed.filter(|owed| *owed < at && !held) {
+            return Err(self.ledger.missing(owed));
+        }
+        match event {
+            Event::Client(Sent::Reset) => {
+                self.ledger.meet(at);
+                self.session.lose_client();
+            }
+            Event::Client(Sent::Octets { at_once, .. })
+                if *at_once || self.waits == Waits::Client =>
+            {
+                self.take_off(at);
+                if *at_once && let Some(piece) = self.from_client.take(&mut self.cutter) {
+                    self.session.receive(&piece);
+                }
+            }
+            Event::Client(Sent::Eof) if self.waits == Waits::Client => self.take_off(at),
+            Event::Onward(Sent::Octets { .. }) if self.onward.deadline().is_some() => {
+                self.take_off(at);
+            }
+            Event::Onward(Sent::Octets { .. }) if self.onward.is_idle() => self.take_off(at),
+            Event::Onward(Sent::Eof) => {
+                self.ledger.meet(at);
+                self.onward.disconnected();
+            }
+            Event::Time(span) => {
+                self.ledger.meet(at);
+                self.until = Some(self.now + *span);
+            }
+            Event::ShutDown => {
+                self.ledger.meet(at);
+                self.session.shut_down();
+            }
+            Event::Relay(_) if self.waits == Waits::Closed && !self.quit => {
+                self.quit = true;
+                self.onward.quit();
+            }
+            _ => return Err(self.ledger.missing(at)),
+        }
+        Ok(true)
+    }
+
+    /// Puts the flight that begins here on its way.
+    fn take_off(&mut self, at: usize) {
+        let of_client = matches!(self.ledger.from(at).next(), Some((_, Event::Client(_))));
+        for (at, event) in self.ledger.from(at) {
+            match event {
+                Event::Client(Sent::Octets { octets, at_once }) if of_client => {
+                    self.from_client.push(octets, *at_once);
+                }
+                Event::Client(Sent::Eof) if of_client => {
+                    self.from_client.eof = true;
+                    return self.ledger.meet(at);
+                }
+                Event::Onward(Sent::Octets { octets, at_once }) if !of_client => {
+                    self.from_server.push(octets, *at_once);
+                }
+                _ => return,
+            }
+            self.ledger.meet(at);
+        }
+    }
+
+    fn pass_time(&mut self, until: Instant) {
+        let deadlines = [self.session.deadline(), self.onward.deadline()];
+        let due = deadlines.iter().flatten().map(|deadline| deadline.at).min();
+        match due.filter(|at| *at <= until) {
+            Some(at) => {
+                self.now = self.now.max(at);
+                if deadlines[0].is_some_and(|deadline| deadline.at <= self.now) {
+                    self.requested = false;
+                    self.silent = false;
+                }
+                self.session.handle_timeout(self.now);
+                self.onward.handle_timeout(self.now);
+            }
+            None => {
+                self.now = until;
+                self.until = None;
+            }
+        }
+    }
+
+    fn relay_said(&mut self, line: &[u8]) -> Result<(), TranscriptError> {
+        match self.server.hear(line) {
+            Heard::Says(reply) => {
+                self.from_server.push(&reply, false);
+                Ok(())
+            }
+            Heard::Scripted => self.ledger.heard(Speaker::Relay, Came::Line(line)),
+        }
+    }
+
+    /// Whether the script lets time pass, or the client leave, instead of going on.
+    fn is_left_waiting(&self) -> bool {
+        let leaves = |event: &Event| {
+            matches!(event, Event::Time(_) | Event::Client(Sent::Reset) | Event::Client(Sent::Eof))
+        };
+        self.until.is_some() || self.ledger.turn().is_some_and(|(_, event)| leaves(event))
+    }
+}
+
+/// The lines of these octets without their CRLF, or what stands behind the last.
+fn whole_lines(octets: &[u8]) -> Result<Vec<&[u8]>, String> {
+    let mut lines = Vec::new();
+    let mut rest = octets;
+    while let Some(end) = memchr::memmem::find(rest, b"\r\n") {
+        lines.push(&rest[..end]);
+        rest = &rest[end + 2..];
+    }
+    if rest.is_empty() { Ok(lines) } else { Err(format!("`{}`", rest.escape_ascii())) }
+}

@@ -1,0 +1,366 @@
+//! The text of a dialogue, read into entries.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::TranscriptError;
+use super::server::Automatic;
+use crate::capabilities::Capabilities;
+use crate::header::HeaderField;
+use crate::onward::{OnwardSettings, Protocol};
+use crate::session::{EarlyInput, Settings};
+use crate::verdict::{Refusal, Verdict};
+use crate::wire::content::LineEndings;
+use crate::wire::reply::{EnhancedStatus, Reply, ReplyCode};
+
+/// What our gate is called.
+const HOST: &str = "gate.example.com";
+
+/// A dialogue that has been read.
+#[derive(Debug, Clone)]
+pub(super) struct Script {
+    pub(super) settings: Settings,
+    pub(super) onward: OnwardSettings,
+    pub(super) through: Option<Capabilities>,
+    pub(super) server: Automatic,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// A line of a dialogue.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) line: usize,
+    pub(super) event: Event,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Event {
+    Client(Sent),
+    Session(Expected),
+    Relay(Expected),
+    Onward(Sent),
+    Panel(Ruling),
+    Time(Duration),
+    ShutDown,
+}
+
+/// What a peer does.
+#[derive(Debug, Clone)]
+pub(super) enum Sent {
+    /// `at_once`: without waiting for its turn.
+    Octets {
+        octets: Vec<u8>,
+        at_once: bool,
+    },
+    Eof,
+    Reset,
+    Refused,
+    Deaf,
+}
+
+/// What we do.
+#[derive(Debug, Clone)]
+pub(super) enum Expected {
+    /// A line of these pieces, with anything between them.
+    Line(Vec<Vec<u8>>),
+    Trace,
+    Connect,
+    StartTls,
+    Close,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Ruling {
+    Verdict(Verdict),
+    Silent,
+}
+
+impl Script {
+    pub(super) fn parse(text: &str) -> Result<Self, TranscriptError> {
+        let mut script = Self {
+            settings: Settings::new(HOST),
+            onward: OnwardSettings::new(HOST),
+            through: None,
+            server: Automatic::default(),
+            entries: Vec::new(),
+        };
+        for (index, text) in text.lines().enumerate() {
+            let line = index + 1;
+            let text = text.trim_start();
+            if text.is_empty() || text.starts_with('#') {
+                continue;
+            }
+            script
+                .read(line, text)
+                .map_err(|expected| TranscriptError::new(line, expected, format!("`{text}`")))?;
+        }
+        Ok(script)
+    }
+
+    /// Reads a line, or says what should have been there.
+    fn read(&mut self, line: usize, text: &str) -> Result<(), &'static str> {
+        if let Some(setting) = text.strip_prefix('@') {
+            let (name, value) = split(setting.trim());
+            if name == "shutdown" {
+                let event = Event::ShutDown;
+                self.entries.push(Entry { line, event });
+                return Ok(());
+            }
+            if !self.entries.is_empty() {
+                return Err("settings before the first line of the dialogue");
+            }
+            return self.set(name, value);
+        }
+        let (speaker, said) = text.split_once(':').ok_or("a speaker and a colon")?;
+        let said = said.strip_prefix(' ').unwrap_or(said);
+        let (speaker, times) = match speaker.split_once('*') {
+            Some((speaker, times)) => (speaker, times.parse().map_err(|_| "a number behind `*`")?),
+            None => (speaker, 1),
+        };
+        let event = match speaker {
+            "C" => Event::Client(Sent::parse(said, false)?),
+            "C!" => Event::Client(Sent::parse(said, true)?),
+            "S" => Event::Session(Expected::parse(said)?),
+            "R" => Event::Relay(Expected::parse(said)?),
+            "O" => Event::Onward(Sent::parse(said, false)?),
+            "O!" => Event::Onward(Sent::parse(said, true)?),
+            "J" => Event::Panel(Ruling::parse(said)?),
+            "T" => Event::Time(duration(said.trim()).ok_or("a duration as `20s`, `5m`, `1h`")?),
+            _ => return Err("one of `C:`, `C!:`, `S:`, `R:`, `O:`, `O!:`, `J:`, `T:`, `@`, `#`"),
+        };
+        let entry = Entry { line, event };
+        self.entries.extend(std::iter::repeat_n(entry, times));
+        Ok(())
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
+        const NUMBER: &str = "a number";
+        let limits = &mut self.settings.limits;
+        match (name, value) {
+            ("limits.command_line", value) => {
+                limits.command_line = value.parse().map_err(|_| NUMBER)?;
+            }
+            ("limits.content", value) => limits.content = value.parse().map_err(|_| NUMBER)?,
+            ("limits.recipients", value) => {
+                limits.recipients = value.parse().map_err(|_| NUMBER)?
+            }
+            ("limits.transactions", value) => {
+                limits.transactions = value.parse().map_err(|_| NUMBER)?;
+            }
+            ("limits.errors", value) => limits.errors = value.parse().map_err(|_| NUMBER)?,
+            ("limits.junk_commands", value) => {
+                limits.junk_commands = value.parse().map_err(|_| NUMBER)?;
+            }
+            ("line_endings", "refuse") => self.settings.line_endings = LineEndings::Refuse,
+            ("early_input", "tolerate") => self.settings.early_input = EarlyInput::Tolerate,
+            ("protocol", "lmtp") => self.onward.protocol = Protocol::Lmtp,
+            ("capabilities", keywords) => self.settings.capabilities = capabilities(keywords),
+            ("through", keywords) => self.through = Some(capabilities(keywords)),
+            ("relay", value) => {
+                let (how, keywords) = split(value);
+                let keywords = keywords.split(',').map(str::trim);
+                let keywords: Vec<_> = keywords.filter(|word| !word.is_empty()).collect();
+                self.server = match how {
+                    "offers" => Automatic::introduces(&keywords),
+                    "accepts" => Automatic::accepts(&keywords),
+                    _ => return Err("`relay offers` or `relay accepts`"),
+                };
+            }
+            _ => return Err("a setting"),
+        }
+        Ok(())
+    }
+}
+
+impl Sent {
+    fn parse(said: &str, at_once: bool) -> Result<Self, &'static str> {
+        Ok(match said {
+            "<eof>" => Self::Eof,
+            "<reset>" => Self::Reset,
+            "<refused>" => Self::Refused,
+            "<deaf>" => Self::Deaf,
+            _ => {
+                let (mut octets, open) = unescape(said)?;
+                if !open {
+                    octets.extend_from_slice(b"\r\n");
+                }
+                Self::Octets { octets, at_once }
+            }
+        })
+    }
+}
+
+impl Expected {
+    fn parse(said: &str) -> Result<Self, &'static str> {
+        Ok(match said {
+            "<trace>" => Self::Trace,
+            "<connect>" => Self::Connect,
+            "<starttls>" => Self::StartTls,
+            "<close>" => Self::Close,
+            _ => {
+                let piece = |piece| match unescape(piece)? {
+                    (octets, false) => Ok(octets),
+                    (_, true) => Err("no backslash at the end"),
+                };
+                Self::Line(said.split("...").map(piece).collect::<Result<_, _>>()?)
+            }
+        })
+    }
+
+    /// Whether it is this line.
+    pub(super) fn matches(&self, line: &[u8]) -> bool {
+        match self {
+            Self::Line(pieces) => matches(pieces, line),
+            Self::Trace => line.starts_with(b"Received:"),
+            Self::Connect | Self::StartTls | Self::Close => false,
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(pieces) => {
+                let pieces: Vec<_> =
+                    pieces.iter().map(|piece| piece.escape_ascii().to_string()).collect();
+                f.write_str(&pieces.join("..."))
+            }
+            Self::Trace => f.write_str("<trace>"),
+            Self::Connect => f.write_str("<connect>"),
+            Self::StartTls => f.write_str("<starttls>"),
+            Self::Close => f.write_str("<close>"),
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(expected) => write!(f, "`S: {expected}`"),
+            Self::Relay(expected) => write!(f, "`R: {expected}`"),
+            Self::Client(_) => f.write_str("a client that is read from"),
+            Self::Onward(_) => f.write_str("an onward server that is read from"),
+            Self::Panel(_) => f.write_str("a question to the panel"),
+            Self::Time(_) => f.write_str("time to pass"),
+            Self::ShutDown => f.write_str("a shutdown"),
+        }
+    }
+}
+
+impl Ruling {
+    fn parse(said: &str) -> Result<Self, &'static str> {
+        let (word, rest) = split(said.trim());
+        Ok(match word {
+            "pass" => Self::Verdict(Verdict::Pass),
+            "silent" => Self::Silent,
+            "refuse" => {
+                let refusal = refusal(rest).ok_or("`refuse CODE STATUS text`")?;
+                Self::Verdict(Verdict::Refuse(refusal))
+            }
+            "tag" => {
+                let (name, value) = rest.split_once(':').ok_or("`tag Name: value`")?;
+                let field = HeaderField::new(name, value).map_err(|_| "a header field name")?;
+                Self::Verdict(Verdict::Tag(vec![field]))
+            }
+            _ => return Err("`pass`, `refuse`, `tag` or `silent`"),
+        })
+    }
+}
+
+fn refusal(said: &str) -> Option<Refusal> {
+    let (code, rest) = split(said);
+    let (status, text) = split(rest);
+    let mut status = status.split('.').map(str::parse);
+    let (Some(Ok(class)), Some(Ok(subject)), Some(Ok(detail)), None) =
+        (status.next(), status.next(), status.next(), status.next())
+    else {
+        return None;
+    };
+    let code: u16 = code.parse().ok()?;
+    let status = EnhancedStatus::new(subject, detail);
+    match class {
+        _ if code / 100 != class => None,
+        4 => Some(Refusal::transient(code, status, text)),
+        5 => Some(Refusal::permanent(code, status, text)),
+        _ => None,
+    }
+}
+
+/// Capabilities by the keywords of an EHLO reply, separated by commas.
+fn capabilities(keywords: &str) -> Capabilities {
+    let lines = format!("{HOST}\n{}", keywords.replace(',', "\n"));
+    Capabilities::read(&Reply::plain(ReplyCode::OK, &lines))
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let unit = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(unit);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    Some(Duration::from_secs(number.parse::<u32>().ok()?.into()) * seconds)
+}
+
+/// The first word and the rest.
+fn split(text: &str) -> (&str, &str) {
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    (word, rest.trim_start())
+}
+
+/// The octets that `text` stands for, and whether it ends in a backslash.
+fn unescape(text: &str) -> Result<(Vec<u8>, bool), &'static str> {
+    let mut octets = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&octet, behind)) = rest.split_first() {
+        rest = behind;
+        if octet != b'\\' {
+            octets.push(octet);
+            continue;
+        }
+        let Some((&escape, behind)) = rest.split_first() else {
+            return Ok((octets, true));
+        };
+        rest = behind;
+        octets.push(match escape {
+            b'r' => b'\r',
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'0' => 0,
+            b'.' | b'\\' => escape,
+            b'x' => {
+                let digits = rest.get(..2).and_then(|digits| str::from_utf8(digits).ok());
+                let octet = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+                rest = rest.get(2..).unwrap_or_default();
+                octet.ok_or("two hexadecimal digits behind `\\x`")?
+            }
+            _ => return Err("one of `\\r \\n \\t \\0 \\. \\\\ \\xHH`"),
+        });
+    }
+    Ok((octets, false))
+}
+
+/// Whether `line` is these pieces, in order, the first at its beginning and the last at its end.
+fn matches(pieces: &[Vec<u8>], line: &[u8]) -> bool {
+    match pieces {
+        [] => true,
+        [piece] => piece == line,
+        [first, between @ .., last] => {
+            let Some(mut rest) = line
+                .strip_prefix(first.as_slice())
+                .and_then(|line| line.strip_suffix(last.as_slice()))
+            else {
+                return false;
+            };
+            for piece in between {
+                match memchr::memmem::find(rest, piece) {
+                    Some(at) => rest = &rest[at + piece.len()..],
+                    None => return false,
+                }
+            }
+            true
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! An onward server that plays itself.
+
+/// How much of the onward side goes by itself, and the state of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Automatic {
+    role: Role,
+    reading: Reading,
+    /// The reply to EHLO.
+    hello: Vec<u8>,
+    messages: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Role {
+    /// All of it is in the dialogue.
+    #[default]
+    Nothing,
+    /// Connection, greeting and EHLO.
+    Introduces,
+    /// Everything.
+    Accepts,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+enum Reading {
+    #[default]
+    Commands,
+    Data,
+    /// A chunk, of which so many octets are to come.
+    Chunk(usize),
+}
+
+/// What the server does about a line.
+pub(super) enum Heard {
+    /// It is for the dialogue.
+    Scripted,
+    /// It says this.
+    Says(Vec<u8>),
+}
+
+impl Automatic {
+    pub(super) fn introduces(keywords: &[&str]) -> Self {
+        Self::new(Role::Introduces, keywords)
+    }
+
+    /// Without keywords it offers what most servers do.
+    pub(super) fn accepts(keywords: &[&str]) -> Self {
+        const USUAL: [&str; 5] = ["PIPELINING", "SIZE 0", "8BITMIME", "SMTPUTF8", "DSN"];
+        let keywords = if keywords.is_empty() { &USUAL } else { keywords };
+        Self::new(Role::Accepts, keywords)
+    }
+
+    fn new(role: Role, keywords: &[&str]) -> Self {
+        let mut lines = vec!["onward.example.com"];
+        lines.extend(keywords.iter().filter(|keyword| **keyword != "none"));
+        let mut hello = Vec::new();
+        for (index, line) in lines.iter().enumerate() {
+            let mark = if index + 1 == lines.len() { ' ' } else { '-' };
+            hello.extend_from_slice(format!("250{mark}{line}\r\n").as_bytes());
+        }
+        Self { role, hello, ..Self::default() }
+    }
+
+    /// The greeting, if connections are made without a word in the dialogue.
+    pub(super) fn greeting(&mut self) -> Option<&'static [u8]> {
+        self.reading = Reading::Commands;
+        (self.role != Role::Nothing).then_some(b"220 onward.example.com ESMTP\r\n")
+    }
+
+    /// Whether nothing of the onward side is in the dialogue.
+    pub(super) fn is_alone(&self) -> bool {
+        self.role == Role::Accepts
+    }
+
+    /// Takes a line without its CRLF.
+    pub(super) fn hear(&mut self, line: &[u8]) -> Heard {
+        let verb = line.split(|octet| *octet == b' ').next().unwrap_or(line);
+        let reply = match (self.role, self.reading, verb) {
+            (Role::Introduces | Role::Accepts, Reading::Commands, b"EHLO" | b"LHLO") => {
+                return Heard::Says(self.hello.clone());
+            }
+            (Role::Nothing | Role::Introduces, ..) => return Heard::Scripted,
+            (Role::Accepts, Reading::Data, _) if line == b"." => {
+                self.reading = Reading::Commands;
+                self.taken()
+            }
+            (Role::Accepts, Reading::Data, _) => String::new(),
+            (Role::Accepts, Reading::Chunk(left), _) => {
+                let left = left.saturating_sub(line.len() + 2);
+                if left > 0 {
+                    self.reading = Reading::Chunk(left);
+                    String::new()
+                } else {
+                    self.reading = Reading::Commands;
+                    self.taken()
+                }
+            }
+            (Role::Accepts, Reading::Commands, b"DATA") => {
+                self.reading = Reading::Data;
+                "354 Go ahead\r\n".to_owned()
+            }
+            (Role::Accepts, Reading::Commands, b"BDAT") => {
+                let size = line.split(|octet| *octet == b' ').nth(1);
+                let size = size.and_then(|size| str::from_utf8(size).ok()?.parse().ok());
+                self.reading = Reading::Chunk(size.unwrap_or(0));
+                String::new()
+            }
+            (Role::Accepts, Reading::Commands, b"RCPT") => "250 2.1.5 Ok\r\n".to_owned(),
+            (Role::Accepts, Reading::Commands, b"QUIT") => "221 2.0.0 Bye\r\n".to_owned(),
+            (Role::Accepts, Reading::Commands, _) => "250 2.0.0 Ok\r\n".to_owned(),
+        };
+        Heard::Says(reply.into_bytes())
+    }
+
+    fn taken(&mut self) -> String {
+        self.messages += 1;
+        format!("250 2.0.0 Ok: queued as {}\r\n", self.messages)
+    }
+}

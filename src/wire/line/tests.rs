@@ -1,0 +1,170 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMIT: usize = 12;
+
+/// What a session sees of these chunks: lines and faults; it stops at [`LineFault::Endless`]. Last,
+/// what is left in its buffer.
+fn read<'c>(
+    limit: usize,
+    chunks: impl IntoIterator<Item = &'c [u8]>,
+) -> (Vec<Result<Vec<u8>, LineFault>>, Vec<u8>) {
+    let mut reader = LineReader::new(limit);
+    let mut buffer = Vec::new();
+    let mut seen = Vec::new();
+    for chunk in chunks {
+        buffer.extend_from_slice(chunk);
+        loop {
+            let (taken, line) = reader.next(&buffer);
+            if let Some(line) = line {
+                seen.push(line.map(<[u8]>::to_vec));
+                if line == Err(LineFault::Endless) {
+                    return (seen, Vec::new());
+                }
+            } else if taken == 0 {
+                break;
+            }
+            buffer.drain(..taken);
+        }
+    }
+    (seen, buffer)
+}
+
+#[test]
+fn lines_are_read_in_every_chunking() {
+    use LineFault::{BareCr, BareLf, Control, TooLong};
+    for (input, lines, left) in [
+        ("", &[][..], ""),
+        ("NOOP", &[], "NOOP"),
+        ("NOOP\r", &[], "NOOP\r"),
+        ("NOOP\r\n", &[Ok("NOOP")], ""),
+        ("\r\n", &[Ok("")], ""),
+        ("NOOP\r\nQUIT\r\nRS", &[Ok("NOOP"), Ok("QUIT")], "RS"),
+        ("\u{e9}\r\n", &[Ok("\u{e9}")], ""),
+        // A bare LF is answered at once; what is behind it is no command.
+        ("A\n", &[Err(BareLf)], ""),
+        ("\n", &[Err(BareLf)], ""),
+        ("A\nQUIT", &[Err(BareLf)], ""),
+        ("A\nQUIT\nRSET\n", &[Err(BareLf)], ""),
+        ("A\nQUIT\r\nNOOP\r\n", &[Err(BareLf), Ok("NOOP")], ""),
+        ("A\nB\nC\r\nNOOP\r\n", &[Err(BareLf), Ok("NOOP")], ""),
+        ("A\n\r\nNOOP\r\n", &[Err(BareLf), Ok("NOOP")], ""),
+        ("A\n\r\r\nNOOP\r\n", &[Err(BareLf), Ok("NOOP")], ""),
+        ("A\n\rB\n\nNOOP\r\nX\r\n", &[Err(BareLf), Ok("X")], ""),
+        ("A\0B\nC\r\nNOOP\r\n", &[Err(BareLf), Ok("NOOP")], ""),
+        // A bare CR or another control octet is refused with its line.
+        ("A\rB\r\nNOOP\r\n", &[Err(BareCr), Ok("NOOP")], ""),
+        ("A\r\r\nNOOP\r\n", &[Err(BareCr), Ok("NOOP")], ""),
+        ("\rA\r\n", &[Err(BareCr)], ""),
+        ("A\0B\r\nNOOP\r\n", &[Err(Control), Ok("NOOP")], ""),
+        ("A\tB\r\n", &[Err(Control)], ""),
+        ("A\x7f\r\n", &[Err(Control)], ""),
+        ("A\x1b\rB\r\n", &[Err(Control)], ""),
+        ("A\r\x1bB\r\n", &[Err(BareCr)], ""),
+        // At the limit, over it, and what is behind.
+        ("123456789A\r\n", &[Ok("123456789A")], ""),
+        ("123456789AB\r\nNOOP\r\n", &[Err(TooLong), Ok("NOOP")], ""),
+        ("123456789ABC\r\nNOOP\r\n", &[Err(TooLong), Ok("NOOP")], ""),
+        ("123456789ABCDEFGHIJKLMNOP\r\nNOOP\r\n", &[Err(TooLong), Ok("NOOP")], ""),
+        ("123456789ABCDEFGHIJKLMNOP\nQUIT\r\nNOOP\r\n", &[Err(TooLong), Ok("NOOP")], ""),
+        ("123456789AB\nNOOP\r\nX\r\n", &[Err(BareLf), Ok("X")], ""),
+        ("123456789ABC\nNOOP\r\nX\r\n", &[Err(TooLong), Ok("X")], ""),
+        ("123456789ABC", &[Err(TooLong)], ""),
+        ("123456789AB", &[], "123456789AB"),
+    ] {
+        let lines = lines.iter().map(|line| line.map(|line| line.as_bytes().to_vec()));
+        let expected = (lines.collect::<Vec<_>>(), left.as_bytes().to_vec());
+        let input = input.as_bytes();
+        assert_eq!(read(LIMIT, [input]), expected, "{:?}", input.escape_ascii());
+        assert_eq!(read(LIMIT, input.chunks(1)), expected, "{:?}", input.escape_ascii());
+        for at in 0..input.len() {
+            let cut = [&input[..at], &input[at..]];
+            assert_eq!(read(LIMIT, cut), expected, "{:?} cut at {at}", input.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn an_endless_line_comes_to_an_end() {
+    let faults = |faults: &[LineFault]| faults.iter().map(|fault| Err(*fault)).collect::<Vec<_>>();
+    for (start, fault, thrown) in [("", LineFault::TooLong, 0), ("A\n", LineFault::BareLf, 2)] {
+        // One octet short of what is put up with, the CRLF at its end.
+        let mut line = [start.as_bytes(), &vec![b'x'; DISCARD - 2], b"\r\n"].concat();
+        let next = [&line, &b"NOOP\r\n"[..]].concat();
+        for size in [1, 1000, next.len()] {
+            let (seen, _) = read(LIMIT, next.chunks(size));
+            assert_eq!(seen[0], Err(fault));
+            assert_eq!(seen[1], Ok(b"NOOP".to_vec()));
+        }
+        line.insert(thrown, b'x');
+        for size in [1, 1000, line.len()] {
+            assert_eq!(read(LIMIT, line.chunks(size)).0, faults(&[fault, LineFault::Endless]));
+        }
+    }
+    let mut reader = LineReader::new(LIMIT);
+    let flood = vec![b'x'; DISCARD * 2];
+    let (first, _) = reader.next(&flood);
+    let (second, _) = reader.next(&flood[first..]);
+    let rest = &flood[first + second..];
+    assert_eq!(reader.next(rest), (0, Some(Err(LineFault::Endless))), "and it stays so");
+}
+
+#[test]
+fn a_reader_starts_again() {
+    let mut reader = LineReader::new(LIMIT);
+    assert_eq!(reader.next(b"NOO"), (0, None));
+    reader.restart();
+    assert_eq!(reader.next(b"A\r\n"), (3, Some(Ok(&b"A"[..]))));
+    // A caller that has lost octets loses lines, no more.
+    assert_eq!(reader.next(b"NOO"), (0, None));
+    assert_eq!(reader.next(b"N"), (0, None));
+}
+
+/// Lines as RFC 5321 has them, octet by octet.
+fn oracle(limit: usize, input: &[u8]) -> Vec<Result<Vec<u8>, LineFault>> {
+    let mut seen = Vec::new();
+    let mut line = Vec::new();
+    let mut skipping = false;
+    let mut last = 0;
+    for octet in input {
+        line.push(*octet);
+        let ends = last == b'\r' && *octet == b'\n';
+        last = *octet;
+        if skipping {
+            skipping = !ends;
+            line.clear();
+        } else if ends {
+            line.truncate(line.len() - 2);
+            seen.push(match line.iter().find(|octet| octet.is_ascii_control()) {
+                Some(b'\r') => Err(LineFault::BareCr),
+                Some(_) => Err(LineFault::Control),
+                None => Ok(line.clone()),
+            });
+            line.clear();
+        } else if *octet == b'\n' || line.len() == limit {
+            let bare = *octet == b'\n';
+            seen.push(Err(if bare { LineFault::BareLf } else { LineFault::TooLong }));
+            // The LF that was answered is not the end of a CRLF.
+            skipping = true;
+            line.clear();
+        }
+    }
+    seen
+}
+
+proptest! {
+    #[test]
+    fn it_reads_what_the_rfc_says(
+        octets in prop::collection::vec(prop_oneof![
+            4 => Just(b'a'), 3 => Just(b'\r'), 4 => Just(b'\n'), 1 => Just(0), 1 => any::<u8>(),
+        ], 0..60),
+        size in 1..20_usize,
+        limit in 2..20_usize,
+    ) {
+        let expected = oracle(limit, &octets);
+        prop_assert_eq!(&read(limit, [&octets[..]]).0, &expected);
+        prop_assert_eq!(&read(limit, octets.chunks(size)).0, &expected);
+        prop_assert_eq!(&read(limit, octets.chunks(1)).0, &expected);
+    }
+}

@@ -1,0 +1,226 @@
+//! Plays every dialogue of `tests/dialogues/` in several chunkings, and makes sure that the player
+//! would notice if one were wrong.
+#![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nobounce::{
+    Chunking, EndCause, EnhancedStatus, ForwardPath, Refusal, Subject, Transcript, Verdict,
+};
+
+/// How many random chunkings each dialogue is played in.
+const SEEDS: u64 = 16;
+
+fn chunkings() -> impl Iterator<Item = Chunking> {
+    let random = (0..SEEDS).map(Chunking::Random);
+    [Chunking::Whole, Chunking::Octets].into_iter().chain(random)
+}
+
+fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogues");
+    let mut files: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "dialogue"));
+    files.sort();
+    files
+}
+
+fn play(text: &str) -> Result<(), String> {
+    let transcript = Transcript::parse(text).map_err(|error| error.to_string())?;
+    for chunking in chunkings() {
+        transcript.play(chunking).map_err(|error| format!("{error} ({chunking:?})"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn every_dialogue_is_the_same_in_every_chunking() {
+    let files = files();
+    assert!(files.len() >= 60, "only {} dialogues", files.len());
+    let faults: Vec<_> = files
+        .iter()
+        .filter_map(|file| {
+            let name = file.file_name().unwrap().to_string_lossy();
+            let fault = play(&fs::read_to_string(file).unwrap()).err()?;
+            Some(format!("{name}: {fault}"))
+        })
+        .collect();
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn every_dialogue_says_what_it_is_about() {
+    for file in files() {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("# "), "{} begins without a comment", file.display());
+    }
+}
+#[test]
+fn a_wrong_dialogue_is_noticed() {
+    const HELLO: &str = "S: 220 ...\nC: HELO c\nS: 250 gate.example.com\n";
+    const RCPT: &str = "@ relay offers PIPELINING\nS: 220 ...\nC: HELO c\nS: 250 gate.example.com\n\
+        C: MAIL FROM:<a@b>\nS: 250 2.1.0 Sender ok\nC: RCPT TO:<c@d>\n";
+    const MAIL: &str = "R: MAIL FROM:<a@b>\nR: RCPT TO:<c@d>\n";
+    let cases = [
+        // before, the end of the dialogue, line, expected, came
+        ("", "S: 221 ...", 1, "`S: 221 ...`", "`S: 220 gate.example.com ESMTP nobounce`"),
+        ("", "S: 220 ...\nS: 220 ...", 2, "`S: 220 ...`", "nothing"),
+        ("", "S: 220 ...\nC: NOOP", 2, "nothing more", "`S: 250 2.0.0 Ok`"),
+        ("", "C: NOOP\nS: 220 ...", 1, "a client that is read from", "`S: 220 ... too soon"),
+        ("", "S: 220 ...\nS: <close>", 2, "`S: <close>`", "nothing"),
+        ("", "S: <close>", 1, "`S: <close>`", "`S: 220 "),
+        ("", "S: 220 ...\nT: 5m", 2, "nothing more", "`S: 421 4.4.2 Timed out waiting for you`"),
+        ("", "S: 220 ...\nT: 5m\nS: 421 ...", 3, "nothing more", "`S: <close>`"),
+        ("", "S: 220 ...\nC: NOOP\nS: 250 ...\nJ: pass", 4, "a question to the panel", "nothing"),
+        ("", "J: silent", 1, "an answer by the panel", "nothing"),
+        ("", "J: silent\nC: NOOP", 2, "a client that is read from", "nothing"),
+        ("", "S: 220 ...\nO: 250 Ok", 2, "an onward server that is read from", "nothing"),
+        ("", "S: 220 ...\nR: <connect>", 2, "`R: <connect>`", "nothing"),
+        (HELLO, "C: QUIT\nS: 221 ...\nS: <close>\nC: NOOP", 7, "a client that is read from", ""),
+        (HELLO, "C: MAIL FROM:<a@b>\nS: 250 ...\nC: RCPT TO:<c@d>", 6, "nothing more", "`R: <co"),
+        (RCPT, "R: MAIL FROM:<a@b>", 8, "nothing more", "`R: RCPT TO:<c@d>`"),
+        (RCPT, "R: MAIL FROM:<a@x>", 8, "`R: MAIL FROM:<a@x>`", "`R: MAIL FROM:<a@b>`"),
+        (RCPT, MAIL, 9, "an answer by the onward server", "nothing"),
+        (RCPT, "O: 250 Ok\nR: MAIL FROM:<a@b>", 8, "an onward server that is read from", "`R: MA"),
+    ];
+    for (before, end, line, expected, came) in cases {
+        let text = format!("{before}{end}");
+        let transcript = Transcript::parse(&text).unwrap();
+        for chunking in chunkings() {
+            let error = transcript.play(chunking).expect_err(&text);
+            assert_eq!((error.line, &*error.expected), (line, expected), "{text}\n{error}");
+            assert!(matches_start(&error.came, came), "{text}\n{error}");
+        }
+    }
+}
+
+/// Without any one of the lines that we say, a dialogue is wrong: none of them is there for nothing.
+#[test]
+fn every_line_of_ours_is_needed() {
+    for file in files() {
+        let text = fs::read_to_string(&file).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        for (index, line) in lines.iter().enumerate() {
+            if !line.starts_with("S:") && !line.starts_with("R:") {
+                continue;
+            }
+            let others = lines.iter().enumerate().filter(|(at, _)| *at != index);
+            let shorter: Vec<_> = others.map(|(_, line)| *line).collect();
+            let transcript = Transcript::parse(&shorter.join("\n")).unwrap();
+            // Without a line between them two flights are one, which only matters octet by octet.
+            let same = [Chunking::Whole, Chunking::Octets]
+                .into_iter()
+                .all(|chunking| transcript.play(chunking).is_ok());
+            assert!(!same, "{}: line {}, `{line}`", file.display(), index + 1);
+            // What the relay does behind the end of the session is played only where it is written.
+            if *line == "S: <close>" {
+                break;
+            }
+        }
+    }
+}
+
+/// Whether `text` begins so, where `...` is anything.
+fn matches_start(text: &str, start: &str) -> bool {
+    match start.split_once("...") {
+        Some((start, within)) => text.starts_with(start) && text.contains(within),
+        None => text.starts_with(start),
+    }
+}
+
+/// An answer that comes before what the dialogue lets come before it is as wrong as another answer:
+/// lock-step is what is tested.
+#[test]
+fn an_answer_too_soon_is_noticed() {
+    let text = "S: 220 ...\nC: HELO c\nC: MAIL FROM:<a@b>\nC: RCPT TO:<c@d>\nS: 250 ...\n\
+        R: <connect>\nO: <refused>\nS: 250 2.1.0 Sender ok\nS: 451 ...";
+    let transcript = Transcript::parse(text).unwrap();
+    // In one piece the replies leave together, behind the onward server's; octet by octet they do not.
+    assert_eq!(transcript.play(Chunking::Whole), Ok(Vec::new()));
+    let error = transcript.play(Chunking::Octets).unwrap_err();
+    assert_eq!((error.line, &*error.expected), (6, "`R: <connect>`"));
+}
+
+#[test]
+fn a_dialogue_that_cannot_be_read_is_refused() {
+    let cases = [
+        ("S 220", 1, "a speaker and a colon"),
+        ("# fine\nX: 220", 2, "one of "),
+        ("C*x: y", 1, "a number behind `*`"),
+        ("C: \\q", 1, "one of `\\r"),
+        ("C: \\x4", 1, "two hexadecimal digits"),
+        ("S: 220\\", 1, "no backslash at the end"),
+        ("J: yes", 1, "`pass`, `refuse`, `tag` or `silent`"),
+        ("J: refuse 550 4.7.1 text", 1, "`refuse CODE STATUS text`"),
+        ("J: refuse 250 2.0.0 text", 1, "`refuse CODE STATUS text`"),
+        ("J: tag X Y: z", 1, "a header field name"),
+        ("T: soon", 1, "a duration"),
+        ("T: 5d", 1, "a duration"),
+        ("@ limits.recipients many", 1, "a number"),
+        ("@ relay rejects", 1, "`relay offers` or `relay accepts`"),
+        ("@ frobnicate yes", 1, "a setting"),
+        ("S: 220\n@ relay accepts", 2, "settings before"),
+    ];
+    for (text, line, expected) in cases {
+        let error = Transcript::parse(text).expect_err(text);
+        assert_eq!(error.line, line, "{error}");
+        assert!(error.expected.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_panel_is_asked_where_the_dialogue_does_not_answer() {
+    let text = "@ relay accepts\nJ: pass\nS: 220 ...\nC: HELO c\nS: 250 gate.example.com\n\
+        C: MAIL FROM:<a@b>\nS: 250 2.1.0 Sender ok\nC: RCPT TO:<c@d>\nS: 250 2.1.5 Ok\n\
+        C: RCPT TO:<spamtrap@d>\nS: 550 5.7.1 No (play.1)\nC: DATA\nS: 354 ...\nC: .\n\
+        S: 250 2.0.0 Ok: queued as 1";
+    let transcript = Transcript::parse(text).unwrap();
+    for chunking in chunkings() {
+        let mut stages = Vec::new();
+        let ends = transcript.play_with(chunking, |subject| {
+            stages.push(subject.stage().to_string());
+            match subject {
+                Subject::Recipient(_, recipient) if is_trap(recipient) => {
+                    let status = EnhancedStatus::new(7, 1);
+                    Verdict::Refuse(Refusal::permanent(550, status, "No"))
+                }
+                _ => Verdict::Pass,
+            }
+        });
+        assert_eq!(stages, ["rcpt", "rcpt", "data"]);
+        let ends = ends.unwrap();
+        assert_eq!(ends.len(), 1);
+        assert_eq!(ends[0].cause, EndCause::Accepted);
+        assert_eq!((ends[0].envelope.forward_paths.len(), ends[0].refused.len()), (1, 1));
+    }
+}
+
+fn is_trap(recipient: &ForwardPath) -> bool {
+    recipient.path.address().starts_with(b"spamtrap@")
+}
+
+#[test]
+fn the_record_says_why_each_transaction_ended() {
+    let cases: [(&str, &[EndCause]); 11] = [
+        ("scenario_d1", &[EndCause::Accepted]),
+        ("scenario_d2", &[EndCause::Reset]),
+        ("panel_refuses_content", &[EndCause::RefusedByPanel]),
+        ("content_refused_verbatim", &[EndCause::RefusedByRelay]),
+        ("too_big_while_receiving", &[EndCause::RefusedBySession]),
+        ("onward_lost_after_dot", &[EndCause::RelayFailed]),
+        ("client_reset", &[EndCause::ClientLost]),
+        ("data_timeout", &[EndCause::TimedOut]),
+        ("early_body", &[EndCause::Closed]),
+        ("onward_421_mid_session", &[EndCause::Closed]),
+        ("greeting", &[]),
+    ];
+    for (name, expected) in cases {
+        let path = format!("{}/tests/dialogues/{name}.dialogue", env!("CARGO_MANIFEST_DIR"));
+        let transcript = Transcript::parse(&fs::read_to_string(path).unwrap()).unwrap();
+        let ends = transcript.play(Chunking::Whole).unwrap();
+        let causes: Vec<_> = ends.iter().map(|end| end.cause).collect();
+        assert_eq!(causes, expected, "{name}");
+    }
+}

@@ -1,0 +1,69 @@
+//! A client that writes what it is told and gives every reply as it stood on the wire.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::PATIENCE;
+
+pub(crate) struct Client(BufReader<TcpStream>);
+
+impl Client {
+    /// Connects and takes the greeting and the reply to EHLO.
+    pub(crate) fn greet(address: SocketAddr) -> Self {
+        let mut client = Self::connect(address);
+        assert_eq!(client.reply(), "220 localhost ESMTP nobounce\r\n");
+        let offered = client.say("EHLO client.example");
+        assert!(offered.starts_with("250-localhost"), "{offered}");
+        client
+    }
+
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    /// Sends a command; the reply to it.
+    pub(crate) fn say(&mut self, command: &str) -> String {
+        self.send(format!("{command}\r\n").as_bytes());
+        self.reply()
+    }
+
+    /// The reply to the last of these commands; those before must be accepted.
+    pub(crate) fn say_all(&mut self, commands: &[&str]) -> String {
+        let (last, before) = commands.split_last().unwrap();
+        for command in before {
+            let reply = self.say(command);
+            assert!(reply.starts_with(['2', '3']), "{command}: {reply}");
+        }
+        self.say(last)
+    }
+
+    pub(crate) fn send(&mut self, octets: &[u8]) {
+        self.0.get_mut().write_all(octets).unwrap();
+    }
+
+    pub(crate) fn reply(&mut self) -> String {
+        let mut reply = String::new();
+        loop {
+            let before = reply.len();
+            assert_ne!(self.0.read_line(&mut reply).unwrap(), 0, "closed after {reply:?}");
+            if reply.as_bytes().get(before + 3) != Some(&b'-') {
+                return reply;
+            }
+        }
+    }
+
+    pub(crate) fn quit(mut self) {
+        assert_eq!(self.say("QUIT"), "221 2.0.0 Bye\r\n");
+        self.assert_closed();
+    }
+
+    /// Holds the gate to closing the connection, with nothing more to say.
+    pub(crate) fn assert_closed(mut self) {
+        let mut rest = String::new();
+        self.0.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "");
+    }
+}

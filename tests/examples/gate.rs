@@ -1,0 +1,109 @@
+//! An example as a process, in a temporary folder of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::{env, fs, thread};
+
+use tempfile::TempDir;
+
+use super::PATIENCE;
+
+pub(crate) struct Gate {
+    child: Child,
+    /// Lines of its standard output, to its end.
+    output: Receiver<String>,
+    pub(crate) address: SocketAddr,
+    /// What it said before it listened.
+    pub(crate) preface: Vec<String>,
+    folder: TempDir,
+}
+
+impl Gate {
+    /// Starts an example on a free port.
+    pub(crate) fn start(example: &str, arguments: &[&str]) -> Self {
+        Self::run(example, &[&["--listen", "127.0.0.1:0"], arguments].concat())
+    }
+
+    /// Starts an example; back as soon as it listens.
+    pub(crate) fn run(example: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let binary = binary(example);
+        let mut child = Command::new(&binary)
+            .args(arguments)
+            .current_dir(folder.path())
+            .env("TMPDIR", folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("{}: {error}; `cargo build --examples` makes it", binary.display())
+            });
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, output) = channel();
+        thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        let address = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut gate = Self { child, output, address, preface: Vec::new(), folder };
+        gate.address = loop {
+            let line = gate.line().expect("it ended before it listened");
+            match line.strip_prefix("listening on ") {
+                Some(address) => break address.parse().unwrap(),
+                None => gate.preface.push(line),
+            }
+        };
+        assert_ne!(gate.address.port(), 0, "the real port");
+        gate
+    }
+
+    /// The next line of its output; `None` when it has ended.
+    pub(crate) fn line(&self) -> Option<String> {
+        match self.output.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("it says nothing and does not end"),
+        }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &command]).status().unwrap();
+        assert!(status.success(), "{command}");
+    }
+
+    /// Waits until it has ended of its own accord.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        while self.line().is_some() {}
+        self.child.wait().unwrap()
+    }
+
+    /// Tells it to stop and holds it to doing so cleanly.
+    pub(crate) fn stop(&mut self) {
+        self.signal("TERM");
+        let status = self.wait();
+        assert!(status.success(), "{status}");
+    }
+
+    /// The mail in its Maildir.
+    pub(crate) fn maildir(&self) -> Vec<Vec<u8>> {
+        let new = self.folder.path().join("maildir/new");
+        let entries = fs::read_dir(new).into_iter().flatten();
+        entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where cargo puts an example: `examples/NAME` beside the folder of this test's binary.
+fn binary(example: &str) -> PathBuf {
+    let own = env::current_exe().unwrap();
+    let profile = own.parent().and_then(|deps| deps.parent()).unwrap();
+    profile.join("examples").join(example).with_extension(env::consts::EXE_EXTENSION)
+}

@@ -1,0 +1,244 @@
+//! Every example as a process, mail through it end to end, over loopback.
+
+#![cfg(all(feature = "serve", unix))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod client;
+mod gate;
+mod server;
+
+use std::time::Duration;
+
+use client::Client;
+use gate::Gate;
+use lettre::address::Envelope;
+use lettre::transport::smtp::client::SmtpConnection;
+use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::{Error, response::Response};
+use server::{ANSWERS, Onward, TAKEN, nowhere, spamd};
+
+/// How long anything may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const GTUBE: &str = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
+const HEAD: &str = "From: a@example.com\r\nTo: b@example.org\r\nSubject: test\r\n\r\n";
+
+/// Each gate does all of it.
+macro_rules! on_each {
+    ($($example:ident)*) => { $(
+        mod $example {
+            const SELF: &str = stringify!($example);
+
+            #[test]
+            fn keeps_mail_in_a_maildir() {
+                super::keeps_mail_in_a_maildir(SELF);
+            }
+
+            #[test]
+            fn gives_mail_to_an_onward_server() {
+                super::gives_mail_to_an_onward_server(SELF, "DATA");
+            }
+
+            #[test]
+            fn gives_mail_to_an_onward_server_in_chunks() {
+                super::gives_mail_to_an_onward_server(SELF, "BDAT");
+            }
+
+            #[test]
+            fn refuses_with_the_words_of_the_onward_server() {
+                super::refuses_with_the_words_of_the_onward_server(SELF);
+            }
+
+            #[test]
+            fn defers_while_the_onward_server_is_away() {
+                super::defers_while_the_onward_server_is_away(SELF);
+            }
+
+            #[test]
+            fn asks_spamd() {
+                super::asks_spamd(SELF);
+            }
+
+            #[test]
+            fn stops_when_told_and_lets_mail_finish() {
+                super::stops_when_told_and_lets_mail_finish(SELF, "TERM");
+                super::stops_when_told_and_lets_mail_finish(SELF, "INT");
+            }
+        }
+    )* };
+}
+
+on_each! { on_tokio on_async_std on_smol on_blocking }
+
+/// Contents that were damaged by some proxy, each to arrive octet for octet.
+fn contents() -> Vec<Vec<u8>> {
+    let long = "x".repeat(100_000);
+    let bodies: [&[u8]; 6] = [
+        b"Hello,\r\n\r\nthere.\r\n",
+        b".\r\n..\r\n.leading\r\n\r\n.\r\n\r\nend.\r\n.\r\n",
+        long.as_bytes(),
+        b"gr\xc3\xbc\xc3\x9fe, latin \xe9\xff, tab\tand \x0b\r\n",
+        b"",
+        b"\r\n\r\n \r\n",
+    ];
+    bodies.iter().map(|body| [HEAD.as_bytes(), body].concat()).collect()
+}
+
+fn lettre(gate: &Gate) -> SmtpConnection {
+    let name = ClientId::Domain("client.example".into());
+    SmtpConnection::connect(gate.address, Some(PATIENCE), &name, None, None).unwrap()
+}
+
+/// Sends a message, to whose end lettre adds CRLF.
+fn send(client: &mut SmtpConnection, to: &str, content: &[u8]) -> Result<Response, Error> {
+    let from = "a@example.com".parse().unwrap();
+    client.send(&Envelope::new(Some(from), vec![to.parse().unwrap()]).unwrap(), content)
+}
+
+fn gtube() -> Vec<u8> {
+    format!("{HEAD}{GTUBE}\r\n").into_bytes()
+}
+
+/// Holds a delivery to being header fields of ours, of these names, and then the content as it was.
+fn assert_delivered(delivered: &[u8], content: &[u8], fields: &[&str]) {
+    let ours = delivered.strip_suffix(content).expect("the content is what was sent");
+    let ours = str::from_utf8(ours).unwrap();
+    let begins = |line: &&str| !line.starts_with([' ', '\t']);
+    let names: Vec<_> =
+        ours.lines().filter(begins).map(|line| line.split_once(':').unwrap().0).collect();
+    assert_eq!(names, fields, "{ours}");
+}
+
+fn keeps_mail_in_a_maildir(example: &str) {
+    const FIELDS: &[&str] = &["Return-Path", "Delivered-To", "Received"];
+    let mut gate = Gate::start(example, &[]);
+    let mut client = lettre(&gate);
+    let mut known = Vec::new();
+    for content in contents() {
+        let reply = send(&mut client, "b@example.org", &content).unwrap();
+        assert!(reply.first_line().unwrap().starts_with("2.0.0 Ok: queued as "), "{reply:?}");
+        // It is there before the client is told so.
+        let new: Vec<_> = gate.maildir().into_iter().filter(|it| !known.contains(it)).collect();
+        let [delivered] = &new[..] else { panic!("{} new messages", new.len()) };
+        assert_delivered(delivered, &[&content, &b"\r\n"[..]].concat(), FIELDS);
+        known.extend(new);
+    }
+
+    let refused = send(&mut client, "b@example.org", &gtube()).unwrap_err();
+    assert!(refused.is_permanent() && refused.to_string().contains("5.7.1"), "{refused}");
+
+    // What was found on one message does not count against the next.
+    let mut client = Client::greet(gate.address);
+    let gtube = format!("{HEAD}{GTUBE}\r\n.");
+    let start = ["MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>", "DATA"];
+    let refused = client.say_all(&[&start[..], &[&gtube]].concat());
+    assert!(refused.starts_with("550 5.7.1 Message refused: GTUBE"), "{refused}");
+    assert_eq!(gate.maildir().len(), known.len());
+    let taken = client.say_all(&[&start[..], &[&format!("{HEAD}.")]].concat());
+    assert!(taken.starts_with("250 2.0.0 "), "{taken}");
+    assert_eq!(gate.maildir().len(), known.len() + 1);
+    client.quit();
+    gate.stop();
+}
+
+fn gives_mail_to_an_onward_server(example: &str, verb: &str) {
+    let onward = Onward::start(verb == "BDAT");
+    let mut gate = Gate::start(example, &["--relay", &onward.address.to_string()]);
+    let mut client = lettre(&gate);
+    for content in contents() {
+        let reply = send(&mut client, "b@example.org", &content).unwrap();
+        assert_eq!(reply.first_line(), Some("2.0.0 Ok: queued as 4Xyz"));
+        let delivery = onward.deliveries.try_recv().expect("the onward server has it first");
+        let body = if content.is_ascii() { "" } else { " BODY=8BITMIME" };
+        let sender = format!("<a@example.com>{body}");
+        assert_eq!(delivery.verb, verb);
+        assert_eq!(delivery.envelope, [&sender, "<b@example.org>"]);
+        assert_delivered(&delivery.content, &[&content, &b"\r\n"[..]].concat(), &["Received"]);
+    }
+    let refused = send(&mut client, "b@example.org", &gtube()).unwrap_err();
+    assert!(refused.is_permanent() && refused.to_string().contains("5.7.1"), "{refused}");
+    gate.stop();
+    assert!(onward.deliveries.try_recv().is_err(), "the onward server has heard of it");
+}
+
+fn refuses_with_the_words_of_the_onward_server(example: &str) {
+    let onward = Onward::start(false);
+    let mut gate = Gate::start(example, &["--relay", &onward.address.to_string()]);
+    let mut client = Client::greet(gate.address);
+    for &(local, to_recipient, to_content) in ANSWERS {
+        assert!(client.say("MAIL FROM:<a@example.com>").starts_with("250 "));
+        assert_eq!(client.say(&format!("RCPT TO:<{local}@example.org>")), to_recipient);
+        if to_recipient.starts_with('2') {
+            let reply = client.say_all(&["DATA", &format!("{HEAD}{local}\r\n.")]);
+            match to_content {
+                Some(to_content) => assert_eq!(reply, to_content),
+                None => assert!(reply.starts_with("451 4."), "{reply}"),
+            }
+            assert!(onward.deliveries.try_recv().is_ok());
+        } else {
+            assert!(client.say("RSET").starts_with("250 "));
+        }
+    }
+
+    // One of two recipients, behind a connection that the onward server has dropped.
+    assert!(client.say("MAIL FROM:<a@example.com>").starts_with("250 "));
+    assert!(client.say("RCPT TO:<b@example.org>").starts_with("250 "));
+    assert!(client.say("RCPT TO:<nobody@example.org>").starts_with("550-5.1.1 "));
+    assert_eq!(client.say_all(&["DATA", &format!("{HEAD}.")]), TAKEN);
+    let delivery = onward.deliveries.try_recv().unwrap();
+    assert_eq!(delivery.envelope, ["<a@example.com>", "<b@example.org>"]);
+    client.quit();
+    gate.stop();
+}
+
+fn defers_while_the_onward_server_is_away(example: &str) {
+    let mut gate = Gate::start(example, &["--relay", &nowhere().to_string()]);
+    let mut client = Client::greet(gate.address);
+    let refused = client.say_all(&["MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>"]);
+    assert!(refused.starts_with("451 4."), "{refused}");
+    client.quit();
+    gate.stop();
+}
+
+fn asks_spamd(example: &str) {
+    let cases = [
+        (spamd("0.3"), "250 2.0.0 "),
+        (spamd("5.5"), "250 2.0.0 "),
+        (spamd("15.0"), "550 5.7.1 "),
+        (nowhere(), "451 4.3.0 "),
+    ];
+    for (address, expected) in cases {
+        let mut gate = Gate::start(example, &["--spamd", &address.to_string()]);
+        let mut client = Client::greet(gate.address);
+        let start = ["MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>", "DATA"];
+        let reply = client.say_all(&[&start[..], &[&format!("{HEAD}.")]].concat());
+        assert!(reply.starts_with(expected), "{reply}");
+        let kept = gate.maildir();
+        assert_eq!(kept.len(), usize::from(expected.starts_with('2')));
+        client.quit();
+        gate.stop();
+    }
+}
+
+fn stops_when_told_and_lets_mail_finish(example: &str, signal: &str) {
+    let mut gate = Gate::start(example, &[]);
+    let mut idle = Client::greet(gate.address);
+    let mut busy = Client::greet(gate.address);
+    let start = ["MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>", "DATA"];
+    assert!(busy.say_all(&start).starts_with("354 "));
+    gate.signal(signal);
+
+    let farewell = idle.reply();
+    assert!(farewell.starts_with("421 4.3.2 "), "{farewell}");
+    idle.assert_closed();
+
+    let taken = busy.say(&format!("{HEAD}still here\r\n."));
+    assert!(taken.starts_with("250 2.0.0 "), "{taken}");
+    let farewell = busy.reply();
+    assert!(farewell.starts_with("421 4.3.2 "), "{farewell}");
+    busy.assert_closed();
+
+    let status = gate.wait();
+    assert!(status.success(), "{status}");
+    assert_eq!(gate.maildir().len(), 1);
+}
