@@ -1,5 +1,7 @@
 //! The driver: one client, to the end of its session.
 
+mod proxied;
+
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -18,8 +20,10 @@ use crate::relay::Relay;
 use crate::runtime::{Runtime, within};
 use crate::session::{EndCause, Session, Step, TransactionEnd};
 use crate::tally::Tally;
-use crate::verdict::Stage;
+use crate::verdict::{Stage, Subject};
 use crate::wire::reply::Reply;
+
+pub use proxied::ProxyError;
 
 /// Octets read at once.
 const READ: usize = 16_384;
@@ -45,13 +49,17 @@ pub enum ServeError {
     /// STARTTLS was offered by settings, but nobody is there to do it. The caller is at fault.
     #[error("STARTTLS is offered without TLS")]
     NoTls,
+    /// For whom the connection is could not be known. The proxy, its configuration or ours is at
+    /// fault.
+    #[error("no client: {0}")]
+    Unproxied(#[from] ProxyError),
 }
 
 /// Serves one client, from its connection to its end: the loop over [`Session::poll`] for any
 /// runtime. Every wait has a deadline, writes included.
 ///
 /// Dropping the future closes the connection; what was not answered by then was not taken.
-pub async fn serve<C, R>(client: C, peer: Peer, gate: &Gate<R>) -> Result<(), ServeError>
+pub async fn serve<C, R>(mut client: C, peer: Peer, gate: &Gate<R>) -> Result<(), ServeError>
 where
     C: AsyncRead + AsyncWrite + Unpin + Send,
     R: Runtime,
@@ -59,11 +67,18 @@ where
     let _admitted = gate.admit();
     let runtime = &gate.runtime;
     let began = runtime.now();
+    let (peer, stash) = match proxied::client_behind(&mut client, peer, gate).await {
+        Ok(behind) => behind,
+        Err((peer, error)) => {
+            gate.observe(&Event::Unproxied { peer: &peer, error: &error });
+            return Err(error.into());
+        }
+    };
     let (mut session, mut relay) = gate.open(peer);
     gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
     session.offer(&relay.capabilities().await);
-    let mut service =
-        Service { gate, client, stash: Stash::default(), log: Log::default(), fault: None };
+    let mut service = Service { gate, client, stash, log: Log::default(), fault: None };
+    service.unstash(&mut session);
     service.run(&mut session, relay.as_mut()).await;
     let Service { client, fault, .. } = service;
     drop(client);
@@ -116,6 +131,12 @@ where
                     let began = runtime.now();
                     let (id, stage) = (question.id(), question.subject().stage());
                     let deadline = question.deadline();
+                    if let Subject::Connection(peer) = question.subject()
+                        && self.log.connection.replace(Tally::default()).is_some()
+                    {
+                        let session = id.session();
+                        self.gate.observe(&Event::ClientChanged { session, peer });
+                    }
                     let tally = self.log.tally(&id, stage);
                     let ask = self.gate.ask(question.subject(), tally);
                     let ask = self.stash.beside(&mut self.client, ask);
@@ -346,8 +367,8 @@ impl Stash {
 /// What is gathered for the record.
 #[derive(Default)]
 struct Log {
-    /// What scorers said of the connection.
-    connection: Tally,
+    /// What scorers said of the client; `None` before they were asked.
+    connection: Option<Tally>,
     transaction: Option<(TransactionId, Gathered)>,
     /// Messages that the relay target has taken and the client has not been told of.
     unacknowledged: Vec<TransactionRecord>,
@@ -387,14 +408,14 @@ impl Log {
         if self.transaction.as_ref().is_some_and(|(current, _)| current != id) {
             self.transaction = None;
         }
-        let tally = &self.connection;
+        let tally = self.connection.get_or_insert_default();
         let fresh = || (id.clone(), Gathered { tally: tally.clone(), ..Gathered::default() });
         &mut self.transaction.get_or_insert_with(fresh).1
     }
 
     fn tally(&mut self, id: &TransactionId, stage: Stage) -> &mut Tally {
         match stage {
-            Stage::Connect => &mut self.connection,
+            Stage::Connect => self.connection.get_or_insert_default(),
             Stage::Rcpt | Stage::Data => &mut self.current(id).tally,
         }
     }

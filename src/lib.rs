@@ -205,7 +205,7 @@ pub use wire::proxy::{ProxyFault, ProxyHeader};
 pub use wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
 
 #[cfg(feature = "serve")]
-pub use driver::{ServeError, serve};
+pub use driver::{ProxyError, ServeError, serve};
 #[cfg(feature = "serve")]
 pub use gate::Gate;
 #[cfg(feature = "serve")]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::deadline::Awaiting;
+use crate::driver::ProxyError;
 use crate::envelope::{SessionId, TransactionId};
 use crate::outcome::{Outcome, RelayError};
 use crate::peer::{Peer, Vouched};
@@ -35,6 +36,20 @@ pub enum Event<'e> {
         session: &'e SessionId,
         /// The client.
         peer: &'e Peer,
+    },
+    /// The client of the session is another one: who had connected speaks for it (XCLIENT).
+    ClientChanged {
+        /// The session.
+        session: &'e SessionId,
+        /// The client.
+        peer: &'e Peer,
+    },
+    /// A connection was closed, since it is not known for whom it is. There was no session.
+    Unproxied {
+        /// Who connected.
+        peer: &'e Peer,
+        /// Why it was closed.
+        error: &'e ProxyError,
     },
     /// The panel has answered.
     Judged {
