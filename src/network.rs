@@ -33,13 +33,10 @@ impl Network {
         if given & behind(prefix, width)? != 0 {
             return None;
         }
-        let folded = address.to_canonical();
-        let (_, own) = bits(folded);
-        // Who names a part of the mapped addresses that has no IPv4 prefix means none of them.
-        match prefix.checked_sub(width - own) {
-            Some(prefix) => Some(Self { address: folded, prefix }),
-            None => Some(Self { address, prefix }),
-        }
+        let address = address.to_canonical();
+        // Mapped addresses have bits set up to the 96th: with a shorter prefix they were refused.
+        let folded = width - bits(address).1;
+        Some(Self { address, prefix: prefix.saturating_sub(folded) })
     }
 
     /// Whether the address is in it.

@@ -12,6 +12,9 @@ use crate::peer::Peer;
 use crate::runtime::{Runtime, within};
 use crate::wire::proxy::{ProxyFault, ProxyHeader};
 
+#[cfg(test)]
+mod tests;
+
 /// Why it is not known for whom a connection is that should have come through a proxy. It was closed
 /// without a word: no SMTP client is there to read one.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,6 @@ use super::state::{Asking, DataProgress, Fate, Phase, Receiving, State, Transact
 use super::{EarlyInput, EndCause, Session, replies};
 use crate::envelope::Envelope;
 use crate::peer::{Helo, Voucher};
-use crate::wire::attributes::AttributeCommand;
 use crate::wire::command::{Body, Command, CommandFault};
 use crate::wire::line::LineFault;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
@@ -144,10 +143,7 @@ impl Session {
                 let _ = write!(text, "\nSIZE {limit}");
             }
             let _ = write!(text, "\nLIMITS RCPTMAX={recipients} MAILMAX={transactions}");
-            let told = [AttributeCommand::Xclient, AttributeCommand::Xforward].into_iter();
-            for command in told.filter(|command| self.may_say(*command)) {
-                let _ = write!(text, "\n{} {}", command.verb(), command.attributes().join(" "));
-            }
+            self.ask_to_be_told(&mut text);
         }
         Reply::plain(ReplyCode::OK, &text)
     }

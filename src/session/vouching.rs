@@ -16,9 +16,21 @@ impl Session {
         may.then(|| (command, ClientAttributes::parse(command, argument)))
     }
 
+    /// Offers the commands to those who may say them. Where the client had connected to, which XCLIENT
+    /// could tell as well, is nothing to us.
+    pub(super) fn ask_to_be_told(&self, text: &mut String) {
+        for command in [AttributeCommand::Xclient, AttributeCommand::Xforward] {
+            if self.may_say(command) {
+                text.extend(["\n", command.verb()]);
+                let names = command.attributes().iter().filter(|name| !name.starts_with("DEST"));
+                names.for_each(|name| text.extend([" ", name]));
+            }
+        }
+    }
+
     /// The right is that of the client which the session began with: XCLIENT neither gives it to the
     /// client it speaks for nor loses it.
-    pub(super) fn may_say(&self, command: AttributeCommand) -> bool {
+    fn may_say(&self, command: AttributeCommand) -> bool {
         let networks = match command {
             AttributeCommand::Xclient => &self.settings.xclient_from,
             AttributeCommand::Xforward => &self.settings.xforward_from,
