@@ -137,10 +137,15 @@ where
                         let session = id.session();
                         self.gate.observe(&Event::ClientChanged { session, peer });
                     }
-                    let tally = self.log.tally(&id, stage);
-                    let ask = self.gate.ask(question.subject(), tally);
-                    let ask = self.stash.beside(&mut self.client, ask);
-                    match within(runtime, deadline, ask).await {
+                    // Pinned here: a future that is handed on by value has room in each one it
+                    // passes through, and idle sessions carry that room too.
+                    let asked = {
+                        let tally = self.log.tally(&id, stage);
+                        let ask = pin!(self.gate.ask(question.subject(), tally));
+                        let ask = pin!(self.stash.beside(&mut self.client, ask));
+                        within(runtime, deadline, ask).await
+                    };
+                    match asked {
                         Some(Some(verdict)) => {
                             let (verdict_of, tally) = (&verdict, self.log.tally(&id, stage));
                             let judged =
@@ -219,7 +224,10 @@ where
             client.flush().await
         };
         match within(&self.gate.runtime, deadline, write).await {
-            Some(Ok(())) => self.log.unacknowledged.clear(),
+            Some(Ok(())) => {
+                self.log.unacknowledged = Vec::new();
+                self.gate.observe(&Event::Transmitted { session: session.id(), octets });
+            }
             Some(Err(error)) => {
                 self.fault = Some(error.into());
                 session.lose_client();
@@ -237,7 +245,7 @@ where
         let mut going_down = gate.going_down();
         let told = session.is_going_down();
         let wait = poll_fn(|context| {
-            let read = read::<READ>(client, context, |octets| session.receive(octets));
+            let read = read::<READ>(client, context, |octets| hand_over(gate, session, octets));
             match read {
                 Poll::Pending if !told && going_down.poll_unpin(context).is_ready() => {
                     Poll::Ready(None)
@@ -259,7 +267,7 @@ where
     /// Gives the session what the client sent meanwhile.
     fn unstash(&mut self, session: &mut Session) {
         let Stash { octets, end } = std::mem::take(&mut self.stash);
-        session.receive(&octets);
+        hand_over(self.gate, session, &octets);
         match end {
             Some(End::Orderly) => session.receive_eof(),
             Some(End::Broken(error)) => {
@@ -302,6 +310,14 @@ where
             }
         };
         within(runtime, Some(deadline), linger).await;
+    }
+}
+
+/// Gives the session what the client sent.
+fn hand_over<R: Runtime>(gate: &Gate<R>, session: &mut Session, octets: &[u8]) {
+    if !octets.is_empty() {
+        gate.observe(&Event::Received { session: session.id(), octets });
+        session.receive(octets);
     }
 }
 

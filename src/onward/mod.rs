@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline, OnwardTimeouts};
+use crate::host::HostName;
 use crate::outcome::{Outcome, RelayError, Request};
-use crate::session::host_name;
 use crate::verdict::Refusal;
 use crate::wire::reply::ReplyReader;
 use state::{Asked, Awaited, Open, State};
@@ -21,7 +21,7 @@ use state::{Asked, Awaited, Open, State};
 #[non_exhaustive]
 pub struct OnwardSettings {
     /// The name it gives in EHLO or LHLO.
-    pub host: Box<str>,
+    pub host: HostName,
     /// SMTP or LMTP.
     pub protocol: Protocol,
     /// How long it waits for what.
@@ -32,7 +32,7 @@ impl OnwardSettings {
     /// SMTP with the default time-outs, introducing itself by this name.
     pub fn new(host: &str) -> Self {
         Self {
-            host: host_name(host),
+            host: HostName::new(host),
             protocol: Protocol::Smtp,
             timeouts: OnwardTimeouts::default(),
         }
