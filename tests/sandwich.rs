@@ -48,7 +48,8 @@ fn scorers_see_the_client_of_postfix_and_the_client_hears_them() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
-    runtime.spawn(listen(listener, Arc::new(gate)));
+    let gate = Arc::new(gate);
+    runtime.spawn(listen(listener, gate.clone()));
     let postfix = Postfix::start(&folder, address);
     let kept = || fs::read_dir(maildir.join("new")).map_or(0, Iterator::count);
 
@@ -78,6 +79,9 @@ fn scorers_see_the_client_of_postfix_and_the_client_hears_them() {
     other.say("RCPT TO:<trap@example.com>", "550 5.7.1 No mail for traps, [192.0.2.1]");
     other.say("QUIT", "221 ");
 
+    // Postfix hangs up when its client has; the last record comes after that.
+    gate.shut_down();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, gate.drained()).await }).unwrap();
     let seen = seen.lock().unwrap();
     let spike = |peer: &Peer| {
         let helo = peer.helo.as_ref().unwrap();
