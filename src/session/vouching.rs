@@ -64,7 +64,6 @@ impl Session {
         let server = Peer { tls: self.peer.tls.clone(), ..(*self.connected).clone() };
         self.peer = server.speaking_for(&client, Voucher::XClient(server.address)).into();
         self.xclient = Some(client);
-        self.xforward = None;
         self.state = State::Asking(Asking::Connection);
     }
 

@@ -1,31 +1,26 @@
 //! Between two halves of Postfix: internet → `smtpd_proxy_filter` → nobounce. Postfix says by XFORWARD
 //! whose mail it is, scorers see that client, and what they say reaches it in its session.
 
-#![cfg(all(feature = "serve", unix))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
-
 use std::fs::{self, Permissions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use nobounce::scorers::Gtube;
 use nobounce::{
-    Address, Envelope, Event, ForwardPath, Gate, Message, Opinion, Panel, Peer, Refusal, Runtime,
-    Scorer, ScorerError, Settings, Voucher, relay, serve,
+    Envelope, Event, ForwardPath, Gate, Message, Opinion, Panel, Peer, Refusal, Scorer,
+    ScorerError, Settings, Voucher, relay,
 };
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
+use tokio::net::TcpListener;
 
-/// How long any reply may take before the test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::{PATIENCE, Tokio, listen};
+
 const GTUBE: &str = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
 
 #[test]
@@ -163,33 +158,6 @@ impl Scorer for Witness {
     async fn on_data(&self, envelope: &Envelope, _: &Message) -> Result<Opinion, ScorerError> {
         self.0.lock().unwrap().peers.push((*envelope.peer).clone());
         Ok(Opinion::Silent)
-    }
-}
-
-async fn listen(listener: TcpListener, gate: Arc<Gate<Tokio>>) {
-    loop {
-        let (client, address) = listener.accept().await.unwrap();
-        let gate = gate.clone();
-        tokio::spawn(async move {
-            // What became of it is in the record.
-            let _ = serve(client.compat(), Peer::new(address), &gate).await;
-        });
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Tokio;
-
-#[async_trait]
-impl Runtime for Tokio {
-    type Stream = Compat<TcpStream>;
-
-    async fn sleep_until(&self, at: Instant) {
-        tokio::time::sleep_until(at.into()).await;
-    }
-
-    async fn connect(&self, _: &Address) -> io::Result<Self::Stream> {
-        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
