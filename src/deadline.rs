@@ -24,6 +24,8 @@ impl Deadline {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Awaiting {
+    /// A proxy's header, before anything else (PROXY protocol).
+    ProxyHeader,
     /// The client's next command (4.5.3.2.7).
     Command,
     /// More mail data from the client (4.5.3.2.5).
@@ -66,6 +68,8 @@ pub enum Awaiting {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionTimeouts {
+    /// For a proxy to say for whom it speaks: 5 seconds (Postfix `smtpd_upstream_proxy_timeout`).
+    pub proxy_header: Duration,
     /// For a whole command: 5 minutes. Octets that trickle in do not prolong it.
     pub command: Duration,
     /// For more mail data: 3 minutes from the last octet.
@@ -88,6 +92,7 @@ pub struct SessionTimeouts {
 impl Default for SessionTimeouts {
     fn default() -> Self {
         Self {
+            proxy_header: Duration::from_secs(5),
             command: Duration::from_secs(300),
             mail_data: Duration::from_secs(180),
             content: Duration::from_secs(3600),

@@ -1,6 +1,7 @@
 //! The driver: one client, to the end of its session.
 
 mod handshake;
+mod proxied;
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -22,9 +23,11 @@ use crate::runtime::{Runtime, within};
 use crate::session::{EndCause, Session, Step, TransactionEnd};
 use crate::tally::Tally;
 use crate::tls::Channel;
-use crate::verdict::Stage;
+use crate::verdict::{Stage, Subject};
 use crate::wire::reply::Reply;
 use handshake::handshake;
+
+pub use proxied::ProxyError;
 
 /// Octets read at once.
 const READ: usize = 16_384;
@@ -57,6 +60,10 @@ pub enum ServeError {
     /// at fault.
     #[error("TLS is offered and the gate has none")]
     NoTls,
+    /// For whom the connection is could not be known. The proxy, its configuration or ours is at
+    /// fault.
+    #[error("no client: {0}")]
+    Unproxied(#[from] ProxyError),
 }
 
 /// Serves one client, from its connection to its end: the loop over [`Session::poll`] for any
@@ -92,7 +99,7 @@ enum Opening {
 
 async fn attend<C, R>(
     client: C,
-    mut peer: Peer,
+    peer: Peer,
     gate: &Gate<R>,
     opening: Opening,
 ) -> Result<(), ServeError>
@@ -104,10 +111,17 @@ where
     let runtime = &gate.runtime;
     let began = runtime.now();
     let mut client = Channel::new(client);
+    let (mut peer, mut stash) = match proxied::client_behind(&mut client, peer, gate).await {
+        Ok(behind) => behind,
+        Err((peer, error)) => {
+            gate.observe(&Event::Unproxied { peer: &peer, error: &error });
+            return Err(error.into());
+        }
+    };
     if opening != Opening::Clear {
-        let at = began + gate.settings.timeouts.tls;
-        let deadline = Some(Deadline { at, awaiting: Awaiting::Tls });
-        peer.tls = Some(handshake(gate, &mut client, &[], deadline).await?);
+        let deadline = Deadline::after(runtime.now(), gate.settings.timeouts.tls, Awaiting::Tls);
+        let ahead = std::mem::take(&mut stash.octets);
+        peer.tls = Some(handshake(gate, &mut client, &ahead, Some(deadline)).await?);
     }
     let (mut session, mut relay) = gate.open(peer);
     gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
@@ -115,8 +129,8 @@ where
     // A relay target that does not say so in time lets nothing through.
     let through = within(runtime, limit(INTRODUCTION), relay.capabilities()).await;
     session.offer(&through.unwrap_or_else(Capabilities::none));
-    let mut service =
-        Service { gate, client, stash: Stash::default(), log: Log::default(), fault: None };
+    let mut service = Service { gate, client, stash, log: Log::default(), fault: None };
+    service.unstash(&mut session);
     service.run(&mut session, relay.as_mut()).await;
     let Service { client, fault, .. } = service;
     drop(client);
@@ -172,6 +186,12 @@ where
                     let began = runtime.now();
                     let (id, stage) = (question.id(), question.subject().stage());
                     let deadline = question.deadline();
+                    if let Subject::Connection(peer) = question.subject()
+                        && self.log.connection.replace(Tally::default()).is_some()
+                    {
+                        let session = id.session();
+                        self.gate.observe(&Event::ClientChanged { session, peer });
+                    }
                     // Pinned here: a future that is handed on by value has room in each one it
                     // passes through, and idle sessions carry that room too.
                     let asked = {
@@ -441,8 +461,8 @@ impl Stash {
 /// What is gathered for the record.
 #[derive(Default)]
 struct Log {
-    /// What scorers said of the connection.
-    connection: Tally,
+    /// What scorers said of the client; `None` before they were asked.
+    connection: Option<Tally>,
     transaction: Option<(TransactionId, Gathered)>,
     /// Messages that the relay target has taken and the client has not been told of.
     unacknowledged: Vec<TransactionRecord>,
@@ -482,14 +502,14 @@ impl Log {
         if self.transaction.as_ref().is_some_and(|(current, _)| current != id) {
             self.transaction = None;
         }
-        let tally = &self.connection;
+        let tally = self.connection.get_or_insert_default();
         let fresh = || (id.clone(), Gathered { tally: tally.clone(), ..Gathered::default() });
         &mut self.transaction.get_or_insert_with(fresh).1
     }
 
     fn tally(&mut self, id: &TransactionId, stage: Stage) -> &mut Tally {
         match stage {
-            Stage::Connect => &mut self.connection,
+            Stage::Connect => self.connection.get_or_insert_default(),
             Stage::Rcpt | Stage::Data => &mut self.current(id).tally,
         }
     }

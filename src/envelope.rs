@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::peer::Peer;
+use crate::wire::attributes::ClientAttributes;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 
 /// Names a client session, in logs and in replies. The caller chooses it and sees to it that it is
@@ -59,8 +60,10 @@ impl fmt::Display for TransactionId {
 pub struct Envelope {
     /// The name of the transaction.
     pub id: TransactionId,
-    /// The client.
+    /// The client: that of the session, or the one that XFORWARD told of.
     pub peer: Arc<Peer>,
+    /// All that XFORWARD told of the client and of the message; `None` where it was not said.
+    pub xforward: Option<Arc<ClientAttributes>>,
     /// From MAIL, with its parameters.
     pub reverse_path: ReversePath,
     /// The recipients that were accepted so far, in order, each with its parameters.
@@ -70,6 +73,6 @@ pub struct Envelope {
 impl Envelope {
     /// An envelope without recipients.
     pub fn new(id: TransactionId, peer: Arc<Peer>, reverse_path: ReversePath) -> Self {
-        Self { id, peer, reverse_path, forward_paths: Vec::new() }
+        Self { id, peer, xforward: None, reverse_path, forward_paths: Vec::new() }
     }
 }

@@ -11,6 +11,7 @@ use futures::future::{FutureExt, Shared, poll_fn};
 use futures::task::AtomicWaker;
 
 use crate::envelope::SessionId;
+use crate::network::Networks;
 use crate::observer::{Event, Observer};
 use crate::panel::Panel;
 use crate::peer::Peer;
@@ -30,6 +31,8 @@ pub struct Gate<R: Runtime> {
     pub(crate) target: Box<dyn Target>,
     pub(crate) tls: Option<TlsServer>,
     observers: Vec<Box<dyn Observer>>,
+    /// Who speaks the PROXY protocol; `None` if nobody does.
+    pub(crate) proxies: Option<Networks>,
     /// Distinguishes the sessions of this process from those of others before and beside it.
     prefix: String,
     sessions_begun: AtomicU64,
@@ -55,6 +58,7 @@ impl<R: Runtime> Gate<R> {
             target: Box::new(target),
             tls: None,
             observers: Vec::new(),
+            proxies: None,
             sessions_begun: AtomicU64::new(0),
             sessions_running: AtomicUsize::new(0),
             drained: AtomicWaker::new(),
@@ -83,6 +87,20 @@ impl<R: Runtime> Gate<R> {
     pub fn tls(mut self, tls: TlsServer) -> Self {
         Arc::make_mut(&mut self.settings).capabilities.start_tls = true;
         self.tls = Some(tls);
+        self
+    }
+
+    /// [`serve`](crate::serve) expects a header of the PROXY protocol, of version 1 or 2, before
+    /// anything else on every connection, and believes these networks. Other connections, and those
+    /// with no header in time or a malformed one, are closed without a word and
+    /// [observed](Event::Unproxied).
+    ///
+    /// A gate expects it always or never: if it could be left out, clients could put in their own.
+    /// What is behind the header is the client's; `xclient_from` and `xforward_from` go by its
+    /// address, not by the proxy's.
+    #[must_use]
+    pub fn expect_proxy(mut self, networks: Networks) -> Self {
+        self.proxies = Some(networks);
         self
     }
 

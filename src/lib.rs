@@ -151,6 +151,7 @@ mod envelope;
 mod header;
 mod host;
 mod message;
+mod network;
 mod onward;
 mod outcome;
 mod peer;
@@ -191,9 +192,10 @@ pub use envelope::{Envelope, SessionId, TransactionId};
 pub use header::{BadFieldName, HeaderField};
 pub use host::HostName;
 pub use message::{Field, Fields, Message, MessageView, MimePart};
+pub use network::{BadNetwork, Network, Networks};
 pub use onward::{Onward, OnwardSettings, OnwardStep, Protocol, TlsPolicy};
 pub use outcome::{Outcome, Receipt, RelayError, Request, TlsFault};
-pub use peer::{Helo, Peer, Tls};
+pub use peer::{Helo, Peer, Tls, Vouched, Voucher};
 pub use session::{
     EarlyInput, EndCause, Forward, Limits, Question, Session, Settings, Step, TransactionEnd,
 };
@@ -211,7 +213,7 @@ pub use wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
 #[cfg(feature = "tls")]
 pub use driver::serve_tls;
 #[cfg(feature = "serve")]
-pub use driver::{ServeError, serve};
+pub use driver::{ProxyError, ServeError, serve};
 #[cfg(feature = "serve")]
 pub use gate::Gate;
 #[cfg(feature = "serve")]

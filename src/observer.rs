@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::deadline::Awaiting;
+use crate::driver::ProxyError;
 use crate::envelope::{SessionId, TransactionId};
 use crate::outcome::{Outcome, RelayError};
-use crate::peer::Peer;
+use crate::peer::{Peer, Vouched};
 use crate::session::TransactionEnd;
 use crate::tally::Tally;
 use crate::verdict::{Stage, Verdict};
@@ -35,6 +36,20 @@ pub enum Event<'e> {
         session: &'e SessionId,
         /// The client.
         peer: &'e Peer,
+    },
+    /// The client of the session is another one: who had connected speaks for it (XCLIENT).
+    ClientChanged {
+        /// The session.
+        session: &'e SessionId,
+        /// The client.
+        peer: &'e Peer,
+    },
+    /// A connection was closed, since it is not known for whom it is. There was no session.
+    Unproxied {
+        /// Who connected.
+        peer: &'e Peer,
+        /// Why it was closed.
+        error: &'e ProxyError,
     },
     /// The client sent these octets.
     Received {
@@ -119,6 +134,9 @@ impl fmt::Display for TransactionRecord {
         let envelope = &self.end.envelope;
         let peer = &envelope.peer;
         write!(f, "id={} client={peer}", envelope.id)?;
+        if peer.vouched != Vouched::default() {
+            write!(f, " via={}", peer.vouched)?;
+        }
         if let Some(helo) = &peer.helo {
             write!(f, " helo={:?}", helo.name)?;
         }

@@ -1,33 +1,51 @@
-//! Who is at the other end: what the socket, the client and DNS say of it.
+//! Who is at the other end: what the socket, the client, DNS and trusted servers say of it.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// The client of a session.
+use crate::wire::attributes::{Attribute, ClientAttributes};
+use crate::wire::proxy::ProxyHeader;
+
+/// The client of a session, or of a transaction if XFORWARD told of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
-    /// Where it connected from; `None` for a Unix socket.
+    /// Where it connected from, port 0 if that is unknown; `None` for a Unix socket, or if who
+    /// speaks for the client does not know.
     pub address: Option<SocketAddr>,
     /// Its name according to DNS, confirmed forwards, if somebody looked it up.
     pub name: Option<Box<str>>,
+    /// Its name according to DNS, confirmed or not, if somebody looked it up.
+    pub reverse_name: Option<Box<str>>,
     /// What it said in HELO or EHLO.
     pub helo: Option<Helo>,
-    /// Its TLS session, if there is one.
+    /// The name it authenticated as, to a server that said so by XCLIENT.
+    pub login: Option<Box<str>>,
+    /// The TLS session of the connection, if there is one: with a server that speaks for the client,
+    /// it is that server's.
     pub tls: Option<Tls>,
+    /// Who vouches for what of this.
+    pub vouched: Vouched,
 }
 
 impl Peer {
     /// A client that connected from `address`. An IPv4 address mapped into IPv6 is taken as what
     /// it is.
     pub fn new(address: SocketAddr) -> Self {
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { address: Some(address), name: None, helo: None, tls: None }
+        Self { address: Some(canonical(address)), ..Self::local() }
     }
 
     /// A client of this machine, on a Unix socket or in memory.
     pub fn local() -> Self {
-        Self { address: None, name: None, helo: None, tls: None }
+        Self {
+            address: None,
+            name: None,
+            reverse_name: None,
+            helo: None,
+            login: None,
+            tls: None,
+            vouched: Vouched::default(),
+        }
     }
 
     /// The same client, whose DNS name is known.
@@ -36,15 +54,115 @@ impl Peer {
         self.name = Some(name.into());
         self
     }
+
+    /// The client that this peer, a proxy, speaks for according to its PROXY header: the proxy
+    /// itself if it says `LOCAL`, one of unknown address if it does not know.
+    #[must_use]
+    pub fn behind(self, header: &ProxyHeader) -> Self {
+        if *header == ProxyHeader::Local {
+            return self;
+        }
+        let mut client = Self { tls: self.tls, ..Self::local() };
+        client.address = header.source().map(canonical);
+        client.vouched.address = Voucher::Proxy(self.address);
+        client
+    }
+
+    /// The client that this peer speaks for. What was not told stays, except that names go with
+    /// their address, and that who speaks for others has not yet said their HELO.
+    pub(crate) fn speaking_for(&self, told: &ClientAttributes, voucher: Voucher) -> Self {
+        let mut client = self.clone();
+        if told.address != Attribute::Omitted {
+            let port = told.port.known().copied().unwrap_or(0);
+            client.address = told.address.known().map(|it| canonical((*it, port).into()));
+            (client.name, client.reverse_name) = (None, None);
+            client.vouched.address = voucher;
+            client.vouched.name = voucher;
+        }
+        if told.name != Attribute::Omitted {
+            client.name = told.name.known().cloned();
+            client.vouched.name = voucher;
+        }
+        if told.reverse_name != Attribute::Omitted {
+            client.reverse_name = told.reverse_name.known().cloned();
+        }
+        let extended = told.protocol.known().is_some_and(|it| !it.eq_ignore_ascii_case("SMTP"));
+        client.helo = told.helo.known().map(|name| Helo { extended, name: name.clone() });
+        client.vouched.helo = if client.helo.is_some() { voucher } else { Voucher::Socket };
+        client.login = told.login.known().cloned();
+        client
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name.as_deref().unwrap_or("unknown"))?;
-        match self.address.map(|address| address.ip()) {
-            Some(IpAddr::V4(address)) => write!(f, "[{address}]"),
-            Some(IpAddr::V6(address)) => write!(f, "[IPv6:{address}]"),
-            None => f.write_str("[local]"),
+        match self.address {
+            None if self.vouched.address != Voucher::Socket => f.write_str("[unknown]"),
+            address => f.write_str(&bracketed(address)),
+        }
+    }
+}
+
+fn bracketed(address: Option<SocketAddr>) -> String {
+    match address.map(|address| address.ip()) {
+        Some(IpAddr::V4(address)) => format!("[{address}]"),
+        Some(IpAddr::V6(address)) => format!("[IPv6:{address}]"),
+        None => "[local]".into(),
+    }
+}
+
+/// Who vouches for what is known of a [`Peer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub struct Vouched {
+    /// For its address.
+    pub address: Voucher,
+    /// For its name.
+    pub name: Voucher,
+    /// For its HELO: that the client said so, not that it is true.
+    pub helo: Voucher,
+}
+
+impl fmt::Display for Vouched {
+    /// All vouchers other than the socket, for address, name and HELO, each once: `xclient[192.0.2.7]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut vouchers = vec![self.address, self.name, self.helo];
+        vouchers.retain(|voucher| *voucher != Voucher::Socket);
+        vouchers.dedup();
+        let words: Vec<_> = vouchers.iter().map(Voucher::to_string).collect();
+        f.write_str(&words.join(","))
+    }
+}
+
+/// Who vouches for a fact about a [`Peer`]. Where it is another server, its own address is told as
+/// the session began with it; `None` for a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Voucher {
+    /// The connection itself: the address is the socket's, the HELO was said here, and the name was
+    /// looked up by whoever made the [`Peer`].
+    #[default]
+    Socket,
+    /// A proxy, in the header of the PROXY protocol.
+    Proxy(Option<SocketAddr>),
+    /// A server that may say XCLIENT.
+    XClient(Option<SocketAddr>),
+    /// A server that may say XFORWARD, for this transaction.
+    XForward(Option<SocketAddr>),
+}
+
+impl fmt::Display for Voucher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket => f.write_str("socket"),
+            Self::Proxy(by) => write!(f, "proxy{}", bracketed(*by)),
+            Self::XClient(by) => write!(f, "xclient{}", bracketed(*by)),
+            Self::XForward(by) => write!(f, "xforward{}", bracketed(*by)),
         }
     }
 }

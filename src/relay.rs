@@ -20,6 +20,9 @@ pub use smtp::Smtp;
 /// Makes a [`Relay`] for each client.
 pub trait Target: Send + Sync {
     /// A relay for the session of this client. It does no I/O before it is asked something.
+    ///
+    /// Who may speak for others may do so later in the session (XCLIENT, XFORWARD): the client of a
+    /// transaction is [`Envelope::peer`], and only that.
     fn open(&self, peer: &Peer) -> Box<dyn Relay>;
 }
 

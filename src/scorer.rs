@@ -80,7 +80,8 @@ pub trait Scorer: Send + Sync {
     }
 
     /// A recipient was named; the relay target has not been asked about it. `envelope` holds sender
-    /// and client and the recipients that were accepted before.
+    /// and client and the recipients that were accepted before; if other policies apply to those, this
+    /// one is to [come again](Refusal::come_again).
     async fn on_rcpt(
         &self,
         envelope: &Envelope,

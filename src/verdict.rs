@@ -46,6 +46,21 @@ impl Refusal {
         Self::of_class(OTHERWISE, code, status, text)
     }
 
+    /// For this recipient's policies are others than those of the recipients accepted before, and
+    /// one message gets one answer: `452 4.5.3`, on which clients send to the recipient in another
+    /// transaction (RFC 5321 section 4.5.3.1.10).
+    ///
+    /// A scorer or a relay target says it of a recipient, with [`Envelope::forward_paths`] before
+    /// its eyes. Never of the first: a client that is always told to come again gives up.
+    pub fn come_again() -> Self {
+        Self::fixed(
+            452,
+            5,
+            3,
+            "Other policies apply, send to this recipient in another transaction",
+        )
+    }
+
     fn of_class(otherwise: ReplyCode, code: u16, status: EnhancedStatus, text: &str) -> Self {
         let of_class = |code: &ReplyCode| code.class() == otherwise.class();
         Self(Reply::new(ReplyCode::new(code).filter(of_class).unwrap_or(otherwise), status, text))

@@ -152,7 +152,7 @@ fn a_dialogue_that_cannot_be_read_is_refused() {
         ("C: \\q", 1, "one of `\\r"),
         ("C: \\x4", 1, "two hexadecimal digits"),
         ("S: 220\\", 1, "no backslash at the end"),
-        ("J: yes", 1, "`pass`, `refuse`, `tag` or `silent`"),
+        ("J: yes", 1, "`pass`, `refuse`, `tag`, `come again` or `silent`"),
         ("J: refuse 550 4.7.1 text", 1, "`refuse CODE STATUS text`"),
         ("J: refuse 250 2.0.0 text", 1, "`refuse CODE STATUS text`"),
         ("J: tag X Y: z", 1, "a header field name"),

@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "header",
             "host",
             "message",
+            "network",
             "outcome",
             "peer",
             "verdict",

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::envelope::Envelope;
 use crate::header::HeaderField;
-use crate::peer::{Helo, Peer};
+use crate::peer::{Helo, Peer, Voucher};
 
 /// Longest name that is written whole: the longest domain name (RFC 1035 section 2.3.4).
 const NAME: usize = 255;
@@ -50,7 +50,8 @@ fn tcp_info(peer: &Peer) -> String {
     match peer.address.map(|address| address.ip().to_canonical()) {
         Some(IpAddr::V4(address)) => format!("{name} [{address}]"),
         Some(IpAddr::V6(address)) => format!("{name} [IPv6:{address}]"),
-        None => "local".to_owned(),
+        None if peer.vouched.address == Voucher::Socket => "local".to_owned(),
+        None => "unknown".to_owned(),
     }
 }
 

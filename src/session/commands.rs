@@ -1,5 +1,6 @@
 //! What each command does to the state (RFC 5321 section 4.1.1).
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Buf;
@@ -7,7 +8,7 @@ use bytes::Buf;
 use super::state::{Asking, DataProgress, Fate, Phase, Receiving, State, Transaction};
 use super::{EarlyInput, EndCause, Session, replies};
 use crate::envelope::Envelope;
-use crate::peer::Helo;
+use crate::peer::{Helo, Voucher};
 use crate::wire::command::{Body, Command, CommandFault};
 use crate::wire::line::LineFault;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
@@ -29,6 +30,7 @@ impl Session {
             return true;
         }
         let (length, line) = self.lines.next(&self.input);
+        let told = line.and_then(Result::ok).and_then(|line| self.read_told(line));
         let command = line.map(|line| line.map(Command::parse));
         self.input.advance(length);
         let Some(command) = command else {
@@ -38,6 +40,10 @@ impl Session {
         let State::Command(phase) = std::mem::replace(&mut self.state, State::Closing) else {
             return false;
         };
+        if let Some(told) = told {
+            self.be_told(told, phase);
+            return true;
+        }
         let no_command = !matches!(command, Ok(Ok(_)));
         if let (Phase::DataRefused(_), true) = (&phase, no_command) {
             self.state = State::Command(phase);
@@ -108,6 +114,7 @@ impl Session {
         self.state = State::Command(Phase::Ready);
         let mut peer = (*self.peer).clone();
         peer.helo = Some(Helo { extended, name });
+        peer.vouched.helo = Voucher::Socket;
         self.peer = peer.into();
         let reply = self.hello_reply(extended);
         if again { self.junk(&reply) } else { self.reply(&reply) }
@@ -128,7 +135,10 @@ impl Session {
                 (offered.chunking, "CHUNKING"),
                 (offered.dsn, "DSN"),
                 (offered.enhanced_status_codes, "ENHANCEDSTATUSCODES"),
-                (offered.start_tls && self.peer.tls.is_none(), "STARTTLS"),
+                (
+                    offered.start_tls && self.peer.tls.is_none() && self.xclient.is_none(),
+                    "STARTTLS",
+                ),
             ];
             for (_, keyword) in keywords.iter().filter(|(offered, _)| *offered) {
                 let _ = write!(text, "\n{keyword}");
@@ -137,6 +147,7 @@ impl Session {
                 let _ = write!(text, "\nSIZE {limit}");
             }
             let _ = write!(text, "\nLIMITS RCPTMAX={recipients} MAILMAX={transactions}");
+            self.ask_to_be_told(&mut text);
         }
         Reply::plain(ReplyCode::OK, &text)
     }
@@ -158,7 +169,9 @@ impl Session {
             None => {
                 self.transactions += 1;
                 let id = self.id.transaction(self.transactions);
-                let envelope = Envelope::new(id, self.peer.clone(), reverse_path);
+                let peer = self.forwarded().map_or_else(|| self.peer.clone(), Arc::new);
+                let mut envelope = Envelope::new(id, peer, reverse_path);
+                envelope.xforward = self.xforward.clone().map(Arc::new);
                 let refused = Vec::new();
                 let transaction =
                     Transaction { envelope, refused, surplus: 0, size: 0, began: now };
@@ -264,6 +277,13 @@ impl Session {
         let refusal = match &phase {
             Phase::Connected | Phase::Ready if !self.offered.start_tls => replies::NOT_IMPLEMENTED,
             Phase::Connected | Phase::Ready if self.peer.tls.is_some() => replies::TLS_ALREADY,
+            // What was said in the clear must be forgotten, and then the client would be the server
+            // that speaks for it.
+            Phase::Connected | Phase::Ready
+                if self.xclient.is_some() || self.xforward.is_some() =>
+            {
+                replies::TLS_FIRST
+            }
             Phase::Connected | Phase::Ready if self.input.is_empty() => {
                 self.state = State::StartTls;
                 return self.reply(&replies::READY_FOR_TLS);

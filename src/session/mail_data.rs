@@ -6,6 +6,7 @@ use bytes::Buf;
 
 use super::state::{Asking, DataProgress, Fate, Phase, Receiving, State, Transaction};
 use super::{EndCause, Session, replies};
+use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::wire::content::{ContentDecoder, LineEndings, Progress};
 use crate::wire::reply::Reply;
@@ -114,7 +115,14 @@ impl Session {
         let (began, time_of_day) = self.began;
         let received = time_of_day + now.saturating_duration_since(began);
         let content = decoder.finish();
-        let message = Message::new(&self.settings.host, &transaction.envelope, received, content);
+        // XFORWARD is for scorers and logs; the trace header says who was connected (RFC 5321 section
+        // 4.4): the server that forwards has put the client into one of its own.
+        let connected = transaction.envelope.xforward.is_some().then(|| {
+            let envelope = transaction.envelope.clone();
+            Envelope { peer: self.peer.clone(), ..envelope }
+        });
+        let envelope = connected.as_ref().unwrap_or(&transaction.envelope);
+        let message = Message::new(&self.settings.host, envelope, received, content);
         self.state = State::Asking(Asking::Content(transaction, Box::new(message)));
     }
 }

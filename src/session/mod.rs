@@ -6,6 +6,7 @@ mod output;
 mod replies;
 mod settings;
 mod state;
+mod vouching;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -18,6 +19,7 @@ use crate::envelope::{Envelope, SessionId, TransactionId};
 use crate::outcome::{Outcome, Request};
 use crate::peer::{Peer, Tls};
 use crate::verdict::{Subject, Verdict};
+use crate::wire::attributes::ClientAttributes;
 use crate::wire::line::LineReader;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
@@ -36,6 +38,12 @@ pub struct Session {
     settings: Arc<Settings>,
     id: SessionId,
     peer: Arc<Peer>,
+    /// The client that the session began with.
+    connected: Arc<Peer>,
+    /// What XCLIENT has said of the client.
+    xclient: Option<ClientAttributes>,
+    /// What XFORWARD has said of the client of the next transaction, or of the one that runs.
+    xforward: Option<ClientAttributes>,
     /// What the relay target lets through.
     offered: Capabilities,
     state: State,
@@ -238,12 +246,16 @@ impl Session {
         now: Instant,
         time_of_day: SystemTime,
     ) -> Self {
+        let peer = Arc::new(peer);
         Self {
             offered: settings.capabilities.clone(),
             lines: LineReader::new(settings.limits.command_line),
             settings,
             id,
-            peer: Arc::new(peer),
+            connected: peer.clone(),
+            peer,
+            xclient: None,
+            xforward: None,
             state: State::Asking(Asking::Connection),
             input: BytesMut::new(),
             output: BytesMut::new(),

@@ -1,5 +1,6 @@
 //! The fixed replies of a session, in one table. Each is a complete answer to one command.
 
+use crate::wire::attributes::{AttributeCommand, AttributeFault};
 use crate::wire::command::CommandFault;
 use crate::wire::line::LineFault;
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyCode};
@@ -40,6 +41,8 @@ pub(super) const IN_CHUNKS: Reply =
 pub(super) const CHUNK_LOST: Reply =
     Reply::fixed(503, Some((5, 1)), "An earlier chunk was refused, send RSET");
 pub(super) const TLS_ALREADY: Reply = Reply::fixed(503, Some((5, 1)), "TLS has been started");
+pub(super) const TLS_FIRST: Reply =
+    Reply::fixed(503, Some((5, 1)), "STARTTLS goes before XCLIENT and XFORWARD");
 pub(super) const TOO_BIG: Reply = Reply::fixed(552, Some((3, 4)), "Message too big");
 pub(super) const NO_RECIPIENT: Reply = Reply::fixed(554, Some((5, 1)), "No valid recipients");
 pub(super) const OUT_OF_TURN: Reply =
@@ -83,4 +86,10 @@ pub(super) fn command_fault(fault: CommandFault) -> Reply {
             "Syntax: BDAT SIZE [LAST]; where this chunk ends is unknown",
         ),
     }
+}
+
+/// The answer to XCLIENT and XFORWARD that cannot be read.
+pub(super) fn attribute_fault(command: AttributeCommand, fault: AttributeFault) -> Reply {
+    const CODE: ReplyCode = ReplyCode::refusal(501);
+    Reply::new(CODE, EnhancedStatus::new(5, 4), &format!("{}: {fault}", command.verb()))
 }

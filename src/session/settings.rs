@@ -3,6 +3,7 @@
 use crate::capabilities::Capabilities;
 use crate::deadline::SessionTimeouts;
 use crate::host::HostName;
+use crate::network::Networks;
 use crate::wire::content::LineEndings;
 
 /// How sessions behave. The default is a transparent, bounded relay.
@@ -21,6 +22,11 @@ pub struct Settings {
     pub line_endings: LineEndings,
     /// What becomes of a client that does not wait for its turn.
     pub early_input: EarlyInput,
+    /// Who may say XCLIENT (Postfix `smtpd_authorized_xclient_hosts`), by the address that the
+    /// session begins with. Nobody by default; to all others it is an unknown command.
+    pub xclient_from: Networks,
+    /// Who may say XFORWARD (Postfix `smtpd_authorized_xforward_hosts`), likewise.
+    pub xforward_from: Networks,
 }
 
 impl Settings {
@@ -33,6 +39,8 @@ impl Settings {
             timeouts: SessionTimeouts::default(),
             line_endings: LineEndings::default(),
             early_input: EarlyInput::default(),
+            xclient_from: Networks::none(),
+            xforward_from: Networks::none(),
         }
     }
 }

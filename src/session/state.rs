@@ -17,6 +17,8 @@
 //!                                             └─► Asking(Content) ─pass─► Forwarding(Content)
 //! ```
 //!
+//! XCLIENT, from Command(Connected) or Command(Ready), leads back to Asking(Connection).
+//!
 //! States are named for whom we wait for. A transaction lives in the variant that has one.
 
 use std::time::{Duration, Instant};
@@ -281,7 +283,9 @@ impl Session {
 
     fn greet(&mut self) {
         self.deadline = None;
-        if !self.input.is_empty() && self.settings.early_input == EarlyInput::Refuse {
+        // XCLIENT may be pipelined.
+        let early = !self.input.is_empty() && self.xclient.is_none();
+        if early && self.settings.early_input == EarlyInput::Refuse {
             return self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
         }
         if self.going_down {
@@ -405,6 +409,7 @@ impl Session {
 
     /// A transaction that runs is over, without a reply to its content.
     pub(super) fn end_transaction(&mut self, cause: EndCause) {
+        self.xforward = None;
         let state = std::mem::replace(&mut self.state, State::Closed);
         if let Some(transaction) = state.into_transaction() {
             self.record(*transaction, cause, None);
@@ -413,6 +418,7 @@ impl Session {
 
     fn record(&mut self, transaction: Transaction, cause: EndCause, reply: Option<Reply>) {
         self.content_ends = None;
+        self.xforward = None;
         let Transaction { envelope, refused, size, began, surplus: _ } = transaction;
         let duration = Duration::ZERO;
         let end = TransactionEnd { envelope, refused, size, cause, reply, duration };

@@ -50,7 +50,7 @@ use script::Script;
 /// | `R:` | The gate says this line to the onward server. `<connect>`, `<close>`; `<starttls>`: it begins the handshake; `<trace>`: the `Received` field with all its lines. |
 /// | `O:` | The onward server sends this line. `<eof>`: it closes; `<refused>`: there is no connection, or the handshake fails; `<deaf>`: what comes next cannot be written to it. |
 /// | `O!:` | The same, in one piece with the `O:` line before. |
-/// | `J:` | The panel's answer to the question pending: `pass`, `refuse 550 5.7.1 text`, `tag Name: value`, or `silent`. Where none stands, it is `pass`. |
+/// | `J:` | The panel's answer to the question pending: `pass`, `refuse 550 5.7.1 text`, `tag Name: value`, `come again` ([`Refusal::come_again`](crate::Refusal::come_again)), or `silent`. Where none stands, it is `pass`. |
 /// | `T:` | Time passes: `20s`, `5m`, `1h`. |
 /// | `@` | A setting, at the head; `@ shutdown` anywhere. |
 /// | `#` | A comment. |
@@ -68,6 +68,7 @@ use script::Script;
 /// `@ limits.recipients 2` (and `command_line`, `content`, `transactions`, `errors`,
 /// `junk_commands`), `@ line_endings refuse`, `@ early_input tolerate`, `@ protocol lmtp`, `@ tls may`
 /// or `must` (to the onward server),
+/// `@ xclient_from 192.0.2.0/24`, `@ xforward_from …`,
 /// `@ capabilities PIPELINING, SIZE 1000` or `none` (of the session), `@ through …` (what
 /// [`Session::offer`](crate::Session::offer) is told). `@ relay offers …`: greeting and EHLO on the
 /// onward side go by themselves; `@ relay accepts …`: everything there does, and is taken.

@@ -135,6 +135,7 @@ impl Script {
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
         const NUMBER: &str = "a number";
+        const NETWORKS: &str = "networks";
         let limits = &mut self.settings.limits;
         match (name, value) {
             ("limits.command_line", value) => {
@@ -153,6 +154,12 @@ impl Script {
             }
             ("line_endings", "refuse") => self.settings.line_endings = LineEndings::Refuse,
             ("early_input", "tolerate") => self.settings.early_input = EarlyInput::Tolerate,
+            ("xclient_from", networks) => {
+                self.settings.xclient_from = networks.parse().map_err(|_| NETWORKS)?;
+            }
+            ("xforward_from", networks) => {
+                self.settings.xforward_from = networks.parse().map_err(|_| NETWORKS)?;
+            }
             ("protocol", "lmtp") => self.onward.protocol = Protocol::Lmtp,
             ("tls", "may") => self.onward.tls = TlsPolicy::May,
             ("tls", "must") => self.onward.tls = TlsPolicy::Must,
@@ -255,6 +262,7 @@ impl Ruling {
         Ok(match word {
             "pass" => Self::Verdict(Verdict::Pass),
             "silent" => Self::Silent,
+            "come" if rest == "again" => Self::Verdict(Verdict::Refuse(Refusal::come_again())),
             "refuse" => {
                 let refusal = refusal(rest).ok_or("`refuse CODE STATUS text`")?;
                 Self::Verdict(Verdict::Refuse(refusal))
@@ -264,7 +272,7 @@ impl Ruling {
                 let field = HeaderField::new(name, value).map_err(|_| "a header field name")?;
                 Self::Verdict(Verdict::Tag(vec![field]))
             }
-            _ => return Err("`pass`, `refuse`, `tag` or `silent`"),
+            _ => return Err("`pass`, `refuse`, `tag`, `come again` or `silent`"),
         })
     }
 }

@@ -177,6 +177,23 @@ impl ClientAttributes {
         }
     }
 
+    /// A client of which nothing is known.
+    pub fn unavailable() -> Self {
+        Self {
+            name: Attribute::Unavailable,
+            reverse_name: Attribute::Unavailable,
+            address: Attribute::Unavailable,
+            port: Attribute::Unavailable,
+            protocol: Attribute::Unavailable,
+            helo: Attribute::Unavailable,
+            login: Attribute::Unavailable,
+            ident: Attribute::Unavailable,
+            origin: Attribute::Unavailable,
+            destination_address: Attribute::Unavailable,
+            destination_port: Attribute::Unavailable,
+        }
+    }
+
     /// Reads the argument of one command, without its CRLF.
     pub fn parse(command: AttributeCommand, argument: &[u8]) -> Result<Self, AttributeFault> {
         let mut attributes = Self::default();

@@ -1,0 +1,86 @@
+//! Clients behind a proxy: its PROXY header comes before everything else.
+
+use std::io;
+
+use futures::future::poll_fn;
+use futures::io::AsyncRead;
+
+use super::{End, READ, Stash, read};
+use crate::deadline::{Awaiting, Deadline};
+use crate::gate::Gate;
+use crate::peer::Peer;
+use crate::runtime::{Runtime, within};
+use crate::wire::proxy::{ProxyFault, ProxyHeader};
+
+#[cfg(test)]
+mod tests;
+
+/// Why it is not known for whom a connection is that should have come through a proxy. It was closed
+/// without a word: no SMTP client is there to read one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// It does not come from a proxy that is believed.
+    #[error("not from a proxy")]
+    Stranger,
+    /// There is no PROXY header, or a malformed one. The proxy is at fault, or not expected to say
+    /// one.
+    #[error(transparent)]
+    Header(#[from] ProxyFault),
+    /// The header has not come in time.
+    #[error("no PROXY header in time")]
+    Late,
+    /// The connection ended before the header did.
+    #[error("closed before the PROXY header")]
+    Closed,
+    /// The connection broke before the header ended.
+    #[error("lost before the PROXY header: {0}")]
+    Lost(io::Error),
+}
+
+/// Reads the PROXY header that `proxy` sends; gives the client and what it has said already.
+pub(super) async fn client_behind<C, R>(
+    connection: &mut C,
+    proxy: Peer,
+    gate: &Gate<R>,
+) -> Result<(Peer, Stash), (Peer, ProxyError)>
+where
+    C: AsyncRead + Unpin,
+    R: Runtime,
+{
+    let Some(proxies) = &gate.proxies else {
+        return Ok((proxy, Stash::default()));
+    };
+    if !proxies.include(&proxy) {
+        return Err((proxy, ProxyError::Stranger));
+    }
+    let at = gate.runtime.now() + gate.settings.timeouts.proxy_header;
+    let deadline = Deadline { at, awaiting: Awaiting::ProxyHeader };
+    match within(&gate.runtime, Some(deadline), header(connection)).await {
+        Some(Ok((header, octets))) => {
+            Ok((proxy.behind(&header), Stash { octets, ..Stash::default() }))
+        }
+        Some(Err(error)) => Err((proxy, error)),
+        None => Err((proxy, ProxyError::Late)),
+    }
+}
+
+/// The header, and the octets behind it: they are the client's.
+async fn header<C: AsyncRead + Unpin>(
+    connection: &mut C,
+) -> Result<(ProxyHeader, Vec<u8>), ProxyError> {
+    let mut input = Vec::new();
+    loop {
+        let end = poll_fn(|context| {
+            read::<READ>(connection, context, |octets| input.extend_from_slice(octets))
+        });
+        match end.await {
+            Some(End::Orderly) => return Err(ProxyError::Closed),
+            Some(End::Broken(error)) => return Err(ProxyError::Lost(error)),
+            None => {}
+        }
+        if let Some((header, length)) = ProxyHeader::read(&input)? {
+            return Ok((header, input.split_off(length)));
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Whom a session takes for the client, and who vouches for it, after XCLIENT and XFORWARD.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use nobounce::{
+    Outcome, Peer, ProxyHeader, Receipt, Request, Session, SessionId, Settings, Step, Subject, Tls,
+    Verdict, Vouched,
+};
+
+/// Says these lines, each when the session waits for it, to a gate that takes everything. Gives the
+/// client of each question to the panel.
+#[expect(clippy::disallowed_methods, reason = "any moment will do")]
+fn clients(server: Peer, lines: &[&str]) -> Vec<String> {
+    let mut settings = Settings::new("gate.example.com");
+    settings.xclient_from = "192.0.2.0/24, local".parse().unwrap();
+    settings.xforward_from = settings.xclient_from.clone();
+    settings.capabilities.start_tls = true;
+    let (now, id) = (Instant::now(), SessionId::new("vouching"));
+    let mut session = Session::new(Arc::new(settings), id, server, now, SystemTime::UNIX_EPOCH);
+    let mut lines = lines.iter();
+    let mut clients = Vec::new();
+    let mut replies = Vec::new();
+    loop {
+        match session.poll(now) {
+            Step::Transmit(octets) => replies.extend_from_slice(&octets),
+            Step::Receive => match lines.next() {
+                Some(line) => session.receive(format!("{line}\r\n").as_bytes()),
+                None => session.receive_eof(),
+            },
+            Step::StartTls => session.tls_started(Tls::new("TLSv1.3", "some")),
+            Step::Ask(question) => {
+                clients.push(match question.subject() {
+                    Subject::Connection(peer) => format!("connect {}", described(peer)),
+                    Subject::Recipient(envelope, _) => {
+                        format!("rcpt {}", described(&envelope.peer))
+                    }
+                    Subject::Content(envelope, _) => {
+                        let ident = envelope.xforward.as_ref().and_then(|it| it.ident.known());
+                        let ident = ident.map(|ident| format!(" ident={ident}"));
+                        format!("data {}{}", described(&envelope.peer), ident.unwrap_or_default())
+                    }
+                });
+                question.answer(Verdict::Pass);
+            }
+            Step::Forward(forward) => {
+                let receipt = match forward.request() {
+                    Request::Recipient(..) => Receipt::recipient(),
+                    Request::Content(..) => Receipt::kept("1"),
+                };
+                forward.complete(Outcome::Accepted(receipt));
+            }
+            Step::Ended(_) => {}
+            Step::Close => break,
+        }
+    }
+    let replies = String::from_utf8(replies).unwrap();
+    let bad =
+        replies.lines().find(|line| line.starts_with('5') && !line.contains("Message too big"));
+    assert_eq!(bad, None, "{replies}");
+    clients
+}
+
+fn described(peer: &Peer) -> String {
+    let mut text = peer.to_string();
+    let port = peer.address.map(|address| format!(":{}", address.port()));
+    text += &port.unwrap_or_default();
+    if let Some(name) = &peer.reverse_name {
+        text += &format!(" reverse={name}");
+    }
+    if let Some(helo) = &peer.helo {
+        text += &format!(" {}={}", if helo.extended { "ehlo" } else { "helo" }, helo.name);
+    }
+    if let Some(login) = &peer.login {
+        text += &format!(" login={login}");
+    }
+    if peer.tls.is_some() {
+        text += " tls";
+    }
+    if peer.vouched != Vouched::default() {
+        text += &format!(" via={}", peer.vouched);
+    }
+    text
+}
+
+fn server() -> Peer {
+    Peer::new(([192, 0, 2, 7], 25).into()).named("front.example.net")
+}
+
+const CONNECT: &str = "connect front.example.net[192.0.2.7]:25";
+const MAIL: &str = "MAIL FROM:<a@example.org>";
+const RCPT: &str = "RCPT TO:<b@example.com>";
+
+#[test]
+fn xclient_makes_another_client() {
+    let cases: [(&[&str], &[&str]); 12] = [
+        (
+            &[
+                "XCLIENT NAME=a.example REVERSE_NAME=b.example ADDR=198.51.100.7 PORT=99 LOGIN=joe+40x",
+                "EHLO c.example",
+                MAIL,
+                RCPT,
+            ],
+            &[
+                "connect a.example[198.51.100.7]:99 reverse=b.example login=joe@x via=xclient[192.0.2.7]",
+                "rcpt a.example[198.51.100.7]:99 reverse=b.example ehlo=c.example login=joe@x \
+                 via=xclient[192.0.2.7]",
+            ],
+        ),
+        // An address is told without its name, or its port: those of the server are not the client's.
+        (
+            &["XCLIENT ADDR=198.51.100.7"],
+            &["connect unknown[198.51.100.7]:0 via=xclient[192.0.2.7]"],
+        ),
+        (
+            &["XCLIENT ADDR=ipv6:::FFFF:198.51.100.7 NAME=[tempunavail]"],
+            &["connect unknown[198.51.100.7]:0 via=xclient[192.0.2.7]"],
+        ),
+        (&["XCLIENT ADDR=[UNAVAILABLE]"], &["connect unknown[unknown] via=xclient[192.0.2.7]"]),
+        // What is not told stays.
+        (&["XCLIENT NAME=a.example"], &["connect a.example[192.0.2.7]:25 via=xclient[192.0.2.7]"]),
+        (&["XCLIENT PORT=99"], &["connect front.example.net[192.0.2.7]:25"]),
+        // HELO and PROTO are of one command, and EHLO says better.
+        (
+            &[
+                "XCLIENT HELO=a PROTO=ESMTP",
+                "XCLIENT HELO=a",
+                "XCLIENT PROTO=ESMTP",
+                "HELO b",
+                MAIL,
+                RCPT,
+            ],
+            &[
+                "connect front.example.net[192.0.2.7]:25 ehlo=a via=xclient[192.0.2.7]",
+                "connect front.example.net[192.0.2.7]:25 helo=a via=xclient[192.0.2.7]",
+                "connect front.example.net[192.0.2.7]:25",
+                "rcpt front.example.net[192.0.2.7]:25 helo=b",
+            ],
+        ),
+        // In parts, in any order.
+        (
+            &["XCLIENT NAME=a.example", "XCLIENT ADDR=198.51.100.7", "XCLIENT PORT=99 LOGIN=joe"],
+            &[
+                "connect a.example[192.0.2.7]:25 via=xclient[192.0.2.7]",
+                "connect a.example[198.51.100.7]:0 via=xclient[192.0.2.7]",
+                "connect a.example[198.51.100.7]:99 login=joe via=xclient[192.0.2.7]",
+            ],
+        ),
+        // With another address all is another's; the right to say so stays.
+        (
+            &[
+                "XCLIENT NAME=a.example ADDR=198.51.100.7 PORT=99 LOGIN=joe",
+                "EHLO a",
+                "XCLIENT ADDR=198.51.100.8",
+                "XCLIENT LOGIN=[UNAVAILABLE]",
+            ],
+            &[
+                "connect a.example[198.51.100.7]:99 login=joe via=xclient[192.0.2.7]",
+                "connect unknown[198.51.100.8]:0 via=xclient[192.0.2.7]",
+                "connect unknown[198.51.100.8]:0 via=xclient[192.0.2.7]",
+            ],
+        ),
+        // TLS is the server's, and stays.
+        (
+            &[
+                "EHLO front.example.net",
+                "STARTTLS",
+                "XCLIENT ADDR=198.51.100.7",
+                "EHLO a",
+                MAIL,
+                RCPT,
+            ],
+            &[
+                "connect unknown[198.51.100.7]:0 tls via=xclient[192.0.2.7]",
+                "rcpt unknown[198.51.100.7]:0 ehlo=a tls via=xclient[192.0.2.7]",
+            ],
+        ),
+        // What was forwarded is forgotten.
+        (
+            &["XFORWARD ADDR=203.0.113.1", "XCLIENT ADDR=198.51.100.7", "HELO a", MAIL, RCPT],
+            &[
+                "connect unknown[198.51.100.7]:0 via=xclient[192.0.2.7]",
+                "rcpt unknown[198.51.100.7]:0 helo=a via=xclient[192.0.2.7]",
+            ],
+        ),
+        // Who speaks for one client may forward another: the server vouches for both.
+        (
+            &["XCLIENT ADDR=198.51.100.7", "HELO a", "XFORWARD ADDR=203.0.113.1", MAIL, RCPT],
+            &[
+                "connect unknown[198.51.100.7]:0 via=xclient[192.0.2.7]",
+                "rcpt unknown[203.0.113.1]:0 via=xforward[192.0.2.7]",
+            ],
+        ),
+    ];
+    for (lines, expected) in cases {
+        let asked = clients(server(), lines);
+        assert_eq!(asked[0], CONNECT);
+        assert_eq!(asked[1..], *expected, "{lines:#?}");
+    }
+}
+
+#[test]
+fn xforward_lasts_for_one_transaction() {
+    const OWN: &str = "rcpt front.example.net[192.0.2.7]:25 ehlo=front";
+    const TOLD: &str = "rcpt unknown[198.51.100.7]:0 via=xforward[192.0.2.7]";
+    const HELLO: &str = "EHLO front";
+    const FORWARD: &str = "XFORWARD ADDR=198.51.100.7";
+    let cases: [(&[&str], &[&str]); 12] = [
+        (&[HELLO, MAIL, RCPT], &[OWN]),
+        (&[HELLO, FORWARD, MAIL, RCPT, RCPT], &[TOLD, TOLD]),
+        // All that is told; the panel is not asked about the connection again.
+        (
+            &[
+                HELLO,
+                "XFORWARD NAME=a.example ADDR=IPV6:2001:db8::7 PORT=99 PROTO=SMTP HELO=a+2Bb IDENT=4711",
+                MAIL,
+                RCPT,
+                "DATA",
+                "Subject: x\r\n.",
+            ],
+            &[
+                "rcpt a.example[IPv6:2001:db8::7]:99 helo=a+b via=xforward[192.0.2.7]",
+                "data a.example[IPv6:2001:db8::7]:99 helo=a+b via=xforward[192.0.2.7] ident=4711",
+            ],
+        ),
+        // Several commands add up; what is told twice counts as told last.
+        (
+            &[
+                HELLO,
+                "XFORWARD NAME=a.example ADDR=198.51.100.9",
+                FORWARD,
+                "XFORWARD HELO=a",
+                MAIL,
+                RCPT,
+            ],
+            &["rcpt a.example[198.51.100.7]:0 helo=a via=xforward[192.0.2.7]"],
+        ),
+        (
+            &[HELLO, FORWARD, "XFORWARD NAME=a.example", "XFORWARD NAME=[UNAVAILABLE]", MAIL, RCPT],
+            &[TOLD],
+        ),
+        // Nothing of the server is mixed in: without an address it forwards mail of its own machine.
+        (
+            &[HELLO, "XFORWARD HELO=a PROTO=ESMTP", MAIL, RCPT],
+            &["rcpt unknown[unknown] ehlo=a via=xforward[192.0.2.7]"],
+        ),
+        (
+            &[HELLO, "STARTTLS", HELLO, FORWARD, MAIL, RCPT],
+            &["rcpt unknown[198.51.100.7]:0 via=xforward[192.0.2.7]"],
+        ),
+        // To the end of the transaction, however it ends; RSET and EHLO end one that has not begun.
+        (&[HELLO, FORWARD, MAIL, RCPT, "RSET", MAIL, RCPT], &[TOLD, OWN]),
+        (&[HELLO, FORWARD, "RSET", MAIL, RCPT], &[OWN]),
+        (&[HELLO, FORWARD, HELLO, MAIL, RCPT], &[OWN]),
+        (
+            &[HELLO, FORWARD, MAIL, RCPT, "DATA", "\r\n.", MAIL, RCPT],
+            &[TOLD, "data unknown[198.51.100.7]:0 via=xforward[192.0.2.7]", OWN],
+        ),
+        // A transaction that was refused has not begun.
+        (&[HELLO, FORWARD, "MAIL FROM:<a@b> SIZE=99999999999", MAIL, RCPT], &[TOLD]),
+    ];
+    for (lines, expected) in cases {
+        let asked = clients(server(), lines);
+        assert_eq!(asked[0], CONNECT);
+        assert_eq!(asked[1..], *expected, "{lines:#?}");
+    }
+}
+
+#[test]
+fn a_server_on_a_unix_socket_may_speak_for_others() {
+    let asked = clients(Peer::local(), &["XCLIENT ADDR=198.51.100.7"]);
+    assert_eq!(asked[1..], ["connect unknown[198.51.100.7]:0 via=xclient[local]"]);
+}
+
+#[test]
+fn a_proxy_tells_of_the_client_alone() {
+    let source = "[::ffff:198.51.100.7]:99".parse().unwrap();
+    let header = ProxyHeader::tcp(source, "192.0.2.1:25".parse().unwrap());
+    let cases = [
+        (header, "unknown[198.51.100.7]:99 via=proxy[192.0.2.7]"),
+        (ProxyHeader::Unspecified, "unknown[unknown] via=proxy[192.0.2.7]"),
+        (ProxyHeader::Local, "front.example.net[192.0.2.7]:25"),
+    ];
+    for (header, expected) in cases {
+        assert_eq!(described(&server().behind(&header)), expected);
+    }
+}
