@@ -185,7 +185,7 @@ pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
 pub use envelope::{Envelope, SessionId, TransactionId};
 pub use header::{BadFieldName, HeaderField};
 pub use message::{Field, Fields, Message, MessageView, MimePart};
-pub use onward::{Onward, OnwardSettings, OnwardStep, Protocol};
+pub use onward::{Identify, Onward, OnwardSettings, OnwardStep, Protocol, ProxyVersion};
 pub use outcome::{Outcome, Receipt, RelayError, Request};
 pub use peer::{Helo, Peer, Tls};
 pub use session::{

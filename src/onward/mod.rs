@@ -1,5 +1,7 @@
 //! The SMTP and LMTP client half: asks an onward server, without I/O and without a clock.
 
+mod identify;
+mod introduction;
 mod state;
 
 use std::collections::VecDeque;
@@ -11,9 +13,11 @@ use bytes::Bytes;
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline, OnwardTimeouts};
 use crate::outcome::{Outcome, RelayError, Request};
+use crate::peer::{Helo, Peer};
 use crate::session::host_name;
 use crate::verdict::Refusal;
 use crate::wire::reply::ReplyReader;
+pub use identify::{Identify, ProxyVersion};
 use state::{Asked, Awaited, Open, State};
 
 /// How an [`Onward`] speaks.
@@ -24,6 +28,8 @@ pub struct OnwardSettings {
     pub host: Box<str>,
     /// SMTP or LMTP.
     pub protocol: Protocol,
+    /// How the server is told who the client is.
+    pub identify: Identify,
     /// How long it waits for what.
     pub timeouts: OnwardTimeouts,
 }
@@ -34,6 +40,7 @@ impl OnwardSettings {
         Self {
             host: host_name(host),
             protocol: Protocol::Smtp,
+            identify: Identify::None,
             timeouts: OnwardTimeouts::default(),
         }
     }
@@ -83,6 +90,14 @@ pub struct Onward {
     reader: ReplyReader,
     /// What the server offers on this connection.
     offered: Option<Capabilities>,
+    /// For whom is asked.
+    client: Option<Arc<Peer>>,
+    /// Whom the server takes the connection for; `None`: for us.
+    told: Option<Arc<Peer>>,
+    /// What was last said in EHLO or HELO.
+    introduced_as: Option<Helo>,
+    /// What the server refused on this connection since it last took a message.
+    refusals: usize,
     open: Option<Open>,
     /// The server may hold more than `open` says; RSET comes before the next MAIL.
     dirty: bool,
@@ -107,6 +122,10 @@ impl Onward {
             state: State::Disconnected,
             reader: ReplyReader::default(),
             offered: None,
+            client: None,
+            told: None,
+            introduced_as: None,
+            refusals: 0,
             open: None,
             dirty: false,
             asked: None,
@@ -121,11 +140,21 @@ impl Onward {
 
     // --- requests ---
 
+    /// Says for whom it will be asked. The envelope of each request says so, too; this is for a
+    /// server that must know before there is a request, which is so with a PROXY header.
+    pub fn speak_for(&mut self, client: Arc<Peer>) {
+        if self.told.as_ref().is_some_and(|told| !identify::is_same(told, &client)) {
+            self.break_off();
+        }
+        self.client = Some(client);
+    }
+
     /// Asks about a recipient or the content. A request that was not waited for is given up, and
     /// the connection with it.
     pub fn request(&mut self, request: Request<'_>) {
         self.give_up();
         let envelope = request.envelope();
+        self.speak_for(envelope.peer.clone());
         let open = Open { id: envelope.id.clone(), accepted: envelope.forward_paths.len() };
         // Recipients that the client counts on must be those that the server has: otherwise the
         // transaction was lost with a connection, and mail for some of them would be, too.
@@ -176,6 +205,15 @@ impl Onward {
         }
     }
 
+    /// Leaves nothing of this client behind: RSET, if a connection is there that may serve another
+    /// client and the server holds something.
+    pub fn reset(&mut self) {
+        self.give_up();
+        if matches!(self.state, State::Ready) && (self.dirty || self.open.is_some()) {
+            self.send(Awaited::Rset, Bytes::from_static(b"RSET\r\n"));
+        }
+    }
+
     /// A request that nobody waits for any more: what its answer would be is not known, so the
     /// connection is of no use.
     fn give_up(&mut self) {
@@ -193,6 +231,7 @@ impl Onward {
         if matches!(self.state, State::Connecting) {
             self.state = State::Awaiting(VecDeque::from([Awaited::Greeting]));
             self.deadline = None;
+            self.send_proxy_header();
         }
     }
 
@@ -251,7 +290,7 @@ impl Onward {
                 return OnwardStep::Transmit(std::mem::take(&mut self.output));
             }
             match &self.state {
-                State::Disconnected if self.asked.is_some() => self.state = State::Connecting,
+                State::Disconnected if self.asked.is_some() => self.start(),
                 State::Disconnected => return self.rest(),
                 State::Connecting => {
                     self.arm(Awaiting::Connection, now);
@@ -306,5 +345,13 @@ impl Onward {
     /// Whether a connection is there that waits for a request.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Ready) && self.asked.is_none()
+    }
+
+    /// Whether the connection may serve another client: it is idle, the server holds nothing, does
+    /// not take it for this client's, and has refused nothing since it last took a message. (Servers
+    /// count errors, slow down and leave: Postfix `smtpd_soft_error_limit`.)
+    pub fn is_reusable(&self) -> bool {
+        let holds_nothing = self.open.is_none() && !self.dirty && !self.deaf;
+        self.is_idle() && holds_nothing && self.told.is_none() && self.refusals == 0
     }
 }

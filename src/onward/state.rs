@@ -4,22 +4,29 @@
 //!   Disconnected ──request──► Connecting ──► Awaiting(Greeting) ──220──► Awaiting(Hello) ──250──┐
 //!        ▲                                                                                      │
 //!        │           lost, late, nonsense                 ┌──────── Ready ◄─────────────────────┤
-//!      Broken ◄────────────────────────────────────┐      │ RSET? MAIL? RCPT, or content        │
-//!        ▲                                         │      ▼                                     │
+//!      Broken ◄────────────────────────────────────┐      │ RSET? XFORWARD? MAIL? RCPT,         │
+//!        ▲                                         │      ▼ or content                          │
 //!        └─────────────── 221 ──── Awaiting(Quit)  └─ Awaiting(…) ──the last reply owed─────────┘
 //! ```
+//!
+//! Where the server shall take the connection for the client's, a PROXY header goes before the
+//! greeting is awaited, or `Ready ──► Awaiting(Xclient) ──220──► Awaiting(Hello) ──250──► Ready`
+//! comes before the first MAIL; and EHLO again before a MAIL whenever the client has changed its name.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Onward, OnwardStep, Protocol};
+use super::identify::{self, Identify};
+use super::{Onward, OnwardStep};
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::TransactionId;
 use crate::outcome::{Granted, Outcome, Receipt, RelayError};
+use crate::peer::Helo;
 use crate::verdict::Refusal;
+use crate::wire::attributes::AttributeCommand;
 use crate::wire::command::Body;
 use crate::wire::content::write_data;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
@@ -55,6 +62,8 @@ pub(super) enum Awaited {
     Greeting,
     Ehlo,
     Helo,
+    Xclient,
+    Xforward,
     Rset,
     Mail,
     Rcpt,
@@ -88,24 +97,30 @@ impl Onward {
         }
         let class = reply.class();
         let done = class == ReplyClass::Completion;
+        self.refusals += usize::from(class >= ReplyClass::Transient);
         if self.deaf && class < ReplyClass::Transient {
             return self.fail(RelayError::Lost);
         }
         match awaited {
-            Awaited::Greeting if reply.code().value() == 220 => {
-                let verb = match self.settings.protocol {
-                    Protocol::Smtp => "EHLO",
-                    Protocol::Lmtp => "LHLO",
-                };
-                self.send(Awaited::Ehlo, format!("{verb} {}\r\n", self.settings.host).into());
+            Awaited::Greeting if reply.code().value() == 220 => self.say_hello(self.hello()),
+            Awaited::Xclient if reply.code().value() == 220 => {
+                self.told = self.client.clone();
+                self.say_hello(self.hello());
             }
+            Awaited::Xclient => self.client_refused(reply),
+            Awaited::Greeting if self.told.is_some() => self.client_refused(reply),
+            Awaited::Xforward if done => {}
+            Awaited::Xforward => self.fail(RelayError::NotBelieved(reply)),
             Awaited::Ehlo if done => self.introduced(Capabilities::read(&reply)),
-            Awaited::Ehlo
-                if class == ReplyClass::Permanent && self.settings.protocol == Protocol::Smtp =>
-            {
-                self.send(Awaited::Helo, format!("HELO {}\r\n", self.settings.host).into());
+            Awaited::Ehlo if self.is_ehlo_unknown(&reply) => {
+                self.say_hello(Helo { extended: false, ..self.hello() });
             }
             Awaited::Helo if done => self.introduced(Capabilities::none()),
+            Awaited::Ehlo | Awaited::Helo if self.told.is_some() && self.asks() => {
+                // The name is the client's, and so is the answer to it.
+                self.introduced_as = None;
+                self.refuse(reply);
+            }
             Awaited::Rset if done => {
                 self.open = None;
                 self.dirty = false;
@@ -132,6 +147,7 @@ impl Onward {
                 self.dirty |= refused;
                 self.answer(Granted::Content, reply);
                 self.open = None;
+                self.refusals = if refused { self.refusals } else { 0 };
             }
             Awaited::Quit => self.break_off(),
             Awaited::Greeting | Awaited::Ehlo | Awaited::Helo | Awaited::Rset => {
@@ -144,16 +160,21 @@ impl Onward {
         }
     }
 
-    fn introduced(&mut self, offered: Capabilities) {
-        self.offered = Some(offered);
-        if matches!(self.asked, Some(Asked::Introduction)) {
-            self.asked = None;
-        }
-    }
-
     /// Begins the request on a connection that is ready for it.
     pub(super) fn begin(&mut self) {
         let offered = self.offered.clone().unwrap_or_else(Capabilities::none);
+        let continued = match &self.asked {
+            Some(Asked::Recipient { open, .. }) => {
+                self.open.as_ref().is_some_and(|held| held.id == open.id)
+            }
+            _ => true,
+        };
+        if !continued && self.settings.identify == Identify::XClient && self.told.is_none() {
+            return self.send_xclient();
+        }
+        if !continued && self.introduced_as != Some(self.hello()) {
+            return self.say_hello(self.hello());
+        }
         match &self.asked {
             Some(Asked::Recipient { reverse_path, recipient, .. })
                 if lacks(&offered, reverse_path, recipient) =>
@@ -167,11 +188,20 @@ impl Onward {
                 self.outcome = Some(Outcome::Refused(LACKING));
             }
             Some(Asked::Recipient { open, reverse_path, recipient }) => {
-                let continued = self.open.as_ref().is_some_and(|held| held.id == open.id);
                 if !continued {
                     if self.dirty || self.open.is_some() {
                         let rset = Bytes::from_static(b"RSET\r\n");
                         self.commands.push_back((Awaited::Rset, rset));
+                    }
+                    if self.settings.identify == Identify::XForward {
+                        let offered = offered.xforward.as_deref().unwrap_or_default();
+                        let client = self.client.as_deref();
+                        let client = client.map(|client| identify::xforward(client, &open.id));
+                        let told = client.map_or_else(Vec::new, |it| it.xforward(offered));
+                        if told.is_empty() {
+                            return self.fail(RelayError::NotOffered(AttributeCommand::Xforward));
+                        }
+                        self.commands.extend(told.into_iter().map(|it| (Awaited::Xforward, it)));
                     }
                     let ReversePath { path, parameters } = reverse_path;
                     let mail = command("MAIL FROM:", path.written(), &parameters.raw);
@@ -251,7 +281,7 @@ impl Onward {
     }
 
     /// The server's refusal is the answer.
-    fn refuse(&mut self, reply: Reply) {
+    pub(super) fn refuse(&mut self, reply: Reply) {
         self.commands.clear();
         match Refusal::try_from(reply) {
             Ok(refusal) => {
@@ -301,6 +331,9 @@ impl Onward {
     pub(super) fn forget_connection(&mut self) {
         self.reader.clear();
         self.offered = None;
+        self.told = None;
+        self.introduced_as = None;
+        self.refusals = 0;
         self.open = None;
         self.dirty = false;
         self.deaf = false;
@@ -342,6 +375,7 @@ impl Awaited {
         match self {
             Self::Greeting => Awaiting::Greeting,
             Self::Ehlo | Self::Helo => Awaiting::Hello,
+            Self::Xclient | Self::Xforward => Awaiting::Identification,
             Self::Rset => Awaiting::Reset,
             Self::Mail => Awaiting::Mail,
             Self::Rcpt => Awaiting::Recipient,

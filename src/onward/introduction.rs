@@ -1,0 +1,101 @@
+//! How a connection begins: who we are, and for whom we speak.
+
+use bytes::Bytes;
+
+use super::identify::{self, Identify};
+use super::state::{Asked, Awaited, State};
+use super::{Onward, Protocol};
+use crate::capabilities::Capabilities;
+use crate::outcome::RelayError;
+use crate::peer::Helo;
+use crate::wire::attributes::AttributeCommand;
+use crate::wire::reply::{Reply, ReplyClass};
+
+impl Onward {
+    /// Connects, unless it must be said for whom and there is nothing to say.
+    pub(super) fn start(&mut self) {
+        if matches!(self.settings.identify, Identify::Proxy(_)) && self.proxy_header().is_none() {
+            return self.fail(RelayError::NoAddress);
+        }
+        self.state = State::Connecting;
+    }
+
+    fn proxy_header(&self) -> Option<Bytes> {
+        match (self.settings.identify, &self.client) {
+            (Identify::Proxy(version), Some(client)) => identify::proxy(version, client),
+            _ => None,
+        }
+    }
+
+    /// Before the server says a word.
+    pub(super) fn send_proxy_header(&mut self) {
+        if let Some(header) = self.proxy_header() {
+            self.output.push(header);
+            self.told = self.client.clone();
+        }
+    }
+
+    pub(super) fn send_xclient(&mut self) {
+        let offered = self.offered.as_ref().and_then(|offered| offered.xclient.as_deref());
+        let client = self.client.as_deref().map(identify::xclient);
+        match offered.zip(client).and_then(|(offered, client)| client.xclient(offered)) {
+            Some(command) => self.send(Awaited::Xclient, command),
+            None => self.fail(RelayError::NotOffered(AttributeCommand::Xclient)),
+        }
+    }
+
+    /// The server greets the client, and not kindly. What can be meant for a client is its answer;
+    /// all else is meant for us, who may not speak for it.
+    pub(super) fn client_refused(&mut self, reply: Reply) {
+        let for_client =
+            reply.class() == ReplyClass::Transient || matches!(reply.code().value(), 521 | 554);
+        if for_client && self.asks() {
+            self.refuse(reply);
+            self.break_off();
+        } else {
+            self.fail(RelayError::NotBelieved(reply));
+        }
+    }
+
+    /// Whether somebody waits for an outcome.
+    pub(super) fn asks(&self) -> bool {
+        matches!(&self.asked, Some(Asked::Recipient { .. } | Asked::Content { .. }))
+    }
+
+    /// What the server is told in EHLO: the client's name where it takes us for the client.
+    pub(super) fn hello(&self) -> Helo {
+        let clients = self.told.as_ref().and(self.client.as_ref());
+        let ours = || Helo { extended: true, name: self.settings.host.clone() };
+        clients.and_then(|client| client.helo.clone()).unwrap_or_else(ours)
+    }
+
+    pub(super) fn say_hello(&mut self, hello: Helo) {
+        let (awaited, verb) = match (self.settings.protocol, hello.extended) {
+            (Protocol::Lmtp, _) => (Awaited::Ehlo, "LHLO"),
+            (Protocol::Smtp, true) => (Awaited::Ehlo, "EHLO"),
+            (Protocol::Smtp, false) => (Awaited::Helo, "HELO"),
+        };
+        let command = identify::hello(verb, &hello.name);
+        self.introduced_as = Some(self.hello());
+        self.send(awaited, command);
+    }
+
+    /// Whether a refusal of EHLO is one of the command, not of the name in it.
+    pub(super) fn is_ehlo_unknown(&self, reply: &Reply) -> bool {
+        let unknown = match self.told {
+            Some(_) => matches!(reply.code().value(), 500 | 502),
+            None => reply.class() == ReplyClass::Permanent,
+        };
+        unknown && self.settings.protocol == Protocol::Smtp
+    }
+
+    pub(super) fn introduced(&mut self, offered: Capabilities) {
+        // EHLO has ended whatever ran (RFC 5321 section 4.1.4).
+        self.open = None;
+        self.dirty = false;
+        self.offered = Some(offered);
+        if matches!(self.asked, Some(Asked::Introduction)) {
+            self.asked = None;
+        }
+    }
+}
