@@ -67,11 +67,12 @@ use script::Script;
 ///
 /// `@ limits.recipients 2` (and `command_line`, `content`, `transactions`, `errors`,
 /// `junk_commands`), `@ line_endings refuse`, `@ early_input tolerate`, `@ protocol lmtp`,
-/// `@ capabilities PIPELINING, SIZE 1000` or `none` (of the session), `@ through …` (what
+/// `@ identify xclient` (`xforward`, `proxy`), `@ client 192.0.2.7:4321 mail.example.org` (the name
+/// may be left out) or `@ client local`, `@ capabilities PIPELINING, SIZE 1000` or `none` (of the session), `@ through …` (what
 /// [`Session::offer`](crate::Session::offer) is told). `@ relay offers …`: greeting and EHLO on the
 /// onward side go by themselves; `@ relay accepts …`: everything there does, and is taken.
 ///
-/// The gate is `gate.example.com`, the client `192.0.2.1`, the session `play`: a refusal of ours in
+/// The gate is `gate.example.com`, the client `192.0.2.1:4321`, the session `play`: a refusal of ours in
 /// the first transaction ends in `(play.1)`.
 #[derive(Debug, Clone)]
 pub struct Transcript(Script);
