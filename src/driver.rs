@@ -116,10 +116,15 @@ where
                     let began = runtime.now();
                     let (id, stage) = (question.id(), question.subject().stage());
                     let deadline = question.deadline();
-                    let tally = self.log.tally(&id, stage);
-                    let ask = self.gate.ask(question.subject(), tally);
-                    let ask = self.stash.beside(&mut self.client, ask);
-                    match within(runtime, deadline, ask).await {
+                    // Pinned here: a future that is handed on by value has room in each one it
+                    // passes through, and idle sessions carry that room too.
+                    let asked = {
+                        let tally = self.log.tally(&id, stage);
+                        let ask = pin!(self.gate.ask(question.subject(), tally));
+                        let ask = pin!(self.stash.beside(&mut self.client, ask));
+                        within(runtime, deadline, ask).await
+                    };
+                    match asked {
                         Some(Some(verdict)) => {
                             let (verdict_of, tally) = (&verdict, self.log.tally(&id, stage));
                             let judged =
@@ -198,7 +203,7 @@ where
             client.flush().await
         };
         match within(&self.gate.runtime, deadline, write).await {
-            Some(Ok(())) => self.log.unacknowledged.clear(),
+            Some(Ok(())) => self.log.unacknowledged = Vec::new(),
             Some(Err(error)) => {
                 self.fault = Some(error.into());
                 session.lose_client();

@@ -133,8 +133,8 @@ pub(crate) enum Granted {
 ///
 /// ```compile_fail,E0451
 /// use nobounce::{Receipt, Reply};
-/// fn forge(reply: Reply) -> Receipt {
-///     Receipt { reply, queue_id: None } // private fields
+/// fn alter(receipt: Receipt, reply: Reply) -> Receipt {
+///     Receipt { reply, ..receipt } // private fields
 /// }
 /// ```
 ///

@@ -96,6 +96,32 @@ fn a_wrong_dialogue_is_noticed() {
     }
 }
 
+/// Without any one of the lines that we say, a dialogue is wrong: none of them is there for nothing.
+#[test]
+fn every_line_of_ours_is_needed() {
+    for file in files() {
+        let text = fs::read_to_string(&file).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        for (index, line) in lines.iter().enumerate() {
+            if !line.starts_with("S:") && !line.starts_with("R:") {
+                continue;
+            }
+            let others = lines.iter().enumerate().filter(|(at, _)| *at != index);
+            let shorter: Vec<_> = others.map(|(_, line)| *line).collect();
+            let transcript = Transcript::parse(&shorter.join("\n")).unwrap();
+            // Without a line between them two flights are one, which only matters octet by octet.
+            let same = [Chunking::Whole, Chunking::Octets]
+                .into_iter()
+                .all(|chunking| transcript.play(chunking).is_ok());
+            assert!(!same, "{}: line {}, `{line}`", file.display(), index + 1);
+            // What the relay does behind the end of the session is played only where it is written.
+            if *line == "S: <close>" {
+                break;
+            }
+        }
+    }
+}
+
 /// Whether `text` begins so, where `...` is anything.
 fn matches_start(text: &str, start: &str) -> bool {
     match start.split_once("...") {

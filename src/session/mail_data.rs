@@ -104,7 +104,7 @@ impl Session {
             None
         };
         if let Some(reply) = refusal {
-            return self.finish(transaction, EndCause::RefusedBySession, reply, false);
+            return self.finish(*transaction, EndCause::RefusedBySession, reply, false);
         }
         let (began, time_of_day) = self.began;
         let received = time_of_day + now.saturating_duration_since(began);

@@ -312,7 +312,7 @@ impl Session {
                 let reference = transaction.envelope.id.to_string();
                 let reply = refusal.reply().with_reference(&reference);
                 let closes = refusal.closes();
-                self.finish(transaction, EndCause::RefusedByPanel, reply, closes);
+                self.finish(*transaction, EndCause::RefusedByPanel, reply, closes);
             }
             (Asking::Content(transaction, message), Verdict::Pass) => {
                 self.state = State::Forwarding(Forwarding::Content(transaction, message));
@@ -354,16 +354,16 @@ impl Session {
                     Outcome::Accepted(receipt) => {
                         self.junk_commands = 0;
                         let reply = receipt.reply().clone();
-                        self.finish(transaction, EndCause::Accepted, reply, false);
+                        self.finish(*transaction, EndCause::Accepted, reply, false);
                     }
                     Outcome::Failed(error) => {
                         let reply = error.reply().clone();
-                        self.finish(transaction, EndCause::RelayFailed, reply, false);
+                        self.finish(*transaction, EndCause::RelayFailed, reply, false);
                     }
                     Outcome::Refused(refusal) => {
                         let reply = refusal.reply().clone();
                         let closes = refusal.closes();
-                        self.finish(transaction, EndCause::RefusedByRelay, reply, closes);
+                        self.finish(*transaction, EndCause::RefusedByRelay, reply, closes);
                     }
                 }
             }
@@ -387,7 +387,7 @@ impl Session {
     /// The transaction ends with a reply to its content.
     pub(super) fn finish(
         &mut self,
-        transaction: Box<Transaction>,
+        transaction: Transaction,
         cause: EndCause,
         reply: Reply,
         closes: bool,
@@ -395,7 +395,7 @@ impl Session {
         self.state = if closes { State::Closing } else { State::Command(Phase::Ready) };
         self.reply(&reply);
         self.urgent = true;
-        self.record(*transaction, cause, Some(reply));
+        self.record(transaction, cause, Some(reply));
     }
 
     /// A transaction that runs is over, without a reply to its content.

@@ -1,16 +1,12 @@
 //! Mail data: in from the wire (end of data, un-stuffing, BDAT, bare CR and LF) and out to it
 //! (dot-stuffing). The strict half of the promise that nothing is smuggled.
 //!
-//! In: the end of data is `CRLF . CRLF` and nothing else (RFC 5321 section 4.1.1.4). Out: what is
-//! written holds no CR or LF but in CRLF, no line of it is a single dot, and the end of data comes
-//! once, last; so a server that takes more for an end of data has nothing to take.
+//! All that the decoder does depends on an octet and on the few that came before it on the wire.
+//! So its state is just these few octets, and the end of data is one comparison with them.
 
-use bytes::{Bytes, BytesMut};
-use memchr::{memchr2, memmem};
+use std::ops::Range;
 
-/// Runs of mail data shorter than this are gathered into one buffer when they are written: a
-/// message of nothing but dots must not become a list of millions of slices.
-const GATHER: usize = 4_096;
+use bytes::Bytes;
 
 /// Mail data: `*( line CRLF )`, where no line holds a CR or LF. Only the decoders of this file make
 /// it, so that the writer has nothing to check.
@@ -42,30 +38,37 @@ pub enum LineEndings {
     Refuse,
 }
 
-/// Decodes the mail data of one message, from DATA or from BDAT chunks.
+const CR: u8 = b'\r';
+const LF: u8 = b'\n';
+const END_OF_DATA: &[u8; 5] = b"\r\n.\r\n";
+
+/// Octets on the wire on which it depends what the next one means.
+const BEFORE: usize = END_OF_DATA.len() - 1;
+/// Octets that are looked at together: few enough to be at hand still when they are copied.
+const BLOCK: usize = 2048;
+/// Octets that are looked at together where something is to change.
+const PIECE: usize = 64;
+/// The buffer for content grows by this part of itself: mail data is most of what sessions hold, and
+/// doubling, as a `Vec` does by itself, would leave up to half of it empty. Still each octet is
+/// moved a bounded number of times (nine on average), and large buffers are moved by the system.
+const GROWTH: usize = 8;
+/// It grows by no less than this many octets.
+const LEAST_GROWTH: usize = 4_096;
+
+/// Decodes the mail data of one message, from DATA or from BDAT chunks. How the input is cut does
+/// not matter.
+///
+/// It holds the decoded content, an eighth of that and a constant; [`Self::finish`] gives back what
+/// was not needed.
 #[derive(Debug)]
 pub(crate) struct ContentDecoder {
-    output: BytesMut,
-    place: Place,
+    /// What was decoded, but for a CR at the very end, which is held back until its LF is seen.
+    output: Vec<u8>,
     limit: u64,
-    /// Octets of content so far, kept or not.
     size: u64,
+    /// The last octets on the wire.
+    wire: [u8; BEFORE],
     bare: bool,
-}
-
-/// What the octets before the next one make of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// CRLF, or nothing at all.
-    LineStart,
-    /// A dot at the start of a line.
-    Dot,
-    /// The same and a CR.
-    DotCr,
-    /// Some text.
-    Text,
-    /// Some text and a CR.
-    Cr,
 }
 
 /// How far a decoder came.
@@ -81,46 +84,28 @@ impl ContentDecoder {
     /// `capacity`: octets to make room for (a trusted bound of the SIZE the client announced).
     /// `limit`: octets of decoded content beyond which nothing is kept.
     pub(crate) fn new(capacity: usize, limit: u64) -> Self {
-        let output = BytesMut::with_capacity(capacity);
-        Self { output, place: Place::LineStart, limit, size: 0, bare: false }
+        let capacity = usize::try_from(limit).map_or(capacity, |limit| capacity.min(limit));
+        let output = Vec::with_capacity(capacity);
+        // What went before, a DATA line, ended in CRLF.
+        Self { output, limit, size: 0, wire: [0, 0, CR, LF], bare: false }
     }
 
     /// Takes octets behind DATA, up to and including the end of data `CRLF . CRLF`, whose first CRLF
-    /// may be the one that ended the DATA line.
+    /// may be the one that ended the DATA line (RFC 5321 section 4.1.1.4).
     pub(crate) fn data(&mut self, input: &[u8]) -> Progress {
-        let mut rest = input;
-        while let Some(&octet) = rest.first() {
-            match (self.place, octet) {
-                (Place::LineStart, b'.') => self.place = Place::Dot,
-                (Place::Dot, b'\r') => self.place = Place::DotCr,
-                (Place::DotCr, b'\n') => return Progress::End(input.len() - rest.len() + 1),
-                (Place::DotCr, _) => {
-                    // The dot was stuffing after all, and the CR stands alone.
-                    self.stray_cr();
-                    continue;
-                }
-                (Place::LineStart | Place::Dot | Place::Text | Place::Cr, _) => {
-                    rest = self.text(rest, true);
-                    continue;
-                }
-            }
-            rest = &rest[1..];
-        }
-        Progress::More
+        self.decode::<true>(input)
     }
 
-    /// Takes octets of a BDAT chunk; the caller counts. Chunks join as if there were no border.
+    /// Takes octets of a BDAT chunk; the caller counts (RFC 3030 section 2). Chunks join as if there
+    /// were no border.
     pub(crate) fn chunk(&mut self, input: &[u8]) {
-        let mut rest = input;
-        while !rest.is_empty() {
-            rest = self.text(rest, false);
-        }
+        self.decode::<false>(input);
     }
 
-    /// Whether a CR or LF stood alone. To be asked when the mail data is complete: a CR at the end
-    /// of a chunk may still get its LF.
+    /// Whether a CR or LF stood alone, if nothing more comes: a CR at the very end of a BDAT chunk
+    /// counts here, but may still get its LF.
     pub(crate) fn saw_bare(&self) -> bool {
-        self.bare || self.place == Place::Cr
+        self.bare || self.holds_cr()
     }
 
     /// Whether the content went beyond the limit. What was kept by then has been freed.
@@ -128,114 +113,211 @@ impl ContentDecoder {
         self.size > self.limit
     }
 
-    /// Octets of decoded content so far, kept or not, as SIZE counts them.
+    /// Octets of decoded content so far, kept or not, as SIZE counts them (RFC 1870 section 3): with
+    /// CRLF, without stuffing.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// The mail data, after the end of data or the last chunk.
+    /// The mail data, after the end of data or the last chunk. BDAT may end anywhere: a CR without
+    /// LF becomes a space there too, and a last line without CRLF gets one, whatever the limit.
+    /// Empty if the content went beyond the limit, which the caller is to ask first.
     pub(crate) fn finish(mut self) -> MailData {
-        if self.place == Place::Cr {
-            self.stray_cr();
+        if self.over_limit() {
+            return MailData::default();
+        }
+        if self.holds_cr() {
+            self.output.push(b' ');
         }
         if !self.output.is_empty() && !self.output.ends_with(b"\r\n") {
-            self.keep(b"\r\n");
+            self.output.extend_from_slice(b"\r\n");
         }
-        MailData(self.output.freeze())
+        MailData(self.output.into_boxed_slice().into())
     }
 
-    /// Takes text: whole lines at once where their ends are in order, up to what needs a closer
-    /// look. With `dots` that includes a dot at the start of a line. Gives back what is left.
-    fn text<'i>(&mut self, input: &'i [u8], dots: bool) -> &'i [u8] {
-        if self.place == Place::Cr {
-            if input.first() == Some(&b'\n') {
-                self.keep(b"\r\n");
-                self.place = Place::LineStart;
-                return &input[1..];
-            }
-            self.stray_cr();
-        }
-        self.place = Place::Text;
-        let mut from = 0;
-        while let Some(at) = memchr2(b'\r', b'\n', &input[from..]).map(|at| at + from) {
-            match (input[at], input.get(at + 1)) {
-                (b'\r', Some(b'\n')) => {
-                    from = at + 2;
-                    if dots && input.get(from).is_none_or(|octet| *octet == b'.') {
-                        self.keep(&input[..from]);
-                        self.place = Place::LineStart;
-                        return &input[from..];
-                    }
-                }
-                (b'\r', None) => {
-                    self.keep(&input[..at]);
-                    self.place = Place::Cr;
-                    return &[];
-                }
-                (b'\r', Some(_)) => {
-                    self.keep(&input[..at]);
-                    self.stray_cr();
-                    return &input[at + 1..];
-                }
-                _ => {
-                    // A dot behind this line end is content: the client has not begun a line.
-                    self.keep(&input[..at]);
-                    self.keep(b"\r\n");
-                    self.bare = true;
-                    return &input[at + 1..];
-                }
+    /// `DOTS`: whether dots have a meaning.
+    fn decode<const DOTS: bool>(&mut self, input: &[u8]) -> Progress {
+        for begin in (0..input.len()).step_by(BLOCK) {
+            let block = begin..input.len().min(begin + BLOCK);
+            if let Some(end) = self.take::<DOTS>(input, block) {
+                return Progress::End(end);
             }
         }
-        self.keep(input);
-        &[]
+        Progress::More
     }
 
-    fn stray_cr(&mut self) {
-        self.bare = true;
-        self.place = Place::Text;
-        self.keep(b" ");
+    /// Takes a part of the input whole if it can, or else in halves.
+    fn take<const DOTS: bool>(&mut self, input: &[u8], part: Range<usize>) -> Option<usize> {
+        let Range { start, end } = part;
+        if self.is_plain::<DOTS>(input, part.clone()) {
+            self.take_plain(&input[part]);
+            None
+        } else if part.len() <= PIECE {
+            self.take_rough::<DOTS>(&input[part]).map(|end| start + end)
+        } else {
+            let middle = start + (part.len() / 2).next_multiple_of(PIECE);
+            self.take::<DOTS>(input, start..middle)
+                .or_else(|| self.take::<DOTS>(input, middle..end))
+        }
+    }
+
+    /// Whether this part of the input stands in the content as it does on the wire.
+    fn is_plain<const DOTS: bool>(&self, input: &[u8], part: Range<usize>) -> bool {
+        // A dot that was deleted may turn out to be the end of data.
+        let behind_dot = matches!(self.wire, [.., LF, b'.'] | [_, LF, b'.', CR]);
+        if DOTS && behind_dot || is_rough::<DOTS>(self.wire[BEFORE - 1], input[part.start]) {
+            return false;
+        }
+        // The pair that was just looked at is among these: a round number of them is faster.
+        let second = part.start.max(1)..part.end;
+        let pairs = input[second.start - 1..second.end - 1].iter().zip(&input[second]);
+        !pairs.fold(false, |rough, (first, second)| rough | is_rough::<DOTS>(*first, *second))
+    }
+
+    fn take_plain(&mut self, octets: &[u8]) {
+        if self.holds_cr() {
+            self.keep(b"\r");
+        }
+        self.keep(octets.strip_suffix(b"\r").unwrap_or(octets));
+        self.remember(octets);
+    }
+
+    /// Takes a piece with something to change in it, up to the end of data if that is in it; says
+    /// where that is. It does not branch on what it reads, so no spelling makes it slow.
+    fn take_rough<const DOTS: bool>(&mut self, piece: &[u8]) -> Option<usize> {
+        let mut window = [0; BEFORE + PIECE + 1];
+        window[..BEFORE].copy_from_slice(&self.wire);
+        window[BEFORE..][..piece.len()].copy_from_slice(piece);
+        let end = if DOTS { end_of_data(&window) } else { None };
+        let piece = &piece[..end.unwrap_or(piece.len())];
+        // A CR at the end is held back, as if its LF were sure to come.
+        window[BEFORE + piece.len()..].fill(LF);
+
+        // What each octet becomes: so many octets, of which the second can only be LF.
+        let mut first = [0; PIECE];
+        let mut count = [0; PIECE];
+        let mut bare = [0; PIECE];
+        for at in 0..PIECE {
+            let here = at + BEFORE;
+            let (octet, last, next) = (window[here], window[here - 1], window[here + 1]);
+            let (cr, lf) = (octet == CR, octet == LF);
+            let stuffed = DOTS & (window[here - 2] == CR) & (last == LF) & (octet == b'.');
+            first[at] = if cr {
+                b' '
+            } else if lf {
+                CR
+            } else {
+                octet
+            };
+            count[at] = 1 + u8::from(lf) - u8::from(stuffed) - u8::from(cr & (next == LF));
+            bare[at] = u8::from((last == CR) != lf);
+        }
+        self.bare |= bare[..piece.len()].iter().fold(0, |all, bare| all | bare) != 0;
+
+        let mut decoded = [0; 1 + 2 * PIECE];
+        let mut length = 0;
+        if self.holds_cr() && piece.first() != Some(&LF) {
+            decoded[0] = b' ';
+            length = 1;
+        }
+        for (first, count) in first.iter().zip(&count).take(piece.len()) {
+            decoded[length..length + 2].copy_from_slice(&[*first, LF]);
+            length += usize::from(*count);
+        }
+        length -= if end.is_some() { 2 } else { 0 };
+        self.keep(&decoded[..length]);
+        self.remember(piece);
+        end
+    }
+
+    fn remember(&mut self, octets: &[u8]) {
+        let last = &octets[octets.len().saturating_sub(BEFORE)..];
+        self.wire.rotate_left(last.len());
+        self.wire[BEFORE - last.len()..].copy_from_slice(last);
+    }
+
+    fn holds_cr(&self) -> bool {
+        self.wire[BEFORE - 1] == CR
     }
 
     fn keep(&mut self, octets: &[u8]) {
         self.size = self.size.saturating_add(octets.len() as u64);
         if self.over_limit() {
-            self.output = BytesMut::new();
+            self.output = Vec::new();
         } else {
+            if self.output.capacity() - self.output.len() < octets.len() {
+                let room = octets.len().max(self.output.len() / GROWTH).max(LEAST_GROWTH);
+                self.output.reserve_exact(room);
+            }
             self.output.extend_from_slice(octets);
         }
     }
 }
 
-/// Appends to `output` the segments of mail data (each of whole lines) as they stand between 354 and
-/// the reply: stuffed, ended by `.` CRLF. Long runs are not copied; short ones are gathered.
-pub(crate) fn write_data(segments: &[Bytes], output: &mut Vec<Bytes>) {
-    let mut gathered = BytesMut::new();
-    let mut write = |run: Bytes| {
-        if run.len() < GATHER {
-            gathered.extend_from_slice(&run);
-        } else {
-            if !gathered.is_empty() {
-                output.push(gathered.split().freeze());
-            }
-            output.push(run);
-        }
-    };
-    let dot = || Bytes::from_static(b".");
-    let line_dot = memmem::Finder::new(b"\n.");
-    for segment in segments {
-        if segment.first() == Some(&b'.') {
-            write(dot());
-        }
-        let mut from = 0;
-        for at in line_dot.find_iter(segment) {
-            write(segment.slice(from..=at));
-            write(dot());
-            from = at + 1;
-        }
-        write(segment.slice(from..));
-    }
-    write(Bytes::from_static(b".\r\n"));
-    if !gathered.is_empty() {
-        output.push(gathered.freeze());
-    }
+/// Where the end of data is over in a window, counted from what is behind `BEFORE`.
+fn end_of_data(window: &[u8; BEFORE + PIECE + 1]) -> Option<usize> {
+    let is_end = |at: usize| (0..5).fold(true, |is, n| is & (window[at + n] == END_OF_DATA[n]));
+    let any = (0..PIECE).fold(false, |any, at| any | is_end(at));
+    if any { (0..PIECE).find(|at| is_end(*at)).map(|at| at + 1) } else { None }
 }
+
+/// Whether something is to change where these two octets meet: CR without LF, LF without CR, or a
+/// dot that may be the first of a line.
+fn is_rough<const DOTS: bool>(first: u8, second: u8) -> bool {
+    ((first == CR) != (second == LF)) | (DOTS & (first == LF) & (second == b'.'))
+}
+
+/// Octets that are copied together if a line among them begins with a dot.
+const STUFFED: usize = 4096;
+
+/// Appends to `output` the segments of mail data (each of whole lines) as they stand between 354 and
+/// the reply: stuffed (RFC 5321 section 4.5.2), and ended by `.` CRLF, which is the last element.
+///
+/// Octets are passed on uncopied, but for blocks of 4 KiB in which a line begins with a dot. So
+/// there are no more than two elements for 4 KiB, and what is copied is no more than four thirds
+/// of the content, whatever is in it.
+pub(crate) fn write_data(segments: &[Bytes], output: &mut Vec<Bytes>) {
+    let mut last = LF;
+    for segment in segments {
+        let mut passed = 0;
+        for begin in (0..segment.len()).step_by(STUFFED) {
+            let end = segment.len().min(begin + STUFFED);
+            let block = &segment[begin..end];
+            if has_dot(last, block) {
+                output.extend((passed < begin).then(|| segment.slice(passed..begin)));
+                output.push(stuff(last, block));
+                passed = end;
+            }
+            last = segment[end - 1];
+        }
+        output.extend((passed < segment.len()).then(|| segment.slice(passed..)));
+    }
+    if last != LF {
+        output.push(Bytes::from_static(b"\r\n"));
+    }
+    output.push(Bytes::from_static(b".\r\n"));
+}
+
+/// Whether a line in a block, which is not empty and follows on the octet `last`, begins with a dot.
+fn has_dot(last: u8, block: &[u8]) -> bool {
+    let is_dot = |first: u8, second: u8| (first == LF) & (second == b'.');
+    let pairs = block.iter().zip(&block[1..]);
+    is_dot(last, block[0])
+        || pairs.fold(false, |any, (first, second)| any | is_dot(*first, *second))
+}
+
+fn stuff(mut last: u8, block: &[u8]) -> Bytes {
+    // A dot behind an LF is at most every second octet. Here too nothing branches on the content.
+    let mut stuffed = vec![0; block.len() + block.len() / 2 + 2];
+    let mut length = 0;
+    for octet in block.iter().copied() {
+        stuffed[length..length + 2].copy_from_slice(&[octet; 2]);
+        length += 1 + usize::from((last == LF) & (octet == b'.'));
+        last = octet;
+    }
+    stuffed.truncate(length);
+    stuffed.into_boxed_slice().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -242,3 +242,50 @@ fn stops_when_told_and_lets_mail_finish(example: &str, signal: &str) {
     assert!(status.success(), "{status}");
     assert_eq!(gate.maildir().len(), 1);
 }
+
+#[test]
+fn the_demo_shows_three_mails_and_takes_more() {
+    let mut gate = Gate::run("demo", &[]);
+    let said = gate.preface.join("\n");
+    let expected = [
+        "S: 220 localhost ESMTP nobounce",
+        "C: ..",
+        "S: 250 2.0.0 Ok: queued as ",
+        "maildir/new/",
+        "S: 550 5.7.1 Message refused: GTUBE",
+        "result=refused-by-panel",
+        "S: 550 5.1.1 ",
+        "swaks ",
+    ];
+    let mut rest = &said[..];
+    for part in expected {
+        let (_, behind) = rest.split_once(part).unwrap_or_else(|| panic!("no {part} in {rest}"));
+        rest = behind;
+    }
+
+    let mut client = Client::greet(gate.address);
+    let start = ["MAIL FROM:<a@example.com>", "RCPT TO:<alice@example.org>", "DATA"];
+    let taken = client.say_all(&[&start[..], &[&format!("{HEAD}.")]].concat());
+    client.quit();
+    let mut lines = std::iter::from_fn(|| gate.line());
+    assert!(lines.any(|line| line == format!("   S: {}", taken.trim_end())));
+    assert!(lines.any(|line| line.contains("result=accepted")));
+    gate.stop();
+}
+
+#[test]
+fn the_scorer_dislikes_a_bare_name() {
+    let gate = Gate::start("scorer", &[]);
+    for (name, expected) in [
+        ("me.example", "250 2.1.5 "),
+        ("me", "550 5.7.1 Recipient refused: BARE_HELO"),
+        ("[192.0.2.1]", "250 2.1.5 "),
+    ] {
+        let mut client = Client::greet(gate.address);
+        let helo = format!("HELO {name}");
+        let recipient = "RCPT TO:<b@example.org>";
+        let reply = client.say_all(&[&helo, "MAIL FROM:<a@example.com>", recipient]);
+        assert!(reply.starts_with(expected), "{name}: {reply}");
+        client.quit();
+    }
+}

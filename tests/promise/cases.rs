@@ -20,7 +20,8 @@ pub struct Case {
     pub judgements: Vec<Judgement>,
     pub plans: Vec<Plan>,
     pub strict: bool,
-    pub small: bool,
+    /// Octets of content.
+    pub limit: Option<u64>,
     pub chunks: (Chunks, Chunks),
 }
 
@@ -36,8 +37,8 @@ impl Case {
         if self.strict {
             settings.line_endings = LineEndings::Refuse;
         }
-        if self.small {
-            settings.limits.content = 120;
+        if let Some(limit) = self.limit {
+            settings.limits.content = limit;
         }
         settings
     }
@@ -64,17 +65,17 @@ pub fn onward_settings(profile: Profile) -> OnwardSettings {
 }
 
 pub fn case() -> impl Strategy<Value = Case> {
-    let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.1));
+    let flags = (prop::bool::weighted(0.1), prop::option::weighted(0.2, 30..130_u64));
     let chunks = (chunks(), chunks());
     let judgements = vec(judgement(), 0..12);
     (profile(), acts(), judgements, vec(plan(), 1..4), flags, chunks).prop_map(
-        |(profile, acts, judgements, plans, (strict, small), chunks)| Case {
+        |(profile, acts, judgements, plans, (strict, limit), chunks)| Case {
             profile,
             acts,
             judgements,
             plans,
             strict,
-            small,
+            limit,
             chunks,
         },
     )

@@ -22,7 +22,7 @@ fn dialogue(profile: Profile) -> Case {
         judgements: Vec::new(),
         plans: vec![plan(Transfer::Data, true), plan(Transfer::Chunks(vec![7]), false)],
         strict: false,
-        small: false,
+        limit: None,
         chunks: (Chunks::Whole, Chunks::Whole),
     }
 }

@@ -122,3 +122,22 @@ fn a_handshake_begins_with_the_line() {
     assert_eq!(codes(&mut gate, b"NOOP\r\n"), [250]);
     assert_eq!(codes(&mut gate, b"\x16\x03\x01"), [521]);
 }
+
+/// What completed the last line went beyond the limit and emptied a message that was small enough:
+/// the client was told 250 for nothing.
+#[test]
+fn a_content_as_long_as_the_limit_arrives() {
+    for (content, arrives) in [("0123456789", "0123456789\r\n"), ("012345678\r", "012345678 \r\n")]
+    {
+        let mut settings = nobounce::Settings::new("gate.example");
+        settings.limits.content = 10;
+        let server = Server::new(PLAIN, Vec::new());
+        let chunks = (Chunks::Whole, Chunks::Whole);
+        let mut gate = Gate::new(settings, onward_settings(PLAIN), server, Vec::new(), chunks);
+        assert!(introduce(&mut gate));
+        let flight = b"MAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nBDAT 10 LAST\r\n";
+        let flight = [&flight[..], content.as_bytes()].concat();
+        assert_eq!(codes(&mut gate, &flight), [250, 250, 250]);
+        assert!(gate.server.kept[0].content.ends_with(arrives.as_bytes()));
+    }
+}

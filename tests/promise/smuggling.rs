@@ -182,7 +182,7 @@ fn the_end_of_mail_data_is_found_wherever_it_is_split() {
             judgements: Vec::new(),
             plans: vec![plan.clone()],
             strict: true,
-            small: false,
+            limit: None,
             chunks: (Chunks::Of(vec![first, 1_000]), Chunks::Whole),
         };
         let mut gate = case.gate();

@@ -115,7 +115,7 @@ fn plain(acts: &[Act], plans: usize) -> Case {
         judgements: Vec::new(),
         plans: vec![plan; plans],
         strict: false,
-        small: false,
+        limit: None,
         chunks: (Chunks::Whole, Chunks::Whole),
     }
 }
@@ -183,7 +183,7 @@ proptest! {
                 prop_assert!(has_bare(&plan.content.0));
             }
             _ => {
-                case.small = true;
+                case.limit = Some(120);
                 plan.content.0.extend_from_slice(&[b'a'; 120]);
             }
         }

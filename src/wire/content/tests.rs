@@ -1,0 +1,465 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+/// What became of mail data on the wire: the content, how many octets were taken, whether a CR or
+/// LF stood alone, and the size.
+#[derive(Debug, PartialEq, Eq)]
+struct Read {
+    content: Vec<u8>,
+    taken: usize,
+    bare: bool,
+    size: u64,
+}
+
+/// RFC 5321 section 4.5.2, line by line and slowly. `None`: no end of data.
+fn read_slowly(wire: &[u8]) -> Option<Read> {
+    let (mut content, mut taken, mut bare) = (Vec::new(), 0, false);
+    loop {
+        let length = wire[taken..].windows(2).position(|pair| pair == b"\r\n")?;
+        let line = &wire[taken..taken + length];
+        taken += length + 2;
+        if line == b"." {
+            let size = content.len() as u64;
+            return Some(Read { content, taken, bare, size });
+        }
+        bare |= normalise_slowly(line.strip_prefix(b".").unwrap_or(line), &mut content);
+        content.extend(b"\r\n");
+    }
+}
+
+/// Octets of a line without its CRLF: here every CR and LF stands alone.
+fn normalise_slowly(line: &[u8], content: &mut Vec<u8>) -> bool {
+    for octet in line {
+        match octet {
+            b'\n' => content.extend(b"\r\n"),
+            b'\r' => content.push(b' '),
+            _ => content.push(*octet),
+        }
+    }
+    line.iter().any(|octet| b"\r\n".contains(octet))
+}
+
+/// The content of chunks that have been joined, and whether a CR or LF stood alone.
+fn join_slowly(chunks: &[u8]) -> (Vec<u8>, bool) {
+    let (mut content, mut bare, mut rest) = (Vec::new(), false, chunks);
+    while let Some(length) = rest.windows(2).position(|pair| pair == b"\r\n") {
+        bare |= normalise_slowly(&rest[..length], &mut content);
+        content.extend(b"\r\n");
+        rest = &rest[length + 2..];
+    }
+    bare |= normalise_slowly(rest, &mut content);
+    if !content.is_empty() && !content.ends_with(b"\r\n") {
+        content.extend(b"\r\n");
+    }
+    (content, bare)
+}
+
+/// What the decoder makes of DATA that comes in these parts.
+fn read<'w>(parts: impl IntoIterator<Item = &'w [u8]>) -> Option<Read> {
+    let mut decoder = ContentDecoder::new(0, u64::MAX);
+    let mut taken = 0;
+    for part in parts {
+        match decoder.data(part) {
+            Progress::More => taken += part.len(),
+            Progress::End(end) => {
+                let (bare, size) = (decoder.saw_bare(), decoder.size());
+                let content = decoder.finish().octets().to_vec();
+                return Some(Read { content, taken: taken + end, bare, size });
+            }
+        }
+    }
+    None
+}
+
+fn join<'w>(chunks: impl IntoIterator<Item = &'w [u8]>) -> (Vec<u8>, bool) {
+    let mut decoder = ContentDecoder::new(0, u64::MAX);
+    chunks.into_iter().for_each(|chunk| decoder.chunk(chunk));
+    let bare = decoder.saw_bare();
+    (decoder.finish().octets().to_vec(), bare)
+}
+
+/// Whole, octet by octet, and cut in two wherever that is possible.
+fn cuts(wire: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
+    let halves = (1..wire.len()).map(|at| vec![&wire[..at], &wire[at..]]);
+    [vec![wire], wire.chunks(1).collect()].into_iter().chain(halves)
+}
+
+/// Cut at these places, taken modulo the length.
+fn cut_at<'w>(wire: &'w [u8], places: &[usize]) -> Vec<&'w [u8]> {
+    let mut places: Vec<usize> = places.iter().map(|at| at % (wire.len() + 1)).collect();
+    places.extend([0, wire.len()]);
+    places.sort_unstable();
+    places.windows(2).map(|pair| &wire[pair[0]..pair[1]]).collect()
+}
+
+fn write(segments: &[Bytes]) -> Vec<u8> {
+    let mut output = Vec::new();
+    write_data(segments, &mut output);
+    assert_eq!(output.last().map(AsRef::as_ref), Some(&b".\r\n"[..]));
+    output.concat()
+}
+
+/// All strings of up to `longest` of the octets that matter.
+fn spellings(longest: u32) -> impl Iterator<Item = Vec<u8>> {
+    (0..=longest).flat_map(|length| {
+        (0..5_usize.pow(length)).map(move |mut number| {
+            let octet = |_| {
+                let octet = b"\r\n.\0a"[number % 5];
+                number /= 5;
+                octet
+            };
+            (0..length).map(octet).collect()
+        })
+    })
+}
+
+fn show(wire: &[u8]) -> String {
+    wire.escape_ascii().to_string()
+}
+
+/// Octets behind the end of data, which are not to be taken and have no say.
+const BEHIND: &str = "QUIT\r\n\n.\r\n";
+
+#[test]
+fn what_ends_a_message_elsewhere_is_content_here() {
+    // Between `a` and `b` on the wire, and what stands between them in the content.
+    let table = [
+        ("\r\n..\r\n", "\r\n.\r\n"),
+        ("\n.\r\n", "\r\n.\r\n"),
+        ("\r\n.\n", "\r\n\r\n"),
+        ("\n.\n", "\r\n.\r\n"),
+        ("\n\n.\n", "\r\n\r\n.\r\n"),
+        ("\r\n.\r\r\n", "\r\n \r\n"),
+        ("\r\n.\r\r\r\n", "\r\n  \r\n"),
+        ("\r\n.\r.\r\n", "\r\n .\r\n"),
+        ("\r\n.\r", "\r\n "),
+        ("\r.\r", " . "),
+        ("\r.\r\n", " .\r\n"),
+        ("\r.\n", " .\r\n"),
+        ("\n.\r", "\r\n. "),
+        ("\n\r.\r\n", "\r\n .\r\n"),
+        ("\n\r\n..\n\r", "\r\n\r\n.\r\n "),
+        ("\r\0\n.\r\n", " \0\r\n.\r\n"),
+        ("\r\n.\0\r\n", "\r\n\0\r\n"),
+        ("\r\n\0.\r\n", "\r\n\0.\r\n"),
+        ("\r\n.\r\0\n", "\r\n \0\r\n"),
+        ("\r\n. \r\n", "\r\n \r\n"),
+        ("\r\n .\r\n", "\r\n .\r\n"),
+        ("\u{85}.\u{85}", "\u{85}.\u{85}"),
+    ];
+    for (spelling, meaning) in table {
+        let wire = format!("a{spelling}b\r\n.\r\n{BEHIND}");
+        let content = format!("a{meaning}b\r\n");
+        for parts in cuts(wire.as_bytes()) {
+            let read = read(parts.iter().copied()).expect("an end of data");
+            assert_eq!(show(&read.content), show(content.as_bytes()), "{spelling:?} {parts:?}");
+            assert_eq!(read.taken, wire.len() - BEHIND.len(), "{spelling:?} {parts:?}");
+        }
+    }
+}
+
+#[test]
+fn what_ends_a_message() {
+    // From the first octet behind DATA, and the content.
+    let table = [
+        (".\r\n", ""),
+        ("\r\n.\r\n", "\r\n"),
+        ("a\r\n.\r\n", "a\r\n"),
+        ("..\r\n.\r\n", ".\r\n"),
+        ("a\r\r\n.\r\n", "a \r\n"),
+        ("a\n\r\n.\r\n", "a\r\n\r\n"),
+        (".\n\r\n.\r\n", "\r\n\r\n"),
+        (".\n.\r\n\r\n.\r\n", "\r\n.\r\n\r\n"),
+        (".\r\r\n.\r\n", " \r\n"),
+        ("\n.\r\n.\r\n", "\r\n.\r\n"),
+        ("\r.\r\n.\r\n", " .\r\n"),
+    ];
+    for (wire, content) in table {
+        let wire = format!("{wire}{BEHIND}");
+        for parts in cuts(wire.as_bytes()) {
+            let read = read(parts.iter().copied()).expect("an end of data");
+            assert_eq!(show(&read.content), show(content.as_bytes()), "{parts:?}");
+            assert_eq!(read.taken, wire.len() - BEHIND.len(), "{parts:?}");
+        }
+    }
+}
+
+#[test]
+fn every_short_spelling_is_read_as_the_rfc_says() {
+    for spelling in spellings(6) {
+        let wire = [&spelling, &b"\r\n.\r\n\n"[..]].concat();
+        let slowly = read_slowly(&wire);
+        assert_eq!(read([&wire[..]]), slowly, "{}", show(&wire));
+        assert_eq!(read(wire.chunks(1)), slowly, "{}", show(&wire));
+        assert_eq!(read([&spelling[..]]), read_slowly(&spelling), "{}", show(&spelling));
+        let joined = join_slowly(&spelling);
+        assert_eq!(join([&spelling[..]]), joined, "{}", show(&spelling));
+        assert_eq!(join(spelling.chunks(1)), joined, "{}", show(&spelling));
+    }
+}
+
+#[test]
+fn every_short_spelling_cut_anywhere_is_the_same() {
+    for spelling in spellings(5) {
+        let wire = [&spelling, &b"\r\n.\r\n\n"[..]].concat();
+        let (slowly, joined) = (read_slowly(&wire), join_slowly(&wire));
+        for parts in cuts(&wire) {
+            assert_eq!(read(parts.iter().copied()), slowly, "{parts:?}");
+            assert_eq!(join(parts.iter().copied()), joined, "{parts:?}");
+        }
+    }
+}
+
+#[test]
+fn every_short_spelling_on_every_border_is_the_same() {
+    let borders = [PIECE, BLOCK, BLOCK + PIECE].map(|border| border - 5..=border);
+    for spelling in spellings(3) {
+        for before in borders.clone().into_iter().flatten() {
+            let spelling = [&b"\r\n"[..], &spelling].concat();
+            let wire = [&vec![b'a'; before], &spelling, &b"\r\n.\r\n\n"[..]].concat();
+            assert_eq!(read([&wire[..]]), read_slowly(&wire), "{before} {}", show(&spelling));
+            assert_eq!(join([&wire[..]]), join_slowly(&wire), "{before} {}", show(&spelling));
+        }
+    }
+}
+
+/// Mail data as it may come: lines, runs of text, and the octets that matter in any order.
+fn any_wire() -> impl Strategy<Value = Vec<u8>> {
+    let run = (0..3 * PIECE).prop_map(|length| vec![b'x'; length]);
+    let long = (BLOCK - 3..BLOCK + 3).prop_map(|length| vec![b'y'; length]);
+    let odd = vec(prop::sample::select(&b"\r\n.\0 "[..]), 0..8);
+    let line = (0..80_usize).prop_map(|length| [&vec![b'z'; length][..], b"\r\n"].concat());
+    let dots = prop::sample::select(vec![&b"\r\n."[..], b"\r\n..", b"\n.", b".\r\n", b"\r\n.\r"]);
+    let dots = dots.prop_map(<[u8]>::to_vec);
+    let part = prop_oneof![
+        4 => run, 1 => long, 6 => odd, 6 => line, 3 => dots, 1 => vec(any::<u8>(), 0..100),
+    ];
+    vec(part, 0..40).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #[test]
+    fn data_is_read_as_the_rfc_says(wire in any_wire(), places in vec(any::<usize>(), 0..9)) {
+        let wire = [&wire, &b"\r\n.\r\n\rQUIT"[..]].concat();
+        let slowly = read_slowly(&wire);
+        prop_assert_eq!(read([&wire[..]]), read_slowly(&wire));
+        prop_assert_eq!(read(cut_at(&wire, &places)), slowly);
+    }
+
+    #[test]
+    fn chunks_join_as_if_there_were_no_border(
+        wire in any_wire(),
+        places in vec(any::<usize>(), 0..9),
+    ) {
+        let joined = join_slowly(&wire);
+        prop_assert_eq!(&join(cut_at(&wire, &places)), &joined);
+        let normal = MailData::normalise(&wire);
+        prop_assert_eq!(normal.octets(), &joined.0);
+        let again = MailData::normalise(&joined.0);
+        prop_assert_eq!(again.octets(), &joined.0);
+    }
+
+    /// Guarantee G: whoever reads what is written sees one message, and it ends where it ends.
+    #[test]
+    fn what_is_written_is_one_message_to_everyone(
+        wire in any_wire(),
+        places in vec(any::<usize>(), 0..9),
+    ) {
+        let content = MailData::normalise(&wire).octets().clone();
+        let written = write(&segments(&content, &places));
+        for (reader, ends) in lenient_readers(&written) {
+            prop_assert_eq!(ends, vec![written.len()], "{}", reader);
+        }
+        let read = read([&written[..]]).expect("an end of data");
+        prop_assert_eq!(&read.content, &content);
+        prop_assert!(!read.bare);
+    }
+}
+
+/// Cuts content in segments of whole lines.
+fn segments(content: &Bytes, places: &[usize]) -> Vec<Bytes> {
+    let ends: Vec<usize> = (0..content.len()).filter(|at| content[*at] == LF).collect();
+    let mut cuts: Vec<usize> =
+        places.iter().filter_map(|at| ends.get(at % (ends.len() + 1))).map(|at| at + 1).collect();
+    cuts.extend([0, content.len()]);
+    cuts.sort_unstable();
+    cuts.windows(2).map(|pair| content.slice(pair[0]..pair[1])).collect()
+}
+
+/// Where readers of all kinds see an end of data: what servers were seen to do, and more.
+fn lenient_readers(wire: &[u8]) -> Vec<(&'static str, Vec<usize>)> {
+    fn ends(
+        wire: &[u8],
+        ends_line: impl Fn(&u8) -> bool,
+        cut: impl Fn(&[u8]) -> &[u8],
+    ) -> Vec<usize> {
+        let mut at = 0;
+        let lines = wire.split_inclusive(ends_line).map(|line| {
+            at += line.len();
+            (at, cut(&line[..line.len() - 1]) == b".")
+        });
+        lines.filter(|(_, end)| *end).map(|(at, _)| at).collect()
+    }
+    fn without_crs(mut line: &[u8]) -> &[u8] {
+        while let Some(shorter) = line.strip_suffix(b"\r") {
+            line = shorter;
+        }
+        line
+    }
+    fn to_nul(line: &[u8]) -> &[u8] {
+        line.split(|octet| *octet == 0).next().unwrap_or_default()
+    }
+    let lf = |octet: &u8| *octet == LF;
+    let whole = [b"\r\n", wire].concat();
+    let strict = whole.windows(5).enumerate().filter(|(_, five)| five == b"\r\n.\r\n");
+    // Most of these take the CR of the last CRLF for a line's end, or its LF for an empty line.
+    let cr_or_lf = ends(wire, |octet| b"\r\n".contains(octet), |line| line);
+    vec![
+        ("strict", strict.map(|(at, _)| at + 3).collect()),
+        (
+            "LF, perhaps CR before it",
+            ends(wire, lf, |line| line.strip_suffix(b"\r").unwrap_or(line)),
+        ),
+        ("LF, any number of CR before it", ends(wire, lf, without_crs)),
+        ("NUL ends a line's text", ends(wire, lf, |line| without_crs(to_nul(line)))),
+        ("CR, LF or both", cr_or_lf.into_iter().map(|at| at + 1).collect()),
+    ]
+}
+
+/// Guarantee G2: octets at which others keep their records, and a dot on either side of each.
+#[test]
+fn dots_are_doubled_by_line_and_not_by_record() {
+    let records = [512, 1000, 1024, 2048, 4096, 8192, 65_536];
+    for length in records.into_iter().flat_map(|record| record - 2..=record) {
+        let line = |octet: u8| [&vec![octet; length - 2][..], b"\r\n"].concat();
+        let content = [
+            &line(b'x'),
+            &b".\r\n"[..],
+            &line(b'.'),
+            b"..\r\nx.\r\n.x\r\n",
+            &line(b'x')[1..],
+            b".x\r\n",
+            &line(b'.')[1..],
+            b"\r\n.\r\n",
+        ]
+        .concat();
+        let lines = content.split_inclusive(|octet| *octet == LF);
+        let stuffed =
+            lines.flat_map(|line| [if line[0] == b'.' { "." } else { "" }.as_bytes(), line]);
+        let stuffed = [&stuffed.collect::<Vec<_>>().concat(), &b".\r\n"[..]].concat();
+
+        let content = Bytes::from(content);
+        let places: Vec<usize> = (0..20).collect();
+        assert!(write(std::slice::from_ref(&content)) == stuffed, "{length}");
+        assert!(write(&segments(&content, &places)) == stuffed, "{length} in segments");
+
+        let near = |place: usize| place.saturating_sub(3)..(place + 4).min(stuffed.len());
+        for at in near(length).chain(near(2 * length)).chain(near(stuffed.len())) {
+            let read = read([&stuffed[..at], &stuffed[at..]]).expect("an end of data");
+            assert!(read.content == content && read.taken == stuffed.len(), "{length} at {at}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_message_is_a_dot() {
+    assert_eq!(write(&[]), b".\r\n");
+    assert_eq!(write(&[Bytes::new(), Bytes::new()]), b".\r\n");
+    assert_eq!(MailData::normalise(b"").octets(), "");
+}
+
+#[test]
+fn content_without_dots_is_not_copied() {
+    let content = Bytes::from("Subject: hi.\r\n\r\n Hi.\r\n".repeat(10_000));
+    let mut output = Vec::new();
+    write_data(&[content.clone(), content.clone()], &mut output);
+    let places: Vec<_> = output.iter().map(|octets| (octets.as_ptr(), octets.len())).collect();
+    assert_eq!(places[..2], [(content.as_ptr(), content.len()); 2]);
+    assert_eq!(output.len(), 3);
+}
+
+#[test]
+fn dots_make_neither_many_slices_nor_large_ones() {
+    for line in [".\r\n", ".a\r\n", ".aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n"] {
+        for between in [0, 100, STUFFED, 3 * STUFFED] {
+            let content = format!("{line}{}\r\n", "x".repeat(between)).repeat(100);
+            let content = Bytes::from(content + &line.repeat(20_000));
+            let mut output = Vec::new();
+            write_data(std::slice::from_ref(&content), &mut output);
+            assert!(output.len() <= 2 * content.len().div_ceil(STUFFED) + 1);
+            let written: usize = output.iter().map(Bytes::len).sum();
+            assert_eq!(written, content.len() + 20_100 + 3);
+        }
+    }
+}
+
+#[test]
+fn a_cr_may_get_its_lf_in_the_next_chunk() {
+    let mut decoder = ContentDecoder::new(0, u64::MAX);
+    decoder.chunk(b"a\r");
+    assert!(decoder.saw_bare(), "if nothing more comes");
+    decoder.chunk(b"");
+    decoder.chunk(b"\n.\r\n\r");
+    decoder.chunk(b"\n");
+    assert!(!decoder.saw_bare());
+    assert_eq!(decoder.finish().octets(), "a\r\n.\r\n\r\n");
+}
+
+#[test]
+fn the_last_chunk_may_end_anywhere() {
+    let table = [
+        ("", "", false),
+        ("a", "a\r\n", false),
+        ("a\r\n", "a\r\n", false),
+        ("a\r", "a \r\n", true),
+        ("\r", " \r\n", true),
+        ("a\n", "a\r\n", true),
+        (".\r\n.\r\n.", ".\r\n.\r\n.\r\n", false),
+    ];
+    for (chunk, content, bare) in table {
+        assert_eq!(join([chunk.as_bytes()]), (content.into(), bare), "{chunk:?}");
+    }
+}
+
+#[test]
+fn nothing_is_kept_beyond_the_limit_and_the_end_is_found_all_the_same() {
+    let wire = format!("{}..\r\n\n.\r\nb\r\n.\r\n{BEHIND}", "0123456789\r\n".repeat(1000));
+    let size = 12_000 + 3 + 2 + 3 + 3;
+    for limit in [0, 1, 5000, size - 1, size, size + 1] {
+        for length in [1, 7, 1000, wire.len()] {
+            let mut decoder = ContentDecoder::new(wire.len(), limit);
+            let mut taken = 0;
+            let mut parts = wire.as_bytes().chunks(length);
+            let end = parts.find_map(|part| match decoder.data(part) {
+                Progress::More => {
+                    taken += part.len();
+                    None
+                }
+                Progress::End(end) => Some(taken + end),
+            });
+            assert_eq!(end, Some(wire.len() - BEHIND.len()));
+            assert_eq!((decoder.size(), decoder.over_limit()), (size, limit < size));
+            assert_eq!(decoder.output.capacity() == 0, limit < size);
+            let kept = decoder.finish().octets().len() as u64;
+            assert_eq!(kept, if limit < size { 0 } else { size });
+        }
+    }
+}
+
+#[test]
+fn the_room_that_is_made_is_bounded_by_the_limit() {
+    assert!(ContentDecoder::new(usize::MAX, 1000).output.capacity() <= 1000);
+    let mut decoder = ContentDecoder::new(0, 10);
+    decoder.chunk(b"0123456789\r");
+    assert!(!decoder.over_limit(), "the CR is not settled");
+    let mut settled = ContentDecoder::new(0, 10);
+    settled.chunk(b"0123456789\r");
+    assert_eq!(settled.finish().octets(), "0123456789 \r\n", "nothing is lost at the limit");
+    decoder.chunk(b"\n");
+    assert!(decoder.over_limit());
+    assert_eq!(decoder.output.capacity(), 0);
+    decoder.chunk(b"\r");
+    assert_eq!(decoder.finish().octets(), "");
+}

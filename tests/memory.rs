@@ -1,0 +1,203 @@
+//! What a session costs in memory: everything `serve` allocates, itself included, for clients that
+//! sit idle and for content that has come halfway.
+
+#![cfg(feature = "serve")]
+#![allow(unsafe_code, reason = "an allocator that counts can only be written with it")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use futures::io::{AsyncRead, AsyncWrite, Cursor};
+use nobounce::{
+    Address, Envelope, ForwardPath, Gate, Message, Outcome, Panel, Peer, Receipt, Relay, Runtime,
+    Settings, Target, relay::Smtp, scorers::Gtube, serve,
+};
+
+/// Octets that this thread has and has not given back.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(octets: isize) {
+    let _ = HELD.try_with(|held| held.set(held.get() + octets));
+}
+
+// SAFETY: every call is the system allocator's, arguments and result unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size().cast_signed());
+        // SAFETY: the caller's duties are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-layout.size().cast_signed());
+        // SAFETY: the caller's duties are the same.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size.cast_signed() - layout.size().cast_signed());
+        // SAFETY: the caller's duties are the same.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A client that says these commands and, in segments as they come from the internet, what follows.
+/// Then it says no more. It takes every reply.
+struct Client {
+    commands: &'static str,
+    content: Arc<[u8]>,
+    said: usize,
+}
+
+const SEGMENT: usize = 1_460;
+
+impl AsyncRead for Client {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let commands = std::mem::take(&mut self.commands).as_bytes();
+        let rest = if commands.is_empty() { &self.content[self.said..] } else { commands };
+        let length = rest.len().min(buffer.len()).min(SEGMENT);
+        if length == 0 {
+            return Poll::Pending;
+        }
+        buffer[..length].copy_from_slice(&rest[..length]);
+        self.said += if commands.is_empty() { length } else { 0 };
+        Poll::Ready(Ok(length))
+    }
+}
+
+impl AsyncWrite for Client {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(octets.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Takes everything and keeps nothing.
+struct Hole;
+
+impl Target for Hole {
+    fn open(&self, _: &Peer) -> Box<dyn Relay> {
+        Box::new(Self)
+    }
+}
+
+#[async_trait]
+impl Relay for Hole {
+    async fn rcpt(&mut self, _: &Envelope, _: &ForwardPath) -> Outcome {
+        Outcome::Accepted(Receipt::recipient())
+    }
+
+    async fn content(&mut self, _: &Envelope, _: &Message) -> Outcome {
+        Outcome::Accepted(Receipt::kept("1"))
+    }
+}
+
+/// With tokio's timers, which are part of what a session costs.
+struct Tokio;
+
+#[async_trait]
+impl Runtime for Tokio {
+    type Stream = Cursor<Vec<u8>>;
+
+    async fn sleep_until(&self, at: Instant) {
+        tokio::time::sleep_until(at.into()).await;
+    }
+
+    async fn connect(&self, _: &Address) -> io::Result<Self::Stream> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// What each of so many sessions holds once its client has said this.
+fn cost(
+    sessions: isize,
+    target: impl Target + 'static,
+    commands: &'static str,
+    content: &str,
+) -> isize {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _inside = runtime.enter();
+    let gate =
+        Gate::new(Tokio, Settings::new("mx.example"), target).panel(Panel::new().scorer(Gtube));
+    let content: Arc<[u8]> = content.as_bytes().into();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut begin = || {
+        let client = Client { commands, content: content.clone(), said: 0 };
+        let peer = Peer::new(([192, 0, 2, 1], 4711).into());
+        let mut session = Box::pin(serve(client, peer, &gate));
+        assert!(session.as_mut().poll(&mut context).is_pending(), "it is over");
+        session
+    };
+    // What is allocated once, by whoever comes first, is nobody's share.
+    let _first = begin();
+    let mut running = Vec::with_capacity(sessions.cast_unsigned());
+    let before = HELD.get();
+    running.extend((0..sessions).map(|_| begin()));
+    (HELD.get() - before) / sessions
+}
+
+const EHLO: &str = "EHLO client.example\r\n";
+const DATA: &str = "EHLO client.example\r\n\
+                    MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n";
+
+#[test]
+fn an_idle_client_costs_less_than_4_kib() {
+    let mail = format!("Subject: x\r\n\r\n{}\r\n.\r\n", "x".repeat(100_000));
+    for (when, commands, content) in [
+        ("after the greeting", "", ""),
+        ("after EHLO", EHLO, ""),
+        ("within a command", "EHLO client.exa", ""),
+        ("after a mail of 100 KB", DATA, &mail),
+    ] {
+        let server = "127.0.0.1:10025".parse().unwrap();
+        let smtp = Smtp::new(Tokio, server, "mx.example");
+        for (cost, behind) in [
+            (cost(200, Hole, commands, content), "nothing"),
+            (cost(200, smtp, commands, content), "an onward server"),
+        ] {
+            println!("{when}, {behind} behind: {cost} octets");
+            assert!(cost < 4_096, "{when}, {behind} behind: {cost} octets");
+        }
+    }
+}
+
+#[test]
+fn content_that_comes_costs_an_eighth_more_than_itself() {
+    for length in [0, 10_000, 100_000, 1 << 20, 8 << 20] {
+        let line = format!("{}\r\n", "x".repeat(74));
+        let content = line.repeat(length / line.len());
+        let cost = cost(1, Hole, DATA, &content).cast_unsigned();
+        println!("{length} octets of content: {cost} octets");
+        let most = length + length / 8 + 8_192;
+        assert!(cost < most, "{length} octets of content: {cost} octets");
+    }
+}
