@@ -18,7 +18,8 @@ pub enum Identify {
     #[default]
     None,
     /// By XCLIENT: the server's restrictions, logs and trace fields see the client. For a gate that
-    /// the internet connects to, in front of Postfix with `smtpd_authorized_xclient_hosts`.
+    /// the internet connects to, in front of Postfix with `smtpd_authorized_xclient_hosts` and without our address
+    /// in `mynetworks` and `local_header_rewrite_clients` (which it looks up before XCLIENT).
     XClient,
     /// By XFORWARD: the server logs the client, its restrictions see us. For a gate between two
     /// servers (Postfix `smtpd_proxy_filter`), of which the first has asked who may send.

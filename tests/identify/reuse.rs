@@ -1,0 +1,1 @@
+//! Connections to the onward server that serve one client after another.
