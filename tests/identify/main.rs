@@ -25,7 +25,7 @@ use smol::net::TcpStream;
 
 /// Connects and keeps time.
 #[derive(Debug, Clone, Copy)]
-pub struct Smol;
+struct Smol;
 
 #[async_trait]
 impl Runtime for Smol {
@@ -42,11 +42,11 @@ impl Runtime for Smol {
     }
 }
 
-pub fn target(port: u16, identify: Identify) -> relay::Smtp<Smol> {
+fn target(port: u16, identify: Identify) -> relay::Smtp<Smol> {
     let address = Address::Tcp(format!("127.0.0.1:{port}").into());
     relay::Smtp::new(Smol, address, "gate.example.com").identify(identify)
 }
 
-pub fn gate(port: u16, identify: Identify) -> Arc<Gate<Smol>> {
+fn gate(port: u16, identify: Identify) -> Arc<Gate<Smol>> {
     Arc::new(Gate::new(Smol, Settings::new("gate.example.com"), target(port, identify)))
 }

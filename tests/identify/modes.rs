@@ -43,7 +43,7 @@ const CLIENTS: [Client; 7] = [
     Client {
         address: "198.51.100.1:9",
         name: Some("under_score.example.com"),
-        hello: "EHLO a_b+c=2D.[x]%s;'`",
+        hello: "EHLO a_b+c=2D.[x]%s'`",
         known_as: "198.51.100.1",
     },
     Client {

@@ -29,17 +29,20 @@ pub struct Postfix {
     pub closed: u16,
     /// Trusts the loopback address and believes XFORWARD: behind a filter.
     pub inner: u16,
-    /// In front of the filter at `filter`.
+    /// In front of the filter that is to listen at `filter`.
     pub outer: u16,
-    pub filter: u16,
+    pub filter: TcpListener,
+    /// Where nobody listens.
+    pub nobody: u16,
 }
 
 impl Postfix {
     pub fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("identify-").tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let [xclient, xforward, proxy, trusting, strict, closed, inner, outer, filter] =
+        let [xclient, xforward, proxy, trusting, strict, closed, inner, outer, nobody] =
             free_ports();
+        let filter = TcpListener::bind("127.0.0.1:0").unwrap();
         let postfix = Self {
             folder,
             xclient,
@@ -51,6 +54,7 @@ impl Postfix {
             inner,
             outer,
             filter,
+            nobody,
         };
         postfix.configure();
         postfix.run("postfix", &["start"]);
@@ -96,7 +100,8 @@ impl Postfix {
             "smtpd_helo_restrictions=check_helo_access,texthash:{}/helos",
             config.display()
         );
-        let filter = &*format!("smtpd_proxy_filter=127.0.0.1:{}", self.filter);
+        let filter =
+            &*format!("smtpd_proxy_filter=127.0.0.1:{}", self.filter.local_addr().unwrap().port());
         let inner = "smtpd_relay_restrictions=permit_mynetworks,reject";
         let mut master = SERVICES.to_owned();
         for (port, options) in [

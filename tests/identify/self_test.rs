@@ -46,8 +46,8 @@ fn it_tells_a_fault_of_configuration_from_a_server_that_is_down() {
         assert!(matches!(result, Err(SelfTestError::Unidentified(_))), "{identify:?}: {result:?}");
     }
     for (port, identify) in [
-        (postfix.filter, Identify::XClient),
-        (postfix.filter, Identify::None),
+        (postfix.nobody, Identify::XClient),
+        (postfix.nobody, Identify::None),
         // Each waits for the other to speak first, or hears nonsense.
         (postfix.proxy, Identify::None),
     ] {
