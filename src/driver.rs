@@ -203,7 +203,10 @@ where
             client.flush().await
         };
         match within(&self.gate.runtime, deadline, write).await {
-            Some(Ok(())) => self.log.unacknowledged = Vec::new(),
+            Some(Ok(())) => {
+                self.log.unacknowledged = Vec::new();
+                self.gate.observe(&Event::Transmitted { session: session.id(), octets });
+            }
             Some(Err(error)) => {
                 self.fault = Some(error.into());
                 session.lose_client();
@@ -221,7 +224,7 @@ where
         let mut going_down = gate.going_down();
         let told = session.is_going_down();
         let wait = poll_fn(|context| {
-            let read = read::<READ>(client, context, |octets| session.receive(octets));
+            let read = read::<READ>(client, context, |octets| hand_over(gate, session, octets));
             match read {
                 Poll::Pending if !told && going_down.poll_unpin(context).is_ready() => {
                     Poll::Ready(None)
@@ -243,7 +246,7 @@ where
     /// Gives the session what the client sent meanwhile.
     fn unstash(&mut self, session: &mut Session) {
         let Stash { octets, end } = std::mem::take(&mut self.stash);
-        session.receive(&octets);
+        hand_over(self.gate, session, &octets);
         match end {
             Some(End::Orderly) => session.receive_eof(),
             Some(End::Broken(error)) => {
@@ -286,6 +289,14 @@ where
             }
         };
         within(runtime, Some(deadline), linger).await;
+    }
+}
+
+/// Gives the session what the client sent.
+fn hand_over<R: Runtime>(gate: &Gate<R>, session: &mut Session, octets: &[u8]) {
+    if !octets.is_empty() {
+        gate.observe(&Event::Received { session: session.id(), octets });
+        session.receive(octets);
     }
 }
 

@@ -36,6 +36,20 @@ pub enum Event<'e> {
         /// The client.
         peer: &'e Peer,
     },
+    /// The client sent these octets.
+    Received {
+        /// The session.
+        session: &'e SessionId,
+        /// What it sent: mail, and whatever else a stranger has to say.
+        octets: &'e [u8],
+    },
+    /// These octets were written to the client.
+    Transmitted {
+        /// The session.
+        session: &'e SessionId,
+        /// Whole reply lines.
+        octets: &'e [u8],
+    },
     /// The panel has answered.
     Judged {
         /// The transaction; `SESSION.0` for the connection.

@@ -1,6 +1,8 @@
 //! A runtime for the tests of scorers and panel: one thread, a clock that jumps to the next timer
 //! as soon as nothing else can happen, connections that follow a script.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "for tests only")]
+
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io;

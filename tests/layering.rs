@@ -19,6 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "deadline",
             "envelope",
             "header",
+            "host",
             "message",
             "outcome",
             "peer",

@@ -65,7 +65,7 @@ impl Onward {
     /// What the server is told in EHLO: the client's name where it takes us for the client.
     pub(super) fn hello(&self) -> Helo {
         let clients = self.told.as_ref().and(self.client.as_ref());
-        let ours = || Helo { extended: true, name: self.settings.host.clone() };
+        let ours = || Helo { extended: true, name: (*self.settings.host).into() };
         clients.and_then(|client| client.helo.clone()).unwrap_or_else(ours)
     }
 

@@ -12,9 +12,9 @@ use bytes::Bytes;
 
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline, OnwardTimeouts};
+use crate::host::HostName;
 use crate::outcome::{Outcome, RelayError, Request};
 use crate::peer::{Helo, Peer};
-use crate::session::host_name;
 use crate::verdict::Refusal;
 use crate::wire::reply::ReplyReader;
 pub use identify::{Identify, ProxyVersion};
@@ -25,7 +25,7 @@ use state::{Asked, Awaited, Open, State};
 #[non_exhaustive]
 pub struct OnwardSettings {
     /// The name it gives in EHLO or LHLO.
-    pub host: Box<str>,
+    pub host: HostName,
     /// SMTP or LMTP.
     pub protocol: Protocol,
     /// How the server is told who the client is.
@@ -38,7 +38,7 @@ impl OnwardSettings {
     /// SMTP with the default time-outs, introducing itself by this name.
     pub fn new(host: &str) -> Self {
         Self {
-            host: host_name(host),
+            host: HostName::new(host),
             protocol: Protocol::Smtp,
             identify: Identify::None,
             timeouts: OnwardTimeouts::default(),

@@ -247,7 +247,7 @@ impl Session {
             Phase::Connected | Phase::Ready => Fate::Refuse(phase, replies::MAIL_FIRST),
             Phase::Spoiled(_) => Fate::Refuse(phase, replies::CHUNK_LOST),
         };
-        self.state = State::Content(Receiving::Chunk { remaining: size, last, fate });
+        self.state = State::Content(Receiving::Chunk { size, remaining: size, last, fate });
     }
 
     /// STARTTLS (RFC 3207): what follows it in the clear is a violation, not a command.

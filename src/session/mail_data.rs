@@ -55,7 +55,9 @@ impl Session {
             Receiving::Data { transaction, decoder, progress: DataProgress::Ended } => {
                 self.take_content(transaction, *decoder, now);
             }
-            Receiving::Chunk { remaining: 0, last, fate } => self.complete_chunk(last, fate, now),
+            Receiving::Chunk { remaining: 0, size, last, fate } => {
+                self.complete_chunk(size, last, fate, now);
+            }
             unfinished => {
                 self.state = State::Content(unfinished);
                 return false;
@@ -65,7 +67,7 @@ impl Session {
         true
     }
 
-    fn complete_chunk(&mut self, last: bool, fate: Fate, now: Instant) {
+    fn complete_chunk(&mut self, size: u64, last: bool, fate: Fate, now: Instant) {
         match fate {
             Fate::Refuse(phase, reply) => {
                 self.content_ends = None;
@@ -81,7 +83,10 @@ impl Session {
             }
             Fate::Keep(transaction, decoder) => {
                 self.state = State::Command(Phase::Chunks(transaction, decoder));
-                self.reply(&replies::CHUNK_OK);
+                match size {
+                    0 => self.junk(&replies::CHUNK_OK),
+                    _ => self.reply(&replies::CHUNK_OK),
+                }
             }
         }
     }

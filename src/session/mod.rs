@@ -22,7 +22,6 @@ use crate::wire::line::LineReader;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
 
-pub(crate) use settings::host_name;
 pub use settings::{EarlyInput, Limits, Settings};
 use state::{Asking, Forwarding, State};
 

@@ -2,6 +2,7 @@
 
 use crate::capabilities::Capabilities;
 use crate::deadline::SessionTimeouts;
+use crate::host::HostName;
 use crate::wire::content::LineEndings;
 
 /// How sessions behave. The default is a transparent, bounded relay.
@@ -9,7 +10,7 @@ use crate::wire::content::LineEndings;
 #[non_exhaustive]
 pub struct Settings {
     /// The name in the greeting, in EHLO replies and in trace headers.
-    pub host: Box<str>,
+    pub host: HostName,
     /// What is offered to clients, as far as the relay target lets it through.
     pub capabilities: Capabilities,
     /// Bounds on what a client can make grow.
@@ -26,7 +27,7 @@ impl Settings {
     /// The defaults, for a server of this name. Octets that a domain name cannot hold are replaced.
     pub fn new(host: &str) -> Self {
         Self {
-            host: host_name(host),
+            host: HostName::new(host),
             capabilities: Capabilities::all(),
             limits: Limits::default(),
             timeouts: SessionTimeouts::default(),
@@ -53,7 +54,7 @@ pub struct Limits {
     pub transactions: u32,
     /// Faulty commands in one session: 20 (Postfix `smtpd_hard_error_limit`). Then 421.
     pub errors: u32,
-    /// Commands without use (NOOP, RSET, VRFY, EXPN, HELP, repeated EHLO) since the last message:
+    /// Commands without use (NOOP, RSET, VRFY, EXPN, HELP, repeated EHLO, empty chunks) since the last message:
     /// 100 (Postfix `smtpd_junk_command_limit`). Then 421.
     pub junk_commands: u32,
 }
@@ -79,14 +80,4 @@ pub enum EarlyInput {
     Refuse,
     /// It is read when its turn comes.
     Tolerate,
-}
-
-/// A name fit for greetings and trace headers: octets that a domain name or an address literal
-/// cannot hold become hyphens.
-pub(crate) fn host_name(name: &str) -> Box<str> {
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() || ".-[]:".contains(c) { c } else { '-' }
-    };
-    let name: String = name.chars().take(255).map(plain).collect();
-    if name.is_empty() { "localhost".into() } else { name.into() }
 }

@@ -93,8 +93,8 @@ pub(super) enum Phase {
 pub(super) enum Receiving {
     /// Behind DATA.
     Data { transaction: Box<Transaction>, decoder: Box<ContentDecoder>, progress: DataProgress },
-    /// Behind BDAT: `remaining` octets of the chunk are to come.
-    Chunk { remaining: u64, last: bool, fate: Fate },
+    /// Behind BDAT: `remaining` octets of `size` are to come.
+    Chunk { size: u64, remaining: u64, last: bool, fate: Fate },
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -126,6 +126,7 @@ impl ContentDecoder {
         if self.over_limit() {
             return MailData::default();
         }
+        self.output.reserve_exact(b" \r\n".len());
         if self.holds_cr() {
             self.output.push(b' ');
         }

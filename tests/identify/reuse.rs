@@ -40,7 +40,8 @@ impl Runtime for Clock {
     }
 
     async fn sleep_until(&self, at: Instant) {
-        Timer::at(at).await;
+        let forward = *self.0.lock().unwrap();
+        Timer::at(at - forward).await;
     }
 
     async fn connect(&self, address: &Address) -> io::Result<TcpStream> {
@@ -321,7 +322,7 @@ fn what_a_client_is_not_offered_the_next_one_is_not_promised() {
         let gate = server.gate(&clock, Identify::XClient);
         let offers_dsn = async |n| {
             let (mut here, there) = UnixStream::pair().unwrap();
-            let talk = async {
+            let talk = async move {
                 here.write_all(b"EHLO c\r\nQUIT\r\n").await.unwrap();
                 let mut said = String::new();
                 here.read_to_string(&mut said).await.unwrap();

@@ -1,0 +1,60 @@
+//! The name of a host: ours.
+
+use std::fmt;
+use std::ops::Deref;
+
+/// A name that we give ourselves, fit for greetings, EHLO and trace headers: letters, digits and
+/// what else a domain name or an address literal may hold (RFC 5321 section 4.1.2), 255 octets at
+/// the most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostName(Box<str>);
+
+impl HostName {
+    /// The name; octets that it cannot hold become hyphens, and without any it is `localhost`.
+    pub fn new(name: &str) -> Self {
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || ".-_[]:".contains(c) { c } else { '-' }
+        };
+        let name: String = name.chars().take(255).map(plain).collect();
+        Self(if name.is_empty() { "localhost".into() } else { name.into() })
+    }
+}
+
+impl Deref for HostName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for HostName {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::HostName;
+
+    #[test]
+    fn no_line_can_be_broken_by_a_name() {
+        for (name, expected) in [
+            ("mx.example.org", "mx.example.org"),
+            ("[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]"),
+            ("mx\r\nRCPT TO:<a@b>", "mx--RCPT-TO:-a-b-"),
+            ("m\u{fc}nchen.example", "m-nchen.example"),
+            ("", "localhost"),
+        ] {
+            assert_eq!(&*HostName::new(name), expected);
+        }
+        assert_eq!(HostName::new(&"x".repeat(300)).len(), 255);
+    }
+}
