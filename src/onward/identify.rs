@@ -42,7 +42,7 @@ pub enum ProxyVersion {
 impl Identify {
     /// Whether the server takes the connection for the client's own: it is never used for another
     /// client, and the name given in EHLO is the client's.
-    pub(crate) fn impersonates(self) -> bool {
+    pub fn impersonates(self) -> bool {
         matches!(self, Self::XClient | Self::Proxy(_))
     }
 }

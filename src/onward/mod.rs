@@ -352,6 +352,7 @@ impl Onward {
     /// count errors, slow down and leave: Postfix `smtpd_soft_error_limit`.)
     pub fn is_reusable(&self) -> bool {
         let holds_nothing = self.open.is_none() && !self.dirty && !self.deaf;
-        self.is_idle() && holds_nothing && self.told.is_none() && self.refusals == 0
+        let clean = holds_nothing && self.refusals == 0;
+        self.is_idle() && clean && !self.settings.identify.impersonates()
     }
 }
