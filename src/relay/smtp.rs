@@ -52,6 +52,20 @@ const VECTORS: usize = 64;
 /// its own, made when its first recipient is asked about and kept for its later messages. Behind it
 /// the connection serves another client, unless the server takes it for the first one's
 /// ([`Identify::XClient`], [`Identify::Proxy`]) or has refused something on it.
+///
+/// A gate that the internet connects to, in front of a Postfix that believes XCLIENT:
+///
+/// ```no_run
+/// # use nobounce::{Gate, Identify, Runtime, Settings, relay};
+/// # async fn gate<R: Runtime + Copy>(runtime: R) -> Result<Gate<R>, Box<dyn std::error::Error>> {
+/// let target = relay::Smtp::new(runtime, "127.0.0.1:10025".parse()?, "mx.example.org")
+///     .identify(Identify::XClient);
+/// // Not a client is served in front of an open relay.
+/// target.self_test().await?;
+/// let gate = Gate::new(runtime, Settings::new("mx.example.org"), target);
+/// # Ok(gate)
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Smtp<R: Runtime> {
     server: Arc<Server<R>>,
