@@ -62,13 +62,13 @@ pub(super) fn xclient(client: &Peer) -> ClientAttributes {
 pub(super) fn xforward(client: &Peer, id: &TransactionId) -> ClientAttributes {
     let protocol = |extended| if extended { "ESMTP" } else { "SMTP" }.into();
     let helo = client.helo.as_ref();
-    let origin = if client.address.is_some() { ClientOrigin::Remote } else { ClientOrigin::Local };
     ClientAttributes {
         name: name(client),
         protocol: attribute(helo.map(|helo| protocol(helo.extended))),
         helo: attribute(helo.map(|helo| helo.name.clone())),
         ident: Attribute::Known(id.to_string().into()),
-        origin: Attribute::Known(origin),
+        // Without an address it may be of this machine, or nobody knows.
+        origin: attribute(client.address.map(|_| ClientOrigin::Remote)),
         ..connection(client)
     }
 }
@@ -109,7 +109,7 @@ const SMTP: u16 = 25;
 fn connection(client: &Peer) -> ClientAttributes {
     ClientAttributes {
         address: attribute(client.address.map(|address| address.ip())),
-        port: attribute(client.address.map(|address| address.port())),
+        port: attribute(client.address.map(|address| address.port()).filter(|port| *port != 0)),
         ..ClientAttributes::default()
     }
 }
