@@ -80,13 +80,26 @@ impl Onward {
         self.send(awaited, command);
     }
 
-    /// Whether a refusal of EHLO is one of the command, not of the name in it.
+    /// Whether HELO may do: a server that was told who the client is knows EHLO.
     pub(super) fn is_ehlo_unknown(&self, reply: &Reply) -> bool {
-        let unknown = match self.told {
-            Some(_) => matches!(reply.code().value(), 500 | 502),
-            None => reply.class() == ReplyClass::Permanent,
-        };
+        let unknown = self.told.is_none() && reply.class() == ReplyClass::Permanent;
         unknown && self.settings.protocol == Protocol::Smtp
+    }
+
+    /// The name was the client's, and so is the answer to it. Unless a PROXY header went before it
+    /// and nothing was understood since: a server that expects none takes it for a command, greets
+    /// us, and answers the header where the answer to EHLO is waited for. The connection is out of
+    /// step then.
+    pub(super) fn hello_refused(&mut self, reply: Reply) {
+        let unsure = self.offered.is_none();
+        if unsure && matches!(reply.code().value(), 500 | 502 | 503) {
+            return self.fail(RelayError::NotBelieved(reply));
+        }
+        self.introduced_as = None;
+        self.refuse(reply);
+        if unsure {
+            self.break_off();
+        }
     }
 
     pub(super) fn introduced(&mut self, offered: Capabilities) {

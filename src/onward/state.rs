@@ -117,9 +117,7 @@ impl Onward {
             }
             Awaited::Helo if done => self.introduced(Capabilities::none()),
             Awaited::Ehlo | Awaited::Helo if self.told.is_some() && self.asks() => {
-                // The name is the client's, and so is the answer to it.
-                self.introduced_as = None;
-                self.refuse(reply);
+                self.hello_refused(reply);
             }
             Awaited::Rset if done => {
                 self.open = None;
