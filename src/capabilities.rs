@@ -72,17 +72,11 @@ impl Capabilities {
     }
 
     /// What may be offered to a client of a gate whose onward server offers `self`: extensions that
-    /// are between client and gate alone (PIPELINING, CHUNKING, ENHANCEDSTATUSCODES) always, those
-    /// that reach through the gate only if the onward server has them.
+    /// are between client and gate alone (PIPELINING, CHUNKING) always, those that reach through
+    /// the gate only if the onward server has them: its replies go to the client as they are, so
+    /// ENHANCEDSTATUSCODES is one of these.
     pub fn through(&self) -> Self {
-        Self {
-            pipelining: true,
-            chunking: true,
-            enhanced_status_codes: true,
-            xclient: None,
-            xforward: None,
-            ..self.clone()
-        }
+        Self { pipelining: true, chunking: true, xclient: None, xforward: None, ..self.clone() }
     }
 
     /// What both offer.

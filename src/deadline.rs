@@ -11,6 +11,15 @@ pub struct Deadline {
     pub awaiting: Awaiting,
 }
 
+impl Deadline {
+    /// `wait` from `now`, for this. A wait beyond what the clock can count to, `Duration::MAX` for
+    /// one, is thirty years.
+    pub(crate) fn after(now: Instant, wait: Duration, awaiting: Awaiting) -> Self {
+        const EVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+        Self { at: now + wait.min(EVER), awaiting }
+    }
+}
+
 /// What is waited for. Sections are those of RFC 5321 where not said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -68,9 +77,10 @@ pub struct SessionTimeouts {
     pub tls: Duration,
     /// For the panel at one stage: 2 minutes. Panels keep shorter budgets of their own.
     pub verdict: Duration,
-    /// For the relay's answer to a recipient: 4 minutes 45 seconds.
+    /// For the relay's answer to a recipient: 4 minutes 45 seconds from RCPT, of which the panel may
+    /// have taken some.
     pub recipient: Duration,
-    /// For the relay's answer to the content: 9 minutes 30 seconds.
+    /// For the relay's answer to the content: 9 minutes 30 seconds from its end, likewise.
     pub outcome: Duration,
     /// For the client to take a reply: 5 minutes.
     pub transmission: Duration,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::{FutureExt, poll_fn};
 use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::TransactionId;
 use crate::gate::Gate;
@@ -26,6 +27,9 @@ const READ: usize = 16_384;
 /// Octets taken from a client that talks while it should wait.
 const STASH: usize = 4_096;
 
+/// How long the relay target may take to say what it lets through, and to take leave.
+const INTRODUCTION: Duration = Duration::from_secs(30);
+const FAREWELL: Duration = Duration::from_secs(30);
 /// How long a client is given to take the last reply, and how much it may still send meanwhile.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_OCTETS: usize = 1 << 20;
@@ -61,13 +65,16 @@ where
     let began = runtime.now();
     let (mut session, mut relay) = gate.open(peer);
     gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
-    session.offer(&relay.capabilities().await);
+    let limit = |wait| Some(Deadline::after(runtime.now(), wait, Awaiting::Connection));
+    // A relay target that does not say so in time lets nothing through.
+    let through = within(runtime, limit(INTRODUCTION), relay.capabilities()).await;
+    session.offer(&through.unwrap_or_else(Capabilities::none));
     let mut service =
         Service { gate, client, stash: Stash::default(), log: Log::default(), fault: None };
     service.run(&mut session, relay.as_mut()).await;
     let Service { client, fault, .. } = service;
     drop(client);
-    relay.close().await;
+    within(runtime, limit(FAREWELL), relay.close()).await;
     let (id, peer) = (session.id(), session.peer());
     let duration = runtime.now().saturating_duration_since(began);
     gate.observe(&Event::Disconnected { session: id, peer, duration });
@@ -87,6 +94,8 @@ struct Service<'g, C, R: Runtime> {
 #[derive(Default)]
 struct Stash {
     octets: Vec<u8>,
+    /// How many it may hold: a client that never waits is read no faster than it is answered.
+    room: usize,
     end: Option<End>,
 }
 
@@ -109,6 +118,7 @@ where
             session.shut_down();
         }
         loop {
+            self.stash.room = STASH.saturating_sub(session.buffered());
             match session.poll(runtime.now()) {
                 Step::Transmit(octets) => self.transmit(session, &octets).await,
                 Step::Receive => self.receive(session).await,
@@ -124,6 +134,10 @@ where
                         let ask = pin!(self.stash.beside(&mut self.client, ask));
                         within(runtime, deadline, ask).await
                     };
+                    if stage == Stage::Connect {
+                        // Whether it waited for the greeting, however soon the panel answered.
+                        self.stash.listen(&mut self.client).await;
+                    }
                     match asked {
                         Some(Some(verdict)) => {
                             let (verdict_of, tally) = (&verdict, self.log.tally(&id, stage));
@@ -185,6 +199,10 @@ where
                     if record.end.cause == EndCause::Accepted {
                         self.log.unacknowledged.push(record);
                     }
+                    // Asked here, too: a client that never waits may never be waited for.
+                    if self.gate.is_going_down() {
+                        session.shut_down();
+                    }
                 }
                 Step::StartTls => {
                     self.fault = Some(ServeError::NoTls);
@@ -245,7 +263,7 @@ where
 
     /// Gives the session what the client sent meanwhile.
     fn unstash(&mut self, session: &mut Session) {
-        let Stash { octets, end } = std::mem::take(&mut self.stash);
+        let Stash { octets, end, .. } = std::mem::take(&mut self.stash);
         hand_over(self.gate, session, &octets);
         match end {
             Some(End::Orderly) => session.receive_eof(),
@@ -346,7 +364,7 @@ impl Stash {
     }
 
     fn poll_listen<C: AsyncRead + Unpin>(&mut self, client: &mut C, context: &mut Context<'_>) {
-        while self.end.is_none() && self.octets.len() < STASH {
+        while self.end.is_none() && self.octets.len() < self.room {
             match read::<STASH>(client, context, |octets| self.octets.extend_from_slice(octets)) {
                 Poll::Ready(end) => self.end = end,
                 Poll::Pending => break,
@@ -422,3 +440,6 @@ impl Log {
         TransactionRecord { end, tally, onward, failures, queue_id, scoring, relaying }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,9 +55,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A client that says these commands and, in segments as they come from the internet, what follows.
-/// Then it says no more. It takes every reply.
+/// A client that waits for its greeting, says these commands and, in segments as they come from the
+/// internet, what follows. Then it says no more. It takes every reply.
 struct Client {
+    greeted: bool,
     commands: &'static str,
     content: Arc<[u8]>,
     said: usize,
@@ -71,6 +72,9 @@ impl AsyncRead for Client {
         _: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if !self.greeted {
+            return Poll::Pending;
+        }
         let commands = std::mem::take(&mut self.commands).as_bytes();
         let rest = if commands.is_empty() { &self.content[self.said..] } else { commands };
         let length = rest.len().min(buffer.len()).min(SEGMENT);
@@ -85,10 +89,11 @@ impl AsyncRead for Client {
 
 impl AsyncWrite for Client {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         octets: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.greeted = true;
         Poll::Ready(Ok(octets.len()))
     }
 
@@ -151,7 +156,7 @@ fn cost(
     let content: Arc<[u8]> = content.as_bytes().into();
     let mut context = Context::from_waker(Waker::noop());
     let mut begin = || {
-        let client = Client { commands, content: content.clone(), said: 0 };
+        let client = Client { greeted: false, commands, content: content.clone(), said: 0 };
         let peer = Peer::new(([192, 0, 2, 1], 4711).into());
         let mut session = Box::pin(serve(client, peer, &gate));
         assert!(session.as_mut().poll(&mut context).is_pending(), "it is over");

@@ -364,7 +364,7 @@ impl Onward {
             Awaiting::Quit => timeouts.quit,
             _ => timeouts.command,
         };
-        self.deadline = Some(Deadline { at: now + wait, awaiting });
+        self.deadline = Some(Deadline::after(now, wait, awaiting));
     }
 }
 

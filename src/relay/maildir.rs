@@ -101,7 +101,7 @@ impl Maildir {
 
     /// Whether mail for this path is taken.
     fn takes(&self, path: &Path) -> bool {
-        let Some(owners) = &self.owners else { return true };
+        let Some(owners) = &self.owners else { return !path.is_null() };
         path.mailbox().is_some_and(|mailbox| owns(owners, mailbox))
     }
 

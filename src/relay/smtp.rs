@@ -166,7 +166,7 @@ impl<R: Runtime> Relay for Connection<R> {
                 offered
             }
             None => {
-                let offered = server.one_by_one(Capabilities::none().through());
+                let offered = server.one_by_one(server.unheard());
                 // What the server thinks of one client is nothing to another.
                 if !(server.settings.identify.impersonates() && in_time) {
                     server.remember(&offered, now + REMEMBER_SILENCE);
@@ -320,6 +320,14 @@ impl<R: Runtime> Server<R> {
         offered.as_ref().filter(|(_, until)| now < *until).map(|(offered, _)| offered.clone())
     }
 
+    /// What is offered for a server that cannot be asked: what it had when it last could, otherwise
+    /// everything. A client that misses what its message needs (SMTPUTF8, 8BITMIME) gives it back to
+    /// its sender for good; one that is offered too much is told 451 and comes again.
+    fn unheard(&self) -> Capabilities {
+        let offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        offered.as_ref().map_or_else(Capabilities::all, |(offered, _)| offered.clone())
+    }
+
     fn remember(&self, offered: &Capabilities, until: Instant) {
         let mut held = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some((offered.clone(), until));
@@ -368,8 +376,8 @@ async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
     segments: Vec<Bytes>,
 ) -> io::Result<()> {
     let block = || {
-        let at = runtime.now() + settings.timeouts.data_block;
-        Some(Deadline { at, awaiting: Awaiting::Transmission })
+        let wait = settings.timeouts.data_block;
+        Some(Deadline::after(runtime.now(), wait, Awaiting::Transmission))
     };
     let late = || io::Error::from(io::ErrorKind::TimedOut);
     let mut segments = segments.into_iter();
@@ -399,4 +407,33 @@ async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
         }
     }
     within(runtime, block(), stream.flush()).await.ok_or_else(late)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rehearsal::{Rehearsal, peer};
+
+    #[test]
+    fn a_server_that_is_away_takes_nothing_from_what_is_offered() {
+        let runtime = Rehearsal::new();
+        let away = |protocol| {
+            let mut settings = OnwardSettings::new("mx.example");
+            settings.protocol = protocol;
+            Smtp::with_settings(runtime.clone(), Address::Tcp("192.0.2.1:25".into()), settings)
+        };
+        let offers = |server: &Smtp<_>| runtime.run(server.open(&peer()).capabilities());
+
+        let smtp = away(Protocol::Smtp);
+        assert_eq!(offers(&smtp), Capabilities::all());
+        let one = Capabilities { recipients_max: Some(1), ..Capabilities::all() };
+        assert_eq!(offers(&away(Protocol::Lmtp)), one);
+
+        // Known from before, however long ago.
+        let known = Capabilities { dsn: false, size: Some(1000), ..Capabilities::all() };
+        smtp.server.remember(&known, runtime.now());
+        assert_eq!(offers(&smtp), known);
+        runtime.run(runtime.sleep(10 * REMEMBER));
+        assert_eq!(offers(&smtp), known);
+    }
 }

@@ -13,6 +13,10 @@ use crate::wire::line::LineFault;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 use crate::wire::reply::{Reply, ReplyCode};
 
+/// Recipients beyond the limit of a transaction before each more is a fault (Postfix
+/// `smtpd_recipient_overshoot_limit`): a client may have sent all of them in one group.
+const SURPLUS: usize = 1_000;
+
 impl Session {
     /// Reads and executes one command, if one is there.
     pub(super) fn next_command(&mut self, now: Instant) -> bool {
@@ -156,7 +160,8 @@ impl Session {
                 let id = self.id.transaction(self.transactions);
                 let envelope = Envelope::new(id, self.peer.clone(), reverse_path);
                 let refused = Vec::new();
-                let transaction = Transaction { envelope, refused, size: 0, began: now };
+                let transaction =
+                    Transaction { envelope, refused, surplus: 0, size: 0, began: now };
                 self.state = State::Command(Phase::Mail(Box::new(transaction)));
                 self.reply(&replies::SENDER_OK);
             }
@@ -179,13 +184,17 @@ impl Session {
     /// answered.
     fn rcpt(&mut self, forward_path: ForwardPath, phase: Phase) {
         let refusal = match phase {
-            Phase::Mail(transaction) | Phase::DataRefused(transaction) => {
+            Phase::Mail(mut transaction) | Phase::DataRefused(mut transaction) => {
                 let refusal = if forward_path.parameters.dsn && !self.offered.dsn {
                     replies::PARAMETER_NOT_OFFERED
                 } else if transaction.attempts() >= self.recipients_limit() {
                     // Not a fault: the client sends the rest in another transaction.
-                    self.state = State::Command(Phase::Mail(transaction));
-                    return self.reply(&replies::TOO_MANY_RECIPIENTS);
+                    if transaction.surplus < SURPLUS {
+                        transaction.surplus += 1;
+                        self.state = State::Command(Phase::Mail(transaction));
+                        return self.reply(&replies::TOO_MANY_RECIPIENTS);
+                    }
+                    replies::TOO_MANY_RECIPIENTS
                 } else {
                     self.state = State::Asking(Asking::Recipient(transaction, forward_path));
                     return;

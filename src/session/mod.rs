@@ -47,8 +47,11 @@ pub struct Session {
     /// Since when `output` holds something.
     held: Option<Instant>,
     deadline: Option<Deadline>,
+    /// Since when the client waits for the answer to its RCPT or its content: the panel and the
+    /// relay target share its patience.
+    asked: Option<Instant>,
     /// Until when the content must be complete.
-    content_ends: Option<Instant>,
+    content_ends: Option<Deadline>,
     /// With the moment its transaction began.
     ended: Option<(Box<TransactionEnd>, Instant)>,
     errors: u32,
@@ -246,6 +249,7 @@ impl Session {
             output: BytesMut::new(),
             held: None,
             deadline: None,
+            asked: None,
             content_ends: None,
             ended: None,
             errors: 0,
@@ -265,7 +269,6 @@ impl Session {
         self.offered = Capabilities {
             pipelining: own.pipelining,
             chunking: own.chunking,
-            enhanced_status_codes: own.enhanced_status_codes,
             start_tls: own.start_tls,
             ..own.intersection(through)
         };
@@ -328,8 +331,7 @@ impl Session {
     /// Until when the step that [`poll`](Self::poll) named is waited for, and what that is. `None`
     /// before the first `poll` and after the last.
     pub fn deadline(&self) -> Option<Deadline> {
-        let ends = |at| Deadline { at, awaiting: Awaiting::EndOfMailData };
-        match (self.deadline, self.content_ends.map(ends)) {
+        match (self.deadline, self.content_ends) {
             (Some(wait), Some(end)) if wait.awaiting == Awaiting::MailData && end.at < wait.at => {
                 Some(end)
             }
@@ -352,6 +354,12 @@ impl Session {
     /// The name of the session.
     pub fn id(&self) -> &SessionId {
         &self.id
+    }
+
+    /// Octets that were received and not yet read.
+    #[cfg(feature = "serve")]
+    pub(crate) fn buffered(&self) -> usize {
+        self.input.len()
     }
 
     /// Octets of content that one message may have: the smaller of our limit and the onward server's.

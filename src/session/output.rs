@@ -42,8 +42,8 @@ impl Session {
     pub(super) fn hand_out(&mut self, now: Instant) -> Bytes {
         self.held = None;
         self.urgent = false;
-        let at = now + self.settings.timeouts.transmission;
-        self.deadline = Some(Deadline { at, awaiting: Awaiting::Transmission });
+        let wait = self.settings.timeouts.transmission;
+        self.deadline = Some(Deadline::after(now, wait, Awaiting::Transmission));
         self.output.split().freeze()
     }
 
@@ -68,10 +68,15 @@ impl Session {
         next
     }
 
+    /// How long the client has been waiting for an answer.
+    pub(super) fn asked_for(&self, now: Instant) -> Duration {
+        self.asked.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked))
+    }
+
     /// Sets the deadline of what is waited for, once.
     pub(super) fn arm(&mut self, awaiting: Awaiting, wait: Duration, now: Instant) {
         if self.deadline.is_none_or(|deadline| deadline.awaiting != awaiting) {
-            self.deadline = Some(Deadline { at: now + wait, awaiting });
+            self.deadline = Some(Deadline::after(now, wait, awaiting));
         }
     }
 }

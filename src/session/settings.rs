@@ -54,8 +54,8 @@ pub struct Limits {
     pub transactions: u32,
     /// Faulty commands in one session: 20 (Postfix `smtpd_hard_error_limit`). Then 421.
     pub errors: u32,
-    /// Commands without use (NOOP, RSET, VRFY, EXPN, HELP, repeated EHLO, empty chunks) since the last message:
-    /// 100 (Postfix `smtpd_junk_command_limit`). Then 421.
+    /// Commands without use (NOOP, RSET, VRFY, EXPN, HELP, repeated EHLO, empty chunks) since the
+    /// last message: 100 (Postfix `smtpd_junk_command_limit`). Then 421.
     pub junk_commands: u32,
 }
 

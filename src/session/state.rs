@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::{EarlyInput, EndCause, Next, Session, TransactionEnd, replies};
-use crate::deadline::Awaiting;
+use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::outcome::{Granted, Outcome, RelayError};
@@ -119,6 +119,8 @@ pub(super) enum Fate {
 pub(super) struct Transaction {
     pub(super) envelope: Envelope,
     pub(super) refused: Vec<(ForwardPath, Reply)>,
+    /// Recipients named when there were enough.
+    pub(super) surplus: usize,
     /// Octets of content received.
     pub(super) size: u64,
     pub(super) began: Instant,
@@ -190,18 +192,20 @@ impl Session {
             match &mut self.state {
                 State::Asking(_) => {
                     let wait = timeouts.verdict;
+                    self.asked.get_or_insert(now);
                     return self.hold_or(Next::Ask, Awaiting::Verdict, wait, now);
                 }
                 State::Forwarding(Forwarding::Recipient(..)) => {
-                    let wait = timeouts.recipient;
+                    let wait = timeouts.recipient.saturating_sub(self.asked_for(now));
                     return self.hold_or(Next::Forward, Awaiting::RecipientOutcome, wait, now);
                 }
                 State::Forwarding(Forwarding::Content(..)) => {
-                    let wait = timeouts.outcome;
+                    let wait = timeouts.outcome.saturating_sub(self.asked_for(now));
                     return self.hold_or(Next::Forward, Awaiting::ContentOutcome, wait, now);
                 }
                 State::Greeting => self.greet(),
                 State::Command(_) => {
+                    self.asked = None;
                     if self.next_command(now) {
                         continue;
                     }
@@ -249,8 +253,9 @@ impl Session {
                     }
                     let wait = self.settings.timeouts.mail_data;
                     self.arm(Awaiting::MailData, wait, now);
-                    let content = now + self.settings.timeouts.content;
-                    self.content_ends.get_or_insert(content);
+                    let content = self.settings.timeouts.content;
+                    let end = Deadline::after(now, content, Awaiting::EndOfMailData);
+                    self.content_ends.get_or_insert(end);
                     return Next::Receive;
                 }
                 State::StartTls => {
@@ -408,7 +413,7 @@ impl Session {
 
     fn record(&mut self, transaction: Transaction, cause: EndCause, reply: Option<Reply>) {
         self.content_ends = None;
-        let Transaction { envelope, refused, size, began } = transaction;
+        let Transaction { envelope, refused, size, began, surplus: _ } = transaction;
         let duration = Duration::ZERO;
         let end = TransactionEnd { envelope, refused, size, cause, reply, duration };
         self.ended = Some((Box::new(end), began));

@@ -323,6 +323,9 @@ fn what_a_client_is_not_offered_the_next_one_is_not_promised() {
         let offers_dsn = async |n| {
             let (mut here, there) = UnixStream::pair().unwrap();
             let talk = async move {
+                let mut greeting = String::new();
+                let mut reader = BufReader::with_capacity(1, &mut here);
+                reader.read_line(&mut greeting).await.unwrap();
                 here.write_all(b"EHLO c\r\nQUIT\r\n").await.unwrap();
                 let mut said = String::new();
                 here.read_to_string(&mut said).await.unwrap();

@@ -341,13 +341,20 @@ mod as_a_relay {
             ("<postmaster>", true),
             ("<bob@example.org>", false),
             ("<alice@[192.0.2.1]>", false),
+            // Nobody's path (RFC 5321 section 4.1.2), and no way back if it cannot be delivered.
+            ("<>", false),
         ];
         for (written, taken) in cases {
             let ask = |maildir: &Maildir| {
                 let mut relay = maildir.open(&Peer::local());
                 reply(&block_on(relay.rcpt(&envelope, &recipient(written))))
             };
-            assert_eq!(ask(&sink), "250 2.1.5 Recipient OK\r\n", "{written}");
+            let sunk = if written == "<>" {
+                "550 5.1.1 No such mailbox here\r\n"
+            } else {
+                "250 2.1.5 Recipient OK\r\n"
+            };
+            assert_eq!(ask(&sink), sunk, "{written}");
             let own = if taken {
                 "250 2.1.5 Recipient OK\r\n"
             } else {

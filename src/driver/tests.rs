@@ -1,0 +1,182 @@
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::capabilities::Capabilities;
+use crate::envelope::Envelope;
+use crate::message::Message;
+use crate::outcome::Receipt;
+use crate::rehearsal::{Rehearsal, peer};
+use crate::relay::Target;
+use crate::session::Settings;
+use crate::wire::mailbox::ForwardPath;
+
+/// A client that has something to say at any time, until it has said everything.
+struct Client<'c> {
+    says: Vec<u8>,
+    /// How much it has said.
+    said: Arc<AtomicUsize>,
+    /// Whether it holds its tongue until the greeting.
+    polite: bool,
+    heard: &'c mut Vec<u8>,
+    /// Told how much it has said, before it goes on.
+    listener: &'c (dyn Fn(usize) + Sync),
+}
+
+impl<'c> Client<'c> {
+    fn new(says: &str, heard: &'c mut Vec<u8>) -> Self {
+        let says = says.as_bytes().to_vec();
+        Self { says, said: Arc::default(), polite: true, heard, listener: &|_| {} }
+    }
+}
+
+impl AsyncRead for Client<'_> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.polite && self.heard.is_empty() {
+            return Poll::Pending;
+        }
+        let from = self.said.load(Ordering::Relaxed);
+        (self.listener)(from);
+        let count = buffer.len().min(self.says.len() - from);
+        buffer[..count].copy_from_slice(&self.says[from..from + count]);
+        self.said.store(from + count, Ordering::Relaxed);
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsyncWrite for Client<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.heard.extend_from_slice(octets);
+        Poll::Ready(Ok(octets.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A relay target that takes everything, in its time.
+#[derive(Clone)]
+struct Slow {
+    runtime: Rehearsal,
+    /// Neither says what it lets through nor takes leave.
+    mute: bool,
+    /// How much the client had said when each recipient was asked about.
+    asked: Arc<std::sync::Mutex<Vec<usize>>>,
+    said: Arc<AtomicUsize>,
+}
+
+impl Slow {
+    fn new(runtime: &Rehearsal, mute: bool) -> Self {
+        let runtime = runtime.clone();
+        Self { runtime, mute, asked: Arc::default(), said: Arc::default() }
+    }
+}
+
+impl Target for Slow {
+    fn open(&self, _: &Peer) -> Box<dyn Relay> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait]
+impl Relay for Slow {
+    async fn capabilities(&mut self) -> Capabilities {
+        if self.mute { pending().await } else { Capabilities::all() }
+    }
+
+    async fn rcpt(&mut self, _: &Envelope, _: &ForwardPath) -> Outcome {
+        self.asked.lock().unwrap().push(self.said.load(Ordering::Relaxed));
+        self.runtime.sleep(Duration::from_millis(1)).await;
+        Outcome::Accepted(Receipt::recipient())
+    }
+
+    async fn content(&mut self, _: &Envelope, _: &Message) -> Outcome {
+        Outcome::Accepted(Receipt::kept("1"))
+    }
+
+    async fn close(&mut self) {
+        if self.mute {
+            pending().await
+        }
+    }
+}
+
+fn gate(runtime: &Rehearsal, target: &Slow) -> Gate<Rehearsal> {
+    Gate::new(runtime.clone(), Settings::new("mx.example"), target.clone())
+}
+
+#[test]
+fn who_speaks_before_the_greeting_is_noticed_even_by_an_empty_panel() {
+    let runtime = Rehearsal::new();
+    let mut heard = Vec::new();
+    let mut client = Client::new("EHLO c\r\n", &mut heard);
+    client.polite = false;
+    let gate = gate(&runtime, &Slow::new(&runtime, false));
+    runtime.run(serve(client, peer(), &gate)).unwrap();
+    assert_eq!(str::from_utf8(&heard).unwrap(), "554 5.5.0 Wait for your turn to speak\r\n");
+}
+
+#[test]
+fn a_client_that_never_waits_is_read_no_faster_than_it_is_answered() {
+    let runtime = Rehearsal::new();
+    let target = Slow::new(&runtime, false);
+    let rcpt = format!("RCPT TO:<{}@d>\r\n", "x".repeat(1000));
+    let says = format!("HELO c\r\nMAIL FROM:<a@b>\r\n{}QUIT\r\n", rcpt.repeat(500));
+    let mut heard = Vec::new();
+    let mut client = Client::new(&says, &mut heard);
+    client.said = target.said.clone();
+    runtime.run(serve(client, peer(), &gate(&runtime, &target))).unwrap();
+    let replies = str::from_utf8(&heard).unwrap().lines().count();
+    assert_eq!(replies, 500 + 4);
+    for (index, said) in target.asked.lock().unwrap().iter().enumerate() {
+        let ahead = said - index * rcpt.len();
+        assert!(ahead <= READ + 2 * STASH, "{ahead} octets are held");
+    }
+}
+
+#[test]
+fn a_client_that_always_has_something_to_say_is_told_of_the_end() {
+    let runtime = Rehearsal::new();
+    let message = "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 0 LAST\r\n";
+    let says = format!("EHLO c\r\n{}", message.repeat(900));
+    let gate = gate(&runtime, &Slow::new(&runtime, false));
+    let listener = |said| {
+        if said > READ {
+            gate.shut_down();
+        }
+    };
+    let mut heard = Vec::new();
+    let mut client = Client::new(&says, &mut heard);
+    client.listener = &listener;
+    runtime.run(serve(client, peer(), &gate)).unwrap();
+    let heard = str::from_utf8(&heard).unwrap();
+    assert!(heard.ends_with("\r\n421 4.3.2 Service going down, try again later\r\n"), "{heard}");
+}
+
+#[test]
+fn a_relay_target_that_says_nothing_stops_nobody() {
+    let runtime = Rehearsal::new();
+    let mut heard = Vec::new();
+    let client = Client::new("EHLO c\r\nMAIL FROM:<a@b> RET=FULL\r\nQUIT\r\n", &mut heard);
+    runtime.run(serve(client, peer(), &gate(&runtime, &Slow::new(&runtime, true)))).unwrap();
+    let heard = str::from_utf8(&heard).unwrap();
+    assert!(heard.starts_with("220 mx.example ESMTP"), "{heard}");
+    assert!(heard.contains("\r\n555 5.5.4 "), "{heard}");
+    assert_eq!(runtime.elapsed(), INTRODUCTION + FAREWELL);
+}

@@ -1,0 +1,137 @@
+//! Sessions in virtual time: what a dialogue cannot say.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test")]
+
+use std::time::{Duration, Instant, SystemTime};
+
+use nobounce::{Deadline, Outcome, Peer, Receipt, Request, Session, SessionId, Settings};
+use nobounce::{Step, Subject, Verdict};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// For whom a session waits, once all that can be written is written.
+#[derive(Debug, PartialEq, Eq)]
+enum Waits {
+    Client,
+    Panel,
+    Relay,
+    Nobody,
+}
+
+struct Played {
+    session: Session,
+    now: Instant,
+    said: String,
+}
+
+impl Played {
+    fn new(settings: Settings) -> Self {
+        let (now, time_of_day) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        let id = SessionId::new("test");
+        let session = Session::new(settings.into(), id, Peer::local(), now, time_of_day);
+        Self { session, now, said: String::new() }
+    }
+
+    /// A session with a client that has sent a message, and a panel that thinks about it.
+    fn with_content(settings: Settings) -> Self {
+        let mut played = Self::new(settings);
+        let commands = ["", "HELO c\r\n", "MAIL FROM:<a@b>\r\n", "RCPT TO:<c@d>\r\n", "DATA\r\n"];
+        for command in commands {
+            played.session.receive(command.as_bytes());
+            while !matches!(played.waits(), Waits::Client) {
+                played.answer();
+            }
+        }
+        played.session.receive(b"Subject: x\r\n\r\n.\r\n");
+        played
+    }
+
+    fn waits(&mut self) -> Waits {
+        loop {
+            return match self.session.poll(self.now) {
+                Step::Transmit(octets) => {
+                    self.said.push_str(str::from_utf8(&octets).unwrap());
+                    continue;
+                }
+                Step::Ended(_) => continue,
+                Step::Receive => Waits::Client,
+                Step::Ask(_) => Waits::Panel,
+                Step::Forward(_) => Waits::Relay,
+                Step::Close => Waits::Nobody,
+                Step::StartTls => panic!("not offered"),
+            };
+        }
+    }
+
+    /// The panel or the relay target says yes.
+    fn answer(&mut self) {
+        match self.session.poll(self.now) {
+            Step::Ask(question) => question.answer(Verdict::Pass),
+            Step::Forward(forward) => {
+                let receipt = match forward.request() {
+                    Request::Recipient(..) => Receipt::recipient(),
+                    Request::Content(..) => Receipt::kept("1"),
+                };
+                forward.complete(Outcome::Accepted(receipt));
+            }
+            step => panic!("{step:?}"),
+        }
+    }
+
+    /// Until when it waits, from now.
+    fn patience(&mut self) -> Duration {
+        let Deadline { at, .. } = self.session.deadline().unwrap();
+        at.saturating_duration_since(self.now)
+    }
+}
+
+/// A client waits ten minutes for the answer to its content (RFC 5321 section 4.5.3.2.6), whoever
+/// takes its time behind us; what is taken later it sends again.
+#[test]
+fn panel_and_relay_target_share_the_patience_of_the_client() {
+    let settings = Settings::new("mx.example");
+    let timeouts = settings.timeouts.clone();
+    let mut played = Played::with_content(settings);
+    assert_eq!(played.waits(), Waits::Panel);
+    assert_eq!(played.patience(), timeouts.verdict);
+    played.now += MINUTE;
+    played.answer();
+    assert_eq!(played.waits(), Waits::Relay);
+    assert_eq!(played.patience(), timeouts.outcome - MINUTE);
+    played.answer();
+    assert_eq!(played.waits(), Waits::Client);
+    assert!(played.said.ends_with("\r\n250 2.0.0 Ok: queued as 1\r\n"), "{}", played.said);
+
+    // The next recipient has all the time again.
+    played.session.receive(b"MAIL FROM:<a@b>\r\n");
+    assert_eq!(played.waits(), Waits::Client);
+    played.session.receive(b"RCPT TO:<c@d>\r\n");
+    assert_eq!(played.waits(), Waits::Panel);
+    assert_eq!(played.patience(), timeouts.verdict);
+    played.answer();
+    assert_eq!(played.waits(), Waits::Relay);
+    assert_eq!(played.patience(), timeouts.recipient);
+}
+
+/// `Duration::MAX` is a way to say "never", and more than an `Instant` can count to.
+#[test]
+fn a_timeout_may_be_as_long_as_a_duration_can_say() {
+    let mut settings = Settings::new("mx.example");
+    let timeouts = &mut settings.timeouts;
+    for timeout in [
+        &mut timeouts.command,
+        &mut timeouts.mail_data,
+        &mut timeouts.content,
+        &mut timeouts.verdict,
+        &mut timeouts.recipient,
+        &mut timeouts.outcome,
+        &mut timeouts.transmission,
+    ] {
+        *timeout = Duration::MAX;
+    }
+    let mut played = Played::with_content(settings);
+    assert_eq!(played.waits(), Waits::Panel);
+    played.now += 1_000_000 * MINUTE;
+    played.session.handle_timeout(played.now);
+    let Step::Ask(question) = played.session.poll(played.now) else { panic!("timed out") };
+    assert!(matches!(question.subject(), Subject::Content(..)));
+}
