@@ -27,6 +27,10 @@ pub struct Capabilities {
     pub recipients_max: Option<usize>,
     /// RFC 9422 `MAILMAX`: most transactions that one session may have.
     pub transactions_max: Option<usize>,
+    /// What stands behind XCLIENT. It is between the gate and the onward server alone.
+    pub(crate) xclient: Option<Box<str>>,
+    /// What stands behind XFORWARD, likewise.
+    pub(crate) xforward: Option<Box<str>>,
 }
 
 impl Capabilities {
@@ -44,6 +48,8 @@ impl Capabilities {
             start_tls: false,
             recipients_max: None,
             transactions_max: None,
+            xclient: None,
+            xforward: None,
         }
     }
 
@@ -60,6 +66,8 @@ impl Capabilities {
             start_tls: false,
             recipients_max: None,
             transactions_max: None,
+            xclient: None,
+            xforward: None,
         }
     }
 
@@ -68,7 +76,32 @@ impl Capabilities {
     /// the gate only if the onward server has them: its replies go to the client as they are, so
     /// ENHANCEDSTATUSCODES is one of these.
     pub fn through(&self) -> Self {
-        Self { pipelining: true, chunking: true, ..self.clone() }
+        Self { pipelining: true, chunking: true, xclient: None, xforward: None, ..self.clone() }
+    }
+
+    /// What both offer.
+    pub(crate) fn intersection(&self, other: &Self) -> Self {
+        let least = |one: Option<usize>, other: Option<usize>| match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Self {
+            pipelining: self.pipelining && other.pipelining,
+            size: match (self.size, other.size) {
+                (Some(0), size) | (size, Some(0)) => size,
+                (one, other) => one.zip(other).map(|(one, other)| one.min(other)),
+            },
+            eight_bit_mime: self.eight_bit_mime && other.eight_bit_mime,
+            smtp_utf8: self.smtp_utf8 && other.smtp_utf8,
+            chunking: self.chunking && other.chunking,
+            dsn: self.dsn && other.dsn,
+            enhanced_status_codes: self.enhanced_status_codes && other.enhanced_status_codes,
+            start_tls: self.start_tls && other.start_tls,
+            recipients_max: least(self.recipients_max, other.recipients_max),
+            transactions_max: least(self.transactions_max, other.transactions_max),
+            xclient: None,
+            xforward: None,
+        }
     }
 
     /// The extensions that an EHLO or LHLO reply names. Its first line is the server's name.
@@ -88,6 +121,8 @@ impl Capabilities {
                 "DSN" => offered.dsn = true,
                 "ENHANCEDSTATUSCODES" => offered.enhanced_status_codes = true,
                 "STARTTLS" => offered.start_tls = true,
+                "XCLIENT" => offered.xclient = Some(rest(line, keyword)),
+                "XFORWARD" => offered.xforward = Some(rest(line, keyword)),
                 "LIMITS" => words.for_each(|limit| offered.limit(limit)),
                 _ => {}
             }
@@ -106,6 +141,10 @@ impl Capabilities {
             _ => {}
         }
     }
+}
+
+fn rest(line: &str, keyword: &str) -> Box<str> {
+    line.split_once(keyword).map_or("", |(_, rest)| rest.trim()).into()
 }
 
 /// A plain decimal number of at most 18 digits.

@@ -49,6 +49,8 @@ pub enum Awaiting {
     Greeting,
     /// Its reply to EHLO, LHLO or HELO.
     Hello,
+    /// Its reply to XCLIENT or XFORWARD.
+    Identification,
     /// Its reply to RSET.
     Reset,
     /// Its reply to MAIL (4.5.3.2.2).

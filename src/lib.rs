@@ -193,7 +193,7 @@ pub use header::{BadFieldName, HeaderField};
 pub use host::HostName;
 pub use message::{Field, Fields, Message, MessageView, MimePart};
 pub use network::{BadNetwork, Network, Networks};
-pub use onward::{Onward, OnwardSettings, OnwardStep, Protocol, TlsPolicy};
+pub use onward::{Identify, Onward, OnwardSettings, OnwardStep, Protocol, ProxyVersion, TlsPolicy};
 pub use outcome::{Outcome, Receipt, RelayError, Request, TlsFault};
 pub use peer::{Helo, Peer, Tls, Vouched, Voucher};
 pub use session::{

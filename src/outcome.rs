@@ -7,6 +7,7 @@ use crate::deadline::Awaiting;
 use crate::envelope::{Envelope, TransactionId};
 use crate::message::Message;
 use crate::verdict::Refusal;
+use crate::wire::attributes::AttributeCommand;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
 
@@ -49,6 +50,17 @@ pub enum RelayError {
     /// own, the caller's, or an attacker's who stands between.
     #[error("no TLS: {0}")]
     NoTls(TlsFault),
+    /// The onward server is to be told who the client is by this command, and does not offer it to
+    /// us. The fault is its configuration's, or ours.
+    #[error("{} is not offered to us", .0.verb())]
+    NotOffered(AttributeCommand),
+    /// The onward server was told who the client is and does not take our word for it. The fault is
+    /// its configuration's, or ours.
+    #[error("not believed who the client is: {0}")]
+    NotBelieved(Reply),
+    /// The client has no address that the onward server could be told.
+    #[error("the client has no address to tell")]
+    NoAddress,
     /// The receipt answers another question. The fault is the relay target's.
     #[error("a receipt for something else")]
     Mismatch,
@@ -103,14 +115,32 @@ impl RelayError {
             Some((4, 7)),
             "The next server has not answered in time, try again later",
         );
-        static UNAVAILABLE: Reply =
-            Reply::fixed(451, Some((4, 3)), "The next server cannot be asked now, try again later");
+        static UNREACHABLE: Reply =
+            Reply::fixed(451, Some((4, 1)), "The next server cannot be reached, try again later");
+        static LOST: Reply = Reply::fixed(
+            451,
+            Some((4, 2)),
+            "The connection to the next server was lost, try again later",
+        );
+        static NONSENSE: Reply = Reply::fixed(
+            451,
+            Some((3, 0)),
+            "The next server has given no usable answer, try again later",
+        );
+        static UNIDENTIFIED: Reply = Reply::fixed(
+            451,
+            Some((3, 5)),
+            "The next server cannot be told who you are, try again later",
+        );
         static OWN: Reply =
             Reply::fixed(451, Some((3, 0)), "Mail cannot be taken now, try again later");
         match self {
-            Self::Own(_) => &OWN,
             Self::Late(_) => &LATE,
-            _ => &UNAVAILABLE,
+            Self::Unreachable(_) => &UNREACHABLE,
+            Self::Lost | Self::TransactionLost => &LOST,
+            Self::Garbled(_) | Self::Unexpected(_) | Self::NoTls(_) => &NONSENSE,
+            Self::NotOffered(_) | Self::NotBelieved(_) | Self::NoAddress => &UNIDENTIFIED,
+            Self::Own(_) | Self::Mismatch => &OWN,
         }
     }
 }

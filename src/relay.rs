@@ -15,7 +15,7 @@ use crate::wire::mailbox::ForwardPath;
 
 #[cfg(unix)]
 pub use self::maildir::{BadMailbox, Maildir};
-pub use smtp::Smtp;
+pub use smtp::{SelfTestError, Smtp};
 
 /// Makes a [`Relay`] for each client.
 pub trait Target: Send + Sync {

@@ -1,5 +1,7 @@
 //! The SMTP and LMTP client half: asks an onward server, without I/O and without a clock.
 
+mod identify;
+mod introduction;
 mod state;
 
 use std::collections::VecDeque;
@@ -12,8 +14,10 @@ use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline, OnwardTimeouts};
 use crate::host::HostName;
 use crate::outcome::{Outcome, RelayError, Request, TlsFault};
+use crate::peer::{Helo, Peer};
 use crate::verdict::Refusal;
 use crate::wire::reply::ReplyReader;
+pub use identify::{Identify, ProxyVersion};
 use state::{Asked, Awaited, Open, Privacy, State};
 
 /// How an [`Onward`] speaks.
@@ -26,6 +30,8 @@ pub struct OnwardSettings {
     pub protocol: Protocol,
     /// Whether the connection is upgraded with STARTTLS.
     pub tls: TlsPolicy,
+    /// How the server is told who the client is.
+    pub identify: Identify,
     /// How long it waits for what.
     pub timeouts: OnwardTimeouts,
 }
@@ -37,6 +43,7 @@ impl OnwardSettings {
             host: HostName::new(host),
             protocol: Protocol::Smtp,
             tls: TlsPolicy::Never,
+            identify: Identify::None,
             timeouts: OnwardTimeouts::default(),
         }
     }
@@ -105,6 +112,14 @@ pub struct Onward {
     /// What the server offers on this connection.
     offered: Option<Capabilities>,
     privacy: Privacy,
+    /// For whom is asked.
+    client: Option<Arc<Peer>>,
+    /// Whom the server takes the connection for; `None`: for us.
+    told: Option<Arc<Peer>>,
+    /// What was last said in EHLO or HELO.
+    introduced_as: Option<Helo>,
+    /// What the server refused on this connection since it last took a message.
+    refusals: usize,
     open: Option<Open>,
     /// The server may hold more than `open` says; RSET comes before the next MAIL.
     dirty: bool,
@@ -130,6 +145,10 @@ impl Onward {
             reader: ReplyReader::default(),
             offered: None,
             privacy: Privacy::Untried,
+            client: None,
+            told: None,
+            introduced_as: None,
+            refusals: 0,
             open: None,
             dirty: false,
             asked: None,
@@ -144,11 +163,21 @@ impl Onward {
 
     // --- requests ---
 
+    /// Says for whom it will be asked. The envelope of each request says so, too; this is for a
+    /// server that must know before there is a request, which is so with a PROXY header.
+    pub fn speak_for(&mut self, client: Arc<Peer>) {
+        if self.told.as_ref().is_some_and(|told| !identify::is_same(told, &client)) {
+            self.break_off();
+        }
+        self.client = Some(client);
+    }
+
     /// Asks about a recipient or the content. A request that was not waited for is given up, and
     /// the connection with it.
     pub fn request(&mut self, request: Request<'_>) {
         self.give_up();
         let envelope = request.envelope();
+        self.speak_for(envelope.peer.clone());
         let open = Open { id: envelope.id.clone(), accepted: envelope.forward_paths.len() };
         // Recipients that the client counts on must be those that the server has: otherwise the
         // transaction was lost with a connection, and mail for some of them would be, too.
@@ -172,7 +201,8 @@ impl Onward {
             Request::Recipient(envelope, recipient) => {
                 let reverse_path = envelope.reverse_path.clone();
                 let recipient = recipient.clone();
-                self.asked = Some(Asked::Recipient { open, reverse_path, recipient });
+                let xforward = envelope.xforward.clone();
+                self.asked = Some(Asked::Recipient { open, reverse_path, recipient, xforward });
             }
             Request::Content(_, message) => {
                 self.asked = Some(Asked::Content { open, segments: message.segments().to_vec() });
@@ -199,6 +229,15 @@ impl Onward {
         }
     }
 
+    /// Leaves nothing of this client behind: RSET, if a connection is there that may serve another
+    /// client and the server holds something.
+    pub fn reset(&mut self) {
+        self.give_up();
+        if matches!(self.state, State::Ready) && (self.dirty || self.open.is_some()) {
+            self.send(Awaited::Rset, Bytes::from_static(b"RSET\r\n"));
+        }
+    }
+
     /// A request that nobody waits for any more: what its answer would be is not known, so the
     /// connection is of no use.
     fn give_up(&mut self) {
@@ -219,6 +258,7 @@ impl Onward {
             if self.privacy == Privacy::InVain {
                 self.privacy = Privacy::Waived;
             }
+            self.send_proxy_header();
         }
     }
 
@@ -292,7 +332,7 @@ impl Onward {
                 return OnwardStep::Transmit(std::mem::take(&mut self.output));
             }
             match &self.state {
-                State::Disconnected if self.asked.is_some() => self.state = State::Connecting,
+                State::Disconnected if self.asked.is_some() => self.start(),
                 State::Disconnected => return self.rest(),
                 State::Connecting => {
                     self.arm(Awaiting::Connection, now);
@@ -354,5 +394,14 @@ impl Onward {
     /// Whether a connection is there that waits for a request.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Ready) && self.asked.is_none()
+    }
+
+    /// Whether the connection may serve another client: it is idle, the server holds nothing, does
+    /// not take it for this client's, and has refused nothing since it last took a message. (Servers
+    /// count errors, slow down and leave: Postfix `smtpd_soft_error_limit`.)
+    pub fn is_reusable(&self) -> bool {
+        let holds_nothing = self.open.is_none() && !self.dirty && !self.deaf;
+        let clean = holds_nothing && self.refusals == 0;
+        self.is_idle() && clean && !self.settings.identify.impersonates()
     }
 }

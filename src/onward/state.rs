@@ -6,22 +6,30 @@
 //!        │                                           Upgrading ◄──220── Awaiting(StartTls) ◄──┤
 //!        │                                               └────────► Awaiting(Hello), again      │
 //!        │           lost, late, nonsense                 ┌──────── Ready ◄─────────────────────┤
-//!      Broken ◄────────────────────────────────────┐      │ RSET? MAIL? RCPT, or content        │
-//!        ▲                                         │      ▼                                     │
+//!      Broken ◄────────────────────────────────────┐      │ RSET? XFORWARD? MAIL? RCPT,         │
+//!        ▲                                         │      ▼ or content                          │
 //!        └─────────────── 221 ──── Awaiting(Quit)  └─ Awaiting(…) ──the last reply owed─────────┘
 //! ```
+//!
+//! Where the server shall take the connection for the client's, a PROXY header goes before the
+//! greeting is awaited, or `Ready ──► Awaiting(Xclient) ──220──► Awaiting(Hello) ──250──► Ready`
+//! comes before the first MAIL; and EHLO again before a MAIL whenever the client has changed its name.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Onward, OnwardStep, Protocol, TlsPolicy};
+use super::identify::{self, Identify};
+use super::{Onward, OnwardStep, TlsPolicy};
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::TransactionId;
 use crate::outcome::{Granted, Outcome, Receipt, RelayError, TlsFault};
+use crate::peer::Helo;
 use crate::verdict::Refusal;
+use crate::wire::attributes::{AttributeCommand, ClientAttributes};
 use crate::wire::command::Body;
 use crate::wire::content::write_data;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
@@ -44,6 +52,8 @@ pub(super) enum Asked {
         open: Open,
         reverse_path: ReversePath,
         recipient: ForwardPath,
+        /// What we were told of the client by XFORWARD.
+        xforward: Option<Arc<ClientAttributes>>,
     },
     Content {
         open: Open,
@@ -58,6 +68,8 @@ pub(super) enum Awaited {
     Ehlo,
     Helo,
     StartTls,
+    Xclient,
+    Xforward,
     Rset,
     Mail,
     Rcpt,
@@ -106,16 +118,23 @@ impl Onward {
         }
         let class = reply.class();
         let done = class == ReplyClass::Completion;
+        self.refusals += usize::from(class >= ReplyClass::Transient);
         if self.deaf && class < ReplyClass::Transient {
             return self.fail(RelayError::Lost);
         }
         match awaited {
-            Awaited::Greeting if reply.code().value() == 220 => self.say_hello(),
+            Awaited::Greeting if reply.code().value() == 220 => self.say_hello(self.hello()),
+            Awaited::Xclient if reply.code().value() == 220 => {
+                self.told = self.client.clone();
+                self.say_hello(self.hello());
+            }
+            Awaited::Xclient => self.client_refused(reply),
+            Awaited::Greeting if self.told.is_some() => self.client_refused(reply),
+            Awaited::Xforward if done => {}
+            Awaited::Xforward => self.fail(RelayError::NotBelieved(reply)),
             Awaited::Ehlo if done => self.introduced(Capabilities::read(&reply)),
-            Awaited::Ehlo
-                if class == ReplyClass::Permanent && self.settings.protocol == Protocol::Smtp =>
-            {
-                self.send(Awaited::Helo, format!("HELO {}\r\n", self.settings.host).into());
+            Awaited::Ehlo if self.is_ehlo_unknown(&reply) => {
+                self.say_hello(Helo { extended: false, ..self.hello() });
             }
             Awaited::Helo if done => self.introduced(Capabilities::none()),
             // What the server says behind its 220 and in the clear was perhaps said by another; it
@@ -127,6 +146,9 @@ impl Onward {
                 self.fail(RelayError::Garbled(ReplyFault::OutOfTurn));
             }
             Awaited::StartTls => self.go_without_tls(TlsFault::Refused(reply)),
+            Awaited::Ehlo | Awaited::Helo if self.told.is_some() && self.asks() => {
+                self.hello_refused(reply);
+            }
             Awaited::Rset if done => {
                 self.open = None;
                 self.dirty = false;
@@ -153,6 +175,7 @@ impl Onward {
                 self.dirty |= refused;
                 self.answer(Granted::Content, reply);
                 self.open = None;
+                self.refusals = if refused { self.refusals } else { 0 };
             }
             Awaited::Quit => self.break_off(),
             Awaited::Greeting | Awaited::Ehlo | Awaited::Helo | Awaited::Rset => {
@@ -165,37 +188,14 @@ impl Onward {
         }
     }
 
-    fn say_hello(&mut self) {
-        let verb = match self.settings.protocol {
-            Protocol::Smtp => "EHLO",
-            Protocol::Lmtp => "LHLO",
-        };
-        self.send(Awaited::Ehlo, format!("{verb} {}\r\n", self.settings.host).into());
-    }
-
-    fn introduced(&mut self, offered: Capabilities) {
-        if self.privacy == Privacy::Untried {
-            match self.settings.tls {
-                TlsPolicy::May | TlsPolicy::Must if offered.start_tls => {
-                    return self.send(Awaited::StartTls, Bytes::from_static(b"STARTTLS\r\n"));
-                }
-                TlsPolicy::Must => return self.fail(RelayError::NoTls(TlsFault::NotOffered)),
-                TlsPolicy::May | TlsPolicy::Never => self.privacy = Privacy::Waived,
-            }
-        }
-        self.offered = Some(offered);
-        if matches!(self.asked, Some(Asked::Introduction)) {
-            self.asked = None;
-        }
-    }
-
     /// The connection is private now, and as good as new (RFC 3207 section 4.2): nothing that was
     /// heard in the clear is believed.
     pub(super) fn upgrade(&mut self) {
         self.privacy = Privacy::Private;
         self.reader.clear();
         self.deadline = None;
-        self.say_hello();
+        self.introduced_as = None;
+        self.say_hello(self.hello());
     }
 
     /// TLS was tried in vain. After that the connection is of no use; whether another is, in the
@@ -212,6 +212,18 @@ impl Onward {
     /// Begins the request on a connection that is ready for it.
     pub(super) fn begin(&mut self) {
         let offered = self.offered.clone().unwrap_or_else(Capabilities::none);
+        let continued = match &self.asked {
+            Some(Asked::Recipient { open, .. }) => {
+                self.open.as_ref().is_some_and(|held| held.id == open.id)
+            }
+            _ => true,
+        };
+        if !continued && self.settings.identify == Identify::XClient && self.told.is_none() {
+            return self.send_xclient();
+        }
+        if !continued && self.introduced_as != Some(self.hello()) {
+            return self.say_hello(self.hello());
+        }
         match &self.asked {
             Some(Asked::Recipient { reverse_path, recipient, .. })
                 if lacks(&offered, reverse_path, recipient) =>
@@ -224,12 +236,23 @@ impl Onward {
                 );
                 self.outcome = Some(Outcome::Refused(LACKING));
             }
-            Some(Asked::Recipient { open, reverse_path, recipient }) => {
-                let continued = self.open.as_ref().is_some_and(|held| held.id == open.id);
+            Some(Asked::Recipient { open, reverse_path, recipient, xforward }) => {
                 if !continued {
                     if self.dirty || self.open.is_some() {
                         let rset = Bytes::from_static(b"RSET\r\n");
                         self.commands.push_back((Awaited::Rset, rset));
+                    }
+                    if self.settings.identify == Identify::XForward {
+                        let offered = offered.xforward.as_deref().unwrap_or_default();
+                        let client = self.client.as_deref();
+                        let client = client.map(|client| {
+                            identify::xforward(client, &open.id, xforward.as_deref())
+                        });
+                        let told = client.map_or_else(Vec::new, |it| it.xforward(offered));
+                        if told.is_empty() {
+                            return self.fail(RelayError::NotOffered(AttributeCommand::Xforward));
+                        }
+                        self.commands.extend(told.into_iter().map(|it| (Awaited::Xforward, it)));
                     }
                     let ReversePath { path, parameters } = reverse_path;
                     let mail = command("MAIL FROM:", path.written(), &parameters.raw);
@@ -309,7 +332,7 @@ impl Onward {
     }
 
     /// The server's refusal is the answer.
-    fn refuse(&mut self, reply: Reply) {
+    pub(super) fn refuse(&mut self, reply: Reply) {
         self.commands.clear();
         let wants_tls = self.offered.as_ref().is_some_and(|offered| offered.start_tls)
             && self.privacy != Privacy::Private
@@ -369,6 +392,9 @@ impl Onward {
         if self.privacy != Privacy::InVain {
             self.privacy = Privacy::Untried;
         }
+        self.told = None;
+        self.introduced_as = None;
+        self.refusals = 0;
         self.open = None;
         self.dirty = false;
         self.deaf = false;
@@ -412,6 +438,7 @@ impl Awaited {
             Self::Greeting => Awaiting::Greeting,
             Self::Ehlo | Self::Helo => Awaiting::Hello,
             Self::StartTls => Awaiting::Tls,
+            Self::Xclient | Self::Xforward => Awaiting::Identification,
             Self::Rset => Awaiting::Reset,
             Self::Mail => Awaiting::Mail,
             Self::Rcpt => Awaiting::Recipient,

@@ -1,5 +1,8 @@
 //! The relay target that asks an onward server over SMTP or LMTP.
 
+mod pool;
+mod self_test;
+
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,12 +20,14 @@ use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::Envelope;
 use crate::message::Message;
-use crate::onward::{Onward, OnwardSettings, OnwardStep, Protocol, TlsPolicy};
+use crate::onward::{Identify, Onward, OnwardSettings, OnwardStep, Protocol, TlsPolicy};
 use crate::outcome::{Outcome, RelayError, Request};
 use crate::peer::Peer;
 use crate::runtime::{Address, Runtime, within};
 use crate::tls::{Channel, TlsClient};
 use crate::wire::mailbox::ForwardPath;
+use pool::Pool;
+pub use self_test::SelfTestError;
 
 /// How long what a server offers is remembered.
 const REMEMBER: Duration = Duration::from_secs(300);
@@ -30,22 +35,50 @@ const REMEMBER: Duration = Duration::from_secs(300);
 const REMEMBER_SILENCE: Duration = Duration::from_secs(10);
 /// How long a client waits for its greeting because of a server that has not been asked yet.
 const INTRODUCTION: Duration = Duration::from_secs(5);
+/// Most connections that are kept idle between clients: a fifth of the servers that Postfix runs at
+/// most (`default_process_limit` 100).
+const IDLE: usize = 20;
+/// How long they are kept: less than any server's patience (Postfix `smtpd_timeout` 300 s, 10 s
+/// under stress), more than the pauses between two clients of a busy gate.
+const IDLE_TIME: Duration = Duration::from_secs(60);
+/// How old a connection may be to serve another client (Postfix `smtp_connection_reuse_time_limit`):
+/// a server's configuration changes.
+const REUSE_TIME: Duration = Duration::from_secs(300);
+/// How long a client's connection may take to be made fit for the next client.
+const RESET: Duration = Duration::from_secs(5);
 /// Most segments that are written at once.
 const VECTORS: usize = 64;
 
 /// An onward server, asked over SMTP (TCP or Unix socket) or LMTP. Each client has a connection of
-/// its own, made when its first recipient is asked about and kept for its later messages.
+/// its own, made when its first recipient is asked about and kept for its later messages. Behind it
+/// the connection serves another client, unless the server takes it for the first one's
+/// ([`Identify::XClient`], [`Identify::Proxy`]) or has refused something on it.
+///
+/// A gate that the internet connects to, in front of a Postfix that believes XCLIENT:
+///
+/// ```no_run
+/// # use nobounce::{Gate, Identify, Runtime, Settings, relay};
+/// # async fn gate<R: Runtime + Copy>(runtime: R) -> Result<Gate<R>, Box<dyn std::error::Error>> {
+/// let target = relay::Smtp::new(runtime, "127.0.0.1:10025".parse()?, "mx.example.org")
+///     .identify(Identify::XClient);
+/// // Not a client is served in front of an open relay.
+/// target.self_test().await?;
+/// let gate = Gate::new(runtime, Settings::new("mx.example.org"), target);
+/// # Ok(gate)
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Smtp<R: Runtime> {
     server: Arc<Server<R>>,
 }
 
 #[derive(Debug)]
-struct Server<R> {
-    runtime: R,
+struct Server<R: Runtime> {
+    runtime: Arc<R>,
     address: Address,
     settings: Arc<OnwardSettings>,
     tls: Option<TlsClient>,
+    idle: Pool<R>,
     /// What the server offered when it was last heard, and until when that is taken for true.
     offered: Mutex<Option<(Capabilities, Instant)>>,
 }
@@ -66,7 +99,8 @@ impl<R: Runtime> Smtp<R> {
     /// With time-outs and protocol of one's own. Without a TLS client [`TlsPolicy::May`] is `Never`,
     /// and [`TlsPolicy::Must`] is 451 for everything: see `with_tls`.
     pub fn with_settings(runtime: R, address: Address, settings: OnwardSettings) -> Self {
-        Self::build(runtime, address, settings, None)
+        let idle = Pool::new(IDLE, IDLE_TIME);
+        Self::build(Arc::new(runtime), address, settings, None, idle)
     }
 
     /// Over TLS, as [`OnwardSettings::tls`] says; where that is [`TlsPolicy::Never`], as
@@ -81,29 +115,54 @@ impl<R: Runtime> Smtp<R> {
         if settings.tls == TlsPolicy::Never {
             settings.tls = TlsPolicy::Must;
         }
-        Self::build(runtime, address, settings, Some(client))
+        let idle = Pool::new(IDLE, IDLE_TIME);
+        Self::build(Arc::new(runtime), address, settings, Some(client), idle)
+    }
+
+    /// Says how the server is told who the client is. To begin with it is not.
+    #[must_use]
+    pub fn identify(self, identify: Identify) -> Self {
+        let Server { runtime, address, settings, tls, idle, .. } = &*self.server;
+        let settings = OnwardSettings { identify, ..(**settings).clone() };
+        Self::build(runtime.clone(), address.clone(), settings, tls.clone(), idle.like())
+    }
+
+    /// Keeps at most so many connections idle between clients, each for so long; without this, 20
+    /// for 60 seconds (Postfix as a client keeps them for 2 seconds, but does not know the server
+    /// for its own). One whose time is over is closed when the next client comes or goes.
+    #[must_use]
+    pub fn keep_idle(self, most: usize, idle_time: Duration) -> Self {
+        let Server { runtime, address, settings, tls, .. } = &*self.server;
+        let idle = Pool::new(most, idle_time);
+        Self::build(runtime.clone(), address.clone(), (**settings).clone(), tls.clone(), idle)
     }
 
     fn build(
-        runtime: R,
+        runtime: Arc<R>,
         address: Address,
         mut settings: OnwardSettings,
         tls: Option<TlsClient>,
+        idle: Pool<R>,
     ) -> Self {
         if tls.is_none() && settings.tls == TlsPolicy::May {
             // Nobody is there to do it: each connection would be made twice.
             settings.tls = TlsPolicy::Never;
         }
         let settings = Arc::new(settings);
-        let server = Server { runtime, address, settings, tls, offered: Mutex::new(None) };
+        let server = Server { runtime, address, settings, tls, idle, offered: Mutex::new(None) };
         Self { server: Arc::new(server) }
+    }
+
+    fn connection(&self, client: Arc<Peer>) -> Connection<R> {
+        let mut onward = Onward::new(self.server.settings.clone());
+        onward.speak_for(client);
+        Connection { server: self.server.clone(), onward, connected: None }
     }
 }
 
 impl<R: Runtime> Target for Smtp<R> {
-    fn open(&self, _: &Peer) -> Box<dyn Relay> {
-        let onward = Onward::new(self.server.settings.clone());
-        Box::new(Connection { server: self.server.clone(), onward, stream: None })
+    fn open(&self, peer: &Peer) -> Box<dyn Relay> {
+        Box::new(self.connection(Arc::new(peer.clone())))
     }
 }
 
@@ -111,7 +170,12 @@ impl<R: Runtime> Target for Smtp<R> {
 struct Connection<R: Runtime> {
     server: Arc<Server<R>>,
     onward: Onward,
-    stream: Option<Channel<R::Stream>>,
+    connected: Option<Connected<R>>,
+}
+
+struct Connected<R: Runtime> {
+    stream: Channel<R::Stream>,
+    since: Instant,
 }
 
 #[async_trait]
@@ -124,14 +188,22 @@ impl<R: Runtime> Relay for Connection<R> {
         self.onward.introduce();
         let server = self.server.clone();
         let limit = Deadline { at: now + INTRODUCTION, awaiting: Awaiting::Hello };
-        let _ = within(&server.runtime, Some(limit), self.run()).await;
-        let (offered, remember) = match self.onward.capabilities() {
-            Some(offered) => (offered.through(), REMEMBER),
-            None => (server.unheard(), REMEMBER_SILENCE),
-        };
-        let offered = self.server.one_by_one(offered);
-        self.server.remember(&offered, now + remember);
-        offered
+        let in_time = within(&*server.runtime, Some(limit), self.run()).await.is_some();
+        match self.onward.capabilities() {
+            Some(offered) => {
+                let offered = server.one_by_one(offered.through());
+                server.remember(&offered, now + REMEMBER);
+                offered
+            }
+            None => {
+                let offered = server.one_by_one(server.unheard());
+                // What the server thinks of one client is nothing to another.
+                if !(server.settings.identify.impersonates() && in_time) {
+                    server.remember(&offered, now + REMEMBER_SILENCE);
+                }
+                offered
+            }
+        }
     }
 
     async fn rcpt(&mut self, envelope: &Envelope, recipient: &ForwardPath) -> Outcome {
@@ -143,6 +215,23 @@ impl<R: Runtime> Relay for Connection<R> {
     }
 
     async fn close(&mut self) {
+        let server = self.server.clone();
+        let now = server.runtime.now();
+        if !server.settings.identify.impersonates() && server.idle.has_room(now) {
+            self.onward.reset();
+            let limit = Deadline { at: now + RESET, awaiting: Awaiting::Reset };
+            if within(&*server.runtime, Some(limit), self.run()).await.is_none() {
+                return;
+            }
+            let is_young = |it: &mut Connected<R>| now < it.since + REUSE_TIME;
+            if self.onward.is_reusable()
+                && let Some(connected) = self.connected.take_if(is_young)
+            {
+                let fresh = Onward::new(server.settings.clone());
+                let onward = std::mem::replace(&mut self.onward, fresh);
+                return server.idle.keep(connected, onward, server.runtime.now());
+            }
+        }
         self.onward.quit();
         self.run().await;
     }
@@ -151,19 +240,41 @@ impl<R: Runtime> Relay for Connection<R> {
 impl<R: Runtime> Connection<R> {
     async fn ask(&mut self, request: Request<'_>) -> Outcome {
         self.overhear().await;
+        while self.connected.is_none()
+            && let Some((connected, onward)) = self.server.idle.take(self.server.runtime.now())
+        {
+            self.connected = Some(connected);
+            self.onward = onward;
+            self.overhear().await;
+        }
+        let says_helo = request.envelope().peer.helo.as_ref().is_some_and(|helo| !helo.extended);
         self.onward.request(request);
         let outcome = self.run().await;
         if let Some(offered) = self.onward.capabilities() {
-            let until = self.server.runtime.now() + REMEMBER;
-            self.server.remember(&self.server.one_by_one(offered.through()), until);
+            let offered = self.server.one_by_one(offered.through());
+            let now = self.server.runtime.now();
+            match self.server.settings.identify.impersonates() {
+                false => self.server.remember(&offered, now + REMEMBER),
+                // The server had nothing to offer to HELO.
+                true if says_helo => {}
+                true => self.server.remember_less(&offered, now),
+            }
         }
         outcome.unwrap_or(Outcome::Failed(RelayError::Lost))
+    }
+
+    /// Takes leave, and leaves nothing.
+    async fn leave(&mut self) {
+        self.onward.reset();
+        self.run().await;
+        self.onward.quit();
+        self.run().await;
     }
 
     /// Does what the machine says until the request is answered or nothing is left to do.
     async fn run(&mut self) -> Option<Outcome> {
         let server = self.server.clone();
-        let runtime = &server.runtime;
+        let runtime = &*server.runtime;
         loop {
             let step = self.onward.poll(runtime.now());
             let deadline = self.onward.deadline();
@@ -171,7 +282,8 @@ impl<R: Runtime> Connection<R> {
                 OnwardStep::Connect => {
                     match within(runtime, deadline, runtime.connect(&server.address)).await {
                         Some(Ok(stream)) => {
-                            self.stream = Some(Channel::new(stream));
+                            let (stream, since) = (Channel::new(stream), runtime.now());
+                            self.connected = Some(Connected { stream, since });
                             self.onward.connected();
                         }
                         Some(Err(error)) => self.onward.unreachable(error),
@@ -179,8 +291,10 @@ impl<R: Runtime> Connection<R> {
                     }
                 }
                 OnwardStep::Transmit(segments) => {
-                    let written = match &mut self.stream {
-                        Some(stream) => transmit(runtime, &server.settings, stream, segments).await,
+                    let written = match &mut self.connected {
+                        Some(Connected { stream, .. }) => {
+                            transmit(runtime, &server.settings, stream, segments).await
+                        }
                         None => Err(io::ErrorKind::NotConnected.into()),
                     };
                     if written.is_err() {
@@ -188,7 +302,7 @@ impl<R: Runtime> Connection<R> {
                     }
                 }
                 OnwardStep::Receive => {
-                    let Some(stream) = &mut self.stream else {
+                    let Some(Connected { stream, .. }) = &mut self.connected else {
                         self.onward.disconnected();
                         continue;
                     };
@@ -203,8 +317,10 @@ impl<R: Runtime> Connection<R> {
                 }
                 OnwardStep::StartTls => {
                     let upgrade = async {
-                        match (&mut self.stream, &server.tls) {
-                            (Some(stream), Some(tls)) => stream.connect(tls).await,
+                        match (&mut self.connected, &server.tls) {
+                            (Some(Connected { stream, .. }), Some(tls)) => {
+                                stream.connect(tls).await
+                            }
                             _ => Err(io::ErrorKind::Unsupported.into()),
                         }
                     };
@@ -215,7 +331,7 @@ impl<R: Runtime> Connection<R> {
                     }
                 }
                 OnwardStep::Done(outcome) => return Some(outcome),
-                OnwardStep::Disconnect => self.stream = None,
+                OnwardStep::Disconnect => self.connected = None,
                 OnwardStep::Idle => return None,
             }
         }
@@ -223,7 +339,9 @@ impl<R: Runtime> Connection<R> {
 
     /// Takes notice of what an idle connection has said meanwhile: 421, or its end.
     async fn overhear(&mut self) {
-        let Some(stream) = self.stream.as_mut().filter(|_| self.onward.is_idle()) else {
+        let Some(Connected { stream, .. }) =
+            self.connected.as_mut().filter(|_| self.onward.is_idle())
+        else {
             return;
         };
         let onward = &mut self.onward;
@@ -237,12 +355,12 @@ impl<R: Runtime> Connection<R> {
     }
 
     fn disconnected(&mut self) {
-        self.stream = None;
+        self.connected = None;
         self.onward.disconnected();
     }
 }
 
-impl<R> Server<R> {
+impl<R: Runtime> Server<R> {
     fn remembered(&self, now: Instant) -> Option<Capabilities> {
         let offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
         offered.as_ref().filter(|(_, until)| now < *until).map(|(offered, _)| offered.clone())
@@ -259,6 +377,15 @@ impl<R> Server<R> {
     fn remember(&self, offered: &Capabilities, until: Instant) {
         let mut held = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some((offered.clone(), until));
+    }
+
+    /// What a server offers may be a matter of the client. The next one is offered no more than the
+    /// last one was, until the server is asked again.
+    fn remember_less(&self, offered: &Capabilities, now: Instant) {
+        let mut held = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, _)) = held.as_mut().filter(|(_, until)| now < *until) {
+            *known = known.intersection(offered);
+        }
     }
 
     /// A server that answers the content per recipient gets one at a time.

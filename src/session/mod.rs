@@ -278,24 +278,11 @@ impl Session {
     /// before the client's EHLO is answered.
     pub fn offer(&mut self, through: &Capabilities) {
         let own = &self.settings.capabilities;
-        let least = |a: Option<usize>, b: Option<usize>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
         self.offered = Capabilities {
             pipelining: own.pipelining,
             chunking: own.chunking,
-            enhanced_status_codes: own.enhanced_status_codes && through.enhanced_status_codes,
             start_tls: own.start_tls,
-            size: match (own.size, through.size) {
-                (Some(a), Some(b)) => Some(if a == 0 || b == 0 { a.max(b) } else { a.min(b) }),
-                _ => None,
-            },
-            eight_bit_mime: own.eight_bit_mime && through.eight_bit_mime,
-            smtp_utf8: own.smtp_utf8 && through.smtp_utf8,
-            dsn: own.dsn && through.dsn,
-            recipients_max: least(own.recipients_max, through.recipients_max),
-            transactions_max: least(own.transactions_max, through.transactions_max),
+            ..own.intersection(through)
         };
     }
 

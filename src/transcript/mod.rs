@@ -69,11 +69,13 @@ use script::Script;
 /// `junk_commands`), `@ line_endings refuse`, `@ early_input tolerate`, `@ protocol lmtp`, `@ tls may`
 /// or `must` (to the onward server),
 /// `@ xclient_from 192.0.2.0/24`, `@ xforward_from …`,
-/// `@ capabilities PIPELINING, SIZE 1000` or `none` (of the session), `@ through …` (what
+/// `@ identify xclient` (`xforward`, `proxy`), `@ client 192.0.2.7:4321 mail.example.org` (the name
+/// may be left out) or `@ client local`, `@ capabilities PIPELINING, SIZE 1000` or `none` (of the
+/// session), `@ through …` (what
 /// [`Session::offer`](crate::Session::offer) is told). `@ relay offers …`: greeting and EHLO on the
 /// onward side go by themselves; `@ relay accepts …`: everything there does, and is taken.
 ///
-/// The gate is `gate.example.com`, the client `192.0.2.1`, the session `play`: a refusal of ours in
+/// The gate is `gate.example.com`, the client `192.0.2.1:4321`, the session `play`: a refusal of ours in
 /// the first transaction ends in `(play.1)`.
 #[derive(Debug, Clone)]
 pub struct Transcript(Script);

@@ -1,5 +1,6 @@
 //! Plays a dialogue: whoever is not the gate is in the script, time included.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,7 +12,7 @@ use super::{Chunking, TranscriptError};
 use crate::envelope::SessionId;
 use crate::onward::{Onward, OnwardStep};
 use crate::outcome::Outcome;
-use crate::peer::{Peer, Tls};
+use crate::peer::Tls;
 use crate::session::{Session, Step, TransactionEnd};
 use crate::verdict::{Subject, Verdict};
 
@@ -66,7 +67,7 @@ impl<'p> Player<'p> {
         let mut session = Session::new(
             Arc::new(script.settings.clone()),
             SessionId::new("play"),
-            Peer::new(([192, 0, 2, 1], 4321).into()),
+            script.client.clone(),
             now,
             SystemTime::UNIX_EPOCH + BEGINNING,
         );
@@ -244,7 +245,7 @@ impl<'p> Player<'p> {
         match self.ledger.turn() {
             Some((at, Event::Onward(Sent::Refused))) => {
                 self.ledger.meet(at);
-                self.onward.disconnected();
+                self.onward.unreachable(ErrorKind::ConnectionRefused.to_string());
             }
             _ => self.onward.connected(),
         }

@@ -7,7 +7,8 @@ use super::TranscriptError;
 use super::server::Automatic;
 use crate::capabilities::Capabilities;
 use crate::header::HeaderField;
-use crate::onward::{OnwardSettings, Protocol, TlsPolicy};
+use crate::onward::{Identify, OnwardSettings, Protocol, ProxyVersion, TlsPolicy};
+use crate::peer::Peer;
 use crate::session::{EarlyInput, Settings};
 use crate::verdict::{Refusal, Verdict};
 use crate::wire::content::LineEndings;
@@ -21,6 +22,7 @@ const HOST: &str = "gate.example.com";
 pub(super) struct Script {
     pub(super) settings: Settings,
     pub(super) onward: OnwardSettings,
+    pub(super) client: Peer,
     pub(super) through: Option<Capabilities>,
     pub(super) server: Automatic,
     pub(super) entries: Vec<Entry>,
@@ -80,6 +82,7 @@ impl Script {
         let mut script = Self {
             settings: Settings::new(HOST),
             onward: OnwardSettings::new(HOST),
+            client: Peer::new(([192, 0, 2, 1], 4321).into()),
             through: None,
             server: Automatic::default(),
             entries: Vec::new(),
@@ -163,6 +166,15 @@ impl Script {
             ("protocol", "lmtp") => self.onward.protocol = Protocol::Lmtp,
             ("tls", "may") => self.onward.tls = TlsPolicy::May,
             ("tls", "must") => self.onward.tls = TlsPolicy::Must,
+            ("identify", "xclient") => self.onward.identify = Identify::XClient,
+            ("identify", "xforward") => self.onward.identify = Identify::XForward,
+            ("identify", "proxy") => self.onward.identify = Identify::Proxy(ProxyVersion::V1),
+            ("client", "local") => self.client = Peer::local(),
+            ("client", value) => {
+                let (address, name) = split(value);
+                self.client = Peer::new(address.parse().map_err(|_| "an address with a port")?);
+                self.client.name = (!name.is_empty()).then(|| name.into());
+            }
             ("capabilities", keywords) => self.settings.capabilities = capabilities(keywords),
             ("through", keywords) => self.through = Some(capabilities(keywords)),
             ("relay", value) => {

@@ -12,6 +12,7 @@ mod client;
 mod cuts;
 mod gate;
 mod hostile;
+mod identity;
 mod oracle;
 mod receipts;
 mod regressions;

@@ -168,3 +168,26 @@ fn ends_of(octets: &[u8], trim: impl Fn(&[u8]) -> &[u8]) -> Vec<usize> {
     }
     ends
 }
+
+/// How far mail data reaches, end of data included (RFC 5321 section 4.1.1.4).
+pub fn strict_end(octets: &[u8]) -> Option<usize> {
+    if octets.starts_with(b".\r\n") {
+        return Some(3);
+    }
+    octets.windows(5).position(|five| five == b"\r\n.\r\n").map(|at| at + 5)
+}
+
+/// Section 4.5.2, line by line.
+pub fn unstuff(mail_data: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    let mut rest = mail_data;
+    while let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") {
+        let (line, behind) = rest.split_at(end + 2);
+        if behind.is_empty() && line == b".\r\n" {
+            break;
+        }
+        content.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
+        rest = behind;
+    }
+    content
+}

@@ -7,8 +7,8 @@ use nobounce::EarlyInput;
 
 use super::cases::{Case, case, chunks, content};
 use super::gate::{Chunks, Gate};
-use super::oracle::{Octets, Reply, read_replies, stuffed};
-use super::server::{Act, Profile, Server, strict_end};
+use super::oracle::{Octets, Reply, read_replies, strict_end, stuffed};
+use super::server::{Act, Profile, Server};
 
 /// What clients say, in groups after each of which they wait.
 fn flights() -> impl Strategy<Value = Vec<Octets>> {

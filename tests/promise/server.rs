@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::oracle::{strict_end, unstuff};
+
 /// What a gate needs of the server behind it.
 pub trait OnwardServer {
     /// A connection is wanted.
@@ -98,6 +100,8 @@ pub struct Server {
     /// There is one connection and no other.
     single: bool,
     numbers: usize,
+    /// The command that must say who the client is before there is mail for it.
+    identity: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -119,6 +123,8 @@ pub struct Connection {
     written: usize,
     pub delivered: usize,
     hello: bool,
+    /// The client is known.
+    told: bool,
     mail: bool,
     recipients: Vec<Vec<u8>>,
     reading: Reading,
@@ -153,6 +159,7 @@ impl Server {
             cut: None,
             single: false,
             numbers: 0,
+            identity: None,
         }
     }
 
@@ -164,6 +171,12 @@ impl Server {
     /// It takes one connection and no other.
     pub fn single(mut self) -> Self {
         self.single = true;
+        self
+    }
+
+    /// It must be told by this command who the client is.
+    pub fn told_by(mut self, command: &'static str) -> Self {
+        self.identity = Some(command);
         self
     }
 
@@ -243,7 +256,21 @@ impl Server {
                 here.hello = takes;
                 self.answer(at, "EHLO", &argument, act, 250);
             }
+            "XCLIENT" | "XFORWARD" if here.mail || !here.hello || self.identity != Some(verb) => {
+                self.faults.push(format!("{verb} out of turn"));
+                self.answer(at, "RSET", &argument, Act::Refuse(503), 250);
+            }
+            "XCLIENT" => {
+                here.told = takes;
+                here.hello &= !takes;
+                self.answer(at, "XCLIENT", &argument, act, 220);
+            }
+            "XFORWARD" => {
+                here.told = takes;
+                self.answer(at, "XFORWARD", &argument, act, 250);
+            }
             "RSET" => {
+                here.told &= self.identity == Some("XCLIENT");
                 here.mail = false;
                 here.recipients.clear();
                 self.answer(at, "RSET", &argument, act, 250);
@@ -251,6 +278,10 @@ impl Server {
             "MAIL" if here.mail || !here.hello => {
                 self.faults.push("MAIL out of turn".into());
                 self.answer(at, "MAIL", &argument, Act::Refuse(503), 250);
+            }
+            "MAIL" if self.identity == Some("XCLIENT") && !here.told => {
+                self.faults.push("mail for nobody".into());
+                self.answer(at, "MAIL", &argument, Act::Refuse(550), 250);
             }
             "MAIL" => {
                 here.mail = takes;
@@ -290,6 +321,10 @@ impl Server {
     fn content(&mut self, at: usize, content: Vec<u8>) {
         let act = self.act();
         let here = &mut self.connections[at];
+        if self.identity.is_some() && !here.told {
+            self.faults.push("content for nobody".into());
+        }
+        here.told &= self.identity == Some("XCLIENT");
         here.mail = false;
         let recipients = std::mem::take(&mut here.recipients);
         if recipients.is_empty() {
@@ -312,7 +347,7 @@ impl Server {
 
     fn answer(&mut self, at: usize, verb: &'static str, argument: &[u8], act: Act, yes: u16) {
         self.numbers += 1;
-        let private = matches!(verb, "greeting" | "EHLO" | "RSET" | "DATA" | "QUIT");
+        let private = !matches!(verb, "MAIL" | "RCPT" | "BDAT" | "content");
         let text = |code: u16| {
             let word = if private && code < 400 { SECRET } else { "reply" };
             format!("{}.0.0 {word} {} to {verb}", code / 100, self.numbers)
@@ -328,6 +363,7 @@ impl Server {
                 (true, "SMTPUTF8"),
                 (true, "DSN"),
                 (true, "XCLIENT NAME ADDR"),
+                (self.identity == Some("XFORWARD"), "XFORWARD NAME ADDR HELO"),
             ];
             lines.extend(offers.iter().filter(|(on, _)| *on).map(|(_, name)| (*name).to_string()));
         }
@@ -453,29 +489,6 @@ fn takes(act: &Act) -> bool {
             | Act::AcceptInSilence
             | Act::AcceptCut(_)
     )
-}
-
-/// How far mail data reaches, end of data included (RFC 5321 section 4.1.1.4).
-pub fn strict_end(octets: &[u8]) -> Option<usize> {
-    if octets.starts_with(b".\r\n") {
-        return Some(3);
-    }
-    octets.windows(5).position(|five| five == b"\r\n.\r\n").map(|at| at + 5)
-}
-
-/// Section 4.5.2, line by line.
-pub fn unstuff(mail_data: &[u8]) -> Vec<u8> {
-    let mut content = Vec::new();
-    let mut rest = mail_data;
-    while let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") {
-        let (line, behind) = rest.split_at(end + 2);
-        if behind.is_empty() && line == b".\r\n" {
-            break;
-        }
-        content.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
-        rest = behind;
-    }
-    content
 }
 
 fn split_verb(line: &[u8]) -> (String, Vec<u8>) {

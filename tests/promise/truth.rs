@@ -100,7 +100,7 @@ fn holds(octets: &[u8], word: &[u8]) -> bool {
 const PLAIN: Profile =
     Profile { pipelining: false, chunking: false, helo_only: false, lmtp: false };
 
-fn plain(acts: &[Act], plans: usize) -> Case {
+pub fn plain(acts: &[Act], plans: usize) -> Case {
     let plan = Plan {
         recipients: 1,
         content: Octets(b"Hello".to_vec()),

@@ -1,0 +1,123 @@
+//! How a connection begins: who we are, and for whom we speak.
+
+use bytes::Bytes;
+
+use super::identify::{self, Identify};
+use super::state::{Asked, Awaited, Privacy, State};
+use super::{Onward, Protocol, TlsPolicy};
+use crate::capabilities::Capabilities;
+use crate::outcome::{RelayError, TlsFault};
+use crate::peer::Helo;
+use crate::wire::attributes::AttributeCommand;
+use crate::wire::reply::{Reply, ReplyClass};
+
+impl Onward {
+    /// Connects, unless it must be said for whom and there is nothing to say.
+    pub(super) fn start(&mut self) {
+        if matches!(self.settings.identify, Identify::Proxy(_)) && self.proxy_header().is_none() {
+            return self.fail(RelayError::NoAddress);
+        }
+        self.state = State::Connecting;
+    }
+
+    fn proxy_header(&self) -> Option<Bytes> {
+        match (self.settings.identify, &self.client) {
+            (Identify::Proxy(version), Some(client)) => identify::proxy(version, client),
+            _ => None,
+        }
+    }
+
+    /// Before the server says a word.
+    pub(super) fn send_proxy_header(&mut self) {
+        if let Some(header) = self.proxy_header() {
+            self.output.push(header);
+            self.told = self.client.clone();
+        }
+    }
+
+    pub(super) fn send_xclient(&mut self) {
+        let offered = self.offered.as_ref().and_then(|offered| offered.xclient.as_deref());
+        let client = self.client.as_deref().map(identify::xclient);
+        match offered.zip(client).and_then(|(offered, client)| client.xclient(offered)) {
+            Some(command) => self.send(Awaited::Xclient, command),
+            None => self.fail(RelayError::NotOffered(AttributeCommand::Xclient)),
+        }
+    }
+
+    /// The server greets the client, and not kindly. What can be meant for a client is its answer;
+    /// all else is meant for us, who may not speak for it.
+    pub(super) fn client_refused(&mut self, reply: Reply) {
+        let for_client =
+            reply.class() == ReplyClass::Transient || matches!(reply.code().value(), 521 | 554);
+        if for_client && self.asks() {
+            self.refuse(reply);
+            self.break_off();
+        } else {
+            self.fail(RelayError::NotBelieved(reply));
+        }
+    }
+
+    /// Whether somebody waits for an outcome.
+    pub(super) fn asks(&self) -> bool {
+        matches!(&self.asked, Some(Asked::Recipient { .. } | Asked::Content { .. }))
+    }
+
+    /// What the server is told in EHLO: the client's name where it takes us for the client.
+    pub(super) fn hello(&self) -> Helo {
+        let clients = self.told.as_ref().and(self.client.as_ref());
+        let ours = || Helo { extended: true, name: (*self.settings.host).into() };
+        clients.and_then(|client| client.helo.clone()).unwrap_or_else(ours)
+    }
+
+    pub(super) fn say_hello(&mut self, hello: Helo) {
+        let (awaited, verb) = match (self.settings.protocol, hello.extended) {
+            (Protocol::Lmtp, _) => (Awaited::Ehlo, "LHLO"),
+            (Protocol::Smtp, true) => (Awaited::Ehlo, "EHLO"),
+            (Protocol::Smtp, false) => (Awaited::Helo, "HELO"),
+        };
+        let command = identify::hello(verb, &hello.name);
+        self.introduced_as = Some(self.hello());
+        self.send(awaited, command);
+    }
+
+    /// Whether HELO may do: a server that was told who the client is knows EHLO.
+    pub(super) fn is_ehlo_unknown(&self, reply: &Reply) -> bool {
+        let unknown = self.told.is_none() && reply.class() == ReplyClass::Permanent;
+        unknown && self.settings.protocol == Protocol::Smtp
+    }
+
+    /// The name was the client's, and so is the answer to it. Unless a PROXY header went before it
+    /// and nothing was understood since: a server that expects none takes it for a command, greets
+    /// us, and answers the header where the answer to EHLO is waited for. The connection is out of
+    /// step then.
+    pub(super) fn hello_refused(&mut self, reply: Reply) {
+        let unsure = self.offered.is_none();
+        if unsure && matches!(reply.code().value(), 500 | 502 | 503) {
+            return self.fail(RelayError::NotBelieved(reply));
+        }
+        self.introduced_as = None;
+        self.refuse(reply);
+        if unsure {
+            self.break_off();
+        }
+    }
+
+    pub(super) fn introduced(&mut self, offered: Capabilities) {
+        if self.privacy == Privacy::Untried {
+            match self.settings.tls {
+                TlsPolicy::May | TlsPolicy::Must if offered.start_tls => {
+                    return self.send(Awaited::StartTls, Bytes::from_static(b"STARTTLS\r\n"));
+                }
+                TlsPolicy::Must => return self.fail(RelayError::NoTls(TlsFault::NotOffered)),
+                TlsPolicy::May | TlsPolicy::Never => self.privacy = Privacy::Waived,
+            }
+        }
+        // EHLO has ended whatever ran (RFC 5321 section 4.1.4).
+        self.open = None;
+        self.dirty = false;
+        self.offered = Some(offered);
+        if matches!(self.asked, Some(Asked::Introduction)) {
+            self.asked = None;
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The onward server is told who the client is: a real Postfix says what it was told.
+//!
+//! Postfix runs privately: configuration and queue in a temporary folder, free ports of the loopback
+//! address, nothing delivered; every message is held, and read where it is held.
+
+#![cfg(feature = "serve")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(unreachable_pub, reason = "modules of one test")]
+
+mod client;
+mod modes;
+mod postfix;
+mod reuse;
+mod sandwich;
+mod self_test;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use nobounce::{Address, Gate, Identify, Runtime, Settings, relay};
+use smol::Timer;
+use smol::net::TcpStream;
+
+/// Connects and keeps time.
+#[derive(Debug, Clone, Copy)]
+struct Smol;
+
+#[async_trait]
+impl Runtime for Smol {
+    type Stream = TcpStream;
+
+    async fn sleep_until(&self, at: Instant) {
+        Timer::at(at).await;
+    }
+
+    async fn connect(&self, address: &Address) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(address.to_string()).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+fn target(port: u16, identify: Identify) -> relay::Smtp<Smol> {
+    let address = Address::Tcp(format!("127.0.0.1:{port}").into());
+    relay::Smtp::new(Smol, address, "gate.example.com").identify(identify)
+}
+
+fn gate(port: u16, identify: Identify) -> Arc<Gate<Smol>> {
+    Arc::new(Gate::new(Smol, Settings::new("gate.example.com"), target(port, identify)))
+}

@@ -1,0 +1,57 @@
+//! The question that must be answered with no.
+
+use nobounce::relay::SelfTestError;
+use nobounce::{Identify, ProxyVersion};
+
+use super::client::{RELAY_FORMS, open_relay_forms};
+use super::postfix::Postfix;
+use super::{gate, target};
+
+#[test]
+fn it_passes_where_nobody_is_trusted() {
+    let postfix = Postfix::start();
+    for (port, identify) in [
+        (postfix.xclient, Identify::XClient),
+        (postfix.strict, Identify::XClient),
+        (postfix.xforward, Identify::XForward),
+        (postfix.proxy, Identify::Proxy(ProxyVersion::V1)),
+        (postfix.proxy, Identify::Proxy(ProxyVersion::V2)),
+        (postfix.closed, Identify::None),
+    ] {
+        smol::block_on(target(port, identify).self_test())
+            .unwrap_or_else(|error| panic!("{identify:?}: {error}"));
+    }
+}
+
+#[test]
+fn it_finds_the_open_relay() {
+    let postfix = Postfix::start();
+    let result = smol::block_on(target(postfix.trusting, Identify::None).self_test());
+    assert!(matches!(result, Err(SelfTestError::WouldRelay { .. })), "{result:?}");
+    // It is right: this is one, and the forms would find it.
+    let open = smol::block_on(open_relay_forms(&gate(postfix.trusting, Identify::None)));
+    assert!(open.len() > RELAY_FORMS.len() / 4, "{open:?}");
+}
+
+#[test]
+fn it_tells_a_fault_of_configuration_from_a_server_that_is_down() {
+    let postfix = Postfix::start();
+    let ask = |port, identify| smol::block_on(target(port, identify).self_test());
+    for (port, identify) in [
+        (postfix.trusting, Identify::XClient),
+        (postfix.closed, Identify::XClient),
+        (postfix.xclient, Identify::XForward),
+    ] {
+        let result = ask(port, identify);
+        assert!(matches!(result, Err(SelfTestError::Unidentified(_))), "{identify:?}: {result:?}");
+    }
+    for (port, identify) in [
+        (postfix.nobody, Identify::XClient),
+        (postfix.nobody, Identify::None),
+        // Each waits for the other to speak first, or hears nonsense.
+        (postfix.proxy, Identify::None),
+    ] {
+        let result = ask(port, identify);
+        assert!(matches!(result, Err(SelfTestError::Unanswered(_))), "{identify:?}: {result:?}");
+    }
+}
