@@ -1,6 +1,8 @@
 //! The driver: one client, to the end of its session.
 
 mod handshake;
+mod log;
+mod opening;
 mod proxied;
 
 use std::io;
@@ -13,19 +15,19 @@ use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
-use crate::envelope::TransactionId;
 use crate::gate::Gate;
-use crate::observer::{Event, TransactionRecord};
-use crate::outcome::{Outcome, RelayError, Request};
+use crate::observer::Event;
+use crate::outcome::Request;
 use crate::peer::Peer;
 use crate::relay::Relay;
 use crate::runtime::{Runtime, within};
-use crate::session::{EndCause, Session, Step, TransactionEnd};
+use crate::session::{EndCause, Session, Step};
 use crate::tally::Tally;
 use crate::tls::Channel;
 use crate::verdict::{Stage, Subject};
-use crate::wire::reply::Reply;
 use handshake::handshake;
+use log::Log;
+use opening::Opening;
 
 pub use proxied::ProxyError;
 
@@ -70,31 +72,31 @@ pub enum ServeError {
 /// runtime. Every wait has a deadline, writes included.
 ///
 /// Dropping the future closes the connection; what was not answered by then was not taken.
-pub async fn serve<C, R>(client: C, peer: Peer, gate: &Gate<R>) -> Result<(), ServeError>
+pub fn serve<C, R>(
+    client: C,
+    peer: Peer,
+    gate: &Gate<R>,
+) -> impl Future<Output = Result<(), ServeError>> + Send
 where
     C: AsyncRead + AsyncWrite + Unpin + Send,
     R: Runtime,
 {
-    attend(client, peer, gate, Opening::Clear).await
+    attend(client, peer, gate, Opening::Clear)
 }
 
 /// Serves one client that speaks TLS from its first octet on (RFC 8314), with the gate's
 /// [`tls`](Gate::tls); otherwise as [`serve`]. Nothing is observed of a client without a handshake.
 #[cfg(feature = "tls")]
-pub async fn serve_tls<C, R>(client: C, peer: Peer, gate: &Gate<R>) -> Result<(), ServeError>
+pub fn serve_tls<C, R>(
+    client: C,
+    peer: Peer,
+    gate: &Gate<R>,
+) -> impl Future<Output = Result<(), ServeError>> + Send
 where
     C: AsyncRead + AsyncWrite + Unpin + Send,
     R: Runtime,
 {
-    attend(client, peer, gate, Opening::Tls).await
-}
-
-/// How a client begins.
-#[derive(PartialEq)]
-enum Opening {
-    Clear,
-    #[cfg(feature = "tls")]
-    Tls,
+    attend(client, peer, gate, Opening::Tls)
 }
 
 async fn attend<C, R>(
@@ -110,19 +112,8 @@ where
     let _admitted = gate.admit();
     let runtime = &gate.runtime;
     let began = runtime.now();
-    let mut client = Channel::new(client);
-    let (mut peer, mut stash) = match proxied::client_behind(&mut client, peer, gate).await {
-        Ok(behind) => behind,
-        Err((peer, error)) => {
-            gate.observe(&Event::Unproxied { peer: &peer, error: &error });
-            return Err(error.into());
-        }
-    };
-    if opening != Opening::Clear {
-        let deadline = Deadline::after(runtime.now(), gate.settings.timeouts.tls, Awaiting::Tls);
-        let ahead = std::mem::take(&mut stash.octets);
-        peer.tls = Some(handshake(gate, &mut client, &ahead, Some(deadline)).await?);
-    }
+    // In a future of its own, which is gone when the client sits idle.
+    let (client, peer, stash) = Box::pin(opening.of(client, peer, gate)).await?;
     let (mut session, mut relay) = gate.open(peer);
     gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
     let limit = |wait| Some(Deadline::after(runtime.now(), wait, Awaiting::Connection));
@@ -215,7 +206,10 @@ where
                         Some(None) => {}
                         None => self.late(session, deadline),
                     }
-                    self.log.current(&id).scoring += runtime.now().saturating_duration_since(began);
+                    if stage != Stage::Connect {
+                        let scoring = runtime.now().saturating_duration_since(began);
+                        self.log.current(&id).scoring += scoring;
+                    }
                     self.unstash(session);
                 }
                 Step::Forward(forward) => {
@@ -455,70 +449,6 @@ impl Stash {
 
     fn is_broken(&self) -> bool {
         matches!(self.end, Some(End::Broken(_)))
-    }
-}
-
-/// What is gathered for the record.
-#[derive(Default)]
-struct Log {
-    /// What scorers said of the client; `None` before they were asked.
-    connection: Option<Tally>,
-    transaction: Option<(TransactionId, Gathered)>,
-    /// Messages that the relay target has taken and the client has not been told of.
-    unacknowledged: Vec<TransactionRecord>,
-}
-
-#[derive(Default)]
-struct Gathered {
-    tally: Tally,
-    onward: Vec<Reply>,
-    failures: Vec<RelayError>,
-    queue_id: Option<Box<str>>,
-    scoring: Duration,
-    relaying: Duration,
-}
-
-impl Gathered {
-    /// The relay target has answered, about a recipient or about the content.
-    fn note(&mut self, outcome: &Outcome, recipient: bool) {
-        self.onward.push(outcome.reply().clone());
-        match outcome {
-            Outcome::Accepted(receipt) => self.queue_id = receipt.queue_id().map(Into::into),
-            Outcome::Refused(_) | Outcome::Failed(_) => {
-                if let Outcome::Failed(error) = outcome {
-                    self.failures.push(error.clone());
-                }
-                if recipient {
-                    self.tally.recipient_refused();
-                }
-            }
-        }
-    }
-}
-
-impl Log {
-    /// What is gathered of this transaction; it begins with what was said of the connection.
-    fn current(&mut self, id: &TransactionId) -> &mut Gathered {
-        if self.transaction.as_ref().is_some_and(|(current, _)| current != id) {
-            self.transaction = None;
-        }
-        let tally = self.connection.get_or_insert_default();
-        let fresh = || (id.clone(), Gathered { tally: tally.clone(), ..Gathered::default() });
-        &mut self.transaction.get_or_insert_with(fresh).1
-    }
-
-    fn tally(&mut self, id: &TransactionId, stage: Stage) -> &mut Tally {
-        match stage {
-            Stage::Connect => self.connection.get_or_insert_default(),
-            Stage::Rcpt | Stage::Data => &mut self.current(id).tally,
-        }
-    }
-
-    fn record(&mut self, end: TransactionEnd) -> TransactionRecord {
-        let gathered = std::mem::take(self.current(&end.envelope.id));
-        self.transaction = None;
-        let Gathered { tally, onward, failures, queue_id, scoring, relaying } = gathered;
-        TransactionRecord { end, tally, onward, failures, queue_id, scoring, relaying }
     }
 }
 

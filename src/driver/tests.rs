@@ -8,7 +8,7 @@ use super::*;
 use crate::capabilities::Capabilities;
 use crate::envelope::Envelope;
 use crate::message::Message;
-use crate::outcome::Receipt;
+use crate::outcome::{Outcome, Receipt};
 use crate::rehearsal::{Rehearsal, peer};
 use crate::relay::Target;
 use crate::session::Settings;

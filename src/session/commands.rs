@@ -171,7 +171,7 @@ impl Session {
                 let id = self.id.transaction(self.transactions);
                 let peer = self.forwarded().map_or_else(|| self.peer.clone(), Arc::new);
                 let mut envelope = Envelope::new(id, peer, reverse_path);
-                envelope.xforward = self.xforward.clone().map(Arc::new);
+                envelope.xforward = self.xforward.as_deref().cloned().map(Arc::new);
                 let refused = Vec::new();
                 let transaction =
                     Transaction { envelope, refused, surplus: 0, size: 0, began: now };

@@ -41,9 +41,9 @@ pub struct Session {
     /// The client that the session began with.
     connected: Arc<Peer>,
     /// What XCLIENT has said of the client.
-    xclient: Option<ClientAttributes>,
+    xclient: Option<Box<ClientAttributes>>,
     /// What XFORWARD has said of the client of the next transaction, or of the one that runs.
-    xforward: Option<ClientAttributes>,
+    xforward: Option<Box<ClientAttributes>>,
     /// What the relay target lets through.
     offered: Capabilities,
     state: State,

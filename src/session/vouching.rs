@@ -58,7 +58,7 @@ impl Session {
         if unsaid(&told) || unsaid(&client) || told.address == client.address {
             (client.helo, client.protocol) = (Attribute::Omitted, Attribute::Omitted);
         } else {
-            client = ClientAttributes::default();
+            client = Box::default();
         }
         client.update(told);
         let server = Peer { tls: self.peer.tls.clone(), ..(*self.connected).clone() };
@@ -70,7 +70,8 @@ impl Session {
     /// XFORWARD: the next transaction is another client's. Nothing of what is known of the server
     /// that says so is mixed in.
     fn xforward(&mut self, told: ClientAttributes) {
-        self.xforward.get_or_insert_with(ClientAttributes::unavailable).update(told);
+        let unavailable = || Box::new(ClientAttributes::unavailable());
+        self.xforward.get_or_insert_with(unavailable).update(told);
         self.reply(&replies::OK);
     }
 
