@@ -3,5 +3,5 @@
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum TlsServer {}
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum TlsClient {}

@@ -126,6 +126,7 @@ fn connected(client: &Client, name: &str) -> Vec<(&'static str, String)> {
 }
 
 #[test]
+#[ignore = "needs root and an installed Postfix"]
 fn by_xclient_postfix_sees_the_client() {
     let postfix = Postfix::start();
     every_client_is_told(&postfix, postfix.xclient, Identify::XClient, |client| {
@@ -155,6 +156,7 @@ fn by_xclient_postfix_sees_the_client() {
 }
 
 #[test]
+#[ignore = "needs root and an installed Postfix"]
 fn by_proxy_header_postfix_sees_the_client() {
     let postfix = Postfix::start();
     for version in [ProxyVersion::V1, ProxyVersion::V2] {
@@ -169,6 +171,7 @@ fn by_proxy_header_postfix_sees_the_client() {
 }
 
 #[test]
+#[ignore = "needs root and an installed Postfix"]
 fn by_xforward_postfix_logs_the_client() {
     let postfix = Postfix::start();
     every_client_is_told(&postfix, postfix.xforward, Identify::XForward, |client| {
@@ -188,6 +191,7 @@ fn by_xforward_postfix_logs_the_client() {
 
 /// What Postfix says to the client's address, or to its name, is the client's answer.
 #[test]
+#[ignore = "needs root and an installed Postfix"]
 fn the_clients_own_refusals_reach_it() {
     let postfix = Postfix::start();
     smol::block_on(async {
@@ -210,6 +214,7 @@ fn the_clients_own_refusals_reach_it() {
 
 /// Whom Postfix does not believe, it is not asked for: every client is told 451.
 #[test]
+#[ignore = "needs root and an installed Postfix"]
 fn who_is_not_believed_asks_nothing() {
     let postfix = Postfix::start();
     for (port, identify) in [

@@ -16,6 +16,7 @@ const GTUBE: &str =
     "Subject: x\r\n\r\nXJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n.";
 
 #[test]
+#[ignore = "needs root and an installed Postfix"]
 fn between_two_postfixes() {
     let postfix = Postfix::start();
     let target = target(postfix.inner, Identify::XForward);
