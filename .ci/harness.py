@@ -1,0 +1,228 @@
+"""What the checks with real programs share: private servers, child processes, mail, the tally.
+
+Everything runs privately: own configuration and queue in a temporary folder, free ports of
+127.0.0.1, nothing sent anywhere else.
+"""
+
+import contextlib
+import os
+import pathlib
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = "127.0.0.1"
+PATIENCE = 30  # seconds for anything to start or to arrive
+ALICE, BOB, NOBODY = "alice@example.org", "bob@example.org", "nobody@example.org"
+SENDER = "sender@example.com"
+
+# Where the step `programs` of .ci/run puts what cannot be installed side by side.
+PROGRAMS = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")).absolute() / "programs"
+
+# What breaks proxies: lines of dots, a long line, octets beyond ASCII, no space before a tab.
+ODD_LINES = [".", "..", ".leading dot", "a.", "", "\ttab", "x" * 1500, "grüße", " "]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind((HERE, 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(what, condition):
+    """Until `condition()` holds; its value."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"{what}: not within {PATIENCE} s")
+
+
+def listens(port):
+    with contextlib.suppress(OSError), socket.create_connection((HERE, port), 1):
+        return True
+    return False
+
+
+def mail(subject, *lines):
+    head = [
+        f"From: Sender <{SENDER}>",
+        f"To: Alice <{ALICE}>",
+        f"Subject: {subject}",
+        "Date: " + time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime()),
+        f"Message-ID: <{subject.replace(' ', '-')}.{os.getpid()}@example.com>",
+        "MIME-Version: 1.0",
+        "Content-Type: text/plain; charset=utf-8",
+        "Content-Transfer-Encoding: 8bit",
+    ]
+    return "\n".join([*head, "", *lines, "the end", ""]).encode()
+
+
+class Postfix:
+    """A private instance that delivers to Maildirs of virtual mailboxes.
+
+    What `main.cf` says otherwise is given in `settings`.
+    """
+
+    def __init__(self, folder, mailboxes=(ALICE, BOB), settings=()):
+        self.port = free_port()
+        self.config = folder / "postfix"
+        self.log = folder / "mail.log"
+        self.boxes = folder / "boxes"
+        user = pwd.getpwnam("nobody")
+        for new in (self.config, folder / "data", folder / "queue", self.boxes):
+            new.mkdir(mode=0o755)
+        shutil.chown(folder / "data", "postfix")
+        os.chown(self.boxes, user.pw_uid, user.pw_gid)
+        users = {mailbox: mailbox.split("@") for mailbox in mailboxes}
+        domains = {domain for _, domain in users.values()}
+        maildirs = [f"{mailbox} {name}/\n" for mailbox, (name, _) in users.items()]
+        (self.config / "mailboxes").write_text("".join(maildirs))
+        (self.config / "main.cf").write_text(f"""\
+compatibility_level = 3.6
+queue_directory = {folder}/queue
+data_directory = {folder}/data
+maillog_file = {self.log}
+maillog_file_prefixes = {folder}
+inet_interfaces = {HERE}
+inet_protocols = ipv4
+myhostname = mx.example.org
+mydestination =
+mynetworks =
+smtpd_relay_restrictions = reject_unauth_destination
+smtpd_authorized_xclient_hosts = {HERE}
+alias_maps =
+alias_database =
+virtual_mailbox_domains = {" ".join(sorted(domains))}
+virtual_mailbox_maps = texthash:{self.config}/mailboxes
+virtual_mailbox_base = {self.boxes}
+virtual_uid_maps = static:{user.pw_uid}
+virtual_gid_maps = static:{user.pw_gid}
+virtual_minimum_uid = 1
+default_transport = error:nothing leaves this machine
+relay_transport = error:nothing leaves this machine
+""" + "".join(f"{name} = {value}\n" for name, value in dict(settings).items()))
+        services = [f"{HERE}:{self.port} inet n - n - - smtpd"]
+        services += ["pickup unix n - n 60 1 pickup", "cleanup unix n - n - 0 cleanup"]
+        services += ["qmgr unix n - n 300 1 qmgr", "rewrite unix - - n - - trivial-rewrite"]
+        services += [f"{name} unix - - n - 0 bounce" for name in ("bounce", "defer", "trace")]
+        services += ["verify unix - - n - 1 verify", "flush unix n - n 1000? 0 flush"]
+        services += ["proxymap unix - - n - - proxymap", "showq unix n - n - - showq"]
+        services += [f"{name} unix - - n - - error" for name in ("error", "retry")]
+        services += ["virtual unix - n n - - virtual", "anvil unix - - n - 1 anvil"]
+        services += ["smtp unix - - n - - smtp"]
+        services += ["tlsmgr unix - - n 1000? 1 tlsmgr", "postlog unix-dgram n - n - 1 postlogd"]
+        (self.config / "master.cf").write_text("\n".join(services) + "\n")
+
+    def do(self, program, *arguments):
+        command = [program, "-c", str(self.config), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def start(self):
+        self.do("postfix", "start")
+        wait_for("Postfix", lambda: listens(self.port))
+
+    def stop(self):
+        """Ends it, if it runs."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.do("postfix", "stop")
+
+    def delivered(self, user):
+        return sorted((self.boxes / user / "new").glob("*"))
+
+    def queue(self):
+        return self.do("postqueue", "-p").strip()
+
+
+class Program:
+    """A child process whose output goes to a file."""
+
+    def __init__(self, command, log):
+        self.log = log
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def says(self, pattern):
+        """Waits until it has said this; the match."""
+
+        def look():
+            said = self.log.read_text(errors="replace")
+            assert self.process.poll() is None, f"{self.process.args[0]} has ended:\n{said}"
+            return re.search(pattern, said)
+
+        return wait_for(f"{pattern!r} from {self.process.args[0]}", look)
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Swaks:
+    """One run of swaks: its exit code, and the replies it was given, last line of each."""
+
+    def __init__(self, port, content, *to, sender=SENDER, options=()):
+        with tempfile.NamedTemporaryFile() as data:
+            data.write(content.removesuffix(b"\n"))  # swaks ends the last line itself
+            data.flush()
+            command = ["swaks", "--server", HERE, "--port", str(port), "--helo", "client.example.com"]
+            command += ["--from", sender, "--to", ",".join(to), "--data", "@" + data.name, *options]
+            run = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
+        self.code, self.text = run.returncode, run.stdout.decode(errors="replace")
+        self.replies = re.findall(r"^<(?:-|~|\*\*|\s)+\s*(\d{3} .*?)\s*$", self.text, re.MULTILINE)
+
+    def reply(self, beginning):
+        """The reply that begins so. There must be one."""
+        found = [reply for reply in self.replies if reply.startswith(beginning)]
+        assert found, f"no {beginning!r} in\n{self.text}"
+        return found[0]
+
+
+def private_folder(at_exit, name):
+    """A temporary folder for a run. Also sees to it that SIGTERM ends the run in good order."""
+    os.umask(0o022)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    folder = tempfile.TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True)
+    folder = pathlib.Path(at_exit.enter_context(folder))
+    folder.chmod(0o755)
+    return folder
+
+
+def gate_before(at_exit, folder, binary, onward_port, *options):
+    """The gate in front of a port, its output in `gate.log`; the program and its own port."""
+    command = [str(binary), "--listen", f"{HERE}:0", "--relay", f"{HERE}:{onward_port}", *options]
+    gate = Program(command, folder / "gate.log")
+    at_exit.callback(gate.stop)
+    return gate, int(gate.says(r"listening on .*:(\d+)").group(1))
+
+
+def run(trial, names, logs):
+    """Tries the cases of these names, tells how each went and the tally; the exit code."""
+    failed = 0
+    for name in names:
+        begin = time.monotonic()
+        try:
+            getattr(trial, name)()
+            verdict = "ok"
+        except Exception as error:  # each case is on its own, whatever it dies of
+            failed += 1
+            verdict = f"FAILED\n{error}"
+        print(f"{name.replace('_', ' ')} ... {verdict} ({time.monotonic() - begin:.1f} s)", flush=True)
+    if failed:
+        for log in logs:
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            print(f"--- {log.name}", *lines[-40:], sep="\n")
+    print(f"{len(names) - failed} passed, {failed} failed")
+    return 1 if failed else 0
