@@ -132,14 +132,20 @@ impl RelayError {
             Some((3, 5)),
             "The next server cannot be told who you are, try again later",
         );
+        static NOT_PRIVATE: Reply = Reply::fixed(
+            451,
+            Some((7, 5)),
+            "There is no privacy with the next server, try again later",
+        );
         static OWN: Reply =
             Reply::fixed(451, Some((3, 0)), "Mail cannot be taken now, try again later");
         match self {
             Self::Late(_) => &LATE,
             Self::Unreachable(_) => &UNREACHABLE,
             Self::Lost | Self::TransactionLost => &LOST,
-            Self::Garbled(_) | Self::Unexpected(_) | Self::NoTls(_) => &NONSENSE,
+            Self::Garbled(_) | Self::Unexpected(_) => &NONSENSE,
             Self::NotOffered(_) | Self::NotBelieved(_) | Self::NoAddress => &UNIDENTIFIED,
+            Self::NoTls(_) => &NOT_PRIVATE,
             Self::Own(_) | Self::Mismatch => &OWN,
         }
     }

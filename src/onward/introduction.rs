@@ -62,11 +62,14 @@ impl Onward {
         matches!(&self.asked, Some(Asked::Recipient { .. } | Asked::Content { .. }))
     }
 
-    /// What the server is told in EHLO: the client's name where it takes us for the client.
+    /// What the server is told in EHLO: the client's name where it takes us for the client. As long
+    /// as TLS is to be had, EHLO even where the client said HELO: nothing is offered to that.
     pub(super) fn hello(&self) -> Helo {
         let clients = self.told.as_ref().and(self.client.as_ref());
         let ours = || Helo { extended: true, name: (*self.settings.host).into() };
-        clients.and_then(|client| client.helo.clone()).unwrap_or_else(ours)
+        let mut hello = clients.and_then(|client| client.helo.clone()).unwrap_or_else(ours);
+        hello.extended |= self.privacy == Privacy::Untried && self.settings.tls != TlsPolicy::Never;
+        hello
     }
 
     pub(super) fn say_hello(&mut self, hello: Helo) {
@@ -91,7 +94,7 @@ impl Onward {
     /// us, and answers the header where the answer to EHLO is waited for. The connection is out of
     /// step then.
     pub(super) fn hello_refused(&mut self, reply: Reply) {
-        let unsure = self.offered.is_none();
+        let unsure = self.offered.is_none() && self.privacy != Privacy::Private;
         if unsure && matches!(reply.code().value(), 500 | 502 | 503) {
             return self.fail(RelayError::NotBelieved(reply));
         }

@@ -38,8 +38,8 @@ pub struct Session {
     settings: Arc<Settings>,
     id: SessionId,
     peer: Arc<Peer>,
-    /// The client that the session began with.
-    connected: Arc<Peer>,
+    /// Whom the session began with, if it may speak for others.
+    trusted: Option<Arc<Peer>>,
     /// What XCLIENT has said of the client.
     xclient: Option<Box<ClientAttributes>>,
     /// What XFORWARD has said of the client of the next transaction, or of the one that runs.
@@ -247,12 +247,13 @@ impl Session {
         time_of_day: SystemTime,
     ) -> Self {
         let peer = Arc::new(peer);
+        let may = settings.xclient_from.include(&peer) || settings.xforward_from.include(&peer);
         Self {
             offered: settings.capabilities.clone(),
             lines: LineReader::new(settings.limits.command_line),
             settings,
             id,
-            connected: peer.clone(),
+            trusted: may.then(|| peer.clone()),
             peer,
             xclient: None,
             xforward: None,

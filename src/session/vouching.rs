@@ -35,7 +35,7 @@ impl Session {
             AttributeCommand::Xclient => &self.settings.xclient_from,
             AttributeCommand::Xforward => &self.settings.xforward_from,
         };
-        networks.include(&self.connected)
+        self.trusted.as_ref().is_some_and(|it| networks.include(it))
     }
 
     /// XCLIENT and XFORWARD, from those who may.
@@ -61,7 +61,8 @@ impl Session {
             client = Box::default();
         }
         client.update(told);
-        let server = Peer { tls: self.peer.tls.clone(), ..(*self.connected).clone() };
+        let server = self.trusted.as_ref().unwrap_or(&self.peer);
+        let server = Peer { tls: self.peer.tls.clone(), ..(**server).clone() };
         self.peer = server.speaking_for(&client, Voucher::XClient(server.address)).into();
         self.xclient = Some(client);
         self.state = State::Asking(Asking::Connection);
@@ -77,7 +78,7 @@ impl Session {
 
     /// The client of the transaction that begins, if it is not that of the session.
     pub(super) fn forwarded(&self) -> Option<Peer> {
-        let voucher = Voucher::XForward(self.connected.address);
+        let voucher = Voucher::XForward(self.trusted.as_ref().and_then(|it| it.address));
         self.xforward.as_ref().map(|told| Peer::local().speaking_for(told, voucher))
     }
 }
