@@ -175,7 +175,7 @@ class Sendmail(Server):
         boxes = f"{ALICE} nobody\n{BOB} nobody\nalice+*@example.org nobody\n"
         boxes += "@example.org error:5.1.1:550 User unknown\n"
         make = [package / "makemap", "-C", "/dev/null", "hash", self.folder / "boxes.db"]
-        subprocess.run(make, input=boxes, text=True, check=True)
+        subprocess.run(make, input=boxes, text=True, check=True, capture_output=True)
         switch = self.write("switch", "hosts files\naliases files\n")
         macros = self.write("sendmail.mc", f"""\
 include(`{features}/m4/cf.m4')dnl
