@@ -2,6 +2,7 @@
 
 mod identify;
 mod introduction;
+mod request;
 mod state;
 
 use std::collections::VecDeque;
@@ -18,7 +19,7 @@ use crate::peer::{Helo, Peer};
 use crate::verdict::Refusal;
 use crate::wire::reply::ReplyReader;
 pub use identify::{Identify, ProxyVersion};
-use state::{Asked, Awaited, Open, Privacy, State};
+use state::{Asked, Awaited, Open, Privacy, State, Transaction};
 
 /// How an [`Onward`] speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,34 +179,45 @@ impl Onward {
         self.give_up();
         let envelope = request.envelope();
         self.speak_for(envelope.peer.clone());
-        let open = Open { id: envelope.id.clone(), accepted: envelope.forward_paths.len() };
+        if matches!(self.state, State::Ready) && !self.reader.is_empty() {
+            // It says good-bye, most likely: the client was slow.
+            self.break_off();
+        }
         // Recipients that the client counts on must be those that the server has: otherwise the
         // transaction was lost with a connection, and mail for some of them would be, too.
         let known = match &self.open {
-            Some(held) if held.id == open.id => held.accepted,
+            Some(held) if held.id == envelope.id => held.accepted,
             _ => 0,
         };
-        if known != open.accepted {
-            self.outcome = Some(Outcome::Failed(RelayError::TransactionLost));
-            return;
-        }
+        let counted_on = &envelope.forward_paths;
+        let again = if known == counted_on.len() {
+            Vec::new()
+        } else {
+            self.open = None;
+            self.dirty |= known > 0;
+            counted_on.clone()
+        };
+        let transaction = Box::new(Transaction {
+            id: envelope.id.clone(),
+            reverse_path: envelope.reverse_path.clone(),
+            xforward: envelope.xforward.clone(),
+            again,
+        });
         match request {
             Request::Recipient(..)
-                if self.settings.protocol == Protocol::Lmtp && open.accepted > 0 =>
+                if self.settings.protocol == Protocol::Lmtp && !counted_on.is_empty() =>
             {
                 const ONE_BY_ONE: Refusal =
                     Refusal::fixed(452, 5, 3, "One recipient at a time, send the rest again");
                 self.outcome = Some(Outcome::Refused(ONE_BY_ONE));
                 return;
             }
-            Request::Recipient(envelope, recipient) => {
-                let reverse_path = envelope.reverse_path.clone();
-                let recipient = recipient.clone();
-                let xforward = envelope.xforward.clone();
-                self.asked = Some(Asked::Recipient { open, reverse_path, recipient, xforward });
+            Request::Recipient(_, recipient) => {
+                self.asked = Some(Asked::Recipient { transaction, recipient: recipient.clone() });
             }
             Request::Content(_, message) => {
-                self.asked = Some(Asked::Content { open, segments: message.segments().to_vec() });
+                let segments = message.segments().to_vec();
+                self.asked = Some(Asked::Content { transaction, segments });
             }
         }
         self.stale = matches!(self.state, State::Ready) && self.open.is_none();

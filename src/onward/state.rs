@@ -21,7 +21,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::identify::{self, Identify};
 use super::{Onward, OnwardStep, TlsPolicy};
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
@@ -29,9 +28,7 @@ use crate::envelope::TransactionId;
 use crate::outcome::{Granted, Outcome, Receipt, RelayError, TlsFault};
 use crate::peer::Helo;
 use crate::verdict::Refusal;
-use crate::wire::attributes::{AttributeCommand, ClientAttributes};
-use crate::wire::command::Body;
-use crate::wire::content::write_data;
+use crate::wire::attributes::ClientAttributes;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 use crate::wire::reply::{Reply, ReplyClass, ReplyFault};
 
@@ -49,16 +46,26 @@ pub(super) enum Asked {
     /// What the server offers.
     Introduction,
     Recipient {
-        open: Open,
-        reverse_path: ReversePath,
+        transaction: Box<Transaction>,
         recipient: ForwardPath,
-        /// What we were told of the client by XFORWARD.
-        xforward: Option<Arc<ClientAttributes>>,
     },
     Content {
-        open: Open,
+        transaction: Box<Transaction>,
         segments: Vec<Bytes>,
     },
+}
+
+/// The transaction that a request belongs to.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) id: TransactionId,
+    pub(super) reverse_path: ReversePath,
+    /// What we were told of the client by XFORWARD.
+    pub(super) xforward: Option<Arc<ClientAttributes>>,
+    /// Recipients that the client counts on and that the server has forgotten, with the connection
+    /// on which it had accepted them. They are named again before anything else is asked; unless
+    /// it accepts them all again, the transaction is lost.
+    pub(super) again: Vec<ForwardPath>,
 }
 
 /// For whose reply we wait.
@@ -72,6 +79,8 @@ pub(super) enum Awaited {
     Xforward,
     Rset,
     Mail,
+    /// RCPT for a recipient that had been accepted before.
+    RcptAgain,
     Rcpt,
     Data,
     Content,
@@ -154,10 +163,20 @@ impl Onward {
                 self.dirty = false;
             }
             Awaited::Mail if done => {
-                if let Some(Asked::Recipient { open, .. }) = &self.asked {
-                    self.open = Some(Open { id: open.id.clone(), accepted: 0 });
+                if let Some(transaction) = self.transaction() {
+                    self.open = Some(Open { id: transaction.id.clone(), accepted: 0 });
                 }
             }
+            Awaited::RcptAgain if done => {
+                if let Some(held) = &mut self.open {
+                    held.accepted += 1;
+                }
+            }
+            Awaited::Mail | Awaited::RcptAgain if self.is_again() => {
+                // The client has been told yes; a no that comes now is for nobody's ears.
+                self.fail(RelayError::TransactionLost);
+            }
+            Awaited::RcptAgain => {}
             Awaited::Mail => self.refuse(reply),
             Awaited::Rcpt if self.asked.is_none() || self.outcome.is_some() => {
                 // MAIL was refused; this is the reply to the RCPT behind it.
@@ -209,103 +228,6 @@ impl Onward {
         }
     }
 
-    /// Begins the request on a connection that is ready for it.
-    pub(super) fn begin(&mut self) {
-        let offered = self.offered.clone().unwrap_or_else(Capabilities::none);
-        let continued = match &self.asked {
-            Some(Asked::Recipient { open, .. }) => {
-                self.open.as_ref().is_some_and(|held| held.id == open.id)
-            }
-            _ => true,
-        };
-        if !continued && self.settings.identify == Identify::XClient && self.told.is_none() {
-            return self.send_xclient();
-        }
-        if !continued && self.introduced_as != Some(self.hello()) {
-            return self.say_hello(self.hello());
-        }
-        match &self.asked {
-            Some(Asked::Recipient { reverse_path, recipient, .. })
-                if lacks(&offered, reverse_path, recipient) =>
-            {
-                const LACKING: Refusal = Refusal::fixed(
-                    451,
-                    3,
-                    5,
-                    "The next server does not offer what this transaction needs, say EHLO again",
-                );
-                self.outcome = Some(Outcome::Refused(LACKING));
-            }
-            Some(Asked::Recipient { open, reverse_path, recipient, xforward }) => {
-                if !continued {
-                    if self.dirty || self.open.is_some() {
-                        let rset = Bytes::from_static(b"RSET\r\n");
-                        self.commands.push_back((Awaited::Rset, rset));
-                    }
-                    if self.settings.identify == Identify::XForward {
-                        let offered = offered.xforward.as_deref().unwrap_or_default();
-                        let client = self.client.as_deref();
-                        let client = client.map(|client| {
-                            identify::xforward(client, &open.id, xforward.as_deref())
-                        });
-                        let told = client.map_or_else(Vec::new, |it| it.xforward(offered));
-                        if told.is_empty() {
-                            return self.fail(RelayError::NotOffered(AttributeCommand::Xforward));
-                        }
-                        self.commands.extend(told.into_iter().map(|it| (Awaited::Xforward, it)));
-                    }
-                    let ReversePath { path, parameters } = reverse_path;
-                    let mail = command("MAIL FROM:", path.written(), &parameters.raw);
-                    self.commands.push_back((Awaited::Mail, mail));
-                }
-                let ForwardPath { path, parameters } = recipient;
-                let rcpt = command("RCPT TO:", path.written(), &parameters.raw);
-                self.commands.push_back((Awaited::Rcpt, rcpt));
-            }
-            Some(Asked::Content { .. }) if offered.chunking => self.send_chunk(),
-            Some(Asked::Content { .. }) => {
-                self.send(Awaited::Data, Bytes::from_static(b"DATA\r\n"));
-            }
-            Some(Asked::Introduction) | None => self.asked = None,
-        }
-    }
-
-    /// Sends the commands that may be sent now: all, if the server offers to take them so.
-    pub(super) fn send_commands(&mut self) {
-        let pipelining = self.offered.as_ref().is_some_and(|offered| offered.pipelining);
-        let group = if pipelining { self.commands.len() } else { 1 };
-        let mut octets = Vec::new();
-        let mut owed = VecDeque::with_capacity(group);
-        for (awaited, command) in self.commands.drain(..group.min(self.commands.len())) {
-            octets.extend_from_slice(&command);
-            owed.push_back(awaited);
-        }
-        self.output.push(octets.into());
-        self.state = State::Awaiting(owed);
-    }
-
-    /// The whole message as one chunk (RFC 3030).
-    fn send_chunk(&mut self) {
-        if let Some(Asked::Content { segments, .. }) = &self.asked {
-            let octets: usize = segments.iter().map(Bytes::len).sum();
-            self.output.push(format!("BDAT {octets} LAST\r\n").into());
-            self.output.extend(segments.iter().filter(|segment| !segment.is_empty()).cloned());
-            self.state = State::Awaiting(VecDeque::from([Awaited::Content]));
-        }
-    }
-
-    /// The message behind 354. A server that has more to say before it heard anything is not
-    /// trusted with it.
-    fn send_data(&mut self) {
-        match &self.asked {
-            Some(Asked::Content { segments, .. }) if self.reader.is_empty() => {
-                write_data(segments, &mut self.output);
-                self.state = State::Awaiting(VecDeque::from([Awaited::Content]));
-            }
-            _ => self.fail(RelayError::Garbled(ReplyFault::OutOfTurn)),
-        }
-    }
-
     /// Sends a command, unless the server has answered it already: then it does not listen.
     pub(super) fn send(&mut self, awaited: Awaited, command: Bytes) {
         if !self.reader.is_empty() {
@@ -317,10 +239,10 @@ impl Onward {
 
     /// The server's answer to what was asked.
     fn answer(&mut self, granted: Granted, reply: Reply) {
-        let Some(Asked::Recipient { open, .. } | Asked::Content { open, .. }) = &self.asked else {
+        let Some(transaction) = self.transaction() else {
             return;
         };
-        match Receipt::read(granted, &open.id, reply) {
+        match Receipt::read(granted, &transaction.id, reply) {
             Ok(receipt) => {
                 if let (Granted::Recipient, Some(held)) = (granted, &mut self.open) {
                     held.accepted += 1;
@@ -441,32 +363,10 @@ impl Awaited {
             Self::Xclient | Self::Xforward => Awaiting::Identification,
             Self::Rset => Awaiting::Reset,
             Self::Mail => Awaiting::Mail,
-            Self::Rcpt => Awaiting::Recipient,
+            Self::Rcpt | Self::RcptAgain => Awaiting::Recipient,
             Self::Data => Awaiting::DataInitiation,
             Self::Content => Awaiting::DataTermination,
             Self::Quit => Awaiting::Quit,
         }
     }
-}
-
-/// A command with a path and its parameters, both in full and as the client wrote them.
-fn command(verb: &str, path: &[u8], parameters: &[u8]) -> Bytes {
-    let mut line = Vec::with_capacity(verb.len() + path.len() + parameters.len() + 3);
-    line.extend_from_slice(verb.as_bytes());
-    line.extend_from_slice(path);
-    if !parameters.is_empty() {
-        line.push(b' ');
-        line.extend_from_slice(parameters);
-    }
-    line.extend_from_slice(b"\r\n");
-    line.into()
-}
-
-/// Whether the server would have to drop or refuse a parameter that the client was promised.
-fn lacks(offered: &Capabilities, reverse_path: &ReversePath, recipient: &ForwardPath) -> bool {
-    let mail = &reverse_path.parameters;
-    (mail.size.is_some() && offered.size.is_none())
-        || (mail.body == Some(Body::EightBitMime) && !offered.eight_bit_mime)
-        || (mail.smtp_utf8 && !offered.smtp_utf8)
-        || ((mail.dsn || recipient.parameters.dsn) && !offered.dsn)
 }

@@ -1,0 +1,174 @@
+//! How a request is made of the server: the transaction that it needs, then what is asked.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::Onward;
+use super::identify::{self, Identify};
+use super::state::{Asked, Awaited, State, Transaction};
+use crate::capabilities::Capabilities;
+use crate::outcome::{Outcome, RelayError};
+use crate::verdict::Refusal;
+use crate::wire::attributes::AttributeCommand;
+use crate::wire::command::Body;
+use crate::wire::content::write_data;
+use crate::wire::mailbox::{ForwardPath, ReversePath};
+use crate::wire::reply::ReplyFault;
+
+/// Most commands that leave in one group: the replies to them must find room on their way back
+/// while we still write (RFC 2920 section 3.1).
+const GROUP: usize = 50;
+
+impl Onward {
+    /// Begins the request on a connection that is ready for it.
+    pub(super) fn begin(&mut self) {
+        let offered = self.offered.clone().unwrap_or_else(Capabilities::none);
+        let continued = self.transaction().is_none_or(|transaction| {
+            self.open.as_ref().is_some_and(|held| held.id == transaction.id)
+        });
+        if !continued && self.settings.identify == Identify::XClient && self.told.is_none() {
+            return self.send_xclient();
+        }
+        if !continued && self.introduced_as != Some(self.hello()) {
+            return self.say_hello(self.hello());
+        }
+        if self.is_lacking(&offered) {
+            const LACKING: Refusal = Refusal::fixed(
+                451,
+                3,
+                5,
+                "The next server does not offer what this transaction needs, say EHLO again",
+            );
+            self.outcome = Some(Outcome::Refused(LACKING));
+            return;
+        }
+        if !continued && !self.open_transaction(&offered) {
+            return self.fail(RelayError::NotOffered(AttributeCommand::Xforward));
+        }
+        match &self.asked {
+            Some(Asked::Recipient { recipient, .. }) => {
+                self.commands.push_back((Awaited::Rcpt, rcpt(recipient)));
+            }
+            Some(Asked::Content { .. }) if !continued => {}
+            Some(Asked::Content { .. }) if offered.chunking => self.send_chunk(),
+            Some(Asked::Content { .. }) => {
+                self.send(Awaited::Data, Bytes::from_static(b"DATA\r\n"));
+            }
+            Some(Asked::Introduction) | None => self.asked = None,
+        }
+    }
+
+    /// Queues what comes before the request in a new transaction; `false` if it cannot be said for
+    /// whom it is.
+    fn open_transaction(&mut self, offered: &Capabilities) -> bool {
+        let mut commands = Vec::new();
+        if self.dirty || self.open.is_some() {
+            commands.push((Awaited::Rset, Bytes::from_static(b"RSET\r\n")));
+        }
+        let Some(Transaction { id, reverse_path, xforward, again }) = self.transaction() else {
+            return true;
+        };
+        if self.settings.identify == Identify::XForward {
+            let offered = offered.xforward.as_deref().unwrap_or_default();
+            let client = self.client.as_deref();
+            let client = client.map(|it| identify::xforward(it, id, xforward.as_deref()));
+            let told = client.map_or_else(Vec::new, |client| client.xforward(offered));
+            if told.is_empty() {
+                return false;
+            }
+            commands.extend(told.into_iter().map(|command| (Awaited::Xforward, command)));
+        }
+        let ReversePath { path, parameters } = reverse_path;
+        let mail = command("MAIL FROM:", path.written(), &parameters.raw);
+        commands.push((Awaited::Mail, mail));
+        commands.extend(again.iter().map(|recipient| (Awaited::RcptAgain, rcpt(recipient))));
+        self.commands.extend(commands);
+        true
+    }
+
+    pub(super) fn transaction(&self) -> Option<&Transaction> {
+        match &self.asked {
+            Some(Asked::Recipient { transaction, .. } | Asked::Content { transaction, .. }) => {
+                Some(transaction)
+            }
+            Some(Asked::Introduction) | None => None,
+        }
+    }
+
+    /// Whether recipients are named again.
+    pub(super) fn is_again(&self) -> bool {
+        self.transaction().is_some_and(|transaction| !transaction.again.is_empty())
+    }
+
+    /// Whether the server would have to drop or refuse a parameter that the client was promised.
+    fn is_lacking(&self, offered: &Capabilities) -> bool {
+        let Some(Transaction { reverse_path, again, .. }) = self.transaction() else {
+            return false;
+        };
+        let asked = match &self.asked {
+            Some(Asked::Recipient { recipient, .. }) => Some(recipient),
+            _ => None,
+        };
+        let mail = &reverse_path.parameters;
+        let dsn = mail.dsn || again.iter().chain(asked).any(|recipient| recipient.parameters.dsn);
+        (mail.size.is_some() && offered.size.is_none())
+            || (mail.body == Some(Body::EightBitMime) && !offered.eight_bit_mime)
+            || (mail.smtp_utf8 && !offered.smtp_utf8)
+            || (dsn && !offered.dsn)
+    }
+
+    /// Sends the commands that may be sent now: all, if the server offers to take them so.
+    pub(super) fn send_commands(&mut self) {
+        let pipelining = self.offered.as_ref().is_some_and(|offered| offered.pipelining);
+        let group = if pipelining { GROUP } else { 1 };
+        let mut octets = Vec::new();
+        let mut owed = VecDeque::with_capacity(group);
+        for (awaited, command) in self.commands.drain(..group.min(self.commands.len())) {
+            octets.extend_from_slice(&command);
+            owed.push_back(awaited);
+        }
+        self.output.push(octets.into());
+        self.state = State::Awaiting(owed);
+    }
+
+    /// The whole message as one chunk (RFC 3030).
+    fn send_chunk(&mut self) {
+        if let Some(Asked::Content { segments, .. }) = &self.asked {
+            let octets: usize = segments.iter().map(Bytes::len).sum();
+            self.output.push(format!("BDAT {octets} LAST\r\n").into());
+            self.output.extend(segments.iter().filter(|segment| !segment.is_empty()).cloned());
+            self.state = State::Awaiting(VecDeque::from([Awaited::Content]));
+        }
+    }
+
+    /// The message behind 354. A server that has more to say before it heard anything is not
+    /// trusted with it.
+    pub(super) fn send_data(&mut self) {
+        match &self.asked {
+            Some(Asked::Content { segments, .. }) if self.reader.is_empty() => {
+                write_data(segments, &mut self.output);
+                self.state = State::Awaiting(VecDeque::from([Awaited::Content]));
+            }
+            _ => self.fail(RelayError::Garbled(ReplyFault::OutOfTurn)),
+        }
+    }
+}
+
+/// A command with a path and its parameters, both in full and as the client wrote them.
+fn command(verb: &str, path: &[u8], parameters: &[u8]) -> Bytes {
+    let mut line = Vec::with_capacity(verb.len() + path.len() + parameters.len() + 3);
+    line.extend_from_slice(verb.as_bytes());
+    line.extend_from_slice(path);
+    if !parameters.is_empty() {
+        line.push(b' ');
+        line.extend_from_slice(parameters);
+    }
+    line.extend_from_slice(b"\r\n");
+    line.into()
+}
+
+fn rcpt(recipient: &ForwardPath) -> Bytes {
+    let ForwardPath { path, parameters } = recipient;
+    command("RCPT TO:", path.written(), &parameters.raw)
+}
