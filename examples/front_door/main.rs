@@ -1,0 +1,274 @@
+//! The complete front: takes port 25, becomes a user of its own, stands before a mail server.
+//!
+//! ```sh
+//! cargo run --release --features tls --example front_door -- \
+//!     --listen 0.0.0.0:25 --relay 127.0.0.1:10025 --identify xclient --user nobounce \
+//!     --spamd 127.0.0.1:783 --json-log /var/log/nobounce/mail.json
+//! ```
+//!
+//! SIGTERM and SIGINT: no more clients are taken, those in a transaction finish it, all others are
+//! told `421 4.3.2`. SIGHUP: the log is opened anew. Exit code 1: it has refused to run, and why
+//! stands on standard error.
+
+mod crowd;
+mod doors;
+mod journal;
+mod options;
+mod user;
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use async_trait::async_trait;
+use clap::Parser;
+use futures::future::Either;
+use nobounce::relay::{SelfTestError, Smtp};
+use nobounce::scorers::{Gtube, Spamd};
+use nobounce::{
+    Address, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Settings, TlsClient, TlsPolicy,
+    TlsServer, serve, serve_tls,
+};
+use sd_notify::NotifyState;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
+
+use crowd::Crowd;
+use doors::Door;
+use journal::Journal;
+use options::Options;
+
+/// All that nobounce needs of tokio.
+#[derive(Debug, Clone, Copy)]
+struct Tokio;
+
+#[async_trait]
+impl Runtime for Tokio {
+    type Stream = Either<Compat<TcpStream>, Compat<UnixStream>>;
+
+    async fn sleep_until(&self, at: Instant) {
+        tokio::time::sleep_until(at.into()).await;
+    }
+
+    async fn connect(&self, address: &Address) -> io::Result<Self::Stream> {
+        Ok(match address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(&**address).await?;
+                stream.set_nodelay(true)?;
+                Either::Left(stream.compat())
+            }
+            Address::Unix(path) => Either::Right(UnixStream::connect(path).await?.compat()),
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("front_door: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What needs privileges, then the loss of them, then all the rest: no thread has begun by then.
+fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    let doors = doors::open(&options)?;
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(chain), Some(key)) => Some(TlsServer::from_pem(&fs::read(chain)?, &fs::read(key)?)?),
+        _ => None,
+    };
+    if tls.is_none() && doors.iter().any(|door| door.tls) {
+        return Err("TLS from the first octet needs --tls-cert and --tls-key".into());
+    }
+    user::become_own(options.user.as_deref(), options.as_root)?;
+    let journal = options.json_log.clone().map(Journal::open).transpose()?.map(Arc::new);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(front(options, doors, tls, journal))
+}
+
+async fn front(
+    options: Options,
+    doors: Vec<Door>,
+    tls: Option<TlsServer>,
+    journal: Option<Arc<Journal>>,
+) -> Result<(), Box<dyn Error>> {
+    let mut end = End::new()?;
+    reopen_on_hangup(journal.clone())?;
+    let target = target(&options)?;
+    if options.no_self_test {
+        eprintln!("warning: not tested whether the onward server would relay for everybody");
+    } else {
+        tokio::select! {
+            tested = self_test(&target) => tested?,
+            () = end.comes() => return Ok(()),
+        }
+    }
+
+    let mut settings = Settings::new(&options.host()?);
+    (settings.xclient_from, settings.xforward_from) = (options.trusted()?, options.trusted()?);
+    let mut gate = Gate::new(Tokio, settings, target).panel(panel(&options)?).observer(
+        move |event: &Event<'_>| match (event, &journal) {
+            (Event::Ended(record), Some(journal)) => journal.note("ended", record),
+            (Event::Unacknowledged(record), Some(journal)) => {
+                journal.note("unacknowledged", record);
+            }
+            (Event::Ended(record), None) => println!("{record}"),
+            (Event::Unacknowledged(record), None) => println!("unacknowledged: {record}"),
+            (Event::Unproxied { peer, error }, _) => eprintln!("{peer}: {error}"),
+            _ => {}
+        },
+    );
+    if let Some(tls) = tls {
+        gate = gate.tls(tls);
+    }
+    if let Some(proxies) = options.proxies()? {
+        gate = gate.expect_proxy(proxies);
+    }
+    let front = Arc::new(Front {
+        gate,
+        crowd: Crowd::new(options.max_connections, options.max_per_address, options.known()?),
+    });
+
+    let (stop, stopped) = watch::channel(());
+    for Door { listener, tls } in doors {
+        let listener = TcpListener::from_std(listener)?;
+        println!("listening on {}{}", listener.local_addr()?, if tls { " with TLS" } else { "" });
+        tokio::spawn(front.clone().attend(listener, tls, stopped.clone()));
+    }
+    drop(stopped);
+    sd_notify::notify(&[NotifyState::Ready])?;
+    end.comes().await;
+    sd_notify::notify(&[NotifyState::Stopping])?;
+    stop.send_replace(());
+    // No door is open any more: whoever comes now is the next process's, if it has the socket.
+    stop.closed().await;
+    front.gate.shut_down();
+    let _ = timeout(Duration::from_secs(options.grace), front.gate.drained()).await;
+    Ok(())
+}
+
+struct Front {
+    gate: Gate<Tokio>,
+    crowd: Arc<Crowd>,
+}
+
+impl Front {
+    /// Takes clients at one door until it is told to stop.
+    async fn attend(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tls: bool,
+        mut stopped: watch::Receiver<()>,
+    ) {
+        loop {
+            let accepted = tokio::select! {
+                _ = stopped.changed() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((client, address)) => {
+                    tokio::spawn(self.clone().receive(client, address, tls));
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: some will be free again soon.
+                    eprintln!("accept: {error}");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn receive(self: Arc<Self>, mut client: TcpStream, address: SocketAddr, tls: bool) {
+        let _ = client.set_nodelay(true);
+        let _guest = match self.crowd.admit(address.ip()) {
+            Ok(guest) => guest,
+            Err(reply) if !tls => {
+                // It is told if it listens, and not waited for if it does not.
+                let _ = timeout(Duration::from_secs(1), client.write_all(reply.as_bytes())).await;
+                return;
+            }
+            Err(_) => return,
+        };
+        // What went wrong is in the record, or it is the client's affair.
+        let _ = match tls {
+            true => serve_tls(client.compat(), Peer::new(address), &self.gate).await,
+            false => serve(client.compat(), Peer::new(address), &self.gate).await,
+        };
+    }
+}
+
+fn target(options: &Options) -> Result<Smtp<Tokio>, Box<dyn Error>> {
+    let mut settings = OnwardSettings::new(&options.host()?);
+    settings.protocol = options.relay.protocol;
+    settings.identify = options.identify;
+    settings.tls = options.onward_tls;
+    let address = options.relay.address.clone();
+    Ok(match (settings.tls, &options.onward_name, &options.onward_roots) {
+        (TlsPolicy::Never, ..) => Smtp::with_settings(Tokio, address, settings),
+        (_, Some(name), Some(roots)) => {
+            Smtp::with_tls(Tokio, address, settings, TlsClient::verified(name, &fs::read(roots)?)?)
+        }
+        _ => Smtp::with_tls(Tokio, address, settings, TlsClient::unverified()?),
+    })
+}
+
+fn panel(options: &Options) -> Result<Panel, Box<dyn Error>> {
+    let mut panel = Panel::new().thresholds(options.thresholds()?).scorer(Gtube);
+    if let Some(address) = &options.spamd {
+        panel = panel.scorer(Spamd::new(Tokio, address.clone()));
+    }
+    Ok(if options.monitor { panel.monitor() } else { panel })
+}
+
+/// Not a client is served in front of an open relay. A server that does not answer is asked again:
+/// until then clients wait for their greeting, and SMTP bids them wait five minutes.
+async fn self_test(target: &Smtp<Tokio>) -> Result<(), SelfTestError> {
+    loop {
+        match target.self_test().await {
+            Err(SelfTestError::Unanswered(error)) => {
+                eprintln!("the onward server has not answered, it is asked again: {error}");
+                sleep(Duration::from_secs(2)).await;
+            }
+            tested => return tested,
+        }
+    }
+}
+
+/// Whoever rotates the log moves it away and says SIGHUP.
+fn reopen_on_hangup(journal: Option<Arc<Journal>>) -> io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if let Some(Err(error)) = journal.as_ref().map(|journal| journal.reopen()) {
+                eprintln!("the log stays where it is: {error}");
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The signals that end it.
+struct End([Signal; 2]);
+
+impl End {
+    fn new() -> io::Result<Self> {
+        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?]))
+    }
+
+    async fn comes(&mut self) {
+        let [interrupt, terminate] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+}

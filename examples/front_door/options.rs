@@ -1,0 +1,155 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use nobounce::{
+    Address, BadAddress, BadNetwork, Identify, Networks, Protocol, ProxyVersion, Score,
+    ThresholdError, Thresholds, TlsPolicy,
+};
+
+/// A gate for spam before a mail server.
+#[derive(clap::Parser)]
+pub(crate) struct Options {
+    /// Where clients connect; may be repeated. Sockets of systemd's come on top; of these, one
+    /// named `smtps` begins with TLS.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Where clients connect that begin with TLS; may be repeated.
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "tls_cert")]
+    pub(crate) tls_listen: Vec<SocketAddr>,
+    /// The onward server: HOST:PORT, unix:PATH, or either behind `lmtp:`.
+    #[arg(long)]
+    pub(crate) relay: Onward,
+    /// How it is told who the client is: xclient, xforward, proxy (version 2), proxy-v1 or none.
+    /// Names of clients are looked up by it with proxy, and by nobody with xclient and xforward.
+    #[arg(long, default_value = "none", value_parser = identify)]
+    pub(crate) identify: Identify,
+    /// TLS with it: never, may or must.
+    #[arg(long, default_value = "never", value_parser = policy)]
+    pub(crate) onward_tls: TlsPolicy,
+    /// The name that it must prove. Without it anybody's certificate will do.
+    #[arg(long, requires = "onward_roots")]
+    pub(crate) onward_name: Option<String>,
+    /// The authorities by which it may prove it, PEM.
+    #[arg(long, requires = "onward_name")]
+    pub(crate) onward_roots: Option<PathBuf>,
+    /// Do not find out first whether it would relay for everybody.
+    #[arg(long)]
+    pub(crate) no_self_test: bool,
+    /// Our name. Without it, that of the machine.
+    #[arg(long)]
+    host: Option<String>,
+    /// The certificate for STARTTLS and those between it and the root, PEM.
+    #[arg(long, requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Every client comes through a proxy of this network and begins with a PROXY header.
+    #[arg(long, value_name = "NETWORK")]
+    proxy_from: Vec<String>,
+    /// Servers of this network may say XCLIENT and XFORWARD.
+    #[arg(long, value_name = "NETWORK")]
+    trust: Vec<String>,
+    /// SpamAssassin's daemon.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) spamd: Option<Address>,
+    /// The score at which mail is refused.
+    #[arg(long, value_name = "SCORE", default_value = "6.31")]
+    reject_at: Score,
+    /// The score at which mail is tagged; without it, 5 or what is refused if that is less.
+    #[arg(long, value_name = "SCORE")]
+    tag_at: Option<Score>,
+    /// Only look on: everything is recorded, nothing is refused or tagged.
+    #[arg(long)]
+    pub(crate) monitor: bool,
+    /// A line of JSON for each transaction goes here, opened anew at SIGHUP; without it a line for
+    /// people goes to standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json_log: Option<PathBuf>,
+    /// Become this user once the ports are bound and the key is read.
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Go on as root.
+    #[arg(long)]
+    pub(crate) as_root: bool,
+    /// Clients at the same time.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub(crate) max_connections: usize,
+    /// Clients at the same time from one IPv4 address or IPv6 network of 64 bits (Postfix's limit
+    /// is the same). Neither for proxies nor for servers that are trusted.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) max_per_address: usize,
+    /// Seconds that sessions are given to end.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) grace: u64,
+}
+
+impl Options {
+    pub(crate) fn host(&self) -> nix::Result<String> {
+        match &self.host {
+            Some(host) => Ok(host.clone()),
+            None => Ok(nix::unistd::gethostname()?.to_string_lossy().into_owned()),
+        }
+    }
+
+    pub(crate) fn thresholds(&self) -> Result<Thresholds, ThresholdError> {
+        let tag_at = self.tag_at.unwrap_or(self.reject_at.min(Score::points(5)));
+        Thresholds::new(Some(tag_at), None, Some(self.reject_at))
+    }
+
+    pub(crate) fn trusted(&self) -> Result<Networks, BadNetwork> {
+        self.trust.join(",").parse()
+    }
+
+    pub(crate) fn proxies(&self) -> Result<Option<Networks>, BadNetwork> {
+        let proxies = self.proxy_from.join(",");
+        if proxies.is_empty() { Ok(None) } else { proxies.parse().map(Some) }
+    }
+
+    /// Who connects for others.
+    pub(crate) fn known(&self) -> Result<Networks, BadNetwork> {
+        [&*self.trust, &*self.proxy_from].concat().join(",").parse()
+    }
+}
+
+/// Where the onward server listens and what it speaks.
+#[derive(Clone)]
+pub(crate) struct Onward {
+    pub(crate) address: Address,
+    pub(crate) protocol: Protocol,
+}
+
+impl FromStr for Onward {
+    type Err = BadAddress;
+
+    fn from_str(text: &str) -> Result<Self, BadAddress> {
+        let (protocol, address) = match text.strip_prefix("lmtp:") {
+            Some(address) => (Protocol::Lmtp, address),
+            None => (Protocol::Smtp, text),
+        };
+        Ok(Self { address: address.parse()?, protocol })
+    }
+}
+
+fn identify(text: &str) -> Result<Identify, &'static str> {
+    match text {
+        "xclient" => Ok(Identify::XClient),
+        "xforward" => Ok(Identify::XForward),
+        "proxy" => Ok(Identify::Proxy(ProxyVersion::V2)),
+        "proxy-v1" => Ok(Identify::Proxy(ProxyVersion::V1)),
+        "none" => Ok(Identify::None),
+        _ => Err("xclient, xforward, proxy, proxy-v1 or none"),
+    }
+}
+
+fn policy(text: &str) -> Result<TlsPolicy, &'static str> {
+    match text {
+        "never" => Ok(TlsPolicy::Never),
+        "may" => Ok(TlsPolicy::May),
+        "must" => Ok(TlsPolicy::Must),
+        _ => Err("never, may or must"),
+    }
+}
