@@ -1,11 +1,9 @@
 //! A gate with TLS on both sides, on tokio: `cargo run --features tls --example starttls -- --help`.
 
-use std::error::Error;
-use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+use std::{error::Error, fs, io};
 
 use async_trait::async_trait;
 use clap::Parser;
