@@ -37,6 +37,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
@@ -139,20 +140,21 @@ async fn front(
     });
 
     let (stop, stopped) = watch::channel(());
+    let mut attending = JoinSet::new();
     for Door { listener, tls } in doors {
         let listener = TcpListener::from_std(listener)?;
         println!("listening on {}{}", listener.local_addr()?, if tls { " with TLS" } else { "" });
-        tokio::spawn(front.clone().attend(listener, tls, stopped.clone()));
+        attending.spawn(front.clone().attend(listener, tls, stopped.clone()));
     }
     drop(stopped);
     sd_notify::notify(&[NotifyState::Ready])?;
     end.comes().await;
     sd_notify::notify(&[NotifyState::Stopping])?;
     stop.send_replace(());
-    // No door is open any more: whoever comes now is the next process's, if it has the socket.
-    stop.closed().await;
+    // Then no door is open any more: whoever comes is the next process's, if it has the socket.
+    attending.join_all().await;
     front.gate.shut_down();
-    let _ = timeout(Duration::from_secs(options.grace), front.gate.drained()).await;
+    let _ = timeout(Duration::from_secs(options.grace), stop.closed()).await;
     Ok(())
 }
 
@@ -162,7 +164,8 @@ struct Front {
 }
 
 impl Front {
-    /// Takes clients at one door until it is told to stop.
+    /// Takes clients at one door until it is told to stop. Each holds a receiver as long as it is
+    /// inside, from when it was accepted: so nobody is overlooked.
     async fn attend(
         self: Arc<Self>,
         listener: TcpListener,
@@ -176,7 +179,11 @@ impl Front {
             };
             match accepted {
                 Ok((client, address)) => {
-                    tokio::spawn(self.clone().receive(client, address, tls));
+                    let (front, inside) = (self.clone(), stopped.clone());
+                    tokio::spawn(async move {
+                        front.receive(client, address, tls).await;
+                        drop(inside);
+                    });
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: some will be free again soon.
@@ -187,7 +194,7 @@ impl Front {
         }
     }
 
-    async fn receive(self: Arc<Self>, mut client: TcpStream, address: SocketAddr, tls: bool) {
+    async fn receive(&self, mut client: TcpStream, address: SocketAddr, tls: bool) {
         let _ = client.set_nodelay(true);
         let _guest = match self.crowd.admit(address.ip()) {
             Ok(guest) => guest,
