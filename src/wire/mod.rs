@@ -3,6 +3,8 @@
 pub(crate) mod attributes;
 pub(crate) mod command;
 pub(crate) mod content;
+#[cfg(feature = "testing")]
+pub mod exposed;
 pub(crate) mod line;
 pub(crate) mod mailbox;
 pub(crate) mod proxy;
