@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each benchmark uses its part")]
 
+pub(crate) mod served;
+
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -183,23 +185,36 @@ impl Server {
         }
     }
 
-    /// Answers the commands in what was written to it.
     fn hear(&mut self, segments: &[Bytes]) {
-        if std::mem::take(&mut self.in_content) {
-            return self.onward.receive(b"250 2.0.0 Ok: queued as 4711\r\n");
+        let Self { onward, in_content } = self;
+        if *in_content {
+            *in_content = false;
+            return onward.receive(TAKEN);
         }
-        for line in segments.iter().flat_map(|segment| segment.split(|octet| *octet == b'\n')) {
-            let reply: &[u8] = match line.get(..4) {
-                Some(b"EHLO") => OFFER,
-                Some(b"DATA") => {
-                    self.in_content = true;
-                    b"354 End data with <CR><LF>.<CR><LF>\r\n"
-                }
-                Some(_) => b"250 2.1.0 Ok\r\n",
-                None => continue,
-            };
-            self.onward.receive(reply);
+        for segment in segments {
+            answer(segment, in_content, |reply| onward.receive(reply));
         }
+    }
+}
+
+const TAKEN: &[u8] = b"250 2.0.0 Ok: queued as 4711\r\n";
+
+/// What an onward server says to commands, or to the end of content.
+fn answer(octets: &[u8], in_content: &mut bool, mut say: impl FnMut(&[u8])) {
+    if std::mem::take(in_content) {
+        return say(TAKEN);
+    }
+    for line in octets.split(|octet| *octet == b'\n') {
+        say(match line.get(..4) {
+            Some(b"EHLO") => OFFER,
+            Some(b"DATA") => {
+                *in_content = true;
+                b"354 End data with <CR><LF>.<CR><LF>\r\n"
+            }
+            Some(b"QUIT") => b"221 2.0.0 Bye\r\n",
+            Some(_) => b"250 2.1.0 Ok\r\n",
+            None => continue,
+        });
     }
 }
 
