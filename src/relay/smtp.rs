@@ -4,7 +4,7 @@ mod pool;
 mod self_test;
 
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use crate::message::Message;
 use crate::onward::{Identify, Onward, OnwardSettings, OnwardStep, Protocol, TlsPolicy};
 use crate::outcome::{Outcome, RelayError, Request};
 use crate::peer::Peer;
-use crate::runtime::{Address, Runtime, within};
+use crate::runtime::{Address, Runtime, poll_read, within};
 use crate::tls::{Channel, TlsClient};
 use crate::wire::mailbox::ForwardPath;
 use pool::Pool;
@@ -46,6 +46,8 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 const REUSE_TIME: Duration = Duration::from_secs(300);
 /// How long a client's connection may take to be made fit for the next client.
 const RESET: Duration = Duration::from_secs(5);
+/// Octets of replies that are read at once.
+const REPLY: usize = 4_096;
 /// Most segments that are written at once.
 const VECTORS: usize = 64;
 
@@ -397,20 +399,11 @@ impl<R: Runtime> Server<R> {
     }
 }
 
-/// Reads once and hands over what came; `false` at the end of the stream. The buffer lives only
-/// while there is something to read.
+/// Reads once and hands over what came; `false` at the end of the stream.
 async fn read<S: AsyncRead + Unpin>(stream: &mut S, mut take: impl FnMut(&[u8])) -> bool {
-    poll_fn(|context| {
-        let mut buffer = [0; 4096];
-        Pin::new(&mut *stream).poll_read(context, &mut buffer).map(|result| match result {
-            Ok(0) | Err(_) => false,
-            Ok(length) => {
-                take(&buffer[..length]);
-                true
-            }
-        })
-    })
-    .await
+    poll_fn(|context| poll_read(stream, context, REPLY, &mut take))
+        .await
+        .is_ok_and(|length| length > 0)
 }
 
 /// Writes all segments in order, many at a time, with a deadline for each block that the server
