@@ -234,12 +234,16 @@ where
                                 }
                             }
                         }
+                        Request::Answer(envelope, recipient) => {
+                            let ask = relay.answer(envelope, recipient);
+                            within(runtime, deadline, ask).await.map(Some)
+                        }
                     };
                     match asked {
                         Some(Some(outcome)) => {
                             let recipient = match forward.request() {
                                 Request::Recipient(_, recipient) => Some(recipient),
-                                Request::Content(..) => None,
+                                Request::Content(..) | Request::Answer(..) => None,
                             };
                             let relayed = Event::Relayed { id: &id, recipient, outcome: &outcome };
                             self.gate.observe(&relayed);

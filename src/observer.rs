@@ -80,7 +80,8 @@ pub enum Event<'e> {
     Relayed {
         /// The transaction.
         id: &'e TransactionId,
-        /// The recipient that it was asked about; `None` for the content.
+        /// The recipient that it was asked about; `None` for the content. With PRDR there are as
+        /// many answers to that as recipients, in their order.
         recipient: Option<&'e ForwardPath>,
         /// Its answer.
         outcome: &'e Outcome,

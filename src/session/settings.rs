@@ -34,7 +34,7 @@ impl Settings {
     pub fn new(host: &str) -> Self {
         Self {
             host: HostName::new(host),
-            capabilities: Capabilities::all(),
+            capabilities: Capabilities { prdr: true, ..Capabilities::all() },
             limits: Limits::default(),
             timeouts: SessionTimeouts::default(),
             line_endings: LineEndings::default(),
