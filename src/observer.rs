@@ -88,8 +88,9 @@ pub enum Event<'e> {
     },
     /// A transaction has ended.
     Ended(&'e TransactionRecord),
-    /// A message has been taken, but the client went away before it was told: it will send it again
-    /// (RFC 1047), and the onward server will have it twice.
+    /// A message has been taken, but the client's connection broke before it was told, or before
+    /// anything was heard of it since: it will send it again (RFC 1047), most likely, and the onward
+    /// server will have it twice.
     Unacknowledged(&'e TransactionRecord),
     /// Waiting took too long.
     Late {

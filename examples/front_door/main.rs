@@ -30,8 +30,8 @@ use futures::future::Either;
 use nobounce::relay::{SelfTestError, Smtp};
 use nobounce::scorers::{Gtube, Spamd};
 use nobounce::{
-    Address, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Settings, TlsClient, TlsPolicy,
-    TlsServer, serve, serve_tls,
+    Address, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Seat, Settings, TlsClient,
+    TlsPolicy, TlsServer, serve, serve_tls,
 };
 use sd_notify::NotifyState;
 use tokio::io::AsyncWriteExt;
@@ -230,7 +230,8 @@ fn target(options: &Options) -> Result<Smtp<Tokio>, Box<dyn Error>> {
 fn panel(options: &Options) -> Result<Panel, Box<dyn Error>> {
     let mut panel = Panel::new().thresholds(options.thresholds()?).scorer(Gtube);
     if let Some(address) = &options.spamd {
-        panel = panel.scorer(Spamd::new(Tokio, address.clone()));
+        let within = Duration::from_secs(options.spamd_within);
+        panel = panel.seat(Seat::new(Spamd::new(Tokio, address.clone())).budget(within));
     }
     Ok(if options.monitor { panel.monitor() } else { panel })
 }
