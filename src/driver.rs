@@ -31,6 +31,8 @@ use opening::Opening;
 
 pub use proxied::ProxyError;
 
+/// Octets of commands read at once: so much may wait to be executed.
+const COMMANDS: usize = 16_384;
 /// Octets taken from a client that talks while it should wait.
 const STASH: usize = 4_096;
 
@@ -259,7 +261,7 @@ where
                     let record = self.log.record(*end);
                     self.gate.observe(&Event::Ended(&record));
                     if record.end.cause == EndCause::Accepted {
-                        self.log.unacknowledged.push(record);
+                        self.log.unacknowledged.push(Box::new(record));
                     }
                     // Asked here, too: a client that never waits may never be waited for.
                     if self.gate.is_going_down() {
@@ -281,8 +283,8 @@ where
         };
         match within(&self.gate.runtime, deadline, write).await {
             Some(Ok(())) => {
-                let told = std::mem::take(&mut self.log.unacknowledged);
-                self.log.told.extend(told);
+                self.log.told.append(&mut self.log.unacknowledged);
+                self.log.unacknowledged = Vec::new();
                 self.gate.observe(&Event::Transmitted { session: session.id(), octets });
             }
             Some(Err(error)) => {
@@ -301,8 +303,12 @@ where
         let (gate, client) = (self.gate, &mut self.client);
         let mut going_down = gate.going_down();
         let told = session.is_going_down();
+        let most = match deadline.map(|deadline| deadline.awaiting) {
+            Some(Awaiting::MailData | Awaiting::EndOfMailData) => READ,
+            _ => COMMANDS,
+        };
         let wait = poll_fn(|context| {
-            let read = read(client, context, READ, |octets| hand_over(gate, session, octets));
+            let read = read(client, context, most, |octets| hand_over(gate, session, octets));
             match read {
                 Poll::Pending if !told && going_down.poll_unpin(context).is_ready() => {
                     Poll::Ready(None)

@@ -17,10 +17,11 @@ pub(super) struct Log {
     pub(super) connection: Option<Tally>,
     /// Only while there is one: idle sessions have none.
     transaction: Option<Box<(TransactionId, Gathered)>>,
-    /// Messages that the relay target has taken and the client has not been told of.
-    pub(super) unacknowledged: Vec<TransactionRecord>,
+    /// Messages that the relay target has taken and the client has not been told of. Boxed: there is
+    /// mostly one, and lists make room for four.
+    pub(super) unacknowledged: Vec<Box<TransactionRecord>>,
     /// Of these it has been told, as far as writing to it tells; it has not been heard since.
-    pub(super) told: Vec<TransactionRecord>,
+    pub(super) told: Vec<Box<TransactionRecord>>,
 }
 
 #[derive(Default)]

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 
+use std::pin::Pin;
+
 use super::*;
 use crate::capabilities::Capabilities;
 use crate::envelope::Envelope;
@@ -146,7 +148,7 @@ fn a_client_that_never_waits_is_read_no_faster_than_it_is_answered() {
     assert_eq!(replies, 500 + 4);
     for (index, said) in target.asked.lock().unwrap().iter().enumerate() {
         let ahead = said - index * rcpt.len();
-        assert!(ahead <= READ + 2 * STASH, "{ahead} octets are held");
+        assert!(ahead <= COMMANDS + 2 * STASH, "{ahead} octets are held");
     }
 }
 
@@ -157,7 +159,7 @@ fn a_client_that_always_has_something_to_say_is_told_of_the_end() {
     let says = format!("EHLO c\r\n{}", message.repeat(900));
     let gate = gate(&runtime, &Slow::new(&runtime, false));
     let listener = |said| {
-        if said > READ {
+        if said > COMMANDS {
             gate.shut_down();
         }
     };
