@@ -17,6 +17,7 @@
 mod loopback;
 mod measure;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use loopback::process::{Process, raise_descriptor_limit};
@@ -39,7 +40,7 @@ fn main() {
         }
         let peers = Peers { sink, gate, haproxy };
         throughput(&peers).await;
-        memory(&peers, descriptors).await;
+        memory(&peers.sink, descriptors).await;
     });
 }
 
@@ -126,15 +127,20 @@ async fn throughput(peers: &Peers) {
 /// Octets of content that a busy client has sent.
 const BUSY: usize = 64 << 10;
 
-async fn memory(peers: &Peers, descriptors: usize) {
+async fn memory(sink: &Process, descriptors: usize) {
     let (idle, busy) = if is_quick() { (500, 50) } else { (10_000, 1_000) };
+    // HAProxy has two descriptors for each client.
+    let room = (descriptors - 100) / 2 - 20;
+    let gate = |server| Some(Process::on_tokio(server));
+    let haproxy = |server| Process::haproxy(server, room + 10);
+    let candidates: [(&str, usize, &dyn Fn(SocketAddr) -> Option<Process>); 2] =
+        [("nobounce", idle, &gate), ("HAProxy", idle.min(room), &haproxy)];
     let mut rows = Vec::new();
-    let gate = ("nobounce", Some(&peers.gate), idle);
-    // It has two descriptors for each client.
-    let haproxy = ("HAProxy", peers.haproxy.as_ref(), idle.min((descriptors - 100) / 2 - 20));
-    for (name, process, idle) in [gate, haproxy] {
-        let Some(process) = process else { continue };
+    for (name, idle, start) in candidates {
         for (kind, clients, sent) in [("idle", idle, None), ("busy", busy, Some(BUSY))] {
+            // A process that has done nothing before, but for one client.
+            let Some(process) = start(sink.address) else { continue };
+            drop(hold(process.address, 1, sent).await);
             let before = process.resident();
             let held = hold(process.address, clients, sent).await;
             let cost = process.resident().saturating_sub(before) / clients as u64;
