@@ -9,13 +9,16 @@
 //! the content; HAProxy logs nothing. The gate keeps its connections to the sink for the next client,
 //! which HAProxy cannot. HAProxy has one thread, the gate as many as there are cores.
 //!
+//! Beside the tables it makes the plot `benches/plots/gate.svg`, of the same figures.
+//!
 //! Cells are `new` (a connection for each message) or `keep` (connections are kept by the client), and
-//! the size of the content. Each command waits for its reply.
+//! the size of the content, of 20 clients at once (`keep-10m`: 4, `c1`: 1). Each command waits for its reply.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a benchmark")]
 
 mod loopback;
 mod measure;
+mod plot;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -57,7 +60,7 @@ const CELLS: &[(&str, Load)] = &[
     ("keep-64k", Load { keep: true, size: 64 << 10, clients: 20, messages: 2_000 }),
     ("keep-1m", Load { keep: true, size: 1 << 20, clients: 20, messages: 200 }),
     ("keep-10m", Load { keep: true, size: 10 << 20, clients: 4, messages: 20 }),
-    ("new-4k, one client", Load { keep: false, size: 4 << 10, clients: 1, messages: 200 }),
+    ("new-4k-c1", Load { keep: false, size: 4 << 10, clients: 1, messages: 200 }),
 ];
 
 /// What one candidate came to in one round.
@@ -73,6 +76,8 @@ async fn throughput(peers: &Peers) {
     candidates.push(("nobounce", gate.address, Some(gate)));
     candidates.extend(haproxy.as_ref().map(|it| ("HAProxy", it.address, Some(it))));
     let mut rows = Vec::new();
+    let mut bars: Vec<(&str, Vec<f64>)> =
+        candidates[1..].iter().map(|(name, ..)| (*name, Vec::new())).collect();
     for (cell, load) in CELLS {
         let messages =
             if is_quick() { (load.messages / 20).max(load.clients) } else { load.messages };
@@ -102,6 +107,9 @@ async fn throughput(peers: &Peers) {
             let direct = turns[0].iter().zip(&turns[at]);
             let of_direct = median(direct.map(|(direct, own)| direct.seconds / own.seconds));
             let cpu = median(turns[at].iter().map(|turn| turn.cpu * 1e3 / messages as f64));
+            if let Some((_, bars)) = at.checked_sub(1).and_then(|at| bars.get_mut(at)) {
+                bars.push(of_haproxy(at));
+            }
             latencies[at].sort();
             let percentile = |part: usize| {
                 let latency = latencies[at][(latencies[at].len() - 1) * part / 100];
@@ -122,6 +130,10 @@ async fn throughput(peers: &Peers) {
     let head =
         ["cell", "messages/s", "of direct", "CPU s per 1,000", "of HAProxy", "p50, ms", "p99, ms"];
     table("Messages over loopback, medians of interleaved rounds", &head, &rows);
+    if !is_quick() && haproxy.is_some() {
+        let cells: Vec<&str> = CELLS.iter().map(|(cell, _)| *cell).collect();
+        plot::bars("gate.svg", "CPU time for each message, HAProxy is 1", &cells, &bars);
+    }
 }
 
 /// Octets of content that a busy client has sent.

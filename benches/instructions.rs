@@ -147,7 +147,7 @@ fn cases() -> Vec<Case> {
     add("a transaction, onward", 20, Box::new(move || relayed.transaction(CONTENT)));
     let gate = served::gate(&settings, Panel::new());
     let small: Arc<[u8]> = CONTENT.into();
-    let turn = move || assert_eq!(served::session(&gate, 20, &small), 20);
+    let turn = move || assert_eq!(served::session(&gate, 20, 1, &small), 20);
     add("a session of 20 transactions in serve", 1, Box::new(turn));
     cases
 }
