@@ -145,7 +145,8 @@ async fn memory(sink: &Process, descriptors: usize) {
     let room = (descriptors - 100) / 2 - 20;
     let gate = |server| Some(Process::on_tokio(server));
     let haproxy = |server| Process::haproxy(server, room + 10);
-    let candidates: [(&str, usize, &dyn Fn(SocketAddr) -> Option<Process>); 2] =
+    type Start<'s> = &'s dyn Fn(SocketAddr) -> Option<Process>;
+    let candidates: [(&str, usize, Start<'_>); 2] =
         [("nobounce", idle, &gate), ("HAProxy", idle.min(room), &haproxy)];
     let mut rows = Vec::new();
     for (name, idle, start) in candidates {
