@@ -88,9 +88,9 @@ fn transactions(settings: &Arc<Settings>, rounds: usize, times: u32) {
     // A session of one transaction is taken off: what remains is that of the others.
     let mut serve = || {
         let begin = cpu_time();
-        assert_eq!(served::session(&gate, 1, &content), 1);
+        assert_eq!(served::session(&gate, 1, 1, &content), 1);
         let middle = cpu_time();
-        assert_eq!(served::session(&gate, many + 1, &content), many + 1);
+        assert_eq!(served::session(&gate, many + 1, 1, &content), many + 1);
         (cpu_time() - middle).saturating_sub(middle - begin)
     };
     let figures = interleaved(
@@ -109,8 +109,8 @@ fn transactions(settings: &Arc<Settings>, rounds: usize, times: u32) {
         allocations(times, || plain.transaction(CONTENT)),
         allocations(times, || relayed.transaction(CONTENT)),
         {
-            let one = allocations(1, || _ = served::session(&gate, 1, &content));
-            let all = allocations(1, || _ = served::session(&gate, many + 1, &content));
+            let one = allocations(1, || _ = served::session(&gate, 1, 1, &content));
+            let all = allocations(1, || _ = served::session(&gate, many + 1, 1, &content));
             (all - one) / f64::from(times)
         },
     ];
@@ -172,7 +172,7 @@ fn large_content(settings: &Arc<Settings>, rounds: usize, length: usize) {
             &mut copied,
             &mut || timed(|| plain.transaction(&content)),
             &mut || timed(|| relayed.transaction(&content)),
-            &mut || timed(|| served::session(&gate, 1, &content)),
+            &mut || timed(|| served::session(&gate, 1, 1, &content)),
         ],
     );
     let rows: Vec<Vec<String>> =

@@ -16,6 +16,7 @@
 
 mod dialogue;
 mod measure;
+mod shapes;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use nobounce::{
     EnhancedStatus, LineEndings, MailData, Message, OnwardSettings, Outcome, Reply, ReplyCode,
     Request, Settings, wire_exposed,
 };
+use shapes::{SHAPES, content};
 use smtp_proto::request::receiver::DataReceiver;
 use smtp_proto::response::parser::ResponseReceiver;
 
@@ -38,27 +40,6 @@ fn main() {
     content_out(length, rounds);
     commands(rounds, times);
     replies(rounds, times);
-}
-
-/// Mail data by what it repeats.
-const SHAPES: &[(&str, &[u8])] = &[
-    (
-        "76-column lines",
-        b"Q29udGVudCB0aGF0IGxvb2tzIGxpa2UgYW4gYXR0YWNobWVudCwgbGluZSBieSBsaW5lLCBhcyA=\r\n",
-    ),
-    ("one long line", b"x"),
-    ("only dots", b"."),
-    ("only CRLF", b"\r\n"),
-    ("only LF", b"\n"),
-    ("only CR", b"\r"),
-    ("LF, dot", b"\n."),
-    ("CRLF, two dots", b"\r\n.."),
-];
-
-/// So many octets of a shape behind a header section.
-fn content(pattern: &[u8], length: usize) -> Vec<u8> {
-    let body = pattern.repeat(length / pattern.len());
-    [b"Subject: shapes\r\n\r\n", body.as_slice()].concat()
 }
 
 fn content_in(length: usize, rounds: usize) {

@@ -21,12 +21,19 @@ pub(crate) fn gate(settings: &Settings, panel: Panel) -> Gate<Memory> {
     Gate::new(Memory, settings.clone(), target).panel(panel)
 }
 
-/// One client with so many transactions of the same content, from its greeting to its QUIT; says how
+/// One client with so many transactions of the same content and recipients, from its greeting to its QUIT; says how
 /// many messages were taken.
-pub(crate) fn session(gate: &Gate<Memory>, transactions: usize, content: &Arc<[u8]>) -> usize {
+pub(crate) fn session(
+    gate: &Gate<Memory>,
+    transactions: usize,
+    recipients: usize,
+    content: &Arc<[u8]>,
+) -> usize {
     let mut lines: Vec<Line> = vec![EHLO.into()];
     for _ in 0..transactions {
-        lines.extend([MAIL.into(), RCPT.into(), DATA.into(), Line::Content(content.clone())]);
+        lines.push(MAIL.into());
+        lines.extend((0..recipients).map(|_| RCPT.into()));
+        lines.extend([DATA.into(), Line::Content(content.clone())]);
     }
     lines.push(Line::Command(b"QUIT\r\n"));
     let mut taken = 0;
