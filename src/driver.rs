@@ -261,7 +261,7 @@ where
                     let record = self.log.record(*end);
                     self.gate.observe(&Event::Ended(&record));
                     if record.end.cause == EndCause::Accepted {
-                        self.log.unacknowledged.push(Box::new(record));
+                        self.log.taken(record);
                     }
                     // Asked here, too: a client that never waits may never be waited for.
                     if self.gate.is_going_down() {
@@ -283,8 +283,7 @@ where
         };
         match within(&self.gate.runtime, deadline, write).await {
             Some(Ok(())) => {
-                self.log.told.append(&mut self.log.unacknowledged);
-                self.log.unacknowledged = Vec::new();
+                self.log.tell();
                 self.gate.observe(&Event::Transmitted { session: session.id(), octets });
             }
             Some(Err(error)) => {

@@ -118,7 +118,9 @@ impl Dialogue {
                     let outcome = match (&mut self.onward, forward.request()) {
                         (Some(onward), request) => onward.ask(request, self.now),
                         (None, Request::Recipient(..)) => Outcome::Accepted(Receipt::recipient()),
-                        (None, Request::Content(..)) => Outcome::Accepted(Receipt::kept("4711")),
+                        (None, Request::Content(..) | Request::Answer(..)) => {
+                            Outcome::Accepted(Receipt::kept("4711"))
+                        }
                     };
                     let content = matches!(forward.request(), Request::Content(..));
                     self.taken += usize::from(content);

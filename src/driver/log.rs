@@ -17,11 +17,10 @@ pub(super) struct Log {
     pub(super) connection: Option<Tally>,
     /// Only while there is one: idle sessions have none.
     transaction: Option<Box<(TransactionId, Gathered)>>,
-    /// Messages that the relay target has taken and the client has not been told of. Boxed: there is
-    /// mostly one, and lists make room for four.
-    pub(super) unacknowledged: Vec<Box<TransactionRecord>>,
+    /// Messages that the relay target has taken and the client has not been told of.
+    pub(super) unacknowledged: Vec<TransactionRecord>,
     /// Of these it has been told, as far as writing to it tells; it has not been heard since.
-    pub(super) told: Vec<Box<TransactionRecord>>,
+    pub(super) told: Vec<TransactionRecord>,
 }
 
 #[derive(Default)]
@@ -68,6 +67,22 @@ impl Log {
         match stage {
             Stage::Connect => self.connection.get_or_insert_default(),
             Stage::Rcpt | Stage::Data => &mut self.current(id).tally,
+        }
+    }
+
+    /// The relay target has taken a message.
+    pub(super) fn taken(&mut self, record: TransactionRecord) {
+        // There is mostly one, and lists make room for four.
+        self.unacknowledged.reserve_exact(1);
+        self.unacknowledged.push(record);
+    }
+
+    /// The client has been told, as far as writing to it tells.
+    pub(super) fn tell(&mut self) {
+        let taken = std::mem::take(&mut self.unacknowledged);
+        match self.told.is_empty() {
+            true => self.told = taken,
+            false => self.told.extend(taken),
         }
     }
 
