@@ -76,8 +76,8 @@ impl Lesson {
             Conduct::Unknown
         };
         // One of the answers is that to the content.
-        let strangers =
-            onward.iter().filter(|it| permanent(it)).count();
+        let refusals = onward.iter().filter(|reply| permanent(reply)).count();
+        let strangers = refusals.saturating_sub(usize::from(refused));
         let strangers = u32::try_from(strangers).unwrap_or(u32::MAX);
         Self { peer: end.envelope.peer.clone(), conduct, strangers }
     }
