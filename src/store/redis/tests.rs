@@ -151,8 +151,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 fn take(net: &Net, store: &Redis<Net>) -> Result<Taken, String> {
     let rate = Rate::new(60, MINUTE).unwrap();
-    let take = store.take(&Key::new("k", ""), rate, 1, net.time_of_day());
-    net.clock.run(take).map_err(|error| error.to_string())
+    let key = Key::new("k", "");
+    net.clock.run(store.take(&key, rate, 1, net.time_of_day())).map_err(|error| error.to_string())
 }
 
 fn says(text: &str) -> Server {
