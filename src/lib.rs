@@ -128,6 +128,7 @@
 //!   words and the two machines, and nothing is async.
 //! - `tls`: STARTTLS on both sides and TLS from the first octet, with rustls: `Gate::tls`,
 //!   `serve_tls`, `relay::Smtp::with_tls`.
+//! - `redb`: a store for what scorers remember in a file: `store::Embedded`.
 //! - `testing`: plays SMTP dialogues as tests.
 //!
 //! # Where building taught better than the design
@@ -182,6 +183,8 @@ mod score;
 mod scorer;
 #[cfg(feature = "serve")]
 pub mod scorers;
+#[cfg(feature = "serve")]
+pub mod store;
 #[cfg(feature = "serve")]
 mod tally;
 #[cfg(feature = "serve")]
