@@ -266,9 +266,14 @@ impl Seat {
                 (!self.monitored).then_some(refusal)
             }
             Err(cause) => {
+                let said = match &cause {
+                    FailureCause::Error(error) => error.opinion().clone(),
+                    FailureCause::Panic(_) | FailureCause::Late(_) => Opinion::Silent,
+                };
+                let said = self.take(Ok(said), stage, tally);
                 let (scorer, policy) = (self.name.clone(), self.on_failure);
                 tally.fail(Failure { scorer, stage, cause, policy, monitored: self.monitored });
-                match policy {
+                let refusal = match policy {
                     FailurePolicy::Ignore => None,
                     FailurePolicy::Score(score) => {
                         let symbol = format!("{}_FAILED", self.name.to_ascii_uppercase());
@@ -276,7 +281,8 @@ impl Seat {
                         None
                     }
                     FailurePolicy::Defer => (!self.monitored).then(|| thresholds::unchecked(stage)),
-                }
+                };
+                said.or(refusal)
             }
         }
     }
