@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,10 @@ use async_trait::async_trait;
 use clap::Parser;
 use futures::future::Either;
 use nobounce::scorers::{Gtube, Spamd};
-use nobounce::{Address, Event, Gate, Panel, Peer, Runtime, Settings, Target, relay, serve};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use nobounce::{
+    Address, Datagrams, Event, Gate, Panel, Peer, Runtime, Settings, Target, relay, serve,
+};
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
@@ -35,6 +38,29 @@ impl Runtime for Tokio {
             }
             Address::Unix(path) => Either::Right(UnixStream::connect(path).await?.compat()),
         })
+    }
+
+    async fn datagrams(&self, server: SocketAddr) -> io::Result<Box<dyn Datagrams>> {
+        let any: IpAddr = match server.is_ipv4() {
+            true => Ipv4Addr::UNSPECIFIED.into(),
+            false => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).await?;
+        socket.connect(server).await?;
+        Ok(Box::new(Udp(socket)))
+    }
+}
+
+struct Udp(UdpSocket);
+
+#[async_trait]
+impl Datagrams for Udp {
+    async fn send(&self, octets: &[u8]) -> io::Result<()> {
+        self.0.send(octets).await.map(drop)
+    }
+
+    async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.recv(buffer).await
     }
 }
 

@@ -90,7 +90,7 @@ impl<D, R: Runtime> Shared<D, R> {
         }
         if answers.len() >= self.capacity && !answers.contains_key(&key) {
             let mut ends: Vec<_> = answers.values().map(|(_, until)| *until).collect();
-            let half = ends.len() / 2;
+            let half = (ends.len() - 1) / 2;
             let (_, median, _) = ends.select_nth_unstable(half);
             // Those that end with the median go as well: many answers may have the same end.
             answers.retain(|_, (_, until)| *until > *median);

@@ -42,7 +42,11 @@ pub(super) enum Reply {
 
 impl<'n> Query<'n> {
     /// Asks a recursive resolver. `id` must be such that nobody can guess it.
-    pub(super) fn new(id: u16, name: &'n DomainName, kind: RecordKind) -> Result<Self, ResolveError> {
+    pub(super) fn new(
+        id: u16,
+        name: &'n DomainName,
+        kind: RecordKind,
+    ) -> Result<Self, ResolveError> {
         let unwritable = |_| ResolveError::Malformed("the question");
         let mut packet = Packet::new_query(id);
         packet.set_flags(PacketFlag::RECURSION_DESIRED);
@@ -144,7 +148,8 @@ impl<'n> Query<'n> {
 /// Whether the message can hold as many records as its header says, and holds no more than anybody
 /// needs: room is made for all of them before the first is read.
 fn has_room(octets: &[u8]) -> bool {
-    let counts = |at: usize| octets.get(at..at + 2).map(|it| usize::from(it[0]) << 8 | usize::from(it[1]));
+    let counts =
+        |at: usize| octets.get(at..at + 2).map(|it| usize::from(it[0]) << 8 | usize::from(it[1]));
     let all: Option<usize> = (4..HEADER).step_by(2).map(counts).sum();
     all.is_some_and(|all| all <= RECORDS && all.saturating_sub(1) * RECORD <= octets.len())
 }

@@ -149,7 +149,9 @@ impl HeloNames {
 fn read_literal(literal: &str) -> Option<IpAddr> {
     let tag = literal.get(..5).filter(|tag| tag.eq_ignore_ascii_case("IPv6:"));
     match tag {
-        Some(tag) => literal[tag.len()..].parse().ok().map(|it: std::net::Ipv6Addr| it.to_canonical()),
+        Some(tag) => {
+            literal[tag.len()..].parse().ok().map(|it: std::net::Ipv6Addr| it.to_canonical())
+        }
         None => literal.parse().ok().map(|it: Ipv4Addr| it.into()),
     }
 }

@@ -38,11 +38,12 @@ fn reference(part: &str) -> Option<(char, &str)> {
         end.or((part.len() <= LONGEST).then_some(part.len()))
     };
     let (c, rest) = if let Some(number) = part.strip_prefix('#') {
-        let (number, radix) = match number.strip_prefix(['x', 'X']) {
-            Some(number) => (number, 16),
-            None => (number, 10),
+        let (number, radix, ends): (_, _, fn(char) -> bool) = match number.strip_prefix(['x', 'X'])
+        {
+            Some(number) => (number, 16, |c| !c.is_ascii_hexdigit()),
+            None => (number, 10, |c| !c.is_ascii_digit()),
         };
-        let (digits, rest) = number.split_at(end(number, |c| !c.is_ascii_hexdigit())?);
+        let (digits, rest) = number.split_at(end(number, ends)?);
         (char::from_u32(u32::from_str_radix(digits, radix).ok()?)?, rest)
     } else {
         let (name, rest) = part.split_at(end(part, |c| !c.is_ascii_alphanumeric())?);

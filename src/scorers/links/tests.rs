@@ -57,7 +57,7 @@ fn links_lead_to_hosts() {
         ("https:////example.com", "example.com"),
         ("and/or example", ""),
         ("http://ex%61mple%2ecom/", "example.com"),
-        ("http://ex%zzmple.com/", ""),
+        ("http://ex%zz/", ""),
         ("http://xn--mnchen-3ya.de/", "xn--mnchen-3ya.de"),
     ] {
         assert_eq!(of("plain", text), expected, "{text:?}");
