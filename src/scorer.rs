@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::envelope::Envelope;
+use crate::header::HeaderField;
 use crate::message::Message;
 use crate::peer::Peer;
 use crate::score::{Finding, Score};
@@ -20,6 +21,9 @@ pub enum Opinion {
     Silent,
     /// Reasons, weighed. The panel adds them up.
     Evidence(Vec<Finding>),
+    /// Reasons, and header fields that stand before the message if it goes onward. Before there is a
+    /// message the fields are nothing.
+    Annotate(Vec<Finding>, Vec<HeaderField>),
     /// No, whatever the others say.
     Refuse(Refusal),
 }

@@ -6,13 +6,16 @@ use super::section::{continues, is_mbox, line_end, split_field};
 use crate::header::OURS;
 
 /// Appends the content to `segments`, which hold our fields: the joint first, forged fields left
-/// out.
+/// out, and those `Authentication-Results` that claim to be by `authserv_id` (RFC 8601 section 5).
 ///
 /// The header section is searched for forged fields down to the first empty line, as the most
 /// lenient readers do: Dovecot, whose Sieve may well file mail by our fields, reads on behind a line
 /// that is no field, and mail-parser (Stalwart) then takes an indented line for one. Continuation
 /// lines go with their field, so that none is left to continue another.
-pub(super) fn append(content: &Bytes, segments: &mut Vec<Bytes>) {
+pub(super) fn append(content: &Bytes, authserv_id: Option<&str>, segments: &mut Vec<Bytes>) {
+    let is_forged = |at: usize, line: &[u8]| {
+        is_forged(line) || authserv_id.is_some_and(|id| claims_to_be_by(id, content, at))
+    };
     // Where the stretch begins that is to be kept.
     let mut kept = 0;
     let mut joined = false;
@@ -22,9 +25,9 @@ pub(super) fn append(content: &Bytes, segments: &mut Vec<Bytes>) {
         let end = line_end(content, at);
         let line = &content[at..end];
         if !continues(line) {
-            (forged, junk) = (is_forged(line), split_field(line).is_none());
+            (forged, junk) = (is_forged(at, line), split_field(line).is_none());
         } else if junk {
-            forged |= is_forged(line);
+            forged |= is_forged(at, line);
         }
         if forged {
             keep(content.slice(kept..at), segments);
@@ -64,4 +67,50 @@ fn is_forged(line: &[u8]) -> bool {
     begin.eq_ignore_ascii_case(OURS.as_bytes())
         && name.len() < rest.len()
         && !name.trim_ascii_end().iter().any(u8::is_ascii_whitespace)
+}
+
+/// Whether `Authentication-Results` begins at `at`, and names `id` as the one that has checked. That is
+/// the first word of its value, comments and quotes left out (RFC 8601 section 2.2).
+fn claims_to_be_by(id: &str, content: &[u8], at: usize) -> bool {
+    const NAME: &[u8] = b"Authentication-Results";
+
+    let begin = content[at..].iter().take_while(|it| it.is_ascii_whitespace() || **it == b':');
+    let field = &content[at + begin.count()..];
+    let Some((name, value)) = field.split_at_checked(NAME.len()) else {
+        return false;
+    };
+    let space = value.iter().take_while(|octet| matches!(octet, b' ' | b'\t')).count();
+    if !name.eq_ignore_ascii_case(NAME) || value.get(space) != Some(&b':') {
+        return false;
+    }
+    let mut end = line_end(value, space);
+    while end < value.len() && continues(&value[end..]) {
+        end = line_end(value, end);
+    }
+    first_word(&value[space + 1..end]).eq_ignore_ascii_case(id.as_bytes())
+}
+
+/// The first word of a structured field: comments before it skipped, quotes taken off.
+fn first_word(value: &[u8]) -> Vec<u8> {
+    let mut word = Vec::new();
+    let (mut depth, mut quoted) = (0_usize, false);
+    let mut octets = value.iter().copied();
+    while let Some(octet) = octets.next() {
+        match octet {
+            b'\\' if quoted || depth > 0 => {
+                let escaped = octets.next();
+                word.extend(escaped.filter(|_| quoted));
+            }
+            b'"' if depth == 0 => quoted = !quoted,
+            _ if quoted => word.push(octet),
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
+            _ if depth > 0 => {}
+            b';' => break,
+            _ if octet.is_ascii_whitespace() && word.is_empty() => {}
+            _ if octet.is_ascii_whitespace() => break,
+            _ => word.push(octet),
+        }
+    }
+    word
 }

@@ -1,5 +1,7 @@
 //! Scorers that ship with the crate.
 
+#[cfg(feature = "auth")]
+mod authentication;
 mod gtube;
 #[cfg(feature = "dns")]
 mod helo;
@@ -11,6 +13,8 @@ mod lists;
 mod reverse_name;
 mod spamd;
 
+#[cfg(feature = "auth")]
+pub use authentication::{Authentication, AuthenticationError, UnknownSymbol};
 pub use gtube::Gtube;
 #[cfg(feature = "dns")]
 pub use helo::{HeloFlaw, HeloNames};
