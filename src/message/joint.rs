@@ -74,7 +74,8 @@ fn is_forged(line: &[u8]) -> bool {
 fn claims_to_be_by(id: &str, content: &[u8], at: usize) -> bool {
     const NAME: &[u8] = b"Authentication-Results";
 
-    let begin = content[at..].iter().take_while(|it| it.is_ascii_whitespace() || **it == b':');
+    let before = |octet: &u8| matches!(octet, b' ' | b'\t' | 11 | 12 | b':');
+    let begin = content[at..].iter().take_while(|octet| before(octet));
     let field = &content[at + begin.count()..];
     let Some((name, value)) = field.split_at_checked(NAME.len()) else {
         return false;

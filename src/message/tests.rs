@@ -252,7 +252,7 @@ fn results_in_our_name_are_taken_out() {
         "authentication-results:MX.EXAMPLE;\n\tdkim=pass\n",
         "Authentication-Results:\n mx.example; dkim=pass\n",
         "Authentication-Results : (really; (yes) \\)) mx.example 1; dkim=pass\n",
-        " Authentication-Results: \"mx.ex\\ample\"; dkim=pass\n",
+        "Authentication-Results: \"mx.ex\\ample\"; dkim=pass\n",
         "Authentication-Results: mx.example\n",
     ];
     let others = [

@@ -190,15 +190,40 @@ fn read_text(name: &str, texts: &[&[u8]]) -> Txt {
         ([], _) | ([_, _, ..], true) => Txt::Error(not_found()),
         ([_, _, ..], false) => Txt::Error(Error::ParseError),
         ([text], true) => Dmarc::parse(text).into(),
-        ([text], false) => Spf::parse(text).map(without_exists).into(),
+        ([text], false) => match terms(text) {
+            Some(text) => Spf::parse(&text).map(without_exists).into(),
+            None => Txt::Error(Error::ParseError),
+        },
     }
 }
 
+/// The record with the one modifier that decides anything; `None` if there is a mechanism in it that does
+/// not exist (RFC 7208 sections 4.6.1 and 6). mail-auth ends at either, and does not say so.
+fn terms(record: &[u8]) -> Option<Vec<u8>> {
+    const MECHANISMS: [&[u8]; 8] =
+        [b"all", b"include", b"a", b"mx", b"ptr", b"ip4", b"ip6", b"exists"];
+
+    let mut terms = Vec::new();
+    for (place, term) in record.split(|octet| *octet == b' ').enumerate() {
+        let end = term.iter().position(|octet| matches!(octet, b':' | b'/' | b'='));
+        let name = &term[..end.unwrap_or(term.len())];
+        if place > 0 && end.is_some_and(|end| term[end] == b'=') {
+            if !name.eq_ignore_ascii_case(b"redirect") {
+                continue;
+            }
+        } else if place > 0 && !term.is_empty() {
+            let name = name.strip_prefix(b"+").or(name.strip_prefix(b"-")).unwrap_or(name);
+            let name = name.strip_prefix(b"?").or(name.strip_prefix(b"~")).unwrap_or(name);
+            MECHANISMS.iter().find(|known| name.eq_ignore_ascii_case(known))?;
+        }
+        terms.push(term);
+    }
+    Some(terms.join(&b' '))
+}
+
 /// The record with each `exists:NAME` as `a:NAME._exists`, of which we say that it has the client's
-/// address: of `exists` alone mail-auth takes no "no" from a cache. And without explanations, which
-/// nobody asks for.
+/// address: of `exists` alone mail-auth takes no "no" from a cache.
 fn without_exists(mut spf: Spf) -> Spf {
-    spf.exp = None;
     for directive in &mut spf.directives {
         if let Mechanism::Exists { macro_string } = &directive.mechanism {
             let mark = Macro::Literal(EXISTS.as_bytes().into());

@@ -48,7 +48,11 @@ impl Checked {
         }
         let (policy, rejected) = dmarc_found(dmarc);
         found.push(policy);
-        let field = unsigned.to_owned() + &results.with_dmarc_result(dmarc).to_string();
+        let field = match dmarc.domain() {
+            "" => format!("{unsigned}{results}; dmarc=none"),
+            _ => format!("{unsigned}{}", results.with_dmarc_result(dmarc)),
+        };
+        let field = harmless(&field);
         Self { found, field, rejected: rejected.then(|| dmarc.domain().to_owned()) }
     }
 }
@@ -130,7 +134,32 @@ pub(super) fn spf_field(authserv_id: &str, spf: &SpfOutput, sender: &Sender<'_>)
         "" => results.with_spf_ehlo_result(spf, client, helo),
         path => results.with_spf_mailfrom_result(spf, client, path, helo),
     };
-    results.to_string()
+    harmless(&results.to_string())
+}
+
+/// The field with nothing in its quotes that a reader who does not know quotes could take for a result.
+/// Senders choose what stands there: their address, and the `i=` of their signature.
+fn harmless(field: &str) -> String {
+    let mut quoted = false;
+    let mut escaped = false;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@.-_+/".contains(c);
+    let one = |c: char| match c {
+        _ if escaped => {
+            escaped = false;
+            '?'
+        }
+        '\\' if quoted => {
+            escaped = true;
+            '?'
+        }
+        '"' => {
+            quoted = !quoted;
+            c
+        }
+        _ if quoted && !plain(c) => '?',
+        _ => c,
+    };
+    field.chars().map(one).collect()
 }
 
 /// What could not be found out, as one line; empty if nothing.
