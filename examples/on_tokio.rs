@@ -15,6 +15,7 @@ use nobounce::{
 };
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 /// All that nobounce needs of tokio.
@@ -99,6 +100,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     println!("listening on {}", listener.local_addr()?);
+    // Each client has a clone, from when it was accepted: when all are gone, so are the clients.
+    let (inside, mut empty) = mpsc::channel::<()>(1);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -107,11 +110,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         };
         match accepted {
             Ok((client, address)) => {
-                let gate = gate.clone();
+                let (gate, inside) = (gate.clone(), inside.clone());
                 tokio::spawn(async move {
                     let _ = client.set_nodelay(true);
                     // What went wrong is in the record; the gate goes on.
                     let _ = serve(client.compat(), Peer::new(address), &gate).await;
+                    drop(inside);
                 });
             }
             Err(error) => {
@@ -121,8 +125,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    drop(listener);
+    drop((listener, inside));
     gate.shut_down();
-    let _ = tokio::time::timeout(Duration::from_secs(30), gate.drained()).await;
+    let _ = tokio::time::timeout(Duration::from_secs(30), empty.recv()).await;
     Ok(())
 }

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::section::{continues, is_mbox, line_end, split_field};
+use super::section::{continues, is_mbox, split_field};
 use crate::header::OURS;
+use crate::wire::blocks::Blocks;
 
 /// Appends the content to `segments`, which hold our fields: the joint first, forged fields left
 /// out, and those `Authentication-Results` that claim to be by `authserv_id` (RFC 8601 section 5).
@@ -12,7 +13,8 @@ use crate::header::OURS;
 /// lenient readers do: Dovecot, whose Sieve may well file mail by our fields, reads on behind a line
 /// that is no field, and mail-parser (Stalwart) then takes an indented line for one. Continuation
 /// lines go with their field, so that none is left to continue another.
-pub(super) fn append(content: &Bytes, authserv_id: Option<&str>, segments: &mut Vec<Bytes>) {
+pub(super) fn append(content: &Blocks, authserv_id: Option<&str>, segments: &mut Vec<Bytes>) {
+    let len = content.len();
     let is_forged = |at: usize, line: &[u8]| {
         is_forged(line) || authserv_id.is_some_and(|id| claims_to_be_by(id, content, at))
     };
@@ -21,24 +23,23 @@ pub(super) fn append(content: &Bytes, authserv_id: Option<&str>, segments: &mut 
     let mut joined = false;
     let (mut forged, mut junk) = (false, false);
     let mut at = 0;
-    while at < content.len() {
-        let end = line_end(content, at);
-        let line = &content[at..end];
-        if !continues(line) {
-            (forged, junk) = (is_forged(at, line), split_field(line).is_none());
+    while at < len {
+        let (line, end) = content.line(at);
+        if !continues(&line) {
+            (forged, junk) = (is_forged(at, &line), split_field(&line).is_none());
         } else if junk {
-            forged |= is_forged(at, line);
+            forged |= is_forged(at, &line);
         }
         if forged {
-            keep(content.slice(kept..at), segments);
+            segments.extend(content.slices(kept..at));
             kept = end;
-        } else if !joined && is_mbox(line) {
-            keep(content.slice(kept..at), segments);
-            keep([b"Mailbox-Line: ", line].concat().into(), segments);
+        } else if !joined && is_mbox(&line) {
+            segments.extend(content.slices(kept..at));
+            segments.push([b"Mailbox-Line: ", &*line].concat().into());
             kept = end;
-        } else if line == b"\r\n" {
+        } else if *line == *b"\r\n" {
             break;
-        } else if !joined && split_field(line).is_none() {
+        } else if !joined && split_field(&line).is_none() {
             segments.push(Bytes::from_static(b"\r\n"));
             break;
         } else {
@@ -46,13 +47,7 @@ pub(super) fn append(content: &Bytes, authserv_id: Option<&str>, segments: &mut 
         }
         at = end;
     }
-    keep(content.slice(kept..), segments);
-}
-
-fn keep(stretch: Bytes, segments: &mut Vec<Bytes>) {
-    if !stretch.is_empty() {
-        segments.push(stretch);
-    }
+    segments.extend(content.slices(kept..len));
 }
 
 /// Whether the line begins a field whose name begins like ours, in the eyes of a reader that does
@@ -71,24 +66,32 @@ fn is_forged(line: &[u8]) -> bool {
 
 /// Whether `Authentication-Results` begins at `at`, and names `id` as the one that has checked. That is
 /// the first word of its value, comments and quotes left out (RFC 8601 section 2.2).
-fn claims_to_be_by(id: &str, content: &[u8], at: usize) -> bool {
-    const NAME: &[u8] = b"Authentication-Results";
-
-    let before = |octet: &u8| matches!(octet, b' ' | b'\t' | 11 | 12 | b':');
-    let begin = content[at..].iter().take_while(|octet| before(octet));
-    let field = &content[at + begin.count()..];
-    let Some((name, value)) = field.split_at_checked(NAME.len()) else {
+fn claims_to_be_by(id: &str, content: &Blocks, at: usize) -> bool {
+    let (line, mut end) = content.line(at);
+    let Some(value) = results(&line) else {
         return false;
     };
-    let space = value.iter().take_while(|octet| matches!(octet, b' ' | b'\t')).count();
-    if !name.eq_ignore_ascii_case(NAME) || value.get(space) != Some(&b':') {
-        return false;
+    let mut value = value.to_vec();
+    while end < content.len() {
+        let (line, next) = content.line(end);
+        if !continues(&line) {
+            break;
+        }
+        value.extend_from_slice(&line);
+        end = next;
     }
-    let mut end = line_end(value, space);
-    while end < value.len() && continues(&value[end..]) {
-        end = line_end(value, end);
-    }
-    first_word(&value[space + 1..end]).eq_ignore_ascii_case(id.as_bytes())
+    first_word(&value).eq_ignore_ascii_case(id.as_bytes())
+}
+
+/// What stands behind the colon of a line that begins `Authentication-Results`, with white space before it
+/// and behind.
+fn results(line: &[u8]) -> Option<&[u8]> {
+    const NAME: &[u8] = b"Authentication-Results";
+
+    let begin = line.iter().take_while(|it| it.is_ascii_whitespace() || **it == b':').count();
+    let (name, value) = line[begin..].split_at_checked(NAME.len())?;
+    let value = value.trim_ascii_start().strip_prefix(b":")?;
+    name.eq_ignore_ascii_case(NAME).then_some(value)
 }
 
 /// The first word of a structured field: comments before it skipped, quotes taken off.

@@ -17,6 +17,7 @@ use crate::host::HostName;
 use crate::outcome::{Outcome, RelayError, Request, TlsFault};
 use crate::peer::{Helo, Peer};
 use crate::verdict::Refusal;
+use crate::wire::content::DataWriter;
 use crate::wire::reply::ReplyReader;
 pub use identify::{Identify, ProxyVersion};
 use state::{Asked, Awaited, Open, Privacy, State, Transaction};
@@ -57,7 +58,8 @@ pub enum Protocol {
     #[default]
     Smtp,
     /// RFC 2033. It answers the content per recipient, so it is offered one recipient in each
-    /// transaction; the rest is told `452 4.5.3` and comes again.
+    /// transaction; the rest is told `452 4.5.3` and comes again. It is offered several if the client
+    /// understands so many answers (PRDR).
     Lmtp,
 }
 
@@ -128,6 +130,8 @@ pub struct Onward {
     /// Commands of the request that wait for the replies to those before.
     commands: VecDeque<(Awaited, Bytes)>,
     output: Vec<Bytes>,
+    /// Mail data that is being written.
+    content: Option<Box<DataWriter>>,
     outcome: Option<Outcome>,
     /// The connection was idle before this request, and nothing has been heard on it since: if it
     /// turns out to be dead, that was so before, and another is tried.
@@ -155,6 +159,7 @@ impl Onward {
             asked: None,
             commands: VecDeque::new(),
             output: Vec::new(),
+            content: None,
             outcome: None,
             stale: false,
             deaf: false,
@@ -178,6 +183,12 @@ impl Onward {
     pub fn request(&mut self, request: Request<'_>) {
         self.give_up();
         let envelope = request.envelope();
+        if let Request::Answer(envelope, _) = request {
+            return self.request_answer(&envelope.id);
+        }
+        if matches!(self.state, State::Answering) {
+            self.break_off();
+        }
         self.speak_for(envelope.peer.clone());
         if matches!(self.state, State::Ready) && !self.reader.is_empty() {
             // It says good-bye, most likely: the client was slow.
@@ -205,7 +216,9 @@ impl Onward {
         });
         match request {
             Request::Recipient(..)
-                if self.settings.protocol == Protocol::Lmtp && !counted_on.is_empty() =>
+                if self.settings.protocol == Protocol::Lmtp
+                    && !counted_on.is_empty()
+                    && !envelope.reverse_path.parameters.prdr =>
             {
                 const ONE_BY_ONE: Refusal =
                     Refusal::fixed(452, 5, 3, "One recipient at a time, send the rest again");
@@ -219,6 +232,8 @@ impl Onward {
                 let segments = message.segments().to_vec();
                 self.asked = Some(Asked::Content { transaction, segments });
             }
+            // Above.
+            Request::Answer(..) => {}
         }
         self.stale = matches!(self.state, State::Ready) && self.open.is_none();
     }
@@ -313,11 +328,12 @@ impl Onward {
     pub fn transmit_failed(&mut self) {
         self.deaf = true;
         self.output.clear();
+        self.content = None;
     }
 
     /// Takes octets that were read from the server; none once the connection is given up.
     pub fn receive(&mut self, octets: &[u8]) {
-        if matches!(self.state, State::Awaiting(_) | State::Ready) {
+        if matches!(self.state, State::Awaiting(_) | State::Ready | State::Answering) {
             self.reader.receive(octets);
         }
     }
@@ -338,6 +354,10 @@ impl Onward {
                     self.state = State::Ready;
                 }
                 return OnwardStep::Done(outcome);
+            }
+            if let Some(content) = &mut self.content {
+                content.write(&mut self.output);
+                self.content = self.content.take().filter(|content| !content.is_done());
             }
             if !self.output.is_empty() {
                 self.arm(Awaiting::Transmission, now);
@@ -371,7 +391,7 @@ impl Onward {
                 State::Ready if !self.reader.is_empty() => self.speaks_out_of_turn(),
                 State::Ready if !self.commands.is_empty() => self.send_commands(),
                 State::Ready if self.asked.is_some() => self.begin(),
-                State::Ready => return self.rest(),
+                State::Ready | State::Answering => return self.rest(),
                 State::Broken => {
                     self.forget_connection();
                     self.state = State::Disconnected;

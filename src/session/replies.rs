@@ -2,6 +2,7 @@
 
 use crate::wire::attributes::{AttributeCommand, AttributeFault};
 use crate::wire::command::CommandFault;
+use crate::wire::content::ContentFault;
 use crate::wire::line::LineFault;
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyCode};
 
@@ -14,6 +15,8 @@ pub(super) const HELP: Reply =
     Reply::fixed(214, Some((0, 0)), "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY QUIT");
 pub(super) const CANNOT_VERIFY: Reply =
     Reply::fixed(252, Some((5, 0)), "Cannot verify, send mail and see");
+pub(super) const ANSWERS_FOLLOW: Reply =
+    Reply::fixed(353, None, "A reply for each recipient, then one for the message");
 pub(super) const GO_AHEAD: Reply = Reply::fixed(354, None, "End data with <CR><LF>.<CR><LF>");
 
 pub(super) const TIMED_OUT: Reply = Reply::fixed(421, Some((4, 2)), "Timed out waiting for you");
@@ -30,6 +33,9 @@ pub(super) const ENDLESS_LINE: Reply = Reply::fixed(421, Some((5, 2)), "Endless 
 
 pub(super) const TOO_MANY_RECIPIENTS: Reply =
     Reply::fixed(452, Some((5, 3)), "Too many recipients, send the rest in another transaction");
+
+pub(super) const NO_MEMORY: Reply =
+    Reply::fixed(452, Some((3, 1)), "Too much mail at once, try again later");
 
 pub(super) const NOT_IMPLEMENTED: Reply = Reply::fixed(502, Some((5, 1)), "Not implemented");
 pub(super) const HELLO_FIRST: Reply = Reply::fixed(503, Some((5, 1)), "Send EHLO first");
@@ -53,6 +59,14 @@ pub(super) const BARE_LINE_END: Reply =
     Reply::fixed(550, Some((5, 2)), "Message with bare CR or LF, lines end in CRLF");
 pub(super) const ANOTHER_PROTOCOL: Reply =
     Reply::fixed(521, Some((5, 1)), "This is SMTP, you speak something else");
+
+/// The answer to mail data that could not be kept.
+pub(super) fn content_fault(fault: ContentFault) -> Reply {
+    match fault {
+        ContentFault::TooBig => TOO_BIG,
+        ContentFault::NoMemory => NO_MEMORY,
+    }
+}
 
 /// The answer to a line that is no command line.
 pub(super) fn line_fault(fault: LineFault) -> Reply {
