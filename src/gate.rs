@@ -4,12 +4,18 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
+#[cfg(feature = "dns")]
+use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
 use futures::channel::oneshot;
 use futures::future::{FutureExt, Shared, poll_fn};
 use futures::task::AtomicWaker;
 
+#[cfg(feature = "dns")]
+use crate::deadline::{Awaiting, Deadline};
+#[cfg(feature = "dns")]
+use crate::dns::{self, Resolver, ReverseName};
 use crate::envelope::SessionId;
 use crate::network::Networks;
 use crate::observer::{Event, Observer};
@@ -17,6 +23,8 @@ use crate::panel::Panel;
 use crate::peer::Peer;
 use crate::relay::{Relay, Target};
 use crate::runtime::Runtime;
+#[cfg(feature = "dns")]
+use crate::runtime::within;
 use crate::session::{Session, Settings};
 use crate::tally::Tally;
 use crate::tls::TlsServer;
@@ -31,6 +39,9 @@ pub struct Gate<R: Runtime> {
     pub(crate) target: Box<dyn Target>,
     pub(crate) tls: Option<TlsServer>,
     observers: Vec<Box<dyn Observer>>,
+    /// Who looks clients' names up, and for how long at most.
+    #[cfg(feature = "dns")]
+    names: Option<(Box<dyn Resolver>, Duration)>,
     /// Who speaks the PROXY protocol; `None` if nobody does.
     pub(crate) proxies: Option<Networks>,
     /// Distinguishes the sessions of this process from those of others before and beside it.
@@ -58,6 +69,8 @@ impl<R: Runtime> Gate<R> {
             target: Box::new(target),
             tls: None,
             observers: Vec::new(),
+            #[cfg(feature = "dns")]
+            names: None,
             proxies: None,
             sessions_begun: AtomicU64::new(0),
             sessions_running: AtomicUsize::new(0),
@@ -87,6 +100,19 @@ impl<R: Runtime> Gate<R> {
     pub fn tls(mut self, tls: TlsServer) -> Self {
         Arc::make_mut(&mut self.settings).capabilities.start_tls = true;
         self.tls = Some(tls);
+        self
+    }
+
+    /// Looks each client's name up before its session begins, confirmed forwards (RFC 8601 section 3),
+    /// for so long at the most: then the trace header, records, scorers, and a server that is told of
+    /// the client (XCLIENT, XFORWARD) have [`Peer::name`] and [`Peer::reverse_name`].
+    ///
+    /// A client whose name is known already keeps it. If DNS fails or is late, the client goes without
+    /// a name, as it would without this: it gives nothing away and refuses nobody.
+    #[cfg(feature = "dns")]
+    #[must_use]
+    pub fn name_clients(mut self, resolver: impl Resolver + 'static, patience: Duration) -> Self {
+        self.names = Some((Box::new(resolver), patience));
         self
     }
 
@@ -153,6 +179,34 @@ impl<R: Runtime> Gate<R> {
 
     pub(crate) fn going_down(&self) -> GoingDown {
         self.going_down.clone()
+    }
+
+    /// The client with its name, if somebody is to look it up and there is one.
+    #[cfg(feature = "dns")]
+    pub(crate) async fn named(&self, mut peer: Peer) -> Peer {
+        if let (Some((resolver, patience)), Some(address), None) =
+            (&self.names, peer.address, &peer.name)
+        {
+            let deadline = Deadline::after(self.runtime.now(), *patience, Awaiting::Verdict);
+            let name = dns::reverse_name(&**resolver, address.ip());
+            match within(&self.runtime, Some(deadline), name).await {
+                Some(Ok(ReverseName::Confirmed(name))) => {
+                    peer.name = Some((*name).into());
+                    peer.reverse_name = Some((*name).into());
+                }
+                Some(Ok(ReverseName::Unconfirmed(name))) => {
+                    peer.reverse_name = Some((*name).into());
+                }
+                Some(Ok(ReverseName::Nameless) | Err(_)) | None => {}
+            }
+        }
+        peer
+    }
+
+    #[cfg(not(feature = "dns"))]
+    #[allow(clippy::unused_async, reason = "as it is with DNS")]
+    pub(crate) async fn named(&self, peer: Peer) -> Peer {
+        peer
     }
 
     pub(crate) fn observe(&self, event: &Event<'_>) {

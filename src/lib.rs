@@ -129,6 +129,10 @@
 //! - `tls`: STARTTLS on both sides and TLS from the first octet, with rustls: `Gate::tls`,
 //!   `serve_tls`, `relay::Smtp::with_tls`.
 //! - `redb`: a store for what scorers remember in a file: `store::Embedded`.
+//! - `dns`: DNS lists of addresses, names and links, reverse names, HELO, and the client's name for
+//!   the server behind; with a resolver over the gate's [`Runtime`]. See `dns` and `scorers`.
+//! - `hickory`: hickory's resolver in its place.
+//! - `auth`: SPF, DKIM, ARC and DMARC, and `Authentication-Results` (RFC 8601).
 //! - `testing`: plays SMTP dialogues as tests.
 //!
 //! # Where building taught better than the design
@@ -163,6 +167,8 @@ mod session;
 mod verdict;
 mod wire;
 
+#[cfg(feature = "dns")]
+pub mod dns;
 #[cfg(feature = "serve")]
 mod driver;
 #[cfg(feature = "serve")]
@@ -230,7 +236,7 @@ pub use panel::{Panel, Seat, ThresholdError, Thresholds};
 #[cfg(feature = "serve")]
 pub use relay::{Relay, Target};
 #[cfg(feature = "serve")]
-pub use runtime::{Address, BadAddress, Runtime};
+pub use runtime::{Address, BadAddress, Datagrams, Runtime};
 #[cfg(feature = "serve")]
 pub use score::{BadScore, Disclosure, Finding, Score};
 #[cfg(feature = "serve")]

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::str::FromStr;
@@ -16,7 +17,8 @@ use futures::poll;
 
 use crate::deadline::Deadline;
 
-/// A clock, a timer and connections. Implemented in a dozen lines for any runtime: see the examples.
+/// A clock, a timer and connections. Implemented in a dozen lines for any runtime, and with datagrams
+/// in two dozen: see the examples.
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
     /// A connection to an onward server or a scorer's daemon.
@@ -39,6 +41,27 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Connects; for TCP with `TCP_NODELAY` set, without which each step of a dialogue may cost 40 ms.
     async fn connect(&self, address: &Address) -> io::Result<Self::Stream>;
+
+    /// A UDP socket of its own for this server: bound to port 0, so that the system chooses the port
+    /// (who forges answers to DNS queries has to guess it, RFC 5452 section 4.5), and connected, so
+    /// that nothing from anywhere else is received.
+    ///
+    /// A runtime that has none says `Unsupported`, which is what happens if this is not written;
+    /// whoever asked goes on with TCP.
+    async fn datagrams(&self, server: SocketAddr) -> io::Result<Box<dyn Datagrams>> {
+        let _ = server;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A UDP socket that is connected to one server.
+#[async_trait]
+pub trait Datagrams: Send + Sync {
+    /// Sends one datagram.
+    async fn send(&self, octets: &[u8]) -> io::Result<()>;
+
+    /// Receives one datagram into `buffer`, and says how long it is; what has no room is lost.
+    async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
 /// Where a server listens.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::envelope::Envelope;
+use crate::header::HeaderField;
 use crate::message::Message;
 use crate::peer::Peer;
 use crate::score::{Finding, Score};
@@ -20,6 +21,9 @@ pub enum Opinion {
     Silent,
     /// Reasons, weighed. The panel adds them up.
     Evidence(Vec<Finding>),
+    /// Reasons, and header fields that stand before the message if it goes onward. Before there is a
+    /// message the fields are nothing.
+    Annotate(Vec<Finding>, Vec<HeaderField>),
     /// No, whatever the others say.
     Refuse(Refusal),
 }
@@ -36,16 +40,40 @@ impl From<Refusal> for Opinion {
     }
 }
 
-/// Why a scorer has no opinion although it was asked. What it says is told to observers, never to a
-/// client.
+/// Why a scorer has no opinion although it was asked, or only part of one. What it says is told to
+/// observers, never to a client.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct ScorerError(Arc<dyn std::error::Error + Send + Sync>);
+#[error("{reason}")]
+pub struct ScorerError {
+    reason: Arc<dyn std::error::Error + Send + Sync>,
+    /// What it could say all the same.
+    opinion: Box<Opinion>,
+}
 
 impl ScorerError {
     /// The scorer failed for this reason.
     pub fn new(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self(Arc::from(reason.into()))
+        Self { reason: Arc::from(reason.into()), opinion: Box::default() }
+    }
+
+    /// Part of what it asks has answered: that counts, beside what its failure policy does.
+    ///
+    /// ```
+    /// use nobounce::{Finding, Score, ScorerError};
+    ///
+    /// let listed = Finding::new("ONE_LIST", Score::points(3));
+    /// let error = ScorerError::new("the other list does not answer").but_says(listed.into());
+    /// assert_eq!(error.to_string(), "the other list does not answer");
+    /// ```
+    #[must_use]
+    pub fn but_says(mut self, opinion: Opinion) -> Self {
+        self.opinion = opinion.into();
+        self
+    }
+
+    /// What it could say all the same.
+    pub fn opinion(&self) -> &Opinion {
+        &self.opinion
     }
 }
 

@@ -29,7 +29,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("machines", &["onward", "session"]),
     // The trait alone: panels and scorers need its timers and connections, the edges supply them.
-    ("runtime", &["rehearsal", "runtime"]),
+    // DNS is asked through it by both.
+    ("runtime", &["dns", "rehearsal", "runtime"]),
     ("policy", &["panel", "score", "scorer", "scorers", "store", "tally"]),
     ("edges", &["driver", "gate", "observer", "relay", "tls", "transcript"]),
 ];

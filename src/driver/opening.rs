@@ -45,6 +45,6 @@ impl Opening {
             let ahead = std::mem::take(&mut stash.octets);
             peer.tls = Some(handshake(gate, &mut client, &ahead, Some(deadline)).await?);
         }
-        Ok((client, peer, stash))
+        Ok((client, gate.named(peer).await, stash))
     }
 }

@@ -39,8 +39,20 @@ impl Message {
     /// a field `Mailbox-Line:`, as Postfix has it, and before anything else that is neither header
     /// field nor empty line an empty line is put. Empty content makes a message of header only.
     pub fn new(host: &str, envelope: &Envelope, received: SystemTime, content: MailData) -> Self {
+        Self::checked_by(None, host, envelope, received, content)
+    }
+
+    /// The same without those `Authentication-Results` fields of the content that claim to be by
+    /// `authserv_id`.
+    pub(crate) fn checked_by(
+        authserv_id: Option<&str>,
+        host: &str,
+        envelope: &Envelope,
+        received: SystemTime,
+        content: MailData,
+    ) -> Self {
         let mut segments = vec![trace::received(host, envelope, received).octets().clone()];
-        joint::append(content.blocks(), &mut segments);
+        joint::append(content.blocks(), authserv_id, &mut segments);
         let len = segments.iter().map(Bytes::len).sum();
         Self { segments, len, content, joined: OnceLock::new(), view: OnceLock::new() }
     }

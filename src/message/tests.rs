@@ -260,3 +260,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn results_in_our_name_are_taken_out() {
+    let ours = [
+        "Authentication-Results: mx.example; spf=pass\n",
+        "authentication-results:MX.EXAMPLE;\n\tdkim=pass\n",
+        "Authentication-Results:\n mx.example; dkim=pass\n",
+        "Authentication-Results : (really; (yes) \\)) mx.example 1; dkim=pass\n",
+        "Authentication-Results: \"mx.ex\\ample\"; dkim=pass\n",
+        "Authentication-Results: mx.example\n",
+    ];
+    let others = [
+        "Authentication-Results: mx.other.example; spf=pass\n",
+        "Authentication-Results: mx.example.org; spf=pass\n",
+        "Authentication-Results: other.example (mx.example); spf=pass\n",
+        "Authentication-Results-Archive: mx.example; spf=pass\n",
+        "ARC-Authentication-Results: i=1; mx.example; spf=pass\n",
+        "Subject: mx.example; spf=pass\n",
+    ];
+    let whole = |content: &str, id| {
+        let content = MailData::normalise(content.as_bytes());
+        let envelope = envelope();
+        let message = Message::checked_by(id, "mx.example", &envelope, UNIX_EPOCH, content);
+        let octets = message.segments().concat();
+        assert_eq!(octets.len(), message.len());
+        String::from_utf8(octets).unwrap().replace('\r', "")
+    };
+    for (fields, taken) in [(&ours, true), (&others, false)] {
+        for field in fields {
+            let content = format!("From: a@b\n{field}To: c@d\n\n{field}");
+            let expected =
+                if taken { format!("From: a@b\nTo: c@d\n\n{field}") } else { content.clone() };
+            let got = whole(&content, Some("mx.example"));
+            assert!(got.ends_with(&expected), "{field:?}: {got}");
+            assert!(whole(&content, None).ends_with(&content), "{field:?} stays if nothing is set");
+        }
+    }
+}

@@ -6,6 +6,7 @@ mod thresholds;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::header::HeaderField;
 use crate::runtime::Runtime;
 use crate::score::{Finding, word};
 use crate::scorer::{FailurePolicy, Opinion, Scorer};
@@ -215,14 +216,25 @@ impl Panel {
         let answers = hearing::hear(runtime, subject, asked).await;
 
         tally.ask();
-        let mut refusals = Vec::new();
+        let (mut refusals, mut fields) = (Vec::new(), Vec::new());
         for (seat, answer) in self.seats.iter().zip(answers) {
-            refusals.extend(seat.take(answer, stage, tally));
+            refusals.extend(seat.take(answer, stage, tally, &mut fields));
         }
         // Stable: among equals the earlier seat stays first.
         refusals.sort_by_key(Refusal::is_transient);
         let refusal = refusals.into_iter().next().map(Verdict::Refuse);
-        self.conclude(refusal.unwrap_or_else(|| self.thresholds.judge(stage, tally)), stage, tally)
+        let verdict = refusal.unwrap_or_else(|| self.thresholds.judge(stage, tally));
+        self.annotate(self.conclude(verdict, stage, tally), stage, fields)
+    }
+
+    /// Adds the header fields of scorers to a verdict that lets a message pass.
+    fn annotate(&self, verdict: Verdict, stage: Stage, fields: Vec<HeaderField>) -> Verdict {
+        match verdict {
+            _ if stage != Stage::Data || fields.is_empty() || self.monitor => verdict,
+            Verdict::Pass => Verdict::Tag(fields),
+            Verdict::Tag(tag) => Verdict::Tag(tag.into_iter().chain(fields).collect()),
+            Verdict::Refuse(_) => verdict,
+        }
     }
 
     /// Notes the verdict and gives it, if this panel gives any.
@@ -243,17 +255,23 @@ impl Panel {
 }
 
 impl Seat {
-    /// Notes what the scorer said; its refusal, if it acts.
+    /// Notes what the scorer said, with the fields that it writes; its refusal, if it acts.
     fn take(
         &self,
         answer: Result<Opinion, FailureCause>,
         stage: Stage,
         tally: &mut Tally,
+        fields: &mut Vec<HeaderField>,
     ) -> Option<Refusal> {
         match answer {
             Ok(Opinion::Silent) => None,
             Ok(Opinion::Evidence(findings)) => {
                 findings.into_iter().for_each(|finding| self.enter(finding, stage, tally));
+                None
+            }
+            Ok(Opinion::Annotate(findings, written)) => {
+                findings.into_iter().for_each(|finding| self.enter(finding, stage, tally));
+                fields.extend(written.into_iter().filter(|_| !self.monitored));
                 None
             }
             Ok(Opinion::Refuse(refusal)) => {
@@ -266,9 +284,14 @@ impl Seat {
                 (!self.monitored).then_some(refusal)
             }
             Err(cause) => {
+                let said = match &cause {
+                    FailureCause::Error(error) => error.opinion().clone(),
+                    FailureCause::Panic(_) | FailureCause::Late(_) => Opinion::Silent,
+                };
+                let said = self.take(Ok(said), stage, tally, fields);
                 let (scorer, policy) = (self.name.clone(), self.on_failure);
                 tally.fail(Failure { scorer, stage, cause, policy, monitored: self.monitored });
-                match policy {
+                let refusal = match policy {
                     FailurePolicy::Ignore => None,
                     FailurePolicy::Score(score) => {
                         let symbol = format!("{}_FAILED", self.name.to_ascii_uppercase());
@@ -276,7 +299,8 @@ impl Seat {
                         None
                     }
                     FailurePolicy::Defer => (!self.monitored).then(|| thresholds::unchecked(stage)),
-                }
+                };
+                said.or(refusal)
             }
         }
     }

@@ -129,7 +129,8 @@ impl Session {
             Envelope { peer: self.peer.clone(), ..envelope }
         });
         let envelope = connected.as_ref().unwrap_or(&transaction.envelope);
-        let message = Message::new(&self.settings.host, envelope, received, content);
+        let (id, host) = (self.settings.authserv_id.as_deref(), &self.settings.host);
+        let message = Message::checked_by(id, host, envelope, received, content);
         self.state = State::Asking(Asking::Content(transaction, Box::new(message)));
     }
 }

@@ -25,6 +25,9 @@ pub struct Settings {
     pub line_endings: LineEndings,
     /// What becomes of a client that does not wait for its turn.
     pub early_input: EarlyInput,
+    /// By which name our own `Authentication-Results` go (RFC 8601 section 2.5). Those that a client
+    /// sends under it are forged and do not go onward (section 5). Without one, none are taken out.
+    pub authserv_id: Option<HostName>,
     /// Who may say XCLIENT (Postfix `smtpd_authorized_xclient_hosts`), by the address that the
     /// session begins with. Nobody by default; to all others it is an unknown command.
     pub xclient_from: Networks,
@@ -43,6 +46,7 @@ impl Settings {
             timeouts: SessionTimeouts::default(),
             line_endings: LineEndings::default(),
             early_input: EarlyInput::default(),
+            authserv_id: None,
             xclient_from: Networks::none(),
             xforward_from: Networks::none(),
         }

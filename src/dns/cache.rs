@@ -1,0 +1,116 @@
+//! Remembers answers for as long as they hold.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use super::{Answer, DomainName, RecordKind, ResolveError, Resolver};
+use crate::runtime::Runtime;
+
+/// Most answers that are kept.
+const CAPACITY: usize = 10_000;
+/// Longest that an answer is kept, whatever its zone says (unbound: `cache-max-ttl`), and that its
+/// absence is (RFC 2308 section 5: one to three hours).
+const LONGEST: Duration = Duration::from_secs(86_400);
+const LONGEST_ABSENCE: Duration = Duration::from_secs(3_600);
+
+/// A resolver that remembers what another has answered: records for their time to live, at most a day,
+/// and that there are none for as long as the zone says (RFC 2308), at most an hour. Failures are
+/// not remembered.
+///
+/// It keeps 10,000 answers. When it is full, what has run out goes first; if nothing has, the half of
+/// it that runs out soonest. Its clones are one.
+#[derive(Debug)]
+pub struct Cache<D, R> {
+    shared: Arc<Shared<D, R>>,
+}
+
+#[derive(Debug)]
+struct Shared<D, R> {
+    resolver: D,
+    runtime: R,
+    capacity: usize,
+    answers: Mutex<HashMap<(DomainName, RecordKind), (Answer, Instant)>>,
+}
+
+impl<D, R> Clone for Cache<D, R> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<D: Resolver, R: Runtime> Cache<D, R> {
+    /// Remembers what `resolver` answers, by the clock of `runtime`.
+    pub fn new(runtime: R, resolver: D) -> Self {
+        Self::with_capacity(runtime, resolver, CAPACITY)
+    }
+
+    /// Keeps so many answers, at least one.
+    pub fn with_capacity(runtime: R, resolver: D, capacity: usize) -> Self {
+        let (capacity, answers) = (capacity.max(1), Mutex::default());
+        Self { shared: Arc::new(Shared { resolver, runtime, capacity, answers }) }
+    }
+
+    /// How many answers it holds, those that have run out included.
+    pub fn len(&self) -> usize {
+        self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<D, R: Runtime> Shared<D, R> {
+    fn recall(&self, key: &(DomainName, RecordKind)) -> Option<Answer> {
+        let now = self.runtime.now();
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (answer, until) = answers.get(key)?;
+        if *until <= now {
+            answers.remove(key);
+            return None;
+        }
+        let ttl = *until - now;
+        Some(Answer { ttl, ..answer.clone() })
+    }
+
+    fn remember(&self, key: (DomainName, RecordKind), answer: &Answer) {
+        let longest = if answer.records.is_empty() { LONGEST_ABSENCE } else { LONGEST };
+        let now = self.runtime.now();
+        let until = now + answer.ttl.min(longest);
+        if until <= now {
+            return;
+        }
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() >= self.capacity && !answers.contains_key(&key) {
+            answers.retain(|_, (_, until)| *until > now);
+        }
+        if answers.len() >= self.capacity && !answers.contains_key(&key) {
+            let mut ends: Vec<_> = answers.values().map(|(_, until)| *until).collect();
+            let half = (ends.len() - 1) / 2;
+            let (_, median, _) = ends.select_nth_unstable(half);
+            // Those that end with the median go as well: many answers may have the same end.
+            answers.retain(|_, (_, until)| *until > *median);
+        }
+        answers.insert(key, (answer.clone(), until));
+    }
+}
+
+#[async_trait]
+impl<D: Resolver, R: Runtime> Resolver for Cache<D, R> {
+    async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
+        let key = (name.clone(), kind);
+        if let Some(answer) = self.shared.recall(&key) {
+            return Ok(answer);
+        }
+        let answer = self.shared.resolver.lookup(name, kind).await?;
+        self.shared.remember(key, &answer);
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests;

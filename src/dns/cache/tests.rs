@@ -1,0 +1,115 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::dns::Record;
+use crate::rehearsal::Rehearsal;
+
+/// Counts how often it is asked. Names say what it answers: `SECONDS.…`, and `none` for nothing.
+#[derive(Debug, Default, Clone)]
+struct Counter(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Resolver for Counter {
+    async fn lookup(&self, name: &DomainName, _: RecordKind) -> Result<Answer, ResolveError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let mut labels = name.split('.');
+        let seconds = labels.next().unwrap().parse().map_err(|_| ResolveError::Declined(2))?;
+        let records = (!name.contains("none")).then_some(Record::A([127, 0, 0, 2].into()));
+        Ok(Answer::new(records, Duration::from_secs(seconds)))
+    }
+}
+
+struct Desk {
+    rehearsal: Rehearsal,
+    counter: Counter,
+    cache: Cache<Counter, Rehearsal>,
+}
+
+impl Desk {
+    fn new(capacity: usize) -> Self {
+        let (rehearsal, counter) = (Rehearsal::new(), Counter::default());
+        let cache = Cache::with_capacity(rehearsal.clone(), counter.clone(), capacity);
+        Self { rehearsal, counter, cache }
+    }
+
+    /// What it says of this name, and whether somebody had to be asked.
+    fn ask(&self, name: &str, kind: RecordKind) -> (Result<Answer, ResolveError>, bool) {
+        let before = self.counter.0.load(Ordering::Relaxed);
+        let answer = self.rehearsal.run(self.cache.lookup(&name.parse().unwrap(), kind));
+        (answer, self.counter.0.load(Ordering::Relaxed) > before)
+    }
+
+    fn asks(&self, name: &str) -> bool {
+        self.ask(name, RecordKind::A).1
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.rehearsal.run(self.rehearsal.sleep(Duration::from_secs(seconds)));
+    }
+}
+
+#[test]
+fn answers_hold_for_their_time_to_live() {
+    for name in ["60.example", "60.none.example"] {
+        let desk = Desk::new(10);
+        assert!(desk.asks(name));
+        desk.pass(59);
+        assert!(!desk.asks(name));
+        assert!(!desk.asks(&name.to_uppercase()));
+        let (answer, _) = desk.ask(name, RecordKind::A);
+        assert_eq!(answer.unwrap().ttl, Duration::from_secs(1), "what is left of it");
+        assert!(desk.ask(name, RecordKind::Aaaa).1, "another question");
+        desk.pass(1);
+        assert!(desk.asks(name));
+    }
+}
+
+#[test]
+fn what_must_not_be_kept_is_not() {
+    let desk = Desk::new(10);
+    for name in ["0.example", "0.none.example", "failure.example"] {
+        assert!(desk.asks(name) && desk.asks(name), "{name}");
+    }
+    assert!(desk.cache.is_empty());
+}
+
+#[test]
+fn nothing_is_kept_for_ever() {
+    let desk = Desk::new(10);
+    assert!(desk.asks("2000000000.example") && desk.asks("2000000000.none.example"));
+    desk.pass(3_599);
+    assert!(!desk.asks("2000000000.none.example"));
+    desk.pass(1);
+    assert!(desk.asks("2000000000.none.example"));
+    desk.pass(82_799);
+    assert!(!desk.asks("2000000000.example"));
+    desk.pass(1);
+    assert!(desk.asks("2000000000.example"));
+}
+
+#[test]
+fn it_holds_no_more_than_it_has_room_for() {
+    let desk = Desk::new(100);
+    for n in 0..1_000 {
+        assert!(desk.asks(&format!("60.n{n}.example")));
+        assert!(desk.cache.len() <= 100);
+    }
+    assert!(!desk.asks("60.n999.example"));
+
+    // What has run out goes first, then what runs out soonest.
+    let desk = Desk::new(100);
+    for n in 0..50 {
+        desk.asks(&format!("10.n{n}.example"));
+        desk.asks(&format!("1000.n{n}.example"));
+    }
+    desk.pass(10);
+    desk.asks("60.one-more.example");
+    assert_eq!(desk.cache.len(), 51);
+    for n in 0..49 {
+        desk.asks(&format!("{}.more.example", n + 100));
+    }
+    assert_eq!(desk.cache.len(), 100);
+    desk.asks("60.the-last.example");
+    assert!(desk.cache.len() <= 51);
+    assert!(!desk.asks("60.the-last.example") && !desk.asks("1000.n7.example"));
+}

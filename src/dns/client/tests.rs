@@ -1,0 +1,344 @@
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::io::{AsyncRead, AsyncWrite};
+
+use super::*;
+use crate::dns::Record;
+use crate::rehearsal::Rehearsal;
+use crate::runtime::Datagrams;
+
+type Says<T> = Arc<Mutex<dyn FnMut(SocketAddr, &[u8]) -> T + Send>>;
+
+/// The servers, as a runtime whose clock is the rehearsal's.
+#[derive(Clone)]
+struct Network {
+    rehearsal: Rehearsal,
+    /// What comes back for a datagram; none can be sent if there is nobody.
+    datagrams: Option<Says<Vec<Datagram>>>,
+    /// What comes back by TCP, three octets at a time, and what then; nobody listens if there is nobody.
+    stream: Option<Says<(Vec<u8>, Then)>>,
+    sockets: Arc<Mutex<usize>>,
+}
+
+#[derive(Clone)]
+enum Datagram {
+    Octets(Vec<u8>),
+    Broken,
+}
+
+#[derive(Clone, Copy)]
+enum Then {
+    Close,
+    Reset,
+    Hang,
+}
+
+impl Network {
+    fn new() -> Self {
+        let rehearsal = Rehearsal::new();
+        Self { rehearsal, datagrams: None, stream: None, sockets: Arc::default() }
+    }
+
+    fn datagrams(
+        mut self,
+        says: impl FnMut(SocketAddr, &[u8]) -> Vec<Datagram> + Send + 'static,
+    ) -> Self {
+        self.datagrams = Some(Arc::new(Mutex::new(says)));
+        self
+    }
+
+    fn stream(
+        mut self,
+        says: impl FnMut(SocketAddr, &[u8]) -> (Vec<u8>, Then) + Send + 'static,
+    ) -> Self {
+        self.stream = Some(Arc::new(Mutex::new(says)));
+        self
+    }
+
+    /// Asks a client, and says what came of it and how long it took.
+    fn ask(&self, client: &Client<Self>) -> (Result<Vec<Record>, ResolveError>, Duration) {
+        let began = self.rehearsal.elapsed();
+        let answer = self.rehearsal.run(client.lookup(&name(), RecordKind::A));
+        (answer.map(|it| it.records.to_vec()), self.rehearsal.elapsed() - began)
+    }
+}
+
+#[async_trait]
+impl Runtime for Network {
+    type Stream = Connection;
+
+    fn now(&self) -> Instant {
+        self.rehearsal.now()
+    }
+
+    async fn sleep_until(&self, at: Instant) {
+        self.rehearsal.sleep_until(at).await;
+    }
+
+    async fn connect(&self, address: &Address) -> io::Result<Connection> {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let says = self.stream.clone().ok_or_else(refused)?;
+        let server = address.to_string().parse().unwrap();
+        Ok(Connection { server, says, coming: None, then: Then::Hang })
+    }
+
+    async fn datagrams(&self, server: SocketAddr) -> io::Result<Box<dyn Datagrams>> {
+        let unsupported = || io::Error::from(io::ErrorKind::Unsupported);
+        let says = self.datagrams.clone().ok_or_else(unsupported)?;
+        *self.sockets.lock().unwrap() += 1;
+        Ok(Box::new(Socket { server, says, coming: Mutex::default() }))
+    }
+}
+
+struct Socket {
+    server: SocketAddr,
+    says: Says<Vec<Datagram>>,
+    coming: Mutex<VecDeque<Datagram>>,
+}
+
+#[async_trait]
+impl Datagrams for Socket {
+    async fn send(&self, octets: &[u8]) -> io::Result<()> {
+        let says = (self.says.lock().unwrap())(self.server, octets);
+        self.coming.lock().unwrap().extend(says);
+        Ok(())
+    }
+
+    async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let next = self.coming.lock().unwrap().pop_front();
+        match next {
+            Some(Datagram::Octets(octets)) => {
+                let length = octets.len().min(buffer.len());
+                buffer[..length].copy_from_slice(&octets[..length]);
+                Ok(length)
+            }
+            Some(Datagram::Broken) => Err(io::ErrorKind::ConnectionRefused.into()),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+struct Connection {
+    server: SocketAddr,
+    says: Says<(Vec<u8>, Then)>,
+    coming: Option<Vec<u8>>,
+    then: Then,
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let then = self.then;
+        let coming = self.coming.get_or_insert_default();
+        if coming.is_empty() {
+            return match then {
+                Then::Close => Poll::Ready(Ok(0)),
+                Then::Reset => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                Then::Hang => Poll::Pending,
+            };
+        }
+        let count = coming.len().min(buffer.len()).min(3);
+        buffer[..count].copy_from_slice(&coming[..count]);
+        coming.drain(..count);
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        // Length and question come in one write.
+        assert_eq!(usize::from(octets[0]) << 8 | usize::from(octets[1]), octets.len() - 2);
+        let said = (self.says.lock().unwrap())(self.server, &octets[2..]);
+        (self.coming, self.then) = (Some(said.0), said.1);
+        Poll::Ready(Ok(octets.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn name() -> DomainName {
+    "a.example".parse().unwrap()
+}
+
+fn server(last: u8) -> SocketAddr {
+    ([127, 0, 0, last], 53).into()
+}
+
+/// A reply to `query` with one A record, or none and this response code.
+fn reply(query: &[u8], rcode: u8) -> Vec<u8> {
+    let mut reply = query.to_vec();
+    (reply[2], reply[3]) = (0x81, 0x80 | rcode);
+    if rcode == 0 {
+        reply[7] = 1;
+        reply.extend_from_slice(b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x7f\0\0\x02");
+    }
+    reply
+}
+
+fn truncated(query: &[u8]) -> Vec<u8> {
+    let mut reply = reply(query, 0);
+    reply[2] |= 2;
+    reply
+}
+
+fn with_length(message: &[u8]) -> Vec<u8> {
+    [&u16::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
+}
+
+fn listed() -> Result<Vec<Record>, ResolveError> {
+    Ok(vec![Record::A([127, 0, 0, 2].into())])
+}
+
+/// Asks two servers that do this with datagrams, and says what came of it, how long it took and
+/// how many sockets it took.
+fn ask_two(
+    says: impl FnMut(SocketAddr, &[u8]) -> Vec<Datagram> + Send + 'static,
+) -> (Result<Vec<Record>, ResolveError>, Duration, usize) {
+    let network = Network::new().datagrams(says);
+    let (answer, took) = network.ask(&Client::new(network.clone(), [server(1), server(2)]));
+    let sockets = *network.sockets.lock().unwrap();
+    (answer, took, sockets)
+}
+
+fn right(query: &[u8]) -> Vec<Datagram> {
+    vec![Datagram::Octets(reply(query, 0))]
+}
+
+#[test]
+fn the_first_server_answers() {
+    assert_eq!(ask_two(|_, query| right(query)), (listed(), Duration::ZERO, 1));
+}
+
+#[test]
+fn a_server_that_does_not_answer_makes_way() {
+    type Misbehaves = fn(&[u8]) -> Vec<Datagram>;
+    let table: [(Misbehaves, Duration); 6] = [
+        (|_| vec![], PATIENCE),
+        (|_| vec![Datagram::Broken], Duration::ZERO),
+        (|query| vec![Datagram::Octets(reply(query, 2))], Duration::ZERO),
+        (|query| vec![Datagram::Octets(reply(query, 5))], Duration::ZERO),
+        (|_| vec![Datagram::Octets(vec![0; 65_507]), Datagram::Octets(vec![])], PATIENCE),
+        // It never stops, and does not listen on TCP either.
+        (|_| vec![Datagram::Octets(vec![255; 20]); 1_000], Duration::ZERO),
+    ];
+    for (misbehaves, takes) in table {
+        let answer = ask_two(move |to, query| match to == server(1) {
+            true => misbehaves(query),
+            false => right(query),
+        });
+        assert_eq!(answer, (listed(), takes, 2));
+    }
+}
+
+#[test]
+fn when_all_are_silent_it_is_over_in_time() {
+    assert_eq!(ask_two(|_, _| vec![]), (Err(ResolveError::Late), 4 * PATIENCE, 4));
+}
+
+#[test]
+fn a_server_that_answered_is_asked_first_the_next_time() {
+    let network = Network::new().datagrams(|to, query| match to == server(1) {
+        true => vec![],
+        false => right(query),
+    });
+    let client = Client::new(network.clone(), [server(1), server(2)]);
+    assert_eq!(network.ask(&client), (listed(), PATIENCE));
+    assert_eq!(network.ask(&client), (listed(), Duration::ZERO));
+}
+
+#[test]
+fn forgeries_are_passed_over() {
+    let answer = ask_two(|_, query| {
+        let mut forged = reply(query, 0);
+        forged[1] ^= 1;
+        let mut other = reply(query, 0);
+        other[13] = b'b';
+        [forged, other, query.to_vec(), vec![], reply(query, 0)].map(Datagram::Octets).into()
+    });
+    assert_eq!(answer, (listed(), Duration::ZERO, 1));
+}
+
+#[test]
+fn every_question_has_an_id_and_a_socket_of_its_own() {
+    let ids = Arc::new(Mutex::new(HashSet::new()));
+    let seen = ids.clone();
+    let network = Network::new().datagrams(move |_, query| {
+        seen.lock().unwrap().insert([query[0], query[1]]);
+        right(query)
+    });
+    let client = Client::new(network.clone(), [server(1)]);
+    for _ in 0..200 {
+        network.ask(&client).0.unwrap();
+    }
+    let different = ids.lock().unwrap().len();
+    assert!(different > 190, "{different} of 200 ids differ");
+    assert_eq!(*network.sockets.lock().unwrap(), 200);
+}
+
+/// What becomes of it when the server says this by TCP.
+fn by_tcp(
+    says: impl Fn(&[u8]) -> Vec<u8> + Send + 'static,
+    then: Then,
+) -> (Result<Vec<Record>, ResolveError>, Duration) {
+    let cut = |_, query: &[u8]| vec![Datagram::Octets(truncated(query))];
+    let network = Network::new().datagrams(cut).stream(move |_, query| (says(query), then));
+    network.ask(&Client::new(network.clone(), [server(1)]).patience(PATIENCE, 1))
+}
+
+#[test]
+fn what_is_cut_off_comes_by_tcp() {
+    let (answer, _) = by_tcp(|query| with_length(&reply(query, 0)), Then::Hang);
+    assert_eq!(answer, listed());
+    // So does everything without datagrams, and from who floods us with them.
+    let whole = |_, query: &[u8]| (with_length(&reply(query, 0)), Then::Close);
+    let flood = |_, _: &[u8]| vec![Datagram::Octets(vec![0; 12]); 10_000];
+    for network in [Network::new().stream(whole), Network::new().stream(whole).datagrams(flood)] {
+        let client = Client::new(network.clone(), [server(1)]);
+        assert_eq!(network.ask(&client), (listed(), Duration::ZERO));
+    }
+}
+
+#[test]
+fn tcp_may_fail_as_well() {
+    let malformed = |why| Err(ResolveError::Malformed(why));
+    let (answer, _) = by_tcp(|query| with_length(&truncated(query)), Then::Hang);
+    assert_eq!(answer, malformed("cut off by TCP, too"));
+    let (answer, _) = by_tcp(|_| vec![255; 70_000], Then::Hang);
+    assert_eq!(answer, malformed("another id"));
+    let (answer, _) = by_tcp(|_| vec![0, 0], Then::Hang);
+    assert_eq!(answer, malformed("another id"));
+    let (answer, _) = by_tcp(|query| with_length(&reply(query, 2)), Then::Hang);
+    assert_eq!(answer, Err(ResolveError::Declined(2)));
+    for cut in [0, 1, 2, 10] {
+        let says = move |query: &[u8]| with_length(&reply(query, 0))[..cut].to_vec();
+        for then in [Then::Close, Then::Reset] {
+            assert!(matches!(by_tcp(says, then).0, Err(ResolveError::Network(_))), "{cut}");
+        }
+        assert_eq!(by_tcp(says, Then::Hang), (Err(ResolveError::Late), PATIENCE));
+    }
+}
+
+#[test]
+fn without_servers_nobody_knows() {
+    let network = Network::new();
+    let client = Client::new(network.clone(), []);
+    assert_eq!(network.ask(&client).0, Err(ResolveError::NoServer));
+}

@@ -1,0 +1,78 @@
+//! Hickory's resolver in the place of ours.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::{ConnectionProvider, Resolver as Inner};
+
+use super::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver};
+
+/// A resolver of `hickory-resolver`: what it offers of TLS, DNSSEC and system configuration is chosen
+/// where it is built. It has a cache of its own, and needs no [`Cache`](super::Cache).
+///
+/// It belongs to the runtime that its provider is made for (usually tokio), and is asked from within
+/// that: outside of tokio a lookup by `TokioResolver` panics, which a [`Panel`](crate::Panel) notes
+/// as the failure of the scorer that asked.
+#[derive(Debug, Clone)]
+pub struct Hickory<P: ConnectionProvider>(Inner<P>);
+
+impl<P: ConnectionProvider> Hickory<P> {
+    /// This resolver.
+    pub fn new(resolver: Inner<P>) -> Self {
+        Self(resolver)
+    }
+}
+
+#[async_trait]
+impl<P: ConnectionProvider> Resolver for Hickory<P> {
+    async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
+        // Absolute: no search list of this machine is to be tried.
+        let mut name = Name::from_ascii(&**name).map_err(other)?;
+        name.set_fqdn(true);
+        let lookup = match self.0.lookup(name, record_type(kind)).await {
+            Ok(lookup) => lookup,
+            Err(NetError::Dns(DnsError::NoRecordsFound(nothing))) => {
+                let ttl = Duration::from_secs(nothing.negative_ttl.unwrap_or(0).into());
+                return Ok(Answer::new([], ttl));
+            }
+            Err(error) => return Err(other(error)),
+        };
+        let ttl = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
+        let records = lookup.answers().iter().filter_map(|answer| record(&answer.data, kind));
+        Ok(Answer::new(records, Duration::from_secs(ttl.into())))
+    }
+}
+
+fn other(error: impl std::fmt::Display) -> ResolveError {
+    ResolveError::Other(error.to_string().into())
+}
+
+fn record_type(kind: RecordKind) -> RecordType {
+    match kind {
+        RecordKind::A => RecordType::A,
+        RecordKind::Aaaa => RecordType::AAAA,
+        RecordKind::Mx => RecordType::MX,
+        RecordKind::Ptr => RecordType::PTR,
+        RecordKind::Txt => RecordType::TXT,
+    }
+}
+
+fn record(data: &RData, kind: RecordKind) -> Option<Record> {
+    Some(match (data, kind) {
+        (RData::A(it), RecordKind::A) => Record::A(it.0),
+        (RData::AAAA(it), RecordKind::Aaaa) => Record::Aaaa(it.0),
+        (RData::MX(it), RecordKind::Mx) => {
+            Record::Mx { preference: it.preference, exchange: domain(&it.exchange) }
+        }
+        (RData::PTR(it), RecordKind::Ptr) => Record::Ptr(domain(&it.0)?),
+        (RData::TXT(it), RecordKind::Txt) => Record::Txt(it.txt_data.concat().into()),
+        _ => return None,
+    })
+}
+
+/// Escapes in a name as text stand for what cannot be looked up.
+fn domain(name: &Name) -> Option<DomainName> {
+    name.to_ascii().parse().ok()
+}

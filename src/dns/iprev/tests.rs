@@ -1,0 +1,77 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::dns::Answer;
+
+/// A zone as lines of `NAME TYPE DATA`; data `fails` is no answer.
+struct Zone(&'static str);
+
+#[async_trait]
+impl Resolver for Zone {
+    async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
+        let mut records = Vec::new();
+        for line in self.0.lines() {
+            let [owner, of, data] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+                continue;
+            };
+            if *owner != **name || !of.eq_ignore_ascii_case(&format!("{kind:?}")) {
+                continue;
+            }
+            records.push(match kind {
+                _ if data == "fails" => return Err(ResolveError::Declined(2)),
+                RecordKind::A => Record::A(data.parse().unwrap()),
+                RecordKind::Aaaa => Record::Aaaa(data.parse().unwrap()),
+                RecordKind::Ptr => Record::Ptr(data.parse().unwrap()),
+                other => panic!("nobody asks for {other:?}"),
+            });
+        }
+        Ok(Answer::new(records, Duration::ZERO))
+    }
+}
+
+#[test]
+fn a_name_is_confirmed_if_it_leads_back() {
+    let name = |text: &str| text.parse::<DomainName>().unwrap();
+    let ptr = |names: &str| {
+        names.split(' ').map(|it| format!("1.2.0.192.in-addr.arpa PTR {it}\n")).collect::<String>()
+    };
+    let confirmed = |text| Ok(ReverseName::Confirmed(name(text)));
+    let unconfirmed = |text| Ok(ReverseName::Unconfirmed(name(text)));
+    let failed = Err(ResolveError::Declined(2));
+    let many: Vec<String> = (0..12).map(|n| format!("n{n}.example")).collect();
+    for (zone, expected) in [
+        (String::new(), Ok(ReverseName::Nameless)),
+        (ptr("a.example") + "a.example A 192.0.2.1", confirmed("a.example")),
+        (ptr("a.example") + "a.example A 192.0.2.9\na.example A 192.0.2.1", confirmed("a.example")),
+        (ptr("a.example"), unconfirmed("a.example")),
+        (ptr("a.example") + "a.example A 192.0.2.9", unconfirmed("a.example")),
+        (ptr("a.example") + "a.example AAAA ::ffff:192.0.2.1", unconfirmed("a.example")),
+        (ptr("a.example b.example") + "b.example A 192.0.2.1", confirmed("b.example")),
+        (
+            ptr("a.example b.example") + "a.example A 192.0.2.1\nb.example A 192.0.2.1",
+            confirmed("a.example"),
+        ),
+        // A failure may hide what would confirm, and does not undo it.
+        (ptr("fails"), failed.clone()),
+        (ptr("a.example") + "a.example A fails", failed.clone()),
+        (
+            ptr("a.example b.example") + "a.example A fails\nb.example A 192.0.2.1",
+            confirmed("b.example"),
+        ),
+        // Ten names are looked at.
+        (ptr(&many.join(" ")) + "n9.example A 192.0.2.1", confirmed("n9.example")),
+        (ptr(&many.join(" ")) + "n10.example A 192.0.2.1", unconfirmed("n0.example")),
+    ] {
+        for address in ["192.0.2.1", "::ffff:192.0.2.1"] {
+            let zone = Zone(zone.clone().leak());
+            let found = pollster::block_on(reverse_name(&zone, address.parse().unwrap()));
+            assert_eq!(found, expected, "{}", zone.0);
+        }
+    }
+    let nibbles = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
+    let zone = Zone(format!("{nibbles} PTR six.example\nsix.example AAAA 2001:db8::1").leak());
+    let found = pollster::block_on(reverse_name(&zone, "2001:db8::1".parse().unwrap()));
+    assert_eq!(found, confirmed("six.example"));
+}

@@ -1,0 +1,277 @@
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::*;
+use crate::dns::{Answer, DomainName, Record, RecordKind, ResolveError};
+use crate::panel::{Panel, Seat};
+use crate::peer::{Helo, Peer};
+use crate::rehearsal::{Rehearsal, envelope, message, recipient};
+use crate::scorer::FailurePolicy;
+use crate::tally::Tally;
+use crate::verdict::{Subject, Verdict};
+
+/// A zone as lines of `NAME TYPE DATA`; data `fails` is no answer.
+struct Zone {
+    records: HashMap<(String, String), Vec<String>>,
+    asked: Arc<Mutex<usize>>,
+}
+
+fn zone(text: &str) -> Zone {
+    let mut records: HashMap<_, Vec<String>> = HashMap::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let mut words = line.splitn(3, ' ');
+        let mut word = || words.next().unwrap().to_owned();
+        records.entry((word(), word())).or_default().push(word());
+    }
+    Zone { records, asked: Arc::default() }
+}
+
+#[async_trait]
+impl Resolver for Zone {
+    async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
+        *self.asked.lock().unwrap() += 1;
+        let kind_name = format!("{kind:?}").to_uppercase();
+        let found = self.records.get(&(name.to_string(), kind_name)).cloned().unwrap_or_default();
+        if found.iter().any(|data| data == "fails") {
+            return Err(ResolveError::Declined(2));
+        }
+        let record = |data: String| match kind {
+            RecordKind::A => Record::A(data.parse().unwrap()),
+            RecordKind::Aaaa => Record::Aaaa(data.parse().unwrap()),
+            RecordKind::Ptr => Record::Ptr(data.parse().unwrap()),
+            RecordKind::Txt => Record::Txt(data.into_bytes().into()),
+            RecordKind::Mx => Record::Mx { preference: 10, exchange: data.parse().ok() },
+        };
+        Ok(Answer::new(found.into_iter().map(record), Duration::ZERO))
+    }
+}
+
+fn from(address: &str, sender: &str) -> Envelope {
+    let mut envelope = envelope(sender);
+    let mut peer = Peer::new(std::net::SocketAddr::new(address.parse().unwrap(), 25));
+    peer.helo = Some(Helo { extended: true, name: "mx.example.org".into() });
+    envelope.peer = Arc::new(peer);
+    envelope
+}
+
+/// The symbols that an opinion or a failure holds, and the failure.
+fn told(answer: Result<Opinion, ScorerError>) -> String {
+    let (opinion, failed) = match answer {
+        Ok(opinion) => (opinion, ""),
+        Err(error) => (error.opinion().clone(), " (failed)"),
+    };
+    let symbols = match opinion {
+        Opinion::Evidence(found) | Opinion::Annotate(found, _) => {
+            found.iter().map(|it| it.symbol().to_owned()).collect::<Vec<_>>().join(" ")
+        }
+        other => format!("{other:?}"),
+    };
+    symbols + failed
+}
+
+fn spf(records: &str, address: &str, sender: &str) -> String {
+    let authentication = Authentication::new(zone(records), "mx.example.net").unwrap();
+    told(pollster::block_on(authentication.on_rcpt(&from(address, sender), &recipient())))
+}
+
+#[test]
+fn spf_is_as_rfc_7208_has_it() {
+    let s = "<a@example.org>";
+    for (records, sender, expected) in [
+        ("", s, "SPF_NONE"),
+        ("example.org TXT v=spf1 ip4:192.0.2.0/24 -all", s, "SPF_PASS"),
+        ("example.org TXT v=spf1 ip4:192.0.3.0/24 -all", s, "SPF_FAIL"),
+        ("example.org TXT v=spf1 ~all", s, "SPF_SOFTFAIL"),
+        ("example.org TXT v=spf1 ?all", s, "SPF_NEUTRAL"),
+        ("example.org TXT v=spf1", s, "SPF_NEUTRAL"),
+        ("example.org TXT v=spf10 -all", s, "SPF_NONE"),
+        ("example.org TXT v=spf1 nonsense -all", s, "SPF_PERMERROR"),
+        ("example.org TXT v=spf1 ip4:nonsense -all", s, "SPF_PERMERROR"),
+        ("example.org TXT v=spf1 -ALL", s, "SPF_FAIL"),
+        ("example.org TXT v=spf1  other=b.example exp=c.example ~all ", s, "SPF_SOFTFAIL"),
+        ("example.org TXT v=spf1 -all\nexample.org TXT v=spf1 +all", s, "SPF_PERMERROR"),
+        ("example.org TXT other\nexample.org TXT v=spf1 +all", s, "SPF_PASS"),
+        ("example.org TXT fails", s, "SPF_TEMPERROR (failed)"),
+        ("example.org TXT v=spf1 a -all\nexample.org A 192.0.2.1", s, "SPF_PASS"),
+        ("example.org TXT v=spf1 a -all\nexample.org A 192.0.2.2", s, "SPF_FAIL"),
+        ("example.org TXT v=spf1 a -all\nexample.org A fails", s, "SPF_TEMPERROR (failed)"),
+        // Nothing depends on it any more.
+        ("example.org TXT v=spf1 ip4:192.0.2.1 a -all\nexample.org A fails", s, "SPF_PASS"),
+        (
+            "example.org TXT v=spf1 mx -all\nexample.org MX m.example.org\nm.example.org A 192.0.2.1",
+            s,
+            "SPF_PASS",
+        ),
+        (
+            "example.org TXT v=spf1 include:b.example -all\nb.example TXT v=spf1 ip4:192.0.2.1 -all",
+            s,
+            "SPF_PASS",
+        ),
+        (
+            "example.org TXT v=spf1 include:b.example ~all\nb.example TXT v=spf1 -all",
+            s,
+            "SPF_SOFTFAIL",
+        ),
+        ("example.org TXT v=spf1 include:b.example -all", s, "SPF_PERMERROR"),
+        ("example.org TXT v=spf1 redirect=b.example\nb.example TXT v=spf1 +all", s, "SPF_PASS"),
+        ("example.org TXT v=spf1 include:example.org -all", s, "SPF_PERMERROR"),
+        (
+            "example.org TXT v=spf1 exists:%{ir}.%{l}.list.example -all\n1.2.0.192.a.list.example A 127.0.0.2",
+            s,
+            "SPF_PASS",
+        ),
+        ("example.org TXT v=spf1 exists:%{i}.list.example ~all", s, "SPF_SOFTFAIL"),
+        ("example.org TXT v=spf1 exists:yes.example. -all\nyes.example A 127.0.0.1", s, "SPF_PASS"),
+        (
+            "example.org TXT v=spf1 exists:x.example -all\nx.example A fails",
+            s,
+            "SPF_TEMPERROR (failed)",
+        ),
+        (
+            "example.org TXT v=spf1 ptr -all\n1.2.0.192.in-addr.arpa PTR m.example.org\nm.example.org A 192.0.2.1",
+            s,
+            "SPF_PASS",
+        ),
+        // Without a sender it is about the HELO name.
+        ("mx.example.org TXT v=spf1 -all\nexample.org TXT v=spf1 +all", "<>", "SPF_FAIL"),
+        ("example.org TXT v=spf1 -all exp=why.example\nwhy.example TXT no", s, "SPF_FAIL"),
+    ] {
+        assert_eq!(spf(records, "192.0.2.1", sender), expected, "{records}");
+    }
+    let six = "example.org TXT v=spf1 exists:x.example ~all\nx.example A 127.0.0.1";
+    assert_eq!(spf(six, "2001:db8::1", s), "SPF_PASS");
+    let six = "example.org TXT v=spf1 a ~all\nexample.org AAAA 2001:db8::1";
+    assert_eq!(spf(six, "2001:db8::1", s), "SPF_PASS");
+    assert_eq!(spf(six, "2001:db8::2", s), "SPF_SOFTFAIL");
+}
+
+#[test]
+fn a_record_that_never_ends_is_an_error() {
+    let chain: String = (0..40)
+        .map(|n| format!("n{n}.example TXT v=spf1 include:n{}.example -all\n", n + 1))
+        .collect();
+    let zone = zone(&format!("example.org TXT v=spf1 include:n0.example -all\n{chain}"));
+    let asked = zone.asked.clone();
+    let authentication = Authentication::new(zone, "mx.example.net").unwrap();
+    let envelope = from("192.0.2.1", "<a@example.org>");
+    let answer = pollster::block_on(authentication.on_rcpt(&envelope, &recipient()));
+    assert_eq!(told(answer), "SPF_PERMERROR");
+    assert!(*asked.lock().unwrap() <= 12, "ten lookups are allowed");
+}
+
+/// What is said of a message of `example.org` with these records.
+fn content(records: &str, sender: &str, text: &str) -> (String, String) {
+    let authentication = Authentication::new(zone(records), "mx.example.net").unwrap();
+    let (envelope, message) = (from("192.0.2.1", sender), message(text));
+    let answer = pollster::block_on(authentication.on_data(&envelope, &message));
+    let fields = match &answer {
+        Ok(Opinion::Annotate(_, fields)) => fields.clone(),
+        Ok(_) => Vec::new(),
+        Err(error) => match error.opinion() {
+            Opinion::Annotate(_, fields) => fields.clone(),
+            _ => Vec::new(),
+        },
+    };
+    let field = fields.iter().map(|field| str::from_utf8(field.octets()).unwrap()).collect();
+    (told(answer), field)
+}
+
+#[test]
+fn dmarc_wants_what_is_aligned() {
+    let mail = "From: A <a@example.org>\n\nhello\n";
+    let spf = "example.org TXT v=spf1 ip4:192.0.2.1 -all\nother.example TXT v=spf1 +all\n";
+    let policy = |policy: &str| format!("{spf}_dmarc.example.org TXT v=DMARC1; p={policy}");
+    for (records, sender, expected) in [
+        (spf.to_owned(), "<a@example.org>", "SPF_PASS DKIM_NONE DMARC_NONE"),
+        (policy("reject"), "<a@example.org>", "SPF_PASS DKIM_NONE DMARC_PASS"),
+        (policy("none"), "<a@other.example>", "SPF_PASS DKIM_NONE DMARC_FAIL_NONE"),
+        (policy("quarantine"), "<a@other.example>", "SPF_PASS DKIM_NONE DMARC_FAIL_QUARANTINE"),
+        (policy("reject"), "<a@other.example>", "SPF_PASS DKIM_NONE DMARC_FAIL_REJECT"),
+        (
+            format!("{spf}_dmarc.example.org TXT fails"),
+            "<a@example.org>",
+            "SPF_PASS DKIM_NONE DMARC_TEMPERROR (failed)",
+        ),
+        (
+            policy("reject") + "\n_dmarc.example.org TXT v=DMARC1; p=none",
+            "<a@other.example>",
+            "SPF_PASS DKIM_NONE DMARC_NONE",
+        ),
+    ] {
+        assert_eq!(content(&records, sender, mail).0, expected, "{records}");
+    }
+}
+
+#[test]
+fn a_rejected_message_is_refused_if_so_set() {
+    let records = "_dmarc.example.org TXT v=DMARC1; p=reject";
+    let authentication = Authentication::new(zone(records), "mx").unwrap().refuse_rejected();
+    let envelope = from("192.0.2.1", "<a@other.example>");
+    let refused = |mail: &str| {
+        let answer = pollster::block_on(authentication.on_data(&envelope, &message(mail))).unwrap();
+        match answer {
+            Opinion::Refuse(refusal) => refusal.to_string(),
+            _ => String::new(),
+        }
+    };
+    assert_eq!(
+        refused("From: a@example.org\n\n"),
+        "550 5.7.1 Message refused by the DMARC policy of example.org"
+    );
+    assert_eq!(refused("From: a@other.example\n\n"), "");
+}
+
+#[test]
+fn the_field_says_what_was_found_and_holds_no_more_than_a_field() {
+    let records = "example.org TXT v=spf1 ip4:192.0.2.1 -all";
+    let (_, field) = content(records, "<a@example.org>", "From: a@example.org\n\n");
+    let unfolded = field.replace("\r\n ", " ");
+    assert!(unfolded.starts_with("Authentication-Results: mx.example.net; spf=pass "), "{field}");
+    assert!(unfolded.contains(" smtp.mailfrom=a@example.org; dkim=none; dmarc=none"), "{field}");
+
+    let evil = "From: \"x; spf=pass\" <a@example.org>, b@(;dkim=pass)example.org\n\n";
+    let (_, field) = content(records, "<\"a;dkim=pass \\\" (\"@example.org>", evil);
+    assert_eq!(field.matches("dkim=").count(), 1, "{field}");
+    assert!(field.contains("dkim=none"), "{field}");
+}
+
+#[test]
+fn so_many_signatures_are_not_looked_at() {
+    let signature =
+        "DKIM-Signature: v=1; a=rsa-sha256; d=example.org; s=s; h=from; bh=AAAA; b=AAAA\n";
+    let zone = zone("");
+    let asked = zone.asked.clone();
+    let authentication = Authentication::new(zone, "mx").unwrap();
+    let mail = message(&(signature.repeat(21) + "From: a@example.org\n\nhello\n"));
+    let envelope = from("192.0.2.1", "<a@example.org>");
+    let answer = pollster::block_on(authentication.on_data(&envelope, &mail));
+    assert_eq!(told(answer), "SPF_NONE DKIM_PERMERROR");
+    assert_eq!(*asked.lock().unwrap(), 1);
+}
+
+#[test]
+fn the_field_goes_with_the_message_unless_it_is_refused_or_only_watched() {
+    let records = "_dmarc.example.org TXT fails";
+    let mail = message("From: a@example.org\n\nhello\n");
+    let envelope = from("192.0.2.1", "<a@example.org>");
+    let verdict = |seat: fn(Seat) -> Seat, panel: fn(Panel) -> Panel| {
+        let scorer = Authentication::new(zone(records), "mx").unwrap();
+        let panel = panel(Panel::new().seat(seat(Seat::new(scorer))));
+        let (rehearsal, mut tally) = (Rehearsal::new(), Tally::new());
+        rehearsal.run(panel.ask(&rehearsal, Subject::Content(&envelope, &mail), &mut tally))
+    };
+    let ignored: fn(Seat) -> Seat = |seat| seat.on_failure(FailurePolicy::Ignore);
+    let tagged = verdict(ignored, |panel| panel);
+    assert!(matches!(tagged, Verdict::Tag(fields) if fields.len() == 1));
+    assert_eq!(verdict(|seat| seat.monitor(), |panel| panel), Verdict::Pass);
+    assert_eq!(verdict(ignored, Panel::monitor), Verdict::Pass);
+    let deferred = verdict(|seat| seat, |panel| panel);
+    assert!(matches!(deferred, Verdict::Refuse(refusal) if refusal.is_transient()));
+}
+
+#[test]
+fn symbols_are_known() {
+    let authentication = Authentication::new(zone(""), "mx").unwrap();
+    assert!(authentication.weight("SPF_FAILED", Score::ZERO).is_err());
+}

@@ -1,0 +1,181 @@
+//! What the client calls itself.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::try_join_all;
+
+use crate::dns::{DomainName, RecordKind, ResolveError, Resolver};
+use crate::envelope::Envelope;
+use crate::score::{Disclosure, Finding, Score};
+use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::wire::mailbox::ForwardPath;
+
+/// Looks at what the client said in HELO or EHLO (RFC 5321 section 4.1.1.1), when a recipient is named.
+/// At most one of these is found, the first that fits:
+///
+/// | symbol | what it said | weighs, if not set |
+/// |---|---|---|
+/// | `HELO_OURS` | a name or address of this server | 5 |
+/// | `HELO_LITERAL_OTHER` | the address literal of an address that it does not have | 3 |
+/// | `HELO_LITERAL` | the address literal of its own address | 1 |
+/// | `HELO_BARE_ADDRESS` | an address without brackets | 3 |
+/// | `HELO_NO_NAME` | what is no domain name | 2 |
+/// | `HELO_NO_DOT` | a name of one label | 2 |
+/// | `HELO_UNRESOLVED` | a name without A, AAAA and MX records | 1.50 |
+///
+/// They are Postfix's `reject_invalid_helo_hostname`, `reject_non_fqdn_helo_hostname` and
+/// `reject_unknown_helo_hostname`, as evidence. RFC 5321 section 4.1.4 forbids to refuse mail for a
+/// name that is not the client's alone; so no name is compared with the client's address. The client
+/// may learn of them: an honest one can be mended.
+///
+/// ```
+/// # use async_trait::async_trait;
+/// # use std::{sync::Arc, time::Duration};
+/// # use nobounce::dns::{Answer, DomainName, RecordKind, ResolveError, Resolver};
+/// # struct Nothing;
+/// # #[async_trait]
+/// # impl Resolver for Nothing {
+/// #     async fn lookup(&self, _: &DomainName, _: RecordKind) -> Result<Answer, ResolveError> {
+/// #         Ok(Answer::new([], Duration::from_secs(60)))
+/// #     }
+/// # }
+/// # let resolver = Nothing;
+/// use nobounce::scorers::{HeloNames, HeloFlaw};
+/// use nobounce::{Envelope, ForwardPath, Helo, Opinion, Peer, ReversePath, Score, Scorer, SessionId};
+///
+/// let helo = HeloNames::new(resolver).ours("mx.example.net").weight(HeloFlaw::NoDot, Score::points(4));
+///
+/// let mut peer = Peer::new("192.0.2.1:4711".parse()?);
+/// peer.helo = Some(Helo { extended: true, name: "localhost".into() });
+/// let id = SessionId::new("example").transaction(1);
+/// let envelope = Envelope::new(id, Arc::new(peer), ReversePath::parse("<a@example.org>")?);
+/// let recipient = ForwardPath::parse("<b@example.net>")?;
+/// let opinion = pollster::block_on(helo.on_rcpt(&envelope, &recipient))?;
+/// let Opinion::Evidence(found) = opinion else { panic!() };
+/// assert_eq!((found[0].symbol(), found[0].score()), ("HELO_NO_DOT", Score::points(4)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct HeloNames {
+    resolver: Arc<dyn Resolver>,
+    ours: Vec<Box<str>>,
+    weights: [Score; FLAWS.len()],
+}
+
+/// What may be wrong with a HELO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HeloFlaw {
+    /// A name or address of this server.
+    Ours,
+    /// The address literal of an address that the client does not have.
+    LiteralOther,
+    /// The address literal of its own address.
+    Literal,
+    /// An address without brackets.
+    BareAddress,
+    /// No domain name.
+    NoName,
+    /// A name of one label.
+    NoDot,
+    /// A name without A, AAAA and MX records.
+    Unresolved,
+}
+
+/// In the order of [`HeloFlaw`]: the symbol, and what it weighs if nobody says otherwise.
+const FLAWS: [(&str, Score); 7] = [
+    ("HELO_OURS", Score::points(5)),
+    ("HELO_LITERAL_OTHER", Score::points(3)),
+    ("HELO_LITERAL", Score::points(1)),
+    ("HELO_BARE_ADDRESS", Score::points(3)),
+    ("HELO_NO_NAME", Score::points(2)),
+    ("HELO_NO_DOT", Score::points(2)),
+    ("HELO_UNRESOLVED", Score::hundredths(150)),
+];
+
+impl HeloNames {
+    /// With no name that is ours.
+    pub fn new(resolver: impl Resolver + 'static) -> Self {
+        let weights = FLAWS.map(|(_, weight)| weight);
+        Self { resolver: Arc::new(resolver), ours: Vec::new(), weights }
+    }
+
+    /// A name or address of this server, which no client has: `mx.example.net`, `192.0.2.25`.
+    #[must_use]
+    pub fn ours(mut self, name: &str) -> Self {
+        self.ours.push(name.into());
+        self
+    }
+
+    /// What a flaw weighs.
+    #[must_use]
+    pub fn weight(mut self, flaw: HeloFlaw, weight: Score) -> Self {
+        self.weights[flaw as usize] = weight;
+        self
+    }
+
+    async fn flaw(
+        &self,
+        helo: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Option<HeloFlaw>, ResolveError> {
+        let literal = helo.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+        let inner = literal.unwrap_or(helo);
+        let inner = inner.trim_end_matches('.');
+        if self.ours.iter().any(|ours| ours.eq_ignore_ascii_case(inner)) {
+            return Ok(Some(HeloFlaw::Ours));
+        }
+        if let Some(literal) = literal {
+            let same = address.is_some() && read_literal(literal) == address;
+            return Ok(Some(if same { HeloFlaw::Literal } else { HeloFlaw::LiteralOther }));
+        }
+        if inner.parse::<IpAddr>().is_ok() {
+            return Ok(Some(HeloFlaw::BareAddress));
+        }
+        let Ok(name) = helo.parse::<DomainName>() else {
+            return Ok(Some(HeloFlaw::NoName));
+        };
+        if !name.has_dot() {
+            return Ok(Some(HeloFlaw::NoDot));
+        }
+        let kinds = [RecordKind::A, RecordKind::Aaaa, RecordKind::Mx];
+        let answers = try_join_all(kinds.map(|kind| self.resolver.lookup(&name, kind))).await?;
+        let unresolved = answers.iter().all(|answer| answer.records.is_empty());
+        Ok(unresolved.then_some(HeloFlaw::Unresolved))
+    }
+}
+
+/// The address of a literal (RFC 5321 section 4.1.3), brackets taken off.
+fn read_literal(literal: &str) -> Option<IpAddr> {
+    let tag = literal.get(..5).filter(|tag| tag.eq_ignore_ascii_case("IPv6:"));
+    match tag {
+        Some(tag) => {
+            literal[tag.len()..].parse().ok().map(|it: std::net::Ipv6Addr| it.to_canonical())
+        }
+        None => literal.parse().ok().map(|it: Ipv4Addr| it.into()),
+    }
+}
+
+#[async_trait]
+impl Scorer for HeloNames {
+    fn name(&self) -> &str {
+        "helo-names"
+    }
+
+    async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
+        let peer = &envelope.peer;
+        let Some(helo) = &peer.helo else {
+            return Ok(Opinion::Silent);
+        };
+        let address = peer.address.map(|address| address.ip().to_canonical());
+        let flaw = self.flaw(&helo.name, address).await.map_err(ScorerError::new)?;
+        Ok(flaw.map_or(Opinion::Silent, |flaw| {
+            let (symbol, _) = FLAWS[flaw as usize];
+            let finding = Finding::new(symbol, self.weights[flaw as usize]);
+            finding.with_detail(&helo.name).with_disclosure(Disclosure::Public).into()
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+use std::time::Duration;
+
+use super::*;
+use crate::dns::{Answer, Record};
+use crate::peer::{Helo, Peer};
+use crate::rehearsal::{envelope, recipient};
+
+/// Knows `a.example`, `six.example` and `mx.example` by one type each; `fails.example` fails.
+struct Zone;
+
+#[async_trait]
+impl Resolver for Zone {
+    async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
+        let record = match (&**name, kind) {
+            ("fails.example", _) => return Err(ResolveError::Declined(2)),
+            ("a.example", RecordKind::A) => Some(Record::A([192, 0, 2, 1].into())),
+            ("six.example", RecordKind::Aaaa) => Some(Record::Aaaa(1.into())),
+            ("mx.example", RecordKind::Mx) => Some(Record::Mx { preference: 1, exchange: None }),
+            _ => None,
+        };
+        Ok(Answer::new(record, Duration::from_secs(60)))
+    }
+}
+
+fn says(address: &str, helo: &str) -> Result<String, ScorerError> {
+    let names = HeloNames::new(Zone).ours("MX.example.net").ours("192.0.2.25");
+    let names = names.weight(HeloFlaw::Unresolved, Score::points(9));
+    let mut peer = Peer::new(std::net::SocketAddr::new(address.parse().unwrap(), 25));
+    peer.helo = Some(Helo { extended: true, name: helo.into() });
+    let mut envelope = envelope("<a@example.com>");
+    envelope.peer = Arc::new(peer);
+    Ok(match pollster::block_on(names.on_rcpt(&envelope, &recipient()))? {
+        Opinion::Evidence(found) => format!("{} {}", found[0].symbol(), found[0].score()),
+        other => format!("{other:?}"),
+    })
+}
+
+#[test]
+fn flaws_are_found() {
+    for (address, helo, expected) in [
+        ("192.0.2.1", "a.example", "Silent"),
+        ("192.0.2.1", "A.Example.", "Silent"),
+        ("192.0.2.1", "six.example", "Silent"),
+        ("192.0.2.1", "mx.example", "Silent"),
+        ("192.0.2.1", "other.example", "HELO_UNRESOLVED 9.00"),
+        ("192.0.2.1", "localhost", "HELO_NO_DOT 2.00"),
+        ("192.0.2.1", "localhost.", "HELO_NO_DOT 2.00"),
+        ("192.0.2.1", "a b.example", "HELO_NO_NAME 2.00"),
+        ("192.0.2.1", "a..example", "HELO_NO_NAME 2.00"),
+        ("192.0.2.1", "", "HELO_NO_NAME 2.00"),
+        ("192.0.2.1", "192.0.2.1", "HELO_BARE_ADDRESS 3.00"),
+        ("192.0.2.1", "2001:db8::1", "HELO_BARE_ADDRESS 3.00"),
+        ("192.0.2.1", "[192.0.2.1]", "HELO_LITERAL 1.00"),
+        ("::ffff:192.0.2.1", "[192.0.2.1]", "HELO_LITERAL 1.00"),
+        ("2001:db8::1", "[IPv6:2001:db8:0::1]", "HELO_LITERAL 1.00"),
+        ("2001:db8::1", "[ipv6:2001:db8::2]", "HELO_LITERAL_OTHER 3.00"),
+        ("192.0.2.1", "[192.0.2.2]", "HELO_LITERAL_OTHER 3.00"),
+        ("192.0.2.1", "[nonsense]", "HELO_LITERAL_OTHER 3.00"),
+        ("192.0.2.1", "mx.EXAMPLE.net", "HELO_OURS 5.00"),
+        ("192.0.2.1", "mx.example.net.", "HELO_OURS 5.00"),
+        ("192.0.2.1", "192.0.2.25", "HELO_OURS 5.00"),
+        ("192.0.2.1", "[192.0.2.25]", "HELO_OURS 5.00"),
+    ] {
+        assert_eq!(says(address, helo).unwrap(), expected, "{address} says {helo:?}");
+    }
+    assert!(says("192.0.2.1", "fails.example").is_err());
+}
+
+#[test]
+fn weights_stand_in_the_order_of_the_flaws() {
+    use HeloFlaw::*;
+    let flaws = [Ours, LiteralOther, Literal, BareAddress, NoName, NoDot, Unresolved];
+    for (place, flaw) in flaws.into_iter().enumerate() {
+        assert_eq!(flaw as usize, place);
+    }
+    let (symbol, weight) = FLAWS[NoDot as usize];
+    assert_eq!((symbol, weight), ("HELO_NO_DOT", Score::points(2)));
+}

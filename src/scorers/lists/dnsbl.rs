@@ -1,0 +1,89 @@
+//! Lists of addresses.
+
+use async_trait::async_trait;
+
+use super::{DnsList, Lists};
+use crate::dns::{Resolver, reversed};
+use crate::envelope::Envelope;
+use crate::peer::Peer;
+use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::wire::mailbox::ForwardPath;
+
+/// Looks the client's address up in DNS lists, bad ones (DNSBL) and good ones (DNSWL), when it connects;
+/// all lists side by side, within the one budget of its [`Seat`](crate::Seat).
+///
+/// A client that XFORWARD tells of is looked up when its recipients are named. A client without an
+/// address is not.
+///
+/// A list that fails is a [`ScorerError`] for the seat's failure policy; what the others have found
+/// counts beside it. Lists that may be treated differently when they fail get a scorer each.
+///
+/// ```
+/// # use async_trait::async_trait;
+/// # use std::time::Duration;
+/// # use nobounce::dns::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver};
+/// # struct Zone;
+/// # #[async_trait]
+/// # impl Resolver for Zone {
+/// #     async fn lookup(&self, name: &DomainName, _: RecordKind) -> Result<Answer, ResolveError> {
+/// #         let listed = &**name == "1.2.0.192.zen.example";
+/// #         let codes = listed.then_some(Record::A([127, 0, 0, 4].into()));
+/// #         Ok(Answer::new(codes, Duration::from_secs(60)))
+/// #     }
+/// # }
+/// # let resolver = Zone;
+/// use nobounce::scorers::{DnsList, Dnsbl};
+/// use nobounce::{Opinion, Peer, Score, Scorer};
+///
+/// let zen = DnsList::new("zen.example")?.codes("127.0.0.[4..7]", "ZEN_XBL", Score::points(6))?;
+/// let dnsbl = Dnsbl::new(resolver).list(zen);
+///
+/// let peer = Peer::new("192.0.2.1:4711".parse()?);
+/// let Opinion::Evidence(found) = pollster::block_on(dnsbl.on_connect(&peer))? else { panic!() };
+/// assert_eq!((found[0].symbol(), found[0].score()), ("ZEN_XBL", Score::points(6)));
+/// assert_eq!(found[0].detail(), "192.0.2.1 is on zen.example: 127.0.0.4");
+///
+/// let peer = Peer::new("[2001:db8::1]:4711".parse()?);
+/// assert_eq!(pollster::block_on(dnsbl.on_connect(&peer))?, Opinion::Silent);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Dnsbl(Lists);
+
+impl Dnsbl {
+    /// Without lists, it looks nothing up.
+    pub fn new(resolver: impl Resolver + 'static) -> Self {
+        Self(Lists::new(resolver))
+    }
+
+    /// Adds a list of addresses.
+    #[must_use]
+    pub fn list(mut self, list: DnsList) -> Self {
+        self.0.lists.push(list);
+        self
+    }
+
+    async fn look_up(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
+        let Some(address) = peer.address.map(|address| address.ip().to_canonical()) else {
+            return Ok(Opinion::Silent);
+        };
+        self.0.ask(&[(reversed(address), address.to_string())]).await
+    }
+}
+
+#[async_trait]
+impl Scorer for Dnsbl {
+    fn name(&self) -> &str {
+        "dnsbl"
+    }
+
+    async fn on_connect(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
+        self.look_up(peer).await
+    }
+
+    async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
+        match envelope.xforward {
+            Some(_) => self.look_up(&envelope.peer).await,
+            None => Ok(Opinion::Silent),
+        }
+    }
+}

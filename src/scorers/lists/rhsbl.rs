@@ -1,0 +1,81 @@
+//! Lists of names.
+
+use async_trait::async_trait;
+
+use super::{DnsList, Lists};
+use crate::dns::{DomainName, Resolver};
+use crate::envelope::Envelope;
+use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::wire::mailbox::ForwardPath;
+
+/// Looks names up in DNS lists (RHSBL, RFC 5782 section 2.3) when a recipient is named: the domain of
+/// the sender, what the client said in HELO, and its confirmed name in DNS
+/// ([`Gate::name_clients`](crate::Gate::name_clients)). Each name is asked about once, as it is.
+///
+/// Failures are as with [`Dnsbl`](super::Dnsbl).
+///
+/// ```
+/// # use async_trait::async_trait;
+/// # use std::{sync::Arc, time::Duration};
+/// # use nobounce::dns::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver};
+/// # struct Zone;
+/// # #[async_trait]
+/// # impl Resolver for Zone {
+/// #     async fn lookup(&self, name: &DomainName, _: RecordKind) -> Result<Answer, ResolveError> {
+/// #         let listed = &**name == "bad.example.dbl.example";
+/// #         let codes = listed.then_some(Record::A([127, 0, 1, 2].into()));
+/// #         Ok(Answer::new(codes, Duration::from_secs(60)))
+/// #     }
+/// # }
+/// # let resolver = Zone;
+/// use nobounce::scorers::{DnsList, Rhsbl};
+/// use nobounce::{Envelope, ForwardPath, Opinion, Peer, ReversePath, Score, Scorer, SessionId};
+///
+/// let dbl = DnsList::new("dbl.example")?.symbol("DBL").weight(Score::points(5));
+/// let rhsbl = Rhsbl::new(resolver).list(dbl);
+///
+/// let sender = ReversePath::parse("<offers@bad.example>")?;
+/// let id = SessionId::new("example").transaction(1);
+/// let envelope = Envelope::new(id, Arc::new(Peer::local()), sender);
+/// let recipient = ForwardPath::parse("<b@example.net>")?;
+/// let opinion = pollster::block_on(rhsbl.on_rcpt(&envelope, &recipient))?;
+/// let Opinion::Evidence(found) = opinion else { panic!() };
+/// assert_eq!(found[0].detail(), "bad.example is on dbl.example: 127.0.1.2");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Rhsbl(Lists);
+
+impl Rhsbl {
+    /// Without lists, it looks nothing up.
+    pub fn new(resolver: impl Resolver + 'static) -> Self {
+        Self(Lists::new(resolver))
+    }
+
+    /// Adds a list of names.
+    #[must_use]
+    pub fn list(mut self, list: DnsList) -> Self {
+        self.0.lists.push(list);
+        self
+    }
+}
+
+#[async_trait]
+impl Scorer for Rhsbl {
+    fn name(&self) -> &str {
+        "rhsbl"
+    }
+
+    async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
+        let peer = &envelope.peer;
+        let sender = envelope.reverse_path.path.mailbox().and_then(|it| it.domain);
+        let helo = peer.helo.as_ref().map(|helo| &*helo.name);
+        let names = [sender, helo, peer.name.as_deref()].into_iter().flatten();
+        let mut names: Vec<DomainName> = names.filter_map(|name| name.parse().ok()).collect();
+        // A name without a dot is nobody's; an address is a matter for lists of addresses.
+        names.retain(|name| name.has_dot() && name.parse::<std::net::Ipv4Addr>().is_err());
+        names.sort_unstable();
+        names.dedup();
+        let names: Vec<_> = names.iter().map(|it| (it.to_string(), it.to_string())).collect();
+        self.0.ask(&names).await
+    }
+}

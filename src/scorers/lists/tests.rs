@@ -1,0 +1,247 @@
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::dns::Answer;
+use crate::envelope::Envelope;
+use crate::panel::{Panel, Seat};
+use crate::peer::{Helo, Peer};
+use crate::rehearsal::{Rehearsal, envelope, message, recipient};
+use crate::scorer::{FailurePolicy, Scorer};
+use crate::tally::Tally;
+use crate::verdict::{Subject, Verdict};
+
+/// Names and their codes; an empty name has none, and `SILENT` says nothing at all.
+#[derive(Clone, Default)]
+struct Zones {
+    codes: Arc<HashMap<String, Vec<Record>>>,
+    rehearsal: Option<Rehearsal>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Zones {
+    fn new(entries: &[(&str, &[&str])]) -> Self {
+        let record = |code: &&str| Record::A(code.parse().unwrap());
+        let entry = |(name, codes): &(&str, &[&str])| {
+            ((*name).to_owned(), codes.iter().map(record).collect())
+        };
+        Self { codes: Arc::new(entries.iter().map(entry).collect()), ..Self::default() }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        let mut asked = std::mem::take(&mut *self.asked.lock().unwrap());
+        asked.sort();
+        asked
+    }
+}
+
+#[async_trait]
+impl Resolver for Zones {
+    async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
+        assert_eq!(kind, RecordKind::A);
+        self.asked.lock().unwrap().push(name.to_string());
+        if let Some(rehearsal) = &self.rehearsal {
+            rehearsal.sleep(Duration::from_secs(1)).await;
+        }
+        if name.ends_with("silent.example") {
+            std::future::pending::<()>().await;
+        }
+        if name.ends_with("broken.example") {
+            return Err(ResolveError::Declined(2));
+        }
+        let records = self.codes.get(&**name).cloned().unwrap_or_default();
+        Ok(Answer::new(records, Duration::from_secs(60)))
+    }
+}
+
+/// What a list says of these codes: `SYMBOL=WEIGHT` each, or the failure.
+fn says(list: &DnsList, codes: &[&str]) -> String {
+    let codes: Vec<Ipv4Addr> = codes.iter().map(|code| code.parse().unwrap()).collect();
+    match list.findings(&codes, "it") {
+        Ok(findings) => listed(&findings),
+        Err(fault) => fault.to_string(),
+    }
+}
+
+fn listed(findings: &[Finding]) -> String {
+    let words: Vec<_> =
+        findings.iter().map(|it| format!("{}={}", it.symbol(), it.score())).collect();
+    words.join(" ")
+}
+
+#[test]
+fn codes_weigh_what_rules_say() {
+    let plain = DnsList::new("plain.example").unwrap();
+    let zen = DnsList::new("zen.example").unwrap().weight(Score::points(1));
+    let zen = zen.codes("127.0.0.[2;3]", "SBL", Score::points(4)).unwrap();
+    let zen = zen.codes("127.0.0.[4..7]", "XBL", Score::points(6)).unwrap();
+    let multi = DnsList::new("multi.example").unwrap().symbol("MULTI");
+    let multi = multi.bits(8, "PHISH", Score::points(7)).bits(16 | 64, "BAD", Score::points(5));
+    let multi = multi.bits(1 << 8, "FRESH", Score::points(2));
+    let good = DnsList::new("good.example").unwrap();
+    let good = good.codes("127.0.[0..255].[1..3]", "GOOD", Score::points(-2)).unwrap();
+    let good = good.refusing("127.0.0.255").unwrap();
+    for (list, codes, expected) in [
+        (&plain, &["127.0.0.2"][..], "PLAIN_EXAMPLE=0.00"),
+        (&plain, &[], ""),
+        (&zen, &["127.0.0.2"], "SBL=4.00"),
+        (&zen, &["127.0.0.2", "127.0.0.3"], "SBL=4.00"),
+        (&zen, &["127.0.0.2", "127.0.0.4"], "SBL=4.00 XBL=6.00"),
+        (&zen, &["127.0.0.10"], "ZEN_EXAMPLE=1.00"),
+        (&zen, &["127.0.0.10", "127.0.0.7"], "XBL=6.00 ZEN_EXAMPLE=1.00"),
+        (&zen, &["127.1.0.2"], "ZEN_EXAMPLE=1.00"),
+        (&multi, &["127.0.0.8"], "PHISH=7.00"),
+        (&multi, &["127.0.0.88"], "PHISH=7.00 BAD=5.00"),
+        (&multi, &["127.0.1.16"], "BAD=5.00 FRESH=2.00"),
+        (&multi, &["127.0.0.2"], "MULTI=0.00"),
+        (&good, &["127.0.9.3"], "GOOD=-2.00"),
+        (&good, &["127.0.9.0"], "GOOD_EXAMPLE=0.00"),
+        // These are no listings.
+        (&good, &["127.0.0.255"], "good.example does not answer us: 127.0.0.255"),
+        (&zen, &["127.255.255.254"], "zen.example does not answer us: 127.255.255.254"),
+        (
+            &zen,
+            &["127.0.0.2", "127.255.255.252"],
+            "zen.example does not answer us: 127.255.255.252",
+        ),
+        (&multi, &["127.0.0.1"], "multi.example does not answer us: 127.0.0.1"),
+        (&plain, &["203.0.113.80"], "plain.example is no list: 203.0.113.80"),
+        (&plain, &["127.0.0.2", "0.0.0.0"], "plain.example is no list: 0.0.0.0"),
+    ] {
+        assert_eq!(says(list, codes), expected, "{codes:?}");
+    }
+}
+
+fn zen() -> DnsList {
+    DnsList::new("zen.example").unwrap().symbol("ZEN").weight(Score::points(4))
+}
+
+fn at(address: &str) -> Peer {
+    Peer::new(std::net::SocketAddr::new(address.parse().unwrap(), 25))
+}
+
+#[test]
+fn the_address_of_the_client_is_asked_about() {
+    let nibbles = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2";
+    let zones = Zones::new(&[
+        ("1.2.0.192.zen.example", &["127.0.0.2", "127.0.0.4"]),
+        (&format!("{nibbles}.zen.example"), &["127.0.0.3"]),
+    ]);
+    let dnsbl = Dnsbl::new(zones.clone()).list(zen());
+    for (peer, expected) in [
+        (at("192.0.2.1"), "192.0.2.1 is on zen.example: 127.0.0.2, 127.0.0.4"),
+        (at("::ffff:192.0.2.1"), "192.0.2.1 is on zen.example: 127.0.0.2, 127.0.0.4"),
+        (at("2001:db8::1"), "2001:db8::1 is on zen.example: 127.0.0.3"),
+        (at("192.0.2.2"), ""),
+        (Peer::local(), ""),
+    ] {
+        let details = match pollster::block_on(dnsbl.on_connect(&peer)).unwrap() {
+            Opinion::Evidence(found) => found[0].detail().to_owned(),
+            _ => String::new(),
+        };
+        assert_eq!(details, expected);
+    }
+    assert_eq!(zones.asked().len(), 4, "a client without an address is not asked about");
+
+    // Whom XFORWARD tells of is asked about with its recipients.
+    let mut envelope = envelope("<a@example.com>");
+    envelope.peer = Arc::new(at("192.0.2.1"));
+    let rcpt =
+        |envelope: &Envelope| pollster::block_on(dnsbl.on_rcpt(envelope, &recipient())).unwrap();
+    assert_eq!(rcpt(&envelope), Opinion::Silent);
+    let told = crate::wire::attributes::ClientAttributes::unavailable();
+    envelope.xforward = Some(Arc::new(told));
+    assert!(matches!(rcpt(&envelope), Opinion::Evidence(found) if found[0].symbol() == "ZEN"));
+}
+
+#[test]
+fn names_are_asked_about_once_each() {
+    let zones = Zones::new(&[("bad.example.dbl.example", &["127.0.1.2"])]);
+    let dbl = DnsList::new("dbl.example").unwrap().symbol("DBL").weight(Score::points(5));
+    let rhsbl = Rhsbl::new(zones.clone()).list(dbl);
+    for (sender, helo, name, asked) in [
+        ("<a@Bad.Example>", "mx.bad.example", None, &["bad.example", "mx.bad.example"][..]),
+        ("<a@bad.example>", "bad.example.", Some("BAD.example"), &["bad.example"]),
+        ("<>", "[192.0.2.1]", None, &[]),
+        ("<>", "192.0.2.1", None, &[]),
+        ("<>", "localhost", Some("a.example"), &["a.example"]),
+        ("<a@[192.0.2.1]>", "a b", None, &[]),
+    ] {
+        let mut envelope = envelope(sender);
+        let mut peer = at("192.0.2.1");
+        peer.helo = Some(Helo { extended: true, name: helo.into() });
+        peer.name = name.map(Into::into);
+        envelope.peer = Arc::new(peer);
+        let opinion = pollster::block_on(rhsbl.on_rcpt(&envelope, &recipient())).unwrap();
+        let expected: Vec<_> = asked.iter().map(|name| format!("{name}.dbl.example")).collect();
+        assert_eq!(zones.asked(), expected);
+        assert_eq!(opinion != Opinion::Silent, asked.contains(&"bad.example"));
+    }
+}
+
+#[test]
+fn links_are_asked_about() {
+    let zones = Zones::new(&[("bad.com.uri.example", &["127.0.0.2"])]);
+    let list = DnsList::new("uri.example").unwrap().bits(2, "URI", Score::points(5));
+    let uribl = Uribl::new(zones.clone()).list(list);
+    let ask = |content: &str| {
+        let message = message(&format!("Subject: x\n\n{content}\n"));
+        pollster::block_on(uribl.on_data(&envelope("<>"), &message)).unwrap()
+    };
+    assert!(matches!(ask("http://www.bad.com/x"), Opinion::Evidence(found)
+        if found[0].detail() == "bad.com is on uri.example: 127.0.0.2"));
+    assert_eq!(zones.asked(), ["bad.com.uri.example"]);
+    assert_eq!(ask("http://3221225985/ http://good.org"), Opinion::Silent);
+    assert_eq!(zones.asked(), ["1.2.0.192.uri.example", "good.org.uri.example"]);
+    assert_eq!(ask("no link"), Opinion::Silent);
+    assert_eq!(zones.asked(), [""; 0]);
+
+    let many: String = (100..200).map(|n| format!("http://n{n}.com/\n")).collect();
+    ask(&many);
+    let expected: Vec<_> =
+        (100..110).chain(190..200).map(|n| format!("n{n}.com.uri.example")).collect();
+    assert_eq!(zones.asked(), expected, "the first ten and the last ten");
+}
+
+#[test]
+fn lists_are_asked_side_by_side() {
+    let rehearsal = Rehearsal::new();
+    let zones = Zones { rehearsal: Some(rehearsal.clone()), ..Zones::default() };
+    let dnsbl = (0..20)
+        .fold(Dnsbl::new(zones), |it, n| it.list(DnsList::new(&format!("l{n}.example")).unwrap()));
+    assert_eq!(rehearsal.run(dnsbl.on_connect(&at("192.0.2.1"))).unwrap(), Opinion::Silent);
+    assert_eq!(rehearsal.elapsed(), Duration::from_secs(1));
+}
+
+#[test]
+fn what_some_lists_say_stands_beside_what_others_do_not() {
+    let zones = Zones::new(&[("1.2.0.192.zen.example", &["127.0.0.2"])]);
+    let list = |zone: &str| DnsList::new(zone).unwrap();
+    let lists = |also: &str| Dnsbl::new(zones.clone()).list(zen()).list(list(also));
+    let peer = at("192.0.2.1");
+    let ask = |dnsbl: Dnsbl, policy| {
+        let rehearsal = Rehearsal::new();
+        let seat = Seat::new(dnsbl).budget(Duration::from_secs(5)).on_failure(policy);
+        let mut tally = Tally::new();
+        let panel = Panel::new().seat(seat);
+        let ask = panel.ask(&rehearsal, Subject::Connection(&peer), &mut tally);
+        let verdict = rehearsal.run(ask);
+        let failures: Vec<_> = tally.failures().map(|it| it.cause.to_string()).collect();
+        (verdict, tally.to_string(), failures.join(", "))
+    };
+    let told = "failed: broken.example: declined with response code 2".to_owned();
+    let (verdict, tally, failures) = ask(lists("broken.example"), FailurePolicy::Ignore);
+    let expected = (Verdict::Pass, "score=4.00 ZEN=4.00".to_owned(), told.clone());
+    assert_eq!((verdict, tally, failures), expected);
+    let (_, tally, _) = ask(lists("broken.example"), FailurePolicy::Score(Score::points(1)));
+    assert_eq!(tally, "score=5.00 ZEN=4.00 DNSBL_FAILED=1.00");
+    let (verdict, tally, failures) = ask(lists("broken.example"), FailurePolicy::Defer);
+    assert!(matches!(verdict, Verdict::Refuse(refusal) if refusal.is_transient()));
+    assert_eq!((tally, failures), ("score=4.00 ZEN=4.00".to_owned(), told));
+    // One that is late takes the others with it: it is the seat that has a budget.
+    let (_, tally, failures) = ask(lists("silent.example"), FailurePolicy::Ignore);
+    assert_eq!((&*tally, &*failures), ("score=0.00", "no answer within 5s"));
+}

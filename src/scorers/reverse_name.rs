@@ -1,0 +1,103 @@
+//! The client's name in DNS.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::dns::{self, Resolver};
+use crate::peer::Peer;
+use crate::score::{Disclosure, Finding, Score};
+use crate::scorer::{Opinion, Scorer, ScorerError};
+
+/// Looks up whether the client's address has a name in DNS that leads back to it (`iprev` of RFC 8601
+/// section 3), when it connects.
+///
+/// Its findings are those of SpamAssassin and Postfix in one: `RDNS_NONE` if the address has no name,
+/// `RDNS_UNCONFIRMED` if none of its names has that address. Both weigh what they are given, and the
+/// client may learn of them: who runs an honest server can mend it.
+///
+/// ```
+/// # use async_trait::async_trait;
+/// # use std::time::Duration;
+/// # use nobounce::dns::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver};
+/// # struct Zone;
+/// # #[async_trait]
+/// # impl Resolver for Zone {
+/// #     async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
+/// #         let records = match (&**name, kind) {
+/// #             ("1.2.0.192.in-addr.arpa", _) => Some(Record::Ptr("mx.example".parse().unwrap())),
+/// #             ("mx.example", RecordKind::A) => Some(Record::A([192, 0, 2, 99].into())),
+/// #             _ => None,
+/// #         };
+/// #         Ok(Answer::new(records, Duration::from_secs(60)))
+/// #     }
+/// # }
+/// # let resolver = Zone;
+/// use nobounce::scorers::ReverseNames;
+/// use nobounce::{Opinion, Peer, Score, Scorer};
+///
+/// let names = ReverseNames::new(resolver).none(Score::points(2)).unconfirmed(Score::points(1));
+/// let opinion = pollster::block_on(names.on_connect(&Peer::new("192.0.2.1:4711".parse()?)))?;
+/// let Opinion::Evidence(found) = opinion else { panic!() };
+/// assert_eq!(found[0].symbol(), "RDNS_UNCONFIRMED");
+/// assert_eq!(found[0].detail(), "mx.example does not lead back to 192.0.2.1");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct ReverseNames {
+    resolver: Arc<dyn Resolver>,
+    none: Score,
+    unconfirmed: Score,
+}
+
+impl ReverseNames {
+    /// Weighs one point for no name, and half of one for a name that is not confirmed.
+    pub fn new(resolver: impl Resolver + 'static) -> Self {
+        let (none, unconfirmed) = (Score::points(1), Score::hundredths(50));
+        Self { resolver: Arc::new(resolver), none, unconfirmed }
+    }
+
+    /// What it weighs that there is no name.
+    #[must_use]
+    pub fn none(mut self, weight: Score) -> Self {
+        self.none = weight;
+        self
+    }
+
+    /// What it weighs that no name leads back to the address.
+    #[must_use]
+    pub fn unconfirmed(mut self, weight: Score) -> Self {
+        self.unconfirmed = weight;
+        self
+    }
+}
+
+#[async_trait]
+impl Scorer for ReverseNames {
+    fn name(&self) -> &str {
+        "reverse-names"
+    }
+
+    async fn on_connect(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
+        let Some(address) = peer.address.map(|address| address.ip().to_canonical()) else {
+            return Ok(Opinion::Silent);
+        };
+        // Somebody has looked it up and found it confirmed.
+        if peer.name.is_some() {
+            return Ok(Opinion::Silent);
+        }
+        let name = dns::reverse_name(&*self.resolver, address).await.map_err(ScorerError::new)?;
+        let (symbol, weight, detail) = match name {
+            dns::ReverseName::Confirmed(_) => return Ok(Opinion::Silent),
+            dns::ReverseName::Nameless => {
+                ("RDNS_NONE", self.none, format!("{address} has no name in DNS"))
+            }
+            dns::ReverseName::Unconfirmed(name) => (
+                "RDNS_UNCONFIRMED",
+                self.unconfirmed,
+                format!("{name} does not lead back to {address}"),
+            ),
+        };
+        let finding = Finding::new(symbol, weight).with_detail(&detail);
+        Ok(finding.with_disclosure(Disclosure::Public).into())
+    }
+}

@@ -1,0 +1,169 @@
+//! A private unbound, and servers that nobody wants.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// unbound, serving these records and nothing else, on a port of its own; gone when dropped.
+pub(crate) struct Unbound {
+    pub(crate) address: SocketAddr,
+    child: Child,
+}
+
+impl Unbound {
+    pub(crate) fn start(folder: &Path, zones: &str) -> Self {
+        let address = free();
+        let data: String = zones
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(|line| {
+                let [owner, kind, data] = line.splitn(3, ' ').collect::<Vec<_>>()[..] else {
+                    panic!("{line}")
+                };
+                format!("    local-data: '{owner} 300 IN {kind} {data}'\n")
+            })
+            .collect();
+        let config = format!(
+            "server:\n    interface: {}\n    port: {}\n    username: \"\"\n    chroot: \"\"\n\
+             \x20   directory: \"{}\"\n    pidfile: \"\"\n    use-syslog: no\n    logfile: \"\"\n\
+             \x20   do-daemonize: no\n    module-config: iterator\n    num-threads: 1\n\
+             \x20   local-zone: . static\n\
+             \x20   local-data: '. 300 IN SOA ns.test. hostmaster.test. 1 3600 900 86400 300'\n{data}\
+             remote-control:\n    control-enable: no\n",
+            address.ip(),
+            address.port(),
+            folder.display()
+        );
+        let file = folder.join("unbound.conf");
+        fs::write(&file, config).unwrap();
+        let child = Command::new("unbound").arg("-dc").arg(&file).stderr(Stdio::piped()).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("unbound: {error}: see .ci/run"));
+        let patience = Instant::now() + Duration::from_secs(20);
+        while std::net::TcpStream::connect(address).is_err() {
+            if let Some(status) = child.try_wait().unwrap() {
+                let mut said = String::new();
+                child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+                panic!("unbound: {status}: {said}");
+            }
+            assert!(Instant::now() < patience, "unbound does not listen");
+            std::thread::yield_now();
+        }
+        Self { address, child }
+    }
+}
+
+impl Drop for Unbound {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address that nobody listens at, by UDP or TCP.
+fn free() -> SocketAddr {
+    let (_, _, address) = both();
+    address
+}
+
+fn both() -> (UdpSocket, TcpListener, SocketAddr) {
+    loop {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = udp.local_addr().unwrap();
+        if let Ok(tcp) = TcpListener::bind(address) {
+            return (udp, tcp, address);
+        }
+    }
+}
+
+/// What `command` makes of `input`.
+pub(crate) fn filter(command: &mut Command, input: &str) -> String {
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.unwrap_or_else(|error| panic!("{command:?}: {error}: see .ci/run"));
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Files and sockets that this process has open.
+pub(crate) fn open_files() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Misbehaviour {
+    Absent,
+    Silent,
+    WrongId,
+    WrongQuestion,
+    Garbage,
+    /// Names that point at themselves.
+    Loops,
+    /// Datagrams as large as they come.
+    Huge,
+    /// By TCP as well.
+    Truncates,
+    TruncatesAndCloses,
+    TruncatesAndHangs,
+    /// Datagrams without end.
+    Endless,
+}
+
+/// A server that does so until the test is over.
+pub(crate) fn misbehaving(how: Misbehaviour) -> SocketAddr {
+    use Misbehaviour::*;
+    if how == Absent {
+        return free();
+    }
+    let (udp, tcp, address) = both();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((length, client)) = udp.recv_from(&mut buffer) {
+            let query = &buffer[..length];
+            let mut reply = query.to_vec();
+            (reply[2], reply[3]) = (0x81, 0x80);
+            let a = b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x7f\0\0\x02";
+            reply[7] = 1;
+            reply.extend_from_slice(a);
+            match how {
+                Absent | Silent => continue,
+                WrongId => reply[1] ^= 0xff,
+                WrongQuestion => reply[13] ^= 1,
+                Garbage => reply = (0..200).map(|n: u8| n.wrapping_mul(37)).collect(),
+                Loops => {
+                    let at = reply.len() - a.len();
+                    let itself = 0xc000 | u16::try_from(at).unwrap();
+                    reply[at..at + 2].copy_from_slice(&itself.to_be_bytes());
+                }
+                Huge => reply = vec![0xff; 65_507],
+                Truncates | TruncatesAndCloses | TruncatesAndHangs => reply[2] |= 2,
+                Endless => reply[0] ^= 0xff,
+            }
+            let times = if how == Endless { 5_000 } else { 1 };
+            for _ in 0..times {
+                let _ = udp.send_to(&reply, client);
+            }
+        }
+    });
+    std::thread::spawn(move || {
+        for mut client in tcp.incoming().flatten() {
+            let mut query = [0; 512];
+            let length = client.read(&mut query).unwrap_or(0);
+            match how {
+                Truncates if length > 4 => {
+                    (query[4], query[5]) = (0x83, 0x80);
+                    let _ = client.write_all(&query[..length]);
+                }
+                TruncatesAndCloses => {
+                    let _ = client.write_all(&[1, 0, 7]);
+                }
+                // Until it goes.
+                _ => drop(client.read_to_end(&mut Vec::new())),
+            }
+        }
+    });
+    address
+}
