@@ -22,6 +22,8 @@ pub enum Opinion {
     Evidence(Vec<Finding>),
     /// No, whatever the others say.
     Refuse(Refusal),
+    /// No, whatever the others say, for these reasons: they count, and stand in the record.
+    RefuseWith(Refusal, Vec<Finding>),
 }
 
 impl From<Finding> for Opinion {

@@ -2,6 +2,7 @@
 
 mod hearing;
 mod thresholds;
+mod weights;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
 use crate::verdict::{Refusal, Stage, Subject, Verdict};
 
 pub use thresholds::{ThresholdError, Thresholds};
+pub use weights::Weights;
 
 /// How long one scorer may take at one stage, if its seat says nothing else (Haraka's
 /// `plugin_timeout`).
@@ -100,6 +102,7 @@ const STAGE_BUDGET: Duration = Duration::from_secs(60);
 pub struct Panel {
     seats: Vec<Seat>,
     thresholds: Thresholds,
+    weights: Weights,
     stage_budget: Option<Duration>,
     monitor: bool,
 }
@@ -110,6 +113,8 @@ pub struct Seat {
     name: Arc<str>,
     budget: Duration,
     on_failure: FailurePolicy,
+    /// In percent.
+    scale: u16,
     monitored: bool,
 }
 
@@ -119,7 +124,7 @@ impl Seat {
         let name = word(scorer.name()).into();
         let on_failure = FailurePolicy::default();
         let scorer = Box::new(scorer);
-        Self { scorer, name, budget: SEAT_BUDGET, on_failure, monitored: false }
+        Self { scorer, name, budget: SEAT_BUDGET, on_failure, scale: 100, monitored: false }
     }
 
     /// How long it may take for each answer. The budget of the stage holds beside it.
@@ -133,6 +138,15 @@ impl Seat {
     #[must_use]
     pub fn on_failure(mut self, policy: FailurePolicy) -> Self {
         self.on_failure = policy;
+        self
+    }
+
+    /// What it finds weighs this many hundredths of what it says, each finding rounded to the
+    /// nearest hundredth of a point: a scorer whose scale is another than the panel's. [`Weights`]
+    /// go before it.
+    #[must_use]
+    pub fn scale(mut self, percent: u16) -> Self {
+        self.scale = percent;
         self
     }
 
@@ -181,6 +195,13 @@ impl Panel {
         self
     }
 
+    /// What findings weigh here, whatever scorers say.
+    #[must_use]
+    pub fn weights(mut self, weights: Weights) -> Self {
+        self.weights = weights;
+        self
+    }
+
     /// How long all scorers together may take at one stage.
     #[must_use]
     pub fn stage_budget(mut self, budget: Duration) -> Self {
@@ -217,7 +238,7 @@ impl Panel {
         tally.ask();
         let mut refusals = Vec::new();
         for (seat, answer) in self.seats.iter().zip(answers) {
-            refusals.extend(seat.take(answer, stage, tally));
+            refusals.extend(seat.take(answer, stage, &self.weights, tally));
         }
         // Stable: among equals the earlier seat stays first.
         refusals.sort_by_key(Refusal::is_transient);
@@ -248,36 +269,48 @@ impl Seat {
         &self,
         answer: Result<Opinion, FailureCause>,
         stage: Stage,
+        weights: &Weights,
         tally: &mut Tally,
     ) -> Option<Refusal> {
-        match answer {
-            Ok(Opinion::Silent) => None,
-            Ok(Opinion::Evidence(findings)) => {
-                findings.into_iter().for_each(|finding| self.enter(finding, stage, tally));
+        let (refusal, findings) = match answer {
+            Ok(Opinion::Silent) => (None, Vec::new()),
+            Ok(Opinion::Evidence(findings)) => (None, findings),
+            Ok(Opinion::Refuse(refusal)) => (Some(refusal), Vec::new()),
+            Ok(Opinion::RefuseWith(refusal, findings)) => (Some(refusal), findings),
+            Err(cause) => return self.fail(cause, stage, weights, tally),
+        };
+        for finding in findings {
+            let score = finding.score().percent(self.scale);
+            self.enter(weights.apply(finding.with_score(score)), stage, tally);
+        }
+        let refusal = refusal?;
+        tally.object(Objection {
+            scorer: self.name.clone(),
+            stage,
+            refusal: refusal.clone(),
+            monitored: self.monitored,
+        });
+        (!self.monitored).then_some(refusal)
+    }
+
+    /// Notes that it failed, and does what was said for that.
+    fn fail(
+        &self,
+        cause: FailureCause,
+        stage: Stage,
+        weights: &Weights,
+        tally: &mut Tally,
+    ) -> Option<Refusal> {
+        let (scorer, policy) = (self.name.clone(), self.on_failure);
+        tally.fail(Failure { scorer, stage, cause, policy, monitored: self.monitored });
+        match policy {
+            FailurePolicy::Ignore => None,
+            FailurePolicy::Score(score) => {
+                let symbol = format!("{}_FAILED", self.name.to_ascii_uppercase());
+                self.enter(weights.apply(Finding::new(&symbol, score)), stage, tally);
                 None
             }
-            Ok(Opinion::Refuse(refusal)) => {
-                tally.object(Objection {
-                    scorer: self.name.clone(),
-                    stage,
-                    refusal: refusal.clone(),
-                    monitored: self.monitored,
-                });
-                (!self.monitored).then_some(refusal)
-            }
-            Err(cause) => {
-                let (scorer, policy) = (self.name.clone(), self.on_failure);
-                tally.fail(Failure { scorer, stage, cause, policy, monitored: self.monitored });
-                match policy {
-                    FailurePolicy::Ignore => None,
-                    FailurePolicy::Score(score) => {
-                        let symbol = format!("{}_FAILED", self.name.to_ascii_uppercase());
-                        self.enter(Finding::new(&symbol, score), stage, tally);
-                        None
-                    }
-                    FailurePolicy::Defer => (!self.monitored).then(|| thresholds::unchecked(stage)),
-                }
-            }
+            FailurePolicy::Defer => (!self.monitored).then(|| thresholds::unchecked(stage)),
         }
     }
 
