@@ -10,6 +10,7 @@
 //! told `421 4.3.2`. SIGHUP: the log is opened anew. Exit code 1: it has refused to run, and why
 //! stands on standard error.
 
+mod config;
 mod crowd;
 mod doors;
 mod journal;
@@ -41,6 +42,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
+use config::Config;
 use crowd::Crowd;
 use doors::Door;
 use journal::Journal;
@@ -82,6 +84,11 @@ fn main() -> ExitCode {
 
 /// What needs privileges, then the loss of them, then all the rest: no thread has begun by then.
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    let panel = panel(&options)?;
+    if options.check {
+        println!("good");
+        return Ok(());
+    }
     let doors = doors::open(&options)?;
     let tls = match (&options.tls_cert, &options.tls_key) {
         (Some(chain), Some(key)) => Some(TlsServer::from_pem(&fs::read(chain)?, &fs::read(key)?)?),
@@ -93,11 +100,12 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     user::become_own(options.user.as_deref(), options.as_root)?;
     let journal = options.json_log.clone().map(Journal::open).transpose()?.map(Arc::new);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(front(options, doors, tls, journal))
+    runtime.block_on(front(options, panel, doors, tls, journal))
 }
 
 async fn front(
     options: Options,
+    panel: Panel,
     doors: Vec<Door>,
     tls: Option<TlsServer>,
     journal: Option<Arc<Journal>>,
@@ -116,18 +124,19 @@ async fn front(
 
     let mut settings = Settings::new(&options.host()?);
     (settings.xclient_from, settings.xforward_from) = (options.trusted()?, options.trusted()?);
-    let mut gate = Gate::new(Tokio, settings, target).panel(panel(&options)?).observer(
-        move |event: &Event<'_>| match (event, &journal) {
-            (Event::Ended(record), Some(journal)) => journal.note("ended", record),
-            (Event::Unacknowledged(record), Some(journal)) => {
-                journal.note("unacknowledged", record);
+    let mut gate =
+        Gate::new(Tokio, settings, target).panel(panel).observer(move |event: &Event<'_>| {
+            match (event, &journal) {
+                (Event::Ended(record), Some(journal)) => journal.note("ended", record),
+                (Event::Unacknowledged(record), Some(journal)) => {
+                    journal.note("unacknowledged", record);
+                }
+                (Event::Ended(record), None) => println!("{record}"),
+                (Event::Unacknowledged(record), None) => println!("unacknowledged: {record}"),
+                (Event::Unproxied { peer, error }, _) => eprintln!("{peer}: {error}"),
+                _ => {}
             }
-            (Event::Ended(record), None) => println!("{record}"),
-            (Event::Unacknowledged(record), None) => println!("unacknowledged: {record}"),
-            (Event::Unproxied { peer, error }, _) => eprintln!("{peer}: {error}"),
-            _ => {}
-        },
-    );
+        });
     if let Some(tls) = tls {
         gate = gate.tls(tls);
     }
@@ -229,6 +238,9 @@ fn target(options: &Options) -> Result<Smtp<Tokio>, Box<dyn Error>> {
 }
 
 fn panel(options: &Options) -> Result<Panel, Box<dyn Error>> {
+    if let Some(path) = &options.config {
+        return Ok(Config::read(path)?.panel(&Tokio, &options.host()?)?);
+    }
     let mut panel = Panel::new().thresholds(options.thresholds()?).scorer(Gtube);
     if let Some(address) = &options.spamd {
         panel = panel.scorer(Spamd::new(Tokio, address.clone()));

@@ -87,16 +87,18 @@ const STAGE_BUDGET: Duration = Duration::from_secs(60);
 /// # The header field of a tagged message
 ///
 /// ```text
-/// X-Nobounce-Status: Yes, score=6.10 required=5.00 symbols=DNSBL, SPF_FAIL
+/// X-Nobounce-Status: Yes, score=6.10 required=5.00 symbols=DNSBL=4.00, SPF_FAIL=2.10
 ///
 /// field   = "X-Nobounce-Status:" FWS "Yes," FWS "score=" score FWS "required=" score
-///           FWS "symbols=" [symbol *("," FWS symbol)] CRLF
+///           FWS "symbols=" [finding *("," FWS finding)] CRLF
 /// score   = ["-"] 1*DIGIT "." 2DIGIT                 ; points
-/// symbol  = 1*100(ALPHA / DIGIT / "_" / "-" / ".")    ; at most 128 of them
+/// finding = symbol "=" score                          ; at most 128 of them
+/// symbol  = 1*100(ALPHA / DIGIT / "_" / "-" / ".")
 /// FWS     = a space, or a fold (RFC 5322 section 3.2.2)
 /// ```
 ///
-/// Symbols are those that count, private ones included, in the order of the record. A message that
+/// It says what `X-Spam-Status` says with SpamAssassin: a filter of mailboxes may sort by `Yes,`. The
+/// findings are those that count, private ones included, in the order of the record. A message that
 /// is not tagged has no such field; one that a client sends does not go onward.
 #[derive(Default)]
 pub struct Panel {

@@ -15,8 +15,6 @@ use crate::wire::reply::EnhancedStatus;
 use super::daemon::{Answer, Daemon, End, Reader, Request};
 use super::excerpt::{Oversize, SizeLimit};
 
-/// Largest message that is sent whole. `StreamMaxLength` was 25 MB for long and is 100 MB by now.
-const SIZE_LIMIT: usize = 25 * 1024 * 1024;
 /// Longest chunk of a stream: far below what four octets can count.
 const CHUNK: usize = 1 << 20;
 /// The symbol of a virus.
@@ -65,9 +63,12 @@ pub struct Clamd<R: Runtime> {
 }
 
 impl<R: Runtime> Clamd<R> {
+    /// The largest message that is sent whole if nothing else is said, in octets: 25 MiB, which was clamd's `StreamMaxLength` for long.
+    pub const SIZE_LIMIT: usize = 25 * 1024 * 1024;
+
     /// The daemon that listens at `address`: a Unix socket as a rule, or port 3310.
     pub fn new(runtime: R, address: Address) -> Self {
-        let limit = SizeLimit { octets: SIZE_LIMIT, oversize: Oversize::default() };
+        let limit = SizeLimit { octets: Self::SIZE_LIMIT, oversize: Oversize::default() };
         Self { daemon: Daemon::new(runtime, address), limit, on_virus: OnVirus::default() }
     }
 

@@ -90,7 +90,8 @@ pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin, P: Reader>(
                     return Poll::Ready(Err(fault));
                 }
                 Poll::Pending => {
-                    return broken(&mut sent).map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)));
+                    return broken(&mut sent)
+                        .map_or(Poll::Pending, |fault| Poll::Ready(Err(fault)));
                 }
             };
             heard.extend_from_slice(&buffer[..count]);

@@ -17,8 +17,6 @@ use super::daemon::{Daemon, End, Request};
 use super::excerpt::{Oversize, SizeLimit};
 use http::Responses;
 
-/// Largest message that is sent whole. rspamd itself takes 50 MB (`max_message`) and is fast.
-const SIZE_LIMIT: usize = 5 * 1024 * 1024;
 /// Most octets of recipients in a request: rspamd reads no more than 80 KiB of header.
 const RECIPIENTS: usize = 64 * 1024;
 
@@ -75,11 +73,14 @@ pub struct Rspamd<R: Runtime> {
 }
 
 impl<R: Runtime> Rspamd<R> {
+    /// The largest message that is sent whole if nothing else is said, in octets: 5 MiB; rspamd itself takes 50 MB (`max_message`).
+    pub const SIZE_LIMIT: usize = 5 * 1024 * 1024;
+
     /// The worker that listens at `address`, usually port 11333.
     pub fn new(runtime: R, address: Address) -> Self {
         Self {
             daemon: Daemon::new(runtime, address),
-            limit: SizeLimit { octets: SIZE_LIMIT, oversize: Oversize::default() },
+            limit: SizeLimit { octets: Self::SIZE_LIMIT, oversize: Oversize::default() },
             actions: RspamdActions::default(),
             mta_name: None,
             settings: None,

@@ -14,8 +14,6 @@ use crate::scorer::{Opinion, Scorer, ScorerError};
 use super::daemon::{End, Fault, Reader, Request, exchange};
 use super::excerpt::{Oversize, SizeLimit};
 
-/// Largest message that is sent whole: 500 KB (`spamc --max-size`).
-const SIZE_LIMIT: usize = 500 * 1024;
 /// Longest reply that is read. A line of rule names has a few kilobytes.
 const REPLY: usize = 64 * 1024;
 /// Most rules that are taken from a reply.
@@ -71,9 +69,12 @@ pub struct Spamd<R> {
 }
 
 impl<R: Runtime> Spamd<R> {
+    /// The largest message that is sent whole if nothing else is said, in octets: 500 KB, as with `spamc --max-size`.
+    pub const SIZE_LIMIT: usize = 500 * 1024;
+
     /// The daemon that listens at `address`, usually port 783.
     pub fn new(runtime: R, address: Address) -> Self {
-        let limit = SizeLimit { octets: SIZE_LIMIT, oversize: Oversize::default() };
+        let limit = SizeLimit { octets: Self::SIZE_LIMIT, oversize: Oversize::default() };
         Self { runtime, address, user: None, limit }
     }
 
