@@ -6,8 +6,8 @@ use memchr::{memchr_iter, memmem};
 
 use crate::runtime::Address;
 
-use super::super::daemon::{Answer, Reader};
 use super::report::{BadReport, Report};
+use crate::scorers::daemon::{Answer, Reader};
 
 /// Longest response header.
 const HEADER: usize = 16 * 1024;

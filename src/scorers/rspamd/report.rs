@@ -116,10 +116,9 @@ impl Report {
     /// What the action comes to at SMTP time.
     fn refusal(&self) -> Option<Refusal> {
         const POLICY: EnhancedStatus = EnhancedStatus::new(7, 1);
-        let text = |otherwise| {
-            let said = self.messages.get("smtp_message").and_then(serde_json::Value::as_str);
-            said.filter(|text| !text.trim().is_empty()).unwrap_or(otherwise)
-        };
+        let said = self.messages.get("smtp_message").and_then(serde_json::Value::as_str);
+        let said = said.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = |otherwise| if said.is_empty() { otherwise } else { &*said };
         match self.action {
             Action::Reject | Action::Discard => {
                 Some(Refusal::permanent(550, POLICY, text("Message refused as spam")))

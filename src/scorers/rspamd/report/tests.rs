@@ -110,6 +110,8 @@ fn options_of_any_octets_are_read() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
     /// Whatever the symbols are, and be they thousands, the findings add up to the score.
     #[test]
     fn findings_add_up(
