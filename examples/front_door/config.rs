@@ -11,12 +11,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
-use nobounce::scorers::{Clamd, Gtube, Rspamd, Spamd};
+use nobounce::scorers::{Clamd, Gtube, Oversize, Rspamd, Spamd};
 use nobounce::{Panel, Runtime, Score, Thresholds, Weights};
 use serde::Deserialize;
 use toml::Spanned;
 
-use values::{Level, Points, Seconds, Symbol, Told};
+use values::{Excess, Level, Points, Seconds, Symbol, Told};
 
 /// A file that was read. What is wrong with its values is known by now, except for what only the
 /// scorers can tell.
@@ -108,9 +108,9 @@ impl Config {
                 let named = spamd.user(user.get_ref());
                 spamd = named.map_err(|error| self.wrong(user.span(), &error))?;
             }
-            let (octets, oversize) = (table.size_limit, table.oversize.unwrap_or_default());
+            let (octets, oversize) = (table.size_limit, oversize(table.oversize));
             let octets = octets.map_or(Spamd::<R>::SIZE_LIMIT, |octets| octets.0);
-            panel = panel.seat(table.seat(spamd.size_limit(octets, oversize.0)));
+            panel = panel.seat(table.seat(spamd.size_limit(octets, oversize)));
         }
         if let Some(table) = &file.rspamd {
             let name = table.mta_name.as_deref().unwrap_or(host);
@@ -121,18 +121,18 @@ impl Config {
             if let Some(settings) = &table.settings {
                 rspamd = rspamd.settings(settings);
             }
-            let (octets, oversize) = (table.size_limit, table.oversize.unwrap_or_default());
+            let (octets, oversize) = (table.size_limit, oversize(table.oversize));
             let octets = octets.map_or(Rspamd::<R>::SIZE_LIMIT, |octets| octets.0);
-            panel = panel.seat(table.seat(rspamd.size_limit(octets, oversize.0)));
+            panel = panel.seat(table.seat(rspamd.size_limit(octets, oversize)));
         }
         if let Some(table) = &file.clamd {
             let mut clamd = Clamd::new(runtime.clone(), table.address.0.clone());
             if let Some(what) = table.on_virus {
                 clamd = clamd.on_virus(what.0);
             }
-            let (octets, oversize) = (table.size_limit, table.oversize.unwrap_or_default());
+            let (octets, oversize) = (table.size_limit, oversize(table.oversize));
             let octets = octets.map_or(Clamd::<R>::SIZE_LIMIT, |octets| octets.0);
-            panel = panel.seat(table.seat(clamd.size_limit(octets, oversize.0)));
+            panel = panel.seat(table.seat(clamd.size_limit(octets, oversize)));
         }
         Ok(if file.monitor { panel.monitor() } else { panel })
     }
@@ -165,6 +165,10 @@ impl Config {
         let line = line(&self.text, Some(span));
         ConfigError::Wrong { path: self.path.clone(), line, what: what.to_string() }
     }
+}
+
+fn oversize(said: Option<Excess>) -> Oversize {
+    said.map_or(Oversize::default(), |excess| excess.0)
 }
 
 /// The line where something begins.

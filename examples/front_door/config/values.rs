@@ -155,12 +155,6 @@ value!(
     }
 );
 
-impl Default for Excess {
-    fn default() -> Self {
-        Self(Oversize::default())
-    }
-}
-
 /// To the hundredth, as one writes it: `0.005` is no score.
 fn points(written: Written<'_>) -> Option<Score> {
     let Written::Number(points) = written else {
