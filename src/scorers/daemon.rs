@@ -15,8 +15,8 @@ use crate::runtime::{Address, Runtime};
 
 /// Connections that wait at the same time; what comes back beyond them is closed.
 const IDLE: usize = 8;
-/// How long one is taken for open. clamd gives a session 30 s (`IdleTimeout`), HAProxy and nginx at
-/// their shortest no less.
+/// How long one is taken for open: clamd gives a session 30 s (`IdleTimeout`). One that was closed
+/// earlier is noticed, or costs a second attempt.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why there is no reply. The fault is the daemon's or the network's.

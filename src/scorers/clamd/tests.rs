@@ -76,6 +76,25 @@ proptest! {
     }
 }
 
+proptest! {
+    /// A reply counts for the command that it answers, and only as it is written.
+    #[test]
+    fn only_the_reply_that_is_due_is_one(before in 0..3_u32, text in "[0-9]: (stream: (OK|X FOUND|)| ?)\0?") {
+        let number = before + 1;
+        let due = match &*text {
+            _ if text == format!("{number}: stream: OK\0") => Some(Found::Nothing),
+            _ if text == format!("{number}: stream: X FOUND\0") => Some(Found::Signature("X".into())),
+            _ => None,
+        };
+        let read = Replies::after(before).read(text.as_bytes());
+        match due {
+            Some(found) => prop_assert_eq!(read.unwrap().unwrap().reply, found),
+            None if text.ends_with('\0') => prop_assert!(read.is_err()),
+            None => prop_assert!(read.unwrap().is_none()),
+        }
+    }
+}
+
 #[test]
 fn a_large_segment_becomes_several_chunks() {
     let segment = Bytes::from(vec![b'x'; CHUNK * 2 + 1]);

@@ -42,11 +42,13 @@ fn turns(says: &[&str], then: Then) -> Script {
     Script::turns(b";", says, then)
 }
 
+/// Scripts of the connections; when it is asked; replies; what was heard; connections made.
+type Case<'a> = (Vec<Script>, &'a [u64], &'a [&'a str], &'a str, usize);
+
 #[test]
 fn connections_are_used_again_while_they_are_good() {
     let new = || turns(&["new;"], Then::Hang);
-    // Scripts of the connections; when it is asked; replies; what was heard; connections made.
-    let table: [(Vec<Script>, &[u64], &[&str], &str, usize); 10] = [
+    let table: [Case<'_>; 10] = [
         (
             vec![turns(&["a;", "b;", "c;"], Then::Hang)],
             &[0, 1, 19],

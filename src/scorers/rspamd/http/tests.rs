@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 const REPORT: &str = r#"{"score":1.0,"required_score":15.0,"action":"no action"}"#;
@@ -123,4 +125,25 @@ fn a_request_is_one_request_whatever_stands_in_it() {
     let request = Request::post("/", &"unix:/run/rspamd.sock".parse().unwrap());
     let text = request.with_body(&[]).concat();
     assert_eq!(text, b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+}
+
+proptest! {
+    /// One octet that is another one, or all of them: at the worst it is no response. What is
+    /// read is never more than there is.
+    #[test]
+    fn damage_is_an_error_or_harmless(at in any::<usize>(), octet in any::<u8>(), cut in any::<usize>()) {
+        let mut octets = response("HTTP/1.1 200 OK\r\nConnection: keep-alive").into_bytes();
+        let (at, cut) = (at % octets.len(), cut % octets.len());
+        octets[at] = octet;
+        let whole = Responses.read(&octets);
+        if let (Ok(Some(_)), Ok(Some(_))) = (&whole, Responses.read(&octets[..cut])) {
+            // Only a length that has become shorter lets less be enough.
+            prop_assert!(octets[..cut].len() > octets.len() - REPORT.len());
+        }
+    }
+
+    #[test]
+    fn noise_is_never_a_report(noise in proptest::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(!matches!(Responses.read(&noise), Ok(Some(_))));
+    }
 }
