@@ -5,6 +5,8 @@ Everything runs privately: own configuration and queue in a temporary folder, fr
 """
 
 import contextlib
+import importlib.machinery
+import importlib.util
 import os
 import pathlib
 import pwd
@@ -19,7 +21,8 @@ import time
 
 HERE = "127.0.0.1"
 PATIENCE = 30  # seconds for anything to start or to arrive
-ALICE, BOB, NOBODY = "alice@example.org", "bob@example.org", "nobody@example.org"
+ALICE, BOB, CAROL = "alice@example.org", "bob@example.org", "carol@example.org"
+NOBODY = "nobody@example.org"
 SENDER = "sender@example.com"
 
 # Where the step `programs` of .ci/run puts what cannot be installed side by side.
@@ -199,6 +202,16 @@ class Swaks:
         found = [reply for reply in self.replies if reply.startswith(beginning)]
         assert found, f"no {beginning!r} in\n{self.text}"
         return found[0]
+
+
+def borrowed(name):
+    """Another of the checks, as a module."""
+    sys.dont_write_bytecode = True
+    path = str(pathlib.Path(__file__).with_name(name))
+    loader = importlib.machinery.SourceFileLoader(name, path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
 
 
 def private_folder(at_exit, name):

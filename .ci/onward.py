@@ -5,11 +5,12 @@ Exim, OpenSMTPD and sendmail come out of packages that were only unpacked; Dovec
 
 import pathlib
 import pwd
+import re
 import shutil
 import subprocess
 
 import harness
-from harness import ALICE, BOB, HERE, PROGRAMS, Program, free_port, listens, wait_for
+from harness import ALICE, BOB, CAROL, HERE, PROGRAMS, Program, free_port, listens, wait_for
 
 
 class Server:
@@ -168,6 +169,23 @@ exec {package}/sbin/smtpd -d -f {config}
 class Sendmail(Server):
     """It keeps in its queue what it takes."""
 
+    def queue_is_empty(self):
+        """Nothing is under way."""
+        return True
+
+    def delivered(self, user):
+        """What is queued for a user, each put together as one file."""
+        whole = []
+        for control in sorted((self.folder / "queue").glob("qf*")):
+            said = control.read_bytes()
+            if f"rRFC822; {user}@".encode() not in said:
+                continue
+            content = control.with_name("d" + control.name[1:]).read_bytes()
+            header = b"".join(re.findall(rb"^H[^?]*\?[^?]*\?(.*\n(?:[ \t].*\n)*)", said, re.MULTILINE))
+            whole.append(self.folder / f"{control.name}.mail")
+            whole[-1].write_bytes(header + b"\n" + content)
+        return whole
+
     def configured(self):
         package, features = PROGRAMS / "sendmail-bin/usr/libexec/sendmail", PROGRAMS / "sendmail-cf"
         features /= "usr/share/sendmail/cf"
@@ -208,7 +226,7 @@ MAILER(`smtp')dnl
 
 
 class Dovecot(Server):
-    """LMTP (RFC 2033)."""
+    """LMTP (RFC 2033). Carol's mailbox is full, which is seen once the content is there."""
 
     hello = "LHLO"
 
@@ -216,6 +234,7 @@ class Dovecot(Server):
         user = pwd.getpwnam(self.owner)
         ids = f"{user.pw_uid}:{user.pw_gid}"
         boxes = [f"{mailbox}:{{PLAIN}}none:{ids}::/nonexistent::\n" for mailbox in (ALICE, BOB)]
+        boxes.append(boxes[0].replace(ALICE, CAROL).strip() + "userdb_quota_rule=*:bytes=1\n")
         users = self.write("users", "".join(boxes))
         config = self.write("dovecot.conf", f"""\
 base_dir = {self.folder}/run
@@ -227,6 +246,10 @@ hostname = mx.example.org
 first_valid_uid = 1
 recipient_delimiter = +
 mail_location = maildir:{self.boxes}/%n
+mail_plugins = quota
+plugin {{
+  quota = maildir:User quota
+}}
 service lmtp {{
   inet_listener lmtp {{
     address = {HERE}

@@ -1,15 +1,14 @@
 //! A gate on async-std: `cargo run --example on_async_std -- --listen 127.0.0.1:2525 --relay 127.0.0.1:25`.
 
-use std::error::Error;
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{error::Error, io};
 
 use async_std::io::ReadExt;
 use async_std::net::{TcpListener, TcpStream};
 use async_std::os::unix::net::UnixStream;
-use async_std::task;
+use async_std::{channel, task};
 use async_trait::async_trait;
 use clap::Parser;
 use futures::future::{Either, select};
@@ -79,6 +78,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(&options.listen).await?;
     let mut stop = stop_signal()?;
     println!("listening on {}", listener.local_addr()?);
+    // Each client has a clone, from when it was accepted: when all are gone, so are the clients.
+    let (inside, empty) = channel::bounded::<()>(1);
     loop {
         let mut signal = [0];
         let accepted = match select(pin!(listener.accept()), stop.read(&mut signal)).await {
@@ -87,11 +88,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
         };
         match accepted {
             Ok((client, address)) => {
-                let gate = gate.clone();
+                let (gate, inside) = (gate.clone(), inside.clone());
                 let session = async move {
                     let _ = client.set_nodelay(true);
                     // What went wrong is in the record; the gate goes on.
                     let _ = serve(client, Peer::new(address), &gate).await;
+                    drop(inside);
                 };
                 task::spawn(session);
             }
@@ -102,9 +104,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    drop(listener);
+    drop((listener, inside));
     gate.shut_down();
-    select(pin!(gate.drained()), pin!(task::sleep(Duration::from_secs(30)))).await;
+    select(pin!(empty.recv()), pin!(task::sleep(Duration::from_secs(30)))).await;
     Ok(())
 }
 

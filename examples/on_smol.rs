@@ -1,10 +1,9 @@
 //! A gate on smol: `cargo run --example on_smol -- --listen 127.0.0.1:2525 --relay 127.0.0.1:25`.
 
-use std::error::Error;
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{error::Error, io};
 
 use async_trait::async_trait;
 use clap::Parser;
@@ -13,10 +12,10 @@ use nobounce::scorers::{Gtube, Spamd};
 use nobounce::{Address, Event, Gate, Panel, Peer, Runtime, Settings, Target, relay, serve};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
-use smol::Timer;
 use smol::io::AsyncReadExt;
 use smol::net::unix::UnixStream;
 use smol::net::{TcpListener, TcpStream};
+use smol::{Timer, channel};
 
 /// All that nobounce needs of smol.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +78,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(&options.listen).await?;
     let mut stop = stop_signal()?;
     println!("listening on {}", listener.local_addr()?);
+    // Each client has a clone, from when it was accepted: when all are gone, so are the clients.
+    let (inside, empty) = channel::bounded::<()>(1);
     loop {
         let mut signal = [0];
         let accepted = match select(pin!(listener.accept()), stop.read(&mut signal)).await {
@@ -87,11 +88,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
         };
         match accepted {
             Ok((client, address)) => {
-                let gate = gate.clone();
+                let (gate, inside) = (gate.clone(), inside.clone());
                 let session = async move {
                     let _ = client.set_nodelay(true);
                     // What went wrong is in the record; the gate goes on.
                     let _ = serve(client, Peer::new(address), &gate).await;
+                    drop(inside);
                 };
                 smol::spawn(session).detach();
             }
@@ -102,9 +104,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    drop(listener);
+    drop((listener, inside));
     gate.shut_down();
-    select(pin!(gate.drained()), Timer::after(Duration::from_secs(30))).await;
+    select(pin!(empty.recv()), Timer::after(Duration::from_secs(30))).await;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use nobounce::scorers::{Gtube, Spamd};
 use nobounce::{Address, Event, Gate, Panel, Peer, Runtime, Settings, Target, relay, serve};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 /// All that nobounce needs of tokio.
@@ -73,6 +74,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     println!("listening on {}", listener.local_addr()?);
+    // Each client has a clone, from when it was accepted: when all are gone, so are the clients.
+    let (inside, mut empty) = mpsc::channel::<()>(1);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -81,11 +84,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         };
         match accepted {
             Ok((client, address)) => {
-                let gate = gate.clone();
+                let (gate, inside) = (gate.clone(), inside.clone());
                 tokio::spawn(async move {
                     let _ = client.set_nodelay(true);
                     // What went wrong is in the record; the gate goes on.
                     let _ = serve(client.compat(), Peer::new(address), &gate).await;
+                    drop(inside);
                 });
             }
             Err(error) => {
@@ -95,8 +99,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    drop(listener);
+    drop((listener, inside));
     gate.shut_down();
-    let _ = tokio::time::timeout(Duration::from_secs(30), gate.drained()).await;
+    let _ = tokio::time::timeout(Duration::from_secs(30), empty.recv()).await;
     Ok(())
 }

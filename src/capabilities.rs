@@ -23,7 +23,11 @@ pub struct Capabilities {
     pub enhanced_status_codes: bool,
     /// RFC 3207.
     pub start_tls: bool,
-    /// RFC 9422 `RCPTMAX`: most recipients that one transaction may have.
+    /// draft-hall-prdr, as Exim speaks it: a target that answers the content per recipient may have
+    /// several of them in one transaction, if the client understands so many answers
+    /// ([`Relay::answer`](crate::Relay::answer)).
+    pub prdr: bool,
+    /// RFC 9422 `RCPTMAX`: most recipients that one transaction may have; with `prdr`, one without it.
     pub recipients_max: Option<usize>,
     /// RFC 9422 `MAILMAX`: most transactions that one session may have.
     pub transactions_max: Option<usize>,
@@ -34,8 +38,8 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Every extension that nobounce can speak, without limits, and without STARTTLS, which needs
-    /// more than a wish.
+    /// Every extension that nobounce can speak, without limits, and without STARTTLS and PRDR, which
+    /// need more than a wish.
     pub fn all() -> Self {
         Self {
             pipelining: true,
@@ -46,6 +50,7 @@ impl Capabilities {
             dsn: true,
             enhanced_status_codes: true,
             start_tls: false,
+            prdr: false,
             recipients_max: None,
             transactions_max: None,
             xclient: None,
@@ -64,6 +69,7 @@ impl Capabilities {
             dsn: false,
             enhanced_status_codes: false,
             start_tls: false,
+            prdr: false,
             recipients_max: None,
             transactions_max: None,
             xclient: None,
@@ -74,9 +80,10 @@ impl Capabilities {
     /// What may be offered to a client of a gate whose onward server offers `self`: extensions that
     /// are between client and gate alone (PIPELINING, CHUNKING) always, those that reach through
     /// the gate only if the onward server has them: its replies go to the client as they are, so
-    /// ENHANCEDSTATUSCODES is one of these.
+    /// ENHANCEDSTATUSCODES is one of these. PRDR is not spoken with onward servers.
     pub fn through(&self) -> Self {
-        Self { pipelining: true, chunking: true, xclient: None, xforward: None, ..self.clone() }
+        let between = Self { pipelining: true, chunking: true, prdr: false, ..self.clone() };
+        Self { xclient: None, xforward: None, ..between }
     }
 
     /// What both offer.
@@ -97,6 +104,7 @@ impl Capabilities {
             dsn: self.dsn && other.dsn,
             enhanced_status_codes: self.enhanced_status_codes && other.enhanced_status_codes,
             start_tls: self.start_tls && other.start_tls,
+            prdr: self.prdr && other.prdr,
             recipients_max: least(self.recipients_max, other.recipients_max),
             transactions_max: least(self.transactions_max, other.transactions_max),
             xclient: None,
@@ -121,6 +129,7 @@ impl Capabilities {
                 "DSN" => offered.dsn = true,
                 "ENHANCEDSTATUSCODES" => offered.enhanced_status_codes = true,
                 "STARTTLS" => offered.start_tls = true,
+                "PRDR" => offered.prdr = true,
                 "XCLIENT" => offered.xclient = Some(rest(line, keyword)),
                 "XFORWARD" => offered.xforward = Some(rest(line, keyword)),
                 "LIMITS" => words.for_each(|limit| offered.limit(limit)),

@@ -234,12 +234,16 @@ where
                                 }
                             }
                         }
+                        Request::Answer(envelope, recipient) => {
+                            let ask = relay.answer(envelope, recipient);
+                            within(runtime, deadline, ask).await.map(Some)
+                        }
                     };
                     match asked {
                         Some(Some(outcome)) => {
                             let recipient = match forward.request() {
                                 Request::Recipient(_, recipient) => Some(recipient),
-                                Request::Content(..) => None,
+                                Request::Content(..) | Request::Answer(..) => None,
                             };
                             let relayed = Event::Relayed { id: &id, recipient, outcome: &outcome };
                             self.gate.observe(&relayed);
@@ -279,7 +283,8 @@ where
         };
         match within(&self.gate.runtime, deadline, write).await {
             Some(Ok(())) => {
-                self.log.unacknowledged = Vec::new();
+                let told = std::mem::take(&mut self.log.unacknowledged);
+                self.log.told.extend(told);
                 self.gate.observe(&Event::Transmitted { session: session.id(), octets });
             }
             Some(Err(error)) => {
@@ -308,7 +313,7 @@ where
             }
         });
         match within(&gate.runtime, deadline, wait).await {
-            Some(Some(None)) => {}
+            Some(Some(None)) => self.log.told = Vec::new(),
             Some(Some(Some(end))) => {
                 self.stash.end = Some(end);
                 self.unstash(session);
@@ -360,7 +365,9 @@ where
     /// Closes the connection so that the last reply arrives: a connection closed with unread input
     /// is reset, and the reply may be lost with it.
     async fn close(&mut self) {
-        for record in self.log.unacknowledged.drain(..) {
+        // A reply that was written to a connection that broke then was perhaps not read.
+        let in_doubt = self.log.told.drain(..).filter(|_| self.fault.is_some());
+        for record in in_doubt.chain(self.log.unacknowledged.drain(..)) {
             self.gate.observe(&Event::Unacknowledged(&record));
         }
         if self.fault.is_some() {

@@ -105,7 +105,7 @@
 //!             let receipt = match forward.request() {
 //!                 Request::Recipient(..) => Receipt::recipient(),
 //!                 // Only behind a durable write:
-//!                 Request::Content(..) => Receipt::kept("4711"),
+//!                 Request::Content(..) | Request::Answer(..) => Receipt::kept("4711"),
 //!             };
 //!             forward.complete(Outcome::Accepted(receipt));
 //!         }

@@ -80,15 +80,17 @@ pub enum Event<'e> {
     Relayed {
         /// The transaction.
         id: &'e TransactionId,
-        /// The recipient that it was asked about; `None` for the content.
+        /// The recipient that it was asked about; `None` for the content. With PRDR there are as
+        /// many answers to that as recipients, in their order.
         recipient: Option<&'e ForwardPath>,
         /// Its answer.
         outcome: &'e Outcome,
     },
     /// A transaction has ended.
     Ended(&'e TransactionRecord),
-    /// A message has been taken, but the client went away before it was told: it will send it again
-    /// (RFC 1047), and the onward server will have it twice.
+    /// A message has been taken, but the client's connection broke before it was told, or before
+    /// anything was heard of it since: it will send it again (RFC 1047), most likely, and the onward
+    /// server will have it twice.
     Unacknowledged(&'e TransactionRecord),
     /// Waiting took too long.
     Late {

@@ -97,6 +97,17 @@ impl Outcome {
         Self::Failed(RelayError::Own(Arc::from(reason.into())))
     }
 
+    /// The outcome, if its receipt is for this question; otherwise the relay target's author is at
+    /// fault and the client is told to come again.
+    pub(crate) fn covering(self, granted: Granted, transaction: &TransactionId) -> Self {
+        match self {
+            Self::Accepted(receipt) if !receipt.covers(granted, transaction) => {
+                Self::Failed(RelayError::Mismatch)
+            }
+            outcome => outcome,
+        }
+    }
+
     /// The reply that the client gets.
     pub fn reply(&self) -> &Reply {
         match self {
@@ -155,7 +166,10 @@ impl RelayError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Granted {
     Recipient,
+    /// The content; with an answer for each recipient, for the first.
     Content,
+    /// The content, for a further recipient, counted from 0.
+    Answer(usize),
 }
 
 /// Proof that the relay target took a recipient or the content of a message.
@@ -215,7 +229,7 @@ impl Receipt {
         }
         let queue_id = match granted {
             Granted::Recipient => None,
-            Granted::Content => queue_id(&reply),
+            Granted::Content | Granted::Answer(_) => queue_id(&reply),
         };
         Ok(Self { granted, transaction: Some(transaction.clone()), reply, queue_id })
     }
@@ -232,7 +246,14 @@ impl Receipt {
 
     /// Whether it answers this question of this transaction.
     pub(crate) fn covers(&self, granted: Granted, transaction: &TransactionId) -> bool {
-        self.granted == granted && self.transaction.as_ref().is_none_or(|own| own == transaction)
+        match &self.transaction {
+            Some(own) => own == transaction && self.granted == granted,
+            None => matches!(
+                (self.granted, granted),
+                (Granted::Recipient, Granted::Recipient)
+                    | (Granted::Content, Granted::Content | Granted::Answer(_))
+            ),
+        }
     }
 }
 
@@ -256,15 +277,20 @@ fn queue_id(reply: &Reply) -> Option<Box<str>> {
 pub enum Request<'a> {
     /// Would it take mail for this recipient?
     Recipient(&'a Envelope, &'a ForwardPath),
-    /// Does it take this message, for the recipients of the envelope?
+    /// Does it take this message, for the recipients of the envelope? In a transaction with PRDR and
+    /// several recipients: for the first of them?
     Content(&'a Envelope, &'a Message),
+    /// And for this one, the next of the envelope's recipients? Asked in transactions with PRDR.
+    Answer(&'a Envelope, &'a ForwardPath),
 }
 
 impl<'a> Request<'a> {
     /// The envelope it is about.
     pub fn envelope(&self) -> &'a Envelope {
         match *self {
-            Self::Recipient(envelope, _) | Self::Content(envelope, _) => envelope,
+            Self::Recipient(envelope, _)
+            | Self::Content(envelope, _)
+            | Self::Answer(envelope, _) => envelope,
         }
     }
 }

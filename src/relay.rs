@@ -48,8 +48,17 @@ pub trait Relay: Send {
     /// [`Envelope::id`] is a new transaction, and what was asked in an older one is void.
     async fn rcpt(&mut self, envelope: &Envelope, recipient: &ForwardPath) -> Outcome;
 
-    /// Does it take the message, for all recipients of the envelope?
+    /// Does it take the message, for all recipients of the envelope? If it
+    /// [answers per recipient](Capabilities::prdr) and the client understands that
+    /// ([`MailParameters::prdr`](crate::MailParameters::prdr)): for the first of them?
     async fn content(&mut self, envelope: &Envelope, message: &Message) -> Outcome;
+
+    /// And for this one? Asked behind `content` for each further recipient of the envelope, in order,
+    /// if the target answers per recipient and the client understands that.
+    async fn answer(&mut self, envelope: &Envelope, recipient: &ForwardPath) -> Outcome {
+        let _ = (envelope, recipient);
+        Outcome::failed("a relay target that offers PRDR and has one answer")
+    }
 
     /// The client has gone. Nothing depends on this being called.
     async fn close(&mut self) {}
@@ -61,6 +70,7 @@ impl dyn Relay + '_ {
         match request {
             Request::Recipient(envelope, recipient) => self.rcpt(envelope, recipient).await,
             Request::Content(envelope, message) => self.content(envelope, message).await,
+            Request::Answer(envelope, recipient) => self.answer(envelope, recipient).await,
         }
     }
 }

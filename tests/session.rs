@@ -69,7 +69,7 @@ impl Played {
             Step::Forward(forward) => {
                 let receipt = match forward.request() {
                     Request::Recipient(..) => Receipt::recipient(),
-                    Request::Content(..) => Receipt::kept("1"),
+                    Request::Content(..) | Request::Answer(..) => Receipt::kept("1"),
                 };
                 forward.complete(Outcome::Accepted(receipt));
             }

@@ -1,5 +1,5 @@
-//! What it costs to ask thirty scorers about a mail: `cargo test --test thirty_scorers -- --nocapture`
-//! (with `--release` for the figure that counts).
+//! What it costs to ask thirty scorers about a mail. The figure that counts:
+//! `cargo test --release --test thirty_scorers -- --nocapture`.
 
 #![cfg(all(feature = "serve", unix))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
@@ -18,8 +18,8 @@ use nobounce::{
     Score, Scorer, ScorerError, SessionId, Subject, Tally, Thresholds,
 };
 
-/// What the CPU may spend on it.
-const LIMIT: Duration = Duration::from_millis(1);
+/// What the CPU may spend on it: a millisecond, or several if nothing is optimised.
+const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 5 } else { 1 });
 
 /// Nothing here waits.
 struct Still;
@@ -86,7 +86,7 @@ fn cpu() -> Duration {
 }
 
 #[test]
-fn thirty_local_scorers_cost_less_than_a_millisecond() {
+fn thirty_local_scorers_cost_a_millisecond_at_most() {
     let content = mail();
     assert!((10_000..11_000).contains(&content.len()), "{}", content.len());
     let mut panel = Panel::new().thresholds(Thresholds::none());

@@ -48,7 +48,7 @@ fn clients(server: Peer, lines: &[&str]) -> Vec<String> {
             Step::Forward(forward) => {
                 let receipt = match forward.request() {
                     Request::Recipient(..) => Receipt::recipient(),
-                    Request::Content(..) => Receipt::kept("1"),
+                    Request::Content(..) | Request::Answer(..) => Receipt::kept("1"),
                 };
                 forward.complete(Outcome::Accepted(receipt));
             }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! SIGTERM and SIGINT: no more clients are taken, those in a transaction finish it, all others are
-//! told `421 4.3.2`. SIGHUP: the log is opened anew. Exit code 1: it has refused to run, and why
-//! stands on standard error.
+//! told `421 4.3.2`. SIGHUP: the log is opened and the certificate read anew. Exit code 1: it has
+//! refused to run, and why stands on standard error.
 
 mod config;
 mod crowd;
@@ -19,6 +19,7 @@ mod user;
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,8 +31,8 @@ use futures::future::Either;
 use nobounce::relay::{SelfTestError, Smtp};
 use nobounce::scorers::{Gtube, Spamd};
 use nobounce::{
-    Address, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Settings, TlsClient, TlsPolicy,
-    TlsServer, serve, serve_tls,
+    Address, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Seat, Settings, TlsClient,
+    TlsPolicy, TlsServer, serve, serve_tls,
 };
 use sd_notify::NotifyState;
 use tokio::io::AsyncWriteExt;
@@ -90,10 +91,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let doors = doors::open(&options)?;
-    let tls = match (&options.tls_cert, &options.tls_key) {
-        (Some(chain), Some(key)) => Some(TlsServer::from_pem(&fs::read(chain)?, &fs::read(key)?)?),
-        _ => None,
-    };
+    let tls = certificate(&options)?;
     if tls.is_none() && doors.iter().any(|door| door.tls) {
         return Err("TLS from the first octet needs --tls-cert and --tls-key".into());
     }
@@ -111,7 +109,8 @@ async fn front(
     journal: Option<Arc<Journal>>,
 ) -> Result<(), Box<dyn Error>> {
     let mut end = End::new()?;
-    reopen_on_hangup(journal.clone())?;
+    let options = Arc::new(options);
+    renew_on_hangup(options.clone(), journal.clone(), tls.clone())?;
     let target = target(&options)?;
     if options.no_self_test {
         eprintln!("warning: not tested whether the onward server would relay for everybody");
@@ -243,7 +242,8 @@ fn panel(options: &Options) -> Result<Panel, Box<dyn Error>> {
     }
     let mut panel = Panel::new().thresholds(options.thresholds()?).scorer(Gtube);
     if let Some(address) = &options.spamd {
-        panel = panel.scorer(Spamd::new(Tokio, address.clone()));
+        let within = Duration::from_secs(options.spamd_within);
+        panel = panel.seat(Seat::new(Spamd::new(Tokio, address.clone())).budget(within));
     }
     Ok(if options.monitor { panel.monitor() } else { panel })
 }
@@ -262,13 +262,30 @@ async fn self_test(target: &Smtp<Tokio>) -> Result<(), SelfTestError> {
     }
 }
 
-/// Whoever rotates the log moves it away and says SIGHUP.
-fn reopen_on_hangup(journal: Option<Arc<Journal>>) -> io::Result<()> {
+fn certificate(options: &Options) -> Result<Option<TlsServer>, Box<dyn Error>> {
+    let (Some(chain), Some(key)) = (&options.tls_cert, &options.tls_key) else {
+        return Ok(None);
+    };
+    let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    Ok(Some(TlsServer::from_pem(&read(chain)?, &read(key)?)?))
+}
+
+/// Whoever rotates the log moves it away and says SIGHUP; whoever has a new certificate says so, too.
+fn renew_on_hangup(
+    options: Arc<Options>,
+    journal: Option<Arc<Journal>>,
+    tls: Option<TlsServer>,
+) -> io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             if let Some(Err(error)) = journal.as_ref().map(|journal| journal.reopen()) {
                 eprintln!("the log stays where it is: {error}");
+            }
+            match (&tls, certificate(&options)) {
+                (Some(tls), Ok(Some(renewed))) => tls.replace(&renewed),
+                (_, Ok(_)) => {}
+                (_, Err(error)) => eprintln!("the certificate stays what it is: {error}"),
             }
         }
     });

@@ -63,6 +63,9 @@ pub(crate) struct Options {
     /// SpamAssassin's daemon.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) spamd: Option<Address>,
+    /// Seconds that it may take for one message; then the client is told 451.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) spamd_within: u64,
     /// The score at which mail is refused.
     #[arg(long, value_name = "SCORE", default_value = "6.31")]
     reject_at: Score,

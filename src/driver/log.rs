@@ -19,6 +19,8 @@ pub(super) struct Log {
     transaction: Option<Box<(TransactionId, Gathered)>>,
     /// Messages that the relay target has taken and the client has not been told of.
     pub(super) unacknowledged: Vec<TransactionRecord>,
+    /// Of these it has been told, as far as writing to it tells; it has not been heard since.
+    pub(super) told: Vec<TransactionRecord>,
 }
 
 #[derive(Default)]

@@ -58,7 +58,8 @@ pub enum Protocol {
     #[default]
     Smtp,
     /// RFC 2033. It answers the content per recipient, so it is offered one recipient in each
-    /// transaction; the rest is told `452 4.5.3` and comes again.
+    /// transaction; the rest is told `452 4.5.3` and comes again. It is offered several if the client
+    /// understands so many answers (PRDR).
     Lmtp,
 }
 
@@ -182,6 +183,12 @@ impl Onward {
     pub fn request(&mut self, request: Request<'_>) {
         self.give_up();
         let envelope = request.envelope();
+        if let Request::Answer(envelope, _) = request {
+            return self.request_answer(&envelope.id);
+        }
+        if matches!(self.state, State::Answering) {
+            self.break_off();
+        }
         self.speak_for(envelope.peer.clone());
         if matches!(self.state, State::Ready) && !self.reader.is_empty() {
             // It says good-bye, most likely: the client was slow.
@@ -209,7 +216,9 @@ impl Onward {
         });
         match request {
             Request::Recipient(..)
-                if self.settings.protocol == Protocol::Lmtp && !counted_on.is_empty() =>
+                if self.settings.protocol == Protocol::Lmtp
+                    && !counted_on.is_empty()
+                    && !envelope.reverse_path.parameters.prdr =>
             {
                 const ONE_BY_ONE: Refusal =
                     Refusal::fixed(452, 5, 3, "One recipient at a time, send the rest again");
@@ -223,6 +232,8 @@ impl Onward {
                 let segments = message.segments().to_vec();
                 self.asked = Some(Asked::Content { transaction, segments });
             }
+            // Above.
+            Request::Answer(..) => {}
         }
         self.stale = matches!(self.state, State::Ready) && self.open.is_none();
     }
@@ -322,7 +333,7 @@ impl Onward {
 
     /// Takes octets that were read from the server; none once the connection is given up.
     pub fn receive(&mut self, octets: &[u8]) {
-        if matches!(self.state, State::Awaiting(_) | State::Ready) {
+        if matches!(self.state, State::Awaiting(_) | State::Ready | State::Answering) {
             self.reader.receive(octets);
         }
     }
@@ -380,7 +391,7 @@ impl Onward {
                 State::Ready if !self.reader.is_empty() => self.speaks_out_of_turn(),
                 State::Ready if !self.commands.is_empty() => self.send_commands(),
                 State::Ready if self.asked.is_some() => self.begin(),
-                State::Ready => return self.rest(),
+                State::Ready | State::Answering => return self.rest(),
                 State::Broken => {
                     self.forget_connection();
                     self.state = State::Disconnected;

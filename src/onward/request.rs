@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::Onward;
 use super::identify::{self, Identify};
-use super::state::{Asked, Awaited, State, Transaction};
+use super::state::{Asked, Awaited, Open, State, Transaction};
 use crate::capabilities::Capabilities;
+use crate::envelope::TransactionId;
 use crate::outcome::{Outcome, RelayError};
 use crate::verdict::Refusal;
 use crate::wire::attributes::AttributeCommand;
@@ -55,7 +56,23 @@ impl Onward {
             Some(Asked::Content { .. }) => {
                 self.send(Awaited::Data, Bytes::from_static(b"DATA\r\n"));
             }
-            Some(Asked::Introduction) | None => self.asked = None,
+            Some(Asked::Answer(_) | Asked::Introduction) | None => self.asked = None,
+        }
+    }
+
+    /// Asks for the answer to a content that was sent, for its next recipient.
+    pub(super) fn request_answer(&mut self, transaction: &TransactionId) {
+        let held = self.open.as_ref().filter(|held| held.id == *transaction);
+        match (&self.state, held) {
+            (State::Answering, Some(_)) => {
+                self.asked = Some(Asked::Answer(transaction.clone()));
+                self.state = State::Awaiting(VecDeque::from([Awaited::Content]));
+            }
+            // The content was not sent, since DATA was refused.
+            (_, Some(Open { refused: Some(refusal), .. })) => {
+                self.outcome = Some(Outcome::Refused(refusal.clone()));
+            }
+            _ => self.outcome = Some(Outcome::Failed(RelayError::Lost)),
         }
     }
 
@@ -92,7 +109,7 @@ impl Onward {
             Some(Asked::Recipient { transaction, .. } | Asked::Content { transaction, .. }) => {
                 Some(transaction)
             }
-            Some(Asked::Introduction) | None => None,
+            Some(Asked::Answer(_) | Asked::Introduction) | None => None,
         }
     }
 

@@ -11,6 +11,9 @@
 //!        └─────────────── 221 ──── Awaiting(Quit)  └─ Awaiting(…) ──the last reply owed─────────┘
 //! ```
 //!
+//! A server that answers the content per recipient (LMTP) owes more behind the first answer:
+//! `Awaiting(Content) ──► Answering ──request──► Awaiting(Content)`, until the last.
+//!
 //! Where the server shall take the connection for the client's, a PROXY header goes before the
 //! greeting is awaited, or `Ready ──► Awaiting(Xclient) ──220──► Awaiting(Hello) ──250──► Ready`
 //! comes before the first MAIL; and EHLO again before a MAIL whenever the client has changed its name.
@@ -21,7 +24,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Onward, OnwardStep, TlsPolicy};
+use super::{Onward, OnwardStep, Protocol, TlsPolicy};
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::TransactionId;
@@ -38,6 +41,10 @@ pub(super) struct Open {
     pub(super) id: TransactionId,
     /// Recipients that the server has accepted in it.
     pub(super) accepted: usize,
+    /// Recipients for whom the server has answered the content.
+    pub(super) answered: usize,
+    /// What it said to DATA, if that was no.
+    pub(super) refused: Option<Refusal>,
 }
 
 /// What has been asked and not been answered.
@@ -53,6 +60,8 @@ pub(super) enum Asked {
         transaction: Box<Transaction>,
         segments: Vec<Bytes>,
     },
+    /// The content's answer for the next recipient.
+    Answer(TransactionId),
 }
 
 /// The transaction that a request belongs to.
@@ -110,6 +119,8 @@ pub(super) enum State {
     Upgrading,
     /// For a request.
     Ready,
+    /// For a request for the next answer to the content, which the server owes.
+    Answering,
     /// For the caller to close the connection.
     Broken,
 }
@@ -164,7 +175,7 @@ impl Onward {
             }
             Awaited::Mail if done => {
                 if let Some(transaction) = self.transaction() {
-                    self.open = Some(Open { id: transaction.id.clone(), accepted: 0 });
+                    self.open = Some(Open::new(transaction.id.clone()));
                 }
             }
             Awaited::RcptAgain if done => {
@@ -187,14 +198,21 @@ impl Onward {
             Awaited::Data if done => self.fail(RelayError::Unexpected(reply)),
             Awaited::Data => {
                 self.dirty = true;
+                if let Some(held) = &mut self.open {
+                    held.refused = Refusal::try_from(reply.clone()).ok();
+                }
                 self.refuse(reply);
             }
             Awaited::Content => {
                 let refused = class >= ReplyClass::Transient;
                 self.dirty |= refused;
-                self.answer(Granted::Content, reply);
-                self.open = None;
                 self.refusals = if refused { self.refusals } else { 0 };
+                let granted = match self.open.as_ref().map_or(0, |held| held.answered) {
+                    0 => Granted::Content,
+                    index => Granted::Answer(index),
+                };
+                self.answer(granted, reply);
+                self.next_answer();
             }
             Awaited::Quit => self.break_off(),
             Awaited::Greeting | Awaited::Ehlo | Awaited::Helo | Awaited::Rset => {
@@ -237,12 +255,28 @@ impl Onward {
         self.state = State::Awaiting(VecDeque::from([awaited]));
     }
 
+    /// Behind an answer to the content comes another, or the transaction is over.
+    fn next_answer(&mut self) {
+        if let Some(held) = &mut self.open {
+            held.answered += 1;
+            if self.settings.protocol == Protocol::Lmtp && held.answered < held.accepted {
+                self.state = State::Answering;
+            } else {
+                self.open = None;
+            }
+        }
+    }
+
     /// The server's answer to what was asked.
     fn answer(&mut self, granted: Granted, reply: Reply) {
-        let Some(transaction) = self.transaction() else {
-            return;
+        let id = match &self.asked {
+            Some(Asked::Answer(id)) => id,
+            _ => match self.transaction() {
+                Some(transaction) => &transaction.id,
+                None => return,
+            },
         };
-        match Receipt::read(granted, &transaction.id, reply) {
+        match Receipt::read(granted, id, reply) {
             Ok(receipt) => {
                 if let (Granted::Recipient, Some(held)) = (granted, &mut self.open) {
                     held.accepted += 1;
@@ -287,7 +321,7 @@ impl Onward {
         let again = std::mem::take(&mut self.stale);
         if !again && self.outcome.is_none() {
             match self.asked.take() {
-                Some(Asked::Recipient { .. } | Asked::Content { .. }) => {
+                Some(Asked::Recipient { .. } | Asked::Content { .. } | Asked::Answer(_)) => {
                     self.outcome = Some(Outcome::Failed(error));
                 }
                 Some(Asked::Introduction) | None => {}
@@ -305,7 +339,11 @@ impl Onward {
         self.deadline = None;
         self.state = match self.state {
             State::Disconnected | State::Connecting => State::Disconnected,
-            State::Awaiting(_) | State::Upgrading | State::Ready | State::Broken => State::Broken,
+            State::Awaiting(_)
+            | State::Upgrading
+            | State::Ready
+            | State::Answering
+            | State::Broken => State::Broken,
         };
     }
 
@@ -353,6 +391,12 @@ impl Onward {
             _ => timeouts.command,
         };
         self.deadline = Some(Deadline::after(now, wait, awaiting));
+    }
+}
+
+impl Open {
+    fn new(id: TransactionId) -> Self {
+        Self { id, accepted: 0, answered: 0, refused: None }
     }
 }
 

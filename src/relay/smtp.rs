@@ -214,6 +214,10 @@ impl<R: Runtime> Relay for Connection<R> {
         self.ask(Request::Content(envelope, message)).await
     }
 
+    async fn answer(&mut self, envelope: &Envelope, recipient: &ForwardPath) -> Outcome {
+        self.ask(Request::Answer(envelope, recipient)).await
+    }
+
     async fn close(&mut self) {
         let server = self.server.clone();
         let now = server.runtime.now();
@@ -388,11 +392,12 @@ impl<R: Runtime> Server<R> {
         }
     }
 
-    /// A server that answers the content per recipient gets one at a time.
+    /// A server that answers the content per recipient gets one at a time, unless the client
+    /// understands so many answers.
     fn one_by_one(&self, offered: Capabilities) -> Capabilities {
         match self.settings.protocol {
             Protocol::Smtp => offered,
-            Protocol::Lmtp => Capabilities { recipients_max: Some(1), ..offered },
+            Protocol::Lmtp => Capabilities { recipients_max: Some(1), prdr: true, ..offered },
         }
     }
 }
@@ -472,7 +477,7 @@ mod tests {
 
         let smtp = away(Protocol::Smtp);
         assert_eq!(offers(&smtp), Capabilities::all());
-        let one = Capabilities { recipients_max: Some(1), ..Capabilities::all() };
+        let one = Capabilities { recipients_max: Some(1), prdr: true, ..Capabilities::all() };
         assert_eq!(offers(&away(Protocol::Lmtp)), one);
 
         // Known from before, however long ago.

@@ -125,7 +125,6 @@ impl Session {
         let mut text = self.settings.host.to_string();
         let offered = &self.offered;
         let limit = self.size_limit();
-        let recipients = self.recipients_limit();
         let transactions = self.transactions_limit();
         if extended {
             let keywords = [
@@ -135,6 +134,7 @@ impl Session {
                 (offered.chunking, "CHUNKING"),
                 (offered.dsn, "DSN"),
                 (offered.enhanced_status_codes, "ENHANCEDSTATUSCODES"),
+                (offered.prdr, "PRDR"),
                 (
                     offered.start_tls && self.peer.tls.is_none() && self.xclient.is_none(),
                     "STARTTLS",
@@ -146,7 +146,11 @@ impl Session {
             if offered.size.is_some() {
                 let _ = write!(text, "\nSIZE {limit}");
             }
-            let _ = write!(text, "\nLIMITS RCPTMAX={recipients} MAILMAX={transactions}");
+            let _ = write!(text, "\nLIMITS");
+            if !(offered.prdr && offered.recipients_max.is_some()) {
+                let _ = write!(text, " RCPTMAX={}", self.recipients_limit(false));
+            }
+            let _ = write!(text, " MAILMAX={transactions}");
             self.ask_to_be_told(&mut text);
         }
         Reply::plain(ReplyCode::OK, &text)
@@ -188,7 +192,8 @@ impl Session {
         let missing = (parameters.size.is_some() && offered.size.is_none())
             || (parameters.body == Some(Body::EightBitMime) && !offered.eight_bit_mime)
             || (parameters.smtp_utf8 && !offered.smtp_utf8)
-            || (parameters.dsn && !offered.dsn);
+            || (parameters.dsn && !offered.dsn)
+            || (parameters.prdr && !offered.prdr);
         let too_big = parameters.size.is_some_and(|size| size > self.size_limit());
         missing.then_some(replies::PARAMETER_NOT_OFFERED).or(too_big.then_some(replies::TOO_BIG))
     }
@@ -198,9 +203,10 @@ impl Session {
     fn rcpt(&mut self, forward_path: ForwardPath, phase: Phase) {
         let refusal = match phase {
             Phase::Mail(mut transaction) | Phase::DataRefused(mut transaction) => {
+                let prdr = transaction.envelope.reverse_path.parameters.prdr;
                 let refusal = if forward_path.parameters.dsn && !self.offered.dsn {
                     replies::PARAMETER_NOT_OFFERED
-                } else if transaction.attempts() >= self.recipients_limit() {
+                } else if transaction.attempts() >= self.recipients_limit(prdr) {
                     // Not a fault: the client sends the rest in another transaction.
                     if transaction.surplus < SURPLUS {
                         transaction.surplus += 1;

@@ -3,6 +3,7 @@
 mod commands;
 mod mail_data;
 mod output;
+mod prdr;
 mod replies;
 mod settings;
 mod state;
@@ -167,6 +168,9 @@ impl Forward<'_> {
             State::Forwarding(Forwarding::Content(transaction, message)) => {
                 Request::Content(&transaction.envelope, message)
             }
+            State::Forwarding(Forwarding::Answer(transaction, recipient, _)) => {
+                Request::Answer(&transaction.envelope, recipient)
+            }
             // Only `poll` makes a `Forward`, in this state, and it holds the session since.
             _ => unreachable!("a Forward outside of its state"),
         }
@@ -184,7 +188,8 @@ impl Forward<'_> {
 pub struct TransactionEnd {
     /// The envelope, with the recipients that were accepted.
     pub envelope: Envelope,
-    /// The recipients that were refused, with the reply that each got.
+    /// The recipients that were refused, with the reply that each got: to RCPT, or with PRDR to the
+    /// content.
     pub refused: Vec<(ForwardPath, Reply)>,
     /// Octets of content received, as SIZE counts them.
     pub size: u64,
@@ -249,7 +254,7 @@ impl Session {
         let peer = Arc::new(peer);
         let may = settings.xclient_from.include(&peer) || settings.xforward_from.include(&peer);
         Self {
-            offered: settings.capabilities.clone(),
+            offered: Capabilities { prdr: false, ..settings.capabilities.clone() },
             lines: LineReader::new(settings.limits.command_line),
             settings,
             id,
@@ -381,9 +386,11 @@ impl Session {
         self.offered.size.filter(|size| *size > 0).map_or(own, |size| size.min(own))
     }
 
-    fn recipients_limit(&self) -> usize {
+    /// Recipients that one transaction may have.
+    fn recipients_limit(&self, prdr: bool) -> usize {
         let own = self.settings.limits.recipients;
-        self.offered.recipients_max.map_or(own, |limit| limit.min(own))
+        let limit = self.offered.recipients_max.filter(|_| !prdr);
+        limit.map_or(own, |limit| limit.min(own))
     }
 
     fn transactions_limit(&self) -> u32 {

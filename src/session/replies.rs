@@ -15,6 +15,8 @@ pub(super) const HELP: Reply =
     Reply::fixed(214, Some((0, 0)), "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY QUIT");
 pub(super) const CANNOT_VERIFY: Reply =
     Reply::fixed(252, Some((5, 0)), "Cannot verify, send mail and see");
+pub(super) const ANSWERS_FOLLOW: Reply =
+    Reply::fixed(353, None, "A reply for each recipient, then one for the message");
 pub(super) const GO_AHEAD: Reply = Reply::fixed(354, None, "End data with <CR><LF>.<CR><LF>");
 
 pub(super) const TIMED_OUT: Reply = Reply::fixed(421, Some((4, 2)), "Timed out waiting for you");

@@ -37,7 +37,7 @@ impl Settings {
     pub fn new(host: &str) -> Self {
         Self {
             host: HostName::new(host),
-            capabilities: Capabilities::all(),
+            capabilities: Capabilities { prdr: true, ..Capabilities::all() },
             limits: Limits::default(),
             budget: Budget::default(),
             timeouts: SessionTimeouts::default(),

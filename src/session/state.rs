@@ -17,6 +17,8 @@
 //!                                             └─► Asking(Content) ─pass─► Forwarding(Content)
 //! ```
 //!
+//! With PRDR Forwarding(Answer) follows Forwarding(Content), for each further recipient.
+//!
 //! XCLIENT, from Command(Connected) or Command(Ready), leads back to Asking(Connection).
 //!
 //! States are named for whom we wait for. A transaction lives in the variant that has one.
@@ -25,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use super::prdr::Answers;
 use super::{EarlyInput, EndCause, Next, Session, TransactionEnd, replies};
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::Envelope;
@@ -69,6 +72,8 @@ pub(super) enum Asking {
 pub(super) enum Forwarding {
     Recipient(Box<Transaction>, ForwardPath),
     Content(Box<Transaction>, Box<Message>),
+    /// The content was forwarded; its answer for this recipient, behind those for others (PRDR).
+    Answer(Box<Transaction>, ForwardPath, Answers),
 }
 
 /// What the client has said so far, which is what decides what it may say next.
@@ -137,6 +142,9 @@ impl State {
                 Receiving::Data { transaction, .. }
                 | Receiving::Chunk { fate: Fate::Keep(transaction, _), .. },
             ) => Some(transaction),
+            Self::Forwarding(Forwarding::Answer(transaction, _, answers)) => {
+                Some(transaction.settle(answers))
+            }
             Self::Command(phase)
             | Self::Content(Receiving::Chunk { fate: Fate::Refuse(phase, _), .. }) => {
                 phase.into_transaction()
@@ -193,7 +201,7 @@ impl Session {
                     let wait = timeouts.recipient.saturating_sub(self.asked_for(now));
                     return self.hold_or(Next::Forward, Awaiting::RecipientOutcome, wait, now);
                 }
-                State::Forwarding(Forwarding::Content(..)) => {
+                State::Forwarding(Forwarding::Content(..) | Forwarding::Answer(..)) => {
                     let wait = timeouts.outcome.saturating_sub(self.asked_for(now));
                     return self.hold_or(Next::Forward, Awaiting::ContentOutcome, wait, now);
                 }
@@ -334,7 +342,7 @@ impl Session {
         };
         match forwarding {
             Forwarding::Recipient(mut transaction, path) => {
-                match covering(outcome, Granted::Recipient, &transaction) {
+                match outcome.covering(Granted::Recipient, &transaction.envelope.id) {
                     Outcome::Accepted(receipt) => {
                         transaction.envelope.forward_paths.push(path);
                         self.state = State::Command(Phase::Mail(transaction));
@@ -350,8 +358,14 @@ impl Session {
                     }
                 }
             }
+            Forwarding::Content(transaction, _) if transaction.is_answered_for_each() => {
+                self.answered(transaction, Answers::default(), outcome);
+            }
+            Forwarding::Answer(transaction, _, answers) => {
+                self.answered(transaction, answers, outcome);
+            }
             Forwarding::Content(transaction, _) => {
-                match covering(outcome, Granted::Content, &transaction) {
+                match outcome.covering(Granted::Content, &transaction.envelope.id) {
                     Outcome::Accepted(receipt) => {
                         self.junk_commands = 0;
                         let reply = receipt.reply().clone();
@@ -403,6 +417,7 @@ impl Session {
     pub(super) fn end_transaction(&mut self, cause: EndCause) {
         self.xforward = None;
         let state = std::mem::replace(&mut self.state, State::Closed);
+        let cause = if state.is_taken() { EndCause::Accepted } else { cause };
         if let Some(transaction) = state.into_transaction() {
             self.record(*transaction, cause, None);
         }
@@ -465,16 +480,5 @@ impl Session {
 
     fn is_between_transactions(&self) -> bool {
         matches!(self.state, State::Command(Phase::Connected | Phase::Ready))
-    }
-}
-
-/// The outcome, if its receipt is for this question; otherwise the relay target's author is at fault
-/// and the client is told to come again.
-fn covering(outcome: Outcome, granted: Granted, transaction: &Transaction) -> Outcome {
-    match outcome {
-        Outcome::Accepted(receipt) if !receipt.covers(granted, &transaction.envelope.id) => {
-            Outcome::Failed(RelayError::Mismatch)
-        }
-        outcome => outcome,
     }
 }

@@ -1,7 +1,7 @@
 //! The gate's side of TLS.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
@@ -11,9 +11,10 @@ use rustls::{Connection, ServerConfig, ServerConnection};
 use super::{TlsConfigError, certificates, unfit};
 
 /// TLS towards clients: a certificate and its key. TLS 1.2 and 1.3 with forward secrecy; clients
-/// are not asked for certificates. Cheap to clone.
+/// are not asked for certificates. Cheap to clone; all clones are the same one, also when it is
+/// [replaced](Self::replace).
 #[derive(Clone)]
-pub struct TlsServer(Arc<ServerConfig>);
+pub struct TlsServer(Arc<RwLock<Arc<ServerConfig>>>);
 
 impl TlsServer {
     /// From PEM texts as certificate authorities and `certbot` write them: the certificate with
@@ -28,11 +29,23 @@ impl TlsServer {
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
             .map_err(unfit)?;
-        Ok(Self(config.into()))
+        Ok(Self(Arc::new(RwLock::new(config.into()))))
+    }
+
+    /// From now on it has the certificate and the key of `renewed`, in every gate that it was given
+    /// to: for a certificate that comes to its end. Handshakes that have begun, and connections,
+    /// go on with the old one.
+    pub fn replace(&self, renewed: &Self) {
+        let renewed = renewed.config();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+    }
+
+    fn config(&self) -> Arc<ServerConfig> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn begin(&self) -> Result<Box<Connection>, rustls::Error> {
-        Ok(Box::new(ServerConnection::new(self.0.clone())?.into()))
+        Ok(Box::new(ServerConnection::new(self.config())?.into()))
     }
 }
 

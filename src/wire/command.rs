@@ -73,7 +73,7 @@ pub(crate) enum CommandFault {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct MailParameters {
-    /// As written, without the space before the first; goes onward in full.
+    /// As written, without the space before the first and without PRDR; goes onward in full.
     pub(crate) raw: Bytes,
     /// SIZE (RFC 1870), octets.
     pub size: Option<u64>,
@@ -83,6 +83,8 @@ pub struct MailParameters {
     pub smtp_utf8: bool,
     /// Whether RET or ENVID (RFC 3461) is there.
     pub dsn: bool,
+    /// PRDR (draft-hall-prdr): the client understands an answer to the content for each recipient.
+    pub prdr: bool,
 }
 
 /// The parameters of RCPT.
@@ -164,13 +166,19 @@ impl MailParameters {
     pub fn parse(octets: &[u8]) -> Result<Self, ParameterFault> {
         let raw = trim_start(trim_end(octets));
         let mut size = None;
+        let mut prdr = None;
         let mut handed_over = Vec::new();
-        for parameter in split(raw, &["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"]) {
+        for parameter in split(raw, &["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "PRDR"]) {
             let Parameter { keyword, value, written } = parameter?;
             match keyword {
                 // Read here: smtp-proto's number has as many bits as the machine.
                 "SIZE" => {
                     size = Some(value.and_then(number).ok_or(ParameterFault::Bad)?);
+                    continue;
+                }
+                "PRDR" if value.is_some() => return Err(ParameterFault::Bad),
+                "PRDR" => {
+                    prdr = Some(written);
                     continue;
                 }
                 "ENVID" => {
@@ -194,8 +202,17 @@ impl MailParameters {
         } else {
             has(smtp_proto::MAIL_BODY_7BIT).then_some(Body::SevenBit)
         };
+        // PRDR is between client and gate.
+        let raw = match prdr {
+            Some(prdr) => {
+                let words = raw.split(|octet| *octet == b' ');
+                words.filter(|word| *word != prdr).collect::<Vec<_>>().join(&b' ').into()
+            }
+            None => Bytes::copy_from_slice(raw),
+        };
         Ok(Self {
-            raw: Bytes::copy_from_slice(raw),
+            raw,
+            prdr: prdr.is_some(),
             size,
             body,
             smtp_utf8: has(smtp_proto::MAIL_SMTPUTF8),
@@ -204,7 +221,8 @@ impl MailParameters {
         })
     }
 
-    /// The parameters as written, without the space before the first. They go onward in full.
+    /// The parameters as written, without the space before the first. They go onward in full, but
+    /// for PRDR, which is between the client and us and not among them.
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }

@@ -100,7 +100,7 @@ pub fn chunks() -> impl Strategy<Value = Chunks> {
     ]
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
+pub fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop_oneof![
         1 => Just(Vec::new()),
         4 => vec(act(), 0..30),

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(unreachable_pub, reason = "modules of one test")]
 
+mod answers;
 mod cases;
 mod client;
 mod cuts;

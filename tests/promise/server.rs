@@ -331,17 +331,26 @@ impl Server {
             self.faults.push("content without recipients".into());
             return self.answer(at, "content", b"", Act::Refuse(554), 250);
         }
-        let replies = if self.profile.lmtp { recipients.len() } else { 1 };
-        let taken = takes(&act);
-        for _ in 0..replies {
+        let groups: Vec<_> = match self.profile.lmtp {
+            true => recipients.into_iter().map(|recipient| vec![recipient]).collect(),
+            false => vec![recipients],
+        };
+        let mut act = Some(act);
+        for recipients in groups {
+            let act = act.take().unwrap_or_else(|| self.act());
+            let taken = takes(&act);
             self.answer(at, "content", b"", act.clone(), 250);
-        }
-        if taken {
-            let reply_ends = match act {
-                Act::AcceptAndClose | Act::AcceptInSilence | Act::AcceptCut(_) => usize::MAX,
-                _ => self.connections[at].written,
-            };
-            self.kept.push(Kept { recipients, content, connection: at, reply_ends });
+            if taken {
+                let reply_ends = match act {
+                    Act::AcceptAndClose | Act::AcceptInSilence | Act::AcceptCut(_) => usize::MAX,
+                    _ => self.connections[at].written,
+                };
+                let content = content.clone();
+                self.kept.push(Kept { recipients, content, connection: at, reply_ends });
+            }
+            if self.connections[at].ended {
+                return;
+            }
         }
     }
 

@@ -95,6 +95,22 @@ async fn without_a_certificate_there_is_no_tls_at_all() {
     assert!(matches!(server.ended().await, Err(ServeError::NoTls)));
 }
 
+#[tokio::test]
+async fn a_certificate_is_renewed_while_clients_come_and_go() {
+    let (old, new) = (Certificates::new(), Certificates::new());
+    let tls = old.server();
+    let server = Server::new(Shelf::default(), Some(tls.clone()));
+    let mut before = ready(&server, WIDE).await;
+    before.upgrades(&old, &TLS13).await.unwrap();
+    tls.replace(&new.server());
+
+    sends(&mut before, "goes on\r\n").await;
+    let mut behind = ready(&server, WIDE).await;
+    behind.upgrades(&new, &TLS13).await.unwrap();
+    sends(&mut behind, "renewed\r\n").await;
+    ready(&server, WIDE).await.upgrades(&old, &TLS13).await.unwrap_err();
+}
+
 /// In one segment with STARTTLS.
 #[tokio::test]
 async fn commands_behind_starttls_are_not_executed() {

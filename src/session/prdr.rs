@@ -1,0 +1,147 @@
+//! An answer to the content for each recipient: PRDR (draft-hall-prdr-00), as Exim speaks it. Behind
+//! the end of data comes 353, a reply for each recipient in the order of the RCPT commands, then one
+//! for the message as a whole.
+//!
+//! They leave together: what the relay target took is told in one write, or by none of them.
+
+use super::state::{Forwarding, State, Transaction};
+use super::{EndCause, Session, replies};
+use crate::outcome::{Granted, Outcome, Receipt, RelayError};
+use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode};
+
+/// What the relay target has answered so far: one for each recipient, in order.
+#[derive(Debug, Default)]
+pub(super) struct Answers(Vec<Answer>);
+
+#[derive(Debug)]
+enum Answer {
+    Taken(Receipt),
+    /// 4yz or 5yz, and whether the relay target has said it.
+    Refused(Reply, EndCause),
+}
+
+impl Transaction {
+    /// Whether each recipient gets an answer of its own. One alone needs no more than one answer
+    /// (Exim does it so, too).
+    pub(super) fn is_answered_for_each(&self) -> bool {
+        self.envelope.reverse_path.parameters.prdr && self.envelope.forward_paths.len() > 1
+    }
+
+    /// Those who were refused after all are no recipients any more.
+    pub(super) fn settle(mut self: Box<Self>, answers: Answers) -> Box<Self> {
+        let mut recipients = std::mem::take(&mut self.envelope.forward_paths).into_iter();
+        for (recipient, answer) in recipients.by_ref().zip(answers.0) {
+            match answer {
+                Answer::Taken(_) => self.envelope.forward_paths.push(recipient),
+                Answer::Refused(reply, _) => self.refused.push((recipient, reply)),
+            }
+        }
+        let unanswered = |recipient| (recipient, RelayError::Lost.reply().clone());
+        self.refused.extend(recipients.map(unanswered));
+        self
+    }
+}
+
+impl State {
+    /// Whether the relay target has taken the content for anybody.
+    pub(super) fn is_taken(&self) -> bool {
+        matches!(self, Self::Forwarding(Forwarding::Answer(.., answers)) if answers.is_taken())
+    }
+}
+
+impl Session {
+    /// The relay target has answered for the next recipient.
+    pub(super) fn answered(
+        &mut self,
+        transaction: Box<Transaction>,
+        mut answers: Answers,
+        outcome: Outcome,
+    ) {
+        let granted = match answers.0.len() {
+            0 => Granted::Content,
+            index => Granted::Answer(index),
+        };
+        answers.push(outcome.covering(granted, &transaction.envelope.id));
+        match transaction.envelope.forward_paths.get(answers.0.len()).cloned() {
+            Some(recipient) => {
+                self.state = State::Forwarding(Forwarding::Answer(transaction, recipient, answers));
+            }
+            None => self.answer_each(transaction, answers),
+        }
+    }
+
+    fn answer_each(&mut self, transaction: Box<Transaction>, answers: Answers) {
+        self.reply(&replies::ANSWERS_FOLLOW);
+        for answer in &answers.0 {
+            self.reply(answer.reply());
+        }
+        let (overall, cause) = (answers.overall(), answers.cause());
+        if answers.is_taken() {
+            self.junk_commands = 0;
+        }
+        self.finish(*transaction.settle(answers), cause, overall, false);
+    }
+}
+
+impl Answers {
+    fn push(&mut self, outcome: Outcome) {
+        self.0.push(match outcome {
+            Outcome::Accepted(receipt) => Answer::Taken(receipt),
+            // That the server hangs up is nothing to tell one recipient of.
+            Outcome::Refused(refusal) if refusal.closes() => {
+                Answer::Refused(RelayError::Lost.reply().clone(), EndCause::RelayFailed)
+            }
+            Outcome::Refused(refusal) => {
+                Answer::Refused(refusal.reply().clone(), EndCause::RefusedByRelay)
+            }
+            Outcome::Failed(error) => Answer::Refused(error.reply().clone(), EndCause::RelayFailed),
+        });
+    }
+
+    fn receipts(&self) -> impl Iterator<Item = &Receipt> {
+        self.0.iter().filter_map(|answer| match answer {
+            Answer::Taken(receipt) => Some(receipt),
+            Answer::Refused(..) => None,
+        })
+    }
+
+    /// Whether there is a receipt.
+    fn is_taken(&self) -> bool {
+        self.receipts().next().is_some()
+    }
+
+    /// The reply for the message as a whole: yes if it was taken for anybody. Otherwise it is no
+    /// harder than the softest refusal: Exim gives up all recipients on 5yz.
+    fn overall(&self) -> Reply {
+        const NOT_NOW: ReplyCode = ReplyCode::refusal(450);
+        const NEVER: ReplyCode = ReplyCode::refusal(550);
+        let is_later = |answer: &Answer| answer.reply().class() == ReplyClass::Transient;
+        let (taken, all) = (self.receipts().count(), self.0.len());
+        let code = match taken {
+            0 if self.0.iter().any(is_later) => NOT_NOW,
+            0 => NEVER,
+            _ => ReplyCode::OK,
+        };
+        let text = format!("Message taken for {taken} of {all} recipients");
+        Reply::new(code, EnhancedStatus::new(0, 0), &text)
+    }
+
+    fn cause(&self) -> EndCause {
+        let refused =
+            self.0.iter().any(|it| matches!(it, Answer::Refused(_, EndCause::RefusedByRelay)));
+        match self.is_taken() {
+            true => EndCause::Accepted,
+            false if refused => EndCause::RefusedByRelay,
+            false => EndCause::RelayFailed,
+        }
+    }
+}
+
+impl Answer {
+    fn reply(&self) -> &Reply {
+        match self {
+            Self::Taken(receipt) => receipt.reply(),
+            Self::Refused(reply, _) => reply,
+        }
+    }
+}
