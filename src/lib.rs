@@ -184,6 +184,8 @@ mod scorer;
 #[cfg(feature = "serve")]
 pub mod scorers;
 #[cfg(feature = "serve")]
+pub mod store;
+#[cfg(feature = "serve")]
 mod tally;
 #[cfg(feature = "serve")]
 mod tls;

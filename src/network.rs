@@ -1,7 +1,7 @@
 //! Networks, for those who are believed what they say of others.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::peer::{Peer, Voucher};
@@ -37,6 +37,25 @@ impl Network {
         // Mapped addresses have bits set up to the 96th: with a shorter prefix they were refused.
         let folded = width - bits(address).1;
         Some(Self { address, prefix: prefix.saturating_sub(folded) })
+    }
+
+    /// The network of `prefix` bits that the address is in; of more bits than it has, that of the
+    /// address alone.
+    ///
+    /// ```
+    /// let network = nobounce::Network::of([192, 0, 2, 7].into(), 24);
+    /// assert_eq!(network.to_string(), "192.0.2.0/24");
+    /// ```
+    pub fn of(address: IpAddr, prefix: u32) -> Self {
+        let address = address.to_canonical();
+        let (given, width) = bits(address);
+        let prefix = prefix.min(width);
+        let kept = given & !behind(prefix, width).unwrap_or(0);
+        let address = match address {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(kept as u32)),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from_bits(kept)),
+        };
+        Self { address, prefix }
     }
 
     /// Whether the address is in it.

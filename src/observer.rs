@@ -1,6 +1,7 @@
 //! Observers: told what happened, never asked.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::deadline::Awaiting;
@@ -8,6 +9,7 @@ use crate::driver::ProxyError;
 use crate::envelope::{SessionId, TransactionId};
 use crate::outcome::{Outcome, RelayError};
 use crate::peer::{Peer, Vouched};
+use crate::scorers::{Lesson, Lessons};
 use crate::session::TransactionEnd;
 use crate::tally::Tally;
 use crate::verdict::{Stage, Verdict};
@@ -23,6 +25,21 @@ pub trait Observer: Send + Sync {
 impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
     fn observe(&self, event: &Event<'_>) {
         self(event);
+    }
+}
+
+impl Observer for Lessons {
+    /// Every transaction that ends is a lesson.
+    fn observe(&self, event: &Event<'_>) {
+        if let Event::Ended(record) = event {
+            self.give(Lesson::of(&record.end, &record.tally, &record.onward));
+        }
+    }
+}
+
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn observe(&self, event: &Event<'_>) {
+        (**self).observe(event);
     }
 }
 

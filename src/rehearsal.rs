@@ -132,6 +132,11 @@ impl Runtime for Rehearsal {
         self.state().now
     }
 
+    /// A day in 2023, and the time that has passed since.
+    fn time_of_day(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + self.elapsed()
+    }
+
     async fn sleep_until(&self, at: Instant) {
         let timer = Timer::arm(self, at);
         poll_fn(|_| if timer.0.now() < at { Poll::Pending } else { Poll::Ready(()) }).await;

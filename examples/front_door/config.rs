@@ -3,6 +3,7 @@
 //! What stands in it is documented in `front_door.toml`. Whatever is wrong with it is said with file,
 //! line and what was expected, before a port is opened.
 
+mod memory;
 mod tables;
 mod values;
 
@@ -41,6 +42,10 @@ struct File {
     spamd: Option<tables::Spamd>,
     rspamd: Option<tables::Rspamd>,
     clamd: Option<tables::Clamd>,
+    store: Option<memory::Place>,
+    greylist: Option<memory::Greylisting>,
+    rate_limit: Option<memory::Rates>,
+    reputation: Option<memory::Repute>,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +93,8 @@ impl Config {
         }
     }
 
-    /// The panel that the file describes. `host` is our own name.
+    /// The panel that the file describes, without those who [remember](Self::remember). `host` is our
+    /// own name.
     pub(crate) fn panel<R: Runtime + Clone>(
         &self,
         runtime: &R,

@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use clap::Parser;
 use futures::future::Either;
 use nobounce::relay::{SelfTestError, Smtp};
-use nobounce::scorers::{Gtube, Spamd};
+use nobounce::scorers::{Gtube, Lessons, Spamd};
 use nobounce::{
     Address, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Seat, Settings, TlsClient,
     TlsPolicy, TlsServer, serve, serve_tls,
@@ -85,7 +85,8 @@ fn main() -> ExitCode {
 
 /// What needs privileges, then the loss of them, then all the rest: no thread has begun by then.
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let panel = panel(&options)?;
+    let config = options.config.as_deref().map(Config::read).transpose()?;
+    let panel = panel(&options, config.as_ref())?;
     if options.check {
         println!("good");
         return Ok(());
@@ -98,12 +99,12 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     user::become_own(options.user.as_deref(), options.as_root)?;
     let journal = options.json_log.clone().map(Journal::open).transpose()?.map(Arc::new);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(front(options, panel, doors, tls, journal))
+    runtime.block_on(front(options, (panel, config), doors, tls, journal))
 }
 
 async fn front(
     options: Options,
-    panel: Panel,
+    (panel, config): (Panel, Option<Config>),
     doors: Vec<Door>,
     tls: Option<TlsServer>,
     journal: Option<Arc<Journal>>,
@@ -121,6 +122,10 @@ async fn front(
         }
     }
 
+    let (panel, learners) = match &config {
+        Some(config) => config.remember(panel, &Tokio)?,
+        None => (panel, Vec::new()),
+    };
     let mut settings = Settings::new(&options.host()?);
     (settings.xclient_from, settings.xforward_from) = (options.trusted()?, options.trusted()?);
     let mut gate =
@@ -136,6 +141,11 @@ async fn front(
                 _ => {}
             }
         });
+    if !learners.is_empty() {
+        let (lessons, learning) = Lessons::for_learners(learners);
+        gate = gate.observer(lessons);
+        tokio::spawn(learning);
+    }
     if let Some(tls) = tls {
         gate = gate.tls(tls);
     }
@@ -236,9 +246,9 @@ fn target(options: &Options) -> Result<Smtp<Tokio>, Box<dyn Error>> {
     })
 }
 
-fn panel(options: &Options) -> Result<Panel, Box<dyn Error>> {
-    if let Some(path) = &options.config {
-        return Ok(Config::read(path)?.panel(&Tokio, &options.host()?)?);
+fn panel(options: &Options, config: Option<&Config>) -> Result<Panel, Box<dyn Error>> {
+    if let Some(config) = config {
+        return Ok(config.panel(&Tokio, &options.host()?)?);
     }
     let mut panel = Panel::new().thresholds(options.thresholds()?).scorer(Gtube);
     if let Some(address) = &options.spamd {

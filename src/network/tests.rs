@@ -185,3 +185,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_address_is_in_its_network() {
+    let table = [
+        ("192.0.2.129", 24, "192.0.2.0/24"),
+        ("192.0.2.129", 25, "192.0.2.128/25"),
+        ("192.0.2.129", 32, "192.0.2.129/32"),
+        ("192.0.2.129", 64, "192.0.2.129/32"),
+        ("192.0.2.129", 0, "0.0.0.0/0"),
+        ("::ffff:192.0.2.129", 24, "192.0.2.0/24"),
+        ("2001:db8:1:2:3:4:5:6", 64, "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:3:4:5:6", 128, "2001:db8:1:2:3:4:5:6/128"),
+        ("2001:db8:1:2:3:4:5:6", 0, "::/0"),
+    ];
+    for (address, prefix, expected) in table {
+        let address = address.parse().unwrap();
+        let network = Network::of(address, prefix);
+        assert_eq!(network.to_string(), expected);
+        assert!(network.contains(address), "{address} in {network}");
+    }
+}

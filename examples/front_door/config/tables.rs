@@ -1,43 +1,44 @@
 //! The tables of scorers. A scorer takes part if its table is there.
 
-use nobounce::{Address, Scorer, Seat};
-use serde::Deserialize;
+use nobounce::Address;
 use toml::Spanned;
 
-use super::values::{Actions, Excess, Octets, OnFailure, Parsed, Percent, Seconds, Virus};
+use super::values::{Actions, Excess, Octets, Parsed, Virus};
 
 /// A table: the keys of a scorer, and those that each has.
 macro_rules! table {
     ($(#[$doc:meta])* $name:ident { $($(#[$attribute:meta])* $key:ident: $value:ty,)* }) => {
         $(#[$doc])*
-        #[derive(Deserialize)]
+        #[derive(serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         pub(crate) struct $name {
             $($(#[$attribute])* pub(crate) $key: $value,)*
-            budget: Option<Seconds>,
-            on_failure: Option<OnFailure>,
-            scale: Option<Percent>,
+            budget: Option<$crate::config::values::Seconds>,
+            on_failure: Option<$crate::config::values::OnFailure>,
+            scale: Option<$crate::config::values::Percent>,
             #[serde(default)]
             monitor: bool,
         }
 
         impl $name {
-            pub(crate) fn seat(&self, scorer: impl Scorer + 'static) -> Seat {
-                let mut seat = Seat::new(scorer);
-                if let Some(Seconds(budget)) = self.budget {
-                    seat = seat.budget(budget);
+            pub(crate) fn seat(&self, scorer: impl nobounce::Scorer + 'static) -> nobounce::Seat {
+                let mut seat = nobounce::Seat::new(scorer);
+                if let Some(budget) = &self.budget {
+                    seat = seat.budget(budget.0);
                 }
-                if let Some(OnFailure(policy)) = self.on_failure {
-                    seat = seat.on_failure(policy);
+                if let Some(policy) = &self.on_failure {
+                    seat = seat.on_failure(policy.0);
                 }
-                if let Some(Percent(percent)) = self.scale {
-                    seat = seat.scale(percent);
+                if let Some(percent) = &self.scale {
+                    seat = seat.scale(percent.0);
                 }
                 if self.monitor { seat.monitor() } else { seat }
             }
         }
     };
 }
+
+pub(super) use table;
 
 table! {
     /// The test message.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use nobounce::scorers::{OnVirus, Oversize, RspamdActions};
+use nobounce::scorers::{OnVirus, Over, Oversize, RspamdActions};
 use nobounce::{Disclosure, FailurePolicy, Score};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
@@ -132,6 +132,15 @@ value!(
         Written::Word("head") => Some(Oversize::Head),
         Written::Word("skip") => Some(Oversize::Skip),
         _ => None,
+    }
+);
+value!(
+    /// What becomes of what is beyond a rate.
+    Beyond(Over),
+    "\"defer\" or a score",
+    |written| match written {
+        Written::Word("defer") => Some(Over::Defer),
+        written => points(written).map(Over::Score),
     }
 );
 value!(

@@ -1,0 +1,249 @@
+//! Rate limits: how many recipients in how long, for whom.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+
+use super::whose::{Widths, mailbox};
+use crate::envelope::Envelope;
+use crate::network::Networks;
+use crate::runtime::Runtime;
+use crate::score::{Finding, Score};
+use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::store::{Key, Rate, Store, Taken};
+use crate::verdict::Refusal;
+use crate::wire::mailbox::ForwardPath;
+use crate::wire::reply::EnhancedStatus;
+
+/// What becomes of recipients beyond a rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Over {
+    /// The client is asked to try again later: `451 4.7.1`, and when.
+    #[default]
+    Defer,
+    /// It is evidence of this weight, one finding for each limit: `RATE_ADDRESS`, `RATE_NETWORK`,
+    /// `RATE_SENDER`, `RATE_RECIPIENT`.
+    Score(Score),
+}
+
+/// Counts recipients, for the client's address, its network, the sender and the recipient, each
+/// with a token bucket of the rate that is set for it. None is, by default: Postfix, too, leaves
+/// `smtpd_client_recipient_rate_limit` to who knows the traffic.
+///
+/// Each recipient that is asked for takes a token out of each bucket, in the order above; if one
+/// has none left, what stands behind it loses none. So who is over a limit of its own
+/// cannot use up the recipient's. The null reverse-path has no limit as a sender, and a client without an
+/// address none of its own.
+///
+/// An IPv6 address is counted with the 2⁶⁴ others that its owner has (`/64`), and its network is
+/// `/48`; an IPv4 network is `/24`.
+///
+/// ```
+/// # use std::{io, time::Instant};
+/// # use nobounce::{Address, Envelope, ForwardPath, Peer, ReversePath, Runtime, SessionId};
+/// # struct Still;
+/// # #[async_trait::async_trait]
+/// # impl Runtime for Still {
+/// #     type Stream = futures::io::Cursor<Vec<u8>>;
+/// #     fn time_of_day(&self) -> std::time::SystemTime { std::time::SystemTime::UNIX_EPOCH }
+/// #     async fn sleep_until(&self, _: Instant) { std::future::pending().await }
+/// #     async fn connect(&self, _: &Address) -> io::Result<Self::Stream> {
+/// #         Err(io::ErrorKind::Unsupported.into())
+/// #     }
+/// # }
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use nobounce::scorers::RateLimit;
+/// use nobounce::store::{Memory, Rate};
+/// use nobounce::{Opinion, Scorer};
+///
+/// # let runtime = Still;
+/// # let peer = Peer::new(([192, 0, 2, 1], 4711).into());
+/// # let sender = ReversePath::parse("<alice@example.org>")?;
+/// # let recipient = ForwardPath::parse("<bob@example.net>")?;
+/// # let id = SessionId::new("example").transaction(1);
+/// # let envelope = Envelope::new(id, Arc::new(peer), sender);
+/// # pollster::block_on(async {
+/// let limit = RateLimit::new(runtime, Arc::new(Memory::new()))
+///     .per_address(Rate::new(2, Duration::from_secs(60))?)
+///     .per_network(Rate::new(100, Duration::from_secs(60))?);
+///
+/// assert_eq!(limit.on_rcpt(&envelope, &recipient).await?, Opinion::Silent);
+/// assert_eq!(limit.on_rcpt(&envelope, &recipient).await?, Opinion::Silent);
+/// let Opinion::Refuse(refusal) = limit.on_rcpt(&envelope, &recipient).await? else { panic!() };
+/// assert_eq!(
+///     refusal.to_string(),
+///     "451 4.7.1 Too many recipients from your address, try again in 30 seconds",
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct RateLimit<R> {
+    runtime: R,
+    store: Arc<dyn Store>,
+    rates: [Option<Rate>; 4],
+    over: Over,
+    exempt: Networks,
+}
+
+/// What a limit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limited {
+    Address,
+    Network,
+    Sender,
+    Recipient,
+}
+
+const ALL: [Limited; 4] = [Limited::Address, Limited::Network, Limited::Sender, Limited::Recipient];
+
+impl<R: Runtime> RateLimit<R> {
+    /// Without any limit.
+    pub fn new(runtime: R, store: Arc<dyn Store>) -> Self {
+        let exempt = Networks::none();
+        Self { runtime, store, rates: [None; 4], over: Over::default(), exempt }
+    }
+
+    /// How many recipients a client's address may ask for.
+    #[must_use]
+    pub fn per_address(self, rate: Rate) -> Self {
+        self.limit(Limited::Address, rate)
+    }
+
+    /// How many all clients of a network may.
+    #[must_use]
+    pub fn per_network(self, rate: Rate) -> Self {
+        self.limit(Limited::Network, rate)
+    }
+
+    /// How many a sender may, wherever its mail comes from. Who forges it uses it up.
+    #[must_use]
+    pub fn per_sender(self, rate: Rate) -> Self {
+        self.limit(Limited::Sender, rate)
+    }
+
+    /// How often a recipient may be asked for, by all together. Others can use it up.
+    #[must_use]
+    pub fn per_recipient(self, rate: Rate) -> Self {
+        self.limit(Limited::Recipient, rate)
+    }
+
+    /// What becomes of recipients beyond a rate.
+    #[must_use]
+    pub fn over(mut self, over: Over) -> Self {
+        self.over = over;
+        self
+    }
+
+    /// Networks whose clients are not counted at all.
+    #[must_use]
+    pub fn exempt(mut self, networks: Networks) -> Self {
+        self.exempt = networks;
+        self
+    }
+
+    fn limit(mut self, limited: Limited, rate: Rate) -> Self {
+        self.rates[limited as usize] = Some(rate);
+        self
+    }
+
+    async fn take(
+        &self,
+        limited: Limited,
+        envelope: &Envelope,
+        recipient: &ForwardPath,
+        now: SystemTime,
+    ) -> Result<Option<Taken>, ScorerError> {
+        let Some(rate) = self.rates[limited as usize] else {
+            return Ok(None);
+        };
+        let Some(key) = limited.key(envelope, recipient) else {
+            return Ok(None);
+        };
+        self.store.take(&key, rate, 1, now).await.map(Some).map_err(ScorerError::new)
+    }
+}
+
+impl Limited {
+    /// Under which name it is counted; `None` if there is none.
+    fn key(self, envelope: &Envelope, recipient: &ForwardPath) -> Option<Key> {
+        let (peer, sender) = (&envelope.peer, &envelope.reverse_path.path);
+        Some(match self {
+            Self::Address => Key::new("rate-address", Widths::new(32, 64).network(peer)?),
+            Self::Network => Key::new("rate-network", Widths::new(24, 48).network(peer)?),
+            Self::Sender if sender.is_null() => return None,
+            Self::Sender => Key::new("rate-sender", mailbox(sender)),
+            Self::Recipient => Key::new("rate-recipient", mailbox(&recipient.path)),
+        })
+    }
+
+    fn symbol(self) -> &'static str {
+        match self {
+            Self::Address => "RATE_ADDRESS",
+            Self::Network => "RATE_NETWORK",
+            Self::Sender => "RATE_SENDER",
+            Self::Recipient => "RATE_RECIPIENT",
+        }
+    }
+}
+
+impl fmt::Display for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Address => "Too many recipients from your address",
+            Self::Network => "Too many recipients from your network",
+            Self::Sender => "Too many recipients from this sender",
+            Self::Recipient => "Too much mail for this recipient",
+        })
+    }
+}
+
+#[async_trait]
+impl<R: Runtime> Scorer for RateLimit<R> {
+    fn name(&self) -> &str {
+        "rate-limit"
+    }
+
+    async fn on_rcpt(
+        &self,
+        envelope: &Envelope,
+        recipient: &ForwardPath,
+    ) -> Result<Opinion, ScorerError> {
+        if self.exempt.include(&envelope.peer) {
+            return Ok(Opinion::Silent);
+        }
+        let now = self.runtime.time_of_day();
+        for limited in ALL {
+            let taken = self.take(limited, envelope, recipient, now).await?;
+            let Some(Taken::Exhausted { wait }) = taken else {
+                continue;
+            };
+            let seconds = wait.as_micros().div_ceil(1_000_000).max(1);
+            return Ok(match self.over {
+                Over::Defer => {
+                    let text = format!("{limited}, try again in {seconds} seconds");
+                    Refusal::transient(451, EnhancedStatus::new(7, 1), &text).into()
+                }
+                Over::Score(score) => {
+                    let detail = format!("has to wait {seconds} seconds");
+                    Finding::new(limited.symbol(), score).with_detail(&detail).into()
+                }
+            });
+        }
+        Ok(Opinion::Silent)
+    }
+}
+
+impl<R> fmt::Debug for RateLimit<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimit").field("rates", &self.rates).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! Reputation: what became of a client's mail before, fading with time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::lessons::{Conduct, Learner, Lesson};
+use super::whose::Widths;
+use crate::envelope::Envelope;
+use crate::network::Networks;
+use crate::peer::{Peer, Voucher};
+use crate::runtime::Runtime;
+use crate::score::{Finding, Score};
+use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::store::{Balance, HalfLife, Key, Store};
+use crate::wire::mailbox::ForwardPath;
+
+/// What it finds: of the address, of the network.
+pub(super) const SYMBOLS: [&str; 2] = ["REPUTATION_ADDRESS", "REPUTATION_NETWORK"];
+/// Whose balances: an IPv6 address has its `/64` beside it, and its network is the `/48`.
+const OWNERS: [(&str, Widths); 2] =
+    [("reputation-address", Widths::new(32, 64)), ("reputation-network", Widths::new(24, 48))];
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How many transactions it takes to be known halfway.
+const HALF_KNOWN: f64 = 10.0;
+/// What a recipient that the relay target does not know weighs, against a bad message; and how many
+/// of a transaction count.
+const STRANGER: f64 = 0.1;
+const STRANGERS: u32 = 10;
+
+/// What became of a client's mail before, as evidence: what was taken speaks for its address and
+/// its network, what was refused against them, and both fade.
+///
+/// With `good` and `bad` transactions in memory, each half as much after every half-life (7 days
+/// unless it is said), the address is found
+/// `(bad − good) / (bad + good + 10)`, from −1 to 1: who is hardly known is hardly judged. At the
+/// one end that weighs 3 points against the mail, at the other 1 point for it; for the network it
+/// is half of that. The findings are `REPUTATION_ADDRESS` and `REPUTATION_NETWORK`, and are
+/// left out below a tenth of a point.
+///
+/// It learns from [`Lessons`](super::Lessons), which leave its own findings out of account. Recipients that
+/// the relay target does not know count a tenth of a bad transaction each, ten at most at a time.
+///
+/// It speaks when the client has connected; of a client that XFORWARD told of, at RCPT.
+///
+/// ```
+/// # use std::{io, time::Instant};
+/// # use nobounce::{Address, Runtime};
+/// # #[derive(Clone)]
+/// # struct Still;
+/// # #[async_trait::async_trait]
+/// # impl Runtime for Still {
+/// #     type Stream = futures::io::Cursor<Vec<u8>>;
+/// #     fn time_of_day(&self) -> std::time::SystemTime { std::time::SystemTime::UNIX_EPOCH }
+/// #     async fn sleep_until(&self, _: Instant) { std::future::pending().await }
+/// #     async fn connect(&self, _: &Address) -> io::Result<Self::Stream> {
+/// #         Err(io::ErrorKind::Unsupported.into())
+/// #     }
+/// # }
+/// # use nobounce::scorers::{Learner, Lesson};
+/// # use nobounce::{Envelope, Outcome, Receipt, ReversePath, SessionId, Tally};
+/// use std::sync::Arc;
+/// use nobounce::scorers::Reputation;
+/// use nobounce::store::{Balance, HalfLife, Key, Memory, Store};
+/// use nobounce::{Opinion, Peer, Scorer};
+///
+/// # let runtime = Still;
+/// # pollster::block_on(async {
+/// let store = Arc::new(Memory::new());
+/// let reputation = Reputation::new(runtime, store.clone());
+/// let client = Peer::new(([192, 0, 2, 1], 4711).into());
+/// assert_eq!(reputation.on_connect(&client).await?, Opinion::Silent);
+///
+/// // Ten bad messages, as lessons would have them counted.
+/// # let (half_life, now) = (HalfLife::new(Reputation::<Still>::HALF_LIFE), std::time::SystemTime::UNIX_EPOCH);
+/// let key = Key::new("reputation-address", "192.0.2.1/32");
+/// store.weigh(&key, Balance::new(0.0, 10.0), half_life, now).await?;
+/// let Opinion::Evidence(findings) = reputation.on_connect(&client).await? else { panic!() };
+/// assert_eq!(findings[0].symbol(), "REPUTATION_ADDRESS");
+/// assert_eq!(findings[0].score().to_string(), "1.50");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Reputation<R> {
+    runtime: R,
+    store: Arc<dyn Store>,
+    half_life: HalfLife,
+    best: Score,
+    worst: Score,
+    exempt: Networks,
+}
+
+impl<R: Runtime> Reputation<R> {
+    /// The half-life unless it is said: a week, for what is spam today is often another's address
+    /// in a month.
+    pub const HALF_LIFE: Duration = DAY.saturating_mul(7);
+
+    /// With the default weights and half-life.
+    pub fn new(runtime: R, store: Arc<dyn Store>) -> Self {
+        let (best, worst) = (Score::points(-1), Score::points(3));
+        let half_life = HalfLife::new(Self::HALF_LIFE);
+        Self { runtime, store, half_life, best, worst, exempt: Networks::none() }
+    }
+
+    /// In which time what is known counts half.
+    #[must_use]
+    pub fn half_life(mut self, time: Duration) -> Self {
+        self.half_life = HalfLife::new(time);
+        self
+    }
+
+    /// What the best and the worst address weigh: −1 and 3 points unless it is said. The networks
+    /// weigh half of it.
+    #[must_use]
+    pub fn weights(mut self, best: Score, worst: Score) -> Self {
+        (self.best, self.worst) = (best, worst);
+        self
+    }
+
+    /// Networks that have no reputation here.
+    #[must_use]
+    pub fn exempt(mut self, networks: Networks) -> Self {
+        self.exempt = networks;
+        self
+    }
+
+    /// The balances of address and network, something added to both.
+    async fn weigh(&self, peer: &Peer, add: Balance) -> Result<Vec<Balance>, ScorerError> {
+        let now = self.runtime.time_of_day();
+        let mut balances = Vec::new();
+        for (kind, widths) in OWNERS {
+            let Some(owner) = widths.network(peer).filter(|_| !self.exempt.include(peer)) else {
+                continue;
+            };
+            let balance = self.store.weigh(&Key::new(kind, owner), add, self.half_life, now).await;
+            balances.push(balance.map_err(ScorerError::new)?);
+        }
+        Ok(balances)
+    }
+
+    async fn judge(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
+        let balances = self.weigh(peer, Balance::ZERO).await?;
+        let findings: Vec<_> = (balances.iter().zip(SYMBOLS).zip([1, 2]))
+            .filter_map(|((balance, symbol), share)| self.finding(*balance, symbol, share))
+            .collect();
+        Ok(if findings.is_empty() { Opinion::Silent } else { Opinion::Evidence(findings) })
+    }
+
+    fn finding(&self, balance: Balance, symbol: &str, share: i32) -> Option<Finding> {
+        let standing = (balance.bad - balance.good) / (balance.weight() + HALF_KNOWN);
+        let most = if standing > 0.0 { self.worst } else { -self.best };
+        // Below the range of a score by its factors.
+        let hundredths = (standing * f64::from(most.as_hundredths() / share)).round() as i32;
+        let detail = format!("{:.1} good, {:.1} bad", balance.good, balance.bad);
+        let finding = Finding::new(symbol, Score::hundredths(hundredths)).with_detail(&detail);
+        (hundredths.abs() >= 10).then_some(finding)
+    }
+}
+
+#[async_trait]
+impl<R: Runtime> Scorer for Reputation<R> {
+    fn name(&self) -> &str {
+        "reputation"
+    }
+
+    async fn on_connect(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
+        self.judge(peer).await
+    }
+
+    async fn on_rcpt(
+        &self,
+        envelope: &Envelope,
+        _recipient: &ForwardPath,
+    ) -> Result<Opinion, ScorerError> {
+        match envelope.peer.vouched.address {
+            Voucher::XForward(_) => self.judge(&envelope.peer).await,
+            _ => Ok(Opinion::Silent),
+        }
+    }
+}
+
+#[async_trait]
+impl<R: Runtime> Learner for Reputation<R> {
+    async fn learn(&self, lesson: &Lesson) -> Result<(), ScorerError> {
+        let strangers = f64::from(lesson.strangers.min(STRANGERS)) * STRANGER;
+        let add = match lesson.conduct {
+            Conduct::Good => Balance::new(1.0, strangers),
+            Conduct::Bad => Balance::new(0.0, 1.0 + strangers),
+            Conduct::Unknown => Balance::new(0.0, strangers),
+        };
+        if add != Balance::ZERO {
+            self.weigh(&lesson.peer, add).await?;
+        }
+        Ok(())
+    }
+}
+
+impl<R> fmt::Debug for Reputation<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reputation").field("half_life", &self.half_life).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

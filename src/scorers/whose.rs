@@ -1,0 +1,92 @@
+//! As whom clients, senders and recipients are remembered.
+
+use crate::network::Network;
+use crate::peer::Peer;
+use crate::wire::mailbox::Path;
+
+/// How many bits of an address make the network that a client is remembered by. The default is 24
+/// of an IPv4 address and 64 of an IPv6 one: large senders try again from a neighbouring address
+/// (postgrey looks up `/24` for that reason), and whoever has one IPv6 address has 2⁶⁴ of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Widths {
+    ipv4: u32,
+    ipv6: u32,
+}
+
+impl Widths {
+    /// So many bits, brought below 33 and 129.
+    pub const fn new(ipv4: u32, ipv6: u32) -> Self {
+        let ipv4 = if ipv4 > 32 { 32 } else { ipv4 };
+        Self { ipv4, ipv6: if ipv6 > 128 { 128 } else { ipv6 } }
+    }
+
+    /// The network of a client; `None` if it has no address.
+    pub fn network(self, peer: &Peer) -> Option<Network> {
+        let address = peer.address?.ip();
+        Some(Network::of(address, if address.is_ipv4() { self.ipv4 } else { self.ipv6 }))
+    }
+}
+
+impl Default for Widths {
+    fn default() -> Self {
+        Self::new(24, 64)
+    }
+}
+
+/// A mailbox as others write it, too: in lower case, without brackets and source route.
+pub(super) fn mailbox(path: &Path) -> String {
+    let mailbox = path.mailbox().map(|mailbox| mailbox.to_string());
+    mailbox.unwrap_or_else(|| path.to_string()).to_lowercase()
+}
+
+/// The same without what changes from message to message: an extension behind `+`, and numbers, for
+/// which `#` stands. (So has postgrey it, for the senders of mailing lists.)
+pub(super) fn steady(mailbox: &str) -> String {
+    let (local_part, domain) = match mailbox.rsplit_once('@') {
+        Some((local_part, domain)) => (local_part, Some(domain)),
+        None => (mailbox, None),
+    };
+    let local_part = local_part.split_once('+').map_or(local_part, |(user, _)| user);
+    let mut steady = String::new();
+    for part in local_part.split_inclusive(|c: char| !c.is_alphanumeric()) {
+        let word = part.trim_end_matches(|c: char| !c.is_alphanumeric());
+        let is_number = !word.is_empty() && word.bytes().all(|octet| octet.is_ascii_digit());
+        steady.push_str(if is_number { "#" } else { word });
+        steady.push_str(&part[word.len()..]);
+    }
+    if let Some(domain) = domain {
+        steady.push('@');
+        steady.push_str(domain);
+    }
+    steady
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rehearsal::envelope;
+
+    #[test]
+    fn a_mailbox_is_the_same_however_it_is_written() {
+        let table = [
+            ("<Alice@Example.ORG>", "alice@example.org", "alice@example.org"),
+            ("<@hop.example:alice@example.org>", "alice@example.org", "alice@example.org"),
+            ("<alice+list@example.org>", "alice+list@example.org", "alice@example.org"),
+            (
+                "<news-4711-bob=example.net@lists.example>",
+                "news-4711-bob=example.net@lists.example",
+                "news-#-bob=example.net@lists.example",
+            ),
+            ("<b12-12c-3@example.org>", "b12-12c-3@example.org", "b12-12c-#@example.org"),
+            ("<postmaster>", "postmaster", "postmaster"),
+            // No mailbox by the grammar: what is written stands for itself.
+            ("<a b>", "<a b>", "<a b>"),
+            ("<>", "<>", "<>"),
+        ];
+        for (written, plain, unchanging) in table {
+            let path = envelope(written).reverse_path.path;
+            assert_eq!(mailbox(&path), plain);
+            assert_eq!(steady(&mailbox(&path)), unchanging);
+        }
+    }
+}

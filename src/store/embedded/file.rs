@@ -1,0 +1,260 @@
+//! The file: three tables of records, the secret of their names, and the form of it all.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, Value,
+    WriteTransaction,
+};
+
+use crate::store::balance::{Balance, Weighed};
+use crate::store::bucket::Bucket;
+use crate::store::memory::Memory;
+use crate::store::sighting::Seen;
+use crate::store::table::{Name, Record, Secret, Table};
+
+/// The form of the file, in case that another comes after it.
+const FORM: u128 = 1;
+/// Octets of the file that are held in memory: little, since all records are.
+const CACHE: usize = 8 << 20;
+
+/// What is true of the whole file: its form and its secret.
+const ABOUT: TableDefinition<'_, &str, u128> = TableDefinition::new("about");
+
+/// Why a file cannot be used as a store. The caller or the disk is at fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// It cannot be opened, is no database, or belongs to another process.
+    #[error("cannot open the store's file: {0}")]
+    File(Box<dyn std::error::Error + Send + Sync>),
+    /// It was written by another version of this crate, in a form that is not known here.
+    #[error("the store's file has form {0}, not {FORM}")]
+    Form(u128),
+    /// There is no thread for it.
+    #[error("no thread for the store's file: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// Opens the data base of this path.
+pub(super) fn database(path: &Path) -> Result<Database, DatabaseError> {
+    Database::builder().set_cache_size(CACHE).create(path)
+}
+
+/// The file. After an error the data base has to be opened anew.
+pub(super) struct File {
+    open: Box<dyn Fn() -> Result<Database, DatabaseError> + Send>,
+    database: Option<Database>,
+}
+
+/// What is to be there under each name; `None`: nothing.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    sightings: HashMap<Name, Option<Seen>>,
+    buckets: HashMap<Name, Option<Bucket>>,
+    balances: HashMap<Name, Option<Weighed>>,
+}
+
+/// A record as the file has it.
+pub(super) trait Row: Record {
+    type Columns: for<'a> Value<SelfType<'a> = Self::Columns> + 'static;
+    const TABLE: TableDefinition<'static, Name, Self::Columns>;
+
+    fn columns(self) -> Self::Columns;
+    fn of(columns: Self::Columns) -> Self;
+    fn changes(changes: &mut Changes) -> &mut HashMap<Name, Option<Self>>;
+}
+
+impl Row for Seen {
+    type Columns = (u64, u64, u64, u32, u32);
+    const TABLE: TableDefinition<'static, Name, Self::Columns> = TableDefinition::new("sightings");
+
+    fn columns(self) -> Self::Columns {
+        (self.first, self.last, self.expires, self.times, self.early)
+    }
+
+    fn of((first, last, expires, times, early): Self::Columns) -> Self {
+        Self { first, last, expires, times, early }
+    }
+
+    fn changes(changes: &mut Changes) -> &mut HashMap<Name, Option<Self>> {
+        &mut changes.sightings
+    }
+}
+
+impl Row for Bucket {
+    type Columns = u64;
+    const TABLE: TableDefinition<'static, Name, u64> = TableDefinition::new("buckets");
+
+    fn columns(self) -> u64 {
+        self.full
+    }
+
+    fn of(full: u64) -> Self {
+        Self { full }
+    }
+
+    fn changes(changes: &mut Changes) -> &mut HashMap<Name, Option<Self>> {
+        &mut changes.buckets
+    }
+}
+
+impl Row for Weighed {
+    type Columns = (f64, f64, u64, u64);
+    const TABLE: TableDefinition<'static, Name, Self::Columns> = TableDefinition::new("balances");
+
+    fn columns(self) -> Self::Columns {
+        (self.balance.good, self.balance.bad, self.at, self.expires)
+    }
+
+    fn of((good, bad, at, expires): Self::Columns) -> Self {
+        Self { balance: Balance::new(good, bad), at, expires }
+    }
+
+    fn changes(changes: &mut Changes) -> &mut HashMap<Name, Option<Self>> {
+        &mut changes.balances
+    }
+}
+
+impl Changes {
+    pub(super) fn note<T: Row>(&mut self, name: Name, record: Option<T>) {
+        T::changes(self).insert(name, record);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sightings.is_empty() && self.buckets.is_empty() && self.balances.is_empty()
+    }
+
+    /// Takes in older changes, where there are no newer ones.
+    pub(super) fn fill_up(&mut self, older: Self) {
+        fn fill<T>(newer: &mut HashMap<Name, T>, older: HashMap<Name, T>) {
+            older.into_iter().for_each(|(name, record)| {
+                newer.entry(name).or_insert(record);
+            });
+        }
+        fill(&mut self.sightings, older.sightings);
+        fill(&mut self.buckets, older.buckets);
+        fill(&mut self.balances, older.balances);
+    }
+}
+
+impl File {
+    pub(super) fn new(
+        open: impl Fn() -> Result<Database, DatabaseError> + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let database = Some(open().map_err(OpenError::file)?);
+        Ok(Self { open: Box::new(open), database })
+    }
+
+    /// The secret of the names in it; made and kept if the file is new.
+    pub(super) fn secret(&mut self) -> Result<Secret, OpenError> {
+        let mut form = FORM;
+        let secret = self.attempt(|database| {
+            let transaction = database.begin_write()?;
+            let secret = {
+                let mut about = transaction.open_table(ABOUT)?;
+                let known = about.get("form")?.map(|form| form.value());
+                form = known.unwrap_or(FORM);
+                let secret = about.get("secret")?.map(|secret| secret.value());
+                let secret = secret.unwrap_or_else(|| Secret::random().0);
+                about.insert("form", form)?;
+                about.insert("secret", secret)?;
+                secret
+            };
+            transaction.open_table(Seen::TABLE)?;
+            transaction.open_table(Bucket::TABLE)?;
+            transaction.open_table(Weighed::TABLE)?;
+            // Of a form that is not known, nothing is touched.
+            if form == FORM {
+                transaction.commit()?
+            } else {
+                transaction.abort()?
+            }
+            Ok(Secret(secret))
+        });
+        if form != FORM {
+            return Err(OpenError::Form(form));
+        }
+        secret.map_err(OpenError::file)
+    }
+
+    /// Reads all records. What the memory has no room for is to be removed from the file.
+    pub(super) fn load(&mut self, memory: &Memory) -> Result<Changes, OpenError> {
+        let load = |database: &Database| {
+            let mut surplus = Changes::default();
+            read(database, &memory.sightings, &mut surplus)?;
+            read(database, &memory.buckets, &mut surplus)?;
+            read(database, &memory.balances, &mut surplus)?;
+            Ok(surplus)
+        };
+        self.attempt(load).map_err(OpenError::file)
+    }
+
+    /// Makes all changes, or none. They are on disk when it returns.
+    pub(super) fn write(&mut self, changes: &Changes) -> Result<(), redb::Error> {
+        self.attempt(|database| {
+            let transaction = database.begin_write()?;
+            write(&transaction, &changes.sightings)?;
+            write(&transaction, &changes.buckets)?;
+            write(&transaction, &changes.balances)?;
+            Ok(transaction.commit()?)
+        })
+    }
+
+    /// Does this with the data base; opened anew if it failed before.
+    fn attempt<T>(
+        &mut self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => (self.open)()?,
+        };
+        let result = work(&database);
+        if result.is_ok() {
+            self.database = Some(database);
+        }
+        result
+    }
+}
+
+fn read<T: Row>(
+    database: &Database,
+    table: &Table<T>,
+    surplus: &mut Changes,
+) -> Result<(), redb::Error> {
+    for row in database.begin_read()?.open_table(T::TABLE)?.iter()? {
+        let (name, columns) = row?;
+        table.load(name.value(), T::of(columns.value()), |name| surplus.note::<T>(name, None));
+    }
+    Ok(())
+}
+
+fn write<T: Row>(
+    transaction: &WriteTransaction,
+    changes: &HashMap<Name, Option<T>>,
+) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(T::TABLE)?;
+    for (name, record) in changes {
+        match record {
+            Some(record) => table.insert(name, record.columns())?,
+            None => table.remove(name)?,
+        };
+    }
+    Ok(())
+}
+
+impl OpenError {
+    fn file(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::File(Box::new(error))
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").finish_non_exhaustive()
+    }
+}

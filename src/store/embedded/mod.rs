@@ -1,0 +1,126 @@
+//! A store in a file: what is in memory, kept on disk by a thread of its own.
+
+mod file;
+mod writer;
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+
+use super::balance::{Balance, HalfLife, Weighed};
+use super::bucket::{Bucket, Rate, Taken};
+use super::key::Key;
+use super::memory::{Memory, RECORDS};
+use super::sighting::{Pace, Seen, Sighting};
+use super::{Store, StoreError};
+use file::File;
+use writer::Writer;
+
+pub use file::OpenError;
+
+/// A store in a file, for one gate: a [`Memory`] whose every change is on disk before it is
+/// answered.
+///
+/// What was answered survives the death of the process and, as far as disk and file system keep
+/// their word on `fdatasync`, that of the machine. What was asked and not answered may survive or
+/// not.
+///
+/// The file belongs to one process at a time. It is written by a thread of its own, so a slow disk
+/// keeps nobody waiting but those who wait for it; all changes that come while one lot is being
+/// written make up the next, in one transaction. Reading never waits for the disk: all
+/// records are in memory, too, with the bounds of [`Memory`], and the file is bounded with them.
+/// It holds hashes of keys, no addresses. When the disk fails, who waits for it is told so; what was not written is
+/// tried again with the next change.
+///
+/// Opening and dropping it block: the former reads the file, the latter waits for the last write.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use nobounce::store::{Embedded, Key, Pace, Store};
+///
+/// # pollster::block_on(async {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("nobounce.redb");
+/// let hour = Duration::from_secs(3600);
+/// let pace = Pace { apart: Duration::ZERO, once: hour, again: hour };
+/// let (key, now) = (Key::new("example", "192.0.2.0/24"), SystemTime::now());
+///
+/// let store = Embedded::open(&path)?;
+/// assert_eq!(store.see(&key, pace, now).await?.times, 1);
+/// drop(store);
+///
+/// let store = Embedded::open(&path)?;
+/// assert_eq!(store.see(&key, pace, now).await?.times, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Embedded {
+    memory: Memory,
+    writer: Writer,
+}
+
+impl Embedded {
+    /// Opens the file, which is made if it is not there, for 262,144 records of each kind.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::with_capacity(path, RECORDS)
+    }
+
+    /// Opens the file for so many records of each kind, as [`Memory::with_capacity`] has it. If it
+    /// holds more, what is worth least is forgotten.
+    pub fn with_capacity(path: impl AsRef<Path>, records: usize) -> Result<Self, OpenError> {
+        let path = path.as_ref().to_owned();
+        Self::with_file(File::new(move || file::database(&path))?, records)
+    }
+
+    fn with_file(mut file: File, records: usize) -> Result<Self, OpenError> {
+        let memory = Memory::with_secret(records, file.secret()?);
+        let surplus = file.load(&memory)?;
+        Ok(Self { memory, writer: Writer::start(file, surplus)? })
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn see(&self, key: &Key, pace: Pace, now: SystemTime) -> Result<Sighting, StoreError> {
+        let see = |before| {
+            let (seen, answer) = Seen::see(before, pace, now);
+            (Some(seen), answer)
+        };
+        let (table, name) = (&self.memory.sightings, self.memory.name(key));
+        self.writer.write(|journal| table.change(name, now, see, journal)).await
+    }
+
+    async fn recall(&self, key: &Key, now: SystemTime) -> Result<Option<Sighting>, StoreError> {
+        self.memory.recall(key, now).await
+    }
+
+    async fn take(
+        &self,
+        key: &Key,
+        rate: Rate,
+        tokens: u32,
+        now: SystemTime,
+    ) -> Result<Taken, StoreError> {
+        let take = |before| Bucket::take(before, rate, tokens, now);
+        let (table, name) = (&self.memory.buckets, self.memory.name(key));
+        self.writer.write(|journal| table.change(name, now, take, journal)).await
+    }
+
+    async fn weigh(
+        &self,
+        key: &Key,
+        add: Balance,
+        half_life: HalfLife,
+        now: SystemTime,
+    ) -> Result<Balance, StoreError> {
+        let weigh = |before| Weighed::weigh(before, add, half_life, now);
+        let (table, name) = (&self.memory.balances, self.memory.name(key));
+        self.writer.write(|journal| table.change(name, now, weigh, journal)).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use pollster::block_on;
+use redb::StorageBackend;
+use redb::backends::InMemoryBackend;
+
+use super::*;
+
+/// A disk that does as it is told.
+#[derive(Debug, Clone)]
+struct Disk {
+    octets: Arc<InMemoryBackend>,
+    broken: Arc<AtomicBool>,
+    syncs: Arc<AtomicUsize>,
+    /// Held by the test: the disk hangs.
+    hanging: Arc<std::sync::Mutex<()>>,
+}
+
+impl Disk {
+    fn new() -> Self {
+        Self {
+            octets: Arc::new(InMemoryBackend::new()),
+            broken: Arc::default(),
+            syncs: Arc::default(),
+            hanging: Arc::default(),
+        }
+    }
+
+    fn works(&self) -> io::Result<()> {
+        match self.broken.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("the disk is broken")),
+            false => Ok(()),
+        }
+    }
+
+    fn store(&self) -> Embedded {
+        let disk = self.clone();
+        let open = move || redb::Database::builder().create_with_backend(disk.clone());
+        Embedded::with_file(File::new(open).unwrap(), 1000).unwrap()
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> Result<u64, redb::BackendIoError> {
+        self.works()?;
+        self.octets.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), redb::BackendIoError> {
+        self.works()?;
+        self.octets.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), redb::BackendIoError> {
+        self.works()?;
+        self.octets.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), redb::BackendIoError> {
+        drop(self.hanging.lock().unwrap());
+        self.works()?;
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.octets.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), redb::BackendIoError> {
+        self.works()?;
+        self.octets.write(offset, data)
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const PACE: Pace = Pace { apart: Duration::ZERO, once: HOUR, again: HOUR };
+const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+async fn see(store: &Embedded, what: u32) -> Result<u32, StoreError> {
+    store.see(&Key::new("k", what), PACE, NOW).await.map(|sighting| sighting.times)
+}
+
+#[test]
+fn a_broken_disk_is_told_of_and_forgiven() {
+    let disk = Disk::new();
+    let store = disk.store();
+    assert_eq!(block_on(see(&store, 1)).unwrap(), 1);
+    disk.broken.store(true, Ordering::Relaxed);
+    for what in [1, 2, 2] {
+        let error = block_on(see(&store, what)).unwrap_err();
+        assert!(matches!(error, StoreError::Disk(_)), "{error}");
+    }
+    // What it knows needs no disk.
+    assert_eq!(block_on(store.recall(&Key::new("k", 1), NOW)).unwrap().unwrap().times, 2);
+    disk.broken.store(false, Ordering::Relaxed);
+    assert_eq!(block_on(see(&store, 1)).unwrap(), 3);
+    drop(store);
+    // What could not be written then was written with the next change.
+    let store = disk.store();
+    assert_eq!(block_on(see(&store, 1)).unwrap(), 4);
+    assert_eq!(block_on(see(&store, 2)).unwrap(), 3);
+}
+
+#[test]
+fn all_that_comes_while_the_disk_is_busy_is_one_lot() {
+    let disk = Disk::new();
+    let store = disk.store();
+    block_on(see(&store, 0)).unwrap();
+    let each = {
+        let before = disk.syncs.load(Ordering::Relaxed);
+        block_on(see(&store, 0)).unwrap();
+        disk.syncs.load(Ordering::Relaxed) - before
+    };
+    let before = disk.syncs.load(Ordering::Relaxed);
+    block_on(join_all((0..1000).map(|what| see(&store, what)))).into_iter().for_each(|result| {
+        result.unwrap();
+    });
+    let syncs = disk.syncs.load(Ordering::Relaxed) - before;
+    // How much is done in the first lot is chance; the rest is in the second, or few more.
+    assert!(syncs <= 100 * each, "{syncs} for 1000 changes, {each} for one");
+}
+
+/// A disk that hangs keeps a thread of the store's waiting, and whoever waits for what he wrote.
+#[test]
+fn a_disk_that_hangs_does_not_stall_those_who_only_ask() {
+    let disk = Disk::new();
+    let store = &disk.store();
+    block_on(see(store, 1)).unwrap();
+    let hanging = disk.hanging.lock().unwrap();
+    std::thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        scope.spawn(move || tell.send(block_on(see(store, 1)).unwrap()).unwrap());
+        let mut write = Box::pin(see(store, 2));
+        for _ in 0..1000 {
+            assert!(futures::FutureExt::now_or_never(&mut write).is_none(), "the disk hangs");
+            assert!(block_on(store.recall(&Key::new("k", 1), NOW)).unwrap().is_some());
+        }
+        assert!(told.try_recv().is_err(), "answered before it was on disk");
+        drop(hanging);
+        assert_eq!(told.recv().unwrap(), 2);
+        assert_eq!(block_on(write).unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_file_of_another_form_is_left_alone() {
+    let disk = Disk::new();
+    let about = redb::TableDefinition::<'_, &str, u128>::new("about");
+    let database = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(about).unwrap().insert("form", 2).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let disk_again = disk.clone();
+    let open = move || redb::Database::builder().create_with_backend(disk_again.clone());
+    let error = Embedded::with_file(File::new(open).unwrap(), 1000).unwrap_err();
+    assert!(matches!(error, OpenError::Form(2)), "{error}");
+}

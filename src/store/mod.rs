@@ -1,0 +1,120 @@
+//! What scorers remember: the trait, and the three stores that ship.
+
+mod balance;
+mod bucket;
+#[cfg(feature = "redb")]
+mod embedded;
+mod key;
+mod memory;
+mod moment;
+mod redis;
+mod sighting;
+mod table;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+
+pub use balance::{Balance, HalfLife};
+pub use bucket::{BadRate, Rate, Taken};
+#[cfg(feature = "redb")]
+pub use embedded::{Embedded, OpenError};
+pub use key::Key;
+pub use memory::Memory;
+pub use redis::Redis;
+pub use sighting::{Pace, Sighting};
+
+/// A memory that scorers share: sightings, token buckets and balances, each under a [`Key`].
+///
+/// There are three. [`Memory`] is bounded, and forgets when the process ends. `Embedded` (feature
+/// `redb`) is the same with a file behind it, for one gate. [`Redis`] is for many gates at once.
+/// They say the same to the same questions.
+///
+/// # Every operation is atomic
+///
+/// Two at the same time, from two gates or one, leave what one after the other would leave. An
+/// operation that fails, or whose future is dropped before it is ready, was done or was not, and
+/// is never done twice.
+///
+/// # Time
+///
+/// `now` is the caller's time of day: stores have no clock. Clocks of gates that share a store may
+/// differ a little. A record that another clock has put into the future is read as made now; so a
+/// gate whose clock is behind by a second sees a wait end a second earlier and a bucket filled a
+/// second later, and a clock that was wrong by years does its harm until its record is touched
+/// next, not for years. Keep clocks within a few seconds (NTP does): where they differ by
+/// more than a rate's whole period, it is no longer held.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use nobounce::store::{Key, Memory, Rate, Store, Taken};
+///
+/// # pollster::block_on(async {
+/// let store = Memory::new();
+/// let key = Key::new("rcpt", "192.0.2.1");
+/// let two_a_minute = Rate::new(2, Duration::from_secs(60))?;
+/// let now = SystemTime::now();
+/// assert_eq!(store.take(&key, two_a_minute, 1, now).await?, Taken::Granted { left: 1 });
+/// assert_eq!(store.take(&key, two_a_minute, 1, now).await?, Taken::Granted { left: 0 });
+/// let wait = Duration::from_secs(30);
+/// assert_eq!(store.take(&key, two_a_minute, 1, now).await?, Taken::Exhausted { wait });
+/// assert_eq!(store.take(&key, two_a_minute, 1, now + wait).await?, Taken::Granted { left: 0 });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Notes that this was seen, and says what is known of it from now on.
+    async fn see(&self, key: &Key, pace: Pace, now: SystemTime) -> Result<Sighting, StoreError>;
+
+    /// What is known of this without its being seen now; `None` if nothing is, or nothing any more.
+    async fn recall(&self, key: &Key, now: SystemTime) -> Result<Option<Sighting>, StoreError>;
+
+    /// Takes tokens out of a bucket, all of them or none. The bucket is full at first.
+    ///
+    /// A bucket keeps its rate by being asked with the same one each time.
+    async fn take(
+        &self,
+        key: &Key,
+        rate: Rate,
+        tokens: u32,
+        now: SystemTime,
+    ) -> Result<Taken, StoreError>;
+
+    /// Adds to a balance, and says how it stands then; with [`Balance::ZERO`] it only says so.
+    async fn weigh(
+        &self,
+        key: &Key,
+        add: Balance,
+        half_life: HalfLife,
+        now: SystemTime,
+    ) -> Result<Balance, StoreError>;
+}
+
+/// Why a store has not answered. Whether it has done what it was asked is not known.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no connection to it, or there is none any more. The network or the store is at
+    /// fault.
+    #[error("store: {0}")]
+    Unreachable(Arc<io::Error>),
+    /// It had not answered within this time.
+    #[error("store: no answer within {0:?}")]
+    Late(Duration),
+    /// It sent what is no answer to what it was asked. The fault is its own.
+    #[error("store: not an answer: {0}")]
+    Garbled(&'static str),
+    /// It refuses to answer, in these words. Most often its configuration is at fault, or ours.
+    #[error("store says {0:?}")]
+    Declined(Box<str>),
+    /// The file cannot be written. The disk is at fault.
+    #[error("store: {0}")]
+    Disk(Arc<dyn std::error::Error + Send + Sync>),
+    /// More wait for the disk than may.
+    #[error("store: the disk does not keep up")]
+    Behind,
+}

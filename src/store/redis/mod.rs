@@ -1,0 +1,344 @@
+//! A store for many gates: a Redis or Valkey server.
+
+mod resp;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use futures::lock::{Mutex, MutexGuard};
+use futures::poll;
+
+use super::balance::{Balance, HALF_LIVES, HalfLife, MOST};
+use super::bucket::{Rate, Taken};
+use super::key::Key;
+use super::moment::{length, microseconds, milliseconds, time_of_day};
+use super::sighting::{Pace, Sighting};
+use super::{Store, StoreError};
+use crate::deadline::{Awaiting, Deadline};
+use crate::runtime::{Address, Runtime, within};
+use resp::{Garbled, Reply};
+
+/// How long one operation may take (rspamd's `timeout` for Redis).
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Connections at once.
+const CONNECTIONS: usize = 8;
+/// Before all keys.
+const PREFIX: &str = "nobounce:";
+
+const SEE: &str = include_str!("see.lua");
+const TAKE: &str = include_str!("take.lua");
+const WEIGH: &str = include_str!("weigh.lua");
+
+/// A store for many gates at once: a server that speaks Redis's protocol and has its `EVAL`, as
+/// Redis and Valkey do.
+///
+/// Each operation is one Lua script on one key, which the server runs whole and alone. A
+/// command that was sent is never sent again: if its answer does not come, it was done or not,
+/// and the caller is told of the failure; nothing is counted twice.
+///
+/// A few connections are kept and used in turn. One that the server has closed meanwhile
+/// is noticed and replaced, and so is one on which anything went wrong. The server may be
+/// absent, hang or talk nonsense: each operation ends within the store's own patience, waiting for
+/// a connection included, and no reply is read beyond a few kilobytes.
+///
+/// Records leave the server by themselves when they are over. The keys are those of the scorers
+/// and have mail addresses in them: guard the server accordingly. Its `maxmemory-policy` should be
+/// `volatile-ttl`, which forgets what would soon be over, or `noeviction`, with which a server that
+/// is full is one that fails. Clusters are not followed from node to node.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use nobounce::store::{Redis, Store};
+/// use nobounce::{BadAddress, Runtime};
+///
+/// fn store<R: Runtime>(runtime: R) -> Result<Arc<dyn Store>, BadAddress> {
+///     let redis = Redis::new(runtime, "unix:/run/redis/redis.sock".parse()?)
+///         .login("nobounce", "secret")
+///         .database(3)
+///         .patience(Duration::from_millis(500));
+///     Ok(Arc::new(redis))
+/// }
+/// # assert!("unix:/run/redis/redis.sock".parse::<nobounce::Address>().is_ok());
+/// ```
+pub struct Redis<R: Runtime> {
+    runtime: R,
+    address: Address,
+    login: Option<(Box<str>, Box<str>)>,
+    database: u32,
+    prefix: Box<str>,
+    patience: Duration,
+    connections: Box<[Mutex<Option<R::Stream>>]>,
+    /// Whose turn it is.
+    turn: AtomicUsize,
+}
+
+impl<R: Runtime> Redis<R> {
+    /// The server that listens at `address`, usually port 6379; it is not asked for yet.
+    pub fn new(runtime: R, address: Address) -> Self {
+        let store = Self {
+            runtime,
+            address,
+            login: None,
+            database: 0,
+            prefix: PREFIX.into(),
+            patience: PATIENCE,
+            connections: Box::default(),
+            turn: AtomicUsize::new(0),
+        };
+        store.connections(CONNECTIONS)
+    }
+
+    /// Whom the server knows us as. Without users of its own its only one is called `default`.
+    #[must_use]
+    pub fn login(mut self, user: &str, password: &str) -> Self {
+        self.login = Some((user.into(), password.into()));
+        self
+    }
+
+    /// The number of the database in the server; 0 unless it is said.
+    #[must_use]
+    pub fn database(mut self, number: u32) -> Self {
+        self.database = number;
+        self
+    }
+
+    /// What all keys begin with: `nobounce:` unless it is said. Gates share what they count if
+    /// they have the same.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// How long an operation may take in all: a second unless it is said (rspamd has the same).
+    /// The budget of a [`Seat`](crate::Seat) holds beside it.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How many connections there may be at once, at least one; eight unless it is said.
+    #[must_use]
+    pub fn connections(mut self, most: usize) -> Self {
+        self.connections = (0..most.max(1)).map(|_| Mutex::default()).collect();
+        self
+    }
+
+    /// What the script answers: words.
+    async fn run(
+        &self,
+        script: &str,
+        kind: &str,
+        key: &Key,
+        arguments: &[&str],
+    ) -> Result<Answer, StoreError> {
+        let key = format!("{}{kind}:{key}", self.prefix);
+        let words = [&["EVAL", script, "1", &key], arguments].concat();
+        let command = resp::command(&words);
+        let deadline = Deadline::after(self.runtime.now(), self.patience, Awaiting::Connection);
+        let ask = async {
+            let mut place = self.place().await;
+            // Whoever does not come to the end of it takes the connection away.
+            let mut stream = match still_open(place.take()).await {
+                Some(stream) => stream,
+                None => self.connect().await?,
+            };
+            let answer = ask(&mut stream, &command).await?;
+            *place = Some(stream);
+            Ok(Answer(answer))
+        };
+        match within(&self.runtime, Some(deadline), ask).await {
+            Some(answer) => answer,
+            None => Err(StoreError::Late(self.patience)),
+        }
+    }
+
+    /// A place for a connection that nobody else has: a free one if there is any.
+    async fn place(&self) -> MutexGuard<'_, Option<R::Stream>> {
+        let mut unconnected = None;
+        for place in self.connections.iter().filter_map(Mutex::try_lock) {
+            if place.is_some() {
+                return place;
+            }
+            unconnected.get_or_insert(place);
+        }
+        if let Some(place) = unconnected {
+            return place;
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.connections[turn % self.connections.len()].lock().await
+    }
+
+    async fn connect(&self) -> Result<R::Stream, StoreError> {
+        let mut stream = self.runtime.connect(&self.address).await?;
+        if let Some((user, password)) = &self.login {
+            ask(&mut stream, &resp::command(&["AUTH", user, password])).await?;
+        }
+        if self.database != 0 {
+            ask(&mut stream, &resp::command(&["SELECT", &self.database.to_string()])).await?;
+        }
+        Ok(stream)
+    }
+
+    async fn sighting(
+        &self,
+        key: &Key,
+        pace: Pace,
+        now: SystemTime,
+        how: &str,
+    ) -> Result<Option<Sighting>, StoreError> {
+        let Pace { apart, once, again } = pace;
+        let [apart, once, again] = [apart, once, again].map(|time| length(time).to_string());
+        let now = milliseconds(now).to_string();
+        let answer = self.run(SEE, "seen", key, &[&now, &apart, &once, &again, how]).await?;
+        answer.sighting()
+    }
+}
+
+/// A connection that was not used for a while, if it can be: the server has nothing to say on it,
+/// except that it closes it.
+async fn still_open<S: AsyncRead + Unpin>(stream: Option<S>) -> Option<S> {
+    let mut stream = stream?;
+    match poll!(stream.read(&mut [0; 1])) {
+        Poll::Pending => Some(stream),
+        Poll::Ready(_) => None,
+    }
+}
+
+/// Sends a command and reads the reply to it.
+async fn ask(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    command: &[u8],
+) -> Result<Box<str>, StoreError> {
+    stream.write_all(command).await?;
+    stream.flush().await?;
+    let mut reply = Vec::new();
+    let mut buffer = [0; 512];
+    loop {
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        reply.extend_from_slice(&buffer[..count]);
+        match Reply::parse(&reply)? {
+            Some(Reply::Text(text)) => return Ok(text),
+            Some(Reply::Error(text)) => return Err(StoreError::Declined(text)),
+            None => {}
+        }
+    }
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        Self::Unreachable(Arc::new(error))
+    }
+}
+
+impl From<Garbled> for StoreError {
+    fn from(Garbled(what): Garbled) -> Self {
+        Self::Garbled(what)
+    }
+}
+
+/// What a script answered: words with spaces between them.
+struct Answer(Box<str>);
+
+impl Answer {
+    fn sighting(&self) -> Result<Option<Sighting>, StoreError> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let words: Vec<&str> = self.0.split(' ').collect();
+        let [first, last, times, early, counted] = words[..] else {
+            return Err(StoreError::Garbled("not a sighting"));
+        };
+        let read = || {
+            Some(Sighting {
+                first: time_of_day(first.parse().ok()?),
+                last: time_of_day(last.parse().ok()?),
+                times: times.parse().ok()?,
+                early: early.parse().ok()?,
+                counted: counted == "1",
+            })
+        };
+        read().map(Some).ok_or(StoreError::Garbled("not a sighting"))
+    }
+
+    fn taken(&self, rate: Rate) -> Result<Taken, StoreError> {
+        let words = self.0.split_once(' ').map(|(word, time)| (word, time.parse::<u64>()));
+        match words {
+            Some(("granted", Ok(rest))) => Ok(Taken::granted(rest, rate)),
+            Some(("exhausted", Ok(wait))) => Ok(Taken::exhausted(wait)),
+            _ => Err(StoreError::Garbled("neither granted nor exhausted")),
+        }
+    }
+
+    fn balance(&self) -> Result<Balance, StoreError> {
+        let number = |word: &str| word.parse::<f64>().ok().filter(|it| it.is_finite());
+        let balance = || {
+            let (good, bad) = self.0.split_once(' ')?;
+            Some(Balance::new(number(good)?, number(bad)?))
+        };
+        balance().ok_or(StoreError::Garbled("not a balance"))
+    }
+}
+
+#[async_trait]
+impl<R: Runtime> Store for Redis<R> {
+    async fn see(&self, key: &Key, pace: Pace, now: SystemTime) -> Result<Sighting, StoreError> {
+        let sighting = self.sighting(key, pace, now, "see").await?;
+        sighting.ok_or(StoreError::Garbled("not a sighting"))
+    }
+
+    async fn recall(&self, key: &Key, now: SystemTime) -> Result<Option<Sighting>, StoreError> {
+        const NONE: Pace =
+            Pace { apart: Duration::ZERO, once: Duration::ZERO, again: Duration::ZERO };
+        self.sighting(key, NONE, now, "recall").await
+    }
+
+    async fn take(
+        &self,
+        key: &Key,
+        rate: Rate,
+        tokens: u32,
+        now: SystemTime,
+    ) -> Result<Taken, StoreError> {
+        let tokens = tokens.min(rate.tokens()).to_string();
+        let [now, whole, each] =
+            [microseconds(now), rate.whole(), rate.each()].map(|time| time.to_string());
+        self.run(TAKE, "bucket", key, &[&now, &whole, &each, &tokens]).await?.taken(rate)
+    }
+
+    async fn weigh(
+        &self,
+        key: &Key,
+        add: Balance,
+        half_life: HalfLife,
+        now: SystemTime,
+    ) -> Result<Balance, StoreError> {
+        let [now, half_life] =
+            [milliseconds(now), half_life.milliseconds()].map(|it| it.to_string());
+        let [good, bad, most] = [add.good, add.bad, MOST].map(|weight| weight.to_string());
+        let lifetime = HALF_LIVES.to_string();
+        let arguments = [&*now, &half_life, &good, &bad, &most, &lifetime];
+        self.run(WEIGH, "balance", key, &arguments).await?.balance()
+    }
+}
+
+impl<R: Runtime> fmt::Debug for Redis<R> {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

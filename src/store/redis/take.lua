@@ -1,0 +1,23 @@
+-- Takes tokens out of a bucket, all of them or none. Says the same as `Bucket`.
+-- KEYS: the record. ARGV: now, whole, each (microseconds), tokens (no more than the bucket holds).
+-- Record: when it will be full. Answer: "granted" and the rest, or "exhausted" and the wait, in
+-- microseconds.
+local now, whole, each, tokens = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local record = redis.call('GET', KEYS[1])
+local full = record and tonumber(record) or now
+full = math.min(math.max(full, now), now + whole)
+local taken = full + each * tokens
+local rest = now + whole - taken
+if rest >= 0 then
+  full = taken
+end
+if full > now then
+  local lifetime = math.ceil((full - now) / 1000)
+  redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', string.format('%.0f', lifetime))
+elseif record then
+  redis.call('DEL', KEYS[1])
+end
+if rest >= 0 then
+  return string.format('granted %.0f', rest)
+end
+return string.format('exhausted %.0f', -rest)

@@ -1,0 +1,326 @@
+use std::collections::VecDeque;
+use std::pin::{Pin, pin};
+use std::sync::Mutex as Lock;
+use std::task::Context;
+use std::time::Instant;
+
+use super::*;
+use crate::panel::{Panel, Seat};
+use crate::rehearsal::{Rehearsal, envelope, recipient};
+use crate::scorer::FailurePolicy;
+use crate::scorers::RateLimit;
+use crate::tally::Tally;
+use crate::verdict::{Subject, Verdict};
+
+/// What a server does with a connection: what it says to each command, and then.
+#[derive(Debug, Clone)]
+enum Server {
+    Absent,
+    /// Never answers, not even that it is not there.
+    Unreachable,
+    /// Says this to each command.
+    Says(Vec<u8>),
+    /// Says this to each command, and closes.
+    Leaves(Vec<u8>),
+    Hangs,
+    /// Does not even take the command.
+    Clogged,
+}
+
+/// A network of virtual time, with one server.
+#[derive(Debug, Clone)]
+struct Net {
+    clock: Rehearsal,
+    state: Arc<Lock<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    server: Server,
+    /// Connections that were made, and those that are there.
+    made: usize,
+    open: usize,
+    read: usize,
+}
+
+struct Wire {
+    net: Net,
+    heard: usize,
+    to_say: VecDeque<u8>,
+    closes: bool,
+}
+
+impl Net {
+    fn new(server: Server) -> Self {
+        let state = State { server, made: 0, open: 0, read: 0 };
+        Self { clock: Rehearsal::new(), state: Arc::new(Lock::new(state)) }
+    }
+
+    fn store(&self) -> Redis<Self> {
+        Redis::new(self.clone(), "127.0.0.1:6379".parse().unwrap())
+    }
+
+    fn server(&self) -> Server {
+        self.state.lock().unwrap().server.clone()
+    }
+}
+
+#[async_trait]
+impl Runtime for Net {
+    type Stream = Wire;
+
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn time_of_day(&self) -> SystemTime {
+        self.clock.time_of_day()
+    }
+
+    async fn sleep_until(&self, at: Instant) {
+        self.clock.sleep_until(at).await;
+    }
+
+    async fn connect(&self, _: &Address) -> io::Result<Wire> {
+        match self.server() {
+            Server::Absent => return Err(io::ErrorKind::ConnectionRefused.into()),
+            Server::Unreachable => std::future::pending().await,
+            _ => {}
+        }
+        let mut state = self.state.lock().unwrap();
+        state.made += 1;
+        state.open += 1;
+        Ok(Wire { net: self.clone(), heard: 0, to_say: VecDeque::new(), closes: false })
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.net.state.lock().unwrap().open -= 1;
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.to_say.is_empty() && !self.closes {
+            return Poll::Pending;
+        }
+        let count = io::Read::read(&mut self.to_say, buffer)?;
+        self.net.state.lock().unwrap().read += count;
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if matches!(self.net.server(), Server::Clogged) {
+            return Poll::Pending;
+        }
+        self.heard += octets.len();
+        Poll::Ready(Ok(octets.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.heard) > 0 {
+            match self.net.server() {
+                Server::Says(octets) => self.to_say = octets.into(),
+                Server::Leaves(octets) => {
+                    self.to_say = octets.into();
+                    self.closes = true;
+                }
+                _ => {}
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn take(net: &Net, store: &Redis<Net>) -> Result<Taken, String> {
+    let rate = Rate::new(60, MINUTE).unwrap();
+    let take = store.take(&Key::new("k", ""), rate, 1, net.time_of_day());
+    net.clock.run(take).map_err(|error| error.to_string())
+}
+
+fn says(text: &str) -> Server {
+    Server::Says(text.as_bytes().to_vec())
+}
+
+#[test]
+fn a_command_is_an_array_of_strings() {
+    assert_eq!(
+        resp::command(&["AUTH", "ü", ""]),
+        "*3\r\n$4\r\nAUTH\r\n$2\r\nü\r\n$0\r\n\r\n".as_bytes()
+    );
+}
+
+#[test]
+fn one_connection_serves_one_after_another() {
+    let net = Net::new(says("$17\r\ngranted 59000000\x20\r\n"));
+    assert_eq!(
+        take(&net, &net.store()).unwrap_err(),
+        "store: not an answer: neither granted nor exhausted"
+    );
+
+    let net = Net::new(says("$16\r\ngranted 58000000\r\n"));
+    let store = net.store();
+    for _ in 0..10 {
+        assert_eq!(take(&net, &store), Ok(Taken::Granted { left: 58 }));
+    }
+    let state = net.state.lock().unwrap();
+    assert_eq!((state.made, state.open), (1, 1));
+}
+
+/// The server in all the ways in which it may fail: the operation fails, in time, and no connection
+/// stays that anything went wrong on.
+#[test]
+fn whatever_the_server_does_the_operation_ends() {
+    let second = Duration::from_secs(1);
+    let now = Duration::ZERO;
+    let table = [
+        (Server::Absent, now, "store: connection refused"),
+        (Server::Unreachable, second, "store: no answer within 1s"),
+        (Server::Hangs, second, "store: no answer within 1s"),
+        (Server::Clogged, second, "store: no answer within 1s"),
+        (Server::Leaves(vec![]), now, "store: unexpected end of file"),
+        (Server::Leaves(b"$16\r\ngranted 5".to_vec()), now, "store: unexpected end of file"),
+        (says("$16\r\ngranted 5"), second, "store: no answer within 1s"),
+        (
+            says("-NOAUTH Authentication required.\r\n"),
+            now,
+            "store says \"NOAUTH Authentication required.\"",
+        ),
+        (says("HTTP/1.1 400 Bad Request\r\n\r\n"), now, "store: not an answer: not a string"),
+        (says("220 mx.example ESMTP\r\n"), now, "store: not an answer: not a string"),
+        (says(":1\r\n"), now, "store: not an answer: not a string"),
+        (says("*1\r\n$1\r\nx\r\n"), now, "store: not an answer: not a string"),
+        (says("\r\n"), now, "store: not an answer: empty line"),
+        (says("$-1\r\n"), now, "store: not an answer: length"),
+        (says("$+1\r\nx\r\n"), now, "store: not an answer: length"),
+        (says("$\r\n"), now, "store: not an answer: length"),
+        (says("$99999999999999999999999\r\n"), now, "store: not an answer: length"),
+        (says("$1\r\nxyz"), now, "store: not an answer: more than was asked for"),
+        (says("$1\r\nx\r\n+OK\r\n"), now, "store: not an answer: more than was asked for"),
+        (says("+OK\r\n+OK\r\n"), now, "store: not an answer: more than was asked for"),
+        (Server::Says(b"$1\r\n\xff\r\n".to_vec()), now, "store: not an answer: not UTF-8"),
+        (says("+granted -1\r\n"), now, "store: not an answer: neither granted nor exhausted"),
+        (says("+granted\r\n"), now, "store: not an answer: neither granted nor exhausted"),
+        (says("$104857600\r\n"), now, "store: not an answer: endless string"),
+        (Server::Says(vec![b'x'; 100 << 20]), now, "store: not an answer: endless line"),
+        (
+            Server::Says([b"$104857600\r\n", &*vec![b'x'; 100 << 20]].concat()),
+            now,
+            "store: not an answer: endless string",
+        ),
+    ];
+    for (server, time, expected) in table {
+        let net = Net::new(server);
+        let store = net.store();
+        for round in 1..=3 {
+            assert_eq!(take(&net, &store).unwrap_err(), expected);
+            assert_eq!(net.clock.elapsed(), time * round, "{expected}");
+        }
+        let state = net.state.lock().unwrap();
+        assert!(state.read <= 3 * (REPLY + 512), "{} octets were read", state.read);
+        // What was answered as it should be and makes no sense leaves the connection in step.
+        let kept = usize::from(expected.contains("neither granted"));
+        assert_eq!(state.open, kept, "{expected}");
+    }
+}
+
+const REPLY: usize = resp::REPLY;
+
+#[test]
+fn a_connection_that_was_closed_meanwhile_is_replaced() {
+    let net = Net::new(Server::Leaves(b"$16\r\ngranted 58000000\r\n".to_vec()));
+    let store = net.store();
+    for made in 1..=3 {
+        assert_eq!(take(&net, &store), Ok(Taken::Granted { left: 58 }));
+        let state = net.state.lock().unwrap();
+        assert_eq!((state.made, state.open), (made, 1));
+    }
+}
+
+#[test]
+fn no_more_connections_than_there_may_be() {
+    let net = Net::new(Server::Hangs);
+    let store = net.store().connections(3);
+    let rate = Rate::new(60, MINUTE).unwrap();
+    let key = Key::new("k", "");
+    let takes = (0..100).map(|_| store.take(&key, rate, 1, SystemTime::UNIX_EPOCH));
+    let answers = net.clock.run(futures::future::join_all(takes));
+    assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Late(_)))));
+    assert_eq!(net.clock.elapsed(), PATIENCE, "who waits for a connection waits no longer");
+    assert_eq!(net.state.lock().unwrap().open, 0);
+
+    net.state.lock().unwrap().server = says("$16\r\ngranted 58000000\r\n");
+    let takes = (0..100).map(|_| store.take(&key, rate, 1, SystemTime::UNIX_EPOCH));
+    let answers = net.clock.run(futures::future::join_all(takes));
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(Taken::Granted { left: 58 }))));
+    assert!(net.state.lock().unwrap().open <= 3);
+}
+
+/// Who drops the operation takes the connection with it: the answer that is still to come is
+/// nobody else's.
+#[test]
+fn a_dropped_operation_leaves_no_answer_behind() {
+    let net = Net::new(Server::Hangs);
+    let store = net.store();
+    {
+        let key = Key::new("k", "");
+        let recall = store.recall(&key, SystemTime::UNIX_EPOCH);
+        let mut recall = pin!(recall);
+        assert!(net.clock.run(async { poll!(recall.as_mut()) }).is_pending());
+        assert_eq!(net.state.lock().unwrap().open, 1);
+    }
+    assert_eq!(net.state.lock().unwrap().open, 0);
+}
+
+/// The seat's policy says what becomes of the mail, within the shorter of both times.
+#[test]
+fn a_scorer_without_its_store_has_failed() {
+    let rate = Rate::new(60, MINUTE).unwrap();
+    let half = Duration::from_millis(500);
+    let garbage = Server::Says(vec![b'x'; 100 << 20]);
+    for (server, budget, elapsed) in [
+        (Server::Absent, MINUTE, Duration::ZERO),
+        (Server::Hangs, MINUTE, PATIENCE),
+        (Server::Hangs, half, half),
+        (garbage, MINUTE, Duration::ZERO),
+        (Server::Leaves(vec![]), MINUTE, Duration::ZERO),
+    ] {
+        for policy in [FailurePolicy::Ignore, FailurePolicy::Defer] {
+            let net = Net::new(server.clone());
+            let limit = RateLimit::new(net.clone(), Arc::new(net.store())).per_recipient(rate);
+            let seat = Seat::new(limit).budget(budget).on_failure(policy);
+            let panel = Panel::new().seat(seat);
+            let (envelope, recipient) = (envelope("<a@example.org>"), recipient());
+            let mut tally = Tally::new();
+            let subject = Subject::Recipient(&envelope, &recipient);
+            let verdict = net.clock.run(panel.ask(&net, subject, &mut tally));
+            match policy {
+                FailurePolicy::Defer => assert!(
+                    matches!(&verdict, Verdict::Refuse(refusal) if refusal.is_transient()),
+                    "{verdict:?}"
+                ),
+                _ => assert_eq!(verdict, Verdict::Pass),
+            }
+            assert_eq!(tally.failures().count(), 1);
+            assert_eq!(net.clock.elapsed(), elapsed);
+            assert_eq!(net.state.lock().unwrap().open, 0);
+        }
+    }
+}

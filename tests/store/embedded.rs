@@ -1,0 +1,145 @@
+//! The store in a file: what was answered is there when the process was killed.
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use futures::future::join_all;
+use nobounce::store::{Balance, Embedded, HalfLife, Key, OpenError, Pace, Rate, Store, Taken};
+use pollster::block_on;
+use tempfile::TempDir;
+
+use super::suite::at;
+
+suite!([] {
+    // The folders go when the test is over.
+    let mut folders = Vec::<TempDir>::new();
+    move || -> Box<dyn Store> {
+        folders.push(tempfile::tempdir().unwrap());
+        let path = folders.last().unwrap().path().join("store.redb");
+        Box::new(Embedded::with_capacity(path, 1_000).unwrap())
+    }
+});
+
+const HOUR: Duration = Duration::from_secs(3600);
+const PACE: Pace = Pace { apart: Duration::ZERO, once: HOUR, again: HOUR };
+
+#[test]
+fn a_file_has_what_was_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let (key, now) = (Key::new("k", "v"), at(0.0));
+    let (rate, half_life) = (Rate::new(5, HOUR).unwrap(), HalfLife::new(HOUR));
+    for round in 1..=4 {
+        let store = Embedded::open(&path).unwrap();
+        let sighting = block_on(store.see(&key, PACE, now)).unwrap();
+        assert_eq!((sighting.times, sighting.first), (round, now));
+        let taken = block_on(store.take(&key, rate, 1, now)).unwrap();
+        assert_eq!(taken, Taken::Granted { left: 5 - round });
+        let balance = block_on(store.weigh(&key, Balance::new(1.5, 2.5), half_life, now)).unwrap();
+        let round = f64::from(round);
+        assert_eq!(balance, Balance::new(1.5 * round, 2.5 * round));
+    }
+    // A bucket that is full leaves no record behind.
+    let store = Embedded::open(&path).unwrap();
+    let later = now + 2 * HOUR;
+    assert_eq!(block_on(store.take(&key, rate, 0, later)).unwrap(), Taken::Granted { left: 5 });
+}
+
+#[test]
+fn a_file_belongs_to_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let first = Embedded::open(&path).unwrap();
+    assert!(matches!(Embedded::open(&path), Err(OpenError::File(_))));
+    drop(first);
+    Embedded::open(&path).unwrap();
+
+    let other = folder.path().join("other");
+    std::fs::write(&other, "this is no database, however long it is".repeat(1000)).unwrap();
+    assert!(matches!(Embedded::open(&other), Err(OpenError::File(_))));
+    let nowhere = folder.path().join("nowhere/store.redb");
+    assert!(matches!(Embedded::open(&nowhere), Err(OpenError::File(_))));
+}
+
+/// Opened for fewer records, it keeps what is worth most, and the file shrinks to it.
+#[test]
+fn a_file_with_too_much_in_it_forgets_what_is_worth_least() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let (now, proven) = (at(0.0), Key::new("proven", ""));
+    let store = Embedded::with_capacity(&path, 5_000).unwrap();
+    let keys: Vec<_> = (0..4_000).map(|n| Key::new("n", n)).collect();
+    let writes = join_all(keys.iter().map(|key| store.see(key, PACE, now)));
+    assert!(block_on(writes).iter().all(Result::is_ok));
+    for _ in 0..3 {
+        block_on(store.see(&proven, PACE, now)).unwrap();
+    }
+    drop(store);
+    for _ in 0..2 {
+        let store = Embedded::with_capacity(&path, 1).unwrap();
+        assert_eq!(block_on(store.recall(&proven, now)).unwrap().unwrap().times, 3);
+        let known = |key: &&Key| block_on(store.recall(key, now)).unwrap().is_some();
+        assert!(keys.iter().filter(known).count() < 4 * 448);
+    }
+}
+
+const KILLED: &str = "NOBOUNCE_TEST_KILLED_STORE";
+
+/// A process counts, and says each count when it was answered, from eight threads at once. It is killed
+/// (SIGKILL) in the midst of it, several times; nothing that it said is missing, and of each thread at most one
+/// count is there that was not said.
+#[test]
+fn what_was_answered_survives_a_kill() {
+    const THREADS: usize = 8;
+    if let Some(path) = env::var_os(KILLED) {
+        let store = &Embedded::open(path).unwrap();
+        return std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                scope.spawn(move || {
+                    loop {
+                        let sighting =
+                            block_on(store.see(&Key::new("count", thread), PACE, at(0.0))).unwrap();
+                        println!("said {thread} {};", sighting.times);
+                    }
+                });
+            }
+        });
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let mut said = [0_u32; THREADS];
+    for round in 1..=5 {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "embedded::what_was_answered_survives_a_kill", "--nocapture"])
+            .env(KILLED, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut hear = |line: String| {
+            let words: Vec<&str> = line.trim_end_matches(';').split(' ').collect();
+            if let ["said", thread, times] = words[..] {
+                let count = &mut said[thread.parse::<usize>().unwrap()];
+                *count = (*count).max(times.parse().unwrap());
+            }
+        };
+        for _ in 0..round * 150 {
+            hear(lines.next().expect("it counts until it is killed").unwrap());
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What it said before it died; the last line may be cut short.
+        let rest: Vec<String> = lines.map_while(Result::ok).collect();
+        rest.into_iter().filter(|line| line.ends_with(';')).for_each(&mut hear);
+
+        let store = Embedded::open(&path).unwrap();
+        for (thread, said) in said.iter_mut().enumerate() {
+            let known = block_on(store.recall(&Key::new("count", thread), at(0.0))).unwrap();
+            let known = known.map_or(0, |sighting| sighting.times);
+            assert!(*said <= known && known <= *said + 1, "said {said}, and known are {known}");
+            *said = known;
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The store in memory: what it forgets, and for whom.
+
+use std::time::Duration;
+
+use nobounce::store::{Balance, HalfLife, Key, Memory, Pace, Rate, Store, Taken};
+use pollster::block_on;
+
+use super::suite::at;
+
+suite!([] || -> Box<dyn Store> { Box::new(Memory::new()) });
+
+const DAY: Duration = Duration::from_secs(86_400);
+const PACE: Pace = Pace { apart: Duration::from_secs(300), once: DAY, again: DAY };
+
+fn see(store: &Memory, key: &Key, seconds: f64) -> u32 {
+    block_on(store.see(key, PACE, at(seconds))).unwrap().times
+}
+
+fn knows(store: &Memory, key: &Key, seconds: f64) -> bool {
+    block_on(store.recall(key, at(seconds))).unwrap().is_some()
+}
+
+#[test]
+fn it_holds_no_more_than_it_is_made_for() {
+    let store = Memory::with_capacity(10_000);
+    for n in 0..100_000 {
+        let key = Key::new("n", n);
+        see(&store, &key, 0.0);
+        let rate = Rate::new(2, DAY).unwrap();
+        block_on(store.take(&key, rate, 1, at(0.0))).unwrap();
+        let half_life = HalfLife::new(DAY);
+        block_on(store.weigh(&key, Balance::new(1.0, 0.0), half_life, at(0.0))).unwrap();
+    }
+    // Whole corners, of each of the three kinds.
+    assert!(store.len() <= 3 * (10_000 + 448), "{}", store.len());
+    assert!(store.len() > 3 * 9_000, "{}", store.len());
+}
+
+/// Who floods the store from one network harms its own corners, and no more.
+#[test]
+fn a_flood_from_one_network_leaves_the_others_what_they_have() {
+    let store = Memory::with_capacity(100_000);
+    let others: Vec<_> = (0..10_000).map(|n| Key::new("grey", n).and("a").and("b")).collect();
+    for key in &others {
+        see(&store, key, 0.0);
+    }
+    for n in 0..300_000 {
+        see(&store, &Key::new("grey", "192.0.2.0/24").and(n).and("b"), 1.0);
+    }
+    let lost = others.iter().filter(|key| !knows(&store, key, 2.0)).count();
+    // Four corners of 224 were flooded: a fiftieth, and chance.
+    assert!(lost < 10_000 / 25, "{lost} of 10,000 are forgotten");
+}
+
+#[test]
+fn what_has_proved_itself_is_not_forgotten_for_what_has_not() {
+    let store = Memory::with_capacity(2_000);
+    let proven: Vec<_> = (0..200).map(|n| Key::new("proven", n)).collect();
+    for key in &proven {
+        see(&store, key, 0.0);
+        see(&store, key, 300.0);
+    }
+    for n in 0..100_000 {
+        see(&store, &Key::new("flood", n), 400.0);
+    }
+    assert!(proven.iter().all(|key| knows(&store, key, 500.0)));
+}
+
+#[test]
+fn a_client_over_its_rate_is_not_forgotten_for_what_it_makes_itself() {
+    let store = Memory::with_capacity(2_000);
+    let rate = Rate::new(100, DAY).unwrap();
+    let spent = Key::new("rate", "192.0.2.0/24");
+    let all = block_on(store.take(&spent, rate, 100, at(0.0))).unwrap();
+    assert_eq!(all, Taken::Granted { left: 0 });
+    for n in 0..100_000 {
+        // Other buckets of the same owner, a little less than half taken; and other kinds.
+        let key = spent.clone().and(n);
+        block_on(store.take(&key, rate, 49, at(1.0))).unwrap();
+        see(&store, &key, 1.0);
+    }
+    let taken = block_on(store.take(&spent, rate, 50, at(2.0))).unwrap();
+    assert!(matches!(taken, Taken::Exhausted { .. }), "{taken:?}");
+}
+
+#[test]
+fn what_is_over_goes_first() {
+    let store = Memory::with_capacity(448);
+    let keys: Vec<_> = (0..2_000).map(|n| Key::new("n", n)).collect();
+    for key in &keys[..1_000] {
+        see(&store, key, 0.0);
+        see(&store, key, 300.0);
+    }
+    // Two days later all of that is over, and room for what was seen only once.
+    let later = 2.0 * 86_400.0;
+    for key in &keys[1_000..] {
+        see(&store, key, later);
+    }
+    let known = keys[1_000..].iter().filter(|key| knows(&store, key, later)).count();
+    assert_eq!(known, 1_000);
+}

@@ -1,0 +1,108 @@
+//! The oracle: what a store says, worked out anew each time from everything that ever happened.
+//! For clocks that only go forward.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use nobounce::store::{Balance, Key, Pace, Rate, Taken};
+
+/// What happened, by key.
+#[derive(Default)]
+pub(crate) struct Model {
+    sightings: HashMap<String, Vec<(SystemTime, Pace)>>,
+    takings: HashMap<String, Vec<(SystemTime, u32)>>,
+    weighings: HashMap<String, Vec<(SystemTime, Balance)>>,
+}
+
+/// First, last, times, early, and whether the last one counted.
+pub(crate) type Known = (SystemTime, SystemTime, u32, u32, bool);
+
+impl Model {
+    pub(crate) fn see(&mut self, key: &Key, pace: Pace, now: SystemTime) -> Known {
+        let all = self.sightings.entry(key.to_string()).or_default();
+        all.push((now, pace));
+        Self::told(all).unwrap()
+    }
+
+    pub(crate) fn recall(&self, key: &Key, now: SystemTime) -> Option<Known> {
+        let all = self.sightings.get(&key.to_string())?;
+        let (first, last, times, early, _) = Self::told(all)?;
+        let (_, pace) = all[0];
+        let kept = if times == 1 { pace.once } else { pace.again };
+        (now < last + kept).then_some((first, last, times, early, false))
+    }
+
+    fn told(all: &[(SystemTime, Pace)]) -> Option<Known> {
+        let mut counted: Vec<SystemTime> = Vec::new();
+        let mut early = 0;
+        let mut counts = false;
+        for (at, pace) in all {
+            let kept = if counted.len() == 1 { pace.once } else { pace.again };
+            if counted.last().is_some_and(|last| *at >= *last + kept) {
+                counted.clear();
+                early = 0;
+            }
+            counts = counted.last().is_none_or(|last| *at >= *last + pace.apart);
+            if counts { counted.push(*at) } else { early += 1 }
+        }
+        let times = u32::try_from(counted.len()).unwrap();
+        Some((*counted.first()?, *counted.last()?, times, early, counts))
+    }
+
+    /// Fills the bucket drop by drop.
+    pub(crate) fn take(
+        &mut self,
+        key: &Key,
+        (tokens, time): (u32, Duration),
+        wanted: u32,
+        now: SystemTime,
+    ) -> Taken {
+        let each = u64::try_from(time.as_micros()).unwrap().div_ceil(u64::from(tokens));
+        let most = each * u64::from(tokens);
+        let wanted = wanted.min(tokens);
+        let taken = self.takings.entry(key.to_string()).or_default();
+        let (mut level, mut at) = (most, SystemTime::UNIX_EPOCH);
+        for (when, count) in &*taken {
+            level = refilled(level, at, *when, most) - each * u64::from(*count);
+            at = *when;
+        }
+        let level = refilled(level, at, now, most);
+        let cost = each * u64::from(wanted);
+        if cost > level {
+            return Taken::Exhausted { wait: Duration::from_micros(cost - level) };
+        }
+        taken.push((now, wanted));
+        Taken::Granted { left: u32::try_from((level - cost) / each).unwrap() }
+    }
+
+    /// Lets each weight fade by itself.
+    pub(crate) fn weigh(
+        &mut self,
+        key: &Key,
+        add: Balance,
+        half_life: Duration,
+        now: SystemTime,
+    ) -> Balance {
+        let all = self.weighings.entry(key.to_string()).or_default();
+        if add != Balance::ZERO {
+            all.push((now, add));
+        }
+        let (mut good, mut bad) = (0.0, 0.0);
+        for (at, weight) in all {
+            let age = now.duration_since(*at).unwrap().as_secs_f64() / half_life.as_secs_f64();
+            good += weight.good * (-age).exp2();
+            bad += weight.bad * (-age).exp2();
+        }
+        Balance::new(good, bad)
+    }
+}
+
+fn refilled(level: u64, since: SystemTime, now: SystemTime, most: u64) -> u64 {
+    let elapsed = now.duration_since(since).unwrap().as_micros();
+    u64::try_from(u128::from(level) + elapsed).unwrap().min(most)
+}
+
+/// Rates are opaque to the model.
+pub(crate) fn rate((tokens, time): (u32, Duration)) -> Rate {
+    Rate::new(tokens, time).unwrap()
+}
