@@ -1,7 +1,7 @@
 //! A gate on tokio: `cargo run --example on_tokio -- --listen 127.0.0.1:2525 --relay 127.0.0.1:25`.
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,7 +64,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let gate = Gate::new(Tokio, Settings::new("localhost"), target).panel(panel).observer(
         |event: &Event<'_>| {
             if let Event::Ended(record) = event {
-                println!("{record}");
+                // In one piece: standard output looks for the end of the line in each.
+                let _ = io::stdout().write_all(format!("{record}\n").as_bytes());
             }
         },
     );

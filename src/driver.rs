@@ -6,7 +6,7 @@ mod opening;
 mod proxied;
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::observer::Event;
 use crate::outcome::Request;
 use crate::peer::Peer;
 use crate::relay::Relay;
-use crate::runtime::{Runtime, within};
+use crate::runtime::{READ, Runtime, poll_read, within};
 use crate::session::{EndCause, Session, Step};
 use crate::tally::Tally;
 use crate::tls::Channel;
@@ -31,8 +31,8 @@ use opening::Opening;
 
 pub use proxied::ProxyError;
 
-/// Octets read at once.
-const READ: usize = 16_384;
+/// Octets of commands read at once: so much may wait to be executed.
+const COMMANDS: usize = 16_384;
 /// Octets taken from a client that talks while it should wait.
 const STASH: usize = 4_096;
 
@@ -261,7 +261,7 @@ where
                     let record = self.log.record(*end);
                     self.gate.observe(&Event::Ended(&record));
                     if record.end.cause == EndCause::Accepted {
-                        self.log.unacknowledged.push(record);
+                        self.log.taken(record);
                     }
                     // Asked here, too: a client that never waits may never be waited for.
                     if self.gate.is_going_down() {
@@ -283,8 +283,7 @@ where
         };
         match within(&self.gate.runtime, deadline, write).await {
             Some(Ok(())) => {
-                let told = std::mem::take(&mut self.log.unacknowledged);
-                self.log.told.extend(told);
+                self.log.tell();
                 self.gate.observe(&Event::Transmitted { session: session.id(), octets });
             }
             Some(Err(error)) => {
@@ -303,8 +302,12 @@ where
         let (gate, client) = (self.gate, &mut self.client);
         let mut going_down = gate.going_down();
         let told = session.is_going_down();
+        let most = match deadline.map(|deadline| deadline.awaiting) {
+            Some(Awaiting::MailData | Awaiting::EndOfMailData) => READ,
+            _ => COMMANDS,
+        };
         let wait = poll_fn(|context| {
-            let read = read::<READ>(client, context, |octets| hand_over(gate, session, octets));
+            let read = read(client, context, most, |octets| hand_over(gate, session, octets));
             match read {
                 Poll::Pending if !told && going_down.poll_unpin(context).is_ready() => {
                     Poll::Ready(None)
@@ -381,7 +384,7 @@ where
             let mut left = LINGER_OCTETS;
             while left > 0 {
                 let read = |context: &mut Context<'_>| {
-                    read::<READ>(client, context, |octets| left = left.saturating_sub(octets.len()))
+                    read(client, context, READ, |octets| left = left.saturating_sub(octets.len()))
                 };
                 if poll_fn(read).await.is_some() {
                     break;
@@ -400,20 +403,17 @@ fn hand_over<R: Runtime>(gate: &Gate<R>, session: &mut Session, octets: &[u8]) {
     }
 }
 
-/// Reads once, at most `N` octets, and hands over what came; says how the input ended, if it did.
-/// The buffer lives only while there is something to read: idle clients cost none.
-fn read<const N: usize>(
+/// Reads once, at most so many octets, and hands over what came; says how the input ended, if it
+/// did.
+fn read(
     client: &mut (impl AsyncRead + Unpin),
     context: &mut Context<'_>,
+    most: usize,
     take: impl FnOnce(&[u8]),
 ) -> Poll<Option<End>> {
-    let mut buffer = [0; N];
-    Pin::new(client).poll_read(context, &mut buffer).map(|result| match result {
+    poll_read(client, context, most, take).map(|result| match result {
         Ok(0) => Some(End::Orderly),
-        Ok(length) => {
-            take(&buffer[..length]);
-            None
-        }
+        Ok(_) => None,
         Err(error) => Some(End::Broken(error)),
     })
 }
@@ -447,7 +447,7 @@ impl Stash {
 
     fn poll_listen<C: AsyncRead + Unpin>(&mut self, client: &mut C, context: &mut Context<'_>) {
         while self.end.is_none() && self.octets.len() < self.room {
-            match read::<STASH>(client, context, |octets| self.octets.extend_from_slice(octets)) {
+            match read(client, context, STASH, |octets| self.octets.extend_from_slice(octets)) {
                 Poll::Ready(end) => self.end = end,
                 Poll::Pending => break,
             }

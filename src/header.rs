@@ -64,7 +64,9 @@ impl HeaderField {
                 column = 0;
             }
             octets.push(b' ');
-            octets.extend(word.iter().map(|octet| if octet.is_ascii() { *octet } else { b'?' }));
+            let begin = octets.len();
+            octets.extend_from_slice(word);
+            octets[begin..].iter_mut().filter(|octet| !octet.is_ascii()).for_each(|it| *it = b'?');
             column += 1 + word.len();
         }
         octets.extend_from_slice(b"\r\n");

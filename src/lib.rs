@@ -241,6 +241,10 @@ pub use tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
 pub use tls::{TlsClient, TlsConfigError, TlsServer};
 
 #[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use wire::exposed as wire_exposed;
+
+#[cfg(feature = "testing")]
 pub use transcript::{Chunking, Transcript, TranscriptError};
 
 /// The README's examples compile, or the tests fail.

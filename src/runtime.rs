@@ -1,11 +1,12 @@
 //! All that is needed of tokio, async-std, smol or threads.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::str::FromStr;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
@@ -77,6 +78,33 @@ impl fmt::Display for Address {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// Octets read at once.
+pub(crate) const READ: usize = 64 << 10;
+
+thread_local! {
+    /// Where octets are read to before somebody takes them. One for each thread that polls: idle
+    /// sessions hold none, and it is not made of zeros anew for each read.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Reads once, at most `most` octets ([`READ`] in any case), and hands over what came; 0 at the end
+/// of the stream.
+pub(crate) fn poll_read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    context: &mut Context<'_>,
+    most: usize,
+    take: impl FnOnce(&[u8]),
+) -> Poll<io::Result<usize>> {
+    let mut buffer = BUFFER.take();
+    buffer.resize(READ, 0);
+    let read = Pin::new(stream).poll_read(context, &mut buffer[..most.min(READ)]);
+    if let Poll::Ready(Ok(length @ 1..)) = read {
+        take(&buffer[..length]);
+    }
+    BUFFER.set(buffer);
+    read
 }
 
 /// What `work` gives, or `None` once `deadline` has passed. No timer is set for what is ready at

@@ -31,7 +31,7 @@ use futures::future::Either;
 use nobounce::relay::{SelfTestError, Smtp};
 use nobounce::scorers::{Gtube, Lessons, Spamd};
 use nobounce::{
-    Address, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Seat, Settings, TlsClient,
+    Address, Budget, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Seat, Settings, TlsClient,
     TlsPolicy, TlsServer, serve, serve_tls,
 };
 use sd_notify::NotifyState;
@@ -128,6 +128,7 @@ async fn front(
     };
     let mut settings = Settings::new(&options.host()?);
     (settings.xclient_from, settings.xforward_from) = (options.trusted()?, options.trusted()?);
+    settings.budget = Budget::new(options.memory << 20);
     let mut gate =
         Gate::new(Tokio, settings, target).panel(panel).observer(move |event: &Event<'_>| {
             match (event, &journal) {

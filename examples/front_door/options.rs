@@ -92,6 +92,9 @@ pub(crate) struct Options {
     /// is the same). Neither for proxies nor for servers that are trusted.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) max_per_address: usize,
+    /// MiB of memory for the mail data of all clients; when it is spent they are told 452.
+    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    pub(crate) memory: usize,
     /// Seconds that sessions are given to end.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) grace: u64,

@@ -70,6 +70,22 @@ impl Log {
         }
     }
 
+    /// The relay target has taken a message.
+    pub(super) fn taken(&mut self, record: TransactionRecord) {
+        // There is mostly one, and lists make room for four.
+        self.unacknowledged.reserve_exact(1);
+        self.unacknowledged.push(record);
+    }
+
+    /// The client has been told, as far as writing to it tells.
+    pub(super) fn tell(&mut self) {
+        let taken = std::mem::take(&mut self.unacknowledged);
+        match self.told.is_empty() {
+            true => self.told = taken,
+            false => self.told.extend(taken),
+        }
+    }
+
     pub(super) fn record(&mut self, end: TransactionEnd) -> TransactionRecord {
         let gathered = std::mem::take(self.current(&end.envelope.id));
         self.transaction = None;

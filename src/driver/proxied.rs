@@ -72,7 +72,7 @@ async fn header<C: AsyncRead + Unpin>(
     let mut input = Vec::new();
     loop {
         let end = poll_fn(|context| {
-            read::<READ>(connection, context, |octets| input.extend_from_slice(octets))
+            read(connection, context, READ, |octets| input.extend_from_slice(octets))
         });
         match end.await {
             Some(End::Orderly) => return Err(ProxyError::Closed),

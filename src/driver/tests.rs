@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 
+use std::pin::Pin;
+
 use super::*;
 use crate::capabilities::Capabilities;
 use crate::envelope::Envelope;
@@ -21,6 +23,10 @@ struct Client<'c> {
     said: Arc<AtomicUsize>,
     /// Whether it holds its tongue until the greeting.
     polite: bool,
+    /// How many octets it says at once.
+    breath: usize,
+    /// Whether its connection breaks behind all that.
+    breaks: bool,
     heard: &'c mut Vec<u8>,
     /// Told how much it has said, before it goes on.
     listener: &'c (dyn Fn(usize) + Sync),
@@ -29,7 +35,15 @@ struct Client<'c> {
 impl<'c> Client<'c> {
     fn new(says: &str, heard: &'c mut Vec<u8>) -> Self {
         let says = says.as_bytes().to_vec();
-        Self { says, said: Arc::default(), polite: true, heard, listener: &|_| {} }
+        Self {
+            says,
+            said: Arc::default(),
+            polite: true,
+            breath: usize::MAX,
+            breaks: false,
+            heard,
+            listener: &|_| {},
+        }
     }
 }
 
@@ -44,7 +58,10 @@ impl AsyncRead for Client<'_> {
         }
         let from = self.said.load(Ordering::Relaxed);
         (self.listener)(from);
-        let count = buffer.len().min(self.says.len() - from);
+        let count = buffer.len().min(self.says.len() - from).min(self.breath);
+        if count == 0 && self.breaks {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         buffer[..count].copy_from_slice(&self.says[from..from + count]);
         self.said.store(from + count, Ordering::Relaxed);
         Poll::Ready(Ok(count))
@@ -146,7 +163,7 @@ fn a_client_that_never_waits_is_read_no_faster_than_it_is_answered() {
     assert_eq!(replies, 500 + 4);
     for (index, said) in target.asked.lock().unwrap().iter().enumerate() {
         let ahead = said - index * rcpt.len();
-        assert!(ahead <= READ + 2 * STASH, "{ahead} octets are held");
+        assert!(ahead <= COMMANDS + 2 * STASH, "{ahead} octets are held");
     }
 }
 
@@ -157,7 +174,7 @@ fn a_client_that_always_has_something_to_say_is_told_of_the_end() {
     let says = format!("EHLO c\r\n{}", message.repeat(900));
     let gate = gate(&runtime, &Slow::new(&runtime, false));
     let listener = |said| {
-        if said > READ {
+        if said > COMMANDS {
             gate.shut_down();
         }
     };
@@ -179,4 +196,33 @@ fn a_relay_target_that_says_nothing_stops_nobody() {
     assert!(heard.starts_with("220 mx.example ESMTP"), "{heard}");
     assert!(heard.contains("\r\n555 5.5.4 "), "{heard}");
     assert_eq!(runtime.elapsed(), INTRODUCTION + FAREWELL);
+}
+
+#[test]
+fn a_reply_that_was_perhaps_not_read_is_observed() {
+    let message = "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 0 LAST\r\n";
+    for (behind, breath, breaks, expected) in [
+        ("", usize::MAX, true, 1),
+        ("", 1, true, 1),
+        // It has been heard since, or has not gone.
+        ("NOOP\r\n", 1, true, 0),
+        ("QUIT\r\n", usize::MAX, true, 0),
+        ("", usize::MAX, false, 0),
+    ] {
+        let runtime = Rehearsal::new();
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = count.clone();
+        let gate =
+            gate(&runtime, &Slow::new(&runtime, false)).observer(move |event: &Event<'_>| {
+                let unacknowledged = matches!(event, Event::Unacknowledged(_));
+                counter.fetch_add(usize::from(unacknowledged), Ordering::Relaxed);
+            });
+        let mut heard = Vec::new();
+        let says = format!("{message}{behind}");
+        let mut client = Client::new(&says, &mut heard);
+        (client.breath, client.breaks) = (breath, breaks);
+        let _ = runtime.run(serve(client, peer(), &gate));
+        assert!(str::from_utf8(&heard).unwrap().contains("queued as 1"));
+        assert_eq!(count.load(Ordering::Relaxed), expected, "{behind:?} {breath} {breaks}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The trace header (RFC 5321 section 4.4).
 
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,22 +14,29 @@ const NAME: usize = 255;
 /// `Received:`, by `host` at `at`. The recipient is named only if there is no other: the message
 /// goes to all of them, and a recipient that was a blind copy must not be told to the others.
 pub(super) fn received(host: &str, envelope: &Envelope, at: SystemTime) -> HeaderField {
+    let mut value = String::with_capacity(256);
+    // Writing to a string does not fail.
+    let _ = write_value(&mut value, host, envelope, at);
+    HeaderField::fold("Received", value.as_bytes())
+}
+
+fn write_value(value: &mut String, host: &str, envelope: &Envelope, at: SystemTime) -> fmt::Result {
     let peer = &*envelope.peer;
-    let helo = peer.helo.as_ref().map_or_else(|| harmless(""), |helo| domain(&helo.name));
-    let mut value = format!("from {helo} ({})", tcp_info(peer));
+    let helo = peer.helo.as_ref().map_or("", |helo| &helo.name);
+    write!(value, "from {} ({})", Domain(helo), TcpInfo(peer))?;
     if let Some(tls) = &peer.tls {
-        let (version, cipher) = (harmless(&tls.version), harmless(&tls.cipher));
-        value += &format!(" (using {version} with cipher {cipher})");
+        let (version, cipher) = (Harmless(&tls.version), Harmless(&tls.cipher));
+        write!(value, " (using {version} with cipher {cipher})")?;
     }
-    let (host, protocol, id) = (domain(host), protocol(envelope), &envelope.id);
-    value += &format!(" by {host} (nobounce) with {protocol} id {id}");
+    let (host, protocol, id) = (Domain(host), protocol(envelope), &envelope.id);
+    write!(value, " by {host} (nobounce) with {protocol} id {id}")?;
     if let [only] = &envelope.forward_paths[..]
         && let Some(mailbox) = str::from_utf8(only.path.address()).ok().and_then(plain_mailbox)
     {
-        value += &format!(" for <{mailbox}>");
+        write!(value, " for <{mailbox}>")?;
     }
-    value += &format!("; {}", date(at));
-    HeaderField::fold("Received", value.as_bytes())
+    value.push_str("; ");
+    write_date(value, at)
 }
 
 /// The name of the protocol as it is registered (RFC 3848, RFC 6531 section 4.3).
@@ -45,32 +53,50 @@ fn protocol(envelope: &Envelope) -> &'static str {
 }
 
 /// What the connection tells of the client.
-fn tcp_info(peer: &Peer) -> String {
-    let name = harmless(peer.name.as_deref().unwrap_or_default());
-    match peer.address.map(|address| address.ip().to_canonical()) {
-        Some(IpAddr::V4(address)) => format!("{name} [{address}]"),
-        Some(IpAddr::V6(address)) => format!("{name} [IPv6:{address}]"),
-        None if peer.vouched.address == Voucher::Socket => "local".to_owned(),
-        None => "unknown".to_owned(),
+struct TcpInfo<'p>(&'p Peer);
+
+impl fmt::Display for TcpInfo<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Harmless(self.0.name.as_deref().unwrap_or_default());
+        match self.0.address.map(|address| address.ip().to_canonical()) {
+            Some(IpAddr::V4(address)) => write!(f, "{name} [{address}]"),
+            Some(IpAddr::V6(address)) => write!(f, "{name} [IPv6:{address}]"),
+            None if self.0.vouched.address == Voucher::Socket => f.write_str("local"),
+            None => f.write_str("unknown"),
+        }
     }
 }
 
 /// A domain name or address literal.
-fn domain(name: &str) -> String {
-    let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    let is_address = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-');
-    match literal {
-        Some(address) if address.len() <= NAME && address.chars().all(is_address) => name.into(),
-        _ => harmless(name),
+struct Domain<'n>(&'n str);
+
+impl fmt::Display for Domain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let literal = self.0.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        let is_address = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-');
+        match literal {
+            Some(address) if address.len() <= NAME && address.chars().all(is_address) => {
+                f.write_str(self.0)
+            }
+            _ => Harmless(self.0).fmt(f),
+        }
     }
 }
 
 /// The name, unable to end a comment, to begin one or to be read as anything but a word.
-fn harmless(name: &str) -> String {
-    if name.is_empty() {
-        return "unknown".to_owned();
+struct Harmless<'n>(&'n str);
+
+impl fmt::Display for Harmless<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => f.write_str("unknown"),
+            name if name.len() <= NAME && name.chars().all(is_plain) => f.write_str(name),
+            name => {
+                let mut plain = name.chars().take(NAME).map(|c| if is_plain(c) { c } else { '?' });
+                plain.try_for_each(|c| f.write_char(c))
+            }
+        }
     }
-    name.chars().take(NAME).map(|c| if is_plain(c) { c } else { '?' }).collect()
 }
 
 /// Whether the character may stand in a dot-atom (RFC 5322 section 3.2.3).
@@ -86,7 +112,7 @@ fn plain_mailbox(address: &str) -> Option<&str> {
 
 /// Date and time in UTC (RFC 5322 section 3.3). Before 1970 it is the beginning of 1970, after 9999
 /// the end of 9999.
-fn date(at: SystemTime) -> String {
+fn write_date(value: &mut String, at: SystemTime) -> fmt::Result {
     const LAST: u64 = 253_402_300_799;
     const MONTHS: [(&str, u64); 12] = [
         ("Jan", 31),
@@ -124,7 +150,7 @@ fn date(at: SystemTime) -> String {
         day -= days;
     }
     let (day, hour, minute, second) = (day + 1, second / 3600, second / 60 % 60, second % 60);
-    format!("{weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} +0000")
+    write!(value, "{weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} +0000")
 }
 
 #[cfg(test)]
@@ -160,6 +186,12 @@ mod tests {
         let mut peer = Peer::new(SocketAddr::new(address.parse().unwrap(), 25));
         peer.helo = Some(Helo { extended: true, name: helo.into() });
         peer
+    }
+
+    fn written_date(at: SystemTime) -> String {
+        let mut text = String::new();
+        write_date(&mut text, at).unwrap();
+        text
     }
 
     /// Unfolded, without name and date.
@@ -264,17 +296,21 @@ mod tests {
             (253_402_300_799, "Fri, 31 Dec 9999 23:59:59 +0000"),
             (253_402_300_800, "Fri, 31 Dec 9999 23:59:59 +0000"),
         ] {
-            assert_eq!(date(UNIX_EPOCH + Duration::from_secs(seconds)), expected, "{seconds}");
+            assert_eq!(
+                written_date(UNIX_EPOCH + Duration::from_secs(seconds)),
+                expected,
+                "{seconds}"
+            );
         }
         let before = UNIX_EPOCH - Duration::from_millis(1);
-        assert_eq!(date(before), "Thu, 01 Jan 1970 00:00:00 +0000");
+        assert_eq!(written_date(before), "Thu, 01 Jan 1970 00:00:00 +0000");
     }
 
     proptest! {
         /// mail-parser, which was written without us, reads the same second.
         #[test]
         fn dates_are_read_alike(seconds in 0..32_503_680_000_u64) {
-            let written = date(UNIX_EPOCH + Duration::from_secs(seconds));
+            let written = written_date(UNIX_EPOCH + Duration::from_secs(seconds));
             let read = mail_parser::DateTime::parse_rfc822(&written).unwrap();
             prop_assert_eq!(u64::try_from(read.to_timestamp()).unwrap(), seconds);
             let weekday = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];

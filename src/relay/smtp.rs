@@ -2,17 +2,17 @@
 
 mod pool;
 mod self_test;
+mod transmit;
 
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::{Buf, Bytes};
 use futures::future::poll_fn;
-use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use futures::io::AsyncRead;
 use futures::poll;
 
 use super::{Relay, Target};
@@ -23,11 +23,12 @@ use crate::message::Message;
 use crate::onward::{Identify, Onward, OnwardSettings, OnwardStep, Protocol, TlsPolicy};
 use crate::outcome::{Outcome, RelayError, Request};
 use crate::peer::Peer;
-use crate::runtime::{Address, Runtime, within};
+use crate::runtime::{Address, Runtime, poll_read, within};
 use crate::tls::{Channel, TlsClient};
 use crate::wire::mailbox::ForwardPath;
 use pool::Pool;
 pub use self_test::SelfTestError;
+use transmit::transmit;
 
 /// How long what a server offers is remembered.
 const REMEMBER: Duration = Duration::from_secs(300);
@@ -46,8 +47,8 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 const REUSE_TIME: Duration = Duration::from_secs(300);
 /// How long a client's connection may take to be made fit for the next client.
 const RESET: Duration = Duration::from_secs(5);
-/// Most segments that are written at once.
-const VECTORS: usize = 64;
+/// Octets of replies that are read at once.
+const REPLY: usize = 4_096;
 
 /// An onward server, asked over SMTP (TCP or Unix socket) or LMTP. Each client has a connection of
 /// its own, made when its first recipient is asked about and kept for its later messages. Behind it
@@ -402,62 +403,11 @@ impl<R: Runtime> Server<R> {
     }
 }
 
-/// Reads once and hands over what came; `false` at the end of the stream. The buffer lives only
-/// while there is something to read.
+/// Reads once and hands over what came; `false` at the end of the stream.
 async fn read<S: AsyncRead + Unpin>(stream: &mut S, mut take: impl FnMut(&[u8])) -> bool {
-    poll_fn(|context| {
-        let mut buffer = [0; 4096];
-        Pin::new(&mut *stream).poll_read(context, &mut buffer).map(|result| match result {
-            Ok(0) | Err(_) => false,
-            Ok(length) => {
-                take(&buffer[..length]);
-                true
-            }
-        })
-    })
-    .await
-}
-
-/// Writes all segments in order, many at a time, with a deadline for each block that the server
-/// takes.
-async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
-    runtime: &R,
-    settings: &OnwardSettings,
-    stream: &mut S,
-    segments: Vec<Bytes>,
-) -> io::Result<()> {
-    let block = || {
-        let wait = settings.timeouts.data_block;
-        Some(Deadline::after(runtime.now(), wait, Awaiting::Transmission))
-    };
-    let late = || io::Error::from(io::ErrorKind::TimedOut);
-    let mut segments = segments.into_iter();
-    let mut batch: Vec<Bytes> = Vec::with_capacity(VECTORS.min(segments.len()));
-    loop {
-        batch.extend(segments.by_ref().take(VECTORS - batch.len()));
-        if batch.is_empty() {
-            break;
-        }
-        let write = async {
-            let slices: Vec<_> = batch.iter().map(|segment| IoSlice::new(segment)).collect();
-            stream.write_vectored(&slices).await
-        };
-        let mut written = within(runtime, block(), write).await.ok_or_else(late)??;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        let done = batch.iter().take_while(|segment| {
-            let whole = written >= segment.len();
-            written -= if whole { segment.len() } else { 0 };
-            whole
-        });
-        let done = done.count();
-        batch.drain(..done);
-        if let Some(first) = batch.first_mut() {
-            first.advance(written);
-        }
-    }
-    within(runtime, block(), stream.flush()).await.ok_or_else(late)?
+    poll_fn(|context| poll_read(stream, context, REPLY, &mut take))
+        .await
+        .is_ok_and(|length| length > 0)
 }
 
 #[cfg(test)]

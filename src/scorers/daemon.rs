@@ -171,10 +171,6 @@ impl<R: Runtime> Daemon<R> {
         Self { runtime, address, idle: Mutex::default() }
     }
 
-    pub(super) fn address(&self) -> &Address {
-        &self.address
-    }
-
     /// Asks on a connection that waits, or on a new one. Both request and reader are made for the
     /// number of requests that were answered on the connection before.
     ///

@@ -1,5 +1,7 @@
 //! The test message that every spam filter knows.
 
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use memchr::memmem;
@@ -42,7 +44,8 @@ impl Scorer for Gtube {
 /// Whether the string is in these segments, or where one meets the next.
 fn is_in(segments: &[Bytes]) -> bool {
     const CUT: usize = GTUBE.len() - 1;
-    let finder = memmem::Finder::new(GTUBE);
+    static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(GTUBE));
+    let finder = &*FINDER;
     // The last octets that were seen, of which it may be the first.
     let mut border = Vec::new();
     segments.iter().any(|segment| {

@@ -66,6 +66,7 @@ pub enum RspamdActions {
 /// ```
 pub struct Rspamd<R: Runtime> {
     daemon: Daemon<R>,
+    address: Address,
     limit: SizeLimit,
     actions: RspamdActions,
     mta_name: Option<Box<str>>,
@@ -79,7 +80,8 @@ impl<R: Runtime> Rspamd<R> {
     /// The worker that listens at `address`, usually port 11333.
     pub fn new(runtime: R, address: Address) -> Self {
         Self {
-            daemon: Daemon::new(runtime, address),
+            daemon: Daemon::new(runtime, address.clone()),
+            address,
             limit: SizeLimit { octets: Self::SIZE_LIMIT, oversize: Oversize::default() },
             actions: RspamdActions::default(),
             mta_name: None,
@@ -118,7 +120,7 @@ impl<R: Runtime> Rspamd<R> {
 
     fn request(&self, envelope: &Envelope, message: &[Bytes]) -> Request {
         let peer = &envelope.peer;
-        let mut request = http::Request::post("/checkv2", self.daemon.address());
+        let mut request = http::Request::post("/checkv2", &self.address);
         let mut field = |name, value: Option<&[u8]>| {
             if let Some(value) = value {
                 request.field(name, value);

@@ -344,7 +344,12 @@ impl Session {
             Forwarding::Recipient(mut transaction, path) => {
                 match outcome.covering(Granted::Recipient, &transaction.envelope.id) {
                     Outcome::Accepted(receipt) => {
-                        transaction.envelope.forward_paths.push(path);
+                        let accepted = &mut transaction.envelope.forward_paths;
+                        if accepted.is_empty() {
+                            // One recipient is the rule; a list would make room for four.
+                            accepted.reserve_exact(1);
+                        }
+                        accepted.push(path);
                         self.state = State::Command(Phase::Mail(transaction));
                         self.reply(receipt.reply());
                     }

@@ -135,7 +135,7 @@ impl Command {
             _ => Ok(command),
         };
         // RFC 5321 section 2.4: verbs are known in any case.
-        match verb.to_ascii_uppercase().as_slice() {
+        match &upper_case(verb)[..verb.len().min(VERB)] {
             b"EHLO" => with(Self::Ehlo(printable(argument)), "EHLO name"),
             b"HELO" => with(Self::Helo(printable(argument)), "HELO name"),
             b"MAIL" => behind(argument, "FROM:")
@@ -161,10 +161,23 @@ impl Command {
     }
 }
 
+/// More octets than any verb has.
+const VERB: usize = 9;
+
+/// The first octets of a word, letters in upper case.
+fn upper_case(word: &[u8]) -> [u8; VERB] {
+    let mut upper = [0; VERB];
+    upper.iter_mut().zip(word).for_each(|(upper, octet)| *upper = octet.to_ascii_uppercase());
+    upper
+}
+
 impl MailParameters {
     /// Reads parameters as they stand behind a reverse-path, for example `SIZE=3 BODY=8BITMIME`.
     pub fn parse(octets: &[u8]) -> Result<Self, ParameterFault> {
         let raw = trim_start(trim_end(octets));
+        if raw.is_empty() {
+            return Ok(Self::default());
+        }
         let mut size = None;
         let mut prdr = None;
         let mut handed_over = Vec::new();
@@ -232,6 +245,9 @@ impl RcptParameters {
     /// Reads parameters as they stand behind a forward-path, for example `NOTIFY=NEVER`.
     pub fn parse(octets: &[u8]) -> Result<Self, ParameterFault> {
         let raw = trim_start(trim_end(octets));
+        if raw.is_empty() {
+            return Ok(Self::default());
+        }
         let mut dsn = false;
         let mut handed_over = Vec::new();
         for parameter in split(raw, &["NOTIFY", "ORCPT"]) {

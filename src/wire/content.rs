@@ -181,26 +181,27 @@ impl ContentDecoder {
     fn decode<const DOTS: bool>(&mut self, input: &[u8]) -> Progress {
         for begin in (0..input.len()).step_by(GLANCE) {
             let block = begin..input.len().min(begin + GLANCE);
-            if let Some(end) = self.take::<DOTS>(input, block) {
+            if self.is_plain::<DOTS>(input, block.clone()) {
+                self.take_plain(&input[block]);
+            } else if let Some(end) = self.take::<DOTS>(input, block) {
                 return Progress::End(end);
             }
         }
         Progress::More
     }
 
-    /// Takes a part of the input whole if it can, or else in halves.
+    /// Takes a part of the input piece by piece; says where the end of data was over.
     fn take<const DOTS: bool>(&mut self, input: &[u8], part: Range<usize>) -> Option<usize> {
-        let Range { start, end } = part;
-        if self.is_plain::<DOTS>(input, part.clone()) {
-            self.take_plain(&input[part]);
-            None
-        } else if part.len() <= PIECE {
-            self.take_rough::<DOTS>(&input[part]).map(|end| start + end)
-        } else {
-            let middle = start + (part.len() / 2).next_multiple_of(PIECE);
-            self.take::<DOTS>(input, start..middle)
-                .or_else(|| self.take::<DOTS>(input, middle..end))
+        let end = part.end;
+        for begin in part.step_by(PIECE) {
+            let piece = begin..end.min(begin + PIECE);
+            if self.is_plain::<DOTS>(input, piece.clone()) {
+                self.take_plain(&input[piece]);
+            } else if let Some(end) = self.take_rough::<DOTS>(&input[piece]) {
+                return Some(begin + end);
+            }
         }
+        None
     }
 
     /// Whether this part of the input stands in the content as it does on the wire.

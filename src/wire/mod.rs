@@ -5,6 +5,8 @@ pub(crate) mod blocks;
 pub(crate) mod budget;
 pub(crate) mod command;
 pub(crate) mod content;
+#[cfg(feature = "testing")]
+pub mod exposed;
 pub(crate) mod line;
 pub(crate) mod mailbox;
 pub(crate) mod proxy;

@@ -1,0 +1,231 @@
+//! Sessions in memory: a client that says its lines, a panel that objects to nothing, and either a
+//! relay target that takes everything or an onward server that says yes to everything.
+
+#![allow(dead_code, reason = "each benchmark uses its part")]
+
+pub(crate) mod served;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use nobounce::{
+    Envelope, ForwardPath, Message, Onward, OnwardSettings, OnwardStep, Outcome, Peer, Receipt,
+    Request, ReversePath, Session, SessionId, Settings, Step, Subject, Verdict,
+};
+
+/// Octets that are read from a client at once: so many has the buffer of `serve`.
+pub(crate) const READ: usize = 16_384;
+
+pub(crate) const EHLO: &[u8] = b"EHLO client.example\r\n";
+/// The four commands of a transaction are three lines and the content.
+pub(crate) const MAIL: &[u8] = b"MAIL FROM:<alice@client.example>\r\n";
+pub(crate) const RCPT: &[u8] = b"RCPT TO:<bob@mx.example>\r\n";
+pub(crate) const DATA: &[u8] = b"DATA\r\n";
+pub(crate) const CONTENT: &[u8] = b"Subject: hello\r\n\r\nHello!\r\n.\r\n";
+
+/// A moment; time does not pass here.
+#[allow(clippy::disallowed_methods, reason = "an instant can only be made by asking for one")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// A client and its session.
+pub(crate) struct Dialogue {
+    session: Session,
+    now: Instant,
+    /// Octets that the client was told.
+    pub(crate) heard: usize,
+    /// Messages that were taken.
+    pub(crate) taken: usize,
+    onward: Option<Server>,
+}
+
+impl Dialogue {
+    /// A client that has been greeted and has said EHLO; the relay target takes everything.
+    pub(crate) fn new(settings: &Arc<Settings>, now: Instant) -> Self {
+        let id = SessionId::new("bench");
+        let peer = Peer::new(([192, 0, 2, 1], 4711).into());
+        let session = Session::new(settings.clone(), id, peer, now, SystemTime::UNIX_EPOCH);
+        let mut dialogue = Self { session, now, heard: 0, taken: 0, onward: None };
+        dialogue.settle();
+        dialogue.say(EHLO);
+        dialogue
+    }
+
+    /// The same with an onward server behind it.
+    pub(crate) fn with_onward(
+        settings: &Arc<Settings>,
+        onward: &Arc<OnwardSettings>,
+        now: Instant,
+    ) -> Self {
+        let mut dialogue = Self::new(settings, now);
+        dialogue.onward = Some(Server::new(onward));
+        dialogue
+    }
+
+    /// The client says this, in one segment; all that follows from it is done.
+    pub(crate) fn say(&mut self, octets: &[u8]) {
+        self.session.receive(octets);
+        self.settle();
+    }
+
+    /// One transaction, each command waiting for its reply.
+    pub(crate) fn transaction(&mut self, content: &[u8]) {
+        for command in [MAIL, RCPT, DATA] {
+            self.say(command);
+        }
+        let taken = self.taken;
+        self.stream(content);
+        self.settle();
+        assert_eq!(self.taken, taken + 1, "the message was not taken");
+    }
+
+    /// The client sends content, which is read as `serve` reads it, until the session has something
+    /// else to do: to ask about it, or to refuse it. That is not done.
+    pub(crate) fn stream(&mut self, content: &[u8]) {
+        for piece in content.chunks(READ) {
+            self.session.receive(piece);
+            let done = !matches!(self.session.poll(self.now), Step::Receive);
+            assert!(!done || std::ptr::eq(piece.as_ptr_range().end, content.as_ptr_range().end));
+            if done {
+                return;
+            }
+        }
+        panic!("the end of data was not seen");
+    }
+
+    /// The message that the panel is to be asked about, as it would go onward; `None` if the content
+    /// was refused.
+    pub(crate) fn message(&mut self) -> Option<Vec<u8>> {
+        match self.session.poll(self.now) {
+            Step::Ask(question) => match question.subject() {
+                Subject::Content(_, message) => Some(message.segments().concat()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Does what the session says until it wants to read.
+    fn settle(&mut self) {
+        loop {
+            match self.session.poll(self.now) {
+                Step::Transmit(octets) => self.heard += octets.len(),
+                Step::Receive | Step::Close => return,
+                Step::Ask(question) => question.answer(Verdict::Pass),
+                Step::Forward(forward) => {
+                    let outcome = match (&mut self.onward, forward.request()) {
+                        (Some(onward), request) => onward.ask(request, self.now),
+                        (None, Request::Recipient(..)) => Outcome::Accepted(Receipt::recipient()),
+                        (None, Request::Content(..) | Request::Answer(..)) => {
+                            Outcome::Accepted(Receipt::kept("4711"))
+                        }
+                    };
+                    let content = matches!(forward.request(), Request::Content(..));
+                    self.taken += usize::from(content);
+                    forward.complete(outcome);
+                }
+                Step::Ended(_) => {}
+                Step::StartTls => panic!("TLS was not asked for"),
+            }
+        }
+    }
+}
+
+/// An onward server that says yes to everything, and the machine that speaks to it.
+pub(crate) struct Server {
+    onward: Onward,
+    /// It waits for the end of data.
+    in_content: bool,
+}
+
+const OFFER: &[u8] = b"250-onward.example\r\n250-SIZE 104857600\r\n250-8BITMIME\r\n\
+                       250-ENHANCEDSTATUSCODES\r\n250 PIPELINING\r\n";
+
+impl Server {
+    pub(crate) fn new(settings: &Arc<OnwardSettings>) -> Self {
+        Self { onward: Onward::new(settings.clone()), in_content: false }
+    }
+
+    pub(crate) fn ask(&mut self, request: Request<'_>, now: Instant) -> Outcome {
+        self.onward.request(request);
+        loop {
+            match self.onward.poll(now) {
+                OnwardStep::Done(outcome) => return outcome,
+                step => self.go_on(step),
+            }
+        }
+    }
+
+    /// Goes as far as the server's 354, which has been received: what the machine says next is the
+    /// content as it stands on the wire.
+    pub(crate) fn offer(&mut self, envelope: &Envelope, message: &Message, now: Instant) {
+        self.onward.request(Request::Content(envelope, message));
+        while !self.in_content {
+            let step = self.onward.poll(now);
+            self.go_on(step);
+        }
+    }
+
+    /// What is to be written to the server.
+    pub(crate) fn written(&mut self, now: Instant) -> Vec<Bytes> {
+        match self.onward.poll(now) {
+            OnwardStep::Transmit(segments) => segments,
+            step => panic!("content was to be written, and {step:?} is next"),
+        }
+    }
+
+    fn go_on(&mut self, step: OnwardStep) {
+        match step {
+            OnwardStep::Connect => {
+                self.onward.connected();
+                self.onward.receive(b"220 onward.example ESMTP\r\n");
+            }
+            OnwardStep::Transmit(segments) => self.hear(&segments),
+            step => panic!("the onward server said all, and {step:?} is next"),
+        }
+    }
+
+    fn hear(&mut self, segments: &[Bytes]) {
+        let Self { onward, in_content } = self;
+        if *in_content {
+            *in_content = false;
+            return onward.receive(TAKEN);
+        }
+        for segment in segments {
+            answer(segment, in_content, |reply| onward.receive(reply));
+        }
+    }
+}
+
+const TAKEN: &[u8] = b"250 2.0.0 Ok: queued as 4711\r\n";
+
+/// What an onward server says to commands, or to the end of content.
+fn answer(octets: &[u8], in_content: &mut bool, mut say: impl FnMut(&[u8])) {
+    if std::mem::take(in_content) {
+        return say(TAKEN);
+    }
+    for line in octets.split(|octet| *octet == b'\n') {
+        say(match line.get(..4) {
+            Some(b"EHLO") => OFFER,
+            Some(b"DATA") => {
+                *in_content = true;
+                b"354 End data with <CR><LF>.<CR><LF>\r\n"
+            }
+            Some(b"QUIT") => b"221 2.0.0 Bye\r\n",
+            Some(_) => b"250 2.1.0 Ok\r\n",
+            None => continue,
+        });
+    }
+}
+
+/// An envelope for messages that come from no session, and the recipient that is in it.
+pub(crate) fn envelope() -> (Envelope, ForwardPath) {
+    let peer = Arc::new(Peer::new(([192, 0, 2, 1], 4711).into()));
+    let sender = ReversePath::parse(b"<alice@client.example>").expect("it is one");
+    let recipient = ForwardPath::parse(b"<bob@mx.example>").expect("it is one");
+    let mut envelope = Envelope::new(SessionId::new("bench").transaction(1), peer, sender);
+    envelope.forward_paths.push(recipient.clone());
+    (envelope, recipient)
+}

@@ -1,0 +1,22 @@
+//! Mail data by what it repeats: what is common, and what is worst for one decoder or another.
+
+pub(crate) const SHAPES: &[(&str, &[u8])] = &[
+    (
+        "76-column lines",
+        b"Q29udGVudCB0aGF0IGxvb2tzIGxpa2UgYW4gYXR0YWNobWVudCwgbGluZSBieSBsaW5lLCBhcyA=\r\n",
+    ),
+    ("one long line", b"x"),
+    ("only dots", b"."),
+    ("only CRLF", b"\r\n"),
+    ("only LF", b"\n"),
+    ("only CR", b"\r"),
+    ("LF, dot", b"\n."),
+    ("CRLF, two dots", b"\r\n.."),
+];
+
+/// So many octets of a shape behind a header section, as they stand on the wire, but for the end of
+/// data.
+pub(crate) fn content(pattern: &[u8], length: usize) -> Vec<u8> {
+    let body = pattern.repeat(length / pattern.len());
+    [b"Subject: shapes\r\n\r\n", body.as_slice()].concat()
+}
