@@ -1,7 +1,7 @@
 //! The complete front: takes port 25, becomes a user of its own, stands before a mail server.
 //!
 //! ```sh
-//! cargo run --release --features rspamd,tls --example front_door -- \
+//! cargo run --release --features redb,rspamd,tls --example front_door -- \
 //!     --listen 0.0.0.0:25 --relay 127.0.0.1:10025 --identify xclient --user nobounce \
 //!     --spamd 127.0.0.1:783 --json-log /var/log/nobounce/mail.json
 //! ```

@@ -129,6 +129,30 @@ fn what_is_wrong_is_told_with_its_line() {
             "[disclosure]\nA = \"maybe\"".into(),
             "2: invalid value: string \"maybe\", expected \"public\" or \"private\"".into(),
         ),
+        (
+            "[store]\nfile = \"/x\"\nredis = \"127.0.0.1:6379\"".into(),
+            "1: `file` and `redis`, expected one of them".into(),
+        ),
+        (
+            "[store]\nfile = \"/x\"\nuser = \"a\"".into(),
+            "1: no `redis` for what it is to be told".into(),
+        ),
+        (
+            "[rate_limit]\nper_address = { recipients = 0, seconds = 3 }".into(),
+            "2: not a rate: at least one token, ".into(),
+        ),
+        (
+            "[rate_limit]\nper_address = { recipients = 1, second = 3 }".into(),
+            "2: unknown field `second`, expected `recipients` or `seconds`".into(),
+        ),
+        (
+            "[rate_limit]\nover = \"refuse\"".into(),
+            "2: invalid value: string \"refuse\", expected \"defer\" or a score".into(),
+        ),
+        (
+            "[reputation]\n\nexempt = [\"a\"]".into(),
+            "3: `a` is no ADDRESS or ADDRESS/PREFIX".into(),
+        ),
         // Not TOML.
         ("[weights]\nA = 1\nA = 2".into(), "3: duplicate key".into()),
         ("\n\n[spamd".into(), "3: unclosed table, expected `]`".into()),
@@ -159,6 +183,49 @@ fn options_for_what_the_file_says_are_refused() {
         let output = front_door(&example(), option);
         assert_eq!(output.status.code(), Some(2), "{option:?}");
     }
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_is_told_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("front.toml");
+    fs::write(&file, "[greylist]\n[store]\nfile = \"/nonexistent/store.redb\"\n").unwrap();
+    let config = ["--config", file.to_str().unwrap(), "--no-self-test", "--as-root"];
+    let output = Command::new(binary("front_door"))
+        .args([&["--listen", "127.0.0.1:0", "--relay", "127.0.0.1:1"][..], &config].concat())
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    let fault = format!("front_door: {}:3: cannot open the store's file", file.display());
+    assert!(told.contains(&fault) && !output.status.success(), "{told}");
+}
+
+#[test]
+fn what_is_remembered_in_a_file_outlives_the_gate() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, store) = (folder.path().join("front.toml"), folder.path().join("store.redb"));
+    let text = format!("[store]\nfile = {store:?}\n[greylist]\ndelay = 1\n");
+    fs::write(&file, text + "[rate_limit]\nper_recipient = { recipients = 2, seconds = 3600 }\n")
+        .unwrap();
+    let onward = Onward::start(false);
+    let relay = onward.address.to_string();
+    let config = ["--config", file.to_str().unwrap(), "--no-self-test", "--as-root"];
+    let options = [&["--relay", &*relay, "--host", "localhost"][..], &config].concat();
+    let ask = |recipient: &str| {
+        let mut gate = Gate::start("front_door", &options);
+        let mut client = Client::greet(gate.address);
+        client.say("MAIL FROM:<a@example.com>");
+        let reply = client.say(&format!("RCPT TO:<{recipient}@example.org>"));
+        client.quit();
+        gate.stop();
+        reply
+    };
+    assert!(ask("b").starts_with("451 4.7.1 Greylisted, try again in 1 seconds"));
+    // Greylisted for good measure, until the second has passed: then the rate is spent.
+    let mut replies = (0..20).map(|_| ask("b"));
+    let other = replies.find(|reply| !reply.contains("Greylisted")).unwrap();
+    assert!(other.starts_with("250 ") || other.contains("Too many recipients"), "{other}");
+    assert!(ask("b").starts_with("451 4.7.1 Too many recipients"), "the third");
 }
 
 /// Mail through a gate with this file: the reply to the content, and what of it went onward.
