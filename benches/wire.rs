@@ -20,7 +20,7 @@ mod shapes;
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use dialogue::{DATA, Dialogue, RCPT, READ, Server};

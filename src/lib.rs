@@ -129,6 +129,7 @@
 //! - `rspamd`: the scorer `scorers::Rspamd`.
 //! - `tls`: STARTTLS on both sides and TLS from the first octet, with rustls: `Gate::tls`,
 //!   `serve_tls`, `relay::Smtp::with_tls`.
+//! - `redb`: a store for what scorers remember in a file: `store::Embedded`.
 //! - `testing`: plays SMTP dialogues as tests.
 //!
 //! # Where building taught better than the design

@@ -30,9 +30,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// | the triplet | the recipient is |
 /// |---|---|
-/// | is new, or was seen first so long ago that nobody waits for it any more | told to try again: `451 4.7.1` |
+/// | is new, or its second try has not come in time | told to try again: `451 4.7.1` |
 /// | comes again too early | told so again; its time runs from the first try |
-/// | comes too early more often than is [bearable](Self::refuse_after), if that is set | refused: `550 5.7.1` |
+/// | comes too early [too often](Self::refuse_after), if that is set | refused: `550 5.7.1` |
 /// | comes again in time | taken, with the finding `GREYLIST_PASSED` that weighs nothing |
 /// | has come again in time before | taken |
 /// | is of a client that has proved itself | taken |
@@ -266,10 +266,11 @@ impl<R: Runtime> Scorer for Greylist<R> {
     ) -> Result<Opinion, ScorerError> {
         let mut opinion = Opinion::Silent;
         if envelope.reverse_path.path.is_null() {
+            // All of them, so that they wait together; one that has to wait speaks for all.
             for recipient in &envelope.forward_paths {
-                opinion = self.ask(envelope, recipient).await?;
-                if matches!(opinion, Opinion::Refuse(_)) {
-                    break;
+                let next = self.ask(envelope, recipient).await?;
+                if !matches!(opinion, Opinion::Refuse(_)) {
+                    opinion = next;
                 }
             }
         }

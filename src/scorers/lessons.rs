@@ -59,8 +59,8 @@ pub enum Conduct {
 }
 
 impl Lesson {
-    /// What there is to be learned from the end of a transaction, from what was found on it, and from what
-    /// the relay target answered.
+    /// What there is to be learned from the end of a transaction, from what was found on it, and
+    /// from what the relay target answered.
     pub fn of(end: &TransactionEnd, tally: &Tally, onward: &[Reply]) -> Self {
         let permanent = |reply: &Reply| reply.class() == ReplyClass::Permanent;
         let refused =

@@ -34,9 +34,9 @@ pub enum Over {
 /// `smtpd_client_recipient_rate_limit` to who knows the traffic.
 ///
 /// Each recipient that is asked for takes a token out of each bucket, in the order above; if one
-/// has none left, what stands behind it loses none. So who is over a limit of its own
-/// cannot use up the recipient's. The null reverse-path has no limit as a sender, and a client without an
-/// address none of its own.
+/// has none left, what stands behind it loses none. So who is over a limit of its own cannot use up
+/// the recipient's. The null reverse-path has no limit as a sender, and a client without an address
+/// none of its own.
 ///
 /// An IPv6 address is counted with the 2⁶⁴ others that its owner has (`/64`), and its network is
 /// `/48`; an IPv4 network is `/24`.

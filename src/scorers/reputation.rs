@@ -35,14 +35,14 @@ const STRANGERS: u32 = 10;
 /// its network, what was refused against them, and both fade.
 ///
 /// With `good` and `bad` transactions in memory, each half as much after every half-life (7 days
-/// unless it is said), the address is found
-/// `(bad − good) / (bad + good + 10)`, from −1 to 1: who is hardly known is hardly judged. At the
-/// one end that weighs 3 points against the mail, at the other 1 point for it; for the network it
-/// is half of that. The findings are `REPUTATION_ADDRESS` and `REPUTATION_NETWORK`, and are
-/// left out below a tenth of a point.
+/// unless it is said), an address stands at `(bad − good) / (bad + good + 10)`, from −1 to 1: who is
+/// hardly known is hardly judged. At the one end that weighs 3 points against the mail, at the other
+/// 1 point for it; for the network it is half of that. The findings are `REPUTATION_ADDRESS` and
+/// `REPUTATION_NETWORK`, and are left out below a tenth of a point.
 ///
-/// It learns from [`Lessons`](super::Lessons), which leave its own findings out of account. Recipients that
-/// the relay target does not know count a tenth of a bad transaction each, ten at most at a time.
+/// It learns from [`Lessons`](super::Lessons), which leave its own findings out of account.
+/// Recipients that the relay target does not know count a tenth of a bad transaction each, ten at
+/// most at a time.
 ///
 /// It speaks when the client has connected; of a client that XFORWARD told of, at RCPT.
 ///
@@ -60,8 +60,6 @@ const STRANGERS: u32 = 10;
 /// #         Err(io::ErrorKind::Unsupported.into())
 /// #     }
 /// # }
-/// # use nobounce::scorers::{Learner, Lesson};
-/// # use nobounce::{Envelope, Outcome, Receipt, ReversePath, SessionId, Tally};
 /// use std::sync::Arc;
 /// use nobounce::scorers::Reputation;
 /// use nobounce::store::{Balance, HalfLife, Key, Memory, Store};
@@ -75,7 +73,8 @@ const STRANGERS: u32 = 10;
 /// assert_eq!(reputation.on_connect(&client).await?, Opinion::Silent);
 ///
 /// // Ten bad messages, as lessons would have them counted.
-/// # let (half_life, now) = (HalfLife::new(Reputation::<Still>::HALF_LIFE), std::time::SystemTime::UNIX_EPOCH);
+/// # let half_life = HalfLife::new(Reputation::<Still>::HALF_LIFE);
+/// # let now = std::time::SystemTime::UNIX_EPOCH;
 /// let key = Key::new("reputation-address", "192.0.2.1/32");
 /// store.weigh(&key, Balance::new(0.0, 10.0), half_life, now).await?;
 /// let Opinion::Evidence(findings) = reputation.on_connect(&client).await? else { panic!() };
@@ -154,7 +153,7 @@ impl<R: Runtime> Reputation<R> {
     fn finding(&self, balance: Balance, symbol: &str, share: i32) -> Option<Finding> {
         let standing = (balance.bad - balance.good) / (balance.weight() + HALF_KNOWN);
         let most = if standing > 0.0 { self.worst } else { -self.best };
-        // Below the range of a score by its factors.
+        // A standing is between -1 and 1: this fits.
         let hundredths = (standing * f64::from(most.as_hundredths() / share)).round() as i32;
         let detail = format!("{:.1} good, {:.1} bad", balance.good, balance.bad);
         let finding = Finding::new(symbol, Score::hundredths(hundredths)).with_detail(&detail);

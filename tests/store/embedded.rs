@@ -87,9 +87,9 @@ fn a_file_with_too_much_in_it_forgets_what_is_worth_least() {
 
 const KILLED: &str = "NOBOUNCE_TEST_KILLED_STORE";
 
-/// A process counts, and says each count when it was answered, from eight threads at once. It is killed
-/// (SIGKILL) in the midst of it, several times; nothing that it said is missing, and of each thread at most one
-/// count is there that was not said.
+/// A process counts, in eight threads at once, and says each count when it was answered. It is
+/// killed (SIGKILL) in the midst of it, several times: nothing that it said is missing, and of each
+/// thread at most one count is there that was not said.
 #[test]
 fn what_was_answered_survives_a_kill() {
     const THREADS: usize = 8;

@@ -1,1 +1,198 @@
+use super::*;
+use crate::panel::{Panel, Seat};
+use crate::peer::Helo;
+use crate::rehearsal::{Rehearsal, envelope, message, recipient};
+use crate::store::Memory;
+use crate::tally::Tally;
+use crate::verdict::{Subject, Verdict};
 
+fn greylist(runtime: &Rehearsal) -> Greylist<Rehearsal> {
+    Greylist::new(runtime.clone(), Arc::new(Memory::new()))
+}
+
+/// What a client at this address hears that sends from and to these.
+fn ask(greylist: &Greylist<Rehearsal>, address: &str, sender: &str, to: &str) -> String {
+    let mut envelope = envelope(sender);
+    envelope.peer = Arc::new(Peer::new((address.parse::<std::net::IpAddr>().unwrap(), 1).into()));
+    let recipient = ForwardPath::parse(to).unwrap();
+    told(greylist.runtime.run(greylist.on_rcpt(&envelope, &recipient)).unwrap())
+}
+
+fn told(opinion: Opinion) -> String {
+    match opinion {
+        Opinion::Silent => "silent".into(),
+        Opinion::Refuse(refusal) => refusal.to_string(),
+        Opinion::Evidence(findings) => {
+            let finding = &findings[0];
+            format!("{}={} {}", finding.symbol(), finding.score(), finding.detail())
+        }
+    }
+}
+
+fn pass(runtime: &Rehearsal, seconds: u64) {
+    runtime.run(runtime.sleep(Duration::from_secs(seconds)));
+}
+
+#[test]
+fn a_triplet_in_its_time() {
+    let day = 86_400;
+    let again = |seconds: u32| format!("451 4.7.1 Greylisted, try again in {seconds} seconds");
+    // Seconds that pass, and what is heard then.
+    let table: &[&[(u64, String)]] = &[
+        &[
+            (0, again(300)),
+            (1, again(299)),
+            (298, again(1)),
+            (1, "GREYLIST_PASSED=0.00 after 300 seconds".into()),
+            (0, "silent".into()),
+            (34 * day, "silent".into()),
+            (34 * day, "silent".into()),
+            (36 * day, again(300)),
+        ],
+        // The second try may come two days later, and not after that.
+        &[(0, again(300)), (2 * day - 1, "GREYLIST_PASSED=0.00 after 172799 seconds".into())],
+        &[
+            (0, again(300)),
+            (2 * day, again(300)),
+            (300, "GREYLIST_PASSED=0.00 after 300 seconds".into()),
+        ],
+        // Tries that come too early do not make it longer, nor do they keep it alive.
+        &[
+            (0, again(300)),
+            (100, again(200)),
+            (100, again(100)),
+            (100, "GREYLIST_PASSED=0.00 after 300 seconds".into()),
+        ],
+        &[(0, again(300)), (299, again(1)), (2 * day - 299, again(300))],
+    ];
+    for script in table {
+        let runtime = Rehearsal::new();
+        let greylist = greylist(&runtime);
+        for (seconds, expected) in *script {
+            pass(&runtime, *seconds);
+            let heard = ask(&greylist, "192.0.2.1", "<a@example.org>", "<b@example.net>");
+            assert_eq!(heard, *expected, "{script:?}");
+        }
+    }
+}
+
+#[test]
+fn what_makes_a_triplet() {
+    let first = ("192.0.2.1", "<a@example.org>", "<b@example.net>");
+    let table = [
+        (first, true),
+        (("192.0.2.254", "<a@example.org>", "<b@example.net>"), true),
+        (("::ffff:192.0.2.254", "<A@EXAMPLE.org>", "<B@example.NET>"), true),
+        (("192.0.2.1", "<a+ext@example.org>", "<b@example.net>"), true),
+        (("192.0.3.1", "<a@example.org>", "<b@example.net>"), false),
+        (("192.0.2.1", "<aa@example.org>", "<b@example.net>"), false),
+        (("192.0.2.1", "<a@example.org>", "<b+ext@example.net>"), false),
+        (("2001:db8::1", "<a@example.org>", "<b@example.net>"), false),
+    ];
+    for ((address, sender, to), known) in table {
+        let runtime = Rehearsal::new();
+        let greylist = greylist(&runtime);
+        ask(&greylist, first.0, first.1, first.2);
+        pass(&runtime, 300);
+        let heard = ask(&greylist, address, sender, to);
+        assert_eq!(heard.starts_with("GREYLIST_PASSED"), known, "{address} {sender} {to}: {heard}");
+    }
+}
+
+#[test]
+fn who_is_let_alone() {
+    let runtime = Rehearsal::new();
+    let exempt = "198.51.100.0/24".parse().unwrap();
+    let greylist = greylist(&runtime).exempt(exempt).with_helo();
+    assert_eq!(ask(&greylist, "198.51.100.7", "<a@example.org>", "<b@example.net>"), "silent");
+    let mut envelope = envelope("<a@example.org>");
+    let rcpt =
+        |envelope: &Envelope| told(runtime.run(greylist.on_rcpt(envelope, &recipient())).unwrap());
+    envelope.peer = Arc::new(Peer::local());
+    assert_eq!(rcpt(&envelope), "silent");
+    let client = Peer::new(([192, 0, 2, 1], 1).into());
+    envelope.peer = Arc::new(Peer { login: Some("alice".into()), ..client.clone() });
+    assert_eq!(rcpt(&envelope), "silent");
+    // With another HELO it is another client.
+    for name in ["one.example", "two.example"] {
+        let helo = Some(Helo { extended: true, name: name.into() });
+        envelope.peer = Arc::new(Peer { helo, ..client.clone() });
+        assert!(rcpt(&envelope).ends_with("in 300 seconds"));
+        pass(&runtime, 300);
+    }
+}
+
+#[test]
+fn who_never_waits_is_refused_where_that_is_wanted() {
+    let runtime = Rehearsal::new();
+    let greylist = greylist(&runtime).refuse_after(NonZeroU32::new(3));
+    let try_once = || ask(&greylist, "192.0.2.1", "<a@example.org>", "<b@example.net>");
+    for _ in 0..4 {
+        assert!(try_once().starts_with("451 4.7.1"));
+        pass(&runtime, 1);
+    }
+    assert_eq!(try_once(), "550 5.7.1 Too many tries too early");
+    // Whoever waits after all is taken.
+    pass(&runtime, 296);
+    assert!(try_once().starts_with("GREYLIST_PASSED"));
+}
+
+/// A probe hears the truth at RCPT; a notification waits behind its content.
+#[test]
+fn the_null_reverse_path_waits_behind_the_content() {
+    let runtime = Rehearsal::new();
+    let greylist = greylist(&runtime);
+    assert_eq!(ask(&greylist, "192.0.2.1", "<>", "<b@example.net>"), "silent");
+    let mut envelope = envelope("<>");
+    envelope.forward_paths = vec![recipient(), ForwardPath::parse("<c@example.net>").unwrap()];
+    let message = message("x");
+    let data = || told(runtime.run(greylist.on_data(&envelope, &message)).unwrap());
+    assert_eq!(data(), "451 4.7.1 Greylisted, try again in 300 seconds");
+    pass(&runtime, 300);
+    assert_eq!(data(), "GREYLIST_PASSED=0.00 after 300 seconds");
+    assert_eq!(data(), "silent");
+}
+
+#[test]
+fn a_client_proves_itself_with_what_became_of_its_mail() {
+    let runtime = Rehearsal::new();
+    let greylist = greylist(&runtime);
+    let lesson = |conduct| Lesson {
+        peer: Arc::new(Peer::new(([192, 0, 2, 1], 1).into())),
+        conduct,
+        strangers: 0,
+    };
+    let learn = |conduct| runtime.run(greylist.learn(&lesson(conduct))).unwrap();
+    let knows = || ask(&greylist, "192.0.2.200", "<x@example.org>", "<y@example.net>") == "silent";
+    // Many in an hour are one; bad ones and those without an end count nothing.
+    for _ in 0..10 {
+        learn(Conduct::Good);
+    }
+    for _ in 0..3 {
+        pass(&runtime, 3600);
+        learn(Conduct::Good);
+        learn(Conduct::Bad);
+        learn(Conduct::Unknown);
+    }
+    assert!(!knows());
+    pass(&runtime, 3600);
+    learn(Conduct::Good);
+    assert!(knows());
+    // It is known for 35 days.
+    pass(&runtime, 35 * 86_400 - 1);
+    assert!(knows());
+    pass(&runtime, 1);
+    assert!(!knows());
+}
+
+#[test]
+fn the_client_is_told_by_the_panel() {
+    let runtime = Rehearsal::new();
+    let panel = Panel::new().seat(Seat::new(greylist(&runtime)));
+    let (envelope, recipient) = (envelope("<a@example.org>"), recipient());
+    let subject = Subject::Recipient(&envelope, &recipient);
+    let mut tally = Tally::new();
+    let verdict = runtime.run(panel.ask(&runtime, subject, &mut tally));
+    let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(refusal.to_string(), "451 4.7.1 Greylisted, try again in 300 seconds");
+}

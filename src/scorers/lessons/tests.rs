@@ -1,1 +1,120 @@
+use std::time::Duration;
 
+use super::*;
+use crate::rehearsal::envelope;
+use crate::tally::{Entry, Objection};
+use crate::verdict::{Refusal, Stage};
+use crate::wire::reply::{EnhancedStatus, ReplyCode};
+
+const NO: EnhancedStatus = EnhancedStatus::new(7, 1);
+
+fn reply(code: u16) -> Reply {
+    Reply::new(ReplyCode::new(code).unwrap(), NO, "x")
+}
+
+fn found(symbol: &str, points: i32) -> Entry {
+    let finding = Finding::new(symbol, Score::points(points));
+    Entry { scorer: "x".into(), stage: Stage::Data, finding, monitored: false, aside: false }
+}
+
+fn lesson(cause: EndCause, content: Option<u16>, tally: &Tally, onward: &[u16]) -> (Conduct, u32) {
+    let end = TransactionEnd {
+        envelope: envelope("<a@example.org>"),
+        refused: Vec::new(),
+        size: 0,
+        cause,
+        reply: content.map(reply),
+        duration: Duration::ZERO,
+    };
+    let onward: Vec<_> = onward.iter().map(|code| reply(*code)).collect();
+    let Lesson { conduct, strangers, .. } = Lesson::of(&end, tally, &onward);
+    (conduct, strangers)
+}
+
+#[test]
+fn what_there_is_to_be_learned() {
+    use Conduct::{Bad, Good, Unknown};
+    use EndCause::{Accepted, ClientLost, RefusedByPanel, RefusedByRelay, RelayFailed, Reset};
+    let tally = |entries: &[(&str, i32)]| {
+        let mut tally = Tally::new();
+        entries.iter().for_each(|(symbol, points)| tally.enter(found(symbol, *points)));
+        tally
+    };
+    let clean = &tally(&[("X", 4)]);
+    let spam = &tally(&[("X", 3), ("Y", 2)]);
+    // What was known before makes nothing good or bad.
+    let known_bad = &tally(&[("REPUTATION_ADDRESS", 9), ("REPUTATION_NETWORK", 9), ("X", 4)]);
+    let known_good = &tally(&[("REPUTATION_ADDRESS", -9), ("X", 5)]);
+    let table: &[(EndCause, Option<u16>, &Tally, &[u16], (Conduct, u32))] = &[
+        (Accepted, Some(250), clean, &[250, 250], (Good, 0)),
+        (Accepted, Some(250), clean, &[550, 250, 550, 250], (Good, 2)),
+        (Accepted, Some(250), spam, &[250, 250], (Bad, 0)),
+        (Accepted, Some(250), known_bad, &[250, 250], (Good, 0)),
+        (Accepted, Some(250), known_good, &[250, 250], (Bad, 0)),
+        (RefusedByPanel, Some(550), spam, &[250], (Bad, 0)),
+        // For what is known alone, or as a transient one.
+        (RefusedByPanel, Some(550), known_bad, &[250], (Unknown, 0)),
+        (RefusedByPanel, Some(451), clean, &[250], (Unknown, 0)),
+        (RefusedByRelay, Some(550), clean, &[250, 550], (Bad, 0)),
+        (RefusedByRelay, Some(550), clean, &[550, 250, 550], (Bad, 1)),
+        (RefusedByRelay, Some(451), clean, &[550, 250, 451], (Unknown, 1)),
+        (RelayFailed, Some(451), clean, &[250], (Unknown, 0)),
+        (RelayFailed, Some(451), spam, &[250], (Bad, 0)),
+        (Reset, None, clean, &[550, 550, 451], (Unknown, 2)),
+        (ClientLost, None, clean, &[], (Unknown, 0)),
+    ];
+    for (cause, content, tally, onward, expected) in table {
+        let learned = lesson(*cause, *content, tally, onward);
+        assert_eq!(learned, *expected, "{cause} {content:?} {tally} {onward:?}");
+    }
+}
+
+#[test]
+fn a_scorers_no_for_good_is_bad_unless_it_only_looks_on() {
+    for (refusal, monitored, expected) in [
+        (Refusal::permanent(550, NO, "no"), false, Conduct::Bad),
+        (Refusal::permanent(550, NO, "no"), true, Conduct::Good),
+        (Refusal::transient(451, NO, "no"), false, Conduct::Good),
+    ] {
+        let mut tally = Tally::new();
+        let scorer = "x".into();
+        tally.object(Objection { scorer, stage: Stage::Rcpt, refusal, monitored });
+        assert_eq!(lesson(EndCause::Accepted, Some(250), &tally, &[]).0, expected);
+    }
+}
+
+/// Counts, and fails when it has counted two.
+struct Counts(Arc<AtomicU64>);
+
+#[async_trait]
+impl Learner for Counts {
+    async fn learn(&self, _: &Lesson) -> Result<(), ScorerError> {
+        if self.0.fetch_add(1, Ordering::Relaxed) < 2 {
+            Ok(())
+        } else {
+            Err(ScorerError::new("full"))
+        }
+    }
+}
+
+#[test]
+fn lessons_are_learned_until_the_observer_is_gone_and_lost_ones_are_counted() {
+    let counts = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
+    let learner = |count: &Arc<AtomicU64>| -> Box<dyn Learner> { Box::new(Counts(count.clone())) };
+    let (lessons, learning) = Lessons::for_learners(counts.iter().map(learner).collect());
+    let peer = envelope("<a@example.org>").peer;
+    let lesson = Lesson { peer, conduct: Conduct::Good, strangers: 0 };
+    (0..3).for_each(|_| lessons.give(lesson.clone()));
+    let mut learning = Box::pin(learning);
+    assert!(futures::FutureExt::now_or_never(&mut learning).is_none());
+    assert_eq!(counts.each_ref().map(|count| count.load(Ordering::Relaxed)), [3, 3]);
+    assert_eq!(lessons.lost(), 2);
+
+    // Nobody learns: there is an end to what waits (the channel has one place more).
+    (0..2 * WAITING).for_each(|_| lessons.give(lesson.clone()));
+    assert_eq!(lessons.lost(), 2 + WAITING as u64 - 1);
+    drop(lessons);
+    pollster::block_on(learning);
+    let all = 3 + WAITING as u64 + 1;
+    assert_eq!(counts.each_ref().map(|count| count.load(Ordering::Relaxed)), [all, all]);
+}

@@ -1,1 +1,103 @@
+use std::time::Duration;
 
+use super::*;
+use crate::peer::Peer;
+use crate::rehearsal::{Rehearsal, envelope};
+use crate::store::Memory;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn rate(tokens: u32) -> Rate {
+    Rate::new(tokens, MINUTE).unwrap()
+}
+
+fn limit(runtime: &Rehearsal) -> RateLimit<Rehearsal> {
+    RateLimit::new(runtime.clone(), Arc::new(Memory::new()))
+}
+
+fn ask(limit: &RateLimit<Rehearsal>, address: &str, sender: &str, to: &str) -> String {
+    let mut envelope = envelope(sender);
+    let peer = match address {
+        "local" => Peer::local(),
+        address => Peer::new((address.parse::<std::net::IpAddr>().unwrap(), 1).into()),
+    };
+    envelope.peer = Arc::new(peer);
+    let recipient = ForwardPath::parse(to).unwrap();
+    match limit.runtime.run(limit.on_rcpt(&envelope, &recipient)).unwrap() {
+        Opinion::Silent => "silent".into(),
+        Opinion::Refuse(refusal) => refusal.to_string(),
+        Opinion::Evidence(findings) => {
+            format!("{}={} {}", findings[0].symbol(), findings[0].score(), findings[0].detail())
+        }
+    }
+}
+
+#[test]
+fn each_limit_counts_for_whom_it_is() {
+    type Setting = fn(RateLimit<Rehearsal>, Rate) -> RateLimit<Rehearsal>;
+    let first = ("192.0.2.1", "<a@example.org>", "<b@example.net>");
+    let address = "451 4.7.1 Too many recipients from your address, try again in 60 seconds";
+    let network = "451 4.7.1 Too many recipients from your network, try again in 60 seconds";
+    let sender = "451 4.7.1 Too many recipients from this sender, try again in 60 seconds";
+    let recipient = "451 4.7.1 Too much mail for this recipient, try again in 60 seconds";
+    // The limit, the second question behind the first one, and what is heard.
+    let table: &[(Setting, (&str, &str, &str), &str)] = &[
+        (RateLimit::per_address, first, address),
+        (RateLimit::per_address, ("192.0.2.1", "<c@example.org>", "<d@example.net>"), address),
+        (RateLimit::per_address, ("192.0.2.2", "<a@example.org>", "<b@example.net>"), "silent"),
+        (RateLimit::per_network, ("192.0.2.2", "<c@example.org>", "<d@example.net>"), network),
+        (RateLimit::per_network, ("192.0.3.1", "<a@example.org>", "<b@example.net>"), "silent"),
+        (RateLimit::per_sender, ("198.51.100.1", "<A@EXAMPLE.org>", "<d@example.net>"), sender),
+        (RateLimit::per_sender, ("192.0.2.1", "<c@example.org>", "<b@example.net>"), "silent"),
+        (RateLimit::per_sender, ("192.0.2.1", "<>", "<b@example.net>"), "silent"),
+        (RateLimit::per_recipient, ("198.51.100.1", "<>", "<B@example.net>"), recipient),
+        (RateLimit::per_recipient, ("192.0.2.1", "<a@example.org>", "<d@example.net>"), "silent"),
+    ];
+    for (setting, (from, sender, to), expected) in table {
+        let runtime = Rehearsal::new();
+        let limit = setting(limit(&runtime), rate(1));
+        assert_eq!(ask(&limit, first.0, first.1, first.2), "silent");
+        assert_eq!(ask(&limit, from, sender, to), *expected, "{from} {sender} {to}");
+        runtime.run(runtime.sleep(MINUTE));
+        assert_eq!(ask(&limit, first.0, first.1, first.2), "silent");
+    }
+}
+
+#[test]
+fn whoever_is_over_a_limit_of_its_own_uses_up_nothing_else() {
+    let runtime = Rehearsal::new();
+    let limit = limit(&runtime).per_address(rate(2)).per_recipient(rate(3));
+    for n in 0..10 {
+        let heard = ask(&limit, "192.0.2.1", "<a@example.org>", "<b@example.net>");
+        assert_eq!(heard == "silent", n < 2, "{heard}");
+    }
+    assert_eq!(ask(&limit, "198.51.100.1", "<c@example.org>", "<b@example.net>"), "silent");
+    let heard = ask(&limit, "203.0.113.1", "<c@example.org>", "<b@example.net>");
+    assert!(heard.starts_with("451 4.7.1 Too much mail for this recipient"), "{heard}");
+}
+
+#[test]
+fn one_with_many_addresses_has_one_limit() {
+    let runtime = Rehearsal::new();
+    let limit = limit(&runtime).per_address(rate(1));
+    let ask = |address| ask(&limit, address, "<a@example.org>", "<b@example.net>");
+    assert_eq!(ask("2001:db8:1:2::1"), "silent");
+    assert!(ask("2001:db8:1:2:ffff::2").starts_with("451"));
+    assert_eq!(ask("2001:db8:1:3::1"), "silent");
+}
+
+#[test]
+fn beyond_a_rate_may_be_evidence_or_nothing() {
+    let runtime = Rehearsal::new();
+    let limit = limit(&runtime)
+        .per_address(rate(1))
+        .over(Over::Score(Score::points(2)))
+        .exempt("198.51.100.0/24".parse().unwrap());
+    let ask = |address| ask(&limit, address, "<a@example.org>", "<b@example.net>");
+    assert_eq!(ask("192.0.2.1"), "silent");
+    assert_eq!(ask("192.0.2.1"), "RATE_ADDRESS=2.00 has to wait 60 seconds");
+    for _ in 0..3 {
+        assert_eq!(ask("198.51.100.1"), "silent");
+        assert_eq!(ask("local"), "silent");
+    }
+}

@@ -1,1 +1,105 @@
+use super::*;
+use crate::rehearsal::{Rehearsal, envelope, recipient};
+use crate::store::Memory;
 
+fn reputation(runtime: &Rehearsal) -> Reputation<Rehearsal> {
+    Reputation::new(runtime.clone(), Arc::new(Memory::new()))
+}
+
+fn peer(address: &str) -> Peer {
+    Peer::new((address.parse::<std::net::IpAddr>().unwrap(), 1).into())
+}
+
+fn learn(reputation: &Reputation<Rehearsal>, address: &str, conduct: Conduct, strangers: u32) {
+    let lesson = Lesson { peer: Arc::new(peer(address)), conduct, strangers };
+    reputation.runtime.run(reputation.learn(&lesson)).unwrap();
+}
+
+/// What is found of address and network, in hundredths of a point.
+fn found(reputation: &Reputation<Rehearsal>, address: &str) -> [i32; 2] {
+    let opinion = reputation.runtime.run(reputation.on_connect(&peer(address))).unwrap();
+    let findings = match opinion {
+        Opinion::Silent => Vec::new(),
+        Opinion::Evidence(findings) => findings,
+        Opinion::Refuse(refusal) => panic!("{refusal}"),
+    };
+    SYMBOLS.map(|symbol| {
+        let finding = findings.iter().find(|finding| finding.symbol() == symbol);
+        finding.map_or(0, |finding| finding.score().as_hundredths())
+    })
+}
+
+#[test]
+fn a_client_is_known_by_what_it_did() {
+    use Conduct::{Bad, Good, Unknown};
+    // What it did, how often, and what is found: of the address, of the network.
+    let table: &[(&[(Conduct, u32, u32)], [i32; 2])] = &[
+        (&[], [0, 0]),
+        (&[(Bad, 0, 1)], [27, 14]),
+        (&[(Bad, 0, 10)], [150, 75]),
+        (&[(Bad, 0, 1000)], [297, 149]),
+        (&[(Good, 0, 10)], [-50, -25]),
+        (&[(Good, 0, 1000)], [-99, -50]),
+        (&[(Good, 0, 10), (Bad, 0, 10)], [0, 0]),
+        (&[(Good, 0, 90), (Bad, 0, 10)], [-73, -36]),
+        (&[(Unknown, 0, 100)], [0, 0]),
+        // Recipients that are not there: ten are as one bad message, and more at once are ten.
+        (&[(Unknown, 10, 10)], [150, 75]),
+        (&[(Unknown, 1_000_000, 10)], [150, 75]),
+        (&[(Good, 1, 10)], [-43, -21]),
+    ];
+    for (history, expected) in table {
+        let runtime = Rehearsal::new();
+        let reputation = reputation(&runtime);
+        for (conduct, strangers, times) in *history {
+            (0..*times).for_each(|_| learn(&reputation, "192.0.2.1", *conduct, *strangers));
+        }
+        assert_eq!(found(&reputation, "192.0.2.1"), *expected, "{history:?}");
+        // Its neighbour is judged by their network, others are not.
+        assert_eq!(found(&reputation, "192.0.2.2"), [0, expected[1]], "{history:?}");
+        assert_eq!(found(&reputation, "192.0.3.1"), [0, 0]);
+    }
+}
+
+#[test]
+fn what_is_known_fades() {
+    let runtime = Rehearsal::new();
+    let reputation = reputation(&runtime).half_life(DAY);
+    (0..20).for_each(|_| learn(&reputation, "192.0.2.1", Conduct::Bad, 0));
+    let mut scores = Vec::new();
+    for _ in 0..6 {
+        scores.push(found(&reputation, "192.0.2.1")[0]);
+        runtime.run(runtime.sleep(DAY));
+    }
+    assert_eq!(scores, [200, 150, 100, 60, 33, 18]);
+    runtime.run(runtime.sleep(DAY));
+    assert_eq!(found(&reputation, "192.0.2.1"), [0, 0], "below a tenth of a point");
+}
+
+#[test]
+fn one_with_many_addresses_has_one_reputation() {
+    let runtime = Rehearsal::new();
+    let reputation = reputation(&runtime).exempt("198.51.100.0/24".parse().unwrap());
+    for n in 0..10 {
+        learn(&reputation, &format!("2001:db8:1:2::{n}"), Conduct::Bad, 0);
+        learn(&reputation, "198.51.100.1", Conduct::Bad, 0);
+    }
+    assert_eq!(found(&reputation, "2001:db8:1:2:3::"), [150, 75]);
+    assert_eq!(found(&reputation, "2001:db8:1:3::"), [0, 75]);
+    assert_eq!(found(&reputation, "198.51.100.1"), [0, 0]);
+}
+
+#[test]
+fn whom_xforward_tells_of_is_judged_at_rcpt() {
+    let runtime = Rehearsal::new();
+    let reputation = reputation(&runtime);
+    (0..10).for_each(|_| learn(&reputation, "192.0.2.1", Conduct::Bad, 0));
+    let mut envelope = envelope("<a@example.org>");
+    for (voucher, speaks) in [(Voucher::Socket, false), (Voucher::XForward(None), true)] {
+        let mut peer = peer("192.0.2.1");
+        peer.vouched.address = voucher;
+        envelope.peer = Arc::new(peer);
+        let opinion = runtime.run(reputation.on_rcpt(&envelope, &recipient())).unwrap();
+        assert_eq!(opinion != Opinion::Silent, speaks);
+    }
+}

@@ -27,10 +27,10 @@ pub use file::OpenError;
 /// not.
 ///
 /// The file belongs to one process at a time. It is written by a thread of its own, so a slow disk
-/// keeps nobody waiting but those who wait for it; all changes that come while one lot is being
-/// written make up the next, in one transaction. Reading never waits for the disk: all
-/// records are in memory, too, with the bounds of [`Memory`], and the file is bounded with them.
-/// It holds hashes of keys, no addresses. When the disk fails, who waits for it is told so; what was not written is
+/// keeps nobody waiting but those who change something; all changes that come while one lot is being
+/// written make up the next, in one transaction. Reading never waits for the disk: all records are
+/// in memory, too, with the bounds of [`Memory`], and the file is bounded with them. It holds hashes
+/// of keys, no addresses. When the disk fails, who waits for it is told so; what was not written is
 /// tried again with the next change.
 ///
 /// Opening and dropping it block: the former reads the file, the latter waits for the last write.

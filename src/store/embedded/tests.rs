@@ -46,29 +46,29 @@ impl Disk {
 }
 
 impl StorageBackend for Disk {
-    fn len(&self) -> Result<u64, redb::BackendIoError> {
+    fn len(&self) -> Result<u64, io::Error> {
         self.works()?;
         self.octets.len()
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), redb::BackendIoError> {
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
         self.works()?;
         self.octets.read(offset, out)
     }
 
-    fn set_len(&self, len: u64) -> Result<(), redb::BackendIoError> {
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
         self.works()?;
         self.octets.set_len(len)
     }
 
-    fn sync_data(&self) -> Result<(), redb::BackendIoError> {
+    fn sync_data(&self) -> Result<(), io::Error> {
         drop(self.hanging.lock().unwrap());
         self.works()?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
         self.octets.sync_data()
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), redb::BackendIoError> {
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
         self.works()?;
         self.octets.write(offset, data)
     }
