@@ -55,7 +55,7 @@ pub(crate) struct Options {
     trust: Vec<String>,
     /// Which scorers there are and what becomes of what they say: a file like `front_door.toml`. It
     /// goes instead of the options for that.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["spamd", "reject_at", "tag_at", "monitor"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["spamd", "spamd_within", "reject_at", "tag_at", "monitor"])]
     pub(crate) config: Option<PathBuf>,
     /// Only read the configuration file, and say that it is good.
     #[arg(long, requires = "config")]
