@@ -126,6 +126,7 @@
 //!
 //! - `serve` (default): scorers, panel, relay targets, driver. Without it there remain the wire, the
 //!   words and the two machines, and nothing is async.
+//! - `rspamd`: the scorer `scorers::Rspamd`.
 //! - `tls`: STARTTLS on both sides and TLS from the first octet, with rustls: `Gate::tls`,
 //!   `serve_tls`, `relay::Smtp::with_tls`.
 //! - `redb`: a store for what scorers remember in a file: `store::Embedded`.
@@ -232,7 +233,7 @@ pub use gate::Gate;
 #[cfg(feature = "serve")]
 pub use observer::{Event, Observer, TransactionRecord};
 #[cfg(feature = "serve")]
-pub use panel::{Panel, Seat, ThresholdError, Thresholds};
+pub use panel::{Panel, Seat, ThresholdError, Thresholds, Weights};
 #[cfg(feature = "serve")]
 pub use relay::{Relay, Target};
 #[cfg(feature = "serve")]

@@ -3,17 +3,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "for tests only")]
 
+mod server;
+
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
-use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::envelope::{Envelope, SessionId};
 use crate::message::Message;
@@ -22,6 +23,8 @@ use crate::runtime::{Address, Runtime};
 use crate::wire::command::{MailParameters, RcptParameters};
 use crate::wire::content::MailData;
 use crate::wire::mailbox::{ForwardPath, Path, ReversePath};
+
+pub(crate) use server::{Connection, Cue, Script, Then, Turn};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Rehearsal(Arc<Mutex<State>>);
@@ -33,37 +36,13 @@ struct State {
     timers: BTreeMap<usize, Instant>,
     /// How many timers there ever were.
     armed: usize,
-    script: Script,
-    /// What was written to the connection.
+    /// What connections find, one after another; those that follow find what the last one found.
+    scripts: Vec<Script>,
+    /// Connections that were made, and that are open.
+    connected: usize,
+    open: usize,
+    /// What was written to all of them.
     heard: Vec<u8>,
-    /// Whether the sending side was shut down.
-    finished: bool,
-}
-
-/// What the server at the other end does. It says nothing before it was told everything.
-#[derive(Debug, Clone)]
-pub(crate) struct Script {
-    pub(crate) listens: bool,
-    /// Octets that it takes before it resets the connection.
-    pub(crate) takes: usize,
-    pub(crate) says: Vec<u8>,
-    /// Most octets that one read gives.
-    pub(crate) chunk: usize,
-    pub(crate) then: Then,
-}
-
-/// What the server does when it has said everything.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Then {
-    Close,
-    Reset,
-    Hang,
-}
-
-impl Script {
-    pub(crate) fn new(says: impl Into<Vec<u8>>, chunk: usize, then: Then) -> Self {
-        Self { listens: true, takes: usize::MAX, says: says.into(), chunk, then }
-    }
 }
 
 impl Rehearsal {
@@ -75,16 +54,22 @@ impl Rehearsal {
             now: began,
             timers: BTreeMap::new(),
             armed: 0,
-            script: Script { listens: false, ..Script::new("", 1, Then::Close) },
+            scripts: vec![Script::refuses()],
+            connected: 0,
+            open: 0,
             heard: Vec::new(),
-            finished: false,
         })))
     }
 
     /// Whose connections all follow this script.
     pub(crate) fn with(script: Script) -> Self {
+        Self::with_each([script])
+    }
+
+    /// Whose connections follow these scripts, one after another; all others follow the last.
+    pub(crate) fn with_each(scripts: impl IntoIterator<Item = Script>) -> Self {
         let rehearsal = Self::new();
-        rehearsal.state().script = script;
+        rehearsal.state().scripts = scripts.into_iter().collect();
         rehearsal
     }
 
@@ -116,7 +101,18 @@ impl Rehearsal {
     }
 
     pub(crate) fn heard(&self) -> String {
-        String::from_utf8(self.state().heard.clone()).unwrap()
+        String::from_utf8(self.octets()).unwrap()
+    }
+
+    /// All that was written to servers.
+    pub(crate) fn octets(&self) -> Vec<u8> {
+        self.state().heard.clone()
+    }
+
+    /// Connections that were made, and how many of them are open.
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.connected, state.open)
     }
 
     pub(crate) async fn sleep(&self, time: Duration) {
@@ -147,10 +143,16 @@ impl Runtime for Rehearsal {
     }
 
     async fn connect(&self, _: &Address) -> io::Result<Connection> {
-        if !self.state().script.listens {
+        let script = {
+            let mut state = self.state();
+            let next = state.connected.min(state.scripts.len() - 1);
+            state.connected += 1;
+            state.scripts[next].clone()
+        };
+        if !script.listens {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        Ok(Connection(self.clone()))
+        Ok(Connection::new(self, script))
     }
 }
 
@@ -178,58 +180,6 @@ struct Woken(AtomicBool);
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-pub(crate) struct Connection(Rehearsal);
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let State { script, finished, .. } = &mut *self.0.state();
-        if !*finished {
-            return Poll::Pending;
-        }
-        if script.says.is_empty() {
-            return match script.then {
-                Then::Close => Poll::Ready(Ok(0)),
-                Then::Reset => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-                Then::Hang => Poll::Pending,
-            };
-        }
-        let count = script.says.len().min(script.chunk).min(buffer.len());
-        buffer[..count].copy_from_slice(&script.says[..count]);
-        script.says.drain(..count);
-        Poll::Ready(Ok(count))
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        octets: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut state = self.0.state();
-        let room = state.script.takes - state.heard.len();
-        if room == 0 {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
-        let count = octets.len().min(room).min(100);
-        state.heard.extend_from_slice(&octets[..count]);
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.state().finished = true;
-        Poll::Ready(Ok(()))
     }
 }
 

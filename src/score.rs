@@ -42,6 +42,13 @@ impl Score {
     pub const fn as_hundredths(self) -> i32 {
         self.0
     }
+
+    /// This many hundredths of it, to the nearest hundredth of a point, half of one away from zero.
+    pub(crate) fn percent(self, percent: u16) -> Self {
+        let product = i64::from(self.0) * i64::from(percent);
+        let rounded = (product + 50 * product.signum()) / 100;
+        Self(i32::try_from(rounded).unwrap_or(if rounded < 0 { i32::MIN } else { i32::MAX }))
+    }
 }
 
 impl Add for Score {
@@ -161,6 +168,13 @@ impl Finding {
         let fitting = detail.char_indices().take_while(|(at, c)| at + c.len_utf8() <= DETAIL);
         let detail: String = fitting.map(|(_, c)| if c.is_control() { ' ' } else { c }).collect();
         self.detail = detail.into();
+        self
+    }
+
+    /// The same finding, of this weight.
+    #[must_use]
+    pub fn with_score(mut self, score: Score) -> Self {
+        self.score = score;
         self
     }
 

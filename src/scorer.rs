@@ -26,6 +26,8 @@ pub enum Opinion {
     Annotate(Vec<Finding>, Vec<HeaderField>),
     /// No, whatever the others say.
     Refuse(Refusal),
+    /// No, whatever the others say, for these reasons: they count, and stand in the record.
+    RefuseWith(Refusal, Vec<Finding>),
 }
 
 impl From<Finding> for Opinion {

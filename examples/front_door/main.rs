@@ -1,7 +1,7 @@
 //! The complete front: takes port 25, becomes a user of its own, stands before a mail server.
 //!
 //! ```sh
-//! cargo run --release --features tls --example front_door -- \
+//! cargo run --release --features redb,rspamd,tls --example front_door -- \
 //!     --listen 0.0.0.0:25 --relay 127.0.0.1:10025 --identify xclient --user nobounce \
 //!     --spamd 127.0.0.1:783 --json-log /var/log/nobounce/mail.json
 //! ```
@@ -10,6 +10,7 @@
 //! told `421 4.3.2`. SIGHUP: the log is opened and the certificate read anew. Exit code 1: it has
 //! refused to run, and why stands on standard error.
 
+mod config;
 mod crowd;
 mod doors;
 mod journal;
@@ -28,7 +29,7 @@ use async_trait::async_trait;
 use clap::Parser;
 use futures::future::Either;
 use nobounce::relay::{SelfTestError, Smtp};
-use nobounce::scorers::{Gtube, Spamd};
+use nobounce::scorers::{Gtube, Lessons, Spamd};
 use nobounce::{
     Address, Budget, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Seat, Settings, TlsClient,
     TlsPolicy, TlsServer, serve, serve_tls,
@@ -42,6 +43,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
+use config::Config;
 use crowd::Crowd;
 use doors::Door;
 use journal::Journal;
@@ -83,6 +85,12 @@ fn main() -> ExitCode {
 
 /// What needs privileges, then the loss of them, then all the rest: no thread has begun by then.
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    let config = options.config.as_deref().map(Config::read).transpose()?;
+    let panel = panel(&options, config.as_ref())?;
+    if options.check {
+        println!("good");
+        return Ok(());
+    }
     let doors = doors::open(&options)?;
     let tls = certificate(&options)?;
     if tls.is_none() && doors.iter().any(|door| door.tls) {
@@ -91,11 +99,12 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     user::become_own(options.user.as_deref(), options.as_root)?;
     let journal = options.json_log.clone().map(Journal::open).transpose()?.map(Arc::new);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(front(options, doors, tls, journal))
+    runtime.block_on(front(options, (panel, config), doors, tls, journal))
 }
 
 async fn front(
     options: Options,
+    (panel, config): (Panel, Option<Config>),
     doors: Vec<Door>,
     tls: Option<TlsServer>,
     journal: Option<Arc<Journal>>,
@@ -113,21 +122,31 @@ async fn front(
         }
     }
 
+    let (panel, learners) = match &config {
+        Some(config) => config.remember(panel, &Tokio)?,
+        None => (panel, Vec::new()),
+    };
     let mut settings = Settings::new(&options.host()?);
     (settings.xclient_from, settings.xforward_from) = (options.trusted()?, options.trusted()?);
     settings.budget = Budget::new(options.memory << 20);
-    let mut gate = Gate::new(Tokio, settings, target).panel(panel(&options)?).observer(
-        move |event: &Event<'_>| match (event, &journal) {
-            (Event::Ended(record), Some(journal)) => journal.note("ended", record),
-            (Event::Unacknowledged(record), Some(journal)) => {
-                journal.note("unacknowledged", record);
+    let mut gate =
+        Gate::new(Tokio, settings, target).panel(panel).observer(move |event: &Event<'_>| {
+            match (event, &journal) {
+                (Event::Ended(record), Some(journal)) => journal.note("ended", record),
+                (Event::Unacknowledged(record), Some(journal)) => {
+                    journal.note("unacknowledged", record);
+                }
+                (Event::Ended(record), None) => println!("{record}"),
+                (Event::Unacknowledged(record), None) => println!("unacknowledged: {record}"),
+                (Event::Unproxied { peer, error }, _) => eprintln!("{peer}: {error}"),
+                _ => {}
             }
-            (Event::Ended(record), None) => println!("{record}"),
-            (Event::Unacknowledged(record), None) => println!("unacknowledged: {record}"),
-            (Event::Unproxied { peer, error }, _) => eprintln!("{peer}: {error}"),
-            _ => {}
-        },
-    );
+        });
+    if !learners.is_empty() {
+        let (lessons, learning) = Lessons::for_learners(learners);
+        gate = gate.observer(lessons);
+        tokio::spawn(learning);
+    }
     if let Some(tls) = tls {
         gate = gate.tls(tls);
     }
@@ -228,7 +247,10 @@ fn target(options: &Options) -> Result<Smtp<Tokio>, Box<dyn Error>> {
     })
 }
 
-fn panel(options: &Options) -> Result<Panel, Box<dyn Error>> {
+fn panel(options: &Options, config: Option<&Config>) -> Result<Panel, Box<dyn Error>> {
+    if let Some(config) = config {
+        return Ok(config.panel(&Tokio, &options.host()?)?);
+    }
     let mut panel = Panel::new().thresholds(options.thresholds()?).scorer(Gtube);
     if let Some(address) = &options.spamd {
         let within = Duration::from_secs(options.spamd_within);

@@ -53,6 +53,13 @@ pub(crate) struct Options {
     /// Servers of this network may say XCLIENT and XFORWARD.
     #[arg(long, value_name = "NETWORK")]
     trust: Vec<String>,
+    /// Which scorers there are and what becomes of what they say: a file like `front_door.toml`. It
+    /// goes instead of the options for that.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["spamd", "spamd_within", "reject_at", "tag_at", "monitor"])]
+    pub(crate) config: Option<PathBuf>,
+    /// Only read the configuration file, and say that it is good.
+    #[arg(long, requires = "config")]
+    pub(crate) check: bool,
     /// SpamAssassin's daemon.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) spamd: Option<Address>,

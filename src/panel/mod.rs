@@ -2,6 +2,7 @@
 
 mod hearing;
 mod thresholds;
+mod weights;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
 use crate::verdict::{Refusal, Stage, Subject, Verdict};
 
 pub use thresholds::{ThresholdError, Thresholds};
+pub use weights::Weights;
 
 /// How long one scorer may take at one stage, if its seat says nothing else (Haraka's
 /// `plugin_timeout`).
@@ -86,21 +88,24 @@ const STAGE_BUDGET: Duration = Duration::from_secs(60);
 /// # The header field of a tagged message
 ///
 /// ```text
-/// X-Nobounce-Status: Yes, score=6.10 required=5.00 symbols=DNSBL, SPF_FAIL
+/// X-Nobounce-Status: Yes, score=6.10 required=5.00 symbols=DNSBL=4.00, SPF_FAIL=2.10
 ///
 /// field   = "X-Nobounce-Status:" FWS "Yes," FWS "score=" score FWS "required=" score
-///           FWS "symbols=" [symbol *("," FWS symbol)] CRLF
+///           FWS "symbols=" [finding *("," FWS finding)] CRLF
 /// score   = ["-"] 1*DIGIT "." 2DIGIT                 ; points
-/// symbol  = 1*100(ALPHA / DIGIT / "_" / "-" / ".")    ; at most 128 of them
+/// finding = symbol "=" score                          ; at most 128 of them
+/// symbol  = 1*100(ALPHA / DIGIT / "_" / "-" / ".")
 /// FWS     = a space, or a fold (RFC 5322 section 3.2.2)
 /// ```
 ///
-/// Symbols are those that count, private ones included, in the order of the record. A message that
+/// It says what `X-Spam-Status` says with SpamAssassin: a filter of mailboxes may sort by `Yes,`. The
+/// findings are those that count, private ones included, in the order of the record. A message that
 /// is not tagged has no such field; one that a client sends does not go onward.
 #[derive(Default)]
 pub struct Panel {
     seats: Vec<Seat>,
     thresholds: Thresholds,
+    weights: Weights,
     stage_budget: Option<Duration>,
     monitor: bool,
 }
@@ -111,6 +116,8 @@ pub struct Seat {
     name: Arc<str>,
     budget: Duration,
     on_failure: FailurePolicy,
+    /// In percent.
+    scale: u16,
     monitored: bool,
 }
 
@@ -120,7 +127,7 @@ impl Seat {
         let name = word(scorer.name()).into();
         let on_failure = FailurePolicy::default();
         let scorer = Box::new(scorer);
-        Self { scorer, name, budget: SEAT_BUDGET, on_failure, monitored: false }
+        Self { scorer, name, budget: SEAT_BUDGET, on_failure, scale: 100, monitored: false }
     }
 
     /// How long it may take for each answer. The budget of the stage holds beside it.
@@ -134,6 +141,15 @@ impl Seat {
     #[must_use]
     pub fn on_failure(mut self, policy: FailurePolicy) -> Self {
         self.on_failure = policy;
+        self
+    }
+
+    /// What it finds weighs this many hundredths of what it says, each finding rounded to the
+    /// nearest hundredth of a point: a scorer whose scale is another than the panel's. [`Weights`]
+    /// go before it.
+    #[must_use]
+    pub fn scale(mut self, percent: u16) -> Self {
+        self.scale = percent;
         self
     }
 
@@ -182,6 +198,13 @@ impl Panel {
         self
     }
 
+    /// What findings weigh here, whatever scorers say.
+    #[must_use]
+    pub fn weights(mut self, weights: Weights) -> Self {
+        self.weights = weights;
+        self
+    }
+
     /// How long all scorers together may take at one stage.
     #[must_use]
     pub fn stage_budget(mut self, budget: Duration) -> Self {
@@ -218,7 +241,7 @@ impl Panel {
         tally.ask();
         let (mut refusals, mut fields) = (Vec::new(), Vec::new());
         for (seat, answer) in self.seats.iter().zip(answers) {
-            refusals.extend(seat.take(answer, stage, tally, &mut fields));
+            refusals.extend(seat.take(answer, stage, &self.weights, tally, &mut fields));
         }
         // Stable: among equals the earlier seat stays first.
         refusals.sort_by_key(Refusal::is_transient);
@@ -260,48 +283,60 @@ impl Seat {
         &self,
         answer: Result<Opinion, FailureCause>,
         stage: Stage,
+        weights: &Weights,
         tally: &mut Tally,
         fields: &mut Vec<HeaderField>,
     ) -> Option<Refusal> {
-        match answer {
-            Ok(Opinion::Silent) => None,
-            Ok(Opinion::Evidence(findings)) => {
-                findings.into_iter().for_each(|finding| self.enter(finding, stage, tally));
-                None
-            }
+        let (refusal, findings) = match answer {
+            Ok(Opinion::Silent) => (None, Vec::new()),
+            Ok(Opinion::Evidence(findings)) => (None, findings),
             Ok(Opinion::Annotate(findings, written)) => {
-                findings.into_iter().for_each(|finding| self.enter(finding, stage, tally));
                 fields.extend(written.into_iter().filter(|_| !self.monitored));
-                None
+                (None, findings)
             }
-            Ok(Opinion::Refuse(refusal)) => {
-                tally.object(Objection {
-                    scorer: self.name.clone(),
-                    stage,
-                    refusal: refusal.clone(),
-                    monitored: self.monitored,
-                });
-                (!self.monitored).then_some(refusal)
-            }
+            Ok(Opinion::Refuse(refusal)) => (Some(refusal), Vec::new()),
+            Ok(Opinion::RefuseWith(refusal, findings)) => (Some(refusal), findings),
             Err(cause) => {
                 let said = match &cause {
                     FailureCause::Error(error) => error.opinion().clone(),
                     FailureCause::Panic(_) | FailureCause::Late(_) => Opinion::Silent,
                 };
-                let said = self.take(Ok(said), stage, tally, fields);
-                let (scorer, policy) = (self.name.clone(), self.on_failure);
-                tally.fail(Failure { scorer, stage, cause, policy, monitored: self.monitored });
-                let refusal = match policy {
-                    FailurePolicy::Ignore => None,
-                    FailurePolicy::Score(score) => {
-                        let symbol = format!("{}_FAILED", self.name.to_ascii_uppercase());
-                        self.enter(Finding::new(&symbol, score), stage, tally);
-                        None
-                    }
-                    FailurePolicy::Defer => (!self.monitored).then(|| thresholds::unchecked(stage)),
-                };
-                said.or(refusal)
+                let said = self.take(Ok(said), stage, weights, tally, fields);
+                return said.or(self.fail(cause, stage, weights, tally));
             }
+        };
+        for finding in findings {
+            let score = finding.score().percent(self.scale);
+            self.enter(weights.apply(finding.with_score(score)), stage, tally);
+        }
+        let refusal = refusal?;
+        tally.object(Objection {
+            scorer: self.name.clone(),
+            stage,
+            refusal: refusal.clone(),
+            monitored: self.monitored,
+        });
+        (!self.monitored).then_some(refusal)
+    }
+
+    /// Notes that it failed, and does what was said for that.
+    fn fail(
+        &self,
+        cause: FailureCause,
+        stage: Stage,
+        weights: &Weights,
+        tally: &mut Tally,
+    ) -> Option<Refusal> {
+        let (scorer, policy) = (self.name.clone(), self.on_failure);
+        tally.fail(Failure { scorer, stage, cause, policy, monitored: self.monitored });
+        match policy {
+            FailurePolicy::Ignore => None,
+            FailurePolicy::Score(score) => {
+                let symbol = format!("{}_FAILED", self.name.to_ascii_uppercase());
+                self.enter(weights.apply(Finding::new(&symbol, score)), stage, tally);
+                None
+            }
+            FailurePolicy::Defer => (!self.monitored).then(|| thresholds::unchecked(stage)),
         }
     }
 

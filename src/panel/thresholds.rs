@@ -6,7 +6,7 @@ use crate::tally::Tally;
 use crate::verdict::{Refusal, Stage, Verdict};
 use crate::wire::reply::EnhancedStatus;
 
-/// Most symbols in the header field of a tagged message: at their longest an eighth of what Postfix
+/// Most symbols in the header field of a tagged message: at their longest a seventh of what Postfix
 /// takes for one header (`header_size_limit`).
 pub(super) const SYMBOLS: usize = 128;
 
@@ -118,7 +118,8 @@ fn reasons(stage: Stage, done: &str, otherwise: &str, tally: &Tally) -> String {
 
 /// The header field of a tagged message. Its grammar is [`Panel`]'s to document.
 fn status(total: Score, required: Score, tally: &Tally) -> HeaderField {
-    let symbols: Vec<&str> = tally.findings().map(Finding::symbol).take(SYMBOLS).collect();
+    let weighed = |it: &Finding| format!("{}={}", it.symbol(), it.score());
+    let symbols: Vec<String> = tally.findings().map(weighed).take(SYMBOLS).collect();
     let symbols = symbols.join(", ");
     let value = format!("Yes, score={total} required={required} symbols={symbols}");
     HeaderField::fold(&format!("{OURS}Status"), value.as_bytes())

@@ -2,6 +2,9 @@
 
 #[cfg(feature = "auth")]
 mod authentication;
+mod clamd;
+mod daemon;
+mod excerpt;
 mod greylist;
 mod gtube;
 #[cfg(feature = "dns")]
@@ -15,11 +18,15 @@ mod rate_limit;
 mod reputation;
 #[cfg(feature = "dns")]
 mod reverse_name;
+#[cfg(feature = "rspamd")]
+mod rspamd;
 mod spamd;
 mod whose;
 
 #[cfg(feature = "auth")]
 pub use authentication::{Authentication, AuthenticationError, UnknownSymbol};
+pub use clamd::{Clamd, OnVirus};
+pub use excerpt::Oversize;
 pub use greylist::Greylist;
 pub use gtube::Gtube;
 #[cfg(feature = "dns")]
@@ -31,5 +38,7 @@ pub use rate_limit::{Over, RateLimit};
 pub use reputation::Reputation;
 #[cfg(feature = "dns")]
 pub use reverse_name::ReverseNames;
-pub use spamd::{BadUser, Oversize, Spamd};
+#[cfg(feature = "rspamd")]
+pub use rspamd::{Rspamd, RspamdActions};
+pub use spamd::{BadUser, Spamd};
 pub use whose::Widths;

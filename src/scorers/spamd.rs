@@ -2,8 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use memchr::{memmem, memrchr};
+use memchr::memmem;
 
 use crate::envelope::Envelope;
 use crate::header::HeaderField;
@@ -12,24 +11,15 @@ use crate::runtime::{Address, Runtime};
 use crate::score::{Finding, Score};
 use crate::scorer::{Opinion, Scorer, ScorerError};
 
-/// Largest message that is sent whole: 500 KB (`spamc --max-size`).
-const SIZE_LIMIT: usize = 500 * 1024;
+use super::daemon::{End, Fault, Reader, Request, exchange};
+use super::excerpt::{Oversize, SizeLimit};
+
 /// Longest reply that is read. A line of rule names has a few kilobytes.
 const REPLY: usize = 64 * 1024;
 /// Most rules that are taken from a reply.
 const RULES: usize = 256;
 /// The symbol that carries the score.
 const SYMBOL: &str = "SPAMD";
-
-/// What is done with a message above the size limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Oversize {
-    /// Its beginning is sent, as many whole lines as fit: a spammer who pads gains nothing.
-    #[default]
-    Head,
-    /// It is not looked at, as `spamc` has it. Big mail passes unseen.
-    Skip,
-}
 
 /// Not a user name: empty, longer than 256 octets, or with control characters. The fault is the
 /// caller's.
@@ -75,15 +65,17 @@ pub struct Spamd<R> {
     runtime: R,
     address: Address,
     user: Option<Box<str>>,
-    limit: usize,
-    oversize: Oversize,
+    limit: SizeLimit,
 }
 
 impl<R: Runtime> Spamd<R> {
+    /// The largest message that is sent whole if nothing else is said, in octets: 500 KB, as with `spamc --max-size`.
+    pub const SIZE_LIMIT: usize = 500 * 1024;
+
     /// The daemon that listens at `address`, usually port 783.
     pub fn new(runtime: R, address: Address) -> Self {
-        let oversize = Oversize::default();
-        Self { runtime, address, user: None, limit: SIZE_LIMIT, oversize }
+        let limit = SizeLimit { octets: Self::SIZE_LIMIT, oversize: Oversize::default() };
+        Self { runtime, address, user: None, limit }
     }
 
     /// The user whose preferences the daemon is to apply. Without one it applies its own.
@@ -99,23 +91,26 @@ impl<R: Runtime> Spamd<R> {
     /// default is 500 KB (`spamc --max-size`), of larger ones the head.
     #[must_use]
     pub fn size_limit(mut self, octets: usize, oversize: Oversize) -> Self {
-        self.limit = octets;
-        self.oversize = oversize;
+        self.limit = SizeLimit { octets, oversize };
         self
     }
 
-    async fn check(&self, envelope: &Envelope, message: &[Bytes]) -> Result<Report, SpamdFault> {
+    /// As `spamc` asks.
+    fn request(&self, envelope: &Envelope, message: &[Bytes]) -> Request {
         let sender = HeaderField::fold("X-Envelope-From", envelope.reverse_path.path.written());
         let length = sender.octets().len() + message.iter().map(Bytes::len).sum::<usize>();
         let user = self.user.as_ref().map_or(String::new(), |user| format!("User: {user}\r\n"));
         // The daemon takes these names in this spelling only.
-        let mut request =
-            format!("SYMBOLS SPAMC/1.5\r\n{user}Content-length: {length}\r\n\r\n").into_bytes();
-        request.extend_from_slice(sender.octets());
+        let head = format!("SYMBOLS SPAMC/1.5\r\n{user}Content-length: {length}\r\n\r\n");
+        let mut segments = vec![Bytes::from(head), sender.octets().clone()];
+        segments.extend_from_slice(message);
+        Request { segments, end: End::ShutDown }
+    }
 
-        let mut stream = self.runtime.connect(&self.address).await.map_err(SpamdFault::Connect)?;
-        send(&mut stream, &request, message).await.map_err(SpamdFault::Send)?;
-        receive(&mut stream).await
+    async fn check(&self, request: Request) -> Result<Report, Fault<SpamdFault>> {
+        let mut stream = self.runtime.connect(&self.address).await.map_err(Fault::Connect)?;
+        let (report, _) = exchange(&mut stream, &request, &Reports, &mut Vec::new()).await?;
+        Ok(report)
     }
 }
 
@@ -130,74 +125,31 @@ impl<R: Runtime> Scorer for Spamd<R> {
         envelope: &Envelope,
         message: &Message,
     ) -> Result<Opinion, ScorerError> {
-        let segments = message.segments();
-        let report = if message.len() <= self.limit {
-            self.check(envelope, segments).await
-        } else if self.oversize == Oversize::Head {
-            self.check(envelope, &head(segments, self.limit)).await
-        } else {
+        let Some(message) = self.limit.excerpt(message) else {
             return Ok(Opinion::Silent);
         };
+        let report = self.check(self.request(envelope, &message)).await;
         report.map(Report::into_opinion).map_err(ScorerError::new)
     }
 }
 
-/// As many whole lines of `segments` as fit into `limit` octets.
-fn head(segments: &[Bytes], limit: usize) -> Vec<Bytes> {
-    let mut room = limit;
-    let mut head = Vec::new();
-    for segment in segments {
-        if segment.len() > room {
-            let lines = memrchr(b'\n', &segment[..room]).map_or(0, |at| at + 1);
-            head.push(segment.slice(..lines));
-            break;
-        }
-        room -= segment.len();
-        head.push(segment.clone());
-    }
-    head
-}
+/// The daemon may close the connection behind its reply or leave it open.
+struct Reports;
 
-/// Writes the request and shuts down the sending side, as `spamc` does.
-async fn send(
-    stream: &mut (impl AsyncWrite + Unpin),
-    request: &[u8],
-    message: &[Bytes],
-) -> std::io::Result<()> {
-    stream.write_all(request).await?;
-    for segment in message {
-        stream.write_all(segment).await?;
-    }
-    stream.close().await
-}
+impl Reader for Reports {
+    type Reply = Report;
+    type Fault = SpamdFault;
 
-/// Reads until the reply is whole; the daemon may close the connection or leave it open.
-async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<Report, SpamdFault> {
-    let mut reply = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let count = stream.read(&mut buffer).await.map_err(SpamdFault::Receive)?;
-        reply.extend_from_slice(&buffer[..count]);
-        match Report::parse(&reply)? {
-            Some(report) => return Ok(report),
-            None if count == 0 => return Err(SpamdFault::Closed),
-            None if reply.len() > REPLY => return Err(SpamdFault::Endless),
-            None => {}
-        }
+    const LIMIT: usize = REPLY;
+
+    fn read(&self, octets: &[u8]) -> Result<Option<Report>, SpamdFault> {
+        Report::parse(octets)
     }
 }
 
-/// Why there is no report. The fault is the daemon's or the network's.
+/// Why a reply is no report. The fault is the daemon's.
 #[derive(Debug, thiserror::Error)]
 enum SpamdFault {
-    #[error("cannot connect: {0}")]
-    Connect(#[source] std::io::Error),
-    #[error("cannot send: {0}")]
-    Send(#[source] std::io::Error),
-    #[error("cannot receive: {0}")]
-    Receive(#[source] std::io::Error),
-    #[error("connection closed within the reply")]
-    Closed,
     #[error("endless reply")]
     Endless,
     #[error("spamd says {0:?}")]

@@ -102,7 +102,7 @@ impl Drop for Gate {
 }
 
 /// Where cargo puts an example: `examples/NAME` beside the folder of this test's binary.
-fn binary(example: &str) -> PathBuf {
+pub(crate) fn binary(example: &str) -> PathBuf {
     let own = env::current_exe().unwrap();
     let profile = own.parent().and_then(|deps| deps.parent()).unwrap();
     profile.join("examples").join(example).with_extension(env::consts::EXE_EXTENSION)

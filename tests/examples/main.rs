@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod client;
+#[cfg(all(feature = "redb", feature = "rspamd", feature = "tls"))]
+mod config;
 mod gate;
 mod server;
 

@@ -77,7 +77,7 @@ fn a_chunk_that_is_refused_leaves_no_deadline_behind() {
     let chunks = (Chunks::Whole, Chunks::Whole);
     let mut gate = Gate::new(settings, onward_settings(PLAIN), server, Vec::new(), chunks);
     assert!(introduce(&mut gate));
-    assert_eq!(codes(&mut gate, b"BDAT 4\r\na"), []);
+    assert_eq!(codes(&mut gate, b"BDAT 4\r\na"), [0_u16; 0]);
     assert_eq!(codes(&mut gate, b"bcd"), [503]);
     gate.now += Duration::from_secs(99);
     let flight = b"MAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n";
@@ -118,7 +118,7 @@ fn a_handshake_begins_with_the_line() {
     let chunks = (Chunks::Whole, Chunks::Whole);
     let mut gate = Gate::new(settings, onward_settings(PLAIN), server, Vec::new(), chunks);
     assert_eq!(codes(&mut gate, b"NOOP\nNOOP"), [220, 500]);
-    assert_eq!(codes(&mut gate, b"\x16\x03\x01\r\n"), []);
+    assert_eq!(codes(&mut gate, b"\x16\x03\x01\r\n"), [0_u16; 0]);
     assert_eq!(codes(&mut gate, b"NOOP\r\n"), [250]);
     assert_eq!(codes(&mut gate, b"\x16\x03\x01"), [521]);
 }

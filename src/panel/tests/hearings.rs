@@ -158,6 +158,19 @@ fn scorers_run_side_by_side() {
 }
 
 #[test]
+fn of_thirty_the_slowest_sets_the_time() {
+    let runtime = Rehearsal::new();
+    let panel = (1..=30).fold(Panel::new().thresholds(Thresholds::none()), |panel, n| {
+        let (symbol, after) = (hidden(&format!("S{n}"), n), Duration::from_millis(100 * n as u64));
+        panel.seat(seat_after(&runtime, "actor", Find(vec![symbol]), after))
+    });
+    let (_, tally) = ask(&runtime, &panel);
+    assert_eq!(runtime.elapsed(), Duration::from_secs(3));
+    assert_eq!(tally.entries().count(), 30);
+    assert_eq!(tally.total(), Score::hundredths((1..=30).sum()));
+}
+
+#[test]
 fn a_verdict_may_be_awaited_on_any_thread() {
     fn send<F: Future + Send>(_: F) {}
     let (runtime, peer, mut tally) = (Rehearsal::new(), rehearsal::peer(), Tally::new());

@@ -2,6 +2,7 @@
 
 mod hearings;
 mod verdicts;
+mod weights;
 
 use std::fmt::Write as _;
 
@@ -16,7 +17,7 @@ use crate::score::{Disclosure, Score};
 use crate::scorer::ScorerError;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::EnhancedStatus;
-use Act::{Break, Fail, Find, Hang, No, Panic, Silent};
+use Act::{Break, Fail, Find, Hang, No, NoFor, Panic, Silent};
 
 /// What a scorer does at every stage.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ enum Act {
     Find(Vec<Finding>),
     /// Refuses with this code.
     No(u16),
+    /// Refuses with 550 and finds this.
+    NoFor(Finding),
     Fail,
     Panic,
     Hang,
@@ -54,6 +57,10 @@ impl Actor {
                 Ok(Refusal::transient(*code, EnhancedStatus::new(7, 1), &self.name).into())
             }
             No(code) => Ok(Refusal::permanent(*code, EnhancedStatus::new(7, 1), &self.name).into()),
+            NoFor(finding) => {
+                let refusal = Refusal::permanent(550, EnhancedStatus::new(7, 1), &self.name);
+                Ok(Opinion::RefuseWith(refusal, vec![finding.clone()]))
+            }
             Fail => Err(ScorerError::new("the secret table is corrupt")),
             Panic => panic!("attempt to divide by {}", "zero"),
             Hang | Break => std::future::pending().await,

@@ -22,7 +22,7 @@ fn sums_and_thresholds() {
     let default = Thresholds::default();
     let all = t(Some(100), Some(200), Some(300));
     let tag = |score: &str, required: &str| {
-        format!("X-Nobounce-Status: Yes, score={score} required={required} symbols=X")
+        format!("X-Nobounce-Status: Yes, score={score} required={required} symbols=X={score}")
     };
     let deferred = "451 4.7.1 Message deferred as suspicious, try again later";
     let table = [
@@ -130,7 +130,7 @@ fn a_tag_lists_what_counts() {
         .seat(seat(&runtime, "b", Find(vec![hidden("SECRET", 250), hidden("GOOD", -10)])))
         .seat(seat(&runtime, "c", Find(vec![hidden("WATCHED", 1)])).monitor());
     let (verdict, _) = ask(&runtime, &panel);
-    let symbols = "A, WEIGHTLESS, SECRET, GOOD";
+    let symbols = "A=3.00, WEIGHTLESS=0.00, SECRET=2.50, GOOD=-0.10";
     assert_eq!(
         verdict,
         format!("X-Nobounce-Status: Yes, score=5.40 required=5.00 symbols={symbols}")
@@ -184,7 +184,10 @@ fn who_is_monitored_has_no_effect_and_is_on_record() {
             let watched = seat(&runtime, "new", act.clone()).on_failure(policy).monitor();
             let old = seat(&runtime, "old", Find(vec![hidden("OLD", 520)]));
             let (verdict, tally) = ask(&runtime, &Panel::new().seat(watched).seat(old));
-            assert_eq!(verdict, "X-Nobounce-Status: Yes, score=5.20 required=5.00 symbols=OLD");
+            assert_eq!(
+                verdict,
+                "X-Nobounce-Status: Yes, score=5.20 required=5.00 symbols=OLD=5.20"
+            );
             assert_eq!(tally.total(), Score::hundredths(520));
             let monitored = tally.entries().filter(|entry| entry.monitored).count()
                 + tally.objections().filter(|objection| objection.monitored).count()

@@ -1,0 +1,184 @@
+//! The configuration file: which scorers there are, and what becomes of what they say.
+//!
+//! What stands in it is documented in `front_door.toml`. Whatever is wrong with it is said with file,
+//! line and what was expected, before a port is opened.
+
+mod memory;
+mod tables;
+mod values;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
+
+use nobounce::scorers::{Clamd, Gtube, Oversize, Rspamd, Spamd};
+use nobounce::{Panel, Runtime, Score, Thresholds, Weights};
+use serde::Deserialize;
+use toml::Spanned;
+
+use values::{Excess, Level, Points, Seconds, Symbol, Told};
+
+/// A file that was read. What is wrong with its values is known by now, except for what only the
+/// scorers can tell.
+pub(crate) struct Config {
+    path: PathBuf,
+    text: String,
+    file: File,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    monitor: bool,
+    stage_budget: Option<Seconds>,
+    thresholds: Option<Spanned<Levels>>,
+    #[serde(default)]
+    weights: BTreeMap<Symbol, Points>,
+    #[serde(default)]
+    disclosure: BTreeMap<Symbol, Told>,
+    gtube: Option<tables::Gtube>,
+    spamd: Option<tables::Spamd>,
+    rspamd: Option<tables::Rspamd>,
+    clamd: Option<tables::Clamd>,
+    store: Option<memory::Place>,
+    greylist: Option<memory::Greylisting>,
+    rate_limit: Option<memory::Rates>,
+    reputation: Option<memory::Repute>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Levels {
+    tag: Option<Level>,
+    defer: Option<Level>,
+    refuse: Option<Level>,
+}
+
+/// What is wrong, and where.
+#[derive(Debug)]
+pub(crate) enum ConfigError {
+    Unread(PathBuf, io::Error),
+    Wrong { path: PathBuf, line: usize, what: String },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unread(path, error) => {
+                write!(f, "{}: {error}; expected a file like front_door.toml", path.display())
+            }
+            Self::Wrong { path, line, what } => write!(f, "{}:{line}: {what}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let path = path.to_owned();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) => return Err(ConfigError::Unread(path, error)),
+        };
+        match toml::from_str(&text) {
+            Ok(file) => Ok(Self { path, text, file }),
+            Err(error) => {
+                let line = line(&text, error.span());
+                let what = error.message().lines().collect::<Vec<_>>().join(", ");
+                Err(ConfigError::Wrong { path, line, what })
+            }
+        }
+    }
+
+    /// The panel that the file describes, without those who [remember](Self::remember). `host` is our
+    /// own name.
+    pub(crate) fn panel<R: Runtime + Clone>(
+        &self,
+        runtime: &R,
+        host: &str,
+    ) -> Result<Panel, ConfigError> {
+        let file = &self.file;
+        let mut panel = Panel::new().thresholds(self.thresholds()?).weights(self.weights());
+        if let Some(Seconds(budget)) = file.stage_budget {
+            panel = panel.stage_budget(budget);
+        }
+        if let Some(table) = &file.gtube {
+            panel = panel.seat(table.seat(Gtube));
+        }
+        if let Some(table) = &file.spamd {
+            let mut spamd = Spamd::new(runtime.clone(), table.address.0.clone());
+            if let Some(user) = &table.user {
+                let named = spamd.user(user.get_ref());
+                spamd = named.map_err(|error| self.wrong(user.span(), &error))?;
+            }
+            let (octets, oversize) = (table.size_limit, oversize(table.oversize));
+            let octets = octets.map_or(Spamd::<R>::SIZE_LIMIT, |octets| octets.0);
+            panel = panel.seat(table.seat(spamd.size_limit(octets, oversize)));
+        }
+        if let Some(table) = &file.rspamd {
+            let name = table.mta_name.as_deref().unwrap_or(host);
+            let mut rspamd = Rspamd::new(runtime.clone(), table.address.0.clone()).mta_name(name);
+            if let Some(actions) = table.actions {
+                rspamd = rspamd.actions(actions.0);
+            }
+            if let Some(settings) = &table.settings {
+                rspamd = rspamd.settings(settings);
+            }
+            let (octets, oversize) = (table.size_limit, oversize(table.oversize));
+            let octets = octets.map_or(Rspamd::<R>::SIZE_LIMIT, |octets| octets.0);
+            panel = panel.seat(table.seat(rspamd.size_limit(octets, oversize)));
+        }
+        if let Some(table) = &file.clamd {
+            let mut clamd = Clamd::new(runtime.clone(), table.address.0.clone());
+            if let Some(what) = table.on_virus {
+                clamd = clamd.on_virus(what.0);
+            }
+            let (octets, oversize) = (table.size_limit, oversize(table.oversize));
+            let octets = octets.map_or(Clamd::<R>::SIZE_LIMIT, |octets| octets.0);
+            panel = panel.seat(table.seat(clamd.size_limit(octets, oversize)));
+        }
+        Ok(if file.monitor { panel.monitor() } else { panel })
+    }
+
+    /// The defaults are those of the library; where one lies above a stricter threshold that the
+    /// file names, it comes down to it.
+    fn thresholds(&self) -> Result<Thresholds, ConfigError> {
+        let Some(table) = &self.file.thresholds else {
+            return Ok(Thresholds::default());
+        };
+        let Levels { tag, defer, refuse } = table.get_ref();
+        let or = |level: &Option<Level>, otherwise| level.map_or(otherwise, |level| level.0);
+        let defer = or(defer, None);
+        let refuse = or(refuse, Some(Score::hundredths(631)));
+        let strictest = [defer, refuse].into_iter().flatten().min();
+        let usual = Score::points(5);
+        let tag = or(tag, Some(strictest.map_or(usual, |score| score.min(usual))));
+        Thresholds::new(tag, defer, refuse).map_err(|error| self.wrong(table.span(), &error))
+    }
+
+    fn weights(&self) -> Weights {
+        let scores = self.file.weights.iter();
+        let weights = scores
+            .fold(Weights::new(), |weights, (symbol, points)| weights.weigh(&symbol.0, points.0));
+        let disclosures = self.file.disclosure.iter();
+        disclosures.fold(weights, |weights, (symbol, told)| weights.disclose(&symbol.0, told.0))
+    }
+
+    fn wrong(&self, span: Range<usize>, what: &dyn fmt::Display) -> ConfigError {
+        let line = line(&self.text, Some(span));
+        ConfigError::Wrong { path: self.path.clone(), line, what: what.to_string() }
+    }
+}
+
+fn oversize(said: Option<Excess>) -> Oversize {
+    said.map_or(Oversize::default(), |excess| excess.0)
+}
+
+/// The line where something begins.
+fn line(text: &str, span: Option<Range<usize>>) -> usize {
+    let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
+    before.matches('\n').count() + 1
+}

@@ -1,0 +1,78 @@
+//! The tables of scorers. A scorer takes part if its table is there.
+
+use nobounce::Address;
+use toml::Spanned;
+
+use super::values::{Actions, Excess, Octets, Parsed, Virus};
+
+/// A table: the keys of a scorer, and those that each has.
+macro_rules! table {
+    ($(#[$doc:meta])* $name:ident { $($(#[$attribute:meta])* $key:ident: $value:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct $name {
+            $($(#[$attribute])* pub(crate) $key: $value,)*
+            budget: Option<$crate::config::values::Seconds>,
+            on_failure: Option<$crate::config::values::OnFailure>,
+            scale: Option<$crate::config::values::Percent>,
+            #[serde(default)]
+            monitor: bool,
+        }
+
+        impl $name {
+            pub(crate) fn seat(&self, scorer: impl nobounce::Scorer + 'static) -> nobounce::Seat {
+                let mut seat = nobounce::Seat::new(scorer);
+                if let Some(budget) = &self.budget {
+                    seat = seat.budget(budget.0);
+                }
+                if let Some(policy) = &self.on_failure {
+                    seat = seat.on_failure(policy.0);
+                }
+                if let Some(percent) = &self.scale {
+                    seat = seat.scale(percent.0);
+                }
+                if self.monitor { seat.monitor() } else { seat }
+            }
+        }
+    };
+}
+
+pub(super) use table;
+
+table! {
+    /// The test message.
+    Gtube {}
+}
+
+table! {
+    /// SpamAssassin.
+    Spamd {
+        address: Parsed<Address>,
+        user: Option<Spanned<String>>,
+        size_limit: Option<Octets>,
+        oversize: Option<Excess>,
+    }
+}
+
+table! {
+    /// rspamd.
+    Rspamd {
+        address: Parsed<Address>,
+        actions: Option<Actions>,
+        mta_name: Option<String>,
+        settings: Option<String>,
+        size_limit: Option<Octets>,
+        oversize: Option<Excess>,
+    }
+}
+
+table! {
+    /// ClamAV.
+    Clamd {
+        address: Parsed<Address>,
+        on_virus: Option<Virus>,
+        size_limit: Option<Octets>,
+        oversize: Option<Excess>,
+    }
+}

@@ -1,0 +1,73 @@
+//! What a site makes of findings: scales, weights, disclosures.
+
+use super::*;
+
+#[test]
+fn weights_go_before_scales_and_scorers() {
+    let found = || Find(vec![hidden("A", 250), public("B", 101), hidden("C", -7)]);
+    let weights = Weights::new()
+        .weigh("B", Score::points(9))
+        .weigh("UNSEEN", Score::points(99))
+        .disclose("A", Disclosure::Public)
+        .disclose("B", Disclosure::Private);
+    let table = [
+        (100, Weights::new(), "score=3.44 A=2.50 B=1.01 C=-0.07"),
+        // Half a hundredth is rounded away from zero.
+        (50, Weights::new(), "score=1.72 A=1.25 B=0.51 C=-0.04"),
+        (0, Weights::new(), "score=0.00 A=0.00 B=0.00 C=0.00"),
+        (1000, Weights::new(), "score=34.40 A=25.00 B=10.10 C=-0.70"),
+        (40, weights, "score=9.97 A=1.00 B=9.00 C=-0.03"),
+    ];
+    for (percent, weights, expected) in table {
+        let runtime = Rehearsal::new();
+        let seat = seat(&runtime, "a", found()).scale(percent);
+        let (_, tally) = ask(&runtime, &Panel::new().weights(weights).seat(seat));
+        assert_eq!(tally.to_string(), expected);
+    }
+}
+
+#[test]
+fn what_is_disclosed_is_told() {
+    let weights =
+        Weights::new().disclose("SECRET", Disclosure::Public).disclose("OPEN", Disclosure::Private);
+    let runtime = Rehearsal::new();
+    let panel = Panel::new().weights(weights).seat(seat(
+        &runtime,
+        "a",
+        Find(vec![hidden("SECRET", 500), public("OPEN", 500)]),
+    ));
+    assert_eq!(ask(&runtime, &panel).0, "550 5.7.1 Message refused: SECRET");
+}
+
+#[test]
+fn a_failure_weighs_what_is_said_for_it() {
+    let runtime = Rehearsal::new();
+    let failing = seat(&runtime, "a", Fail).scale(10);
+    let failing = failing.on_failure(FailurePolicy::Score(Score::points(1)));
+    let (_, tally) = ask(&runtime, &Panel::new().seat(failing));
+    // The policy is the seat's own, not on the scorer's scale.
+    assert_eq!(tally.to_string(), "score=1.00 A_FAILED=1.00");
+    let weights = Weights::new().weigh("A_FAILED", Score::points(2));
+    let failing = seat(&runtime, "a", Fail).on_failure(FailurePolicy::Score(Score::points(1)));
+    let (_, tally) = ask(&runtime, &Panel::new().weights(weights).seat(failing));
+    assert_eq!(tally.to_string(), "score=2.00 A_FAILED=2.00");
+}
+
+#[test]
+fn a_refusal_with_reasons_has_them_on_record() {
+    let runtime = Rehearsal::new();
+    let no = || seat(&runtime, "no", NoFor(hidden("WHY", 300)));
+    let also = || seat(&runtime, "also", Find(vec![hidden("ALSO", 10)]));
+    for (seat, verdict, monitored) in
+        [(no(), "550 5.7.1 no", false), (no().monitor(), "pass", true)]
+    {
+        let (said, tally) = ask(&runtime, &Panel::new().seat(seat.scale(50)).seat(also()));
+        assert_eq!(said, verdict);
+        let entries: Vec<_> =
+            tally.entries().map(|it| (it.finding.symbol(), it.monitored)).collect();
+        assert_eq!(entries, [("WHY", monitored), ("ALSO", false)]);
+        assert_eq!(tally.total(), Score::hundredths(if monitored { 10 } else { 160 }));
+        let objection = tally.objections().next().unwrap();
+        assert_eq!((&*objection.scorer, objection.monitored), ("no", monitored));
+    }
+}

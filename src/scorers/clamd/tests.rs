@@ -1,0 +1,206 @@
+use super::*;
+use crate::panel::{Panel, Seat};
+use crate::rehearsal::{Cue, Rehearsal, Script, Then, Turn, envelope, message};
+use crate::tally::Tally;
+use crate::verdict::{Subject, Verdict};
+use memchr::memmem;
+use proptest::prelude::*;
+use std::time::Duration;
+
+/// The end of a stream: the last line end, and a length of zero.
+const END: &[u8] = b"\n\0\0\0\0";
+const VIRUS: &str = "1: stream: Eicar-Signature FOUND\0";
+
+fn clamd(runtime: &Rehearsal) -> Clamd<Rehearsal> {
+    Clamd::new(runtime.clone(), "unix:/run/clamav/clamd.ctl".parse().unwrap())
+}
+
+fn script(says: &[&str], then: Then) -> Script {
+    Script::turns(END, says, then)
+}
+
+fn ask(runtime: &Rehearsal, clamd: &Clamd<Rehearsal>, content: &str) -> Result<Opinion, String> {
+    let (envelope, message) = (envelope("<a@example.com>"), message(content));
+    let opinion = runtime.run(clamd.on_data(&envelope, &message));
+    opinion.map_err(|error| error.to_string())
+}
+
+/// The reply when the whole request was heard, and the error that it is.
+fn error(reply: &str, then: Then) -> String {
+    let runtime = Rehearsal::with(script(&[reply], then));
+    let error = ask(&runtime, &clamd(&runtime), "x\n").unwrap_err();
+    assert_eq!(runtime.connections(), (1, 0));
+    error
+}
+
+#[test]
+fn a_session_has_one_stream_after_another() {
+    let runtime = Rehearsal::with(script(&["1: stream: OK\0", "2: stream: OK\0"], Then::Hang));
+    let clamd = clamd(&runtime);
+    for _ in 0..2 {
+        assert_eq!(ask(&runtime, &clamd, "x\n"), Ok(Opinion::Silent));
+    }
+    assert_eq!(runtime.connections(), (1, 1));
+    let heard = runtime.octets();
+    let heard = heard.strip_prefix(b"zIDSESSION\0zINSTREAM\0").unwrap();
+    let (first, second) = heard.split_at(memmem::find(heard, b"zINSTREAM\0").unwrap());
+    for chunks in [first, second.strip_prefix(b"zINSTREAM\0").unwrap()] {
+        assert_eq!(dechunk(chunks), message("x\n").segments().concat());
+    }
+}
+
+/// What chunks say, naively; nothing may follow them.
+fn dechunk(mut chunks: &[u8]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    loop {
+        let (length, rest) = chunks.split_first_chunk::<4>().unwrap();
+        let (chunk, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+        octets.extend_from_slice(chunk);
+        chunks = rest;
+        if chunk.is_empty() {
+            assert!(rest.is_empty(), "{} octets behind the end", rest.len());
+            return octets;
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn chunks_say_what_segments_hold(
+        segments in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 0..9),
+    ) {
+        let segments: Vec<_> = segments.into_iter().map(Bytes::from).collect();
+        let request = stream(7, &segments).segments.concat();
+        let chunks = request.strip_prefix(b"zINSTREAM\0").unwrap();
+        prop_assert_eq!(dechunk(chunks), segments.concat());
+    }
+}
+
+proptest! {
+    /// A reply counts for the command that it answers, and only as it is written.
+    #[test]
+    fn only_the_reply_that_is_due_is_one(before in 0..3_u32, text in "[0-9]: (stream: (OK|X FOUND|)| ?)\0?") {
+        let number = before + 1;
+        let due = match &*text {
+            _ if text == format!("{number}: stream: OK\0") => Some(Found::Nothing),
+            _ if text == format!("{number}: stream: X FOUND\0") => Some(Found::Signature("X".into())),
+            _ => None,
+        };
+        let read = Replies::after(before).read(text.as_bytes());
+        match due {
+            Some(found) => prop_assert_eq!(read.unwrap().unwrap().reply, found),
+            None if text.ends_with('\0') => prop_assert!(read.is_err()),
+            None => prop_assert!(read.unwrap().is_none()),
+        }
+    }
+}
+
+#[test]
+fn a_large_segment_becomes_several_chunks() {
+    let segment = Bytes::from(vec![b'x'; CHUNK * 2 + 1]);
+    let request = stream(0, std::slice::from_ref(&segment));
+    assert_eq!(request.segments.len(), 1 + 3 * 2 + 1);
+    let request = request.segments.concat();
+    assert!(dechunk(request.strip_prefix(b"zIDSESSION\0zINSTREAM\0").unwrap()) == segment);
+}
+
+#[test]
+fn a_virus_is_refused_or_weighed() {
+    let finding = |score| {
+        let finding = Finding::new("CLAMD", score).with_detail("Eicar-Signature");
+        finding.with_disclosure(Disclosure::Public)
+    };
+    let text = "Message refused: virus Eicar-Signature";
+    let refusal = Refusal::permanent(550, EnhancedStatus::new(7, 1), text);
+    let refused = Opinion::RefuseWith(refusal, vec![finding(Score::ZERO)]);
+    for (what, expected) in [
+        (OnVirus::Refuse, refused),
+        (OnVirus::Score(Score::points(4)), finding(Score::points(4)).into()),
+    ] {
+        for chunk in [1, 7, usize::MAX] {
+            let runtime = Rehearsal::with(Script { chunk, ..script(&[VIRUS], Then::Hang) });
+            let clamd = clamd(&runtime).on_virus(what);
+            assert_eq!(ask(&runtime, &clamd, "x\n"), Ok(expected.clone()));
+        }
+    }
+}
+
+#[test]
+fn no_answer_is_an_error() {
+    let size = "message larger than clamd's StreamMaxLength";
+    let table = [
+        ("1: INSTREAM size limit exceeded. ERROR\0", size),
+        ("INSTREAM size limit exceeded. ERROR\0", size),
+        (
+            "1: stream: Can't allocate memory ERROR\0",
+            "clamd says \"1: stream: Can't allocate memory ERROR\"",
+        ),
+        ("COMMAND READ TIMED OUT ERROR\0", "clamd says \"COMMAND READ TIMED OUT ERROR\""),
+        ("UNKNOWN COMMAND\0", "clamd says \"UNKNOWN COMMAND\""),
+        // The answer to another question.
+        ("2: stream: OK\0", "not a reply of clamd: \"2: stream: OK\""),
+        ("stream: OK\0", "not a reply of clamd: \"stream: OK\""),
+        ("1: stream: \0", "not a reply of clamd: \"1: stream: \""),
+        ("1: stream:  FOUND\0", "not a reply of clamd: \"1: stream:  FOUND\""),
+        ("1: stream: ok\0", "not a reply of clamd: \"1: stream: ok\""),
+        ("1: OK\0", "not a reply of clamd: \"1: OK\""),
+        ("\0", "not a reply of clamd: \"\""),
+        ("", "connection closed within the reply"),
+        ("1: stream: OK", "connection closed within the reply"),
+        ("1: stream: OK\n", "connection closed within the reply"),
+    ];
+    for (reply, expected) in table {
+        assert_eq!(error(reply, Then::Close), expected, "{reply:?}");
+    }
+    assert_eq!(error(&"x".repeat(1 << 20), Then::Hang), "endless reply");
+    assert_eq!(error("1: str", Then::Reset), "cannot receive: connection reset");
+}
+
+#[test]
+fn a_daemon_that_has_heard_enough_is_heard() {
+    let early = Script {
+        takes: 200,
+        turns: vec![Turn {
+            cue: Cue::Octets(150),
+            says: b"1: INSTREAM size limit exceeded. ERROR\0".into(),
+        }],
+        ..script(&[], Then::Reset)
+    };
+    let runtime = Rehearsal::with(early);
+    let error = ask(&runtime, &clamd(&runtime), &"x\n".repeat(1000)).unwrap_err();
+    assert_eq!(error, "message larger than clamd's StreamMaxLength");
+}
+
+#[test]
+fn what_was_said_too_much_ends_the_session() {
+    let runtime = Rehearsal::with(script(&["1: stream: OK\x002: stream: OK\0"], Then::Hang));
+    assert_eq!(ask(&runtime, &clamd(&runtime), "x\n"), Ok(Opinion::Silent));
+    assert_eq!(runtime.connections(), (1, 0));
+}
+
+#[test]
+fn a_daemon_that_hangs_costs_its_budget_and_its_connection() {
+    let runtime = Rehearsal::with(script(&["1: stream"], Then::Hang));
+    let panel = Panel::new().seat(Seat::new(clamd(&runtime)).budget(Duration::from_secs(7)));
+    let (envelope, message) = (envelope("<a@example.com>"), message("x\n"));
+    let mut tally = Tally::new();
+    let subject = Subject::Content(&envelope, &message);
+    let verdict = runtime.run(panel.ask(&runtime, subject, &mut tally));
+    assert!(matches!(verdict, Verdict::Refuse(refusal) if refusal.is_transient()));
+    assert_eq!((runtime.elapsed(), runtime.connections()), (Duration::from_secs(7), (1, 0)));
+}
+
+#[test]
+fn a_large_message_is_cut_or_skipped() {
+    let content = "0123456789\r\n".repeat(100);
+    let whole = message(&content).len();
+    let runtime = Rehearsal::with(script(&["1: stream: OK\0"], Then::Hang));
+    ask(&runtime, &clamd(&runtime).size_limit(whole - 1, Oversize::Head), &content).unwrap();
+    let heard = runtime.octets();
+    let sent = dechunk(heard.strip_prefix(b"zIDSESSION\0zINSTREAM\0").unwrap());
+    assert_eq!(sent, &message(&content).segments().concat()[..whole - 12]);
+
+    let runtime = Rehearsal::new();
+    let skipping = clamd(&runtime).size_limit(whole - 1, Oversize::Skip);
+    assert_eq!(ask(&runtime, &skipping, &content), Ok(Opinion::Silent));
+}

@@ -1,0 +1,143 @@
+use super::*;
+use crate::rehearsal::{Cue, Rehearsal, Script, Then, Turn};
+
+/// Requests are `?N;`, N requests having gone before on the connection; replies are a word and `;`,
+/// `!` before it if the connection is not to be kept.
+struct Words;
+
+impl Reader for Words {
+    type Reply = Answer<String>;
+    type Fault = std::convert::Infallible;
+
+    const LIMIT: usize = 20;
+
+    fn read(&self, octets: &[u8]) -> Result<Option<Answer<String>>, Self::Fault> {
+        let text = String::from_utf8_lossy(octets);
+        Ok(text.strip_suffix(';').map(|word| {
+            let (keep, word) = (!word.starts_with('!'), word.trim_start_matches('!'));
+            Answer { reply: word.into(), keep }
+        }))
+    }
+}
+
+fn request(before: u32) -> Request {
+    Request { segments: vec!["?".into(), format!("{before};").into()], end: End::Counted }
+}
+
+/// Asks once for each of these moments, in seconds since the last one; what came of it.
+fn ask(runtime: &Rehearsal, moments: &[u64]) -> Vec<String> {
+    let daemon = Daemon::new(runtime.clone(), "127.0.0.1:1".parse().unwrap());
+    runtime.run(async {
+        let mut results = Vec::new();
+        for moment in moments {
+            runtime.sleep(Duration::from_secs(*moment)).await;
+            let result = daemon.ask(request, |_| Words).await;
+            results.push(result.unwrap_or_else(|fault| format!("({fault})")));
+        }
+        results
+    })
+}
+
+fn turns(says: &[&str], then: Then) -> Script {
+    Script::turns(b";", says, then)
+}
+
+/// Scripts of the connections; when it is asked; replies; what was heard; connections made.
+type Case<'a> = (Vec<Script>, &'a [u64], &'a [&'a str], &'a str, usize);
+
+#[test]
+fn connections_are_used_again_while_they_are_good() {
+    let new = || turns(&["new;"], Then::Hang);
+    let table: [Case<'_>; 10] = [
+        (
+            vec![turns(&["a;", "b;", "c;"], Then::Hang)],
+            &[0, 1, 19],
+            &["a", "b", "c"],
+            "?0;?1;?2;",
+            1,
+        ),
+        // It waits for 20 seconds.
+        (vec![turns(&["a;", "b;"], Then::Hang), new()], &[0, 20], &["a", "new"], "?0;?0;", 2),
+        // The daemon has said that it will close it, or has closed it.
+        (vec![turns(&["!a;"], Then::Hang), new()], &[0, 0], &["a", "new"], "?0;?0;", 2),
+        (vec![turns(&["a;"], Then::Close), new()], &[0, 0], &["a", "new"], "?0;?0;", 2),
+        (vec![turns(&["a;"], Then::Reset), new()], &[0, 0], &["a", "new"], "?0;?0;", 2),
+        // It closes it while it is asked again: the request is repeated, whole, elsewhere.
+        (vec![turns(&["a;", ""], Then::Close), new()], &[0, 0], &["a", "new"], "?0;?1;?0;", 2),
+        (vec![turns(&["a;", ""], Then::Reset), new()], &[0, 0], &["a", "new"], "?0;?1;?0;", 2),
+        (
+            vec![Script { takes: 4, ..turns(&["a;", ""], Then::Hang) }, new()],
+            &[0, 0],
+            &["a", "new"],
+            "?0;??0;",
+            2,
+        ),
+        // Once only, and not when something of a reply was heard.
+        (
+            vec![turns(&["a;", ""], Then::Close), turns(&[""], Then::Close)],
+            &[0, 0],
+            &["a", "(connection closed within the reply)"],
+            "?0;?1;?0;",
+            2,
+        ),
+        (
+            vec![turns(&["a;", "b"], Then::Close), new()],
+            &[0, 0],
+            &["a", "(connection closed within the reply)"],
+            "?0;?1;",
+            1,
+        ),
+    ];
+    for (scripts, moments, replies, heard, connections) in table {
+        let runtime = Rehearsal::with_each(scripts);
+        assert_eq!(ask(&runtime, moments), replies, "{heard}");
+        assert_eq!((&*runtime.heard(), runtime.connections()), (heard, (connections, 0)));
+    }
+}
+
+#[test]
+fn a_first_connection_that_breaks_is_not_tried_again() {
+    let table = [
+        (Script::refuses(), "(cannot connect: connection refused)"),
+        (turns(&[""], Then::Close), "(connection closed within the reply)"),
+        (turns(&["a"], Then::Close), "(connection closed within the reply)"),
+        (turns(&["a"], Then::Reset), "(cannot receive: connection reset)"),
+        (Script { takes: 0, ..turns(&["a;"], Then::Hang) }, "(cannot send: connection reset)"),
+        (Script { takes: 2, ..turns(&["a;"], Then::Hang) }, "(cannot send: connection reset)"),
+        (turns(&["012345678901234567890"], Then::Hang), "(endless reply)"),
+    ];
+    for (script, expected) in table {
+        let runtime = Rehearsal::with(script);
+        assert_eq!(ask(&runtime, &[0]), [expected]);
+        assert_eq!(runtime.connections(), (1, 0));
+    }
+}
+
+#[test]
+fn a_reply_before_the_request_is_whole_counts_and_ends_the_connection() {
+    let early = |takes, then| Script {
+        takes,
+        turns: vec![Turn { cue: Cue::Octets(1), says: b"too large;".into() }],
+        ..turns(&[], then)
+    };
+    for (takes, then) in [(1, Then::Close), (1, Then::Reset), (1, Then::Hang)] {
+        let runtime = Rehearsal::with(early(takes, then));
+        assert_eq!(ask(&runtime, &[0, 0]), ["too large", "too large"]);
+        assert_eq!(runtime.connections(), (2, 0));
+    }
+}
+
+#[test]
+fn no_more_than_a_few_connections_wait() {
+    let runtime = Rehearsal::with(turns(&["a;", "b;"], Then::Hang));
+    let daemon = Daemon::new(runtime.clone(), "127.0.0.1:1".parse().unwrap());
+    // As many at once as there are connections: none has been given back when the next is asked.
+    let begin = || runtime.run(daemon.runtime.connect(&daemon.address)).unwrap();
+    let connections: Vec<_> = (0..20).map(|_| begin()).collect();
+    for stream in connections {
+        daemon.keep(Connection { stream, answered: 0, since: runtime.now() });
+    }
+    assert_eq!(runtime.connections(), (20, IDLE));
+    drop(daemon);
+    assert_eq!(runtime.connections(), (20, 0));
+}
