@@ -261,7 +261,7 @@ where
                     let record = self.log.record(*end);
                     self.gate.observe(&Event::Ended(&record));
                     if record.end.cause == EndCause::Accepted {
-                        self.log.unacknowledged.push(record);
+                        self.log.unacknowledged.push(Box::new(record));
                     }
                     // Asked here, too: a client that never waits may never be waited for.
                     if self.gate.is_going_down() {
@@ -285,6 +285,7 @@ where
             Some(Ok(())) => {
                 let told = std::mem::take(&mut self.log.unacknowledged);
                 self.log.told.extend(told);
+                self.log.told.shrink_to_fit();
                 self.gate.observe(&Event::Transmitted { session: session.id(), octets });
             }
             Some(Err(error)) => {

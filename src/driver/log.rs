@@ -18,9 +18,9 @@ pub(super) struct Log {
     /// Only while there is one: idle sessions have none.
     transaction: Option<Box<(TransactionId, Gathered)>>,
     /// Messages that the relay target has taken and the client has not been told of.
-    pub(super) unacknowledged: Vec<TransactionRecord>,
+    pub(super) unacknowledged: Vec<Box<TransactionRecord>>,
     /// Of these it has been told, as far as writing to it tells; it has not been heard since.
-    pub(super) told: Vec<TransactionRecord>,
+    pub(super) told: Vec<Box<TransactionRecord>>,
 }
 
 #[derive(Default)]
@@ -70,10 +70,13 @@ impl Log {
         }
     }
 
-    pub(super) fn record(&mut self, end: TransactionEnd) -> TransactionRecord {
+    pub(super) fn record(&mut self, mut end: TransactionEnd) -> TransactionRecord {
         let gathered = std::mem::take(self.current(&end.envelope.id));
         self.transaction = None;
-        let Gathered { tally, onward, failures, queue_id, scoring, relaying } = gathered;
+        let Gathered { tally, mut onward, failures, queue_id, scoring, relaying } = gathered;
+        // It may be kept while the client sits idle.
+        onward.shrink_to_fit();
+        end.envelope.forward_paths.shrink_to_fit();
         TransactionRecord { end, tally, onward, failures, queue_id, scoring, relaying }
     }
 }
