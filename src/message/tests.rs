@@ -237,7 +237,7 @@ proptest! {
         let content = MailData::normalise(&content).segments().concat();
         let blocks = Blocks::cut(&content, place.index(content.len() + 1));
         let mut segments = Vec::new();
-        joint::append(&blocks, &mut segments);
+        joint::append(&blocks, None, &mut segments);
         prop_assert!(segments.iter().all(|segment| !segment.is_empty()));
         let (found, expected) = (segments.concat(), onward(&content));
         prop_assert_eq!(String::from_utf8_lossy(&found), String::from_utf8_lossy(&expected));

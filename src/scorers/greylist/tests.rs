@@ -22,6 +22,7 @@ fn told(opinion: Opinion) -> String {
     match opinion {
         Opinion::Silent => "silent".into(),
         Opinion::Refuse(refusal) => refusal.to_string(),
+        Opinion::Annotate(..) | Opinion::RefuseWith(..) => panic!("more than it has to say"),
         Opinion::Evidence(findings) => {
             let finding = &findings[0];
             format!("{}={} {}", finding.symbol(), finding.score(), finding.detail())

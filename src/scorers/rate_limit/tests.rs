@@ -26,6 +26,7 @@ fn ask(limit: &RateLimit<Rehearsal>, address: &str, sender: &str, to: &str) -> S
     match limit.runtime.run(limit.on_rcpt(&envelope, &recipient)).unwrap() {
         Opinion::Silent => "silent".into(),
         Opinion::Refuse(refusal) => refusal.to_string(),
+        Opinion::Annotate(..) | Opinion::RefuseWith(..) => panic!("more than it has to say"),
         Opinion::Evidence(findings) => {
             format!("{}={} {}", findings[0].symbol(), findings[0].score(), findings[0].detail())
         }

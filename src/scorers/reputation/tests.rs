@@ -21,7 +21,7 @@ fn found(reputation: &Reputation<Rehearsal>, address: &str) -> [i32; 2] {
     let findings = match opinion {
         Opinion::Silent => Vec::new(),
         Opinion::Evidence(findings) => findings,
-        Opinion::Refuse(refusal) => panic!("{refusal}"),
+        opinion => panic!("{opinion:?}"),
     };
     SYMBOLS.map(|symbol| {
         let finding = findings.iter().find(|finding| finding.symbol() == symbol);
