@@ -33,7 +33,8 @@ pub(crate) struct Rehearsal(Arc<Mutex<State>>);
 struct State {
     began: Instant,
     now: Instant,
-    timers: BTreeMap<usize, Instant>,
+    /// Those that are waited for, and who waits.
+    timers: BTreeMap<usize, (Instant, Option<Waker>)>,
     /// How many timers there ever were.
     armed: usize,
     /// What connections find, one after another; those that follow find what the last one found.
@@ -84,11 +85,20 @@ impl Rehearsal {
                 return output;
             }
             if !woken.0.swap(false, Ordering::Relaxed) {
-                let mut state = self.state();
-                let next = state.timers.values().min().copied();
-                state.now = next.expect("nothing can happen any more");
+                self.skip_to_the_next_timer();
             }
         }
+    }
+
+    fn skip_to_the_next_timer(&self) {
+        let mut state = self.state();
+        let next = state.timers.values().map(|(at, _)| *at).min();
+        let now = next.expect("nothing can happen any more");
+        state.now = now;
+        let due = state.timers.values_mut().filter(|(at, _)| *at <= now);
+        let due: Vec<Waker> = due.filter_map(|(_, waker)| waker.take()).collect();
+        drop(state);
+        due.into_iter().for_each(Waker::wake);
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
@@ -139,7 +149,7 @@ impl Runtime for Rehearsal {
 
     async fn sleep_until(&self, at: Instant) {
         let timer = Timer::arm(self, at);
-        poll_fn(|_| if timer.0.now() < at { Poll::Pending } else { Poll::Ready(()) }).await;
+        poll_fn(|context| timer.poll(at, context.waker())).await;
     }
 
     async fn connect(&self, _: &Address) -> io::Result<Connection> {
@@ -164,8 +174,17 @@ impl Timer {
         let mut state = rehearsal.state();
         state.armed += 1;
         let id = state.armed;
-        state.timers.insert(id, at);
+        state.timers.insert(id, (at, None));
         Self(rehearsal.clone(), id)
+    }
+
+    fn poll(&self, at: Instant, waker: &Waker) -> Poll<()> {
+        let mut state = self.0.state();
+        if state.now >= at {
+            return Poll::Ready(());
+        }
+        state.timers.insert(self.1, (at, Some(waker.clone())));
+        Poll::Pending
     }
 }
 

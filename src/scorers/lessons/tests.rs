@@ -45,7 +45,8 @@ fn what_there_is_to_be_learned() {
     // What was known before makes nothing good or bad.
     let known_bad = &tally(&[("REPUTATION_ADDRESS", 9), ("REPUTATION_NETWORK", 9), ("X", 4)]);
     let known_good = &tally(&[("REPUTATION_ADDRESS", -9), ("X", 5)]);
-    let table: &[(EndCause, Option<u16>, &Tally, &[u16], (Conduct, u32))] = &[
+    type Row<'t> = (EndCause, Option<u16>, &'t Tally, &'t [u16], (Conduct, u32));
+    let table: &[Row<'_>] = &[
         (Accepted, Some(250), clean, &[250, 250], (Good, 0)),
         (Accepted, Some(250), clean, &[550, 250, 550, 250], (Good, 2)),
         (Accepted, Some(250), spam, &[250, 250], (Bad, 0)),

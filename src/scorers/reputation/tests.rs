@@ -33,7 +33,8 @@ fn found(reputation: &Reputation<Rehearsal>, address: &str) -> [i32; 2] {
 fn a_client_is_known_by_what_it_did() {
     use Conduct::{Bad, Good, Unknown};
     // What it did, how often, and what is found: of the address, of the network.
-    let table: &[(&[(Conduct, u32, u32)], [i32; 2])] = &[
+    type Row<'t> = (&'t [(Conduct, u32, u32)], [i32; 2]);
+    let table: &[Row<'_>] = &[
         (&[], [0, 0]),
         (&[(Bad, 0, 1)], [27, 14]),
         (&[(Bad, 0, 10)], [150, 75]),
