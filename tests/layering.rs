@@ -31,7 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The trait alone: panels and scorers need its timers and connections, the edges supply them.
     ("runtime", &["rehearsal", "runtime"]),
     ("policy", &["panel", "score", "scorer", "scorers", "store", "tally"]),
-    ("edges", &["driver", "gate", "observer", "relay", "tls", "transcript"]),
+    ("edges", &["driver", "fuzzing", "gate", "observer", "relay", "tls", "transcript"]),
 ];
 
 /// Layers that may ask what time it is.
