@@ -38,7 +38,7 @@ fuzz_target!(|input: &[u8]| {
             Ok(Opinion::Evidence(findings)) => {
                 assert!(findings.len() <= 257);
                 for finding in findings {
-                    assert!(finding.symbol().len() <= 64);
+                    assert!(finding.symbol().len() <= 100);
                 }
             }
             Ok(_) => {}
