@@ -142,6 +142,9 @@
 //! - A [`ForwardPath`] and a [`ReversePath`] carry the parameters of their command, so that nobody
 //!   can forward one without the other.
 //! - Mail data ends in CRLF by type ([`MailData`]); a last chunk without it gets it.
+//! - Mail data is kept in blocks that are never moved, taken from one [`Budget`] and used again: a
+//!   session costs its content and a constant, and large mail costs no page faults. Who wants it in
+//!   one piece ([`Message::content`]) has it copied; MIME and the way onward do not need that.
 
 #![forbid(unsafe_code)]
 
@@ -206,6 +209,7 @@ pub use verdict::{Refusal, Stage, Subject, Verdict};
 pub use wire::attributes::{
     Attribute, AttributeCommand, AttributeFault, ClientAttributes, ClientOrigin,
 };
+pub use wire::budget::Budget;
 pub use wire::command::{Body, MailParameters, ParameterFault, RcptParameters};
 pub use wire::content::{LineEndings, MailData};
 pub use wire::line::LineFault;

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::section::{continues, is_mbox, line_end, split_field};
+use super::section::{continues, is_mbox, split_field};
 use crate::header::OURS;
+use crate::wire::blocks::Blocks;
 
 /// Appends the content to `segments`, which hold our fields: the joint first, forged fields left
 /// out.
@@ -12,30 +13,30 @@ use crate::header::OURS;
 /// lenient readers do: Dovecot, whose Sieve may well file mail by our fields, reads on behind a line
 /// that is no field, and mail-parser (Stalwart) then takes an indented line for one. Continuation
 /// lines go with their field, so that none is left to continue another.
-pub(super) fn append(content: &Bytes, segments: &mut Vec<Bytes>) {
+pub(super) fn append(content: &Blocks, segments: &mut Vec<Bytes>) {
+    let len = content.len();
     // Where the stretch begins that is to be kept.
     let mut kept = 0;
     let mut joined = false;
     let (mut forged, mut junk) = (false, false);
     let mut at = 0;
-    while at < content.len() {
-        let end = line_end(content, at);
-        let line = &content[at..end];
-        if !continues(line) {
-            (forged, junk) = (is_forged(line), split_field(line).is_none());
+    while at < len {
+        let (line, end) = content.line(at);
+        if !continues(&line) {
+            (forged, junk) = (is_forged(&line), split_field(&line).is_none());
         } else if junk {
-            forged |= is_forged(line);
+            forged |= is_forged(&line);
         }
         if forged {
-            keep(content.slice(kept..at), segments);
+            segments.extend(content.slices(kept..at));
             kept = end;
-        } else if !joined && is_mbox(line) {
-            keep(content.slice(kept..at), segments);
-            keep([b"Mailbox-Line: ", line].concat().into(), segments);
+        } else if !joined && is_mbox(&line) {
+            segments.extend(content.slices(kept..at));
+            segments.push([b"Mailbox-Line: ", &*line].concat().into());
             kept = end;
-        } else if line == b"\r\n" {
+        } else if *line == *b"\r\n" {
             break;
-        } else if !joined && split_field(line).is_none() {
+        } else if !joined && split_field(&line).is_none() {
             segments.push(Bytes::from_static(b"\r\n"));
             break;
         } else {
@@ -43,13 +44,7 @@ pub(super) fn append(content: &Bytes, segments: &mut Vec<Bytes>) {
         }
         at = end;
     }
-    keep(content.slice(kept..), segments);
-}
-
-fn keep(stretch: Bytes, segments: &mut Vec<Bytes>) {
-    if !stretch.is_empty() {
-        segments.push(stretch);
-    }
+    segments.extend(content.slices(kept..len));
 }
 
 /// Whether the line begins a field whose name begins like ours, in the eyes of a reader that does

@@ -4,14 +4,15 @@
 //! one overflow its stack, in parsing and again when its result is dropped; it is quadratic in
 //! multiparts that are never closed; and it takes a boundary in the middle of a line for one.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use mail_parser::parsers::MessageStream;
 use mail_parser::{ContentType, HeaderValue};
 
-use super::section::{is_mbox, line_end, split_field, without_end};
-use super::view::{Encoding, Field, Fields, MimePart};
+use super::section::{is_mbox, split_field, without_end};
+use super::view::{Encoding, Field, Fields, MimePart, Stretch};
+use crate::wire::blocks::Blocks;
 
 /// Most parts of a message (Dovecot: `MESSAGE_PARSER_DEFAULT_MAX_TOTAL_MIME_PARTS`).
 const PARTS: usize = 10_000;
@@ -50,29 +51,30 @@ enum Next {
 
 impl Walk {
     /// The parts, and whether there are more.
-    pub(super) fn through(content: &Bytes) -> (Vec<MimePart>, bool) {
+    pub(super) fn through(content: Blocks) -> (Vec<MimePart>, bool) {
         let mut walk = Self { parts: Vec::new(), truncated: false };
-        walk.message(content, 0, ENCODINGS);
+        walk.message(&Arc::new(content), 0, ENCODINGS);
         (walk.parts, walk.truncated)
     }
 
     /// Walks through a message. `encodings` says how many more may be undone inside of it; that is
     /// as deep as this function calls itself.
-    fn message(&mut self, source: &Bytes, depth: usize, encodings: usize) {
+    fn message(&mut self, source: &Arc<Blocks>, depth: usize, encodings: usize) {
         // Outermost first.
         let mut open: Vec<Open> = Vec::new();
         // Where the header began that is being read.
         let mut header = Some(0);
         let mut at = 0;
-        while at < source.len() {
-            let end = line_end(source, at);
-            let line = without_end(&source[at..end]);
+        let len = source.len();
+        while at < len {
+            let (line, end) = source.line(at);
+            let line = without_end(&line);
             if let Some((level, last)) = delimiter(&open, line) {
                 if let Some(start) = header.take() {
-                    self.begin(source.slice(start..at), at, depth, &mut open);
+                    self.begin(source.join(start..at), at, depth, &mut open);
                 }
                 // The CRLF before a delimiter is part of it.
-                let before = without_end(&source[..at]).len();
+                let before = before_line_end(source, at);
                 self.close(source, before, &mut open, level + 1, (depth, encodings));
                 if last {
                     open[level].boundary = None;
@@ -83,7 +85,7 @@ impl Walk {
                 let bare = at == start && split_field(line).is_none() && !is_mbox(line);
                 if line.is_empty() || bare {
                     let body = if line.is_empty() { end } else { at };
-                    match self.begin(source.slice(start..at), body, depth, &mut open) {
+                    match self.begin(source.join(start..at), body, depth, &mut open) {
                         Next::Body => header = None,
                         Next::Header => header = Some(body),
                         Next::End => break,
@@ -98,9 +100,9 @@ impl Walk {
             at = end;
         }
         if let Some(start) = header {
-            self.begin(source.slice(start..), source.len(), depth, &mut open);
+            self.begin(source.join(start..len), len, depth, &mut open);
         }
-        self.close(source, source.len(), &mut open, 0, (depth, encodings));
+        self.close(source, len, &mut open, 0, (depth, encodings));
     }
 
     /// A part begins: its header is here, its body begins at `body`.
@@ -129,7 +131,7 @@ impl Walk {
     /// The parts at `level` and deeper end at `end`.
     fn close(
         &mut self,
-        source: &Bytes,
+        source: &Arc<Blocks>,
         end: usize,
         open: &mut Vec<Open>,
         level: usize,
@@ -139,13 +141,14 @@ impl Walk {
             && let Some(Open { part, body, .. }) = open.pop()
         {
             let Some(part) = self.parts.get_mut(part) else { continue };
-            part.body = source.slice(body.min(end)..end);
+            let range = body.min(end)..end;
+            part.body = Stretch { source: source.clone(), range, joined: OnceLock::new() };
             if part.is_message() && part.encoding != Encoding::Identity {
                 let depth = depth + open.len() + 1;
                 if depth > DEPTH || encodings == 0 {
                     self.truncated = true;
                 } else {
-                    let attached = part.octets().clone();
+                    let attached = Arc::new(Blocks::from(part.octets().clone()));
                     self.message(&attached, depth, encodings - 1);
                 }
             }
@@ -181,7 +184,7 @@ impl Walk {
         let part = MimePart {
             depth,
             header,
-            body: Bytes::new(),
+            body: Stretch::default(),
             content_type,
             charset: parameter(&kind, "charset"),
             file_name: parameter(&disposition, "filename").or_else(|| parameter(&kind, "name")),
@@ -206,6 +209,16 @@ impl Walk {
             HeaderValue::ContentType(parameters) => Some(parameters),
             _ => None,
         }
+    }
+}
+
+/// Where the line ends that ends before `at`, without its CRLF or LF.
+fn before_line_end(source: &Blocks, at: usize) -> usize {
+    let is = |place: Option<usize>, octet| place.and_then(|place| source.get(place)) == Some(octet);
+    match at.checked_sub(1) {
+        Some(lf) if is(Some(lf), b'\n') && is(lf.checked_sub(1), b'\r') => lf - 1,
+        Some(lf) if is(Some(lf), b'\n') => lf,
+        _ => at,
     }
 }
 

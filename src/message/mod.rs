@@ -26,7 +26,8 @@ pub struct Message {
     segments: Vec<Bytes>,
     /// Octets of all segments.
     len: usize,
-    content: Bytes,
+    content: MailData,
+    joined: OnceLock<Bytes>,
     view: OnceLock<MessageView>,
 }
 
@@ -38,11 +39,10 @@ impl Message {
     /// a field `Mailbox-Line:`, as Postfix has it, and before anything else that is neither header
     /// field nor empty line an empty line is put. Empty content makes a message of header only.
     pub fn new(host: &str, envelope: &Envelope, received: SystemTime, content: MailData) -> Self {
-        let content = content.octets().clone();
         let mut segments = vec![trace::received(host, envelope, received).octets().clone()];
-        joint::append(&content, &mut segments);
+        joint::append(content.blocks(), &mut segments);
         let len = segments.iter().map(Bytes::len).sum();
-        Self { segments, len, content, view: OnceLock::new() }
+        Self { segments, len, content, joined: OnceLock::new(), view: OnceLock::new() }
     }
 
     /// Puts these fields before all others.
@@ -51,8 +51,8 @@ impl Message {
         self.segments.splice(..0, fields.iter().map(|field| field.octets().clone()));
     }
 
-    /// The whole message in segments of whole lines, in order: what goes onward, and what a scorer
-    /// that has the message read elsewhere sends there.
+    /// The whole message in segments, in order: what goes onward, and what a scorer that has the
+    /// message read elsewhere sends there. Lines may begin in one segment and end in another.
     pub fn segments(&self) -> &[Bytes] {
         &self.segments
     }
@@ -67,15 +67,22 @@ impl Message {
         self.len == 0
     }
 
-    /// The content as the client sent it (line ends normalised), forged fields included.
+    /// The content as the client sent it (line ends normalised), forged fields included, in blocks.
+    pub fn content_segments(&self) -> &[Bytes] {
+        self.content.segments()
+    }
+
+    /// The content in one piece. What is larger than a block of 64 KiB is copied for that when this
+    /// is first called, and once; prefer [`content_segments`](Self::content_segments) and
+    /// [`view`](Self::view), which need no copy.
     pub fn content(&self) -> &Bytes {
-        &self.content
+        self.joined.get_or_init(|| self.content.blocks().join(0..self.content.len()))
     }
 
     /// The content taken apart by MIME: header fields, parts, their text. It is parsed when this is
     /// first called, and once.
     pub fn view(&self) -> &MessageView {
-        self.view.get_or_init(|| MessageView::new(&self.content))
+        self.view.get_or_init(|| MessageView::new(self.content.blocks().clone()))
     }
 }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::envelope::SessionId;
 use crate::peer::{Helo, Peer};
+use crate::wire::blocks::Blocks;
 use crate::wire::command::MailParameters;
 use crate::wire::mailbox::{Path, ReversePath};
 
@@ -128,6 +129,17 @@ fn tags_stand_before_all_else() {
 }
 
 #[test]
+fn large_content_stands_in_blocks_and_in_one_piece() {
+    let content = "A: b\r\n\r\n".to_owned() + &"0123456789\r\n".repeat(20_000);
+    let message = message(content.as_bytes());
+    assert!(message.content_segments().len() > 3);
+    assert_eq!(message.content_segments().concat(), content.as_bytes());
+    assert!(message.content() == content.as_bytes());
+    assert_eq!(message.content().as_ptr(), message.content().as_ptr(), "joined once");
+    assert!(message.view().parts()[0].body() == &content.as_bytes()[8..]);
+}
+
+#[test]
 fn nothing_is_copied_and_nothing_is_told_to_logs() {
     let message = message(b"A: secret\r\nX-Nobounce-A: b\r\n\r\nbody\r\n");
     let content = message.content().as_ptr_range();
@@ -219,12 +231,16 @@ proptest! {
         prop_assert_eq!(message.len(), whole.len());
     }
 
-    /// Segments end where lines end.
+    /// Wherever blocks end, the same goes onward.
     #[test]
-    fn segments_are_whole_lines(content in content()) {
-        for segment in message(&content).segments() {
-            prop_assert!(segment.ends_with(b"\r\n"));
-        }
+    fn blocks_change_nothing(content in content(), place in any::<prop::sample::Index>()) {
+        let content = MailData::normalise(&content).segments().concat();
+        let blocks = Blocks::cut(&content, place.index(content.len() + 1));
+        let mut segments = Vec::new();
+        joint::append(&blocks, &mut segments);
+        prop_assert!(segments.iter().all(|segment| !segment.is_empty()));
+        let (found, expected) = (segments.concat(), onward(&content));
+        prop_assert_eq!(String::from_utf8_lossy(&found), String::from_utf8_lossy(&expected));
     }
 
     /// Another reader finds our field first, and as we wrote it, whatever follows; and no field of

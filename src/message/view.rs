@@ -1,13 +1,15 @@
 //! What scorers read of a message: header fields, parts, text.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use super::decode;
 use super::mime::Walk;
 use super::section::{continues, line_end, split_field, without_end};
+use crate::wire::blocks::Blocks;
 
 /// A message taken apart by MIME (RFC 2045, RFC 2046): all its parts in the order in which they
 /// stand, whatever they are nested in. Attached messages are taken apart too.
@@ -20,7 +22,7 @@ pub struct MessageView {
 }
 
 impl MessageView {
-    pub(super) fn new(content: &Bytes) -> Self {
+    pub(super) fn new(content: Blocks) -> Self {
         let (parts, truncated) = Walk::through(content);
         Self { parts, truncated }
     }
@@ -66,7 +68,7 @@ impl fmt::Debug for MessageView {
 pub struct MimePart {
     pub(super) depth: usize,
     pub(super) header: Bytes,
-    pub(super) body: Bytes,
+    pub(super) body: Stretch,
     pub(super) content_type: Box<str>,
     pub(super) charset: Option<Box<str>>,
     pub(super) disposition: Option<Box<str>>,
@@ -76,6 +78,20 @@ pub struct MimePart {
     pub(super) container: bool,
     pub(super) octets: OnceLock<Bytes>,
     pub(super) text: OnceLock<Box<str>>,
+}
+
+/// A stretch of a message; joined when it is looked at.
+#[derive(Default)]
+pub(super) struct Stretch {
+    pub(super) source: Arc<Blocks>,
+    pub(super) range: Range<usize>,
+    pub(super) joined: OnceLock<Bytes>,
+}
+
+impl Stretch {
+    pub(super) fn octets(&self) -> &Bytes {
+        self.joined.get_or_init(|| self.source.join(self.range.clone()))
+    }
 }
 
 /// How the body is encoded (RFC 2045 section 6).
@@ -123,9 +139,10 @@ impl MimePart {
         self.container
     }
 
-    /// Its body as it stands in the message.
+    /// Its body as it stands in the message. Where a block of 64 KiB ends within it, it is copied
+    /// when this is first called, and once.
     pub fn body(&self) -> &Bytes {
-        &self.body
+        self.body.octets()
     }
 
     /// Its body without the transfer encoding; of a container, the body as it stands. Decoded when
@@ -133,10 +150,10 @@ impl MimePart {
     /// mail programs do.
     pub fn octets(&self) -> &Bytes {
         self.octets.get_or_init(|| match self.encoding {
-            _ if self.container => self.body.clone(),
-            Encoding::Identity => self.body.clone(),
-            Encoding::Base64 => decode::base64(&self.body).into(),
-            Encoding::QuotedPrintable => decode::quoted_printable(&self.body).into(),
+            _ if self.container => self.body().clone(),
+            Encoding::Identity => self.body().clone(),
+            Encoding::Base64 => decode::base64(self.body()).into(),
+            Encoding::QuotedPrintable => decode::quoted_printable(self.body()).into(),
         })
     }
 
@@ -163,7 +180,7 @@ impl fmt::Debug for MimePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut part = f.debug_struct("MimePart");
         part.field("depth", &self.depth).field("content_type", &self.content_type);
-        part.field("len", &self.body.len()).finish_non_exhaustive()
+        part.field("len", &self.body.range.len()).finish_non_exhaustive()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::host::HostName;
 use crate::outcome::{Outcome, RelayError, Request, TlsFault};
 use crate::peer::{Helo, Peer};
 use crate::verdict::Refusal;
+use crate::wire::content::DataWriter;
 use crate::wire::reply::ReplyReader;
 pub use identify::{Identify, ProxyVersion};
 use state::{Asked, Awaited, Open, Privacy, State, Transaction};
@@ -128,6 +129,8 @@ pub struct Onward {
     /// Commands of the request that wait for the replies to those before.
     commands: VecDeque<(Awaited, Bytes)>,
     output: Vec<Bytes>,
+    /// Mail data that is being written.
+    content: Option<Box<DataWriter>>,
     outcome: Option<Outcome>,
     /// The connection was idle before this request, and nothing has been heard on it since: if it
     /// turns out to be dead, that was so before, and another is tried.
@@ -155,6 +158,7 @@ impl Onward {
             asked: None,
             commands: VecDeque::new(),
             output: Vec::new(),
+            content: None,
             outcome: None,
             stale: false,
             deaf: false,
@@ -313,6 +317,7 @@ impl Onward {
     pub fn transmit_failed(&mut self) {
         self.deaf = true;
         self.output.clear();
+        self.content = None;
     }
 
     /// Takes octets that were read from the server; none once the connection is given up.
@@ -338,6 +343,10 @@ impl Onward {
                     self.state = State::Ready;
                 }
                 return OnwardStep::Done(outcome);
+            }
+            if let Some(content) = &mut self.content {
+                content.write(&mut self.output);
+                self.content = self.content.take().filter(|content| !content.is_done());
             }
             if !self.output.is_empty() {
                 self.arm(Awaiting::Transmission, now);

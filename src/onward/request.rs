@@ -12,7 +12,7 @@ use crate::outcome::{Outcome, RelayError};
 use crate::verdict::Refusal;
 use crate::wire::attributes::AttributeCommand;
 use crate::wire::command::Body;
-use crate::wire::content::write_data;
+use crate::wire::content::DataWriter;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 use crate::wire::reply::ReplyFault;
 
@@ -145,9 +145,9 @@ impl Onward {
     /// The message behind 354. A server that has more to say before it heard anything is not
     /// trusted with it.
     pub(super) fn send_data(&mut self) {
-        match &self.asked {
+        match &mut self.asked {
             Some(Asked::Content { segments, .. }) if self.reader.is_empty() => {
-                write_data(segments, &mut self.output);
+                self.content = Some(Box::new(DataWriter::new(std::mem::take(segments))));
                 self.state = State::Awaiting(VecDeque::from([Awaited::Content]));
             }
             _ => self.fail(RelayError::Garbled(ReplyFault::OutOfTurn)),

@@ -301,6 +301,7 @@ impl Onward {
         self.open = None;
         self.commands.clear();
         self.output.clear();
+        self.content = None;
         self.deadline = None;
         self.state = match self.state {
             State::Disconnected | State::Connecting => State::Disconnected,
@@ -322,6 +323,7 @@ impl Onward {
         self.deaf = false;
         self.commands.clear();
         self.output.clear();
+        self.content = None;
         self.deadline = None;
     }
 

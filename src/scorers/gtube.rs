@@ -1,6 +1,7 @@
 //! The test message that every spam filter knows.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use memchr::memmem;
 
 use crate::envelope::Envelope;
@@ -30,12 +31,31 @@ impl Scorer for Gtube {
         _envelope: &Envelope,
         message: &Message,
     ) -> Result<Opinion, ScorerError> {
-        if memmem::find(message.content(), GTUBE).is_none() {
+        if !is_in(message.content_segments()) {
             return Ok(Opinion::Silent);
         }
         let gtube = Finding::new("GTUBE", Score::points(1000));
         Ok(gtube.with_disclosure(Disclosure::Public).into())
     }
+}
+
+/// Whether the string is in these segments, or where one meets the next.
+fn is_in(segments: &[Bytes]) -> bool {
+    const CUT: usize = GTUBE.len() - 1;
+    let finder = memmem::Finder::new(GTUBE);
+    // The last octets that were seen, of which it may be the first.
+    let mut border = Vec::new();
+    segments.iter().any(|segment| {
+        border.extend_from_slice(&segment[..segment.len().min(CUT)]);
+        if finder.find(segment).is_some() || finder.find(&border).is_some() {
+            return true;
+        }
+        match segment.len().checked_sub(CUT) {
+            Some(begin) => border = segment[begin..].to_vec(),
+            None => drop(border.drain(..border.len().saturating_sub(CUT))),
+        }
+        false
+    })
 }
 
 #[cfg(test)]
@@ -55,7 +75,12 @@ mod tests {
             (gtube.to_lowercase(), false),
             (first.to_owned(), false),
             (String::new(), false),
+            // Where blocks meet.
+            (format!("{}{gtube}", "x".repeat((64 << 10) - 30)), true),
+            (format!("{}{gtube}", "x".repeat((128 << 10) - 66)), true),
         ];
+        let one_by_one: Vec<_> = GTUBE.chunks(1).map(Bytes::from_static).collect();
+        assert!(is_in(&one_by_one) && !is_in(&one_by_one[1..]));
         for (content, found) in table {
             let (envelope, message) = (envelope("<a@example.com>"), message(&content));
             let opinion = pollster::block_on(Gtube.on_data(&envelope, &message)).unwrap();

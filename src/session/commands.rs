@@ -232,7 +232,7 @@ impl Session {
         let (phase, refusal) = match phase {
             Phase::Mail(transaction) | Phase::DataRefused(transaction) => {
                 if !transaction.envelope.forward_paths.is_empty() {
-                    let decoder = transaction.decoder(self.size_limit());
+                    let decoder = self.decoder(&transaction);
                     self.state = State::Content(Receiving::Data {
                         transaction,
                         decoder,
@@ -261,7 +261,7 @@ impl Session {
                 } else if !self.offered.chunking {
                     Fate::Refuse(Phase::Mail(transaction), replies::NOT_IMPLEMENTED)
                 } else {
-                    let decoder = transaction.decoder(self.size_limit());
+                    let decoder = self.decoder(&transaction);
                     Fate::Keep(transaction, decoder)
                 }
             }

@@ -9,9 +9,16 @@ use super::{EndCause, Session, replies};
 use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::wire::content::{ContentDecoder, LineEndings, Progress};
-use crate::wire::reply::Reply;
 
 impl Session {
+    /// For the content of this transaction, which the client may have announced with SIZE.
+    pub(super) fn decoder(&self, transaction: &Transaction) -> Box<ContentDecoder> {
+        let announced = transaction.envelope.reverse_path.parameters.size.unwrap_or(0);
+        let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+        let budget = self.settings.budget.clone();
+        Box::new(ContentDecoder::new(budget, announced, self.size_limit()))
+    }
+
     /// Gives octets to the decoder of the mail data that is being received; says how many it took.
     pub(super) fn decode(&mut self, octets: &[u8]) -> usize {
         match &mut self.state {
@@ -78,11 +85,11 @@ impl Session {
             Fate::Keep(transaction, decoder) if last => {
                 self.take_content(transaction, *decoder, now);
             }
-            Fate::Keep(transaction, decoder) if decoder.over_limit() => {
-                self.state = State::Command(Phase::Spoiled(transaction));
-                self.reply(&replies::TOO_BIG);
-            }
             Fate::Keep(transaction, decoder) => {
+                if let Some(fault) = decoder.fault() {
+                    self.state = State::Command(Phase::Spoiled(transaction));
+                    return self.reply(&replies::content_fault(fault));
+                }
                 self.state = State::Command(Phase::Chunks(transaction, decoder));
                 match size {
                     0 => self.junk(&replies::CHUNK_OK),
@@ -102,19 +109,19 @@ impl Session {
         self.content_ends = None;
         transaction.size = decoder.size();
         let strict = self.settings.line_endings == LineEndings::Refuse;
-        let refusal: Option<Reply> = if decoder.over_limit() {
-            Some(replies::TOO_BIG)
-        } else if decoder.saw_bare() && strict {
-            Some(replies::BARE_LINE_END)
-        } else {
-            None
+        let bare = decoder.saw_bare() && strict;
+        let content = match decoder.finish().map_err(replies::content_fault) {
+            Ok(_) if bare => Err(replies::BARE_LINE_END),
+            content => content,
         };
-        if let Some(reply) = refusal {
-            return self.finish(*transaction, EndCause::RefusedBySession, reply, false);
-        }
+        let content = match content {
+            Ok(content) => content,
+            Err(reply) => {
+                return self.finish(*transaction, EndCause::RefusedBySession, reply, false);
+            }
+        };
         let (began, time_of_day) = self.began;
         let received = time_of_day + now.saturating_duration_since(began);
-        let content = decoder.finish();
         // XFORWARD is for scorers and logs; the trace header says who was connected (RFC 5321 section
         // 4.4): the server that forwards has put the client into one of its own.
         let connected = transaction.envelope.xforward.is_some().then(|| {

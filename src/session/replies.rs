@@ -2,6 +2,7 @@
 
 use crate::wire::attributes::{AttributeCommand, AttributeFault};
 use crate::wire::command::CommandFault;
+use crate::wire::content::ContentFault;
 use crate::wire::line::LineFault;
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyCode};
 
@@ -31,6 +32,9 @@ pub(super) const ENDLESS_LINE: Reply = Reply::fixed(421, Some((5, 2)), "Endless 
 pub(super) const TOO_MANY_RECIPIENTS: Reply =
     Reply::fixed(452, Some((5, 3)), "Too many recipients, send the rest in another transaction");
 
+pub(super) const NO_MEMORY: Reply =
+    Reply::fixed(452, Some((3, 1)), "Too much mail at once, try again later");
+
 pub(super) const NOT_IMPLEMENTED: Reply = Reply::fixed(502, Some((5, 1)), "Not implemented");
 pub(super) const HELLO_FIRST: Reply = Reply::fixed(503, Some((5, 1)), "Send EHLO first");
 pub(super) const MAIL_FIRST: Reply = Reply::fixed(503, Some((5, 1)), "Send MAIL first");
@@ -53,6 +57,14 @@ pub(super) const BARE_LINE_END: Reply =
     Reply::fixed(550, Some((5, 2)), "Message with bare CR or LF, lines end in CRLF");
 pub(super) const ANOTHER_PROTOCOL: Reply =
     Reply::fixed(521, Some((5, 1)), "This is SMTP, you speak something else");
+
+/// The answer to mail data that could not be kept.
+pub(super) fn content_fault(fault: ContentFault) -> Reply {
+    match fault {
+        ContentFault::TooBig => TOO_BIG,
+        ContentFault::NoMemory => NO_MEMORY,
+    }
+}
 
 /// The answer to a line that is no command line.
 pub(super) fn line_fault(fault: LineFault) -> Reply {

@@ -4,6 +4,7 @@ use crate::capabilities::Capabilities;
 use crate::deadline::SessionTimeouts;
 use crate::host::HostName;
 use crate::network::Networks;
+use crate::wire::budget::Budget;
 use crate::wire::content::LineEndings;
 
 /// How sessions behave. The default is a transparent, bounded relay.
@@ -16,6 +17,8 @@ pub struct Settings {
     pub capabilities: Capabilities,
     /// Bounds on what a client can make grow.
     pub limits: Limits,
+    /// Memory for mail data, over all sessions. Spent: `452 4.3.1` when the mail data is complete.
+    pub budget: Budget,
     /// How long is waited for what.
     pub timeouts: SessionTimeouts,
     /// What becomes of a CR or LF alone in mail data.
@@ -36,6 +39,7 @@ impl Settings {
             host: HostName::new(host),
             capabilities: Capabilities::all(),
             limits: Limits::default(),
+            budget: Budget::default(),
             timeouts: SessionTimeouts::default(),
             line_endings: LineEndings::default(),
             early_input: EarlyInput::default(),

@@ -36,8 +36,6 @@ use crate::wire::content::ContentDecoder;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::{Reply, ReplyCode};
 
-/// Room made for content on the strength of a SIZE parameter alone.
-const CAPACITY: u64 = 1 << 20;
 /// An input buffer larger than this is not kept while the client is idle.
 const IDLE_BUFFER: usize = 512;
 
@@ -167,12 +165,6 @@ impl Phase {
 impl Transaction {
     pub(super) fn attempts(&self) -> usize {
         self.envelope.forward_paths.len() + self.refused.len()
-    }
-
-    pub(super) fn decoder(&self, limit: u64) -> Box<ContentDecoder> {
-        let announced = self.envelope.reverse_path.parameters.size.unwrap_or(0);
-        let capacity = usize::try_from(announced.min(limit).min(CAPACITY)).unwrap_or(0);
-        Box::new(ContentDecoder::new(capacity, limit))
     }
 }
 

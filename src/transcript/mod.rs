@@ -65,6 +65,7 @@ use script::Script;
 ///
 /// # Settings
 ///
+/// `@ budget 0`,
 /// `@ limits.recipients 2` (and `command_line`, `content`, `transactions`, `errors`,
 /// `junk_commands`), `@ line_endings refuse`, `@ early_input tolerate`, `@ protocol lmtp`, `@ tls may`
 /// or `must` (to the onward server),

@@ -11,6 +11,7 @@ use crate::onward::{Identify, OnwardSettings, Protocol, ProxyVersion, TlsPolicy}
 use crate::peer::Peer;
 use crate::session::{EarlyInput, Settings};
 use crate::verdict::{Refusal, Verdict};
+use crate::wire::budget::Budget;
 use crate::wire::content::LineEndings;
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyCode};
 
@@ -143,6 +144,9 @@ impl Script {
         match (name, value) {
             ("limits.command_line", value) => {
                 limits.command_line = value.parse().map_err(|_| NUMBER)?;
+            }
+            ("budget", value) => {
+                self.settings.budget = Budget::new(value.parse().map_err(|_| NUMBER)?);
             }
             ("limits.content", value) => limits.content = value.parse().map_err(|_| NUMBER)?,
             ("limits.recipients", value) => {

@@ -8,24 +8,50 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-/// Mail data: `*( line CRLF )`, where no line holds a CR or LF. Only the decoders of this file make
-/// it, so that the writer has nothing to check.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct MailData(Bytes);
+use super::blocks::Blocks;
+use super::budget::{BLOCK, Block, Budget};
+
+/// Mail data: `*( line CRLF )`, where no line holds a CR or LF, in blocks that are never moved. Only
+/// the decoders of this file make it, so that the writer has nothing to check.
+#[derive(Debug, Clone, Default)]
+pub struct MailData(Blocks);
 
 impl MailData {
     /// Makes mail data of any octets: LF without CR becomes CRLF, CR without LF becomes a space,
     /// a last line without CRLF gets one.
     pub fn normalise(octets: &[u8]) -> Self {
-        let mut decoder = ContentDecoder::new(octets.len(), u64::MAX);
+        let mut decoder = ContentDecoder::new(Budget::new(usize::MAX), octets.len(), u64::MAX);
         decoder.chunk(octets);
-        decoder.finish()
+        decoder.finish().unwrap_or_default()
     }
 
-    /// The octets.
-    pub fn octets(&self) -> &Bytes {
+    /// The octets, block by block. Lines may begin in one block and end in another.
+    pub fn segments(&self) -> &[Bytes] {
+        self.0.as_slice()
+    }
+
+    /// How many octets.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.segments().is_empty()
+    }
+
+    pub(crate) fn blocks(&self) -> &Blocks {
         &self.0
     }
+}
+
+/// Why mail data that was read to its end is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ContentFault {
+    /// It went beyond the limit. The client is at fault.
+    TooBig,
+    /// There was no memory for it. Nobody is at fault, and it may pass later.
+    NoMemory,
 }
 
 /// What becomes of a CR or LF that stands alone in mail data.
@@ -45,30 +71,31 @@ const END_OF_DATA: &[u8; 5] = b"\r\n.\r\n";
 /// Octets on the wire on which it depends what the next one means.
 const BEFORE: usize = END_OF_DATA.len() - 1;
 /// Octets that are looked at together: few enough to be at hand still when they are copied.
-const BLOCK: usize = 2048;
+const GLANCE: usize = 2048;
 /// Octets that are looked at together where something is to change.
 const PIECE: usize = 64;
-/// The buffer for content grows by this part of itself: mail data is most of what sessions hold, and
-/// doubling, as a `Vec` does by itself, would leave up to half of it empty. Still each octet is
-/// moved a bounded number of times (nine on average), and large buffers are moved by the system.
-const GROWTH: usize = 8;
-/// It grows by no less than this many octets.
-const LEAST_GROWTH: usize = 4_096;
+/// Octets of the first block where the client has not said how large its message is: most messages
+/// are small, and a client that is slow must not hold much.
+const FIRST: usize = 8 << 10;
 
 /// Decodes the mail data of one message, from DATA or from BDAT chunks. How the input is cut does
 /// not matter.
 ///
-/// It holds the decoded content, an eighth of that and a constant; [`Self::finish`] gives back what
-/// was not needed.
+/// It holds the decoded content and less than one block of room for more.
 #[derive(Debug)]
 pub(crate) struct ContentDecoder {
+    budget: Budget,
     /// What was decoded, but for a CR at the very end, which is held back until its LF is seen.
-    output: Vec<u8>,
+    full: Blocks,
+    filling: Option<Block>,
+    /// Octets that the client has announced.
+    announced: usize,
     limit: u64,
     size: u64,
     /// The last octets on the wire.
     wire: [u8; BEFORE],
     bare: bool,
+    starved: bool,
 }
 
 /// How far a decoder came.
@@ -81,13 +108,21 @@ pub(crate) enum Progress {
 }
 
 impl ContentDecoder {
-    /// `capacity`: octets to make room for (a trusted bound of the SIZE the client announced).
-    /// `limit`: octets of decoded content beyond which nothing is kept.
-    pub(crate) fn new(capacity: usize, limit: u64) -> Self {
-        let capacity = usize::try_from(limit).map_or(capacity, |limit| capacity.min(limit));
-        let output = Vec::with_capacity(capacity);
-        // What went before, a DATA line, ended in CRLF.
-        Self { output, limit, size: 0, wire: [0, 0, CR, LF], bare: false }
+    /// `announced`: how large the client said its message is, 0 if it did not; it is no more than a
+    /// hint. `limit`: octets of decoded content beyond which nothing is kept.
+    pub(crate) fn new(budget: Budget, announced: usize, limit: u64) -> Self {
+        Self {
+            budget,
+            full: Blocks::default(),
+            filling: None,
+            announced,
+            limit,
+            size: 0,
+            // What went before, a DATA line, ended in CRLF.
+            wire: [0, 0, CR, LF],
+            bare: false,
+            starved: false,
+        }
     }
 
     /// Takes octets behind DATA, up to and including the end of data `CRLF . CRLF`, whose first CRLF
@@ -108,9 +143,13 @@ impl ContentDecoder {
         self.bare || self.holds_cr()
     }
 
-    /// Whether the content went beyond the limit. What was kept by then has been freed.
-    pub(crate) fn over_limit(&self) -> bool {
-        self.size > self.limit
+    /// What stands in the way of keeping the content. What was kept by then has been freed.
+    pub(crate) fn fault(&self) -> Option<ContentFault> {
+        if self.size > self.limit {
+            Some(ContentFault::TooBig)
+        } else {
+            self.starved.then_some(ContentFault::NoMemory)
+        }
     }
 
     /// Octets of decoded content so far, kept or not, as SIZE counts them (RFC 1870 section 3): with
@@ -121,25 +160,27 @@ impl ContentDecoder {
 
     /// The mail data, after the end of data or the last chunk. BDAT may end anywhere: a CR without
     /// LF becomes a space there too, and a last line without CRLF gets one, whatever the limit.
-    /// Empty if the content went beyond the limit, which the caller is to ask first.
-    pub(crate) fn finish(mut self) -> MailData {
-        if self.over_limit() {
-            return MailData::default();
+    pub(crate) fn finish(mut self) -> Result<MailData, ContentFault> {
+        if let Some(fault) = self.fault() {
+            return Err(fault);
         }
-        self.output.reserve_exact(b" \r\n".len());
+        let cut_off = self.wire[BEFORE - 1] != LF;
         if self.holds_cr() {
-            self.output.push(b' ');
+            self.store(b" \r\n");
+        } else if self.size > 0 && cut_off {
+            self.store(b"\r\n");
         }
-        if !self.output.is_empty() && !self.output.ends_with(b"\r\n") {
-            self.output.extend_from_slice(b"\r\n");
+        if self.starved {
+            return Err(ContentFault::NoMemory);
         }
-        MailData(self.output.into_boxed_slice().into())
+        self.put_away();
+        Ok(MailData(self.full))
     }
 
     /// `DOTS`: whether dots have a meaning.
     fn decode<const DOTS: bool>(&mut self, input: &[u8]) -> Progress {
-        for begin in (0..input.len()).step_by(BLOCK) {
-            let block = begin..input.len().min(begin + BLOCK);
+        for begin in (0..input.len()).step_by(GLANCE) {
+            let block = begin..input.len().min(begin + GLANCE);
             if let Some(end) = self.take::<DOTS>(input, block) {
                 return Progress::End(end);
             }
@@ -243,14 +284,45 @@ impl ContentDecoder {
 
     fn keep(&mut self, octets: &[u8]) {
         self.size = self.size.saturating_add(octets.len() as u64);
-        if self.over_limit() {
-            self.output = Vec::new();
-        } else {
-            if self.output.capacity() - self.output.len() < octets.len() {
-                let room = octets.len().max(self.output.len() / GROWTH).max(LEAST_GROWTH);
-                self.output.reserve_exact(room);
+        if self.fault().is_none() {
+            self.store(octets);
+        }
+        if self.fault().is_some() {
+            self.full = Blocks::default();
+            self.filling = None;
+        }
+    }
+
+    fn store(&mut self, mut octets: &[u8]) {
+        while !octets.is_empty() {
+            if self.filling.as_ref().is_none_or(Block::is_full) {
+                self.put_away();
+                self.filling = self.budget.block(self.room());
             }
-            self.output.extend_from_slice(octets);
+            match &mut self.filling {
+                Some(block) => octets = &octets[block.fill(octets)..],
+                None => {
+                    self.starved = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The block that was being filled is full, or the last.
+    fn put_away(&mut self) {
+        if let Some(block) = self.filling.take() {
+            self.full.push(Bytes::from_owner(block));
+        }
+    }
+
+    /// Octets of the next block: of the first one as many as were announced.
+    fn room(&self) -> usize {
+        match (self.full.is_empty(), self.announced) {
+            (false, _) => BLOCK,
+            (true, 0) => FIRST,
+            // Mail that ends within a line, by BDAT, gets an end of line.
+            (true, announced) => announced.saturating_add(b" \r\n".len()).min(BLOCK),
         }
     }
 }
@@ -271,32 +343,81 @@ fn is_rough<const DOTS: bool>(first: u8, second: u8) -> bool {
 /// Octets that are copied together if a line among them begins with a dot.
 const STUFFED: usize = 4096;
 
-/// Appends to `output` the segments of mail data (each of whole lines) as they stand between 354 and
-/// the reply: stuffed (RFC 5321 section 4.5.2), and ended by `.` CRLF, which is the last element.
+/// Octets that are copied before what was written is handed on.
+const BATCH: usize = 64 << 10;
+
+/// Writes mail data as it stands between 354 and the reply: stuffed (RFC 5321 section 4.5.2), and
+/// ended by `.` CRLF, which is the last element. It writes in batches, so that what has to be
+/// copied is never more than a part of the whole.
 ///
 /// Octets are passed on uncopied, but for blocks of 4 KiB in which a line begins with a dot. So
 /// there are no more than two elements for 4 KiB, and what is copied is no more than four thirds
 /// of the content, whatever is in it.
-pub(crate) fn write_data(segments: &[Bytes], output: &mut Vec<Bytes>) {
-    let mut last = LF;
-    for segment in segments {
-        let mut passed = 0;
-        for begin in (0..segment.len()).step_by(STUFFED) {
-            let end = segment.len().min(begin + STUFFED);
-            let block = &segment[begin..end];
-            if has_dot(last, block) {
-                output.extend((passed < begin).then(|| segment.slice(passed..begin)));
-                output.push(stuff(last, block));
-                passed = end;
+#[derive(Debug)]
+pub(crate) struct DataWriter {
+    segments: std::vec::IntoIter<Bytes>,
+    /// What is left of the segment that was begun.
+    rest: Bytes,
+    last: u8,
+    ended: bool,
+}
+
+impl DataWriter {
+    /// For these segments of mail data, cut anywhere.
+    pub(crate) fn new(segments: Vec<Bytes>) -> Self {
+        Self { segments: segments.into_iter(), rest: Bytes::new(), last: LF, ended: false }
+    }
+
+    /// Appends the next batch to `output`; nothing once the end was written.
+    pub(crate) fn write(&mut self, output: &mut Vec<Bytes>) {
+        let mut copied = 0;
+        while !self.ended && copied < BATCH {
+            if self.rest.is_empty() {
+                match self.segments.next() {
+                    Some(segment) => self.rest = segment,
+                    None => self.end(output),
+                }
+                continue;
             }
-            last = segment[end - 1];
+            let plain = self.plain();
+            if plain > 0 {
+                self.last = self.rest[plain - 1];
+                output.push(self.rest.split_to(plain));
+            }
+            if !self.rest.is_empty() {
+                let block = self.rest.split_to(self.rest.len().min(STUFFED));
+                output.push(stuff(self.last, &block));
+                self.last = block[block.len() - 1];
+                copied += block.len();
+            }
         }
-        output.extend((passed < segment.len()).then(|| segment.slice(passed..)));
     }
-    if last != LF {
-        output.push(Bytes::from_static(b"\r\n"));
+
+    /// Whether the end was written.
+    pub(crate) fn is_done(&self) -> bool {
+        self.ended
     }
-    output.push(Bytes::from_static(b".\r\n"));
+
+    /// How many octets of the rest, in blocks, hold no line that begins with a dot.
+    fn plain(&self) -> usize {
+        let mut last = self.last;
+        for begin in (0..self.rest.len()).step_by(STUFFED) {
+            let end = self.rest.len().min(begin + STUFFED);
+            if has_dot(last, &self.rest[begin..end]) {
+                return begin;
+            }
+            last = self.rest[end - 1];
+        }
+        self.rest.len()
+    }
+
+    fn end(&mut self, output: &mut Vec<Bytes>) {
+        if self.last != LF {
+            output.push(Bytes::from_static(b"\r\n"));
+        }
+        output.push(Bytes::from_static(b".\r\n"));
+        self.ended = true;
+    }
 }
 
 /// Whether a line in a block, which is not empty and follows on the octet `last`, begins with a dot.

@@ -1,6 +1,8 @@
 //! Octets to values and back. No state beyond framing, no policy.
 
 pub(crate) mod attributes;
+pub(crate) mod blocks;
+pub(crate) mod budget;
 pub(crate) mod command;
 pub(crate) mod content;
 pub(crate) mod line;

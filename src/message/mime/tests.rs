@@ -4,9 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::message::MessageView;
+use crate::wire::blocks::Blocks;
 
 fn view(content: impl AsRef<[u8]>) -> MessageView {
-    MessageView::new(&Bytes::copy_from_slice(content.as_ref()))
+    MessageView::new(Bytes::copy_from_slice(content.as_ref()).into())
 }
 
 /// The parts, one a line: indented by depth, media type, the body of what is no container.
@@ -230,7 +231,7 @@ proptest! {
     fn anything_is_a_message(lines in prop::collection::vec(line(), 0..24), end in "\n|\r\n") {
         let content = lines.iter().flat_map(|line| [line, end.as_bytes()].concat()).collect::<Vec<u8>>();
         let content = Bytes::from(content);
-        let view = MessageView::new(&content);
+        let view = MessageView::new(content.clone().into());
         prop_assert!(!view.parts().is_empty());
         let mut depth = 0;
         for part in view.parts() {
@@ -248,6 +249,31 @@ proptest! {
             prop_assert!(header + message.body().len() <= content.len());
             prop_assert!(content.ends_with(message.body()));
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Wherever a block ends, the same is seen.
+    #[test]
+    fn blocks_change_nothing(
+        lines in prop::collection::vec(line(), 0..24),
+        place in any::<prop::sample::Index>(),
+    ) {
+        let content = lines.iter().flat_map(|line| [line, &b"\r\n"[..]].concat());
+        let content = content.collect::<Vec<u8>>();
+        let cut = MessageView::new(Blocks::cut(&content, place.index(content.len() + 1)));
+        let whole = view(&content);
+        let seen = |view: &MessageView| -> Vec<_> {
+            let part = |part: &MimePart| {
+                let fields = part.fields().map(|field| (field.name().to_owned(), field.value().to_vec()));
+                let kind = (part.depth(), part.content_type().to_owned(), part.is_container());
+                (kind, fields.collect::<Vec<_>>(), part.body().clone(), part.octets().clone())
+            };
+            view.parts().iter().map(part).collect()
+        };
+        prop_assert_eq!(seen(&cut), seen(&whole));
     }
 }
 

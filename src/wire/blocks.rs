@@ -1,0 +1,174 @@
+//! Octets in blocks, read as if they stood in one piece.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+use memchr::memchr;
+
+use super::budget::BLOCK;
+
+/// Octets in blocks. The first and the last are of any length, those between of [`BLOCK`] octets,
+/// and none is empty: where an octet stands is one division away.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Blocks(Vec<Bytes>);
+
+impl Blocks {
+    /// Puts a block behind the others; one that is empty is left out. The one before must be full.
+    pub(super) fn push(&mut self, block: Bytes) {
+        debug_assert!(self.0.get(1..).unwrap_or_default().iter().all(|block| block.len() == BLOCK));
+        if !block.is_empty() {
+            self.0.push(block);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn as_slice(&self) -> &[Bytes] {
+        &self.0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+
+    /// The octets from `start` to where their line ends, its line end included, and where that is.
+    /// They are copied only if a block ends among them.
+    pub(crate) fn line(&self, start: usize) -> (Cow<'_, [u8]>, usize) {
+        let (mut at, offset) = self.locate(start);
+        let Some(block) = self.0.get(at) else { return (Cow::default(), start) };
+        let rest = &block[offset..];
+        if let Some(end) = memchr(b'\n', rest) {
+            return (rest[..=end].into(), start + end + 1);
+        }
+        if at + 1 == self.0.len() {
+            return (rest.into(), start + rest.len());
+        }
+        let mut line = rest.to_vec();
+        while !line.ends_with(b"\n") {
+            at += 1;
+            let Some(block) = self.0.get(at) else { break };
+            let end = memchr(b'\n', block).map_or(block.len(), |end| end + 1);
+            line.extend_from_slice(&block[..end]);
+        }
+        let end = start + line.len();
+        (line.into(), end)
+    }
+
+    /// The octet at this place.
+    pub(crate) fn get(&self, place: usize) -> Option<u8> {
+        let (at, offset) = self.locate(place);
+        self.0.get(at)?.get(offset).copied()
+    }
+
+    /// The octets of this range, block by block.
+    pub(crate) fn slices(&self, range: Range<usize>) -> impl Iterator<Item = Bytes> {
+        let (first, mut offset) = self.locate(range.start);
+        let mut left = range.len();
+        self.0.get(first..).unwrap_or_default().iter().map_while(move |block| {
+            let length = left.min(block.len().saturating_sub(offset));
+            let slice = (length > 0).then(|| block.slice(offset..offset + length));
+            (left, offset) = (left - length, 0);
+            slice
+        })
+    }
+
+    /// The octets of this range in one piece. They are copied only if a block ends among them.
+    pub(crate) fn join(&self, range: Range<usize>) -> Bytes {
+        let length = range.len();
+        let mut slices = self.slices(range);
+        let first = slices.next().unwrap_or_default();
+        if first.len() == length {
+            return first;
+        }
+        let mut joined = Vec::with_capacity(length);
+        joined.extend_from_slice(&first);
+        slices.for_each(|slice| joined.extend_from_slice(&slice));
+        joined.into()
+    }
+
+    /// In which block the octet stands, and where in it.
+    fn locate(&self, place: usize) -> (usize, usize) {
+        let first = self.0.first().map_or(0, Bytes::len);
+        match place.checked_sub(first) {
+            None => (0, place),
+            Some(rest) => (1 + rest / BLOCK, rest % BLOCK),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Blocks {
+    /// Octets in blocks, the first of this length.
+    pub(crate) fn cut(octets: &[u8], first: usize) -> Self {
+        let (first, rest) = octets.split_at(first.min(octets.len()));
+        let mut blocks = Self::default();
+        [first].into_iter().chain(rest.chunks(BLOCK)).for_each(|block| {
+            blocks.push(Bytes::copy_from_slice(block));
+        });
+        blocks
+    }
+}
+
+impl From<Bytes> for Blocks {
+    fn from(octets: Bytes) -> Self {
+        let mut blocks = Self::default();
+        blocks.push(octets);
+        blocks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn blocks_read_like_one_piece(
+            length in 0..3 * BLOCK,
+            first in prop_oneof![Just(0), 1..100_usize, Just(BLOCK)],
+            line in prop_oneof![1..100_usize, BLOCK - 1..3 * BLOCK],
+            range in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+        ) {
+            let octet = |at: usize| if at % line == line - 1 { b'\n' } else { at as u8 | 0x80 };
+            let octets: Vec<u8> = (0..length).map(octet).collect();
+            let blocks = Blocks::cut(&octets, first);
+            prop_assert_eq!(blocks.len(), length);
+
+            let (mut at, mut lines) = (0, Vec::new());
+            while at < length {
+                let (line, end) = blocks.line(at);
+                prop_assert_eq!(&line[..], &octets[at..end]);
+                lines.push(line.into_owned());
+                at = end;
+            }
+            let expected: Vec<_> = octets.split_inclusive(|octet| *octet == b'\n').collect();
+            prop_assert_eq!(lines, expected);
+            prop_assert_eq!(blocks.line(length), (Cow::default(), length));
+
+            let (one, other) = (range.0.index(length + 1), range.1.index(length + 1));
+            let range = one.min(other)..one.max(other);
+            let slices: Vec<Bytes> = blocks.slices(range.clone()).collect();
+            prop_assert!(slices.iter().all(|slice| !slice.is_empty()));
+            prop_assert_eq!(&slices.concat()[..], &octets[range.clone()]);
+            prop_assert_eq!(&blocks.join(range.clone())[..], &octets[range.clone()]);
+            prop_assert_eq!(blocks.get(range.start), octets.get(range.start).copied());
+        }
+    }
+
+    #[test]
+    fn what_is_in_one_block_is_not_copied() {
+        let octets = b"ab\ncd\n".repeat(BLOCK);
+        let blocks = Blocks::cut(&octets, 7);
+        let place = blocks.as_slice()[1].as_ptr();
+        assert_eq!(blocks.join(7..BLOCK).as_ptr(), place);
+        assert!(matches!(blocks.line(9), (Cow::Borrowed(_), 12)));
+        assert!(matches!(blocks.line(6), (Cow::Owned(_), 9)));
+    }
+}

@@ -1,0 +1,183 @@
+//! Memory for mail data: in blocks that are never moved, of a bounded number, used again.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Octets of a block: small beside a message that is large, and large beside what a block costs to
+/// hand on.
+pub(crate) const BLOCK: usize = 64 << 10;
+/// Most octets of blocks that are kept for the next message. The system gives memory page by page,
+/// each made of zeros first, which costs as much as copying the mail data.
+const SPARE: usize = 32 << 20;
+
+/// Memory for the mail data of all sessions that share it. When it is spent, a client that sends
+/// more is told `452 4.3.1` at the end of its mail data, and comes again; nothing is lost, and
+/// nobody who was there before is disturbed.
+///
+/// Blocks that a message has left are kept for the next ones, up to 32 MiB of them; so the memory in
+/// use is the budget and that at the most. What scorers make of a message (joined, decoded) is not
+/// counted.
+///
+/// ```
+/// use nobounce::{Budget, Settings};
+///
+/// let mut settings = Settings::new("mx.example");
+/// settings.budget = Budget::new(64 << 20);
+/// assert_eq!((settings.budget.limit(), settings.budget.used()), (64 << 20, 0));
+/// ```
+#[derive(Clone)]
+pub struct Budget(Arc<Shared>);
+
+struct Shared {
+    limit: usize,
+    used: AtomicUsize,
+    /// Empty blocks of the usual size.
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Budget {
+    /// So many octets. A clone is the same budget, not another.
+    pub fn new(octets: usize) -> Self {
+        let spare = Mutex::new(Vec::new());
+        Self(Arc::new(Shared { limit: octets, used: AtomicUsize::new(0), spare }))
+    }
+
+    /// How many octets there may be.
+    pub fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    /// Octets of the blocks that hold mail data now.
+    pub fn used(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// A block with room for so many octets, if there is money for it.
+    pub(crate) fn block(&self, room: usize) -> Option<Block> {
+        let spend = |used: usize| used.checked_add(room).filter(|used| *used <= self.0.limit);
+        self.0.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).ok()?;
+        let spare = if room == BLOCK { self.0.spare().pop() } else { None };
+        let octets = spare.unwrap_or_else(|| Vec::with_capacity(room));
+        Some(Block { octets, room, budget: self.clone() })
+    }
+}
+
+impl Default for Budget {
+    /// 512 MiB: ten messages of the largest size that is taken by default, at once.
+    fn default() -> Self {
+        Self::new(512 << 20)
+    }
+}
+
+impl PartialEq for Budget {
+    /// Whether they allow as much.
+    fn eq(&self, other: &Self) -> bool {
+        self.limit() == other.limit()
+    }
+}
+
+impl Eq for Budget {}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("limit", &self.limit()).field("used", &self.used()).finish()
+    }
+}
+
+impl Shared {
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Octets that never move, and room for more. Dropping it gives its memory back.
+pub(crate) struct Block {
+    octets: Vec<u8>,
+    /// Octets it was made for.
+    room: usize,
+    budget: Budget,
+}
+
+impl Block {
+    /// Takes as many of the octets as there is room for; says how many.
+    pub(crate) fn fill(&mut self, octets: &[u8]) -> usize {
+        let taken = octets.len().min(self.room - self.octets.len());
+        self.octets.extend_from_slice(&octets[..taken]);
+        taken
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.octets.len() == self.room
+    }
+}
+
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+impl fmt::Debug for Block {
+    /// Nothing of what somebody wrote to somebody.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block").field("len", &self.octets.len()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let shared = &self.budget.0;
+        if self.room == BLOCK {
+            let mut octets = std::mem::take(&mut self.octets);
+            octets.clear();
+            let mut spare = shared.spare();
+            if spare.len() < SPARE / BLOCK {
+                spare.push(octets);
+            }
+        }
+        shared.used.fetch_sub(self.room, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_spent_comes_back() {
+        let budget = Budget::new(BLOCK + 100);
+        let block = budget.block(BLOCK).expect("within the budget");
+        assert_eq!(budget.used(), BLOCK);
+        assert!(budget.block(101).is_none());
+        assert_eq!(budget.used(), BLOCK, "what was not had is not spent");
+        let small = budget.block(100).expect("the last octet");
+        assert!(budget.block(1).is_none());
+        assert!(budget.clone().block(usize::MAX).is_none());
+        drop((block, small));
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn blocks_are_used_again_and_come_empty() {
+        let budget = Budget::default();
+        let mut block = budget.block(BLOCK).expect("a block");
+        assert_eq!(block.fill(&[b'x'; BLOCK + 1]), BLOCK);
+        assert!(block.is_full());
+        let place = block.as_ref().as_ptr();
+        drop(block);
+        let mut again = budget.block(BLOCK).expect("a block");
+        assert!(again.as_ref().is_empty() && !again.is_full());
+        again.fill(b"y");
+        assert_eq!((again.as_ref().as_ptr(), again.as_ref()), (place, &b"y"[..]));
+    }
+
+    #[test]
+    fn few_blocks_are_kept() {
+        let budget = Budget::default();
+        let blocks: Vec<_> = (0..1000).map(|_| budget.block(BLOCK)).collect();
+        assert!(blocks.iter().all(Option::is_some));
+        drop(blocks);
+        assert_eq!((budget.used(), budget.0.spare().len()), (0, SPARE / BLOCK));
+    }
+}
