@@ -3,8 +3,9 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::wire::budget::Budget;
 use crate::wire::command::Command;
-use crate::wire::content::{ContentDecoder, MailData, Progress};
+use crate::wire::content::{ContentDecoder, ContentFault, DataWriter, MailData, Progress};
 use crate::wire::line::{LineFault, LineReader};
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 use crate::wire::reply::{Reply, ReplyFault, ReplyReader};
@@ -12,21 +13,25 @@ use crate::wire::reply::{Reply, ReplyFault, ReplyReader};
 /// What became of mail data.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Read {
-    /// The content.
-    pub content: Vec<u8>,
+    /// The content, if it could be kept.
+    pub content: Option<Vec<u8>>,
+    /// Whether it is beyond the limit.
+    pub too_big: bool,
     /// Octets that were taken.
     pub taken: usize,
     /// Whether a CR or LF stood alone.
     pub bare: bool,
     /// Octets of content, kept or not.
     pub size: u64,
-    /// Whether that is beyond the limit.
-    pub over_limit: bool,
 }
 
 /// Reads mail data behind DATA that comes in these parts; `None` if it does not end.
-pub fn data<'w>(parts: impl IntoIterator<Item = &'w [u8]>, limit: u64) -> Option<Read> {
-    let mut decoder = ContentDecoder::new(0, limit);
+pub fn data<'w>(
+    parts: impl IntoIterator<Item = &'w [u8]>,
+    budget: &Budget,
+    limit: u64,
+) -> Option<Read> {
+    let mut decoder = ContentDecoder::new(budget.clone(), 0, limit);
     let mut taken = 0;
     for part in parts {
         match decoder.data(part) {
@@ -38,8 +43,8 @@ pub fn data<'w>(parts: impl IntoIterator<Item = &'w [u8]>, limit: u64) -> Option
 }
 
 /// Reads chunks behind BDAT that come in these parts.
-pub fn chunks<'w>(parts: impl IntoIterator<Item = &'w [u8]>, limit: u64) -> Read {
-    let mut decoder = ContentDecoder::new(0, limit);
+pub fn chunks<'w>(parts: impl IntoIterator<Item = &'w [u8]>, budget: &Budget, limit: u64) -> Read {
+    let mut decoder = ContentDecoder::new(budget.clone(), 0, limit);
     let mut taken = 0;
     for part in parts {
         decoder.chunk(part);
@@ -49,19 +54,25 @@ pub fn chunks<'w>(parts: impl IntoIterator<Item = &'w [u8]>, limit: u64) -> Read
 }
 
 fn read(decoder: ContentDecoder, taken: usize) -> Read {
-    let (bare, size, over_limit) = (decoder.saw_bare(), decoder.size(), decoder.over_limit());
-    Read { content: octets(&decoder.finish()), taken, bare, size, over_limit }
+    let (bare, size) = (decoder.saw_bare(), decoder.size());
+    let content = decoder.finish();
+    let too_big = matches!(content, Err(ContentFault::TooBig));
+    let content = content.ok().map(|content| octets(&content));
+    Read { content, too_big, taken, bare, size }
 }
 
 /// Mail data in one piece.
 pub fn octets(mail_data: &MailData) -> Vec<u8> {
-    mail_data.octets().to_vec()
+    mail_data.segments().concat()
 }
 
 /// Mail data as it stands between 354 and the reply.
 pub fn write_data(segments: &[Bytes]) -> Vec<Bytes> {
     let mut output = Vec::new();
-    crate::wire::content::write_data(segments, &mut output);
+    let mut writer = DataWriter::new(segments.to_vec());
+    while !writer.is_done() {
+        writer.write(&mut output);
+    }
     output
 }
 
@@ -119,9 +130,7 @@ pub fn command(line: &[u8]) -> Option<Spoken> {
 }
 
 /// The replies in octets that come in these parts, and what went wrong behind them.
-pub fn replies<'w>(
-    parts: impl IntoIterator<Item = &'w [u8]>,
-) -> (Vec<Reply>, Option<ReplyFault>) {
+pub fn replies<'w>(parts: impl IntoIterator<Item = &'w [u8]>) -> (Vec<Reply>, Option<ReplyFault>) {
     let mut reader = ReplyReader::default();
     let mut replies = Vec::new();
     for part in parts {

@@ -68,7 +68,8 @@ fn is_command(line: &[u8]) {
             assert_eq!(words[0].parse(), Ok(size));
         }
         (Some(Spoken::Other), verb) => {
-            let bare = [&b"DATA"[..], b"RSET", b"NOOP", b"VRFY", b"EXPN", b"HELP", b"QUIT", b"STARTTLS"];
+            let bare =
+                [&b"DATA"[..], b"RSET", b"NOOP", b"VRFY", b"EXPN", b"HELP", b"QUIT", b"STARTTLS"];
             assert!(bare.contains(&verb), "{}", shown(line));
         }
         (Some(other), _) => panic!("{other:?} of {}", shown(line)),

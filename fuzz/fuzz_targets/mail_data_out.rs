@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use nobounce::{MailData, fuzzing};
+use nobounce::{Budget, MailData, fuzzing};
 use nobounce_fuzz::{Dice, content};
 
 fuzz_target!(|input: &[u8]| {
@@ -17,20 +17,15 @@ fuzz_target!(|input: &[u8]| {
     let mail_data = fuzzing::octets(&MailData::normalise(&octets));
     assert_eq!(mail_data, content::normalised(&octets));
 
-    let mut segments: Vec<Bytes> = Vec::new();
-    let mut segment = Vec::new();
-    for line in mail_data.split_inclusive(|octet| *octet == b'\n') {
-        segment.extend_from_slice(line);
-        if dice.below(3) == 0 {
-            segments.push(std::mem::take(&mut segment).into());
-        }
-    }
-    segments.push(segment.into());
+    // In blocks, which are cut wherever that is.
+    let segments = dice.cut(&mail_data).into_iter().filter(|segment| !segment.is_empty());
+    let segments: Vec<_> = segments.map(Bytes::copy_from_slice).collect();
 
     let wire = fuzzing::write_data(&segments).concat();
     assert_eq!(wire, content::written(&mail_data));
     content::is_one_message(&wire);
-    let read = fuzzing::data(dice.cut(&wire), u64::MAX).expect("an end of data");
+    let read =
+        fuzzing::data(dice.cut(&wire), &Budget::default(), u64::MAX).expect("an end of data");
     assert_eq!((read.taken, read.bare), (wire.len(), false));
-    assert_eq!(read.content, mail_data);
+    assert_eq!(read.content, Some(mail_data));
 });

@@ -47,7 +47,8 @@ fuzz_target!(|input: &[u8]| {
     let header = whole.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(whole.len());
     for line in whole[..header].split(|octet| *octet == b'\n') {
         let name = line.split(|octet| *octet == b':').next().unwrap_or_default();
-        let forged = name.to_ascii_lowercase().starts_with(b"x-nobounce-") && name.len() < line.len();
+        let forged =
+            name.to_ascii_lowercase().starts_with(b"x-nobounce-") && name.len() < line.len();
         let forged = forged && !name.trim_ascii_end().iter().any(u8::is_ascii_whitespace);
         assert!(!forged, "{}", shown(line));
     }

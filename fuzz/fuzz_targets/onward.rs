@@ -93,7 +93,8 @@ impl Course {
             peer.helo = Some(Helo { extended, name: name.into() });
             Arc::new(peer)
         };
-        let other = if second & 1 == 0 { client(2, false, "other") } else { Arc::new(Peer::local()) };
+        let other =
+            if second & 1 == 0 { client(2, false, "other") } else { Arc::new(Peer::local()) };
         let clients = [client(1, true, "client.example"), other];
         let sender = ["<s@example.org>", "<> SIZE=9 BODY=8BITMIME", "<s> RET=HDRS", "<s> SMTPUTF8"]
             [usize::from(second >> 1 & 3)];

@@ -5,8 +5,8 @@
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 use nobounce::{ReplyFault, fuzzing};
-use nobounce_fuzz::replies::{self, Fault};
 use nobounce_fuzz::Dice;
+use nobounce_fuzz::replies::{self, Fault};
 
 fuzz_target!(|input: &[u8]| {
     let (wire, mut dice) = Dice::split(input);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use libfuzzer_sys::fuzz_target;
 use nobounce::{
-    Capabilities, Deadline, EarlyInput, EndCause, EnhancedStatus, HeaderField, LineEndings,
+    Budget, Capabilities, Deadline, EarlyInput, EndCause, EnhancedStatus, HeaderField, LineEndings,
     Outcome, Peer, Receipt, Refusal, Request, Session, SessionId, Settings, Step, Tls,
     TransactionEnd, Verdict,
 };
@@ -80,6 +80,9 @@ impl Course {
             settings.limits.transactions = 3;
             settings.limits.errors = 4;
             settings.limits.junk_commands = 3;
+        }
+        if is(5) {
+            settings.budget = Budget::new(0);
         }
         let (client, transactions) =
             (Client::new(settings.limits.command_line), settings.limits.transactions);

@@ -34,7 +34,10 @@ enum Unit {
     Faulty,
     /// Mail data, dots undone.
     Data(Vec<u8>),
-    Chunk { octets: Vec<u8>, last: bool },
+    Chunk {
+        octets: Vec<u8>,
+        last: bool,
+    },
 }
 
 impl Client {

@@ -81,7 +81,9 @@ const READERS: &[Reader] = &[
     ("LF, perhaps CR before it", |line| line.strip_suffix(b"\r").unwrap_or(line)),
     ("LF, any number of CR before it", without_crs),
     ("text ends at NUL", |line| without_crs(to_nul(line))),
-    ("CR ends a line, too", |line| without_crs(line).rsplit(|it| *it == b'\r').next().unwrap_or(b"")),
+    ("CR ends a line, too", |line| {
+        without_crs(line).rsplit(|it| *it == b'\r').next().unwrap_or(b"")
+    }),
 ];
 
 fn without_crs(line: &[u8]) -> &[u8] {

@@ -14,7 +14,8 @@ pub fn written(mut octets: &[u8]) -> Vec<Reply> {
     let mut replies = Vec::new();
     let mut lines: Vec<Vec<u8>> = Vec::new();
     while !octets.is_empty() {
-        let (text, behind) = line(octets).unwrap_or_else(|| panic!("half a line: {}", shown(octets)));
+        let (text, behind) =
+            line(octets).unwrap_or_else(|| panic!("half a line: {}", shown(octets)));
         octets = behind;
         let seen = shown(text);
         assert!(text.len() <= 510, "too long: {seen}");
@@ -23,7 +24,8 @@ pub fn written(mut octets: &[u8]) -> Vec<Reply> {
         assert!(lines.iter().all(|line| line[..3] == text[..3]), "the code changes: {seen}");
         let status = text[4..].split(|octet| *octet == b' ').next().unwrap_or_default();
         let numbers: Vec<_> = status.split(|octet| *octet == b'.').collect();
-        let number = |it: &[u8]| it.len() <= 3 && !it.is_empty() && it.iter().all(u8::is_ascii_digit);
+        let number =
+            |it: &[u8]| it.len() <= 3 && !it.is_empty() && it.iter().all(u8::is_ascii_digit);
         if let [[class @ (b'2' | b'4' | b'5')], subject, detail] = numbers[..]
             && (number(subject) && number(detail))
         {
@@ -76,7 +78,8 @@ pub fn read(mut octets: &[u8]) -> (Vec<Reply>, Option<Fault>) {
             return (replies, Some(Fault::Endless));
         }
         octets = behind;
-        let (Some(code), true) = (code(text), matches!(text.get(3), None | Some(b' ' | b'-'))) else {
+        let (Some(code), true) = (code(text), matches!(text.get(3), None | Some(b' ' | b'-')))
+        else {
             return (replies, Some(Fault::Malformed));
         };
         if lines.first().is_some_and(|first| first[..3] != text[..3]) {

@@ -10,6 +10,8 @@ pub struct Server {
     said: Vec<u8>,
     /// What it has been asked, in order.
     asked: Vec<Asked>,
+    /// Mail data behind 354 that has not ended. It comes in batches.
+    mail_data: Vec<u8>,
     /// Whether a PROXY header comes first.
     pub proxied: bool,
     /// Whether it has greeted, or TLS has begun and there is no greeting.
@@ -48,7 +50,7 @@ impl Server {
         replies::read(&self.said).0
     }
 
-    /// What is written to it, in one go.
+    /// What is written to it: commands in groups of whole lines.
     pub fn hear(&mut self, octets: &[u8]) {
         let mut rest = octets;
         if std::mem::take(&mut self.proxied) {
@@ -64,13 +66,18 @@ impl Server {
             _ => false,
         };
         if in_data {
-            content::is_one_message(rest);
-            let (end, octets) = content::behind_data(rest).expect("an end of data");
-            assert_eq!(end, rest.len());
-            return self.asked.push(Asked::Content(octets));
+            self.mail_data.extend_from_slice(rest);
+            if let Some((end, octets)) = content::behind_data(&self.mail_data) {
+                assert_eq!(end, self.mail_data.len());
+                content::is_one_message(&self.mail_data);
+                self.mail_data.clear();
+                self.asked.push(Asked::Content(octets));
+            }
+            return;
         }
         while !rest.is_empty() {
-            let (text, behind) = line(rest).unwrap_or_else(|| panic!("half a line: {}", shown(rest)));
+            let (text, behind) =
+                line(rest).unwrap_or_else(|| panic!("half a line: {}", shown(rest)));
             assert!(!text.iter().any(u8::is_ascii_control), "{}", shown(text));
             rest = behind;
             let words: Vec<_> = text.split(|octet| *octet == b' ').collect();

@@ -8,13 +8,13 @@ const MIB: usize = 1 << 20;
 pub(crate) const SHAPES: &[Shape] = &[
     Shape { name: "mail", size: 32 * MIB, least: 0.5, prepare: mail },
     Shape { name: "mail-in-octets", size: MIB / 4, least: 20.0, prepare: mail_in_octets },
-    Shape { name: "one-line", size: 32 * MIB, least: 0.5, prepare: one_line },
-    Shape { name: "only-dots", size: 32 * MIB, least: 0.5, prepare: only_dots },
-    Shape { name: "only-crlf", size: 4 * MIB, least: 0.5, prepare: only_crlf },
-    Shape { name: "only-lf", size: 2 * MIB, least: 2.0, prepare: only_lf },
-    Shape { name: "only-cr", size: 2 * MIB, least: 2.0, prepare: only_cr },
-    Shape { name: "dot-lines", size: 2 * MIB, least: 2.0, prepare: dot_lines },
-    Shape { name: "odd-ends", size: 2 * MIB, least: 2.0, prepare: odd_ends },
+    Shape { name: "one-line", size: 8 * MIB, least: 0.5, prepare: one_line },
+    Shape { name: "only-dots", size: 4 * MIB, least: 0.5, prepare: only_dots },
+    Shape { name: "only-crlf", size: 2 * MIB, least: 0.5, prepare: only_crlf },
+    Shape { name: "only-lf", size: MIB, least: 2.0, prepare: only_lf },
+    Shape { name: "only-cr", size: MIB, least: 2.0, prepare: only_cr },
+    Shape { name: "dot-lines", size: MIB, least: 2.0, prepare: dot_lines },
+    Shape { name: "odd-ends", size: MIB, least: 2.0, prepare: odd_ends },
 ];
 
 /// The smallest read that comes by the thousand: a segment.
