@@ -250,6 +250,11 @@ impl Course {
         if self.settings.tls == TlsPolicy::Must {
             assert!(self.server.is_private());
         }
+        if self.settings.identify.impersonates() {
+            let address = self.envelope.peer.address.map(|address| address.ip().to_string());
+            let expected = address.unwrap_or("[UNAVAILABLE]".into());
+            assert_eq!(self.server.client(), Some(expected), "in another's name");
+        }
         let named = |recipient: &str| format!("RCPT TO:{recipient}").into_bytes();
         match asked {
             Question::Recipient(index) => {

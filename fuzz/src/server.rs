@@ -10,6 +10,8 @@ pub struct Server {
     said: Vec<u8>,
     /// What it has been asked, in order.
     asked: Vec<Asked>,
+    /// Whom the PROXY header named.
+    client: Option<String>,
     /// Mail data behind 354 that has not ended. It comes in batches.
     mail_data: Vec<u8>,
     /// Whether a PROXY header comes first.
@@ -38,7 +40,7 @@ impl Server {
 
     /// TLS has begun: nothing that was said counts.
     pub fn start_tls(&mut self) {
-        *self = Self { private: true, ..Self::default() };
+        *self = Self { private: true, client: self.client.take(), ..Self::default() };
     }
 
     pub fn say(&mut self, octets: &[u8]) {
@@ -57,6 +59,7 @@ impl Server {
             let header = nobounce::ProxyHeader::read(rest).expect("a PROXY header");
             let (header, taken) = header.expect("a whole PROXY header");
             assert!(header.source().is_some(), "the client is not named");
+            self.client = header.source().map(|source| source.ip().to_string());
             rest = &rest[taken..];
         }
         let in_data = match (self.asked.last(), self.replies().last()) {
@@ -107,6 +110,19 @@ impl Server {
         answered.any(|(asked, reply)| {
             reply.code / 100 == 2 && matches!(asked, Asked::Command(it) if it == command)
         })
+    }
+
+    /// For whose it takes the connection, if it was told and believed it: an address, or
+    /// `[UNAVAILABLE]`.
+    pub fn client(&self) -> Option<String> {
+        let told = self.asked.iter().zip(self.replies()).filter_map(|(asked, reply)| match asked {
+            Asked::Command(command) if command.starts_with(b"XCLIENT ") && reply.code == 220 => {
+                let words = String::from_utf8_lossy(command).into_owned();
+                words.split(' ').find_map(|word| word.strip_prefix("ADDR=")).map(str::to_owned)
+            }
+            _ => None,
+        });
+        told.last().or_else(|| self.client.clone())
     }
 
     /// Whether TLS has begun.

@@ -59,7 +59,7 @@ fn dot_lines(size: usize) -> Work {
 /// What others take for an end of data, over and over.
 fn odd_ends(size: usize) -> Work {
     let count = size / 11;
-    data("x\n.\r\n..\n.\r\r".repeat(count) + "\r\n", odd(count), SEGMENT, 2 * count)
+    data("x\n.\r\n..\n.\r\r".repeat(count) + "\r\n", odd(count), SEGMENT, 3 * count)
 }
 
 fn odd(count: usize) -> String {

@@ -16,7 +16,7 @@ pub(crate) const SHAPES: &[Shape] = &[
     Shape { name: "faulty-lines", size: 100_000, least: 5.0, prepare: faulty },
     Shape { name: "endless-line", size: 1 << 20, least: 0.05, prepare: endless },
     Shape { name: "chunks-of-one-octet", size: 20_000, least: 5.0, prepare: chunks },
-    Shape { name: "long-replies", size: 20, least: 5.0, prepare: replies },
+    Shape { name: "long-replies", size: 20, least: 1.0, prepare: replies },
     Shape { name: "long-replies-in-octets", size: 1, least: 20.0, prepare: replies_in_octets },
 ];
 
@@ -94,7 +94,8 @@ fn relay(envelope: &Envelope, message: &Message) -> usize {
                 let begin = octets[0].first_chunk::<4>();
                 onward.receive(match begin {
                     Some(b"DATA") => b"354 go\r\n",
-                    Some(b"EHLO" | b"MAIL" | b"RCPT") => b"250 ok\r\n",
+                    Some(b"EHLO") => b"250-mx\r\n250 DSN\r\n",
+                    Some(b"MAIL" | b"RCPT") => b"250 ok\r\n",
                     _ => {
                         written += octets.iter().map(|it| it.len()).sum::<usize>();
                         let ended = octets.last().is_some_and(|it| it == ".\r\n");
