@@ -146,6 +146,12 @@ fn a_content_as_long_as_the_limit_arrives() {
     }
 }
 
+/// Time does not pass in these.
+#[allow(clippy::disallowed_methods, reason = "any moment will do")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// An onward connection that tells who the client is, two clients, and a request for the first.
 fn speaking(identify: Identify) -> (Onward, Arc<Peer>, Envelope, ForwardPath) {
     let mut settings = OnwardSettings::new("gate.example");
@@ -161,7 +167,7 @@ fn speaking(identify: Identify) -> (Onward, Arc<Peer>, Envelope, ForwardPath) {
 /// of it, so nothing was told, and the server was left to believe in our own address.
 #[test]
 fn no_connection_begins_without_the_proxy_header_that_it_was_made_for() {
-    let now = Instant::now();
+    let now = now();
     let (mut onward, nobody, envelope, _) = speaking(Identify::Proxy(ProxyVersion::V1));
     onward.speak_for(envelope.peer.clone());
     onward.introduce();
@@ -176,7 +182,7 @@ fn no_connection_begins_without_the_proxy_header_that_it_was_made_for() {
 /// counted for the second.
 #[test]
 fn what_is_asked_for_one_client_is_not_asked_for_another() {
-    let now = Instant::now();
+    let now = now();
     for identify in [Identify::XClient, Identify::Proxy(ProxyVersion::V2)] {
         for replies in 0..3 {
             let (mut onward, nobody, envelope, recipient) = speaking(identify);
