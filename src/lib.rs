@@ -157,6 +157,9 @@
 mod capabilities;
 mod deadline;
 mod envelope;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 mod host;
 mod message;

@@ -32,7 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // DNS is asked through it by both.
     ("runtime", &["dns", "rehearsal", "runtime"]),
     ("policy", &["panel", "score", "scorer", "scorers", "store", "tally"]),
-    ("edges", &["driver", "gate", "observer", "relay", "tls", "transcript"]),
+    ("edges", &["driver", "fuzzing", "gate", "observer", "relay", "tls", "transcript"]),
 ];
 
 /// Layers that may ask what time it is.

@@ -27,11 +27,17 @@ impl Onward {
         }
     }
 
-    /// Before the server says a word.
+    /// Before the server says a word. The client may have become another since it was connected for.
     pub(super) fn send_proxy_header(&mut self) {
-        if let Some(header) = self.proxy_header() {
-            self.output.push(header);
-            self.told = self.client.clone();
+        if !matches!(self.settings.identify, Identify::Proxy(_)) {
+            return;
+        }
+        match self.proxy_header() {
+            Some(header) => {
+                self.output.push(header);
+                self.told = self.client.clone();
+            }
+            None => self.fail(RelayError::NoAddress),
         }
     }
 

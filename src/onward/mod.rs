@@ -170,9 +170,15 @@ impl Onward {
     // --- requests ---
 
     /// Says for whom it will be asked. The envelope of each request says so, too; this is for a
-    /// server that must know before there is a request, which is so with a PROXY header.
+    /// server that must know before there is a request, which is so with a PROXY header. What has
+    /// been asked for another client and not been answered fails.
     pub fn speak_for(&mut self, client: Arc<Peer>) {
-        if self.told.as_ref().is_some_and(|told| !identify::is_same(told, &client)) {
+        let is_other = |known: &Arc<Peer>| !identify::is_same(known, &client);
+        if self.asks() && self.client.as_ref().is_some_and(is_other) {
+            // It would be asked in this client's name, on this connection or on another.
+            self.stale = false;
+            self.fail(RelayError::Lost);
+        } else if self.told.as_ref().is_some_and(is_other) {
             self.break_off();
         }
         self.client = Some(client);

@@ -1,9 +1,13 @@
 //! Faults that were found once, each as a plain case.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use nobounce::{EnhancedStatus, Refusal};
+use nobounce::{
+    EnhancedStatus, Envelope, ForwardPath, Identify, Onward, OnwardSettings, OnwardStep, Outcome,
+    Peer, ProxyVersion, Refusal, RelayError, Request, ReversePath, SessionId,
+};
 
 use super::cases::onward_settings;
 use super::client::introduce;
@@ -139,5 +143,71 @@ fn a_content_as_long_as_the_limit_arrives() {
         let flight = [&flight[..], content.as_bytes()].concat();
         assert_eq!(codes(&mut gate, &flight), [250, 250, 250]);
         assert!(gate.server.kept[0].content.ends_with(arrives.as_bytes()));
+    }
+}
+
+/// Time does not pass in these.
+#[allow(clippy::disallowed_methods, reason = "any moment will do")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// An onward connection that tells who the client is, two clients, and a request for the first.
+fn speaking(identify: Identify) -> (Onward, Arc<Peer>, Envelope, ForwardPath) {
+    let mut settings = OnwardSettings::new("gate.example");
+    settings.identify = identify;
+    let client = Arc::new(Peer::new(([192, 0, 2, 1], 4711).into()));
+    let id = SessionId::new("gate").transaction(1);
+    let envelope = Envelope::new(id, client, ReversePath::parse("<>").unwrap());
+    let recipient = ForwardPath::parse("<b@example.net>").unwrap();
+    (Onward::new(settings.into()), Arc::new(Peer::local()), envelope, recipient)
+}
+
+/// The client became one without an address while the connection was made: there was nothing to tell
+/// of it, so nothing was told, and the server was left to believe in our own address.
+#[test]
+fn no_connection_begins_without_the_proxy_header_that_it_was_made_for() {
+    let now = now();
+    let (mut onward, nobody, envelope, _) = speaking(Identify::Proxy(ProxyVersion::V1));
+    onward.speak_for(envelope.peer.clone());
+    onward.introduce();
+    assert!(matches!(onward.poll(now), OnwardStep::Connect));
+    onward.speak_for(nobody);
+    onward.connected();
+    assert!(matches!(onward.poll(now), OnwardStep::Disconnect));
+    assert!(matches!(onward.poll(now), OnwardStep::Idle));
+}
+
+/// The client became another while the server was told of the first: the server's yes to that
+/// counted for the second.
+#[test]
+fn what_is_asked_for_one_client_is_not_asked_for_another() {
+    let now = now();
+    for identify in [Identify::XClient, Identify::Proxy(ProxyVersion::V2)] {
+        for replies in 0..3 {
+            let (mut onward, nobody, envelope, recipient) = speaking(identify);
+            onward.request(Request::Recipient(&envelope, &recipient));
+            let said = ["220 mx\r\n", "250-mx\r\n250 XCLIENT NAME ADDR\r\n"];
+            let mut said = said.into_iter().take(replies);
+            loop {
+                match onward.poll(now) {
+                    OnwardStep::Connect if replies == 0 => break,
+                    OnwardStep::Connect => onward.connected(),
+                    OnwardStep::Transmit(_) => {}
+                    OnwardStep::Receive => match said.next() {
+                        Some(octets) => onward.receive(octets.as_bytes()),
+                        None => break,
+                    },
+                    step => panic!("{step:?}"),
+                }
+            }
+            onward.speak_for(nobody);
+            let OnwardStep::Done(outcome) = onward.poll(now) else {
+                panic!("not answered");
+            };
+            assert!(matches!(outcome, Outcome::Failed(RelayError::Lost)), "{outcome:?}");
+            assert!(replies == 0 || matches!(onward.poll(now), OnwardStep::Disconnect));
+            assert!(matches!(onward.poll(now), OnwardStep::Idle));
+        }
     }
 }

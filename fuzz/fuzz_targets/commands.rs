@@ -1,0 +1,111 @@
+//! Command lines: what is one, what is in it, and that what goes onward is what the client said.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nobounce::fuzzing::{self, Spoken};
+use nobounce::{LineFault, Path};
+use nobounce_fuzz::{Dice, line, shown};
+
+fuzz_target!(|input: &[u8]| {
+    let (wire, mut dice) = Dice::split(input);
+    let limit = [8, 64, 512, 2048][dice.below(4)];
+    let lines = fuzzing::lines(dice.cut(wire), limit);
+    assert_eq!(lines, lines_slowly(wire, limit), "{}", shown(wire));
+    for line in lines.iter().flatten() {
+        is_command(line);
+    }
+});
+
+/// Lines end in CRLF, hold no control octets, and have at most `limit` octets. What is wrong is
+/// wrong up to its CRLF.
+fn lines_slowly(mut wire: &[u8], limit: usize) -> Vec<Result<Vec<u8>, LineFault>> {
+    let mut lines = Vec::new();
+    loop {
+        let lf = wire.iter().take(limit).position(|octet| *octet == b'\n');
+        let bare = lf.is_some_and(|lf| lf == 0 || wire[lf - 1] != b'\r');
+        if bare {
+            lines.push(Err(LineFault::BareLf));
+            wire = &wire[lf.unwrap_or_default() + 1..];
+        } else if lf.is_none() && wire.len() >= limit {
+            lines.push(Err(LineFault::TooLong));
+        }
+        let Some((text, behind)) = line(wire) else {
+            return lines;
+        };
+        wire = behind;
+        if !bare && lf.is_some() {
+            lines.push(match text.iter().find(|octet| octet.is_ascii_control()) {
+                None => Ok(text.to_vec()),
+                Some(b'\r') => Err(LineFault::BareCr),
+                Some(_) => Err(LineFault::Control),
+            });
+        }
+    }
+}
+
+fn is_command(line: &[u8]) {
+    let verb: Vec<u8> = line.iter().take_while(|octet| **octet != b' ').copied().collect();
+    let verb = verb.to_ascii_uppercase();
+    match (fuzzing::command(line), verb.as_slice()) {
+        (Some(Spoken::Name(name)), b"EHLO" | b"HELO") => {
+            assert!(!name.is_empty() && name.len() <= 255);
+            assert!(name.bytes().all(|octet| octet.is_ascii_graphic()));
+        }
+        (Some(Spoken::Mail(it)), b"MAIL") => {
+            let again = is_path(line, b"FROM:", &it.path, it.parameters.raw());
+            assert_eq!(fuzzing::command(&again), Some(Spoken::Mail(it)), "{}", shown(line));
+        }
+        (Some(Spoken::Rcpt(it)), b"RCPT") => {
+            let again = is_path(line, b"TO:", &it.path, it.parameters.raw());
+            assert_eq!(fuzzing::command(&again), Some(Spoken::Rcpt(it)), "{}", shown(line));
+        }
+        (Some(Spoken::Bdat(size, last)), b"BDAT") => {
+            let words = String::from_utf8_lossy(line).trim_end_matches(' ').to_uppercase();
+            let words: Vec<_> = words.split(' ').skip(1).collect();
+            assert!(words.len() == 1 + usize::from(last) && (!last || words[1] == "LAST"));
+            assert!(words[0].bytes().all(|digit| digit.is_ascii_digit()));
+            assert_eq!(words[0].parse(), Ok(size));
+        }
+        (Some(Spoken::Other), verb) => {
+            let bare =
+                [&b"DATA"[..], b"RSET", b"NOOP", b"VRFY", b"EXPN", b"HELP", b"QUIT", b"STARTTLS"];
+            assert!(bare.contains(&verb), "{}", shown(line));
+        }
+        (Some(other), _) => panic!("{other:?} of {}", shown(line)),
+        (None, b"NOOP" | b"HELP") => panic!("no command: {}", shown(line)),
+        (None, _) => {}
+    }
+}
+
+/// The command as it goes onward. Octets of the path and of the parameters are the client's; who
+/// reads the path otherwise than we do finds it within the same octets.
+fn is_path(line: &[u8], keyword: &[u8], path: &Path, parameters: &[u8]) -> Vec<u8> {
+    let argument = line[4..].trim_ascii_start();
+    assert!(argument[..keyword.len()].eq_ignore_ascii_case(keyword));
+    let argument = &argument[keyword.len()..];
+    let rest = argument.strip_prefix(&path.written()[..]).expect("the path as written");
+    assert_eq!(rest.trim_ascii(), parameters, "{}", shown(line));
+    assert!(rest.is_empty() || rest[0] == b' ');
+
+    let address = path.address();
+    let is_bracketed = path.written().trim_ascii_start().starts_with(b"<");
+    assert!(is_bracketed || !address.contains(&b' '), "{}", shown(line));
+    assert_eq!(path.is_null(), address.is_empty());
+    assert!(!path.to_string().contains(|c: char| c.is_control()));
+    if let Some(mailbox) = path.mailbox() {
+        let text = mailbox.to_string();
+        assert!(str::from_utf8(address).is_ok_and(|address| address.ends_with(&text)));
+        // Written again, it is the same mailbox.
+        let again = nobounce::ForwardPath::parse(format!("<{text}>")).expect("a path");
+        assert_eq!(again.path.mailbox(), Some(mailbox), "{text}");
+    }
+
+    let mut command = [&line[..4], b" ", keyword, path.written()].concat();
+    if !parameters.is_empty() {
+        command.extend_from_slice(b" ");
+        command.extend_from_slice(parameters);
+    }
+    assert!(command.len() <= line.len());
+    command
+}

@@ -1,0 +1,159 @@
+//! ESMTP parameters, held to the grammars of their RFCs, word by word.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nobounce::{Body, MailParameters, ParameterFault, RcptParameters};
+use nobounce_fuzz::shown;
+
+fuzz_target!(|input: &[u8]| {
+    let words = words(input);
+
+    let read = MailParameters::parse(input);
+    is_read(read.as_ref().err(), &faults(&words, mail), input);
+    if let Ok(parameters) = read {
+        let value = |name| words.iter().find(|word| word.keyword == name).map(|word| word.value);
+        let number = |digits: Option<&[u8]>| str::from_utf8(digits?).ok()?.parse().ok();
+        assert_eq!(parameters.size, value("SIZE").and_then(number));
+        let body = value("BODY").flatten().map(|body| match body.len() {
+            4 => Body::SevenBit,
+            _ => Body::EightBitMime,
+        });
+        assert_eq!(parameters.body, body);
+        assert_eq!(parameters.smtp_utf8, value("SMTPUTF8").is_some());
+        assert_eq!(parameters.dsn, value("RET").or(value("ENVID")).is_some());
+        is_raw(input, parameters.raw());
+        assert_eq!(MailParameters::parse(parameters.raw()), Ok(parameters));
+    }
+
+    let read = RcptParameters::parse(input);
+    is_read(read.as_ref().err(), &faults(&words, rcpt), input);
+    if let Ok(parameters) = read {
+        assert_eq!(parameters.dsn, !words.is_empty());
+        is_raw(input, parameters.raw());
+        assert_eq!(RcptParameters::parse(parameters.raw()), Ok(parameters));
+    }
+});
+
+/// They go onward as they came, and as nothing that is more than parameters.
+fn is_raw(input: &[u8], raw: &[u8]) {
+    let text = String::from_utf8_lossy(input).trim_matches(' ').to_owned();
+    assert_eq!(String::from_utf8_lossy(raw), text);
+    assert!(!raw.iter().any(u8::is_ascii_control));
+}
+
+struct Word<'i> {
+    /// In upper case.
+    keyword: String,
+    value: Option<&'i [u8]>,
+}
+
+fn words(input: &[u8]) -> Vec<Word<'_>> {
+    let words = input.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
+    words
+        .map(|word| {
+            let equals = word.iter().position(|octet| *octet == b'=');
+            let keyword = &word[..equals.unwrap_or(word.len())];
+            Word {
+                keyword: keyword.escape_ascii().to_string().to_uppercase(),
+                value: equals.map(|at| &word[at + 1..]),
+            }
+        })
+        .collect()
+}
+
+/// One of the faults is named, if there are any.
+fn is_read(fault: Option<&ParameterFault>, faults: &[ParameterFault], input: &[u8]) {
+    let named = fault.map_or(faults.is_empty(), |fault| faults.contains(fault));
+    assert!(named, "{fault:?}, not one of {faults:?}: {}", shown(input));
+}
+
+/// What is wrong: the syntax (RFC 5321 section 4.1.2), the keyword, its value, or that it was there
+/// before.
+fn faults(
+    words: &[Word<'_>],
+    check: fn(&Word<'_>) -> Result<(), ParameterFault>,
+) -> Vec<ParameterFault> {
+    let mut faults = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let keyword = word.keyword.as_bytes();
+        let name = |octet: &u8| octet.is_ascii_alphanumeric() || *octet == b'-';
+        let is_value = |value: &[u8]| {
+            let plain = |octet: &u8| *octet > 32 && *octet != b'=' && *octet != 127;
+            !value.is_empty() && value.iter().all(plain) && str::from_utf8(value).is_ok()
+        };
+        let sound = keyword.first().is_some_and(u8::is_ascii_alphanumeric)
+            && keyword.iter().all(name)
+            && word.value.is_none_or(is_value);
+        let again = words[..at].iter().any(|before| before.keyword == word.keyword);
+        faults.extend((!sound || again).then_some(ParameterFault::Bad));
+        faults.extend(check(word).err());
+    }
+    faults
+}
+
+/// Which parameters MAIL may have (RFC 1870, 6152, 6531, 3461).
+fn mail(word: &Word<'_>) -> Result<(), ParameterFault> {
+    let value = word.value.map(<[u8]>::to_ascii_uppercase);
+    let value = value.as_deref();
+    let sound = match word.keyword.as_str() {
+        "SIZE" => value.is_some_and(|digits| {
+            (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)
+        }),
+        "BODY" if value == Some(b"BINARYMIME") => return Err(ParameterFault::Unknown),
+        "BODY" => matches!(value, Some(b"7BIT" | b"8BITMIME")),
+        "SMTPUTF8" => value.is_none(),
+        "RET" => matches!(value, Some(b"FULL" | b"HDRS")),
+        "ENVID" => word.value.is_some_and(|value| is_xtext(value, 100)),
+        _ => return Err(ParameterFault::Unknown),
+    };
+    sound.then_some(()).ok_or(ParameterFault::Bad)
+}
+
+/// Which parameters RCPT may have (RFC 3461, 6533).
+fn rcpt(word: &Word<'_>) -> Result<(), ParameterFault> {
+    let sound = match (word.keyword.as_str(), word.value) {
+        ("NOTIFY", Some(value)) => {
+            let value = value.to_ascii_uppercase();
+            let mut words = value.split(|octet| *octet == b',');
+            let some = |word: &[u8]| matches!(word, b"SUCCESS" | b"FAILURE" | b"DELAY");
+            value == b"NEVER" || words.all(some)
+        }
+        ("ORCPT", Some(value)) => {
+            let mut halves = value.splitn(2, |octet| *octet == b';');
+            let kind = halves.next().unwrap_or_default().to_ascii_lowercase();
+            let name = |octet: &u8| octet.is_ascii_alphanumeric() || *octet == b'-';
+            let is_kind = kind.first().is_some_and(u8::is_ascii_alphanumeric);
+            let is_kind = is_kind && kind.iter().all(name);
+            is_kind
+                && halves.next().is_some_and(|address| match kind.as_slice() {
+                    b"utf-8" => !address.is_empty(),
+                    b"rfc822" => is_xtext(address, 256),
+                    _ => is_xtext(address, usize::MAX),
+                })
+        }
+        ("NOTIFY" | "ORCPT", None) => false,
+        _ => return Err(ParameterFault::Unknown),
+    };
+    sound.then_some(()).ok_or(ParameterFault::Bad)
+}
+
+/// Whether it is xtext (RFC 3461 section 4) of at most `longest` octets, of which those beyond ASCII
+/// count twice.
+fn is_xtext(text: &[u8], longest: usize) -> bool {
+    let (mut length, mut at) = (0, 0);
+    while at < text.len() {
+        let octet = match (text[at], text.get(at + 1..at + 3)) {
+            (b'+', Some(digits)) if digits.iter().all(u8::is_ascii_hexdigit) => {
+                at += 2;
+                u8::from_str_radix(&String::from_utf8_lossy(digits), 16).unwrap_or(0)
+            }
+            (b'+' | b'=', _) => return false,
+            (octet @ 33..=126, _) => octet,
+            _ => return false,
+        };
+        at += 1;
+        length += 1 + usize::from(!octet.is_ascii());
+    }
+    (1..=longest).contains(&length)
+}

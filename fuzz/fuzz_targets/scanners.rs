@@ -1,0 +1,111 @@
+//! Replies of scanner daemons, which are asked as a panel would ask them. A new scanner is one more
+//! line in `all`.
+
+#![no_main]
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Instant, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use futures::io::{AsyncRead, AsyncWrite};
+use libfuzzer_sys::fuzz_target;
+use nobounce::scorers::Spamd;
+use nobounce::{
+    Address, Envelope, MailData, Message, Opinion, Peer, ReversePath, Runtime, Scorer, SessionId,
+};
+use nobounce_fuzz::Dice;
+
+fuzz_target!(|input: &[u8]| {
+    let (reply, mut dice) = Dice::split(input);
+    let sender = ReversePath::parse("<a@example.org>").expect("a path");
+    let id = SessionId::new("fuzz").transaction(1);
+    let envelope = Envelope::new(id, Arc::new(Peer::local()), sender);
+    let content = MailData::normalise(b"Subject: x\r\n\r\nx\r\n");
+    let message = Message::new("mx.example", &envelope, UNIX_EPOCH, content);
+
+    let whole = Daemon { reply: reply.into(), most: usize::MAX };
+    let cut = Daemon { reply: reply.into(), most: 1 + dice.below(9) };
+    for (whole, cut) in all(&whole).into_iter().zip(all(&cut)) {
+        let [one, other] = [whole, cut].map(|scanner| {
+            let opinion = pollster::block_on(scanner.on_data(&envelope, &message));
+            opinion.map_err(|error| error.to_string())
+        });
+        assert_eq!(one, other);
+        match one {
+            Ok(Opinion::Evidence(findings)) => {
+                assert!(findings.len() <= 257);
+                for finding in findings {
+                    assert!(finding.symbol().len() <= 100);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => assert!(error.len() < 100_000),
+        }
+    }
+});
+
+/// All scanners, each of which asks this daemon.
+fn all(daemon: &Daemon) -> Vec<Box<dyn Scorer>> {
+    let address: Address = "127.0.0.1:1".parse().expect("an address");
+    vec![Box::new(Spamd::new(daemon.clone(), address))]
+}
+
+/// A daemon that listens to everything and says this, so many octets at a time. Then it hangs up.
+#[derive(Clone)]
+struct Daemon {
+    reply: Arc<[u8]>,
+    most: usize,
+}
+
+struct Connection {
+    daemon: Daemon,
+    said: usize,
+}
+
+#[async_trait]
+impl Runtime for Daemon {
+    type Stream = Connection;
+
+    async fn sleep_until(&self, _: Instant) {
+        std::future::pending().await
+    }
+
+    async fn connect(&self, _: &Address) -> io::Result<Connection> {
+        Ok(Connection { daemon: self.clone(), said: 0 })
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let rest = &self.daemon.reply[self.said..];
+        let length = rest.len().min(buffer.len()).min(self.daemon.most);
+        buffer[..length].copy_from_slice(&rest[..length]);
+        self.said += length;
+        Poll::Ready(Ok(length))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(octets.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

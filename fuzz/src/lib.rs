@@ -1,0 +1,61 @@
+//! What the fuzz targets share: how input is cut, and what the RFCs say, written down naively.
+
+pub mod client;
+pub mod content;
+pub mod replies;
+pub mod server;
+
+/// A source of numbers that is spelt out by the input: its last octets, so that the rest of a seed
+/// can be read as it stands.
+pub struct Dice(u64);
+
+/// How many octets at the end of an input are for [`Dice`].
+const SEED: usize = 4;
+
+impl Dice {
+    /// Parts the input into what is read and what it is cut by.
+    pub fn split(input: &[u8]) -> (&[u8], Self) {
+        let (input, seed) = input.split_at(input.len().saturating_sub(SEED));
+        let seed = seed.iter().fold(0, |sum, octet| sum << 8 | u64::from(*octet));
+        (input, Self(seed))
+    }
+
+    /// The next number below `bound` (splitmix64).
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ mixed >> 31) % bound as u64) as usize
+    }
+
+    /// Cuts octets as a network may: whole, octet by octet, or in pieces of any size, empty ones
+    /// among them.
+    pub fn cut<'i>(&mut self, octets: &'i [u8]) -> Vec<&'i [u8]> {
+        match self.below(4) {
+            0 => return vec![octets],
+            1 => return octets.chunks(1).collect(),
+            _ => {}
+        }
+        let longest = [2, 8, 70, 3000][self.below(4)];
+        let mut parts = Vec::new();
+        let mut rest = octets;
+        while !rest.is_empty() {
+            let (part, behind) = rest.split_at(self.below(longest + 1).min(rest.len()));
+            parts.push(part);
+            rest = behind;
+        }
+        parts
+    }
+}
+
+/// Octets that a report shows as text.
+pub fn shown(octets: &[u8]) -> String {
+    octets.escape_ascii().to_string()
+}
+
+/// What stands before the first CRLF, and behind it.
+pub fn line(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = octets.windows(2).position(|pair| pair == b"\r\n")?;
+    Some((&octets[..end], &octets[end + 2..]))
+}

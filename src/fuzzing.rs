@@ -1,0 +1,147 @@
+//! Crate-private parts, in public types, for `fuzz/`. Built under `--cfg fuzzing` only, which
+//! `cargo fuzz` sets: no part of the interface.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::wire::budget::Budget;
+use crate::wire::command::Command;
+use crate::wire::content::{ContentDecoder, ContentFault, DataWriter, MailData, Progress};
+use crate::wire::line::{LineFault, LineReader};
+use crate::wire::mailbox::{ForwardPath, ReversePath};
+use crate::wire::reply::{Reply, ReplyFault, ReplyReader};
+
+/// What became of mail data.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Read {
+    /// The content, if it could be kept.
+    pub content: Option<Vec<u8>>,
+    /// Whether it is beyond the limit.
+    pub too_big: bool,
+    /// Octets that were taken.
+    pub taken: usize,
+    /// Whether a CR or LF stood alone.
+    pub bare: bool,
+    /// Octets of content, kept or not.
+    pub size: u64,
+}
+
+/// Reads mail data behind DATA that comes in these parts; `None` if it does not end.
+pub fn data<'w>(
+    parts: impl IntoIterator<Item = &'w [u8]>,
+    budget: &Budget,
+    limit: u64,
+) -> Option<Read> {
+    let mut decoder = ContentDecoder::new(budget.clone(), 0, limit);
+    let mut taken = 0;
+    for part in parts {
+        match decoder.data(part) {
+            Progress::More => taken += part.len(),
+            Progress::End(end) => return Some(read(decoder, taken + end)),
+        }
+    }
+    None
+}
+
+/// Reads chunks behind BDAT that come in these parts.
+pub fn chunks<'w>(parts: impl IntoIterator<Item = &'w [u8]>, budget: &Budget, limit: u64) -> Read {
+    let mut decoder = ContentDecoder::new(budget.clone(), 0, limit);
+    let mut taken = 0;
+    for part in parts {
+        decoder.chunk(part);
+        taken += part.len();
+    }
+    read(decoder, taken)
+}
+
+fn read(decoder: ContentDecoder, taken: usize) -> Read {
+    let (bare, size) = (decoder.saw_bare(), decoder.size());
+    let content = decoder.finish();
+    let too_big = matches!(content, Err(ContentFault::TooBig));
+    let content = content.ok().map(|content| octets(&content));
+    Read { content, too_big, taken, bare, size }
+}
+
+/// Mail data in one piece.
+pub fn octets(mail_data: &MailData) -> Vec<u8> {
+    mail_data.segments().concat()
+}
+
+/// Mail data as it stands between 354 and the reply.
+pub fn write_data(segments: &[Bytes]) -> Vec<Bytes> {
+    let mut output = Vec::new();
+    let mut writer = DataWriter::new(segments.to_vec());
+    while !writer.is_done() {
+        writer.write(&mut output);
+    }
+    output
+}
+
+/// The command lines in octets that come in these parts, up to one that is endless.
+pub fn lines<'w>(
+    parts: impl IntoIterator<Item = &'w [u8]>,
+    limit: usize,
+) -> Vec<Result<Vec<u8>, LineFault>> {
+    let mut reader = LineReader::new(limit);
+    let mut buffer = BytesMut::new();
+    let mut lines = Vec::new();
+    for part in parts {
+        buffer.extend_from_slice(part);
+        loop {
+            let (length, line) = reader.next(&buffer);
+            let line = line.map(|line| line.map(<[u8]>::to_vec));
+            buffer.advance(length);
+            match line {
+                Some(line) => lines.push(line),
+                None if length == 0 => break,
+                None => {}
+            }
+            if lines.last() == Some(&Err(LineFault::Endless)) {
+                return lines;
+            }
+        }
+    }
+    lines
+}
+
+/// A command, as far as there is something in it to look at.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// The name in EHLO or HELO.
+    Name(Box<str>),
+    /// MAIL.
+    Mail(ReversePath),
+    /// RCPT.
+    Rcpt(ForwardPath),
+    /// Size of a chunk, and whether it is the last.
+    Bdat(u64, bool),
+    /// Another.
+    Other,
+}
+
+/// Reads a command off a line without control octets.
+pub fn command(line: &[u8]) -> Option<Spoken> {
+    Command::parse(line).ok().map(|command| match command {
+        Command::Ehlo(name) | Command::Helo(name) => Spoken::Name(name),
+        Command::Mail(path) => Spoken::Mail(path),
+        Command::Rcpt(path) => Spoken::Rcpt(path),
+        Command::Bdat { size, last } => Spoken::Bdat(size, last),
+        _ => Spoken::Other,
+    })
+}
+
+/// The replies in octets that come in these parts, and what went wrong behind them.
+pub fn replies<'w>(parts: impl IntoIterator<Item = &'w [u8]>) -> (Vec<Reply>, Option<ReplyFault>) {
+    let mut reader = ReplyReader::default();
+    let mut replies = Vec::new();
+    for part in parts {
+        reader.receive(part);
+        loop {
+            match reader.next() {
+                Ok(Some(reply)) => replies.push(reply),
+                Ok(None) => break,
+                Err(fault) => return (replies, Some(fault)),
+            }
+        }
+    }
+    (replies, None)
+}
