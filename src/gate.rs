@@ -80,6 +80,14 @@ impl<R: Runtime> Gate<R> {
         }
     }
 
+    /// What the names of its sessions begin with, instead of time and process: they must still be
+    /// unique, in logs and in the replies that name them.
+    #[must_use]
+    pub fn session_prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+
     /// Puts a panel in it.
     #[must_use]
     pub fn panel(mut self, panel: impl Into<Panel>) -> Self {
@@ -252,4 +260,21 @@ fn base32(mut number: u128) -> String {
     }
     text.reverse();
     text.into_iter().map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rehearsal::{Rehearsal, peer};
+    use crate::relay::Smtp;
+
+    #[test]
+    fn sessions_are_named_as_the_caller_says() {
+        let runtime = Rehearsal::new();
+        let server = "192.0.2.1:25".parse().unwrap();
+        let smtp = Smtp::new(runtime.clone(), server, "mx.example");
+        let gate = Gate::new(runtime, Settings::new("mx.example"), smtp).session_prefix("west");
+        let names = [gate.open(peer()).0, gate.open(peer()).0].map(|it| it.id().to_string());
+        assert_eq!(names, ["west-0", "west-1"]);
+    }
 }

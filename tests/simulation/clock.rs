@@ -1,0 +1,172 @@
+//! Virtual time: it stands still while somebody can go on, then it is the time of the next timer.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::executor::Owner;
+use super::world::World;
+
+pub struct Clock {
+    began: Instant,
+    pub now: Instant,
+    /// What the time of day is ahead of the time, in seconds; the machine's owner turns it.
+    day: i64,
+    timers: Vec<Option<Timer>>,
+    free: Vec<usize>,
+    due: BinaryHeap<Reverse<(Instant, u64, usize)>>,
+    armed: u64,
+}
+
+struct Timer {
+    number: u64,
+    owner: Owner,
+    waker: Option<Waker>,
+}
+
+impl Clock {
+    #[allow(clippy::disallowed_methods, reason = "an instant can only be made by asking for one")]
+    pub fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            began: now,
+            now,
+            day: 1_700_000_000,
+            timers: Vec::new(),
+            free: Vec::new(),
+            due: BinaryHeap::new(),
+            armed: 0,
+        }
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.now - self.began
+    }
+
+    /// A broken clock may stand before 1970.
+    pub fn time_of_day(&self) -> SystemTime {
+        let ahead = Duration::from_secs(self.day.unsigned_abs());
+        let day = if self.day < 0 {
+            SystemTime::UNIX_EPOCH - ahead
+        } else {
+            SystemTime::UNIX_EPOCH + ahead
+        };
+        day + self.elapsed()
+    }
+
+    pub fn turn(&mut self, seconds: i64) {
+        self.day += seconds;
+    }
+
+    /// The machine slept: nothing happened meanwhile.
+    pub fn leap(&mut self, time: Duration) {
+        self.now += time;
+        self.fire();
+    }
+
+    /// Time goes on to the next timer; `false` if there is none.
+    pub fn pass(&mut self) -> bool {
+        while let Some(Reverse((at, number, timer))) = self.due.peek().copied() {
+            if self.is_armed(timer, number) {
+                self.now = self.now.max(at);
+                self.fire();
+                return true;
+            }
+            self.due.pop();
+        }
+        false
+    }
+
+    fn fire(&mut self) {
+        while let Some(Reverse((at, number, timer))) = self.due.peek().copied()
+            && at <= self.now
+        {
+            self.due.pop();
+            if self.is_armed(timer, number)
+                && let Some(waker) = self.timers[timer].as_mut().and_then(|it| it.waker.take())
+            {
+                waker.wake();
+            }
+        }
+    }
+
+    fn is_armed(&self, timer: usize, number: u64) -> bool {
+        let armed = self.timers[timer].as_ref();
+        armed.is_some_and(|it| it.number == number && it.waker.is_some())
+    }
+
+    pub fn arm(&mut self, at: Instant, owner: Owner, waker: &Waker) -> usize {
+        self.armed += 1;
+        let number = self.armed;
+        let armed = Some(Timer { number, owner, waker: Some(waker.clone()) });
+        let timer = self.free.pop().unwrap_or_else(|| {
+            self.timers.push(None);
+            self.timers.len() - 1
+        });
+        self.timers[timer] = armed;
+        self.due.push(Reverse((at, number, timer)));
+        timer
+    }
+
+    pub fn rouse(&mut self, timer: usize, waker: &Waker) {
+        if let Some(held) = self.timers[timer].as_mut().and_then(|it| it.waker.as_mut()) {
+            held.clone_from(waker);
+        }
+    }
+
+    pub fn disarm(&mut self, timer: usize) {
+        self.timers[timer] = None;
+        self.free.push(timer);
+    }
+
+    /// Timers that the gate's tasks have armed and not let go.
+    pub fn held_by_gate(&self) -> usize {
+        let gates = |timer: &&Timer| matches!(timer.owner, Owner::Gate(_));
+        self.timers.iter().flatten().filter(gates).count()
+    }
+}
+
+/// Waits until then; gives its timer back when it is dropped.
+pub struct Sleep {
+    world: World,
+    at: Instant,
+    timer: Option<usize>,
+}
+
+impl Sleep {
+    pub fn until(world: &World, at: Instant) -> Self {
+        Self { world: world.clone(), at, timer: None }
+    }
+
+    pub fn of(world: &World, time: Duration) -> Self {
+        Self::until(world, world.now() + time)
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let world = self.world.clone();
+        let state = &mut *world.state();
+        if self.at <= state.clock.now {
+            return Poll::Ready(());
+        }
+        match self.timer {
+            Some(timer) => state.clock.rouse(timer, context.waker()),
+            None => self.timer = Some(state.clock.arm(self.at, state.owner, context.waker())),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(timer) = self.timer {
+            self.world.state().clock.disarm(timer);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Whole gates under a seeded scheduler, in virtual time: clients of every temper, onward servers
+//! that fail in every way, scorers that err, clocks that jump, shutdown at any moment.
+//!
+//! Everything that happens in a run follows from its seed. A run that breaks an invariant says with
+//! which command it is played again, dialogue included.
+
+#![cfg(feature = "serve")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(unreachable_pub, reason = "modules of one test")]
+
+mod acts;
+mod client;
+mod clock;
+mod contents;
+mod coverage;
+mod executor;
+mod ledger;
+mod network;
+mod oracle;
+mod plan;
+mod reach;
+mod rng;
+mod run;
+mod runtime;
+mod sabotage;
+mod scorers;
+mod server;
+mod tempers;
+mod trace;
+mod world;
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use coverage::Coverage;
+use run::{Report, run};
+use sabotage::Sabotage;
+
+/// What is played without being asked for.
+const SEED: u64 = 2003;
+/// Threads that play; each run is one's own.
+const THREADS: usize = 2;
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is `{text}`, which is no number")))
+}
+
+/// Panics of scorers are part of the play and say nothing.
+fn hush() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !scorers::is_intended(panic.payload()) {
+                loud(panic);
+            }
+        }));
+    });
+}
+
+struct Played {
+    sessions: usize,
+    kept: usize,
+    polls: usize,
+    coverage: Coverage,
+}
+
+/// Plays one seed after the other until there were so many sessions. Panics with the first seed
+/// that breaks an invariant.
+fn play(first: u64, sessions: usize) -> Played {
+    hush();
+    let mut count = 0;
+    let seeds = (first..).take_while(|seed| {
+        let more = count < sessions;
+        count += run::sessions(*seed);
+        more
+    });
+    let seeds: Vec<u64> = seeds.collect();
+    let next = AtomicUsize::new(0);
+    let play_some = || {
+        let mut played = Played { sessions: 0, kept: 0, polls: 0, coverage: Coverage::default() };
+        let mut failed: Option<Report> = None;
+        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let report = run(*seed, false, &mut played.coverage, None);
+            played.sessions += report.sessions;
+            played.kept += report.kept;
+            played.polls += report.polls;
+            if !report.violations.is_empty() {
+                next.store(seeds.len(), Ordering::Relaxed);
+                failed = Some(report);
+            }
+        }
+        (played, failed)
+    };
+    let parts: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(play_some)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut all = Played { sessions: 0, kept: 0, polls: 0, coverage: Coverage::default() };
+    let mut failures = Vec::new();
+    for (part, failed) in parts {
+        all.sessions += part.sessions;
+        all.kept += part.kept;
+        all.polls += part.polls;
+        all.coverage.add(&part.coverage);
+        failures.extend(failed);
+    }
+    if let Some(failed) = failures.into_iter().min_by_key(|failed| failed.seed) {
+        fail(&failed, all.sessions);
+    }
+    let impossible = all.coverage.impossible();
+    assert!(impossible.is_empty(), "visited:\n  {}", impossible.join("\n  "));
+    all
+}
+
+/// Plays it again, with the dialogue.
+fn fail(failed: &Report, sessions: usize) -> ! {
+    let Report { seed, violations, .. } = failed;
+    let again = run(*seed, true, &mut Coverage::default(), None);
+    println!("{}", again.dialogue.join("\n"));
+    panic!(
+        "seed {seed}, among the first {sessions} sessions:\n  {}\n\
+         again: NOBOUNCE_SEED={seed} cargo test --test simulation replay -- --nocapture\n",
+        violations.join("\n  ")
+    );
+}
+
+#[test]
+fn a_thousand_sessions() {
+    let first = number("NOBOUNCE_SEED").unwrap_or(SEED);
+    let Played { sessions, kept, .. } = play(first, 1_000);
+    assert!(sessions >= 1_000 && kept > 300, "{sessions} sessions, {kept} mails");
+}
+
+/// With `NOBOUNCE_SESSIONS` as many as that says; for `.ci/run`, in release mode.
+#[test]
+#[ignore = "takes minutes"]
+#[allow(clippy::disallowed_methods, reason = "how long it takes")]
+fn a_million_sessions() {
+    let first = number("NOBOUNCE_SEED").unwrap_or(SEED);
+    let wanted = number("NOBOUNCE_SESSIONS").map_or(1_000_000, |it| usize::try_from(it).unwrap());
+    let began = Instant::now();
+    let Played { sessions, kept, polls, coverage } = play(first, wanted);
+    let seconds = began.elapsed().as_secs_f64();
+    let (visited, reachable) = coverage.counts();
+    #[allow(clippy::cast_precision_loss, reason = "a figure to be read")]
+    let rate = sessions as f64 / seconds;
+    println!(
+        "{sessions} sessions from seed {first} in {seconds:.1} s, {rate:.0} per second; \
+         {kept} mails kept, {polls} steps, 0 violations; \
+         {visited} of {reachable} pairs of place and fault, the rarest:\n{}",
+        coverage.rarest(10)
+    );
+    let missing = coverage.missing();
+    assert!(missing.is_empty(), "not visited:\n  {}", missing.join("\n  "));
+}
+
+/// Plays the run of `NOBOUNCE_SEED` and prints its dialogue.
+#[test]
+fn replay() {
+    hush();
+    let seed = number("NOBOUNCE_SEED").unwrap_or(SEED);
+    let report = run(seed, true, &mut Coverage::default(), None);
+    println!("{}", report.dialogue.join("\n"));
+    println!("seed {seed}, trace {:016x}", report.hash);
+    assert!(report.violations.is_empty(), "{}", report.violations.join("\n"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    hush();
+    let hash = |seed, told| run(seed, told, &mut Coverage::default(), None).hash;
+    let hashes: Vec<u64> = (SEED..SEED + 40).map(|seed| hash(seed, false)).collect();
+    for (seed, expected) in (SEED..).zip(&hashes) {
+        assert_eq!(hash(seed, true), *expected, "seed {seed}");
+    }
+    let mut different = hashes.clone();
+    different.sort_unstable();
+    different.dedup();
+    assert_eq!(different.len(), hashes.len());
+}
+
+#[test]
+fn gates_that_break_the_promise_are_found() {
+    hush();
+    for (sabotage, word) in [
+        (Sabotage::Lies, "I1: "),
+        (Sabotage::Conceals, "I2: "),
+        (Sabotage::Disobeys, "I3: "),
+        (Sabotage::Leaves, "I4: "),
+        (Sabotage::Leaks, "I5: "),
+        (Sabotage::Tells, "internal"),
+    ] {
+        let mut sessions = 0;
+        let found = (SEED..).take(2_000).find_map(|seed| {
+            let report = run(seed, false, &mut Coverage::default(), Some(sabotage));
+            sessions += report.sessions;
+            report.violations.into_iter().find(|violation| violation.contains(word))
+        });
+        let found = found.unwrap_or_else(|| panic!("{sabotage:?} is not found"));
+        println!("{sabotage:?}: after {sessions} sessions, {found}");
+    }
+}

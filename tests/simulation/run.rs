@@ -1,0 +1,318 @@
+//! One run: a gate, its clients, its onward server, its scorers, and whoever turns the clocks, from
+//! the first connection until nothing is left.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use futures::FutureExt;
+use nobounce::{
+    EarlyInput, Event, Gate, LineEndings, OnwardSettings, Panel, Peer, Protocol, Seat, Settings,
+    relay::Smtp, serve,
+};
+
+use super::clock::Sleep;
+use super::coverage::{Coverage, Fault};
+use super::executor::{Executor, Owner, step_back};
+use super::ledger;
+use super::network::{End, GATE};
+use super::plan::Plan;
+use super::rng::Rng;
+use super::runtime::Simulated;
+use super::sabotage::{Sabotage, Sabotaged};
+use super::scorers::Chancy;
+use super::server::{self, PORT};
+use super::trace::Trace;
+use super::world::World;
+use super::{oracle, tempers};
+
+/// More than any run takes.
+const POLLS: usize = 400_000;
+
+pub struct Report {
+    pub seed: u64,
+    pub sessions: usize,
+    /// Mails that the onward server has.
+    pub kept: usize,
+    pub polls: usize,
+    pub violations: Vec<String>,
+    /// Of everything that happened.
+    pub hash: u64,
+    pub dialogue: Vec<String>,
+}
+
+/// The number of sessions in the run of this seed.
+pub fn sessions(seed: u64) -> usize {
+    Plan::draw(&mut Rng::new(seed).fork()).sessions
+}
+
+/// Runs what this seed says; what was visited goes into `coverage`.
+pub fn run(seed: u64, told: bool, coverage: &mut Coverage, sabotage: Option<Sabotage>) -> Report {
+    let began = AssertUnwindSafe(|| run_to_the_end(seed, told, sabotage));
+    match catch_unwind(began) {
+        Ok((report, visited)) => {
+            coverage.add(&visited);
+            report
+        }
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_string()));
+            let violations = vec![format!("a panic: {}", text.unwrap_or_default())];
+            let (sessions, dialogue) = (sessions(seed), Vec::new());
+            Report { seed, sessions, kept: 0, polls: 0, violations, hash: 0, dialogue }
+        }
+    }
+}
+
+fn run_to_the_end(seed: u64, told: bool, sabotage: Option<Sabotage>) -> (Report, Box<Coverage>) {
+    let mut rng = Rng::new(seed);
+    let plan = Plan::draw(&mut rng.fork());
+    let trace = Trace::new(told);
+    let world = World::new(plan.clone(), rng.fork(), trace, Box::default());
+    let gate = Arc::new(gate(&world, &plan, sabotage));
+    let mut executor = Executor::new(world.clone(), rng.fork(), plan.starved);
+    for session in 0..plan.sessions {
+        let latest = Duration::from_secs(*rng.pick(&[0, 0, 2, 100]));
+        let call = call(world.clone(), session, rng.wait(latest));
+        executor.spawn(Owner::Client(session), Box::pin(call));
+    }
+    if let Some((turns, time)) = plan.shutdown {
+        let hand = shut_down(world.clone(), gate.clone(), turns, time);
+        executor.spawn(Owner::Hand, Box::pin(hand));
+    }
+    if plan.turns > 0 {
+        let hand = turn_clocks(world.clone(), rng.fork(), plan.turns);
+        executor.spawn(Owner::Hand, Box::pin(hand));
+    }
+    drive(&world, &gate, &mut executor, sabotage);
+    clear_up(&world, gate, &mut executor, &plan);
+    let polls = executor.polls();
+    drop(executor);
+    let mut state = world.state();
+    oracle::conclude(&mut state);
+    let mails = state.sessions.iter().flat_map(|session| &session.mails);
+    let kept = mails.map(|mail| mail.kept.len()).sum();
+    let mut violations = std::mem::take(&mut state.violations);
+    let trace = std::mem::take(&mut state.trace);
+    let coverage = std::mem::take(&mut state.coverage);
+    drop(state);
+    if !world.end() {
+        violations.push("I5: somebody holds on to the world".into());
+    }
+    let (sessions, hash, dialogue) = (plan.sessions, trace.hash(), trace.into_dialogue());
+    (Report { seed, sessions, kept, polls, violations, hash, dialogue }, coverage)
+}
+
+fn gate(world: &World, plan: &Plan, sabotage: Option<Sabotage>) -> Gate<Simulated> {
+    let mut settings = Settings::new("mx.example");
+    settings.limits.content = plan.content as u64;
+    if plan.strict {
+        settings.line_endings = LineEndings::Refuse;
+    }
+    if plan.tolerant {
+        settings.early_input = EarlyInput::Tolerate;
+    }
+    if plan.tight {
+        settings.limits.command_line = 512;
+        settings.limits.errors = 4;
+        settings.limits.junk_commands = 5;
+        settings.limits.recipients = 2;
+        settings.limits.transactions = 2;
+    }
+    if plan.hurried {
+        settings.timeouts.verdict = Duration::from_secs(20);
+        settings.timeouts.recipient = Duration::from_secs(30);
+        settings.timeouts.outcome = Duration::from_secs(40);
+    }
+    let mut onward = OnwardSettings::new("mx.example");
+    onward.identify = plan.server.identify;
+    if plan.server.lmtp {
+        onward.protocol = Protocol::Lmtp;
+    }
+    let address = "192.0.2.25:25".parse().unwrap();
+    let smtp = Smtp::with_settings(Simulated(world.clone()), address, onward)
+        .keep_idle(plan.server.idle, Duration::from_secs(60));
+    let mut panel = Panel::new();
+    for (number, seat) in plan.seats.iter().enumerate() {
+        let name = format!("scorer{number}");
+        let scorer = Chancy { world: world.clone(), name, plan: *seat };
+        panel = panel.seat(Seat::new(scorer).budget(seat.budget).on_failure(seat.on_failure));
+    }
+    if sabotage == Some(Sabotage::Disobeys) {
+        panel = panel.monitor();
+    }
+    let watcher = world.clone();
+    Gate::new(Simulated(world.clone()), settings, Sabotaged(smtp, sabotage))
+        .session_prefix("g")
+        .panel(panel)
+        .observer(move |event: &Event<'_>| watch(&watcher, event, sabotage))
+}
+
+/// What the gate says of itself: held against what was seen.
+fn watch(world: &World, event: &Event<'_>, sabotage: Option<Sabotage>) {
+    let of = |peer: &Peer| peer.address.map_or(0, |it| usize::from(it.port()) - PORT);
+    match event {
+        Event::Connected { peer, .. } => world.state().sessions[of(peer)].connected += 1,
+        Event::Disconnected { peer, .. } => world.state().sessions[of(peer)].disconnected += 1,
+        Event::Ended(record) => {
+            world.state().sessions[of(&record.end.envelope.peer)].ended += 1;
+        }
+        Event::Unacknowledged(record) if sabotage != Some(Sabotage::Conceals) => {
+            let envelope = &record.end.envelope;
+            let mail = ledger::named(envelope.reverse_path.path.address());
+            let state = &mut *world.state();
+            let session = &mut state.sessions[of(&envelope.peer)];
+            session.unacknowledged.extend(mail.map(|(_, mail)| mail));
+            let elapsed = state.clock.elapsed();
+            state.trace.tell(elapsed, || format!("    E: unacknowledged {mail:?}"));
+        }
+        _ => {}
+    }
+}
+
+/// A client connects.
+async fn call(world: World, session: usize, after: Duration) {
+    Sleep::of(&world, after).await;
+    let end = {
+        let state = &mut *world.state();
+        let [gate, client] = state.connect(&world, session, None);
+        let wire = client.connection;
+        state.sessions[session].wire = Some(wire);
+        state.connections[wire].pipes[GATE].record = Some(Vec::new());
+        state.callers.push((session, gate));
+        client
+    };
+    tempers::converse(world, end, session).await;
+}
+
+/// Serves it.
+async fn answer(
+    world: World,
+    gate: Arc<Gate<Simulated>>,
+    end: End,
+    session: usize,
+    sabotage: Option<Sabotage>,
+) {
+    world.state().sessions[session].live = true;
+    let port = u16::try_from(PORT + session).unwrap();
+    let serving = serve(end, Peer::new(([192, 0, 2, 1], port).into()), &gate);
+    let result = if sabotage == Some(Sabotage::Leaves) {
+        let had_enough = step_back(300);
+        futures::pin_mut!(serving, had_enough);
+        match futures::future::select(serving, had_enough).await {
+            futures::future::Either::Left((result, _)) => result,
+            futures::future::Either::Right(_) => Ok(()),
+        }
+    } else {
+        serving.await
+    };
+    let state = &mut *world.state();
+    state.sessions[session].live = false;
+    let elapsed = state.clock.elapsed();
+    state.trace.tell(elapsed, || format!("{session} <served: {result:?}>"));
+    oracle::check_ending(state, session, result);
+}
+
+async fn shut_down(world: World, gate: Arc<Gate<Simulated>>, turns: usize, time: Duration) {
+    step_back(turns).await;
+    Sleep::of(&world, time).await;
+    gate.shut_down();
+    world.state().fault_for_all(Fault::Shutdown);
+    gate.drained().await;
+    let state = &mut *world.state();
+    if state.sessions.iter().any(|session| session.live) {
+        state.violate("I5: drained, and somebody is served".into());
+    }
+}
+
+async fn turn_clocks(world: World, mut rng: Rng, turns: usize) {
+    for _ in 0..turns {
+        let turns = 1 << rng.below(9);
+        step_back(rng.below(turns)).await;
+        if rng.permille(300) {
+            Sleep::of(&world, rng.wait(Duration::from_secs(600))).await;
+        }
+        let state = &mut *world.state();
+        let day = i64::try_from(rng.wait(Duration::from_secs(2_000_000_000)).as_secs()).unwrap();
+        match rng.below(3) {
+            0 => {
+                state.fault_for_all(Fault::Leap);
+                let time = rng.wait(Duration::from_secs(4_000));
+                state.clock.leap(time);
+            }
+            1 => {
+                state.fault_for_all(Fault::DayForward);
+                state.clock.turn(day);
+            }
+            _ => {
+                state.fault_for_all(Fault::DayBack);
+                state.clock.turn(-day);
+            }
+        }
+    }
+}
+
+/// Lets everybody go on until clients, gate and hands are done.
+fn drive(
+    world: &World,
+    gate: &Arc<Gate<Simulated>>,
+    executor: &mut Executor,
+    sabotage: Option<Sabotage>,
+) {
+    while executor.is_busy() {
+        let went_on = executor.step();
+        let (callers, arrivals) = {
+            let state = &mut *world.state();
+            (std::mem::take(&mut state.callers), std::mem::take(&mut state.arrivals))
+        };
+        for (session, end) in callers {
+            let work = answer(world.clone(), gate.clone(), end, session, sabotage);
+            executor.spawn(Owner::Gate(session), Box::pin(work));
+        }
+        for end in arrivals {
+            let owner = Owner::Server(end.connection);
+            executor.spawn(owner, Box::pin(server::serve(world.clone(), end)));
+        }
+        if !went_on || executor.polls() > POLLS {
+            let left = executor.left();
+            return world.state().violate(format!("I5: no end in sight: {left:?}"));
+        }
+    }
+}
+
+/// I5: what is left when all clients have been served, and when the gate is no more.
+fn clear_up(world: &World, gate: Arc<Gate<Simulated>>, executor: &mut Executor, plan: &Plan) {
+    let mut faults = Vec::new();
+    if gate.sessions() != 0 {
+        faults.push(format!("the gate counts {} sessions", gate.sessions()));
+    }
+    let mut context = Context::from_waker(Waker::noop());
+    if Box::pin(gate.drained()).poll_unpin(&mut context).is_pending() {
+        faults.push("the gate is not drained".into());
+    }
+    {
+        let state = world.state();
+        let (timers, held) = (state.clock.held_by_gate(), state.held_by_gate());
+        if timers > 0 {
+            faults.push(format!("{timers} timers are left"));
+        }
+        if held > plan.server.idle {
+            faults.push(format!("{held} onward connections are left"));
+        }
+    }
+    if Arc::into_inner(gate).is_none() {
+        faults.push("somebody holds on to the gate".into());
+    }
+    while !executor.left().is_empty() {
+        if !executor.step() || executor.polls() > 2 * POLLS {
+            faults.push(format!("left without a gate: {:?}", executor.left()));
+            break;
+        }
+    }
+    let state = &mut *world.state();
+    if state.open_ends() > 0 {
+        faults.push(format!("{} ends of connections are open", state.open_ends()));
+    }
+    faults.into_iter().for_each(|fault| state.violate(format!("I5: {fault}")));
+}

@@ -1,0 +1,197 @@
+//! Scorers of every temper, and what the gate must make of them.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use nobounce::{
+    Disclosure, EnhancedStatus, Envelope, FailurePolicy, Finding, ForwardPath, Message, Opinion,
+    Peer, Refusal, Score, Scorer, ScorerError, Stage,
+};
+
+use super::clock::Sleep;
+use super::coverage::Fault;
+use super::executor::Owner;
+use super::ledger::{self, holds};
+use super::plan::SeatPlan;
+use super::rng::Rng;
+use super::world::World;
+
+/// What a scorer's panic says; nobody outside may hear of it.
+pub const PANIC: &str = "INTERNAL panic";
+
+pub struct Chancy {
+    pub world: World,
+    pub name: String,
+    pub plan: SeatPlan,
+}
+
+/// What a scorer is asked about: stage, session, mail and recipient.
+#[derive(Debug, Clone, Copy)]
+struct About {
+    stage: Stage,
+    session: usize,
+    mail: Option<(usize, usize)>,
+    recipient: usize,
+}
+
+#[async_trait]
+impl Scorer for Chancy {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn on_connect(&self, _: &Peer) -> Result<Opinion, ScorerError> {
+        self.opine(self.about(Stage::Connect, None, 0)).await
+    }
+
+    async fn on_rcpt(
+        &self,
+        envelope: &Envelope,
+        recipient: &ForwardPath,
+    ) -> Result<Opinion, ScorerError> {
+        let mail = ledger::named(envelope.reverse_path.path.address());
+        let recipient = ledger::recipient(recipient.path.address()).unwrap_or_default();
+        self.opine(self.about(Stage::Rcpt, mail, recipient)).await
+    }
+
+    async fn on_data(
+        &self,
+        envelope: &Envelope,
+        message: &Message,
+    ) -> Result<Opinion, ScorerError> {
+        let mail = ledger::named(envelope.reverse_path.path.address());
+        if ledger::named(message.content()) != mail {
+            let state = &mut *self.world.state();
+            state.violate(format!("a scorer was shown another content than that of {mail:?}"));
+        }
+        self.opine(self.about(Stage::Data, mail, 0)).await
+    }
+}
+
+impl Chancy {
+    fn about(&self, stage: Stage, mail: Option<(usize, usize)>, recipient: usize) -> About {
+        let Owner::Gate(session) = self.world.state().owner else {
+            panic!("asked by somebody else");
+        };
+        About { stage, session, mail, recipient }
+    }
+
+    async fn opine(&self, about: About) -> Result<Opinion, ScorerError> {
+        let mut rng = self.world.fork();
+        if !rng.permille(self.plan.opinions) {
+            return Ok(Opinion::Silent);
+        }
+        // Until it has answered, nothing may pass that its silence would not let pass.
+        let mut heard = Heard { scorer: self, about, answered: false };
+        if rng.permille(300) {
+            let time = rng.wait(self.plan.budget / 2);
+            Sleep::of(&self.world, time).await;
+        }
+        let choice = rng.below(12);
+        if choice < 2 {
+            self.strike(about, Fault::ScorerLate);
+            let late = if choice == 0 {
+                // It answers, but too late.
+                self.plan.budget + rng.wait(Duration::from_secs(600))
+            } else {
+                Duration::from_secs(1_000_000)
+            };
+            Sleep::of(&self.world, late).await;
+        }
+        heard.answered = true;
+        self.answer(about, choice, &mut rng)
+    }
+
+    fn answer(&self, about: About, choice: usize, rng: &mut Rng) -> Result<Opinion, ScorerError> {
+        const STATUS: EnhancedStatus = EnhancedStatus::new(7, 1);
+        let private = |score| Finding::new("PRIVATE", Score::hundredths(score));
+        match choice {
+            2 => {
+                self.strike(about, Fault::ScorerErrs);
+                self.fails(about);
+                Err(ScorerError::new("INTERNAL error"))
+            }
+            3 => {
+                self.strike(about, Fault::ScorerPanics);
+                self.fails(about);
+                std::panic::panic_any(PANIC);
+            }
+            4 | 5 => {
+                self.strike(about, Fault::ScorerRefuses);
+                self.forbid(about, "a scorer refused it");
+                Ok(Refusal::permanent(550, STATUS, "a scorer says no").into())
+            }
+            6 => {
+                self.strike(about, Fault::ScorerDefers);
+                self.forbid(about, "a scorer deferred it");
+                Ok(Refusal::transient(451, STATUS, "a scorer says later").into())
+            }
+            7 => {
+                self.strike(about, Fault::ScorerHangsUp);
+                self.forbid(about, "a scorer hung up on it");
+                Ok(Refusal::transient(421, STATUS, "a scorer hangs up").into())
+            }
+            8 => {
+                self.strike(about, Fault::ScorerRefuses);
+                self.forbid(about, "the sum was enough");
+                let public = private(700).with_disclosure(Disclosure::Private);
+                Ok(public.with_detail("PRIVATE detail").into())
+            }
+            9 if about.stage == Stage::Data => {
+                self.strike(about, Fault::ScorerTags);
+                Ok(private(550).into())
+            }
+            10 => Ok(private(i32::try_from(rng.below(5)).unwrap_or_default()).into()),
+            _ => Ok(Opinion::Silent),
+        }
+    }
+
+    fn strike(&self, about: About, fault: Fault) {
+        self.world.state().fault_in(about.session, fault);
+    }
+
+    /// It has no opinion, and its seat says what that means.
+    fn fails(&self, about: About) {
+        match self.plan.on_failure {
+            FailurePolicy::Ignore => {}
+            FailurePolicy::Score(_) => self.forbid(about, "the sum for a failure was enough"),
+            FailurePolicy::Defer => self.forbid(about, "a scorer has not answered"),
+        }
+    }
+
+    fn forbid(&self, about: About, why: &'static str) {
+        let state = &mut *self.world.state();
+        match (about.stage, about.mail) {
+            (Stage::Connect, _) => state.sessions[about.session].barred = true,
+            (Stage::Rcpt, Some(mail)) => {
+                let mail = state.mail(mail);
+                mail.into_iter().for_each(|mail| mail.barred |= 1 << about.recipient);
+            }
+            (_, mail) => {
+                let mail = mail.and_then(|mail| state.mail(mail));
+                mail.into_iter().for_each(|mail| mail.forbidden = Some(why));
+            }
+        }
+    }
+}
+
+/// A scorer that is being heard. One that is dropped before it has answered was late, or nobody
+/// waits for its answer any more.
+struct Heard<'a> {
+    scorer: &'a Chancy,
+    about: About,
+    answered: bool,
+}
+
+impl Drop for Heard<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.scorer.fails(self.about);
+        }
+    }
+}
+
+/// Whether a panic is one of ours.
+pub fn is_intended(panic: &(dyn std::any::Any + Send)) -> bool {
+    panic.downcast_ref::<&str>().is_some_and(|text| holds(text.as_bytes(), PANIC.as_bytes()))
+}

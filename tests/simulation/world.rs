@@ -1,0 +1,192 @@
+//! All that a run is made of besides the gate and the tasks.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use super::clock::Clock;
+use super::coverage::{At, Coverage, Fault, Onward, Place};
+use super::executor::Owner;
+use super::ledger::{Mail, Session};
+use super::network::{Connection, End, GATE, PEER};
+use super::plan::Plan;
+use super::rng::Rng;
+use super::trace::Trace;
+
+#[derive(Clone)]
+pub struct World(Arc<Mutex<State>>);
+
+pub struct State {
+    pub plan: Plan,
+    pub clock: Clock,
+    /// Whose task runs.
+    pub owner: Owner,
+    pub connections: Vec<Connection>,
+    pub sessions: Vec<Session>,
+    /// Clients that have connected and are not served yet.
+    pub callers: Vec<(usize, End)>,
+    /// Connections that an onward server does not know of yet.
+    pub arrivals: Vec<End>,
+    pub rng: Rng,
+    pub trace: Trace,
+    pub coverage: Box<Coverage>,
+    pub violations: Vec<String>,
+}
+
+impl World {
+    pub fn new(plan: Plan, rng: Rng, trace: Trace, coverage: Box<Coverage>) -> Self {
+        let sessions = std::iter::repeat_with(Session::default).take(plan.sessions).collect();
+        Self(Arc::new(Mutex::new(State {
+            plan,
+            clock: Clock::new(),
+            owner: Owner::Hand,
+            connections: Vec::new(),
+            sessions,
+            callers: Vec::new(),
+            arrivals: Vec::new(),
+            rng,
+            trace,
+            coverage,
+            violations: Vec::new(),
+        })))
+    }
+
+    /// All of it. Whoever holds this must not wake, poll or drop anything of another's.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// The end of it; `false` if somebody else holds on to it.
+    pub fn end(self) -> bool {
+        Arc::into_inner(self.0).is_some()
+    }
+
+    pub fn now(&self) -> Instant {
+        self.state().clock.now
+    }
+
+    pub fn fork(&self) -> Rng {
+        self.state().rng.fork()
+    }
+
+    pub fn enter(&self, owner: Owner) {
+        let mut state = self.state();
+        state.owner = owner;
+        state.trace.note([owner.number(), 1], &[]);
+    }
+
+    /// Lets time pass, to the next timer.
+    pub fn pass(&self, starved: bool) -> bool {
+        let mut state = self.state();
+        state.trace.note([u64::from(starved), 3], &[]);
+        state.clock.pass()
+    }
+
+    /// The client of this session stands here.
+    pub fn stand(&self, session: usize, at: At) {
+        self.state().sessions[session].at = Some(at);
+    }
+}
+
+impl State {
+    /// Something that must not be.
+    pub fn violate(&mut self, what: String) {
+        let elapsed = self.clock.elapsed();
+        self.trace.tell(elapsed, || format!("    !: {what}"));
+        self.violations.push(what);
+    }
+
+    pub fn connect(&mut self, world: &World, session: usize, onward: Option<Onward>) -> [End; 2] {
+        let rng = self.rng.fork();
+        self.connections.push(Connection::new(session, onward, rng));
+        End::both(world, self.connections.len() - 1)
+    }
+
+    /// The gate writes here: if this is an onward server, for the session whose task this is.
+    pub fn gate_writes(&mut self, at: usize) {
+        if let (Owner::Gate(session), Some(_)) = (self.owner, self.connections[at].onward) {
+            self.connections[at].session = session;
+            self.sessions[session].onward = Some(at);
+            let connection = &mut self.connections[at];
+            if let Some(lie) = connection.lie.take() {
+                connection.lied |= connection.pipes[PEER].read <= lie;
+            }
+            self.sessions[session].lied_to |= connection.lied;
+        }
+    }
+
+    pub fn mail(&mut self, (session, mail): (usize, usize)) -> Option<&mut Mail> {
+        self.sessions.get_mut(session)?.mails.get_mut(mail)
+    }
+
+    /// Something goes wrong at this connection.
+    pub fn fault(&mut self, at: usize, fault: Fault) {
+        let Connection { session, onward, .. } = self.connections[at];
+        match onward {
+            None => self.fault_in(session, fault),
+            Some(onward) => {
+                self.coverage.visit(Place::Onward(onward), fault);
+                if self.sessions[session].live && self.sessions[session].onward == Some(at) {
+                    self.visit_client(session, fault);
+                }
+                self.tell_fault(&self.label(at), fault);
+            }
+        }
+    }
+
+    /// Something goes wrong in this session.
+    pub fn fault_in(&mut self, session: usize, fault: Fault) {
+        self.visit_client(session, fault);
+        let onward = self.onward_of(session);
+        self.coverage.visit(Place::Onward(onward), fault);
+        self.tell_fault(&session.to_string(), fault);
+    }
+
+    /// Something happens to all.
+    pub fn fault_for_all(&mut self, fault: Fault) {
+        for session in 0..self.sessions.len() {
+            if self.sessions[session].live {
+                self.fault_in(session, fault);
+            }
+        }
+    }
+
+    fn visit_client(&mut self, session: usize, fault: Fault) {
+        if let Some(at) = self.sessions[session].at {
+            self.coverage.visit(Place::Client(at), fault);
+        }
+    }
+
+    fn onward_of(&self, session: usize) -> Onward {
+        let used = self.sessions[session].onward.map(|at| &self.connections[at]);
+        used.filter(|it| it.session == session && it.open == [true, true])
+            .and_then(|it| it.onward)
+            .unwrap_or(Onward::None)
+    }
+
+    fn tell_fault(&mut self, label: &str, fault: Fault) {
+        let elapsed = self.clock.elapsed();
+        self.trace.tell(elapsed, || format!("{label} !: {fault:?}"));
+        self.trace.note([fault as u64, 10], &[]);
+    }
+
+    /// How a connection is called in the dialogue.
+    pub fn label(&self, at: usize) -> String {
+        let Connection { session, onward, .. } = &self.connections[at];
+        match onward {
+            None => session.to_string(),
+            Some(_) => format!("{session}/{at}"),
+        }
+    }
+
+    /// Connections to the onward server that the gate has open.
+    pub fn held_by_gate(&self) -> usize {
+        let held = |it: &&Connection| it.onward.is_some() && it.open[GATE];
+        self.connections.iter().filter(held).count()
+    }
+
+    /// Ends that nobody has closed.
+    pub fn open_ends(&self) -> usize {
+        let open = |it: &Connection| usize::from(it.open[GATE]) + usize::from(it.open[PEER]);
+        self.connections.iter().map(open).sum()
+    }
+}
