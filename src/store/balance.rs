@@ -28,9 +28,7 @@ impl Balance {
 
     /// What is not a number, or below zero, is zero.
     pub fn new(good: f64, bad: f64) -> Self {
-        // `max` takes the other one for what is not a number, `clamp` keeps it.
-        #[allow(clippy::manual_clamp, reason = "see above")]
-        let bounded = |weight: f64| weight.max(0.0).min(MOST);
+        let bounded = |weight: f64| if weight.is_nan() { 0.0 } else { weight.clamp(0.0, MOST) };
         Self { good: bounded(good), bad: bounded(bad) }
     }
 

@@ -78,8 +78,17 @@ fn connections_are_kept() {
 #[test]
 #[ignore = "needs redis-server"]
 fn a_server_that_wants_a_login_gets_one() {
-    let server =
-        Server::start(&["--user", "gate on >secret ~nobounce:* +@all", "--user", "default off"]);
+    let server = Server::start(&[
+        "--user",
+        "gate",
+        "on",
+        ">secret",
+        "~nobounce:*",
+        "+@all",
+        "--user",
+        "default",
+        "off",
+    ]);
     let store = || Redis::new(Waiting, server.address());
     let declined = |result| match result {
         Err(StoreError::Declined(text)) => text.split(' ').next().unwrap().to_owned(),

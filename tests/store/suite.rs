@@ -62,7 +62,7 @@ fn asked() -> impl Strategy<Value = Asked> {
 
 /// Runs the property with few cases: some stores write to disk.
 fn check<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, test: impl FnMut(T)) {
-    let config = Config { cases: 64, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 20, failure_persistence: None, ..Config::default() };
     let test = std::cell::RefCell::new(test);
     let run = TestRunner::new(config).run(&strategy, |input| {
         (test.borrow_mut())(input);
