@@ -217,6 +217,7 @@ impl Course {
                 self.recipients.push(written);
                 Receipt::recipient()
             }
+            Request::Answer(..) => panic!("not offered"),
             Request::Content(envelope, message) => {
                 assert!(!envelope.forward_paths.is_empty());
                 self.contents.push(message.content().to_vec());

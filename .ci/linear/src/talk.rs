@@ -62,6 +62,7 @@ pub(crate) fn converse(said: &[u8], read: usize, onward: bool) -> Got {
                         got.recipients += 1;
                         Receipt::recipient()
                     }
+                    Request::Answer(..) => panic!("not offered"),
                     Request::Content(envelope, message) => {
                         if onward {
                             got.written += relay(envelope, message);

@@ -33,7 +33,7 @@ const DOMAINS: usize = 20;
 /// # #[async_trait]
 /// # impl Resolver for Zone {
 /// #     async fn lookup(&self, name: &DomainName, _: RecordKind) -> Result<Answer, ResolveError> {
-/// #         let listed = &**name == "bad.example.uri.example";
+/// #         let listed = &**name == "example.org.uri.example";
 /// #         let codes = listed.then_some(Record::A([127, 0, 0, 10].into()));
 /// #         Ok(Answer::new(codes, Duration::from_secs(60)))
 /// #     }
@@ -49,13 +49,13 @@ const DOMAINS: usize = 20;
 ///     .bits(8, "URI_PHISH", Score::points(7));
 /// let uribl = Uribl::new(resolver).list(list);
 ///
-/// let content = MailData::normalise(b"Subject: hello\r\n\r\nhttps://www.bad.example/?you\r\n");
+/// let content = MailData::normalise(b"Subject: hello\r\n\r\nhttps://www.example.org/?you\r\n");
 /// let message = Message::new("mx.example", &envelope, SystemTime::now(), content);
 /// let opinion = pollster::block_on(uribl.on_data(&envelope, &message))?;
-/// let Opinion::Evidence(found) = opinion else { panic!() };
+/// let Opinion::Evidence(found) = opinion else { panic!("{opinion:?}") };
 /// let symbols: Vec<_> = found.iter().map(|finding| finding.symbol()).collect();
 /// assert_eq!(symbols, ["URI_BLACK", "URI_PHISH"]);
-/// assert_eq!(found[0].detail(), "bad.example is on uri.example: 127.0.0.10");
+/// assert_eq!(found[0].detail(), "example.org is on uri.example: 127.0.0.10");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Uribl(Lists);
