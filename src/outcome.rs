@@ -105,6 +105,17 @@ impl Outcome {
             Self::Failed(error) => error.reply(),
         }
     }
+
+    /// The outcome, if its receipt is for this question; otherwise the relay target's author is at
+    /// fault and the client is told to come again.
+    pub(crate) fn covering(self, granted: Granted, transaction: &TransactionId) -> Self {
+        match self {
+            Self::Accepted(receipt) if !receipt.covers(granted, transaction) => {
+                Self::Failed(RelayError::Mismatch)
+            }
+            outcome => outcome,
+        }
+    }
 }
 
 impl RelayError {
@@ -231,7 +242,7 @@ impl Receipt {
     }
 
     /// Whether it answers this question of this transaction.
-    pub(crate) fn covers(&self, granted: Granted, transaction: &TransactionId) -> bool {
+    fn covers(&self, granted: Granted, transaction: &TransactionId) -> bool {
         self.granted == granted && self.transaction.as_ref().is_none_or(|own| own == transaction)
     }
 }

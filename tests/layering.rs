@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "words",
         &[
             "capabilities",
+            "conduct",
             "deadline",
             "envelope",
             "header",
@@ -31,7 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The trait alone: panels and scorers need its timers and connections, the edges supply them.
     ("runtime", &["rehearsal", "runtime"]),
     ("policy", &["panel", "score", "scorer", "scorers", "store", "tally"]),
-    ("edges", &["driver", "gate", "observer", "relay", "tls", "transcript"]),
+    ("edges", &["admission", "driver", "gate", "observer", "relay", "tarpit", "tls", "transcript"]),
 ];
 
 /// Layers that may ask what time it is.
