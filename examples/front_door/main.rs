@@ -10,7 +10,6 @@
 //! told `421 4.3.2`. SIGHUP: the log is opened anew. Exit code 1: it has refused to run, and why
 //! stands on standard error.
 
-mod crowd;
 mod doors;
 mod journal;
 mod options;
@@ -27,13 +26,12 @@ use async_trait::async_trait;
 use clap::Parser;
 use futures::future::Either;
 use nobounce::relay::{SelfTestError, Smtp};
-use nobounce::scorers::{Gtube, Spamd};
+use nobounce::scorers::{Behaviour, Gtube, Spamd};
 use nobounce::{
-    Address, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Settings, TlsClient, TlsPolicy,
-    TlsServer, serve, serve_tls,
+    Address, Admission, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Settings, TlsClient,
+    TlsPolicy, TlsServer, serve, serve_tls,
 };
 use sd_notify::NotifyState;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -41,7 +39,6 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
-use crowd::Crowd;
 use doors::Door;
 use journal::Journal;
 use options::Options;
@@ -116,6 +113,8 @@ async fn front(
 
     let mut settings = Settings::new(&options.host()?);
     (settings.xclient_from, settings.xforward_from) = (options.trusted()?, options.trusted()?);
+    settings.greeting_delay = Duration::from_secs(options.greeting_delay);
+    settings.own_networks = settings.own_networks.and(&options.own()?);
     let mut gate = Gate::new(Tokio, settings, target).panel(panel(&options)?).observer(
         move |event: &Event<'_>| match (event, &journal) {
             (Event::Ended(record), Some(journal)) => journal.note("ended", record),
@@ -125,19 +124,18 @@ async fn front(
             (Event::Ended(record), None) => println!("{record}"),
             (Event::Unacknowledged(record), None) => println!("unacknowledged: {record}"),
             (Event::Unproxied { peer, error }, _) => eprintln!("{peer}: {error}"),
+            (Event::TurnedAway { peer, reason }, _) => eprintln!("{peer}: turned away: {reason}"),
             _ => {}
         },
     );
+    gate = gate.admission(Admission::new(options.admission()));
     if let Some(tls) = tls {
         gate = gate.tls(tls);
     }
     if let Some(proxies) = options.proxies()? {
         gate = gate.expect_proxy(proxies);
     }
-    let front = Arc::new(Front {
-        gate,
-        crowd: Crowd::new(options.max_connections, options.max_per_address, options.known()?),
-    });
+    let front = Arc::new(Front { gate });
 
     let (stop, stopped) = watch::channel(());
     let mut attending = JoinSet::new();
@@ -160,7 +158,6 @@ async fn front(
 
 struct Front {
     gate: Gate<Tokio>,
-    crowd: Arc<Crowd>,
 }
 
 impl Front {
@@ -194,17 +191,8 @@ impl Front {
         }
     }
 
-    async fn receive(&self, mut client: TcpStream, address: SocketAddr, tls: bool) {
+    async fn receive(&self, client: TcpStream, address: SocketAddr, tls: bool) {
         let _ = client.set_nodelay(true);
-        let _guest = match self.crowd.admit(address.ip()) {
-            Ok(guest) => guest,
-            Err(reply) if !tls => {
-                // It is told if it listens, and not waited for if it does not.
-                let _ = timeout(Duration::from_secs(1), client.write_all(reply.as_bytes())).await;
-                return;
-            }
-            Err(_) => return,
-        };
         // What went wrong is in the record, or it is the client's affair.
         let _ = match tls {
             true => serve_tls(client.compat(), Peer::new(address), &self.gate).await,
@@ -229,7 +217,8 @@ fn target(options: &Options) -> Result<Smtp<Tokio>, Box<dyn Error>> {
 }
 
 fn panel(options: &Options) -> Result<Panel, Box<dyn Error>> {
-    let mut panel = Panel::new().thresholds(options.thresholds()?).scorer(Gtube);
+    let mut panel =
+        Panel::new().thresholds(options.thresholds()?).scorer(Gtube).scorer(Behaviour::new());
     if let Some(address) = &options.spamd {
         panel = panel.scorer(Spamd::new(Tokio, address.clone()));
     }
