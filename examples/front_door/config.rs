@@ -3,6 +3,7 @@
 //! What stands in it is documented in `front_door.toml`. Whatever is wrong with it is said with file,
 //! line and what was expected, before a port is opened.
 
+mod dns;
 mod memory;
 mod tables;
 mod values;
@@ -42,6 +43,13 @@ struct File {
     spamd: Option<tables::Spamd>,
     rspamd: Option<tables::Rspamd>,
     clamd: Option<tables::Clamd>,
+    dns: Option<dns::Dns>,
+    dnsbl: Option<dns::Addresses>,
+    rhsbl: Option<dns::Names>,
+    uribl: Option<dns::Links>,
+    helo: Option<dns::Helo>,
+    reverse_name: Option<dns::ReverseName>,
+    authentication: Option<dns::Authenticity>,
     store: Option<memory::Place>,
     greylist: Option<memory::Greylisting>,
     rate_limit: Option<memory::Rates>,
@@ -60,7 +68,13 @@ struct Levels {
 #[derive(Debug)]
 pub(crate) enum ConfigError {
     Unread(PathBuf, io::Error),
-    Wrong { path: PathBuf, line: usize, what: String },
+    Wrong {
+        path: PathBuf,
+        line: usize,
+        what: String,
+    },
+    /// Nothing is wrong with the file.
+    Machine(String),
 }
 
 impl fmt::Display for ConfigError {
@@ -69,6 +83,7 @@ impl fmt::Display for ConfigError {
             Self::Unread(path, error) => {
                 write!(f, "{}: {error}; expected a file like front_door.toml", path.display())
             }
+            Self::Machine(what) => f.write_str(what),
             Self::Wrong { path, line, what } => write!(f, "{}:{line}: {what}", path.display()),
         }
     }
@@ -140,6 +155,7 @@ impl Config {
             let octets = octets.map_or(Clamd::<R>::SIZE_LIMIT, |octets| octets.0);
             panel = panel.seat(table.seat(clamd.size_limit(octets, oversize)));
         }
+        panel = file.seat_dns(panel, &file.resolver(runtime), host)?;
         Ok(if file.monitor { panel.monitor() } else { panel })
     }
 
