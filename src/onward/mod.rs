@@ -235,8 +235,8 @@ impl Onward {
                 self.asked = Some(Asked::Recipient { transaction, recipient: recipient.clone() });
             }
             Request::Content(_, message) => {
-                let segments = message.segments().to_vec();
-                self.asked = Some(Asked::Content { transaction, segments });
+                let (segments, dots) = (message.segments().to_vec(), message.dots());
+                self.asked = Some(Asked::Content { transaction, segments, dots });
             }
             // Above.
             Request::Answer(..) => {}

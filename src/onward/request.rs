@@ -163,8 +163,9 @@ impl Onward {
     /// trusted with it.
     pub(super) fn send_data(&mut self) {
         match &mut self.asked {
-            Some(Asked::Content { segments, .. }) if self.reader.is_empty() => {
-                self.content = Some(Box::new(DataWriter::new(std::mem::take(segments))));
+            Some(Asked::Content { segments, dots, .. }) if self.reader.is_empty() => {
+                let writer = DataWriter::new(std::mem::take(segments), *dots);
+                self.content = Some(Box::new(writer));
                 self.state = State::Awaiting(VecDeque::from([Awaited::Content]));
             }
             _ => self.fail(RelayError::Garbled(ReplyFault::OutOfTurn)),

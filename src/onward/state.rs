@@ -32,6 +32,7 @@ use crate::outcome::{Granted, Outcome, Receipt, RelayError, TlsFault};
 use crate::peer::Helo;
 use crate::verdict::Refusal;
 use crate::wire::attributes::ClientAttributes;
+use crate::wire::content::Dots;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 use crate::wire::reply::{Reply, ReplyClass, ReplyFault};
 
@@ -59,6 +60,7 @@ pub(super) enum Asked {
     Content {
         transaction: Box<Transaction>,
         segments: Vec<Bytes>,
+        dots: Dots,
     },
     /// The content's answer for the next recipient.
     Answer(TransactionId),

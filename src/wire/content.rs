@@ -14,7 +14,20 @@ use super::budget::{BLOCK, Block, Budget};
 /// Mail data: `*( line CRLF )`, where no line holds a CR or LF, in blocks that are never moved. Only
 /// the decoders of this file make it, so that the writer has nothing to check.
 #[derive(Debug, Clone, Default)]
-pub struct MailData(Blocks);
+pub struct MailData {
+    blocks: Blocks,
+    dots: Dots,
+}
+
+/// Whether lines begin with a dot, and so have to be stuffed when they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Dots {
+    /// None does.
+    #[default]
+    None,
+    /// Some do, or nobody has looked.
+    Perhaps,
+}
 
 impl MailData {
     /// Makes mail data of any octets: LF without CR becomes CRLF, CR without LF becomes a space,
@@ -27,12 +40,12 @@ impl MailData {
 
     /// The octets, block by block. Lines may begin in one block and end in another.
     pub fn segments(&self) -> &[Bytes] {
-        self.0.as_slice()
+        self.blocks.as_slice()
     }
 
     /// How many octets.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.blocks.len()
     }
 
     /// Whether there are none.
@@ -41,7 +54,11 @@ impl MailData {
     }
 
     pub(crate) fn blocks(&self) -> &Blocks {
-        &self.0
+        &self.blocks
+    }
+
+    pub(crate) fn dots(&self) -> Dots {
+        self.dots
     }
 }
 
@@ -94,6 +111,9 @@ pub(crate) struct ContentDecoder {
     size: u64,
     /// The last octets on the wire.
     wire: [u8; BEFORE],
+    /// The last octet of the content.
+    last: u8,
+    dots: Dots,
     bare: bool,
     starved: bool,
 }
@@ -120,6 +140,8 @@ impl ContentDecoder {
             size: 0,
             // What went before, a DATA line, ended in CRLF.
             wire: [0, 0, CR, LF],
+            last: LF,
+            dots: Dots::None,
             bare: false,
             starved: false,
         }
@@ -134,6 +156,8 @@ impl ContentDecoder {
     /// Takes octets of a BDAT chunk; the caller counts (RFC 3030 section 2). Chunks join as if there
     /// were no border.
     pub(crate) fn chunk(&mut self, input: &[u8]) {
+        // It means nothing here, so it is not looked for.
+        self.dots = Dots::Perhaps;
         self.decode::<false>(input);
     }
 
@@ -174,7 +198,7 @@ impl ContentDecoder {
             return Err(ContentFault::NoMemory);
         }
         self.put_away();
-        Ok(MailData(self.full))
+        Ok(MailData { blocks: self.full, dots: self.dots })
     }
 
     /// `DOTS`: whether dots have a meaning.
@@ -268,7 +292,11 @@ impl ContentDecoder {
             length += usize::from(*count);
         }
         length -= if end.is_some() { 2 } else { 0 };
-        self.keep(&decoded[..length]);
+        let decoded = &decoded[..length];
+        if has_dot(self.last, decoded) {
+            self.dots = Dots::Perhaps;
+        }
+        self.keep(decoded);
         self.remember(piece);
         end
     }
@@ -284,6 +312,7 @@ impl ContentDecoder {
     }
 
     fn keep(&mut self, octets: &[u8]) {
+        self.last = octets.last().copied().unwrap_or(self.last);
         self.size = self.size.saturating_add(octets.len() as u64);
         if self.fault().is_none() {
             self.store(octets);
@@ -357,6 +386,7 @@ const BATCH: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct DataWriter {
     segments: std::vec::IntoIter<Bytes>,
+    dots: Dots,
     /// What is left of the segment that was begun.
     rest: Bytes,
     last: u8,
@@ -364,9 +394,11 @@ pub(crate) struct DataWriter {
 }
 
 impl DataWriter {
-    /// For these segments of mail data, cut anywhere.
-    pub(crate) fn new(segments: Vec<Bytes>) -> Self {
-        Self { segments: segments.into_iter(), rest: Bytes::new(), last: LF, ended: false }
+    /// For these segments of mail data, cut anywhere. What the decoder has seen no dots in is not
+    /// looked through again.
+    pub(crate) fn new(segments: Vec<Bytes>, dots: Dots) -> Self {
+        let segments = segments.into_iter();
+        Self { segments, dots, rest: Bytes::new(), last: LF, ended: false }
     }
 
     /// Appends the next batch to `output`; nothing once the end was written.
@@ -401,6 +433,9 @@ impl DataWriter {
 
     /// How many octets of the rest, in blocks, hold no line that begins with a dot.
     fn plain(&self) -> usize {
+        if self.dots == Dots::None {
+            return self.rest.len();
+        }
         let mut last = self.last;
         for begin in (0..self.rest.len()).step_by(STUFFED) {
             let end = self.rest.len().min(begin + STUFFED);
@@ -421,12 +456,12 @@ impl DataWriter {
     }
 }
 
-/// Whether a line in a block, which is not empty and follows on the octet `last`, begins with a dot.
+/// Whether a line in a block, which follows on the octet `last`, begins with a dot.
 fn has_dot(last: u8, block: &[u8]) -> bool {
     let is_dot = |first: u8, second: u8| (first == LF) & (second == b'.');
-    let pairs = block.iter().zip(&block[1..]);
-    is_dot(last, block[0])
-        || pairs.fold(false, |any, (first, second)| any | is_dot(*first, *second))
+    let Some((first, rest)) = block.split_first() else { return false };
+    let pairs = block.iter().zip(rest);
+    is_dot(last, *first) || pairs.fold(false, |any, (first, second)| any | is_dot(*first, *second))
 }
 
 fn stuff(mut last: u8, block: &[u8]) -> Bytes {

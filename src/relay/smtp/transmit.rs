@@ -11,8 +11,8 @@ use crate::runtime::{Runtime, within};
 
 /// Most segments that are written at once.
 const VECTORS: usize = 64;
-/// Octets of a segment that is worth a write of its own: those of a block of mail data.
-const SMALL: usize = 64 << 10;
+/// Octets of a segment that is worth an element of its own, or a write where a stream takes but one.
+const SMALL: usize = 16 << 10;
 
 /// Writes all segments in order, many at a time, with a deadline for each block that the server
 /// takes.
