@@ -20,7 +20,7 @@ use crate::observer::Event;
 use crate::outcome::Request;
 use crate::peer::Peer;
 use crate::relay::Relay;
-use crate::runtime::{READ, Runtime, poll_read, within};
+use crate::runtime::{READ, Runtime, Timer, poll_read, within};
 use crate::session::{EndCause, Session, Step};
 use crate::tally::Tally;
 use crate::tls::Channel;
@@ -120,7 +120,9 @@ where
     // A relay target that does not say so in time lets nothing through.
     let through = within(runtime, limit(INTRODUCTION), relay.capabilities()).await;
     session.offer(&through.unwrap_or_else(Capabilities::none));
-    let mut service = Service { gate, client, stash, log: Log::default(), fault: None };
+    let timer = Timer::new(|at| runtime.sleep_until(at));
+    let log = Log::default();
+    let mut service = Service { gate, client, stash, log, timer, fault: None };
     service.unstash(&mut session);
     service.run(&mut session, relay.as_mut()).await;
     let Service { client, fault, .. } = service;
@@ -137,6 +139,7 @@ struct Service<'g, C, R: Runtime> {
     client: Channel<C>,
     stash: Stash,
     log: Log,
+    timer: Timer<'g>,
     /// What broke the connection.
     fault: Option<ServeError>,
 }
@@ -189,7 +192,7 @@ where
                         let tally = self.log.tally(&id, stage);
                         let ask = pin!(self.gate.ask(question.subject(), tally));
                         let ask = pin!(self.stash.beside(&mut self.client, ask));
-                        within(runtime, deadline, ask).await
+                        self.timer.within(deadline, ask).await
                     };
                     if stage == Stage::Connect {
                         // Whether it waited for the greeting, however soon the panel answered.
@@ -220,7 +223,7 @@ where
                         Request::Recipient(envelope, recipient) => {
                             let ask = relay.rcpt(envelope, recipient);
                             let ask = self.stash.beside(&mut self.client, ask);
-                            within(runtime, deadline, ask).await
+                            self.timer.within(deadline, ask).await
                         }
                         Request::Content(envelope, message) => {
                             // From here on the client's end changes nothing: the message is complete,
@@ -230,13 +233,13 @@ where
                                 true => Some(None),
                                 false => {
                                     let ask = relay.content(envelope, message);
-                                    within(runtime, deadline, ask).await.map(Some)
+                                    self.timer.within(deadline, ask).await.map(Some)
                                 }
                             }
                         }
                         Request::Answer(envelope, recipient) => {
                             let ask = relay.answer(envelope, recipient);
-                            within(runtime, deadline, ask).await.map(Some)
+                            self.timer.within(deadline, ask).await.map(Some)
                         }
                     };
                     match asked {
@@ -281,7 +284,7 @@ where
             client.write_all(octets).await?;
             client.flush().await
         };
-        match within(&self.gate.runtime, deadline, write).await {
+        match self.timer.within(deadline, write).await {
             Some(Ok(())) => {
                 self.log.tell();
                 self.gate.observe(&Event::Transmitted { session: session.id(), octets });
@@ -315,7 +318,7 @@ where
                 read => read.map(Some),
             }
         });
-        match within(&gate.runtime, deadline, wait).await {
+        match self.timer.within(deadline, wait).await {
             Some(Some(None)) => self.log.told = Vec::new(),
             Some(Some(Some(end))) => {
                 self.stash.end = Some(end);

@@ -54,6 +54,8 @@ impl HeaderField {
         octets.push(b':');
         let start = octets.len();
         let mut column = start;
+        let is_harmless = |octet: &u8| (b' '..=b'~').contains(octet);
+        let harmless = value.iter().fold(true, |all, octet| all & is_harmless(octet));
         let words = value.split(|octet| octet.is_ascii_control() || *octet == b' ');
         for word in words.flat_map(|word| word.chunks(WORD)) {
             if octets.len() + word.len() > FIELD {
@@ -66,7 +68,10 @@ impl HeaderField {
             octets.push(b' ');
             let begin = octets.len();
             octets.extend_from_slice(word);
-            octets[begin..].iter_mut().filter(|octet| !octet.is_ascii()).for_each(|it| *it = b'?');
+            if !harmless {
+                let foreign = octets[begin..].iter_mut().filter(|octet| !octet.is_ascii());
+                foreign.for_each(|octet| *octet = b'?');
+            }
             column += 1 + word.len();
         }
         octets.extend_from_slice(b"\r\n");

@@ -14,7 +14,7 @@ use crate::session::TransactionEnd;
 use crate::tally::Tally;
 use crate::verdict::{Stage, Verdict};
 use crate::wire::mailbox::ForwardPath;
-use crate::wire::reply::Reply;
+use crate::wire::reply::{Quoted, Reply};
 
 /// Is told of every event of every session. It cannot change what happens; it should not block.
 pub trait Observer: Send + Sync {
@@ -157,17 +157,18 @@ impl fmt::Display for TransactionRecord {
             write!(f, " via={}", peer.vouched)?;
         }
         if let Some(helo) = &peer.helo {
-            write!(f, " helo={:?}", helo.name)?;
+            write!(f, " helo={}", Quoted(&helo.name))?;
         }
         if let Some(tls) = &peer.tls {
             write!(f, " tls={}", tls.version)?;
         }
-        write!(f, " from={:?}", envelope.reverse_path.path.to_string())?;
+        write!(f, " from={}", Quoted(&envelope.reverse_path.path.to_string()))?;
         for recipient in &envelope.forward_paths {
-            write!(f, " to={:?}", recipient.path.to_string())?;
+            write!(f, " to={}", Quoted(&recipient.path.to_string()))?;
         }
         for (recipient, reply) in &self.end.refused {
-            write!(f, " refused={:?} because={reply:?}", recipient.path.to_string())?;
+            let recipient = recipient.path.to_string();
+            write!(f, " refused={} because={reply:?}", Quoted(&recipient))?;
         }
         write!(f, " size={} {} result={}", self.end.size, self.tally, self.end.cause)?;
         if let Some(reply) = &self.end.reply {

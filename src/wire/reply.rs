@@ -214,8 +214,11 @@ impl Reply {
             output.extend_from_slice(&digits);
             output.extend_from_slice(if end.is_some() { b"-" } else { b" " });
             if let Some(EnhancedStatus { subject, detail }) = self.status {
-                use fmt::Write as _;
-                let _ = write!(output, "{}.{subject}.{detail} ", code / 100);
+                output.extend_from_slice(&[digits[0], b'.']);
+                push_number(subject, output);
+                output.extend_from_slice(b".");
+                push_number(detail, output);
+                output.extend_from_slice(b" ");
             }
             output.extend_from_slice(line);
             output.extend_from_slice(b"\r\n");
@@ -230,16 +233,39 @@ impl Reply {
 impl fmt::Display for Reply {
     /// The lines as they stand on the wire, separated by LF, without a line end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut octets = BytesMut::new();
-        self.write(&mut octets);
-        let text = String::from_utf8_lossy(&octets);
-        f.write_str(text.replace("\r\n", "\n").trim_end_matches('\n'))
+        let mut lines = self.lines().peekable();
+        while let Some(line) = lines.next() {
+            let (separator, end) = if lines.peek().is_some() { ("-", "\n") } else { (" ", "") };
+            write!(f, "{}{separator}", self.code)?;
+            if let Some(EnhancedStatus { subject, detail }) = self.status {
+                write!(f, "{}.{subject}.{detail} ", self.code.0 / 100)?;
+            }
+            f.write_str(line)?;
+            f.write_str(end)?;
+        }
+        Ok(())
     }
 }
 
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.to_string())
+        fmt::Display::fmt(&Quoted(&self.to_string()), f)
+    }
+}
+
+/// Text as [`fmt::Debug`] has it, which looks up each character: in quotes, with what would leave them
+/// or the line escaped.
+pub(crate) struct Quoted<'t>(pub(crate) &'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |octet| matches!(octet, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
+        if !self.0.bytes().all(is_plain) {
+            return write!(f, "{:?}", self.0);
+        }
+        f.write_str("\"")?;
+        f.write_str(self.0)?;
+        f.write_str("\"")
     }
 }
 
@@ -369,6 +395,13 @@ fn push_line(code: ReplyCode, status: Option<EnhancedStatus>, line: &[u8], text:
     if code.class() != ReplyClass::Intermediate && read_status(&text[start..]).is_some() {
         text[start] = b'0' + (code.0 / 100) as u8;
     }
+}
+
+/// Writes a number of at most three digits.
+fn push_number(number: u16, output: &mut BytesMut) {
+    let digits = [number / 100 % 10, number / 10 % 10, number % 10].map(|it| b'0' + it as u8);
+    let leading = usize::from(number < 100) + usize::from(number < 10);
+    output.extend_from_slice(&digits[leading..]);
 }
 
 /// How long a line's text may be behind this status.
