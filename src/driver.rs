@@ -317,7 +317,7 @@ where
         let mut going_down = gate.going_down();
         let told = session.is_going_down();
         let most = match deadline.map(|deadline| deadline.awaiting) {
-            Some(Awaiting::MailData | Awaiting::EndOfMailData) => READ,
+            Some(Awaiting::MailData | Awaiting::EndOfMailData | Awaiting::DataRate) => READ,
             _ => COMMANDS,
         };
         let wait = poll_fn(|context| {
