@@ -4,6 +4,7 @@ mod handshake;
 mod log;
 mod opening;
 mod proxied;
+mod slowness;
 
 use std::io;
 use std::pin::pin;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use futures::future::{FutureExt, poll_fn};
 use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use crate::admission::TurnedAway;
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::gate::Gate;
@@ -28,6 +30,7 @@ use crate::verdict::{Stage, Subject};
 use handshake::handshake;
 use log::Log;
 use opening::Opening;
+use slowness::Slowness;
 
 pub use proxied::ProxyError;
 
@@ -66,6 +69,9 @@ pub enum ServeError {
     /// fault.
     #[error("no client: {0}")]
     Unproxied(#[from] ProxyError),
+    /// There were too many clients.
+    #[error("turned away: {0}")]
+    TurnedAway(#[from] TurnedAway),
 }
 
 /// Serves one client, from its connection to its end: the loop over [`Session::poll`] for any
@@ -113,7 +119,7 @@ where
     let runtime = &gate.runtime;
     let began = runtime.now();
     // In a future of its own, which is gone when the client sits idle.
-    let (client, peer, stash) = Box::pin(opening.of(client, peer, gate)).await?;
+    let (client, peer, stash, _place) = Box::pin(opening.of(client, peer, gate)).await?;
     let (mut session, mut relay) = gate.open(peer);
     gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
     let limit = |wait| Some(Deadline::after(runtime.now(), wait, Awaiting::Connection));
@@ -121,8 +127,8 @@ where
     let through = within(runtime, limit(INTRODUCTION), relay.capabilities()).await;
     session.offer(&through.unwrap_or_else(Capabilities::none));
     let timer = Timer::new(|at| runtime.sleep_until(at));
-    let log = Log::default();
-    let mut service = Service { gate, client, stash, log, timer, fault: None };
+    let (log, slowness) = (Log::default(), Slowness::default());
+    let mut service = Service { gate, client, stash, log, timer, slowness, fault: None };
     service.unstash(&mut session);
     service.run(&mut session, relay.as_mut()).await;
     let Service { client, fault, .. } = service;
@@ -130,7 +136,8 @@ where
     within(runtime, limit(FAREWELL), relay.close()).await;
     let (id, peer) = (session.id(), session.peer());
     let duration = runtime.now().saturating_duration_since(began);
-    gate.observe(&Event::Disconnected { session: id, peer, duration });
+    let conduct = session.conduct();
+    gate.observe(&Event::Disconnected { session: id, peer, duration, conduct });
     fault.map_or(Ok(()), Err)
 }
 
@@ -140,6 +147,7 @@ struct Service<'g, C, R: Runtime> {
     stash: Stash,
     log: Log,
     timer: Timer<'g>,
+    slowness: Slowness,
     /// What broke the connection.
     fault: Option<ServeError>,
 }
@@ -204,6 +212,7 @@ where
                             let judged =
                                 Event::Judged { id: &id, stage, tally, verdict: verdict_of };
                             self.gate.observe(&judged);
+                            self.slowness.judge(self.gate, &question, tally);
                             question.answer(verdict);
                         }
                         Some(None) => {}
@@ -279,6 +288,10 @@ where
 
     async fn transmit(&mut self, session: &mut Session, octets: &[u8]) {
         let deadline = session.deadline();
+        // A message that was taken is said to be so at once: the later, the more duplicates.
+        if self.slowness.is_due() && self.log.unacknowledged.is_empty() {
+            Box::pin(self.slowness.pass(self.gate)).await;
+        }
         let client = &mut self.client;
         let write = async {
             client.write_all(octets).await?;
@@ -306,7 +319,7 @@ where
         let mut going_down = gate.going_down();
         let told = session.is_going_down();
         let most = match deadline.map(|deadline| deadline.awaiting) {
-            Some(Awaiting::MailData | Awaiting::EndOfMailData) => READ,
+            Some(Awaiting::MailData | Awaiting::EndOfMailData | Awaiting::DataRate) => READ,
             _ => COMMANDS,
         };
         let wait = poll_fn(|context| {
@@ -362,7 +375,9 @@ where
     }
 
     fn late(&self, session: &mut Session, deadline: Option<Deadline>) {
-        if let Some(Deadline { awaiting, .. }) = deadline {
+        if let Some(Deadline { awaiting, .. }) = deadline
+            && awaiting != Awaiting::EarlyInput
+        {
             self.gate.observe(&Event::Late { session: session.id(), awaiting });
         }
         session.handle_timeout(self.gate.runtime.now());

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admission::TurnedAway;
+use crate::conduct::Conduct;
 use crate::deadline::Awaiting;
 use crate::driver::ProxyError;
 use crate::envelope::{SessionId, TransactionId};
@@ -68,6 +70,20 @@ pub enum Event<'e> {
         /// Why it was closed.
         error: &'e ProxyError,
     },
+    /// A client was turned away; there was no session.
+    TurnedAway {
+        /// The client.
+        peer: &'e Peer,
+        /// Why.
+        reason: TurnedAway,
+    },
+    /// Replies to this client are delayed from here on: it has scored badly.
+    Tarpitted {
+        /// The session.
+        session: &'e SessionId,
+        /// The client.
+        peer: &'e Peer,
+    },
     /// The client sent these octets.
     Received {
         /// The session.
@@ -124,6 +140,8 @@ pub enum Event<'e> {
         peer: &'e Peer,
         /// How long it took.
         duration: Duration,
+        /// What it did against the rules.
+        conduct: &'e Conduct,
     },
 }
 

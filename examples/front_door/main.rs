@@ -11,7 +11,6 @@
 //! refused to run, and why stands on standard error.
 
 mod config;
-mod crowd;
 mod doors;
 mod journal;
 mod options;
@@ -29,13 +28,12 @@ use async_trait::async_trait;
 use clap::Parser;
 use futures::future::Either;
 use nobounce::relay::{SelfTestError, Smtp};
-use nobounce::scorers::{Gtube, Lessons, Spamd};
+use nobounce::scorers::{Behaviour, Gtube, Lessons, Spamd};
 use nobounce::{
-    Address, Budget, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Seat, Settings, TlsClient,
-    TlsPolicy, TlsServer, serve, serve_tls,
+    Address, Admission, Budget, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Seat, Settings,
+    TlsClient, TlsPolicy, TlsServer, serve, serve_tls,
 };
 use sd_notify::NotifyState;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -44,7 +42,6 @@ use tokio::time::{sleep, timeout};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 use config::Config;
-use crowd::Crowd;
 use doors::Door;
 use journal::Journal;
 use options::Options;
@@ -129,6 +126,8 @@ async fn front(
     let mut settings = Settings::new(&options.host()?);
     (settings.xclient_from, settings.xforward_from) = (options.trusted()?, options.trusted()?);
     settings.budget = Budget::new(options.memory << 20);
+    settings.greeting_delay = Duration::from_secs(options.greeting_delay);
+    settings.own_networks = settings.own_networks.and(&options.own()?);
     let mut gate =
         Gate::new(Tokio, settings, target).panel(panel).observer(move |event: &Event<'_>| {
             match (event, &journal) {
@@ -139,9 +138,13 @@ async fn front(
                 (Event::Ended(record), None) => println!("{record}"),
                 (Event::Unacknowledged(record), None) => println!("unacknowledged: {record}"),
                 (Event::Unproxied { peer, error }, _) => eprintln!("{peer}: {error}"),
+                (Event::TurnedAway { peer, reason }, _) => {
+                    eprintln!("{peer}: turned away: {reason}");
+                }
                 _ => {}
             }
         });
+    gate = gate.admission(Admission::new(options.admission()));
     if !learners.is_empty() {
         let (lessons, learning) = Lessons::for_learners(learners);
         gate = gate.observer(lessons);
@@ -153,10 +156,7 @@ async fn front(
     if let Some(proxies) = options.proxies()? {
         gate = gate.expect_proxy(proxies);
     }
-    let front = Arc::new(Front {
-        gate,
-        crowd: Crowd::new(options.max_connections, options.max_per_address, options.known()?),
-    });
+    let front = Arc::new(Front { gate });
 
     let (stop, stopped) = watch::channel(());
     let mut attending = JoinSet::new();
@@ -179,7 +179,6 @@ async fn front(
 
 struct Front {
     gate: Gate<Tokio>,
-    crowd: Arc<Crowd>,
 }
 
 impl Front {
@@ -213,17 +212,8 @@ impl Front {
         }
     }
 
-    async fn receive(&self, mut client: TcpStream, address: SocketAddr, tls: bool) {
+    async fn receive(&self, client: TcpStream, address: SocketAddr, tls: bool) {
         let _ = client.set_nodelay(true);
-        let _guest = match self.crowd.admit(address.ip()) {
-            Ok(guest) => guest,
-            Err(reply) if !tls => {
-                // It is told if it listens, and not waited for if it does not.
-                let _ = timeout(Duration::from_secs(1), client.write_all(reply.as_bytes())).await;
-                return;
-            }
-            Err(_) => return,
-        };
         // What went wrong is in the record, or it is the client's affair.
         let _ = match tls {
             true => serve_tls(client.compat(), Peer::new(address), &self.gate).await,
@@ -251,7 +241,8 @@ fn panel(options: &Options, config: Option<&Config>) -> Result<Panel, Box<dyn Er
     if let Some(config) = config {
         return Ok(config.panel(&Tokio, &options.host()?)?);
     }
-    let mut panel = Panel::new().thresholds(options.thresholds()?).scorer(Gtube);
+    let mut panel =
+        Panel::new().thresholds(options.thresholds()?).scorer(Gtube).scorer(Behaviour::new());
     if let Some(address) = &options.spamd {
         let within = Duration::from_secs(options.spamd_within);
         panel = panel.seat(Seat::new(Spamd::new(Tokio, address.clone())).budget(within));
