@@ -181,11 +181,11 @@ where
         }
         loop {
             self.stash.room = STASH.saturating_sub(session.buffered());
-            match session.poll(runtime.now()) {
+            let began = runtime.now();
+            match session.poll(began) {
                 Step::Transmit(octets) => self.transmit(session, &octets).await,
                 Step::Receive => self.receive(session).await,
                 Step::Ask(question) => {
-                    let began = runtime.now();
                     let (id, stage) = (question.id(), question.subject().stage());
                     let deadline = question.deadline();
                     if let Subject::Connection(peer) = question.subject()
@@ -225,7 +225,6 @@ where
                     self.unstash(session);
                 }
                 Step::Forward(forward) => {
-                    let began = runtime.now();
                     let id = forward.request().envelope().id.clone();
                     let deadline = forward.deadline();
                     let asked = match forward.request() {

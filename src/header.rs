@@ -47,6 +47,10 @@ impl HeaderField {
         &self.octets
     }
 
+    pub(crate) fn into_octets(self) -> Bytes {
+        self.octets
+    }
+
     /// `name` must be a field name.
     pub(crate) fn fold(name: &str, value: &[u8]) -> Self {
         let mut octets = Vec::with_capacity(name.len() + value.len().min(FIELD) + 16);

@@ -1,6 +1,6 @@
 //! Observers: told what happened, never asked.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -168,6 +168,14 @@ pub struct TransactionRecord {
 impl fmt::Display for TransactionRecord {
     /// One line, `key=value` separated by spaces; what peers chose is quoted and escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = String::with_capacity(512);
+        self.write(&mut line)?;
+        f.write_str(&line)
+    }
+}
+
+impl TransactionRecord {
+    fn write(&self, f: &mut String) -> fmt::Result {
         let envelope = &self.end.envelope;
         let peer = &envelope.peer;
         write!(f, "id={} client={peer}", envelope.id)?;

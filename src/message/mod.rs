@@ -53,7 +53,9 @@ impl Message {
         received: SystemTime,
         content: MailData,
     ) -> Self {
-        let mut segments = vec![trace::received(host, envelope, received).octets().clone()];
+        // The trace header, and the content if nothing is put between its blocks.
+        let mut segments = Vec::with_capacity(1 + content.segments().len());
+        segments.push(trace::received(host, envelope, received).into_octets());
         joint::append(content.blocks(), authserv_id, &mut segments);
         let (len, dots) = (segments.iter().map(Bytes::len).sum(), content.dots());
         Self { segments, len, dots, content, joined: OnceLock::new(), view: OnceLock::new() }

@@ -2,6 +2,7 @@
 
 mod identify;
 mod introduction;
+mod owed;
 mod request;
 mod state;
 
@@ -20,6 +21,7 @@ use crate::verdict::Refusal;
 use crate::wire::content::DataWriter;
 use crate::wire::reply::ReplyReader;
 pub use identify::{Identify, ProxyVersion};
+use owed::Owed;
 use state::{Asked, Awaited, Open, Privacy, State, Transaction};
 
 /// How an [`Onward`] speaks.
@@ -286,7 +288,7 @@ impl Onward {
     /// The connection is there.
     pub fn connected(&mut self) {
         if matches!(self.state, State::Connecting) {
-            self.state = State::Awaiting(VecDeque::from([Awaited::Greeting]));
+            self.state = State::Awaiting(Owed::new([Awaited::Greeting]));
             self.deadline = None;
             if self.privacy == Privacy::InVain {
                 self.privacy = Privacy::Waived;
@@ -321,7 +323,7 @@ impl Onward {
     pub fn disconnected(&mut self) {
         match &self.state {
             State::Upgrading => self.tls_failed("connection lost"),
-            State::Awaiting(owed) if owed.contains(&Awaited::Quit) => {}
+            State::Awaiting(owed) if owed.includes(Awaited::Quit) => {}
             State::Broken => {}
             _ => self.fail(RelayError::Lost),
         }
@@ -377,7 +379,7 @@ impl Onward {
                     return OnwardStep::Connect;
                 }
                 State::Awaiting(owed) => {
-                    let Some(awaited) = owed.front().copied() else {
+                    let Some(awaited) = owed.first() else {
                         self.state = State::Ready;
                         continue;
                     };

@@ -51,6 +51,9 @@ fn is_in(segments: &[Bytes]) -> bool {
     let finder = &*FINDER;
     // The last octets that were seen, of which it may be the first.
     let mut border = Vec::new();
+    if let [segment] = segments {
+        return finder.find(&segment[..segment.len().min(SEARCHED)]).is_some();
+    }
     let mut left = SEARCHED;
     segments.iter().any(|segment| {
         let segment = &segment[..segment.len().min(left)];

@@ -1,8 +1,10 @@
 //! Replies: written to clients, read from onward servers (RFC 5321 section 4.2, RFC 2034).
 
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use memchr::memchr;
 
 /// Longest text of one reply line, a status in front of it included: a whole line has at most 512
@@ -123,8 +125,34 @@ pub struct Reply {
     /// in the text, so that it goes on as it came.
     status: Option<EnhancedStatus>,
     /// Lines, separated by LF.
-    text: Bytes,
+    text: Text,
 }
+
+/// Text that many may have a copy of, for nothing.
+#[derive(Clone)]
+enum Text {
+    Fixed(&'static str),
+    Shared(Arc<[u8]>),
+}
+
+impl Deref for Text {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Fixed(text) => text.as_bytes(),
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Text {}
 
 impl Reply {
     /// A reply with an enhanced status code (`3yz` replies have none). A line feed in `text` begins
@@ -142,14 +170,18 @@ impl Reply {
     }
 
     fn of(code: ReplyCode, status: Option<EnhancedStatus>, text: &[u8]) -> Self {
-        let mut clean = Vec::with_capacity(text.len().min(LINES * LINE_TEXT));
+        if memchr(b'\n', text).is_none() {
+            let text = clean(code, status, text).collect();
+            return Self { code, status, text: Text::Shared(text) };
+        }
+        let mut all = Vec::with_capacity(text.len().min(LINES * LINE_TEXT));
         for (index, line) in text.split(|octet| *octet == b'\n').take(LINES).enumerate() {
             if index > 0 {
-                clean.push(b'\n');
+                all.push(b'\n');
             }
-            push_line(code, status, line, &mut clean);
+            all.extend(clean(code, status, line));
         }
-        Self { code, status, text: clean.into() }
+        Self { code, status, text: Text::Shared(all.into()) }
     }
 
     /// A fixed reply of ours: checked when the crate is compiled, free when it is used.
@@ -166,7 +198,7 @@ impl Reply {
             Some((subject, detail)) => Some(EnhancedStatus::new(subject, detail)),
             None => None,
         };
-        Self { code: ReplyCode(code), status, text: Bytes::from_static(octets) }
+        Self { code: ReplyCode(code), status, text: Text::Fixed(text) }
     }
 
     /// The reply code.
@@ -207,7 +239,7 @@ impl Reply {
     pub fn write(&self, output: &mut BytesMut) {
         let code = self.code.0;
         let digits = [code / 100, code / 10 % 10, code % 10].map(|digit| b'0' + digit as u8);
-        let mut rest = self.text.as_ref();
+        let mut rest = &*self.text;
         loop {
             let end = memchr(b'\n', rest);
             let line = &rest[..end.unwrap_or(rest.len())];
@@ -342,14 +374,19 @@ impl ReplyReader {
             if self.code.is_some_and(|first| first != code) {
                 return Err(ReplyFault::CodeChanged);
             }
+            let text = clean(code, None, text);
+            if last && self.code.is_none() {
+                let text = Text::Shared(text.collect());
+                return Ok(Some(Reply { code, status: None, text }));
+            }
             if self.code.replace(code).is_some() {
                 self.text.push(b'\n');
             }
-            push_line(code, None, text, &mut self.text);
+            self.text.extend(text);
             self.lines += 1;
             if last {
                 (self.code, self.lines) = (None, 0);
-                let text = std::mem::take(&mut self.text).into();
+                let text = Text::Shared(std::mem::take(&mut self.text).into());
                 return Ok(Some(Reply { code, status: None, text }));
             }
             if self.lines == LINES {
@@ -385,16 +422,16 @@ fn read_line(line: &[u8]) -> Option<(ReplyCode, bool, &[u8])> {
     }
 }
 
-/// Appends the text of a line behind `code` and `status`: printable, no longer than the line has
+/// The text of a line behind `code` and `status`: printable, no longer than the line has
 /// room, and with a status (if it begins with one) of the code's class. A server that writes
 /// `550 2.1.5` has it corrected, since clients may believe either half.
-fn push_line(code: ReplyCode, status: Option<EnhancedStatus>, line: &[u8], text: &mut Vec<u8>) {
-    let start = text.len();
-    let printable = |octet: &u8| if (b' '..=b'~').contains(octet) { *octet } else { b'?' };
-    text.extend(line.iter().take(room(status)).map(printable));
-    if code.class() != ReplyClass::Intermediate && read_status(&text[start..]).is_some() {
-        text[start] = b'0' + (code.0 / 100) as u8;
-    }
+fn clean(code: ReplyCode, status: Option<EnhancedStatus>, line: &[u8]) -> impl Iterator<Item = u8> {
+    let corrected = code.class() != ReplyClass::Intermediate && read_status(line).is_some();
+    line.iter().take(room(status)).enumerate().map(move |(at, octet)| match octet {
+        _ if corrected && at == 0 => b'0' + (code.0 / 100) as u8,
+        b' '..=b'~' => *octet,
+        _ => b'?',
+    })
 }
 
 /// Writes a number of at most three digits.
