@@ -35,7 +35,14 @@ impl MailData {
     pub fn normalise(octets: &[u8]) -> Self {
         let mut decoder = ContentDecoder::new(Budget::new(usize::MAX), octets.len(), u64::MAX);
         decoder.chunk(octets);
-        decoder.finish().unwrap_or_default()
+        let mut data = decoder.finish().unwrap_or_default();
+        let mut last = LF;
+        let dots = data.segments().iter().any(|segment| {
+            let before = std::mem::replace(&mut last, segment[segment.len() - 1]);
+            has_dot(before, segment)
+        });
+        data.dots = if dots { Dots::Perhaps } else { Dots::None };
+        data
     }
 
     /// The octets, block by block. Lines may begin in one block and end in another.
@@ -281,18 +288,20 @@ impl ContentDecoder {
         }
         self.bare |= bare[..piece.len()].iter().fold(0, |all, bare| all | bare) != 0;
 
-        let mut decoded = [0; 1 + 2 * PIECE];
-        let mut length = 0;
+        // With a length of one octet no place is out of its bounds, and none is looked after.
+        let mut decoded = [0; 1 << u8::BITS];
+        let mut length = 0_u8;
         if self.holds_cr() && piece.first() != Some(&LF) {
             decoded[0] = b' ';
             length = 1;
         }
         for (first, count) in first.iter().zip(&count).take(piece.len()) {
-            decoded[length..length + 2].copy_from_slice(&[*first, LF]);
-            length += usize::from(*count);
+            decoded[usize::from(length)] = *first;
+            decoded[usize::from(length + 1)] = LF;
+            length += count;
         }
         length -= if end.is_some() { 2 } else { 0 };
-        let decoded = &decoded[..length];
+        let decoded = &decoded[..usize::from(length)];
         if has_dot(self.last, decoded) {
             self.dots = Dots::Perhaps;
         }
