@@ -32,7 +32,7 @@ use nobounce::relay::{SelfTestError, Smtp};
 use nobounce::scorers::{Gtube, Lessons, Spamd};
 use nobounce::{
     Address, Budget, Datagrams, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Seat, Settings,
-    TlsClient, TlsPolicy, TlsServer, serve, serve_tls,
+    Stage, TlsClient, TlsPolicy, TlsServer, Verdict, serve, serve_tls,
 };
 use sd_notify::NotifyState;
 use tokio::io::AsyncWriteExt;
@@ -165,6 +165,19 @@ async fn front(
                 (Event::Ended(record), None) => println!("{record}"),
                 (Event::Unacknowledged(record), None) => println!("unacknowledged: {record}"),
                 (Event::Unproxied { peer, error }, _) => eprintln!("{peer}: {error}"),
+                (
+                    Event::Judged {
+                        id,
+                        peer,
+                        stage: Stage::Connect,
+                        tally,
+                        verdict: Verdict::Refuse(refusal),
+                    },
+                    journal,
+                ) => match journal {
+                    Some(journal) => journal.note_refused(id, peer, tally, refusal),
+                    None => println!("id={id} client={peer} {tally} reply={:?}", refusal.reply()),
+                },
                 _ => {}
             }
         });
