@@ -47,7 +47,6 @@ const SYMBOLS: &[(&str, Score)] = &[
     ("ARC_PASS", Score::ZERO),
     ("ARC_FAIL", Score::ZERO),
     ("ARC_TEMPERROR", Score::ZERO),
-    ("ARC_PERMERROR", Score::ZERO),
     ("DMARC_PASS", Score::ZERO),
     ("DMARC_FAIL_NONE", Score::ZERO),
     ("DMARC_FAIL_QUARANTINE", Score::points(3)),
@@ -67,7 +66,7 @@ const SYMBOLS: &[(&str, Score)] = &[
 /// |---|---|---|
 /// | SPF | `SPF_PASS`, `_FAIL`, `_SOFTFAIL`, `_NEUTRAL`, `_NONE`, `_TEMPERROR`, `_PERMERROR` | fail 3, softfail 1, permerror 1 |
 /// | DKIM | `DKIM_PASS`, `_FAIL`, `_TEMPERROR`, `_PERMERROR`, `_NONE` | nothing |
-/// | ARC | `ARC_PASS`, `_FAIL`, `_TEMPERROR`, `_PERMERROR`; nothing without a chain | nothing |
+/// | ARC | `ARC_PASS`, `_FAIL`, `_TEMPERROR`; nothing without a chain | nothing |
 /// | DMARC | `DMARC_PASS`, `DMARC_FAIL_NONE`, `_QUARANTINE`, `_REJECT`, `DMARC_TEMPERROR`, `_PERMERROR`, `_NONE` | quarantine 3, reject 6 |
 ///
 /// SPF is checked for the sender, or for the HELO name if there is none. DKIM passes if one signature
