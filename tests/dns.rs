@@ -460,6 +460,7 @@ async fn servers_that_misbehave_are_failures() {
         Truncates,
         TruncatesAndCloses,
         TruncatesAndHangs,
+        TruncatesAndFloods,
         Endless,
     ] {
         let server = misbehaving(behaviour);
@@ -490,4 +491,7 @@ async fn servers_that_misbehave_are_failures() {
             tokio::task::yield_now().await;
         }
     }
+    // Of what no answer could be as long as, no more than buffers hold was sent.
+    let flood = servers::FLOOD.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((1..400).contains(&flood), "{flood} blocks of 64 KiB");
 }

@@ -59,6 +59,18 @@ fn the_example_is_good_and_so_is_all_that_it_shows() {
 }
 
 #[test]
+fn what_the_readme_shows_is_good() {
+    let readme =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, shown) = readme.split_once("```toml\n").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("front.toml");
+    fs::write(&file, shown.split_once("```").unwrap().0).unwrap();
+    let output = front_door(&file, &["--check"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_line() {
     let daemon = |line: &str| format!("[clamd]\naddress = \"/run/clamd\"\n{line}\n");
     let list = |first: &str, line: &str| format!("[[dnsbl.list]]\n{first}{line}\n");
