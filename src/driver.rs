@@ -209,8 +209,10 @@ where
                     match asked {
                         Some(Some(verdict)) => {
                             let (verdict_of, tally) = (&verdict, self.log.tally(&id, stage));
+                            let subject = question.subject();
+                            let (id, peer) = (&id, subject.peer());
                             let judged =
-                                Event::Judged { id: &id, stage, tally, verdict: verdict_of };
+                                Event::Judged { id, peer, stage, tally, verdict: verdict_of };
                             self.gate.observe(&judged);
                             self.slowness.judge(self.gate, &question, tally);
                             question.answer(verdict);

@@ -102,6 +102,9 @@ pub enum Event<'e> {
     Judged {
         /// The transaction; `SESSION.0` for the connection.
         id: &'e TransactionId,
+        /// The client. If it is refused when it connects, no transaction follows and this is all that
+        /// there is for a record.
+        peer: &'e Peer,
         /// The stage at which it was asked.
         stage: Stage,
         /// All that scorers have said by then.

@@ -1,7 +1,7 @@
 //! The complete front: takes port 25, becomes a user of its own, stands before a mail server.
 //!
 //! ```sh
-//! cargo run --release --features redb,rspamd,tls --example front_door -- \
+//! cargo run --release --features auth,redb,rspamd,tls --example front_door -- \
 //!     --listen 0.0.0.0:25 --relay 127.0.0.1:10025 --identify xclient --user nobounce \
 //!     --spamd 127.0.0.1:783 --json-log /var/log/nobounce/mail.json
 //! ```
@@ -17,7 +17,7 @@ mod options;
 mod user;
 
 use std::error::Error;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -30,11 +30,11 @@ use futures::future::Either;
 use nobounce::relay::{SelfTestError, Smtp};
 use nobounce::scorers::{Behaviour, Gtube, Lessons, Spamd};
 use nobounce::{
-    Address, Admission, Budget, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Seat, Settings,
-    TlsClient, TlsPolicy, TlsServer, serve, serve_tls,
+    Address, Admission, Budget, Datagrams, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Seat,
+    Settings, Stage, TlsClient, TlsPolicy, TlsServer, Verdict, serve, serve_tls,
 };
 use sd_notify::NotifyState;
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -68,6 +68,29 @@ impl Runtime for Tokio {
             Address::Unix(path) => Either::Right(UnixStream::connect(path).await?.compat()),
         })
     }
+
+    async fn datagrams(&self, server: SocketAddr) -> io::Result<Box<dyn Datagrams>> {
+        let any: IpAddr = match server.is_ipv4() {
+            true => Ipv4Addr::UNSPECIFIED.into(),
+            false => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).await?;
+        socket.connect(server).await?;
+        Ok(Box::new(Udp(socket)))
+    }
+}
+
+struct Udp(UdpSocket);
+
+#[async_trait]
+impl Datagrams for Udp {
+    async fn send(&self, octets: &[u8]) -> io::Result<()> {
+        self.0.send(octets).await.map(drop)
+    }
+
+    async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.recv(buffer).await
+    }
 }
 
 fn main() -> ExitCode {
@@ -82,7 +105,7 @@ fn main() -> ExitCode {
 
 /// What needs privileges, then the loss of them, then all the rest: no thread has begun by then.
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let config = options.config.as_deref().map(Config::read).transpose()?;
+    let config = options.config.as_deref().map(|path| Config::read(path, &Tokio)).transpose()?;
     let panel = panel(&options, config.as_ref())?;
     if options.check {
         println!("good");
@@ -128,6 +151,9 @@ async fn front(
     settings.budget = Budget::new(options.memory << 20);
     settings.greeting_delay = Duration::from_secs(options.greeting_delay);
     settings.own_networks = settings.own_networks.and(&options.own()?);
+    if let Some(config) = &config {
+        settings.authserv_id = config.authserv_id(&options.host()?);
+    }
     let mut gate =
         Gate::new(Tokio, settings, target).panel(panel).observer(move |event: &Event<'_>| {
             match (event, &journal) {
@@ -141,9 +167,25 @@ async fn front(
                 (Event::TurnedAway { peer, reason }, _) => {
                     eprintln!("{peer}: turned away: {reason}");
                 }
+                (
+                    Event::Judged {
+                        id,
+                        peer,
+                        stage: Stage::Connect,
+                        tally,
+                        verdict: Verdict::Refuse(refusal),
+                    },
+                    journal,
+                ) => match journal {
+                    Some(journal) => journal.note_refused(id, peer, tally, refusal),
+                    None => println!("id={id} client={peer} {tally} reply={:?}", refusal.reply()),
+                },
                 _ => {}
             }
         });
+    if let Some((resolver, patience)) = config.as_ref().and_then(Config::name_clients) {
+        gate = gate.name_clients(resolver, patience);
+    }
     gate = gate.admission(Admission::new(options.admission()));
     if !learners.is_empty() {
         let (lessons, learning) = Lessons::for_learners(learners);

@@ -25,7 +25,8 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) relay: Onward,
     /// How it is told who the client is: xclient, xforward, proxy (version 2), proxy-v1 or none.
-    /// Names of clients are looked up by it with proxy, and by nobody with xclient and xforward.
+    /// Names of clients are looked up by it with proxy, and with xclient and xforward by nobody, unless
+    /// the configuration file says so.
     #[arg(long, default_value = "none", value_parser = identify)]
     pub(crate) identify: Identify,
     /// TLS with it: never, may or must.
