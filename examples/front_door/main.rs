@@ -14,84 +14,36 @@ mod config;
 mod doors;
 mod journal;
 mod options;
+mod runtime;
 mod user;
 
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fs, io};
 
-use async_trait::async_trait;
 use clap::Parser;
-use futures::future::Either;
 use nobounce::relay::{SelfTestError, Smtp};
 use nobounce::scorers::{Behaviour, Gtube, Lessons, Spamd};
 use nobounce::{
-    Address, Admission, Budget, Datagrams, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Seat,
-    Settings, Stage, TlsClient, TlsPolicy, TlsServer, Verdict, serve, serve_tls,
+    Admission, Budget, Event, Gate, OnwardSettings, Panel, Peer, Seat, Settings, Stage, TlsClient,
+    TlsPolicy, TlsServer, Verdict, serve, serve_tls,
 };
 use sd_notify::NotifyState;
-use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 use config::Config;
 use doors::Door;
 use journal::Journal;
 use options::Options;
-
-/// All that nobounce needs of tokio.
-#[derive(Debug, Clone, Copy)]
-struct Tokio;
-
-#[async_trait]
-impl Runtime for Tokio {
-    type Stream = Either<Compat<TcpStream>, Compat<UnixStream>>;
-
-    async fn sleep_until(&self, at: Instant) {
-        tokio::time::sleep_until(at.into()).await;
-    }
-
-    async fn connect(&self, address: &Address) -> io::Result<Self::Stream> {
-        Ok(match address {
-            Address::Tcp(address) => {
-                let stream = TcpStream::connect(&**address).await?;
-                stream.set_nodelay(true)?;
-                Either::Left(stream.compat())
-            }
-            Address::Unix(path) => Either::Right(UnixStream::connect(path).await?.compat()),
-        })
-    }
-
-    async fn datagrams(&self, server: SocketAddr) -> io::Result<Box<dyn Datagrams>> {
-        let any: IpAddr = match server.is_ipv4() {
-            true => Ipv4Addr::UNSPECIFIED.into(),
-            false => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let socket = UdpSocket::bind((any, 0)).await?;
-        socket.connect(server).await?;
-        Ok(Box::new(Udp(socket)))
-    }
-}
-
-struct Udp(UdpSocket);
-
-#[async_trait]
-impl Datagrams for Udp {
-    async fn send(&self, octets: &[u8]) -> io::Result<()> {
-        self.0.send(octets).await.map(drop)
-    }
-
-    async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.recv(buffer).await
-    }
-}
+use runtime::{Socket, Tokio};
 
 fn main() -> ExitCode {
     match run(Options::parse()) {
@@ -258,8 +210,8 @@ impl Front {
         let _ = client.set_nodelay(true);
         // What went wrong is in the record, or it is the client's affair.
         let _ = match tls {
-            true => serve_tls(client.compat(), Peer::new(address), &self.gate).await,
-            false => serve(client.compat(), Peer::new(address), &self.gate).await,
+            true => serve_tls(Socket(client), Peer::new(address), &self.gate).await,
+            false => serve(Socket(client), Peer::new(address), &self.gate).await,
         };
     }
 }
