@@ -4,12 +4,15 @@
 //! All that the decoder does depends on an octet and on the few that came before it on the wire.
 //! So its state is just these few octets, and the end of data is one comparison with them.
 
+mod writer;
+
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::blocks::Blocks;
 use super::budget::{BLOCK, Block, Budget};
+pub(crate) use writer::DataWriter;
 
 /// Mail data: `*( line CRLF )`, where no line holds a CR or LF, in blocks that are never moved. Only
 /// the decoders of this file make it, so that the writer has nothing to check.
@@ -39,7 +42,7 @@ impl MailData {
         let mut last = LF;
         let dots = data.segments().iter().any(|segment| {
             let before = std::mem::replace(&mut last, segment[segment.len() - 1]);
-            has_dot(before, segment)
+            begins_with_dot(before, segment)
         });
         data.dots = if dots { Dots::Perhaps } else { Dots::None };
         data
@@ -98,6 +101,8 @@ const BEFORE: usize = END_OF_DATA.len() - 1;
 const GLANCE: usize = 2048;
 /// Octets that are looked at together where something is to change.
 const PIECE: usize = 64;
+/// Octets that are moved together where each becomes one, or each two.
+const EIGHT: usize = 8;
 /// Octets of the first block where the client has not said how large its message is: most messages
 /// are small, and a client that is slow must not hold much.
 const FIRST: usize = 8 << 10;
@@ -244,8 +249,7 @@ impl ContentDecoder {
         }
         // The pair that was just looked at is among these: a round number of them is faster.
         let second = part.start.max(1)..part.end;
-        let pairs = input[second.start - 1..second.end - 1].iter().zip(&input[second]);
-        !pairs.fold(false, |rough, (first, second)| rough | is_rough::<DOTS>(*first, *second))
+        !is_any_rough::<DOTS>(&input[second.start - 1..second.end - 1], &input[second])
     }
 
     fn take_plain(&mut self, octets: &[u8]) {
@@ -262,7 +266,9 @@ impl ContentDecoder {
         let mut window = [0; BEFORE + PIECE + 1];
         window[..BEFORE].copy_from_slice(&self.wire);
         window[BEFORE..][..piece.len()].copy_from_slice(piece);
-        let end = if DOTS { end_of_data(&window) } else { None };
+        // Where there is no dot nothing ends and nothing is stuffed.
+        let has_dot = window.iter().fold(false, |any, octet| any | (*octet == b'.'));
+        let end = if DOTS && has_dot { end_of_data(&window) } else { None };
         let piece = &piece[..end.unwrap_or(piece.len())];
         // A CR at the end is held back, as if its LF were sure to come.
         window[BEFORE + piece.len()..].fill(LF);
@@ -295,14 +301,29 @@ impl ContentDecoder {
             decoded[0] = b' ';
             length = 1;
         }
-        for (first, count) in first.iter().zip(&count).take(piece.len()) {
-            decoded[usize::from(length)] = *first;
-            decoded[usize::from(length + 1)] = LF;
-            length += count;
+        count[piece.len()..].fill(0);
+        for (first, count) in first.as_chunks::<EIGHT>().0.iter().zip(count.as_chunks().0) {
+            let here = &mut decoded[usize::from(length)..];
+            if *count == [1; EIGHT] {
+                here[..EIGHT].copy_from_slice(first);
+                length += EIGHT as u8;
+                continue;
+            }
+            if *count == [2; EIGHT] {
+                let pairs = here.as_chunks_mut().0.iter_mut();
+                pairs.zip(first).for_each(|(pair, first)| *pair = [*first, LF]);
+                length += 2 * EIGHT as u8;
+                continue;
+            }
+            for (first, count) in first.iter().zip(count) {
+                decoded[usize::from(length)] = *first;
+                decoded[usize::from(length + 1)] = LF;
+                length += count;
+            }
         }
         length -= if end.is_some() { 2 } else { 0 };
         let decoded = &decoded[..usize::from(length)];
-        if has_dot(self.last, decoded) {
+        if has_dot && begins_with_dot(self.last, decoded) {
             self.dots = Dots::Perhaps;
         }
         self.keep(decoded);
@@ -379,111 +400,19 @@ fn is_rough<const DOTS: bool>(first: u8, second: u8) -> bool {
     ((first == CR) != (second == LF)) | (DOTS & (first == LF) & (second == b'.'))
 }
 
-/// Octets that are copied together if a line among them begins with a dot.
-const STUFFED: usize = 4096;
-
-/// Octets that are copied before what was written is handed on.
-const BATCH: usize = 64 << 10;
-
-/// Writes mail data as it stands between 354 and the reply: stuffed (RFC 5321 section 4.5.2), and
-/// ended by `.` CRLF, which is the last element. It writes in batches, so that what has to be
-/// copied is never more than a part of the whole.
-///
-/// Octets are passed on uncopied, but for blocks of 4 KiB in which a line begins with a dot. So
-/// there are no more than two elements for 4 KiB, and what is copied is no more than four thirds
-/// of the content, whatever is in it.
-#[derive(Debug)]
-pub(crate) struct DataWriter {
-    segments: std::vec::IntoIter<Bytes>,
-    dots: Dots,
-    /// What is left of the segment that was begun.
-    rest: Bytes,
-    last: u8,
-    ended: bool,
-}
-
-impl DataWriter {
-    /// For these segments of mail data, cut anywhere. What the decoder has seen no dots in is not
-    /// looked through again.
-    pub(crate) fn new(segments: Vec<Bytes>, dots: Dots) -> Self {
-        let segments = segments.into_iter();
-        Self { segments, dots, rest: Bytes::new(), last: LF, ended: false }
-    }
-
-    /// Appends the next batch to `output`; nothing once the end was written.
-    pub(crate) fn write(&mut self, output: &mut Vec<Bytes>) {
-        let mut copied = 0;
-        while !self.ended && copied < BATCH {
-            if self.rest.is_empty() {
-                match self.segments.next() {
-                    Some(segment) => self.rest = segment,
-                    None => self.end(output),
-                }
-                continue;
-            }
-            let plain = self.plain();
-            if plain > 0 {
-                self.last = self.rest[plain - 1];
-                output.push(self.rest.split_to(plain));
-            }
-            if !self.rest.is_empty() {
-                let block = self.rest.split_to(self.rest.len().min(STUFFED));
-                output.push(stuff(self.last, &block));
-                self.last = block[block.len() - 1];
-                copied += block.len();
-            }
-        }
-    }
-
-    /// Whether the end was written.
-    pub(crate) fn is_done(&self) -> bool {
-        self.ended
-    }
-
-    /// How many octets of the rest, in blocks, hold no line that begins with a dot.
-    fn plain(&self) -> usize {
-        if self.dots == Dots::None {
-            return self.rest.len();
-        }
-        let mut last = self.last;
-        for begin in (0..self.rest.len()).step_by(STUFFED) {
-            let end = self.rest.len().min(begin + STUFFED);
-            if has_dot(last, &self.rest[begin..end]) {
-                return begin;
-            }
-            last = self.rest[end - 1];
-        }
-        self.rest.len()
-    }
-
-    fn end(&mut self, output: &mut Vec<Bytes>) {
-        if self.last != LF {
-            output.push(Bytes::from_static(b"\r\n"));
-        }
-        output.push(Bytes::from_static(b".\r\n"));
-        self.ended = true;
-    }
+/// The same of any pair of octets. By itself, so that the loop has all registers.
+#[inline(never)]
+fn is_any_rough<const DOTS: bool>(first: &[u8], second: &[u8]) -> bool {
+    let pairs = first.iter().zip(second);
+    pairs.fold(false, |rough, (first, second)| rough | is_rough::<DOTS>(*first, *second))
 }
 
 /// Whether a line in a block, which follows on the octet `last`, begins with a dot.
-fn has_dot(last: u8, block: &[u8]) -> bool {
+fn begins_with_dot(last: u8, block: &[u8]) -> bool {
     let is_dot = |first: u8, second: u8| (first == LF) & (second == b'.');
     let Some((first, rest)) = block.split_first() else { return false };
     let pairs = block.iter().zip(rest);
     is_dot(last, *first) || pairs.fold(false, |any, (first, second)| any | is_dot(*first, *second))
-}
-
-fn stuff(mut last: u8, block: &[u8]) -> Bytes {
-    // A dot behind an LF is at most every second octet. Here too nothing branches on the content.
-    let mut stuffed = vec![0; block.len() + block.len() / 2 + 2];
-    let mut length = 0;
-    for octet in block.iter().copied() {
-        stuffed[length..length + 2].copy_from_slice(&[octet; 2]);
-        length += 1 + usize::from((last == LF) & (octet == b'.'));
-        last = octet;
-    }
-    stuffed.truncate(length);
-    stuffed.into_boxed_slice().into()
 }
 
 #[cfg(test)]

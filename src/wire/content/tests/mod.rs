@@ -1,6 +1,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::writer::STUFFED;
 use super::*;
 
 mod room;
