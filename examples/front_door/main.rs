@@ -14,6 +14,7 @@ mod config;
 mod crowd;
 mod doors;
 mod journal;
+mod memory;
 mod options;
 mod user;
 
@@ -158,6 +159,7 @@ async fn front(
         crowd: Crowd::new(options.max_connections, options.max_per_address, options.known()?),
     });
 
+    tokio::spawn(memory::give_back());
     let (stop, stopped) = watch::channel(());
     let mut attending = JoinSet::new();
     for Door { listener, tls } in doors {
