@@ -38,14 +38,14 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def wait_for(what, condition):
+def wait_for(what, condition, patience=PATIENCE):
     """Until `condition()` holds; its value."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         if value := condition():
             return value
         time.sleep(0.05)
-    raise AssertionError(f"{what}: not within {PATIENCE} s")
+    raise AssertionError(f"{what}: not within {patience} s")
 
 
 def listens(port):
