@@ -84,6 +84,9 @@ class Postfix:
             new.mkdir(mode=0o755)
         shutil.chown(folder / "data", "postfix")
         os.chown(self.boxes, user.pw_uid, user.pw_gid)
+        # `postfix start` after a crash has something to say, as Postfix's user, and must be able to.
+        self.log.touch()
+        shutil.chown(self.log, "postfix")
         users = {mailbox: mailbox.split("@") for mailbox in mailboxes}
         domains = {domain for _, domain in users.values()}
         maildirs = [f"{mailbox} {name}/\n" for mailbox, (name, _) in users.items()]
