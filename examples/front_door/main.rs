@@ -13,6 +13,7 @@
 mod config;
 mod doors;
 mod journal;
+mod memory;
 mod options;
 mod runtime;
 mod user;
@@ -152,6 +153,7 @@ async fn front(
     }
     let front = Arc::new(Front { gate });
 
+    tokio::spawn(memory::give_back());
     let (stop, stopped) = watch::channel(());
     let mut attending = JoinSet::new();
     for Door { listener, tls } in doors {

@@ -259,6 +259,7 @@ impl Session {
         now: Instant,
         time_of_day: SystemTime,
     ) -> Self {
+        settings.budget.tidy(now);
         let peer = Arc::new(peer);
         let may = settings.xclient_from.include(&peer) || settings.xforward_from.include(&peer);
         Self {

@@ -186,6 +186,7 @@ impl Session {
         loop {
             if let Some((mut end, began)) = self.ended.take() {
                 end.duration = now.saturating_duration_since(began);
+                self.settings.budget.tidy(now);
                 return Next::Ended(end);
             }
             if self.urgent && !self.output.is_empty() {
