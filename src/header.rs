@@ -1,6 +1,7 @@
 //! Header fields that we add: well-formed by construction.
 
 use bytes::Bytes;
+use memchr::memchr;
 
 /// Beginning of the names of all header fields that are ours. Fields so named that a client sends
 /// are forged and do not go onward.
@@ -60,7 +61,16 @@ impl HeaderField {
         let mut column = start;
         let is_harmless = |octet: &u8| (b' '..=b'~').contains(octet);
         let harmless = value.iter().fold(true, |all, octet| all & is_harmless(octet));
-        let words = value.split(|octet| octet.is_ascii_control() || *octet == b' ');
+        let mut rest = Some(value);
+        let words = std::iter::from_fn(|| {
+            let value = rest?;
+            let end = match harmless {
+                true => memchr(b' ', value),
+                false => value.iter().position(|it| it.is_ascii_control() || *it == b' '),
+            };
+            rest = end.map(|end| &value[end + 1..]);
+            Some(&value[..end.unwrap_or(value.len())])
+        });
         for word in words.flat_map(|word| word.chunks(WORD)) {
             if octets.len() + word.len() > FIELD {
                 break;

@@ -212,8 +212,8 @@ impl TransactionRecord {
         for failure in self.tally.failures() {
             write!(f, " scorer_failure={:?}", format!("{}: {}", failure.scorer, failure.cause))?;
         }
-        let [all, scoring, relaying] = [self.end.duration, self.scoring, self.relaying];
-        write!(f, " ms={}", all.as_millis())?;
-        write!(f, " scoring_ms={} relaying_ms={}", scoring.as_millis(), relaying.as_millis())
+        let [all, scoring, relaying] = [self.end.duration, self.scoring, self.relaying]
+            .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        write!(f, " ms={all} scoring_ms={scoring} relaying_ms={relaying}")
     }
 }
