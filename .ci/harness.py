@@ -152,7 +152,8 @@ class Postfix:
             os.killpg(master, signal.SIGKILL)
 
     def delivered(self, user):
-        return sorted((self.boxes / user / "new").glob("*"))
+        """In the order in which they came; names tell it to the second only."""
+        return sorted((self.boxes / user / "new").glob("*"), key=lambda it: it.stat().st_mtime_ns)
 
     def queue(self):
         return self.do("postqueue", "-p").strip()

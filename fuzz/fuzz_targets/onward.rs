@@ -17,27 +17,18 @@ use nobounce::{
 };
 use nobounce_fuzz::server::{Asked, Server};
 
-const QUOTE: u8 = 0xff;
-
 fuzz_target!(|input: &[u8]| {
     let [first, second, script @ ..] = input else {
         return;
     };
     let mut course = Course::new(*first, *second);
-    let mut octets = Vec::new();
-    let mut script = script.iter().copied();
-    while let Some(octet) = script.next() {
-        match octet {
-            0..128 => octets.push(octet),
-            QUOTE => octets.extend(script.next()),
-            _ => {
-                course.say(&std::mem::take(&mut octets));
-                course.happen(octet);
-                course.go_on();
-            }
+    for (octets, event) in nobounce_fuzz::course(script) {
+        course.say(&octets);
+        if let Some(event) = event {
+            course.happen(event);
+            course.go_on();
         }
     }
-    course.say(&octets);
     course.end();
 });
 

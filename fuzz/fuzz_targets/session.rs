@@ -15,27 +15,18 @@ use nobounce::{
 };
 use nobounce_fuzz::client::Client;
 
-const QUOTE: u8 = 0xff;
-
 fuzz_target!(|input: &[u8]| {
     let Some((choice, script)) = input.split_first() else {
         return;
     };
     let mut course = Course::new(*choice);
-    let mut octets = Vec::new();
-    let mut script = script.iter().copied();
-    while let Some(octet) = script.next() {
-        match octet {
-            0..128 => octets.push(octet),
-            QUOTE => octets.extend(script.next()),
-            _ => {
-                course.send(&std::mem::take(&mut octets));
-                course.happen(octet);
-                course.go_on();
-            }
+    for (octets, event) in nobounce_fuzz::course(script) {
+        course.send(&octets);
+        if let Some(event) = event {
+            course.happen(event);
+            course.go_on();
         }
     }
-    course.send(&octets);
     course.end();
 });
 

@@ -49,6 +49,25 @@ impl Dice {
     }
 }
 
+/// What an input tells of a course of things: octets that somebody says, each time with what happens
+/// behind them, but for the last. ASCII is said; each octet above it happens; `0xff` quotes the next.
+pub fn course(script: &[u8]) -> Vec<(Vec<u8>, Option<u8>)> {
+    const QUOTE: u8 = 0xff;
+
+    let mut course = Vec::new();
+    let mut octets = Vec::new();
+    let mut script = script.iter().copied();
+    while let Some(octet) = script.next() {
+        match octet {
+            0..128 => octets.push(octet),
+            QUOTE => octets.extend(script.next()),
+            event => course.push((std::mem::take(&mut octets), Some(event))),
+        }
+    }
+    course.push((octets, None));
+    course
+}
+
 /// Octets that a report shows as text.
 pub fn shown(octets: &[u8]) -> String {
     octets.escape_ascii().to_string()
