@@ -157,6 +157,7 @@
 mod capabilities;
 mod conduct;
 mod deadline;
+pub mod docs;
 mod envelope;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -213,7 +214,7 @@ pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
 pub use envelope::{Envelope, SessionId, TransactionId};
 pub use header::{BadFieldName, HeaderField};
 pub use host::HostName;
-pub use message::{Field, Fields, Message, MessageView, MimePart};
+pub use message::{Field, Fields, Message, MessageView, MimeLimits, MimePart};
 pub use network::{BadNetwork, Network, Networks};
 pub use onward::{Identify, Onward, OnwardSettings, OnwardStep, Protocol, ProxyVersion, TlsPolicy};
 pub use outcome::{Outcome, Receipt, RelayError, Request, TlsFault};
@@ -231,7 +232,7 @@ pub use wire::content::{LineEndings, MailData};
 pub use wire::line::LineFault;
 pub use wire::mailbox::{ForwardPath, Mailbox, Path, PathFault, ReversePath};
 pub use wire::proxy::{ProxyFault, ProxyHeader};
-pub use wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
+pub use wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault, ReplyLimits};
 
 #[cfg(feature = "serve")]
 pub use admission::{Admission, AdmissionLimits, Place, Rate, TurnedAway};
