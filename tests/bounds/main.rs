@@ -9,7 +9,6 @@
 mod clients;
 #[cfg(all(feature = "serve", feature = "rspamd"))]
 mod daemons;
-#[cfg(all(feature = "serve", feature = "rspamd"))]
 mod defaults;
 mod dialogues;
 mod machines;
