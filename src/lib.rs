@@ -33,6 +33,9 @@
 //! Where there is doubt the client is told 451 and sends again (RFC 1047): a duplicate, never a
 //! loss.
 //!
+//! What else is promised, against whom, what is not, and how each is tested: [`docs::security`]. All
+//! that a peer can make grow, and how far: [`docs::bounds`].
+//!
 //! # A scorer
 //!
 #![cfg_attr(feature = "serve", doc = "```")]
