@@ -8,7 +8,7 @@ use crate::wire::command::Command;
 use crate::wire::content::{ContentDecoder, ContentFault, DataWriter, Dots, MailData, Progress};
 use crate::wire::line::{LineFault, LineReader};
 use crate::wire::mailbox::{ForwardPath, ReversePath};
-use crate::wire::reply::{Reply, ReplyFault, ReplyReader};
+use crate::wire::reply::{Reply, ReplyFault, ReplyLimits, ReplyReader};
 
 /// What became of mail data.
 #[derive(Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ pub fn replies<'w>(parts: impl IntoIterator<Item = &'w [u8]>) -> (Vec<Reply>, Op
     for part in parts {
         reader.receive(part);
         loop {
-            match reader.next() {
+            match reader.next(ReplyLimits::default()) {
                 Ok(Some(reply)) => replies.push(reply),
                 Ok(None) => break,
                 Err(fault) => return (replies, Some(fault)),

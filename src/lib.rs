@@ -33,6 +33,9 @@
 //! Where there is doubt the client is told 451 and sends again (RFC 1047): a duplicate, never a
 //! loss.
 //!
+//! What else is promised, against whom, what is not, and how each is tested: [`docs::security`]. All
+//! that a peer can make grow, and how far: [`docs::bounds`].
+//!
 //! # A scorer
 //!
 #![cfg_attr(feature = "serve", doc = "```")]
@@ -157,6 +160,7 @@
 mod capabilities;
 mod conduct;
 mod deadline;
+pub mod docs;
 mod envelope;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -213,7 +217,7 @@ pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
 pub use envelope::{Envelope, SessionId, TransactionId};
 pub use header::{BadFieldName, HeaderField};
 pub use host::HostName;
-pub use message::{Field, Fields, Message, MessageView, MimePart};
+pub use message::{Field, Fields, Message, MessageView, MimeLimits, MimePart};
 pub use network::{BadNetwork, Network, Networks};
 pub use onward::{Identify, Onward, OnwardSettings, OnwardStep, Protocol, ProxyVersion, TlsPolicy};
 pub use outcome::{Outcome, Receipt, RelayError, Request, TlsFault};
@@ -231,7 +235,7 @@ pub use wire::content::{LineEndings, MailData};
 pub use wire::line::LineFault;
 pub use wire::mailbox::{ForwardPath, Mailbox, Path, PathFault, ReversePath};
 pub use wire::proxy::{ProxyFault, ProxyHeader};
-pub use wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
+pub use wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault, ReplyLimits};
 
 #[cfg(feature = "serve")]
 pub use admission::{Admission, AdmissionLimits, Place, Rate, TurnedAway};

@@ -37,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "edges",
         &[
             "admission",
+            "docs",
             "driver",
             "fuzzing",
             "gate",

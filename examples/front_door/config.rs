@@ -3,6 +3,7 @@
 //! What stands in it is documented in `front_door.toml`. Whatever is wrong with it is said with file,
 //! line and what was expected, before a port is opened.
 
+mod clients;
 mod dns;
 mod memory;
 mod tables;
@@ -43,6 +44,9 @@ struct File {
     weights: BTreeMap<Symbol, Points>,
     #[serde(default)]
     disclosure: BTreeMap<Symbol, Told>,
+    admission: Option<clients::Admitted>,
+    tarpit: Option<clients::Slowed>,
+    behaviour: Option<clients::Conduct>,
     gtube: Option<tables::Gtube>,
     spamd: Option<tables::Spamd>,
     rspamd: Option<tables::Rspamd>,
@@ -119,6 +123,9 @@ impl Config {
         let mut panel = Panel::new().thresholds(self.thresholds()?).weights(self.weights());
         if let Some(Seconds(budget)) = file.stage_budget {
             panel = panel.stage_budget(budget);
+        }
+        if let Some(table) = &file.behaviour {
+            panel = panel.seat(table.seat(table.scorer()));
         }
         if let Some(table) = &file.gtube {
             panel = panel.seat(table.seat(Gtube));

@@ -30,8 +30,8 @@ use clap::Parser;
 use nobounce::relay::{SelfTestError, Smtp};
 use nobounce::scorers::{Behaviour, Gtube, Lessons, Spamd};
 use nobounce::{
-    Admission, Budget, Event, Gate, OnwardSettings, Panel, Peer, Seat, Settings, Stage, TlsClient,
-    TlsPolicy, TlsServer, Verdict, serve, serve_tls,
+    Admission, AdmissionLimits, Budget, Event, Gate, OnwardSettings, Panel, Peer, Seat, Settings,
+    Stage, Tarpit, TlsClient, TlsPolicy, TlsServer, Verdict, serve, serve_tls,
 };
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, TcpStream};
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 /// What needs privileges, then the loss of them, then all the rest: no thread has begun by then.
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let config = options.config.as_deref().map(|path| Config::read(path, &Tokio)).transpose()?;
-    let panel = panel(&options, config.as_ref())?;
+    let policy = Policy::of(&options, config)?;
     if options.check {
         println!("good");
         return Ok(());
@@ -72,12 +72,29 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     user::become_own(options.user.as_deref(), options.as_root)?;
     let journal = options.json_log.clone().map(Journal::open).transpose()?.map(Arc::new);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(front(options, (panel, config), doors, tls, journal))
+    runtime.block_on(front(options, policy, doors, tls, journal))
+}
+
+/// What becomes of clients and their mail, as options and file have it.
+struct Policy {
+    config: Option<Config>,
+    panel: Panel,
+    admission: AdmissionLimits,
+    tarpit: Option<Tarpit>,
+}
+
+impl Policy {
+    fn of(options: &Options, config: Option<Config>) -> Result<Self, Box<dyn Error>> {
+        let panel = panel(options, config.as_ref())?;
+        let admission = options.admission(config.as_ref())?;
+        let tarpit = options.tarpit(config.as_ref())?;
+        Ok(Self { config, panel, admission, tarpit })
+    }
 }
 
 async fn front(
     options: Options,
-    (panel, config): (Panel, Option<Config>),
+    Policy { config, panel, admission, tarpit }: Policy,
     doors: Vec<Door>,
     tls: Option<TlsServer>,
     journal: Option<Arc<Journal>>,
@@ -139,7 +156,10 @@ async fn front(
     if let Some((resolver, patience)) = config.as_ref().and_then(Config::name_clients) {
         gate = gate.name_clients(resolver, patience);
     }
-    gate = gate.admission(Admission::new(options.admission()));
+    gate = gate.admission(Admission::new(admission));
+    if let Some(tarpit) = tarpit {
+        gate = gate.tarpit(tarpit);
+    }
     if !learners.is_empty() {
         let (lessons, learning) = Lessons::for_learners(learners);
         gate = gate.observer(lessons);

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -8,8 +9,10 @@ use std::time::Duration;
 
 use nobounce::{
     Address, AdmissionLimits, BadAddress, BadNetwork, Identify, Networks, Protocol, ProxyVersion,
-    Rate, Score, ThresholdError, Thresholds, TlsPolicy,
+    Rate, Score, Tarpit, ThresholdError, Thresholds, TlsPolicy,
 };
+
+use super::config::Config;
 
 /// A gate for spam before a mail server.
 #[derive(clap::Parser)]
@@ -88,19 +91,24 @@ pub(crate) struct Options {
     /// Go on as root.
     #[arg(long)]
     pub(crate) as_root: bool,
-    /// Clients at the same time.
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    max_connections: usize,
-    /// Clients at the same time from one address (Postfix's limit is the same). This and what
+    /// Clients at the same time; without it 1,000. This and the next three are not for a file that
+    /// has a table `[admission]`.
+    #[arg(long, value_name = "N")]
+    max_connections: Option<usize>,
+    /// Clients at the same time from one address; without it 50, as with Postfix. This and what
     /// follows neither for our own networks nor for proxies and servers that are trusted.
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    max_per_address: usize,
-    /// Clients at the same time from one network: 24 bits of IPv4, 64 bits of IPv6.
-    #[arg(long, value_name = "N", default_value_t = 250)]
-    max_per_network: usize,
+    #[arg(long, value_name = "N")]
+    max_per_address: Option<usize>,
+    /// Clients at the same time from one network, 24 bits of IPv4, 64 bits of IPv6; without it 250.
+    #[arg(long, value_name = "N")]
+    max_per_network: Option<usize>,
     /// New clients in a minute from one address; without it as many as there come.
     #[arg(long, value_name = "N")]
     max_rate: Option<NonZeroU32>,
+    /// Answer those slowly who score so much, by 5 seconds for each reply, a minute at the most. Not
+    /// for a file that has a table `[tarpit]`.
+    #[arg(long, value_name = "SCORE")]
+    tarpit: Option<Score>,
     /// Seconds that the greeting is held back, for those who cannot wait for it; 60 at the most.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub(crate) greeting_delay: u64,
@@ -141,15 +149,43 @@ impl Options {
         self.own_network.join(",").parse()
     }
 
-    pub(crate) fn admission(&self) -> AdmissionLimits {
+    /// How many clients are let in, as these options or the file have it.
+    pub(crate) fn admission(&self, config: Option<&Config>) -> Result<AdmissionLimits, SaidTwice> {
         let mut limits = AdmissionLimits::default();
-        limits.connections = self.max_connections;
-        limits.per_address = self.max_per_address;
-        limits.per_network = self.max_per_network;
+        limits.connections = 1_000;
+        if let Some(limits) = config.and_then(|config| config.admission(&limits)) {
+            let counts = [self.max_connections, self.max_per_address, self.max_per_network];
+            let said = counts.iter().any(Option::is_some) || self.max_rate.is_some();
+            return if said { Err(SaidTwice("admission")) } else { Ok(limits) };
+        }
+        limits.connections = self.max_connections.unwrap_or(limits.connections);
+        limits.per_address = self.max_per_address.unwrap_or(limits.per_address);
+        limits.per_network = self.max_per_network.unwrap_or(limits.per_network);
         limits.address_rate = self.max_rate.map(|rate| Rate::new(rate, Duration::from_secs(60)));
-        limits
+        Ok(limits)
+    }
+
+    /// Who is answered slowly, likewise; nobody, if neither says so.
+    pub(crate) fn tarpit(&self, config: Option<&Config>) -> Result<Option<Tarpit>, SaidTwice> {
+        match (self.tarpit, config.and_then(Config::tarpit)) {
+            (Some(_), Some(_)) => Err(SaidTwice("tarpit")),
+            (Some(score), None) => Ok(Some(Tarpit::from(score))),
+            (None, tarpit) => Ok(tarpit),
+        }
     }
 }
+
+/// An option for what a table of the file says.
+#[derive(Debug)]
+pub(crate) struct SaidTwice(&'static str);
+
+impl fmt::Display for SaidTwice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an option for what `[{}]` of the configuration file says", self.0)
+    }
+}
+
+impl std::error::Error for SaidTwice {}
 
 /// Where the onward server listens and what it speaks.
 #[derive(Clone)]

@@ -14,18 +14,35 @@ use super::section::{is_mbox, split_field, without_end};
 use super::view::{Encoding, Field, Fields, MimePart, Stretch};
 use crate::wire::blocks::Blocks;
 
-/// Most parts of a message (Dovecot: `MESSAGE_PARSER_DEFAULT_MAX_TOTAL_MIME_PARTS`).
-const PARTS: usize = 10_000;
-/// How deep parts may be nested (Postfix: `mime_nesting_limit`).
-const DEPTH: usize = 100;
-/// Most octets of a MIME field that are looked at: reading it takes quadratic time (Postfix:
-/// `mime_boundary_length_limit` is as much for the boundary alone).
-const FIELD: usize = 2048;
 /// How many transfer encodings an attached message may be in, one inside another: each is a copy.
 const ENCODINGS: usize = 3;
 
+/// How far a message is taken apart for scorers. What lies beyond passes unseen, and they can tell
+/// that there is something ([`MessageView::truncated`](crate::MessageView::truncated)); the message
+/// itself goes onward as it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MimeLimits {
+    /// Parts: 10,000 (Dovecot `MESSAGE_PARSER_DEFAULT_MAX_TOTAL_MIME_PARTS`), of some 400 octets
+    /// each beside the mail data. The message itself is one.
+    pub parts: usize,
+    /// How deep they may be nested: 100 (Postfix `mime_nesting_limit`). Each line may have to be
+    /// compared with as many boundaries.
+    pub depth: usize,
+    /// Octets of a MIME field that are looked at: 2,048 (Postfix `mime_boundary_length_limit` is as
+    /// much for the boundary alone). Reading a field takes time in the square of it.
+    pub field: usize,
+}
+
+impl Default for MimeLimits {
+    fn default() -> Self {
+        Self { parts: 10_000, depth: 100, field: 2_048 }
+    }
+}
+
 /// What has been found on the way.
 pub(super) struct Walk {
+    limits: MimeLimits,
     parts: Vec<MimePart>,
     truncated: bool,
 }
@@ -51,8 +68,8 @@ enum Next {
 
 impl Walk {
     /// The parts, and whether there are more.
-    pub(super) fn through(content: Blocks) -> (Vec<MimePart>, bool) {
-        let mut walk = Self { parts: Vec::new(), truncated: false };
+    pub(super) fn through(content: Blocks, limits: MimeLimits) -> (Vec<MimePart>, bool) {
+        let mut walk = Self { limits, parts: Vec::new(), truncated: false };
         walk.message(&Arc::new(content), 0, ENCODINGS);
         (walk.parts, walk.truncated)
     }
@@ -107,7 +124,7 @@ impl Walk {
 
     /// A part begins: its header is here, its body begins at `body`.
     fn begin(&mut self, header: Bytes, body: usize, depth: usize, open: &mut Vec<Open>) -> Next {
-        if self.parts.len() >= PARTS {
+        if self.parts.len() >= self.limits.parts {
             self.truncated = true;
             return Next::End;
         }
@@ -119,7 +136,7 @@ impl Walk {
         let depth = depth + open.len();
         let (part, mut boundary) = self.read(header, depth, digest);
         let mut attached = part.is_message() && part.encoding == Encoding::Identity;
-        if depth >= DEPTH && (attached || boundary.is_some()) {
+        if depth >= self.limits.depth && (attached || boundary.is_some()) {
             (attached, boundary) = (false, None);
             self.truncated = true;
         }
@@ -145,7 +162,7 @@ impl Walk {
             part.body = Stretch { source: source.clone(), range, joined: OnceLock::new() };
             if part.is_message() && part.encoding != Encoding::Identity {
                 let depth = depth + open.len() + 1;
-                if depth > DEPTH || encodings == 0 {
+                if depth > self.limits.depth || encodings == 0 {
                     self.truncated = true;
                 } else {
                     let attached = Arc::new(Blocks::from(part.octets().clone()));
@@ -203,8 +220,8 @@ impl Walk {
     /// Value and parameters of a field that is like Content-Type.
     fn parameters(&mut self, field: &Field<'_>) -> Option<ContentType<'static>> {
         let value = field.value();
-        self.truncated |= value.len() > FIELD;
-        let value = [&value[..value.len().min(FIELD)], b"\r\n"].concat();
+        self.truncated |= value.len() > self.limits.field;
+        let value = [&value[..value.len().min(self.limits.field)], b"\r\n"].concat();
         match MessageStream::new(&value).parse_content_type().into_owned() {
             HeaderValue::ContentType(parameters) => Some(parameters),
             _ => None,

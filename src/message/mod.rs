@@ -17,6 +17,7 @@ use crate::envelope::Envelope;
 use crate::header::HeaderField;
 use crate::wire::content::{Dots, MailData};
 
+pub use mime::MimeLimits;
 pub use view::{Field, Fields, MessageView, MimePart};
 
 /// A message as scorers see it and as it goes onward: our header fields, then the content as the
@@ -29,6 +30,7 @@ pub struct Message {
     /// In all segments.
     dots: Dots,
     content: MailData,
+    mime: MimeLimits,
     joined: OnceLock<Bytes>,
     view: OnceLock<MessageView>,
 }
@@ -41,12 +43,13 @@ impl Message {
     /// a field `Mailbox-Line:`, as Postfix has it, and before anything else that is neither header
     /// field nor empty line an empty line is put. Empty content makes a message of header only.
     pub fn new(host: &str, envelope: &Envelope, received: SystemTime, content: MailData) -> Self {
-        Self::checked_by(None, host, envelope, received, content)
+        Self::within(MimeLimits::default(), None, host, envelope, received, content)
     }
 
-    /// The same without those `Authentication-Results` fields of the content that claim to be by
-    /// `authserv_id`.
-    pub(crate) fn checked_by(
+    /// The same, taken apart within these limits, and without those `Authentication-Results` fields
+    /// of the content that claim to be by `authserv_id`.
+    pub(crate) fn within(
+        mime: MimeLimits,
         authserv_id: Option<&str>,
         host: &str,
         envelope: &Envelope,
@@ -58,7 +61,8 @@ impl Message {
         segments.push(trace::received(host, envelope, received).into_octets());
         joint::append(content.blocks(), authserv_id, &mut segments);
         let (len, dots) = (segments.iter().map(Bytes::len).sum(), content.dots());
-        Self { segments, len, dots, content, joined: OnceLock::new(), view: OnceLock::new() }
+        let (joined, view) = (OnceLock::new(), OnceLock::new());
+        Self { segments, len, dots, content, mime, joined, view }
     }
 
     /// Puts these fields before all others.
@@ -107,7 +111,7 @@ impl Message {
     /// The content taken apart by MIME: header fields, parts, their text. It is parsed when this is
     /// first called, and once.
     pub fn view(&self) -> &MessageView {
-        self.view.get_or_init(|| MessageView::new(self.content.blocks().clone()))
+        self.view.get_or_init(|| MessageView::new(self.content.blocks().clone(), self.mime))
     }
 }
 

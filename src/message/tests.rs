@@ -298,7 +298,14 @@ fn results_in_our_name_are_taken_out() {
     let whole = |content: &str, id| {
         let content = MailData::normalise(content.as_bytes());
         let envelope = envelope();
-        let message = Message::checked_by(id, "mx.example", &envelope, UNIX_EPOCH, content);
+        let message = Message::within(
+            MimeLimits::default(),
+            id,
+            "mx.example",
+            &envelope,
+            UNIX_EPOCH,
+            content,
+        );
         let octets = message.segments().concat();
         assert_eq!(octets.len(), message.len());
         String::from_utf8(octets).unwrap().replace('\r', "")

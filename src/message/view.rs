@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::decode;
-use super::mime::Walk;
+use super::mime::{MimeLimits, Walk};
 use super::section::{continues, line_end, split_field, without_end};
 use crate::wire::blocks::Blocks;
 
@@ -22,8 +22,8 @@ pub struct MessageView {
 }
 
 impl MessageView {
-    pub(super) fn new(content: Blocks) -> Self {
-        let (parts, truncated) = Walk::through(content);
+    pub(super) fn new(content: Blocks, limits: MimeLimits) -> Self {
+        let (parts, truncated) = Walk::through(content, limits);
         Self { parts, truncated }
     }
 
@@ -48,10 +48,10 @@ impl MessageView {
         self.parts.iter().filter_map(MimePart::text)
     }
 
-    /// Whether there is more in the message than is seen here, since it has more than 10,000 parts
-    /// or parts nested more than 100 deep (Dovecot and Postfix stop there), an attached message
-    /// inside more than three transfer encodings, or MIME fields of more than 2,048 octets. What
-    /// mail for people does so?
+    /// Whether there is more in the message than is seen here, since it goes beyond its
+    /// [`MimeLimits`](crate::MimeLimits), by default more than 10,000 parts, parts nested more than
+    /// 100 deep or MIME fields of more than 2,048 octets, or holds an attached message inside more
+    /// than three transfer encodings. What mail for people does so?
     pub fn truncated(&self) -> bool {
         self.truncated
     }

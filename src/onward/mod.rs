@@ -19,7 +19,7 @@ use crate::outcome::{Outcome, RelayError, Request, TlsFault};
 use crate::peer::{Helo, Peer};
 use crate::verdict::Refusal;
 use crate::wire::content::DataWriter;
-use crate::wire::reply::ReplyReader;
+use crate::wire::reply::{ReplyLimits, ReplyReader};
 pub use identify::{Identify, ProxyVersion};
 use owed::Owed;
 use state::{Asked, Awaited, Open, Privacy, State, Transaction};
@@ -38,6 +38,8 @@ pub struct OnwardSettings {
     pub identify: Identify,
     /// How long it waits for what.
     pub timeouts: OnwardTimeouts,
+    /// How much the server may say in one reply.
+    pub replies: ReplyLimits,
 }
 
 impl OnwardSettings {
@@ -49,6 +51,7 @@ impl OnwardSettings {
             tls: TlsPolicy::Never,
             identify: Identify::None,
             timeouts: OnwardTimeouts::default(),
+            replies: ReplyLimits::default(),
         }
     }
 }
@@ -383,7 +386,7 @@ impl Onward {
                         self.state = State::Ready;
                         continue;
                     };
-                    match self.reader.next() {
+                    match self.reader.next(self.settings.replies) {
                         Ok(Some(reply)) => self.hear(awaited, reply),
                         Ok(None) => {
                             self.arm(awaited.reason(), now);

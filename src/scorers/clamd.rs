@@ -59,17 +59,21 @@ pub enum OnVirus {
 pub struct Clamd<R: Runtime> {
     daemon: Daemon<R>,
     limit: SizeLimit,
+    reply: usize,
     on_virus: OnVirus,
 }
 
 impl<R: Runtime> Clamd<R> {
     /// The largest message that is sent whole if nothing else is said, in octets: 25 MiB, which was clamd's `StreamMaxLength` for long.
     pub const SIZE_LIMIT: usize = 25 * 1024 * 1024;
+    /// The longest reply that is read if nothing else is said, in octets. A name of a signature has some dozens.
+    pub const REPLY_LIMIT: usize = 4 * 1024;
 
     /// The daemon that listens at `address`: a Unix socket as a rule, or port 3310.
     pub fn new(runtime: R, address: Address) -> Self {
         let limit = SizeLimit { octets: Self::SIZE_LIMIT, oversize: Oversize::default() };
-        Self { daemon: Daemon::new(runtime, address), limit, on_virus: OnVirus::default() }
+        let (daemon, on_virus) = (Daemon::new(runtime, address), OnVirus::default());
+        Self { daemon, limit, reply: Self::REPLY_LIMIT, on_virus }
     }
 
     /// The largest message that is sent whole, in octets, and what is done with larger ones. The
@@ -78,6 +82,13 @@ impl<R: Runtime> Clamd<R> {
     #[must_use]
     pub fn size_limit(mut self, octets: usize, oversize: Oversize) -> Self {
         self.limit = SizeLimit { octets, oversize };
+        self
+    }
+
+    /// The longest reply that is read, in octets: 4 KiB. A longer one is a failure.
+    #[must_use]
+    pub fn reply_limit(mut self, octets: usize) -> Self {
+        self.reply = octets;
         self
     }
 
@@ -122,7 +133,10 @@ impl<R: Runtime> Scorer for Clamd<R> {
         let Some(message) = self.limit.excerpt(message) else {
             return Ok(Opinion::Silent);
         };
-        let found = self.daemon.ask(|before| stream(before, &message), Replies::after).await;
+        let found = self
+            .daemon
+            .ask(|before| stream(before, &message), |before| Replies::after(before, self.reply))
+            .await;
         found.map(|found| self.opinion(found)).map_err(ScorerError::new)
     }
 }
@@ -166,11 +180,13 @@ enum ClamdFault {
 /// The replies of a session, each with the number of its command: `2: stream: OK` and a NUL.
 struct Replies {
     number: String,
+    /// Octets of one.
+    limit: usize,
 }
 
 impl Replies {
-    fn after(before: u32) -> Self {
-        Self { number: format!("{}: ", u64::from(before) + 1) }
+    fn after(before: u32, limit: usize) -> Self {
+        Self { number: format!("{}: ", u64::from(before) + 1), limit }
     }
 }
 
@@ -178,8 +194,9 @@ impl Reader for Replies {
     type Reply = Answer<Found>;
     type Fault = ClamdFault;
 
-    /// A name of a signature has some dozens of octets.
-    const LIMIT: usize = 4096;
+    fn limit(&self) -> usize {
+        self.limit
+    }
 
     fn read(&self, octets: &[u8]) -> Result<Option<Answer<Found>>, ClamdFault> {
         let Some(end) = memchr(0, octets) else {

@@ -56,7 +56,7 @@ pub(super) trait Reader {
     type Fault;
 
     /// The longest reply that is read, in octets.
-    const LIMIT: usize;
+    fn limit(&self) -> usize;
 
     /// The reply, `None` as long as it is not whole.
     fn read(&self, octets: &[u8]) -> Result<Option<Self::Reply>, Self::Fault>;
@@ -95,14 +95,14 @@ pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin, P: Reader>(
                 }
             };
             heard.extend_from_slice(&buffer[..count]);
+            if heard.len() > reader.limit() {
+                return Poll::Ready(Err(Fault::Endless));
+            }
             if let Some(reply) = reader.read(heard)? {
                 return Poll::Ready(Ok((reply, matches!(sent, Some(Ok(()))))));
             }
             if count == 0 {
                 return Poll::Ready(Err(broken(&mut sent).unwrap_or(Fault::Closed)));
-            }
-            if heard.len() > P::LIMIT {
-                return Poll::Ready(Err(Fault::Endless));
             }
         }
     })

@@ -68,6 +68,7 @@ pub struct Rspamd<R: Runtime> {
     daemon: Daemon<R>,
     address: Address,
     limit: SizeLimit,
+    reply: usize,
     actions: RspamdActions,
     mta_name: Option<Box<str>>,
     settings: Option<Box<str>>,
@@ -76,6 +77,8 @@ pub struct Rspamd<R: Runtime> {
 impl<R: Runtime> Rspamd<R> {
     /// The largest message that is sent whole if nothing else is said, in octets: 5 MiB; rspamd itself takes 50 MB (`max_message`).
     pub const SIZE_LIMIT: usize = 5 * 1024 * 1024;
+    /// The longest report that is read if nothing else is said, in octets. One of a mail with hundreds of links has some ten kilobytes.
+    pub const REPLY_LIMIT: usize = 512 * 1024;
 
     /// The worker that listens at `address`, usually port 11333.
     pub fn new(runtime: R, address: Address) -> Self {
@@ -83,6 +86,7 @@ impl<R: Runtime> Rspamd<R> {
             daemon: Daemon::new(runtime, address.clone()),
             address,
             limit: SizeLimit { octets: Self::SIZE_LIMIT, oversize: Oversize::default() },
+            reply: Self::REPLY_LIMIT,
             actions: RspamdActions::default(),
             mta_name: None,
             settings: None,
@@ -94,6 +98,13 @@ impl<R: Runtime> Rspamd<R> {
     #[must_use]
     pub fn size_limit(mut self, octets: usize, oversize: Oversize) -> Self {
         self.limit = SizeLimit { octets, oversize };
+        self
+    }
+
+    /// The longest report that is read, in octets: 512 KiB. A longer one is a failure.
+    #[must_use]
+    pub fn reply_limit(mut self, octets: usize) -> Self {
+        self.reply = octets;
         self
     }
 
@@ -166,7 +177,7 @@ impl<R: Runtime> Scorer for Rspamd<R> {
             return Ok(Opinion::Silent);
         };
         let request = |_| self.request(envelope, &message);
-        let report = self.daemon.ask(request, |_| Responses).await;
+        let report = self.daemon.ask(request, |_| Responses { limit: self.reply }).await;
         report.map(|report| report.into_opinion(self.actions)).map_err(ScorerError::new)
     }
 }

@@ -14,8 +14,6 @@ use crate::scorer::{Opinion, Scorer, ScorerError};
 use super::daemon::{End, Fault, Reader, Request, exchange};
 use super::excerpt::{Oversize, SizeLimit};
 
-/// Longest reply that is read. A line of rule names has a few kilobytes.
-const REPLY: usize = 64 * 1024;
 /// Most rules that are taken from a reply.
 const RULES: usize = 256;
 /// The symbol that carries the score.
@@ -66,16 +64,19 @@ pub struct Spamd<R> {
     address: Address,
     user: Option<Box<str>>,
     limit: SizeLimit,
+    reply: usize,
 }
 
 impl<R: Runtime> Spamd<R> {
     /// The largest message that is sent whole if nothing else is said, in octets: 500 KB, as with `spamc --max-size`.
     pub const SIZE_LIMIT: usize = 500 * 1024;
+    /// The longest reply that is read if nothing else is said, in octets. A line of rule names has a few kilobytes.
+    pub const REPLY_LIMIT: usize = 64 * 1024;
 
     /// The daemon that listens at `address`, usually port 783.
     pub fn new(runtime: R, address: Address) -> Self {
         let limit = SizeLimit { octets: Self::SIZE_LIMIT, oversize: Oversize::default() };
-        Self { runtime, address, user: None, limit }
+        Self { runtime, address, user: None, limit, reply: Self::REPLY_LIMIT }
     }
 
     /// The user whose preferences the daemon is to apply. Without one it applies its own.
@@ -95,6 +96,13 @@ impl<R: Runtime> Spamd<R> {
         self
     }
 
+    /// The longest reply that is read, in octets: 64 KiB. A longer one is a failure.
+    #[must_use]
+    pub fn reply_limit(mut self, octets: usize) -> Self {
+        self.reply = octets;
+        self
+    }
+
     /// As `spamc` asks.
     fn request(&self, envelope: &Envelope, message: &[Bytes]) -> Request {
         let sender = HeaderField::fold("X-Envelope-From", envelope.reverse_path.path.written());
@@ -109,7 +117,9 @@ impl<R: Runtime> Spamd<R> {
 
     async fn check(&self, request: Request) -> Result<Report, Fault<SpamdFault>> {
         let mut stream = self.runtime.connect(&self.address).await.map_err(Fault::Connect)?;
-        let (report, _) = exchange(&mut stream, &request, &Reports, &mut Vec::new()).await?;
+        let (report, _) =
+            exchange(&mut stream, &request, &Reports { limit: self.reply }, &mut Vec::new())
+                .await?;
         Ok(report)
     }
 }
@@ -134,16 +144,21 @@ impl<R: Runtime> Scorer for Spamd<R> {
 }
 
 /// The daemon may close the connection behind its reply or leave it open.
-struct Reports;
+struct Reports {
+    /// Octets of a whole reply.
+    limit: usize,
+}
 
 impl Reader for Reports {
     type Reply = Report;
     type Fault = SpamdFault;
 
-    const LIMIT: usize = REPLY;
+    fn limit(&self) -> usize {
+        self.limit
+    }
 
     fn read(&self, octets: &[u8]) -> Result<Option<Report>, SpamdFault> {
-        Report::parse(octets)
+        Report::parse(octets, self.limit)
     }
 }
 
@@ -176,7 +191,7 @@ impl Report {
     ///
     /// GTUBE,NO_RECEIVED
     /// ```
-    fn parse(reply: &[u8]) -> Result<Option<Self>, SpamdFault> {
+    fn parse(reply: &[u8], limit: usize) -> Result<Option<Self>, SpamdFault> {
         use SpamdFault::Malformed;
 
         let Some(end) = memmem::find(reply, b"\r\n") else {
@@ -205,7 +220,7 @@ impl Report {
         if size.is_empty() || !size.bytes().all(|digit| digit.is_ascii_digit()) {
             return Err(Malformed("Content-length"));
         }
-        let size = size.parse().ok().filter(|size| *size <= REPLY).ok_or(SpamdFault::Endless)?;
+        let size = size.parse().ok().filter(|size| *size <= limit).ok_or(SpamdFault::Endless)?;
         let (score, required) =
             result.and_then(read_result).ok_or(Malformed("no result that can be read"))?;
         // What a daemon of another age sends behind its Content-length is left alone.

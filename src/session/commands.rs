@@ -15,10 +15,6 @@ use crate::wire::line::LineFault;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 use crate::wire::reply::{Reply, ReplyCode};
 
-/// Recipients beyond the limit of a transaction before each more is a fault (Postfix
-/// `smtpd_recipient_overshoot_limit`): a client may have sent all of them in one group.
-const SURPLUS: usize = 1_000;
-
 impl Session {
     /// Reads and executes one command, if one is there.
     pub(super) fn next_command(&mut self, now: Instant) -> bool {
@@ -220,7 +216,7 @@ impl Session {
                     replies::PARAMETER_NOT_OFFERED
                 } else if transaction.attempts() >= self.recipients_limit(prdr) {
                     // Not a fault: the client sends the rest in another transaction.
-                    if transaction.surplus < SURPLUS {
+                    if transaction.surplus < self.settings.limits.recipients_overshoot {
                         transaction.surplus += 1;
                         self.state = State::Command(Phase::Mail(transaction));
                         return self.reply(&replies::TOO_MANY_RECIPIENTS);

@@ -130,7 +130,8 @@ impl Session {
         });
         let envelope = connected.as_ref().unwrap_or(&transaction.envelope);
         let (id, host) = (self.settings.authserv_id.as_deref(), &self.settings.host);
-        let message = Message::checked_by(id, host, envelope, received, content);
+        let mime = self.settings.limits.mime;
+        let message = Message::within(mime, id, host, envelope, received, content);
         self.state = State::Asking(Asking::Content(transaction, Box::new(message)));
     }
 }

@@ -66,8 +66,9 @@ use script::Script;
 /// # Settings
 ///
 /// `@ budget 0`,
-/// `@ limits.recipients 2` (and `command_line`, `content`, `transactions`, `errors`,
-/// `junk_commands`), `@ line_endings refuse`, `@ early_input tolerate`, `@ protocol lmtp`, `@ tls may`
+/// `@ limits.recipients 2` (and `command_line`, `content`, `recipients_overshoot`, `transactions`,
+/// `errors`, `junk_commands`, `data_rate`, `mime.parts`, `mime.depth`, `mime.field`), `@ replies.line 100`
+/// (and `lines`; of the onward server), `@ line_endings refuse`, `@ early_input tolerate`, `@ protocol lmtp`, `@ tls may`
 /// or `must` (to the onward server),
 /// `@ xclient_from 192.0.2.0/24`, `@ xforward_from …`,
 /// `@ identify xclient` (`xforward`, `proxy`), `@ client 192.0.2.7:4321 mail.example.org` (the name

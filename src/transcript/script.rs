@@ -154,6 +154,24 @@ impl Script {
             ("limits.recipients", value) => {
                 limits.recipients = value.parse().map_err(|_| NUMBER)?
             }
+            ("limits.recipients_overshoot", value) => {
+                limits.recipients_overshoot = value.parse().map_err(|_| NUMBER)?;
+            }
+            ("limits.mime.parts", value) => {
+                limits.mime.parts = value.parse().map_err(|_| NUMBER)?;
+            }
+            ("limits.mime.depth", value) => {
+                limits.mime.depth = value.parse().map_err(|_| NUMBER)?;
+            }
+            ("limits.mime.field", value) => {
+                limits.mime.field = value.parse().map_err(|_| NUMBER)?;
+            }
+            ("replies.line", value) => {
+                self.onward.replies.line = value.parse().map_err(|_| NUMBER)?;
+            }
+            ("replies.lines", value) => {
+                self.onward.replies.lines = value.parse().map_err(|_| NUMBER)?;
+            }
             ("limits.transactions", value) => {
                 limits.transactions = value.parse().map_err(|_| NUMBER)?;
             }

@@ -4,7 +4,7 @@
 
 use super::command::Command;
 use super::line::LineReader;
-use super::reply::{Reply, ReplyReader};
+use super::reply::{Reply, ReplyLimits, ReplyReader};
 
 /// Takes the first line of `octets` for a command; says whether it is one. What is parsed is given,
 /// so that it is not optimised away.
@@ -17,5 +17,5 @@ pub fn read_command(octets: &[u8]) -> Option<impl Sized + use<>> {
 pub fn read_replies(octets: &[u8]) -> impl Iterator<Item = Reply> + use<> {
     let mut reader = ReplyReader::default();
     reader.receive(octets);
-    std::iter::from_fn(move || reader.next().ok().flatten())
+    std::iter::from_fn(move || reader.next(ReplyLimits::default()).ok().flatten())
 }

@@ -10,10 +10,8 @@ use memchr::memchr;
 /// Longest text of one reply line, a status in front of it included: a whole line has at most 512
 /// octets (RFC 5321 section 4.5.3.1.5), of which code, hyphen and CRLF take six.
 const LINE_TEXT: usize = 506;
-/// Most lines that one reply may have.
+/// Most lines that one reply of ours may have.
 const LINES: usize = 128;
-/// Longest line that is read from an onward server before it is taken for nonsense.
-const READ_LINE: usize = 4096;
 
 /// A reply code that may stand on the wire: `2yz` to `5yz`, second digit 0 to 5
 /// (RFC 5321 section 4.2). `199` or `600` cannot be held.
@@ -319,6 +317,24 @@ pub enum ReplyFault {
     OutOfTurn,
 }
 
+/// How much an onward server may say in one reply before it is taken for nonsense: the connection is
+/// given up, and the client told 451.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReplyLimits {
+    /// Octets of a line without its CRLF: 4,096. RFC 5321 section 4.5.3.1.5 lets a server write 510;
+    /// what of a line is more than that is not told to the client.
+    pub line: usize,
+    /// Lines: 128.
+    pub lines: usize,
+}
+
+impl Default for ReplyLimits {
+    fn default() -> Self {
+        Self { line: 4_096, lines: LINES }
+    }
+}
+
 /// Reads replies from an onward server, which is trusted with nothing: strict CRLF, capped
 /// lines, one code per reply, text made printable.
 #[derive(Debug, Default)]
@@ -351,20 +367,20 @@ impl ReplyReader {
     }
 
     /// The next whole reply, if it has arrived. A fault stays: the connection is of no more use.
-    pub(crate) fn next(&mut self) -> Result<Option<Reply>, ReplyFault> {
+    pub(crate) fn next(&mut self, limits: ReplyLimits) -> Result<Option<Reply>, ReplyFault> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let next = self.read();
+        let next = self.read(limits);
         self.fault = next.as_ref().err().copied();
         next
     }
 
-    fn read(&mut self) -> Result<Option<Reply>, ReplyFault> {
+    fn read(&mut self, limits: ReplyLimits) -> Result<Option<Reply>, ReplyFault> {
         loop {
             let end = self.line_end();
             // Of an unfinished line, the last octet may be the CR of its end.
-            if end.unwrap_or(self.buffer.len().saturating_sub(1)) > READ_LINE {
+            if end.unwrap_or(self.buffer.len().saturating_sub(1)) > limits.line {
                 return Err(ReplyFault::Endless);
             }
             let Some(end) = end else { return Ok(None) };
@@ -389,7 +405,7 @@ impl ReplyReader {
                 let text = Text::Shared(std::mem::take(&mut self.text).into());
                 return Ok(Some(Reply { code, status: None, text }));
             }
-            if self.lines == LINES {
+            if self.lines >= limits.lines {
                 return Err(ReplyFault::Endless);
             }
         }

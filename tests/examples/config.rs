@@ -1,7 +1,8 @@
 //! The configuration file of `front_door`: what stands in it is true, and what is wrong with it is
 //! said before a port is opened.
 
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{env, fs};
@@ -233,6 +234,33 @@ fn what_is_wrong_is_told_with_its_line() {
             "[reputation]\n\nexempt = [\"a\"]".into(),
             "3: `a` is no ADDRESS or ADDRESS/PREFIX".into(),
         ),
+        (
+            "[admission]\nper_adress = 5".into(),
+            "2: unknown field `per_adress`, expected one of".into(),
+        ),
+        (
+            "[admission]\nconnections = 0".into(),
+            "2: invalid value: integer `0`, expected a nonzero usize".into(),
+        ),
+        ("[admission]\nipv4_width = 33".into(), "2: 33 bits, expected at most 32".into()),
+        (
+            "[admission]\naddress_rate = { connections = 5 }".into(),
+            "2: missing field `seconds`".into(),
+        ),
+        ("[tarpit]\nafter = 5".into(), "2: unknown field `after`, expected one of `from`, ".into()),
+        (
+            "[tarpit]\nfrom = \"never\"".into(),
+            "2: invalid value: string \"never\", expected a score: points".into(),
+        ),
+        (
+            "[tarpit]\ndelay = 0".into(),
+            "2: invalid value: integer `0`, expected a number of seconds above 0".into(),
+        ),
+        (
+            "[behaviour]\nearly_talkers = { each = 1, most = 2 }".into(),
+            "2: unknown field `early_talkers`, expected one of `early_talker`, ".into(),
+        ),
+        ("[behaviour]\nearly_talker = { each = 1 }".into(), "2: missing field `most`".into()),
         // Not TOML.
         ("[weights]\nA = 1\nA = 2".into(), "3: duplicate key".into()),
         ("\n\n[spamd".into(), "3: unclosed table, expected `]`".into()),
@@ -263,6 +291,56 @@ fn options_for_what_the_file_says_are_refused() {
         let output = front_door(&example(), option);
         assert_eq!(output.status.code(), Some(2), "{option:?}");
     }
+}
+
+#[test]
+fn what_a_table_says_no_option_says_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for (table, options) in [
+        (
+            "admission",
+            &["--max-connections", "--max-per-address", "--max-per-network", "--max-rate"][..],
+        ),
+        ("tarpit", &["--tarpit"]),
+    ] {
+        for (text, refused) in [(format!("[{table}]"), true), (String::new(), false)] {
+            let file = folder.path().join("front.toml");
+            fs::write(&file, text).unwrap();
+            for option in options {
+                let output = front_door(&file, &["--check", option, "7"]);
+                assert_eq!(output.status.success(), !refused, "{option}");
+                let told = String::from_utf8(output.stderr).unwrap();
+                let fault =
+                    format!("an option for what `[{table}]` of the configuration file says");
+                assert_eq!(told.contains(&fault), refused, "{told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn clients_are_counted_slowed_and_judged_as_the_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("front.toml");
+    let text = "[admission]\nconnections = 1\n\
+        [behaviour]\nunknown_command = { each = 7, most = 7 }\n";
+    fs::write(&file, text).unwrap();
+    let onward = Onward::start(false);
+    let relay = onward.address.to_string();
+    let config = ["--config", file.to_str().unwrap(), "--no-self-test", "--as-root"];
+    let gate = Gate::start(
+        "front_door",
+        &[&["--relay", &*relay, "--host", "localhost"][..], &config].concat(),
+    );
+    let mut client = Client::greet(gate.address);
+    let mut second = BufReader::new(TcpStream::connect(gate.address).unwrap());
+    let mut told = String::new();
+    second.read_line(&mut told).unwrap();
+    assert_eq!(told, "421 4.3.2 Too many connections, try again later\r\n");
+    client.say("FOO");
+    client.say("MAIL FROM:<a@example.com>");
+    let reply = client.say("RCPT TO:<b@example.org>");
+    assert!(reply.starts_with("550 5.7.1 Recipient refused as unwanted"), "{reply}");
 }
 
 #[test]

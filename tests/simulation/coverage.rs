@@ -193,16 +193,18 @@ impl Fault {
 pub enum Place {
     Client(At),
     Onward(Onward),
+    /// The client is answered slowly, wherever it stands.
+    Tarpit,
 }
 
 impl Place {
     pub fn all() -> impl Iterator<Item = Self> {
         let onward = Onward::ALL.into_iter().map(Self::Onward);
-        At::ALL.into_iter().map(Self::Client).chain(onward)
+        At::ALL.into_iter().map(Self::Client).chain(onward).chain([Self::Tarpit])
     }
 }
 
-const PLACES: usize = At::ALL.len() + Onward::ALL.len();
+const PLACES: usize = At::ALL.len() + Onward::ALL.len() + 1;
 
 /// How often each fault struck at each place.
 #[derive(Clone)]
@@ -219,6 +221,7 @@ impl Coverage {
         let row = match place {
             Place::Client(at) => at as usize,
             Place::Onward(onward) => At::ALL.len() + onward as usize,
+            Place::Tarpit => PLACES - 1,
         };
         self.0[row][fault as usize] += 1;
     }

@@ -21,6 +21,10 @@ pub struct Session {
     pub lied_to: bool,
     /// Transactions that the gate says have ended.
     pub ended: usize,
+    /// There were too many clients for it.
+    pub turned_away: bool,
+    /// It is answered slowly.
+    pub tarpitted: bool,
     pub connected: usize,
     pub disconnected: usize,
     /// Mails that the gate says are unacknowledged.

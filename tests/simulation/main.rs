@@ -36,6 +36,7 @@ use std::time::Instant;
 use coverage::Coverage;
 use run::{Report, run};
 use sabotage::Sabotage;
+use world::Guarded;
 
 /// What is played without being asked for.
 const SEED: u64 = 2003;
@@ -64,7 +65,15 @@ struct Played {
     sessions: usize,
     kept: usize,
     polls: usize,
+    guarded: Guarded,
     coverage: Coverage,
+}
+
+impl Played {
+    fn nothing() -> Self {
+        let (guarded, coverage) = (Guarded::default(), Coverage::default());
+        Self { sessions: 0, kept: 0, polls: 0, guarded, coverage }
+    }
 }
 
 /// Plays one seed after the other until there were so many sessions. Panics with the first seed
@@ -80,13 +89,14 @@ fn play(first: u64, sessions: usize) -> Played {
     let seeds: Vec<u64> = seeds.collect();
     let next = AtomicUsize::new(0);
     let play_some = || {
-        let mut played = Played { sessions: 0, kept: 0, polls: 0, coverage: Coverage::default() };
+        let mut played = Played::nothing();
         let mut failed: Option<Report> = None;
         while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
             let report = run(*seed, false, &mut played.coverage, None);
             played.sessions += report.sessions;
             played.kept += report.kept;
             played.polls += report.polls;
+            played.guarded.add(report.guarded);
             if !report.violations.is_empty() {
                 next.store(seeds.len(), Ordering::Relaxed);
                 failed = Some(report);
@@ -98,12 +108,13 @@ fn play(first: u64, sessions: usize) -> Played {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(play_some)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let mut all = Played { sessions: 0, kept: 0, polls: 0, coverage: Coverage::default() };
+    let mut all = Played::nothing();
     let mut failures = Vec::new();
     for (part, failed) in parts {
         all.sessions += part.sessions;
         all.kept += part.kept;
         all.polls += part.polls;
+        all.guarded.add(part.guarded);
         all.coverage.add(&part.coverage);
         failures.extend(failed);
     }
@@ -142,7 +153,7 @@ fn a_million_sessions() {
     let first = number("NOBOUNCE_SEED").unwrap_or(SEED);
     let wanted = number("NOBOUNCE_SESSIONS").map_or(1_000_000, |it| usize::try_from(it).unwrap());
     let began = Instant::now();
-    let Played { sessions, kept, polls, coverage } = play(first, wanted);
+    let Played { sessions, kept, polls, guarded, coverage } = play(first, wanted);
     let seconds = began.elapsed().as_secs_f64();
     let (visited, reachable) = coverage.counts();
     #[allow(clippy::cast_precision_loss, reason = "a figure to be read")]
@@ -153,6 +164,11 @@ fn a_million_sessions() {
          {visited} of {reachable} pairs of place and fault, the rarest:\n{}",
         coverage.rarest(10)
     );
+    let Guarded { turned_away, tarpitted, too_slow } = guarded;
+    println!(
+        "{turned_away} turned away, {tarpitted} in the tarpit, {too_slow} cut off as too slow"
+    );
+    assert!(turned_away.min(tarpitted).min(too_slow) > 100, "{guarded:?}");
     let missing = coverage.missing();
     assert!(missing.is_empty(), "not visited:\n  {}", missing.join("\n  "));
 }

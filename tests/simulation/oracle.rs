@@ -42,6 +42,11 @@ pub fn check_ending(state: &mut State, session: usize, result: Result<(), ServeE
         Ok(()) if connection.pipes[PEER].ended => None,
         Ok(()) if is_good_bye(said) => None,
         Ok(()) => Some("was left without a word".into()),
+        Err(ServeError::TurnedAway(_)) if state.sessions[session].turned_away => {
+            let told =
+                is_good_bye(said) || connection.is_broken() || connection.pipes[GATE].is_stuck;
+            (!told).then(|| "was turned away without a word".into())
+        }
         Err(ServeError::ClientLost(_)) if connection.is_broken() => None,
         Err(ServeError::ClientLost(error)) => Some(format!("is there, not lost: {error}")),
         Err(ServeError::ClientStuck) if connection.pipes[GATE].is_stuck => None,
@@ -77,7 +82,8 @@ pub fn conclude(state: &mut State) {
     for (session, seen) in state.sessions.iter().enumerate() {
         let Some(wire) = seen.wire else { continue };
         let said = state.connections[wire].pipes[GATE].record.as_deref().unwrap_or_default();
-        if seen.connected != 1 || seen.disconnected != 1 {
+        let times = usize::from(!seen.turned_away);
+        if seen.connected != times || seen.disconnected != times {
             let (connected, disconnected) = (seen.connected, seen.disconnected);
             faults.push(format!("I4: {session} began {connected} and ended {disconnected} times"));
         }

@@ -1,5 +1,6 @@
 //! What a run is like: who takes part, and how much goes wrong.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use nobounce::{FailurePolicy, Identify, ProxyVersion, Score};
@@ -26,6 +27,8 @@ pub struct Plan {
     pub shutdown: Option<(usize, Duration)>,
     /// So many times somebody turns the clocks.
     pub turns: usize,
+    /// What the gate does against clients that are many, slow or bad.
+    pub guard: Option<GuardPlan>,
     /// In so many of a thousand cases the machine is too slow for its timers.
     pub starved: usize,
 }
@@ -62,11 +65,43 @@ pub struct ServerPlan {
 }
 
 #[derive(Debug, Clone, Copy)]
+pub struct GuardPlan {
+    /// Clients at once: in all, and of one address, which is that of all.
+    pub places: usize,
+    pub per_address: usize,
+    /// New ones in ten seconds.
+    pub rate: Option<NonZeroU32>,
+    /// In hundredths; scorers find that much at every turn.
+    pub tarpit_from: i32,
+    pub delay: Duration,
+    /// Sessions that may be in the tarpit at once.
+    pub stuck: usize,
+    /// Least rate of mail data, and how far behind it a client may fall.
+    pub data_rate: u32,
+    pub credit: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
 pub struct SeatPlan {
     pub on_failure: FailurePolicy,
     /// Thousandths of answers that are not silence.
     pub opinions: usize,
     pub budget: Duration,
+}
+
+impl GuardPlan {
+    fn draw(rng: &mut Rng) -> Self {
+        Self {
+            places: *rng.pick(&[4, 100, 100]),
+            per_address: *rng.pick(&[3, 100, 100]),
+            rate: NonZeroU32::new(*rng.pick(&[0, 0, 0, 3])),
+            tarpit_from: *rng.pick(&[0, 1, 3]),
+            delay: Duration::from_secs(*rng.pick(&[1, 10, 60])),
+            stuck: *rng.pick(&[1, 3, 100]),
+            data_rate: *rng.pick(&[1, 500, 10_000]),
+            credit: Duration::from_secs(*rng.pick(&[1, 20, 300])),
+        }
+    }
 }
 
 impl Plan {
@@ -127,6 +162,7 @@ impl Plan {
             shutdown,
             turns: if rng.permille(250) { 1 + rng.below(6) } else { 0 },
             starved: *rng.pick(&[0, 0, 0, 0, 1, 5]),
+            guard: rng.permille(250).then(|| GuardPlan::draw(rng)),
         }
     }
 }

@@ -16,6 +16,7 @@ pub fn reach(place: Place, fault: Fault) -> Reach {
     match place {
         Place::Client(at) => of_client(at, fault),
         Place::Onward(onward) => of_onward(onward, fault),
+        Place::Tarpit => Reach::Must,
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use nobounce::{
-    EarlyInput, Event, Gate, LineEndings, OnwardSettings, Panel, Peer, Protocol, Seat, Settings,
-    relay::Smtp, serve,
+    Admission, AdmissionLimits, Awaiting, EarlyInput, Event, Gate, LineEndings, OnwardSettings,
+    Panel, Peer, Protocol, Rate, Score, Seat, Settings, Tarpit, relay::Smtp, serve,
 };
 
 use super::clock::Sleep;
@@ -24,7 +24,7 @@ use super::sabotage::{Sabotage, Sabotaged};
 use super::scorers::Chancy;
 use super::server::{self, PORT};
 use super::trace::Trace;
-use super::world::World;
+use super::world::{Guarded, World};
 use super::{oracle, tempers};
 
 /// More than any run takes.
@@ -36,6 +36,7 @@ pub struct Report {
     /// Mails that the onward server has.
     pub kept: usize,
     pub polls: usize,
+    pub guarded: Guarded,
     pub violations: Vec<String>,
     /// Of everything that happened.
     pub hash: u64,
@@ -60,7 +61,8 @@ pub fn run(seed: u64, told: bool, coverage: &mut Coverage, sabotage: Option<Sabo
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_string()));
             let violations = vec![format!("a panic: {}", text.unwrap_or_default())];
             let (sessions, dialogue) = (sessions(seed), Vec::new());
-            Report { seed, sessions, kept: 0, polls: 0, violations, hash: 0, dialogue }
+            let guarded = Guarded::default();
+            Report { seed, sessions, kept: 0, polls: 0, guarded, violations, hash: 0, dialogue }
         }
     }
 }
@@ -70,7 +72,8 @@ fn run_to_the_end(seed: u64, told: bool, sabotage: Option<Sabotage>) -> (Report,
     let plan = Plan::draw(&mut rng.fork());
     let trace = Trace::new(told);
     let world = World::new(plan.clone(), rng.fork(), trace, Box::default());
-    let gate = Arc::new(gate(&world, &plan, sabotage));
+    let admission = Arc::new(Admission::new(admission_limits(&plan)));
+    let gate = Arc::new(gate(&world, &plan, admission.clone(), sabotage));
     let mut executor = Executor::new(world.clone(), rng.fork(), plan.starved);
     for session in 0..plan.sessions {
         let latest = Duration::from_secs(*rng.pick(&[0, 0, 2, 100]));
@@ -87,6 +90,10 @@ fn run_to_the_end(seed: u64, told: bool, sabotage: Option<Sabotage>) -> (Report,
     }
     drive(&world, &gate, &mut executor, sabotage);
     clear_up(&world, gate, &mut executor, &plan);
+    if admission.connections() > 0 {
+        let inside = admission.connections();
+        world.state().violate(format!("I5: {inside} places are taken"));
+    }
     let polls = executor.polls();
     drop(executor);
     let mut state = world.state();
@@ -96,15 +103,31 @@ fn run_to_the_end(seed: u64, told: bool, sabotage: Option<Sabotage>) -> (Report,
     let mut violations = std::mem::take(&mut state.violations);
     let trace = std::mem::take(&mut state.trace);
     let coverage = std::mem::take(&mut state.coverage);
+    let guarded = state.guarded;
     drop(state);
     if !world.end() {
         violations.push("I5: somebody holds on to the world".into());
     }
     let (sessions, hash, dialogue) = (plan.sessions, trace.hash(), trace.into_dialogue());
-    (Report { seed, sessions, kept, polls, violations, hash, dialogue }, coverage)
+    (Report { seed, sessions, kept, polls, guarded, violations, hash, dialogue }, coverage)
 }
 
-fn gate(world: &World, plan: &Plan, sabotage: Option<Sabotage>) -> Gate<Simulated> {
+fn admission_limits(plan: &Plan) -> AdmissionLimits {
+    let mut limits = AdmissionLimits::default();
+    if let Some(guard) = plan.guard {
+        limits.connections = guard.places;
+        limits.per_address = guard.per_address;
+        limits.address_rate = guard.rate.map(|rate| Rate::new(rate, Duration::from_secs(10)));
+    }
+    limits
+}
+
+fn gate(
+    world: &World,
+    plan: &Plan,
+    admission: Arc<Admission>,
+    sabotage: Option<Sabotage>,
+) -> Gate<Simulated> {
     let mut settings = Settings::new("mx.example");
     settings.limits.content = plan.content as u64;
     if plan.strict {
@@ -125,6 +148,10 @@ fn gate(world: &World, plan: &Plan, sabotage: Option<Sabotage>) -> Gate<Simulate
         settings.timeouts.recipient = Duration::from_secs(30);
         settings.timeouts.outcome = Duration::from_secs(40);
     }
+    if let Some(guard) = plan.guard {
+        settings.limits.data_rate = guard.data_rate;
+        settings.timeouts.data_rate = guard.credit;
+    }
     let mut onward = OnwardSettings::new("mx.example");
     onward.identify = plan.server.identify;
     if plan.server.lmtp {
@@ -143,10 +170,19 @@ fn gate(world: &World, plan: &Plan, sabotage: Option<Sabotage>) -> Gate<Simulate
         panel = panel.monitor();
     }
     let watcher = world.clone();
-    Gate::new(Simulated(world.clone()), settings, Sabotaged(smtp, sabotage))
+    let gate = Gate::new(Simulated(world.clone()), settings, Sabotaged(smtp, sabotage))
         .session_prefix("g")
         .panel(panel)
-        .observer(move |event: &Event<'_>| watch(&watcher, event, sabotage))
+        .admission(admission)
+        .observer(move |event: &Event<'_>| watch(&watcher, event, sabotage));
+    match plan.guard {
+        None => gate,
+        Some(guard) => gate.tarpit(
+            Tarpit::from(Score::hundredths(guard.tarpit_from))
+                .delay(guard.delay)
+                .sessions(guard.stuck),
+        ),
+    }
 }
 
 /// What the gate says of itself: held against what was seen.
@@ -154,7 +190,22 @@ fn watch(world: &World, event: &Event<'_>, sabotage: Option<Sabotage>) {
     let of = |peer: &Peer| peer.address.map_or(0, |it| usize::from(it.port()) - PORT);
     match event {
         Event::Connected { peer, .. } => world.state().sessions[of(peer)].connected += 1,
-        Event::Disconnected { peer, .. } => world.state().sessions[of(peer)].disconnected += 1,
+        Event::Disconnected { peer, .. } => {
+            let session = &mut world.state().sessions[of(peer)];
+            session.disconnected += 1;
+            session.tarpitted = false;
+        }
+        Event::Tarpitted { peer, .. } => {
+            let state = &mut *world.state();
+            state.guarded.tarpitted += 1;
+            state.sessions[of(peer)].tarpitted = true;
+        }
+        Event::TurnedAway { peer, .. } => {
+            let state = &mut *world.state();
+            state.guarded.turned_away += 1;
+            state.sessions[of(peer)].turned_away = true;
+        }
+        Event::Late { awaiting: Awaiting::DataRate, .. } => world.state().guarded.too_slow += 1,
         Event::Ended(record) => {
             world.state().sessions[of(&record.end.envelope.peer)].ended += 1;
         }

@@ -2,6 +2,7 @@
 //! until luck has it otherwise, and see to it that nothing comes that should not.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
@@ -141,6 +142,11 @@ impl Server {
             }
             b"RSET" => {
                 self.stand(Onward::Rset);
+                if self.rng.permille(300) {
+                    // It is said seldom: so that something goes wrong meanwhile.
+                    let time = self.rng.wait(Duration::from_secs(20));
+                    Sleep::of(&self.world, time).await;
+                }
                 let act = self.act();
                 self.forget();
                 self.answer(act, 250, &["INTERNAL Ok"]).await

@@ -29,7 +29,25 @@ pub struct State {
     pub rng: Rng,
     pub trace: Trace,
     pub coverage: Box<Coverage>,
+    pub guarded: Guarded,
     pub violations: Vec<String>,
+}
+
+/// Clients that the gate has kept out, slowed or cut off.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Guarded {
+    pub turned_away: usize,
+    pub tarpitted: usize,
+    /// Mail data came too slowly.
+    pub too_slow: usize,
+}
+
+impl Guarded {
+    pub fn add(&mut self, other: Self) {
+        self.turned_away += other.turned_away;
+        self.tarpitted += other.tarpitted;
+        self.too_slow += other.too_slow;
+    }
 }
 
 impl World {
@@ -46,6 +64,7 @@ impl World {
             rng,
             trace,
             coverage,
+            guarded: Guarded::default(),
             violations: Vec::new(),
         })))
     }
@@ -151,8 +170,12 @@ impl State {
     }
 
     fn visit_client(&mut self, session: usize, fault: Fault) {
-        if let Some(at) = self.sessions[session].at {
+        let Session { at, tarpitted, .. } = self.sessions[session];
+        if let Some(at) = at {
             self.coverage.visit(Place::Client(at), fault);
+        }
+        if tarpitted {
+            self.coverage.visit(Place::Tarpit, fault);
         }
     }
 

@@ -1,6 +1,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -313,6 +314,29 @@ fn what_is_cut_off_comes_by_tcp() {
     for network in [Network::new().stream(whole), Network::new().stream(whole).datagrams(flood)] {
         let client = Client::new(network.clone(), [server(1)]);
         assert_eq!(network.ask(&client), (listed(), Duration::ZERO));
+    }
+}
+
+#[test]
+fn who_sends_too_much_else_is_asked_by_tcp() {
+    for (others, by_tcp) in [(UNRELATED - 1, false), (UNRELATED, true)] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (flood, count) = (vec![vec![0; 12]; others], asked.clone());
+        let network = Network::new()
+            .datagrams(move |_, query| {
+                [flood.clone(), vec![reply(query, 0)]]
+                    .concat()
+                    .into_iter()
+                    .map(Datagram::Octets)
+                    .collect()
+            })
+            .stream(move |_, query| {
+                count.fetch_add(1, Ordering::Relaxed);
+                (with_length(&reply(query, 0)), Then::Close)
+            });
+        let client = Client::new(network.clone(), [server(1)]);
+        assert_eq!(network.ask(&client), (listed(), Duration::ZERO));
+        assert_eq!(asked.load(Ordering::Relaxed), usize::from(by_tcp), "{others}");
     }
 }
 

@@ -109,6 +109,28 @@ fn records_are_read_with_the_least_time_to_live() {
 }
 
 #[test]
+fn so_many_records_and_aliases_and_no_more() {
+    let asked = name("a.example");
+    let query = Query::new(7, &asked, RecordKind::A).unwrap();
+    // The question is one of them.
+    let records = |count| reply(&query, &vec![("a.example", 60, a(2)); count], &[]);
+    assert!(matches!(query.read(&records(RECORDS - 1)), Reply::Answer(_)));
+    assert!(matches!(query.read(&records(RECORDS)), Reply::Unrelated(_)));
+
+    let names: Vec<String> = (0..20).map(|n| format!("a{n}.example")).collect();
+    let names: Vec<&'static str> = names.into_iter().map(|it| &*it.leak()).collect();
+    let chain = |aliases: usize| {
+        let mut chain = vec![("a.example", 60, alias(names[0]))];
+        chain.extend((1..aliases).map(|n| (names[n - 1], 60, alias(names[n]))));
+        chain.push((names[aliases - 1], 60, a(2)));
+        query.read(&reply(&query, &chain, &[]))
+    };
+    assert_eq!(chain(ALIASES), answer(&[code(2)], 60));
+    let endless = Reply::Failed(ResolveError::Malformed("endless aliases"));
+    assert_eq!(chain(ALIASES + 1), endless);
+}
+
+#[test]
 fn other_types_are_read() {
     let asked = name("a.example");
     let read = |kind, data: RData<'_>| {

@@ -7,7 +7,7 @@ use crate::message::MessageView;
 use crate::wire::blocks::Blocks;
 
 fn view(content: impl AsRef<[u8]>) -> MessageView {
-    MessageView::new(Bytes::copy_from_slice(content.as_ref()).into())
+    MessageView::new(Bytes::copy_from_slice(content.as_ref()).into(), MimeLimits::default())
 }
 
 /// The parts, one a line: indented by depth, media type, the body of what is no container.
@@ -191,8 +191,9 @@ fn nesting_costs_no_stack() {
     let (multiparts, _) = (0..100_000).fold((String::new(), 0), open);
     for content in [attached, encoded, multiparts] {
         let view = on_a_small_stack(content);
-        assert_eq!(view.parts().len(), DEPTH + 1);
-        assert_eq!(view.parts().last().unwrap().depth(), DEPTH);
+        let deepest = MimeLimits::default().depth;
+        assert_eq!(view.parts().len(), deepest + 1);
+        assert_eq!(view.parts().last().unwrap().depth(), deepest);
         assert!(view.truncated());
     }
 }
@@ -211,13 +212,14 @@ fn encodings_inside_encodings_come_to_an_end() {
 
 #[test]
 fn limits_hold_and_are_told() {
+    let MimeLimits { parts: most, field, .. } = MimeLimits::default();
     let many = |n: usize| format!("{MIXED}{}--b--\n", "--b\n\nx\n".repeat(n));
-    for (parts, found, truncated) in [(PARTS - 1, PARTS, false), (PARTS, PARTS, true)] {
+    for (parts, found, truncated) in [(most - 1, most, false), (most, most, true)] {
         let view = view(many(parts));
         assert_eq!((view.parts().len(), view.truncated()), (found, truncated));
     }
     let long = |n: usize| format!("Content-Type: text/html; x={}\n\nbody\n", "x".repeat(n));
-    for (n, truncated) in [(FIELD - 15, false), (FIELD, true)] {
+    for (n, truncated) in [(field - 14, false), (field - 13, true)] {
         let view = view(long(n));
         assert_eq!((view.parts()[0].content_type(), view.truncated()), ("text/html", truncated));
     }
@@ -231,7 +233,7 @@ proptest! {
     fn anything_is_a_message(lines in prop::collection::vec(line(), 0..24), end in "\n|\r\n") {
         let content = lines.iter().flat_map(|line| [line, end.as_bytes()].concat()).collect::<Vec<u8>>();
         let content = Bytes::from(content);
-        let view = MessageView::new(content.clone().into());
+        let view = MessageView::new(content.clone().into(), MimeLimits::default());
         prop_assert!(!view.parts().is_empty());
         let mut depth = 0;
         for part in view.parts() {
@@ -263,7 +265,10 @@ proptest! {
     ) {
         let content = lines.iter().flat_map(|line| [line, &b"\r\n"[..]].concat());
         let content = content.collect::<Vec<u8>>();
-        let cut = MessageView::new(Blocks::cut(&content, place.index(content.len() + 1)));
+        let cut = MessageView::new(
+            Blocks::cut(&content, place.index(content.len() + 1)),
+            MimeLimits::default(),
+        );
         let whole = view(&content);
         let seen = |view: &MessageView| -> Vec<_> {
             let part = |part: &MimePart| {

@@ -86,7 +86,7 @@ proptest! {
             _ if text == format!("{number}: stream: X FOUND\0") => Some(Found::Signature("X".into())),
             _ => None,
         };
-        let read = Replies::after(before).read(text.as_bytes());
+        let read = Replies::after(before, 4096).read(text.as_bytes());
         match due {
             Some(found) => prop_assert_eq!(read.unwrap().unwrap().reply, found),
             None if text.ends_with('\0') => prop_assert!(read.is_err()),

@@ -9,7 +9,9 @@ impl Reader for Words {
     type Reply = Answer<String>;
     type Fault = std::convert::Infallible;
 
-    const LIMIT: usize = 20;
+    fn limit(&self) -> usize {
+        20
+    }
 
     fn read(&self, octets: &[u8]) -> Result<Option<Answer<String>>, Self::Fault> {
         let text = String::from_utf8_lossy(octets);

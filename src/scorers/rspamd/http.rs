@@ -11,8 +11,6 @@ use crate::scorers::daemon::{Answer, Reader};
 
 /// Longest response header.
 const HEADER: usize = 16 * 1024;
-/// Longest response body. rspamd's reply to a mail with hundreds of links has some ten kilobytes.
-const BODY: usize = 512 * 1024;
 /// Most fields of a response header.
 const FIELDS: usize = 64;
 
@@ -65,13 +63,18 @@ pub(super) enum HttpFault {
 }
 
 /// Responses to `/checkv2`.
-pub(super) struct Responses;
+pub(super) struct Responses {
+    /// Octets of a body.
+    pub(super) limit: usize,
+}
 
 impl Reader for Responses {
     type Reply = Answer<Report>;
     type Fault = HttpFault;
 
-    const LIMIT: usize = HEADER + BODY;
+    fn limit(&self) -> usize {
+        HEADER.saturating_add(self.limit)
+    }
 
     fn read(&self, octets: &[u8]) -> Result<Option<Answer<Report>>, HttpFault> {
         let Some(end) = memmem::find(octets, b"\r\n\r\n") else {
@@ -79,7 +82,7 @@ impl Reader for Responses {
             return if endless { Err(HttpFault::Endless) } else { Ok(None) };
         };
         let (header, rest) = octets.split_at(end + 4);
-        let Header { length, keep } = Header::read(header)?;
+        let Header { length, keep } = Header::read(header, self.limit)?;
         let Some(body) = rest.get(..length) else {
             return Ok(None);
         };
@@ -97,7 +100,7 @@ struct Header {
 }
 
 impl Header {
-    fn read(octets: &[u8]) -> Result<Self, HttpFault> {
+    fn read(octets: &[u8], limit: usize) -> Result<Self, HttpFault> {
         use HttpFault::Malformed;
 
         if octets.len() > HEADER {
@@ -121,7 +124,7 @@ impl Header {
         for field in response.headers.iter() {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             if is("Content-Length") {
-                if length.replace(read_length(field.value)?).is_some() {
+                if length.replace(read_length(field.value, limit)?).is_some() {
                     return Err(Malformed("Content-Length given twice"));
                 }
             } else if is("Transfer-Encoding") || is("Content-Encoding") {
@@ -135,12 +138,12 @@ impl Header {
     }
 }
 
-fn read_length(value: &[u8]) -> Result<usize, HttpFault> {
+fn read_length(value: &[u8], limit: usize) -> Result<usize, HttpFault> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(HttpFault::Malformed("Content-Length"));
     }
     let length = str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
-    length.filter(|length| *length <= BODY).ok_or(HttpFault::Endless)
+    length.filter(|length| *length <= limit).ok_or(HttpFault::Endless)
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Longest line that is read.
+const LONGEST: usize = 4_096;
+
 fn code(code: u16) -> ReplyCode {
     ReplyCode::new(code).unwrap()
 }
@@ -115,7 +118,7 @@ fn read<'c>(chunks: impl IntoIterator<Item = &'c [u8]>) -> (Vec<String>, Option<
     for chunk in chunks {
         reader.receive(chunk);
         loop {
-            match reader.next() {
+            match reader.next(ReplyLimits::default()) {
                 Ok(Some(reply)) => replies.push(written(&reply)),
                 Ok(None) => break,
                 Err(fault) => return (replies, Some(fault), false),
@@ -128,7 +131,7 @@ fn read<'c>(chunks: impl IntoIterator<Item = &'c [u8]>) -> (Vec<String>, Option<
 #[test]
 fn replies_are_read_in_every_chunking() {
     use ReplyFault::{CodeChanged, Endless, Malformed};
-    let longest = format!("250 {}\r\n", "x".repeat(READ_LINE - 4));
+    let longest = format!("250 {}\r\n", "x".repeat(LONGEST - 4));
     let longest_cut = format!("250 {}\r\n", "x".repeat(506));
     let many = format!("{}250 x\r\n", "250-x\r\n".repeat(LINES - 1));
     for (input, replies, fault) in [
@@ -173,7 +176,7 @@ fn replies_are_read_in_every_chunking() {
         // More than anyone needs.
         (longest.as_bytes(), &[&longest_cut], None),
         (&[b"250 x", &longest.as_bytes()[4..]].concat(), &[], Some(Endless)),
-        (&[b'2'; READ_LINE + 2], &[], Some(Endless)),
+        (&[b'2'; LONGEST + 2], &[], Some(Endless)),
         (many.as_bytes(), &[&many], None),
         (&[b"250-x\r\n", many.as_bytes()].concat(), &[], Some(Endless)),
     ] {
@@ -191,14 +194,17 @@ fn replies_are_read_in_every_chunking() {
 fn a_fault_stays() {
     let mut reader = ReplyReader::default();
     reader.receive(b"nonsense\r\n250 Ok\r\n");
-    assert_eq!(reader.next(), Err(ReplyFault::Malformed));
-    assert_eq!(reader.next(), Err(ReplyFault::Malformed));
+    assert_eq!(reader.next(ReplyLimits::default()), Err(ReplyFault::Malformed));
+    assert_eq!(reader.next(ReplyLimits::default()), Err(ReplyFault::Malformed));
     reader.clear();
     reader.receive(b"250-a\r\n");
-    assert_eq!(reader.next(), Ok(None));
+    assert_eq!(reader.next(ReplyLimits::default()), Ok(None));
     assert!(!reader.is_empty(), "part of a reply is held");
     reader.receive(b"250 b\r\n");
-    assert_eq!(reader.next().unwrap().unwrap().lines().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(
+        reader.next(ReplyLimits::default()).unwrap().unwrap().lines().collect::<Vec<_>>(),
+        ["a", "b"]
+    );
     assert!(reader.is_empty());
 }
 

@@ -4,6 +4,10 @@ use super::*;
 
 const REPORT: &str = r#"{"score":1.0,"required_score":15.0,"action":"no action"}"#;
 
+/// Octets of a body.
+const BODY: usize = 4096;
+const RESPONSES: Responses = Responses { limit: BODY };
+
 /// The response of this header, with a report behind it.
 fn response(header: &str) -> String {
     format!("{header}\r\nContent-Length: {}\r\n\r\n{REPORT}", REPORT.len())
@@ -11,9 +15,9 @@ fn response(header: &str) -> String {
 
 /// What comes of it, whole and cut at every octet: until it is whole there must be nothing.
 fn read(octets: &[u8]) -> Result<bool, String> {
-    let whole = Responses.read(octets).map(|answer| answer.map(|answer| answer.keep));
+    let whole = RESPONSES.read(octets).map(|answer| answer.map(|answer| answer.keep));
     for cut in 0..octets.len() {
-        if let (Ok(Some(_)), Ok(answer)) = (&whole, Responses.read(&octets[..cut])) {
+        if let (Ok(Some(_)), Ok(answer)) = (&whole, RESPONSES.read(&octets[..cut])) {
             assert!(answer.is_none(), "at {cut}");
         }
     }
@@ -45,7 +49,7 @@ fn responses_that_are_read() {
     }
     // What nobody has asked for ends the connection.
     let more = response("HTTP/1.1 200 OK") + "HTTP/1.1 200 OK\r\n";
-    assert!(matches!(Responses.read(more.as_bytes()), Ok(Some(Answer { keep: false, .. }))));
+    assert!(matches!(RESPONSES.read(more.as_bytes()), Ok(Some(Answer { keep: false, .. }))));
 }
 
 #[test]
@@ -135,8 +139,8 @@ proptest! {
         let mut octets = response("HTTP/1.1 200 OK\r\nConnection: keep-alive").into_bytes();
         let (at, cut) = (at % octets.len(), cut % octets.len());
         octets[at] = octet;
-        let whole = Responses.read(&octets);
-        if let (Ok(Some(_)), Ok(Some(_))) = (&whole, Responses.read(&octets[..cut])) {
+        let whole = RESPONSES.read(&octets);
+        if let (Ok(Some(_)), Ok(Some(_))) = (&whole, RESPONSES.read(&octets[..cut])) {
             // Only a length that has become shorter lets less be enough.
             prop_assert!(octets[..cut].len() > octets.len() - REPORT.len());
         }
@@ -144,6 +148,6 @@ proptest! {
 
     #[test]
     fn noise_is_never_a_report(noise in proptest::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(!matches!(Responses.read(&noise), Ok(Some(_))));
+        prop_assert!(!matches!(RESPONSES.read(&noise), Ok(Some(_))));
     }
 }

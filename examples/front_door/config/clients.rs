@@ -1,0 +1,139 @@
+//! The tables on clients: how many there may be, how slowly they are answered, how they behave.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use nobounce::scorers::Behaviour;
+use nobounce::{AdmissionLimits, Misconduct, Rate, Score, Tarpit};
+use serde::Deserialize;
+
+use super::Config;
+use super::tables::table;
+use super::values::{Points, Seconds};
+
+/// How many clients are let in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Admitted {
+    connections: Option<NonZeroUsize>,
+    per_address: Option<NonZeroUsize>,
+    per_network: Option<NonZeroUsize>,
+    address_rate: Option<Often>,
+    network_rate: Option<Often>,
+    ipv4_width: Option<Width<32>>,
+    ipv6_width: Option<Width<128>>,
+    remembered: Option<NonZeroUsize>,
+}
+
+/// So many in so many seconds.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Often {
+    connections: NonZeroU32,
+    seconds: Seconds,
+}
+
+/// Bits of an address.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "u8")]
+pub(super) struct Width<const MOST: u8>(u8);
+
+impl<const MOST: u8> TryFrom<u8> for Width<MOST> {
+    type Error = String;
+
+    fn try_from(bits: u8) -> Result<Self, String> {
+        let width = (bits <= MOST).then_some(Self(bits));
+        width.ok_or_else(|| format!("{bits} bits, expected at most {MOST}"))
+    }
+}
+
+/// Who is answered slowly.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Slowed {
+    from: Option<Points>,
+    delay: Option<Seconds>,
+    total: Option<Seconds>,
+    sessions: Option<NonZeroUsize>,
+}
+
+table! {
+    /// What clients do against the rules.
+    Conduct {
+        early_talker: Option<Weight>,
+        early_data: Option<Weight>,
+        unauth_pipelining: Option<Weight>,
+        bare_line_end: Option<Weight>,
+        malformed_command: Option<Weight>,
+        unknown_command: Option<Weight>,
+        command_syntax: Option<Weight>,
+        command_sequence: Option<Weight>,
+        rcpt_refused: Option<Weight>,
+    }
+}
+
+/// What it weighs each time, and all times together.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Weight {
+    each: Points,
+    most: Points,
+}
+
+impl Config {
+    /// How many clients are let in, if the file says so; what it leaves out is as in `usual`.
+    pub(crate) fn admission(&self, usual: &AdmissionLimits) -> Option<AdmissionLimits> {
+        let table = self.file.admission.as_ref()?;
+        let mut limits = usual.clone();
+        let places = [
+            (&mut limits.connections, table.connections),
+            (&mut limits.per_address, table.per_address),
+            (&mut limits.per_network, table.per_network),
+            (&mut limits.remembered, table.remembered),
+        ];
+        for (place, said) in places {
+            *place = said.map_or(*place, NonZeroUsize::get);
+        }
+        let rate = |often: Often| Rate::new(often.connections, often.seconds.0);
+        limits.address_rate = table.address_rate.map(rate);
+        limits.network_rate = table.network_rate.map(rate);
+        limits.ipv4_prefix = table.ipv4_width.map_or(limits.ipv4_prefix, |width| width.0);
+        limits.ipv6_prefix = table.ipv6_width.map_or(limits.ipv6_prefix, |width| width.0);
+        Some(limits)
+    }
+
+    /// Who is answered slowly, if the file says so: from where mail is tagged by default.
+    pub(crate) fn tarpit(&self) -> Option<Tarpit> {
+        let table = self.file.tarpit.as_ref()?;
+        let mut tarpit = Tarpit::from(table.from.map_or(Score::points(5), |points| points.0));
+        if let Some(Seconds(delay)) = table.delay {
+            tarpit = tarpit.delay(delay);
+        }
+        if let Some(Seconds(total)) = table.total {
+            tarpit = tarpit.total(total);
+        }
+        if let Some(sessions) = table.sessions {
+            tarpit = tarpit.sessions(sessions.get());
+        }
+        Some(tarpit)
+    }
+}
+
+impl Conduct {
+    pub(super) fn scorer(&self) -> Behaviour {
+        let weights = [
+            (Misconduct::EarlyTalker, self.early_talker),
+            (Misconduct::EarlyData, self.early_data),
+            (Misconduct::Pipelining, self.unauth_pipelining),
+            (Misconduct::BareLineEnd, self.bare_line_end),
+            (Misconduct::MalformedCommand, self.malformed_command),
+            (Misconduct::UnknownCommand, self.unknown_command),
+            (Misconduct::CommandSyntax, self.command_syntax),
+            (Misconduct::CommandSequence, self.command_sequence),
+            (Misconduct::RecipientRefused, self.rcpt_refused),
+        ];
+        let said = weights.into_iter().filter_map(|(what, weight)| Some((what, weight?)));
+        said.fold(Behaviour::new(), |behaviour, (what, Weight { each, most })| {
+            behaviour.weigh(what, each.0, most.0)
+        })
+    }
+}

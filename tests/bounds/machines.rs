@@ -1,0 +1,171 @@
+//! Bounds that no dialogue shows: what scorers see of a message, how long replies are held, and
+//! peers that do not take what is written to them.
+#![allow(clippy::disallowed_methods, reason = "any moment: all times are counted from it")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use nobounce::{
+    Chunking, Envelope, ForwardPath, Onward, OnwardSettings, OnwardStep, Outcome, Peer, Request,
+    ReversePath, Session, SessionId, Settings, Step, Subject, Transcript, Verdict,
+};
+
+/// Whether scorers are told that there is more in this content than they see, under this setting.
+/// The client is told nothing: its mail passes.
+fn is_truncated(setting: &str, content: &str) -> bool {
+    let content: String = content.lines().map(|line| format!("C: {line}\n")).collect();
+    let transcript = Transcript::parse(&format!(
+        "@ limits.mime.{setting}\n@ relay accepts\nS: 220 ...\nC: HELO c\nS: 250 gate.example.com\n\
+         C: MAIL FROM:<a@b>\nS: 250 2.1.0 Sender ok\nC: RCPT TO:<c@d>\nS: 250 2.1.5 Ok\n\
+         C: DATA\nS: 354 ...\n{content}C: .\nS: 250 2.0.0 Ok: queued as 1"
+    ));
+    let mut truncated = None;
+    let panel = |subject: Subject<'_>| {
+        if let Subject::Content(_, message) = subject {
+            truncated = Some(message.view().truncated());
+        }
+        Verdict::Pass
+    };
+    transcript.unwrap().play_with(Chunking::Whole, panel).unwrap();
+    truncated.unwrap()
+}
+
+#[test]
+fn mime_parts() {
+    let parts = |count: usize| {
+        let mixed = "Content-Type: multipart/mixed; boundary=b\n\n";
+        format!("{mixed}{}--b--\n", "--b\n\nx\n".repeat(count - 1))
+    };
+    assert!(!is_truncated("parts 5", &parts(5)));
+    assert!(is_truncated("parts 5", &parts(6)));
+}
+
+#[test]
+fn mime_depth() {
+    let nested = |depth: usize| "Content-Type: message/rfc822\n\n".repeat(depth) + "\nx\n";
+    assert!(!is_truncated("depth 5", &nested(5)));
+    assert!(is_truncated("depth 5", &nested(6)));
+}
+
+#[test]
+fn mime_field() {
+    // The value has ` text/plain; x=` before it.
+    let field =
+        |octets: usize| format!("Content-Type: text/plain; x={}\n\nx\n", "x".repeat(octets - 15));
+    assert!(!is_truncated("field 50", &field(50)));
+    assert!(is_truncated("field 50", &field(51)));
+}
+
+/// A session whose client has been greeted and is in a transaction, and the moment that is.
+fn session() -> (Session, Instant) {
+    let (now, id) = (Instant::now(), SessionId::new("test"));
+    let peer = Peer::new(([192, 0, 2, 1], 4711).into());
+    let mut settings = Settings::new("mx.example");
+    settings.limits.junk_commands = 1_000;
+    let mut session = Session::new(settings.into(), id, peer, now, SystemTime::UNIX_EPOCH);
+    pass(&mut session, now);
+    assert!(matches!(session.poll(now), Step::Transmit(_)));
+    session.receive(b"EHLO c\r\n");
+    assert!(matches!(session.poll(now), Step::Transmit(_)));
+    assert!(matches!(session.poll(now), Step::Receive));
+    (session, now)
+}
+
+/// The panel has no objection to what it is asked.
+fn pass(session: &mut Session, now: Instant) {
+    let Step::Ask(question) = session.poll(now) else { panic!("not asked") };
+    question.answer(Verdict::Pass);
+}
+
+const GROUP: &str = "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<c@d>\r\n";
+
+#[test]
+fn held_replies() {
+    // Those to NOOP have 14 octets, that to MAIL has 21, that to EHLO has gone.
+    let held = |noops: usize| {
+        let (mut session, now) = session();
+        session.receive("NOOP\r\n".repeat(noops).as_bytes());
+        session.receive(GROUP.as_bytes());
+        match session.poll(now) {
+            Step::Ask(_) => true,
+            Step::Transmit(octets) => {
+                assert_eq!(octets.len(), 14 * noops + 21);
+                false
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(held(583), "8,183 octets");
+    assert!(!held(584), "8,197 octets");
+}
+
+#[test]
+fn held_time() {
+    let held = |milliseconds: u64| {
+        let (mut session, mut now) = session();
+        session.receive(GROUP.as_bytes());
+        // The reply to MAIL is held while the panel is asked, and then the relay target.
+        pass(&mut session, now);
+        now += Duration::from_millis(milliseconds);
+        matches!(session.poll(now), Step::Forward(_))
+    };
+    assert!(held(999));
+    assert!(!held(1_000));
+}
+
+#[test]
+fn reply_time() {
+    for (seconds, is_over) in [(299, false), (300, true)] {
+        let (mut session, now) = session();
+        session.receive(b"NOOP\r\n");
+        assert!(matches!(session.poll(now), Step::Transmit(_)));
+        let after = now + Duration::from_secs(seconds);
+        session.handle_timeout(after);
+        let step = session.poll(after);
+        assert_eq!(matches!(step, Step::Close), is_over, "{seconds}: {step:?}");
+    }
+}
+
+#[test]
+fn verdict_time() {
+    for (seconds, is_over) in [(119, false), (120, true)] {
+        let (mut session, now) = session();
+        session.receive(GROUP.as_bytes());
+        assert!(matches!(session.poll(now), Step::Ask(_)));
+        let after = now + Duration::from_secs(seconds);
+        session.handle_timeout(after);
+        match session.poll(after) {
+            Step::Ask(question) => {
+                question.answer(Verdict::Pass);
+                assert!(!is_over);
+            }
+            Step::Transmit(octets) => {
+                let told = str::from_utf8(&octets).unwrap();
+                assert!(is_over && told.contains("\r\n451 4.3.0 Not checked in time"), "{told}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn onward_data_block_time() {
+    for (seconds, is_over) in [(179, false), (180, true)] {
+        let now = Instant::now();
+        let mut onward = Onward::new(OnwardSettings::new("gate.example").into());
+        let sender = ReversePath::parse("<a@b>").unwrap();
+        let peer = Arc::new(Peer::local());
+        let envelope = Envelope::new(SessionId::new("test").transaction(1), peer, sender);
+        let recipient = ForwardPath::parse("<c@d>").unwrap();
+        onward.request(Request::Recipient(&envelope, &recipient));
+        assert!(matches!(onward.poll(now), OnwardStep::Connect));
+        onward.connected();
+        onward.receive(b"220 o\r\n");
+        // As with each block of mail data: it is written, and the server does not take it.
+        assert!(matches!(onward.poll(now), OnwardStep::Transmit(_)));
+        onward.handle_timeout(now + Duration::from_secs(seconds));
+        let after = onward.poll(now + Duration::from_secs(seconds));
+        let late = matches!(&after, OnwardStep::Done(Outcome::Failed(_)) | OnwardStep::Disconnect);
+        assert_eq!(late, is_over, "{seconds}: {after:?}");
+    }
+}

@@ -1,0 +1,143 @@
+//! Every bound of the crate from both sides: who stays exactly at it is served, and who goes one past
+//! it hears what `nobounce::docs::bounds` says. No row of that table is without a test here or a named
+//! one elsewhere, and its defaults are those of the code.
+
+#![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+#[cfg(feature = "serve")]
+mod clients;
+#[cfg(all(feature = "serve", feature = "rspamd"))]
+mod daemons;
+mod defaults;
+mod dialogues;
+mod machines;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// The page of the documentation.
+const PAGE: &str = include_str!("../../src/docs/bounds.md");
+
+/// Bounds whose tests need what only the crate can see, or a socket: file and function.
+const ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("mime_encodings", "src/message/mime/tests.rs", "encodings_inside_encodings_come_to_an_end"),
+    (
+        "read_ahead",
+        "src/driver/tests.rs",
+        "a_client_that_never_waits_is_read_no_faster_than_it_is_answered",
+    ),
+    ("proxy_header_time", "src/driver/proxied/tests.rs", "a_header_has_five_seconds_in_all"),
+    ("proxy_header", "src/wire/proxy/tests.rs", "the_longest_header_of_version_1_fits"),
+    ("tarpit_delay", "src/tarpit.rs", "a_reply_is_delayed_by_a_minute_at_the_most"),
+    (
+        "tarpit_total",
+        "src/driver/slowness/tests.rs",
+        "a_session_is_delayed_for_no_longer_than_its_total",
+    ),
+    ("tarpit_sessions", "src/driver/slowness/tests.rs", "who_finds_no_room_is_answered_as_always"),
+    ("remembered", "src/admission/tests.rs", "what_is_remembered_is_bounded_however_many_come"),
+    ("idle_connections", "tests/identify/reuse.rs", "so_many_are_kept_and_no_more"),
+    ("idle_time", "tests/identify/reuse.rs", "an_idle_connection_has_its_time"),
+    ("stage_time", "src/panel/tests/hearings.rs", "budgets"),
+    ("seat_time", "src/panel/tests/hearings.rs", "budgets"),
+    (
+        "message_for_spamd",
+        "src/scorers/spamd/tests.rs",
+        "a_large_message_is_cut_at_a_line_or_skipped",
+    ),
+    ("message_for_clamd", "src/scorers/clamd/tests.rs", "a_large_message_is_cut_or_skipped"),
+    ("idle_daemons", "src/scorers/daemon/tests.rs", "no_more_than_a_few_connections_wait"),
+    ("gtube_searched", "src/scorers/gtube.rs", "the_string_is_found_wherever_it_stands_whole"),
+    ("links_searched", "src/scorers/links/tests.rs", "no_more_than_a_mebibyte_is_read"),
+    ("signatures", "src/scorers/authentication/tests.rs", "so_many_signatures_are_not_looked_at"),
+    (
+        "lessons",
+        "src/scorers/lessons/tests.rs",
+        "lessons_are_learned_until_the_observer_is_gone_and_lost_ones_are_counted",
+    ),
+    ("dns_time", "src/dns/client/tests.rs", "when_all_are_silent_it_is_over_in_time"),
+    ("dns_records", "src/dns/message/tests.rs", "so_many_records_and_aliases_and_no_more"),
+    ("dns_aliases", "src/dns/message/tests.rs", "so_many_records_and_aliases_and_no_more"),
+    ("dns_unrelated", "src/dns/client/tests.rs", "who_sends_too_much_else_is_asked_by_tcp"),
+    ("dns_cached", "src/dns/cache/tests.rs", "it_holds_no_more_than_it_has_room_for"),
+    ("records", "tests/store/memory.rs", "it_holds_no_more_than_it_is_made_for"),
+    ("redis_time", "src/store/redis/tests.rs", "whatever_the_server_does_the_operation_ends"),
+    ("redis_connections", "src/store/redis/tests.rs", "no_more_connections_than_there_may_be"),
+    ("redis_reply", "src/store/redis/tests.rs", "whatever_the_server_does_the_operation_ends"),
+];
+
+/// A row of the page.
+struct Row {
+    name: &'static str,
+    setting: &'static str,
+    default: &'static str,
+    past: &'static str,
+}
+
+impl Row {
+    /// The beginning of the reply that the client hears one past the bound, if it hears one.
+    fn reply(&self) -> Option<&'static str> {
+        let reply = self.past.split('`').nth(1)?;
+        reply.starts_with(|c: char| c.is_ascii_digit()).then_some(reply)
+    }
+}
+
+fn rows() -> Vec<Row> {
+    let cells = |line: &'static str| -> Vec<&str> { line.split('|').map(str::trim).collect() };
+    let rows =
+        PAGE.lines().map(cells).filter(|cells| cells.len() == 7 && cells[1].starts_with('`'));
+    rows.map(|cells| Row {
+        name: cells[1].split('`').nth(1).unwrap(),
+        setting: cells[2].trim_matches(['[', ']', '`']),
+        default: cells[3],
+        past: cells[4],
+    })
+    .collect()
+}
+
+/// Names of the test functions in a source text.
+fn functions(text: &str) -> impl Iterator<Item = &str> {
+    let behind = text.split("#[test]").skip(1);
+    behind.filter_map(|text| text.split_once("fn ")?.1.split('(').next())
+}
+
+#[test]
+fn every_row_has_its_test_and_every_test_its_row() {
+    let rows = rows();
+    let documented: BTreeSet<_> = rows.iter().map(|row| row.name).collect();
+    assert_eq!(documented.len(), rows.len(), "two rows have one name");
+    assert!(rows.len() > 60, "only {} rows", rows.len());
+
+    let own = [include_str!("clients.rs"), include_str!("daemons.rs"), include_str!("machines.rs")];
+    let mut tests: Vec<_> = own.into_iter().flat_map(functions).collect();
+    tests.extend(dialogues::all().iter().map(|bound| bound.name));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (name, file, function) in ELSEWHERE {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        assert!(functions(&text).any(|it| it == *function), "no test {function} in {file}");
+        tests.push(name);
+    }
+    let tested: BTreeSet<_> = tests.iter().copied().collect();
+    assert_eq!(tested.len(), tests.len(), "two tests have one name");
+    assert_eq!(documented, tested);
+}
+
+/// The reply that the table names is heard one past the bound, and not at it.
+#[test]
+fn what_the_table_says_is_heard() {
+    let rows = rows();
+    for bound in dialogues::all() {
+        let row = rows.iter().find(|row| row.name == bound.name).unwrap();
+        let Some(reply) = row.reply() else { continue };
+        let heard = |script: &str| {
+            script
+                .lines()
+                .any(|line| line.strip_prefix("S: ").is_some_and(|it| it.starts_with(reply)))
+        };
+        assert!(heard(&bound.past), "{}: `{reply}` is not heard", bound.name);
+        let allowed = reply.starts_with('2');
+        assert!(allowed || !heard(&bound.at), "{}: `{reply}` is heard before", bound.name);
+    }
+}
