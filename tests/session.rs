@@ -135,3 +135,21 @@ fn a_timeout_may_be_as_long_as_a_duration_can_say() {
     let Step::Ask(question) = played.session.poll(played.now) else { panic!("timed out") };
     assert!(matches!(question.subject(), Subject::Content(..)));
 }
+
+/// The sooner a client knows that its message was taken, the rarer are duplicates (RFC 1047): what it has
+/// sent behind the message waits.
+#[test]
+fn the_answer_to_the_content_leaves_before_anything_else_is_done() {
+    let mut played = Played::with_content(Settings::new("mx.example"));
+    played.session.receive(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
+    while !matches!(played.waits(), Waits::Relay) {
+        played.answer();
+    }
+    played.answer();
+    assert!(matches!(played.session.poll(played.now), Step::Ended(_)));
+    match played.session.poll(played.now) {
+        Step::Transmit(octets) => assert_eq!(octets, "250 2.0.0 Ok: queued as 1\r\n"),
+        step => panic!("{step:?}"),
+    }
+    assert_eq!(played.waits(), Waits::Panel);
+}

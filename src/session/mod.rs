@@ -415,3 +415,6 @@ enum Next {
     Ended(Box<TransactionEnd>),
     Close,
 }
+
+#[cfg(test)]
+mod tests;

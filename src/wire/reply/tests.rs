@@ -29,6 +29,12 @@ fn codes_are_codes() {
 }
 
 #[test]
+fn logs_show_codes_and_replies_as_they_are_written() {
+    assert_eq!(format!("{} {0:?}", code(250)), "250 250");
+    assert_eq!(format!("{:?}", Reply::plain(code(250), "a\nb")), r#""250-a\n250 b""#);
+}
+
+#[test]
 fn replies_are_written() {
     let status = EnhancedStatus::new;
     let long = "x".repeat(600);

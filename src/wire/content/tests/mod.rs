@@ -390,6 +390,7 @@ fn an_empty_message_is_a_dot() {
     assert_eq!(write(&[]), b".\r\n");
     assert_eq!(write(&[Bytes::new(), Bytes::new()]), b".\r\n");
     assert!(MailData::normalise(b"").is_empty());
+    assert!(!MailData::normalise(b"a").is_empty());
 }
 
 #[test]
