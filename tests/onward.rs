@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nobounce::{
-    AttributeCommand, ClientAttributes, Envelope, ForwardPath, Identify, MailData, Message, Onward,
-    OnwardSettings, OnwardStep, Outcome, Peer, ProxyVersion, Request, ReversePath, SessionId,
-    TlsPolicy,
+    AttributeCommand, Awaiting, ClientAttributes, Envelope, ForwardPath, Identify, MailData,
+    Message, Onward, OnwardSettings, OnwardStep, Outcome, Peer, ProxyVersion, Request, ReversePath,
+    SessionId, TlsPolicy,
 };
 
 /// What is said to a server, and what it answers.
@@ -402,4 +402,64 @@ fn a_message_of_many_batches_is_written_to_its_end() {
     let (written, rest) = played.run();
     assert_eq!(rest, Rest::Receive);
     assert!(written.ends_with(&("..\r\n".repeat(lines) + ".\r\n")), "{} octets", written.len());
+}
+
+#[test]
+fn each_wait_has_its_own_time() {
+    let mut settings = OnwardSettings::new("gate.example.com");
+    settings.tls = TlsPolicy::May;
+    let timeouts = &mut settings.timeouts;
+    let all = [
+        &mut timeouts.connect,
+        &mut timeouts.greeting,
+        &mut timeouts.command,
+        &mut timeouts.tls,
+        &mut timeouts.data_initiation,
+        &mut timeouts.data_block,
+        &mut timeouts.data_termination,
+        &mut timeouts.quit,
+    ];
+    all.into_iter().zip(1..).for_each(|(it, minutes)| *it = Duration::from_secs(60 * minutes));
+    let timeouts = settings.timeouts.clone();
+    let mut played = Played::new(Identify::None, TlsPolicy::May);
+    played.onward = Onward::new(settings.into());
+    let waits = |played: &mut Played, expected: Duration, awaiting: Awaiting| {
+        let deadline = played.onward.deadline().unwrap();
+        assert_eq!((deadline.awaiting, deadline.at), (awaiting, played.now + expected));
+    };
+
+    played.rcpt("<b@example.com>");
+    assert!(matches!(played.onward.poll(played.now), OnwardStep::Connect));
+    waits(&mut played, timeouts.connect, Awaiting::Connection);
+    played.exchange(&[("<connect>", "")]);
+    waits(&mut played, timeouts.greeting, Awaiting::Greeting);
+    played.onward.receive(CONNECT.1.as_bytes());
+    assert!(matches!(played.onward.poll(played.now), OnwardStep::Transmit(_)));
+    waits(&mut played, timeouts.data_block, Awaiting::Transmission);
+    for (reply, said_then, wait, awaiting) in [
+        ("", "", timeouts.command, Awaiting::Hello),
+        ("250-x\r\n250 STARTTLS\r\n", "STARTTLS\r\n", timeouts.tls, Awaiting::Tls),
+        ("454 4.7.0 Not now\r\n", "<close><connect>", timeouts.greeting, Awaiting::Greeting),
+        (CONNECT.1, EHLO.0, timeouts.command, Awaiting::Hello),
+        (EHLO.1, MAIL.0, timeouts.command, Awaiting::Mail),
+        (MAIL.1, RCPT_B.0, timeouts.command, Awaiting::Recipient),
+    ] {
+        played.onward.receive(reply.as_bytes());
+        assert_eq!(played.run(), said(said_then, Rest::Receive));
+        waits(&mut played, wait, awaiting);
+    }
+    played.onward.receive(RCPT_B.1.as_bytes());
+    assert!(matches!(played.run().1, Rest::Done(_)));
+    played.envelope.forward_paths.push(path("<b@example.com>"));
+    played.content("");
+    played.exchange(&[(DATA.0, "")]);
+    waits(&mut played, timeouts.data_initiation, Awaiting::DataInitiation);
+    played.onward.receive(DATA.1.as_bytes());
+    assert!(played.run().0.ends_with("\r\n.\r\n"));
+    waits(&mut played, timeouts.data_termination, Awaiting::DataTermination);
+    played.onward.receive(b"250 2.0.0 Ok\r\n");
+    assert!(matches!(played.run().1, Rest::Done(_)));
+    played.onward.quit();
+    assert_eq!(played.run(), said("QUIT\r\n", Rest::Receive));
+    waits(&mut played, timeouts.quit, Awaiting::Quit);
 }

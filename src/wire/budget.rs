@@ -196,6 +196,6 @@ mod tests {
         let blocks: Vec<_> = (0..1000).map(|_| budget.block(BLOCK)).collect();
         assert!(blocks.iter().all(Option::is_some));
         drop(blocks);
-        assert_eq!((budget.used(), budget.0.spare().len()), (0, SPARE / BLOCK));
+        assert_eq!((budget.used(), budget.0.spare().len()), (0, (32 << 20) / BLOCK));
     }
 }

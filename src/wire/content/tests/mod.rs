@@ -417,6 +417,17 @@ fn dots_make_neither_many_slices_nor_large_ones() {
 }
 
 #[test]
+fn no_more_than_a_batch_is_copied_at_once() {
+    let content = Bytes::from(".\r\n".repeat(BATCH));
+    let mut writer = DataWriter::new(vec![content]);
+    for _ in 0..2 {
+        let mut output = Vec::new();
+        writer.write(&mut output);
+        assert_eq!(output.len(), BATCH / STUFFED, "of 4 KiB each");
+    }
+}
+
+#[test]
 fn a_cr_may_get_its_lf_in_the_next_chunk() {
     let mut decoder = decoder(u64::MAX);
     decoder.chunk(b"a\r");
