@@ -2,6 +2,7 @@ use super::output::{HOLD, HOLD_OCTETS};
 use super::*;
 
 /// A session whose client is to say its next command.
+#[allow(clippy::disallowed_methods, reason = "any moment will do")]
 fn waiting() -> (Session, Instant) {
     let (now, time_of_day) = (Instant::now(), SystemTime::UNIX_EPOCH);
     let settings = Settings::new("mx.example").into();
