@@ -174,6 +174,7 @@ mod tests {
         assert_eq!(budget.limit(), 7);
         assert_eq!(format!("{budget:?}"), "Budget { limit: 7, used: 3 }");
         assert!(budget == Budget::new(7) && budget != Budget::new(8));
+        assert_eq!(SPARE, 33_554_432, "as is documented");
     }
 
     #[test]
@@ -196,6 +197,6 @@ mod tests {
         let blocks: Vec<_> = (0..1000).map(|_| budget.block(BLOCK)).collect();
         assert!(blocks.iter().all(Option::is_some));
         drop(blocks);
-        assert_eq!((budget.used(), budget.0.spare().len()), (0, (32 << 20) / BLOCK));
+        assert_eq!((budget.used(), budget.0.spare().len()), (0, SPARE / BLOCK));
     }
 }

@@ -256,8 +256,7 @@ impl ContentDecoder {
         }
         self.bare |= bare[..piece.len()].iter().fold(0, |all, bare| all | bare) != 0;
 
-        // A CR that was held back stands only before what is no LF, so there is room for it.
-        let mut decoded = [0; 2 * PIECE];
+        let mut decoded = [0; 1 + 2 * PIECE];
         let mut length = 0;
         if self.holds_cr() && piece.first() != Some(&LF) {
             decoded[0] = b' ';
