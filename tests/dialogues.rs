@@ -203,7 +203,7 @@ fn is_trap(recipient: &ForwardPath) -> bool {
 
 #[test]
 fn the_record_says_why_each_transaction_ended() {
-    let cases: [(&str, &[EndCause]); 11] = [
+    let cases: [(&str, &[EndCause]); 15] = [
         ("scenario_d1", &[EndCause::Accepted]),
         ("scenario_d2", &[EndCause::Reset]),
         ("panel_refuses_content", &[EndCause::RefusedByPanel]),
@@ -215,6 +215,10 @@ fn the_record_says_why_each_transaction_ended() {
         ("early_body", &[EndCause::Closed]),
         ("onward_421_mid_session", &[EndCause::Closed]),
         ("greeting", &[]),
+        ("prdr_lost", &[EndCause::Accepted]),
+        ("prdr_client_reset", &[EndCause::Accepted]),
+        ("prdr_all_refused", &[EndCause::RefusedByRelay; 2]),
+        ("prdr_lost_at_once", &[EndCause::RelayFailed]),
     ];
     for (name, expected) in cases {
         let path = format!("{}/tests/dialogues/{name}.dialogue", env!("CARGO_MANIFEST_DIR"));

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use nobounce::{Deadline, Outcome, Peer, Receipt, Request, Session, SessionId, Settings};
+use nobounce::{Awaiting, Deadline, Outcome, Peer, Receipt, Request, Session, SessionId, Settings};
 use nobounce::{Step, Subject, Verdict};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,18 +31,27 @@ impl Played {
         Self { session, now, said: String::new() }
     }
 
-    /// A session with a client that has sent a message, and a panel that thinks about it.
-    fn with_content(settings: Settings) -> Self {
+    /// A session with a client that is about to send a message.
+    fn with_recipient(settings: Settings) -> Self {
         let mut played = Self::new(settings);
         let commands = ["", "HELO c\r\n", "MAIL FROM:<a@b>\r\n", "RCPT TO:<c@d>\r\n", "DATA\r\n"];
-        for command in commands {
-            played.session.receive(command.as_bytes());
-            while !matches!(played.waits(), Waits::Client) {
-                played.answer();
-            }
-        }
+        commands.into_iter().for_each(|command| played.say(command));
+        played
+    }
+
+    /// A session with a client that has sent a message, and a panel that thinks about it.
+    fn with_content(settings: Settings) -> Self {
+        let mut played = Self::with_recipient(settings);
         played.session.receive(b"Subject: x\r\n\r\n.\r\n");
         played
+    }
+
+    /// The client says this, and everybody else yes, until it is its turn again.
+    fn say(&mut self, command: &str) {
+        self.session.receive(command.as_bytes());
+        while !matches!(self.waits(), Waits::Client) {
+            self.answer();
+        }
     }
 
     fn waits(&mut self) -> Waits {
@@ -134,4 +143,108 @@ fn a_timeout_may_be_as_long_as_a_duration_can_say() {
     played.session.handle_timeout(played.now);
     let Step::Ask(question) = played.session.poll(played.now) else { panic!("timed out") };
     assert!(matches!(question.subject(), Subject::Content(..)));
+}
+
+/// The sooner a client knows that its message was taken, the rarer are duplicates (RFC 1047): what it has
+/// sent behind the message waits.
+#[test]
+fn the_answer_to_the_content_leaves_before_anything_else_is_done() {
+    let mut played = Played::with_content(Settings::new("mx.example"));
+    played.session.receive(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
+    while !matches!(played.waits(), Waits::Relay) {
+        played.answer();
+    }
+    played.answer();
+    assert!(matches!(played.session.poll(played.now), Step::Ended(_)));
+    match played.session.poll(played.now) {
+        Step::Transmit(octets) => assert_eq!(octets, "250 2.0.0 Ok: queued as 1\r\n"),
+        step => panic!("{step:?}"),
+    }
+    assert_eq!(played.waits(), Waits::Panel);
+}
+
+#[test]
+fn a_question_says_until_when_its_answer_is_waited_for() {
+    let settings = Settings::new("mx.example");
+    let timeouts = settings.timeouts.clone();
+    let mut played = Played::with_content(settings);
+    assert_eq!(played.waits(), Waits::Panel);
+    let now = played.now;
+    match played.session.poll(now) {
+        Step::Ask(question) => {
+            let deadline = question.deadline().unwrap();
+            assert_eq!(
+                (deadline.awaiting, deadline.at),
+                (Awaiting::Verdict, now + timeouts.verdict)
+            );
+        }
+        step => panic!("{step:?}"),
+    }
+    played.answer();
+    assert_eq!(played.waits(), Waits::Relay);
+    match played.session.poll(now) {
+        Step::Forward(forward) => {
+            let deadline = forward.deadline().unwrap();
+            assert_eq!(deadline.awaiting, Awaiting::ContentOutcome);
+            assert_eq!(deadline.at, now + timeouts.outcome);
+        }
+        step => panic!("{step:?}"),
+    }
+}
+
+/// The trace header has the time at which the content was complete (RFC 5321 section 4.4).
+#[test]
+fn the_trace_header_tells_the_time_of_day() {
+    let mut played = Played::with_recipient(Settings::new("mx.example"));
+    played.now += 2 * MINUTE;
+    played.session.receive(b".\r\n");
+    match played.session.poll(played.now) {
+        Step::Ask(question) => match question.subject() {
+            Subject::Content(_, message) => {
+                let trace = String::from_utf8(message.segments().concat()).unwrap();
+                assert!(trace.ends_with("Thu, 01 Jan 1970 00:02:00 +0000\r\n"), "{trace}");
+            }
+            subject => panic!("{subject:?}"),
+        },
+        step => panic!("{step:?}"),
+    }
+}
+
+/// Nothing is no mail data: it does not give the client more time.
+#[test]
+fn nothing_received_changes_nothing() {
+    let mut played = Played::with_recipient(Settings::new("mx.example"));
+    let deadline = played.session.deadline();
+    played.now += MINUTE;
+    played.session.receive(b"");
+    assert_eq!(played.waits(), Waits::Client);
+    assert_eq!(played.session.deadline(), deadline);
+    played.session.receive(b"x");
+    assert_eq!(played.waits(), Waits::Client);
+    assert_ne!(played.session.deadline(), deadline);
+}
+
+/// The rest of a faulty line and the next command may come in one piece.
+#[test]
+fn a_command_behind_the_rest_of_a_faulty_line_is_read() {
+    let mut played = Played::new(Settings::new("mx.example"));
+    ["", "NOOP\n"].into_iter().for_each(|command| played.say(command));
+    assert!(played.said.ends_with("\r\n500 5.5.2 Bare LF, lines end in CRLF\r\n"));
+    played.say("X\r\nNOOP\r\n");
+    assert!(played.said.ends_with("CRLF\r\n250 2.0.0 Ok\r\n"), "{}", played.said);
+}
+
+/// A MAIL that was sent before the shutdown and is read behind it begins no transaction.
+#[test]
+fn no_transaction_begins_while_going_down() {
+    let mut played = Played::new(Settings::new("mx.example"));
+    ["", "HELO c\r\n"].into_iter().for_each(|command| played.say(command));
+    assert!(!played.session.is_going_down() && !played.session.is_closed());
+    played.session.receive(b"MAIL FROM:<a@b>\r\n");
+    played.session.shut_down();
+    assert!(played.session.is_going_down());
+    assert_eq!(played.waits(), Waits::Nobody);
+    let last = "250 mx.example\r\n421 4.3.2 Service going down, try again later\r\n";
+    assert!(played.said.ends_with(last), "{}", played.said);
+    assert!(played.session.is_closed());
 }

@@ -215,8 +215,7 @@ impl Onward {
         let again = if known == counted_on.len() {
             Vec::new()
         } else {
-            self.open = None;
-            self.dirty |= known > 0;
+            self.dirty |= self.open.take().is_some();
             counted_on.clone()
         };
         let transaction = Box::new(Transaction {
@@ -326,7 +325,6 @@ impl Onward {
     pub fn disconnected(&mut self) {
         match &self.state {
             State::Upgrading => self.tls_failed("connection lost"),
-            State::Awaiting(owed) if owed.includes(Awaited::Quit) => {}
             State::Broken => {}
             _ => self.fail(RelayError::Lost),
         }

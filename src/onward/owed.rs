@@ -40,10 +40,6 @@ impl Owed {
         self.rest().is_empty()
     }
 
-    pub(super) fn includes(&self, awaited: Awaited) -> bool {
-        self.rest().contains(&awaited)
-    }
-
     fn rest(&self) -> &[Awaited] {
         &self.awaited[usize::from(self.next)..usize::from(self.end)]
     }

@@ -197,7 +197,6 @@ impl Onward {
             }
             Awaited::Rcpt => self.answer(Granted::Recipient, reply),
             Awaited::Data if reply.code().value() == 354 => self.send_data(),
-            Awaited::Data if done => self.fail(RelayError::Unexpected(reply)),
             Awaited::Data => {
                 self.dirty = true;
                 if let Some(held) = &mut self.open {

@@ -427,3 +427,6 @@ enum Next {
     Ended(Box<TransactionEnd>),
     Close,
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,10 +9,10 @@ use crate::deadline::{Awaiting, Deadline};
 use crate::wire::reply::Reply;
 
 /// How many octets of replies are held at the most.
-const HOLD_OCTETS: usize = 8_192;
+pub(super) const HOLD_OCTETS: usize = 8_192;
 /// How long replies are held for the group they belong to (RFC 2920), while scorers or the relay
 /// target take their time.
-const HOLD: Duration = Duration::from_secs(1);
+pub(super) const HOLD: Duration = Duration::from_secs(1);
 
 impl Session {
     pub(super) fn reply(&mut self, reply: &Reply) {

@@ -41,7 +41,7 @@ use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::{Reply, ReplyClass};
 
 /// An input buffer larger than this is not kept while the client is idle.
-const IDLE_BUFFER: usize = 512;
+pub(super) const IDLE_BUFFER: usize = 512;
 
 #[derive(Debug)]
 pub(super) enum State {
@@ -231,8 +231,8 @@ impl Session {
                         self.hang_up(replies::GOING_DOWN, EndCause::Closed);
                         continue;
                     }
-                    if self.input.is_empty() && self.input.capacity() > IDLE_BUFFER {
-                        self.input = bytes::BytesMut::new();
+                    if self.input.is_empty() && self.input.try_reclaim(IDLE_BUFFER + 1) {
+                        self.input = BytesMut::new();
                     }
                     let wait = self.settings.timeouts.command;
                     self.arm(Awaiting::Command, wait, now);

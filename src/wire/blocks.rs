@@ -170,5 +170,7 @@ mod tests {
         assert_eq!(blocks.join(7..BLOCK).as_ptr(), place);
         assert!(matches!(blocks.line(9), (Cow::Borrowed(_), 12)));
         assert!(matches!(blocks.line(6), (Cow::Owned(_), 9)));
+        let cut_off = Blocks::cut(b"ab\ncd", 3);
+        assert!(matches!(cut_off.line(4), (Cow::Borrowed(b"d"), 5)), "the last line has no end");
     }
 }

@@ -207,6 +207,25 @@ mod tests {
     }
 
     #[test]
+    fn a_block_takes_no_more_than_it_has_room_for() {
+        let mut block = Budget::default().block(3).expect("a block");
+        assert_eq!((block.fill(b"ab"), block.is_full()), (2, false));
+        assert_eq!((block.fill(b"cd"), block.is_full()), (1, true));
+        assert_eq!((block.fill(b"d"), block.as_ref()), (0, &b"abc"[..]));
+        assert_eq!(format!("{block:?}"), "Block { len: 3, .. }", "nothing of what it holds");
+    }
+
+    #[test]
+    fn a_budget_is_what_it_allows() {
+        let budget = Budget::new(7);
+        let _block = budget.block(3);
+        assert_eq!(budget.limit(), 7);
+        assert_eq!(format!("{budget:?}"), "Budget { limit: 7, used: 3 }");
+        assert!(budget == Budget::new(7) && budget != Budget::new(8));
+        assert_eq!(SPARE, 33_554_432, "as is documented");
+    }
+
+    #[test]
     fn blocks_are_used_again_and_come_empty() {
         let budget = Budget::default();
         let mut block = budget.block(BLOCK).expect("a block");

@@ -200,10 +200,9 @@ impl ContentDecoder {
         if let Some(fault) = self.fault() {
             return Err(fault);
         }
-        let cut_off = self.wire[BEFORE - 1] != LF;
         if self.holds_cr() {
             self.store(b" \r\n");
-        } else if self.size > 0 && cut_off {
+        } else if self.wire[BEFORE - 1] != LF {
             self.store(b"\r\n");
         }
         if self.starved {

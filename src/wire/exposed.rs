@@ -19,3 +19,15 @@ pub fn read_replies(octets: &[u8]) -> impl Iterator<Item = Reply> + use<> {
     reader.receive(octets);
     std::iter::from_fn(move || reader.next(ReplyLimits::default()).ok().flatten())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_measured_is_done() {
+        assert!(read_command(b"NOOP\r\n").is_some() && read_command(b"NOOP").is_none());
+        let replies: Vec<_> = read_replies(b"250 a\r\n550 b\r\n250 c").collect();
+        assert_eq!(replies.iter().map(Reply::to_string).collect::<Vec<_>>(), ["250 a", "550 b"]);
+    }
+}

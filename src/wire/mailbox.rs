@@ -227,7 +227,6 @@ fn split_local_part(address: &str) -> Option<(&str, &str)> {
             b'\\' => {
                 octets.next().filter(|(escaped, _)| (b' '..=b'~').contains(escaped))?;
             }
-            0..b' ' | 127 => return None,
             _ => {}
         }
     }

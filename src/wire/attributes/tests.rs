@@ -42,6 +42,17 @@ fn xclient_is_one_command() {
 }
 
 #[test]
+fn xclient_tells_where_the_client_connected_to() {
+    let mut client = client("192.0.2.1:4711");
+    client.destination_address = Attribute::Known("2001:db8::25".parse().unwrap());
+    client.destination_port = Attribute::Known(25);
+    assert_eq!(
+        client.xclient("ADDR DESTADDR DESTPORT").unwrap(),
+        "XCLIENT ADDR=192.0.2.1 DESTADDR=IPV6:2001:db8::25 DESTPORT=25\r\n"
+    );
+}
+
+#[test]
 fn xclient_leaves_nothing_of_ours_for_the_clients() {
     assert_eq!(
         ClientAttributes::default().xclient(ALL_XCLIENT).unwrap(),

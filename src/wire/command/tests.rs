@@ -307,12 +307,15 @@ fn faults_of_rcpt_parameters() {
         ("ORCPT=rfc822;a+b", Bad),
         ("ORCPT=rfc822;\u{e9}@b", Bad),
         ("ORCPT=utf-8;", Bad),
+        ("ORCPT=utf-8;a\r\nRSET", Bad),
+        ("ORCPT=utf-8;a=b", Bad),
         ("ORCPT=x_y;a", Bad),
         ("ORCPT=rfc822;a ORCPT=rfc822;b", Bad),
         ("b\"@x>", Bad),
     ] {
         assert_eq!(RcptParameters::parse(raw.as_bytes()), Err(fault), "{raw:?}");
     }
+    assert_eq!(RcptParameters::parse(b"ORCPT=utf-8;\xff"), Err(Bad));
 }
 
 #[test]

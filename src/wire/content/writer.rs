@@ -8,7 +8,7 @@ use super::{Dots, LF, begins_with_dot};
 pub(super) const STUFFED: usize = 4096;
 
 /// Octets that are copied before what was written is handed on.
-const BATCH: usize = 64 << 10;
+pub(super) const BATCH: usize = 64 << 10;
 
 /// Writes mail data as it stands between 354 and the reply: stuffed (RFC 5321 section 4.5.2), and
 /// ended by `.` CRLF, which is the last element. It writes in batches, so that what has to be

@@ -237,6 +237,9 @@ fn a_log_line_stays_a_line() {
     assert_eq!(path("  <a@b>").to_string(), "<a@b>");
     assert_eq!(path("<a\u{85}\u{2028}b\u{9b}31m@\u{e9}>").to_string(), "<a??b?31m@\u{e9}>");
     assert_eq!(path("<\u{85}>").to_string(), "<?>");
+    let mailbox = |argument| path(argument).mailbox().unwrap().to_string();
+    assert_eq!(mailbox("<@x:\"a b\"@example.org>"), "\"a b\"@example.org");
+    assert_eq!(mailbox("<postmaster>"), "postmaster");
 }
 
 #[test]

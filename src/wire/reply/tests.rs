@@ -32,6 +32,12 @@ fn codes_are_codes() {
 }
 
 #[test]
+fn logs_show_codes_and_replies_as_they_are_written() {
+    assert_eq!(format!("{} {0:?}", code(250)), "250 250");
+    assert_eq!(format!("{:?}", Reply::plain(code(250), "a\nb")), r#""250-a\n250 b""#);
+}
+
+#[test]
 fn replies_are_written() {
     let status = EnhancedStatus::new;
     let long = "x".repeat(600);
@@ -75,6 +81,24 @@ fn replies_are_written() {
     assert_eq!(many.lines().count(), LINES);
 }
 
+/// When the crate is compiled, as a rule.
+#[test]
+fn fixed_replies_are_checked() {
+    let is_fit = |code, status, text| {
+        std::panic::catch_unwind(move || written(&Reply::fixed(code, status, text))).is_ok()
+    };
+    assert!(is_fit(250, None, " ~"));
+    let text: &'static str = "x".repeat(LINE_TEXT - 9).leak();
+    assert!(is_fit(250, None, &text[1..]) && !is_fit(250, None, text));
+    for text in ["\x1f", "\x7f", "a\nb", "a\r\n250 b", "\u{e9}"] {
+        assert!(!is_fit(250, None, text), "{text:?}");
+    }
+    for code in [199, 260, 600] {
+        assert!(!is_fit(code, None, ""), "{code}");
+    }
+    assert!(is_fit(354, None, "") && !is_fit(354, Some((0, 0)), ""));
+}
+
 #[test]
 fn the_status_is_found() {
     let status = |subject, detail| Some(EnhancedStatus::new(subject, detail));
@@ -89,6 +113,8 @@ fn the_status_is_found() {
     ] {
         assert_eq!(reply.status(), expected, "{reply}");
     }
+    let status = EnhancedStatus::new(7, 1026);
+    assert_eq!((status.subject(), status.detail()), (7, 26));
 }
 
 #[test]

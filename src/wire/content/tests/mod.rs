@@ -1,7 +1,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::writer::STUFFED;
+use super::writer::{BATCH, STUFFED};
 use super::*;
 
 mod room;
@@ -257,6 +257,20 @@ fn every_short_spelling_on_every_border_is_the_same() {
     }
 }
 
+#[test]
+fn runs_of_one_octet_are_read_as_the_rfc_says() {
+    for octet in *b"\r\n." {
+        for (before, length) in
+            (0..9).flat_map(|before| (0..40).map(move |length| (before, length)))
+        {
+            let run = [vec![b'a'; before], vec![octet; length]].concat();
+            let wire = [&run, &b"\r\n.\r\n\n"[..]].concat();
+            assert_eq!(read([&wire[..]]), read_slowly(&wire), "{}", show(&wire));
+            assert_eq!(join([&run[..]]), join_slowly(&run), "{}", show(&run));
+        }
+    }
+}
+
 /// Mail data as it may come: lines, runs of text, and the octets that matter in any order.
 fn any_wire() -> impl Strategy<Value = Vec<u8>> {
     let run = (0..3 * PIECE).prop_map(|length| vec![b'x'; length]);
@@ -402,6 +416,7 @@ fn an_empty_message_is_a_dot() {
     assert_eq!(write(&[]), b".\r\n");
     assert_eq!(write(&[Bytes::new(), Bytes::new()]), b".\r\n");
     assert!(MailData::normalise(b"").is_empty());
+    assert!(!MailData::normalise(b"a").is_empty());
 }
 
 #[test]
@@ -424,6 +439,17 @@ fn dots_make_neither_many_slices_nor_large_ones() {
             let written: usize = output.iter().map(Bytes::len).sum();
             assert_eq!(written, content.len() + 20_100 + 3);
         }
+    }
+}
+
+#[test]
+fn no_more_than_a_batch_is_copied_at_once() {
+    let content = Bytes::from(".\r\n".repeat(BATCH));
+    let mut writer = DataWriter::new(vec![content], Dots::Perhaps);
+    for _ in 0..2 {
+        let mut output = Vec::new();
+        writer.write(&mut output);
+        assert_eq!(output.len(), BATCH / STUFFED, "of 4 KiB each");
     }
 }
 

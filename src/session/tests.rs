@@ -1,0 +1,105 @@
+use super::output::{HOLD, HOLD_OCTETS};
+use super::*;
+
+/// A session whose client is to say its next command.
+#[allow(clippy::disallowed_methods, reason = "any moment will do")]
+fn waiting() -> (Session, Instant) {
+    let (now, time_of_day) = (Instant::now(), SystemTime::UNIX_EPOCH);
+    let settings = Settings::new("mx.example").into();
+    let mut session =
+        Session::new(settings, SessionId::new("test"), Peer::local(), now, time_of_day);
+    wait(&mut session, now);
+    (session, now)
+}
+
+/// Answers until the client is waited for.
+fn wait(session: &mut Session, now: Instant) {
+    loop {
+        match session.poll(now) {
+            Step::Ask(question) => question.answer(Verdict::Pass),
+            Step::Transmit(_) => {}
+            Step::Receive => return,
+            step => panic!("{step:?}"),
+        }
+    }
+}
+
+/// Whoever has sent much at once and sits idle holds no more than others.
+#[test]
+fn an_idle_session_holds_no_large_buffer() {
+    for (octets, is_kept) in [(state::IDLE_BUFFER, true), (state::IDLE_BUFFER + 1, false)] {
+        // At once, and octet by octet, for which the buffer grows.
+        for size in [octets, 1] {
+            let (mut session, now) = waiting();
+            let command = format!("NOOP {}\r\n", "x".repeat(octets - 7));
+            for part in command.as_bytes().chunks(size) {
+                session.receive(part);
+                wait(&mut session, now);
+            }
+            assert!(session.input.is_empty());
+            let held = (0..).find(|it| !session.input.try_reclaim(it + 1)).unwrap();
+            assert_eq!(held, if is_kept { octets } else { 0 }, "{octets} by {size}");
+        }
+    }
+}
+
+/// Replies wait for their group, for a second and within 8 KiB.
+#[test]
+fn replies_are_held_neither_long_nor_in_large_numbers() {
+    let just_before = HOLD - Duration::from_nanos(1);
+    for (octets, held, leave) in [
+        (0, HOLD, false),
+        (1, Duration::ZERO, false),
+        (1, just_before, false),
+        (1, HOLD, true),
+        (HOLD_OCTETS, just_before, false),
+        (HOLD_OCTETS + 1, Duration::ZERO, true),
+    ] {
+        let (mut session, now) = waiting();
+        session.output.resize(octets, b' ');
+        let wait = Duration::from_secs(60);
+        for (now, leave) in [(now, octets > HOLD_OCTETS), (now + held, leave)] {
+            session.deadline = None;
+            let next = session.hold_or(Next::Ask, Awaiting::Verdict, wait, now);
+            assert_eq!(matches!(next, Next::Transmit), leave, "{octets} octets for {held:?}");
+        }
+    }
+}
+
+/// What the gate does by itself is not the relay target's to let through.
+#[test]
+fn what_is_between_client_and_gate_is_offered_whatever_is_behind() {
+    let (mut session, now) = waiting();
+    session.offer(&Capabilities::none());
+    session.receive(b"EHLO client.example\r\n");
+    match session.poll(now) {
+        Step::Transmit(octets) => assert_eq!(
+            octets,
+            "250-mx.example\r\n250-PIPELINING\r\n250-CHUNKING\r\n\
+             250 LIMITS RCPTMAX=1000 MAILMAX=1000\r\n"
+        ),
+        step => panic!("{step:?}"),
+    }
+    let mut settings = Settings::new("mx.example");
+    settings.capabilities.start_tls = true;
+    session.settings = settings.into();
+    session.offer(&Capabilities::none());
+    assert!(session.offered.start_tls);
+}
+
+#[test]
+fn the_record_says_why_in_one_word() {
+    for (cause, word) in [
+        (EndCause::Accepted, "accepted"),
+        (EndCause::RefusedByPanel, "refused-by-panel"),
+        (EndCause::RefusedByRelay, "refused-by-relay"),
+        (EndCause::RelayFailed, "relay-failed"),
+        (EndCause::RefusedBySession, "refused-by-session"),
+        (EndCause::Reset, "reset"),
+        (EndCause::ClientLost, "client-lost"),
+        (EndCause::TimedOut, "timed-out"),
+        (EndCause::Closed, "closed"),
+    ] {
+        assert_eq!(cause.to_string(), word);
+    }
+}

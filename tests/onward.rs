@@ -1,0 +1,460 @@
+//! The onward machine by hand: what a dialogue, in which a session asks in its own order, cannot say.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use nobounce::{
+    AttributeCommand, Awaiting, ClientAttributes, Envelope, ForwardPath, Identify, MailData,
+    Message, Onward, OnwardSettings, OnwardStep, Outcome, Peer, ProxyVersion, Request, ReversePath,
+    SessionId, TlsPolicy,
+};
+
+/// What is said to a server, and what it answers.
+type Exchange = (&'static str, &'static str);
+
+const CONNECT: Exchange = ("<connect>", "220 onward.example.com\r\n");
+const EHLO: Exchange = ("EHLO gate.example.com\r\n", "250 onward.example.com\r\n");
+const MAIL: Exchange = ("MAIL FROM:<a@example.org>\r\n", "250 2.1.0 Ok\r\n");
+const RCPT_B: Exchange = ("RCPT TO:<b@example.com>\r\n", "250 2.1.5 Ok\r\n");
+const RCPT_C: Exchange = ("RCPT TO:<c@example.com>\r\n", "250 2.1.5 Ok\r\n");
+const RSET: Exchange = ("RSET\r\n", "250 2.0.0 Ok\r\n");
+const DATA: Exchange = ("DATA\r\n", "354 Go ahead\r\n");
+
+struct Played {
+    onward: Onward,
+    now: Instant,
+    envelope: Envelope,
+}
+
+/// Where it comes to rest.
+#[derive(Debug, PartialEq, Eq)]
+enum Rest {
+    Receive,
+    StartTls,
+    Idle,
+    /// With this reply for the client.
+    Done(String),
+}
+
+impl Played {
+    fn new(identify: Identify, tls: TlsPolicy) -> Self {
+        let mut settings = OnwardSettings::new("gate.example.com");
+        (settings.identify, settings.tls) = (identify, tls);
+        Self {
+            onward: Onward::new(settings.into()),
+            now: Instant::now(),
+            envelope: envelope(1, client(1), "<a@example.org>"),
+        }
+    }
+
+    /// On a connection that is there and idle.
+    fn introduced() -> Self {
+        let mut played = Self::new(Identify::None, TlsPolicy::Never);
+        played.onward.introduce();
+        played.exchange(&[CONNECT, EHLO]);
+        assert_eq!(played.run(), said("", Rest::Idle));
+        played
+    }
+
+    /// The server has taken a recipient.
+    fn with_recipient() -> Self {
+        let mut played = Self::introduced();
+        played.rcpt("<b@example.com>");
+        played.exchange(&[MAIL, RCPT_B]);
+        assert_eq!(played.run(), said("", Rest::Done("250 2.1.5 Ok".into())));
+        played.envelope.forward_paths.push(path("<b@example.com>"));
+        played
+    }
+
+    fn rcpt(&mut self, recipient: &str) {
+        self.onward.request(Request::Recipient(&self.envelope, &path(recipient)));
+    }
+
+    fn content(&mut self, content: &str) {
+        let content = MailData::normalise(content.as_bytes());
+        let host = "gate.example.com";
+        let message = Message::new(host, &self.envelope, SystemTime::UNIX_EPOCH, content);
+        self.onward.request(Request::Content(&self.envelope, &message));
+    }
+
+    /// What it says until it comes to rest. It is connected whenever it wants to be.
+    fn run(&mut self) -> (String, Rest) {
+        let mut said = String::new();
+        let rest = loop {
+            match self.onward.poll(self.now) {
+                OnwardStep::Transmit(octets) => {
+                    said.push_str(str::from_utf8(&octets.concat()).unwrap());
+                }
+                OnwardStep::Connect => {
+                    said.push_str("<connect>");
+                    self.onward.connected();
+                }
+                OnwardStep::Disconnect => said.push_str("<close>"),
+                OnwardStep::Receive => break Rest::Receive,
+                OnwardStep::StartTls => break Rest::StartTls,
+                OnwardStep::Idle => break Rest::Idle,
+                OnwardStep::Done(Outcome::Failed(error)) => break Rest::Done(error.to_string()),
+                OnwardStep::Done(outcome) => break Rest::Done(outcome.reply().to_string()),
+            }
+        };
+        (said, rest)
+    }
+
+    fn exchange(&mut self, exchanges: &[Exchange]) {
+        for (expected, reply) in exchanges {
+            assert_eq!(self.run(), said(expected, Rest::Receive));
+            self.onward.receive(reply.as_bytes());
+        }
+    }
+}
+
+fn said(text: &str, rest: Rest) -> (String, Rest) {
+    (text.to_owned(), rest)
+}
+
+fn client(number: u8) -> Arc<Peer> {
+    Peer::new(([192, 0, 2, number], 4321).into()).into()
+}
+
+fn envelope(n: u32, client: Arc<Peer>, reverse_path: &str) -> Envelope {
+    let id = SessionId::new("test").transaction(n);
+    Envelope::new(id, client, ReversePath::parse(reverse_path).unwrap())
+}
+
+fn path(path: &str) -> ForwardPath {
+    ForwardPath::parse(path).unwrap()
+}
+
+// --- what is left of a client ---
+
+#[test]
+fn a_connection_is_reusable_when_nothing_is_left_of_the_client() {
+    let mut played = Played::new(Identify::None, TlsPolicy::Never);
+    assert!(!played.onward.is_idle() && !played.onward.is_reusable(), "none is there");
+    played.onward.introduce();
+    played.exchange(&[CONNECT]);
+    assert!(!played.onward.is_idle() && !played.onward.is_reusable(), "it is asked something");
+    played.exchange(&[EHLO]);
+    played.run();
+    assert!(played.onward.is_idle() && played.onward.is_reusable());
+    played.onward.reset();
+    assert_eq!(played.run(), said("", Rest::Idle), "nothing to reset");
+
+    let mut played = Played::with_recipient();
+    assert!(played.onward.is_idle() && !played.onward.is_reusable(), "a transaction is open");
+    played.onward.reset();
+    played.exchange(&[RSET]);
+    assert_eq!(played.run(), said("", Rest::Idle));
+    assert!(played.onward.is_reusable());
+}
+
+/// Servers count errors, slow down and leave; a message that was taken makes up for them.
+#[test]
+fn a_connection_is_reusable_when_nothing_was_refused_since_a_message_was_taken() {
+    let mut played = Played::with_recipient();
+    for _ in 0..2 {
+        played.rcpt("<c@example.com>");
+        played.exchange(&[(RCPT_C.0, "550 5.1.1 No\r\n")]);
+        assert_eq!(played.run(), said("", Rest::Done("550 5.1.1 No".into())));
+    }
+    played.onward.reset();
+    played.exchange(&[RSET]);
+    played.run();
+    assert!(played.onward.is_idle() && !played.onward.is_reusable());
+
+    played.envelope = envelope(2, client(1), "<a@example.org>");
+    played.rcpt("<b@example.com>");
+    played.exchange(&[MAIL, RCPT_B]);
+    played.run();
+    played.envelope.forward_paths.push(path("<b@example.com>"));
+    played.content("");
+    played.exchange(&[DATA]);
+    assert!(played.run().0.ends_with("\r\n.\r\n"));
+    played.onward.receive(b"250 2.0.0 Ok: queued as 1\r\n");
+    assert!(matches!(played.run().1, Rest::Done(_)));
+    assert!(played.onward.is_reusable());
+}
+
+/// The server took a recipient that the client does not count on, and then was asked nothing more.
+#[test]
+fn a_connection_is_not_reusable_while_the_server_holds_what_nobody_counts_on() {
+    let mut played = Played::with_recipient();
+    played.envelope.forward_paths.clear();
+    played.rcpt("<c@example.com> NOTIFY=NEVER");
+    let (command, rest) = played.run();
+    assert_eq!(command, "", "the server does not offer DSN");
+    assert!(matches!(rest, Rest::Done(reply) if reply.starts_with("451 4.3.5 ")));
+    assert!(played.onward.is_idle() && !played.onward.is_reusable());
+    played.onward.reset();
+    played.exchange(&[RSET]);
+    played.run();
+    assert!(played.onward.is_reusable());
+}
+
+#[test]
+fn a_connection_to_which_nothing_can_be_written_is_not_reusable() {
+    let mut played = Played::introduced();
+    played.onward.transmit_failed();
+    assert!(played.onward.is_idle() && !played.onward.is_reusable());
+}
+
+#[test]
+fn a_connection_in_the_name_of_a_client_is_not_reusable() {
+    let proxy = Identify::Proxy(ProxyVersion::V1);
+    for (identify, impersonates) in [
+        (Identify::None, false),
+        (Identify::XForward, false),
+        (Identify::XClient, true),
+        (proxy, true),
+    ] {
+        assert_eq!(identify.impersonates(), impersonates, "{identify:?}");
+        let mut played = Played::new(identify, TlsPolicy::Never);
+        played.onward.speak_for(client(1));
+        played.onward.introduce();
+        let header =
+            if identify == proxy { "PROXY TCP4 192.0.2.1 0.0.0.0 4321 25\r\n" } else { "" };
+        assert_eq!(played.run(), said(&format!("<connect>{header}"), Rest::Receive));
+        played.onward.receive(b"220 onward.example.com\r\n");
+        played.exchange(&[EHLO]);
+        played.run();
+        assert!(played.onward.is_idle());
+        assert_eq!(played.onward.is_reusable(), !impersonates, "{identify:?}");
+    }
+}
+
+// --- one client and another ---
+
+#[test]
+fn what_is_asked_for_one_client_is_not_answered_to_another() {
+    let mut played = Played::introduced();
+    played.onward.speak_for(client(1));
+    played.onward.speak_for(client(2));
+    assert!(played.onward.is_idle(), "nothing is asked for the first");
+    played.onward.speak_for(client(1));
+    played.rcpt("<b@example.com>");
+    played.exchange(&[(MAIL.0, "")]);
+    played.onward.speak_for(client(1));
+    assert_eq!(played.run(), said("", Rest::Receive), "the same client");
+    played.onward.speak_for(client(2));
+    assert_eq!(played.run(), said("", Rest::Done("connection lost".into())));
+    assert_eq!(played.run(), said("<close>", Rest::Idle));
+}
+
+/// Recipients of one transaction are none of another, be they as many.
+#[test]
+fn recipients_of_another_transaction_are_named_again() {
+    let mut played = Played::with_recipient();
+    played.envelope = envelope(2, client(1), "<a@example.org>");
+    played.envelope.forward_paths.push(path("<c@example.com>"));
+    played.rcpt("<b@example.com>");
+    played.exchange(&[RSET, MAIL, RCPT_C, RCPT_B]);
+    assert_eq!(played.run(), said("", Rest::Done("250 2.1.5 Ok".into())));
+}
+
+/// A server that holds nothing is not told to forget it.
+#[test]
+fn recipients_are_named_again_without_rset_behind_rset() {
+    let mut played = Played::with_recipient();
+    played.onward.reset();
+    played.exchange(&[RSET]);
+    played.run();
+    played.rcpt("<c@example.com>");
+    played.exchange(&[MAIL, RCPT_B, RCPT_C]);
+    assert_eq!(played.run(), said("", Rest::Done("250 2.1.5 Ok".into())));
+}
+
+// --- what is told of a client ---
+
+#[test]
+fn a_login_is_told_by_xclient() {
+    let mut played = Played::new(Identify::XClient, TlsPolicy::Never);
+    let mut peer = Peer::clone(&client(1));
+    peer.login = Some("user".into());
+    played.envelope.peer = peer.into();
+    played.rcpt("<b@example.com>");
+    let offer = "250-onward.example.com\r\n250 XCLIENT NAME ADDR PORT LOGIN\r\n";
+    played.exchange(&[CONNECT, (EHLO.0, offer)]);
+    let told = "XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=4321 LOGIN=user\r\n";
+    assert_eq!(played.run(), said(told, Rest::Receive));
+}
+
+#[test]
+fn what_was_told_by_xforward_goes_on_as_it_came() {
+    for (argument, told) in [
+        ("IDENT=4711 SOURCE=LOCAL", "IDENT=4711 SOURCE=LOCAL"),
+        ("SOURCE=[UNAVAILABLE]", "IDENT=test.1 SOURCE=REMOTE"),
+    ] {
+        let mut played = Played::new(Identify::XForward, TlsPolicy::Never);
+        let attributes = ClientAttributes::parse(AttributeCommand::Xforward, argument.as_bytes());
+        played.envelope.xforward = Some(attributes.unwrap().into());
+        played.rcpt("<b@example.com>");
+        let offer = "250-onward.example.com\r\n250 XFORWARD ADDR IDENT SOURCE\r\n";
+        played.exchange(&[CONNECT, (EHLO.0, offer)]);
+        let command = format!("XFORWARD ADDR=192.0.2.1 {told}\r\n");
+        assert_eq!(played.run(), said(&command, Rest::Receive));
+    }
+}
+
+// --- what the server must offer ---
+
+#[test]
+fn what_the_server_does_not_offer_is_not_asked_of_it() {
+    for (offered, reverse_path, recipient) in [
+        ("SIZE", "<a@example.org> SIZE=3", "<b@example.com>"),
+        ("8BITMIME", "<a@example.org> BODY=8BITMIME", "<b@example.com>"),
+        ("SMTPUTF8", "<a@example.org> SMTPUTF8", "<b@example.com>"),
+        ("DSN", "<a@example.org> RET=HDRS", "<b@example.com>"),
+        ("DSN", "<a@example.org>", "<b@example.com> NOTIFY=NEVER"),
+    ] {
+        for only in ["SIZE", "8BITMIME", "SMTPUTF8", "DSN"] {
+            let mut played = Played::new(Identify::None, TlsPolicy::Never);
+            played.envelope = envelope(1, client(1), reverse_path);
+            played.rcpt(recipient);
+            played.exchange(&[CONNECT, (EHLO.0, "250-onward.example.com\r\n250 ")]);
+            played.onward.receive(format!("{only}\r\n").as_bytes());
+            let (command, rest) = played.run();
+            if only == offered {
+                assert_eq!(command, format!("MAIL FROM:{reverse_path}\r\n"));
+            } else {
+                assert_eq!(command, "", "{reverse_path} {recipient} with {only}");
+                assert!(matches!(rest, Rest::Done(reply) if reply.starts_with("451 4.3.5 ")));
+            }
+        }
+    }
+}
+
+// --- connections that end ---
+
+#[test]
+fn a_request_that_nobody_waits_for_is_given_up_with_its_connection() {
+    let mut played = Played::new(Identify::None, TlsPolicy::Never);
+    played.rcpt("<b@example.com>");
+    assert!(matches!(played.onward.poll(played.now), OnwardStep::Connect));
+    played.onward.quit();
+    assert_eq!(played.run(), said("", Rest::Idle), "before it is there");
+
+    let mut played = Played::introduced();
+    played.onward.quit();
+    assert_eq!(played.run(), said("QUIT\r\n", Rest::Receive));
+    played.rcpt("<b@example.com>");
+    assert_eq!(played.run(), said("<close><connect>", Rest::Receive), "amid QUIT");
+}
+
+/// The end of input is noticed before the farewell is read.
+#[test]
+fn a_server_that_said_good_bye_and_has_gone_is_connected_to_again() {
+    let mut played = Played::introduced();
+    played.onward.receive(b"421 4.4.2 Idle too long\r\n");
+    played.rcpt("<b@example.com>");
+    played.onward.disconnected();
+    played.exchange(&[CONNECT, EHLO, MAIL, RCPT_B]);
+    assert_eq!(played.run(), said("", Rest::Done("250 2.1.5 Ok".into())));
+}
+
+#[test]
+fn a_server_that_goes_amid_the_handshake_has_no_tls() {
+    let offer = "250-onward.example.com\r\n250 STARTTLS\r\n";
+    for (policy, rest) in [
+        (TlsPolicy::May, Rest::Receive),
+        (TlsPolicy::Must, Rest::Done("no TLS: handshake: connection lost".into())),
+    ] {
+        let mut played = Played::new(Identify::None, policy);
+        played.rcpt("<b@example.com>");
+        played.exchange(&[CONNECT, (EHLO.0, offer), ("STARTTLS\r\n", "220 Go ahead\r\n")]);
+        assert_eq!(played.run(), said("", Rest::StartTls));
+        played.onward.disconnected();
+        let again = if policy == TlsPolicy::May { "<connect>" } else { "" };
+        assert_eq!(played.run(), said(again, rest));
+        if policy == TlsPolicy::May {
+            played.onward.receive(b"220 onward.example.com\r\n");
+            played.exchange(&[(EHLO.0, offer), MAIL, RCPT_B]);
+            assert_eq!(played.run(), said("", Rest::Done("250 2.1.5 Ok".into())));
+        }
+    }
+}
+
+// --- time, and much to write ---
+
+#[test]
+fn a_deadline_does_not_move() {
+    let mut played = Played::introduced();
+    played.rcpt("<b@example.com>");
+    assert_eq!(played.run(), said(MAIL.0, Rest::Receive));
+    let deadline = played.onward.deadline();
+    assert!(deadline.is_some());
+    played.now += Duration::from_secs(1);
+    assert_eq!(played.run(), said("", Rest::Receive));
+    assert_eq!(played.onward.deadline(), deadline);
+}
+
+#[test]
+fn a_message_of_many_batches_is_written_to_its_end() {
+    let mut played = Played::with_recipient();
+    let lines = 100_000;
+    played.content(&".\r\n".repeat(lines));
+    played.exchange(&[DATA]);
+    let (written, rest) = played.run();
+    assert_eq!(rest, Rest::Receive);
+    assert!(written.ends_with(&("..\r\n".repeat(lines) + ".\r\n")), "{} octets", written.len());
+}
+
+#[test]
+fn each_wait_has_its_own_time() {
+    let mut settings = OnwardSettings::new("gate.example.com");
+    settings.tls = TlsPolicy::May;
+    let timeouts = &mut settings.timeouts;
+    let all = [
+        &mut timeouts.connect,
+        &mut timeouts.greeting,
+        &mut timeouts.command,
+        &mut timeouts.tls,
+        &mut timeouts.data_initiation,
+        &mut timeouts.data_block,
+        &mut timeouts.data_termination,
+        &mut timeouts.quit,
+    ];
+    all.into_iter().zip(1..).for_each(|(it, minutes)| *it = Duration::from_secs(60 * minutes));
+    let timeouts = settings.timeouts.clone();
+    let mut played = Played::new(Identify::None, TlsPolicy::May);
+    played.onward = Onward::new(settings.into());
+    let waits = |played: &mut Played, expected: Duration, awaiting: Awaiting| {
+        let deadline = played.onward.deadline().unwrap();
+        assert_eq!((deadline.awaiting, deadline.at), (awaiting, played.now + expected));
+    };
+
+    played.rcpt("<b@example.com>");
+    assert!(matches!(played.onward.poll(played.now), OnwardStep::Connect));
+    waits(&mut played, timeouts.connect, Awaiting::Connection);
+    played.exchange(&[("<connect>", "")]);
+    waits(&mut played, timeouts.greeting, Awaiting::Greeting);
+    played.onward.receive(CONNECT.1.as_bytes());
+    assert!(matches!(played.onward.poll(played.now), OnwardStep::Transmit(_)));
+    waits(&mut played, timeouts.data_block, Awaiting::Transmission);
+    for (reply, said_then, wait, awaiting) in [
+        ("", "", timeouts.command, Awaiting::Hello),
+        ("250-x\r\n250 STARTTLS\r\n", "STARTTLS\r\n", timeouts.tls, Awaiting::Tls),
+        ("454 4.7.0 Not now\r\n", "<close><connect>", timeouts.greeting, Awaiting::Greeting),
+        (CONNECT.1, EHLO.0, timeouts.command, Awaiting::Hello),
+        (EHLO.1, MAIL.0, timeouts.command, Awaiting::Mail),
+        (MAIL.1, RCPT_B.0, timeouts.command, Awaiting::Recipient),
+    ] {
+        played.onward.receive(reply.as_bytes());
+        assert_eq!(played.run(), said(said_then, Rest::Receive));
+        waits(&mut played, wait, awaiting);
+    }
+    played.onward.receive(RCPT_B.1.as_bytes());
+    assert!(matches!(played.run().1, Rest::Done(_)));
+    played.envelope.forward_paths.push(path("<b@example.com>"));
+    played.content("");
+    played.exchange(&[(DATA.0, "")]);
+    waits(&mut played, timeouts.data_initiation, Awaiting::DataInitiation);
+    played.onward.receive(DATA.1.as_bytes());
+    assert!(played.run().0.ends_with("\r\n.\r\n"));
+    waits(&mut played, timeouts.data_termination, Awaiting::DataTermination);
+    played.onward.receive(b"250 2.0.0 Ok\r\n");
+    assert!(matches!(played.run().1, Rest::Done(_)));
+    played.onward.quit();
+    assert_eq!(played.run(), said("QUIT\r\n", Rest::Receive));
+    waits(&mut played, timeouts.quit, Awaiting::Quit);
+}
