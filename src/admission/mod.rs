@@ -52,7 +52,8 @@ pub struct Admission {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AdmissionLimits {
-    /// Connections at once, in all: 5,000 (Exchange `MaxInboundConnection`).
+    /// Connections at once, in all: 20,000 (Exchange `MaxInboundConnection`: 5,000; an idle one costs
+    /// 4 KiB here).
     pub connections: usize,
     /// At once from one address: 50 (Postfix `smtpd_client_connection_count_limit`).
     pub per_address: usize,
@@ -77,7 +78,7 @@ pub struct AdmissionLimits {
 impl Default for AdmissionLimits {
     fn default() -> Self {
         Self {
-            connections: 5_000,
+            connections: 20_000,
             per_address: 50,
             per_network: 250,
             address_rate: None,

@@ -76,7 +76,7 @@ fn one_beyond_the_defaults_is_turned_away() {
     }
     assert_eq!(fill(v4(5), 50), TurnedAway::Address);
     assert_eq!(fill(v4(6), 0), TurnedAway::Network);
-    for n in 1..20 {
+    for n in 1..80 {
         for last in 0..5 {
             fill([198, 51, n, last].into(), 50);
         }
