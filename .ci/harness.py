@@ -38,14 +38,14 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def wait_for(what, condition):
+def wait_for(what, condition, patience=PATIENCE):
     """Until `condition()` holds; its value."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         if value := condition():
             return value
         time.sleep(0.05)
-    raise AssertionError(f"{what}: not within {PATIENCE} s")
+    raise AssertionError(f"{what}: not within {patience} s")
 
 
 def listens(port):
@@ -84,6 +84,9 @@ class Postfix:
             new.mkdir(mode=0o755)
         shutil.chown(folder / "data", "postfix")
         os.chown(self.boxes, user.pw_uid, user.pw_gid)
+        # `postfix start` after a crash has something to say, as Postfix's user, and must be able to.
+        self.log.touch()
+        shutil.chown(self.log, "postfix")
         users = {mailbox: mailbox.split("@") for mailbox in mailboxes}
         domains = {domain for _, domain in users.values()}
         maildirs = [f"{mailbox} {name}/\n" for mailbox, (name, _) in users.items()]

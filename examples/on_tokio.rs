@@ -1,41 +1,65 @@
 //! A gate on tokio: `cargo run --example on_tokio -- --listen 127.0.0.1:2525 --relay 127.0.0.1:25`.
 
-use std::error::Error;
-use std::io::{self, Write as _};
+use std::io::{ErrorKind, IoSlice, Result, Write as _, stdout};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use clap::Parser;
-use futures::future::Either;
 use nobounce::scorers::{Gtube, Spamd};
 use nobounce::{Address, Event, Gate, Panel, Peer, Runtime, Settings, Target, relay, serve};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
-use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
+use tokio_util::task::TaskTracker;
 
 /// All that nobounce needs of tokio.
 #[derive(Debug, Clone, Copy)]
 struct Tokio;
 
-#[async_trait]
+#[async_trait::async_trait]
 impl Runtime for Tokio {
-    type Stream = Either<Compat<TcpStream>, Compat<UnixStream>>;
+    type Stream = Socket;
 
     async fn sleep_until(&self, at: Instant) {
         tokio::time::sleep_until(at.into()).await;
     }
 
-    async fn connect(&self, address: &Address) -> io::Result<Self::Stream> {
-        Ok(match address {
-            Address::Tcp(address) => {
-                let stream = TcpStream::connect(&**address).await?;
-                stream.set_nodelay(true)?;
-                Either::Left(stream.compat())
-            }
-            Address::Unix(path) => Either::Right(UnixStream::connect(path).await?.compat()),
-        })
+    async fn connect(&self, address: &Address) -> Result<Self::Stream> {
+        let Address::Tcp(address) = address else { return Err(ErrorKind::Unsupported.into()) };
+        let stream = TcpStream::connect(&**address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Socket(stream))
+    }
+}
+
+/// A socket by the traits of futures. Unlike tokio-util's, it writes many segments at once.
+struct Socket(TcpStream);
+
+impl futures::io::AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut [u8]) -> Poll<Result<usize>> {
+        let mut to = ReadBuf::new(to);
+        Pin::new(&mut self.get_mut().0).poll_read(cx, &mut to).map_ok(|()| to.filled().len())
+    }
+}
+
+impl futures::io::AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<Result<usize>> {
+        Pin::new(&mut self.get_mut().0).poll_write(cx, from)
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        segments: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        Pin::new(&mut self.get_mut().0).poll_write_vectored(cx, segments)
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_flush(cx)
+    }
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
     }
 }
 
@@ -51,7 +75,7 @@ struct Options {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<()> {
     let options = Options::parse();
     let target: Box<dyn Target> = match options.relay {
         Some(address) => Box::new(relay::Smtp::new(Tokio, address, "localhost")),
@@ -61,47 +85,35 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Some(address) = options.spamd {
         panel = panel.scorer(Spamd::new(Tokio, address));
     }
-    let gate = Gate::new(Tokio, Settings::new("localhost"), target).panel(panel).observer(
-        |event: &Event<'_>| {
-            if let Event::Ended(record) = event {
-                // In one piece: standard output looks for the end of the line in each.
-                let _ = io::stdout().write_all(format!("{record}\n").as_bytes());
-            }
-        },
-    );
+    let print = |event: &Event<'_>| {
+        if let Event::Ended(record) = event {
+            let _ = stdout().write_all(format!("{record}\n").as_bytes()); // in one piece
+        }
+    };
+    let gate = Gate::new(Tokio, Settings::new("localhost"), target).panel(panel).observer(print);
     let gate = Arc::new(gate);
-
     let listener = TcpListener::bind(&options.listen).await?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     println!("listening on {}", listener.local_addr()?);
-    // Each client has a clone, from when it was accepted: when all are gone, so are the clients.
-    let (inside, mut empty) = mpsc::channel::<()>(1);
+    let clients = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         };
-        match accepted {
-            Ok((client, address)) => {
-                let (gate, inside) = (gate.clone(), inside.clone());
-                tokio::spawn(async move {
-                    let _ = client.set_nodelay(true);
-                    // What went wrong is in the record; the gate goes on.
-                    let _ = serve(client.compat(), Peer::new(address), &gate).await;
-                    drop(inside);
-                });
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: some will be free again soon.
-                eprintln!("accept: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
+        let Ok((client, address)) = accepted else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue; // out of descriptors, most likely: some will be free again soon
+        };
+        let _ = client.set_nodelay(true);
+        let gate = gate.clone();
+        clients.spawn(async move { serve(Socket(client), Peer::new(address), &gate).await });
     }
-    drop((listener, inside));
+    drop(listener);
     gate.shut_down();
-    let _ = tokio::time::timeout(Duration::from_secs(30), empty.recv()).await;
+    clients.close();
+    let _ = tokio::time::timeout(Duration::from_secs(30), clients.wait()).await;
     Ok(())
 }

@@ -24,12 +24,17 @@ impl Deadline {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Awaiting {
+    /// Input before the greeting, from a client that is to wait for it: when this passes, it has
+    /// waited, and all is well.
+    EarlyInput,
     /// A proxy's header, before anything else (PROXY protocol).
     ProxyHeader,
     /// The client's next command (4.5.3.2.7).
     Command,
     /// More mail data from the client (4.5.3.2.5).
     MailData,
+    /// Mail data at the least rate that is set.
+    DataRate,
     /// The end of the mail data, however much of it comes: a bound on the whole content.
     EndOfMailData,
     /// The client's TLS handshake, or the onward server's with its reply to STARTTLS before it
@@ -76,6 +81,12 @@ pub struct SessionTimeouts {
     pub command: Duration,
     /// For more mail data: 3 minutes from the last octet.
     pub mail_data: Duration,
+    /// How far a client may fall behind the least data rate ([`Limits::data_rate`]): 5 minutes
+    /// (Postfix `smtpd_timeout`). That is the credit which every DATA and BDAT begins with, and more
+    /// than that is never earned.
+    ///
+    /// [`Limits::data_rate`]: crate::Limits::data_rate
+    pub data_rate: Duration,
     /// For the content from its first octet to its last: 1 hour.
     pub content: Duration,
     /// For a TLS handshake: 1 minute.
@@ -97,6 +108,7 @@ impl Default for SessionTimeouts {
             proxy_header: Duration::from_secs(5),
             command: Duration::from_secs(300),
             mail_data: Duration::from_secs(180),
+            data_rate: Duration::from_secs(300),
             content: Duration::from_secs(3600),
             tls: Duration::from_secs(60),
             verdict: Duration::from_secs(120),

@@ -4,6 +4,7 @@ mod handshake;
 mod log;
 mod opening;
 mod proxied;
+mod slowness;
 
 use std::io;
 use std::pin::pin;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use futures::future::{FutureExt, poll_fn};
 use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use crate::admission::TurnedAway;
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::gate::Gate;
@@ -20,7 +22,7 @@ use crate::observer::Event;
 use crate::outcome::Request;
 use crate::peer::Peer;
 use crate::relay::Relay;
-use crate::runtime::{READ, Runtime, poll_read, within};
+use crate::runtime::{READ, Runtime, Timer, poll_read, within};
 use crate::session::{EndCause, Session, Step};
 use crate::tally::Tally;
 use crate::tls::Channel;
@@ -28,6 +30,7 @@ use crate::verdict::{Stage, Subject};
 use handshake::handshake;
 use log::Log;
 use opening::Opening;
+use slowness::Slowness;
 
 pub use proxied::ProxyError;
 
@@ -66,6 +69,9 @@ pub enum ServeError {
     /// fault.
     #[error("no client: {0}")]
     Unproxied(#[from] ProxyError),
+    /// There were too many clients.
+    #[error("turned away: {0}")]
+    TurnedAway(#[from] TurnedAway),
 }
 
 /// Serves one client, from its connection to its end: the loop over [`Session::poll`] for any
@@ -113,14 +119,16 @@ where
     let runtime = &gate.runtime;
     let began = runtime.now();
     // In a future of its own, which is gone when the client sits idle.
-    let (client, peer, stash) = Box::pin(opening.of(client, peer, gate)).await?;
+    let (client, peer, stash, _place) = Box::pin(opening.of(client, peer, gate)).await?;
     let (mut session, mut relay) = gate.open(peer);
     gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
     let limit = |wait| Some(Deadline::after(runtime.now(), wait, Awaiting::Connection));
     // A relay target that does not say so in time lets nothing through.
     let through = within(runtime, limit(INTRODUCTION), relay.capabilities()).await;
     session.offer(&through.unwrap_or_else(Capabilities::none));
-    let mut service = Service { gate, client, stash, log: Log::default(), fault: None };
+    let timer = Timer::new(|at| runtime.sleep_until(at));
+    let (log, slowness) = (Log::default(), Slowness::default());
+    let mut service = Service { gate, client, stash, log, timer, slowness, fault: None };
     service.unstash(&mut session);
     service.run(&mut session, relay.as_mut()).await;
     let Service { client, fault, .. } = service;
@@ -128,7 +136,8 @@ where
     within(runtime, limit(FAREWELL), relay.close()).await;
     let (id, peer) = (session.id(), session.peer());
     let duration = runtime.now().saturating_duration_since(began);
-    gate.observe(&Event::Disconnected { session: id, peer, duration });
+    let conduct = session.conduct();
+    gate.observe(&Event::Disconnected { session: id, peer, duration, conduct });
     fault.map_or(Ok(()), Err)
 }
 
@@ -137,6 +146,8 @@ struct Service<'g, C, R: Runtime> {
     client: Channel<C>,
     stash: Stash,
     log: Log,
+    timer: Timer<'g>,
+    slowness: Slowness,
     /// What broke the connection.
     fault: Option<ServeError>,
 }
@@ -170,11 +181,11 @@ where
         }
         loop {
             self.stash.room = STASH.saturating_sub(session.buffered());
-            match session.poll(runtime.now()) {
+            let began = runtime.now();
+            match session.poll(began) {
                 Step::Transmit(octets) => self.transmit(session, &octets).await,
                 Step::Receive => self.receive(session).await,
                 Step::Ask(question) => {
-                    let began = runtime.now();
                     let (id, stage) = (question.id(), question.subject().stage());
                     let deadline = question.deadline();
                     if let Subject::Connection(peer) = question.subject()
@@ -189,7 +200,7 @@ where
                         let tally = self.log.tally(&id, stage);
                         let ask = pin!(self.gate.ask(question.subject(), tally));
                         let ask = pin!(self.stash.beside(&mut self.client, ask));
-                        within(runtime, deadline, ask).await
+                        self.timer.within(deadline, ask).await
                     };
                     if stage == Stage::Connect {
                         // Whether it waited for the greeting, however soon the panel answered.
@@ -198,9 +209,12 @@ where
                     match asked {
                         Some(Some(verdict)) => {
                             let (verdict_of, tally) = (&verdict, self.log.tally(&id, stage));
+                            let subject = question.subject();
+                            let (id, peer) = (&id, subject.peer());
                             let judged =
-                                Event::Judged { id: &id, stage, tally, verdict: verdict_of };
+                                Event::Judged { id, peer, stage, tally, verdict: verdict_of };
                             self.gate.observe(&judged);
+                            self.slowness.judge(self.gate, &question, tally);
                             question.answer(verdict);
                         }
                         Some(None) => {}
@@ -213,14 +227,13 @@ where
                     self.unstash(session);
                 }
                 Step::Forward(forward) => {
-                    let began = runtime.now();
                     let id = forward.request().envelope().id.clone();
                     let deadline = forward.deadline();
                     let asked = match forward.request() {
                         Request::Recipient(envelope, recipient) => {
                             let ask = relay.rcpt(envelope, recipient);
                             let ask = self.stash.beside(&mut self.client, ask);
-                            within(runtime, deadline, ask).await
+                            self.timer.within(deadline, ask).await
                         }
                         Request::Content(envelope, message) => {
                             // From here on the client's end changes nothing: the message is complete,
@@ -230,13 +243,13 @@ where
                                 true => Some(None),
                                 false => {
                                     let ask = relay.content(envelope, message);
-                                    within(runtime, deadline, ask).await.map(Some)
+                                    self.timer.within(deadline, ask).await.map(Some)
                                 }
                             }
                         }
                         Request::Answer(envelope, recipient) => {
                             let ask = relay.answer(envelope, recipient);
-                            within(runtime, deadline, ask).await.map(Some)
+                            self.timer.within(deadline, ask).await.map(Some)
                         }
                     };
                     match asked {
@@ -276,12 +289,16 @@ where
 
     async fn transmit(&mut self, session: &mut Session, octets: &[u8]) {
         let deadline = session.deadline();
+        // A message that was taken is said to be so at once: the later, the more duplicates.
+        if self.slowness.is_due() && self.log.unacknowledged.is_empty() {
+            Box::pin(self.slowness.pass(self.gate)).await;
+        }
         let client = &mut self.client;
         let write = async {
             client.write_all(octets).await?;
             client.flush().await
         };
-        match within(&self.gate.runtime, deadline, write).await {
+        match self.timer.within(deadline, write).await {
             Some(Ok(())) => {
                 self.log.tell();
                 self.gate.observe(&Event::Transmitted { session: session.id(), octets });
@@ -303,7 +320,7 @@ where
         let mut going_down = gate.going_down();
         let told = session.is_going_down();
         let most = match deadline.map(|deadline| deadline.awaiting) {
-            Some(Awaiting::MailData | Awaiting::EndOfMailData) => READ,
+            Some(Awaiting::MailData | Awaiting::EndOfMailData | Awaiting::DataRate) => READ,
             _ => COMMANDS,
         };
         let wait = poll_fn(|context| {
@@ -315,7 +332,7 @@ where
                 read => read.map(Some),
             }
         });
-        match within(&gate.runtime, deadline, wait).await {
+        match self.timer.within(deadline, wait).await {
             Some(Some(None)) => self.log.told = Vec::new(),
             Some(Some(Some(end))) => {
                 self.stash.end = Some(end);
@@ -359,7 +376,9 @@ where
     }
 
     fn late(&self, session: &mut Session, deadline: Option<Deadline>) {
-        if let Some(Deadline { awaiting, .. }) = deadline {
+        if let Some(Deadline { awaiting, .. }) = deadline
+            && awaiting != Awaiting::EarlyInput
+        {
             self.gate.observe(&Event::Late { session: session.id(), awaiting });
         }
         session.handle_timeout(self.gate.runtime.now());

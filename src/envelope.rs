@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::conduct::Conduct;
 use crate::peer::Peer;
 use crate::wire::attributes::ClientAttributes;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
@@ -64,6 +65,8 @@ pub struct Envelope {
     pub peer: Arc<Peer>,
     /// All that XFORWARD told of the client and of the message; `None` where it was not said.
     pub xforward: Option<Arc<ClientAttributes>>,
+    /// What the client did against the rules, as far as is known by now.
+    pub conduct: Conduct,
     /// From MAIL, with its parameters.
     pub reverse_path: ReversePath,
     /// The recipients that were accepted so far, in order, each with its parameters.
@@ -73,6 +76,7 @@ pub struct Envelope {
 impl Envelope {
     /// An envelope without recipients.
     pub fn new(id: TransactionId, peer: Arc<Peer>, reverse_path: ReversePath) -> Self {
-        Self { id, peer, xforward: None, reverse_path, forward_paths: Vec::new() }
+        let (conduct, forward_paths) = (Conduct::default(), Vec::new());
+        Self { id, peer, xforward: None, conduct, reverse_path, forward_paths }
     }
 }

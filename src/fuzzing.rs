@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::wire::budget::Budget;
 use crate::wire::command::Command;
-use crate::wire::content::{ContentDecoder, ContentFault, DataWriter, MailData, Progress};
+use crate::wire::content::{ContentDecoder, ContentFault, DataWriter, Dots, MailData, Progress};
 use crate::wire::line::{LineFault, LineReader};
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 use crate::wire::reply::{Reply, ReplyFault, ReplyReader};
@@ -66,10 +66,11 @@ pub fn octets(mail_data: &MailData) -> Vec<u8> {
     mail_data.segments().concat()
 }
 
-/// Mail data as it stands between 354 and the reply.
+/// Mail data as it stands between 354 and the reply, written as what nobody has looked through.
 pub fn write_data(segments: &[Bytes]) -> Vec<Bytes> {
+    let dots = Dots::Perhaps;
     let mut output = Vec::new();
-    let mut writer = DataWriter::new(segments.to_vec());
+    let mut writer = DataWriter::new(segments.to_vec(), dots);
     while !writer.is_done() {
         writer.write(&mut output);
     }

@@ -1,6 +1,7 @@
 //! A gate: all that the sessions of one service share.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
@@ -12,6 +13,7 @@ use futures::channel::oneshot;
 use futures::future::{FutureExt, Shared, poll_fn};
 use futures::task::AtomicWaker;
 
+use crate::admission::Admission;
 #[cfg(feature = "dns")]
 use crate::deadline::{Awaiting, Deadline};
 #[cfg(feature = "dns")]
@@ -20,13 +22,14 @@ use crate::envelope::SessionId;
 use crate::network::Networks;
 use crate::observer::{Event, Observer};
 use crate::panel::Panel;
-use crate::peer::Peer;
+use crate::peer::{Peer, Voucher};
 use crate::relay::{Relay, Target};
 use crate::runtime::Runtime;
 #[cfg(feature = "dns")]
 use crate::runtime::within;
 use crate::session::{Session, Settings};
 use crate::tally::Tally;
+use crate::tarpit::Tarpit;
 use crate::tls::TlsServer;
 use crate::verdict::{Subject, Verdict};
 
@@ -44,6 +47,8 @@ pub struct Gate<R: Runtime> {
     names: Option<(Box<dyn Resolver>, Duration)>,
     /// Who speaks the PROXY protocol; `None` if nobody does.
     pub(crate) proxies: Option<Networks>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) tarpit: Option<Arc<Tarpit>>,
     /// Distinguishes the sessions of this process from those of others before and beside it.
     prefix: String,
     sessions_begun: AtomicU64,
@@ -72,6 +77,8 @@ impl<R: Runtime> Gate<R> {
             #[cfg(feature = "dns")]
             names: None,
             proxies: None,
+            admission: Arc::default(),
+            tarpit: None,
             sessions_begun: AtomicU64::new(0),
             sessions_running: AtomicUsize::new(0),
             drained: AtomicWaker::new(),
@@ -138,6 +145,24 @@ impl<R: Runtime> Gate<R> {
         self
     }
 
+    /// How many clients are let in; by default as [`AdmissionLimits`](crate::AdmissionLimits) says.
+    /// Those beyond are told 421 before there is a session, with TLS from the first octet they are
+    /// just closed, and either is [observed](Event::TurnedAway).
+    ///
+    /// Gates that share an `Arc` of one count together.
+    #[must_use]
+    pub fn admission(mut self, admission: impl Into<Arc<Admission>>) -> Self {
+        self.admission = admission.into();
+        self
+    }
+
+    /// Answers those slowly who score badly; nobody by default.
+    #[must_use]
+    pub fn tarpit(mut self, tarpit: Tarpit) -> Self {
+        self.tarpit = Some(Arc::new(tarpit));
+        self
+    }
+
     /// Begins to go down: sessions end with `421 4.3.2`, those in a transaction after it. Clients
     /// that still come are told the same.
     pub fn shut_down(&self) {
@@ -177,6 +202,17 @@ impl<R: Runtime> Gate<R> {
     /// Asks the panel; see [`Panel::ask`].
     pub async fn ask(&self, subject: Subject<'_>, tally: &mut Tally) -> Verdict {
         self.panel.ask(&self.runtime, subject, tally).await
+    }
+
+    /// The address that this client counts for; `None` if it counts in all only, as do
+    /// [`Settings::own_networks`] and those who speak for others.
+    pub(crate) fn counted(&self, client: &Peer) -> Option<IpAddr> {
+        let Settings { own_networks, xclient_from, xforward_from, .. } = &*self.settings;
+        let itself = client.vouched.address == Voucher::Socket;
+        let proxies = self.proxies.as_ref().filter(|_| itself);
+        let mut excepted = [own_networks, xclient_from, xforward_from].into_iter().chain(proxies);
+        let address = client.address.filter(|_| !excepted.any(|it| it.include(client)));
+        address.map(|address| address.ip())
     }
 
     /// A session begins; it has ended when the guard is dropped.

@@ -1,6 +1,7 @@
 //! Header fields that we add: well-formed by construction.
 
 use bytes::Bytes;
+use memchr::memchr;
 
 /// Beginning of the names of all header fields that are ours. Fields so named that a client sends
 /// are forged and do not go onward.
@@ -47,6 +48,10 @@ impl HeaderField {
         &self.octets
     }
 
+    pub(crate) fn into_octets(self) -> Bytes {
+        self.octets
+    }
+
     /// `name` must be a field name.
     pub(crate) fn fold(name: &str, value: &[u8]) -> Self {
         let mut octets = Vec::with_capacity(name.len() + value.len().min(FIELD) + 16);
@@ -54,7 +59,18 @@ impl HeaderField {
         octets.push(b':');
         let start = octets.len();
         let mut column = start;
-        let words = value.split(|octet| octet.is_ascii_control() || *octet == b' ');
+        let is_harmless = |octet: &u8| (b' '..=b'~').contains(octet);
+        let harmless = value.iter().fold(true, |all, octet| all & is_harmless(octet));
+        let mut rest = Some(value);
+        let words = std::iter::from_fn(|| {
+            let value = rest?;
+            let end = match harmless {
+                true => memchr(b' ', value),
+                false => value.iter().position(|it| it.is_ascii_control() || *it == b' '),
+            };
+            rest = end.map(|end| &value[end + 1..]);
+            Some(&value[..end.unwrap_or(value.len())])
+        });
         for word in words.flat_map(|word| word.chunks(WORD)) {
             if octets.len() + word.len() > FIELD {
                 break;
@@ -66,7 +82,10 @@ impl HeaderField {
             octets.push(b' ');
             let begin = octets.len();
             octets.extend_from_slice(word);
-            octets[begin..].iter_mut().filter(|octet| !octet.is_ascii()).for_each(|it| *it = b'?');
+            if !harmless {
+                let foreign = octets[begin..].iter_mut().filter(|octet| !octet.is_ascii());
+                foreign.for_each(|octet| *octet = b'?');
+            }
             column += 1 + word.len();
         }
         octets.extend_from_slice(b"\r\n");

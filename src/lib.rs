@@ -155,6 +155,7 @@
 #![forbid(unsafe_code)]
 
 mod capabilities;
+mod conduct;
 mod deadline;
 mod envelope;
 #[cfg(fuzzing)]
@@ -171,6 +172,8 @@ mod session;
 mod verdict;
 mod wire;
 
+#[cfg(feature = "serve")]
+mod admission;
 #[cfg(feature = "dns")]
 pub mod dns;
 #[cfg(feature = "serve")]
@@ -198,11 +201,14 @@ pub mod store;
 #[cfg(feature = "serve")]
 mod tally;
 #[cfg(feature = "serve")]
+mod tarpit;
+#[cfg(feature = "serve")]
 mod tls;
 #[cfg(feature = "testing")]
 mod transcript;
 
 pub use capabilities::Capabilities;
+pub use conduct::{Conduct, Misconduct};
 pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
 pub use envelope::{Envelope, SessionId, TransactionId};
 pub use header::{BadFieldName, HeaderField};
@@ -227,6 +233,8 @@ pub use wire::mailbox::{ForwardPath, Mailbox, Path, PathFault, ReversePath};
 pub use wire::proxy::{ProxyFault, ProxyHeader};
 pub use wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
 
+#[cfg(feature = "serve")]
+pub use admission::{Admission, AdmissionLimits, Place, Rate, TurnedAway};
 #[cfg(feature = "tls")]
 pub use driver::serve_tls;
 #[cfg(feature = "serve")]
@@ -247,6 +255,8 @@ pub use score::{BadScore, Disclosure, Finding, Score};
 pub use scorer::{FailurePolicy, Opinion, Scorer, ScorerError};
 #[cfg(feature = "serve")]
 pub use tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
+#[cfg(feature = "serve")]
+pub use tarpit::Tarpit;
 #[cfg(feature = "tls")]
 pub use tls::{TlsClient, TlsConfigError, TlsServer};
 

@@ -132,6 +132,21 @@ impl Networks {
         Self::default()
     }
 
+    /// This machine: `127.0.0.0/8`, `::1`, and Unix sockets.
+    pub fn loopback() -> Self {
+        let networks = [(Ipv4Addr::new(127, 0, 0, 0).into(), 8), (Ipv6Addr::LOCALHOST.into(), 128)];
+        let networks = networks.map(|(address, prefix)| Network { address, prefix });
+        Self { networks: networks.into(), local: true }
+    }
+
+    /// The same and these.
+    #[must_use]
+    pub fn and(mut self, others: &Self) -> Self {
+        self.networks.extend(&others.networks);
+        self.local |= others.local;
+        self
+    }
+
     /// Whether the address is in one of them.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(address))

@@ -1,9 +1,11 @@
 //! Observers: told what happened, never asked.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admission::TurnedAway;
+use crate::conduct::Conduct;
 use crate::deadline::Awaiting;
 use crate::driver::ProxyError;
 use crate::envelope::{SessionId, TransactionId};
@@ -14,7 +16,7 @@ use crate::session::TransactionEnd;
 use crate::tally::Tally;
 use crate::verdict::{Stage, Verdict};
 use crate::wire::mailbox::ForwardPath;
-use crate::wire::reply::Reply;
+use crate::wire::reply::{Quoted, Reply};
 
 /// Is told of every event of every session. It cannot change what happens; it should not block.
 pub trait Observer: Send + Sync {
@@ -68,6 +70,20 @@ pub enum Event<'e> {
         /// Why it was closed.
         error: &'e ProxyError,
     },
+    /// A client was turned away; there was no session.
+    TurnedAway {
+        /// The client.
+        peer: &'e Peer,
+        /// Why.
+        reason: TurnedAway,
+    },
+    /// Replies to this client are delayed from here on: it has scored badly.
+    Tarpitted {
+        /// The session.
+        session: &'e SessionId,
+        /// The client.
+        peer: &'e Peer,
+    },
     /// The client sent these octets.
     Received {
         /// The session.
@@ -86,6 +102,9 @@ pub enum Event<'e> {
     Judged {
         /// The transaction; `SESSION.0` for the connection.
         id: &'e TransactionId,
+        /// The client. If it is refused when it connects, no transaction follows and this is all that
+        /// there is for a record.
+        peer: &'e Peer,
         /// The stage at which it was asked.
         stage: Stage,
         /// All that scorers have said by then.
@@ -124,6 +143,8 @@ pub enum Event<'e> {
         peer: &'e Peer,
         /// How long it took.
         duration: Duration,
+        /// What it did against the rules.
+        conduct: &'e Conduct,
     },
 }
 
@@ -150,6 +171,14 @@ pub struct TransactionRecord {
 impl fmt::Display for TransactionRecord {
     /// One line, `key=value` separated by spaces; what peers chose is quoted and escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = String::with_capacity(512);
+        self.write(&mut line)?;
+        f.write_str(&line)
+    }
+}
+
+impl TransactionRecord {
+    fn write(&self, f: &mut String) -> fmt::Result {
         let envelope = &self.end.envelope;
         let peer = &envelope.peer;
         write!(f, "id={} client={peer}", envelope.id)?;
@@ -157,17 +186,18 @@ impl fmt::Display for TransactionRecord {
             write!(f, " via={}", peer.vouched)?;
         }
         if let Some(helo) = &peer.helo {
-            write!(f, " helo={:?}", helo.name)?;
+            write!(f, " helo={}", Quoted(&helo.name))?;
         }
         if let Some(tls) = &peer.tls {
             write!(f, " tls={}", tls.version)?;
         }
-        write!(f, " from={:?}", envelope.reverse_path.path.to_string())?;
+        write!(f, " from={}", Quoted(&envelope.reverse_path.path.to_string()))?;
         for recipient in &envelope.forward_paths {
-            write!(f, " to={:?}", recipient.path.to_string())?;
+            write!(f, " to={}", Quoted(&recipient.path.to_string()))?;
         }
         for (recipient, reply) in &self.end.refused {
-            write!(f, " refused={:?} because={reply:?}", recipient.path.to_string())?;
+            let recipient = recipient.path.to_string();
+            write!(f, " refused={} because={reply:?}", Quoted(&recipient))?;
         }
         write!(f, " size={} {} result={}", self.end.size, self.tally, self.end.cause)?;
         if let Some(reply) = &self.end.reply {
@@ -182,8 +212,8 @@ impl fmt::Display for TransactionRecord {
         for failure in self.tally.failures() {
             write!(f, " scorer_failure={:?}", format!("{}: {}", failure.scorer, failure.cause))?;
         }
-        let [all, scoring, relaying] = [self.end.duration, self.scoring, self.relaying];
-        write!(f, " ms={}", all.as_millis())?;
-        write!(f, " scoring_ms={} relaying_ms={}", scoring.as_millis(), relaying.as_millis())
+        let [all, scoring, relaying] = [self.end.duration, self.scoring, self.relaying]
+            .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        write!(f, " ms={all} scoring_ms={scoring} relaying_ms={relaying}")
     }
 }

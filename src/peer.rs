@@ -103,16 +103,25 @@ impl fmt::Display for Peer {
         f.write_str(self.name.as_deref().unwrap_or("unknown"))?;
         match self.address {
             None if self.vouched.address != Voucher::Socket => f.write_str("[unknown]"),
-            address => f.write_str(&bracketed(address)),
+            address => write!(f, "{}", Bracketed(address)),
         }
     }
 }
 
-fn bracketed(address: Option<SocketAddr>) -> String {
-    match address.map(|address| address.ip()) {
-        Some(IpAddr::V4(address)) => format!("[{address}]"),
-        Some(IpAddr::V6(address)) => format!("[IPv6:{address}]"),
-        None => "[local]".into(),
+/// An address as it stands behind a name.
+struct Bracketed(Option<SocketAddr>);
+
+impl fmt::Display for Bracketed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.map(|address| address.ip()) {
+            Some(IpAddr::V4(address)) => {
+                // What the standard library writes, but it looks for padding first.
+                let [a, b, c, d] = address.octets();
+                write!(f, "[{a}.{b}.{c}.{d}]")
+            }
+            Some(IpAddr::V6(address)) => write!(f, "[IPv6:{address}]"),
+            None => f.write_str("[local]"),
+        }
     }
 }
 
@@ -160,9 +169,9 @@ impl fmt::Display for Voucher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket => f.write_str("socket"),
-            Self::Proxy(by) => write!(f, "proxy{}", bracketed(*by)),
-            Self::XClient(by) => write!(f, "xclient{}", bracketed(*by)),
-            Self::XForward(by) => write!(f, "xforward{}", bracketed(*by)),
+            Self::Proxy(by) => write!(f, "proxy{}", Bracketed(*by)),
+            Self::XClient(by) => write!(f, "xclient{}", Bracketed(*by)),
+            Self::XForward(by) => write!(f, "xforward{}", Bracketed(*by)),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
-use futures::future::{Either, select};
+use futures::future::{BoxFuture, Either, poll_fn, select};
 use futures::io::{AsyncRead, AsyncWrite};
 use futures::poll;
 
@@ -22,6 +22,11 @@ use crate::deadline::Deadline;
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
     /// A connection to an onward server or a scorer's daemon.
+    ///
+    /// Mail goes onward in many segments at once, where the stream has a
+    /// [`poll_write_vectored`](AsyncWrite::poll_write_vectored) of its own. Adapters may lack it, and
+    /// take one segment in each write (tokio-util's `Compat`): `examples/on_tokio.rs` has one with it,
+    /// by which large mail costs a quarter less.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// The time, for deadlines.
@@ -128,6 +133,61 @@ pub(crate) fn poll_read<S: AsyncRead + Unpin>(
     }
     BUFFER.set(buffer);
     read
+}
+
+/// One timer for many waits that follow on each other. Most of them are over long before their
+/// deadlines: the timer stays set for the earliest that there was, and is set anew when it has rung
+/// too early, or for a deadline that comes before.
+pub(crate) struct Timer<'r> {
+    sleep: Box<dyn Fn(Instant) -> BoxFuture<'r, ()> + Send + Sync + 'r>,
+    set: Option<(Instant, BoxFuture<'r, ()>)>,
+}
+
+impl<'r> Timer<'r> {
+    /// A timer that sleeps so.
+    pub(crate) fn new(sleep: impl Fn(Instant) -> BoxFuture<'r, ()> + Send + Sync + 'r) -> Self {
+        Self { sleep: Box::new(sleep), set: None }
+    }
+
+    /// What `work` gives, or `None` once `deadline` has passed.
+    pub(crate) async fn within<F: Future>(
+        &mut self,
+        deadline: Option<Deadline>,
+        work: F,
+    ) -> Option<F::Output> {
+        let mut work = pin!(work);
+        poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => match deadline {
+                Some(Deadline { at, .. }) => self.poll_until(at, context).map(|()| None),
+                None => Poll::Pending,
+            },
+        })
+        .await
+    }
+
+    fn poll_until(&mut self, at: Instant, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let (set_for, sleep) = match &mut self.set {
+                Some(set) if set.0 <= at => set,
+                unset => unset.insert((at, (self.sleep)(at))),
+            };
+            if sleep.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            let is_over = *set_for == at;
+            self.set = None;
+            if is_over {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Timer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timer").field("set_for", &self.set.as_ref().map(|set| set.0)).finish()
+    }
 }
 
 /// What `work` gives, or `None` once `deadline` has passed. No timer is set for what is ready at

@@ -127,6 +127,14 @@ impl Subject<'_> {
             Self::Content(..) => Stage::Data,
         }
     }
+
+    /// The client.
+    pub fn peer(&self) -> &Peer {
+        match self {
+            Self::Connection(peer) => peer,
+            Self::Recipient(envelope, _) | Self::Content(envelope, _) => &envelope.peer,
+        }
+    }
 }
 
 /// A stage of the session at which the panel is asked.

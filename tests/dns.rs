@@ -308,6 +308,84 @@ fn dkimpy(server: SocketAddr, mail: &str) -> String {
 
 #[tokio::test]
 #[ignore = "needs unbound, opendkim-tools, python3-spf: see .ci/run"]
+async fn chains_are_what_dkimpy_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let unbound = Unbound::start(folder.path(), &(ZONES.to_owned() + &key(folder.path(), "one")));
+    let authentication = Authentication::new(client(unbound.address), "mx.example.net").unwrap();
+    let mail = "From: Alice <alice@example.org>\nTo: list@example.org\nSubject: signed\n\
+                Date: Sat, 28 Nov 2026 00:00:00 +0000\nMessage-ID: <1@example.org>\n\nHello!\n";
+    let sealed = |mail: &str, found: &str| sealed(unbound.address, folder.path(), mail, found);
+    let signed = signed(folder.path(), "one", mail);
+    // The list writes into it, which breaks the signature and not the chain: so it is for.
+    let changed = signed.replace("Subject: signed", "Subject: [list] signed");
+    let once = sealed(&changed, "list.example.org; dkim=pass");
+    let twice = sealed(&once, "forward.example.org; arc=pass");
+    let given_up = sealed(&once.replace("Hello!", "Hullo!"), "forward.example.org; arc=fail");
+    assert!(once.contains("cv=none") && !once.contains("i=2"), "{once}");
+    assert!(twice.contains("ARC-Seal: i=2; cv=pass"), "{twice}");
+    assert!(given_up.contains("ARC-Seal: i=2; cv=fail"), "{given_up}");
+
+    let kept = |line: &&str| !(line.starts_with("ARC-") && line.contains(" i=1;"));
+    let fields = twice.replace("\r\n ", "\n ");
+    let without_first: Vec<_> = fields.split_inclusive("\r\n").filter(kept).collect();
+    let without_first = without_first.concat().replace("\n ", "\r\n ");
+    for (mail, dkim, expected) in [
+        (signed, "DKIM_PASS", None),
+        (once.clone(), "DKIM_FAIL", Some("ARC_PASS")),
+        (twice.clone(), "DKIM_FAIL", Some("ARC_PASS")),
+        (once.replace("Hello!", "Hullo!"), "DKIM_FAIL", Some("ARC_FAIL")),
+        (twice.replace("Hello!", "Hullo!"), "DKIM_FAIL", Some("ARC_FAIL")),
+        (twice.replace("[list]", "[lost]"), "DKIM_FAIL", Some("ARC_FAIL")),
+        // The seals are over what the list says it has found.
+        (
+            twice.replace("i=1; list.example.org; dkim=pass", "i=1; list.example.org; spf=pass"),
+            "DKIM_FAIL",
+            Some("ARC_FAIL"),
+        ),
+        (given_up, "DKIM_FAIL", Some("ARC_FAIL")),
+        (without_first, "DKIM_FAIL", Some("ARC_FAIL")),
+    ] {
+        let envelope = envelope("192.0.2.99", "mx.example.com", "list@other.example");
+        let answer = authentication.on_data(&envelope, &message(&envelope, mail.as_bytes())).await;
+        let Ok(Opinion::Annotate(found, fields)) = answer else { panic!("{answer:?}") };
+        let symbols: Vec<_> = found.iter().map(|it| it.symbol()).collect();
+        let chain = symbols.iter().copied().find(|it| it.starts_with("ARC_"));
+        assert_eq!((symbols[1], chain), (dkim, expected), "{mail}");
+        let field = str::from_utf8(fields[0].octets()).unwrap().replace("\r\n", "");
+        let result = expected.map(|it| it.replace("ARC_", "arc=").to_lowercase());
+        assert!(field.contains(result.as_deref().unwrap_or("dkim=pass")), "{field}");
+        let theirs = arc_by_dkimpy(unbound.address, &mail);
+        assert_eq!(theirs == "pass", expected == Some("ARC_PASS"), "{theirs}: {mail}");
+    }
+}
+
+/// The mail as a host passes it on that has looked at it: with its name and what it found, sealed by
+/// dkimpy.
+fn sealed(server: SocketAddr, folder: &Path, mail: &str, found: &str) -> String {
+    let program = RESOLVER.to_owned()
+        + "import dkim\nmail, key = sys.stdin.buffer.read(), open(sys.argv[3], 'rb').read()\n\
+           chain = dkim.arc_sign(mail, b'one', b'example.org', key, sys.argv[4].encode())\n\
+           sys.stdout.buffer.write(b''.join(chain) + mail)";
+    let (address, port) = (server.ip().to_string(), server.port().to_string());
+    let host = found.split(';').next().unwrap();
+    let mut signer = Command::new("/usr/bin/python3");
+    signer.args(["-c", &program, &address, &port]).arg(folder.join("one.private")).arg(host);
+    servers::filter(&mut signer, &format!("Authentication-Results: {found}\r\n{mail}"))
+}
+
+/// What python3-dkim says of the chain: `pass`, or anything else.
+fn arc_by_dkimpy(server: SocketAddr, mail: &str) -> String {
+    let program = RESOLVER.to_owned()
+        + "import dkim\nresult = dkim.arc_verify(sys.stdin.buffer.read())[0]\n\
+           print((result or b'none').decode())";
+    let (address, port) = (server.ip().to_string(), server.port().to_string());
+    let mut verifier = Command::new("/usr/bin/python3");
+    verifier.args(["-c", &program, &address, &port]);
+    servers::filter(&mut verifier, mail).trim().to_owned()
+}
+
+#[tokio::test]
+#[ignore = "needs unbound, opendkim-tools, python3-spf: see .ci/run"]
 async fn a_whole_session_is_named_checked_and_annotated() {
     let folder = tempfile::tempdir().unwrap();
     let unbound = Unbound::start(folder.path(), &(ZONES.to_owned() + &key(folder.path(), "one")));
@@ -382,6 +460,7 @@ async fn servers_that_misbehave_are_failures() {
         Truncates,
         TruncatesAndCloses,
         TruncatesAndHangs,
+        TruncatesAndFloods,
         Endless,
     ] {
         let server = misbehaving(behaviour);
@@ -412,4 +491,7 @@ async fn servers_that_misbehave_are_failures() {
             tokio::task::yield_now().await;
         }
     }
+    // Of what no answer could be as long as, no more than buffers hold was sent.
+    let flood = servers::FLOOD.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((1..400).contains(&flood), "{flood} blocks of 64 KiB");
 }

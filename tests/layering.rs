@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "words",
         &[
             "capabilities",
+            "conduct",
             "deadline",
             "envelope",
             "header",
@@ -32,7 +33,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     // DNS is asked through it by both.
     ("runtime", &["dns", "rehearsal", "runtime"]),
     ("policy", &["panel", "score", "scorer", "scorers", "store", "tally"]),
-    ("edges", &["driver", "fuzzing", "gate", "observer", "relay", "tls", "transcript"]),
+    (
+        "edges",
+        &[
+            "admission",
+            "driver",
+            "fuzzing",
+            "gate",
+            "observer",
+            "relay",
+            "tarpit",
+            "tls",
+            "transcript",
+        ],
+    ),
 ];
 
 /// Layers that may ask what time it is.

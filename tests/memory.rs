@@ -16,8 +16,8 @@ use std::time::Instant;
 use async_trait::async_trait;
 use futures::io::{AsyncRead, AsyncWrite, Cursor};
 use nobounce::{
-    Address, Envelope, ForwardPath, Gate, Message, Outcome, Panel, Peer, Receipt, Relay, Runtime,
-    Settings, Target, relay::Smtp, scorers::Gtube, serve,
+    Address, Admission, AdmissionLimits, Envelope, ForwardPath, Gate, Message, Outcome, Panel,
+    Peer, Receipt, Relay, Runtime, Settings, Target, relay::Smtp, scorers::Gtube, serve,
 };
 
 /// Octets that this thread has and has not given back.
@@ -151,8 +151,11 @@ fn cost(
 ) -> isize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _inside = runtime.enter();
-    let gate =
-        Gate::new(Tokio, Settings::new("mx.example"), target).panel(Panel::new().scorer(Gtube));
+    let mut limits = AdmissionLimits::default();
+    (limits.per_address, limits.per_network) = (1_000, 1_000);
+    let gate = Gate::new(Tokio, Settings::new("mx.example"), target)
+        .panel(Panel::new().scorer(Gtube))
+        .admission(Admission::new(limits));
     let content: Arc<[u8]> = content.as_bytes().into();
     let mut context = Context::from_waker(Waker::noop());
     let mut begin = || {

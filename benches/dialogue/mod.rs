@@ -168,11 +168,15 @@ impl Server {
         }
     }
 
-    /// What is to be written to the server.
+    /// What is to be written to the server, all batches of it.
     pub(crate) fn written(&mut self, now: Instant) -> Vec<Bytes> {
-        match self.onward.poll(now) {
-            OnwardStep::Transmit(segments) => segments,
-            step => panic!("content was to be written, and {step:?} is next"),
+        let mut all = Vec::new();
+        loop {
+            match self.onward.poll(now) {
+                OnwardStep::Transmit(segments) => all.extend(segments),
+                OnwardStep::Receive => return all,
+                step => panic!("content was to be written, and {step:?} is next"),
+            }
         }
     }
 

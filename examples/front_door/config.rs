@@ -3,6 +3,7 @@
 //! What stands in it is documented in `front_door.toml`. Whatever is wrong with it is said with file,
 //! line and what was expected, before a port is opened.
 
+mod dns;
 mod memory;
 mod tables;
 mod values;
@@ -10,8 +11,10 @@ mod values;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fmt, fs, io};
 
+use nobounce::dns::Resolver;
 use nobounce::scorers::{Clamd, Gtube, Oversize, Rspamd, Spamd};
 use nobounce::{Panel, Runtime, Score, Thresholds, Weights};
 use serde::Deserialize;
@@ -25,6 +28,8 @@ pub(crate) struct Config {
     path: PathBuf,
     text: String,
     file: File,
+    /// Has one memory for all that ask it.
+    resolver: Arc<dyn Resolver>,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +47,13 @@ struct File {
     spamd: Option<tables::Spamd>,
     rspamd: Option<tables::Rspamd>,
     clamd: Option<tables::Clamd>,
+    dns: Option<dns::Dns>,
+    dnsbl: Option<dns::Addresses>,
+    rhsbl: Option<dns::Names>,
+    uribl: Option<dns::Links>,
+    helo: Option<dns::Helo>,
+    reverse_name: Option<dns::ReverseName>,
+    authentication: Option<Spanned<dns::Authenticity>>,
     store: Option<memory::Place>,
     greylist: Option<memory::Greylisting>,
     rate_limit: Option<memory::Rates>,
@@ -77,14 +89,17 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn read<R: Runtime + Clone>(path: &Path, runtime: &R) -> Result<Self, ConfigError> {
         let path = path.to_owned();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) => return Err(ConfigError::Unread(path, error)),
         };
-        match toml::from_str(&text) {
-            Ok(file) => Ok(Self { path, text, file }),
+        match toml::from_str::<File>(&text) {
+            Ok(file) => {
+                let resolver = dns::resolver(file.dns.as_ref(), runtime);
+                Ok(Self { path, text, file, resolver })
+            }
             Err(error) => {
                 let line = line(&text, error.span());
                 let what = error.message().lines().collect::<Vec<_>>().join(", ");
@@ -140,6 +155,7 @@ impl Config {
             let octets = octets.map_or(Clamd::<R>::SIZE_LIMIT, |octets| octets.0);
             panel = panel.seat(table.seat(clamd.size_limit(octets, oversize)));
         }
+        panel = self.seat_dns(panel, host)?;
         Ok(if file.monitor { panel.monitor() } else { panel })
     }
 

@@ -1,4 +1,4 @@
-//! The log: a line of JSON for each transaction.
+//! The log: a line of JSON for each transaction, and for each client that is refused before it has one.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nobounce::{Disclosure, EndCause, ForwardPath, Peer, Reply, Score, TransactionRecord, Voucher};
+use nobounce::{
+    Disclosure, EndCause, ForwardPath, Peer, Refusal, Reply, Score, Tally, TransactionId,
+    TransactionRecord, Voucher,
+};
 use serde_json::{Value, json};
 
 pub(crate) struct Journal {
@@ -27,12 +30,33 @@ impl Journal {
         Ok(())
     }
 
-    /// One write for each line: who reads along never sees half of one.
     pub(crate) fn note(&self, event: &str, record: &TransactionRecord) {
-        let line = format!("{}\n", json(event, record));
+        self.write(&transaction(event, record));
+    }
+
+    /// The panel has refused a client when it connected.
+    pub(crate) fn note_refused(
+        &self,
+        id: &TransactionId,
+        peer: &Peer,
+        tally: &Tally,
+        refusal: &Refusal,
+    ) {
+        let line = json!({
+            "event": "refused",
+            "time": now(),
+            "id": id.to_string(),
+            "client": client(peer),
+            "reply": reply(refusal.reply()),
+        });
+        self.write(&with(line, judged(tally)));
+    }
+
+    /// One write for each line: who reads along never sees half of one.
+    fn write(&self, line: &Value) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = file.write_all(line.as_bytes()) {
-            eprintln!("{}: {error}: {record}", self.path.display());
+        if let Err(error) = file.write_all(format!("{line}\n").as_bytes()) {
+            eprintln!("{}: {error}: {line}", self.path.display());
         }
     }
 }
@@ -46,12 +70,8 @@ fn append(path: &PathBuf) -> io::Result<File> {
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
-/// Everything that is known of a transaction.
-fn json(event: &str, record: &TransactionRecord) -> Value {
-    let (end, tally) = (&record.end, &record.tally);
-    let envelope = &end.envelope;
-    #[allow(clippy::disallowed_methods, reason = "the clock of an edge")]
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+/// All that scorers said, and what came of it.
+fn judged(tally: &Tally) -> Value {
     let findings = tally.entries().map(|entry| {
         let finding = &entry.finding;
         json!({
@@ -91,8 +111,21 @@ fn json(event: &str, record: &TransactionRecord) -> Value {
         })
     });
     json!({
+        "score": points(tally.total()),
+        "findings": findings.collect::<Vec<_>>(),
+        "objections": objections.collect::<Vec<_>>(),
+        "scorer_failures": failures.collect::<Vec<_>>(),
+        "decisions": decisions.collect::<Vec<_>>(),
+    })
+}
+
+/// Everything that is known of a transaction.
+fn transaction(event: &str, record: &TransactionRecord) -> Value {
+    let end = &record.end;
+    let envelope = &end.envelope;
+    let line = json!({
         "event": event,
-        "time": seconds(time),
+        "time": now(),
         "id": envelope.id.to_string(),
         "client": client(&envelope.peer),
         "sender": envelope.reverse_path.path.to_string(),
@@ -105,11 +138,6 @@ fn json(event: &str, record: &TransactionRecord) -> Value {
         "result": end.cause.to_string(),
         "taken": end.cause == EndCause::Accepted,
         "reply": end.reply.as_ref().map(reply),
-        "score": points(tally.total()),
-        "findings": findings.collect::<Vec<_>>(),
-        "objections": objections.collect::<Vec<_>>(),
-        "scorer_failures": failures.collect::<Vec<_>>(),
-        "decisions": decisions.collect::<Vec<_>>(),
         "onward": record.onward.iter().map(reply).collect::<Vec<_>>(),
         "onward_failures": record.failures.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "queue_id": record.queue_id.as_deref(),
@@ -118,7 +146,16 @@ fn json(event: &str, record: &TransactionRecord) -> Value {
             "scoring": seconds(record.scoring),
             "relaying": seconds(record.relaying),
         },
-    })
+    });
+    with(line, judged(&record.tally))
+}
+
+/// One object with what stands in both.
+fn with(mut line: Value, more: Value) -> Value {
+    if let (Value::Object(line), Value::Object(more)) = (&mut line, more) {
+        line.extend(more);
+    }
+    line
 }
 
 fn client(peer: &Peer) -> Value {
@@ -158,6 +195,12 @@ fn reply(reply: &Reply) -> Value {
 
 fn points(score: Score) -> f64 {
     f64::from(score.as_hundredths()) / 100.0
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    #[allow(clippy::disallowed_methods, reason = "the clock of an edge")]
+    seconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 /// To the millisecond.

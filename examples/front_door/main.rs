@@ -1,7 +1,7 @@
 //! The complete front: takes port 25, becomes a user of its own, stands before a mail server.
 //!
 //! ```sh
-//! cargo run --release --features redb,rspamd,tls --example front_door -- \
+//! cargo run --release --features auth,redb,rspamd,tls --example front_door -- \
 //!     --listen 0.0.0.0:25 --relay 127.0.0.1:10025 --identify xclient --user nobounce \
 //!     --spamd 127.0.0.1:783 --json-log /var/log/nobounce/mail.json
 //! ```
@@ -11,10 +11,11 @@
 //! refused to run, and why stands on standard error.
 
 mod config;
-mod crowd;
 mod doors;
 mod journal;
+mod memory;
 mod options;
+mod runtime;
 mod user;
 
 use std::error::Error;
@@ -22,56 +23,28 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fs, io};
 
-use async_trait::async_trait;
 use clap::Parser;
-use futures::future::Either;
 use nobounce::relay::{SelfTestError, Smtp};
-use nobounce::scorers::{Gtube, Lessons, Spamd};
+use nobounce::scorers::{Behaviour, Gtube, Lessons, Spamd};
 use nobounce::{
-    Address, Budget, Event, Gate, OnwardSettings, Panel, Peer, Runtime, Seat, Settings, TlsClient,
-    TlsPolicy, TlsServer, serve, serve_tls,
+    Admission, Budget, Event, Gate, OnwardSettings, Panel, Peer, Seat, Settings, Stage, TlsClient,
+    TlsPolicy, TlsServer, Verdict, serve, serve_tls,
 };
 use sd_notify::NotifyState;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 use config::Config;
-use crowd::Crowd;
 use doors::Door;
 use journal::Journal;
 use options::Options;
-
-/// All that nobounce needs of tokio.
-#[derive(Debug, Clone, Copy)]
-struct Tokio;
-
-#[async_trait]
-impl Runtime for Tokio {
-    type Stream = Either<Compat<TcpStream>, Compat<UnixStream>>;
-
-    async fn sleep_until(&self, at: Instant) {
-        tokio::time::sleep_until(at.into()).await;
-    }
-
-    async fn connect(&self, address: &Address) -> io::Result<Self::Stream> {
-        Ok(match address {
-            Address::Tcp(address) => {
-                let stream = TcpStream::connect(&**address).await?;
-                stream.set_nodelay(true)?;
-                Either::Left(stream.compat())
-            }
-            Address::Unix(path) => Either::Right(UnixStream::connect(path).await?.compat()),
-        })
-    }
-}
+use runtime::{Socket, Tokio};
 
 fn main() -> ExitCode {
     match run(Options::parse()) {
@@ -85,7 +58,7 @@ fn main() -> ExitCode {
 
 /// What needs privileges, then the loss of them, then all the rest: no thread has begun by then.
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let config = options.config.as_deref().map(Config::read).transpose()?;
+    let config = options.config.as_deref().map(|path| Config::read(path, &Tokio)).transpose()?;
     let panel = panel(&options, config.as_ref())?;
     if options.check {
         println!("good");
@@ -129,6 +102,11 @@ async fn front(
     let mut settings = Settings::new(&options.host()?);
     (settings.xclient_from, settings.xforward_from) = (options.trusted()?, options.trusted()?);
     settings.budget = Budget::new(options.memory << 20);
+    settings.greeting_delay = Duration::from_secs(options.greeting_delay);
+    settings.own_networks = settings.own_networks.and(&options.own()?);
+    if let Some(config) = &config {
+        settings.authserv_id = config.authserv_id(&options.host()?);
+    }
     let mut gate =
         Gate::new(Tokio, settings, target).panel(panel).observer(move |event: &Event<'_>| {
             match (event, &journal) {
@@ -139,9 +117,29 @@ async fn front(
                 (Event::Ended(record), None) => println!("{record}"),
                 (Event::Unacknowledged(record), None) => println!("unacknowledged: {record}"),
                 (Event::Unproxied { peer, error }, _) => eprintln!("{peer}: {error}"),
+                (Event::TurnedAway { peer, reason }, _) => {
+                    eprintln!("{peer}: turned away: {reason}");
+                }
+                (
+                    Event::Judged {
+                        id,
+                        peer,
+                        stage: Stage::Connect,
+                        tally,
+                        verdict: Verdict::Refuse(refusal),
+                    },
+                    journal,
+                ) => match journal {
+                    Some(journal) => journal.note_refused(id, peer, tally, refusal),
+                    None => println!("id={id} client={peer} {tally} reply={:?}", refusal.reply()),
+                },
                 _ => {}
             }
         });
+    if let Some((resolver, patience)) = config.as_ref().and_then(Config::name_clients) {
+        gate = gate.name_clients(resolver, patience);
+    }
+    gate = gate.admission(Admission::new(options.admission()));
     if !learners.is_empty() {
         let (lessons, learning) = Lessons::for_learners(learners);
         gate = gate.observer(lessons);
@@ -153,11 +151,9 @@ async fn front(
     if let Some(proxies) = options.proxies()? {
         gate = gate.expect_proxy(proxies);
     }
-    let front = Arc::new(Front {
-        gate,
-        crowd: Crowd::new(options.max_connections, options.max_per_address, options.known()?),
-    });
+    let front = Arc::new(Front { gate });
 
+    tokio::spawn(memory::give_back());
     let (stop, stopped) = watch::channel(());
     let mut attending = JoinSet::new();
     for Door { listener, tls } in doors {
@@ -179,7 +175,6 @@ async fn front(
 
 struct Front {
     gate: Gate<Tokio>,
-    crowd: Arc<Crowd>,
 }
 
 impl Front {
@@ -213,21 +208,12 @@ impl Front {
         }
     }
 
-    async fn receive(&self, mut client: TcpStream, address: SocketAddr, tls: bool) {
+    async fn receive(&self, client: TcpStream, address: SocketAddr, tls: bool) {
         let _ = client.set_nodelay(true);
-        let _guest = match self.crowd.admit(address.ip()) {
-            Ok(guest) => guest,
-            Err(reply) if !tls => {
-                // It is told if it listens, and not waited for if it does not.
-                let _ = timeout(Duration::from_secs(1), client.write_all(reply.as_bytes())).await;
-                return;
-            }
-            Err(_) => return,
-        };
         // What went wrong is in the record, or it is the client's affair.
         let _ = match tls {
-            true => serve_tls(client.compat(), Peer::new(address), &self.gate).await,
-            false => serve(client.compat(), Peer::new(address), &self.gate).await,
+            true => serve_tls(Socket(client), Peer::new(address), &self.gate).await,
+            false => serve(Socket(client), Peer::new(address), &self.gate).await,
         };
     }
 }
@@ -251,7 +237,8 @@ fn panel(options: &Options, config: Option<&Config>) -> Result<Panel, Box<dyn Er
     if let Some(config) = config {
         return Ok(config.panel(&Tokio, &options.host()?)?);
     }
-    let mut panel = Panel::new().thresholds(options.thresholds()?).scorer(Gtube);
+    let mut panel =
+        Panel::new().thresholds(options.thresholds()?).scorer(Gtube).scorer(Behaviour::new());
     if let Some(address) = &options.spamd {
         let within = Duration::from_secs(options.spamd_within);
         panel = panel.seat(Seat::new(Spamd::new(Tokio, address.clone())).budget(within));

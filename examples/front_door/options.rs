@@ -1,12 +1,14 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use nobounce::{
-    Address, BadAddress, BadNetwork, Identify, Networks, Protocol, ProxyVersion, Score,
-    ThresholdError, Thresholds, TlsPolicy,
+    Address, AdmissionLimits, BadAddress, BadNetwork, Identify, Networks, Protocol, ProxyVersion,
+    Rate, Score, ThresholdError, Thresholds, TlsPolicy,
 };
 
 /// A gate for spam before a mail server.
@@ -23,7 +25,8 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) relay: Onward,
     /// How it is told who the client is: xclient, xforward, proxy (version 2), proxy-v1 or none.
-    /// Names of clients are looked up by it with proxy, and by nobody with xclient and xforward.
+    /// Names of clients are looked up by it with proxy, and with xclient and xforward by nobody, unless
+    /// the configuration file says so.
     #[arg(long, default_value = "none", value_parser = identify)]
     pub(crate) identify: Identify,
     /// TLS with it: never, may or must.
@@ -87,11 +90,23 @@ pub(crate) struct Options {
     pub(crate) as_root: bool,
     /// Clients at the same time.
     #[arg(long, value_name = "N", default_value_t = 1_000)]
-    pub(crate) max_connections: usize,
-    /// Clients at the same time from one IPv4 address or IPv6 network of 64 bits (Postfix's limit
-    /// is the same). Neither for proxies nor for servers that are trusted.
+    max_connections: usize,
+    /// Clients at the same time from one address (Postfix's limit is the same). This and what
+    /// follows neither for our own networks nor for proxies and servers that are trusted.
     #[arg(long, value_name = "N", default_value_t = 50)]
-    pub(crate) max_per_address: usize,
+    max_per_address: usize,
+    /// Clients at the same time from one network: 24 bits of IPv4, 64 bits of IPv6.
+    #[arg(long, value_name = "N", default_value_t = 250)]
+    max_per_network: usize,
+    /// New clients in a minute from one address; without it as many as there come.
+    #[arg(long, value_name = "N")]
+    max_rate: Option<NonZeroU32>,
+    /// Seconds that the greeting is held back, for those who cannot wait for it; 60 at the most.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) greeting_delay: u64,
+    /// A network of our own, beside this machine: no limit but that of all, and no delays.
+    #[arg(long, value_name = "NETWORK")]
+    own_network: Vec<String>,
     /// MiB of memory for the mail data of all clients; when it is spent they are told 452.
     #[arg(long, value_name = "MIB", default_value_t = 512)]
     pub(crate) memory: usize,
@@ -122,9 +137,17 @@ impl Options {
         if proxies.is_empty() { Ok(None) } else { proxies.parse().map(Some) }
     }
 
-    /// Who connects for others.
-    pub(crate) fn known(&self) -> Result<Networks, BadNetwork> {
-        [&*self.trust, &*self.proxy_from].concat().join(",").parse()
+    pub(crate) fn own(&self) -> Result<Networks, BadNetwork> {
+        self.own_network.join(",").parse()
+    }
+
+    pub(crate) fn admission(&self) -> AdmissionLimits {
+        let mut limits = AdmissionLimits::default();
+        limits.connections = self.max_connections;
+        limits.per_address = self.max_per_address;
+        limits.per_network = self.max_per_network;
+        limits.address_rate = self.max_rate.map(|rate| Rate::new(rate, Duration::from_secs(60)));
+        limits
     }
 }
 

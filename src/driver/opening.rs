@@ -1,15 +1,25 @@
 //! How a client's connection begins, before SMTP does: a PROXY header, a TLS handshake, or neither.
 
-use futures::io::{AsyncRead, AsyncWrite};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::handshake::handshake;
 use super::{ServeError, Stash, proxied};
+use crate::admission::{Place, TurnedAway};
 use crate::deadline::{Awaiting, Deadline};
 use crate::gate::Gate;
 use crate::observer::Event;
 use crate::peer::Peer;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, within};
 use crate::tls::Channel;
+
+#[cfg(test)]
+mod tests;
+
+/// How long a client that is turned away is given to take its answer: it fits into any buffer.
+const TURNING: Duration = Duration::from_secs(1);
 
 /// How a client begins.
 #[derive(PartialEq)]
@@ -20,18 +30,24 @@ pub(super) enum Opening {
 }
 
 impl Opening {
-    /// The connection, the client at its end, and what it has said already.
+    /// The connection, the client at its end, what it has said already, and its place among the
+    /// others.
     pub(super) async fn of<C, R>(
         self,
         client: C,
         peer: Peer,
         gate: &Gate<R>,
-    ) -> Result<(Channel<C>, Peer, Stash), ServeError>
+    ) -> Result<(Channel<C>, Peer, Stash, Place), ServeError>
     where
         C: AsyncRead + AsyncWrite + Unpin + Send,
         R: Runtime,
     {
         let mut client = Channel::new(client);
+        // Whom it speaks for may not be known yet, but that it is here counts from the beginning.
+        let mut place = match gate.admission.enter() {
+            Ok(place) => place,
+            Err(reason) => return Err(self.turn_away(client, &peer, reason, gate).await),
+        };
         let (mut peer, mut stash) = match proxied::client_behind(&mut client, peer, gate).await {
             Ok(behind) => behind,
             Err((peer, error)) => {
@@ -39,12 +55,43 @@ impl Opening {
                 return Err(error.into());
             }
         };
+        if let Some(address) = gate.counted(&peer)
+            && let Err(reason) = place.count_for(address, gate.runtime.now())
+        {
+            return Err(self.turn_away(client, &peer, reason, gate).await);
+        }
         if self != Self::Clear {
             let wait = gate.settings.timeouts.tls;
             let deadline = Deadline::after(gate.runtime.now(), wait, Awaiting::Tls);
             let ahead = std::mem::take(&mut stash.octets);
             peer.tls = Some(handshake(gate, &mut client, &ahead, Some(deadline)).await?);
         }
-        Ok((client, gate.named(peer).await, stash))
+        Ok((client, gate.named(peer).await, stash, place))
+    }
+
+    /// Says why, to those who can read it, and does not wait for those who do not listen.
+    async fn turn_away<C, R>(
+        self,
+        mut client: Channel<C>,
+        peer: &Peer,
+        reason: TurnedAway,
+        gate: &Gate<R>,
+    ) -> ServeError
+    where
+        C: AsyncRead + AsyncWrite + Unpin + Send,
+        R: Runtime,
+    {
+        gate.observe(&Event::TurnedAway { peer, reason });
+        if self == Self::Clear {
+            let mut reply = BytesMut::new();
+            reason.reply().write(&mut reply);
+            let deadline = Deadline::after(gate.runtime.now(), TURNING, Awaiting::Transmission);
+            let tell = async {
+                let _ = client.write_all(&reply).await;
+                let _ = client.close().await;
+            };
+            within(&gate.runtime, Some(deadline), tell).await;
+        }
+        reason.into()
     }
 }

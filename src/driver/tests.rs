@@ -17,26 +17,32 @@ use crate::session::Settings;
 use crate::wire::mailbox::ForwardPath;
 
 /// A client that has something to say at any time, until it has said everything.
-struct Client<'c> {
+pub(super) struct Client<'c> {
     says: Vec<u8>,
+    /// How much it says at once, after each reply; all of it if nothing is said here.
+    pub(super) groups: Vec<usize>,
+    /// How much it had heard when it spoke last.
+    answered: usize,
     /// How much it has said.
     said: Arc<AtomicUsize>,
     /// Whether it holds its tongue until the greeting.
-    polite: bool,
+    pub(super) polite: bool,
     /// How much it says before it waits to be told that its message is queued.
     waits_at: usize,
     /// Whether its connection breaks behind all that.
     breaks: bool,
     heard: &'c mut Vec<u8>,
     /// Told how much it has said, before it goes on.
-    listener: &'c (dyn Fn(usize) + Sync),
+    pub(super) listener: &'c (dyn Fn(usize) + Sync),
 }
 
 impl<'c> Client<'c> {
-    fn new(says: &str, heard: &'c mut Vec<u8>) -> Self {
+    pub(super) fn new(says: &str, heard: &'c mut Vec<u8>) -> Self {
         let says = says.as_bytes().to_vec();
         Self {
             says,
+            groups: Vec::new(),
+            answered: 0,
             said: Arc::default(),
             polite: true,
             waits_at: usize::MAX,
@@ -49,23 +55,27 @@ impl<'c> Client<'c> {
 
 impl AsyncRead for Client<'_> {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if self.polite && self.heard.is_empty() {
+        if self.polite && self.heard.len() == self.answered {
             return Poll::Pending;
         }
         let from = self.said.load(Ordering::Relaxed);
         (self.listener)(from);
         let told = self.heard.windows(6).any(|six| six == b"queued");
         let until = if told { self.says.len() } else { self.waits_at.min(self.says.len()) };
-        let count = buffer.len().min(until - from);
+        let mut count = buffer.len().min(until - from);
         if count == 0 && from == self.waits_at && !told {
             return Poll::Pending;
         }
         if count == 0 && self.breaks {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if !self.groups.is_empty() {
+            self.answered = self.heard.len();
+            count = self.groups.remove(0);
         }
         buffer[..count].copy_from_slice(&self.says[from..from + count]);
         self.said.store(from + count, Ordering::Relaxed);
@@ -94,7 +104,7 @@ impl AsyncWrite for Client<'_> {
 
 /// A relay target that takes everything, in its time.
 #[derive(Clone)]
-struct Slow {
+pub(super) struct Slow {
     runtime: Rehearsal,
     /// Neither says what it lets through nor takes leave.
     mute: bool,
@@ -104,7 +114,7 @@ struct Slow {
 }
 
 impl Slow {
-    fn new(runtime: &Rehearsal, mute: bool) -> Self {
+    pub(super) fn new(runtime: &Rehearsal, mute: bool) -> Self {
         let runtime = runtime.clone();
         Self { runtime, mute, asked: Arc::default(), said: Arc::default() }
     }

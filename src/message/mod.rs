@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::envelope::Envelope;
 use crate::header::HeaderField;
-use crate::wire::content::MailData;
+use crate::wire::content::{Dots, MailData};
 
 pub use view::{Field, Fields, MessageView, MimePart};
 
@@ -26,6 +26,8 @@ pub struct Message {
     segments: Vec<Bytes>,
     /// Octets of all segments.
     len: usize,
+    /// In all segments.
+    dots: Dots,
     content: MailData,
     joined: OnceLock<Bytes>,
     view: OnceLock<MessageView>,
@@ -51,15 +53,21 @@ impl Message {
         received: SystemTime,
         content: MailData,
     ) -> Self {
-        let mut segments = vec![trace::received(host, envelope, received).octets().clone()];
+        // The trace header, and the content if nothing is put between its blocks.
+        let mut segments = Vec::with_capacity(1 + content.segments().len());
+        segments.push(trace::received(host, envelope, received).into_octets());
         joint::append(content.blocks(), authserv_id, &mut segments);
-        let len = segments.iter().map(Bytes::len).sum();
-        Self { segments, len, content, joined: OnceLock::new(), view: OnceLock::new() }
+        let (len, dots) = (segments.iter().map(Bytes::len).sum(), content.dots());
+        Self { segments, len, dots, content, joined: OnceLock::new(), view: OnceLock::new() }
     }
 
     /// Puts these fields before all others.
     pub(crate) fn tag(&mut self, fields: Vec<HeaderField>) {
         self.len += fields.iter().map(|field| field.octets().len()).sum::<usize>();
+        // A name may begin with anything; a line that goes on with it begins with a space.
+        if fields.iter().any(|field| field.octets().starts_with(b".")) {
+            self.dots = Dots::Perhaps;
+        }
         self.segments.splice(..0, fields.iter().map(|field| field.octets().clone()));
     }
 
@@ -67,6 +75,11 @@ impl Message {
     /// message read elsewhere sends there. Lines may begin in one segment and end in another.
     pub fn segments(&self) -> &[Bytes] {
         &self.segments
+    }
+
+    /// Whether lines of the segments begin with a dot.
+    pub(crate) fn dots(&self) -> Dots {
+        self.dots
     }
 
     /// Octets of all segments.

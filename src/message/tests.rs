@@ -8,7 +8,9 @@ use super::*;
 use crate::envelope::SessionId;
 use crate::peer::{Helo, Peer};
 use crate::wire::blocks::Blocks;
+use crate::wire::budget::Budget;
 use crate::wire::command::MailParameters;
+use crate::wire::content::ContentDecoder;
 use crate::wire::mailbox::{Path, ReversePath};
 
 fn path(written: &str) -> Path {
@@ -126,6 +128,20 @@ fn tags_stand_before_all_else() {
     assert_eq!(message.segments().concat(), expected.as_bytes());
     assert_eq!(message.len(), expected.len());
     assert!(!message.is_empty());
+}
+
+#[test]
+fn what_has_no_line_that_begins_with_a_dot_need_not_be_looked_through() {
+    let tagged = |name: &str| {
+        let mut decoder = ContentDecoder::new(Budget::default(), 0, 1000);
+        decoder.data(b"A: b\r\n\r\nc\r\n.\r\n");
+        let content = decoder.finish().unwrap();
+        let mut message = Message::new("mx.example", &envelope(), UNIX_EPOCH, content);
+        message.tag(vec![HeaderField::new(name, ". .").unwrap()]);
+        message.dots()
+    };
+    assert_eq!(tagged("X-A"), Dots::None, "it begins with a space where it is folded");
+    assert_eq!(tagged(".X-A"), Dots::Perhaps);
 }
 
 #[test]

@@ -59,7 +59,10 @@ impl fmt::Display for TcpInfo<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = Harmless(self.0.name.as_deref().unwrap_or_default());
         match self.0.address.map(|address| address.ip().to_canonical()) {
-            Some(IpAddr::V4(address)) => write!(f, "{name} [{address}]"),
+            Some(IpAddr::V4(address)) => {
+                let [a, b, c, d] = address.octets();
+                write!(f, "{name} [{a}.{b}.{c}.{d}]")
+            }
             Some(IpAddr::V6(address)) => write!(f, "{name} [IPv6:{address}]"),
             None if self.0.vouched.address == Voucher::Socket => f.write_str("local"),
             None => f.write_str("unknown"),
@@ -101,7 +104,9 @@ impl fmt::Display for Harmless<'_> {
 
 /// Whether the character may stand in a dot-atom (RFC 5322 section 3.2.3).
 fn is_plain(c: char) -> bool {
-    c.is_ascii_graphic() && !"()<>[]:;@\\,\"".contains(c)
+    let is_special =
+        matches!(c, '(' | ')' | '<' | '>' | '[' | ']' | ':' | ';' | '@' | '\\' | ',' | '"');
+    c.is_ascii_graphic() && !is_special
 }
 
 /// The address, if it needs neither quotes nor thought.
@@ -131,11 +136,14 @@ fn write_date(value: &mut String, at: SystemTime) -> fmt::Result {
     let leap = |year: u64| {
         year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
     };
+    let leaps_to = |year: u64| year / 4 - year / 100 + year / 400;
     let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()).min(LAST);
     let (mut day, second) = (seconds / 86_400, seconds % 86_400);
     // The first day of 1970 was a Thursday.
     let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][(day % 7) as usize];
-    let mut year = 1970;
+    // No later than the year it is, and little before.
+    let mut year = 1970 + day / 366;
+    day -= (year - 1970) * 365 + leaps_to(year - 1) - leaps_to(1969);
     while day >= 365 + u64::from(leap(year)) {
         day -= 365 + u64::from(leap(year));
         year += 1;

@@ -2,6 +2,7 @@
 
 mod identify;
 mod introduction;
+mod owed;
 mod request;
 mod state;
 
@@ -20,6 +21,7 @@ use crate::verdict::Refusal;
 use crate::wire::content::DataWriter;
 use crate::wire::reply::ReplyReader;
 pub use identify::{Identify, ProxyVersion};
+use owed::Owed;
 use state::{Asked, Awaited, Open, Privacy, State, Transaction};
 
 /// How an [`Onward`] speaks.
@@ -234,8 +236,8 @@ impl Onward {
                 self.asked = Some(Asked::Recipient { transaction, recipient: recipient.clone() });
             }
             Request::Content(_, message) => {
-                let segments = message.segments().to_vec();
-                self.asked = Some(Asked::Content { transaction, segments });
+                let (segments, dots) = (message.segments().to_vec(), message.dots());
+                self.asked = Some(Asked::Content { transaction, segments, dots });
             }
             // Above.
             Request::Answer(..) => {}
@@ -285,7 +287,7 @@ impl Onward {
     /// The connection is there.
     pub fn connected(&mut self) {
         if matches!(self.state, State::Connecting) {
-            self.state = State::Awaiting(VecDeque::from([Awaited::Greeting]));
+            self.state = State::Awaiting(Owed::new([Awaited::Greeting]));
             self.deadline = None;
             if self.privacy == Privacy::InVain {
                 self.privacy = Privacy::Waived;
@@ -375,7 +377,7 @@ impl Onward {
                     return OnwardStep::Connect;
                 }
                 State::Awaiting(owed) => {
-                    let Some(awaited) = owed.front().copied() else {
+                    let Some(awaited) = owed.first() else {
                         self.state = State::Ready;
                         continue;
                     };

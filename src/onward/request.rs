@@ -1,11 +1,10 @@
 //! How a request is made of the server: the transaction that it needs, then what is asked.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 
 use super::Onward;
 use super::identify::{self, Identify};
+use super::owed::{GROUP, Owed};
 use super::state::{Asked, Awaited, Open, State, Transaction};
 use crate::capabilities::Capabilities;
 use crate::envelope::TransactionId;
@@ -16,10 +15,6 @@ use crate::wire::command::Body;
 use crate::wire::content::DataWriter;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 use crate::wire::reply::ReplyFault;
-
-/// Most commands that leave in one group: the replies to them must find room on their way back
-/// while we still write (RFC 2920 section 3.1).
-const GROUP: usize = 50;
 
 impl Onward {
     /// Begins the request on a connection that is ready for it.
@@ -66,7 +61,7 @@ impl Onward {
         match (&self.state, held) {
             (State::Answering, Some(_)) => {
                 self.asked = Some(Asked::Answer(transaction.clone()));
-                self.state = State::Awaiting(VecDeque::from([Awaited::Content]));
+                self.state = State::Awaiting(Owed::new([Awaited::Content]));
             }
             // The content was not sent, since DATA was refused.
             (_, Some(Open { refused: Some(refusal), .. })) => {
@@ -79,9 +74,10 @@ impl Onward {
     /// Queues what comes before the request in a new transaction; `false` if it cannot be said for
     /// whom it is.
     fn open_transaction(&mut self, offered: &Capabilities) -> bool {
-        let mut commands = Vec::new();
+        // Its memory is used again.
+        let mut commands = std::mem::take(&mut self.commands);
         if self.dirty || self.open.is_some() {
-            commands.push((Awaited::Rset, Bytes::from_static(b"RSET\r\n")));
+            commands.push_back((Awaited::Rset, Bytes::from_static(b"RSET\r\n")));
         }
         let Some(Transaction { id, reverse_path, xforward, again }) = self.transaction() else {
             return true;
@@ -98,9 +94,9 @@ impl Onward {
         }
         let ReversePath { path, parameters } = reverse_path;
         let mail = command("MAIL FROM:", path.written(), &parameters.raw);
-        commands.push((Awaited::Mail, mail));
+        commands.push_back((Awaited::Mail, mail));
         commands.extend(again.iter().map(|recipient| (Awaited::RcptAgain, rcpt(recipient))));
-        self.commands.extend(commands);
+        self.commands = commands;
         true
     }
 
@@ -138,15 +134,15 @@ impl Onward {
     /// Sends the commands that may be sent now: all, if the server offers to take them so.
     pub(super) fn send_commands(&mut self) {
         let pipelining = self.offered.as_ref().is_some_and(|offered| offered.pipelining);
-        let group = if pipelining { GROUP } else { 1 };
-        let mut octets = Vec::new();
-        let mut owed = VecDeque::with_capacity(group);
-        for (awaited, command) in self.commands.drain(..group.min(self.commands.len())) {
+        let most = if pipelining { GROUP } else { 1 };
+        let length = self.commands.iter().take(most).map(|(_, command)| command.len()).sum();
+        let group = self.commands.drain(..most.min(self.commands.len()));
+        let mut octets = Vec::with_capacity(length);
+        self.state = State::Awaiting(Owed::new(group.map(|(awaited, command)| {
             octets.extend_from_slice(&command);
-            owed.push_back(awaited);
-        }
+            awaited
+        })));
         self.output.push(octets.into());
-        self.state = State::Awaiting(owed);
     }
 
     /// The whole message as one chunk (RFC 3030).
@@ -155,7 +151,7 @@ impl Onward {
             let octets: usize = segments.iter().map(Bytes::len).sum();
             self.output.push(format!("BDAT {octets} LAST\r\n").into());
             self.output.extend(segments.iter().filter(|segment| !segment.is_empty()).cloned());
-            self.state = State::Awaiting(VecDeque::from([Awaited::Content]));
+            self.state = State::Awaiting(Owed::new([Awaited::Content]));
         }
     }
 
@@ -163,9 +159,10 @@ impl Onward {
     /// trusted with it.
     pub(super) fn send_data(&mut self) {
         match &mut self.asked {
-            Some(Asked::Content { segments, .. }) if self.reader.is_empty() => {
-                self.content = Some(Box::new(DataWriter::new(std::mem::take(segments))));
-                self.state = State::Awaiting(VecDeque::from([Awaited::Content]));
+            Some(Asked::Content { segments, dots, .. }) if self.reader.is_empty() => {
+                let writer = DataWriter::new(std::mem::take(segments), *dots);
+                self.content = Some(Box::new(writer));
+                self.state = State::Awaiting(Owed::new([Awaited::Content]));
             }
             _ => self.fail(RelayError::Garbled(ReplyFault::OutOfTurn)),
         }

@@ -18,12 +18,12 @@
 //! greeting is awaited, or `Ready ──► Awaiting(Xclient) ──220──► Awaiting(Hello) ──250──► Ready`
 //! comes before the first MAIL; and EHLO again before a MAIL whenever the client has changed its name.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::owed::Owed;
 use super::{Onward, OnwardStep, Protocol, TlsPolicy};
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
@@ -32,6 +32,7 @@ use crate::outcome::{Granted, Outcome, Receipt, RelayError, TlsFault};
 use crate::peer::Helo;
 use crate::verdict::Refusal;
 use crate::wire::attributes::ClientAttributes;
+use crate::wire::content::Dots;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 use crate::wire::reply::{Reply, ReplyClass, ReplyFault};
 
@@ -59,6 +60,7 @@ pub(super) enum Asked {
     Content {
         transaction: Box<Transaction>,
         segments: Vec<Bytes>,
+        dots: Dots,
     },
     /// The content's answer for the next recipient.
     Answer(TransactionId),
@@ -114,7 +116,7 @@ pub(super) enum State {
     Disconnected,
     Connecting,
     /// For these replies, in this order.
-    Awaiting(VecDeque<Awaited>),
+    Awaiting(Owed),
     /// For the caller to upgrade the connection.
     Upgrading,
     /// For a request.
@@ -134,7 +136,7 @@ impl Onward {
         }
         self.stale = false;
         if let State::Awaiting(owed) = &mut self.state {
-            owed.pop_front();
+            owed.settle();
         }
         let class = reply.class();
         let done = class == ReplyClass::Completion;
@@ -251,7 +253,7 @@ impl Onward {
             return self.fail(RelayError::Garbled(ReplyFault::OutOfTurn));
         }
         self.output.push(command);
-        self.state = State::Awaiting(VecDeque::from([awaited]));
+        self.state = State::Awaiting(Owed::new([awaited]));
     }
 
     /// Behind an answer to the content comes another, or the transaction is over.

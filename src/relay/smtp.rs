@@ -23,7 +23,7 @@ use crate::message::Message;
 use crate::onward::{Identify, Onward, OnwardSettings, OnwardStep, Protocol, TlsPolicy};
 use crate::outcome::{Outcome, RelayError, Request};
 use crate::peer::Peer;
-use crate::runtime::{Address, Runtime, poll_read, within};
+use crate::runtime::{Address, Runtime, Timer, poll_read, within};
 use crate::tls::{Channel, TlsClient};
 use crate::wire::mailbox::ForwardPath;
 use pool::Pool;
@@ -157,7 +157,12 @@ impl<R: Runtime> Smtp<R> {
     fn connection(&self, client: Arc<Peer>) -> Connection<R> {
         let mut onward = Onward::new(self.server.settings.clone());
         onward.speak_for(client);
-        Connection { server: self.server.clone(), onward, connected: None }
+        let runtime = self.server.runtime.clone();
+        let timer = Timer::new(move |at| {
+            let runtime = runtime.clone();
+            Box::pin(async move { runtime.sleep_until(at).await })
+        });
+        Connection { server: self.server.clone(), onward, connected: None, timer }
     }
 }
 
@@ -172,6 +177,7 @@ struct Connection<R: Runtime> {
     server: Arc<Server<R>>,
     onward: Onward,
     connected: Option<Connected<R>>,
+    timer: Timer<'static>,
 }
 
 struct Connected<R: Runtime> {
@@ -312,9 +318,8 @@ impl<R: Runtime> Connection<R> {
                         continue;
                     };
                     let onward = &mut self.onward;
-                    match within(runtime, deadline, read(stream, |octets| onward.receive(octets)))
-                        .await
-                    {
+                    let read = read(stream, |octets| onward.receive(octets));
+                    match self.timer.within(deadline, read).await {
                         Some(true) => {}
                         Some(false) => self.disconnected(),
                         None => self.onward.handle_timeout(runtime.now()),

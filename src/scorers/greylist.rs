@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
-use super::lessons::{Conduct, Learner, Lesson};
+use super::lessons::{Impression, Learner, Lesson};
 use super::whose::{Widths, mailbox, steady};
 use crate::envelope::Envelope;
 use crate::message::Message;
@@ -282,7 +282,7 @@ impl<R: Runtime> Scorer for Greylist<R> {
 impl<R: Runtime> Learner for Greylist<R> {
     /// A message that was taken, and that nothing spoke against, speaks for its client's network.
     async fn learn(&self, lesson: &Lesson) -> Result<(), ScorerError> {
-        if lesson.conduct != Conduct::Good || self.proven_by.is_none() {
+        if lesson.impression != Impression::Good || self.proven_by.is_none() {
             return Ok(());
         }
         if let Some(network) = self.network(&lesson.peer) {

@@ -14,11 +14,14 @@ use crate::scorer::{Opinion, Scorer, ScorerError};
 /// The generic test for unsolicited bulk e-mail, as SpamAssassin defines it.
 const GTUBE: &[u8] = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
 
+/// Octets in which it is looked for.
+const SEARCHED: usize = 256 << 10;
+
 /// Finds the GTUBE string in the octets of a message and gives it 1000 points, as SpamAssassin
 /// does: a way to see a refusal without spam at hand.
 ///
-/// The string counts as it stands in the content. Inside a quoted-printable line that was wrapped,
-/// or in base64, it is not seen.
+/// The string counts as it stands in the first 256 KiB of the content: a message that is sent to be
+/// refused is small. Inside a quoted-printable line that was wrapped, or in base64, it is not seen.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Gtube;
 
@@ -48,7 +51,13 @@ fn is_in(segments: &[Bytes]) -> bool {
     let finder = &*FINDER;
     // The last octets that were seen, of which it may be the first.
     let mut border = Vec::new();
+    if let [segment] = segments {
+        return finder.find(&segment[..segment.len().min(SEARCHED)]).is_some();
+    }
+    let mut left = SEARCHED;
     segments.iter().any(|segment| {
+        let segment = &segment[..segment.len().min(left)];
+        left -= segment.len();
         border.extend_from_slice(&segment[..segment.len().min(CUT)]);
         if finder.find(segment).is_some() || finder.find(&border).is_some() {
             return true;
@@ -73,11 +82,13 @@ mod tests {
         let table = [
             (format!("Subject: test\n\n{gtube}\n"), true),
             (format!("Subject: {gtube}\n\n"), true),
-            (format!("{}{gtube}", "x\n".repeat(100_000)), true),
+            (format!("{}{gtube}", "x\n".repeat(80_000)), true),
             (format!("{first}\n{second}\n"), false),
             (gtube.to_lowercase(), false),
             (first.to_owned(), false),
             (String::new(), false),
+            (format!("{}{gtube}", "x".repeat(SEARCHED - GTUBE.len())), true),
+            (format!("{}{gtube}", "x".repeat(SEARCHED - GTUBE.len() + 1)), false),
             // Where blocks meet.
             (format!("{}{gtube}", "x".repeat((64 << 10) - 30)), true),
             (format!("{}{gtube}", "x".repeat((128 << 10) - 66)), true),

@@ -37,7 +37,7 @@ pub struct Lesson {
     /// The client.
     pub peer: Arc<Peer>,
     /// What the transaction says of it.
-    pub conduct: Conduct,
+    pub impression: Impression,
     /// Recipients that the relay target has refused for good.
     pub strangers: u32,
 }
@@ -48,7 +48,7 @@ pub struct Lesson {
 /// better for having been good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Conduct {
+pub enum Impression {
     /// The message was taken, and nothing much spoke against it.
     Good,
     /// A scorer or the relay target refused the message for good, or what speaks against
@@ -68,18 +68,18 @@ impl Lesson {
         let objected = tally.objections().any(|it| !it.monitored && !it.refusal.is_transient());
         let own = |finding: &&Finding| reputation::SYMBOLS.contains(&finding.symbol());
         let score: Score = tally.findings().filter(|it| !own(it)).map(Finding::score).sum();
-        let conduct = if refused || objected || score >= SUSPICIOUS {
-            Conduct::Bad
+        let impression = if refused || objected || score >= SUSPICIOUS {
+            Impression::Bad
         } else if end.cause == EndCause::Accepted {
-            Conduct::Good
+            Impression::Good
         } else {
-            Conduct::Unknown
+            Impression::Unknown
         };
         // One of the answers is that to the content.
         let refusals = onward.iter().filter(|reply| permanent(reply)).count();
         let strangers = refusals.saturating_sub(usize::from(refused));
         let strangers = u32::try_from(strangers).unwrap_or(u32::MAX);
-        Self { peer: end.envelope.peer.clone(), conduct, strangers }
+        Self { peer: end.envelope.peer.clone(), impression, strangers }
     }
 }
 

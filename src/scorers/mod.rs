@@ -2,6 +2,7 @@
 
 #[cfg(feature = "auth")]
 mod authentication;
+mod behaviour;
 mod clamd;
 mod daemon;
 mod excerpt;
@@ -25,13 +26,14 @@ mod whose;
 
 #[cfg(feature = "auth")]
 pub use authentication::{Authentication, AuthenticationError, UnknownSymbol};
+pub use behaviour::Behaviour;
 pub use clamd::{Clamd, OnVirus};
 pub use excerpt::Oversize;
 pub use greylist::Greylist;
 pub use gtube::Gtube;
 #[cfg(feature = "dns")]
 pub use helo::{HeloFlaw, HeloNames};
-pub use lessons::{Conduct, Learner, Lesson, Lessons};
+pub use lessons::{Impression, Learner, Lesson, Lessons};
 #[cfg(feature = "dns")]
 pub use lists::{BadCodes, Codes, DnsList, Dnsbl, Rhsbl, Uribl};
 pub use rate_limit::{Over, RateLimit};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::lessons::{Conduct, Learner, Lesson};
+use super::lessons::{Impression, Learner, Lesson};
 use super::whose::Widths;
 use crate::envelope::Envelope;
 use crate::network::Networks;
@@ -187,10 +187,10 @@ impl<R: Runtime> Scorer for Reputation<R> {
 impl<R: Runtime> Learner for Reputation<R> {
     async fn learn(&self, lesson: &Lesson) -> Result<(), ScorerError> {
         let strangers = f64::from(lesson.strangers.min(STRANGERS)) * STRANGER;
-        let add = match lesson.conduct {
-            Conduct::Good => Balance::new(1.0, strangers),
-            Conduct::Bad => Balance::new(0.0, 1.0 + strangers),
-            Conduct::Unknown => Balance::new(0.0, strangers),
+        let add = match lesson.impression {
+            Impression::Good => Balance::new(1.0, strangers),
+            Impression::Bad => Balance::new(0.0, 1.0 + strangers),
+            Impression::Unknown => Balance::new(0.0, strangers),
         };
         if add != Balance::ZERO {
             self.weigh(&lesson.peer, add).await?;

@@ -7,6 +7,7 @@ use bytes::Buf;
 
 use super::state::{Asking, DataProgress, Fate, Phase, Receiving, State, Transaction};
 use super::{EarlyInput, EndCause, Session, replies};
+use crate::conduct::Misconduct;
 use crate::envelope::Envelope;
 use crate::peer::{Helo, Voucher};
 use crate::wire::command::{Body, Command, CommandFault};
@@ -26,6 +27,7 @@ impl Session {
             && self.input.first() == Some(&0x16)
         {
             // A TLS handshake record holds no line end that could be waited for.
+            self.note(Misconduct::AnotherProtocol);
             self.hang_up(replies::ANOTHER_PROTOCOL, EndCause::Closed);
             return true;
         }
@@ -46,16 +48,25 @@ impl Session {
         }
         let no_command = !matches!(command, Ok(Ok(_)));
         if let (Phase::DataRefused(_), true) = (&phase, no_command) {
+            self.note(Misconduct::EarlyData);
             self.state = State::Command(phase);
             self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
             return true;
         }
         match command {
-            Ok(Ok(command)) => self.execute(command, phase, now),
+            Ok(Ok(command)) => {
+                self.note_haste_behind(&command);
+                self.execute(command, phase, now);
+            }
             Ok(Err(fault)) => {
                 self.state = State::Command(phase);
                 match fault {
-                    CommandFault::Foreign | CommandFault::ChunkSize => {
+                    CommandFault::Foreign => {
+                        self.note(Misconduct::AnotherProtocol);
+                        self.hang_up(replies::ANOTHER_PROTOCOL, EndCause::Closed);
+                    }
+                    CommandFault::ChunkSize => {
+                        self.note(Misconduct::CommandSyntax);
                         self.hang_up(replies::command_fault(fault), EndCause::Closed);
                     }
                     _ => self.fault(replies::command_fault(fault)),
@@ -63,6 +74,7 @@ impl Session {
             }
             Err(LineFault::Endless) => {
                 self.state = State::Command(phase);
+                self.note(Misconduct::MalformedCommand);
                 self.hang_up(replies::ENDLESS_LINE, EndCause::Closed);
             }
             Err(fault) => {
@@ -252,8 +264,11 @@ impl Session {
             Phase::Chunks(..) | Phase::Spoiled(_) => (phase, replies::IN_CHUNKS),
         };
         self.state = State::Command(phase);
-        if !self.input.is_empty() && self.settings.early_input == EarlyInput::Refuse {
-            return self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
+        if !self.input.is_empty() {
+            self.note(Misconduct::EarlyData);
+            if self.settings.early_input == EarlyInput::Refuse {
+                return self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
+            }
         }
         self.fault(refusal);
     }
@@ -296,6 +311,7 @@ impl Session {
             }
             Phase::Connected | Phase::Ready => {
                 self.state = State::Command(phase);
+                self.note(Misconduct::Pipelining);
                 return self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
             }
             _ => replies::IN_TRANSACTION,

@@ -1,8 +1,11 @@
 //! The SMTP server half: a session with one client, without I/O and without a clock.
 
 mod commands;
+mod conduct;
+mod greeting;
 mod mail_data;
 mod output;
+mod pace;
 mod prdr;
 mod replies;
 mod settings;
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Bytes, BytesMut};
 
 use crate::capabilities::Capabilities;
+use crate::conduct::Conduct;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::{Envelope, SessionId, TransactionId};
 use crate::outcome::{Outcome, Request};
@@ -25,6 +29,7 @@ use crate::wire::line::LineReader;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
 
+use pace::Pace;
 pub use settings::{EarlyInput, Limits, Settings};
 use state::{Asking, Forwarding, State};
 
@@ -61,8 +66,11 @@ pub struct Session {
     asked: Option<Instant>,
     /// Until when the content must be complete.
     content_ends: Option<Deadline>,
+    /// How fast it comes, while it does.
+    pace: Option<Pace>,
     /// With the moment its transaction began.
     ended: Option<(Box<TransactionEnd>, Instant)>,
+    conduct: Conduct,
     errors: u32,
     junk_commands: u32,
     transactions: u32,
@@ -251,6 +259,7 @@ impl Session {
         now: Instant,
         time_of_day: SystemTime,
     ) -> Self {
+        settings.budget.tidy(now);
         let peer = Arc::new(peer);
         let may = settings.xclient_from.include(&peer) || settings.xforward_from.include(&peer);
         Self {
@@ -269,7 +278,9 @@ impl Session {
             deadline: None,
             asked: None,
             content_ends: None,
+            pace: None,
             ended: None,
+            conduct: Conduct::default(),
             errors: 0,
             junk_commands: 0,
             transactions: 0,
@@ -301,6 +312,7 @@ impl Session {
             self.deadline = None;
         }
         let taken = if self.input.is_empty() { self.decode(octets) } else { 0 };
+        self.gain(taken);
         self.input.extend_from_slice(&octets[taken..]);
     }
 
@@ -349,12 +361,12 @@ impl Session {
     /// Until when the step that [`poll`](Self::poll) named is waited for, and what that is. `None`
     /// before the first `poll` and after the last.
     pub fn deadline(&self) -> Option<Deadline> {
-        match (self.deadline, self.content_ends) {
-            (Some(wait), Some(end)) if wait.awaiting == Awaiting::MailData && end.at < wait.at => {
-                Some(end)
-            }
-            (wait, _) => wait,
+        let wait = self.deadline?;
+        if wait.awaiting != Awaiting::MailData {
+            return Some(wait);
         }
+        let all = [Some(wait), self.pace.map(Pace::deadline), self.content_ends];
+        all.into_iter().flatten().min_by_key(|deadline| deadline.at)
     }
 
     /// Does what is due when [`deadline`](Self::deadline) has passed; nothing before.

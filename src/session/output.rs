@@ -21,6 +21,7 @@ impl Session {
 
     /// A reply to a command that was wrong; too many of them end the session.
     pub(super) fn fault(&mut self, reply: Reply) {
+        self.note_fault(&reply);
         self.errors += 1;
         if self.errors >= self.settings.limits.errors {
             self.hang_up(replies::TOO_MANY_ERRORS, EndCause::Closed);

@@ -20,6 +20,8 @@ pub(super) const ANSWERS_FOLLOW: Reply =
 pub(super) const GO_AHEAD: Reply = Reply::fixed(354, None, "End data with <CR><LF>.<CR><LF>");
 
 pub(super) const TIMED_OUT: Reply = Reply::fixed(421, Some((4, 2)), "Timed out waiting for you");
+pub(super) const TOO_SLOW: Reply =
+    Reply::fixed(421, Some((4, 2)), "Mail data comes too slowly, try again later");
 pub(super) const NOT_CHECKED: Reply =
     Reply::fixed(421, Some((3, 0)), "Not checked in time, try again later");
 pub(super) const GOING_DOWN: Reply =

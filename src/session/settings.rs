@@ -1,5 +1,7 @@
 //! What a session is told when it begins.
 
+use std::time::Duration;
+
 use crate::capabilities::Capabilities;
 use crate::deadline::SessionTimeouts;
 use crate::host::HostName;
@@ -28,6 +30,15 @@ pub struct Settings {
     /// By which name our own `Authentication-Results` go (RFC 8601 section 2.5). Those that a client
     /// sends under it are forged and do not go onward (section 5). Without one, none are taken out.
     pub authserv_id: Option<HostName>,
+    /// How long the greeting is held back, from when the client connected, for those who cannot wait
+    /// for it: not at all. (Postfix `postscreen_greet_wait` is 6 seconds.) The panel's time counts,
+    /// and more than a minute is taken for one. Neither for [`own_networks`](Self::own_networks) nor
+    /// for those who may say XCLIENT or XFORWARD.
+    pub greeting_delay: Duration,
+    /// Networks of one's own: no delays, and no share of theirs in the `Admission` of clients.
+    /// This machine: `127.0.0.0/8, ::1, local` (Postfix `mynetworks` with `mynetworks_style =
+    /// host`).
+    pub own_networks: Networks,
     /// Who may say XCLIENT (Postfix `smtpd_authorized_xclient_hosts`), by the address that the
     /// session begins with. Nobody by default; to all others it is an unknown command.
     pub xclient_from: Networks,
@@ -47,6 +58,8 @@ impl Settings {
             line_endings: LineEndings::default(),
             early_input: EarlyInput::default(),
             authserv_id: None,
+            greeting_delay: Duration::ZERO,
+            own_networks: Networks::loopback(),
             xclient_from: Networks::none(),
             xforward_from: Networks::none(),
         }
@@ -54,6 +67,58 @@ impl Settings {
 }
 
 /// Bounds on what one client can make grow in its session.
+///
+/// # All bounds
+///
+/// What a client, an onward server or a scorer's daemon can make grow, and the test that goes one
+/// past it (`d/` stands for `tests/dialogues/`). Where the setting is "fixed", nobody has needed
+/// another value yet.
+///
+/// | what | setting | default | precedent | one past it |
+/// |---|---|---|---|---|
+/// | command line | [`command_line`](Self::command_line) | 2,048 octets | Postfix `line_length_limit` | `d/long_command` |
+/// | command line without an end | fixed | 65,536 octets | | `d/endless_command` |
+/// | recipients of a transaction | [`recipients`](Self::recipients) | 1,000 | Postfix `smtpd_recipient_limit` | `d/recipients_limit` |
+/// | recipients beyond, before each is a fault | fixed | 1,000 | Postfix `smtpd_recipient_overshoot_limit` | `d/recipients_surplus` |
+/// | faulty commands | [`errors`](Self::errors) | 20 | Postfix `smtpd_hard_error_limit` | `d/error_limit` |
+/// | commands without use | [`junk_commands`](Self::junk_commands) | 100 | Postfix `smtpd_junk_command_limit` | `d/junk_limit` |
+/// | transactions of a session | [`transactions`](Self::transactions) | 1,000 | | `d/transactions_limit` |
+/// | content | [`content`](Self::content) | 50 MiB | Exim `message_size_limit` | `d/too_big_while_receiving`, `d/bdat_too_big` |
+/// | text lines of a content | none, they pass: one in nine of recent phishing mails has longer ones than RFC 5321 asks for | | | |
+/// | MIME depth | fixed | 100 | Postfix `mime_nesting_limit` | `src/message/mime/tests.rs` |
+/// | MIME parts | fixed | 10,000 | Dovecot | `src/message/mime/tests.rs` |
+/// | MIME field that is looked at | fixed | 2,048 octets | Postfix `mime_boundary_length_limit` | `src/message/mime/tests.rs` |
+/// | time for a command | [`SessionTimeouts::command`] | 5 min | RFC 5321 section 4.5.3.2.7 | `d/command_timeout` |
+/// | time without mail data | [`SessionTimeouts::mail_data`] | 3 min | section 4.5.3.2.5 | `d/data_timeout` |
+/// | time for a content | [`SessionTimeouts::content`] | 1 h | | `d/content_timeout` |
+/// | least data rate | [`data_rate`](Self::data_rate) | 500 octets/s | Postfix `smtpd_min_data_rate` | `d/data_rate`, `d/data_rate_bdat` |
+/// | credit of the data rate | [`SessionTimeouts::data_rate`] | 5 min | Postfix `smtpd_timeout` | `d/data_rate_bursts` |
+/// | delay of the greeting | [`Settings::greeting_delay`] | 0, at the most 1 min | Postfix `postscreen_greet_wait` | `d/greeting_delay_bounded` |
+/// | time to take a reply | [`SessionTimeouts::transmission`] | 5 min | | `tests/promise` |
+/// | time of the panel | [`SessionTimeouts::verdict`] | 2 min | | `d/verdict_timeout` |
+/// | time of the relay target | [`SessionTimeouts::recipient`], [`SessionTimeouts::outcome`] | 4:45, 9:30 min | sections 4.5.3.2.3 and .6 | `d/onward_late_in_all` |
+/// | an onward reply's line | fixed | 4,096 octets | | `d/onward_nonsense_endless_line` |
+/// | an onward reply's lines | fixed | 128 | | `d/onward_nonsense_endless_reply` |
+/// | replies held for a group | fixed | 8,192 octets, 1 s | | `d/held_replies` |
+/// | octets read ahead | fixed | 4,096 | | `src/driver/tests.rs` |
+/// | connections in all | `AdmissionLimits::connections` | 5,000 | Exchange `MaxInboundConnection` | `src/admission/tests.rs` |
+/// | connections of an address | `AdmissionLimits::per_address` | 50 | Postfix `smtpd_client_connection_count_limit` | `src/admission/tests.rs` |
+/// | connections of a network | `AdmissionLimits::per_network` | 250 | | `src/admission/tests.rs` |
+/// | rate of connections | `AdmissionLimits::address_rate`, `network_rate` | any | Postfix `smtpd_client_connection_rate_limit` | `src/admission/tests.rs` |
+/// | addresses remembered for that | `AdmissionLimits::remembered` | 65,536 | | `src/admission/tests.rs` |
+/// | delay by the tarpit | `Tarpit` | 5 s, 1 min, 100 sessions | Exchange `TarpitInterval` | `src/driver/slowness/tests.rs` |
+/// | PROXY header | fixed, [`SessionTimeouts::proxy_header`] | 107 octets or its own length, 5 s | Postfix `smtpd_upstream_proxy_timeout` | `src/driver/proxied/tests.rs` |
+/// | spamd's reply | fixed | 64 KiB | | `src/scorers/spamd/tests.rs` |
+///
+/// [`SessionTimeouts::command`]: crate::SessionTimeouts::command
+/// [`SessionTimeouts::mail_data`]: crate::SessionTimeouts::mail_data
+/// [`SessionTimeouts::content`]: crate::SessionTimeouts::content
+/// [`SessionTimeouts::data_rate`]: crate::SessionTimeouts::data_rate
+/// [`SessionTimeouts::transmission`]: crate::SessionTimeouts::transmission
+/// [`SessionTimeouts::verdict`]: crate::SessionTimeouts::verdict
+/// [`SessionTimeouts::recipient`]: crate::SessionTimeouts::recipient
+/// [`SessionTimeouts::outcome`]: crate::SessionTimeouts::outcome
+/// [`SessionTimeouts::proxy_header`]: crate::SessionTimeouts::proxy_header
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -73,6 +138,9 @@ pub struct Limits {
     /// Commands without use (NOOP, RSET, VRFY, EXPN, HELP, repeated EHLO, empty chunks) since the
     /// last message: 100 (Postfix `smtpd_junk_command_limit`). Then 421.
     pub junk_commands: u32,
+    /// Octets of mail data in a second, at least: 500 (Postfix `smtpd_min_data_rate`); 0 for any.
+    /// Who has fallen behind by more than [`SessionTimeouts::data_rate`]: `421 4.4.2`.
+    pub data_rate: u32,
 }
 
 impl Default for Limits {
@@ -84,6 +152,7 @@ impl Default for Limits {
             transactions: 1_000,
             errors: 20,
             junk_commands: 100,
+            data_rate: 500,
         }
     }
 }

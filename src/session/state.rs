@@ -29,6 +29,7 @@ use bytes::BytesMut;
 
 use super::prdr::Answers;
 use super::{EarlyInput, EndCause, Next, Session, TransactionEnd, replies};
+use crate::conduct::Misconduct;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::Envelope;
 use crate::message::Message;
@@ -37,7 +38,7 @@ use crate::peer::Tls;
 use crate::verdict::Verdict;
 use crate::wire::content::ContentDecoder;
 use crate::wire::mailbox::ForwardPath;
-use crate::wire::reply::{Reply, ReplyCode};
+use crate::wire::reply::{Reply, ReplyClass};
 
 /// An input buffer larger than this is not kept while the client is idle.
 pub(super) const IDLE_BUFFER: usize = 512;
@@ -185,6 +186,7 @@ impl Session {
         loop {
             if let Some((mut end, began)) = self.ended.take() {
                 end.duration = now.saturating_duration_since(began);
+                self.settings.budget.tidy(now);
                 return Next::Ended(end);
             }
             if self.urgent && !self.output.is_empty() {
@@ -194,6 +196,7 @@ impl Session {
             match &mut self.state {
                 State::Asking(_) => {
                     let wait = timeouts.verdict;
+                    self.enclose_conduct();
                     self.asked.get_or_insert(now);
                     return self.hold_or(Next::Ask, Awaiting::Verdict, wait, now);
                 }
@@ -205,9 +208,15 @@ impl Session {
                     let wait = timeouts.outcome.saturating_sub(self.asked_for(now));
                     return self.hold_or(Next::Forward, Awaiting::ContentOutcome, wait, now);
                 }
-                State::Greeting => self.greet(),
+                State::Greeting => {
+                    if !self.greet(now) {
+                        return Next::Receive;
+                    }
+                }
                 State::Command(_) => {
-                    self.asked = None;
+                    if self.asked.take().is_some() {
+                        self.note_haste_before_answer();
+                    }
                     if self.next_command(now) {
                         continue;
                     }
@@ -233,17 +242,21 @@ impl Session {
                     if *progress == DataProgress::Unannounced =>
                 {
                     *progress = DataProgress::Running;
-                    let early = !self.input.is_empty();
-                    if early && self.settings.early_input == EarlyInput::Refuse {
-                        self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
-                        continue;
+                    if !self.input.is_empty() {
+                        self.note(Misconduct::EarlyData);
+                        if self.settings.early_input == EarlyInput::Refuse {
+                            self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
+                            continue;
+                        }
                     }
                     self.reply(&replies::GO_AHEAD);
                     return Next::Transmit;
                 }
                 State::Content(_) => {
                     self.decode_buffered();
+                    self.note_line_ends();
                     if self.complete_content(now) {
+                        self.pace = None;
                         continue;
                     }
                     if !self.output.is_empty() {
@@ -255,6 +268,7 @@ impl Session {
                     }
                     let wait = self.settings.timeouts.mail_data;
                     self.arm(Awaiting::MailData, wait, now);
+                    self.keep_pace(now);
                     let content = self.settings.timeouts.content;
                     let end = Deadline::after(now, content, Awaiting::EndOfMailData);
                     self.content_ends.get_or_insert(end);
@@ -280,21 +294,6 @@ impl Session {
     }
 
     // --- the panel and the relay target ---
-
-    fn greet(&mut self) {
-        self.deadline = None;
-        // XCLIENT may be pipelined.
-        let early = !self.input.is_empty() && self.xclient.is_none();
-        if early && self.settings.early_input == EarlyInput::Refuse {
-            return self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
-        }
-        if self.going_down {
-            return self.hang_up(replies::GOING_DOWN, EndCause::Closed);
-        }
-        self.state = State::Command(Phase::Connected);
-        let text = format!("{} ESMTP nobounce", self.settings.host);
-        self.reply(&Reply::plain(ReplyCode::GREETING, &text));
-    }
 
     /// The panel has answered.
     pub(super) fn judge(&mut self, verdict: Verdict) {
@@ -397,6 +396,9 @@ impl Session {
         reply: Reply,
         closes: bool,
     ) {
+        if reply.class() == ReplyClass::Permanent {
+            self.note(Misconduct::RecipientRefused);
+        }
         transaction.refused.push((path, reply.clone()));
         self.state = State::Command(Phase::Mail(transaction));
         if closes { self.hang_up(reply, EndCause::Closed) } else { self.reply(&reply) }
@@ -420,19 +422,20 @@ impl Session {
 
     /// A transaction that runs is over, without a reply to its content.
     pub(super) fn end_transaction(&mut self, cause: EndCause) {
-        self.xforward = None;
         let state = std::mem::replace(&mut self.state, State::Closed);
         let cause = if state.is_taken() { EndCause::Accepted } else { cause };
         if let Some(transaction) = state.into_transaction() {
             self.record(*transaction, cause, None);
         }
+        self.xforward = None;
     }
 
     fn record(&mut self, transaction: Transaction, cause: EndCause, reply: Option<Reply>) {
         self.content_ends = None;
-        self.xforward = None;
-        let Transaction { envelope, refused, size, began, surplus: _ } = transaction;
+        let Transaction { mut envelope, refused, size, began, surplus: _ } = transaction;
+        envelope.conduct = self.conduct_of_client();
         let duration = Duration::ZERO;
+        self.xforward = None;
         let end = TransactionEnd { envelope, refused, size, cause, reply, duration };
         self.ended = Some((Box::new(end), began));
     }
@@ -468,6 +471,9 @@ impl Session {
 
     pub(super) fn expire(&mut self, awaiting: Awaiting) {
         match awaiting {
+            // The client has held its tongue as long as it had to.
+            Awaiting::EarlyInput => self.deadline = None,
+            Awaiting::DataRate => self.hang_up(replies::TOO_SLOW, EndCause::TimedOut),
             Awaiting::Verdict if matches!(self.state, State::Asking(Asking::Connection)) => {
                 self.hang_up(replies::NOT_CHECKED, EndCause::TimedOut);
             }

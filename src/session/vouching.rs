@@ -2,6 +2,7 @@
 
 use super::state::{Asking, Phase, State};
 use super::{Session, replies};
+use crate::conduct::Conduct;
 use crate::peer::{Peer, Voucher};
 use crate::wire::attributes::{Attribute, AttributeCommand, AttributeFault, ClientAttributes};
 
@@ -65,6 +66,7 @@ impl Session {
         let server = Peer { tls: self.peer.tls.clone(), ..(**server).clone() };
         self.peer = server.speaking_for(&client, Voucher::XClient(server.address)).into();
         self.xclient = Some(client);
+        self.conduct = Conduct::default();
         self.state = State::Asking(Asking::Connection);
     }
 

@@ -18,6 +18,8 @@ use crate::wire::reply::{EnhancedStatus, Reply, ReplyCode};
 /// What our gate is called.
 const HOST: &str = "gate.example.com";
 
+const DURATION: &str = "a duration as `20s`, `5m`, `1h`";
+
 /// A dialogue that has been read.
 #[derive(Debug, Clone)]
 pub(super) struct Script {
@@ -129,7 +131,7 @@ impl Script {
             "O" => Event::Onward(Sent::parse(said, false)?),
             "O!" => Event::Onward(Sent::parse(said, true)?),
             "J" => Event::Panel(Ruling::parse(said)?),
-            "T" => Event::Time(duration(said.trim()).ok_or("a duration as `20s`, `5m`, `1h`")?),
+            "T" => Event::Time(duration(said.trim()).ok_or(DURATION)?),
             _ => return Err("one of `C:`, `C!:`, `S:`, `R:`, `O:`, `O!:`, `J:`, `T:`, `@`, `#`"),
         };
         let entry = Entry { line, event };
@@ -158,6 +160,13 @@ impl Script {
             ("limits.errors", value) => limits.errors = value.parse().map_err(|_| NUMBER)?,
             ("limits.junk_commands", value) => {
                 limits.junk_commands = value.parse().map_err(|_| NUMBER)?;
+            }
+            ("limits.data_rate", value) => limits.data_rate = value.parse().map_err(|_| NUMBER)?,
+            ("greeting_delay", value) => {
+                self.settings.greeting_delay = duration(value).ok_or(DURATION)?;
+            }
+            ("own_networks", networks) => {
+                self.settings.own_networks = networks.parse().map_err(|_| NETWORKS)?;
             }
             ("line_endings", "refuse") => self.settings.line_endings = LineEndings::Refuse,
             ("early_input", "tolerate") => self.settings.early_input = EarlyInput::Tolerate,

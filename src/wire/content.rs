@@ -4,17 +4,33 @@
 //! All that the decoder does depends on an octet and on the few that came before it on the wire.
 //! So its state is just these few octets, and the end of data is one comparison with them.
 
+mod writer;
+
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::blocks::Blocks;
 use super::budget::{BLOCK, Block, Budget};
+pub(crate) use writer::DataWriter;
 
 /// Mail data: `*( line CRLF )`, where no line holds a CR or LF, in blocks that are never moved. Only
 /// the decoders of this file make it, so that the writer has nothing to check.
 #[derive(Debug, Clone, Default)]
-pub struct MailData(Blocks);
+pub struct MailData {
+    blocks: Blocks,
+    dots: Dots,
+}
+
+/// Whether lines begin with a dot, and so have to be stuffed when they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Dots {
+    /// None does.
+    #[default]
+    None,
+    /// Some do, or nobody has looked.
+    Perhaps,
+}
 
 impl MailData {
     /// Makes mail data of any octets: LF without CR becomes CRLF, CR without LF becomes a space,
@@ -22,17 +38,24 @@ impl MailData {
     pub fn normalise(octets: &[u8]) -> Self {
         let mut decoder = ContentDecoder::new(Budget::new(usize::MAX), octets.len(), u64::MAX);
         decoder.chunk(octets);
-        decoder.finish().unwrap_or_default()
+        let mut data = decoder.finish().unwrap_or_default();
+        let mut last = LF;
+        let dots = data.segments().iter().any(|segment| {
+            let before = std::mem::replace(&mut last, segment[segment.len() - 1]);
+            begins_with_dot(before, segment)
+        });
+        data.dots = if dots { Dots::Perhaps } else { Dots::None };
+        data
     }
 
     /// The octets, block by block. Lines may begin in one block and end in another.
     pub fn segments(&self) -> &[Bytes] {
-        self.0.as_slice()
+        self.blocks.as_slice()
     }
 
     /// How many octets.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.blocks.len()
     }
 
     /// Whether there are none.
@@ -41,7 +64,11 @@ impl MailData {
     }
 
     pub(crate) fn blocks(&self) -> &Blocks {
-        &self.0
+        &self.blocks
+    }
+
+    pub(crate) fn dots(&self) -> Dots {
+        self.dots
     }
 }
 
@@ -74,6 +101,8 @@ const BEFORE: usize = END_OF_DATA.len() - 1;
 const GLANCE: usize = 2048;
 /// Octets that are looked at together where something is to change.
 const PIECE: usize = 64;
+/// Octets that are moved together where each becomes one, or each two.
+const EIGHT: usize = 8;
 /// Octets of the first block where the client has not said how large its message is: most messages
 /// are small, and a client that is slow must not hold much.
 const FIRST: usize = 8 << 10;
@@ -94,6 +123,9 @@ pub(crate) struct ContentDecoder {
     size: u64,
     /// The last octets on the wire.
     wire: [u8; BEFORE],
+    /// The last octet of the content.
+    last: u8,
+    dots: Dots,
     bare: bool,
     starved: bool,
 }
@@ -120,6 +152,8 @@ impl ContentDecoder {
             size: 0,
             // What went before, a DATA line, ended in CRLF.
             wire: [0, 0, CR, LF],
+            last: LF,
+            dots: Dots::None,
             bare: false,
             starved: false,
         }
@@ -134,6 +168,8 @@ impl ContentDecoder {
     /// Takes octets of a BDAT chunk; the caller counts (RFC 3030 section 2). Chunks join as if there
     /// were no border.
     pub(crate) fn chunk(&mut self, input: &[u8]) {
+        // It means nothing here, so it is not looked for.
+        self.dots = Dots::Perhaps;
         self.decode::<false>(input);
     }
 
@@ -173,7 +209,7 @@ impl ContentDecoder {
             return Err(ContentFault::NoMemory);
         }
         self.put_away();
-        Ok(MailData(self.full))
+        Ok(MailData { blocks: self.full, dots: self.dots })
     }
 
     /// `DOTS`: whether dots have a meaning.
@@ -212,8 +248,7 @@ impl ContentDecoder {
         }
         // The pair that was just looked at is among these: a round number of them is faster.
         let second = part.start.max(1)..part.end;
-        let pairs = input[second.start - 1..second.end - 1].iter().zip(&input[second]);
-        !pairs.fold(false, |rough, (first, second)| rough | is_rough::<DOTS>(*first, *second))
+        !is_any_rough::<DOTS>(&input[second.start - 1..second.end - 1], &input[second])
     }
 
     fn take_plain(&mut self, octets: &[u8]) {
@@ -230,7 +265,9 @@ impl ContentDecoder {
         let mut window = [0; BEFORE + PIECE + 1];
         window[..BEFORE].copy_from_slice(&self.wire);
         window[BEFORE..][..piece.len()].copy_from_slice(piece);
-        let end = if DOTS { end_of_data(&window) } else { None };
+        // Where there is no dot nothing ends and nothing is stuffed.
+        let has_dot = window.iter().fold(false, |any, octet| any | (*octet == b'.'));
+        let end = if DOTS && has_dot { end_of_data(&window) } else { None };
         let piece = &piece[..end.unwrap_or(piece.len())];
         // A CR at the end is held back, as if its LF were sure to come.
         window[BEFORE + piece.len()..].fill(LF);
@@ -256,18 +293,39 @@ impl ContentDecoder {
         }
         self.bare |= bare[..piece.len()].iter().fold(0, |all, bare| all | bare) != 0;
 
-        let mut decoded = [0; 1 + 2 * PIECE];
-        let mut length = 0;
+        // With a length of one octet no place is out of its bounds, and none is looked after.
+        let mut decoded = [0; 1 << u8::BITS];
+        let mut length = 0_u8;
         if self.holds_cr() && piece.first() != Some(&LF) {
             decoded[0] = b' ';
             length = 1;
         }
-        for (first, count) in first.iter().zip(&count).take(piece.len()) {
-            decoded[length..length + 2].copy_from_slice(&[*first, LF]);
-            length += usize::from(*count);
+        count[piece.len()..].fill(0);
+        for (first, count) in first.as_chunks::<EIGHT>().0.iter().zip(count.as_chunks().0) {
+            let here = &mut decoded[usize::from(length)..];
+            if *count == [1; EIGHT] {
+                here[..EIGHT].copy_from_slice(first);
+                length += EIGHT as u8;
+                continue;
+            }
+            if *count == [2; EIGHT] {
+                let pairs = here.as_chunks_mut().0.iter_mut();
+                pairs.zip(first).for_each(|(pair, first)| *pair = [*first, LF]);
+                length += 2 * EIGHT as u8;
+                continue;
+            }
+            for (first, count) in first.iter().zip(count) {
+                decoded[usize::from(length)] = *first;
+                decoded[usize::from(length + 1)] = LF;
+                length += count;
+            }
         }
         length -= if end.is_some() { 2 } else { 0 };
-        self.keep(&decoded[..length]);
+        let decoded = &decoded[..usize::from(length)];
+        if has_dot && begins_with_dot(self.last, decoded) {
+            self.dots = Dots::Perhaps;
+        }
+        self.keep(decoded);
         self.remember(piece);
         end
     }
@@ -283,6 +341,7 @@ impl ContentDecoder {
     }
 
     fn keep(&mut self, octets: &[u8]) {
+        self.last = octets.last().copied().unwrap_or(self.last);
         self.size = self.size.saturating_add(octets.len() as u64);
         if self.fault().is_none() {
             self.store(octets);
@@ -340,105 +399,19 @@ fn is_rough<const DOTS: bool>(first: u8, second: u8) -> bool {
     ((first == CR) != (second == LF)) | (DOTS & (first == LF) & (second == b'.'))
 }
 
-/// Octets that are copied together if a line among them begins with a dot.
-const STUFFED: usize = 4096;
-
-/// Octets that are copied before what was written is handed on.
-const BATCH: usize = 64 << 10;
-
-/// Writes mail data as it stands between 354 and the reply: stuffed (RFC 5321 section 4.5.2), and
-/// ended by `.` CRLF, which is the last element. It writes in batches, so that what has to be
-/// copied is never more than a part of the whole.
-///
-/// Octets are passed on uncopied, but for blocks of 4 KiB in which a line begins with a dot. So
-/// there are no more than two elements for 4 KiB, and what is copied is no more than four thirds
-/// of the content, whatever is in it.
-#[derive(Debug)]
-pub(crate) struct DataWriter {
-    segments: std::vec::IntoIter<Bytes>,
-    /// What is left of the segment that was begun.
-    rest: Bytes,
-    last: u8,
-    ended: bool,
+/// The same of any pair of octets. By itself, so that the loop has all registers.
+#[inline(never)]
+fn is_any_rough<const DOTS: bool>(first: &[u8], second: &[u8]) -> bool {
+    let pairs = first.iter().zip(second);
+    pairs.fold(false, |rough, (first, second)| rough | is_rough::<DOTS>(*first, *second))
 }
 
-impl DataWriter {
-    /// For these segments of mail data, cut anywhere.
-    pub(crate) fn new(segments: Vec<Bytes>) -> Self {
-        Self { segments: segments.into_iter(), rest: Bytes::new(), last: LF, ended: false }
-    }
-
-    /// Appends the next batch to `output`; nothing once the end was written.
-    pub(crate) fn write(&mut self, output: &mut Vec<Bytes>) {
-        let mut copied = 0;
-        while !self.ended && copied < BATCH {
-            if self.rest.is_empty() {
-                match self.segments.next() {
-                    Some(segment) => self.rest = segment,
-                    None => self.end(output),
-                }
-                continue;
-            }
-            let plain = self.plain();
-            if plain > 0 {
-                self.last = self.rest[plain - 1];
-                output.push(self.rest.split_to(plain));
-            }
-            if !self.rest.is_empty() {
-                let block = self.rest.split_to(self.rest.len().min(STUFFED));
-                output.push(stuff(self.last, &block));
-                self.last = block[block.len() - 1];
-                copied += block.len();
-            }
-        }
-    }
-
-    /// Whether the end was written.
-    pub(crate) fn is_done(&self) -> bool {
-        self.ended
-    }
-
-    /// How many octets of the rest, in blocks, hold no line that begins with a dot.
-    fn plain(&self) -> usize {
-        let mut last = self.last;
-        for begin in (0..self.rest.len()).step_by(STUFFED) {
-            let end = self.rest.len().min(begin + STUFFED);
-            if has_dot(last, &self.rest[begin..end]) {
-                return begin;
-            }
-            last = self.rest[end - 1];
-        }
-        self.rest.len()
-    }
-
-    fn end(&mut self, output: &mut Vec<Bytes>) {
-        if self.last != LF {
-            output.push(Bytes::from_static(b"\r\n"));
-        }
-        output.push(Bytes::from_static(b".\r\n"));
-        self.ended = true;
-    }
-}
-
-/// Whether a line in a block, which is not empty and follows on the octet `last`, begins with a dot.
-fn has_dot(last: u8, block: &[u8]) -> bool {
+/// Whether a line in a block, which follows on the octet `last`, begins with a dot.
+fn begins_with_dot(last: u8, block: &[u8]) -> bool {
     let is_dot = |first: u8, second: u8| (first == LF) & (second == b'.');
-    let pairs = block.iter().zip(&block[1..]);
-    is_dot(last, block[0])
-        || pairs.fold(false, |any, (first, second)| any | is_dot(*first, *second))
-}
-
-fn stuff(mut last: u8, block: &[u8]) -> Bytes {
-    // A dot behind an LF is at most every second octet. Here too nothing branches on the content.
-    let mut stuffed = vec![0; block.len() + block.len() / 2 + 2];
-    let mut length = 0;
-    for octet in block.iter().copied() {
-        stuffed[length..length + 2].copy_from_slice(&[octet; 2]);
-        length += 1 + usize::from((last == LF) & (octet == b'.'));
-        last = octet;
-    }
-    stuffed.truncate(length);
-    stuffed.into_boxed_slice().into()
+    let Some((first, rest)) = block.split_first() else { return false };
+    let pairs = block.iter().zip(rest);
+    is_dot(last, *first) || pairs.fold(false, |any, (first, second)| any | is_dot(*first, *second))
 }
 
 #[cfg(test)]

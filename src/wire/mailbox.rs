@@ -145,6 +145,9 @@ impl Path {
 impl fmt::Display for Path {
     /// The path for a log: on one line, `?` for what is neither UTF-8 nor printable.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path().iter().all(|octet| (b' '..=b'~').contains(octet)) {
+            return f.write_str(str::from_utf8(self.path()).unwrap_or_default());
+        }
         for chunk in self.path().utf8_chunks() {
             let breaks_lines = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
             for part in chunk.valid().split_inclusive(breaks_lines) {

@@ -1,8 +1,10 @@
 //! Replies: written to clients, read from onward servers (RFC 5321 section 4.2, RFC 2034).
 
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use memchr::memchr;
 
 /// Longest text of one reply line, a status in front of it included: a whole line has at most 512
@@ -123,8 +125,34 @@ pub struct Reply {
     /// in the text, so that it goes on as it came.
     status: Option<EnhancedStatus>,
     /// Lines, separated by LF.
-    text: Bytes,
+    text: Text,
 }
+
+/// Text that many may have a copy of, for nothing.
+#[derive(Clone)]
+enum Text {
+    Fixed(&'static str),
+    Shared(Arc<[u8]>),
+}
+
+impl Deref for Text {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Fixed(text) => text.as_bytes(),
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Text {}
 
 impl Reply {
     /// A reply with an enhanced status code (`3yz` replies have none). A line feed in `text` begins
@@ -142,14 +170,18 @@ impl Reply {
     }
 
     fn of(code: ReplyCode, status: Option<EnhancedStatus>, text: &[u8]) -> Self {
-        let mut clean = Vec::with_capacity(text.len().min(LINES * LINE_TEXT));
+        if memchr(b'\n', text).is_none() {
+            let text = clean(code, status, text).collect();
+            return Self { code, status, text: Text::Shared(text) };
+        }
+        let mut all = Vec::with_capacity(text.len().min(LINES * LINE_TEXT));
         for (index, line) in text.split(|octet| *octet == b'\n').take(LINES).enumerate() {
             if index > 0 {
-                clean.push(b'\n');
+                all.push(b'\n');
             }
-            push_line(code, status, line, &mut clean);
+            all.extend(clean(code, status, line));
         }
-        Self { code, status, text: clean.into() }
+        Self { code, status, text: Text::Shared(all.into()) }
     }
 
     /// A fixed reply of ours: checked when the crate is compiled, free when it is used.
@@ -166,7 +198,7 @@ impl Reply {
             Some((subject, detail)) => Some(EnhancedStatus::new(subject, detail)),
             None => None,
         };
-        Self { code: ReplyCode(code), status, text: Bytes::from_static(octets) }
+        Self { code: ReplyCode(code), status, text: Text::Fixed(text) }
     }
 
     /// The reply code.
@@ -207,15 +239,18 @@ impl Reply {
     pub fn write(&self, output: &mut BytesMut) {
         let code = self.code.0;
         let digits = [code / 100, code / 10 % 10, code % 10].map(|digit| b'0' + digit as u8);
-        let mut rest = self.text.as_ref();
+        let mut rest = &*self.text;
         loop {
             let end = memchr(b'\n', rest);
             let line = &rest[..end.unwrap_or(rest.len())];
             output.extend_from_slice(&digits);
             output.extend_from_slice(if end.is_some() { b"-" } else { b" " });
             if let Some(EnhancedStatus { subject, detail }) = self.status {
-                use fmt::Write as _;
-                let _ = write!(output, "{}.{subject}.{detail} ", code / 100);
+                output.extend_from_slice(&[digits[0], b'.']);
+                push_number(subject, output);
+                output.extend_from_slice(b".");
+                push_number(detail, output);
+                output.extend_from_slice(b" ");
             }
             output.extend_from_slice(line);
             output.extend_from_slice(b"\r\n");
@@ -230,16 +265,39 @@ impl Reply {
 impl fmt::Display for Reply {
     /// The lines as they stand on the wire, separated by LF, without a line end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut octets = BytesMut::new();
-        self.write(&mut octets);
-        let text = String::from_utf8_lossy(&octets);
-        f.write_str(text.replace("\r\n", "\n").trim_end_matches('\n'))
+        let mut lines = self.lines().peekable();
+        while let Some(line) = lines.next() {
+            let (separator, end) = if lines.peek().is_some() { ("-", "\n") } else { (" ", "") };
+            write!(f, "{}{separator}", self.code)?;
+            if let Some(EnhancedStatus { subject, detail }) = self.status {
+                write!(f, "{}.{subject}.{detail} ", self.code.0 / 100)?;
+            }
+            f.write_str(line)?;
+            f.write_str(end)?;
+        }
+        Ok(())
     }
 }
 
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.to_string())
+        fmt::Display::fmt(&Quoted(&self.to_string()), f)
+    }
+}
+
+/// Text as [`fmt::Debug`] has it, which looks up each character: in quotes, with what would leave them
+/// or the line escaped.
+pub(crate) struct Quoted<'t>(pub(crate) &'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |octet| matches!(octet, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
+        if !self.0.bytes().all(is_plain) {
+            return write!(f, "{:?}", self.0);
+        }
+        f.write_str("\"")?;
+        f.write_str(self.0)?;
+        f.write_str("\"")
     }
 }
 
@@ -316,14 +374,19 @@ impl ReplyReader {
             if self.code.is_some_and(|first| first != code) {
                 return Err(ReplyFault::CodeChanged);
             }
+            let text = clean(code, None, text);
+            if last && self.code.is_none() {
+                let text = Text::Shared(text.collect());
+                return Ok(Some(Reply { code, status: None, text }));
+            }
             if self.code.replace(code).is_some() {
                 self.text.push(b'\n');
             }
-            push_line(code, None, text, &mut self.text);
+            self.text.extend(text);
             self.lines += 1;
             if last {
                 (self.code, self.lines) = (None, 0);
-                let text = std::mem::take(&mut self.text).into();
+                let text = Text::Shared(std::mem::take(&mut self.text).into());
                 return Ok(Some(Reply { code, status: None, text }));
             }
             if self.lines == LINES {
@@ -359,16 +422,23 @@ fn read_line(line: &[u8]) -> Option<(ReplyCode, bool, &[u8])> {
     }
 }
 
-/// Appends the text of a line behind `code` and `status`: printable, no longer than the line has
+/// The text of a line behind `code` and `status`: printable, no longer than the line has
 /// room, and with a status (if it begins with one) of the code's class. A server that writes
 /// `550 2.1.5` has it corrected, since clients may believe either half.
-fn push_line(code: ReplyCode, status: Option<EnhancedStatus>, line: &[u8], text: &mut Vec<u8>) {
-    let start = text.len();
-    let printable = |octet: &u8| if (b' '..=b'~').contains(octet) { *octet } else { b'?' };
-    text.extend(line.iter().take(room(status)).map(printable));
-    if code.class() != ReplyClass::Intermediate && read_status(&text[start..]).is_some() {
-        text[start] = b'0' + (code.0 / 100) as u8;
-    }
+fn clean(code: ReplyCode, status: Option<EnhancedStatus>, line: &[u8]) -> impl Iterator<Item = u8> {
+    let corrected = code.class() != ReplyClass::Intermediate && read_status(line).is_some();
+    line.iter().take(room(status)).enumerate().map(move |(at, octet)| match octet {
+        _ if corrected && at == 0 => b'0' + (code.0 / 100) as u8,
+        b' '..=b'~' => *octet,
+        _ => b'?',
+    })
+}
+
+/// Writes a number of at most three digits.
+fn push_number(number: u16, output: &mut BytesMut) {
+    let digits = [number / 100 % 10, number / 10 % 10, number % 10].map(|it| b'0' + it as u8);
+    let leading = usize::from(number < 100) + usize::from(number < 10);
+    output.extend_from_slice(&digits[leading..]);
 }
 
 /// How long a line's text may be behind this status.

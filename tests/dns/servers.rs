@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// unbound, serving these records and nothing else, on a port of its own; gone when dropped.
@@ -108,9 +109,14 @@ pub(crate) enum Misbehaviour {
     Truncates,
     TruncatesAndCloses,
     TruncatesAndHangs,
+    /// A hundred megabytes by TCP.
+    TruncatesAndFloods,
     /// Datagrams without end.
     Endless,
 }
+
+/// Most blocks of 64 KiB, of 1,600, that one connection of `TruncatesAndFloods` was rid of.
+pub(crate) static FLOOD: AtomicUsize = AtomicUsize::new(0);
 
 /// A server that does so until the test is over.
 pub(crate) fn misbehaving(how: Misbehaviour) -> SocketAddr {
@@ -139,7 +145,9 @@ pub(crate) fn misbehaving(how: Misbehaviour) -> SocketAddr {
                     reply[at..at + 2].copy_from_slice(&itself.to_be_bytes());
                 }
                 Huge => reply = vec![0xff; 65_507],
-                Truncates | TruncatesAndCloses | TruncatesAndHangs => reply[2] |= 2,
+                Truncates | TruncatesAndCloses | TruncatesAndHangs | TruncatesAndFloods => {
+                    reply[2] |= 2
+                }
                 Endless => reply[0] ^= 0xff,
             }
             let times = if how == Endless { 5_000 } else { 1 };
@@ -159,6 +167,11 @@ pub(crate) fn misbehaving(how: Misbehaviour) -> SocketAddr {
                 }
                 TruncatesAndCloses => {
                     let _ = client.write_all(&[1, 0, 7]);
+                }
+                TruncatesAndFloods => {
+                    let chunk = [0xff; 1 << 16];
+                    let sent = (0..1_600).take_while(|_| client.write_all(&chunk).is_ok()).count();
+                    FLOOD.fetch_max(sent, Ordering::Relaxed);
                 }
                 // Until it goes.
                 _ => drop(client.read_to_end(&mut Vec::new())),

@@ -59,8 +59,22 @@ fn the_example_is_good_and_so_is_all_that_it_shows() {
 }
 
 #[test]
+fn what_the_readme_shows_is_good() {
+    let readme =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, shown) = readme.split_once("```toml\n").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("front.toml");
+    fs::write(&file, shown.split_once("```").unwrap().0).unwrap();
+    let output = front_door(&file, &["--check"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_line() {
     let daemon = |line: &str| format!("[clamd]\naddress = \"/run/clamd\"\n{line}\n");
+    let list = |first: &str, line: &str| format!("[[dnsbl.list]]\n{first}{line}\n");
+    const ZONE: &str = "zone = \"zen.example\"\n";
     let tables = "`monitor`, `stage_budget`, `thresholds`, `weights`, `disclosure`, ";
     let table = [
         // Unknown keys.
@@ -129,6 +143,72 @@ fn what_is_wrong_is_told_with_its_line() {
             "[disclosure]\nA = \"maybe\"".into(),
             "2: invalid value: string \"maybe\", expected \"public\" or \"private\"".into(),
         ),
+        // What asks DNS.
+        ("[dns]\nserver = []".into(), "2: unknown field `server`, expected `servers` or".into()),
+        (
+            "[dns]\nservers = [\n\"127.0.0.1\",\n\"localhost\"]".into(),
+            "4: `localhost` is neither ADDRESS nor ADDRESS:PORT".into(),
+        ),
+        (
+            "[dns]\nname_clients = 0".into(),
+            "2: invalid value: integer `0`, expected a number of seconds above 0".into(),
+        ),
+        ("[dnsbl]\nbudget = 5".into(), "1: missing field `list`".into()),
+        ("\n[rhsbl]\nlist = []".into(), "3: no list, expected at least one".into()),
+        ("[uribl]\n\n[[uribl.list]]\nsymbol = \"A\"".into(), "3: missing field `zone`".into()),
+        (list("\n", "zone = \"a b\""), "3: not a domain name".into()),
+        (
+            list(ZONE, "scores = 5"),
+            "3: unknown field `scores`, expected one of `zone`, `symbol`, `score`, ".into(),
+        ),
+        (
+            list(ZONE, "score = \"5\""),
+            "3: invalid value: string \"5\", expected a score: points, ".into(),
+        ),
+        (list(ZONE, "symbol = \"A B\""), "3: not a symbol: up to 100 letters".into()),
+        (
+            list(ZONE, "codes = [{ codes = \"127.0.0\", symbol = \"A\", score = 1 }]"),
+            "3: `127.0.0` is not a return code like 127.0.0.2 or 127.0.[0..255].[1;3]".into(),
+        ),
+        (
+            list(ZONE, "codes = [{ codes = \"127.0.0.2\", symbol = \"A\" }]"),
+            "3: missing field `score`".into(),
+        ),
+        (
+            list(ZONE, "bits = [\n{ mask = 0x1000000, symbol = \"A\", score = 1 }]"),
+            "4: invalid value: integer `16777216`, expected a mask of bits from 1 to 0xff".into(),
+        ),
+        (list(ZONE, "refusing = [\"127.0.0.256\"]"), "3: `127.0.0.256` is not a return".into()),
+        (
+            list(ZONE, "disclosure = true"),
+            "3: invalid type: boolean `true`, expected \"public\" or \"private\"".into(),
+        ),
+        ("[helo]\nours = [\"mx a\"]".into(), "2: `mx a` is no name or address of a ser".into()),
+        (
+            "[helo]\nweights = { HELO_OUR = 1 }".into(),
+            "2: `HELO_OUR` is not a symbol of HELO".into(),
+        ),
+        (
+            "[reverse_name]\n[reverse_name.weights]\nRDNS_NO = 1".into(),
+            "3: unknown field `RDNS_NO`, expected `RDNS_NONE` or `RDNS_UNCONFIRMED`".into(),
+        ),
+        (
+            "[authentication]\nauthserv_id = \"\"".into(),
+            "2: `` is no name or address of a server".into(),
+        ),
+        (
+            "[authentication]\nrefuse_rejected = \"yes\"".into(),
+            "2: invalid type: string \"yes\", expected a boolean".into(),
+        ),
+        (
+            "[authentication]\n[authentication.weights]\nSPF_FAIL = 1\nSPF_FIAL = 2".into(),
+            "4: `SPF_FIAL` is not a symbol of SPF, DKIM, ARC or DMARC".into(),
+        ),
+        (
+            "[authentication]\nweights = { DKIM_FAIL = \"much\" }".into(),
+            "2: invalid value: string \"much\", expected a score: points, ".into(),
+        ),
+        // Stores and what remembers.
         (
             "[store]\nfile = \"/x\"\nredis = \"127.0.0.1:6379\"".into(),
             "1: `file` and `redis`, expected one of them".into(),

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod client;
-#[cfg(all(feature = "redb", feature = "rspamd", feature = "tls"))]
+#[cfg(all(feature = "auth", feature = "redb", feature = "rspamd", feature = "tls"))]
 mod config;
 mod gate;
 mod server;

@@ -1,6 +1,7 @@
 //! Values of the file, each of which says what it expects.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -114,6 +115,17 @@ value!(
     }
 );
 value!(
+    /// Bits of a list's code.
+    Mask(u32),
+    "a mask of bits from 1 to 0xffffff",
+    |written| match written {
+        Written::Number(mask) if (1.0..=16_777_215.0).contains(&mask) && mask.fract() == 0.0 => {
+            Some(mask as u32)
+        }
+        _ => None,
+    }
+);
+value!(
     /// Hundredths.
     Percent(u16),
     "a factor of at most 100 in hundredths, as 0.4",
@@ -175,13 +187,27 @@ fn points(written: Written<'_>) -> Option<Score> {
         .then(|| Score::hundredths(hundredths.round() as i32))
 }
 
-/// What is read from a string, as everywhere.
+/// What is read from a string, as everywhere. It is read while the string is at hand, so that an
+/// error is told with its line.
 pub(crate) struct Parsed<T>(pub(crate) T);
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(D::Error::custom)
+        deserializer.deserialize_str(Text(PhantomData)).map(Self)
+    }
+}
+
+struct Text<T>(PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
     }
 }
 

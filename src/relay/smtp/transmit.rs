@@ -1,9 +1,12 @@
 //! Writing to the onward server.
 
 use std::io::{self, IoSlice};
+use std::pin::pin;
+use std::task::Poll;
 
 use bytes::{Buf, Bytes};
 use futures::io::{AsyncWrite, AsyncWriteExt};
+use futures::poll;
 
 use crate::deadline::{Awaiting, Deadline};
 use crate::onward::OnwardSettings;
@@ -11,8 +14,8 @@ use crate::runtime::{Runtime, within};
 
 /// Most segments that are written at once.
 const VECTORS: usize = 64;
-/// Octets of a segment that is worth a write of its own: those of a block of mail data.
-const SMALL: usize = 64 << 10;
+/// Octets of a segment that is worth an element of its own, or a write where a stream takes but one.
+const SMALL: usize = 16 << 10;
 
 /// Writes all segments in order, many at a time, with a deadline for each block that the server
 /// takes.
@@ -22,11 +25,6 @@ pub(super) async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
     stream: &mut S,
     segments: Vec<Bytes>,
 ) -> io::Result<()> {
-    let block = || {
-        let wait = settings.timeouts.data_block;
-        Some(Deadline::after(runtime.now(), wait, Awaiting::Transmission))
-    };
-    let late = || io::Error::from(io::ErrorKind::TimedOut);
     let mut segments = gathered(segments).into_iter();
     let mut batch: Vec<Bytes> = Vec::with_capacity(VECTORS.min(segments.len()));
     loop {
@@ -38,7 +36,7 @@ pub(super) async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
             let slices: Vec<_> = batch.iter().map(|segment| IoSlice::new(segment)).collect();
             stream.write_vectored(&slices).await
         };
-        let mut written = within(runtime, block(), write).await.ok_or_else(late)??;
+        let mut written = in_time(runtime, settings, write).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -53,7 +51,22 @@ pub(super) async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
             first.advance(written);
         }
     }
-    within(runtime, block(), stream.flush()).await.ok_or_else(late)?
+    in_time(runtime, settings, stream.flush()).await
+}
+
+/// What is mostly done at once has no need of a clock.
+async fn in_time<R: Runtime, T>(
+    runtime: &R,
+    settings: &OnwardSettings,
+    work: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let mut work = pin!(work);
+    if let Poll::Ready(done) = poll!(work.as_mut()) {
+        return done;
+    }
+    let wait = settings.timeouts.data_block;
+    let block = Deadline::after(runtime.now(), wait, Awaiting::Transmission);
+    within(runtime, Some(block), work).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// The same octets with small segments joined: a copy costs less than another system call, and not

@@ -47,7 +47,6 @@ const SYMBOLS: &[(&str, Score)] = &[
     ("ARC_PASS", Score::ZERO),
     ("ARC_FAIL", Score::ZERO),
     ("ARC_TEMPERROR", Score::ZERO),
-    ("ARC_PERMERROR", Score::ZERO),
     ("DMARC_PASS", Score::ZERO),
     ("DMARC_FAIL_NONE", Score::ZERO),
     ("DMARC_FAIL_QUARANTINE", Score::points(3)),
@@ -67,7 +66,7 @@ const SYMBOLS: &[(&str, Score)] = &[
 /// |---|---|---|
 /// | SPF | `SPF_PASS`, `_FAIL`, `_SOFTFAIL`, `_NEUTRAL`, `_NONE`, `_TEMPERROR`, `_PERMERROR` | fail 3, softfail 1, permerror 1 |
 /// | DKIM | `DKIM_PASS`, `_FAIL`, `_TEMPERROR`, `_PERMERROR`, `_NONE` | nothing |
-/// | ARC | `ARC_PASS`, `_FAIL`, `_TEMPERROR`, `_PERMERROR`; nothing without a chain | nothing |
+/// | ARC | `ARC_PASS`, `_FAIL`, `_TEMPERROR`; nothing without a chain | nothing |
 /// | DMARC | `DMARC_PASS`, `DMARC_FAIL_NONE`, `_QUARANTINE`, `_REJECT`, `DMARC_TEMPERROR`, `_PERMERROR`, `_NONE` | quarantine 3, reject 6 |
 ///
 /// SPF is checked for the sender, or for the HELO name if there is none. DKIM passes if one signature
@@ -75,7 +74,7 @@ const SYMBOLS: &[(&str, Score)] = &[
 /// is a `_TEMPERROR` *and* a failure of this scorer, for the policy of its [`Seat`](crate::Seat) to act on.
 ///
 /// A message that fails DMARC is refused only if [`refuse_rejected`](Self::refuse_rejected) says so:
-/// mailing lists break signatures.
+/// mailing lists break signatures. It never is where DNS could not be asked for part of it.
 ///
 /// The field names `authserv_id` as the one that checked. Fields with that name that a client sends are
 /// forged; say the same name to [`Settings::authserv_id`](crate::Settings::authserv_id), which takes them out whether or
@@ -297,17 +296,18 @@ impl Scorer for Authentication {
         let notes = Notes::new(sender.client);
         let spf = self.check_spf(&notes, &sender).await;
         let checked = self.check_content(&notes, &sender, &spf, message).await;
-        if let Some(domain) = &checked.rejected
-            && self.refuse_rejected
-        {
-            let text = format!("Message refused by the DMARC policy of {domain}");
-            return Ok(Refusal::permanent(550, EnhancedStatus::new(7, 1), &text).into());
-        }
         let found = [&[results::spf(&spf, &sender)][..], &checked.found].concat();
         let findings = found.iter().map(|found| self.finding(found)).collect();
+        let failures = results::failures(&found);
+        // What could not be asked for might have passed: that is a matter for the failure policy.
+        if let (Some(domain), true, "") = (&checked.rejected, self.refuse_rejected, &*failures) {
+            let text = format!("Message refused by the DMARC policy of {domain}");
+            let refusal = Refusal::permanent(550, EnhancedStatus::new(7, 1), &text);
+            return Ok(Opinion::RefuseWith(refusal, findings));
+        }
         let text = results::spf_field(&self.authserv_id, &spf, &sender) + &checked.field;
         let field = HeaderField::fold("Authentication-Results", text.as_bytes());
-        Self::say(Opinion::Annotate(findings, vec![field]), results::failures(&found))
+        Self::say(Opinion::Annotate(findings, vec![field]), failures)
     }
 }
 

@@ -40,11 +40,10 @@ impl Checked {
         // What `not` says is all there is to say of messages that nobody signed.
         let unsigned = if dkim.is_empty() { "; dkim=none" } else { "" };
         if *arc.result() != DkimResult::None {
-            results = results.with_arc_result(arc, sender.client);
-            found.push(symbol_of(
-                arc.result(),
-                ["ARC_PASS", "ARC_FAIL", "ARC_TEMPERROR", "ARC_PERMERROR"],
-            ));
+            let chain = held_or_failed(arc);
+            results = results.with_arc_result(&chain, sender.client);
+            let names = ["ARC_PASS", "ARC_FAIL", "ARC_TEMPERROR", "ARC_FAIL"];
+            found.push(symbol_of(chain.result(), names));
         }
         let (policy, rejected) = dmarc_found(dmarc);
         found.push(policy);
@@ -69,6 +68,16 @@ fn failed_if_wrong<'d>(output: &'d DkimOutput<'_>) -> DkimOutput<'d> {
         ) => DkimOutput::fail(error.clone()).with_signature(signature),
         _ => output.clone(),
     }
+}
+
+/// A chain that is not intact has failed, whatever is wrong with it (RFC 8617 section 4.4).
+fn held_or_failed(arc: &ArcOutput<'_>) -> ArcOutput<'static> {
+    ArcOutput::default().with_result(match arc.result() {
+        DkimResult::Neutral(error) | DkimResult::PermError(error) => {
+            DkimResult::Fail(error.clone())
+        }
+        result => result.clone(),
+    })
 }
 
 /// The best of all signatures.

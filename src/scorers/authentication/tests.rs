@@ -205,21 +205,29 @@ fn dmarc_wants_what_is_aligned() {
 
 #[test]
 fn a_rejected_message_is_refused_if_so_set() {
-    let records = "_dmarc.example.org TXT v=DMARC1; p=reject";
-    let authentication = Authentication::new(zone(records), "mx").unwrap().refuse_rejected();
-    let envelope = from("192.0.2.1", "<a@other.example>");
-    let refused = |mail: &str| {
-        let answer = pollster::block_on(authentication.on_data(&envelope, &message(mail))).unwrap();
-        match answer {
-            Opinion::Refuse(refusal) => refusal.to_string(),
-            _ => String::new(),
-        }
+    let rejecting = "_dmarc.example.org TXT v=DMARC1; p=reject";
+    let answer = |records: &str, mail: &str| {
+        let authentication = Authentication::new(zone(records), "mx").unwrap().refuse_rejected();
+        let envelope = from("192.0.2.1", "<a@other.example>");
+        pollster::block_on(authentication.on_data(&envelope, &message(mail)))
     };
-    assert_eq!(
-        refused("From: a@example.org\n\n"),
-        "550 5.7.1 Message refused by the DMARC policy of example.org"
-    );
-    assert_eq!(refused("From: a@other.example\n\n"), "");
+    let Ok(Opinion::RefuseWith(refusal, found)) = answer(rejecting, "From: a@example.org\n\n")
+    else {
+        panic!("not refused")
+    };
+    let expected = "550 5.7.1 Message refused by the DMARC policy of example.org";
+    assert_eq!(refusal.to_string(), expected);
+    // The record has all.
+    let symbols: Vec<_> = found.iter().map(Finding::symbol).collect();
+    assert_eq!(symbols, ["SPF_NONE", "DKIM_NONE", "DMARC_FAIL_REJECT"]);
+
+    let aligned = answer(rejecting, "From: a@other.example\n\n");
+    assert_eq!(told(aligned), "SPF_NONE DKIM_NONE DMARC_NONE");
+    // For what DNS does not say nobody is turned away for good.
+    let unknown = format!("{rejecting}\nother.example TXT fails");
+    let answer = answer(&unknown, "From: a@example.org\n\n");
+    let failed = answer.as_ref().err().map(ScorerError::to_string).unwrap_or_default();
+    assert!(failed.starts_with("SPF_TEMPERROR: "), "{answer:?}");
 }
 
 #[test]

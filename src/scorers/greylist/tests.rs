@@ -158,26 +158,26 @@ fn the_null_reverse_path_waits_behind_the_content() {
 fn a_client_proves_itself_with_what_became_of_its_mail() {
     let runtime = Rehearsal::new();
     let greylist = greylist(&runtime);
-    let lesson = |conduct| Lesson {
+    let lesson = |impression| Lesson {
         peer: Arc::new(Peer::new(([192, 0, 2, 1], 1).into())),
-        conduct,
+        impression,
         strangers: 0,
     };
-    let learn = |conduct| runtime.run(greylist.learn(&lesson(conduct))).unwrap();
+    let learn = |impression| runtime.run(greylist.learn(&lesson(impression))).unwrap();
     let knows = || ask(&greylist, "192.0.2.200", "<x@example.org>", "<y@example.net>") == "silent";
     // Many in an hour are one; bad ones and those without an end count nothing.
     for _ in 0..10 {
-        learn(Conduct::Good);
+        learn(Impression::Good);
     }
     for _ in 0..3 {
         pass(&runtime, 3600);
-        learn(Conduct::Good);
-        learn(Conduct::Bad);
-        learn(Conduct::Unknown);
+        learn(Impression::Good);
+        learn(Impression::Bad);
+        learn(Impression::Unknown);
     }
     assert!(!knows());
     pass(&runtime, 3600);
-    learn(Conduct::Good);
+    learn(Impression::Good);
     assert!(knows());
     // It is known for 35 days.
     pass(&runtime, 35 * 86_400 - 1);

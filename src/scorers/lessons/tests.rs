@@ -17,7 +17,12 @@ fn found(symbol: &str, points: i32) -> Entry {
     Entry { scorer: "x".into(), stage: Stage::Data, finding, monitored: false, aside: false }
 }
 
-fn lesson(cause: EndCause, content: Option<u16>, tally: &Tally, onward: &[u16]) -> (Conduct, u32) {
+fn lesson(
+    cause: EndCause,
+    content: Option<u16>,
+    tally: &Tally,
+    onward: &[u16],
+) -> (Impression, u32) {
     let end = TransactionEnd {
         envelope: envelope("<a@example.org>"),
         refused: Vec::new(),
@@ -27,14 +32,14 @@ fn lesson(cause: EndCause, content: Option<u16>, tally: &Tally, onward: &[u16]) 
         duration: Duration::ZERO,
     };
     let onward: Vec<_> = onward.iter().map(|code| reply(*code)).collect();
-    let Lesson { conduct, strangers, .. } = Lesson::of(&end, tally, &onward);
-    (conduct, strangers)
+    let Lesson { impression, strangers, .. } = Lesson::of(&end, tally, &onward);
+    (impression, strangers)
 }
 
 #[test]
 fn what_there_is_to_be_learned() {
-    use Conduct::{Bad, Good, Unknown};
     use EndCause::{Accepted, ClientLost, RefusedByPanel, RefusedByRelay, RelayFailed, Reset};
+    use Impression::{Bad, Good, Unknown};
     let tally = |entries: &[(&str, i32)]| {
         let mut tally = Tally::new();
         entries.iter().for_each(|(symbol, points)| tally.enter(found(symbol, *points)));
@@ -45,7 +50,7 @@ fn what_there_is_to_be_learned() {
     // What was known before makes nothing good or bad.
     let known_bad = &tally(&[("REPUTATION_ADDRESS", 9), ("REPUTATION_NETWORK", 9), ("X", 4)]);
     let known_good = &tally(&[("REPUTATION_ADDRESS", -9), ("X", 5)]);
-    type Row<'t> = (EndCause, Option<u16>, &'t Tally, &'t [u16], (Conduct, u32));
+    type Row<'t> = (EndCause, Option<u16>, &'t Tally, &'t [u16], (Impression, u32));
     let table: &[Row<'_>] = &[
         (Accepted, Some(250), clean, &[250, 250], (Good, 0)),
         (Accepted, Some(250), clean, &[550, 250, 550, 250], (Good, 2)),
@@ -73,9 +78,9 @@ fn what_there_is_to_be_learned() {
 #[test]
 fn a_scorers_no_for_good_is_bad_unless_it_only_looks_on() {
     for (refusal, monitored, expected) in [
-        (Refusal::permanent(550, NO, "no"), false, Conduct::Bad),
-        (Refusal::permanent(550, NO, "no"), true, Conduct::Good),
-        (Refusal::transient(451, NO, "no"), false, Conduct::Good),
+        (Refusal::permanent(550, NO, "no"), false, Impression::Bad),
+        (Refusal::permanent(550, NO, "no"), true, Impression::Good),
+        (Refusal::transient(451, NO, "no"), false, Impression::Good),
     ] {
         let mut tally = Tally::new();
         let scorer = "x".into();
@@ -104,7 +109,7 @@ fn lessons_are_learned_until_the_observer_is_gone_and_lost_ones_are_counted() {
     let learner = |count: &Arc<AtomicU64>| -> Box<dyn Learner> { Box::new(Counts(count.clone())) };
     let (lessons, learning) = Lessons::for_learners(counts.iter().map(learner).collect());
     let peer = envelope("<a@example.org>").peer;
-    let lesson = Lesson { peer, conduct: Conduct::Good, strangers: 0 };
+    let lesson = Lesson { peer, impression: Impression::Good, strangers: 0 };
     (0..3).for_each(|_| lessons.give(lesson.clone()));
     let mut learning = Box::pin(learning);
     assert!(futures::FutureExt::now_or_never(&mut learning).is_none());

@@ -10,8 +10,13 @@ fn peer(address: &str) -> Peer {
     Peer::new((address.parse::<std::net::IpAddr>().unwrap(), 1).into())
 }
 
-fn learn(reputation: &Reputation<Rehearsal>, address: &str, conduct: Conduct, strangers: u32) {
-    let lesson = Lesson { peer: Arc::new(peer(address)), conduct, strangers };
+fn learn(
+    reputation: &Reputation<Rehearsal>,
+    address: &str,
+    impression: Impression,
+    strangers: u32,
+) {
+    let lesson = Lesson { peer: Arc::new(peer(address)), impression, strangers };
     reputation.runtime.run(reputation.learn(&lesson)).unwrap();
 }
 
@@ -31,9 +36,9 @@ fn found(reputation: &Reputation<Rehearsal>, address: &str) -> [i32; 2] {
 
 #[test]
 fn a_client_is_known_by_what_it_did() {
-    use Conduct::{Bad, Good, Unknown};
+    use Impression::{Bad, Good, Unknown};
     // What it did, how often, and what is found: of the address, of the network.
-    type Row<'t> = (&'t [(Conduct, u32, u32)], [i32; 2]);
+    type Row<'t> = (&'t [(Impression, u32, u32)], [i32; 2]);
     let table: &[Row<'_>] = &[
         (&[], [0, 0]),
         (&[(Bad, 0, 1)], [27, 14]),
@@ -52,8 +57,8 @@ fn a_client_is_known_by_what_it_did() {
     for (history, expected) in table {
         let runtime = Rehearsal::new();
         let reputation = reputation(&runtime);
-        for (conduct, strangers, times) in *history {
-            (0..*times).for_each(|_| learn(&reputation, "192.0.2.1", *conduct, *strangers));
+        for (impression, strangers, times) in *history {
+            (0..*times).for_each(|_| learn(&reputation, "192.0.2.1", *impression, *strangers));
         }
         assert_eq!(found(&reputation, "192.0.2.1"), *expected, "{history:?}");
         // Its neighbour is judged by their network, others are not.
@@ -66,7 +71,7 @@ fn a_client_is_known_by_what_it_did() {
 fn what_is_known_fades() {
     let runtime = Rehearsal::new();
     let reputation = reputation(&runtime).half_life(DAY);
-    (0..20).for_each(|_| learn(&reputation, "192.0.2.1", Conduct::Bad, 0));
+    (0..20).for_each(|_| learn(&reputation, "192.0.2.1", Impression::Bad, 0));
     let mut scores = Vec::new();
     for _ in 0..6 {
         scores.push(found(&reputation, "192.0.2.1")[0]);
@@ -82,8 +87,8 @@ fn one_with_many_addresses_has_one_reputation() {
     let runtime = Rehearsal::new();
     let reputation = reputation(&runtime).exempt("198.51.100.0/24".parse().unwrap());
     for n in 0..10 {
-        learn(&reputation, &format!("2001:db8:1:2::{n}"), Conduct::Bad, 0);
-        learn(&reputation, "198.51.100.1", Conduct::Bad, 0);
+        learn(&reputation, &format!("2001:db8:1:2::{n}"), Impression::Bad, 0);
+        learn(&reputation, "198.51.100.1", Impression::Bad, 0);
     }
     assert_eq!(found(&reputation, "2001:db8:1:2:3::"), [150, 75]);
     assert_eq!(found(&reputation, "2001:db8:1:3::"), [0, 75]);
@@ -94,7 +99,7 @@ fn one_with_many_addresses_has_one_reputation() {
 fn whom_xforward_tells_of_is_judged_at_rcpt() {
     let runtime = Rehearsal::new();
     let reputation = reputation(&runtime);
-    (0..10).for_each(|_| learn(&reputation, "192.0.2.1", Conduct::Bad, 0));
+    (0..10).for_each(|_| learn(&reputation, "192.0.2.1", Impression::Bad, 0));
     let mut envelope = envelope("<a@example.org>");
     for (voucher, speaks) in [(Voucher::Socket, false), (Voucher::XForward(None), true)] {
         let mut peer = peer("192.0.2.1");

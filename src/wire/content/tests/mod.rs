@@ -1,18 +1,20 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::writer::{BATCH, STUFFED};
 use super::*;
 
 mod room;
 
 /// What became of mail data on the wire: the content, how many octets were taken, whether a CR or
-/// LF stood alone, and the size.
+/// LF stood alone, the size, and whether lines of the content begin with a dot.
 #[derive(Debug, PartialEq, Eq)]
 struct Read {
     content: Vec<u8>,
     taken: usize,
     bare: bool,
     size: u64,
+    dots: Dots,
 }
 
 /// RFC 5321 section 4.5.2, line by line and slowly. `None`: no end of data.
@@ -24,11 +26,17 @@ fn read_slowly(wire: &[u8]) -> Option<Read> {
         taken += length + 2;
         if line == b"." {
             let size = content.len() as u64;
-            return Some(Read { content, taken, bare, size });
+            let dots = dots_slowly(&content);
+            return Some(Read { content, taken, bare, size, dots });
         }
         bare |= normalise_slowly(line.strip_prefix(b".").unwrap_or(line), &mut content);
         content.extend(b"\r\n");
     }
+}
+
+fn dots_slowly(content: &[u8]) -> Dots {
+    let dots = content.split(|octet| *octet == b'\n').any(|line| line.starts_with(b"."));
+    if dots { Dots::Perhaps } else { Dots::None }
 }
 
 /// Octets of a line without its CRLF: here every CR and LF stands alone.
@@ -71,8 +79,9 @@ fn read<'w>(parts: impl IntoIterator<Item = &'w [u8]>) -> Option<Read> {
             Progress::More => taken += part.len(),
             Progress::End(end) => {
                 let (bare, size) = (decoder.saw_bare(), decoder.size());
-                let content = decoder.finish().unwrap().segments().concat();
-                return Some(Read { content, taken: taken + end, bare, size });
+                let content = decoder.finish().unwrap();
+                let (dots, content) = (content.dots(), content.segments().concat());
+                return Some(Read { content, taken: taken + end, bare, size, dots });
             }
         }
     }
@@ -101,14 +110,17 @@ fn cut_at<'w>(wire: &'w [u8], places: &[usize]) -> Vec<&'w [u8]> {
 }
 
 fn write(segments: &[Bytes]) -> Vec<u8> {
-    let output = write_out(segments);
+    let output = write_out(segments, Dots::Perhaps);
     assert_eq!(output.last().map(AsRef::as_ref), Some(&b".\r\n"[..]));
+    if dots_slowly(&segments.concat()) == Dots::None {
+        assert_eq!(write_out(segments, Dots::None).concat(), output.concat());
+    }
     output.concat()
 }
 
 /// All batches.
-fn write_out(segments: &[Bytes]) -> Vec<Bytes> {
-    let mut writer = DataWriter::new(segments.to_vec());
+fn write_out(segments: &[Bytes], dots: Dots) -> Vec<Bytes> {
+    let mut writer = DataWriter::new(segments.to_vec(), dots);
     let mut output = Vec::new();
     while !writer.is_done() {
         let before = output.len();
@@ -396,7 +408,7 @@ fn an_empty_message_is_a_dot() {
 #[test]
 fn content_without_dots_is_not_copied() {
     let content = Bytes::from("Subject: hi.\r\n\r\n Hi.\r\n".repeat(10_000));
-    let output = write_out(&[content.clone(), content.clone()]);
+    let output = write_out(&[content.clone(), content.clone()], Dots::Perhaps);
     let places: Vec<_> = output.iter().map(|octets| (octets.as_ptr(), octets.len())).collect();
     assert_eq!(places[..2], [(content.as_ptr(), content.len()); 2]);
     assert_eq!(output.len(), 3);
@@ -408,7 +420,7 @@ fn dots_make_neither_many_slices_nor_large_ones() {
         for between in [0, 100, STUFFED, 3 * STUFFED] {
             let content = format!("{line}{}\r\n", "x".repeat(between)).repeat(100);
             let content = Bytes::from(content + &line.repeat(20_000));
-            let output = write_out(std::slice::from_ref(&content));
+            let output = write_out(std::slice::from_ref(&content), Dots::Perhaps);
             assert!(output.len() <= 2 * content.len().div_ceil(STUFFED) + 1);
             let written: usize = output.iter().map(Bytes::len).sum();
             assert_eq!(written, content.len() + 20_100 + 3);
@@ -419,7 +431,7 @@ fn dots_make_neither_many_slices_nor_large_ones() {
 #[test]
 fn no_more_than_a_batch_is_copied_at_once() {
     let content = Bytes::from(".\r\n".repeat(BATCH));
-    let mut writer = DataWriter::new(vec![content]);
+    let mut writer = DataWriter::new(vec![content], Dots::Perhaps);
     for _ in 0..2 {
         let mut output = Vec::new();
         writer.write(&mut output);

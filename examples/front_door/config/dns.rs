@@ -1,0 +1,326 @@
+//! The tables of scorers that ask DNS.
+
+use std::collections::{BTreeMap, HashMap};
+use std::marker::PhantomData;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nobounce::dns::{Cache, Client, DomainName, Resolver};
+use nobounce::scorers::{
+    Authentication, Codes, DnsList, Dnsbl, HeloFlaw, HeloNames, ReverseNames, Rhsbl, Uribl,
+};
+use nobounce::{HostName, Panel, Runtime};
+use serde::Deserialize;
+use serde::de::Deserializer;
+use toml::Spanned;
+
+use super::tables::table;
+use super::values::{Mask, Parsed, Points, Seconds, Symbol, Told};
+use super::{Config, ConfigError};
+
+/// Who is asked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Dns {
+    #[serde(default)]
+    servers: Vec<Parsed<Server>>,
+    name_clients: Option<Seconds>,
+}
+
+/// `ADDRESS` or `ADDRESS:PORT`.
+struct Server(SocketAddr);
+
+impl FromStr for Server {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let server = text.parse().or_else(|_| text.parse::<IpAddr>().map(|it| (it, 53).into()));
+        server.map(Self).map_err(|_| format!("`{text}` is neither ADDRESS nor ADDRESS:PORT"))
+    }
+}
+
+table! {
+    /// Lists of clients' addresses.
+    Addresses { list: Lists, }
+}
+
+table! {
+    /// Lists of names: of the client, in HELO, of the sender.
+    Names { list: Lists, }
+}
+
+table! {
+    /// Lists of what links lead to.
+    Links { list: Lists, }
+}
+
+table! {
+    /// Names in HELO.
+    Helo {
+        #[serde(default)]
+        ours: Vec<Parsed<Ours>>,
+        #[serde(default)]
+        weights: HashMap<Flaw, Points>,
+    }
+}
+
+table! {
+    /// Names of clients in DNS.
+    ReverseName {
+        #[serde(default)]
+        weights: NameWeights,
+    }
+}
+
+table! {
+    /// SPF, DKIM, ARC and DMARC.
+    Authenticity {
+        authserv_id: Option<Parsed<Ours>>,
+        #[serde(default)]
+        refuse_rejected: bool,
+        #[serde(default)]
+        weights: BTreeMap<Spanned<String>, Points>,
+    }
+}
+
+/// A name or address of this server.
+pub(crate) struct Ours(HostName);
+
+impl FromStr for Ours {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = HostName::new(text);
+        if *name != *text {
+            return Err(format!("`{text}` is no name or address of a server"));
+        }
+        Ok(Self(name))
+    }
+}
+
+/// What may be wrong with a HELO, by its symbol.
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct Flaw(HeloFlaw);
+
+impl FromStr for Flaw {
+    type Err = String;
+
+    fn from_str(symbol: &str) -> Result<Self, String> {
+        Ok(Self(match symbol {
+            "HELO_OURS" => HeloFlaw::Ours,
+            "HELO_LITERAL_OTHER" => HeloFlaw::LiteralOther,
+            "HELO_LITERAL" => HeloFlaw::Literal,
+            "HELO_BARE_ADDRESS" => HeloFlaw::BareAddress,
+            "HELO_NO_NAME" => HeloFlaw::NoName,
+            "HELO_NO_DOT" => HeloFlaw::NoDot,
+            "HELO_UNRESOLVED" => HeloFlaw::Unresolved,
+            _ => return Err(format!("`{symbol}` is not a symbol of HELO")),
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Flaw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Parsed::deserialize(deserializer)?.0)
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NameWeights {
+    #[serde(rename = "RDNS_NONE")]
+    none: Option<Points>,
+    #[serde(rename = "RDNS_UNCONFIRMED")]
+    unconfirmed: Option<Points>,
+}
+
+/// At least one list.
+#[derive(Deserialize)]
+#[serde(try_from = "Vec<List>")]
+pub(crate) struct Lists(Vec<List>);
+
+impl TryFrom<Vec<List>> for Lists {
+    type Error = &'static str;
+
+    fn try_from(lists: Vec<List>) -> Result<Self, Self::Error> {
+        if lists.is_empty() { Err("no list, expected at least one") } else { Ok(Self(lists)) }
+    }
+}
+
+impl Lists {
+    /// Gives them to a scorer, one after another.
+    fn to<S>(&self, scorer: S, add: fn(S, DnsList) -> S) -> S {
+        self.0.iter().map(|list| list.0.clone()).fold(scorer, add)
+    }
+}
+
+/// One list, with the rules for its codes.
+#[derive(Deserialize)]
+#[serde(try_from = "Described")]
+struct List(DnsList);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Described {
+    zone: Parsed<Checked<DomainName>>,
+    symbol: Option<Symbol>,
+    score: Option<Points>,
+    #[serde(default)]
+    codes: Vec<OnCodes>,
+    #[serde(default)]
+    bits: Vec<OnBits>,
+    #[serde(default)]
+    refusing: Vec<Parsed<Checked<Codes>>>,
+    disclosure: Option<Told>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OnCodes {
+    codes: Parsed<Checked<Codes>>,
+    symbol: Symbol,
+    score: Points,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OnBits {
+    mask: Mask,
+    symbol: Symbol,
+    score: Points,
+}
+
+impl TryFrom<Described> for List {
+    type Error = Box<dyn std::error::Error>;
+
+    fn try_from(described: Described) -> Result<Self, Self::Error> {
+        let mut list = DnsList::new(&described.zone.0.text)?;
+        if let Some(Symbol(symbol)) = &described.symbol {
+            list = list.symbol(symbol);
+        }
+        if let Some(Points(score)) = described.score {
+            list = list.weight(score);
+        }
+        for rule in &described.codes {
+            list = list.codes(&rule.codes.0.text, &rule.symbol.0, rule.score.0)?;
+        }
+        for rule in &described.bits {
+            list = list.bits(rule.mask.0, &rule.symbol.0, rule.score.0);
+        }
+        for Parsed(codes) in &described.refusing {
+            list = list.refusing(&codes.text)?;
+        }
+        if let Some(Told(disclosure)) = described.disclosure {
+            list = list.disclosure(disclosure);
+        }
+        Ok(Self(list))
+    }
+}
+
+/// Text that can be read as a `T`, for those who read it themselves.
+struct Checked<T> {
+    text: String,
+    kind: PhantomData<T>,
+}
+
+impl<T: FromStr> FromStr for Checked<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        text.parse::<T>().map(|_| Self { text: text.to_owned(), kind: PhantomData })
+    }
+}
+
+/// Asks the servers that the file names, or a resolver on this machine.
+pub(super) fn resolver<R: Runtime + Clone>(dns: Option<&Dns>, runtime: &R) -> Arc<dyn Resolver> {
+    let named = dns.into_iter().flat_map(|dns| &dns.servers).map(|server| server.0.0);
+    let mut servers: Vec<SocketAddr> = named.collect();
+    if servers.is_empty() {
+        servers.push(([127, 0, 0, 1], 53).into());
+    }
+    Arc::new(Cache::new(runtime.clone(), Client::new(runtime.clone(), servers)))
+}
+
+impl Config {
+    /// The scorers of this file that ask DNS take their seats.
+    pub(super) fn seat_dns(&self, mut panel: Panel, host: &str) -> Result<Panel, ConfigError> {
+        let (file, resolver) = (&self.file, || self.resolver.clone());
+        if let Some(table) = &file.dnsbl {
+            panel = panel.seat(table.seat(table.list.to(Dnsbl::new(resolver()), Dnsbl::list)));
+        }
+        if let Some(table) = &file.rhsbl {
+            panel = panel.seat(table.seat(table.list.to(Rhsbl::new(resolver()), Rhsbl::list)));
+        }
+        if let Some(table) = &file.uribl {
+            panel = panel.seat(table.seat(table.list.to(Uribl::new(resolver()), Uribl::list)));
+        }
+        if let Some(table) = &file.helo {
+            panel = panel.seat(table.seat(helo(table, HeloNames::new(resolver()).ours(host))));
+        }
+        if let Some(table) = &file.reverse_name {
+            panel = panel.seat(table.seat(reverse_name(table, ReverseNames::new(resolver()))));
+        }
+        if let Some(table) = &file.authentication {
+            let scorer = self.authentication(table, host)?;
+            panel = panel.seat(table.get_ref().seat(scorer));
+        }
+        Ok(panel)
+    }
+
+    fn authentication(
+        &self,
+        spanned: &Spanned<Authenticity>,
+        host: &str,
+    ) -> Result<Authentication, ConfigError> {
+        let table = spanned.get_ref();
+        let scorer = Authentication::new(self.resolver.clone(), table.name(host));
+        let mut scorer = scorer.map_err(|error| self.wrong(spanned.span(), &error))?;
+        for (symbol, points) in &table.weights {
+            let weighed = scorer.weight(symbol.get_ref(), points.0);
+            scorer = weighed.map_err(|error| self.wrong(symbol.span(), &error))?;
+        }
+        Ok(if table.refuse_rejected { scorer.refuse_rejected() } else { scorer })
+    }
+
+    /// In whose name it is said what was authenticated, if it is: whoever else uses it forges.
+    pub(crate) fn authserv_id(&self, host: &str) -> Option<HostName> {
+        self.file.authentication.as_ref().map(|table| table.get_ref().name(host))
+    }
+
+    /// Who looks names of clients up, and for how long at the most, if that is wanted.
+    pub(crate) fn name_clients(&self) -> Option<(Arc<dyn Resolver>, Duration)> {
+        let Seconds(patience) = self.file.dns.as_ref()?.name_clients?;
+        Some((self.resolver.clone(), patience))
+    }
+}
+
+impl Authenticity {
+    fn name(&self, host: &str) -> HostName {
+        match &self.authserv_id {
+            Some(Parsed(Ours(name))) => name.clone(),
+            None => host.into(),
+        }
+    }
+}
+
+fn helo(table: &Helo, mut scorer: HeloNames) -> HeloNames {
+    for Parsed(Ours(name)) in &table.ours {
+        scorer = scorer.ours(name);
+    }
+    for (Flaw(flaw), Points(weight)) in &table.weights {
+        scorer = scorer.weight(*flaw, *weight);
+    }
+    scorer
+}
+
+fn reverse_name(table: &ReverseName, mut scorer: ReverseNames) -> ReverseNames {
+    if let Some(Points(weight)) = table.weights.none {
+        scorer = scorer.none(weight);
+    }
+    if let Some(Points(weight)) = table.weights.unconfirmed {
+        scorer = scorer.unconfirmed(weight);
+    }
+    scorer
+}

@@ -1,0 +1,332 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn v4(last: u8) -> IpAddr {
+    [192, 0, 2, last].into()
+}
+
+/// Any moment: all times are counted from it.
+#[allow(clippy::disallowed_methods, reason = "an instant can only be made by asking for one")]
+fn beginning() -> Instant {
+    Instant::now()
+}
+
+fn rate(burst: u32, per: Duration) -> Option<Rate> {
+    NonZeroU32::new(burst).map(|burst| Rate::new(burst, per))
+}
+
+fn admission(set: impl FnOnce(&mut AdmissionLimits)) -> Arc<Admission> {
+    let mut limits = AdmissionLimits::default();
+    set(&mut limits);
+    Arc::new(Admission::new(limits))
+}
+
+impl Admission {
+    /// Entries in the two tables.
+    fn entries(&self) -> (usize, usize) {
+        let inside = self.inside();
+        (inside.addresses.len(), inside.networks.len())
+    }
+}
+
+#[test]
+fn one_beyond_each_limit_is_turned_away_and_a_place_that_is_free_is_given_again() {
+    let now = beginning();
+    let table = [
+        // in all, each address, each network, the clients inside, the one that comes, why not
+        (2, 9, 9, [v4(1), [198, 51, 100, 1].into()], [203, 0, 113, 1].into(), TurnedAway::Full),
+        (9, 2, 9, [v4(1), v4(1)], v4(1), TurnedAway::Address),
+        (9, 9, 2, [v4(1), v4(2)], v4(3), TurnedAway::Network),
+    ];
+    for (connections, per_address, per_network, inside, comes, reason) in table {
+        let admission = admission(|limits| {
+            limits.connections = connections;
+            limits.per_address = per_address;
+            limits.per_network = per_network;
+        });
+        let mut places: Vec<_> =
+            inside.iter().map(|it| admission.admit(Some(*it), now).unwrap()).collect();
+        assert_eq!(admission.admit(Some(comes), now).unwrap_err(), reason);
+        assert_eq!(admission.connections(), 2, "who is turned away is not inside");
+        places.pop();
+        places.push(admission.admit(Some(comes), now).unwrap());
+        assert_eq!(admission.admit(Some(comes), now).unwrap_err(), reason);
+        drop(places);
+        assert_eq!((admission.connections(), admission.entries()), (0, (0, 0)));
+    }
+}
+
+#[test]
+fn one_beyond_the_defaults_is_turned_away() {
+    let now = beginning();
+    let admission = Arc::new(Admission::default());
+    let mut places = Vec::new();
+    let mut fill = |address: IpAddr, count: usize| {
+        places.extend((0..count).map(|_| admission.admit(Some(address), now).unwrap()));
+        admission.admit(Some(address), now).unwrap_err()
+    };
+    assert_eq!(fill(v4(1), 50), TurnedAway::Address);
+    for last in 2..5 {
+        assert_eq!(fill(v4(last), 50), TurnedAway::Address);
+    }
+    assert_eq!(fill(v4(5), 50), TurnedAway::Address);
+    assert_eq!(fill(v4(6), 0), TurnedAway::Network);
+    for n in 1..20 {
+        for last in 0..5 {
+            fill([198, 51, n, last].into(), 50);
+        }
+    }
+    assert_eq!(fill([203, 0, 113, 1].into(), 0), TurnedAway::Full);
+}
+
+#[test]
+fn without_an_address_a_client_counts_in_all_only() {
+    let now = beginning();
+    let admission = admission(|limits| {
+        limits.connections = 3;
+        limits.per_address = 0;
+    });
+    let places = [admission.admit(None, now), admission.enter(), admission.admit(None, now)];
+    assert!(places.iter().all(Result::is_ok));
+    assert_eq!(admission.admit(None, now).unwrap_err(), TurnedAway::Full);
+    assert_eq!(admission.entries(), (0, 0));
+}
+
+#[test]
+fn where_a_client_comes_from_may_turn_out_later() {
+    let now = beginning();
+    let admission = admission(|limits| limits.per_address = 1);
+    let mut first = admission.enter().unwrap();
+    let mut second = admission.enter().unwrap();
+    first.count_for(v4(1), now).unwrap();
+    first.count_for(v4(1), now).unwrap();
+    assert_eq!(second.count_for(v4(1), now).unwrap_err(), TurnedAway::Address);
+    second.count_for(v4(2), now).unwrap();
+    assert_eq!(admission.entries(), (2, 1));
+}
+
+#[test]
+fn a_network_is_as_wide_as_one_says() {
+    let table: &[(u8, u8, &str, &str, bool)] = &[
+        // IPv4 bits, IPv6 bits, two addresses, whether they are of one network
+        (24, 64, "192.0.2.1", "192.0.2.254", true),
+        (24, 64, "192.0.2.1", "192.0.3.1", false),
+        (16, 64, "192.0.2.1", "192.0.3.1", true),
+        (32, 64, "192.0.2.1", "192.0.2.2", false),
+        (0, 64, "192.0.2.1", "203.0.113.1", true),
+        (255, 255, "192.0.2.1", "192.0.2.1", true),
+        (24, 64, "2001:db8::1", "2001:db8::ffff:1", true),
+        (24, 64, "2001:db8::1", "2001:db8:0:1::1", false),
+        (24, 48, "2001:db8::1", "2001:db8:0:1::1", true),
+        (24, 128, "2001:db8::1", "2001:db8::2", false),
+        (24, 0, "2001:db8::1", "fe80::1", true),
+        (24, 64, "::ffff:192.0.2.1", "192.0.2.2", true),
+        (0, 0, "192.0.2.1", "2001:db8::1", false),
+    ];
+    for (ipv4, ipv6, first, second, same) in table {
+        let admission = admission(|limits| {
+            (limits.ipv4_prefix, limits.ipv6_prefix) = (*ipv4, *ipv6);
+            (limits.per_address, limits.per_network) = (9, 1);
+        });
+        let _first = admission.admit(Some(first.parse().unwrap()), beginning()).unwrap();
+        let second = admission.admit(Some(second.parse().unwrap()), beginning());
+        let expected = if *same { Err(TurnedAway::Network) } else { Ok(()) };
+        assert_eq!(second.map(drop), expected, "{first}/{ipv4} {ipv6}");
+    }
+}
+
+#[test]
+fn a_burst_is_let_in_and_then_one_at_a_time() {
+    let now = beginning();
+    let admission = admission(|limits| limits.address_rate = rate(3, 30 * SECOND));
+    let mut let_in = Vec::new();
+    for tenth in 0..400 {
+        let at = now + tenth * SECOND / 10;
+        if admission.admit(Some(v4(1)), at).is_ok() {
+            let_in.push(tenth);
+        }
+    }
+    assert_eq!(let_in, [0, 1, 2, 100, 200, 300]);
+}
+
+#[test]
+fn who_tries_again_at_once_waits_no_longer_than_who_does_not() {
+    let now = beginning();
+    let admission = admission(|limits| {
+        limits.address_rate = rate(1, 60 * SECOND);
+        limits.network_rate = rate(10, 60 * SECOND);
+    });
+    let (hasty, patient) = (v4(1), [198, 51, 100, 1].into());
+    for address in [hasty, patient] {
+        let _ = admission.admit(Some(address), now).unwrap();
+    }
+    for millisecond in 1..60_000 {
+        let refused = admission.admit(Some(hasty), now + Duration::from_millis(millisecond));
+        assert_eq!(refused.unwrap_err(), TurnedAway::AddressRate);
+    }
+    for address in [hasty, patient] {
+        assert!(admission.admit(Some(address), now + 60 * SECOND).is_ok(), "{address}");
+    }
+    // What the address was refused has cost its network nothing either.
+    let at = now + 60 * SECOND;
+    let neighbours = (2..20).map(|last| admission.admit(Some(v4(last)), at).map(drop));
+    let let_in = neighbours.take_while(Result::is_ok).count();
+    assert_eq!(let_in, 9);
+    assert_eq!(admission.admit(Some(v4(99)), at).unwrap_err(), TurnedAway::NetworkRate);
+}
+
+#[test]
+fn what_is_remembered_is_bounded_however_many_come() {
+    let now = beginning();
+    let admission = admission(|limits| {
+        limits.connections = 10;
+        limits.remembered = 100;
+        limits.address_rate = rate(2, 3600 * SECOND);
+        limits.network_rate = rate(2, 3600 * SECOND);
+    });
+    for n in 0..10_000_u32 {
+        let address = Ipv4Addr::from_bits((10 << 24) + n * 256).into();
+        let _ = admission.admit(Some(address), now + n * SECOND / 1_000).unwrap();
+        let (addresses, networks) = admission.entries();
+        assert!(addresses <= 100 && networks <= 100, "{addresses} {networks}");
+    }
+    // And it goes when there is nothing to remember any more.
+    for n in 0..20 {
+        let address = Ipv4Addr::from_bits((11 << 24) + n * 256).into();
+        let _ = admission.admit(Some(address), now + 10_000 * SECOND).unwrap();
+    }
+    let (addresses, networks) = admission.entries();
+    assert!(addresses <= 20 && networks <= 20, "{addresses} {networks}");
+}
+
+#[test]
+fn nobody_gets_rid_of_an_empty_bucket_by_filling_the_memory_with_others() {
+    let now = beginning();
+    let admission = admission(|limits| {
+        limits.remembered = 64;
+        limits.connections = 64;
+        limits.address_rate = rate(4, 3600 * SECOND);
+        limits.network_rate = None;
+        limits.per_network = 10_000;
+    });
+    for _ in 0..4 {
+        let _ = admission.admit(Some(v4(1)), now).unwrap();
+    }
+    let spent = || admission.admit(Some(v4(1)), now).map(drop);
+    assert_eq!(spent(), Err(TurnedAway::AddressRate));
+    // Each of 10,000 others may come three times, and its own bucket is fuller even then.
+    for n in 0..10_000_u32 {
+        let other = Ipv4Addr::from_bits((10 << 24) + n).into();
+        for _ in 0..3 {
+            let _ = admission.admit(Some(other), now).unwrap();
+        }
+        assert_eq!(spent(), Err(TurnedAway::AddressRate), "forgotten after {n} others");
+    }
+}
+
+#[test]
+fn far_away_times_do_no_harm() {
+    let admission = admission(|limits| {
+        limits.address_rate = rate(1, Duration::MAX);
+        limits.network_rate = rate(1, Duration::ZERO);
+    });
+    let now = beginning();
+    let _ = admission.admit(Some(v4(1)), now).unwrap();
+    assert_eq!(admission.admit(Some(v4(1)), now).unwrap_err(), TurnedAway::AddressRate);
+    // The clock of another thread may be a little behind.
+    let earlier = now.checked_sub(SECOND).unwrap();
+    let _ = admission.admit(Some(v4(2)), earlier).unwrap();
+}
+
+/// A bucket that is refilled drop by drop, and lists of who is inside.
+#[derive(Default)]
+struct Oracle {
+    inside: Vec<u8>,
+    buckets: HashMap<u8, u32>,
+}
+
+const BURST: u32 = 3;
+
+impl Oracle {
+    fn second_passes(&mut self) {
+        for level in self.buckets.values_mut() {
+            *level = (*level + 1).min(BURST);
+        }
+    }
+
+    fn admit(&mut self, client: u8) -> Result<(), TurnedAway> {
+        let of_address = self.inside.iter().filter(|it| **it == client).count();
+        let of_network = self.inside.iter().filter(|it| **it / 2 == client / 2).count();
+        let level = self.buckets.entry(client).or_insert(BURST);
+        if self.inside.len() >= 8 {
+            Err(TurnedAway::Full)
+        } else if of_address >= 3 {
+            Err(TurnedAway::Address)
+        } else if *level == 0 {
+            Err(TurnedAway::AddressRate)
+        } else if of_network >= 4 {
+            Err(TurnedAway::Network)
+        } else {
+            *level -= 1;
+            self.inside.push(client);
+            Ok(())
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Come(u8),
+    /// One of those inside leaves.
+    Leave(usize),
+    Wait,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        4 => (0..6_u8).prop_map(Act::Come),
+        2 => (0..8_usize).prop_map(Act::Leave),
+        1 => Just(Act::Wait),
+    ];
+    prop::collection::vec(act, 0..200)
+}
+
+proptest! {
+    /// Clients 0 and 1 are of one network, 2 and 3 of another, and so on.
+    #[test]
+    fn it_counts_as_a_list_and_a_dripping_bucket_do(acts in acts()) {
+        let mut now = beginning();
+        let admission = admission(|limits| {
+            (limits.connections, limits.per_address, limits.per_network) = (8, 3, 4);
+            limits.address_rate = rate(BURST, BURST * SECOND);
+            limits.ipv4_prefix = 31;
+        });
+        let mut oracle = Oracle::default();
+        let mut places: Vec<Place> = Vec::new();
+        for act in acts {
+            match act {
+                Act::Come(client) => {
+                    let came = admission.admit(Some(v4(client)), now);
+                    let expected = oracle.admit(client);
+                    prop_assert_eq!(came.as_ref().err().copied(), expected.err());
+                    places.extend(came);
+                }
+                Act::Leave(n) if n < places.len() => {
+                    drop(places.remove(n));
+                    oracle.inside.remove(n);
+                }
+                Act::Leave(_) => {}
+                Act::Wait => {
+                    now += SECOND;
+                    oracle.second_passes();
+                }
+            }
+            prop_assert_eq!(admission.connections(), places.len());
+        }
+    }
+}

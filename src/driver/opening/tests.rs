@@ -1,0 +1,117 @@
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::admission::{Admission, AdmissionLimits};
+use crate::driver::serve;
+use crate::driver::tests::{Client, Slow};
+use crate::rehearsal::{Rehearsal, peer};
+use crate::session::Settings;
+
+/// With room for one client of each address, and nobody in it.
+fn gate(runtime: &Rehearsal) -> Gate<Rehearsal> {
+    let limits = AdmissionLimits { per_address: 1, ..AdmissionLimits::default() };
+    let target = Slow::new(runtime, false);
+    Gate::new(runtime.clone(), Settings::new("mx.example"), target)
+        .admission(Admission::new(limits))
+}
+
+/// What a client hears that comes from `peer`, and what `serve` says of it.
+fn comes(
+    gate: &Gate<Rehearsal>,
+    peer: Peer,
+    says: &str,
+    polite: bool,
+) -> (String, Result<(), ServeError>) {
+    let mut heard = Vec::new();
+    let mut client = Client::new(says, &mut heard);
+    client.polite = polite;
+    let served = gate.runtime.run(serve(client, peer, gate));
+    (String::from_utf8(heard).unwrap(), served)
+}
+
+/// A client of this address is inside as long as the place is held.
+fn inside(gate: &Gate<Rehearsal>, client: &Peer) -> Place {
+    let address = client.address.map(|address| address.ip());
+    gate.admission.admit(address, gate.runtime.now()).unwrap()
+}
+
+const GREETED: &str = "220 mx.example ESMTP nobounce\r\n221 2.0.0 Bye\r\n";
+const FULL: &str = "421 4.7.0 Too many connections from your address\r\n";
+
+#[test]
+fn one_too_many_is_told_so_instead_of_the_greeting_and_is_no_session() {
+    let runtime = Rehearsal::new();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let noted = events.clone();
+    let gate = gate(&runtime).observer(move |event: &Event<'_>| {
+        noted.lock().unwrap().push(match event {
+            Event::TurnedAway { peer, reason } => format!("{peer}: {reason}"),
+            event => format!("{event:?}"),
+        });
+    });
+    let place = inside(&gate, &peer());
+    let (heard, served) = comes(&gate, peer(), "QUIT\r\n", true);
+    assert_eq!(heard, FULL);
+    assert!(matches!(served, Err(ServeError::TurnedAway(TurnedAway::Address))), "{served:?}");
+    let turned = "unknown[192.0.2.1]: too many connections from the address";
+    assert_eq!(*events.lock().unwrap(), [turned]);
+    assert_eq!((gate.sessions(), gate.admission.connections()), (0, 1));
+
+    drop(place);
+    for _ in 0..2 {
+        assert_eq!(comes(&gate, peer(), "QUIT\r\n", true).0, GREETED);
+        assert_eq!(gate.admission.connections(), 0, "its place was not given back");
+    }
+}
+
+#[test]
+fn ones_own_and_those_who_speak_for_others_count_in_all_only() {
+    let runtime = Rehearsal::new();
+    let own = Peer::new(([127, 0, 0, 1], 4711).into());
+    let mut gate = gate(&runtime);
+    let _place = inside(&gate, &own);
+    assert_eq!(comes(&gate, own, "QUIT\r\n", true).0, GREETED);
+
+    let _place = inside(&gate, &peer());
+    assert_eq!(comes(&gate, peer(), "QUIT\r\n", true).0, FULL);
+    for for_xclient in [true, false] {
+        let mut settings = Settings::new("mx.example");
+        let trusted =
+            if for_xclient { &mut settings.xclient_from } else { &mut settings.xforward_from };
+        *trusted = "192.0.2.0/24".parse().unwrap();
+        gate.settings = settings.into();
+        assert_eq!(comes(&gate, peer(), "QUIT\r\n", true).0, GREETED);
+    }
+}
+
+#[test]
+fn behind_a_proxy_it_is_the_client_who_counts() {
+    let runtime = Rehearsal::new();
+    let gate = gate(&runtime).expect_proxy("192.0.2.0/24".parse().unwrap());
+    let client = Peer::new(([198, 51, 100, 1], 4711).into());
+    let header = |from: &str| format!("PROXY TCP4 {from} 192.0.2.7 4711 25\r\n");
+    let greeting = "220 mx.example ESMTP nobounce\r\n";
+
+    let place = inside(&gate, &client);
+    assert_eq!(comes(&gate, peer(), &header("198.51.100.1"), false).0, FULL);
+    assert_eq!(comes(&gate, peer(), &header("198.51.100.2"), false).0, greeting);
+    // The proxy's own connections are many, and it may look whether we are there.
+    let _place = inside(&gate, &peer());
+    assert_eq!(comes(&gate, peer(), &header("198.51.100.2"), false).0, greeting);
+    assert_eq!(comes(&gate, peer(), "PROXY UNKNOWN\r\n", false).0, greeting);
+    drop(place);
+    assert_eq!(comes(&gate, peer(), &header("198.51.100.1"), false).0, greeting);
+    assert_eq!(gate.admission.connections(), 1);
+}
+
+#[test]
+fn connections_count_in_all_before_the_proxy_has_said_anything() {
+    let runtime = Rehearsal::new();
+    let limits = AdmissionLimits { connections: 1, ..AdmissionLimits::default() };
+    let gate = gate(&runtime).admission(Admission::new(limits));
+    let gate = gate.expect_proxy("192.0.2.0/24".parse().unwrap());
+    let _place = inside(&gate, &Peer::local());
+    let (heard, served) = comes(&gate, peer(), "", true);
+    assert_eq!(heard, "421 4.3.2 Too many connections, try again later\r\n");
+    assert!(matches!(served, Err(ServeError::TurnedAway(TurnedAway::Full))), "{served:?}");
+}

@@ -1,0 +1,66 @@
+//! How slowly a client is answered that has scored badly.
+
+use futures::future::select;
+
+use crate::gate::Gate;
+use crate::observer::Event;
+use crate::runtime::Runtime;
+use crate::session::Question;
+use crate::tally::Tally;
+use crate::tarpit::Stuck;
+use crate::verdict::Subject;
+
+#[cfg(test)]
+mod tests;
+
+/// Whether a session stands in the tarpit.
+#[derive(Default)]
+pub(super) enum Slowness {
+    #[default]
+    None,
+    /// Boxed: most sessions are never here.
+    Stuck(Box<Stuck>),
+    /// It was delayed for as long as one session may be.
+    Over,
+}
+
+impl Slowness {
+    /// The panel has answered.
+    pub(super) fn judge<R: Runtime>(
+        &mut self,
+        gate: &Gate<R>,
+        question: &Question<'_>,
+        tally: &Tally,
+    ) {
+        let (Some(tarpit), Self::None) = (&gate.tarpit, &*self) else { return };
+        let (id, subject) = (question.id(), question.subject());
+        let peer = match subject {
+            Subject::Connection(peer) => peer,
+            Subject::Recipient(envelope, _) | Subject::Content(envelope, _) => &envelope.peer,
+        };
+        if tarpit.is_for(tally.total())
+            && !gate.settings.own_networks.include(peer)
+            && let Some(stuck) = tarpit.take_in()
+        {
+            gate.observe(&Event::Tarpitted { session: id.session(), peer });
+            *self = Self::Stuck(Box::new(stuck));
+        }
+    }
+
+    /// Whether the next reply is delayed.
+    pub(super) fn is_due(&self) -> bool {
+        matches!(self, Self::Stuck(_))
+    }
+
+    /// Delays a reply, unless the gate goes down.
+    pub(super) async fn pass<R: Runtime>(&mut self, gate: &Gate<R>) {
+        let Self::Stuck(stuck) = self else { return };
+        if let Some(delay) = stuck.next() {
+            let over = gate.runtime.sleep_until(gate.runtime.now() + delay);
+            select(over, gate.going_down()).await;
+        }
+        if stuck.is_spent() {
+            *self = Self::Over;
+        }
+    }
+}

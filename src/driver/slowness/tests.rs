@@ -1,0 +1,113 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::driver::serve;
+use crate::driver::tests::{Client, Slow};
+use crate::envelope::Envelope;
+use crate::panel::{Panel, Thresholds};
+use crate::peer::Peer;
+use crate::rehearsal::{Rehearsal, peer};
+use crate::score::{Finding, Score};
+use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::session::Settings;
+use crate::tarpit::Tarpit;
+use crate::wire::mailbox::ForwardPath;
+
+/// Gives every recipient this score.
+struct Gives(Score);
+
+#[async_trait]
+impl Scorer for Gives {
+    fn name(&self) -> &str {
+        "gives"
+    }
+
+    async fn on_rcpt(&self, _: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
+        Ok(Finding::new("BAD", self.0).into())
+    }
+}
+
+fn gate(runtime: &Rehearsal, tarpit: Tarpit) -> Gate<Rehearsal> {
+    let panel = Panel::new().scorer(Gives(Score::points(4))).thresholds(Thresholds::none());
+    let target = Slow::new(runtime, false);
+    Gate::new(runtime.clone(), Settings::new("mx.example"), target).panel(panel).tarpit(tarpit)
+}
+
+/// How many seconds it takes until a client is served that says this, one group after another.
+fn takes(gate: &Gate<Rehearsal>, peer: Peer, says: &[&str]) -> u64 {
+    let before = gate.runtime.elapsed();
+    let mut heard = Vec::new();
+    let mut client = Client::new(&says.concat(), &mut heard);
+    client.groups = says.iter().map(|group| group.len()).collect();
+    gate.runtime.run(serve(client, peer, gate)).unwrap();
+    let heard = String::from_utf8(heard).unwrap();
+    assert!(heard.ends_with("221 2.0.0 Bye\r\n"), "{heard}");
+    (gate.runtime.elapsed() - before).as_secs()
+}
+
+const MAIL: &str = "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n";
+const CONTENT: &str = "x\r\n.\r\n";
+
+fn tarpit(score: i32) -> Tarpit {
+    Tarpit::from(Score::points(score)).delay(Duration::from_secs(7))
+}
+
+#[test]
+fn replies_are_slow_from_the_score_on_and_at_once_below_it() {
+    let runtime = Rehearsal::new();
+    let says = [MAIL, "NOOP\r\n", "VRFY x\r\n", "QUIT\r\n"];
+    assert_eq!(takes(&gate(&runtime, tarpit(5)), peer(), &says), 0);
+    assert_eq!(takes(&gate(&runtime, tarpit(4)), peer(), &says), 4 * 7);
+    let local = Peer::new(([127, 0, 0, 1], 4711).into());
+    assert_eq!(takes(&gate(&runtime, tarpit(4)), local, &says), 0);
+}
+
+#[test]
+fn a_session_is_delayed_for_no_longer_than_its_total() {
+    let runtime = Rehearsal::new();
+    let says = [&[MAIL][..], &["NOOP\r\n"; 50], &["QUIT\r\n"]].concat();
+    let tarpit = tarpit(4).total(Duration::from_secs(30)).sessions(1);
+    let gate = gate(&runtime, tarpit);
+    for _ in 0..3 {
+        assert_eq!(takes(&gate, peer(), &says), 30);
+    }
+}
+
+#[test]
+fn who_finds_no_room_is_answered_as_always() {
+    let runtime = Rehearsal::new();
+    let gate = gate(&runtime, tarpit(4).sessions(1));
+    let stuck = gate.tarpit.as_ref().unwrap().take_in();
+    assert_eq!(takes(&gate, peer(), &[MAIL, "QUIT\r\n"]), 0);
+    drop(stuck);
+    assert_eq!(takes(&gate, peer(), &[MAIL, "QUIT\r\n"]), 2 * 7);
+}
+
+#[test]
+fn a_message_that_was_taken_is_acknowledged_at_once() {
+    let runtime = Rehearsal::new();
+    let gate = gate(&runtime, tarpit(4));
+    // RCPT and DATA are slow, QUIT is; the answer to the content is not.
+    let says = [MAIL, "DATA\r\n", CONTENT, "QUIT\r\n"];
+    assert_eq!(takes(&gate, peer(), &says), 3 * 7);
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_the_tarpit() {
+    let runtime = Rehearsal::new();
+    let gate = gate(&runtime, tarpit(4));
+    let listener = |said| {
+        if said >= MAIL.len() {
+            gate.shut_down();
+        }
+    };
+    let mut heard = Vec::new();
+    let mut client = Client::new(&[MAIL, "NOOP\r\n", "NOOP\r\n"].concat(), &mut heard);
+    client.groups = vec![MAIL.len(), 6, 6];
+    client.listener = &listener;
+    runtime.run(serve(client, peer(), &gate)).unwrap();
+    // RCPT was; after that the gate went down.
+    assert_eq!(runtime.elapsed().as_secs(), 7);
+}

@@ -1,0 +1,182 @@
+//! Scores what the client did against the rules of SMTP.
+
+use async_trait::async_trait;
+
+use crate::conduct::{Conduct, Misconduct};
+use crate::envelope::Envelope;
+use crate::message::Message;
+use crate::score::{Finding, Score};
+use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::wire::mailbox::ForwardPath;
+
+/// Makes findings of the [`Conduct`] that a session has noted, when a recipient is named and when
+/// the content is there. (Before the greeting nobody has done anything; what comes of input before
+/// it by itself is [`EarlyInput`](crate::EarlyInput)'s to say, and only where that is `Tolerate` is
+/// there anything left to score.)
+///
+/// | symbol | what the client did | each | at the most |
+/// |---|---|---|---|
+/// | `EARLY_TALKER` | spoke before the greeting | 4.00 | 4.00 |
+/// | `EARLY_DATA` | sent mail data before 354 | 4.00 | 4.00 |
+/// | `UNAUTH_PIPELINING` | did not wait for a reply that it had to wait for | 2.00 | 4.00 |
+/// | `BARE_LINE_END` | ended lines of a content with CR or LF alone | 0.50 | 1.00 |
+/// | `MALFORMED_COMMAND` | put control octets into a command line, or made it too long | 2.00 | 4.00 |
+/// | `UNKNOWN_COMMAND` | said what is no command | 1.00 | 3.00 |
+/// | `COMMAND_SYNTAX` | gave arguments that are none | 0.50 | 2.00 |
+/// | `COMMAND_SEQUENCE` | said commands out of order | 0.50 | 2.00 |
+/// | `RCPT_REFUSED` | named a recipient that was refused for good | 0.25 | 3.00 |
+///
+/// The weights are ours: one slip of a clumsy program tags nothing, and speaking out of turn alone
+/// refuses nothing at the default [`Thresholds`](crate::Thresholds), but leaves little room. Other
+/// weights are given with [`weigh`](Self::weigh).
+///
+/// ```
+/// use nobounce::{Misconduct, Score, scorers::Behaviour};
+///
+/// let strict = Behaviour::new().weigh(Misconduct::EarlyTalker, Score::points(7), Score::points(7));
+/// let blind = Behaviour::new().weigh(Misconduct::BareLineEnd, Score::ZERO, Score::ZERO);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Behaviour {
+    weights: [Weight; Misconduct::ALL.len()],
+}
+
+/// What each time weighs, and all of them together at the most.
+#[derive(Debug, Clone, Copy)]
+struct Weight {
+    each: Score,
+    most: Score,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Behaviour {
+    /// With the weights of the table.
+    pub fn new() -> Self {
+        let weights = Misconduct::ALL.map(|what| {
+            let (each, most) = match what {
+                Misconduct::EarlyTalker | Misconduct::EarlyData => (400, 400),
+                Misconduct::Pipelining | Misconduct::MalformedCommand => (200, 400),
+                Misconduct::BareLineEnd => (50, 100),
+                Misconduct::UnknownCommand => (100, 300),
+                Misconduct::CommandSyntax | Misconduct::CommandSequence => (50, 200),
+                Misconduct::RecipientRefused => (25, 300),
+                // It has closed the session.
+                Misconduct::AnotherProtocol => (0, 0),
+            };
+            Weight { each: Score::hundredths(each), most: Score::hundredths(most) }
+        });
+        Self { weights }
+    }
+
+    /// Weighs this otherwise: `each` time it was done, but no more than `most` in all.
+    #[must_use]
+    pub fn weigh(mut self, what: Misconduct, each: Score, most: Score) -> Self {
+        self.weights[what as usize] = Weight { each, most };
+        self
+    }
+
+    fn judge(&self, conduct: &Conduct) -> Opinion {
+        let findings: Vec<_> = Misconduct::ALL
+            .into_iter()
+            .zip(&self.weights)
+            .filter_map(|(what, weight)| {
+                let count = conduct.count(what);
+                let score = weight.of(count);
+                let times = format!("{count} time{}", if count == 1 { "" } else { "s" });
+                let finding = || Finding::new(what.symbol(), score).with_detail(&times);
+                (score != Score::ZERO).then(finding)
+            })
+            .collect();
+        if findings.is_empty() { Opinion::Silent } else { Opinion::Evidence(findings) }
+    }
+}
+
+impl Weight {
+    fn of(self, count: u16) -> Score {
+        let all = self.each.as_hundredths().saturating_mul(count.into());
+        Score::hundredths(all).min(self.most)
+    }
+}
+
+#[async_trait]
+impl Scorer for Behaviour {
+    fn name(&self) -> &str {
+        "behaviour"
+    }
+
+    async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
+        Ok(self.judge(&envelope.conduct))
+    }
+
+    async fn on_data(&self, envelope: &Envelope, _: &Message) -> Result<Opinion, ScorerError> {
+        Ok(self.judge(&envelope.conduct))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rehearsal::{envelope, message, recipient};
+
+    /// The findings on a client that did all this.
+    fn findings(behaviour: &Behaviour, did: &[(Misconduct, u16)]) -> Vec<String> {
+        let mut envelope = envelope("<a@example.com>");
+        for (what, count) in did {
+            (0..*count).for_each(|_| envelope.conduct.note(*what));
+        }
+        let on_rcpt = pollster::block_on(behaviour.on_rcpt(&envelope, &recipient())).unwrap();
+        let on_data = pollster::block_on(behaviour.on_data(&envelope, &message(""))).unwrap();
+        assert_eq!(on_rcpt, on_data);
+        match on_data {
+            Opinion::Silent => Vec::new(),
+            Opinion::Evidence(findings) => {
+                let words =
+                    |it: &Finding| format!("{}={} {}", it.symbol(), it.score(), it.detail());
+                findings.iter().map(words).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_done_is_weighed_by_how_often_and_up_to_a_limit() {
+        use Misconduct::*;
+        type Row<'r> = (&'r [(Misconduct, u16)], &'r [&'r str]);
+        let table: &[Row<'_>] = &[
+            (&[], &[]),
+            (&[(EarlyTalker, 1)], &["EARLY_TALKER=4.00 1 time"]),
+            (&[(EarlyData, 3)], &["EARLY_DATA=4.00 3 times"]),
+            (&[(Pipelining, 1)], &["UNAUTH_PIPELINING=2.00 1 time"]),
+            (&[(BareLineEnd, 1)], &["BARE_LINE_END=0.50 1 time"]),
+            (&[(BareLineEnd, 1000)], &["BARE_LINE_END=1.00 1000 times"]),
+            (&[(MalformedCommand, 2)], &["MALFORMED_COMMAND=4.00 2 times"]),
+            (&[(UnknownCommand, 2)], &["UNKNOWN_COMMAND=2.00 2 times"]),
+            (&[(UnknownCommand, u16::MAX)], &["UNKNOWN_COMMAND=3.00 65535 times"]),
+            (
+                &[(CommandSequence, 1), (CommandSyntax, 2)],
+                &["COMMAND_SYNTAX=1.00 2 times", "COMMAND_SEQUENCE=0.50 1 time"],
+            ),
+            (&[(RecipientRefused, 5)], &["RCPT_REFUSED=1.25 5 times"]),
+            (&[(AnotherProtocol, 1)], &[]),
+        ];
+        for (did, expected) in table {
+            assert_eq!(findings(&Behaviour::new(), did), *expected);
+        }
+    }
+
+    #[test]
+    fn weights_are_what_one_says() {
+        let own = Behaviour::new().weigh(Misconduct::EarlyTalker, Score::ZERO, Score::ZERO).weigh(
+            Misconduct::Pipelining,
+            Score::hundredths(i32::MAX),
+            Score::points(9),
+        );
+        let did = [(Misconduct::EarlyTalker, 1), (Misconduct::Pipelining, 2)];
+        assert_eq!(findings(&own, &did), ["UNAUTH_PIPELINING=9.00 2 times"]);
+    }
+}
