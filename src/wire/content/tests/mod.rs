@@ -257,6 +257,20 @@ fn every_short_spelling_on_every_border_is_the_same() {
     }
 }
 
+#[test]
+fn runs_of_one_octet_are_read_as_the_rfc_says() {
+    for octet in *b"\r\n." {
+        for (before, length) in
+            (0..9).flat_map(|before| (0..40).map(move |length| (before, length)))
+        {
+            let run = [vec![b'a'; before], vec![octet; length]].concat();
+            let wire = [&run, &b"\r\n.\r\n\n"[..]].concat();
+            assert_eq!(read([&wire[..]]), read_slowly(&wire), "{}", show(&wire));
+            assert_eq!(join([&run[..]]), join_slowly(&run), "{}", show(&run));
+        }
+    }
+}
+
 /// Mail data as it may come: lines, runs of text, and the octets that matter in any order.
 fn any_wire() -> impl Strategy<Value = Vec<u8>> {
     let run = (0..3 * PIECE).prop_map(|length| vec![b'x'; length]);
