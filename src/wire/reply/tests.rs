@@ -45,6 +45,8 @@ fn replies_are_written() {
         (Reply::new(code(250), status(0, 0), "Ok"), "250 2.0.0 Ok\r\n"),
         (Reply::new(code(550), status(7, 1), "No"), "550 5.7.1 No\r\n"),
         (Reply::new(code(451), status(7, 123), ""), "451 4.7.123 \r\n"),
+        (Reply::new(code(451), status(10, 99), ""), "451 4.10.99 \r\n"),
+        (Reply::new(code(451), status(100, 9), ""), "451 4.100.9 \r\n"),
         (Reply::new(code(354), status(0, 0), "Go on"), "354 Go on\r\n"),
         (Reply::new(code(550), status(1001, 7), "a"), "550 5.1.7 a\r\n"),
         (Reply::plain(code(250), "host\nSIZE 1\nDSN"), "250-host\r\n250-SIZE 1\r\n250 DSN\r\n"),
@@ -113,6 +115,8 @@ fn the_status_is_found() {
     ] {
         assert_eq!(reply.status(), expected, "{reply}");
     }
+    let fixed = Reply::fixed(550, None, "x");
+    assert!(fixed == Reply::plain(code(550), "x") && fixed != Reply::plain(code(550), "y"));
     let status = EnhancedStatus::new(7, 1026);
     assert_eq!((status.subject(), status.detail()), (7, 26));
 }
