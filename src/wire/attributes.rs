@@ -148,8 +148,7 @@ impl<T> Attribute<T> {
     fn written(&self, encode: fn(&T) -> String) -> Option<String> {
         match self {
             Self::Omitted => None,
-            Self::Unavailable => Some(UNAVAILABLE.into()),
-            Self::TemporarilyUnavailable => Some(TEMPORARILY_UNAVAILABLE.into()),
+            Self::Unavailable | Self::TemporarilyUnavailable => Some(UNAVAILABLE.into()),
             // A value told in part would be another value.
             Self::Known(value) => {
                 let text = Some(encode(value)).filter(|it| (1..=VALUE).contains(&it.len()));
@@ -161,6 +160,18 @@ impl<T> Attribute<T> {
     fn update(&mut self, later: Self) {
         if !matches!(later, Self::Omitted) {
             *self = later;
+        }
+    }
+}
+
+impl Attribute<Box<str>> {
+    /// The same of a name, of which XCLIENT can say that it could not be looked up.
+    fn written_name(&self, command: AttributeCommand) -> Option<String> {
+        match (self, command) {
+            (Self::TemporarilyUnavailable, AttributeCommand::Xclient) => {
+                Some(TEMPORARILY_UNAVAILABLE.into())
+            }
+            _ => self.written(text_value),
         }
     }
 }
@@ -295,9 +306,9 @@ impl ClientAttributes {
 
     /// The value of an attribute as it stands on the wire; `None` if it is omitted.
     fn value(&self, command: AttributeCommand, name: &str) -> Option<String> {
-        let value = match name {
-            "NAME" => self.name.written(text_value),
-            "REVERSE_NAME" => self.reverse_name.written(text_value),
+        match name {
+            "NAME" => self.name.written_name(command),
+            "REVERSE_NAME" => self.reverse_name.written_name(command),
             "ADDR" => self.address.written(address_value),
             "PORT" => self.port.written(u16::to_string),
             "PROTO" => self.protocol.written(text_value),
@@ -308,10 +319,7 @@ impl ClientAttributes {
             "DESTADDR" => self.destination_address.written(address_value),
             "DESTPORT" => self.destination_port.written(u16::to_string),
             _ => None,
-        }?;
-        let may_be_temporary = command == AttributeCommand::Xclient && name.ends_with("NAME");
-        let too_much = value == TEMPORARILY_UNAVAILABLE && !may_be_temporary;
-        Some(if too_much { UNAVAILABLE.into() } else { value })
+        }
     }
 }
 

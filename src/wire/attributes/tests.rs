@@ -93,6 +93,27 @@ fn a_value_is_told_whole_or_not_at_all() {
     );
 }
 
+/// Only a name can be looked up in vain: a client may call itself whatever it likes. (Found by fuzzing.)
+#[test]
+fn a_client_that_calls_itself_unavailable_for_now_is_told_so() {
+    for command in [Xclient, Xforward] {
+        let attributes = parse(command, "ADDR=192.0.2.1 HELO=[TEMPUNAVAIL]").unwrap();
+        assert_eq!(attributes.helo, known("[TEMPUNAVAIL]"));
+        let told = match command {
+            Xclient => attributes.xclient("ADDR HELO").unwrap(),
+            Xforward => attributes.xforward("ADDR HELO").remove(0),
+        };
+        let expected = format!("{} ADDR=192.0.2.1 HELO=[TEMPUNAVAIL]\r\n", command.verb());
+        assert_eq!(told, expected.as_bytes());
+    }
+    let mut attributes = client("192.0.2.1:25");
+    attributes.name = Attribute::TemporarilyUnavailable;
+    attributes.helo = Attribute::TemporarilyUnavailable;
+    let told = attributes.xclient("ADDR NAME HELO").unwrap();
+    assert_eq!(told, "XCLIENT NAME=[TEMPUNAVAIL] ADDR=192.0.2.1 HELO=[UNAVAILABLE]\r\n");
+    assert_eq!(attributes.xforward("NAME"), ["XFORWARD NAME=[UNAVAILABLE]\r\n"]);
+}
+
 #[test]
 fn xforward_splits_at_512() {
     let mut attributes = client("192.0.2.1:4711");
