@@ -129,6 +129,9 @@ impl Course {
                 // Not yet.
                 let before = (self.wait, self.session.deadline());
                 if let Some(Deadline { at, .. }) = before.1 {
+                    if at <= self.now {
+                        return;
+                    }
                     self.session.handle_timeout(at - Duration::from_nanos(1));
                 }
                 self.session.handle_timeout(self.now);
