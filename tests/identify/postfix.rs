@@ -63,7 +63,13 @@ impl Postfix {
 
     /// What it holds under this id: envelope, attributes and header, as `postcat` prints them.
     pub fn held(&self, id: &str) -> String {
-        self.run("postcat", &["-e", "-h", "-q", id])
+        let arguments = ["-e", "-h", "-q", id];
+        // On its way from one queue to the next it may be in none of them when they are looked through.
+        let seen = (0..100).find_map(|_| {
+            let output = self.command("postcat", &arguments).output().ok()?;
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        });
+        seen.unwrap_or_else(|| self.run("postcat", &arguments))
     }
 
     pub fn log(&self) -> String {
@@ -122,9 +128,14 @@ impl Postfix {
         fs::write(config.join("master.cf"), master).unwrap();
     }
 
-    fn run(&self, program: &str, arguments: &[&str]) -> String {
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.arg("-c").arg(self.path("config")).args(arguments);
+        command
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> String {
+        let mut command = self.command(program, arguments);
         let output =
             command.output().unwrap_or_else(|error| panic!("{program}: {error}. {MISSING}"));
         let said = String::from_utf8_lossy(&output.stderr);
