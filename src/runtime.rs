@@ -209,3 +209,34 @@ pub(crate) async fn within<R: Runtime, F: Future>(
         Either::Right(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::deadline::Awaiting;
+    use crate::rehearsal::Rehearsal;
+
+    #[test]
+    fn one_timer_serves_waits_that_follow_on_each_other() {
+        let runtime = Rehearsal::new();
+        let began = runtime.now();
+        let second = Duration::from_secs(1);
+        let at = |n: u32| Some(Deadline::after(began, second * n, Awaiting::Command));
+        let mut timer = Timer::new(|at| runtime.sleep_until(at));
+        runtime.run(async {
+            assert_eq!(timer.within(at(10), runtime.sleep(second)).await, Some(()));
+            // It is set for 10 still, rings too early, and is set anew.
+            assert_eq!(timer.within(at(20), pending::<()>()).await, None);
+            assert_eq!(runtime.elapsed(), second * 20);
+            assert_eq!(timer.within(at(60), runtime.sleep(second)).await, Some(()));
+            // A deadline that comes before the one that it is set for.
+            assert_eq!(timer.within(at(25), pending::<()>()).await, None);
+            assert_eq!(runtime.elapsed(), second * 25);
+            assert_eq!(timer.within(None, runtime.sleep(second * 100)).await, Some(()));
+            assert_eq!(timer.within(at(1), async {}).await, Some(()), "who is done is not late");
+        });
+    }
+}
