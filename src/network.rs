@@ -58,6 +58,11 @@ impl Network {
         Self { address, prefix }
     }
 
+    /// The first address in it.
+    pub(crate) fn first(&self) -> IpAddr {
+        self.address
+    }
+
     /// Whether the address is in it.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (own, width) = bits(self.address);

@@ -4,13 +4,14 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use table::{Fault, Table};
 
+use crate::network::Network;
 use crate::wire::reply::Reply;
 
 /// Counts connections, in all and for each address and network, and turns away what is too much.
@@ -204,16 +205,9 @@ impl Admission {
 
     /// The network that an address belongs to.
     fn network(&self, address: IpAddr) -> IpAddr {
-        match address {
-            IpAddr::V4(address) => {
-                let behind = u32::MAX.checked_shr(self.limits.ipv4_prefix.into()).unwrap_or(0);
-                Ipv4Addr::from_bits(address.to_bits() & !behind).into()
-            }
-            IpAddr::V6(address) => {
-                let behind = u128::MAX.checked_shr(self.limits.ipv6_prefix.into()).unwrap_or(0);
-                Ipv6Addr::from_bits(address.to_bits() & !behind).into()
-            }
-        }
+        let AdmissionLimits { ipv4_prefix, ipv6_prefix, .. } = self.limits;
+        let prefix = if address.is_ipv4() { ipv4_prefix } else { ipv6_prefix };
+        Network::of(address, prefix.into()).first()
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
