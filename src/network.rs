@@ -59,7 +59,12 @@ impl Network {
     }
 
     /// The first address in it.
-    pub(crate) fn first(&self) -> IpAddr {
+    ///
+    /// ```
+    /// let network = nobounce::Network::of([192, 0, 2, 7].into(), 24);
+    /// assert_eq!(network.first(), std::net::IpAddr::from([192, 0, 2, 0]));
+    /// ```
+    pub fn first(&self) -> IpAddr {
         self.address
     }
 
