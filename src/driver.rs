@@ -1,6 +1,7 @@
 //! The driver: one client, to the end of its session.
 
 mod handshake;
+mod input;
 mod log;
 mod opening;
 mod proxied;
@@ -22,12 +23,13 @@ use crate::observer::Event;
 use crate::outcome::Request;
 use crate::peer::Peer;
 use crate::relay::Relay;
-use crate::runtime::{READ, Runtime, Timer, poll_read, within};
+use crate::runtime::{READ, Runtime, Timer, within};
 use crate::session::{EndCause, Session, Step};
 use crate::tally::Tally;
 use crate::tls::Channel;
 use crate::verdict::{Stage, Subject};
 use handshake::handshake;
+use input::{End, Stash, hand_over, read, receive};
 use log::Log;
 use opening::Opening;
 use slowness::Slowness;
@@ -150,22 +152,6 @@ struct Service<'g, C, R: Runtime> {
     slowness: Slowness,
     /// What broke the connection.
     fault: Option<ServeError>,
-}
-
-/// What a client sent while somebody else was waited for.
-#[derive(Default)]
-struct Stash {
-    octets: Vec<u8>,
-    /// How many it may hold: a client that never waits is read no faster than it is answered.
-    room: usize,
-    end: Option<End>,
-}
-
-/// How a client's input ended.
-enum End {
-    /// It will send nothing more; it may still read.
-    Orderly,
-    Broken(io::Error),
 }
 
 impl<C, R> Service<'_, C, R>
@@ -323,14 +309,11 @@ where
             Some(Awaiting::MailData | Awaiting::EndOfMailData | Awaiting::DataRate) => READ,
             _ => COMMANDS,
         };
-        let wait = poll_fn(|context| {
-            let read = read(client, context, most, |octets| hand_over(gate, session, octets));
-            match read {
-                Poll::Pending if !told && going_down.poll_unpin(context).is_ready() => {
-                    Poll::Ready(None)
-                }
-                read => read.map(Some),
+        let wait = poll_fn(|context| match receive(gate, session, client, context, most) {
+            Poll::Pending if !told && going_down.poll_unpin(context).is_ready() => {
+                Poll::Ready(None)
             }
+            received => received.map(Some),
         });
         match self.timer.within(deadline, wait).await {
             Some(Some(None)) => self.log.told = Vec::new(),
@@ -411,70 +394,6 @@ where
             }
         };
         within(runtime, Some(deadline), linger).await;
-    }
-}
-
-/// Gives the session what the client sent.
-fn hand_over<R: Runtime>(gate: &Gate<R>, session: &mut Session, octets: &[u8]) {
-    if !octets.is_empty() {
-        gate.observe(&Event::Received { session: session.id(), octets });
-        session.receive(octets);
-    }
-}
-
-/// Reads once, at most so many octets, and hands over what came; says how the input ended, if it
-/// did.
-fn read(
-    client: &mut (impl AsyncRead + Unpin),
-    context: &mut Context<'_>,
-    most: usize,
-    take: impl FnOnce(&[u8]),
-) -> Poll<Option<End>> {
-    poll_read(client, context, most, take).map(|result| match result {
-        Ok(0) => Some(End::Orderly),
-        Ok(_) => None,
-        Err(error) => Some(End::Broken(error)),
-    })
-}
-
-impl Stash {
-    /// What `work` gives; `None` if the client's connection breaks before.
-    async fn beside<C: AsyncRead + Unpin, F: Future>(
-        &mut self,
-        client: &mut C,
-        work: F,
-    ) -> Option<F::Output> {
-        let mut work = pin!(work);
-        poll_fn(|context| match work.as_mut().poll(context) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => {
-                self.poll_listen(client, context);
-                if self.is_broken() { Poll::Ready(None) } else { Poll::Pending }
-            }
-        })
-        .await
-    }
-
-    /// Takes what the client has sent by now.
-    async fn listen<C: AsyncRead + Unpin>(&mut self, client: &mut C) {
-        poll_fn(|context| {
-            self.poll_listen(client, context);
-            Poll::Ready(())
-        })
-        .await;
-    }
-
-    fn poll_listen<C: AsyncRead + Unpin>(&mut self, client: &mut C, context: &mut Context<'_>) {
-        while self.end.is_none() && self.octets.len() < self.room {
-            match read(client, context, STASH, |octets| self.octets.extend_from_slice(octets)) {
-                Poll::Ready(end) => self.end = end,
-                Poll::Pending => break,
-            }
-        }
-    }
-
-    fn is_broken(&self) -> bool {
-        matches!(self.end, Some(End::Broken(_)))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::wire::budget::Budget;
+use crate::wire::budget::{BLOCK, Budget};
 use crate::wire::command::Command;
 use crate::wire::content::{ContentDecoder, ContentFault, DataWriter, Dots, MailData, Progress};
 use crate::wire::line::{LineFault, LineReader};
@@ -37,6 +37,33 @@ pub fn data<'w>(
         match decoder.data(part) {
             Progress::More => taken += part.len(),
             Progress::End(end) => return Some(read(decoder, taken + end)),
+        }
+    }
+    None
+}
+
+/// The same, read to its place as far as there is room for it, in a block that was used before.
+pub fn data_in_place<'w>(
+    parts: impl IntoIterator<Item = &'w [u8]>,
+    budget: &Budget,
+    limit: u64,
+) -> Option<Read> {
+    // A message before, whose block it is.
+    ContentDecoder::new(budget.clone(), BLOCK, u64::MAX).chunk(&[b'.'; BLOCK]);
+    let mut decoder = ContentDecoder::new(budget.clone(), BLOCK, limit);
+    let mut taken = 0;
+    for mut part in parts {
+        while !part.is_empty() {
+            let room = decoder.room();
+            let (here, behind) = part.split_at(room.len().min(part.len()));
+            room[..here.len()].copy_from_slice(here);
+            let (in_place, rest) = decoder.data_in_place(here.len());
+            let left = if here.is_empty() { behind } else { &rest };
+            if let Progress::End(end) = decoder.data(left) {
+                return Some(read(decoder, taken + in_place + end));
+            }
+            taken += in_place + left.len();
+            part = if here.is_empty() { &[] } else { behind };
         }
     }
     None

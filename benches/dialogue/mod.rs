@@ -84,12 +84,22 @@ impl Dialogue {
     /// The client sends content, which is read as `serve` reads it, until the session has something
     /// else to do: to ask about it, or to refuse it. That is not done.
     pub(crate) fn stream(&mut self, content: &[u8]) {
-        for piece in content.chunks(READ) {
-            self.session.receive(piece);
-            let done = !matches!(self.session.poll(self.now), Step::Receive);
-            assert!(!done || std::ptr::eq(piece.as_ptr_range().end, content.as_ptr_range().end));
-            if done {
-                return;
+        let mut rest = content;
+        while !rest.is_empty() {
+            let room = self.session.room();
+            let most = if room.is_empty() { READ } else { room.len() };
+            let (piece, behind) = rest.split_at(rest.len().min(most));
+            match room.get_mut(..piece.len()) {
+                // What reading does, and then nobody copies it again.
+                Some(room) if !room.is_empty() => {
+                    room.copy_from_slice(piece);
+                    self.session.receive_in_room(piece.len());
+                }
+                _ => self.session.receive(piece),
+            }
+            rest = behind;
+            if !matches!(self.session.poll(self.now), Step::Receive) {
+                return assert!(rest.is_empty(), "the end of data came early");
             }
         }
         panic!("the end of data was not seen");

@@ -118,7 +118,8 @@ async fn front(
     };
     let mut settings = Settings::new(&options.host()?);
     (settings.xclient_from, settings.xforward_from) = (options.trusted()?, options.trusted()?);
-    settings.budget = Budget::new(options.memory << 20);
+    let mail_data = Budget::new(options.memory << 20);
+    settings.budget = mail_data.clone();
     settings.greeting_delay = Duration::from_secs(options.greeting_delay);
     settings.own_networks = settings.own_networks.and(&options.own()?);
     if let Some(config) = &config {
@@ -173,7 +174,7 @@ async fn front(
     }
     let front = Arc::new(Front { gate });
 
-    tokio::spawn(memory::give_back());
+    tokio::spawn(memory::give_back(mail_data));
     let (stop, stopped) = watch::channel(());
     let mut attending = JoinSet::new();
     for Door { listener, tls } in doors {

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use nobounce::Budget;
 use tokio::time::interval;
 
 const EVERY: Duration = Duration::from_secs(10);
 
 /// Gives the system what was freed, now and then. By itself glibc gives back only what lies behind
 /// everything that is in use: of the mail data of a burst next to nothing, of many sessions neither.
-pub(crate) async fn give_back() {
+pub(crate) async fn give_back(mail_data: Budget) {
     let mut moments = interval(EVERY);
     loop {
-        moments.tick().await;
+        let now = moments.tick().await;
+        mail_data.tidy(now.into());
         trim();
     }
 }

@@ -12,10 +12,13 @@ fuzz_target!(|input: &[u8]| {
     let budget = Budget::new([0, 9_000, usize::MAX, usize::MAX][dice.below(4)]);
 
     let expected = content::behind_data(wire);
-    let read = fuzzing::data(dice.cut(wire), &budget, limit);
-    assert_eq!(read.is_some(), expected.is_some());
-    if let (Some(read), Some((end, content))) = (read, expected) {
-        is(&read, end, &content, &budget, limit);
+    let copied = fuzzing::data(dice.cut(wire), &budget, limit);
+    let in_place = fuzzing::data_in_place(dice.cut(wire), &budget, limit);
+    for read in [copied, in_place] {
+        assert_eq!(read.is_some(), expected.is_some());
+        if let (Some(read), Some((end, content))) = (read, &expected) {
+            is(&read, *end, content, &budget, limit);
+        }
     }
 
     let read = fuzzing::chunks(dice.cut(wire), &budget, limit);

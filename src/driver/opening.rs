@@ -6,7 +6,8 @@ use bytes::BytesMut;
 use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::handshake::handshake;
-use super::{ServeError, Stash, proxied};
+use super::input::Stash;
+use super::{ServeError, proxied};
 use crate::admission::{Place, TurnedAway};
 use crate::deadline::{Awaiting, Deadline};
 use crate::gate::Gate;

@@ -5,7 +5,8 @@ use std::io;
 use futures::future::poll_fn;
 use futures::io::AsyncRead;
 
-use super::{End, READ, Stash, read};
+use super::READ;
+use super::input::{End, Stash, read};
 use crate::deadline::{Awaiting, Deadline};
 use crate::gate::Gate;
 use crate::peer::Peer;

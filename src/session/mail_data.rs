@@ -46,7 +46,41 @@ impl Session {
         }
     }
 
-    /// The same with what is buffered.
+    /// Room in the mail data that is being received.
+    pub(super) fn room_in_content(&mut self) -> &mut [u8] {
+        match &mut self.state {
+            State::Content(Receiving::Data {
+                decoder, progress: DataProgress::Running, ..
+            }) => decoder.room(),
+            State::Content(Receiving::Chunk {
+                remaining, fate: Fate::Keep(_, decoder), ..
+            }) => {
+                let left = usize::try_from(*remaining).unwrap_or(usize::MAX);
+                let room = decoder.room();
+                let length = room.len().min(left);
+                &mut room[..length]
+            }
+            _ => &mut [],
+        }
+    }
+
+    /// Takes octets that were read into that room, as far as they are plain; says how many it took
+    /// and gives back the others.
+    pub(super) fn decode_in_place(&mut self, length: usize) -> (usize, Vec<u8>) {
+        match &mut self.state {
+            State::Content(Receiving::Data { decoder, .. }) => decoder.data_in_place(length),
+            State::Content(Receiving::Chunk {
+                remaining, fate: Fate::Keep(_, decoder), ..
+            }) => {
+                let (taken, rest) = decoder.chunk_in_place(length);
+                *remaining = remaining.saturating_sub(taken as u64);
+                (taken, rest)
+            }
+            _ => Default::default(),
+        }
+    }
+
+    /// Gives the decoder what is buffered.
     pub(super) fn decode_buffered(&mut self) {
         let mut input = std::mem::take(&mut self.input);
         let taken = self.decode(&input);

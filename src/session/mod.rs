@@ -316,6 +316,28 @@ impl Session {
         self.input.extend_from_slice(&octets[taken..]);
     }
 
+    /// Room for octets of mail data where they will stay, so that nothing has to copy them: read into
+    /// it from the client, then say with [`receive_in_room`](Self::receive_in_room) how many there
+    /// are. There is none (it is empty) for commands, nor before a message has grown large; then, or
+    /// instead, [`receive`](Self::receive) takes octets from anywhere. What stands in it means nothing.
+    pub fn room(&mut self) -> &mut [u8] {
+        if self.input.is_empty() { self.room_in_content() } else { &mut [] }
+    }
+
+    /// Takes octets that were read from the client into the first part of the [`room`](Self::room).
+    pub fn receive_in_room(&mut self, length: usize) {
+        let length = length.min(self.room().len());
+        if length == 0 {
+            return;
+        }
+        if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::MailData) {
+            self.deadline = None;
+        }
+        let (taken, rest) = self.decode_in_place(length);
+        self.gain(taken);
+        self.receive(&rest);
+    }
+
     /// The client will send nothing more. That is no sign that it has gone: it may still read.
     pub fn receive_eof(&mut self) {
         self.input_ended = true;

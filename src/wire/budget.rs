@@ -1,31 +1,28 @@
 //! Memory for mail data: in blocks that are never moved, of a bounded number, used again.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Octets of a block: small beside a message that is large, and large beside what a block costs to
 /// hand on.
 pub(crate) const BLOCK: usize = 64 << 10;
-/// Most octets of blocks that are kept for the next message. The system gives memory page by page,
-/// each made of zeros first, which costs as much as copying the mail data.
-const SPARE: usize = 32 << 20;
-/// How long those are kept that nobody needs.
+/// How long blocks that a message has left are kept for the next one. The system gives memory page by
+/// page, each made of zeros first, which costs as much as copying the mail data.
 const KEPT: Duration = Duration::from_secs(10);
 
 /// Memory for the mail data of all sessions that share it. When it is spent, a client that sends
 /// more is told `452 4.3.1` at the end of its mail data, and comes again; nothing is lost, and
 /// nobody who was there before is disturbed.
 ///
-/// Blocks that a message has left are kept for the next ones, up to 32 MiB of them; so the memory in
-/// use is the budget and that at the most. Of these, what nobody has needed for ten seconds goes back
-/// to the allocator, as sessions begin and transactions end: behind a burst of large mail nothing
-/// stays. What scorers make of a message (joined, decoded) is not counted.
+/// Blocks that a message has left are kept for the next ones; they are within the budget, too, and
+/// give way to what is in use. What nobody has needed for ten seconds goes back to the allocator, as
+/// sessions begin and transactions end, or by [`tidy`](Self::tidy): behind a burst of large mail
+/// nothing stays. What scorers make of a message (joined, decoded) is not counted.
 ///
 /// Whether the allocator gives it on to the system is its affair. glibc keeps what lies between things
-/// in use, and uses it again: 12 MiB behind 400 MB from ten clients at once. `malloc_trim` gives it to
-/// the system; `front_door` calls it every ten seconds.
+/// in use, and uses it again. `malloc_trim` gives it to the system; `front_door` tidies and calls it
+/// every ten seconds.
 ///
 /// ```
 /// use nobounce::{Budget, Settings};
@@ -39,14 +36,16 @@ pub struct Budget(Arc<Shared>);
 
 struct Shared {
     limit: usize,
-    used: AtomicUsize,
-    spare: Mutex<Spare>,
+    held: Mutex<Held>,
 }
 
-/// Empty blocks of the usual size, taken from the end and put there.
 #[derive(Default)]
-struct Spare {
-    blocks: Vec<Vec<u8>>,
+struct Held {
+    /// Octets of the blocks that hold mail data now.
+    used: usize,
+    /// Blocks of the usual size that hold none, taken from the end and put there. With those in use
+    /// they stay within the limit.
+    spare: Vec<Vec<u8>>,
     /// How many of them, from the front, nobody has needed since then.
     unneeded: usize,
     since: Option<Instant>,
@@ -55,8 +54,7 @@ struct Spare {
 impl Budget {
     /// So many octets. A clone is the same budget, not another.
     pub fn new(octets: usize) -> Self {
-        let spare = Mutex::default();
-        Self(Arc::new(Shared { limit: octets, used: AtomicUsize::new(0), spare }))
+        Self(Arc::new(Shared { limit: octets, held: Mutex::default() }))
     }
 
     /// How many octets there may be.
@@ -66,23 +64,28 @@ impl Budget {
 
     /// Octets of the blocks that hold mail data now.
     pub fn used(&self) -> usize {
-        self.0.used.load(Ordering::Relaxed)
+        self.0.held().used
+    }
+
+    /// Gives the allocator back what nobody has needed for a while. Sessions do so as they begin, and
+    /// when a transaction ends; a host that has none for long may do it by the clock.
+    pub fn tidy(&self, now: Instant) {
+        let unneeded = self.0.held().unneeded(now);
+        // Nobody else waits for this.
+        drop(unneeded);
     }
 
     /// A block with room for so many octets, if there is money for it.
     pub(crate) fn block(&self, room: usize) -> Option<Block> {
-        let spend = |used: usize| used.checked_add(room).filter(|used| *used <= self.0.limit);
-        self.0.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).ok()?;
-        let spare = if room == BLOCK { self.0.spare().take() } else { None };
-        let octets = spare.unwrap_or_else(|| Vec::with_capacity(room));
-        Some(Block { octets, room, budget: self.clone() })
+        let mut octets = self.0.held().take(room, self.0.limit)?;
+        octets.reserve_exact(room - octets.len());
+        Some(Block { octets, filled: 0, room, budget: self.clone() })
     }
 
-    /// Gives the allocator back what nobody has needed for a while. To be called now and then.
-    pub(crate) fn tidy(&self, now: Instant) {
-        let unneeded = self.0.spare().unneeded(now);
-        // Here and below, nobody else waits for this.
-        drop(unneeded);
+    /// A block of the usual size that was used before, if there is one.
+    pub(crate) fn spare_block(&self) -> Option<Block> {
+        let is_there = !self.0.held().spare.is_empty();
+        is_there.then(|| self.block(BLOCK)).flatten()
     }
 }
 
@@ -109,26 +112,28 @@ impl fmt::Debug for Budget {
 }
 
 impl Shared {
-    fn spare(&self) -> MutexGuard<'_, Spare> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Spare {
-    fn take(&mut self) -> Option<Vec<u8>> {
-        let block = self.blocks.pop();
-        self.unneeded = self.unneeded.min(self.blocks.len());
-        block
+impl Held {
+    /// Spends so much, if there is money for it, and hands out the memory of a spare block or none.
+    fn take(&mut self, room: usize, limit: usize) -> Option<Vec<u8>> {
+        self.used = self.used.checked_add(room).filter(|used| *used <= limit)?;
+        let spare = if room == BLOCK { self.spare.pop() } else { None };
+        // One of them gives way, two at the most.
+        self.spare.truncate((limit - self.used) / BLOCK);
+        self.unneeded = self.unneeded.min(self.spare.len());
+        Some(spare.unwrap_or_default())
     }
 
-    /// Keeps a block, or hands it back if there are enough.
-    fn put(&mut self, mut block: Vec<u8>) -> Option<Vec<u8>> {
-        if self.blocks.len() == SPARE / BLOCK {
-            return Some(block);
+    /// Takes back what was spent on a block, and keeps one of the usual size.
+    fn put(&mut self, block: Vec<u8>, room: usize) {
+        self.used -= room;
+        if room == BLOCK {
+            self.spare.push(block);
         }
-        block.clear();
-        self.blocks.push(block);
-        None
     }
 
     /// Hands out those that nobody has needed for long enough, and looks from now on again.
@@ -137,15 +142,17 @@ impl Spare {
         if now.saturating_duration_since(since) < KEPT {
             return Vec::new();
         }
-        let unneeded = self.blocks.drain(..self.unneeded).collect();
-        (self.unneeded, self.since) = (self.blocks.len(), Some(now));
+        let unneeded = self.spare.drain(..self.unneeded).collect();
+        (self.unneeded, self.since) = (self.spare.len(), Some(now));
         unneeded
     }
 }
 
 /// Octets that never move, and room for more. Dropping it gives its memory back.
 pub(crate) struct Block {
+    /// What was filled, and behind it what an earlier message has left of itself.
     octets: Vec<u8>,
+    filled: usize,
     /// Octets it was made for.
     room: usize,
     budget: Budget,
@@ -154,37 +161,46 @@ pub(crate) struct Block {
 impl Block {
     /// Takes as many of the octets as there is room for; says how many.
     pub(crate) fn fill(&mut self, octets: &[u8]) -> usize {
-        let taken = octets.len().min(self.room - self.octets.len());
-        self.octets.extend_from_slice(&octets[..taken]);
-        taken
+        let octets = &octets[..octets.len().min(self.room - self.filled)];
+        let over = octets.len().min(self.octets.len() - self.filled);
+        let (over, beyond) = octets.split_at(over);
+        self.octets[self.filled..][..over.len()].copy_from_slice(over);
+        self.octets.extend_from_slice(beyond);
+        self.filled += octets.len();
+        octets.len()
+    }
+
+    /// The part of its room that can be written to as it is: none in a block that is new.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        &mut self.octets[self.filled..]
+    }
+
+    /// So many octets of that room hold something now.
+    pub(crate) fn filled(&mut self, length: usize) {
+        self.filled = self.octets.len().min(self.filled + length);
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.octets.len() == self.room
+        self.filled == self.room
     }
 }
 
 impl AsRef<[u8]> for Block {
     fn as_ref(&self) -> &[u8] {
-        &self.octets
+        &self.octets[..self.filled]
     }
 }
 
 impl fmt::Debug for Block {
     /// Nothing of what somebody wrote to somebody.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Block").field("len", &self.octets.len()).finish_non_exhaustive()
+        f.debug_struct("Block").field("len", &self.filled).finish_non_exhaustive()
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let shared = &self.budget.0;
-        if self.room == BLOCK {
-            let superfluous = shared.spare().put(std::mem::take(&mut self.octets));
-            drop(superfluous);
-        }
-        shared.used.fetch_sub(self.room, Ordering::Relaxed);
+        self.budget.0.held().put(std::mem::take(&mut self.octets), self.room);
     }
 }
 
@@ -222,7 +238,6 @@ mod tests {
         assert_eq!(budget.limit(), 7);
         assert_eq!(format!("{budget:?}"), "Budget { limit: 7, used: 3 }");
         assert!(budget == Budget::new(7) && budget != Budget::new(8));
-        assert_eq!(SPARE, 33_554_432, "as is documented");
     }
 
     #[test]
@@ -244,7 +259,7 @@ mod tests {
     fn blocks_that_nobody_needs_are_given_back() {
         let budget = Budget::default();
         let blocks = |count: usize| -> Vec<_> { (0..count).map(|_| budget.block(BLOCK)).collect() };
-        let (begin, kept) = (Instant::now(), || budget.0.spare().blocks.len());
+        let (begin, kept) = (Instant::now(), || budget.0.held().spare.len());
         budget.tidy(begin);
         drop(blocks(8));
         for (seconds, needed, left) in
@@ -259,11 +274,40 @@ mod tests {
     }
 
     #[test]
-    fn few_blocks_are_kept() {
-        let budget = Budget::default();
-        let blocks: Vec<_> = (0..1000).map(|_| budget.block(BLOCK)).collect();
-        assert!(blocks.iter().all(Option::is_some));
+    fn blocks_that_are_kept_are_within_the_budget_and_give_way() {
+        let budget = Budget::new(4 * BLOCK + 100);
+        let spare = || budget.0.held().spare.len();
+        let blocks: Vec<_> = (0..4).map(|_| budget.block(BLOCK)).collect();
+        assert!(blocks.iter().all(Option::is_some) && budget.spare_block().is_none());
         drop(blocks);
-        assert_eq!((budget.used(), budget.0.spare().blocks.len()), (0, SPARE / BLOCK));
+        assert_eq!((budget.used(), spare()), (0, 4));
+        let small = budget.block(100).expect("beside them");
+        assert_eq!(spare(), 4);
+        let beyond = budget.block(1).expect("in place of one of them");
+        assert_eq!(spare(), 3);
+        let again = budget.spare_block().expect("one of them");
+        assert_eq!((budget.used(), spare()), (BLOCK + 101, 2));
+        drop((small, beyond, again));
+        assert_eq!((budget.used(), spare()), (0, 3));
+        let most = budget.block(4 * BLOCK + 100).expect("all of it");
+        assert_eq!(spare(), 0);
+        drop(most);
+        assert_eq!((budget.used(), spare()), (0, 0), "none of the usual size");
+    }
+
+    #[test]
+    fn what_is_read_to_its_place_is_there() {
+        let budget = Budget::default();
+        let mut block = budget.block(BLOCK).expect("a block");
+        assert!(block.room().is_empty(), "nothing is made of zeros for it");
+        block.fill(&[b'x'; 100]);
+        drop(block);
+        let mut block = budget.spare_block().expect("that one");
+        assert_eq!((block.room().len(), block.as_ref()), (100, &b""[..]));
+        block.room()[..2].copy_from_slice(b"ab");
+        block.filled(2);
+        assert_eq!((block.room().len(), block.as_ref()), (98, &b"ab"[..]));
+        assert_eq!((block.fill(&[b'c'; BLOCK]), block.is_full()), (BLOCK - 2, true));
+        assert_eq!((block.room().len(), &block.as_ref()[..3]), (0, &b"abc"[..]));
     }
 }

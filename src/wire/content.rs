@@ -4,11 +4,13 @@
 //! All that the decoder does depends on an octet and on the few that came before it on the wire.
 //! So its state is just these few octets, and the end of data is one comparison with them.
 
+mod in_place;
 mod writer;
 
 use std::ops::Range;
 
 use bytes::Bytes;
+use fearless_simd::{Level, dispatch};
 
 use super::blocks::Blocks;
 use super::budget::{BLOCK, Block, Budget};
@@ -110,7 +112,7 @@ const FIRST: usize = 8 << 10;
 /// Decodes the mail data of one message, from DATA or from BDAT chunks. How the input is cut does
 /// not matter.
 ///
-/// It holds the decoded content and less than one block of room for more.
+/// It holds the decoded content and no more than one block of room for more.
 #[derive(Debug)]
 pub(crate) struct ContentDecoder {
     budget: Budget,
@@ -168,9 +170,13 @@ impl ContentDecoder {
     /// Takes octets of a BDAT chunk; the caller counts (RFC 3030 section 2). Chunks join as if there
     /// were no border.
     pub(crate) fn chunk(&mut self, input: &[u8]) {
-        // It means nothing here, so it is not looked for.
-        self.dots = Dots::Perhaps;
+        self.unlooked();
         self.decode::<false>(input);
+    }
+
+    /// Dots mean nothing in a chunk, so they are not looked for.
+    fn unlooked(&mut self) {
+        self.dots = Dots::Perhaps;
     }
 
     /// Whether a CR or LF stood alone, if nothing more comes: a CR at the very end of a BDAT chunk
@@ -239,16 +245,17 @@ impl ContentDecoder {
         None
     }
 
-    /// Whether this part of the input stands in the content as it does on the wire.
+    /// Whether this part of the input stands in the content as it does on the wire. What is before
+    /// it was taken.
     fn is_plain<const DOTS: bool>(&self, input: &[u8], part: Range<usize>) -> bool {
+        self.goes_on_plain::<DOTS>(input[part.start]) && is_plain::<DOTS>(input, part)
+    }
+
+    /// Whether the next octet on the wire stands in the content as it does there.
+    fn goes_on_plain<const DOTS: bool>(&self, next: u8) -> bool {
         // A dot that was deleted may turn out to be the end of data.
         let behind_dot = matches!(self.wire, [.., LF, b'.'] | [_, LF, b'.', CR]);
-        if DOTS && behind_dot || is_rough::<DOTS>(self.wire[BEFORE - 1], input[part.start]) {
-            return false;
-        }
-        // The pair that was just looked at is among these: a round number of them is faster.
-        let second = part.start.max(1)..part.end;
-        !is_any_rough::<DOTS>(&input[second.start - 1..second.end - 1], &input[second])
+        !(DOTS && behind_dot || is_rough::<DOTS>(self.wire[BEFORE - 1], next))
     }
 
     fn take_plain(&mut self, octets: &[u8]) {
@@ -356,7 +363,7 @@ impl ContentDecoder {
         while !octets.is_empty() {
             if self.filling.as_ref().is_none_or(Block::is_full) {
                 self.put_away();
-                self.filling = self.budget.block(self.room());
+                self.filling = self.budget.block(self.next_block());
             }
             match &mut self.filling {
                 Some(block) => octets = &octets[block.fill(octets)..],
@@ -376,7 +383,7 @@ impl ContentDecoder {
     }
 
     /// Octets of the next block: of the first one as many as were announced.
-    fn room(&self) -> usize {
+    fn next_block(&self) -> usize {
         match (self.full.is_empty(), self.announced) {
             (false, _) => BLOCK,
             (true, 0) => FIRST,
@@ -399,9 +406,21 @@ fn is_rough<const DOTS: bool>(first: u8, second: u8) -> bool {
     ((first == CR) != (second == LF)) | (DOTS & (first == LF) & (second == b'.'))
 }
 
-/// The same of any pair of octets. By itself, so that the loop has all registers.
-#[inline(never)]
+/// Whether nothing is to change between the octets of this part, and where it meets what is before it
+/// in the input.
+fn is_plain<const DOTS: bool>(input: &[u8], part: Range<usize>) -> bool {
+    // With what is before it there is a round number of pairs, which is faster.
+    let second = part.start.max(1)..part.end;
+    !is_any_rough::<DOTS>(&input[second.start - 1..second.end - 1], &input[second])
+}
+
+/// Whether something is to change between any two octets that stand so beside each other, of so many at a time as the processor can.
 fn is_any_rough<const DOTS: bool>(first: &[u8], second: &[u8]) -> bool {
+    dispatch!(Level::new(), _ => is_any_rough_here::<DOTS>(first, second))
+}
+
+#[inline(always)]
+fn is_any_rough_here<const DOTS: bool>(first: &[u8], second: &[u8]) -> bool {
     let pairs = first.iter().zip(second);
     pairs.fold(false, |rough, (first, second)| rough | is_rough::<DOTS>(*first, *second))
 }

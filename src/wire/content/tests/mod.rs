@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use super::writer::{BATCH, STUFFED};
 use super::*;
 
+mod in_place;
 mod room;
+
+use in_place::{decoder, join, read};
 
 /// What became of mail data on the wire: the content, how many octets were taken, whether a CR or
 /// LF stood alone, the size, and whether lines of the content begin with a dot.
@@ -64,35 +67,6 @@ fn join_slowly(chunks: &[u8]) -> (Vec<u8>, bool) {
         content.extend(b"\r\n");
     }
     (content, bare)
-}
-
-fn decoder(limit: u64) -> ContentDecoder {
-    ContentDecoder::new(Budget::default(), 0, limit)
-}
-
-/// What the decoder makes of DATA that comes in these parts.
-fn read<'w>(parts: impl IntoIterator<Item = &'w [u8]>) -> Option<Read> {
-    let mut decoder = decoder(u64::MAX);
-    let mut taken = 0;
-    for part in parts {
-        match decoder.data(part) {
-            Progress::More => taken += part.len(),
-            Progress::End(end) => {
-                let (bare, size) = (decoder.saw_bare(), decoder.size());
-                let content = decoder.finish().unwrap();
-                let (dots, content) = (content.dots(), content.segments().concat());
-                return Some(Read { content, taken: taken + end, bare, size, dots });
-            }
-        }
-    }
-    None
-}
-
-fn join<'w>(chunks: impl IntoIterator<Item = &'w [u8]>) -> (Vec<u8>, bool) {
-    let mut decoder = decoder(u64::MAX);
-    chunks.into_iter().for_each(|chunk| decoder.chunk(chunk));
-    let bare = decoder.saw_bare();
-    (decoder.finish().unwrap().segments().concat(), bare)
 }
 
 /// Whole, octet by octet, and cut in two wherever that is possible.

@@ -1,0 +1,121 @@
+//! What a client sends, and when it is read.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use futures::future::poll_fn;
+use futures::io::AsyncRead;
+
+use super::STASH;
+use crate::gate::Gate;
+use crate::observer::Event;
+use crate::runtime::{Runtime, poll_read};
+use crate::session::Session;
+
+/// What a client sent while somebody else was waited for.
+#[derive(Default)]
+pub(super) struct Stash {
+    pub(super) octets: Vec<u8>,
+    /// How many it may hold: a client that never waits is read no faster than it is answered.
+    pub(super) room: usize,
+    pub(super) end: Option<End>,
+}
+
+/// How a client's input ended.
+pub(super) enum End {
+    /// It will send nothing more; it may still read.
+    Orderly,
+    Broken(io::Error),
+}
+
+/// Reads once and gives the session what came: mail data in its place where there is room for it, other
+/// octets at most so many. Says how the input ended, if it did.
+pub(super) fn receive<R: Runtime>(
+    gate: &Gate<R>,
+    session: &mut Session,
+    client: &mut (impl AsyncRead + Unpin),
+    context: &mut Context<'_>,
+    most: usize,
+) -> Poll<Option<End>> {
+    let room = session.room();
+    if room.is_empty() {
+        return read(client, context, most, |octets| hand_over(gate, session, octets));
+    }
+    let read = Pin::new(client).poll_read(context, room);
+    if let Poll::Ready(Ok(length @ 1..)) = read {
+        let id = session.id().clone();
+        let octets = &session.room()[..length];
+        gate.observe(&Event::Received { session: &id, octets });
+        session.receive_in_room(length);
+    }
+    read.map(ended)
+}
+
+/// Gives the session what the client sent.
+pub(super) fn hand_over<R: Runtime>(gate: &Gate<R>, session: &mut Session, octets: &[u8]) {
+    if !octets.is_empty() {
+        gate.observe(&Event::Received { session: session.id(), octets });
+        session.receive(octets);
+    }
+}
+
+/// Reads once, at most so many octets, and hands over what came; says how the input ended, if it
+/// did.
+pub(super) fn read(
+    client: &mut (impl AsyncRead + Unpin),
+    context: &mut Context<'_>,
+    most: usize,
+    take: impl FnOnce(&[u8]),
+) -> Poll<Option<End>> {
+    poll_read(client, context, most, take).map(ended)
+}
+
+fn ended(read: io::Result<usize>) -> Option<End> {
+    match read {
+        Ok(0) => Some(End::Orderly),
+        Ok(_) => None,
+        Err(error) => Some(End::Broken(error)),
+    }
+}
+
+impl Stash {
+    /// What `work` gives; `None` if the client's connection breaks before.
+    pub(super) async fn beside<C: AsyncRead + Unpin, F: Future>(
+        &mut self,
+        client: &mut C,
+        work: F,
+    ) -> Option<F::Output> {
+        let mut work = pin!(work);
+        poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => {
+                self.poll_listen(client, context);
+                if self.is_broken() { Poll::Ready(None) } else { Poll::Pending }
+            }
+        })
+        .await
+    }
+
+    /// Takes what the client has sent by now.
+    pub(super) async fn listen<C: AsyncRead + Unpin>(&mut self, client: &mut C) {
+        poll_fn(|context| {
+            self.poll_listen(client, context);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn poll_listen<C: AsyncRead + Unpin>(&mut self, client: &mut C, context: &mut Context<'_>) {
+        while self.end.is_none() && self.octets.len() < self.room {
+            match read(client, context, STASH, |octets| self.octets.extend_from_slice(octets)) {
+                Poll::Ready(end) => self.end = end,
+                Poll::Pending => break,
+            }
+        }
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(self.end, Some(End::Broken(_)))
+    }
+}

@@ -1,0 +1,79 @@
+//! Mail data that is read from the client to where it stays.
+
+use super::{BEFORE, CR, ContentDecoder, GLANCE, PIECE, is_plain};
+use crate::wire::blocks::Blocks;
+use crate::wire::budget::Block;
+
+impl ContentDecoder {
+    /// Room for octets of mail data where they would stay: in blocks that were used before, since
+    /// others would have to be made of zeros first. There is none before the first octets have come.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        if self.fault().is_none() && self.filling.as_ref().is_some_and(Block::is_full) {
+            let next = self.budget.spare_block();
+            if next.is_some() {
+                self.put_away();
+                self.filling = next;
+            }
+        }
+        let held = usize::from(self.holds_cr());
+        let room = self.filling.as_mut().map(Block::room).unwrap_or_default();
+        room.get_mut(held..).unwrap_or_default()
+    }
+
+    /// Takes so many octets behind DATA that were read into the room, as far as they stand in the
+    /// content as they do on the wire. Gives back the others, which are to be decoded, and says how
+    /// many it took.
+    pub(crate) fn data_in_place(&mut self, length: usize) -> (usize, Vec<u8>) {
+        self.take_in_place::<true>(length)
+    }
+
+    /// The same with octets of a chunk.
+    pub(crate) fn chunk_in_place(&mut self, length: usize) -> (usize, Vec<u8>) {
+        self.unlooked();
+        self.take_in_place::<false>(length)
+    }
+
+    fn take_in_place<const DOTS: bool>(&mut self, length: usize) -> (usize, Vec<u8>) {
+        let Some(mut block) = self.filling.take() else { return Default::default() };
+        let held = usize::from(self.holds_cr());
+        let room = block.room();
+        let wire = room.get(held..).unwrap_or_default();
+        let wire = &wire[..length.min(wire.len())];
+        let (plain, rest) = wire.split_at(self.plain::<DOTS>(wire));
+        let (taken, rest) = (plain.len(), rest.to_vec());
+        if taken > 0 {
+            let kept = held + taken - usize::from(plain.ends_with(b"\r"));
+            self.remember(plain);
+            if held > 0 {
+                room[0] = CR;
+            }
+            self.last = kept.checked_sub(1).map_or(self.last, |last| room[last]);
+            self.size = self.size.saturating_add(kept as u64);
+            block.filled(kept);
+        }
+        self.filling = Some(block);
+        if self.fault().is_some() {
+            self.full = Blocks::default();
+            self.filling = None;
+        }
+        (taken, rest)
+    }
+
+    /// How many of these octets stand in the content as they do on the wire, or some fewer.
+    fn plain<const DOTS: bool>(&self, wire: &[u8]) -> usize {
+        if wire.first().is_none_or(|first| !self.goes_on_plain::<DOTS>(*first)) {
+            return 0;
+        }
+        let mut plain = 0;
+        for step in [GLANCE, PIECE, BEFORE] {
+            while plain < wire.len() {
+                let end = wire.len().min(plain + step);
+                if !is_plain::<DOTS>(wire, plain..end) {
+                    break;
+                }
+                plain = end;
+            }
+        }
+        plain
+    }
+}

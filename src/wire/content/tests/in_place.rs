@@ -1,0 +1,94 @@
+//! Decoders, and octets handed over to them in both ways: to be copied, and in their place.
+
+use std::sync::LazyLock;
+
+use super::*;
+
+pub(super) fn decoder(limit: u64) -> ContentDecoder {
+    ContentDecoder::new(Budget::default(), 0, limit)
+}
+
+/// A decoder with room in a block that was used before, for something nasty.
+fn decoder_with_room() -> ContentDecoder {
+    static USED: LazyLock<Budget> = LazyLock::new(Budget::default);
+    let mut decoder = ContentDecoder::new(USED.clone(), 0, u64::MAX);
+    while decoder.filling.is_none() {
+        let mut block = USED.block(BLOCK).unwrap();
+        block.fill(&b"\r\n.\r\n".repeat(BLOCK));
+        drop(block);
+        decoder.filling = USED.spare_block();
+    }
+    decoder
+}
+
+/// Hands octets over by way of the room, as far as there is any.
+fn in_place(
+    decoder: &mut ContentDecoder,
+    mut octets: &[u8],
+    take: impl Fn(&mut ContentDecoder, usize) -> (usize, Vec<u8>),
+    decode: impl Fn(&mut ContentDecoder, &[u8]) -> Progress,
+) -> Progress {
+    let whole = octets.len();
+    while !octets.is_empty() {
+        let room = decoder.room();
+        let (here, behind) = octets.split_at(octets.len().min(room.len()));
+        room[..here.len()].copy_from_slice(here);
+        let (taken, rest) = take(decoder, here.len());
+        assert_eq!(rest, here[taken..]);
+        let left = if here.is_empty() { behind } else { &rest };
+        if let Progress::End(end) = decode(decoder, left) {
+            return Progress::End(whole - octets.len() + taken + end);
+        }
+        octets = if here.is_empty() { &[] } else { behind };
+    }
+    Progress::More
+}
+
+/// What the decoder makes of DATA that comes in these parts, wherever they are read to.
+pub(super) fn read<'w>(parts: impl IntoIterator<Item = &'w [u8]> + Clone) -> Option<Read> {
+    let read = read_by(decoder(u64::MAX), parts.clone(), ContentDecoder::data);
+    let read_in_place = read_by(decoder_with_room(), parts, |decoder, part| {
+        in_place(decoder, part, ContentDecoder::data_in_place, ContentDecoder::data)
+    });
+    assert_eq!(read, read_in_place);
+    read
+}
+
+fn read_by<'w>(
+    mut decoder: ContentDecoder,
+    parts: impl IntoIterator<Item = &'w [u8]>,
+    data: impl Fn(&mut ContentDecoder, &[u8]) -> Progress,
+) -> Option<Read> {
+    let mut taken = 0;
+    for part in parts {
+        match data(&mut decoder, part) {
+            Progress::More => taken += part.len(),
+            Progress::End(end) => {
+                let (bare, size) = (decoder.saw_bare(), decoder.size());
+                let content = decoder.finish().unwrap();
+                let (dots, content) = (content.dots(), content.segments().concat());
+                return Some(Read { content, taken: taken + end, bare, size, dots });
+            }
+        }
+    }
+    None
+}
+
+pub(super) fn join<'w>(chunks: impl IntoIterator<Item = &'w [u8]> + Clone) -> (Vec<u8>, bool) {
+    let finish = |decoder: ContentDecoder| {
+        let bare = decoder.saw_bare();
+        (decoder.finish().unwrap().segments().concat(), bare)
+    };
+    let mut decoder = decoder(u64::MAX);
+    chunks.clone().into_iter().for_each(|chunk| decoder.chunk(chunk));
+    let joined = finish(decoder);
+    let mut decoder = decoder_with_room();
+    for chunk in chunks {
+        in_place(&mut decoder, chunk, ContentDecoder::chunk_in_place, |decoder, chunk| {
+            decoder.chunk(chunk);
+            Progress::More
+        });
+    }
+    assert_eq!(finish(decoder), joined);
+    joined
+}
