@@ -18,7 +18,7 @@ use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use crate::admission::TurnedAway;
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
-use crate::gate::Gate;
+use crate::gate::{Gate, GoingDown};
 use crate::observer::Event;
 use crate::outcome::Request;
 use crate::peer::Peer;
@@ -130,7 +130,9 @@ where
     session.offer(&through.unwrap_or_else(Capabilities::none));
     let timer = Timer::new(|at| runtime.sleep_until(at));
     let (log, slowness) = (Log::default(), Slowness::default());
-    let mut service = Service { gate, client, stash, log, timer, slowness, fault: None };
+    let going_down = gate.going_down();
+    let mut service =
+        Service { gate, client, stash, log, timer, slowness, going_down, fault: None };
     service.unstash(&mut session);
     service.run(&mut session, relay.as_mut()).await;
     let Service { client, fault, .. } = service;
@@ -150,6 +152,7 @@ struct Service<'g, C, R: Runtime> {
     log: Log,
     timer: Timer<'g>,
     slowness: Slowness,
+    going_down: GoingDown,
     /// What broke the connection.
     fault: Option<ServeError>,
 }
@@ -165,10 +168,14 @@ where
         if self.gate.is_going_down() {
             session.shut_down();
         }
+        let mut now = runtime.now();
         loop {
             self.stash.room = STASH.saturating_sub(session.buffered());
-            let began = runtime.now();
-            match session.poll(began) {
+            // Not at each step: asking for the time costs more than many of them.
+            if self.timer.has_waited() {
+                now = runtime.now();
+            }
+            match session.poll(now) {
                 Step::Transmit(octets) => self.transmit(session, &octets).await,
                 Step::Receive => self.receive(session).await,
                 Step::Ask(question) => {
@@ -206,8 +213,10 @@ where
                         Some(None) => {}
                         None => self.late(session, deadline),
                     }
+                    // Scorers also work without waiting.
+                    let began = std::mem::replace(&mut now, runtime.now());
                     if stage != Stage::Connect {
-                        let scoring = runtime.now().saturating_duration_since(began);
+                        let scoring = now.saturating_duration_since(began);
                         self.log.current(&id).scoring += scoring;
                     }
                     self.unstash(session);
@@ -252,8 +261,8 @@ where
                         Some(None) => {}
                         None => self.late(session, deadline),
                     }
-                    self.log.current(&id).relaying +=
-                        runtime.now().saturating_duration_since(began);
+                    let began = std::mem::replace(&mut now, runtime.now());
+                    self.log.current(&id).relaying += now.saturating_duration_since(began);
                     self.unstash(session);
                 }
                 Step::Ended(end) => {
@@ -267,7 +276,10 @@ where
                         session.shut_down();
                     }
                 }
-                Step::StartTls => self.start_tls(session).await,
+                Step::StartTls => {
+                    self.start_tls(session).await;
+                    now = runtime.now();
+                }
                 Step::Close => return self.close().await,
             }
         }
@@ -277,7 +289,8 @@ where
         let deadline = session.deadline();
         // A message that was taken is said to be so at once: the later, the more duplicates.
         if self.slowness.is_due() && self.log.unacknowledged.is_empty() {
-            Box::pin(self.slowness.pass(self.gate)).await;
+            let pass = Box::pin(self.slowness.pass(self.gate));
+            self.timer.within(None, pass).await;
         }
         let client = &mut self.client;
         let write = async {
@@ -303,7 +316,7 @@ where
     async fn receive(&mut self, session: &mut Session) {
         let deadline = session.deadline();
         let (gate, client) = (self.gate, &mut self.client);
-        let mut going_down = gate.going_down();
+        let going_down = &mut self.going_down;
         let told = session.is_going_down();
         let most = match deadline.map(|deadline| deadline.awaiting) {
             Some(Awaiting::MailData | Awaiting::EndOfMailData | Awaiting::DataRate) => READ,

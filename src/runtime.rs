@@ -141,12 +141,13 @@ pub(crate) fn poll_read<S: AsyncRead + Unpin>(
 pub(crate) struct Timer<'r> {
     sleep: Box<dyn Fn(Instant) -> BoxFuture<'r, ()> + Send + Sync + 'r>,
     set: Option<(Instant, BoxFuture<'r, ()>)>,
+    waited: bool,
 }
 
 impl<'r> Timer<'r> {
     /// A timer that sleeps so.
     pub(crate) fn new(sleep: impl Fn(Instant) -> BoxFuture<'r, ()> + Send + Sync + 'r) -> Self {
-        Self { sleep: Box::new(sleep), set: None }
+        Self { sleep: Box::new(sleep), set: None, waited: false }
     }
 
     /// What `work` gives, or `None` once `deadline` has passed.
@@ -158,12 +159,19 @@ impl<'r> Timer<'r> {
         let mut work = pin!(work);
         poll_fn(|context| match work.as_mut().poll(context) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => match deadline {
-                Some(Deadline { at, .. }) => self.poll_until(at, context).map(|()| None),
-                None => Poll::Pending,
-            },
+            Poll::Pending => {
+                self.waited = true;
+                let Some(Deadline { at, .. }) = deadline else { return Poll::Pending };
+                self.poll_until(at, context).map(|()| None)
+            }
         })
         .await
+    }
+
+    /// Whether anything had to be waited for since this was asked last: if not, it is as late as it
+    /// was, but for the time of our own work.
+    pub(crate) fn has_waited(&mut self) -> bool {
+        std::mem::take(&mut self.waited)
     }
 
     fn poll_until(&mut self, at: Instant, context: &mut Context<'_>) -> Poll<()> {
@@ -236,7 +244,9 @@ mod tests {
             assert_eq!(timer.within(at(25), pending::<()>()).await, None);
             assert_eq!(runtime.elapsed(), second * 25);
             assert_eq!(timer.within(None, runtime.sleep(second * 100)).await, Some(()));
+            assert!(timer.has_waited());
             assert_eq!(timer.within(at(1), async {}).await, Some(()), "who is done is not late");
+            assert!(!timer.has_waited());
         });
     }
 }

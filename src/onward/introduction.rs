@@ -71,11 +71,23 @@ impl Onward {
     /// What the server is told in EHLO: the client's name where it takes us for the client. As long
     /// as TLS is to be had, EHLO even where the client said HELO: nothing is offered to that.
     pub(super) fn hello(&self) -> Helo {
-        let clients = self.told.as_ref().and(self.client.as_ref());
-        let ours = || Helo { extended: true, name: (*self.settings.host).into() };
-        let mut hello = clients.and_then(|client| client.helo.clone()).unwrap_or_else(ours);
-        hello.extended |= self.privacy == Privacy::Untried && self.settings.tls != TlsPolicy::Never;
-        hello
+        let (extended, name) = self.introduction();
+        Helo { extended, name: name.into() }
+    }
+
+    /// Whether that was said last.
+    pub(super) fn is_introduced(&self) -> bool {
+        let said = self.introduced_as.as_ref().map(|said| (said.extended, &*said.name));
+        said == Some(self.introduction())
+    }
+
+    fn introduction(&self) -> (bool, &str) {
+        let client = self.told.as_ref().and(self.client.as_ref());
+        let clients = client.and_then(|client| client.helo.as_ref());
+        let ours = (true, &*self.settings.host);
+        let (extended, name) = clients.map_or(ours, |helo| (helo.extended, &*helo.name));
+        let for_tls = self.privacy == Privacy::Untried && self.settings.tls != TlsPolicy::Never;
+        (extended || for_tls, name)
     }
 
     pub(super) fn say_hello(&mut self, hello: Helo) {

@@ -6,7 +6,6 @@ mod owed;
 mod request;
 mod state;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,7 +20,7 @@ use crate::verdict::Refusal;
 use crate::wire::content::DataWriter;
 use crate::wire::reply::{ReplyLimits, ReplyReader};
 pub use identify::{Identify, ProxyVersion};
-use owed::Owed;
+use owed::{Commands, Owed};
 use state::{Asked, Awaited, Open, Privacy, State, Transaction};
 
 /// How an [`Onward`] speaks.
@@ -133,7 +132,7 @@ pub struct Onward {
     dirty: bool,
     asked: Option<Asked>,
     /// Commands of the request that wait for the replies to those before.
-    commands: VecDeque<(Awaited, Bytes)>,
+    commands: Commands,
     output: Vec<Bytes>,
     /// Mail data that is being written.
     content: Option<Box<DataWriter>>,
@@ -162,7 +161,7 @@ impl Onward {
             open: None,
             dirty: false,
             asked: None,
-            commands: VecDeque::new(),
+            commands: Commands::default(),
             output: Vec::new(),
             content: None,
             outcome: None,

@@ -1,10 +1,50 @@
-//! Replies that the server owes.
+//! Commands that wait until they may be sent, and replies that the server owes.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 
 use super::state::Awaited;
 
 /// Most commands that leave in one group: the replies to them must find room on their way back
 /// while we still write (RFC 2920 section 3.1).
 pub(super) const GROUP: usize = 50;
+
+/// Commands that wait for the replies to those before, one behind the other.
+#[derive(Debug, Default)]
+pub(super) struct Commands {
+    octets: Vec<u8>,
+    /// Whose reply is awaited, and how long the command is.
+    each: VecDeque<(Awaited, usize)>,
+}
+
+impl Commands {
+    /// Puts a command behind the others; it comes in parts.
+    pub(super) fn push(&mut self, awaited: Awaited, parts: &[&[u8]]) {
+        parts.iter().for_each(|part| self.octets.extend_from_slice(part));
+        self.each.push_back((awaited, parts.iter().map(|part| part.len()).sum()));
+    }
+
+    /// Takes the first ones, so many and no more than [`GROUP`], and the replies that will be owed.
+    pub(super) fn take(&mut self, most: usize) -> (Bytes, Owed) {
+        let mut length = 0;
+        let group = self.each.drain(..most.min(GROUP).min(self.each.len()));
+        let owed = Owed::new(group.map(|(awaited, octets)| {
+            length += octets;
+            awaited
+        }));
+        let rest = self.octets.split_off(length);
+        (std::mem::replace(&mut self.octets, rest).into(), owed)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.each.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
 
 /// Which replies a server owes, in their order: those to one group of commands at the most, so that
 /// they need no memory of their own.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Onward;
 use super::identify::{self, Identify};
-use super::owed::{GROUP, Owed};
+use super::owed::{Commands, GROUP, Owed};
 use super::state::{Asked, Awaited, Open, State, Transaction};
 use crate::capabilities::Capabilities;
 use crate::envelope::TransactionId;
@@ -13,7 +13,7 @@ use crate::verdict::Refusal;
 use crate::wire::attributes::AttributeCommand;
 use crate::wire::command::Body;
 use crate::wire::content::DataWriter;
-use crate::wire::mailbox::{ForwardPath, ReversePath};
+use crate::wire::mailbox::{ForwardPath, Path, ReversePath};
 use crate::wire::reply::ReplyFault;
 
 impl Onward {
@@ -26,7 +26,7 @@ impl Onward {
         if !continued && self.settings.identify == Identify::XClient && self.told.is_none() {
             return self.send_xclient();
         }
-        if !continued && self.introduced_as != Some(self.hello()) {
+        if !continued && !self.is_introduced() {
             return self.say_hello(self.hello());
         }
         if self.is_lacking(&offered) {
@@ -44,7 +44,7 @@ impl Onward {
         }
         match &self.asked {
             Some(Asked::Recipient { recipient, .. }) => {
-                self.commands.push_back((Awaited::Rcpt, rcpt(recipient)));
+                push_rcpt(&mut self.commands, Awaited::Rcpt, recipient);
             }
             Some(Asked::Content { .. }) if !continued => {}
             Some(Asked::Content { .. }) if offered.chunking => self.send_chunk(),
@@ -77,7 +77,7 @@ impl Onward {
         // Its memory is used again.
         let mut commands = std::mem::take(&mut self.commands);
         if self.dirty || self.open.is_some() {
-            commands.push_back((Awaited::Rset, Bytes::from_static(b"RSET\r\n")));
+            commands.push(Awaited::Rset, &[b"RSET\r\n"]);
         }
         let Some(Transaction { id, reverse_path, xforward, again }) = self.transaction() else {
             return true;
@@ -90,12 +90,11 @@ impl Onward {
             if told.is_empty() {
                 return false;
             }
-            commands.extend(told.into_iter().map(|command| (Awaited::Xforward, command)));
+            told.iter().for_each(|command| commands.push(Awaited::Xforward, &[command]));
         }
         let ReversePath { path, parameters } = reverse_path;
-        let mail = command("MAIL FROM:", path.written(), &parameters.raw);
-        commands.push_back((Awaited::Mail, mail));
-        commands.extend(again.iter().map(|recipient| (Awaited::RcptAgain, rcpt(recipient))));
+        push(&mut commands, Awaited::Mail, path, &parameters.raw);
+        again.iter().for_each(|it| push_rcpt(&mut commands, Awaited::RcptAgain, it));
         self.commands = commands;
         true
     }
@@ -134,15 +133,9 @@ impl Onward {
     /// Sends the commands that may be sent now: all, if the server offers to take them so.
     pub(super) fn send_commands(&mut self) {
         let pipelining = self.offered.as_ref().is_some_and(|offered| offered.pipelining);
-        let most = if pipelining { GROUP } else { 1 };
-        let length = self.commands.iter().take(most).map(|(_, command)| command.len()).sum();
-        let group = self.commands.drain(..most.min(self.commands.len()));
-        let mut octets = Vec::with_capacity(length);
-        self.state = State::Awaiting(Owed::new(group.map(|(awaited, command)| {
-            octets.extend_from_slice(&command);
-            awaited
-        })));
-        self.output.push(octets.into());
+        let (group, owed) = self.commands.take(if pipelining { GROUP } else { 1 });
+        self.output.push(group);
+        self.state = State::Awaiting(owed);
     }
 
     /// The whole message as one chunk (RFC 3030).
@@ -170,19 +163,12 @@ impl Onward {
 }
 
 /// A command with a path and its parameters, both in full and as the client wrote them.
-fn command(verb: &str, path: &[u8], parameters: &[u8]) -> Bytes {
-    let mut line = Vec::with_capacity(verb.len() + path.len() + parameters.len() + 3);
-    line.extend_from_slice(verb.as_bytes());
-    line.extend_from_slice(path);
-    if !parameters.is_empty() {
-        line.push(b' ');
-        line.extend_from_slice(parameters);
-    }
-    line.extend_from_slice(b"\r\n");
-    line.into()
+fn push(commands: &mut Commands, awaited: Awaited, path: &Path, parameters: &[u8]) {
+    let verb: &[u8] = if awaited == Awaited::Mail { b"MAIL FROM:" } else { b"RCPT TO:" };
+    let space: &[u8] = if parameters.is_empty() { b"" } else { b" " };
+    commands.push(awaited, &[verb, path.written(), space, parameters, b"\r\n"]);
 }
 
-fn rcpt(recipient: &ForwardPath) -> Bytes {
-    let ForwardPath { path, parameters } = recipient;
-    command("RCPT TO:", path.written(), &parameters.raw)
+fn push_rcpt(commands: &mut Commands, awaited: Awaited, recipient: &ForwardPath) {
+    push(commands, awaited, &recipient.path, &recipient.parameters.raw);
 }

@@ -1,10 +1,11 @@
 //! Writing to the onward server.
 
 use std::io::{self, IoSlice};
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use futures::future::poll_fn;
 use futures::io::{AsyncWrite, AsyncWriteExt};
 use futures::poll;
 
@@ -25,33 +26,42 @@ pub(super) async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
     stream: &mut S,
     segments: Vec<Bytes>,
 ) -> io::Result<()> {
-    let mut segments = gathered(segments).into_iter();
-    let mut batch: Vec<Bytes> = Vec::with_capacity(VECTORS.min(segments.len()));
-    loop {
-        batch.extend(segments.by_ref().take(VECTORS - batch.len()));
-        if batch.is_empty() {
-            break;
-        }
-        let write = async {
-            let slices: Vec<_> = batch.iter().map(|segment| IoSlice::new(segment)).collect();
-            stream.write_vectored(&slices).await
-        };
+    let mut segments = gathered(segments);
+    let mut left = &mut segments[..];
+    while !left.is_empty() {
+        let write = poll_fn(|context| poll_write(stream, context, left));
         let mut written = in_time(runtime, settings, write).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        let done = batch.iter().take_while(|segment| {
+        let done = left.iter().take_while(|segment| {
             let whole = written >= segment.len();
             written -= if whole { segment.len() } else { 0 };
             whole
         });
         let done = done.count();
-        batch.drain(..done);
-        if let Some(first) = batch.first_mut() {
+        left = &mut left[done..];
+        if let Some(first) = left.first_mut() {
             first.advance(written);
         }
     }
     in_time(runtime, settings, stream.flush()).await
+}
+
+/// Writes as many of these segments as the stream takes at once.
+fn poll_write<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    context: &mut Context<'_>,
+    segments: &[Bytes],
+) -> Poll<io::Result<usize>> {
+    let stream = Pin::new(stream);
+    if let [only] = segments {
+        return stream.poll_write(context, only);
+    }
+    let mut slices = [IoSlice::new(&[]); VECTORS];
+    let length = segments.len().min(VECTORS);
+    slices.iter_mut().zip(segments).for_each(|(slice, segment)| *slice = IoSlice::new(segment));
+    stream.poll_write_vectored(context, &slices[..length])
 }
 
 /// What is mostly done at once has no need of a clock.
@@ -70,30 +80,28 @@ async fn in_time<R: Runtime, T>(
 }
 
 /// The same octets with small segments joined: a copy costs less than another system call, and not
-/// every stream takes many segments at once (tokio's with the futures traits takes one).
-fn gathered(segments: Vec<Bytes>) -> Vec<Bytes> {
+/// every stream takes many segments at once (tokio's with the futures traits takes one). None is empty.
+fn gathered(mut segments: Vec<Bytes>) -> Vec<Bytes> {
     let is_small = |segment: &Bytes| segment.len() < SMALL;
+    segments.retain(|segment| !segment.is_empty());
     if !segments.windows(2).any(|pair| pair.iter().all(is_small)) {
         return segments;
     }
-    let mut all = Vec::with_capacity(segments.len());
-    let mut run: Vec<u8> = Vec::new();
-    for (at, segment) in segments.iter().enumerate() {
-        if !is_small(segment) || run.len() + segment.len() > 2 * SMALL {
-            all.extend((!run.is_empty()).then(|| Bytes::from(std::mem::take(&mut run))));
-        }
-        if is_small(segment) {
-            if run.is_empty() {
-                let small = segments[at..].iter().take_while(|segment| is_small(segment));
-                run.reserve_exact(small.map(Bytes::len).sum::<usize>().min(2 * SMALL));
-            }
-            run.extend_from_slice(segment);
-        } else {
-            all.push(segment.clone());
-        }
+    let mut place = 0;
+    let mut at = 0;
+    while at < segments.len() {
+        let mut length = 0;
+        let joined = segments[at..].iter().take_while(|segment| {
+            length += segment.len();
+            is_small(segment) && length <= 2 * SMALL
+        });
+        let joined = joined.count().max(1);
+        let run = &segments[at..at + joined];
+        segments[place] = if joined == 1 { run[0].clone() } else { run.concat().into() };
+        (place, at) = (place + 1, at + joined);
     }
-    all.extend((!run.is_empty()).then(|| Bytes::from(run)));
-    all
+    segments.truncate(place);
+    segments
 }
 
 #[cfg(test)]
