@@ -36,8 +36,6 @@ use slowness::Slowness;
 
 pub use proxied::ProxyError;
 
-/// Octets of commands read at once: so much may wait to be executed.
-const COMMANDS: usize = 16_384;
 /// Octets taken from a client that talks while it should wait.
 const STASH: usize = 4_096;
 
@@ -318,11 +316,7 @@ where
         let (gate, client) = (self.gate, &mut self.client);
         let going_down = &mut self.going_down;
         let told = session.is_going_down();
-        let most = match deadline.map(|deadline| deadline.awaiting) {
-            Some(Awaiting::MailData | Awaiting::EndOfMailData | Awaiting::DataRate) => READ,
-            _ => COMMANDS,
-        };
-        let wait = poll_fn(|context| match receive(gate, session, client, context, most) {
+        let wait = poll_fn(|context| match receive(gate, session, client, context) {
             Poll::Pending if !told && going_down.poll_unpin(context).is_ready() => {
                 Poll::Ready(None)
             }

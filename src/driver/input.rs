@@ -29,15 +29,15 @@ pub(super) enum End {
     Broken(io::Error),
 }
 
-/// Reads once and gives the session what came: mail data in its place where there is room for it, other
-/// octets at most so many. Says how the input ended, if it did.
+/// Reads once and gives the session what came: mail data in its place where there is room for it. Says
+/// how the input ended, if it did.
 pub(super) fn receive<R: Runtime>(
     gate: &Gate<R>,
     session: &mut Session,
     client: &mut (impl AsyncRead + Unpin),
     context: &mut Context<'_>,
-    most: usize,
 ) -> Poll<Option<End>> {
+    let most = session.portion();
     let room = session.room();
     if room.is_empty() {
         return read(client, context, most, |octets| hand_over(gate, session, octets));

@@ -10,6 +10,10 @@ use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::wire::content::{ContentDecoder, LineEndings, Progress};
 
+/// Octets of commands read at once: so much may wait to be executed.
+#[cfg(feature = "serve")]
+const COMMANDS: usize = 16_384;
+
 impl Session {
     /// For the content of this transaction, which the client may have announced with SIZE.
     pub(super) fn decoder(&self, transaction: &Transaction) -> Box<ContentDecoder> {
@@ -61,6 +65,19 @@ impl Session {
                 &mut room[..length]
             }
             _ => &mut [],
+        }
+    }
+
+    /// How many octets are best read at once where there is no room for them.
+    #[cfg(feature = "serve")]
+    pub(crate) fn portion(&self) -> usize {
+        match &self.state {
+            State::Content(
+                Receiving::Data { decoder, .. }
+                | Receiving::Chunk { fate: Fate::Keep(_, decoder), .. },
+            ) => decoder.portion(),
+            State::Content(Receiving::Chunk { fate: Fate::Refuse(..), .. }) => usize::MAX,
+            _ => COMMANDS,
         }
     }
 

@@ -161,7 +161,7 @@ pub(crate) struct Block {
 impl Block {
     /// Takes as many of the octets as there is room for; says how many.
     pub(crate) fn fill(&mut self, octets: &[u8]) -> usize {
-        let octets = &octets[..octets.len().min(self.room - self.filled)];
+        let octets = &octets[..octets.len().min(self.left())];
         let over = octets.len().min(self.octets.len() - self.filled);
         let (over, beyond) = octets.split_at(over);
         self.octets[self.filled..][..over.len()].copy_from_slice(over);
@@ -180,8 +180,13 @@ impl Block {
         self.filled = self.octets.len().min(self.filled + length);
     }
 
+    /// Octets that there is room for.
+    pub(crate) fn left(&self) -> usize {
+        self.room - self.filled
+    }
+
     pub(crate) fn is_full(&self) -> bool {
-        self.filled == self.room
+        self.left() == 0
     }
 }
 

@@ -20,6 +20,17 @@ impl ContentDecoder {
         room.get_mut(held..).unwrap_or_default()
     }
 
+    /// How many octets are best read at once where there is no room: those that fill a block, so that
+    /// there is room for the next ones; and few to begin with, since most messages are small.
+    #[cfg(feature = "serve")]
+    pub(crate) fn portion(&self) -> usize {
+        match &self.filling {
+            Some(block) if !block.is_full() => block.left(),
+            None if self.size == 0 => super::FIRST,
+            _ => super::BLOCK,
+        }
+    }
+
     /// Takes so many octets behind DATA that were read into the room, as far as they stand in the
     /// content as they do on the wire. Gives back the others, which are to be decoded, and says how
     /// many it took.
