@@ -1,13 +1,14 @@
 //! Reverse- and forward-paths (RFC 5321 section 4.1.2): octets as the client wrote them, with a
 //! parsed view beside them.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
 use memchr::memchr;
 
 use super::command::{MailParameters, ParameterFault, RcptParameters, trim_start};
+use super::text::Written;
 
 #[cfg(test)]
 mod tests;
@@ -142,25 +143,35 @@ impl Path {
     }
 }
 
-impl fmt::Display for Path {
-    /// The path for a log: on one line, `?` for what is neither UTF-8 nor printable.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path().iter().all(|octet| (b' '..=b'~').contains(octet)) {
-            return f.write_str(str::from_utf8(self.path()).unwrap_or_default());
+impl Written for Path {
+    fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
+        let is_printable = |octet: &u8| (b' '..=b'~').contains(octet);
+        if self.path().iter().fold(true, |all, octet| all & is_printable(octet)) {
+            return to.write_str(str::from_utf8(self.path()).unwrap_or_default());
         }
         for chunk in self.path().utf8_chunks() {
             let breaks_lines = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
             for part in chunk.valid().split_inclusive(breaks_lines) {
                 match part.strip_suffix(breaks_lines) {
-                    Some(plain) => write!(f, "{plain}?")?,
-                    None => f.write_str(part)?,
+                    Some(plain) => {
+                        to.write_str(plain)?;
+                        to.write_char('?')?;
+                    }
+                    None => to.write_str(part)?,
                 }
             }
             if !chunk.invalid().is_empty() {
-                f.write_str("?")?;
+                to.write_char('?')?;
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Path {
+    /// The path for a log: on one line, `?` for what is neither UTF-8 nor printable.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_to(f)
     }
 }
 
