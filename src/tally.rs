@@ -141,6 +141,15 @@ impl Tally {
 
     /// The findings that count, in the order of the questions and, within one, of the seats.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.counted().into_iter().map(|(_, finding)| finding)
+    }
+
+    /// What counts, with the place of each.
+    fn counted(&self) -> Vec<(usize, &Finding)> {
+        // Of most mail there is nothing to say, and that is asked often.
+        if self.entries.is_empty() {
+            return Vec::new();
+        }
         let mut highest: BTreeMap<(&str, &str), (usize, &Finding)> = BTreeMap::new();
         for (place, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.acts()) {
             let finding = &entry.finding;
@@ -152,7 +161,7 @@ impl Tally {
         }
         let mut counted: Vec<_> = highest.into_values().collect();
         counted.sort_unstable_by_key(|(place, _)| *place);
-        counted.into_iter().map(|(_, finding)| finding)
+        counted
     }
 
     /// Every finding, whether it counts or not.
