@@ -90,10 +90,11 @@ impl ForwardPath {
 }
 
 fn split(argument: &[u8]) -> Result<(Path, &[u8]), PathFault> {
-    if has_control(argument) {
-        return Err(PathFault::Control);
-    }
-    Path::scan(argument).ok_or(PathFault::NoPath)
+    let scanned = Path::scan(argument).filter(|(_, parameters)| !has_control(parameters));
+    scanned.ok_or_else(|| match has_control(argument) {
+        true => PathFault::Control,
+        false => PathFault::NoPath,
+    })
 }
 
 /// Whether there are control octets. All are looked at in any case: so many are at once.
