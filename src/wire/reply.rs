@@ -238,15 +238,16 @@ impl Reply {
     /// Writes the reply, every line ended by CRLF.
     pub fn write(&self, output: &mut BytesMut) {
         let code = self.code.0;
-        let digits = [code / 100, code / 10 % 10, code % 10].map(|digit| b'0' + digit as u8);
+        let [class, tens, ones] =
+            [code / 100, code / 10 % 10, code % 10].map(|digit| b'0' + digit as u8);
         let mut rest = self.text.as_bytes();
         loop {
             let end = memchr(b'\n', rest);
             let line = &rest[..end.unwrap_or(rest.len())];
-            output.extend_from_slice(&digits);
-            output.extend_from_slice(if end.is_some() { b"-" } else { b" " });
+            let separator = if end.is_some() { b'-' } else { b' ' };
+            output.extend_from_slice(&[class, tens, ones, separator]);
             if let Some(EnhancedStatus { subject, detail }) = self.status {
-                output.extend_from_slice(&[digits[0], b'.']);
+                output.extend_from_slice(&[class, b'.']);
                 push_number(subject, output);
                 output.extend_from_slice(b".");
                 push_number(detail, output);
@@ -383,15 +384,14 @@ impl ReplyReader {
                 return Err(ReplyFault::Endless);
             }
             let Some(end) = end else { return Ok(None) };
-            let line = self.buffer.split_to(end);
-            self.buffer.advance(2);
-            let (code, last, text) = read_line(&line).ok_or(ReplyFault::Malformed)?;
+            let (code, last, text) = read_line(&self.buffer[..end]).ok_or(ReplyFault::Malformed)?;
             if self.code.is_some_and(|first| first != code) {
                 return Err(ReplyFault::CodeChanged);
             }
             let text = clean(code, None, text);
             if last && self.code.is_none() {
                 let text = Text::Shared(text.into());
+                self.buffer.advance(end + 2);
                 return Ok(Some(Reply { code, status: None, text }));
             }
             if self.code.replace(code).is_some() {
@@ -399,6 +399,7 @@ impl ReplyReader {
             }
             self.text.push_str(&text);
             self.lines += 1;
+            self.buffer.advance(end + 2);
             if last {
                 (self.code, self.lines) = (None, 0);
                 let text = Text::Shared(std::mem::take(&mut self.text).into());
