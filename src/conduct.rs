@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::wire::text::Written;
+
 /// Something that a client did against the rules of SMTP, or that those who send spam do more often.
 ///
 /// What depends on who was faster is noted only where it is certain: what had come before we wrote
@@ -101,9 +103,13 @@ impl fmt::Display for Conduct {
     /// What was noted: `EARLY_TALKER=1,UNKNOWN_COMMAND=3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let noted = Misconduct::ALL.into_iter().filter(|what| self.count(*what) > 0);
-        let words: Vec<_> =
-            noted.map(|what| format!("{}={}", what.symbol(), self.count(what))).collect();
-        f.write_str(&words.join(","))
+        for (index, what) in noted.enumerate() {
+            f.write_str(if index > 0 { "," } else { "" })?;
+            f.write_str(what.symbol())?;
+            f.write_str("=")?;
+            u64::from(self.count(what)).write_to(f)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,12 +1,13 @@
 //! The envelope of a transaction (RFC 5321 section 2.3.1).
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use crate::conduct::Conduct;
 use crate::peer::Peer;
 use crate::wire::attributes::ClientAttributes;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
+use crate::wire::text::Written;
 
 /// Names a client session, in logs and in replies. The caller chooses it and sees to it that it is
 /// unique; printable ASCII, at most 32 octets, the rest is cut or replaced.
@@ -49,9 +50,17 @@ impl TransactionId {
     }
 }
 
+impl Written for TransactionId {
+    fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
+        to.write_str(&self.session.0)?;
+        to.write_char('.')?;
+        u64::from(self.n).write_to(to)
+    }
+}
+
 impl fmt::Display for TransactionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.session, self.n)
+        self.write_to(f)
     }
 }
 

@@ -1,7 +1,11 @@
 //! Header fields that we add: well-formed by construction.
 
+use std::fmt;
+
 use bytes::Bytes;
 use memchr::memchr;
+
+use crate::wire::text::Written;
 
 /// Beginning of the names of all header fields that are ours. Fields so named that a client sends
 /// are forged and do not go onward.
@@ -54,11 +58,7 @@ impl HeaderField {
 
     /// `name` must be a field name.
     pub(crate) fn fold(name: &str, value: &[u8]) -> Self {
-        let mut octets = Vec::with_capacity(name.len() + value.len().min(FIELD) + 16);
-        octets.extend_from_slice(name.as_bytes());
-        octets.push(b':');
-        let start = octets.len();
-        let mut column = start;
+        let mut field = FieldWriter::new(name, value.len().min(FIELD));
         let is_harmless = |octet: &u8| (b' '..=b'~').contains(octet);
         let harmless = value.iter().fold(true, |all, octet| all & is_harmless(octet));
         let mut rest = Some(value);
@@ -72,24 +72,77 @@ impl HeaderField {
             Some(&value[..end.unwrap_or(value.len())])
         });
         for word in words.flat_map(|word| word.chunks(WORD)) {
-            if octets.len() + word.len() > FIELD {
+            if field.octets.len() + word.len() > FIELD {
                 break;
             }
-            if column + 1 + word.len() > FOLD && octets.len() > start {
-                octets.extend_from_slice(b"\r\n");
-                column = 0;
-            }
-            octets.push(b' ');
-            let begin = octets.len();
-            octets.extend_from_slice(word);
+            field.word("");
+            field.octets.extend_from_slice(word);
             if !harmless {
-                let foreign = octets[begin..].iter_mut().filter(|octet| !octet.is_ascii());
-                foreign.for_each(|octet| *octet = b'?');
+                let foreign = field.octets[field.word..].iter_mut();
+                foreign.filter(|octet| !octet.is_ascii()).for_each(|octet| *octet = b'?');
             }
-            column += 1 + word.len();
+            field.end_word();
         }
-        octets.extend_from_slice(b"\r\n");
-        Self { octets: octets.into() }
+        field.finish()
+    }
+}
+
+/// A field that is being written, word by word, and folded as it grows: it is written once, where it
+/// stays. All that is written must be printable ASCII without spaces.
+pub(crate) struct FieldWriter {
+    octets: Vec<u8>,
+    /// Where the value begins.
+    start: usize,
+    /// Where the line begins.
+    line: usize,
+    /// Where the word begins, with the space before it.
+    word: usize,
+}
+
+impl FieldWriter {
+    /// `name` must be a field name; the value will have about `len` octets.
+    pub(crate) fn new(name: &str, len: usize) -> Self {
+        let mut octets = Vec::with_capacity(name.len() + len + 16);
+        octets.extend_from_slice(name.as_bytes());
+        octets.push(b':');
+        let start = octets.len();
+        Self { octets, start, line: 0, word: start }
+    }
+
+    /// Begins a word with this.
+    pub(crate) fn word(&mut self, begin: &(impl Written + ?Sized)) {
+        self.end_word();
+        self.word = self.octets.len();
+        self.octets.push(b' ');
+        self.go_on(begin);
+    }
+
+    /// Goes on with the word.
+    pub(crate) fn go_on(&mut self, with: &(impl Written + ?Sized)) {
+        // Writing to a vector does not fail.
+        let _ = with.write_to(self);
+    }
+
+    pub(crate) fn finish(mut self) -> HeaderField {
+        self.end_word();
+        self.octets.extend_from_slice(b"\r\n");
+        HeaderField { octets: self.octets.into() }
+    }
+
+    /// The word is whole. If the line has become too long by it, it begins another.
+    fn end_word(&mut self) {
+        if self.octets.len() - self.line > FOLD && self.word > self.start.max(self.line) {
+            self.octets.splice(self.word..self.word, *b"\r\n");
+            self.word += 2;
+            self.line = self.word;
+        }
+    }
+}
+
+impl fmt::Write for FieldWriter {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.octets.extend_from_slice(text.as_bytes());
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Observers: told what happened, never asked.
 
-use std::fmt::{self, Write as _};
+use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::session::TransactionEnd;
 use crate::tally::Tally;
 use crate::verdict::{Stage, Verdict};
 use crate::wire::mailbox::ForwardPath;
-use crate::wire::reply::{Quoted, Reply};
+use crate::wire::reply::Reply;
+use crate::wire::text::{Quoted, Written};
 
 /// Is told of every event of every session. It cannot change what happens; it should not block.
 pub trait Observer: Send + Sync {
@@ -178,42 +179,56 @@ impl fmt::Display for TransactionRecord {
 }
 
 impl TransactionRecord {
-    fn write(&self, f: &mut String) -> fmt::Result {
+    fn write(&self, line: &mut String) -> fmt::Result {
         let envelope = &self.end.envelope;
-        let peer = &envelope.peer;
-        write!(f, "id={} client={peer}", envelope.id)?;
+        let peer = &*envelope.peer;
+        put(line, "id=", &envelope.id)?;
+        put(line, " client=", peer)?;
         if peer.vouched != Vouched::default() {
-            write!(f, " via={}", peer.vouched)?;
+            write!(line, " via={}", peer.vouched)?;
         }
         if let Some(helo) = &peer.helo {
-            write!(f, " helo={}", Quoted(&helo.name))?;
+            put(line, " helo=", &Quoted(&*helo.name))?;
         }
         if let Some(tls) = &peer.tls {
-            write!(f, " tls={}", tls.version)?;
+            put(line, " tls=", &*tls.version)?;
         }
-        write!(f, " from={}", Quoted(&envelope.reverse_path.path.to_string()))?;
+        put(line, " from=", &Quoted(&envelope.reverse_path.path))?;
         for recipient in &envelope.forward_paths {
-            write!(f, " to={}", Quoted(&recipient.path.to_string()))?;
+            put(line, " to=", &Quoted(&recipient.path))?;
         }
         for (recipient, reply) in &self.end.refused {
-            let recipient = recipient.path.to_string();
-            write!(f, " refused={} because={reply:?}", Quoted(&recipient))?;
+            put(line, " refused=", &Quoted(&recipient.path))?;
+            put(line, " because=", &Quoted(reply))?;
         }
-        write!(f, " size={} {} result={}", self.end.size, self.tally, self.end.cause)?;
+        put(line, " size=", &self.end.size)?;
+        put(line, " ", &self.tally)?;
+        write!(line, " result={}", self.end.cause)?;
         if let Some(reply) = &self.end.reply {
-            write!(f, " reply={reply:?}")?;
+            put(line, " reply=", &Quoted(reply))?;
         }
         if let Some(queue_id) = &self.queue_id {
-            write!(f, " queue_id={queue_id}")?;
+            put(line, " queue_id=", &**queue_id)?;
         }
         for failure in &self.failures {
-            write!(f, " relay_failure={:?}", failure.to_string())?;
+            write!(line, " relay_failure={:?}", failure.to_string())?;
         }
         for failure in self.tally.failures() {
-            write!(f, " scorer_failure={:?}", format!("{}: {}", failure.scorer, failure.cause))?;
+            write!(line, " scorer_failure={:?}", format!("{}: {}", failure.scorer, failure.cause))?;
         }
-        let [all, scoring, relaying] = [self.end.duration, self.scoring, self.relaying]
-            .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-        write!(f, " ms={all} scoring_ms={scoring} relaying_ms={relaying}")
+        for (key, time) in [
+            (" ms=", self.end.duration),
+            (" scoring_ms=", self.scoring),
+            (" relaying_ms=", self.relaying),
+        ] {
+            put(line, key, &u64::try_from(time.as_millis()).unwrap_or(u64::MAX))?;
+        }
+        Ok(())
     }
+}
+
+/// Writes one thing of a record.
+fn put(line: &mut String, key: &str, value: &(impl Written + ?Sized)) -> fmt::Result {
+    line.push_str(key);
+    value.write_to(line)
 }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use memchr::memchr_iter;
+
 use crate::deadline::Awaiting;
 use crate::envelope::{Envelope, TransactionId};
 use crate::message::Message;
@@ -195,14 +197,15 @@ pub struct Receipt {
     /// The transaction it was given in; `None` for targets that do not say.
     transaction: Option<TransactionId>,
     reply: Reply,
-    queue_id: Option<Box<str>>,
+    /// What the message is called, where the reply does not tell.
+    called: Option<Box<str>>,
 }
 
 impl Receipt {
     /// States that this recipient's mail would be taken.
     pub fn recipient() -> Self {
         const OK: Reply = Reply::fixed(250, Some((1, 5)), "Recipient OK");
-        Self { granted: Granted::Recipient, transaction: None, reply: OK, queue_id: None }
+        Self { granted: Granted::Recipient, transaction: None, reply: OK, called: None }
     }
 
     /// States that the message is durably kept, under `queue_id`: it survives a crash of this
@@ -212,10 +215,10 @@ impl Receipt {
     /// to report that it could not. nobounce never calls it for anything but a Maildir that has
     /// been synchronised to disk.
     pub fn kept(queue_id: &str) -> Self {
-        let text = format!("Ok: queued as {queue_id}");
+        let text = ["Ok: queued as ", queue_id].concat();
         let reply = Reply::new(ReplyCode::OK, EnhancedStatus::new(0, 0), &text);
-        let queue_id = Some(queue_id.into());
-        Self { granted: Granted::Content, transaction: None, reply, queue_id }
+        let called = (self::queue_id(&reply) != Some(queue_id)).then(|| queue_id.into());
+        Self { granted: Granted::Content, transaction: None, reply, called }
     }
 
     /// A 2xx that the onward server gave for this very request; the reply itself if it is none.
@@ -227,11 +230,7 @@ impl Receipt {
         if reply.class() != ReplyClass::Completion {
             return Err(reply);
         }
-        let queue_id = match granted {
-            Granted::Recipient => None,
-            Granted::Content | Granted::Answer(_) => queue_id(&reply),
-        };
-        Ok(Self { granted, transaction: Some(transaction.clone()), reply, queue_id })
+        Ok(Self { granted, transaction: Some(transaction.clone()), reply, called: None })
     }
 
     /// The 2xx reply that the client gets.
@@ -241,7 +240,12 @@ impl Receipt {
 
     /// What the onward server calls the message, as far as its reply tells.
     pub fn queue_id(&self) -> Option<&str> {
-        self.queue_id.as_deref()
+        match self.granted {
+            Granted::Recipient => None,
+            Granted::Content | Granted::Answer(_) => {
+                self.called.as_deref().or_else(|| queue_id(&self.reply))
+            }
+        }
     }
 
     /// Whether it answers this question of this transaction.
@@ -259,17 +263,27 @@ impl Receipt {
 
 /// The queue id in a reply to the content: `queued as ID` (Postfix, chasquid), `id=ID` (Exim),
 /// `ID Message accepted for delivery` (sendmail, OpenSMTPD).
-fn queue_id(reply: &Reply) -> Option<Box<str>> {
+fn queue_id(reply: &Reply) -> Option<&str> {
     let text = reply.lines().last()?;
-    let after = |mark: &str| text.split_once(mark).map(|(_, rest)| rest);
+    let after = |mark| split(text, mark).map(|(_, rest)| rest);
     let before = || {
-        let (words, _) = text.split_once(" Message accepted for delivery")?;
+        let (words, _) = split(text, " Message accepted for delivery")?;
         words.trim_end_matches(':').rsplit([' ', ':']).next()
     };
     let word = after("queued as ").or_else(|| after("id=")).or_else(before)?;
     let end = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     let id = word.trim_start().split(end).next()?;
-    (!id.is_empty() && id.len() <= 64).then(|| id.into())
+    (!id.is_empty() && id.len() <= 64).then_some(id)
+}
+
+/// What stands before and behind a mark. Looking for its first octet takes no preparation, unlike
+/// [`str::split_once`], for which a reply is too short to be worth it.
+fn split<'t>(text: &'t str, mark: &str) -> Option<(&'t str, &'t str)> {
+    let mut places = memchr_iter(*mark.as_bytes().first()?, text.as_bytes());
+    places.find_map(|at| {
+        let (before, rest) = text.split_at_checked(at)?;
+        Some((before, rest.strip_prefix(mark)?))
+    })
 }
 
 /// What the relay target is asked.

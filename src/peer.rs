@@ -1,10 +1,11 @@
 //! Who is at the other end: what the socket, the client, DNS and trusted servers say of it.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::fmt::{self, Write};
+use std::net::SocketAddr;
 
 use crate::wire::attributes::{Attribute, ClientAttributes};
 use crate::wire::proxy::ProxyHeader;
+use crate::wire::text::{AddressLiteral, Written};
 
 /// The client of a session, or of a transaction if XFORWARD told of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,29 +99,30 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
+impl Written for Peer {
+    fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
+        to.write_str(self.name.as_deref().unwrap_or("unknown"))?;
+        match self.address {
+            None if self.vouched.address != Voucher::Socket => to.write_str("[unknown]"),
+            address => Bracketed(address).write_to(to),
+        }
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name.as_deref().unwrap_or("unknown"))?;
-        match self.address {
-            None if self.vouched.address != Voucher::Socket => f.write_str("[unknown]"),
-            address => write!(f, "{}", Bracketed(address)),
-        }
+        self.write_to(f)
     }
 }
 
 /// An address as it stands behind a name.
 struct Bracketed(Option<SocketAddr>);
 
-impl fmt::Display for Bracketed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.map(|address| address.ip()) {
-            Some(IpAddr::V4(address)) => {
-                // What the standard library writes, but it looks for padding first.
-                let [a, b, c, d] = address.octets();
-                write!(f, "[{a}.{b}.{c}.{d}]")
-            }
-            Some(IpAddr::V6(address)) => write!(f, "[IPv6:{address}]"),
-            None => f.write_str("[local]"),
+impl Written for Bracketed {
+    fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
+        match self.0 {
+            Some(address) => AddressLiteral(address.ip()).write_to(to),
+            None => to.write_str("[local]"),
         }
     }
 }
@@ -167,12 +169,14 @@ pub enum Voucher {
 
 impl fmt::Display for Voucher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Socket => f.write_str("socket"),
-            Self::Proxy(by) => write!(f, "proxy{}", Bracketed(*by)),
-            Self::XClient(by) => write!(f, "xclient{}", Bracketed(*by)),
-            Self::XForward(by) => write!(f, "xforward{}", Bracketed(*by)),
-        }
+        let (how, by) = match self {
+            Self::Socket => return f.write_str("socket"),
+            Self::Proxy(by) => ("proxy", by),
+            Self::XClient(by) => ("xclient", by),
+            Self::XForward(by) => ("xforward", by),
+        };
+        f.write_str(how)?;
+        Bracketed(*by).write_to(f)
     }
 }
 

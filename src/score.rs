@@ -1,9 +1,11 @@
 //! Scores and findings: what evidence weighs, exactly.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Neg};
 use std::str::FromStr;
+
+use crate::wire::text::{TwoDigits, Written};
 
 /// Longest symbol, in octets: that of a SpamAssassin rule.
 const SYMBOL: usize = 100;
@@ -81,12 +83,22 @@ impl Sum for Score {
     }
 }
 
+impl Written for Score {
+    fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
+        if self.0 < 0 {
+            to.write_char('-')?;
+        }
+        let hundredths = u64::from(self.0.unsigned_abs());
+        (hundredths / 100).write_to(to)?;
+        to.write_char('.')?;
+        TwoDigits(hundredths).write_to(to)
+    }
+}
+
 impl fmt::Display for Score {
     /// Points with two decimals: `5.20`, `-0.10`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0 { "-" } else { "" };
-        let hundredths = self.0.unsigned_abs();
-        write!(f, "{sign}{}.{:02}", hundredths / 100, hundredths % 100)
+        self.write_to(f)
     }
 }
 

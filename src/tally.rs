@@ -1,13 +1,14 @@
 //! The tally: what was found in a session, and what came of it.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::score::{Finding, Score};
 use crate::scorer::{FailurePolicy, ScorerError};
 use crate::verdict::{Refusal, Stage, Verdict};
+use crate::wire::text::Written;
 
 /// All that scorers said in a session or a transaction, and what the panel made of it.
 ///
@@ -140,6 +141,15 @@ impl Tally {
 
     /// The findings that count, in the order of the questions and, within one, of the seats.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.counted().into_iter().map(|(_, finding)| finding)
+    }
+
+    /// What counts, with the place of each.
+    fn counted(&self) -> Vec<(usize, &Finding)> {
+        // Of most mail there is nothing to say, and that is asked often.
+        if self.entries.is_empty() {
+            return Vec::new();
+        }
         let mut highest: BTreeMap<(&str, &str), (usize, &Finding)> = BTreeMap::new();
         for (place, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.acts()) {
             let finding = &entry.finding;
@@ -151,7 +161,7 @@ impl Tally {
         }
         let mut counted: Vec<_> = highest.into_values().collect();
         counted.sort_unstable_by_key(|(place, _)| *place);
-        counted.into_iter().map(|(_, finding)| finding)
+        counted
     }
 
     /// Every finding, whether it counts or not.
@@ -210,12 +220,23 @@ impl Tally {
     }
 }
 
+impl Written for Tally {
+    fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
+        to.write_str("score=")?;
+        self.total().write_to(to)?;
+        self.findings().try_for_each(|finding| {
+            to.write_char(' ')?;
+            to.write_str(finding.symbol())?;
+            to.write_char('=')?;
+            finding.score().write_to(to)
+        })
+    }
+}
+
 impl fmt::Display for Tally {
     /// The total and what counts: `score=6.10 DNSBL=4.00 SPF_FAIL=2.10`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "score={}", self.total())?;
-        self.findings()
-            .try_for_each(|finding| write!(f, " {}={}", finding.symbol(), finding.score()))
+        self.write_to(f)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::section::{continues, is_mbox, split_field};
+use super::section::{continues, is_field, is_mbox};
 use crate::header::OURS;
 use crate::wire::blocks::Blocks;
 
@@ -26,7 +26,7 @@ pub(super) fn append(content: &Blocks, authserv_id: Option<&str>, segments: &mut
     while at < len {
         let (line, end) = content.line(at);
         if !continues(&line) {
-            (forged, junk) = (is_forged(at, &line), split_field(&line).is_none());
+            (forged, junk) = (is_forged(at, &line), !is_field(&line));
         } else if junk {
             forged |= is_forged(at, &line);
         }
@@ -39,7 +39,7 @@ pub(super) fn append(content: &Blocks, authserv_id: Option<&str>, segments: &mut
             kept = end;
         } else if *line == *b"\r\n" {
             break;
-        } else if !joined && split_field(&line).is_none() {
+        } else if !joined && !is_field(&line) {
             segments.push(Bytes::from_static(b"\r\n"));
             break;
         } else {

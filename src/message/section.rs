@@ -24,12 +24,20 @@ pub(super) fn continues(line: &[u8]) -> bool {
 pub(super) fn split_field(line: &[u8]) -> Option<(&str, &[u8])> {
     // A colon is found much faster than a name is read, and most long lines have none.
     let (name, value) = line.split_at(memchr(b':', line)?);
-    let end = name.iter().take_while(|octet| octet.is_ascii_graphic()).count();
-    let (name, space) = name.split_at(end);
-    if name.is_empty() || !space.iter().all(|octet| matches!(octet, b' ' | b'\t')) {
-        return None;
-    }
-    Some((str::from_utf8(name).ok()?, &value[1..]))
+    Some((str::from_utf8(field_name(name)?).ok()?, &value[1..]))
+}
+
+/// Whether the line begins a header field.
+pub(super) fn is_field(line: &[u8]) -> bool {
+    memchr(b':', line).is_some_and(|colon| field_name(&line[..colon]).is_some())
+}
+
+/// The name in what stands before a colon: printable ASCII.
+fn field_name(before: &[u8]) -> Option<&[u8]> {
+    let end = before.iter().take_while(|octet| octet.is_ascii_graphic()).count();
+    let (name, space) = before.split_at(end);
+    let is_name = !name.is_empty() && space.iter().all(|octet| matches!(octet, b' ' | b'\t'));
+    is_name.then_some(name)
 }
 
 /// Whether the line is one that mailbox files have before each message, quoted by `>` or not.

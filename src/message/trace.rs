@@ -1,12 +1,12 @@
 //! The trace header (RFC 5321 section 4.4).
 
-use std::fmt::{self, Write as _};
-use std::net::IpAddr;
+use std::fmt::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::envelope::Envelope;
-use crate::header::HeaderField;
+use crate::header::{FieldWriter, HeaderField};
 use crate::peer::{Helo, Peer, Voucher};
+use crate::wire::text::{AddressLiteral, TwoDigits, Written};
 
 /// Longest name that is written whole: the longest domain name (RFC 1035 section 2.3.4).
 const NAME: usize = 255;
@@ -14,29 +14,39 @@ const NAME: usize = 255;
 /// `Received:`, by `host` at `at`. The recipient is named only if there is no other: the message
 /// goes to all of them, and a recipient that was a blind copy must not be told to the others.
 pub(super) fn received(host: &str, envelope: &Envelope, at: SystemTime) -> HeaderField {
-    let mut value = String::with_capacity(256);
-    // Writing to a string does not fail.
-    let _ = write_value(&mut value, host, envelope, at);
-    HeaderField::fold("Received", value.as_bytes())
-}
-
-fn write_value(value: &mut String, host: &str, envelope: &Envelope, at: SystemTime) -> fmt::Result {
     let peer = &*envelope.peer;
-    let helo = peer.helo.as_ref().map_or("", |helo| &helo.name);
-    write!(value, "from {} ({})", Domain(helo), TcpInfo(peer))?;
+    let mut field = FieldWriter::new("Received", 256);
+    field.word("from");
+    field.word(&Domain(peer.helo.as_ref().map_or("", |helo| &helo.name)));
+    field.word("(");
+    write_tcp_info(&mut field, peer);
+    field.go_on(")");
     if let Some(tls) = &peer.tls {
-        let (version, cipher) = (Harmless(&tls.version), Harmless(&tls.cipher));
-        write!(value, " (using {version} with cipher {cipher})")?;
+        field.word("(using");
+        field.word(&Harmless(&tls.version));
+        field.word("with");
+        field.word("cipher");
+        field.word(&Harmless(&tls.cipher));
+        field.go_on(")");
     }
-    let (host, protocol, id) = (Domain(host), protocol(envelope), &envelope.id);
-    write!(value, " by {host} (nobounce) with {protocol} id {id}")?;
+    field.word("by");
+    field.word(&Domain(host));
+    field.word("(nobounce)");
+    field.word("with");
+    field.word(protocol(envelope));
+    field.word("id");
+    field.word(&envelope.id);
     if let [only] = &envelope.forward_paths[..]
         && let Some(mailbox) = str::from_utf8(only.path.address()).ok().and_then(plain_mailbox)
     {
-        write!(value, " for <{mailbox}>")?;
+        field.word("for");
+        field.word("<");
+        field.go_on(mailbox);
+        field.go_on(">");
     }
-    value.push_str("; ");
-    write_date(value, at)
+    field.go_on(";");
+    write_date(&mut field, at);
+    field.finish()
 }
 
 /// The name of the protocol as it is registered (RFC 3848, RFC 6531 section 4.3).
@@ -53,35 +63,29 @@ fn protocol(envelope: &Envelope) -> &'static str {
 }
 
 /// What the connection tells of the client.
-struct TcpInfo<'p>(&'p Peer);
-
-impl fmt::Display for TcpInfo<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Harmless(self.0.name.as_deref().unwrap_or_default());
-        match self.0.address.map(|address| address.ip().to_canonical()) {
-            Some(IpAddr::V4(address)) => {
-                let [a, b, c, d] = address.octets();
-                write!(f, "{name} [{a}.{b}.{c}.{d}]")
-            }
-            Some(IpAddr::V6(address)) => write!(f, "{name} [IPv6:{address}]"),
-            None if self.0.vouched.address == Voucher::Socket => f.write_str("local"),
-            None => f.write_str("unknown"),
+fn write_tcp_info(field: &mut FieldWriter, peer: &Peer) {
+    match peer.address.map(|address| address.ip().to_canonical()) {
+        Some(address) => {
+            field.go_on(&Harmless(peer.name.as_deref().unwrap_or_default()));
+            field.word(&AddressLiteral(address));
         }
+        None if peer.vouched.address == Voucher::Socket => field.go_on("local"),
+        None => field.go_on("unknown"),
     }
 }
 
 /// A domain name or address literal.
 struct Domain<'n>(&'n str);
 
-impl fmt::Display for Domain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Written for Domain<'_> {
+    fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
         let literal = self.0.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
         let is_address = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-');
         match literal {
             Some(address) if address.len() <= NAME && address.chars().all(is_address) => {
-                f.write_str(self.0)
+                to.write_str(self.0)
             }
-            _ => Harmless(self.0).fmt(f),
+            _ => Harmless(self.0).write_to(to),
         }
     }
 }
@@ -89,35 +93,36 @@ impl fmt::Display for Domain<'_> {
 /// The name, unable to end a comment, to begin one or to be read as anything but a word.
 struct Harmless<'n>(&'n str);
 
-impl fmt::Display for Harmless<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Written for Harmless<'_> {
+    fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
         match self.0 {
-            "" => f.write_str("unknown"),
-            name if name.len() <= NAME && name.chars().all(is_plain) => f.write_str(name),
-            name => {
-                let mut plain = name.chars().take(NAME).map(|c| if is_plain(c) { c } else { '?' });
-                plain.try_for_each(|c| f.write_char(c))
-            }
+            "" => to.write_str("unknown"),
+            name if name.len() <= NAME && name.bytes().all(is_plain) => to.write_str(name),
+            name => name.chars().take(NAME).try_for_each(|c| {
+                to.write_char(if u8::try_from(c).is_ok_and(is_plain) { c } else { '?' })
+            }),
         }
     }
 }
 
-/// Whether the character may stand in a dot-atom (RFC 5322 section 3.2.3).
-fn is_plain(c: char) -> bool {
-    let is_special =
-        matches!(c, '(' | ')' | '<' | '>' | '[' | ']' | ':' | ';' | '@' | '\\' | ',' | '"');
-    c.is_ascii_graphic() && !is_special
+/// Whether the octet may stand in a dot-atom (RFC 5322 section 3.2.3).
+fn is_plain(octet: u8) -> bool {
+    let is_special = matches!(
+        octet,
+        b'(' | b')' | b'<' | b'>' | b'[' | b']' | b':' | b';' | b'@' | b'\\' | b',' | b'"'
+    );
+    octet.is_ascii_graphic() && !is_special
 }
 
 /// The address, if it needs neither quotes nor thought.
 fn plain_mailbox(address: &str) -> Option<&str> {
-    let plain = address.chars().all(|c| is_plain(c) || c == '@');
+    let plain = address.bytes().all(|octet| is_plain(octet) || octet == b'@');
     (plain && (1..=NAME).contains(&address.len())).then_some(address)
 }
 
 /// Date and time in UTC (RFC 5322 section 3.3). Before 1970 it is the beginning of 1970, after 9999
 /// the end of 9999.
-fn write_date(value: &mut String, at: SystemTime) -> fmt::Result {
+fn write_date(field: &mut FieldWriter, at: SystemTime) {
     const LAST: u64 = 253_402_300_799;
     const MONTHS: [(&str, u64); 12] = [
         ("Jan", 31),
@@ -157,8 +162,17 @@ fn write_date(value: &mut String, at: SystemTime) -> fmt::Result {
         }
         day -= days;
     }
-    let (day, hour, minute, second) = (day + 1, second / 3600, second / 60 % 60, second % 60);
-    write!(value, "{weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} +0000")
+    field.word(weekday);
+    field.go_on(",");
+    field.word(&TwoDigits(day + 1));
+    field.word(month);
+    field.word(&year);
+    field.word(&TwoDigits(second / 3600));
+    for number in [second / 60 % 60, second % 60] {
+        field.go_on(":");
+        field.go_on(&TwoDigits(number));
+    }
+    field.word("+0000");
 }
 
 #[cfg(test)]
@@ -197,9 +211,10 @@ mod tests {
     }
 
     fn written_date(at: SystemTime) -> String {
-        let mut text = String::new();
-        write_date(&mut text, at).unwrap();
-        text
+        let mut field = FieldWriter::new("Date", 0);
+        write_date(&mut field, at);
+        let text = String::from_utf8(field.finish().octets().to_vec()).unwrap();
+        text.strip_prefix("Date: ").unwrap().strip_suffix("\r\n").unwrap().to_owned()
     }
 
     /// Unfolded, without name and date.

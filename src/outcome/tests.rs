@@ -34,7 +34,9 @@ fn the_queue_id_is_found() {
         assert_eq!(read(Granted::Answer(1), text).queue_id(), id, "{text}");
         assert_eq!(read(Granted::Recipient, text).queue_id(), None, "{text}");
     }
-    assert_eq!(Receipt::kept("1").queue_id(), Some("1"));
+    for id in ["1", "", "a,S=1:2", "a b", "a\nb", "na\u{ef}ve", &longest, &format!("{longest}x")] {
+        assert_eq!(Receipt::kept(id).queue_id(), Some(id), "what it is told, whatever the reply");
+    }
     assert_eq!(Receipt::recipient().queue_id(), None);
 }
 

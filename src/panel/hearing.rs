@@ -15,7 +15,7 @@ use crate::verdict::Subject;
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<Opinion, ScorerError>> + Send + 'a>>;
 
 /// One scorer that is being heard.
-enum Hearing<'a> {
+pub(super) enum Hearing<'a> {
     /// Until its budget is spent; `until` is `None` for a budget beyond the end of time.
     Waiting {
         answer: Answer<'a>,
@@ -25,19 +25,19 @@ enum Hearing<'a> {
     Heard(Result<Opinion, FailureCause>),
 }
 
-/// Asks each scorer within its budget; the answers stand in the order of the scorers.
+/// Hears each scorer within its budget; the answers stand in the order of the scorers.
 ///
 /// One timer is armed at a time, and none if nobody waits for anything.
-pub(super) async fn hear<'a, R: Runtime>(
+pub(super) async fn hear<'a, R: Runtime, H>(
     runtime: &R,
-    subject: Subject<'a>,
-    asked: impl Iterator<Item = (&'a dyn Scorer, Duration)>,
-) -> Vec<Result<Opinion, FailureCause>> {
-    let began = runtime.now();
-    let mut hearings: Vec<_> =
-        asked.map(|(scorer, budget)| Hearing::begin(scorer, subject, budget, began)).collect();
+    mut all: H,
+) -> impl Iterator<Item = Result<Opinion, FailureCause>> + use<'a, R, H>
+where
+    H: AsMut<[Hearing<'a>]> + IntoIterator<Item = Hearing<'a>>,
+{
     let mut timer = None;
     poll_fn(|context| {
+        let hearings = all.as_mut();
         hearings.iter_mut().for_each(|hearing| hearing.poll(context));
         loop {
             if hearings.iter().all(Hearing::is_over) {
@@ -55,11 +55,11 @@ pub(super) async fn hear<'a, R: Runtime>(
         }
     })
     .await;
-    hearings.into_iter().filter_map(Hearing::answer).collect()
+    all.into_iter().filter_map(Hearing::answer)
 }
 
 impl<'a> Hearing<'a> {
-    fn begin(
+    pub(super) fn begin(
         scorer: &'a dyn Scorer,
         subject: Subject<'a>,
         budget: Duration,

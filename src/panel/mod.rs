@@ -5,7 +5,7 @@ mod thresholds;
 mod weights;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::header::HeaderField;
 use crate::runtime::Runtime;
@@ -14,6 +14,7 @@ use crate::scorer::{FailurePolicy, Opinion, Scorer};
 use crate::tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
 use crate::verdict::{Refusal, Stage, Subject, Verdict};
 
+use hearing::{Hearing, hear};
 pub use thresholds::{ThresholdError, Thresholds};
 pub use weights::Weights;
 
@@ -234,10 +235,27 @@ impl Panel {
             return Verdict::Pass;
         }
         let stage = subject.stage();
-        let budget = self.stage_budget.unwrap_or(STAGE_BUDGET);
-        let asked = self.seats.iter().map(|seat| (&*seat.scorer, seat.budget.min(budget)));
-        let answers = hearing::hear(runtime, subject, asked).await;
+        let (budget, began) = (self.stage_budget.unwrap_or(STAGE_BUDGET), runtime.now());
+        match &self.seats[..] {
+            // Many a panel has one, which takes no list.
+            [seat] => {
+                let hearing = seat.begin(subject, budget, began);
+                self.weigh(hear(runtime, [hearing]).await, stage, tally)
+            }
+            seats => {
+                let hearings = seats.iter().map(|seat| seat.begin(subject, budget, began));
+                self.weigh(hear(runtime, hearings.collect::<Vec<_>>()).await, stage, tally)
+            }
+        }
+    }
 
+    /// Notes what the scorers answered, in the order of the seats, and what follows from it.
+    fn weigh(
+        &self,
+        answers: impl Iterator<Item = Result<Opinion, FailureCause>>,
+        stage: Stage,
+        tally: &mut Tally,
+    ) -> Verdict {
         tally.ask();
         let (mut refusals, mut fields) = (Vec::new(), Vec::new());
         for (seat, answer) in self.seats.iter().zip(answers) {
@@ -278,6 +296,11 @@ impl Panel {
 }
 
 impl Seat {
+    /// Asks the scorer.
+    fn begin<'a>(&'a self, subject: Subject<'a>, stage: Duration, began: Instant) -> Hearing<'a> {
+        Hearing::begin(&*self.scorer, subject, self.budget.min(stage), began)
+    }
+
     /// Notes what the scorer said, with the fields that it writes; its refusal, if it acts.
     fn take(
         &self,

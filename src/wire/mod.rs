@@ -11,3 +11,4 @@ pub(crate) mod line;
 pub(crate) mod mailbox;
 pub(crate) mod proxy;
 pub(crate) mod reply;
+pub(crate) mod text;

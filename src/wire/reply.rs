@@ -1,11 +1,14 @@
 //! Replies: written to clients, read from onward servers (RFC 5321 section 4.2, RFC 2034).
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write};
 use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use memchr::memchr;
+
+use super::text::{Quoted, Written};
 
 /// Longest text of one reply line, a status in front of it included: a whole line has at most 512
 /// octets (RFC 5321 section 4.5.3.1.5), of which code, hyphen and CRLF take six.
@@ -130,15 +133,15 @@ pub struct Reply {
 #[derive(Clone)]
 enum Text {
     Fixed(&'static str),
-    Shared(Arc<[u8]>),
+    Shared(Arc<str>),
 }
 
 impl Deref for Text {
-    type Target = [u8];
+    type Target = str;
 
-    fn deref(&self) -> &[u8] {
+    fn deref(&self) -> &str {
         match self {
-            Self::Fixed(text) => text.as_bytes(),
+            Self::Fixed(text) => text,
             Self::Shared(text) => text,
         }
     }
@@ -169,15 +172,15 @@ impl Reply {
 
     fn of(code: ReplyCode, status: Option<EnhancedStatus>, text: &[u8]) -> Self {
         if memchr(b'\n', text).is_none() {
-            let text = clean(code, status, text).collect();
+            let text = clean(code, status, text).into();
             return Self { code, status, text: Text::Shared(text) };
         }
-        let mut all = Vec::with_capacity(text.len().min(LINES * LINE_TEXT));
+        let mut all = String::with_capacity(text.len().min(LINES * LINE_TEXT));
         for (index, line) in text.split(|octet| *octet == b'\n').take(LINES).enumerate() {
             if index > 0 {
-                all.push(b'\n');
+                all.push('\n');
             }
-            all.extend(clean(code, status, line));
+            all.push_str(&clean(code, status, line));
         }
         Self { code, status, text: Text::Shared(all.into()) }
     }
@@ -212,39 +215,39 @@ impl Reply {
     /// The enhanced status code, if the reply has one.
     pub fn status(&self) -> Option<EnhancedStatus> {
         self.status.or_else(|| {
-            let first = self.text.split(|octet| *octet == b'\n').next()?;
-            read_status(first)
+            let first = self.lines().next()?;
+            read_status(first.as_bytes())
         })
     }
 
     /// The text of each line, without code and without the status that [`Reply::new`] was given.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
-        // The text is printable ASCII by construction, so nothing is ever skipped here.
-        self.text.split(|octet| *octet == b'\n').map(|line| str::from_utf8(line).unwrap_or(""))
+        self.text.split('\n')
     }
 
     /// The same reply with ` (reference)` at the end of its last line, which is cut to make room.
     pub(crate) fn with_reference(&self, reference: &str) -> Self {
-        let last = self.text.rsplit(|octet| *octet == b'\n').next().map_or(0, <[u8]>::len);
+        let last = self.text.rsplit('\n').next().map_or(0, str::len);
         let room = room(self.status).saturating_sub(reference.len() + 3);
         let kept = self.text.len() - last.saturating_sub(room);
         let reference = reference.replace('\n', " ");
-        let text = [&self.text[..kept], b" (", reference.as_bytes(), b")"].concat();
+        let text = [&self.text.as_bytes()[..kept], b" (", reference.as_bytes(), b")"].concat();
         Self::of(self.code, self.status, &text)
     }
 
     /// Writes the reply, every line ended by CRLF.
     pub fn write(&self, output: &mut BytesMut) {
         let code = self.code.0;
-        let digits = [code / 100, code / 10 % 10, code % 10].map(|digit| b'0' + digit as u8);
-        let mut rest = &*self.text;
+        let [class, tens, ones] =
+            [code / 100, code / 10 % 10, code % 10].map(|digit| b'0' + digit as u8);
+        let mut rest = self.text.as_bytes();
         loop {
             let end = memchr(b'\n', rest);
             let line = &rest[..end.unwrap_or(rest.len())];
-            output.extend_from_slice(&digits);
-            output.extend_from_slice(if end.is_some() { b"-" } else { b" " });
+            let separator = if end.is_some() { b'-' } else { b' ' };
+            output.extend_from_slice(&[class, tens, ones, separator]);
             if let Some(EnhancedStatus { subject, detail }) = self.status {
-                output.extend_from_slice(&[digits[0], b'.']);
+                output.extend_from_slice(&[class, b'.']);
                 push_number(subject, output);
                 output.extend_from_slice(b".");
                 push_number(detail, output);
@@ -260,42 +263,39 @@ impl Reply {
     }
 }
 
-impl fmt::Display for Reply {
-    /// The lines as they stand on the wire, separated by LF, without a line end.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Written for Reply {
+    fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
+        let code = u64::from(self.code.0);
         let mut lines = self.lines().peekable();
         while let Some(line) = lines.next() {
             let (separator, end) = if lines.peek().is_some() { ("-", "\n") } else { (" ", "") };
-            write!(f, "{}{separator}", self.code)?;
+            code.write_to(to)?;
+            to.write_str(separator)?;
             if let Some(EnhancedStatus { subject, detail }) = self.status {
-                write!(f, "{}.{subject}.{detail} ", self.code.0 / 100)?;
+                (code / 100).write_to(to)?;
+                to.write_char('.')?;
+                u64::from(subject).write_to(to)?;
+                to.write_char('.')?;
+                u64::from(detail).write_to(to)?;
+                to.write_char(' ')?;
             }
-            f.write_str(line)?;
-            f.write_str(end)?;
+            to.write_str(line)?;
+            to.write_str(end)?;
         }
         Ok(())
     }
 }
 
-impl fmt::Debug for Reply {
+impl fmt::Display for Reply {
+    /// The lines as they stand on the wire, separated by LF, without a line end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&Quoted(&self.to_string()), f)
+        self.write_to(f)
     }
 }
 
-/// Text as [`fmt::Debug`] has it, which looks up each character: in quotes, with what would leave them
-/// or the line escaped.
-pub(crate) struct Quoted<'t>(pub(crate) &'t str);
-
-impl fmt::Display for Quoted<'_> {
+impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_plain = |octet| matches!(octet, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
-        if !self.0.bytes().all(is_plain) {
-            return write!(f, "{:?}", self.0);
-        }
-        f.write_str("\"")?;
-        f.write_str(self.0)?;
-        f.write_str("\"")
+        Quoted(self).write_to(f)
     }
 }
 
@@ -345,7 +345,7 @@ pub(crate) struct ReplyReader {
     /// Code and text of the reply whose last line has not come.
     code: Option<ReplyCode>,
     lines: usize,
-    text: Vec<u8>,
+    text: String,
     /// What went wrong: nothing behind it can be told apart from what was meant otherwise.
     fault: Option<ReplyFault>,
 }
@@ -384,22 +384,22 @@ impl ReplyReader {
                 return Err(ReplyFault::Endless);
             }
             let Some(end) = end else { return Ok(None) };
-            let line = self.buffer.split_to(end);
-            self.buffer.advance(2);
-            let (code, last, text) = read_line(&line).ok_or(ReplyFault::Malformed)?;
+            let (code, last, text) = read_line(&self.buffer[..end]).ok_or(ReplyFault::Malformed)?;
             if self.code.is_some_and(|first| first != code) {
                 return Err(ReplyFault::CodeChanged);
             }
             let text = clean(code, None, text);
             if last && self.code.is_none() {
-                let text = Text::Shared(text.collect());
+                let text = Text::Shared(text.into());
+                self.buffer.advance(end + 2);
                 return Ok(Some(Reply { code, status: None, text }));
             }
             if self.code.replace(code).is_some() {
-                self.text.push(b'\n');
+                self.text.push('\n');
             }
-            self.text.extend(text);
+            self.text.push_str(&text);
             self.lines += 1;
+            self.buffer.advance(end + 2);
             if last {
                 (self.code, self.lines) = (None, 0);
                 let text = Text::Shared(std::mem::take(&mut self.text).into());
@@ -441,13 +441,26 @@ fn read_line(line: &[u8]) -> Option<(ReplyCode, bool, &[u8])> {
 /// The text of a line behind `code` and `status`: printable, no longer than the line has
 /// room, and with a status (if it begins with one) of the code's class. A server that writes
 /// `550 2.1.5` has it corrected, since clients may believe either half.
-fn clean(code: ReplyCode, status: Option<EnhancedStatus>, line: &[u8]) -> impl Iterator<Item = u8> {
-    let corrected = code.class() != ReplyClass::Intermediate && read_status(line).is_some();
-    line.iter().take(room(status)).enumerate().map(move |(at, octet)| match octet {
-        _ if corrected && at == 0 => b'0' + (code.0 / 100) as u8,
+fn clean(code: ReplyCode, status: Option<EnhancedStatus>, line: &[u8]) -> Cow<'_, str> {
+    let line = &line[..line.len().min(room(status))];
+    let class = b'0' + (code.0 / 100) as u8;
+    let corrected = line.first() != Some(&class)
+        && code.class() != ReplyClass::Intermediate
+        && read_status(line).is_some();
+    // Nearly always there is nothing to do. To the end in any case: so many are looked at at once.
+    let is_printable = |octet: &u8| (b' '..=b'~').contains(octet);
+    if !corrected
+        && line.iter().fold(true, |all, octet| all & is_printable(octet))
+        && let Ok(line) = str::from_utf8(line)
+    {
+        return line.into();
+    }
+    let octets = line.iter().enumerate().map(|(at, octet)| match octet {
+        _ if corrected && at == 0 => class,
         b' '..=b'~' => *octet,
         _ => b'?',
-    })
+    });
+    octets.map(char::from).collect()
 }
 
 /// Writes a number of at most three digits.
