@@ -1,6 +1,6 @@
 //! A gate on tokio: `cargo run --example on_tokio -- --listen 127.0.0.1:2525 --relay 127.0.0.1:25`.
 
-use std::io::{ErrorKind, IoSlice, Result, Write as _, stdout};
+use std::io::{ErrorKind, IoSlice, Result, stdout};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use nobounce::scorers::{Gtube, Spamd};
-use nobounce::{Address, Event, Gate, Panel, Peer, Runtime, Settings, Target, relay, serve};
+use nobounce::{Address, Gate, Lines, Panel, Peer, Runtime, Settings, Target, relay, serve};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -85,12 +85,9 @@ async fn main() -> Result<()> {
     if let Some(address) = options.spamd {
         panel = panel.scorer(Spamd::new(Tokio, address));
     }
-    let print = |event: &Event<'_>| {
-        if let Event::Ended(record) = event {
-            let _ = stdout().write_all(format!("{record}\n").as_bytes()); // in one piece
-        }
-    };
-    let gate = Gate::new(Tokio, Settings::new("localhost"), target).panel(panel).observer(print);
+    let (lines, writing) = Lines::to(stdout(), Tokio);
+    let writing = tokio::spawn(writing);
+    let gate = Gate::new(Tokio, Settings::new("localhost"), target).panel(panel).observer(lines);
     let gate = Arc::new(gate);
     let listener = TcpListener::bind(&options.listen).await?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -115,5 +112,7 @@ async fn main() -> Result<()> {
     gate.shut_down();
     clients.close();
     let _ = tokio::time::timeout(Duration::from_secs(30), clients.wait()).await;
+    drop(gate);
+    let _ = tokio::time::timeout(Duration::from_secs(1), writing).await;
     Ok(())
 }

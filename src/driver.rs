@@ -36,6 +36,8 @@ use slowness::Slowness;
 
 pub use proxied::ProxyError;
 
+/// Octets of commands read at once: so much may wait to be executed.
+const COMMANDS: usize = 16_384;
 /// Octets taken from a client that talks while it should wait.
 const STASH: usize = 4_096;
 

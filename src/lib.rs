@@ -246,7 +246,7 @@ pub use driver::{ProxyError, ServeError, serve};
 #[cfg(feature = "serve")]
 pub use gate::Gate;
 #[cfg(feature = "serve")]
-pub use observer::{Event, Observer, TransactionRecord};
+pub use observer::{Event, Lines, Observer, TransactionRecord};
 #[cfg(feature = "serve")]
 pub use panel::{Panel, Seat, ThresholdError, Thresholds, Weights};
 #[cfg(feature = "serve")]

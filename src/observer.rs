@@ -1,5 +1,7 @@
 //! Observers: told what happened, never asked.
 
+mod lines;
+
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use crate::verdict::{Stage, Verdict};
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
 use crate::wire::text::{Quoted, Written};
+pub use lines::Lines;
 
 /// Is told of every event of every session. It cannot change what happens; it should not block.
 pub trait Observer: Send + Sync {

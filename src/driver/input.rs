@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use futures::future::poll_fn;
 use futures::io::AsyncRead;
 
-use super::STASH;
+use super::{COMMANDS, STASH};
 use crate::gate::Gate;
 use crate::observer::Event;
 use crate::runtime::{Runtime, poll_read};
@@ -37,7 +37,7 @@ pub(super) fn receive<R: Runtime>(
     client: &mut (impl AsyncRead + Unpin),
     context: &mut Context<'_>,
 ) -> Poll<Option<End>> {
-    let most = session.portion();
+    let most = session.portion().unwrap_or(COMMANDS);
     let room = session.room();
     if room.is_empty() {
         return read(client, context, most, |octets| hand_over(gate, session, octets));

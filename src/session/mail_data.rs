@@ -10,10 +10,6 @@ use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::wire::content::{ContentDecoder, LineEndings, Progress};
 
-/// Octets of commands read at once: so much may wait to be executed.
-#[cfg(feature = "serve")]
-const COMMANDS: usize = 16_384;
-
 impl Session {
     /// For the content of this transaction, which the client may have announced with SIZE.
     pub(super) fn decoder(&self, transaction: &Transaction) -> Box<ContentDecoder> {
@@ -68,17 +64,16 @@ impl Session {
         }
     }
 
-    /// How many octets are best read at once where there is no room for them.
+    /// How many octets of mail data are best read at once where there is no room for them; `None` if
+    /// commands are read.
     #[cfg(feature = "serve")]
-    pub(crate) fn portion(&self) -> usize {
-        match &self.state {
-            State::Content(
-                Receiving::Data { decoder, .. }
-                | Receiving::Chunk { fate: Fate::Keep(_, decoder), .. },
-            ) => decoder.portion(),
-            State::Content(Receiving::Chunk { fate: Fate::Refuse(..), .. }) => usize::MAX,
-            _ => COMMANDS,
-        }
+    pub(crate) fn portion(&self) -> Option<usize> {
+        let State::Content(receiving) = &self.state else { return None };
+        Some(match receiving {
+            Receiving::Data { decoder, .. }
+            | Receiving::Chunk { fate: Fate::Keep(_, decoder), .. } => decoder.portion(),
+            Receiving::Chunk { fate: Fate::Refuse(..), .. } => usize::MAX,
+        })
     }
 
     /// Takes octets that were read into that room, as far as they are plain; says how many it took
