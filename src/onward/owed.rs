@@ -21,6 +21,10 @@ pub(super) struct Commands {
 impl Commands {
     /// Puts a command behind the others; it comes in parts.
     pub(super) fn push(&mut self, awaited: Awaited, parts: &[&[u8]]) {
+        if self.octets.capacity() == 0 {
+            // MAIL and a RCPT, mostly.
+            self.octets.reserve(256);
+        }
         parts.iter().for_each(|part| self.octets.extend_from_slice(part));
         self.each.push_back((awaited, parts.iter().map(|part| part.len()).sum()));
     }

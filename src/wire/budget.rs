@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// Octets of a block: small beside a message that is large, and large beside what a block costs to
 /// hand on.
 pub(crate) const BLOCK: usize = 64 << 10;
+/// Octets of the first block where the client has not said how large its message is: most messages
+/// are small, and a client that is slow must not hold much.
+pub(crate) const FIRST: usize = 8 << 10;
 /// How long blocks that a message has left are kept for the next one. The system gives memory page by
 /// page, each made of zeros first, which costs as much as copying the mail data.
 const KEPT: Duration = Duration::from_secs(10);
@@ -39,22 +42,29 @@ struct Shared {
     held: Mutex<Held>,
 }
 
-#[derive(Default)]
 struct Held {
     /// Octets of the blocks that hold mail data now.
     used: usize,
-    /// Blocks of the usual size that hold none, taken from the end and put there. With those in use
-    /// they stay within the limit.
-    spare: Vec<Vec<u8>>,
-    /// How many of them, from the front, nobody has needed since then.
-    unneeded: usize,
+    /// Blocks that hold none. With those in use they stay within the limit.
+    spare: [Spare; 2],
+    /// Since when is counted which of them are needed.
     since: Option<Instant>,
+}
+
+/// Blocks of one size that hold nothing, taken from the end and put there.
+struct Spare {
+    size: usize,
+    blocks: Vec<Vec<u8>>,
+    /// How many of them, from the front, nobody has needed.
+    unneeded: usize,
 }
 
 impl Budget {
     /// So many octets. A clone is the same budget, not another.
     pub fn new(octets: usize) -> Self {
-        Self(Arc::new(Shared { limit: octets, held: Mutex::default() }))
+        let spare = [BLOCK, FIRST].map(|size| Spare { size, blocks: Vec::new(), unneeded: 0 });
+        let held = Mutex::new(Held { used: 0, spare, since: None });
+        Self(Arc::new(Shared { limit: octets, held }))
     }
 
     /// How many octets there may be.
@@ -84,7 +94,7 @@ impl Budget {
 
     /// A block of the usual size that was used before, if there is one.
     pub(crate) fn spare_block(&self) -> Option<Block> {
-        let is_there = !self.0.held().spare.is_empty();
+        let is_there = self.0.held().spare(BLOCK).is_some_and(|spare| !spare.blocks.is_empty());
         is_there.then(|| self.block(BLOCK)).flatten()
     }
 }
@@ -121,19 +131,26 @@ impl Held {
     /// Spends so much, if there is money for it, and hands out the memory of a spare block or none.
     fn take(&mut self, room: usize, limit: usize) -> Option<Vec<u8>> {
         self.used = self.used.checked_add(room).filter(|used| *used <= limit)?;
-        let spare = if room == BLOCK { self.spare.pop() } else { None };
-        // One of them gives way, two at the most.
-        self.spare.truncate((limit - self.used) / BLOCK);
-        self.unneeded = self.unneeded.min(self.spare.len());
-        Some(spare.unwrap_or_default())
+        let block = self.spare(room).and_then(Spare::take).unwrap_or_default();
+        for at in 0..self.spare.len() {
+            let spare: usize = self.spare.iter().map(Spare::octets).sum();
+            let beyond = (self.used + spare).saturating_sub(limit);
+            self.spare[at].give_way(beyond);
+        }
+        Some(block)
     }
 
-    /// Takes back what was spent on a block, and keeps one of the usual size.
+    /// Takes back what was spent on a block, and keeps one of a usual size.
     fn put(&mut self, block: Vec<u8>, room: usize) {
         self.used -= room;
-        if room == BLOCK {
-            self.spare.push(block);
+        if let Some(spare) = self.spare(room) {
+            spare.blocks.push(block);
         }
+    }
+
+    /// The spare blocks of this size, if it is a usual one.
+    fn spare(&mut self, size: usize) -> Option<&mut Spare> {
+        self.spare.iter_mut().find(|spare| spare.size == size)
     }
 
     /// Hands out those that nobody has needed for long enough, and looks from now on again.
@@ -142,8 +159,32 @@ impl Held {
         if now.saturating_duration_since(since) < KEPT {
             return Vec::new();
         }
-        let unneeded = self.spare.drain(..self.unneeded).collect();
-        (self.unneeded, self.since) = (self.spare.len(), Some(now));
+        self.since = Some(now);
+        self.spare.iter_mut().flat_map(Spare::unneeded).collect()
+    }
+}
+
+impl Spare {
+    fn octets(&self) -> usize {
+        self.blocks.len() * self.size
+    }
+
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let block = self.blocks.pop();
+        self.unneeded = self.unneeded.min(self.blocks.len());
+        block
+    }
+
+    /// Frees so many octets, or all.
+    fn give_way(&mut self, octets: usize) {
+        let blocks = octets.div_ceil(self.size);
+        self.blocks.truncate(self.blocks.len().saturating_sub(blocks));
+        self.unneeded = self.unneeded.min(self.blocks.len());
+    }
+
+    fn unneeded(&mut self) -> Vec<Vec<u8>> {
+        let unneeded = self.blocks.drain(..self.unneeded).collect();
+        self.unneeded = self.blocks.len();
         unneeded
     }
 }
@@ -264,7 +305,7 @@ mod tests {
     fn blocks_that_nobody_needs_are_given_back() {
         let budget = Budget::default();
         let blocks = |count: usize| -> Vec<_> { (0..count).map(|_| budget.block(BLOCK)).collect() };
-        let (begin, kept) = (Instant::now(), || budget.0.held().spare.len());
+        let (begin, kept) = (Instant::now(), || budget.0.held().spare[0].blocks.len());
         budget.tidy(begin);
         drop(blocks(8));
         for (seconds, needed, left) in
@@ -281,23 +322,26 @@ mod tests {
     #[test]
     fn blocks_that_are_kept_are_within_the_budget_and_give_way() {
         let budget = Budget::new(4 * BLOCK + 100);
-        let spare = || budget.0.held().spare.len();
+        let spare = || budget.0.held().spare[0].blocks.len();
         let blocks: Vec<_> = (0..4).map(|_| budget.block(BLOCK)).collect();
         assert!(blocks.iter().all(Option::is_some) && budget.spare_block().is_none());
         drop(blocks);
         assert_eq!((budget.used(), spare()), (0, 4));
         let small = budget.block(100).expect("beside them");
         assert_eq!(spare(), 4);
-        let beyond = budget.block(1).expect("in place of one of them");
+        let first = budget.block(FIRST).expect("in place of one of them");
         assert_eq!(spare(), 3);
         let again = budget.spare_block().expect("one of them");
-        assert_eq!((budget.used(), spare()), (BLOCK + 101, 2));
-        drop((small, beyond, again));
-        assert_eq!((budget.used(), spare()), (0, 3));
-        let most = budget.block(4 * BLOCK + 100).expect("all of it");
-        assert_eq!(spare(), 0);
-        drop(most);
-        assert_eq!((budget.used(), spare()), (0, 0), "none of the usual size");
+        assert_eq!((budget.used(), spare()), (BLOCK + FIRST + 100, 2));
+        drop((small, first, again));
+        let held = || budget.0.held().spare.iter().map(Spare::octets).sum::<usize>();
+        assert_eq!((budget.used(), spare(), held()), (0, 3, 3 * BLOCK + FIRST));
+        let more = budget.block(BLOCK + 100).expect("beside the rest");
+        assert_eq!((spare(), held()), (2, 2 * BLOCK + FIRST));
+        let most = budget.block(3 * BLOCK).expect("all of it");
+        assert_eq!(held(), 0);
+        drop((more, most));
+        assert_eq!((budget.used(), held()), (0, 0), "none of a usual size");
     }
 
     #[test]

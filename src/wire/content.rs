@@ -13,7 +13,7 @@ use bytes::Bytes;
 use fearless_simd::{Level, dispatch};
 
 use super::blocks::Blocks;
-use super::budget::{BLOCK, Block, Budget};
+use super::budget::{BLOCK, Block, Budget, FIRST};
 pub(crate) use writer::DataWriter;
 
 /// Mail data: `*( line CRLF )`, where no line holds a CR or LF, in blocks that are never moved. Only
@@ -105,9 +105,6 @@ const GLANCE: usize = 2048;
 const PIECE: usize = 64;
 /// Octets that are moved together where each becomes one, or each two.
 const EIGHT: usize = 8;
-/// Octets of the first block where the client has not said how large its message is: most messages
-/// are small, and a client that is slow must not hold much.
-const FIRST: usize = 8 << 10;
 
 /// Decodes the mail data of one message, from DATA or from BDAT chunks. How the input is cut does
 /// not matter.

@@ -3,8 +3,8 @@
 
 use std::fmt::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use memchr::{memchr, memchr3};
 
 use super::command::{MailParameters, ParameterFault, RcptParameters, trim_start};
@@ -17,8 +17,9 @@ mod tests;
 /// behind us decides. It holds no control octets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
-    /// Everything between the colon and the parameters, brackets (if any) included.
-    written: Bytes,
+    /// Everything between the colon and the parameters, brackets (if any) included. Shared, since the
+    /// session, the onward server and the record have the same.
+    written: Arc<[u8]>,
 }
 
 /// The sender of a transaction: the argument of MAIL with its parameters.
@@ -110,12 +111,12 @@ impl Path {
         if has_control(written) {
             return None;
         }
-        let path = Self { written: Bytes::copy_from_slice(written) };
+        let path = Self { written: written.into() };
         Some((path, trim_start(rest)))
     }
 
     /// As it stands on the wire behind the colon, spaces before the path included.
-    pub fn written(&self) -> &Bytes {
+    pub fn written(&self) -> &[u8] {
         &self.written
     }
 

@@ -369,12 +369,12 @@ fn parameters() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn whatever_stands_on_a_line_is_judged(line in line()) {
-        let written = |verb: &str, path: &Bytes, raw: &Bytes| {
+        let written = |verb: &str, path: &[u8], raw: &[u8]| {
             let space = if raw.is_empty() { "" } else { " " };
             [verb.as_bytes(), path, space.as_bytes(), raw].concat()
         };
         // With one space before the parameters and none behind them, as it goes onward.
-        let squeezed = |line: &[u8], path: &Bytes| {
+        let squeezed = |line: &[u8], path: &[u8]| {
             let start = line.iter().position(|octet| *octet == b':').unwrap() + 1 + path.len();
             let rest = trim_start(trim_end(&line[start..]));
             let space: &[u8] = if rest.is_empty() { b"" } else { b" " };
