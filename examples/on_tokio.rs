@@ -76,17 +76,17 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let options = Options::parse();
+    tokio::spawn(run(Options::parse())).await? // beside the clients: no other thread is woken for them
+}
+
+async fn run(options: Options) -> Result<()> {
     let target: Box<dyn Target> = match options.relay {
         Some(address) => Box::new(relay::Smtp::new(Tokio, address, "localhost")),
         None => Box::new(relay::Maildir::new("maildir")),
     };
-    let mut panel = Panel::new().scorer(Gtube);
-    if let Some(address) = options.spamd {
-        panel = panel.scorer(Spamd::new(Tokio, address));
-    }
+    let spamd = options.spamd.map(|address| Spamd::new(Tokio, address));
+    let panel = spamd.into_iter().fold(Panel::new().scorer(Gtube), Panel::scorer);
     let (lines, writing) = Lines::to(stdout(), Tokio);
-    let writing = tokio::spawn(writing);
     let gate = Gate::new(Tokio, Settings::new("localhost"), target).panel(panel).observer(lines);
     let gate = Arc::new(gate);
     let listener = TcpListener::bind(&options.listen).await?;
@@ -94,6 +94,7 @@ async fn main() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     println!("listening on {}", listener.local_addr()?);
     let clients = TaskTracker::new();
+    clients.spawn(writing);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -110,9 +111,8 @@ async fn main() -> Result<()> {
     }
     drop(listener);
     gate.shut_down();
+    drop(gate);
     clients.close();
     let _ = tokio::time::timeout(Duration::from_secs(30), clients.wait()).await;
-    drop(gate);
-    let _ = tokio::time::timeout(Duration::from_secs(1), writing).await;
     Ok(())
 }
