@@ -162,9 +162,14 @@ fn large_mail_data_is_read_to_its_place() {
 }
 
 #[test]
-fn there_is_no_room_but_for_large_mail_data() {
+fn there_is_no_room_for_commands_nor_for_content_that_has_not_begun() {
     let settings = settings(u64::MAX, LineEndings::Normalise);
-    for wire in [by_data(&b"small\r\n".repeat(1_000)), b"NOOP\r\n".repeat(100_000)] {
-        assert_eq!(play(&settings, &wire, &[512], true).1, 0);
-    }
+    assert_eq!(play(&settings, &b"NOOP\r\n".repeat(100_000), &[512], true).1, 0);
+    // A client that waits for 354, and then waits.
+    let (envelope, content) = (by_data(b""), b"small\r\n".repeat(100));
+    let envelope = envelope.strip_suffix(b"\r\n.\r\nNOOP\r\nQUIT\r\n").unwrap();
+    let (first, rest) = (envelope.len(), content.len() + 3);
+    let wire = [envelope, &content, b".\r\nQUIT\r\n"].concat();
+    assert_eq!(play(&settings, &wire, &[first, rest, 6], true).1, 0);
+    assert_eq!(play(&settings, &wire, &[first, 7, rest - 7, 6], true).1, rest - 7);
 }

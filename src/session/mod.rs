@@ -318,8 +318,9 @@ impl Session {
 
     /// Room for octets of mail data where they will stay, so that nothing has to copy them: read into
     /// it from the client, then say with [`receive_in_room`](Self::receive_in_room) how many there
-    /// are. There is none (it is empty) for commands, nor before a message has grown large; then, or
-    /// instead, [`receive`](Self::receive) takes octets from anywhere. What stands in it means nothing.
+    /// are. There is none (it is empty) for commands, nor before a message has begun, nor in memory
+    /// that no message has used before; then, or instead, [`receive`](Self::receive) takes octets
+    /// from anywhere. What stands in it means nothing.
     pub fn room(&mut self) -> &mut [u8] {
         if self.input.is_empty() { self.room_in_content() } else { &mut [] }
     }
