@@ -203,10 +203,14 @@ impl Block {
     /// Takes as many of the octets as there is room for; says how many.
     pub(crate) fn fill(&mut self, octets: &[u8]) -> usize {
         let octets = &octets[..octets.len().min(self.left())];
-        let over = octets.len().min(self.octets.len() - self.filled);
-        let (over, beyond) = octets.split_at(over);
-        self.octets[self.filled..][..over.len()].copy_from_slice(over);
-        self.octets.extend_from_slice(beyond);
+        let made = self.octets.get_mut(self.filled..self.filled + octets.len());
+        match made {
+            Some(made) => made.copy_from_slice(octets),
+            None => {
+                self.octets.truncate(self.filled);
+                self.octets.extend_from_slice(octets);
+            }
+        }
         self.filled += octets.len();
         octets.len()
     }

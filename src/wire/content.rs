@@ -411,15 +411,15 @@ fn is_plain<const DOTS: bool>(input: &[u8], part: Range<usize>) -> bool {
     !is_any_rough::<DOTS>(&input[second.start - 1..second.end - 1], &input[second])
 }
 
-/// Whether something is to change between any two octets that stand so beside each other, of so many at a time as the processor can.
+/// Whether something is to change between any two octets that stand so beside each other, of so
+/// many at a time as the processor can.
 fn is_any_rough<const DOTS: bool>(first: &[u8], second: &[u8]) -> bool {
-    dispatch!(Level::new(), _ => is_any_rough_here::<DOTS>(first, second))
-}
-
-#[inline(always)]
-fn is_any_rough_here<const DOTS: bool>(first: &[u8], second: &[u8]) -> bool {
-    let pairs = first.iter().zip(second);
-    pairs.fold(false, |rough, (first, second)| rough | is_rough::<DOTS>(*first, *second))
+    #[inline(always)]
+    fn is_any<const DOTS: bool>(first: &[u8], second: &[u8]) -> bool {
+        let pairs = first.iter().zip(second);
+        pairs.fold(false, |rough, (first, second)| rough | is_rough::<DOTS>(*first, *second))
+    }
+    dispatch!(Level::new(), _ => is_any::<DOTS>(first, second))
 }
 
 /// Whether a line in a block, which follows on the octet `last`, begins with a dot.
