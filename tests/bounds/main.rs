@@ -57,6 +57,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "src/scorers/lessons/tests.rs",
         "lessons_are_learned_until_the_observer_is_gone_and_lost_ones_are_counted",
     ),
+    ("log_lines", "src/observer/lines.rs", "no_more_waits_than_is_allowed"),
     ("dns_time", "src/dns/client/tests.rs", "when_all_are_silent_it_is_over_in_time"),
     ("dns_records", "src/dns/message/tests.rs", "so_many_records_and_aliases_and_no_more"),
     ("dns_aliases", "src/dns/message/tests.rs", "so_many_records_and_aliases_and_no_more"),
