@@ -17,10 +17,16 @@ pub struct SessionId(Arc<str>);
 impl SessionId {
     /// A session's name.
     pub fn new(name: &str) -> Self {
-        let plain = |c: char| {
-            if c.is_ascii_graphic() && !"()<>@,;:\\\"".contains(c) { c } else { '-' }
+        let is_plain = |c: char| {
+            let is_special =
+                matches!(c, '(' | ')' | '<' | '>' | '@' | ',' | ';' | ':' | '\\' | '"');
+            c.is_ascii_graphic() && !is_special
         };
-        Self(name.chars().take(32).map(plain).collect::<String>().into())
+        if name.len() <= 32 && name.chars().all(is_plain) {
+            return Self(name.into());
+        }
+        let plain = name.chars().take(32).map(|c| if is_plain(c) { c } else { '-' });
+        Self(plain.collect::<String>().into())
     }
 
     /// The `n`th transaction of this session.

@@ -261,7 +261,7 @@ impl<R: Runtime> Gate<R> {
 
     fn next_id(&self) -> SessionId {
         let n = self.sessions_begun.fetch_add(1, Ordering::Relaxed);
-        SessionId::new(&format!("{}-{}", self.prefix, base32(n.into())))
+        SessionId::new(&[&*self.prefix, "-", &base32(n.into())].concat())
     }
 }
 

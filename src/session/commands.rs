@@ -130,7 +130,8 @@ impl Session {
 
     fn hello_reply(&self, extended: bool) -> Reply {
         use std::fmt::Write as _;
-        let mut text = self.settings.host.to_string();
+        let mut text = String::with_capacity(256);
+        text.push_str(&self.settings.host);
         let offered = &self.offered;
         let limit = self.size_limit();
         let transactions = self.transactions_limit();
@@ -149,12 +150,13 @@ impl Session {
                 ),
             ];
             for (_, keyword) in keywords.iter().filter(|(offered, _)| *offered) {
-                let _ = write!(text, "\n{keyword}");
+                text.push('\n');
+                text.push_str(keyword);
             }
             if offered.size.is_some() {
                 let _ = write!(text, "\nSIZE {limit}");
             }
-            let _ = write!(text, "\nLIMITS");
+            text.push_str("\nLIMITS");
             if !(offered.prdr && offered.recipients_max.is_some()) {
                 let _ = write!(text, " RCPTMAX={}", self.recipients_limit(false));
             }
