@@ -157,7 +157,12 @@ impl<R: Runtime> Smtp<R> {
     fn connection(&self, client: Arc<Peer>) -> Connection<R> {
         let mut onward = Onward::new(self.server.settings.clone());
         onward.speak_for(client);
-        Connection { server: self.server.clone(), onward, connected: None }
+        let runtime = self.server.runtime.clone();
+        let timer = Timer::new(move |at| {
+            let runtime = runtime.clone();
+            Box::pin(async move { runtime.sleep_until(at).await })
+        });
+        Connection { server: self.server.clone(), onward, connected: None, timer }
     }
 }
 
@@ -172,11 +177,11 @@ struct Connection<R: Runtime> {
     server: Arc<Server<R>>,
     onward: Onward,
     connected: Option<Connected<R>>,
+    timer: Timer<'static>,
 }
 
 struct Connected<R: Runtime> {
     stream: Channel<R::Stream>,
-    timer: Timer<'static>,
     since: Instant,
 }
 
@@ -288,9 +293,8 @@ impl<R: Runtime> Connection<R> {
                 OnwardStep::Connect => {
                     match within(runtime, deadline, runtime.connect(&server.address)).await {
                         Some(Ok(stream)) => {
-                            let (stream, timer) = (Channel::new(stream), server.timer());
-                            let since = runtime.now();
-                            self.connected = Some(Connected { stream, timer, since });
+                            let (stream, since) = (Channel::new(stream), runtime.now());
+                            self.connected = Some(Connected { stream, since });
                             self.onward.connected();
                         }
                         Some(Err(error)) => self.onward.unreachable(error),
@@ -309,13 +313,13 @@ impl<R: Runtime> Connection<R> {
                     }
                 }
                 OnwardStep::Receive => {
-                    let Some(Connected { stream, timer, .. }) = &mut self.connected else {
+                    let Some(Connected { stream, .. }) = &mut self.connected else {
                         self.onward.disconnected();
                         continue;
                     };
                     let onward = &mut self.onward;
                     let read = read(stream, |octets| onward.receive(octets));
-                    match timer.within(deadline, read).await {
+                    match self.timer.within(deadline, read).await {
                         Some(true) => {}
                         Some(false) => self.disconnected(),
                         None => self.onward.handle_timeout(runtime.now()),
@@ -367,14 +371,6 @@ impl<R: Runtime> Connection<R> {
 }
 
 impl<R: Runtime> Server<R> {
-    fn timer(&self) -> Timer<'static> {
-        let runtime = self.runtime.clone();
-        Timer::new(move |at| {
-            let runtime = runtime.clone();
-            Box::pin(async move { runtime.sleep_until(at).await })
-        })
-    }
-
     fn remembered(&self, now: Instant) -> Option<Capabilities> {
         let offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
         offered.as_ref().filter(|(_, until)| now < *until).map(|(offered, _)| offered.clone())
