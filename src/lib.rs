@@ -154,6 +154,8 @@
 //! - Mail data is kept in blocks that are never moved, taken from one [`Budget`] and used again: a
 //!   session costs its content and a constant, and large mail costs no page faults. Who wants it in
 //!   one piece ([`Message::content`]) has it copied; MIME and the way onward do not need that.
+//! - Large mail data is read to its place in these blocks ([`Session::room`]), beside
+//!   [`Session::receive`]: no octet of it is copied between the two sockets.
 
 #![forbid(unsafe_code)]
 
