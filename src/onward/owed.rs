@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::state::Awaited;
 
@@ -13,7 +13,7 @@ pub(super) const GROUP: usize = 50;
 /// Commands that wait for the replies to those before, one behind the other.
 #[derive(Debug, Default)]
 pub(super) struct Commands {
-    octets: Vec<u8>,
+    octets: BytesMut,
     /// Whose reply is awaited, and how long the command is.
     each: VecDeque<(Awaited, usize)>,
 }
@@ -32,13 +32,17 @@ impl Commands {
     /// Takes the first ones, so many and no more than [`GROUP`], and the replies that will be owed.
     pub(super) fn take(&mut self, most: usize) -> (Bytes, Owed) {
         let mut length = 0;
-        let group = self.each.drain(..most.min(GROUP).min(self.each.len()));
-        let owed = Owed::new(group.map(|(awaited, octets)| {
+        let first = self.each.drain(..most.min(GROUP).min(self.each.len()));
+        let owed = Owed::new(first.map(|(awaited, octets)| {
             length += octets;
             awaited
         }));
-        let rest = self.octets.split_off(length);
-        (std::mem::replace(&mut self.octets, rest).into(), owed)
+        let group = self.octets.split_to(length.min(self.octets.len())).freeze();
+        if self.is_empty() {
+            // Idle connections keep no buffer.
+            self.octets = BytesMut::new();
+        }
+        (group, owed)
     }
 
     pub(super) fn is_empty(&self) -> bool {
