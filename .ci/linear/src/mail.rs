@@ -8,6 +8,8 @@ const MIB: usize = 1 << 20;
 pub(crate) const SHAPES: &[Shape] = &[
     Shape { name: "mail", size: 32 * MIB, least: 0.5, prepare: mail },
     Shape { name: "mail-in-octets", size: MIB / 4, least: 20.0, prepare: mail_in_octets },
+    Shape { name: "mails-in-octets", size: MIB / 8, least: 20.0, prepare: mails_in_octets },
+    Shape { name: "mails-of-dots", size: MIB, least: 0.5, prepare: mails_of_dots },
     Shape { name: "one-line", size: 8 * MIB, least: 0.5, prepare: one_line },
     Shape { name: "only-dots", size: 4 * MIB, least: 0.5, prepare: only_dots },
     Shape { name: "only-crlf", size: 2 * MIB, least: 0.5, prepare: only_crlf },
@@ -28,6 +30,16 @@ fn mail(size: usize) -> Work {
 fn mail_in_octets(size: usize) -> Work {
     let line = format!("{}\r\n", "x".repeat(74));
     data(line.repeat(size / line.len()), line.repeat(size / line.len()), 1, 0)
+}
+
+/// The second is read to its place, in the memory that the first has left.
+fn mails_in_octets(size: usize) -> Work {
+    let line = format!("{}\r\n", "x".repeat(74));
+    twice(line.repeat(size / line.len()), line.repeat(size / line.len()), 1)
+}
+
+fn mails_of_dots(size: usize) -> Work {
+    twice("..\r\n".repeat(size / 4), ".\r\n".repeat(size / 4), 64 << 10)
 }
 
 fn one_line(size: usize) -> Work {
@@ -64,6 +76,19 @@ fn odd_ends(size: usize) -> Work {
 
 fn odd(count: usize) -> String {
     "x\r\n.\r\n.\r\n.  ".repeat(count) + "\r\n"
+}
+
+/// A client sends this behind DATA, and again, so many octets at a time. It means this, both times.
+fn twice(wire: String, content: String, read: usize) -> Work {
+    let mail = HELLO.strip_prefix("EHLO c\r\n").expect("EHLO comes first");
+    let said = format!("{HELLO}DATA\r\n{wire}.\r\n{mail}DATA\r\n{wire}.\r\n");
+    Box::new(move || {
+        let got = converse(said.as_bytes(), read, true);
+        assert!(
+            got.messages.len() == 2 && got.messages.iter().all(|(_, it)| it == content.as_bytes())
+        );
+        said.len()
+    })
 }
 
 /// A client sends this behind DATA, so many octets at a time. It means this, and `dots` of its lines

@@ -44,17 +44,27 @@ pub(crate) fn converse(said: &[u8], read: usize, onward: bool) -> Got {
     settings.limits.errors = u32::MAX;
     let (now, id) = (now(), SessionId::new("linear"));
     let mut session = Session::new(settings.into(), id, Peer::local(), now, UNIX_EPOCH);
-    let mut reads = said.chunks(read);
+    let mut rest = said;
     let mut got = Got::default();
     loop {
         match session.poll(now) {
             Step::Transmit(octets) => {
                 got.replies += octets.iter().filter(|octet| **octet == b'\n').count();
             }
-            Step::Receive => match reads.next() {
-                Some(octets) => session.receive(octets),
-                None => session.receive_eof(),
-            },
+            Step::Receive if rest.is_empty() => session.receive_eof(),
+            // As `serve` reads: to their place, where there is room for them.
+            Step::Receive => {
+                let room = session.room();
+                let most = if room.is_empty() { read } else { read.min(room.len()) };
+                let (octets, behind) = rest.split_at(most.min(rest.len()));
+                if room.is_empty() {
+                    session.receive(octets);
+                } else {
+                    room[..octets.len()].copy_from_slice(octets);
+                    session.receive_in_room(octets.len());
+                }
+                rest = behind;
+            }
             Step::Ask(question) => question.answer(Verdict::Pass),
             Step::Forward(forward) => {
                 let receipt = match forward.request() {
