@@ -195,7 +195,9 @@ impl<R: Runtime> Relay for Connection<R> {
         self.onward.introduce();
         let server = self.server.clone();
         let limit = Deadline { at: now + INTRODUCTION, awaiting: Awaiting::Hello };
-        let in_time = within(&*server.runtime, Some(limit), self.run()).await.is_some();
+        // In a future of its own: mostly there is no need of it, and this one is made for each client.
+        let run = Box::pin(self.run());
+        let in_time = within(&*server.runtime, Some(limit), run).await.is_some();
         match self.onward.capabilities() {
             Some(offered) => {
                 let offered = server.one_by_one(offered.through());
@@ -230,9 +232,12 @@ impl<R: Runtime> Relay for Connection<R> {
         let now = server.runtime.now();
         if !server.settings.identify.impersonates() && server.idle.has_room(now) {
             self.onward.reset();
-            let limit = Deadline { at: now + RESET, awaiting: Awaiting::Reset };
-            if within(&*server.runtime, Some(limit), self.run()).await.is_none() {
-                return;
+            if !self.onward.is_idle() {
+                let limit = Deadline { at: now + RESET, awaiting: Awaiting::Reset };
+                let run = Box::pin(self.run());
+                if within(&*server.runtime, Some(limit), run).await.is_none() {
+                    return;
+                }
             }
             let is_young = |it: &mut Connected<R>| now < it.since + REUSE_TIME;
             if self.onward.is_reusable()
@@ -244,7 +249,7 @@ impl<R: Runtime> Relay for Connection<R> {
             }
         }
         self.onward.quit();
-        self.run().await;
+        Box::pin(self.run()).await;
     }
 }
 
