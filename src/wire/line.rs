@@ -84,11 +84,14 @@ impl LineReader {
             self.discarded_cr = false;
             return (lf + 1, Some(Err(LineFault::BareLf)));
         };
-        let fault = line.iter().find(|octet| octet.is_ascii_control()).map(|octet| match octet {
-            b'\r' => LineFault::BareCr,
+        if !has_control(line) {
+            return (lf + 1, Some(Ok(line)));
+        }
+        let fault = match line.iter().find(|octet| octet.is_ascii_control()) {
+            Some(b'\r') => LineFault::BareCr,
             _ => LineFault::Control,
-        });
-        (lf + 1, Some(fault.map_or(Ok(line), Err)))
+        };
+        (lf + 1, Some(Err(fault)))
     }
 
     fn fail(&mut self, seen: &[u8]) -> usize {
@@ -118,6 +121,11 @@ impl LineReader {
         }
         (window.len(), total >= DISCARD)
     }
+}
+
+/// Whether there are control octets. All are looked at in any case: so many are at once.
+pub(super) fn has_control(octets: &[u8]) -> bool {
+    octets.iter().fold(false, |any, octet| any | octet.is_ascii_control())
 }
 
 #[cfg(test)]

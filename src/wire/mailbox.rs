@@ -8,6 +8,7 @@ use std::sync::Arc;
 use memchr::{memchr, memchr3};
 
 use super::command::{MailParameters, ParameterFault, RcptParameters, trim_start};
+use super::line::has_control;
 use super::text::Written;
 
 #[cfg(test)]
@@ -96,11 +97,6 @@ fn split(argument: &[u8]) -> Result<(Path, &[u8]), PathFault> {
         true => PathFault::Control,
         false => PathFault::NoPath,
     })
-}
-
-/// Whether there are control octets. All are looked at in any case: so many are at once.
-fn has_control(octets: &[u8]) -> bool {
-    octets.iter().fold(false, |any, octet| any | octet.is_ascii_control())
 }
 
 impl Path {
