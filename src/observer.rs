@@ -206,7 +206,7 @@ impl TransactionRecord {
         }
         put(line, " size=", &self.end.size)?;
         put(line, " ", &self.tally)?;
-        write!(line, " result={}", self.end.cause)?;
+        put(line, " result=", self.end.cause.word())?;
         if let Some(reply) = &self.end.reply {
             put(line, " reply=", &Quoted(reply))?;
         }

@@ -233,9 +233,10 @@ pub enum EndCause {
     Closed,
 }
 
-impl std::fmt::Display for EndCause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl EndCause {
+    /// The word for it in records.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
             Self::Accepted => "accepted",
             Self::RefusedByPanel => "refused-by-panel",
             Self::RefusedByRelay => "refused-by-relay",
@@ -245,7 +246,13 @@ impl std::fmt::Display for EndCause {
             Self::ClientLost => "client-lost",
             Self::TimedOut => "timed-out",
             Self::Closed => "closed",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for EndCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word())
     }
 }
 
