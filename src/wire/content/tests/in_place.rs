@@ -77,7 +77,10 @@ fn read_by<'w>(
 pub(super) fn join<'w>(chunks: impl IntoIterator<Item = &'w [u8]> + Clone) -> (Vec<u8>, bool) {
     let finish = |decoder: ContentDecoder| {
         let bare = decoder.saw_bare();
-        (decoder.finish().unwrap().segments().concat(), bare)
+        let content = decoder.finish().unwrap();
+        let (dots, content) = (content.dots(), content.segments().concat());
+        assert!(dots == Dots::Perhaps || dots_slowly(&content) == Dots::None);
+        (content, bare)
     };
     let mut decoder = decoder(u64::MAX);
     chunks.clone().into_iter().for_each(|chunk| decoder.chunk(chunk));
