@@ -326,6 +326,21 @@ fn what_the_server_does_not_offer_is_not_asked_of_it() {
 
 // --- connections that end ---
 
+/// Without PIPELINING each command waits for the reply to the one before.
+#[test]
+fn commands_that_have_become_void_are_not_said() {
+    let mut played = Played::introduced();
+    played.rcpt("<b@example.com>");
+    played.exchange(&[(MAIL.0, "550 5.7.1 No\r\n")]);
+    assert_eq!(played.run(), said("", Rest::Done("550 5.7.1 No".into())));
+    assert_eq!(played.run(), said("", Rest::Idle), "behind a refusal");
+    played.rcpt("<b@example.com>");
+    assert_eq!(played.run(), said(MAIL.0, Rest::Receive));
+    played.onward.disconnected();
+    played.exchange(&[CONNECT, EHLO, MAIL, RCPT_B]);
+    assert_eq!(played.run(), said("", Rest::Done("250 2.1.5 Ok".into())), "on another connection");
+}
+
 #[test]
 fn a_request_that_nobody_waits_for_is_given_up_with_its_connection() {
     let mut played = Played::new(Identify::None, TlsPolicy::Never);

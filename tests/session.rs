@@ -224,6 +224,33 @@ fn nothing_received_changes_nothing() {
     assert_ne!(played.session.deadline(), deadline);
 }
 
+/// Mail data gives the client more time, wherever it was read to.
+#[test]
+fn mail_data_that_is_read_to_its_place_is_mail_data() {
+    for rate in [0, 500] {
+        let mut settings = Settings::new("mx.example");
+        settings.limits.data_rate = rate;
+        // A message before: there is room in what it leaves.
+        Played::with_recipient(settings.clone()).say(&"x".repeat(10_000));
+        let [handed_over, in_room] = [false, true].map(|in_room| {
+            let mut played = Played::with_recipient(settings.clone());
+            played.say("x");
+            let (deadline, octets) = (played.session.deadline(), [b'x'; 1000]);
+            played.now += MINUTE;
+            if in_room {
+                played.session.room()[..octets.len()].copy_from_slice(&octets);
+                played.session.receive_in_room(octets.len());
+            } else {
+                played.session.receive(&octets);
+            }
+            assert_eq!(played.waits(), Waits::Client);
+            assert_ne!(played.session.deadline(), deadline);
+            played.patience()
+        });
+        assert_eq!(in_room, handed_over);
+    }
+}
+
 /// The rest of a faulty line and the next command may come in one piece.
 #[test]
 fn a_command_behind_the_rest_of_a_faulty_line_is_read() {

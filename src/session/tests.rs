@@ -1,5 +1,6 @@
 use super::output::{HOLD, HOLD_OCTETS};
 use super::*;
+use crate::outcome::Receipt;
 
 /// A session whose client is to say its next command.
 #[allow(clippy::disallowed_methods, reason = "any moment will do")]
@@ -17,7 +18,8 @@ fn wait(session: &mut Session, now: Instant) {
     loop {
         match session.poll(now) {
             Step::Ask(question) => question.answer(Verdict::Pass),
-            Step::Transmit(_) => {}
+            Step::Forward(forward) => forward.complete(Outcome::Accepted(Receipt::recipient())),
+            Step::Transmit(_) | Step::Ended(_) => {}
             Step::Receive => return,
             step => panic!("{step:?}"),
         }
@@ -40,6 +42,34 @@ fn an_idle_session_holds_no_large_buffer() {
             let held = (0..).find(|it| !session.input.try_reclaim(it + 1)).unwrap();
             assert_eq!(held, if is_kept { octets } else { 0 }, "{octets} by {size}");
         }
+    }
+}
+
+/// Mail data is read in portions, and what is not kept of it as it comes.
+#[test]
+#[cfg(feature = "serve")]
+fn how_much_is_read_at_once_depends_on_what_is_read() {
+    use crate::wire::budget::FIRST;
+
+    let (mut session, now) = waiting();
+    for (octets, portion) in [
+        ("EHLO client.example\r\n", None),
+        ("BDAT 9\r\n", Some(usize::MAX)),
+        ("123456789", None),
+        ("MAIL FROM:<a@client.example>\r\n", None),
+        ("RCPT TO:<b@mx.example>\r\n", None),
+        ("BDAT 9\r\n", Some(FIRST)),
+        ("1234567", Some(FIRST - 7)),
+        ("\r\n", None),
+        ("RSET\r\n", None),
+        ("MAIL FROM:<a@client.example>\r\n", None),
+        ("RCPT TO:<b@mx.example>\r\n", None),
+        ("DATA\r\n", Some(FIRST)),
+        ("123456789\r\n", Some(FIRST - 11)),
+    ] {
+        session.receive(octets.as_bytes());
+        wait(&mut session, now);
+        assert_eq!(session.portion(), portion, "after {octets:?}");
     }
 }
 

@@ -162,7 +162,7 @@ fn a_command_that_stops_short_does_not_swallow_the_next() {
 #[test]
 fn an_injected_parameter_is_part_of_the_path() {
     let recipient = rcpt("RCPT TO:<\"a> NOTIFY=NEVER <b\"@x>");
-    assert_eq!(recipient.path.written().as_ref(), b"<\"a> NOTIFY=NEVER <b\"@x>");
+    assert_eq!(recipient.path.written(), b"<\"a> NOTIFY=NEVER <b\"@x>");
     assert_eq!(recipient.parameters, RcptParameters::default());
 }
 
@@ -184,7 +184,7 @@ fn address_literals_are_accepted() {
 #[test]
 fn quoted_paths_keep_their_quotes() {
     let sender = mail("MAIL FROM: <\" hi \\\"there! \"@d> SIZE=3");
-    assert_eq!(sender.path.written().as_ref(), b" <\" hi \\\"there! \"@d>");
+    assert_eq!(sender.path.written(), b" <\" hi \\\"there! \"@d>");
     assert_eq!(sender.path.mailbox().unwrap().local_part, "\" hi \\\"there! \"");
     assert_eq!(sender.parameters.size, Some(3));
 }

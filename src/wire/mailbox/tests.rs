@@ -90,7 +90,7 @@ fn odd_addresses_stay_as_they_are() {
 fn octets_that_are_no_utf_8_stay_as_they_are() {
     let argument = b"<\xff\xfe\x80@b\xc3> SIZE=3";
     let (path, rest) = Path::scan(argument).unwrap();
-    assert_eq!(path.written().as_ref(), b"<\xff\xfe\x80@b\xc3>");
+    assert_eq!(path.written(), b"<\xff\xfe\x80@b\xc3>");
     assert_eq!(rest, b"SIZE=3");
     assert_eq!(path.mailbox(), None);
     assert_eq!(path.to_string(), "<???@b?>");
@@ -108,7 +108,7 @@ fn brackets_may_be_missing() {
         ("\\<a@b>", "\\<a@b>", ""),
     ] {
         let (path, behind) = scan(argument).unwrap();
-        assert_eq!((path.written().as_ref(), behind), (written.as_bytes(), rest.as_bytes()));
+        assert_eq!((path.written(), behind), (written.as_bytes(), rest.as_bytes()));
         assert_eq!(path.address(), written.trim_start().as_bytes());
         assert!(!path.is_null());
     }
@@ -245,7 +245,7 @@ fn a_log_line_stays_a_line() {
 #[test]
 fn paths_for_envelopes() {
     let sender = ReversePath::parse("<a@b> SIZE=3").unwrap();
-    assert_eq!(sender.path.written().as_ref(), b"<a@b>");
+    assert_eq!(sender.path.written(), b"<a@b>");
     assert_eq!(sender.parameters.size, Some(3));
     assert_eq!(ReversePath::parse("<a@b>\r\nDATA"), Err(PathFault::Control));
     assert_eq!(ReversePath::parse("<a@b> SIZE=3\r\n"), Err(PathFault::Control));
@@ -331,7 +331,7 @@ proptest! {
         prop_assert_eq!(scanned.as_ref().map(|(path, _)| path.written().len()), length);
         if let Some((path, rest)) = scanned {
             let length = path.written().len();
-            prop_assert_eq!(path.written().as_ref(), &argument[..length]);
+            prop_assert_eq!(path.written(), &argument[..length]);
             prop_assert!(argument.ends_with(rest));
             prop_assert!(argument[length..argument.len() - rest.len()].iter().all(|o| *o == b' '));
             let shown = path.to_string();
@@ -355,7 +355,7 @@ proptest! {
         let colon = if hops.is_empty() { "" } else { ":" };
         let written = format!("<{}{colon}{local_part}@{domain}>", hops.join(","));
         let sender = ReversePath::parse(format!("{written}{parameters}")).unwrap();
-        prop_assert_eq!(sender.path.written().as_ref(), written.as_bytes());
+        prop_assert_eq!(sender.path.written(), written.as_bytes());
         let mailbox = Mailbox { local_part: &local_part, domain: Some(&domain) };
         prop_assert_eq!(sender.path.mailbox(), Some(mailbox));
     }

@@ -77,7 +77,10 @@ fn read_by<'w>(
 pub(super) fn join<'w>(chunks: impl IntoIterator<Item = &'w [u8]> + Clone) -> (Vec<u8>, bool) {
     let finish = |decoder: ContentDecoder| {
         let bare = decoder.saw_bare();
-        (decoder.finish().unwrap().segments().concat(), bare)
+        let content = decoder.finish().unwrap();
+        let (dots, content) = (content.dots(), content.segments().concat());
+        assert!(dots == Dots::Perhaps || dots_slowly(&content) == Dots::None);
+        (content, bare)
     };
     let mut decoder = decoder(u64::MAX);
     chunks.clone().into_iter().for_each(|chunk| decoder.chunk(chunk));
@@ -91,4 +94,24 @@ pub(super) fn join<'w>(chunks: impl IntoIterator<Item = &'w [u8]> + Clone) -> (V
     }
     assert_eq!(finish(decoder), joined);
     joined
+}
+
+/// What is plain is copied by nobody, whatever dots mean.
+#[test]
+fn what_is_plain_stays_where_it_was_read_to() {
+    let taken = |wire: &[u8], take: fn(&mut ContentDecoder, usize) -> (usize, Vec<u8>)| {
+        let mut decoder = decoder_with_room();
+        decoder.room()[..wire.len()].copy_from_slice(wire);
+        take(&mut decoder, wire.len()).0
+    };
+    let plain = b"Dots... Behind a line, none.\r\n\r\n".repeat(GLANCE / PIECE * 5);
+    assert_eq!(taken(&plain, ContentDecoder::data_in_place), plain.len());
+    let dots = b".\r\n..\r\n".repeat(GLANCE);
+    assert_eq!(taken(&dots, ContentDecoder::chunk_in_place), dots.len());
+    // Up to what is to change, but for a few octets.
+    for change in [5, 70, GLANCE, GLANCE + PIECE + 1, 2 * GLANCE + 9] {
+        let wire = [&[b'x'; 2 * GLANCE + 9][..change], b"\r\n..", &plain].concat();
+        let taken = taken(&wire, ContentDecoder::data_in_place);
+        assert!((change - 2..=change + 2).contains(&taken), "{taken} before {change}");
+    }
 }

@@ -93,3 +93,23 @@ fn a_cr_at_the_limit_is_not_settled() {
     open.chunk(b"\r");
     assert!(open.finish().is_err());
 }
+
+#[test]
+#[cfg(feature = "serve")]
+fn a_portion_fills_a_block() {
+    let mut decoder = decoder(BLOCK as u64 + 100);
+    for (octets, portion) in [
+        (0, FIRST),
+        (100, FIRST - 100),
+        (FIRST - 101, 1),
+        (1, BLOCK),
+        (1, BLOCK - 1),
+        // As far as the limit, and beyond, where nothing is kept.
+        (BLOCK + 99 - FIRST, FIRST - 100),
+        (1, BLOCK),
+        (BLOCK, BLOCK),
+    ] {
+        decoder.chunk(&vec![b'x'; octets]);
+        assert_eq!(decoder.portion(), portion, "after {} octets", decoder.size());
+    }
+}
