@@ -38,6 +38,20 @@ pub struct Postfix {
 
 impl Postfix {
     pub fn start() -> Self {
+        // A port that was free a moment ago may be somebody else's by now.
+        let starts = |postfix: &Self| {
+            let output = postfix.command("postfix", &["start"]).output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        if let Some(postfix) = (0..3).map(|_| Self::configured()).find(starts) {
+            return postfix;
+        }
+        let postfix = Self::configured();
+        postfix.run("postfix", &["start"]);
+        postfix
+    }
+
+    fn configured() -> Self {
         let folder = tempfile::Builder::new().prefix("identify-").tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let [xclient, xforward, proxy, trusting, strict, closed, inner, outer, nobody] =
@@ -57,7 +71,6 @@ impl Postfix {
             nobody,
         };
         postfix.configure();
-        postfix.run("postfix", &["start"]);
         postfix
     }
 
