@@ -248,9 +248,10 @@ impl Reply {
             output.extend_from_slice(&[class, tens, ones, separator]);
             if let Some(EnhancedStatus { subject, detail }) = self.status {
                 output.extend_from_slice(&[class, b'.']);
-                push_number(subject, output);
+                // There is room: a buffer grows.
+                let _ = u64::from(subject).write_to(output);
                 output.extend_from_slice(b".");
-                push_number(detail, output);
+                let _ = u64::from(detail).write_to(output);
                 output.extend_from_slice(b" ");
             }
             output.extend_from_slice(line);
@@ -461,13 +462,6 @@ fn clean(code: ReplyCode, status: Option<EnhancedStatus>, line: &[u8]) -> Cow<'_
         _ => b'?',
     });
     octets.map(char::from).collect()
-}
-
-/// Writes a number of at most three digits.
-fn push_number(number: u16, output: &mut BytesMut) {
-    let digits = [number / 100 % 10, number / 10 % 10, number % 10].map(|it| b'0' + it as u8);
-    let leading = usize::from(number < 100) + usize::from(number < 10);
-    output.extend_from_slice(&digits[leading..]);
 }
 
 /// How long a line's text may be behind this status.
