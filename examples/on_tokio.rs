@@ -11,6 +11,7 @@ use nobounce::scorers::{Gtube, Spamd};
 use nobounce::{Address, Gate, Lines, Panel, Peer, Runtime, Settings, Target, relay, serve};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
@@ -21,11 +22,9 @@ struct Tokio;
 #[async_trait::async_trait]
 impl Runtime for Tokio {
     type Stream = Socket;
-
     async fn sleep_until(&self, at: Instant) {
         tokio::time::sleep_until(at.into()).await;
     }
-
     async fn connect(&self, address: &Address) -> Result<Self::Stream> {
         let Address::Tcp(address) = address else { return Err(ErrorKind::Unsupported.into()) };
         let stream = TcpStream::connect(&**address).await?;
@@ -74,9 +73,11 @@ struct Options {
     spamd: Option<Address>,
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    tokio::spawn(run(Options::parse())).await? // beside the clients: no other thread is woken for them
+fn main() -> Result<()> {
+    let alone = std::thread::available_parallelism()?.get() == 1; // no locks, then
+    let new = if alone { Builder::new_current_thread } else { Builder::new_multi_thread };
+    // Beside the clients: no other thread is woken for them.
+    new().enable_all().build()?.block_on(async { tokio::spawn(run(Options::parse())).await? })
 }
 
 async fn run(options: Options) -> Result<()> {

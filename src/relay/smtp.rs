@@ -39,9 +39,10 @@ const INTRODUCTION: Duration = Duration::from_secs(5);
 /// Most connections that are kept idle between clients: a fifth of the servers that Postfix runs at
 /// most (`default_process_limit` 100).
 const IDLE: usize = 20;
-/// How long they are kept: less than any server's patience (Postfix `smtpd_timeout` 300 s, 10 s
-/// under stress), more than the pauses between two clients of a busy gate.
-const IDLE_TIME: Duration = Duration::from_secs(60);
+/// How long they are kept: as long as Postfix does (`smtp_connection_cache_time_limit`), more than the
+/// pauses between two clients of a busy gate, and not so long that a quiet one keeps servers waiting, or
+/// that what TCP has learnt of a large message is held against small ones.
+const IDLE_TIME: Duration = Duration::from_secs(2);
 /// How old a connection may be to serve another client (Postfix `smtp_connection_reuse_time_limit`):
 /// a server's configuration changes.
 const REUSE_TIME: Duration = Duration::from_secs(300);
@@ -129,8 +130,8 @@ impl<R: Runtime> Smtp<R> {
     }
 
     /// Keeps at most so many connections idle between clients, each for so long; without this, 20
-    /// for 60 seconds (Postfix as a client keeps them for 2 seconds, but does not know the server
-    /// for its own). One whose time is over is closed when the next client comes or goes.
+    /// for 2 seconds (Postfix `smtp_connection_cache_time_limit`). One whose time is over is closed when
+    /// the next client comes or goes.
     #[must_use]
     pub fn keep_idle(self, most: usize, idle_time: Duration) -> Self {
         let Server { runtime, address, settings, tls, .. } = &*self.server;

@@ -134,7 +134,6 @@ impl Session {
         text.push_str(&self.settings.host);
         let offered = &self.offered;
         let limit = self.size_limit();
-        let transactions = self.transactions_limit();
         if extended {
             let keywords = [
                 (offered.pipelining, "PIPELINING"),
@@ -156,11 +155,16 @@ impl Session {
             if offered.size.is_some() {
                 let _ = write!(text, "\nSIZE {limit}");
             }
-            text.push_str("\nLIMITS");
-            if !(offered.prdr && offered.recipients_max.is_some()) {
-                let _ = write!(text, " RCPTMAX={}", self.recipients_limit(false));
+            let for_each = offered.prdr && offered.recipients_max.is_some();
+            let recipients = (!for_each).then(|| self.recipients_limit(false).to_string());
+            let transactions = self.transactions_limit().map(|limit| limit.to_string());
+            let limits = [("RCPTMAX", recipients), ("MAILMAX", transactions)];
+            if limits.iter().any(|(_, limit)| limit.is_some()) {
+                text.push_str("\nLIMITS");
             }
-            let _ = write!(text, " MAILMAX={transactions}");
+            for (name, limit) in limits {
+                let _ = limit.map(|limit| write!(text, " {name}={limit}"));
+            }
             self.ask_to_be_told(&mut text);
         }
         Reply::plain(ReplyCode::OK, &text)
@@ -177,7 +181,7 @@ impl Session {
         match refusal {
             Some(refusal) => self.fault(refusal),
             None if self.going_down => self.hang_up(replies::GOING_DOWN, EndCause::Closed),
-            None if self.transactions >= self.transactions_limit() => {
+            None if self.transactions_limit().is_some_and(|limit| self.transactions >= limit) => {
                 self.hang_up(replies::TOO_MANY_TRANSACTIONS, EndCause::Closed);
             }
             None => {

@@ -435,10 +435,12 @@ impl Session {
         limit.map_or(own, |limit| limit.min(own))
     }
 
-    fn transactions_limit(&self) -> u32 {
-        let own = self.settings.limits.transactions;
+    /// Transactions that the session may have, if there is a limit to them.
+    fn transactions_limit(&self) -> Option<u32> {
+        let is_bound = !self.settings.own_networks.include(&self.peer);
+        let own = is_bound.then_some(self.settings.limits.transactions);
         let limit = self.offered.transactions_max.and_then(|limit| u32::try_from(limit).ok());
-        limit.map_or(own, |limit| limit.min(own))
+        own.into_iter().chain(limit).min()
     }
 
     /// Whether the session is over.

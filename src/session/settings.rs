@@ -36,7 +36,8 @@ pub struct Settings {
     /// and more than a minute is taken for one. Neither for [`own_networks`](Self::own_networks) nor
     /// for those who may say XCLIENT or XFORWARD.
     pub greeting_delay: Duration,
-    /// Networks of one's own: no delays, and no share of theirs in the `Admission` of clients.
+    /// Networks of one's own: no delays, no end of transactions in a session, and no share of theirs in
+    /// the `Admission` of clients.
     /// This machine: `127.0.0.0/8, ::1, local` (Postfix `mynetworks` with `mynetworks_style =
     /// host`).
     pub own_networks: Networks,
@@ -84,7 +85,8 @@ pub struct Limits {
     /// RCPT commands beyond that in one transaction before each more is a fault: 1,000 (Postfix
     /// `smtpd_recipient_overshoot_limit`). A client may have sent all of them in one group.
     pub recipients_overshoot: usize,
-    /// Transactions in one session: 1,000. More: 421.
+    /// Transactions in one session: 1,000. More: 421. Those of [`Settings::own_networks`] may have as
+    /// many as they like.
     pub transactions: u32,
     /// Faulty commands in one session: 20 (Postfix `smtpd_hard_error_limit`). The last one is
     /// answered with 421.

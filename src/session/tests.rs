@@ -106,7 +106,7 @@ fn what_is_between_client_and_gate_is_offered_whatever_is_behind() {
         Step::Transmit(octets) => assert_eq!(
             octets,
             "250-mx.example\r\n250-PIPELINING\r\n250-CHUNKING\r\n\
-             250 LIMITS RCPTMAX=1000 MAILMAX=1000\r\n"
+             250 LIMITS RCPTMAX=1000\r\n"
         ),
         step => panic!("{step:?}"),
     }

@@ -88,7 +88,12 @@ impl Budget {
     /// A block with room for so many octets, if there is money for it.
     pub(crate) fn block(&self, room: usize) -> Option<Block> {
         let mut octets = self.0.held().take(room, self.0.limit)?;
-        octets.reserve_exact(room - octets.len());
+        if octets.is_empty() {
+            octets.reserve_exact(room);
+        } else {
+            // It may not have been full before. Once it is, mail data can be read to all of it.
+            octets.resize(room, 0);
+        }
         Some(Block { octets, filled: 0, room, budget: self.clone() })
     }
 
@@ -356,10 +361,10 @@ mod tests {
         block.fill(&[b'x'; 100]);
         drop(block);
         let mut block = budget.spare_block().expect("that one");
-        assert_eq!((block.room().len(), block.as_ref()), (100, &b""[..]));
+        assert_eq!((block.room().len(), block.as_ref()), (BLOCK, &b""[..]), "all of it");
         block.room()[..2].copy_from_slice(b"ab");
         block.filled(2);
-        assert_eq!((block.room().len(), block.as_ref()), (98, &b"ab"[..]));
+        assert_eq!((block.room().len(), block.as_ref()), (BLOCK - 2, &b"ab"[..]));
         assert_eq!((block.fill(&[b'c'; BLOCK]), block.is_full()), (BLOCK - 2, true));
         assert_eq!((block.room().len(), &block.as_ref()[..3]), (0, &b"abc"[..]));
     }
