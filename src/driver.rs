@@ -10,7 +10,7 @@ mod slowness;
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::{FutureExt, poll_fn};
 use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -214,7 +214,7 @@ where
                         None => self.late(session, deadline),
                     }
                     // Scorers also work without waiting.
-                    let began = std::mem::replace(&mut now, runtime.now());
+                    let began = self.look_at_clock(&mut now);
                     if stage != Stage::Connect {
                         let scoring = now.saturating_duration_since(began);
                         self.log.current(&id).scoring += scoring;
@@ -261,7 +261,7 @@ where
                         Some(None) => {}
                         None => self.late(session, deadline),
                     }
-                    let began = std::mem::replace(&mut now, runtime.now());
+                    let began = self.look_at_clock(&mut now);
                     self.log.current(&id).relaying += now.saturating_duration_since(began);
                     self.unstash(session);
                 }
@@ -283,6 +283,13 @@ where
                 Step::Close => return self.close().await,
             }
         }
+    }
+
+    /// Sets the time to what it is now; gives what it was.
+    fn look_at_clock(&mut self, now: &mut Instant) -> Instant {
+        // Not once more at the next step.
+        self.timer.has_waited();
+        std::mem::replace(now, self.gate.runtime.now())
     }
 
     async fn transmit(&mut self, session: &mut Session, octets: &[u8]) {
