@@ -7,7 +7,7 @@
 //!
 //! Not the same on both sides: the gate writes a record of each message to a pipe and runs GTUBE over
 //! the content; HAProxy logs nothing. The gate keeps its connections to the sink for the next client,
-//! which HAProxy cannot. HAProxy has one thread, the gate as many as there are cores.
+//! which HAProxy cannot. HAProxy has one thread, the gate as many as there are cores (and no locks on one).
 //!
 //! Beside the tables it makes the plot `benches/plots/gate.svg`, of the same figures.
 //!
