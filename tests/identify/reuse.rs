@@ -246,21 +246,23 @@ fn an_idle_connection_has_its_time() {
         let (server, clock) = (Server::start(Leaves::OnQuit).await, Clock::default());
         let gate = server.gate(&clock, Identify::None);
         client(&gate, 1, &MESSAGE).await;
-        clock.forward(Duration::from_secs(50));
+        let pause = Duration::from_millis(1_900);
+        clock.forward(pause);
         client(&gate, 2, &MESSAGE).await;
         assert_eq!(server.verbs().len(), 1);
-        clock.forward(Duration::from_secs(61));
+        clock.forward(Duration::from_millis(2_100));
         client(&gate, 3, &MESSAGE).await;
         assert_eq!(server.verbs().len(), 2);
-        // However busy, it does not grow old.
-        for n in 0..5 {
-            clock.forward(Duration::from_secs(59));
+        // However busy, it does not grow old: five minutes, and a client more, who finds it young.
+        for n in 0..157 {
+            clock.forward(pause);
             client(&gate, n, &MESSAGE).await;
         }
         assert_eq!(server.verbs().len(), 2);
-        clock.forward(Duration::from_secs(10));
-        client(&gate, 1, &MESSAGE).await;
-        client(&gate, 2, &MESSAGE).await;
+        for n in 1..=2 {
+            clock.forward(pause);
+            client(&gate, n, &MESSAGE).await;
+        }
         assert_eq!(server.verbs().len(), 3);
     });
 }
