@@ -292,9 +292,8 @@ impl<R: Runtime> Connection<R> {
     async fn run(&mut self) -> Option<Outcome> {
         let server = self.server.clone();
         let runtime = &*server.runtime;
-        let mut now = runtime.now();
         loop {
-            let step = self.onward.poll(now);
+            let step = self.onward.poll(runtime.now());
             let deadline = self.onward.deadline();
             match step {
                 OnwardStep::Connect => {
@@ -307,21 +306,11 @@ impl<R: Runtime> Connection<R> {
                         Some(Err(error)) => self.onward.unreachable(error),
                         None => self.onward.handle_timeout(runtime.now()),
                     }
-                    now = runtime.now();
                 }
                 OnwardStep::Transmit(segments) => {
                     let written = match &mut self.connected {
                         Some(Connected { stream, .. }) => {
-                            let work = transmit(runtime, &server.settings, stream, segments);
-                            let mut work = pin!(work);
-                            match poll!(work.as_mut()) {
-                                Poll::Ready(written) => written,
-                                Poll::Pending => {
-                                    let written = work.await;
-                                    now = runtime.now();
-                                    written
-                                }
-                            }
+                            transmit(runtime, &server.settings, stream, segments).await
                         }
                         None => Err(io::ErrorKind::NotConnected.into()),
                     };
@@ -341,7 +330,6 @@ impl<R: Runtime> Connection<R> {
                         Some(false) => self.disconnected(),
                         None => self.onward.handle_timeout(runtime.now()),
                     }
-                    now = runtime.now();
                 }
                 OnwardStep::StartTls => {
                     let upgrade = async {
@@ -357,7 +345,6 @@ impl<R: Runtime> Connection<R> {
                         Some(Err(error)) => self.onward.tls_failed(error),
                         None => self.onward.handle_timeout(runtime.now()),
                     }
-                    now = runtime.now();
                 }
                 OnwardStep::Done(outcome) => return Some(outcome),
                 OnwardStep::Disconnect => self.connected = None,

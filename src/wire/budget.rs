@@ -211,10 +211,8 @@ impl Block {
         let made = self.octets.get_mut(self.filled..self.filled + octets.len());
         match made {
             Some(made) => made.copy_from_slice(octets),
-            None => {
-                self.octets.truncate(self.filled);
-                self.octets.extend_from_slice(octets);
-            }
+            // It is new, and ends where it is filled to.
+            None => self.octets.extend_from_slice(octets),
         }
         self.filled += octets.len();
         octets.len()
