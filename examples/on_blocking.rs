@@ -59,7 +59,7 @@ fn serve(mut client: TcpStream, gate: &Gate<Waiting>) -> io::Result<()> {
                 let verdict = block_on(gate.ask(question.subject(), &mut tally));
                 question.answer(verdict);
             }
-            Step::Forward(forward) => {
+            Step::Forward(mut forward) => {
                 let outcome = block_on(relay.ask(forward.request()));
                 forward.complete(outcome);
             }

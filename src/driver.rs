@@ -221,38 +221,34 @@ where
                     }
                     self.unstash(session);
                 }
-                Step::Forward(forward) => {
-                    let id = forward.request().envelope().id.clone();
+                Step::Forward(mut forward) => {
                     let deadline = forward.deadline();
-                    let asked = match forward.request() {
+                    let request = forward.request();
+                    let id = request.envelope().id.clone();
+                    let (asked, recipient) = match request {
                         Request::Recipient(envelope, recipient) => {
                             let ask = relay.rcpt(envelope, recipient);
                             let ask = self.stash.beside(&mut self.client, ask);
-                            self.timer.within(deadline, ask).await
+                            (self.timer.within(deadline, ask).await, Some(recipient))
                         }
                         Request::Content(envelope, message) => {
+                            let ask = relay.content(envelope, message);
                             // From here on the client's end changes nothing: the message is complete,
                             // and half of it onward would help nobody.
                             self.stash.listen(&mut self.client).await;
-                            match self.stash.is_broken() {
+                            let asked = match self.stash.is_broken() {
                                 true => Some(None),
-                                false => {
-                                    let ask = relay.content(envelope, message);
-                                    self.timer.within(deadline, ask).await.map(Some)
-                                }
-                            }
+                                false => self.timer.within(deadline, ask).await.map(Some),
+                            };
+                            (asked, None)
                         }
                         Request::Answer(envelope, recipient) => {
                             let ask = relay.answer(envelope, recipient);
-                            self.timer.within(deadline, ask).await.map(Some)
+                            (self.timer.within(deadline, ask).await.map(Some), None)
                         }
                     };
                     match asked {
                         Some(Some(outcome)) => {
-                            let recipient = match forward.request() {
-                                Request::Recipient(_, recipient) => Some(recipient),
-                                Request::Content(..) | Request::Answer(..) => None,
-                            };
                             let relayed = Event::Relayed { id: &id, recipient, outcome: &outcome };
                             self.gate.observe(&relayed);
                             self.log.current(&id).note(&outcome, recipient.is_some());

@@ -104,7 +104,7 @@
 //!         // 3. Ask the panel.
 //!         Step::Ask(question) => question.answer(Verdict::Pass),
 //!         // 4. Ask the relay target.
-//!         Step::Forward(forward) => {
+//!         Step::Forward(mut forward) => {
 //!             let receipt = match forward.request() {
 //!                 Request::Recipient(..) => Receipt::recipient(),
 //!                 // Only behind a durable write:

@@ -287,13 +287,13 @@ fn split<'t>(text: &'t str, mark: &str) -> Option<(&'t str, &'t str)> {
 }
 
 /// What the relay target is asked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub enum Request<'a> {
     /// Would it take mail for this recipient?
     Recipient(&'a Envelope, &'a ForwardPath),
     /// Does it take this message, for the recipients of the envelope? In a transaction with PRDR and
     /// several recipients: for the first of them?
-    Content(&'a Envelope, &'a Message),
+    Content(&'a Envelope, Message),
     /// And for this one, the next of the envelope's recipients? Asked in transactions with PRDR.
     Answer(&'a Envelope, &'a ForwardPath),
 }
@@ -301,7 +301,7 @@ pub enum Request<'a> {
 impl<'a> Request<'a> {
     /// The envelope it is about.
     pub fn envelope(&self) -> &'a Envelope {
-        match *self {
+        match self {
             Self::Recipient(envelope, _)
             | Self::Content(envelope, _)
             | Self::Answer(envelope, _) => envelope,

@@ -51,7 +51,9 @@ pub trait Relay: Send {
     /// Does it take the message, for all recipients of the envelope? If it
     /// [answers per recipient](Capabilities::prdr) and the client understands that
     /// ([`MailParameters::prdr`](crate::MailParameters::prdr)): for the first of them?
-    async fn content(&mut self, envelope: &Envelope, message: &Message) -> Outcome;
+    ///
+    /// The message is the target's own: nobody else needs its memory any more.
+    async fn content(&mut self, envelope: &Envelope, message: Message) -> Outcome;
 
     /// And for this one? Asked behind `content` for each further recipient of the envelope, in order,
     /// if the target answers per recipient and the client understands that.

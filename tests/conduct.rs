@@ -45,7 +45,7 @@ fn conduct(says: &[&str]) -> (String, String) {
                 }
                 question.answer(Verdict::Pass);
             }
-            Step::Forward(forward) => {
+            Step::Forward(mut forward) => {
                 let outcome = match forward.request() {
                     Request::Recipient(_, path) if path.path.address().starts_with(b"no") => {
                         let status = EnhancedStatus::new(1, 1);

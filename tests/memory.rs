@@ -121,7 +121,7 @@ impl Relay for Hole {
         Outcome::Accepted(Receipt::recipient())
     }
 
-    async fn content(&mut self, _: &Envelope, _: &Message) -> Outcome {
+    async fn content(&mut self, _: &Envelope, _: Message) -> Outcome {
         Outcome::Accepted(Receipt::kept("1"))
     }
 }

@@ -75,7 +75,7 @@ impl Played {
         let content = MailData::normalise(content.as_bytes());
         let host = "gate.example.com";
         let message = Message::new(host, &self.envelope, SystemTime::UNIX_EPOCH, content);
-        self.onward.request(Request::Content(&self.envelope, &message));
+        self.onward.request(Request::Content(&self.envelope, message));
     }
 
     /// What it says until it comes to rest. It is connected whenever it wants to be.

@@ -53,7 +53,7 @@ fn play(
                 }
                 question.answer(Verdict::Pass);
             }
-            Step::Forward(forward) => {
+            Step::Forward(mut forward) => {
                 let receipt = match forward.request() {
                     Request::Recipient(..) => Receipt::recipient(),
                     Request::Content(..) | Request::Answer(..) => Receipt::kept("1"),

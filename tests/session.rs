@@ -1,10 +1,11 @@
 //! Sessions in virtual time: what a dialogue cannot say.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test")]
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
-use nobounce::{Awaiting, Deadline, Outcome, Peer, Receipt, Request, Session, SessionId, Settings};
-use nobounce::{Step, Subject, Verdict};
+use nobounce::{Awaiting, Deadline, Onward, OnwardSettings, OnwardStep, Outcome, Peer, Receipt};
+use nobounce::{Request, Session, SessionId, Settings, Step, Subject, Verdict};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -75,7 +76,7 @@ impl Played {
     fn answer(&mut self) {
         match self.session.poll(self.now) {
             Step::Ask(question) => question.answer(Verdict::Pass),
-            Step::Forward(forward) => {
+            Step::Forward(mut forward) => {
                 let receipt = match forward.request() {
                     Request::Recipient(..) => Receipt::recipient(),
                     Request::Content(..) | Request::Answer(..) => Receipt::kept("1"),
@@ -249,6 +250,71 @@ fn mail_data_that_is_read_to_its_place_is_mail_data() {
         });
         assert_eq!(in_room, handed_over);
     }
+}
+
+// --- the message is handed over ---
+
+/// What was written is free for others before the rest is, and all of it before the server answers.
+#[test]
+fn a_message_that_is_written_onward_gives_its_memory_back() {
+    for offer in ["250 mx\r\n", "250-mx\r\n250 CHUNKING\r\n"] {
+        let settings = Settings::new("mx.example");
+        let budget = settings.budget.clone();
+        let mut played = Played::with_recipient(settings);
+        played.session.receive("sixteen octets.\r\n".repeat(20_000).as_bytes());
+        played.session.receive(b".\r\n");
+        assert_eq!(played.waits(), Waits::Panel);
+        played.answer();
+        let held = budget.used();
+        assert!(held > 340_000);
+        let mut onward = Onward::new(OnwardSettings::new("mx.example").into());
+        let Step::Forward(mut forward) = played.session.poll(played.now) else { panic!("no") };
+        onward.request(forward.request());
+        assert_eq!(budget.used(), held, "nothing was written");
+        let (mut used, mut reply) = (BTreeSet::new(), "220 mx\r\n");
+        let outcome = loop {
+            match onward.poll(played.now) {
+                OnwardStep::Connect => onward.connected(),
+                OnwardStep::Receive => onward.receive(reply.as_bytes()),
+                OnwardStep::Transmit(segments) => {
+                    reply = match &segments[0][..4] {
+                        b"EHLO" => offer,
+                        b"DATA" => "354 go on\r\n",
+                        _ => "250 yes\r\n",
+                    };
+                    for segment in segments {
+                        drop(segment);
+                        used.insert(budget.used());
+                    }
+                }
+                OnwardStep::Done(outcome) => break outcome,
+                step => panic!("{step:?}"),
+            }
+        };
+        assert!(used.len() > 5 && used.contains(&0), "{used:?}");
+        forward.complete(outcome);
+        assert_eq!(played.waits(), Waits::Client);
+        assert!(played.said.ends_with("250 yes\r\n"), "{}", played.said);
+    }
+}
+
+/// Whoever drops a message that was handed over cannot ask about it again, and not pass for one who
+/// was answered.
+#[test]
+fn a_message_is_handed_over_once() {
+    let mut played = Played::with_content(Settings::new("mx.example"));
+    played.answer();
+    let mut onward = Onward::new(OnwardSettings::new("mx.example").into());
+    let Step::Forward(mut forward) = played.session.poll(played.now) else { panic!("no") };
+    assert!(matches!(forward.request(), Request::Content(_, message) if !message.is_empty()));
+    let Step::Forward(mut forward) = played.session.poll(played.now) else { panic!("no") };
+    let request = forward.request();
+    assert!(matches!(request, Request::Answer(_, to) if to.path.address() == b"c@d"));
+    onward.request(request);
+    let OnwardStep::Done(outcome) = onward.poll(played.now) else { panic!("it is not known") };
+    forward.complete(outcome);
+    assert_eq!(played.waits(), Waits::Client);
+    assert!(played.said.contains("\r\n451 4.4.2 "), "{}", played.said);
 }
 
 /// The rest of a faulty line and the next command may come in one piece.

@@ -45,7 +45,7 @@ fn clients(server: Peer, lines: &[&str]) -> Vec<String> {
                 });
                 question.answer(Verdict::Pass);
             }
-            Step::Forward(forward) => {
+            Step::Forward(mut forward) => {
                 let receipt = match forward.request() {
                     Request::Recipient(..) => Receipt::recipient(),
                     Request::Content(..) | Request::Answer(..) => Receipt::kept("1"),

@@ -124,16 +124,16 @@ impl Dialogue {
                 Step::Transmit(octets) => self.heard += octets.len(),
                 Step::Receive | Step::Close => return,
                 Step::Ask(question) => question.answer(Verdict::Pass),
-                Step::Forward(forward) => {
-                    let outcome = match (&mut self.onward, forward.request()) {
+                Step::Forward(mut forward) => {
+                    let request = forward.request();
+                    self.taken += usize::from(matches!(request, Request::Content(..)));
+                    let outcome = match (&mut self.onward, request) {
                         (Some(onward), request) => onward.ask(request, self.now),
                         (None, Request::Recipient(..)) => Outcome::Accepted(Receipt::recipient()),
                         (None, Request::Content(..) | Request::Answer(..)) => {
                             Outcome::Accepted(Receipt::kept("4711"))
                         }
                     };
-                    let content = matches!(forward.request(), Request::Content(..));
-                    self.taken += usize::from(content);
                     forward.complete(outcome);
                 }
                 Step::Ended(_) => {}
@@ -171,7 +171,7 @@ impl Server {
     /// Goes as far as the server's 354, which has been received: what the machine says next is the
     /// content as it stands on the wire.
     pub(crate) fn offer(&mut self, envelope: &Envelope, message: &Message, now: Instant) {
-        self.onward.request(Request::Content(envelope, message));
+        self.onward.request(Request::Content(envelope, message.clone()));
         while !self.in_content {
             let step = self.onward.poll(now);
             self.go_on(step);

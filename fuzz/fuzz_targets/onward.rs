@@ -130,7 +130,7 @@ impl Course {
             1 if !self.envelope.forward_paths.is_empty() => {
                 let content = MailData::normalise(self.content);
                 let message = Message::new("mx.example", &self.envelope, UNIX_EPOCH, content);
-                self.onward.request(Request::Content(&self.envelope, &message));
+                self.onward.request(Request::Content(&self.envelope, message));
                 self.asked = Some(Question::Content);
             }
             // Another transaction, of this client or of the other.

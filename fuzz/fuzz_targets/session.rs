@@ -189,14 +189,17 @@ impl Course {
 
     fn is_content(&mut self) -> bool {
         match self.session.poll(self.now) {
-            Step::Forward(forward) => matches!(forward.request(), Request::Content(..)),
+            // Asked for the second time about the content, it is for the answer.
+            Step::Forward(mut forward) => {
+                matches!(forward.request(), Request::Content(..) | Request::Answer(..))
+            }
             _ => false,
         }
     }
 
     /// The relay target takes what it is asked to.
     fn take(&mut self) {
-        let Step::Forward(forward) = self.session.poll(self.now) else {
+        let Step::Forward(mut forward) = self.session.poll(self.now) else {
             return;
         };
         let receipt = match forward.request() {

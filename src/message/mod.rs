@@ -8,7 +8,7 @@ mod trace;
 mod view;
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -22,7 +22,14 @@ pub use view::{Field, Fields, MessageView, MimePart};
 
 /// A message as scorers see it and as it goes onward: our header fields, then the content as the
 /// client sent it, forged copies of our own fields removed.
-pub struct Message {
+///
+/// It is as small as a pointer, and a clone of it has no octets of its own: for a target that may have
+/// to ask a second server.
+#[derive(Clone)]
+pub struct Message(Box<Parts>);
+
+#[derive(Clone)]
+struct Parts {
     /// Our fields, the joint, the content.
     segments: Vec<Bytes>,
     /// Octets of all segments.
@@ -32,7 +39,7 @@ pub struct Message {
     content: MailData,
     mime: MimeLimits,
     joined: OnceLock<Bytes>,
-    view: OnceLock<MessageView>,
+    view: OnceLock<Arc<MessageView>>,
 }
 
 impl Message {
@@ -62,63 +69,71 @@ impl Message {
         joint::append(content.blocks(), authserv_id, &mut segments);
         let (len, dots) = (segments.iter().map(Bytes::len).sum(), content.dots());
         let (joined, view) = (OnceLock::new(), OnceLock::new());
-        Self { segments, len, dots, content, mime, joined, view }
+        Self(Box::new(Parts { segments, len, dots, content, mime, joined, view }))
     }
 
     /// Puts these fields before all others.
     pub(crate) fn tag(&mut self, fields: Vec<HeaderField>) {
-        self.len += fields.iter().map(|field| field.octets().len()).sum::<usize>();
+        self.0.len += fields.iter().map(|field| field.octets().len()).sum::<usize>();
         // A name may begin with anything; a line that goes on with it begins with a space.
         if fields.iter().any(|field| field.octets().starts_with(b".")) {
-            self.dots = Dots::Perhaps;
+            self.0.dots = Dots::Perhaps;
         }
-        self.segments.splice(..0, fields.iter().map(|field| field.octets().clone()));
+        self.0.segments.splice(..0, fields.iter().map(|field| field.octets().clone()));
     }
 
     /// The whole message in segments, in order: what goes onward, and what a scorer that has the
     /// message read elsewhere sends there. Lines may begin in one segment and end in another.
     pub fn segments(&self) -> &[Bytes] {
-        &self.segments
+        &self.0.segments
+    }
+
+    /// The segments alone, of which the caller is the only owner then, unless the message was cloned:
+    /// memory that was written onward can be given back before the rest is.
+    pub fn into_segments(self) -> Vec<Bytes> {
+        self.0.segments
     }
 
     /// Whether lines of the segments begin with a dot.
     pub(crate) fn dots(&self) -> Dots {
-        self.dots
+        self.0.dots
     }
 
     /// Octets of all segments.
     pub fn len(&self) -> usize {
-        self.len
+        self.0.len
     }
 
     /// Whether there is nothing at all; there always is a trace header.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.0.len == 0
     }
 
     /// The content as the client sent it (line ends normalised), forged fields included, in blocks.
     pub fn content_segments(&self) -> &[Bytes] {
-        self.content.segments()
+        self.0.content.segments()
     }
 
     /// The content in one piece. What is larger than a block of 64 KiB is copied for that when this
     /// is first called, and once; prefer [`content_segments`](Self::content_segments) and
     /// [`view`](Self::view), which need no copy.
     pub fn content(&self) -> &Bytes {
-        self.joined.get_or_init(|| self.content.blocks().join(0..self.content.len()))
+        self.0.joined.get_or_init(|| self.0.content.blocks().join(0..self.0.content.len()))
     }
 
     /// The content taken apart by MIME: header fields, parts, their text. It is parsed when this is
     /// first called, and once.
     pub fn view(&self) -> &MessageView {
-        self.view.get_or_init(|| MessageView::new(self.content.blocks().clone(), self.mime))
+        self.0.view.get_or_init(|| {
+            Arc::new(MessageView::new(self.0.content.blocks().clone(), self.0.mime))
+        })
     }
 }
 
 impl fmt::Debug for Message {
     /// Nothing of what somebody wrote to somebody.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message").field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Message").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 

@@ -238,7 +238,7 @@ impl Onward {
                 self.asked = Some(Asked::Recipient { transaction, recipient: recipient.clone() });
             }
             Request::Content(_, message) => {
-                let (segments, dots) = (message.segments().to_vec(), message.dots());
+                let (dots, segments) = (message.dots(), message.into_segments());
                 self.asked = Some(Asked::Content { transaction, segments, dots });
             }
             // Above.

@@ -140,10 +140,10 @@ impl Onward {
 
     /// The whole message as one chunk (RFC 3030).
     fn send_chunk(&mut self) {
-        if let Some(Asked::Content { segments, .. }) = &self.asked {
+        if let Some(Asked::Content { segments, .. }) = &mut self.asked {
             let octets: usize = segments.iter().map(Bytes::len).sum();
             self.output.push(format!("BDAT {octets} LAST\r\n").into());
-            self.output.extend(segments.iter().filter(|segment| !segment.is_empty()).cloned());
+            self.output.extend(segments.drain(..).filter(|segment| !segment.is_empty()));
             self.state = State::Awaiting(Owed::new([Awaited::Content]));
         }
     }

@@ -145,9 +145,9 @@ impl Relay for Maildir {
         }
     }
 
-    async fn content(&mut self, envelope: &Envelope, message: &Message) -> Outcome {
+    async fn content(&mut self, envelope: &Envelope, message: Message) -> Outcome {
         let fields = delivery_fields(envelope);
-        let segments = fields.chain(message.segments().iter().cloned()).collect();
+        let segments = fields.chain(message.into_segments()).collect();
         match self.keep(segments).await {
             Ok(name) => Outcome::Accepted(Receipt::kept(&name)),
             Err(error) => failure(error),

@@ -220,7 +220,7 @@ impl<R: Runtime> Relay for Connection<R> {
         self.ask(Request::Recipient(envelope, recipient)).await
     }
 
-    async fn content(&mut self, envelope: &Envelope, message: &Message) -> Outcome {
+    async fn content(&mut self, envelope: &Envelope, message: Message) -> Outcome {
         self.ask(Request::Content(envelope, message)).await
     }
 

@@ -178,6 +178,6 @@ impl Session {
         let (id, host) = (self.settings.authserv_id.as_deref(), &self.settings.host);
         let mime = self.settings.limits.mime;
         let message = Message::within(mime, id, host, envelope, received, content);
-        self.state = State::Asking(Asking::Content(transaction, Box::new(message)));
+        self.state = State::Asking(Asking::Content(transaction, message));
     }
 }

@@ -150,7 +150,8 @@ impl Question<'_> {
     }
 }
 
-/// A request to the relay target. It must be completed; one that is dropped is made again.
+/// A request to the relay target. It must be completed; one that is dropped is made again, to be
+/// completed then.
 ///
 /// ```compile_fail,E0382
 /// fn twice(forward: nobounce::Forward<'_>, a: nobounce::Outcome, b: nobounce::Outcome) {
@@ -168,13 +169,21 @@ impl Forward<'_> {
     }
 
     /// What is asked of the relay target.
-    pub fn request(&self) -> Request<'_> {
-        match &self.0.state {
+    ///
+    /// A message is handed over, once: the session keeps nothing of it, so that whoever writes it
+    /// onward gives its memory back meanwhile. Asked again, it is for the answer to that message, which
+    /// a target that does not know it cannot give: the client is told 451 and comes again.
+    pub fn request(&mut self) -> Request<'_> {
+        match &mut self.0.state {
             State::Forwarding(Forwarding::Recipient(transaction, recipient)) => {
                 Request::Recipient(&transaction.envelope, recipient)
             }
             State::Forwarding(Forwarding::Content(transaction, message)) => {
-                Request::Content(&transaction.envelope, message)
+                match (message.take(), transaction.envelope.forward_paths.first()) {
+                    (Some(message), _) => Request::Content(&transaction.envelope, message),
+                    (None, Some(first)) => Request::Answer(&transaction.envelope, first),
+                    (None, None) => unreachable!("a content for nobody"),
+                }
             }
             State::Forwarding(Forwarding::Answer(transaction, recipient, _)) => {
                 Request::Answer(&transaction.envelope, recipient)

@@ -66,13 +66,14 @@ pub(super) enum State {
 pub(super) enum Asking {
     Connection,
     Recipient(Box<Transaction>, ForwardPath),
-    Content(Box<Transaction>, Box<Message>),
+    Content(Box<Transaction>, Message),
 }
 
 #[derive(Debug)]
 pub(super) enum Forwarding {
     Recipient(Box<Transaction>, ForwardPath),
-    Content(Box<Transaction>, Box<Message>),
+    /// With the message, until it is handed over.
+    Content(Box<Transaction>, Option<Message>),
     /// The content was forwarded; its answer for this recipient, behind those for others (PRDR).
     Answer(Box<Transaction>, ForwardPath, Answers),
 }
@@ -323,11 +324,11 @@ impl Session {
                 self.finish(*transaction, EndCause::RefusedByPanel, reply, closes);
             }
             (Asking::Content(transaction, message), Verdict::Pass) => {
-                self.state = State::Forwarding(Forwarding::Content(transaction, message));
+                self.state = State::Forwarding(Forwarding::Content(transaction, Some(message)));
             }
             (Asking::Content(transaction, mut message), Verdict::Tag(fields)) => {
                 message.tag(fields);
-                self.state = State::Forwarding(Forwarding::Content(transaction, message));
+                self.state = State::Forwarding(Forwarding::Content(transaction, Some(message)));
             }
         }
     }

@@ -167,7 +167,7 @@ impl<'p> Player<'p> {
                     }
                 }
             }
-            Step::Forward(forward) => {
+            Step::Forward(mut forward) => {
                 if let Some(outcome) = self.outcome.take() {
                     self.requested = false;
                     forward.complete(outcome);

@@ -209,7 +209,7 @@ impl<S: OnwardServer> Gate<S> {
                         Judgement::ClientGone => self.session.lose_client(),
                     }
                 }
-                Step::Forward(forward) => {
+                Step::Forward(mut forward) => {
                     let deadline = forward.deadline().expect("a request has a deadline");
                     self.paid += 1;
                     let mut link = Link {

@@ -66,7 +66,7 @@ impl Relay for Relayed {
         }
     }
 
-    async fn content(&mut self, envelope: &Envelope, message: &Message) -> Outcome {
+    async fn content(&mut self, envelope: &Envelope, message: Message) -> Outcome {
         if self.sabotage == Sabotage::Lies && self.asked.is_multiple_of(10) {
             return Outcome::Accepted(Receipt::kept("1"));
         }

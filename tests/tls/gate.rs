@@ -78,7 +78,7 @@ impl Relay for Shelf {
         Outcome::Accepted(Receipt::recipient())
     }
 
-    async fn content(&mut self, _: &Envelope, message: &Message) -> Outcome {
+    async fn content(&mut self, _: &Envelope, message: Message) -> Outcome {
         let octets = message.segments().concat();
         self.0.lock().unwrap().push(String::from_utf8(octets).unwrap());
         Outcome::Accepted(Receipt::kept("shelf"))

@@ -66,7 +66,7 @@ pub(crate) fn converse(said: &[u8], read: usize, onward: bool) -> Got {
                 rest = behind;
             }
             Step::Ask(question) => question.answer(Verdict::Pass),
-            Step::Forward(forward) => {
+            Step::Forward(mut forward) => {
                 let receipt = match forward.request() {
                     Request::Recipient(..) => {
                         got.recipients += 1;
@@ -75,7 +75,7 @@ pub(crate) fn converse(said: &[u8], read: usize, onward: bool) -> Got {
                     Request::Answer(..) => panic!("not offered"),
                     Request::Content(envelope, message) => {
                         if onward {
-                            got.written += relay(envelope, message);
+                            got.written += relay(envelope, message.clone());
                         }
                         got.messages.push((envelope.clone(), message.content().to_vec()));
                         Receipt::kept("1")
@@ -91,7 +91,7 @@ pub(crate) fn converse(said: &[u8], read: usize, onward: bool) -> Got {
 }
 
 /// Asks a server that takes everything, behind DATA; says how many octets of mail data it got.
-fn relay(envelope: &Envelope, message: &Message) -> usize {
+fn relay(envelope: &Envelope, message: Message) -> usize {
     let mut onward = Onward::new(Arc::new(OnwardSettings::new("mx.example")));
     let mut written = 0;
     onward.request(Request::Content(envelope, message));

@@ -326,7 +326,7 @@ mod as_a_relay {
     use super::*;
 
     fn deliver(maildir: &Maildir, envelope: &Envelope, message: &Message) -> Outcome {
-        block_on(maildir.open(&Peer::local()).content(envelope, message))
+        block_on(maildir.open(&Peer::local()).content(envelope, message.clone()))
     }
 
     #[test]

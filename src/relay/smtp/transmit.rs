@@ -40,6 +40,8 @@ pub(super) async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
             whole
         });
         let done = done.count();
+        // The memory of what was written is used again meanwhile, by whoever reads.
+        left[..done].fill(Bytes::new());
         left = &mut left[done..];
         if let Some(first) = left.first_mut() {
             first.advance(written);
@@ -106,7 +108,57 @@ fn gathered(mut segments: Vec<Bytes>) -> Vec<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::rehearsal::Rehearsal;
+
+    /// A stream that takes some octets at a time, and looks whether those before are still held.
+    struct Narrow {
+        taken: usize,
+        held: Arc<()>,
+        most_held: Vec<usize>,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            octets: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let this = self.get_mut();
+            this.most_held.push(Arc::strong_count(&this.held) - 1);
+            let taken = octets.len().min(SMALL / 2);
+            this.taken += taken;
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_held_no_longer() {
+        struct Owned {
+            _held: Arc<()>,
+        }
+        impl AsRef<[u8]> for Owned {
+            fn as_ref(&self) -> &[u8] {
+                &[b'x'; SMALL]
+            }
+        }
+        let (runtime, held) = (Rehearsal::new(), Arc::new(()));
+        let segments = (0..3).map(|_| Bytes::from_owner(Owned { _held: held.clone() })).collect();
+        let mut stream = Narrow { taken: 0, held, most_held: Vec::new() };
+        let settings = OnwardSettings::new("mx.example");
+        runtime.run(transmit(&runtime, &settings, &mut stream, segments)).unwrap();
+        assert_eq!((stream.taken, &stream.most_held[..]), (3 * SMALL, &[3, 3, 2, 2, 1, 1][..]));
+    }
 
     #[test]
     fn small_segments_leave_together_and_large_ones_as_they_are() {
