@@ -112,9 +112,19 @@ impl fmt::Display for Address {
 pub(crate) const READ: usize = 64 << 10;
 
 thread_local! {
-    /// Where octets are read to before somebody takes them. One for each thread that polls: idle
-    /// sessions hold none, and it is not made of zeros anew for each read.
+    /// Where octets stand for a moment: between a socket and whoever takes them, and while small ones
+    /// are written together. One for each thread that polls: idle sessions hold none, and it is not
+    /// made of zeros anew each time.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Lends a buffer of [`READ`] octets, which hold anything.
+pub(crate) fn with_buffer<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
+    let mut buffer = BUFFER.take();
+    buffer.resize(READ, 0);
+    let done = work(&mut buffer);
+    BUFFER.set(buffer);
+    done
 }
 
 /// Reads once, at most `most` octets ([`READ`] in any case), and hands over what came; 0 at the end
@@ -125,14 +135,13 @@ pub(crate) fn poll_read<S: AsyncRead + Unpin>(
     most: usize,
     take: impl FnOnce(&[u8]),
 ) -> Poll<io::Result<usize>> {
-    let mut buffer = BUFFER.take();
-    buffer.resize(READ, 0);
-    let read = Pin::new(stream).poll_read(context, &mut buffer[..most.min(READ)]);
-    if let Poll::Ready(Ok(length @ 1..)) = read {
-        take(&buffer[..length]);
-    }
-    BUFFER.set(buffer);
-    read
+    with_buffer(|buffer| {
+        let read = Pin::new(stream).poll_read(context, &mut buffer[..most.min(READ)]);
+        if let Poll::Ready(Ok(length @ 1..)) = read {
+            take(&buffer[..length]);
+        }
+        read
+    })
 }
 
 /// One timer for many waits that follow on each other. Most of them are over long before their

@@ -11,7 +11,7 @@ use futures::poll;
 
 use crate::deadline::{Awaiting, Deadline};
 use crate::onward::OnwardSettings;
-use crate::runtime::{Runtime, within};
+use crate::runtime::{Runtime, with_buffer, within};
 
 /// Most segments that are written at once.
 const VECTORS: usize = 64;
@@ -24,9 +24,12 @@ pub(super) async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
     runtime: &R,
     settings: &OnwardSettings,
     stream: &mut S,
-    segments: Vec<Bytes>,
+    mut segments: Vec<Bytes>,
 ) -> io::Result<()> {
-    let mut segments = gathered(segments);
+    segments.retain(|segment| !segment.is_empty());
+    if !are_few(&segments) {
+        segments = gathered(segments);
+    }
     let mut left = &mut segments[..];
     while !left.is_empty() {
         let write = poll_fn(|context| poll_write(stream, context, left));
@@ -60,6 +63,16 @@ fn poll_write<S: AsyncWrite + Unpin>(
     if let [only] = segments {
         return stream.poll_write(context, only);
     }
+    if are_few(segments) {
+        return with_buffer(|buffer| {
+            let mut length = 0;
+            for segment in segments {
+                buffer[length..length + segment.len()].copy_from_slice(segment);
+                length += segment.len();
+            }
+            stream.poll_write(context, &buffer[..length])
+        });
+    }
     let mut slices = [IoSlice::new(&[]); VECTORS];
     let length = segments.len().min(VECTORS);
     slices.iter_mut().zip(segments).for_each(|(slice, segment)| *slice = IoSlice::new(segment));
@@ -81,11 +94,20 @@ async fn in_time<R: Runtime, T>(
     within(runtime, Some(block), work).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
 }
 
+/// Whether these segments are so few octets that they are written in one piece, as they stand in a
+/// buffer for a moment.
+fn are_few(segments: &[Bytes]) -> bool {
+    let octets = |sum: usize, segment: &Bytes| {
+        let sum = sum + segment.len();
+        (sum <= 2 * SMALL).then_some(sum)
+    };
+    segments.iter().try_fold(0, octets).is_some()
+}
+
 /// The same octets with small segments joined: a copy costs less than another system call, and not
-/// every stream takes many segments at once (tokio's with the futures traits takes one). None is empty.
+/// every stream takes many segments at once (tokio's with the futures traits takes one).
 fn gathered(mut segments: Vec<Bytes>) -> Vec<Bytes> {
     let is_small = |segment: &Bytes| segment.len() < SMALL;
-    segments.retain(|segment| !segment.is_empty());
     if !segments.windows(2).any(|pair| pair.iter().all(is_small)) {
         return segments;
     }
