@@ -15,6 +15,9 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
+#[global_allocator] // mail waits for its verdict in large pages, then
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// All that nobounce needs of tokio.
 #[derive(Debug, Clone, Copy)]
 struct Tokio;
@@ -28,8 +31,7 @@ impl Runtime for Tokio {
     async fn connect(&self, address: &Address) -> Result<Self::Stream> {
         let Address::Tcp(address) = address else { return Err(ErrorKind::Unsupported.into()) };
         let stream = TcpStream::connect(&**address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Socket(stream))
+        stream.set_nodelay(true).map(|()| Socket(stream))
     }
 }
 
@@ -110,10 +112,8 @@ async fn run(options: Options) -> Result<()> {
         let gate = gate.clone();
         clients.spawn(async move { serve(Socket(client), Peer::new(address), &gate).await });
     }
-    drop(listener);
     gate.shut_down();
-    drop(gate);
+    drop((listener, gate));
     clients.close();
-    let _ = tokio::time::timeout(Duration::from_secs(30), clients.wait()).await;
-    Ok(())
+    tokio::time::timeout(Duration::from_secs(30), clients.wait()).await.or(Ok(()))
 }

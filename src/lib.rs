@@ -28,7 +28,8 @@
 //!   receipt is read off the wire for that very request, or stated by a relay target of one's own
 //!   that keeps the message durably ([`Receipt::kept`]);
 //! - a [`Refusal`] is 4yz or 5yz, and its enhanced status is of the same class;
-//! - a [`Question`] and a [`Forward`] are consumed by their answer, and asked again if dropped.
+//! - a [`Question`] and a [`Forward`] are consumed by their answer, and asked again if dropped; a
+//!   message that was handed over with one cannot pass for one that was taken.
 //!
 //! Where there is doubt the client is told 451 and sends again (RFC 1047): a duplicate, never a
 //! loss.

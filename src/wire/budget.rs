@@ -25,7 +25,8 @@ const KEPT: Duration = Duration::from_secs(10);
 ///
 /// Whether the allocator gives it on to the system is its affair. glibc keeps what lies between things
 /// in use, and uses it again. `malloc_trim` gives it to the system; `front_door` tidies and calls it
-/// every ten seconds.
+/// every ten seconds. An allocator that asks for large pages (mimalloc, in `on_tokio`) takes a tenth of
+/// the CPU time of messages of 10 MiB.
 ///
 /// ```
 /// use nobounce::{Budget, Settings};
