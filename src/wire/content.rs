@@ -221,11 +221,25 @@ impl ContentDecoder {
             let block = begin..input.len().min(begin + GLANCE);
             if self.is_plain::<DOTS>(input, block.clone()) {
                 self.take_plain(&input[block]);
+            } else if DOTS && block.end == input.len() && self.take_plain_end(input, begin) {
+                return Progress::End(input.len());
             } else if let Some(end) = self.take::<DOTS>(input, block) {
                 return Progress::End(end);
             }
         }
         Progress::More
+    }
+
+    /// Takes the rest of the input if it is what mail mostly ends with: lines in which nothing is to
+    /// change, and the end of data behind them.
+    fn take_plain_end(&mut self, input: &[u8], begin: usize) -> bool {
+        let lines = input.strip_suffix(b".\r\n").filter(|lines| lines.ends_with(b"\r\n"));
+        let lines = lines.map_or(0, <[u8]>::len);
+        let is_end = begin + 2 <= lines && self.is_plain::<true>(input, begin..lines);
+        if is_end {
+            self.take_plain(&input[begin..lines]);
+        }
+        is_end
     }
 
     /// Takes a part of the input piece by piece; says where the end of data was over.
