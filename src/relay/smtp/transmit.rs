@@ -164,6 +164,62 @@ mod tests {
         }
     }
 
+    /// A stream that takes all, and counts the octets of each write, of those in pieces apart.
+    #[derive(Default)]
+    struct Wide {
+        whole: Vec<usize>,
+        in_pieces: Vec<usize>,
+    }
+
+    impl AsyncWrite for Wide {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            octets: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.get_mut().whole.push(octets.len());
+            Poll::Ready(Ok(octets.len()))
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let octets = slices.iter().map(|slice| slice.len()).sum();
+            self.get_mut().in_pieces.push(octets);
+            Poll::Ready(Ok(octets))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn few_octets_leave_in_one_piece_and_all_in_few_writes() {
+        let runtime = Rehearsal::new();
+        let settings = OnwardSettings::new("mx.example");
+        for (lengths, whole, in_pieces) in [
+            (vec![], vec![], vec![]),
+            (vec![0, 5, 0], vec![5], vec![]),
+            (vec![200, 4_000, 3], vec![4_203], vec![]),
+            (vec![SMALL, SMALL], vec![2 * SMALL], vec![]),
+            (vec![SMALL, SMALL, 1], vec![], vec![2 * SMALL + 1]),
+            (vec![1; 2 * SMALL + 1], vec![], vec![2 * SMALL + 1]),
+            (vec![5 * SMALL], vec![5 * SMALL], vec![]),
+        ] {
+            let mut stream = Wide::default();
+            let segments = lengths.iter().map(|length| Bytes::from(vec![b'x'; *length])).collect();
+            runtime.run(transmit(&runtime, &settings, &mut stream, segments)).unwrap();
+            assert_eq!((stream.whole, stream.in_pieces), (whole, in_pieces));
+        }
+    }
+
     #[test]
     fn what_is_written_is_held_no_longer() {
         struct Owned {
