@@ -23,8 +23,15 @@ use measure::{is_quick, median, table, timed};
 use nobounce::{Envelope, Message, Opinion, Panel, Scorer, ScorerError, Settings};
 
 fn main() {
-    if std::env::args().any(|argument| argument == "--sink") {
+    let has = |name: &str| std::env::args().any(|argument| argument == name);
+    if has("--sink") {
         sink::run();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let connections = || runtime.expect("a runtime can be made").block_on(connections());
+    if has("--connections") {
+        // Nothing else: it takes the longest.
+        return connections();
     }
     let sizes = [1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 50 << 20];
     in_memory("size", "octets of content", &sizes, |octets| Mail {
@@ -44,8 +51,7 @@ fn main() {
         content: with_fields(fields).into(),
         ..Mail::default()
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime can be made").block_on(connections());
+    connections();
 }
 
 /// A message and who looks at it.
@@ -120,7 +126,7 @@ async fn connections() {
         drop(idle);
         // Each client has a connection to the sink as well.
         let clients = step.min(9_000);
-        let messages = clients.max(400) * 2;
+        let messages = clients.max(400) * 3;
         among.push((x, cpu(&gate, Load { clients, messages, ..load }, rounds).await));
     }
     show("idle", "idle connections", "octets", &[("resident memory, octets", &memory)]);

@@ -5,7 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
 const OFFER: &[u8] = b"250-sink.example\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n\
                        250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n";
@@ -14,7 +14,10 @@ const OFFER: &[u8] = b"250-sink.example\r\n250-PIPELINING\r\n250-SIZE 104857600\
 pub(crate) fn run() -> ! {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime can be made").block_on(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port is free");
+        let socket = TcpSocket::new_v4().expect("there is IPv4");
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is free");
+        // As many as the system lets wait: thousands may come at once.
+        let listener = socket.listen(u32::MAX >> 1).expect("it is bound");
         println!("listening on {}", listener.local_addr().expect("it has one"));
         loop {
             if let Ok((client, _)) = listener.accept().await {

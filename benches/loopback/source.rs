@@ -8,12 +8,18 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::{Barrier, Semaphore};
 use tokio::task::JoinSet;
+
+/// Most clients that connect at the same time: fewer than a listener lets wait (128). One that is forgotten
+/// there is told nothing, and waits for a greeting.
+const CONNECTING: usize = 100;
 
 /// Messages to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Load {
-    /// A connection serves one message, or as many as its turn comes for.
+    /// A connection serves one message, or as many as its turn comes for. Then no second is sent before
+    /// each has sent one, so that all are there.
     pub(crate) keep: bool,
     /// Octets of content.
     pub(crate) size: usize,
@@ -34,10 +40,11 @@ pub(crate) struct Sent {
 pub(crate) async fn send(server: SocketAddr, load: Load) -> Sent {
     let content: Arc<[u8]> = content(load.size).into();
     let left = Arc::new(AtomicUsize::new(load.messages));
+    let together = Arc::new((Semaphore::new(CONNECTING), Barrier::new(load.clients)));
     let begin = now();
     let mut clients = JoinSet::new();
     for _ in 0..load.clients {
-        clients.spawn(client(server, load.keep, content.clone(), left.clone()));
+        clients.spawn(client(server, load.keep, content.clone(), left.clone(), together.clone()));
     }
     let clients = clients.join_all().await;
     let time = begin.elapsed();
@@ -63,19 +70,33 @@ async fn client(
     keep: bool,
     content: Arc<[u8]>,
     left: Arc<AtomicUsize>,
+    together: Arc<(Semaphore, Barrier)>,
 ) -> io::Result<Vec<Duration>> {
     let mut latencies = Vec::new();
     let mut kept = None;
+    if keep {
+        let (connecting, all) = &*together;
+        let permit = connecting.acquire().await;
+        let first = async {
+            let mut connection = Connection::open(server).await?;
+            if take_one(&left) {
+                latencies.push(connection.send(&content).await?);
+            }
+            io::Result::Ok(connection)
+        };
+        let first = first.await;
+        drop(permit);
+        // Whatever became of it: the others wait.
+        all.wait().await;
+        kept = Some(first?);
+    }
     while take_one(&left) {
         let begin = now();
         let mut connection = match kept.take() {
             Some(connection) => connection,
             None => Connection::open(server).await?,
         };
-        connection.say(b"MAIL FROM:<alice@client.example>\r\n", b'2').await?;
-        connection.say(b"RCPT TO:<bob@mx.example>\r\n", b'2').await?;
-        connection.say(b"DATA\r\n", b'3').await?;
-        connection.say(&content, b'2').await?;
+        connection.send(&content).await?;
         latencies.push(begin.elapsed());
         if keep {
             kept = Some(connection);
@@ -109,6 +130,16 @@ impl Connection {
         connection.hear(b'2').await?;
         connection.say(b"EHLO client.example\r\n", b'2').await?;
         Ok(connection)
+    }
+
+    /// Sends a message, and says how long it took.
+    async fn send(&mut self, content: &[u8]) -> io::Result<Duration> {
+        let begin = now();
+        self.say(b"MAIL FROM:<alice@client.example>\r\n", b'2').await?;
+        self.say(b"RCPT TO:<bob@mx.example>\r\n", b'2').await?;
+        self.say(b"DATA\r\n", b'3').await?;
+        self.say(content, b'2').await?;
+        Ok(begin.elapsed())
     }
 
     /// Says something and waits for the reply, which is to begin with this digit.
