@@ -49,8 +49,9 @@ def wait_for(what, condition, patience=PATIENCE):
 
 
 def listens(port):
-    with contextlib.suppress(OSError), socket.create_connection((HERE, port), 1):
-        return True
+    with contextlib.suppress(OSError), socket.create_connection((HERE, port), 1) as connection:
+        # Where nobody listens yet, a connection may come to have itself for the other end.
+        return connection.getsockname() != connection.getpeername()
     return False
 
 

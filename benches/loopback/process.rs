@@ -57,7 +57,9 @@ impl Process {
             .expect("it is installed");
         let process = Self { child, address, _folder: Some(folder) };
         for _ in 0..1_000 {
-            if TcpStream::connect(address).is_ok() {
+            // Where nobody listens yet, a connection may come to have itself for the other end.
+            let connected = TcpStream::connect(address).and_then(|stream| stream.local_addr());
+            if connected.is_ok_and(|own| own != address) {
                 return Some(process);
             }
             #[allow(clippy::disallowed_methods, reason = "it does not tell when it listens")]

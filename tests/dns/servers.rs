@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,7 +43,7 @@ impl Unbound {
         let child = Command::new("unbound").arg("-dc").arg(&file).stderr(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("unbound: {error}: see .ci/run"));
         let patience = Instant::now() + Duration::from_secs(20);
-        while std::net::TcpStream::connect(address).is_err() {
+        while !listens(address) {
             if let Some(status) = child.try_wait().unwrap() {
                 let mut said = String::new();
                 child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -61,6 +61,13 @@ impl Drop for Unbound {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether somebody listens there. Where nobody does, a connection may come to have its own port for the
+/// other end: then it is connected with itself, and takes the port from whoever is about to listen.
+fn listens(address: SocketAddr) -> bool {
+    let connected = TcpStream::connect(address).and_then(|stream| stream.local_addr());
+    connected.is_ok_and(|own| own != address)
 }
 
 /// An address that nobody listens at, by UDP or TCP.
