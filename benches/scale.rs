@@ -28,10 +28,10 @@ fn main() {
         sink::run();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let connections = || runtime.expect("a runtime can be made").block_on(connections());
+    let by_connections = || runtime.expect("a runtime can be made").block_on(connections());
     if has("--connections") {
         // Nothing else: it takes the longest.
-        return connections();
+        return by_connections();
     }
     let sizes = [1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 50 << 20];
     in_memory("size", "octets of content", &sizes, |octets| Mail {
@@ -51,7 +51,7 @@ fn main() {
         content: with_fields(fields).into(),
         ..Mail::default()
     });
-    connections();
+    by_connections();
 }
 
 /// A message and who looks at it.

@@ -161,6 +161,11 @@ fn nothing_is_copied_and_nothing_is_told_to_logs() {
     let content = message.content().as_ptr_range();
     assert_eq!(message.segments().len(), 3);
     assert!(message.segments()[1..].iter().all(|segment| content.contains(&segment.as_ptr())));
+    let places = |message: &Message| message.segments().iter().map(|it| it.as_ptr()).collect();
+    let (view, before): (_, Vec<_>) = (message.view(), places(&message));
+    let clone = message.clone();
+    assert!(std::ptr::eq(clone.view(), view) && before == places(&clone));
+    assert!(clone.into_segments().iter().map(|it| it.as_ptr()).eq(before));
     let told = format!("{message:?} {:?}", message.view());
     assert!(!told.contains("secret") && !told.contains("body"), "{told}");
 }

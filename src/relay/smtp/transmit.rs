@@ -135,60 +135,38 @@ mod tests {
     use super::*;
     use crate::rehearsal::Rehearsal;
 
-    /// A stream that takes some octets at a time, and looks whether those before are still held.
-    struct Narrow {
-        taken: usize,
+    /// A stream that takes so many octets at a time, and notes of each write how many were offered, in how
+    /// many pieces, and how many segments were still held.
+    struct Noting {
+        most: usize,
         held: Arc<()>,
-        most_held: Vec<usize>,
+        writes: Vec<(usize, usize, usize)>,
     }
 
-    impl AsyncWrite for Narrow {
+    impl Noting {
+        fn new(most: usize) -> Self {
+            Self { most, held: Arc::new(()), writes: Vec::new() }
+        }
+    }
+
+    impl AsyncWrite for Noting {
         fn poll_write(
             self: Pin<&mut Self>,
-            _: &mut Context<'_>,
+            context: &mut Context<'_>,
             octets: &[u8],
         ) -> Poll<io::Result<usize>> {
-            let this = self.get_mut();
-            this.most_held.push(Arc::strong_count(&this.held) - 1);
-            let taken = octets.len().min(SMALL / 2);
-            this.taken += taken;
-            Poll::Ready(Ok(taken))
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    /// A stream that takes all, and counts the octets of each write, of those in pieces apart.
-    #[derive(Default)]
-    struct Wide {
-        whole: Vec<usize>,
-        in_pieces: Vec<usize>,
-    }
-
-    impl AsyncWrite for Wide {
-        fn poll_write(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            octets: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            self.get_mut().whole.push(octets.len());
-            Poll::Ready(Ok(octets.len()))
+            self.poll_write_vectored(context, &[IoSlice::new(octets)])
         }
 
         fn poll_write_vectored(
             self: Pin<&mut Self>,
             _: &mut Context<'_>,
-            slices: &[IoSlice<'_>],
+            pieces: &[IoSlice<'_>],
         ) -> Poll<io::Result<usize>> {
-            let octets = slices.iter().map(|slice| slice.len()).sum();
-            self.get_mut().in_pieces.push(octets);
-            Poll::Ready(Ok(octets))
+            let this = self.get_mut();
+            let octets: usize = pieces.iter().map(|piece| piece.len()).sum();
+            this.writes.push((octets, pieces.len(), Arc::strong_count(&this.held) - 1));
+            Poll::Ready(Ok(octets.min(this.most)))
         }
 
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -202,21 +180,21 @@ mod tests {
 
     #[test]
     fn few_octets_leave_in_one_piece_and_all_in_few_writes() {
-        let runtime = Rehearsal::new();
-        let settings = OnwardSettings::new("mx.example");
-        for (lengths, whole, in_pieces) in [
-            (vec![], vec![], vec![]),
-            (vec![0, 5, 0], vec![5], vec![]),
-            (vec![200, 4_000, 3], vec![4_203], vec![]),
-            (vec![SMALL, SMALL], vec![2 * SMALL], vec![]),
-            (vec![SMALL, SMALL, 1], vec![], vec![2 * SMALL + 1]),
-            (vec![1; 2 * SMALL + 1], vec![], vec![2 * SMALL + 1]),
-            (vec![5 * SMALL], vec![5 * SMALL], vec![]),
+        let (runtime, settings) = (Rehearsal::new(), OnwardSettings::new("mx.example"));
+        for (lengths, octets_and_pieces) in [
+            (vec![], None),
+            (vec![0, 5, 0], Some((5, 1))),
+            (vec![200, 4_000, 3], Some((4_203, 1))),
+            (vec![SMALL, SMALL], Some((2 * SMALL, 1))),
+            (vec![SMALL, SMALL, 1], Some((2 * SMALL + 1, 3))),
+            (vec![1; 2 * SMALL + 1], Some((2 * SMALL + 1, 2))),
+            (vec![5 * SMALL], Some((5 * SMALL, 1))),
         ] {
-            let mut stream = Wide::default();
+            let mut stream = Noting::new(usize::MAX);
             let segments = lengths.iter().map(|length| Bytes::from(vec![b'x'; *length])).collect();
             runtime.run(transmit(&runtime, &settings, &mut stream, segments)).unwrap();
-            assert_eq!((stream.whole, stream.in_pieces), (whole, in_pieces));
+            let writes = stream.writes.iter().map(|(octets, pieces, _)| (*octets, *pieces));
+            assert!(writes.eq(octets_and_pieces), "{lengths:?}: {:?}", stream.writes);
         }
     }
 
@@ -230,12 +208,13 @@ mod tests {
                 &[b'x'; SMALL]
             }
         }
-        let (runtime, held) = (Rehearsal::new(), Arc::new(()));
-        let segments = (0..3).map(|_| Bytes::from_owner(Owned { _held: held.clone() })).collect();
-        let mut stream = Narrow { taken: 0, held, most_held: Vec::new() };
-        let settings = OnwardSettings::new("mx.example");
+        let (runtime, settings) = (Rehearsal::new(), OnwardSettings::new("mx.example"));
+        let mut stream = Noting::new(SMALL / 2);
+        let held = || Bytes::from_owner(Owned { _held: stream.held.clone() });
+        let segments = (0..3).map(|_| held()).collect();
         runtime.run(transmit(&runtime, &settings, &mut stream, segments)).unwrap();
-        assert_eq!((stream.taken, &stream.most_held[..]), (3 * SMALL, &[3, 3, 2, 2, 1, 1][..]));
+        let writes = stream.writes.iter().map(|(octets, _, held)| (*octets * 2 / SMALL, *held));
+        assert!(writes.eq([(6, 3), (5, 3), (4, 2), (3, 2), (2, 1), (1, 1)]), "{:?}", stream.writes);
     }
 
     #[test]
