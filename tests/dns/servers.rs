@@ -1,12 +1,11 @@
 //! A private unbound, and servers that nobody wants.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 /// unbound, serving these records and nothing else, on a port of its own; gone when dropped.
 pub(crate) struct Unbound {
@@ -16,6 +15,14 @@ pub(crate) struct Unbound {
 
 impl Unbound {
     pub(crate) fn start(folder: &Path, zones: &str) -> Self {
+        // A port that was free a moment ago may be somebody's by now.
+        let mut said = String::new();
+        let started = (0..5).find_map(|_| Self::try_start(folder, zones, &mut said));
+        started.unwrap_or_else(|| panic!("unbound: {said}"))
+    }
+
+    /// Starts it, unless it ends before it serves; what it said then is in `said`.
+    fn try_start(folder: &Path, zones: &str, said: &mut String) -> Option<Self> {
         let address = free();
         let data: String = zones
             .lines()
@@ -42,17 +49,17 @@ impl Unbound {
         fs::write(&file, config).unwrap();
         let child = Command::new("unbound").arg("-dc").arg(&file).stderr(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("unbound: {error}: see .ci/run"));
-        let patience = Instant::now() + Duration::from_secs(20);
-        while !listens(address) {
-            if let Some(status) = child.try_wait().unwrap() {
-                let mut said = String::new();
-                child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-                panic!("unbound: {status}: {said}");
-            }
-            assert!(Instant::now() < patience, "unbound does not listen");
-            std::thread::yield_now();
+        // It says when it serves. To try whether somebody listens might take its port: where nobody does,
+        // a connection may come to have itself for the other end.
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let serves =
+            lines.by_ref().inspect(|line| *said += line).any(|it| it.contains("start of service"));
+        if !serves {
+            child.wait().unwrap();
+            return None;
         }
-        Self { address, child }
+        std::thread::spawn(move || lines.for_each(drop));
+        Some(Self { address, child })
     }
 }
 
@@ -61,13 +68,6 @@ impl Drop for Unbound {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Whether somebody listens there. Where nobody does, a connection may come to have its own port for the
-/// other end: then it is connected with itself, and takes the port from whoever is about to listen.
-fn listens(address: SocketAddr) -> bool {
-    let connected = TcpStream::connect(address).and_then(|stream| stream.local_addr());
-    connected.is_ok_and(|own| own != address)
 }
 
 /// An address that nobody listens at, by UDP or TCP.
