@@ -1,10 +1,24 @@
 //! Where our header fields meet the client's content.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
-use super::section::{continues, is_field, is_mbox};
+use super::section::{HEAD, continues, is_field, is_mbox};
 use crate::header::OURS;
 use crate::wire::blocks::Blocks;
+use crate::wire::budget::BLOCK;
+
+/// Longest name of a server that can be ours (RFC 1035 section 2.3.4).
+const NAME: usize = 255;
+/// Octets of `Authentication-Results`, behind its name, in which the name of the server that has
+/// checked must end. A field with more white space and comments before that name counts as forged, so
+/// that no field is read further.
+const AUTHSERV_ID: usize = 2 * NAME + 2;
+
+/// Octets of a kept range that is worth a segment of its own. Shorter ranges are copied, since a
+/// segment costs 32 octets.
+const SEGMENT: usize = 4 << 10;
 
 /// Appends the content to `segments`, which hold our fields: the joint first, forged fields left
 /// out, and those `Authentication-Results` that claim to be by `authserv_id` (RFC 8601 section 5).
@@ -13,94 +27,152 @@ use crate::wire::blocks::Blocks;
 /// lenient readers do: Dovecot, whose Sieve may well file mail by our fields, reads on behind a line
 /// that is no field, and mail-parser (Stalwart) then takes an indented line for one. Continuation
 /// lines go with their field, so that none is left to continue another.
+///
+/// Takes linear time: one pass over the lines, and a bounded number of octets behind each
+/// `Authentication-Results`. There are at most two segments for each 4 KiB of content.
 pub(super) fn append(content: &Blocks, authserv_id: Option<&str>, segments: &mut Vec<Bytes>) {
     let len = content.len();
-    let is_forged = |at: usize, line: &[u8]| {
-        is_forged(line) || authserv_id.is_some_and(|id| claims_to_be_by(id, content, at))
-    };
-    // Where the stretch begins that is to be kept.
-    let mut kept = 0;
+    let mut kept = Kept { content, segments, small: Vec::new() };
+    // Where the range begins that is to be kept.
+    let mut begin = 0;
     let mut joined = false;
     let (mut forged, mut junk) = (false, false);
     let mut at = 0;
     while at < len {
-        let (line, end) = content.line(at);
+        let (line, end) = content.line(at, HEAD);
         if !continues(&line) {
-            (forged, junk) = (is_forged(at, &line), !is_field(&line));
+            forged = is_forged(content, at..end, authserv_id);
+            junk = !is_field(&line);
         } else if junk {
-            forged |= is_forged(at, &line);
+            forged |= is_forged(content, at..end, authserv_id);
         }
         if forged {
-            segments.extend(content.slices(kept..at));
-            kept = end;
+            kept.keep(begin..at);
+            begin = end;
         } else if !joined && is_mbox(&line) {
-            segments.extend(content.slices(kept..at));
-            segments.push([b"Mailbox-Line: ", &*line].concat().into());
-            kept = end;
+            kept.keep(begin..at);
+            kept.insert(b"Mailbox-Line: ");
+            begin = at;
         } else if *line == *b"\r\n" {
             break;
         } else if !joined && !is_field(&line) {
-            segments.push(Bytes::from_static(b"\r\n"));
+            kept.keep(begin..at);
+            kept.insert(b"\r\n");
+            begin = at;
             break;
         } else {
             joined = true;
         }
         at = end;
     }
-    segments.extend(content.slices(kept..len));
+    kept.finish(begin..len);
+}
+
+/// The ranges of the content that are kept, written in order.
+struct Kept<'c> {
+    content: &'c Blocks,
+    segments: &'c mut Vec<Bytes>,
+    /// Short ranges, joined.
+    small: Vec<u8>,
+}
+
+impl Kept<'_> {
+    fn keep(&mut self, range: Range<usize>) {
+        if range.len() < SEGMENT {
+            self.content.slices(range).for_each(|slice| self.insert(&slice));
+        } else {
+            self.flush();
+            self.segments.extend(self.content.slices(range));
+        }
+    }
+
+    fn insert(&mut self, octets: &[u8]) {
+        if self.small.len() + octets.len() > BLOCK {
+            self.flush();
+        }
+        self.small.extend_from_slice(octets);
+    }
+
+    fn flush(&mut self) {
+        if !self.small.is_empty() {
+            self.segments.push(std::mem::take(&mut self.small).into_boxed_slice().into());
+        }
+    }
+
+    /// Writes what is left of the content. Where nothing was changed nothing is copied.
+    fn finish(mut self, range: Range<usize>) {
+        self.flush();
+        self.segments.extend(self.content.slices(range));
+    }
+}
+
+/// Whether the line begins a field that no client may send: one of ours, or `Authentication-Results`
+/// by `authserv_id`.
+fn is_forged(content: &Blocks, line: Range<usize>, authserv_id: Option<&str>) -> bool {
+    let before = |octet: u8| octet.is_ascii_whitespace() || octet == b':';
+    let begin = content.skip(line.clone(), before);
+    let (line, _) = content.line(begin, HEAD.min(line.end - begin));
+    is_ours(&line) || authserv_id.is_some_and(|id| claims_to_be_by(id, content, begin, &line))
 }
 
 /// Whether the line begins a field whose name begins like ours, in the eyes of a reader that does
-/// not look closely at the rest of the name, nor at white space and colons before it.
-fn is_forged(line: &[u8]) -> bool {
-    let before = |octet: &u8| octet.is_ascii_whitespace() || *octet == b':';
-    let line = &line[line.iter().take_while(|octet| before(octet)).count()..];
-    let (Some(begin), Some(rest)) = (line.get(..OURS.len()), line.get(OURS.len()..)) else {
+/// not look closely at the rest of the name.
+fn is_ours(line: &[u8]) -> bool {
+    let Some((begin, rest)) = line.split_at_checked(OURS.len()) else { return false };
+    if !begin.eq_ignore_ascii_case(OURS.as_bytes()) {
         return false;
-    };
-    let name = rest.split(|octet| *octet == b':').next().unwrap_or_default();
-    begin.eq_ignore_ascii_case(OURS.as_bytes())
-        && name.len() < rest.len()
-        && !name.trim_ascii_end().iter().any(u8::is_ascii_whitespace)
-}
-
-/// Whether `Authentication-Results` begins at `at`, and names `id` as the one that has checked. That is
-/// the first word of its value, comments and quotes left out (RFC 8601 section 2.2).
-fn claims_to_be_by(id: &str, content: &Blocks, at: usize) -> bool {
-    let (line, mut end) = content.line(at);
-    let Some(value) = results(&line) else {
-        return false;
-    };
-    let mut value = value.to_vec();
-    while end < content.len() {
-        let (line, next) = content.line(end);
-        if !continues(&line) {
-            break;
-        }
-        value.extend_from_slice(&line);
-        end = next;
     }
-    first_word(&value).eq_ignore_ascii_case(id.as_bytes())
+    let name = rest.split(|octet| *octet == b':').next().unwrap_or_default();
+    // The colon may stand beyond the octets that are looked at.
+    let has_colon = name.len() < rest.len() || !rest.ends_with(b"\n");
+    has_colon && !name.trim_ascii_end().iter().any(u8::is_ascii_whitespace)
 }
 
-/// What stands behind the colon of a line that begins `Authentication-Results`, with white space before it
-/// and behind.
-fn results(line: &[u8]) -> Option<&[u8]> {
+/// Whether `Authentication-Results` begins at `begin`, with this line, and names `id` as the one that
+/// has checked. That is the first word of its value, comments and quotes left out (RFC 8601 section
+/// 2.2).
+fn claims_to_be_by(id: &str, content: &Blocks, begin: usize, line: &[u8]) -> bool {
     const NAME: &[u8] = b"Authentication-Results";
 
-    let begin = line.iter().take_while(|it| it.is_ascii_whitespace() || **it == b':').count();
-    let (name, value) = line[begin..].split_at_checked(NAME.len())?;
-    let value = value.trim_ascii_start().strip_prefix(b":")?;
-    name.eq_ignore_ascii_case(NAME).then_some(value)
+    let name = line.get(..NAME.len());
+    if !name.is_some_and(|name| name.eq_ignore_ascii_case(NAME)) {
+        return false;
+    }
+    let begin = begin + NAME.len();
+    let end = content.len().min(begin + AUTHSERV_ID);
+    let octets = content.join(begin..end);
+    match authserv_id(&octets, end == content.len()) {
+        AuthservId::Name(name) => name.eq_ignore_ascii_case(id.as_bytes()),
+        AuthservId::Unknown => true,
+        AuthservId::OtherField => false,
+    }
 }
 
-/// The first word of a structured field: comments before it skipped, quotes taken off.
-fn first_word(value: &[u8]) -> Vec<u8> {
+/// Which server an `Authentication-Results` field is by.
+enum AuthservId {
+    Name(Vec<u8>),
+    /// It is not in the octets that were looked at.
+    Unknown,
+    /// The name of the field goes on.
+    OtherField,
+}
+
+/// Reads the first word of the structured field whose name ends before `octets`: comments before it
+/// skipped, quotes taken off. `whole` says whether the message ends with them.
+fn authserv_id(octets: &[u8], whole: bool) -> AuthservId {
+    let field = field(octets);
+    let whole = whole || field.len() < octets.len();
+    let value = match (field.trim_ascii_start().strip_prefix(b":"), whole) {
+        (Some(value), _) => value,
+        (None, false) if field.trim_ascii().is_empty() => return AuthservId::Unknown,
+        (None, _) => return AuthservId::OtherField,
+    };
     let mut word = Vec::new();
     let (mut depth, mut quoted) = (0_usize, false);
     let mut octets = value.iter().copied();
     while let Some(octet) = octets.next() {
         match octet {
+            _ if word.len() > NAME => return AuthservId::Name(word),
             b'\\' if quoted || depth > 0 => {
                 let escaped = octets.next();
                 word.extend(escaped.filter(|_| quoted));
@@ -110,11 +182,18 @@ fn first_word(value: &[u8]) -> Vec<u8> {
             b'(' => depth += 1,
             b')' => depth = depth.saturating_sub(1),
             _ if depth > 0 => {}
-            b';' => break,
+            b';' => return AuthservId::Name(word),
             _ if octet.is_ascii_whitespace() && word.is_empty() => {}
-            _ if octet.is_ascii_whitespace() => break,
+            _ if octet.is_ascii_whitespace() => return AuthservId::Name(word),
             _ => word.push(octet),
         }
     }
-    word
+    if whole { AuthservId::Name(word) } else { AuthservId::Unknown }
+}
+
+/// The rest of a field, down to the line that does not continue it.
+fn field(octets: &[u8]) -> &[u8] {
+    let ends = |pair: &[u8]| pair[0] == b'\n' && !continues(&pair[1..]);
+    let end = octets.windows(2).position(ends);
+    &octets[..end.map_or(octets.len(), |at| at + 1)]
 }

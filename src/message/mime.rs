@@ -10,7 +10,7 @@ use bytes::Bytes;
 use mail_parser::parsers::MessageStream;
 use mail_parser::{ContentType, HeaderValue};
 
-use super::section::{is_mbox, split_field, without_end};
+use super::section::{HEAD, is_mbox, split_field, without_end};
 use super::view::{Encoding, Field, Fields, MimePart, Stretch};
 use crate::wire::blocks::Blocks;
 
@@ -84,7 +84,7 @@ impl Walk {
         let mut at = 0;
         let len = source.len();
         while at < len {
-            let (line, end) = source.line(at);
+            let (line, end) = source.line(at, HEAD);
             let line = without_end(&line);
             if let Some((level, last)) = delimiter(&open, line) {
                 if let Some(start) = header.take() {

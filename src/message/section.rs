@@ -2,6 +2,10 @@
 
 use memchr::memchr;
 
+/// Octets of a line that decide what the line is: a colon behind them ends no field name (Postfix:
+/// `line_length_limit`), and longer delimiters of MIME parts are cut.
+pub(super) const HEAD: usize = 4_096;
+
 /// Where the line that begins at `from` ends, its line end included.
 pub(super) fn line_end(octets: &[u8], from: usize) -> usize {
     let rest = octets.get(from..).unwrap_or_default();
@@ -23,13 +27,18 @@ pub(super) fn continues(line: &[u8]) -> bool {
 /// before the colon as in section 4.5).
 pub(super) fn split_field(line: &[u8]) -> Option<(&str, &[u8])> {
     // A colon is found much faster than a name is read, and most long lines have none.
-    let (name, value) = line.split_at(memchr(b':', line)?);
+    let (name, value) = line.split_at(colon(line)?);
     Some((str::from_utf8(field_name(name)?).ok()?, &value[1..]))
 }
 
 /// Whether the line begins a header field.
 pub(super) fn is_field(line: &[u8]) -> bool {
-    memchr(b':', line).is_some_and(|colon| field_name(&line[..colon]).is_some())
+    colon(line).is_some_and(|colon| field_name(&line[..colon]).is_some())
+}
+
+/// Where the colon stands that may end a field name.
+fn colon(line: &[u8]) -> Option<usize> {
+    memchr(b':', &line[..line.len().min(HEAD)])
 }
 
 /// The name in what stands before a colon: printable ASCII.

@@ -157,9 +157,9 @@ fn large_content_stands_in_blocks_and_in_one_piece() {
 
 #[test]
 fn nothing_is_copied_and_nothing_is_told_to_logs() {
-    let message = message(b"A: secret\r\nX-Nobounce-A: b\r\n\r\nbody\r\n");
+    let message = message(b"A: secret\r\n\r\nbody\r\n");
     let content = message.content().as_ptr_range();
-    assert_eq!(message.segments().len(), 3);
+    assert_eq!(message.segments().len(), 2);
     assert!(message.segments()[1..].iter().all(|segment| content.contains(&segment.as_ptr())));
     let places = |message: &Message| message.segments().iter().map(|it| it.as_ptr()).collect();
     let (view, before): (_, Vec<_>) = (message.view(), places(&message));
@@ -291,8 +291,14 @@ fn results_in_our_name_are_taken_out() {
         "Authentication-Results : (really; (yes) \\)) mx.example 1; dkim=pass\n",
         "Authentication-Results: \"mx.ex\\ample\"; dkim=pass\n",
         "Authentication-Results: mx.example\n",
+        "Authentication-Results\n : mx.example; spf=pass\n",
+        // No name is found within the octets that are searched.
+        &format!("Authentication-Results: ({}) mx.other.example; spf=pass\n", "x".repeat(600)),
+        &format!("Authentication-Results{}: mx.other.example; spf=pass\n", " ".repeat(600)),
     ];
     let others = [
+        &format!("Authentication-Results: ({}) mx.other.example\n", "x".repeat(400)),
+        &format!("Authentication-Results: {}\n", "x".repeat(600)),
         "Authentication-Results: mx.other.example; spf=pass\n",
         "Authentication-Results: mx.example.org; spf=pass\n",
         "Authentication-Results: other.example (mx.example); spf=pass\n",
@@ -315,7 +321,7 @@ fn results_in_our_name_are_taken_out() {
         assert_eq!(octets.len(), message.len());
         String::from_utf8(octets).unwrap().replace('\r', "")
     };
-    for (fields, taken) in [(&ours, true), (&others, false)] {
+    for (fields, taken) in [(&ours[..], true), (&others, false)] {
         for field in fields {
             let content = format!("From: a@b\n{field}To: c@d\n\n{field}");
             let expected =
@@ -324,5 +330,44 @@ fn results_in_our_name_are_taken_out() {
             assert!(got.ends_with(&expected), "{field:?}: {got}");
             assert!(whole(&content, None).ends_with(&content), "{field:?} stays if nothing is set");
         }
+    }
+}
+
+/// Forged fields in any number leave few segments behind: a segment costs 32 octets.
+#[test]
+fn header_surgery_makes_few_segments() {
+    for (line, count) in [
+        ("X-Nobounce-A:\r\nb:\r\n", 100_000),
+        ("From \r\n", 100_000),
+        ("From a\r\nX-Nobounce-A:\r\n", 100_000),
+        ("Authentication-Results:mx.example\r\nb:\r\n", 50_000),
+        (&format!("X-Nobounce-A:\r\nb:{}\r\n", "x".repeat(3_000)), 500),
+        (&format!("X-Nobounce-A:\r\nb:{}\r\n", "x".repeat(5_000)), 500),
+    ] {
+        let content = MailData::normalise((line.repeat(count) + "\r\nbody\r\n").as_bytes());
+        let most = 2 + content.len() / 2_048;
+        let mut segments = Vec::new();
+        joint::append(content.blocks(), Some("mx.example"), &mut segments);
+        assert!(segments.len() <= most, "{} segments for {line:?}", segments.len());
+        let memory = segments.iter().map(Bytes::len).sum::<usize>();
+        assert!(memory <= 4 * content.len(), "{memory} octets for {line:?}");
+    }
+}
+
+#[test]
+fn a_forged_field_hides_behind_no_length() {
+    let long = |octets: &str| octets.repeat(70_000);
+    for (field, removed) in [
+        (format!("junk\r\n{}X-Nobounce-Score: 1\r\n", long(" ")), true),
+        (format!("{}X-Nobounce-Score: 1\r\n", long(":")), true),
+        (format!("X-Nobounce-{}: 1\r\n", long("a")), true),
+        (format!("X-Nobounce-Score: {}\r\n", long("a")), true),
+        (format!("X-Nobounce-Score: 1\r\n{}", long(" a\r\n")), true),
+        (format!("X-Score: {}\r\n", long("a")), false),
+    ] {
+        let content = format!("A: b\r\n{field}\r\n");
+        let onward = behind_trace(&message(content.as_bytes()));
+        assert!(!onward.contains("X-Nobounce"), "{:?}", &onward[..onward.len().min(99)]);
+        assert_eq!(onward == content, !removed);
     }
 }

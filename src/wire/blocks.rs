@@ -34,27 +34,46 @@ impl Blocks {
         self.0.iter().map(Bytes::len).sum()
     }
 
-    /// The octets from `start` to where their line ends, its line end included, and where that is.
-    /// They are copied only if a block ends among them.
-    pub(crate) fn line(&self, start: usize) -> (Cow<'_, [u8]>, usize) {
-        let (mut at, offset) = self.locate(start);
+    /// Returns the line that begins at `start`, of a longer one the first `most` octets, and where the
+    /// whole line ends, its line end included. The octets are copied only if a block ends among them.
+    pub(crate) fn line(&self, start: usize, most: usize) -> (Cow<'_, [u8]>, usize) {
+        let (at, offset) = self.locate(start);
         let Some(block) = self.0.get(at) else { return (Cow::default(), start) };
         let rest = &block[offset..];
         if let Some(end) = memchr(b'\n', rest) {
-            return (rest[..=end].into(), start + end + 1);
+            return (rest[..most.min(end + 1)].into(), start + end + 1);
         }
-        if at + 1 == self.0.len() {
-            return (rest.into(), start + rest.len());
+        let mut head = Cow::from(&rest[..most.min(rest.len())]);
+        let mut end = start + rest.len();
+        for block in &self.0[at + 1..] {
+            let line_end = memchr(b'\n', block).map(|end| end + 1);
+            let length = line_end.unwrap_or(block.len());
+            if head.len() < most {
+                let more = length.min(most - head.len());
+                head.to_mut().extend_from_slice(&block[..more]);
+            }
+            end += length;
+            if line_end.is_some() {
+                break;
+            }
         }
-        let mut line = rest.to_vec();
-        while !line.ends_with(b"\n") {
-            at += 1;
-            let Some(block) = self.0.get(at) else { break };
-            let end = memchr(b'\n', block).map_or(block.len(), |end| end + 1);
-            line.extend_from_slice(&block[..end]);
+        (head, end)
+    }
+
+    /// Returns where the first octet of this range stands that is not skipped.
+    pub(crate) fn skip(&self, range: Range<usize>, skipped: impl Fn(u8) -> bool) -> usize {
+        let (first, mut offset) = self.locate(range.start);
+        let mut place = range.start;
+        for block in self.0.get(first..).unwrap_or_default() {
+            let rest = &block[offset..block.len().min(offset + range.end - place)];
+            let count = rest.iter().take_while(|octet| skipped(**octet)).count();
+            place += count;
+            if count < rest.len() || place >= range.end {
+                break;
+            }
+            offset = 0;
         }
-        let end = start + line.len();
-        (line.into(), end)
+        place
     }
 
     /// The octet at this place.
@@ -134,6 +153,7 @@ mod tests {
             length in 0..3 * BLOCK,
             first in prop_oneof![Just(0), 1..100_usize, Just(BLOCK)],
             line in prop_oneof![1..100_usize, BLOCK - 1..3 * BLOCK],
+            most in prop_oneof![0..10_usize, 0..3 * BLOCK],
             range in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
         ) {
             let octet = |at: usize| if at % line == line - 1 { b'\n' } else { at as u8 | 0x80 };
@@ -143,14 +163,17 @@ mod tests {
 
             let (mut at, mut lines) = (0, Vec::new());
             while at < length {
-                let (line, end) = blocks.line(at);
+                let (line, end) = blocks.line(at, usize::MAX);
                 prop_assert_eq!(&line[..], &octets[at..end]);
+                prop_assert_eq!(blocks.line(at, most), (line[..most.min(line.len())].into(), end));
+                let dots = octets[at..end].iter().take_while(|octet| **octet & 3 > 0).count();
+                prop_assert_eq!(blocks.skip(at..end, |octet| octet & 3 > 0), at + dots);
                 lines.push(line.into_owned());
                 at = end;
             }
             let expected: Vec<_> = octets.split_inclusive(|octet| *octet == b'\n').collect();
             prop_assert_eq!(lines, expected);
-            prop_assert_eq!(blocks.line(length), (Cow::default(), length));
+            prop_assert_eq!(blocks.line(length, most), (Cow::default(), length));
 
             let (one, other) = (range.0.index(length + 1), range.1.index(length + 1));
             let range = one.min(other)..one.max(other);
@@ -168,9 +191,9 @@ mod tests {
         let blocks = Blocks::cut(&octets, 7);
         let place = blocks.as_slice()[1].as_ptr();
         assert_eq!(blocks.join(7..BLOCK).as_ptr(), place);
-        assert!(matches!(blocks.line(9), (Cow::Borrowed(_), 12)));
-        assert!(matches!(blocks.line(6), (Cow::Owned(_), 9)));
+        assert!(matches!(blocks.line(9, 9), (Cow::Borrowed(_), 12)));
+        assert!(matches!(blocks.line(6, 9), (Cow::Owned(_), 9)));
         let cut_off = Blocks::cut(b"ab\ncd", 3);
-        assert!(matches!(cut_off.line(4), (Cow::Borrowed(b"d"), 5)), "the last line has no end");
+        assert!(matches!(cut_off.line(4, 9), (Cow::Borrowed(b"d"), 5)), "the last line has no end");
     }
 }

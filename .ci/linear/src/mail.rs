@@ -17,6 +17,16 @@ pub(crate) const SHAPES: &[Shape] = &[
     Shape { name: "only-cr", size: MIB, least: 2.0, prepare: only_cr },
     Shape { name: "dot-lines", size: MIB, least: 2.0, prepare: dot_lines },
     Shape { name: "odd-ends", size: MIB, least: 2.0, prepare: odd_ends },
+    Shape { name: "results", size: 20_000, least: 5.0, prepare: results },
+    Shape { name: "results-behind-junk", size: 20_000, least: 5.0, prepare: results_behind_junk },
+    Shape { name: "results-in-comments", size: 20_000, least: 5.0, prepare: results_in_comments },
+    Shape { name: "results-in-quotes", size: 20_000, least: 5.0, prepare: results_in_quotes },
+    Shape { name: "results-unnamed", size: 20_000, least: 5.0, prepare: results_unnamed },
+    Shape { name: "results-long-line", size: 20_000, least: 2.0, prepare: results_long_line },
+    Shape { name: "forged-and-short", size: 50_000, least: 5.0, prepare: forged_and_short },
+    Shape { name: "mailbox-lines", size: 100_000, least: 5.0, prepare: mailbox_lines },
+    Shape { name: "only-colons", size: MIB, least: 0.5, prepare: only_colons },
+    Shape { name: "only-spaces", size: MIB, least: 0.5, prepare: only_spaces },
 ];
 
 /// The smallest read that comes by the thousand: a segment.
@@ -105,5 +115,69 @@ fn data(wire: String, content: String, read: usize, dots: usize) -> Work {
         let least = taken.len() + dots + ".\r\n".len();
         assert!((least + 1..least + 500).contains(&got.written), "{} for {least}", got.written);
         taken.len()
+    })
+}
+
+fn results(size: usize) -> Work {
+    let lines = "Authentication-Results: x\r\n".repeat(size);
+    header(lines.clone(), lines)
+}
+
+/// A reader may take each of the lines for a field that the next ones continue.
+fn results_behind_junk(size: usize) -> Work {
+    let lines = format!("Subject: x\r\njunk\r\n{}", " Authentication-Results: x\r\n".repeat(size));
+    header(lines.clone(), lines)
+}
+
+fn results_in_comments(size: usize) -> Work {
+    let lines =
+        format!(" Authentication-Results: ({}", "\r\n Authentication-Results: (".repeat(size));
+    header(format!("Subject: x\r\njunk\r\n{lines}\r\n"), "Subject: x\r\njunk\r\n".into())
+}
+
+/// In every second of them the quotes are closed.
+fn results_in_quotes(size: usize) -> Work {
+    let lines = " Authentication-Results: \"\r\n".repeat(size / 2 * 2);
+    header(format!("Subject: x\r\njunk\r\n{lines}"), format!("Subject: x\r\njunk\r\n{lines}"))
+}
+
+fn results_unnamed(size: usize) -> Work {
+    let lines = " Authentication-Results:\r\n \t \r\n".repeat(size);
+    header(format!("Subject: x\r\njunk\r\n{lines}"), format!("Subject: x\r\njunk\r\n{lines}"))
+}
+
+/// Behind many of them stands a long line.
+fn results_long_line(size: usize) -> Work {
+    let lines = " Authentication-Results:\r\n".repeat(20);
+    let long = format!("{lines} {}\r\n", "x".repeat(size * 40));
+    header(format!("Subject: x\r\njunk\r\n{long}"), format!("Subject: x\r\njunk\r\n{long}"))
+}
+
+fn forged_and_short(size: usize) -> Work {
+    header("X-Nobounce-A:\r\nb:\r\n".repeat(size), "b:\r\n".repeat(size))
+}
+
+fn mailbox_lines(size: usize) -> Work {
+    header("From a\r\n".repeat(size), "Mailbox-Line: From a\r\n".repeat(size))
+}
+
+fn only_colons(size: usize) -> Work {
+    let lines = format!("a:\r\n{}\r\n", ":".repeat(size));
+    header(lines.clone(), lines)
+}
+
+fn only_spaces(size: usize) -> Work {
+    let lines = format!("a:\r\nb\r\n{}\r\n", " ".repeat(size));
+    header(lines.clone(), lines)
+}
+
+/// A client sends a message of this header; this of it goes onward.
+fn header(lines: String, kept: String) -> Work {
+    let said = format!("{HELLO}DATA\r\n{lines}\r\nbody\r\n.\r\n");
+    Box::new(move || {
+        let got = converse(said.as_bytes(), 64 << 10, true);
+        let least = kept.len() + "\r\nbody\r\n.\r\n".len();
+        assert!((least + 1..least + 500).contains(&got.written), "{} for {least}", got.written);
+        lines.len()
     })
 }

@@ -38,6 +38,7 @@ pub(crate) struct Got {
 pub(crate) fn converse(said: &[u8], read: usize, onward: bool) -> Got {
     let mut settings = Settings::new("mx.example");
     settings.early_input = EarlyInput::Tolerate;
+    settings.authserv_id = Some(settings.host.clone());
     settings.limits.content = u64::MAX;
     settings.limits.recipients = usize::MAX;
     settings.limits.junk_commands = u32::MAX;
