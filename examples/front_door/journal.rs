@@ -1,73 +1,156 @@
 //! The log: a line of JSON for each transaction, and for each client that is refused before it has one.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nobounce::{
-    Disclosure, EndCause, ForwardPath, Peer, Refusal, Reply, Score, Tally, TransactionId,
-    TransactionRecord, Voucher,
+    Disclosure, EndCause, Event, ForwardPath, Peer, Refusal, Reply, Score, Stage, Tally,
+    TransactionId, TransactionRecord, Verdict, Voucher,
 };
 use serde_json::{Value, json};
 
-pub(crate) struct Journal {
-    path: PathBuf,
-    file: Mutex<File>,
+use crate::output::{LineEnd, Output, lost_lines};
+
+/// The log of transactions.
+pub(crate) enum Journal {
+    /// Lines for people, on standard output.
+    Text(Output),
+    /// Lines of JSON, on an output that we were started with.
+    Json(Output),
+    /// Lines of JSON in a file, which is opened anew when it was moved away.
+    File(Output, PathBuf),
 }
 
 impl Journal {
-    pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
-        let file = append(&path)?;
-        Ok(Self { path, file: Mutex::new(file) })
+    /// Opens the log file, or uses standard output or standard error if `path` names one of them. Those
+    /// cannot be opened by their path once we are another user than the one who started us.
+    pub(crate) fn open(path: Option<PathBuf>, errors: &Output) -> io::Result<Self> {
+        let Some(path) = path else {
+            return Ok(Self::Text(Output::standard_output(errors, lost_lines)?));
+        };
+        match standard_descriptor(&path) {
+            Some(1) => Ok(Self::Json(Output::standard_output(errors, lost)?)),
+            Some(_) => Ok(Self::Json(errors.clone())),
+            None => {
+                let (file, end) = append(&path)?;
+                let name = path.display().to_string();
+                let output = Output::start(&name, file, end, Some(errors.clone()), lost)?;
+                Ok(Self::File(output, path))
+            }
+        }
     }
 
-    /// For whoever has moved it away.
+    pub(crate) fn output(&self) -> &Output {
+        match self {
+            Self::Text(output) | Self::Json(output) | Self::File(output, _) => output,
+        }
+    }
+
+    /// Opens the file anew, after a log rotation has moved it away.
     pub(crate) fn reopen(&self) -> io::Result<()> {
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = append(&self.path)?;
+        if let Self::File(output, path) = self {
+            let (file, end) = append(path)?;
+            output.replace(file, end);
+        }
         Ok(())
     }
 
-    pub(crate) fn note(&self, event: &str, record: &TransactionRecord) {
-        self.write(&transaction(event, record));
+    /// Writes what the log holds of this event, if anything.
+    pub(crate) fn observe(&self, event: &Event<'_>) {
+        match event {
+            Event::Ended(record) => self.end("ended", record),
+            Event::Unacknowledged(record) => self.end("unacknowledged", record),
+            Event::Judged {
+                id,
+                peer,
+                stage: Stage::Connect,
+                tally,
+                verdict: Verdict::Refuse(refusal),
+            } => self.refusal(id, peer, tally, refusal),
+            _ => {}
+        }
+    }
+
+    fn end(&self, event: &str, record: &TransactionRecord) {
+        match self {
+            Self::Text(output) if event == "ended" => output.line(record),
+            Self::Text(output) => output.line(format_args!("{event}: {record}")),
+            Self::Json(output) | Self::File(output, _) => output.line(transaction(event, record)),
+        }
     }
 
     /// The panel has refused a client when it connected.
-    pub(crate) fn note_refused(
-        &self,
-        id: &TransactionId,
-        peer: &Peer,
-        tally: &Tally,
-        refusal: &Refusal,
-    ) {
-        let line = json!({
-            "event": "refused",
-            "time": now(),
-            "id": id.to_string(),
-            "client": client(peer),
-            "reply": reply(refusal.reply()),
-        });
-        self.write(&with(line, judged(tally)));
-    }
-
-    /// One write for each line: who reads along never sees half of one.
-    fn write(&self, line: &Value) {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = file.write_all(format!("{line}\n").as_bytes()) {
-            eprintln!("{}: {error}: {line}", self.path.display());
+    fn refusal(&self, id: &TransactionId, peer: &Peer, tally: &Tally, refusal: &Refusal) {
+        let refused = refusal.reply();
+        match self {
+            Self::Text(output) => {
+                output.line(format_args!("id={id} client={peer} {tally} reply={refused:?}"));
+            }
+            Self::Json(output) | Self::File(output, _) => {
+                let line = json!({
+                    "event": "refused",
+                    "time": now(),
+                    "id": id.to_string(),
+                    "client": client(peer),
+                    "reply": reply(refused),
+                });
+                output.line(with(line, judged(tally)));
+            }
         }
     }
 }
 
-fn append(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(path)
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+/// The number of the standard descriptor that this path leads to: `-`, `/dev/stdout`, or a symbolic link to
+/// that, as container images have them.
+fn standard_descriptor(path: &Path) -> Option<u8> {
+    let mut path = path.to_owned();
+    for _ in 0..8 {
+        match path.to_str()? {
+            "-" | "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => return Some(1),
+            "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => return Some(2),
+            _ => path = path.parent()?.join(fs::read_link(&path).ok()?),
+        }
+    }
+    None
+}
+
+/// Opens a log file for appending, and tells whether its last line is complete. Only its owner may write it
+/// and its group read it.
+fn append(path: &Path) -> io::Result<(File, LineEnd)> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o640);
+    // Without a reader, a FIFO that is opened for writing alone keeps us waiting.
+    let kind = fs::metadata(path).map(|it| it.file_type()).ok();
+    if kind.is_some_and(|kind| kind.is_fifo()) {
+        options.read(true);
+    }
+    let said = |error: io::Error| {
+        io::Error::new(
+            error.kind(),
+            format!(
+                "--json-log: {}: {error}; expected a file that the user of front_door may write, or `-` for standard output",
+                path.display()
+            ),
+        )
+    };
+    let end = if kind.is_some_and(|kind| kind.is_file()) { last_line(path) } else { None };
+    Ok((options.open(path).map_err(said)?, end.unwrap_or(LineEnd::Complete)))
+}
+
+/// How a file ends. A crash or a full disk may have cut its last line off.
+fn last_line(path: &Path) -> Option<LineEnd> {
+    let (mut file, mut last) = (File::open(path).ok()?, [0]);
+    file.seek(SeekFrom::End(-1)).ok()?;
+    file.read_exact(&mut last).ok()?;
+    Some(if last == *b"\n" { LineEnd::Complete } else { LineEnd::Missing })
+}
+
+/// The line that tells how many lines were lost.
+fn lost(lines: u64) -> String {
+    json!({ "event": "lines-lost", "time": now(), "lines": lines }).to_string()
 }
 
 /// All that scorers said, and what came of it.

@@ -9,16 +9,23 @@
 //! SIGTERM and SIGINT: no more clients are taken, those in a transaction finish it, all others are
 //! told `421 4.3.2`. SIGHUP: the log is opened and the certificate read anew. Exit code 1: it has
 //! refused to run, and why stands on standard error.
+//!
+//! A closed or full standard output, standard error or log disk costs lines of the log and never mail. Both
+//! macros that panic there are therefore denied; [`output`] writes instead.
+
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod config;
 mod doors;
 mod journal;
 mod memory;
 mod options;
+mod output;
 mod runtime;
 mod user;
 
 use std::error::Error;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -31,9 +38,10 @@ use nobounce::relay::{SelfTestError, Smtp};
 use nobounce::scorers::{Behaviour, Gtube, Lessons, Spamd};
 use nobounce::{
     Admission, AdmissionLimits, Budget, Event, Gate, OnwardSettings, Panel, Peer, Seat, Settings,
-    Stage, Tarpit, TlsClient, TlsPolicy, TlsServer, Verdict, serve, serve_tls,
+    Tarpit, TlsClient, TlsPolicy, TlsServer, serve, serve_tls,
 };
 use sd_notify::NotifyState;
+use signal_hook::consts::SIGXFSZ;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -44,16 +52,24 @@ use config::Config;
 use doors::Door;
 use journal::Journal;
 use options::Options;
+use output::{Output, lost_lines};
 use runtime::{Socket, Tokio};
 
+/// How long the outputs may take at the end to write what waits.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
 fn main() -> ExitCode {
-    match run(Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("front_door: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    // A file that may not grow further is an error of the write then, and no end of the process.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    let options = Options::parse();
+    let (check, ran) = (options.check, run(options));
+    let told = match &ran {
+        Ok(()) if check => writeln!(io::stdout(), "good"),
+        Ok(()) => Ok(()),
+        // Nobody may read it.
+        Err(error) => writeln!(io::stderr(), "front_door: {error}").or(Ok(())),
+    };
+    if ran.is_ok() && told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// What needs privileges, then the loss of them, then all the rest: no thread has begun by then.
@@ -61,7 +77,6 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let config = options.config.as_deref().map(|path| Config::read(path, &Tokio)).transpose()?;
     let policy = Policy::of(&options, config)?;
     if options.check {
-        println!("good");
         return Ok(());
     }
     let doors = doors::open(&options)?;
@@ -70,9 +85,13 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         return Err("TLS from the first octet needs --tls-cert and --tls-key".into());
     }
     user::become_own(options.user.as_deref(), options.as_root)?;
-    let journal = options.json_log.clone().map(Journal::open).transpose()?.map(Arc::new);
+    let errors = Output::standard_error()?;
+    let journal = Arc::new(Journal::open(options.json_log.clone(), &errors)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(front(options, policy, doors, tls, journal))
+    let served = runtime.block_on(front(options, policy, doors, tls, journal.clone(), &errors));
+    journal.output().finish(LAST_LINES);
+    errors.finish(LAST_LINES);
+    served
 }
 
 /// What becomes of clients and their mail, as options and file have it.
@@ -97,17 +116,18 @@ async fn front(
     Policy { config, panel, admission, tarpit }: Policy,
     doors: Vec<Door>,
     tls: Option<TlsServer>,
-    journal: Option<Arc<Journal>>,
+    journal: Arc<Journal>,
+    errors: &Output,
 ) -> Result<(), Box<dyn Error>> {
     let mut end = End::new()?;
     let options = Arc::new(options);
-    renew_on_hangup(options.clone(), journal.clone(), tls.clone())?;
+    renew_on_hangup(options.clone(), journal.clone(), tls.clone(), errors.clone())?;
     let target = target(&options)?;
     if options.no_self_test {
-        eprintln!("warning: not tested whether the onward server would relay for everybody");
+        errors.line("warning: not tested whether the onward server would relay for everybody");
     } else {
         tokio::select! {
-            tested = self_test(&target) => tested?,
+            tested = self_test(&target, errors) => tested?,
             () = end.comes() => return Ok(()),
         }
     }
@@ -125,34 +145,21 @@ async fn front(
     if let Some(config) = &config {
         settings.authserv_id = config.authserv_id(&options.host()?);
     }
-    let mut gate =
-        Gate::new(Tokio, settings, target).panel(panel).observer(move |event: &Event<'_>| {
-            match (event, &journal) {
-                (Event::Ended(record), Some(journal)) => journal.note("ended", record),
-                (Event::Unacknowledged(record), Some(journal)) => {
-                    journal.note("unacknowledged", record);
-                }
-                (Event::Ended(record), None) => println!("{record}"),
-                (Event::Unacknowledged(record), None) => println!("unacknowledged: {record}"),
-                (Event::Unproxied { peer, error }, _) => eprintln!("{peer}: {error}"),
-                (Event::TurnedAway { peer, reason }, _) => {
-                    eprintln!("{peer}: turned away: {reason}");
-                }
-                (
-                    Event::Judged {
-                        id,
-                        peer,
-                        stage: Stage::Connect,
-                        tally,
-                        verdict: Verdict::Refuse(refusal),
-                    },
-                    journal,
-                ) => match journal {
-                    Some(journal) => journal.note_refused(id, peer, tally, refusal),
-                    None => println!("id={id} client={peer} {tally} reply={:?}", refusal.reply()),
-                },
-                _ => {}
+    let listening = match &*journal {
+        Journal::Json(_) => errors.clone(),
+        Journal::Text(output) => output.clone(),
+        Journal::File(..) => Output::standard_output(errors, lost_lines)?,
+    };
+    let strangers = errors.clone();
+    let mut gate = Gate::new(Tokio, settings, target)
+        .panel(panel)
+        .observer(move |event: &Event<'_>| journal.observe(event))
+        .observer(move |event: &Event<'_>| match event {
+            Event::Unproxied { peer, error } => strangers.line(format_args!("{peer}: {error}")),
+            Event::TurnedAway { peer, reason } => {
+                strangers.line(format_args!("{peer}: turned away: {reason}"));
             }
+            _ => {}
         });
     if let Some((resolver, patience)) = config.as_ref().and_then(Config::name_clients) {
         gate = gate.name_clients(resolver, patience);
@@ -172,14 +179,15 @@ async fn front(
     if let Some(proxies) = options.proxies()? {
         gate = gate.expect_proxy(proxies);
     }
-    let front = Arc::new(Front { gate });
+    let front = Arc::new(Front { gate, errors: errors.clone() });
 
     tokio::spawn(memory::give_back(mail_data));
     let (stop, stopped) = watch::channel(());
     let mut attending = JoinSet::new();
     for Door { listener, tls } in doors {
         let listener = TcpListener::from_std(listener)?;
-        println!("listening on {}{}", listener.local_addr()?, if tls { " with TLS" } else { "" });
+        let how = if tls { " with TLS" } else { "" };
+        listening.line(format_args!("listening on {}{how}", listener.local_addr()?));
         attending.spawn(front.clone().attend(listener, tls, stopped.clone()));
     }
     drop(stopped);
@@ -196,6 +204,7 @@ async fn front(
 
 struct Front {
     gate: Gate<Tokio>,
+    errors: Output,
 }
 
 impl Front {
@@ -222,7 +231,7 @@ impl Front {
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: some will be free again soon.
-                    eprintln!("accept: {error}");
+                    self.errors.line(format_args!("accept: {error}"));
                     sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -269,11 +278,13 @@ fn panel(options: &Options, config: Option<&Config>) -> Result<Panel, Box<dyn Er
 
 /// Not a client is served in front of an open relay. A server that does not answer is asked again:
 /// until then clients wait for their greeting, and SMTP bids them wait five minutes.
-async fn self_test(target: &Smtp<Tokio>) -> Result<(), SelfTestError> {
+async fn self_test(target: &Smtp<Tokio>, errors: &Output) -> Result<(), SelfTestError> {
     loop {
         match target.self_test().await {
             Err(SelfTestError::Unanswered(error)) => {
-                eprintln!("the onward server has not answered, it is asked again: {error}");
+                errors.line(format_args!(
+                    "the onward server has not answered, it is asked again: {error}"
+                ));
                 sleep(Duration::from_secs(2)).await;
             }
             tested => return tested,
@@ -292,19 +303,22 @@ fn certificate(options: &Options) -> Result<Option<TlsServer>, Box<dyn Error>> {
 /// Whoever rotates the log moves it away and says SIGHUP; whoever has a new certificate says so, too.
 fn renew_on_hangup(
     options: Arc<Options>,
-    journal: Option<Arc<Journal>>,
+    journal: Arc<Journal>,
     tls: Option<TlsServer>,
+    errors: Output,
 ) -> io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            if let Some(Err(error)) = journal.as_ref().map(|journal| journal.reopen()) {
-                eprintln!("the log stays where it is: {error}");
+            if let Err(error) = journal.reopen() {
+                errors.line(format_args!("the log stays where it is: {error}"));
             }
             match (&tls, certificate(&options)) {
                 (Some(tls), Ok(Some(renewed))) => tls.replace(&renewed),
                 (_, Ok(_)) => {}
-                (_, Err(error)) => eprintln!("the certificate stays what it is: {error}"),
+                (_, Err(error)) => {
+                    errors.line(format_args!("the certificate stays what it is: {error}"));
+                }
             }
         }
     });
