@@ -233,6 +233,7 @@ pub use wire::attributes::{
     Attribute, AttributeCommand, AttributeFault, ClientAttributes, ClientOrigin,
 };
 pub use wire::budget::Budget;
+pub use wire::canonical::{CanonicalMailbox, canonical_domain};
 pub use wire::command::{Body, MailParameters, ParameterFault, RcptParameters};
 pub use wire::content::{LineEndings, MailData};
 pub use wire::line::LineFault;

@@ -17,6 +17,7 @@ use crate::score::{Finding, Score};
 use crate::scorer::{Opinion, Scorer, ScorerError};
 use crate::store::{Key, Pace, Sighting, Store};
 use crate::verdict::Refusal;
+use crate::wire::canonical::canonical_domain;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::EnhancedStatus;
 
@@ -26,7 +27,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Asks whom nobody knows to try again later, and takes the mail when it comes again.
 ///
-/// What is remembered is the triplet: the network of the client, the sender and the recipient.
+/// What is remembered is the triplet: the network of the client, the sender and the recipient, both in
+/// their canonical form ([`Path::canonical`](crate::Path::canonical)).
 ///
 /// | the triplet | the recipient is |
 /// |---|---|
@@ -231,7 +233,7 @@ impl<R: Runtime> Greylist<R> {
         let sender = steady(&mailbox(&envelope.reverse_path.path));
         let key = Key::new("grey", network).and(sender).and(mailbox(&to.path));
         match &envelope.peer.helo {
-            Some(helo) if self.with_helo => key.and(helo.name.to_ascii_lowercase()),
+            Some(helo) if self.with_helo => key.and(canonical_domain(&helo.name)),
             _ => key,
         }
     }
@@ -253,7 +255,7 @@ impl<R: Runtime> Scorer for Greylist<R> {
         envelope: &Envelope,
         recipient: &ForwardPath,
     ) -> Result<Opinion, ScorerError> {
-        if envelope.reverse_path.path.is_null() {
+        if envelope.reverse_path.path.canonical().is_null() {
             return Ok(Opinion::Silent);
         }
         self.ask(envelope, recipient).await
@@ -265,7 +267,7 @@ impl<R: Runtime> Scorer for Greylist<R> {
         _message: &Message,
     ) -> Result<Opinion, ScorerError> {
         let mut opinion = Opinion::Silent;
-        if envelope.reverse_path.path.is_null() {
+        if envelope.reverse_path.path.canonical().is_null() {
             // All of them, so that they wait together; one that has to wait speaks for all.
             for recipient in &envelope.forward_paths {
                 let next = self.ask(envelope, recipient).await?;

@@ -1,6 +1,6 @@
 //! What the client calls itself.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,6 +10,7 @@ use crate::dns::{DomainName, RecordKind, ResolveError, Resolver};
 use crate::envelope::Envelope;
 use crate::score::{Disclosure, Finding, Score};
 use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::wire::canonical::{address_literal, canonical_domain};
 use crate::wire::mailbox::ForwardPath;
 
 /// Looks at what the client said in HELO or EHLO (RFC 5321 section 4.1.1.1), when a recipient is named.
@@ -103,7 +104,7 @@ impl HeloNames {
     /// A name or address of this server, which no client has: `mx.example.net`, `192.0.2.25`.
     #[must_use]
     pub fn ours(mut self, name: &str) -> Self {
-        self.ours.push(name.into());
+        self.ours.push(comparable(name).into());
         self
     }
 
@@ -119,20 +120,18 @@ impl HeloNames {
         helo: &str,
         address: Option<IpAddr>,
     ) -> Result<Option<HeloFlaw>, ResolveError> {
-        let literal = helo.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
-        let inner = literal.unwrap_or(helo);
-        let inner = inner.trim_end_matches('.');
-        if self.ours.iter().any(|ours| ours.eq_ignore_ascii_case(inner)) {
+        let name = comparable(helo);
+        if self.ours.iter().any(|ours| **ours == *name) {
             return Ok(Some(HeloFlaw::Ours));
         }
-        if let Some(literal) = literal {
-            let same = address.is_some() && read_literal(literal) == address;
+        if helo.starts_with('[') && helo.ends_with(']') {
+            let same = address.is_some() && address_literal(helo) == address;
             return Ok(Some(if same { HeloFlaw::Literal } else { HeloFlaw::LiteralOther }));
         }
-        if inner.parse::<IpAddr>().is_ok() {
+        if name.parse::<IpAddr>().is_ok() {
             return Ok(Some(HeloFlaw::BareAddress));
         }
-        let Ok(name) = helo.parse::<DomainName>() else {
+        let Ok(name) = name.parse::<DomainName>() else {
             return Ok(Some(HeloFlaw::NoName));
         };
         if !name.has_dot() {
@@ -145,14 +144,14 @@ impl HeloNames {
     }
 }
 
-/// The address of a literal (RFC 5321 section 4.1.3), brackets taken off.
-fn read_literal(literal: &str) -> Option<IpAddr> {
-    let tag = literal.get(..5).filter(|tag| tag.eq_ignore_ascii_case("IPv6:"));
-    match tag {
-        Some(tag) => {
-            literal[tag.len()..].parse().ok().map(|it: std::net::Ipv6Addr| it.to_canonical())
-        }
-        None => literal.parse().ok().map(|it: Ipv4Addr| it.into()),
+/// The form in which a name or address is compared: without brackets.
+fn comparable(name: &str) -> String {
+    let name = canonical_domain(name);
+    let inner = name.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    let inner = inner.unwrap_or(&name).trim_end_matches('.');
+    match inner.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().to_string(),
+        Err(_) => inner.to_owned(),
     }
 }
 

@@ -36,7 +36,8 @@ pub enum Over {
 /// Each recipient that is asked for takes a token out of each bucket, in the order above; if one
 /// has none left, what stands behind it loses none. So who is over a limit of its own cannot use up
 /// the recipient's. The null reverse-path has no limit as a sender, and a client without an address
-/// none of its own.
+/// none of its own. Senders and recipients are counted in their canonical form, in lower case
+/// ([`Path::canonical`](crate::Path::canonical)).
 ///
 /// An IPv6 address is counted with the 2⁶⁴ others that its owner has (`/64`), and its network is
 /// `/48`; an IPv4 network is `/24`.
@@ -176,7 +177,7 @@ impl Limited {
         Some(match self {
             Self::Address => Key::new("rate-address", Widths::new(32, 64).network(peer)?),
             Self::Network => Key::new("rate-network", Widths::new(24, 48).network(peer)?),
-            Self::Sender if sender.is_null() => return None,
+            Self::Sender if sender.canonical().is_null() => return None,
             Self::Sender => Key::new("rate-sender", mailbox(sender)),
             Self::Recipient => Key::new("rate-recipient", mailbox(&recipient.path)),
         })

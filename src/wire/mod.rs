@@ -3,6 +3,7 @@
 pub(crate) mod attributes;
 pub(crate) mod blocks;
 pub(crate) mod budget;
+pub(crate) mod canonical;
 pub(crate) mod command;
 pub(crate) mod content;
 #[cfg(feature = "testing")]

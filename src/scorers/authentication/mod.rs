@@ -21,6 +21,7 @@ use crate::message::Message;
 use crate::score::{Finding, Score};
 use crate::scorer::{Opinion, Scorer, ScorerError};
 use crate::verdict::Refusal;
+use crate::wire::canonical::canonical_domain;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::EnhancedStatus;
 use notes::{Notes, Unfinished};
@@ -69,7 +70,8 @@ const SYMBOLS: &[(&str, Score)] = &[
 /// | ARC | `ARC_PASS`, `_FAIL`, `_TEMPERROR`; nothing without a chain | nothing |
 /// | DMARC | `DMARC_PASS`, `DMARC_FAIL_NONE`, `_QUARANTINE`, `_REJECT`, `DMARC_TEMPERROR`, `_PERMERROR`, `_NONE` | quarantine 3, reject 6 |
 ///
-/// SPF is checked for the sender, or for the HELO name if there is none. DKIM passes if one signature
+/// SPF is checked for the sender in its canonical form ([`Path::canonical`](crate::Path::canonical)), or for
+/// the HELO name if the sender is `<>`. A sender without a domain is `SPF_NONE`. DKIM passes if one signature
 /// does; more than 20 signatures are not looked at (`DKIM_PERMERROR`). What DNS could not be asked for
 /// is a `_TEMPERROR` *and* a failure of this scorer, for the policy of its [`Seat`](crate::Seat) to act on.
 ///
@@ -185,12 +187,19 @@ impl Authentication {
         }
     }
 
-    async fn check_spf(&self, notes: &Notes, sender: &Sender<'_>) -> SpfOutput {
-        let &Sender { client, helo, path } = sender;
+    async fn check_spf(&self, notes: &Notes, sender: &Sender) -> SpfOutput {
+        let Sender { client, helo, path, .. } = sender;
+        let (client, path) = (*client, path.as_deref());
+        // RFC 7208 section 4.3: without a domain there is nothing to check.
+        if path.is_some() && sender.domain().is_empty() {
+            return SpfOutput::new(String::new()).with_result(SpfResult::None);
+        }
         let evaluate = || {
             let parameters = match path {
-                "" => SpfParameters::verify_ehlo(client, helo, &self.authserv_id),
-                path => SpfParameters::verify_mail_from(client, helo, &self.authserv_id, path),
+                None => SpfParameters::verify_ehlo(client, helo, &self.authserv_id),
+                Some(path) => {
+                    SpfParameters::verify_mail_from(client, helo, &self.authserv_id, path)
+                }
             };
             self.evaluator.verify_spf(notes.with(parameters)).now_or_never()
         };
@@ -207,7 +216,7 @@ impl Authentication {
     async fn check_content(
         &self,
         notes: &Notes,
-        sender: &Sender<'_>,
+        sender: &Sender,
         spf: &SpfOutput,
         message: &Message,
     ) -> Checked {
@@ -247,25 +256,28 @@ impl Authentication {
 }
 
 /// Who SPF is about.
-struct Sender<'e> {
+struct Sender {
     client: IpAddr,
-    helo: &'e str,
-    /// Empty for the null reverse-path.
-    path: &'e str,
+    /// The HELO name in canonical form.
+    helo: String,
+    /// The sender in canonical form; `None` for the null reverse-path.
+    path: Option<String>,
+    /// The domain of the path; empty if it has none.
+    domain: Box<str>,
 }
 
-impl<'e> Sender<'e> {
-    fn of(envelope: &'e Envelope) -> Option<Self> {
+impl Sender {
+    fn of(envelope: &Envelope) -> Option<Self> {
         let client = envelope.peer.address?.ip().to_canonical();
         let helo = envelope.peer.helo.as_ref().map_or("", |helo| &helo.name);
-        let path = str::from_utf8(envelope.reverse_path.path.address()).unwrap_or_default();
-        // What is no mailbox has no domain that could say anything.
-        let path = path.rsplit_once(':').map_or(path, |(_, mailbox)| mailbox);
-        Some(Self { client, helo, path: if path.contains('@') { path } else { "" } })
+        let mailbox = envelope.reverse_path.path.canonical();
+        let path = (!mailbox.is_null()).then(|| mailbox.to_string());
+        let domain = mailbox.domain.unwrap_or_default();
+        Some(Self { client, helo: canonical_domain(helo), path, domain })
     }
 
-    fn domain(&self) -> &'e str {
-        self.path.rsplit_once('@').map_or(self.helo, |(_, domain)| domain)
+    fn domain(&self) -> &str {
+        if self.path.is_some() { &self.domain } else { &self.helo }
     }
 }
 

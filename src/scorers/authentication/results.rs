@@ -32,7 +32,7 @@ impl Checked {
         dkim: &[DkimOutput<'_>],
         arc: &ArcOutput<'_>,
         dmarc: &DmarcOutput,
-        sender: &Sender<'_>,
+        sender: &Sender,
     ) -> Self {
         let dkim: Vec<_> = dkim.iter().map(failed_if_wrong).collect();
         let mut found = vec![dkim_found(&dkim)];
@@ -122,7 +122,7 @@ fn dmarc_found(dmarc: &DmarcOutput) -> (Found, bool) {
     ((symbol, dmarc.domain().to_owned()), rejected)
 }
 
-pub(super) fn spf(spf: &SpfOutput, sender: &Sender<'_>) -> Found {
+pub(super) fn spf(spf: &SpfOutput, sender: &Sender) -> Found {
     let symbol = match spf.result() {
         SpfResult::Pass => "SPF_PASS",
         SpfResult::Fail => "SPF_FAIL",
@@ -136,12 +136,12 @@ pub(super) fn spf(spf: &SpfOutput, sender: &Sender<'_>) -> Found {
 }
 
 /// The beginning of `Authentication-Results`: who has checked, and SPF.
-pub(super) fn spf_field(authserv_id: &str, spf: &SpfOutput, sender: &Sender<'_>) -> String {
+pub(super) fn spf_field(authserv_id: &str, spf: &SpfOutput, sender: &Sender) -> String {
     let results = AuthenticationResults::new(authserv_id);
-    let &Sender { client, helo, path } = sender;
+    let Sender { client, helo, path, .. } = sender;
     let results = match path {
-        "" => results.with_spf_ehlo_result(spf, client, helo),
-        path => results.with_spf_mailfrom_result(spf, client, path, helo),
+        None => results.with_spf_ehlo_result(spf, *client, helo),
+        Some(path) => results.with_spf_mailfrom_result(spf, *client, path, helo),
     };
     harmless(&results.to_string())
 }

@@ -135,6 +135,26 @@ fn spf_is_as_rfc_7208_has_it() {
         ),
         // Without a sender it is about the HELO name.
         ("mx.example.org TXT v=spf1 -all\nexample.org TXT v=spf1 +all", "<>", "SPF_FAIL"),
+        ("mx.example.org TXT v=spf1 -all\nexample.org TXT v=spf1 +all", "<\"\">", "SPF_FAIL"),
+        // Any other is about the domain that the onward server reads, and never about the HELO name.
+        (
+            "mx.example.org TXT v=spf1 +all\nexample.org TXT v=spf1 -all",
+            "<a@b@Example.org.>",
+            "SPF_FAIL",
+        ),
+        (
+            "mx.example.org TXT v=spf1 +all\nexample.org TXT v=spf1 -all",
+            "<a..b@example.org>",
+            "SPF_FAIL",
+        ),
+        (
+            "mx.example.org TXT v=spf1 +all\nexample.org TXT v=spf1 -all",
+            "<a%example.org>",
+            "SPF_FAIL",
+        ),
+        ("mx.example.org TXT v=spf1 +all", "<@x:a:b@example.org>", "SPF_NONE"),
+        ("mx.example.org TXT v=spf1 +all", "<postmaster>", "SPF_NONE"),
+        ("xn--bcher-kva.example TXT v=spf1 -all", "<a@b\u{fc}cher.example>", "SPF_FAIL"),
         ("example.org TXT v=spf1 -all exp=why.example\nwhy.example TXT no", s, "SPF_FAIL"),
     ] {
         assert_eq!(spf(records, "192.0.2.1", sender), expected, "{records}");

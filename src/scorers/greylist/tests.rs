@@ -85,6 +85,8 @@ fn what_makes_a_triplet() {
         (("192.0.2.254", "<a@example.org>", "<b@example.net>"), true),
         (("::ffff:192.0.2.254", "<A@EXAMPLE.org>", "<B@example.NET>"), true),
         (("192.0.2.1", "<a+ext@example.org>", "<b@example.net>"), true),
+        (("192.0.2.1", "<\"a\"@example.org.>", "<@x:b@example.net>"), true),
+        (("192.0.2.1", "<a@example.org(x)>", "<b%example.net@example.net>"), true),
         (("192.0.3.1", "<a@example.org>", "<b@example.net>"), false),
         (("192.0.2.1", "<aa@example.org>", "<b@example.net>"), false),
         (("192.0.2.1", "<a@example.org>", "<b+ext@example.net>"), false),

@@ -23,7 +23,11 @@ impl Resolver for Zone {
 }
 
 fn says(address: &str, helo: &str) -> Result<String, ScorerError> {
-    let names = HeloNames::new(Zone).ours("MX.example.net").ours("192.0.2.25");
+    let names = HeloNames::new(Zone)
+        .ours("MX.example.net")
+        .ours("192.0.2.25")
+        .ours("2001:DB8::25")
+        .ours("gate.example.");
     let names = names.weight(HeloFlaw::Unresolved, Score::points(9));
     let mut peer = Peer::new(std::net::SocketAddr::new(address.parse().unwrap(), 25));
     peer.helo = Some(Helo { extended: true, name: helo.into() });
@@ -60,6 +64,9 @@ fn flaws_are_found() {
         ("192.0.2.1", "mx.example.net.", "HELO_OURS 5.00"),
         ("192.0.2.1", "192.0.2.25", "HELO_OURS 5.00"),
         ("192.0.2.1", "[192.0.2.25]", "HELO_OURS 5.00"),
+        ("192.0.2.1", "[IPv6:2001:db8:0::25]", "HELO_OURS 5.00"),
+        ("192.0.2.1", "2001:db8:0:0::25", "HELO_OURS 5.00"),
+        ("192.0.2.1", "Gate.example", "HELO_OURS 5.00"),
     ] {
         assert_eq!(says(address, helo).unwrap(), expected, "{address} says {helo:?}");
     }

@@ -6,11 +6,14 @@ use super::{DnsList, Lists};
 use crate::dns::{DomainName, Resolver};
 use crate::envelope::Envelope;
 use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::wire::canonical::canonical_domain;
 use crate::wire::mailbox::ForwardPath;
 
 /// Looks names up in DNS lists (RHSBL, RFC 5782 section 2.3) when a recipient is named: the domain of
 /// the sender, what the client said in HELO, and its confirmed name in DNS
-/// ([`Gate::name_clients`](crate::Gate::name_clients)). Each name is asked about once, as it is.
+/// ([`Gate::name_clients`](crate::Gate::name_clients)). Each name is asked about once, in its canonical
+/// form: the domain of the sender is the one that the onward server reads, however it is written
+/// ([`Path::canonical`](crate::Path::canonical)).
 ///
 /// Failures are as with [`Dnsbl`](super::Dnsbl).
 ///
@@ -67,10 +70,11 @@ impl Scorer for Rhsbl {
 
     async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
         let peer = &envelope.peer;
-        let sender = envelope.reverse_path.path.mailbox().and_then(|it| it.domain);
+        let sender = envelope.reverse_path.path.canonical().domain;
         let helo = peer.helo.as_ref().map(|helo| &*helo.name);
-        let names = [sender, helo, peer.name.as_deref()].into_iter().flatten();
-        let mut names: Vec<DomainName> = names.filter_map(|name| name.parse().ok()).collect();
+        let names = [sender.as_deref(), helo, peer.name.as_deref()].into_iter().flatten();
+        let mut names: Vec<DomainName> =
+            names.filter_map(|name| canonical_domain(name).parse().ok()).collect();
         // A name without a dot is nobody's; an address is a matter for lists of addresses.
         names.retain(|name| name.has_dot() && name.parse::<std::net::Ipv4Addr>().is_err());
         names.sort_unstable();

@@ -13,6 +13,7 @@ use crate::rehearsal::{Rehearsal, envelope, message, recipient};
 use crate::scorer::{FailurePolicy, Scorer};
 use crate::tally::Tally;
 use crate::verdict::{Subject, Verdict};
+use crate::wire::mailbox::ReversePath;
 
 /// Names and their codes; an empty name has none, and `SILENT` says nothing at all.
 #[derive(Clone, Default)]
@@ -162,6 +163,10 @@ fn names_are_asked_about_once_each() {
     let zones = Zones::new(&[("bad.example.dbl.example", &["127.0.1.2"])]);
     let dbl = DnsList::new("dbl.example").unwrap().symbol("DBL").weight(Score::points(5));
     let rhsbl = Rhsbl::new(zones.clone()).list(dbl);
+    let latin = ReversePath::parse(b"<\xff\xfe@bad.example>").unwrap();
+    let latin = Envelope { reverse_path: latin, ..envelope("<>") };
+    pollster::block_on(rhsbl.on_rcpt(&latin, &recipient())).unwrap();
+    assert_eq!(zones.asked(), ["bad.example.dbl.example"]);
     for (sender, helo, name, asked) in [
         ("<a@Bad.Example>", "mx.bad.example", None, &["bad.example", "mx.bad.example"][..]),
         ("<a@bad.example>", "bad.example.", Some("BAD.example"), &["bad.example"]),
@@ -169,6 +174,17 @@ fn names_are_asked_about_once_each() {
         ("<>", "192.0.2.1", None, &[]),
         ("<>", "localhost", Some("a.example"), &["a.example"]),
         ("<a@[192.0.2.1]>", "a b", None, &[]),
+        // The domain that the onward server reads, however it is written.
+        ("<a@bad.example.>", "localhost", None, &["bad.example"]),
+        ("<a..b@bad.example>", "localhost", None, &["bad.example"]),
+        ("<\"a b\"@bad.example>", "localhost", None, &["bad.example"]),
+        ("<a@good.example@bad.example>", "localhost", None, &["bad.example"]),
+        ("<@good.example,@y:a@bad.example>", "localhost", None, &["bad.example"]),
+        ("< a @ bad . example (good.example) >", "localhost", None, &["bad.example"]),
+        ("<a%bad.example>", "localhost", None, &["bad.example"]),
+        ("<bad.example!a>", "localhost", None, &["bad.example"]),
+        ("<a@b\u{fc}cher.example>", "localhost", None, &["xn--bcher-kva.example"]),
+        ("<postmaster>", "localhost", Some("a.example.."), &["a.example"]),
     ] {
         let mut envelope = envelope(sender);
         let mut peer = at("192.0.2.1");
