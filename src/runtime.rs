@@ -1,5 +1,7 @@
 //! All that is needed of tokio, async-std, smol or threads.
 
+mod segments;
+
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -16,6 +18,9 @@ use futures::io::{AsyncRead, AsyncWrite};
 use futures::poll;
 
 use crate::deadline::Deadline;
+#[cfg(test)]
+pub(crate) use segments::SMALL;
+pub(crate) use segments::Segments;
 
 /// A clock, a timer and connections. Implemented in a dozen lines for any runtime, and with datagrams
 /// in two dozen: see the examples.

@@ -141,19 +141,26 @@ impl<R: Runtime> Scorer for Clamd<R> {
     }
 }
 
-/// The message in chunks, each behind its length; a length of zero ends it. So an empty segment
-/// must not become a chunk.
+/// The message in chunks, each behind its length; a length of zero ends it. A chunk holds as many
+/// segments as fit, so that there are no more chunks than the size of the message asks for.
 fn stream(before: u32, message: &[Bytes]) -> Request {
     // "z" commands end in NUL, and so do the replies to them.
     let command = if before == 0 { "zIDSESSION\0zINSTREAM\0" } else { "zINSTREAM\0" };
     let mut segments = vec![Bytes::from_static(command.as_bytes())];
+    let mut left: usize = message.iter().map(Bytes::len).sum();
+    let mut room = 0;
     for segment in message {
         let mut rest = segment.clone();
         while !rest.is_empty() {
-            let chunk = rest.split_to(rest.len().min(CHUNK));
-            let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            segments.push(Bytes::copy_from_slice(&length.to_be_bytes()));
-            segments.push(chunk);
+            if room == 0 {
+                room = left.min(CHUNK);
+                left -= room;
+                let length = u32::try_from(room).unwrap_or(u32::MAX);
+                segments.push(Bytes::copy_from_slice(&length.to_be_bytes()));
+            }
+            let part = rest.split_to(rest.len().min(room));
+            room -= part.len();
+            segments.push(part);
         }
     }
     segments.push(Bytes::from_static(&[0; 4]));

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::io::{AsyncRead, AsyncWrite};
 
-use crate::runtime::{Address, Runtime};
+use crate::runtime::{Address, Runtime, Segments};
 
 /// Connections that wait at the same time; what comes back beyond them is closed.
 const IDLE: usize = 8;
@@ -68,11 +68,11 @@ pub(super) trait Reader {
 /// The second value is whether the request was sent whole.
 pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin, P: Reader>(
     stream: &mut S,
-    request: &Request,
+    request: Request,
     reader: &P,
     heard: &mut Vec<u8>,
 ) -> Result<(P::Reply, bool), Fault<P::Fault>> {
-    let mut sending = Sending { request, segment: 0, octets: 0 };
+    let mut sending = Sending { segments: Segments::new(request.segments), end: request.end };
     let mut sent = None;
     poll_fn(|context| {
         loop {
@@ -114,34 +114,24 @@ fn broken<P>(sent: &mut Option<io::Result<()>>) -> Option<Fault<P>> {
     sent.take_if(|sent| sent.is_err())?.err().map(Fault::Send)
 }
 
-/// How far a request has gone.
-struct Sending<'r> {
-    request: &'r Request,
-    segment: usize,
-    octets: usize,
+/// The rest of a request.
+struct Sending {
+    segments: Segments,
+    end: End,
 }
 
-impl Sending<'_> {
+impl Sending {
     fn poll(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut stream = Pin::new(stream);
-        while let Some(segment) = self.request.segments.get(self.segment) {
-            let rest = &segment[self.octets..];
-            if rest.is_empty() {
-                (self.segment, self.octets) = (self.segment + 1, 0);
-                continue;
-            }
-            match ready!(stream.as_mut().poll_write(context, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.octets += count,
-            }
+        while !self.segments.is_empty() {
+            ready!(self.segments.poll_write(stream, context))?;
         }
-        match self.request.end {
-            End::Counted => stream.poll_flush(context),
-            End::ShutDown => stream.poll_close(context),
+        match self.end {
+            End::Counted => Pin::new(stream).poll_flush(context),
+            End::ShutDown => Pin::new(stream).poll_close(context),
         }
     }
 }
@@ -203,7 +193,7 @@ impl<R: Runtime> Daemon<R> {
         heard: &mut Vec<u8>,
     ) -> Result<T, Fault<P::Fault>> {
         let (request, reader) = (request(connection.answered), reader(connection.answered));
-        let (answer, sent) = exchange(&mut connection.stream, &request, &reader, heard).await?;
+        let (answer, sent) = exchange(&mut connection.stream, request, &reader, heard).await?;
         if answer.keep && sent {
             connection.answered = connection.answered.saturating_add(1);
             connection.since = self.runtime.now();

@@ -118,8 +118,7 @@ impl<R: Runtime> Spamd<R> {
     async fn check(&self, request: Request) -> Result<Report, Fault<SpamdFault>> {
         let mut stream = self.runtime.connect(&self.address).await.map_err(Fault::Connect)?;
         let (report, _) =
-            exchange(&mut stream, &request, &Reports { limit: self.reply }, &mut Vec::new())
-                .await?;
+            exchange(&mut stream, request, &Reports { limit: self.reply }, &mut Vec::new()).await?;
         Ok(report)
     }
 }
