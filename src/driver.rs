@@ -6,6 +6,7 @@ mod log;
 mod opening;
 mod proxied;
 mod slowness;
+mod target;
 
 use std::io;
 use std::pin::pin;
@@ -22,17 +23,18 @@ use crate::gate::{Gate, GoingDown};
 use crate::observer::Event;
 use crate::outcome::Request;
 use crate::peer::Peer;
-use crate::relay::Relay;
 use crate::runtime::{READ, Runtime, Timer, within};
-use crate::session::{EndCause, Session, Step};
+use crate::session::{Session, Step};
 use crate::tally::Tally;
 use crate::tls::Channel;
+use crate::unwind::Guarded;
 use crate::verdict::{Stage, Subject};
 use handshake::handshake;
 use input::{End, Stash, hand_over, read, receive};
 use log::Log;
 use opening::Opening;
 use slowness::Slowness;
+use target::Held;
 
 pub use proxied::ProxyError;
 
@@ -122,22 +124,29 @@ where
     let began = runtime.now();
     // In a future of its own, which is gone when the client sits idle.
     let (client, peer, stash, _place) = Box::pin(opening.of(client, peer, gate)).await?;
-    let (mut session, mut relay) = gate.open(peer);
+    let (mut session, relay) = gate.open(peer);
+    let mut relay = Held::new(gate, relay);
     gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
     let limit = |wait| Some(Deadline::after(runtime.now(), wait, Awaiting::Connection));
     // A relay target that does not say so in time lets nothing through.
-    let through = within(runtime, limit(INTRODUCTION), relay.capabilities()).await;
+    let through = Guarded::begin(|| relay.relay().capabilities());
+    let through = within(runtime, limit(INTRODUCTION), through).await;
+    let through = through.and_then(|through| relay.report(&session, through));
     session.offer(&through.unwrap_or_else(Capabilities::none));
     let timer = Timer::new(|at| runtime.sleep_until(at));
-    let (log, slowness) = (Log::default(), Slowness::default());
+    let (log, slowness) = (Log::new(&gate.observers), Slowness::default());
     let going_down = gate.going_down();
     let mut service =
         Service { gate, client, stash, log, timer, slowness, going_down, fault: None };
     service.unstash(&mut session);
-    service.run(&mut session, relay.as_mut()).await;
+    service.run(&mut session, &mut relay).await;
     let Service { client, fault, .. } = service;
     drop(client);
-    within(runtime, limit(FAREWELL), relay.close()).await;
+    let closing = Guarded::begin(|| relay.relay().close());
+    if let Some(closed) = within(runtime, limit(FAREWELL), closing).await {
+        relay.report(&session, closed);
+    }
+    relay.release(&session);
     let (id, peer) = (session.id(), session.peer());
     let duration = runtime.now().saturating_duration_since(began);
     let conduct = session.conduct();
@@ -149,7 +158,7 @@ struct Service<'g, C, R: Runtime> {
     gate: &'g Gate<R>,
     client: Channel<C>,
     stash: Stash,
-    log: Log,
+    log: Log<'g>,
     timer: Timer<'g>,
     slowness: Slowness,
     going_down: GoingDown,
@@ -163,7 +172,7 @@ where
     R: Runtime,
 {
     /// Does what the session says until it is over.
-    async fn run(&mut self, session: &mut Session, relay: &mut dyn Relay) {
+    async fn run(&mut self, session: &mut Session, relay: &mut Held<'_, R>) {
         let runtime = &self.gate.runtime;
         if self.gate.is_going_down() {
             session.shut_down();
@@ -225,48 +234,66 @@ where
                     let deadline = forward.deadline();
                     let request = forward.request();
                     let id = request.envelope().id.clone();
-                    let (asked, recipient) = match request {
-                        Request::Recipient(envelope, recipient) => {
-                            let ask = relay.rcpt(envelope, recipient);
-                            let ask = self.stash.beside(&mut self.client, ask);
-                            (self.timer.within(deadline, ask).await, Some(recipient))
+                    let recipient = match request {
+                        Request::Recipient(_, recipient) => Some(recipient),
+                        Request::Content(..) | Request::Answer(..) => None,
+                    };
+                    let asked = match &request {
+                        Request::Recipient(..) => {
+                            let ask = self.stash.beside(&mut self.client, relay.ask(request));
+                            self.timer.within(deadline, ask).await
                         }
-                        Request::Content(envelope, message) => {
-                            let ask = relay.content(envelope, message);
+                        Request::Content(..) => {
+                            let ask = relay.ask(request);
                             // From here on the client's end changes nothing: the message is complete,
                             // and half of it onward would help nobody.
                             self.stash.listen(&mut self.client).await;
-                            let asked = match self.stash.is_broken() {
+                            match self.stash.is_broken() {
                                 true => Some(None),
                                 false => self.timer.within(deadline, ask).await.map(Some),
-                            };
-                            (asked, None)
+                            }
                         }
-                        Request::Answer(envelope, recipient) => {
-                            let ask = relay.answer(envelope, recipient);
-                            (self.timer.within(deadline, ask).await.map(Some), None)
+                        Request::Answer(..) => {
+                            let ask = relay.ask(request);
+                            self.timer.within(deadline, ask).await.map(Some)
                         }
                     };
+                    // Nothing that users plug in comes between this answer and ours, if it is about
+                    // the content: events and input wait until the reply was written.
+                    let mut waits = recipient.is_none();
                     match asked {
-                        Some(Some(outcome)) => {
-                            let relayed = Event::Relayed { id: &id, recipient, outcome: &outcome };
-                            self.gate.observe(&relayed);
+                        Some(Some(asked)) => {
+                            let outcome = relay.settle(asked);
+                            if waits {
+                                self.log.relayed(&id, &outcome);
+                            } else {
+                                let relayed =
+                                    Event::Relayed { id: &id, recipient, outcome: &outcome };
+                                self.gate.observe(&relayed);
+                            }
                             self.log.current(&id).note(&outcome, recipient.is_some());
                             forward.complete(outcome);
                         }
-                        Some(None) => {}
-                        None => self.late(session, deadline),
+                        Some(None) => waits = false,
+                        None => {
+                            if waits {
+                                let awaiting =
+                                    deadline.map_or(Awaiting::ContentOutcome, |it| it.awaiting);
+                                self.log.late(session.id(), awaiting);
+                                session.handle_timeout(self.gate.runtime.now());
+                            } else {
+                                self.late(session, deadline);
+                            }
+                        }
                     }
                     let began = self.look_at_clock(&mut now);
                     self.log.current(&id).relaying += now.saturating_duration_since(began);
-                    self.unstash(session);
+                    if !waits {
+                        self.unstash(session);
+                    }
                 }
                 Step::Ended(end) => {
-                    let record = self.log.record(*end);
-                    self.gate.observe(&Event::Ended(&record));
-                    if record.end.cause == EndCause::Accepted {
-                        self.log.taken(record);
-                    }
+                    self.log.ended(*end);
                     // Asked here, too: a client that never waits may never be waited for.
                     if self.gate.is_going_down() {
                         session.shut_down();
@@ -291,7 +318,7 @@ where
     async fn transmit(&mut self, session: &mut Session, octets: &[u8]) {
         let deadline = session.deadline();
         // A message that was taken is said to be so at once: the later, the more duplicates.
-        if self.slowness.is_due() && self.log.unacknowledged.is_empty() {
+        if self.slowness.is_due() && !self.log.owes_acceptance() {
             let pass = Box::pin(self.slowness.pass(self.gate));
             self.timer.within(None, pass).await;
         }
@@ -302,17 +329,23 @@ where
         };
         match self.timer.within(deadline, write).await {
             Some(Ok(())) => {
-                self.log.tell();
+                self.log.settle(true);
                 self.gate.observe(&Event::Transmitted { session: session.id(), octets });
             }
             Some(Err(error)) => {
+                self.log.settle(false);
                 self.fault = Some(error.into());
                 session.lose_client();
             }
             None => {
+                self.log.settle(false);
                 self.fault = Some(ServeError::ClientStuck);
                 self.late(session, deadline);
             }
+        }
+        // What the client sent while its content was forwarded.
+        if !self.stash.octets.is_empty() || self.stash.end.is_some() {
+            self.unstash(session);
         }
     }
 
@@ -382,11 +415,7 @@ where
     /// Closes the connection so that the last reply arrives: a connection closed with unread input
     /// is reset, and the reply may be lost with it.
     async fn close(&mut self) {
-        // A reply that was written to a connection that broke then was perhaps not read.
-        let in_doubt = self.log.told.drain(..).filter(|_| self.fault.is_some());
-        for record in in_doubt.chain(self.log.unacknowledged.drain(..)) {
-            self.gate.observe(&Event::Unacknowledged(&record));
-        }
+        self.log.close(self.fault.is_some());
         if self.fault.is_some() {
             return;
         }

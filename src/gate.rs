@@ -20,10 +20,10 @@ use crate::deadline::{Awaiting, Deadline};
 use crate::dns::{self, Resolver, ReverseName};
 use crate::envelope::SessionId;
 use crate::network::Networks;
-use crate::observer::{Event, Observer};
+use crate::observer::{Event, Observer, Observers};
 use crate::panel::Panel;
 use crate::peer::{Peer, Voucher};
-use crate::relay::{Relay, Target};
+use crate::relay::{Panicked, Relay, Target};
 use crate::runtime::Runtime;
 #[cfg(feature = "dns")]
 use crate::runtime::within;
@@ -31,6 +31,9 @@ use crate::session::{Session, Settings};
 use crate::tally::Tally;
 use crate::tarpit::Tarpit;
 use crate::tls::TlsServer;
+#[cfg(feature = "dns")]
+use crate::unwind::Guarded;
+use crate::unwind::caught;
 use crate::verdict::{Subject, Verdict};
 
 /// What the sessions of one service share: settings, panel, relay target and observers. Made once,
@@ -41,7 +44,7 @@ pub struct Gate<R: Runtime> {
     pub(crate) panel: Panel,
     pub(crate) target: Box<dyn Target>,
     pub(crate) tls: Option<TlsServer>,
-    observers: Vec<Box<dyn Observer>>,
+    pub(crate) observers: Observers,
     /// Who looks clients' names up, and for how long at most.
     #[cfg(feature = "dns")]
     names: Option<(Box<dyn Resolver>, Duration)>,
@@ -73,7 +76,7 @@ impl<R: Runtime> Gate<R> {
             panel: Panel::new(),
             target: Box::new(target),
             tls: None,
-            observers: Vec::new(),
+            observers: Observers::default(),
             #[cfg(feature = "dns")]
             names: None,
             proxies: None,
@@ -105,7 +108,7 @@ impl<R: Runtime> Gate<R> {
     /// Adds an observer. A closure over `&Event` is one.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        self.observers.push(Box::new(observer));
+        self.observers.add(Box::new(observer));
         self
     }
 
@@ -186,6 +189,11 @@ impl<R: Runtime> Gate<R> {
         self.sessions_running.load(Ordering::Acquire)
     }
 
+    /// How many panics of observers were caught. See [`Observer`].
+    pub fn observer_panics(&self) -> u64 {
+        self.observers.panics()
+    }
+
     /// Whether [`shut_down`](Self::shut_down) was called.
     pub fn is_going_down(&self) -> bool {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).is_none()
@@ -195,7 +203,7 @@ impl<R: Runtime> Gate<R> {
     /// for those who run the loop over [`Session::poll`] themselves. Nobody counts it.
     pub fn open(&self, peer: Peer) -> (Session, Box<dyn Relay>) {
         let (now, time_of_day) = (self.runtime.now(), self.runtime.time_of_day());
-        let relay = self.target.open(&peer);
+        let relay = caught(|| self.target.open(&peer)).unwrap_or_else(|_| Box::new(Panicked));
         (Session::new(self.settings.clone(), self.next_id(), peer, now, time_of_day), relay)
     }
 
@@ -232,16 +240,17 @@ impl<R: Runtime> Gate<R> {
             (&self.names, peer.address, &peer.name)
         {
             let deadline = Deadline::after(self.runtime.now(), *patience, Awaiting::Verdict);
-            let name = dns::reverse_name(&**resolver, address.ip());
-            match within(&self.runtime, Some(deadline), name).await {
-                Some(Ok(ReverseName::Confirmed(name))) => {
+            let lookup = || dns::reverse_name(&**resolver, address.ip()).boxed();
+            match within(&self.runtime, Some(deadline), Guarded::begin(lookup)).await {
+                Some(Ok(Ok(ReverseName::Confirmed(name)))) => {
                     peer.name = Some((*name).into());
                     peer.reverse_name = Some((*name).into());
                 }
-                Some(Ok(ReverseName::Unconfirmed(name))) => {
+                Some(Ok(Ok(ReverseName::Unconfirmed(name)))) => {
                     peer.reverse_name = Some((*name).into());
                 }
-                Some(Ok(ReverseName::Nameless) | Err(_)) | None => {}
+                // A resolver that panics gives no name, as one that fails.
+                Some(Ok(Ok(ReverseName::Nameless) | Err(_)) | Err(_)) | None => {}
             }
         }
         peer
@@ -254,9 +263,7 @@ impl<R: Runtime> Gate<R> {
     }
 
     pub(crate) fn observe(&self, event: &Event<'_>) {
-        for observer in &self.observers {
-            observer.observe(event);
-        }
+        self.observers.observe(event);
     }
 
     fn next_id(&self) -> SessionId {

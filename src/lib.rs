@@ -213,6 +213,8 @@ mod tarpit;
 mod tls;
 #[cfg(feature = "testing")]
 mod transcript;
+#[cfg(feature = "serve")]
+mod unwind;
 
 pub use capabilities::Capabilities;
 pub use conduct::{Conduct, Misconduct};
@@ -250,7 +252,7 @@ pub use driver::{ProxyError, ServeError, serve};
 #[cfg(feature = "serve")]
 pub use gate::Gate;
 #[cfg(feature = "serve")]
-pub use observer::{Event, Lines, Observer, TransactionRecord};
+pub use observer::{Event, Lines, Observer, Queue, Queued, TransactionRecord};
 #[cfg(feature = "serve")]
 pub use panel::{Panel, Seat, ThresholdError, Thresholds, Weights};
 #[cfg(feature = "serve")]

@@ -1,6 +1,8 @@
 //! Observers: told what happened, never asked.
 
 mod lines;
+mod observers;
+mod queue;
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -21,8 +23,24 @@ use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
 use crate::wire::text::{Quoted, Written};
 pub use lines::Lines;
+pub(crate) use observers::Observers;
+pub use queue::{Queue, Queued};
 
-/// Is told of every event of every session. It cannot change what happens; it should not block.
+/// Is told of every event of every session. It cannot change what happens.
+///
+/// # Panics in an observer
+///
+/// The gate catches a panic of an observer. The session goes on, the other observers still get the
+/// event, and [`Gate::observer_panics`](crate::Gate::observer_panics) counts it. The first panic of
+/// each observer is reported to the others as [`Event::ObserverFailed`]. A program that is built
+/// with `panic = "abort"` ends at the panic instead; do not use it with observers that may panic.
+///
+/// # Observers that block
+///
+/// An observer is called in the task of the session. One that blocks stops this session, and every
+/// other session on the same thread. The reply to a content does not wait for it: events that arise
+/// between the relay target's answer and the client's reply are delivered once the reply was
+/// written. Use [`Queue`] to hand events to a thread or task of your own.
 pub trait Observer: Send + Sync {
     /// Something happened.
     fn observe(&self, event: &Event<'_>);
@@ -74,7 +92,7 @@ pub enum Event<'e> {
         /// Why it was closed.
         error: &'e ProxyError,
     },
-    /// A client was turned away; there was no session.
+    /// A client was turned away; there was no session. Observed once it was told.
     TurnedAway {
         /// The client.
         peer: &'e Peer,
@@ -116,7 +134,8 @@ pub enum Event<'e> {
         /// What follows from it.
         verdict: &'e Verdict,
     },
-    /// The relay target has answered.
+    /// The relay target has answered. An answer to the content is observed once the client's reply
+    /// was written, or could not be.
     Relayed {
         /// The transaction.
         id: &'e TransactionId,
@@ -126,7 +145,8 @@ pub enum Event<'e> {
         /// Its answer.
         outcome: &'e Outcome,
     },
-    /// A transaction has ended.
+    /// A transaction has ended. If a reply to the content ended it, this is observed once that reply
+    /// was written, or could not be.
     Ended(&'e TransactionRecord),
     /// A message has been taken, but the client's connection broke before it was told, or before
     /// anything was heard of it since: it will send it again (RFC 1047), most likely, and the onward
@@ -138,6 +158,22 @@ pub enum Event<'e> {
         session: &'e SessionId,
         /// What was waited for.
         awaiting: Awaiting,
+    },
+    /// The relay target panicked where no answer tells of it: asked for its capabilities, closing, or
+    /// dropped. A panic in place of an answer is an [`Outcome::Failed`] in [`Relayed`](Self::Relayed).
+    RelayPanicked {
+        /// The session.
+        session: &'e SessionId,
+        /// The message of the panic.
+        panic: &'e str,
+    },
+    /// Another observer panicked for the first time. The gate goes on calling it, and counts in
+    /// [`Gate::observer_panics`](crate::Gate::observer_panics) how often it panics.
+    ObserverFailed {
+        /// Which observer: 0 for the one that was added to the gate first.
+        observer: usize,
+        /// The message of the panic.
+        panic: &'e str,
     },
     /// The session is over.
     Disconnected {

@@ -99,6 +99,22 @@ impl Outcome {
         Self::Failed(RelayError::Own(Arc::from(reason.into())))
     }
 
+    /// Returns a copy for an event that is observed after the session has consumed the outcome. It
+    /// never reaches a session, so a receipt still answers one question.
+    #[cfg(feature = "serve")]
+    pub(crate) fn copy_for_event(&self) -> Self {
+        match self {
+            Self::Accepted(receipt) => Self::Accepted(Receipt {
+                granted: receipt.granted,
+                transaction: receipt.transaction.clone(),
+                reply: receipt.reply.clone(),
+                called: receipt.called.clone(),
+            }),
+            Self::Refused(refusal) => Self::Refused(refusal.clone()),
+            Self::Failed(error) => Self::Failed(error.clone()),
+        }
+    }
+
     /// The outcome, if its receipt is for this question; otherwise the relay target's author is at
     /// fault and the client is told to come again.
     pub(crate) fn covering(self, granted: Granted, transaction: &TransactionId) -> Self {

@@ -19,7 +19,8 @@ pub use smtp::{SelfTestError, Smtp};
 
 /// Makes a [`Relay`] for each client.
 pub trait Target: Send + Sync {
-    /// A relay for the session of this client. It does no I/O before it is asked something.
+    /// A relay for the session of this client. It does no I/O before it is asked something. If it
+    /// panics, every recipient of the session is answered with 451.
     ///
     /// Who may speak for others may do so later in the session (XCLIENT, XFORWARD): the client of a
     /// transaction is [`Envelope::peer`], and only that.
@@ -35,7 +36,10 @@ impl<T: Target + ?Sized> Target for Box<T> {
 /// The relay target as one client session sees it. Asked about each recipient before the client is
 /// answered, then for the content. Its answer is the client's answer.
 ///
-/// A future that is dropped before it is ready counts as "no answer": the client was told 451.
+/// A future that is dropped before it is ready counts as "no answer": the client was told 451. When
+/// a hook panics under [`serve`](crate::serve), the client is told 451, and so is every later
+/// request of that session; the relay is dropped. See [`Observer`](crate::Observer) for programs
+/// that are built with `panic = "abort"`.
 #[async_trait]
 pub trait Relay: Send {
     /// What it lets through of ESMTP. Asked once, before the client's EHLO is answered; an
@@ -65,6 +69,26 @@ pub trait Relay: Send {
     /// The client has gone. Nothing depends on this being called.
     async fn close(&mut self) {}
 }
+
+/// Stands in for a relay that has panicked: every request fails with 451.
+pub(crate) struct Panicked;
+
+#[async_trait]
+impl Relay for Panicked {
+    async fn capabilities(&mut self) -> Capabilities {
+        Capabilities::none()
+    }
+
+    async fn rcpt(&mut self, _: &Envelope, _: &ForwardPath) -> Outcome {
+        Outcome::failed(AFTER_PANIC)
+    }
+
+    async fn content(&mut self, _: &Envelope, _: Message) -> Outcome {
+        Outcome::failed(AFTER_PANIC)
+    }
+}
+
+const AFTER_PANIC: &str = "the relay target panicked earlier in this session";
 
 impl dyn Relay + '_ {
     /// Asks what a session wants to be [asked](crate::Forward::request).

@@ -1,5 +1,6 @@
 //! Scorers: what one implements to have a say.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,6 +10,7 @@ use crate::header::HeaderField;
 use crate::message::Message;
 use crate::peer::Peer;
 use crate::score::{Finding, Score};
+use crate::unwind::{caught, drop_caught};
 use crate::verdict::Refusal;
 use crate::wire::mailbox::ForwardPath;
 
@@ -47,7 +49,7 @@ impl From<Refusal> for Opinion {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{reason}")]
 pub struct ScorerError {
-    reason: Arc<dyn std::error::Error + Send + Sync>,
+    reason: Reason,
     /// What it could say all the same.
     opinion: Box<Opinion>,
 }
@@ -55,7 +57,7 @@ pub struct ScorerError {
 impl ScorerError {
     /// The scorer failed for this reason.
     pub fn new(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { reason: Arc::from(reason.into()), opinion: Box::default() }
+        Self { reason: Reason(Some(Arc::from(reason.into()))), opinion: Box::default() }
     }
 
     /// Part of what it asks has answered: that counts, beside what its failure policy does.
@@ -76,6 +78,23 @@ impl ScorerError {
     /// What it could say all the same.
     pub fn opinion(&self) -> &Opinion {
         &self.opinion
+    }
+}
+
+/// The error of a scorer's own type. A panic while it is displayed or dropped is caught.
+#[derive(Debug, Clone)]
+struct Reason(Option<Arc<dyn std::error::Error + Send + Sync>>);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = caught(|| self.0.as_ref().map(ToString::to_string));
+        f.write_str(text.ok().flatten().as_deref().unwrap_or("an error that cannot be displayed"))
+    }
+}
+
+impl Drop for Reason {
+    fn drop(&mut self) {
+        drop_caught(self.0.take());
     }
 }
 

@@ -2,25 +2,37 @@
 
 use std::time::Duration;
 
-use crate::envelope::TransactionId;
-use crate::observer::TransactionRecord;
+use crate::deadline::Awaiting;
+use crate::envelope::{SessionId, TransactionId};
+use crate::observer::{Event, Observers, TransactionRecord};
 use crate::outcome::{Outcome, RelayError};
-use crate::session::TransactionEnd;
+use crate::session::{EndCause, TransactionEnd};
 use crate::tally::Tally;
+use crate::unwind::drop_caught;
 use crate::verdict::Stage;
 use crate::wire::reply::Reply;
 
-/// What is gathered for the record.
-#[derive(Default)]
-pub(super) struct Log {
+/// What is gathered for the record, and the events that are observed once the client has its reply.
+pub(super) struct Log<'g> {
+    observers: &'g Observers,
     /// What scorers said of the client; `None` before they were asked.
     pub(super) connection: Option<Tally>,
     /// Only while there is one: idle sessions have none.
     transaction: Option<Box<(TransactionId, Gathered)>>,
-    /// Messages that the relay target has taken and the client has not been told of.
-    pub(super) unacknowledged: Vec<TransactionRecord>,
+    /// Events between the relay target's answer to a content and the client's reply.
+    owed: Vec<Owed>,
+    /// Messages that the relay target has taken, and whose reply could not be written.
+    unacknowledged: Vec<TransactionRecord>,
     /// Of these it has been told, as far as writing to it tells; it has not been heard since.
     pub(super) told: Vec<TransactionRecord>,
+}
+
+/// An event that waits for the client's reply to be written.
+#[allow(clippy::large_enum_variant, reason = "most lists hold one of each, for a moment")]
+enum Owed {
+    Relayed(TransactionId, Outcome),
+    Late(SessionId, Awaiting),
+    Ended(TransactionRecord),
 }
 
 #[derive(Default)]
@@ -51,7 +63,12 @@ impl Gathered {
     }
 }
 
-impl Log {
+impl<'g> Log<'g> {
+    pub(super) fn new(observers: &'g Observers) -> Self {
+        let (owed, unacknowledged, told) = (Vec::new(), Vec::new(), Vec::new());
+        Self { observers, connection: None, transaction: None, owed, unacknowledged, told }
+    }
+
     /// What is gathered of this transaction; it begins with what was said of the connection.
     pub(super) fn current(&mut self, id: &TransactionId) -> &mut Gathered {
         if self.transaction.as_ref().is_some_and(|current| current.0 != *id) {
@@ -70,26 +87,94 @@ impl Log {
         }
     }
 
-    /// The relay target has taken a message.
-    pub(super) fn taken(&mut self, record: TransactionRecord) {
-        // There is mostly one, and lists make room for four.
-        self.unacknowledged.reserve_exact(1);
-        self.unacknowledged.push(record);
+    /// The relay target has answered a content.
+    pub(super) fn relayed(&mut self, id: &TransactionId, outcome: &Outcome) {
+        // A list would make room for four; this event and the end of the transaction are the rule.
+        self.owed.reserve_exact(2);
+        self.owed.push(Owed::Relayed(id.clone(), outcome.copy_for_event()));
     }
 
-    /// The client has been told, as far as writing to it tells.
-    pub(super) fn tell(&mut self) {
-        let taken = std::mem::take(&mut self.unacknowledged);
-        match self.told.is_empty() {
-            true => self.told = taken,
-            false => self.told.extend(taken),
+    /// The relay target has not answered a content in time.
+    pub(super) fn late(&mut self, session: &SessionId, awaiting: Awaiting) {
+        self.owed.push(Owed::Late(session.clone(), awaiting));
+    }
+
+    /// A transaction has ended. If that owes the client a reply to its content, or if events before
+    /// it wait for one, the end waits too.
+    pub(super) fn ended(&mut self, end: TransactionEnd) {
+        let owes = end.reply.is_some() || end.cause == EndCause::Accepted;
+        let record = self.record(end);
+        if owes || !self.owed.is_empty() {
+            self.owed.reserve_exact(1);
+            self.owed.push(Owed::Ended(record));
+        } else {
+            self.observers.observe(&Event::Ended(&record));
+            drop_caught(record);
         }
     }
 
-    pub(super) fn record(&mut self, end: TransactionEnd) -> TransactionRecord {
+    /// Whether the client is still to be told that its message was taken.
+    pub(super) fn owes_acceptance(&self) -> bool {
+        let taken = |owed: &Owed| matches!(owed, Owed::Ended(record) if is_taken(record));
+        self.owed.iter().any(taken)
+    }
+
+    /// The reply was handed to the socket, or it is known to be lost: what waited for that is
+    /// observed.
+    pub(super) fn settle(&mut self, written: bool) {
+        for owed in std::mem::take(&mut self.owed) {
+            match owed {
+                Owed::Relayed(id, outcome) => {
+                    let (id, outcome) = (&id, &outcome);
+                    self.observers.observe(&Event::Relayed { id, recipient: None, outcome });
+                }
+                Owed::Late(session, awaiting) => {
+                    self.observers.observe(&Event::Late { session: &session, awaiting });
+                }
+                Owed::Ended(record) => {
+                    self.observers.observe(&Event::Ended(&record));
+                    let kept = match (is_taken(&record), written) {
+                        (true, true) => &mut self.told,
+                        (true, false) => &mut self.unacknowledged,
+                        (false, _) => {
+                            drop_caught(record);
+                            continue;
+                        }
+                    };
+                    // There is mostly one, and lists make room for four.
+                    kept.reserve_exact(1);
+                    kept.push(record);
+                }
+            }
+        }
+    }
+
+    /// The connection is over. A client whose connection broke has perhaps not read the last reply.
+    pub(super) fn close(&mut self, broken: bool) {
+        self.settle(false);
+        let in_doubt = std::mem::take(&mut self.told).into_iter().filter(|_| broken);
+        for record in in_doubt.chain(std::mem::take(&mut self.unacknowledged)) {
+            self.observers.observe(&Event::Unacknowledged(&record));
+            drop_caught(record);
+        }
+    }
+
+    fn record(&mut self, end: TransactionEnd) -> TransactionRecord {
         let gathered = std::mem::take(self.current(&end.envelope.id));
         self.transaction = None;
         let Gathered { tally, onward, failures, queue_id, scoring, relaying } = gathered;
         TransactionRecord { end, tally, onward, failures, queue_id, scoring, relaying }
+    }
+}
+
+fn is_taken(record: &TransactionRecord) -> bool {
+    record.end.cause == EndCause::Accepted
+}
+
+impl Drop for Log<'_> {
+    /// The session may be dropped while it writes the reply: its record is observed all the same.
+    fn drop(&mut self) {
+        self.close(false);
+        drop_caught((self.connection.take(), self.transaction.take()));
     }
 }

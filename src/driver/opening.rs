@@ -82,7 +82,6 @@ impl Opening {
         C: AsyncRead + AsyncWrite + Unpin + Send,
         R: Runtime,
     {
-        gate.observe(&Event::TurnedAway { peer, reason });
         if self == Self::Clear {
             let mut reply = BytesMut::new();
             reason.reply().write(&mut reply);
@@ -93,6 +92,7 @@ impl Opening {
             };
             within(&gate.runtime, Some(deadline), tell).await;
         }
+        gate.observe(&Event::TurnedAway { peer, reason });
         reason.into()
     }
 }

@@ -1,3 +1,5 @@
+mod isolation;
+
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +14,7 @@ use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::outcome::{Outcome, Receipt};
 use crate::rehearsal::{Rehearsal, peer};
-use crate::relay::Target;
+use crate::relay::{Relay, Target};
 use crate::session::Settings;
 use crate::wire::mailbox::ForwardPath;
 

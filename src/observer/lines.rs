@@ -1,20 +1,22 @@
 //! Records as lines of a log.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures::future::poll_fn;
+use memchr::memchr_iter;
 
 use super::{Event, Observer};
 use crate::runtime::Runtime;
 
-/// How long lines wait for others. What one crash may lose is as much.
+/// How long lines wait for others. A crash loses the lines of this time.
 const MOMENT: Duration = Duration::from_millis(10);
-/// Octets that may wait; whoever has more to say writes them, and waits for that.
-const WAITING: usize = 64 << 10;
+/// Octets that may wait for the writer. Lines beyond are lost and counted.
+const WAITING: usize = 1 << 20;
 
 /// A log: the record of each transaction that ends, as a line. Lines of one moment (10 ms) are
 /// written together: a system call for each would cost some percent of the whole gate.
@@ -34,7 +36,17 @@ pub struct Lines<W>(Arc<Shared<W>>);
 #[derive(Debug)]
 struct Shared<W> {
     waiting: Mutex<Waiting>,
-    writer: Mutex<(W, String)>,
+    output: Mutex<Output<W>>,
+    lost: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Output<W> {
+    writer: W,
+    /// The lines that are being written.
+    lines: String,
+    /// The last write ended within a line.
+    torn: bool,
 }
 
 #[derive(Debug, Default)]
@@ -46,17 +58,22 @@ struct Waiting {
 }
 
 impl<W: Write + Send> Lines<W> {
-    /// The observer, and a future that writes what it is told. That is to be spawned; it ends when
-    /// the observer is gone with its gate and all is written. What cannot be written is lost.
+    /// The observer, and a future that writes the lines. Spawn the future; it ends when the observer
+    /// is gone with its gate and every line was written.
     ///
-    /// The writer may block, as files, pipes and terminals do. A log that takes nothing stops the
-    /// sessions after 64 KiB; no line is left out.
+    /// No session waits for the writer. Lines are lost when 1 MiB of them wait, or when the writer
+    /// returns an error; [`lost`](Self::lost) counts them. After a partial write the next line
+    /// begins on a new line.
+    ///
+    /// The future blocks its thread while the writer blocks, as files, pipes and terminals do. Run
+    /// it on a thread of its own where the reader of a pipe may stop reading.
     pub fn to<R: Runtime>(
         writer: W,
         runtime: R,
     ) -> (Self, impl Future<Output = ()> + Send + use<W, R>) {
-        let writer = Mutex::new((writer, String::new()));
-        let shared = Arc::new(Shared { waiting: Mutex::default(), writer });
+        let output = Mutex::new(Output { writer, lines: String::new(), torn: false });
+        let (waiting, lost) = (Mutex::default(), AtomicU64::new(0));
+        let shared = Arc::new(Shared { waiting, output, lost });
         let lines = Self(shared.clone());
         let writing = async move {
             while shared.is_told().await {
@@ -66,20 +83,27 @@ impl<W: Write + Send> Lines<W> {
         };
         (lines, writing)
     }
+
+    /// How many lines were lost so far.
+    pub fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Relaxed)
+    }
 }
 
 impl<W: Write + Send> Observer for Lines<W> {
     fn observe(&self, event: &Event<'_>) {
         let Event::Ended(record) = event else { return };
         let mut waiting = self.0.waiting();
+        if waiting.lines.len() >= WAITING {
+            drop(waiting);
+            self.0.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         // Writing to a string does not fail.
         let _ = record.write(&mut waiting.lines);
         waiting.lines.push('\n');
-        let (waker, full) = (waiting.waker.take(), waiting.lines.len() > WAITING);
+        let waker = waiting.waker.take();
         drop(waiting);
-        if full {
-            self.0.write();
-        }
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -116,14 +140,47 @@ impl<W> Shared<W> {
 }
 
 impl<W: Write> Shared<W> {
-    /// Writes what waits. One at a time, so that lines stay in order.
+    /// Writes the waiting lines.
     fn write(&self) {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let (writer, lines) = &mut *writer;
-        mem::swap(&mut self.waiting().lines, lines);
-        let _ = writer.write_all(lines.as_bytes()).and_then(|()| writer.flush());
-        lines.clear();
+        let output = &mut *self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        mem::swap(&mut self.waiting().lines, &mut output.lines);
+        let lost = output.write();
+        self.lost.fetch_add(lost, Ordering::Relaxed);
     }
+}
+
+impl<W: Write> Output<W> {
+    /// Writes the lines, and returns how many of them were lost.
+    fn write(&mut self) -> u64 {
+        let mended = usize::from(self.torn);
+        if self.torn {
+            self.lines.insert(0, '\n');
+        }
+        let (written, result) = write(&mut self.writer, self.lines.as_bytes());
+        let ended = self.lines.as_bytes()[..written].iter().next_back();
+        self.torn = ended.map_or(self.torn, |end| *end != b'\n');
+        let lost = match result.and_then(|()| self.writer.flush()) {
+            Ok(()) => 0,
+            // The line end that closes a torn line is no line.
+            Err(_) => memchr_iter(b'\n', &self.lines.as_bytes()[written.max(mended)..]).count(),
+        };
+        self.lines.clear();
+        lost as u64
+    }
+}
+
+/// Writes as much as the writer takes, and returns how much that was.
+fn write(writer: &mut impl Write, octets: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < octets.len() {
+        match writer.write(&octets[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
 }
 
 #[cfg(test)]
@@ -204,17 +261,68 @@ mod tests {
     }
 
     #[test]
-    fn no_more_waits_than_is_allowed() {
+    fn lines_beyond_the_bound_are_lost_and_counted() {
         let runtime = Rehearsal::new();
         let writes = Writes::default();
         let (lines, _nobody_writes) = Lines::to(writes.clone(), runtime);
         let line = format!("{}\n", record(1));
-        let enough = WAITING / line.len() + 1;
-        for _ in 0..enough - 1 {
+        let enough = WAITING.div_ceil(line.len());
+        for _ in 0..enough {
             lines.observe(&Event::Ended(&record(1)));
         }
-        assert!(writes.0.lock().unwrap().is_empty());
+        assert_eq!(lines.lost(), 0);
         lines.observe(&Event::Ended(&record(1)));
-        assert_eq!(*writes.0.lock().unwrap(), [line.repeat(enough)]);
+        lines.observe(&Event::Ended(&record(1)));
+        assert_eq!(lines.lost(), 2);
+        assert_eq!(lines.0.waiting().lines, line.repeat(enough));
+        assert!(writes.0.lock().unwrap().is_empty(), "no session writes");
+    }
+
+    /// A disk with room for so many octets.
+    #[derive(Debug, Clone, Default)]
+    struct Disk(Arc<Mutex<(usize, String)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            let (room, text) = &mut *self.0.lock().unwrap();
+            let count = octets.len().min(*room);
+            if count == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            *room -= count;
+            text.push_str(str::from_utf8(&octets[..count]).unwrap());
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_line_after_a_partial_write_begins_on_a_new_line() {
+        let runtime = Rehearsal::new();
+        let disk = Disk::default();
+        let (lines, writing) = Lines::to(disk.clone(), runtime.clone());
+        let line = |transaction| format!("{}\n", record(transaction));
+        let telling = async {
+            // Room for one line and ten octets of the next; three lines are written at once.
+            disk.0.lock().unwrap().0 = line(1).len() + 10;
+            for transaction in 1..=3 {
+                lines.observe(&Event::Ended(&record(transaction)));
+            }
+            runtime.sleep(2 * MOMENT).await;
+            assert_eq!(lines.lost(), 2);
+            // Nothing at all can be written.
+            lines.observe(&Event::Ended(&record(4)));
+            runtime.sleep(2 * MOMENT).await;
+            assert_eq!(lines.lost(), 3);
+            disk.0.lock().unwrap().0 = usize::MAX;
+            lines.observe(&Event::Ended(&record(5)));
+            drop(lines);
+        };
+        runtime.run(join(writing, telling));
+        let expected = format!("{}{}\n{}", line(1), &line(2)[..10], line(5));
+        assert_eq!(disk.0.lock().unwrap().1, expected);
     }
 }

@@ -1,18 +1,18 @@
 //! A hearing: all scorers asked at once, in one task, each until it answers, fails or is late.
 
-use std::any::Any;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+
+use futures::future::FutureExt;
 
 use crate::runtime::Runtime;
 use crate::scorer::{Opinion, Scorer, ScorerError};
 use crate::tally::FailureCause;
+use crate::unwind::Guarded;
 use crate::verdict::Subject;
 
-type Answer<'a> = Pin<Box<dyn Future<Output = Result<Opinion, ScorerError>> + Send + 'a>>;
+type Answer<'a> = Guarded<'a, Result<Opinion, ScorerError>>;
 
 /// One scorer that is being heard.
 pub(super) enum Hearing<'a> {
@@ -65,26 +65,22 @@ impl<'a> Hearing<'a> {
         budget: Duration,
         began: Instant,
     ) -> Self {
-        // A hook written without `async_trait` may panic before there is a future.
-        let answer = catch_unwind(AssertUnwindSafe(|| match subject {
+        let answer = Guarded::begin(|| match subject {
             Subject::Connection(peer) => scorer.on_connect(peer),
             Subject::Recipient(envelope, recipient) => scorer.on_rcpt(envelope, recipient),
             Subject::Content(envelope, message) => scorer.on_data(envelope, message),
-        }));
-        match answer {
-            Ok(answer) => Self::Waiting { answer, budget, until: began.checked_add(budget) },
-            Err(panic) => Self::Heard(Err(cause(panic))),
-        }
+        });
+        Self::Waiting { answer, budget, until: began.checked_add(budget) }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) {
-        let Self::Waiting { answer, .. } = self else {
-            return;
-        };
-        match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
-            Ok(Poll::Pending) => {}
-            Ok(Poll::Ready(answer)) => self.end(answer.map_err(FailureCause::Error)),
-            Err(panic) => self.end(Err(cause(panic))),
+        if let Self::Waiting { answer, .. } = self
+            && let Poll::Ready(answer) = answer.poll_unpin(context)
+        {
+            *self = Self::Heard(match answer {
+                Ok(answer) => answer.map_err(FailureCause::Error),
+                Err(panic) => Err(FailureCause::Panic(panic)),
+            });
         }
     }
 
@@ -92,7 +88,7 @@ impl<'a> Hearing<'a> {
         if let Self::Waiting { budget, until: Some(until), .. } = *self
             && until <= now
         {
-            self.end(Err(FailureCause::Late(budget)));
+            *self = Self::Heard(Err(FailureCause::Late(budget)));
         }
     }
 
@@ -113,19 +109,4 @@ impl<'a> Hearing<'a> {
             Self::Heard(answer) => Some(answer),
         }
     }
-
-    fn end(&mut self, answer: Result<Opinion, FailureCause>) {
-        let before = std::mem::replace(self, Self::Heard(answer));
-        // What the hook leaves behind may panic as well; its answer is known by now.
-        let _ = catch_unwind(AssertUnwindSafe(move || drop(before)));
-    }
-}
-
-/// What a panic said.
-fn cause(panic: Box<dyn Any + Send>) -> FailureCause {
-    let text = match panic.downcast::<String>() {
-        Ok(text) => text.into_boxed_str(),
-        Err(other) => other.downcast_ref::<&str>().copied().unwrap_or("without a word").into(),
-    };
-    FailureCause::Panic(text)
 }

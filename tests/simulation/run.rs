@@ -1,8 +1,9 @@
 //! One run: a gate, its clients, its onward server, its scorers, and whoever turns the clocks, from
 //! the first connection until nothing is left.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use super::plan::Plan;
 use super::rng::Rng;
 use super::runtime::Simulated;
 use super::sabotage::{Sabotage, Sabotaged};
-use super::scorers::Chancy;
+use super::scorers::{Chancy, PANIC};
 use super::server::{self, PORT};
 use super::trace::Trace;
 use super::world::{Guarded, World};
@@ -174,6 +175,7 @@ fn gate(
         .session_prefix("g")
         .panel(panel)
         .admission(admission)
+        .observer(panicking())
         .observer(move |event: &Event<'_>| watch(&watcher, event, sabotage));
     match plan.guard {
         None => gate,
@@ -182,6 +184,18 @@ fn gate(
                 .delay(guard.delay)
                 .sessions(guard.stuck),
         ),
+    }
+}
+
+/// An observer that panics at every third event. No reply and no event of another observer may
+/// depend on it.
+fn panicking() -> impl Fn(&Event<'_>) + Send + Sync {
+    let events = AtomicUsize::new(0);
+    move |_| {
+        if events.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
+            // Without the panic hook, which would write to standard error.
+            resume_unwind(Box::new(PANIC));
+        }
     }
 }
 

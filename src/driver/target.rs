@@ -1,0 +1,76 @@
+//! The relay target as the driver holds it: its panics do not reach the session.
+
+use std::mem;
+
+use crate::gate::Gate;
+use crate::observer::Event;
+use crate::outcome::{Outcome, Request};
+use crate::relay::{Panicked, Relay};
+use crate::runtime::Runtime;
+use crate::session::Session;
+use crate::unwind::{Guarded, Panic, caught};
+
+/// The relay of one session.
+///
+/// After a panic its state is unknown. The relay is dropped, and every later request of the session
+/// is answered with 451.
+pub(super) struct Held<'g, R: Runtime> {
+    gate: &'g Gate<R>,
+    relay: Box<dyn Relay>,
+}
+
+impl<'g, R: Runtime> Held<'g, R> {
+    pub(super) fn new(gate: &'g Gate<R>, relay: Box<dyn Relay>) -> Self {
+        Self { gate, relay }
+    }
+
+    pub(super) fn relay(&mut self) -> &mut dyn Relay {
+        &mut *self.relay
+    }
+
+    /// Asks what the session wants to know. The output goes through [`settle`](Self::settle).
+    pub(super) fn ask<'a>(&'a mut self, request: Request<'a>) -> Guarded<'a, Outcome> {
+        let relay = &mut self.relay;
+        Guarded::begin(move || match request {
+            Request::Recipient(envelope, recipient) => relay.rcpt(envelope, recipient),
+            Request::Content(envelope, message) => relay.content(envelope, message),
+            Request::Answer(envelope, recipient) => relay.answer(envelope, recipient),
+        })
+    }
+
+    /// Returns the answer. A panic is a failure without an answer.
+    pub(super) fn settle(&mut self, asked: Result<Outcome, Panic>) -> Outcome {
+        asked.unwrap_or_else(|panic| {
+            let outcome = Outcome::failed(format!("the relay target panicked: {panic}"));
+            self.discard();
+            outcome
+        })
+    }
+
+    /// Reports a panic where no answer tells of it.
+    pub(super) fn report<T>(&mut self, session: &Session, done: Result<T, Panic>) -> Option<T> {
+        if let Err(panic) = &done {
+            self.gate.observe(&Event::RelayPanicked { session: session.id(), panic });
+            self.discard();
+        }
+        done.ok()
+    }
+
+    /// Drops the relay, and reports a panic of that.
+    pub(super) fn release(mut self, session: &Session) {
+        let relay = mem::replace(&mut self.relay, Box::new(Panicked));
+        let dropped = caught(move || drop(relay));
+        self.report(session, dropped);
+    }
+
+    fn discard(&mut self) {
+        let relay = mem::replace(&mut self.relay, Box::new(Panicked));
+        let _ = caught(move || drop(relay));
+    }
+}
+
+impl<R: Runtime> Drop for Held<'_, R> {
+    fn drop(&mut self) {
+        self.discard();
+    }
+}

@@ -1,0 +1,221 @@
+//! A bounded queue between the sessions and a thread or task that may block.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use super::{Event, Observer};
+
+/// An observer that never blocks: it turns events into items of your own, and queues them for a
+/// thread or a task.
+///
+/// The function is called in the task of the session and must not block. It returns `None` for
+/// events that are of no interest. When the queue is full, the item is dropped and counted.
+///
+/// ```
+/// use std::thread;
+/// use nobounce::{Event, Gate, Queue, Runtime, Settings, Target};
+///
+/// fn gate<R: Runtime>(runtime: R, target: Box<dyn Target>) -> Gate<R> {
+///     let (queue, queued) = Queue::new(10_000, |event| match event {
+///         Event::Ended(record) => Some(record.to_string()),
+///         _ => None,
+///     });
+///     // A thread of its own may block: on a pipe, a disk, a database.
+///     thread::spawn(move || {
+///         while let Some(line) = queued.wait() {
+///             eprintln!("{line}");
+///         }
+///     });
+///     Gate::new(runtime, Settings::new("mx.example"), target).observer(queue)
+/// }
+/// ```
+pub struct Queue<T, F> {
+    shared: Arc<Shared<T>>,
+    take: F,
+}
+
+/// The receiving half of a [`Queue`]. It ends once the observer is gone with its gate and every
+/// item was taken.
+pub struct Queued<T>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    room: usize,
+    state: Mutex<State<T>>,
+    arrived: Condvar,
+}
+
+struct State<T> {
+    items: VecDeque<T>,
+    lost: u64,
+    /// The observer is gone.
+    over: bool,
+    waker: Option<Waker>,
+}
+
+impl<T: Send, F: Fn(&Event<'_>) -> Option<T> + Send + Sync> Queue<T, F> {
+    /// The observer, and the half that takes the items out. At most `room` items wait, and no fewer
+    /// than one.
+    pub fn new(room: usize, take: F) -> (Self, Queued<T>) {
+        let state = State { items: VecDeque::new(), lost: 0, over: false, waker: None };
+        let state = Mutex::new(state);
+        let shared = Arc::new(Shared { room: room.max(1), state, arrived: Condvar::new() });
+        (Self { shared: shared.clone(), take }, Queued(shared))
+    }
+}
+
+impl<T: Send, F: Fn(&Event<'_>) -> Option<T> + Send + Sync> Observer for Queue<T, F> {
+    fn observe(&self, event: &Event<'_>) {
+        let Some(item) = (self.take)(event) else { return };
+        let mut state = self.shared.state();
+        if state.items.len() >= self.shared.room {
+            state.lost = state.lost.saturating_add(1);
+            drop(state);
+            return;
+        }
+        state.items.push_back(item);
+        self.shared.notify(state);
+    }
+}
+
+impl<T, F> Drop for Queue<T, F> {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.over = true;
+        self.shared.notify(state);
+    }
+}
+
+impl<T> Queued<T> {
+    /// Takes the next item out. Blocks the thread while the queue is empty; `None` at the end.
+    pub fn wait(&self) -> Option<T> {
+        let mut state = self.0.state();
+        loop {
+            if let Some(item) = state.items.pop_front() {
+                return Some(item);
+            }
+            if state.over {
+                return None;
+            }
+            state = self.0.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes the next item out, as a future; `None` at the end. At most one caller may wait.
+    pub async fn next(&self) -> Option<T> {
+        poll_fn(|context| {
+            let mut state = self.0.state();
+            match state.items.pop_front() {
+                None if !state.over => {
+                    state.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+                item => Poll::Ready(item),
+            }
+        })
+        .await
+    }
+
+    /// How many items were lost because the queue was full, since this was asked last.
+    pub fn lost(&self) -> u64 {
+        mem::take(&mut self.0.state().lost)
+    }
+}
+
+impl<T> Drop for Queued<T> {
+    /// Nothing waits for a receiver that is gone.
+    fn drop(&mut self) {
+        let items = mem::take(&mut self.0.state().items);
+        drop(items);
+    }
+}
+
+impl<T> Shared<T> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notify(&self, mut state: MutexGuard<'_, State<T>>) {
+        let waker = state.waker.take();
+        drop(state);
+        self.arrived.notify_one();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl<T, F> fmt::Debug for Queue<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("room", &self.shared.room).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Queued<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queued")
+            .field("waiting", &self.0.state().items.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use futures::future::join;
+
+    use super::*;
+    use crate::envelope::SessionId;
+    use crate::rehearsal::{Rehearsal, peer};
+
+    fn queue(room: usize) -> (impl Observer, Queued<String>) {
+        Queue::new(room, |event| match event {
+            Event::Connected { session, .. } => Some(session.to_string()),
+            _ => None,
+        })
+    }
+
+    fn tell(observer: &impl Observer, session: &str) {
+        let session = &SessionId::new(session);
+        observer.observe(&Event::ObserverFailed { observer: 0, panic: "of no interest" });
+        observer.observe(&Event::Connected { session, peer: &peer() });
+    }
+
+    #[test]
+    fn a_full_queue_drops_what_is_new_and_counts_it() {
+        let (observer, queued) = queue(2);
+        for session in ["a", "b", "c", "d"] {
+            tell(&observer, session);
+        }
+        assert_eq!(queued.lost(), 2);
+        assert_eq!(queued.wait().as_deref(), Some("a"));
+        tell(&observer, "e");
+        drop(observer);
+        assert_eq!([queued.wait(), queued.wait()].map(Option::unwrap), ["b", "e"]);
+        assert_eq!((queued.wait(), queued.lost()), (None, 0));
+    }
+
+    #[test]
+    fn a_thread_and_a_task_can_wait_for_items() {
+        let (observer, queued) = queue(10);
+        let thread = thread::spawn(move || [queued.wait(), queued.wait(), queued.wait()]);
+        tell(&observer, "a");
+        tell(&observer, "b");
+        drop(observer);
+        assert_eq!(thread.join().unwrap(), [Some("a".into()), Some("b".into()), None]);
+
+        let runtime = Rehearsal::new();
+        let (observer, queued) = queue(10);
+        let telling = async {
+            runtime.sleep(std::time::Duration::from_secs(1)).await;
+            tell(&observer, "c");
+            drop(observer);
+        };
+        let taking = async { [queued.next().await, queued.next().await] };
+        assert_eq!(runtime.run(join(taking, telling)).0, [Some("c".into()), None]);
+    }
+}
