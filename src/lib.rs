@@ -181,6 +181,8 @@ mod wire;
 
 #[cfg(feature = "serve")]
 mod admission;
+#[cfg(feature = "serve")]
+pub mod breaker;
 #[cfg(feature = "dns")]
 pub mod dns;
 #[cfg(feature = "serve")]

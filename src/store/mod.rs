@@ -4,6 +4,7 @@ mod balance;
 mod bucket;
 #[cfg(feature = "redb")]
 mod embedded;
+mod guarded;
 mod key;
 mod memory;
 mod moment;
@@ -17,10 +18,13 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
+use crate::breaker::Suspended;
+
 pub use balance::{Balance, HalfLife};
 pub use bucket::{BadRate, Rate, Taken};
 #[cfg(feature = "redb")]
 pub use embedded::{Embedded, OpenError};
+pub use guarded::Guarded;
 pub use key::Key;
 pub use memory::Memory;
 pub use redis::Redis;
@@ -31,6 +35,10 @@ pub use sighting::{Pace, Sighting};
 /// There are three. [`Memory`] is bounded, and forgets when the process ends. `Embedded` (feature
 /// `redb`) is the same with a file behind it, for one gate. [`Redis`] is for many gates at once.
 /// They say the same to the same questions.
+///
+/// A store that hangs must not cost every message a timeout. [`Redis`] therefore has a circuit
+/// [`Breaker`](crate::breaker::Breaker); put `Embedded`, and stores of your own that do I/O, into a
+/// [`Guarded`].
 ///
 /// # Every operation is atomic
 ///
@@ -114,6 +122,10 @@ pub enum StoreError {
     /// The file cannot be written. The disk is at fault.
     #[error("store: {0}")]
     Disk(Arc<dyn std::error::Error + Send + Sync>),
+    /// It was not asked, since earlier operations have failed: its circuit
+    /// [`Breaker`](crate::breaker::Breaker) is open. The store is at fault, or the network.
+    #[error("store: {0}")]
+    Suspended(#[from] Suspended),
     /// More wait for the disk than may.
     #[error("store: the disk does not keep up")]
     Behind,

@@ -68,6 +68,17 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("records", "tests/store/memory.rs", "it_holds_no_more_than_it_is_made_for"),
     ("redis_time", "src/store/redis/tests.rs", "whatever_the_server_does_the_operation_ends"),
     ("redis_connections", "src/store/redis/tests.rs", "no_more_connections_than_there_may_be"),
+    (
+        "store_time",
+        "src/store/guarded.rs",
+        "a_hung_store_costs_a_few_messages_their_time_and_the_others_none",
+    ),
+    (
+        "store_failures",
+        "src/breaker/tests.rs",
+        "five_failures_in_a_row_open_it_and_a_success_between_does_not",
+    ),
+    ("store_pause", "src/breaker/tests.rs", "the_pause_doubles_to_half_a_minute"),
     ("redis_reply", "src/store/redis/tests.rs", "whatever_the_server_does_the_operation_ends"),
 ];
 

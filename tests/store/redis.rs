@@ -2,11 +2,12 @@
 
 use std::env;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use nobounce::breaker::{Breaker, Change};
 use nobounce::scorers::RateLimit;
 use nobounce::store::{Balance, HalfLife, Key, Pace, Rate, Redis, Store, StoreError, Taken};
 use nobounce::{
@@ -59,6 +60,42 @@ fn a_server_that_comes_back_is_found() {
     server.restart();
     // What it had is gone with it; no connection of before is in the way.
     assert_eq!(see(&store).unwrap(), 1);
+}
+
+/// The server is stopped by SIGSTOP: it takes connections and says nothing.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_hung_server_costs_a_few_messages_their_time_and_is_found_when_it_is_back() {
+    let server = Server::start(&[]);
+    let changes = Arc::new(Mutex::new(Vec::new()));
+    let told = changes.clone();
+    let breaker = Breaker::new().on_change(move |it| told.lock().unwrap().push(it.clone()));
+    let patience = Duration::from_millis(200);
+    let store = Redis::new(Waiting, server.address()).patience(patience).breaker(breaker);
+    assert_eq!(see(&store).unwrap(), 1);
+    server.signal("STOP");
+    let began = Instant::now();
+    let mut late = 0;
+    for _ in 0..200 {
+        match see(&store) {
+            Err(StoreError::Late(_)) => late += 1,
+            Err(StoreError::Suspended(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let took = began.elapsed();
+    assert_eq!(late, 5, "those that opened the breaker");
+    assert!(took < patience * 10, "200 messages took {took:?}");
+    server.signal("CONT");
+    let again = (0..100).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        see(&store).ok()
+    });
+    assert!(again.is_some(), "it is back and not found");
+    assert!(matches!(
+        &changes.lock().unwrap()[..],
+        [Change::Failed { .. }, Change::Recovered { .. }]
+    ));
 }
 
 #[test]

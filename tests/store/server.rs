@@ -52,6 +52,12 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Sends it `STOP`, upon which it hangs, or `CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
     /// Once more, with nothing in it.
     pub(crate) fn restart(&mut self) {
         self.stop();

@@ -20,6 +20,7 @@ use super::key::Key;
 use super::moment::{length, microseconds, milliseconds, time_of_day};
 use super::sighting::{Pace, Sighting};
 use super::{Store, StoreError};
+use crate::breaker::{Breaker, State};
 use crate::deadline::{Awaiting, Deadline};
 use crate::runtime::{Address, Runtime, within};
 use resp::{Garbled, Reply};
@@ -45,7 +46,9 @@ const WEIGH: &str = include_str!("weigh.lua");
 /// A few connections are kept and used in turn. One that the server has closed meanwhile
 /// is noticed and replaced, and so is one on which anything went wrong. The server may be
 /// absent, hang or talk nonsense: each operation ends within the store's own patience, waiting for
-/// a connection included, and no reply is read beyond a few kilobytes.
+/// a connection included, and no reply is read beyond a few kilobytes. After 5 failures in a row the
+/// server is not asked for a while and operations fail at once, so that a server that hangs costs a few
+/// messages a second and the others nothing (see [`Breaker`]).
 ///
 /// Records leave the server by themselves when they are over. The keys are those of the scorers
 /// and have mail addresses in them: guard the server accordingly. Its `maxmemory-policy` should be
@@ -74,6 +77,7 @@ pub struct Redis<R: Runtime> {
     database: u32,
     prefix: Box<str>,
     patience: Duration,
+    breaker: Breaker,
     connections: Box<[Mutex<Option<R::Stream>>]>,
     /// Whose turn it is.
     turn: AtomicUsize,
@@ -89,6 +93,7 @@ impl<R: Runtime> Redis<R> {
             database: 0,
             prefix: PREFIX.into(),
             patience: PATIENCE,
+            breaker: Breaker::new(),
             connections: Box::default(),
             turn: AtomicUsize::new(0),
         };
@@ -125,6 +130,19 @@ impl<R: Runtime> Redis<R> {
         self
     }
 
+    /// Sets the circuit breaker, and with it who is told when the server fails and when it is back;
+    /// [`Breaker::new`] unless it is said.
+    #[must_use]
+    pub fn breaker(mut self, breaker: Breaker) -> Self {
+        self.breaker = breaker;
+        self
+    }
+
+    /// Returns whether the server is asked at all at the moment.
+    pub fn state(&self) -> State {
+        self.breaker.state()
+    }
+
     /// How many connections there may be at once, at least one; eight unless it is said.
     #[must_use]
     pub fn connections(mut self, most: usize) -> Self {
@@ -155,10 +173,11 @@ impl<R: Runtime> Redis<R> {
             *place = Some(stream);
             Ok(Answer(answer))
         };
-        match within(&self.runtime, Some(deadline), ask).await {
-            Some(answer) => answer,
-            None => Err(StoreError::Late(self.patience)),
-        }
+        let timed = async {
+            let answer = within(&self.runtime, Some(deadline), ask).await;
+            answer.unwrap_or(Err(StoreError::Late(self.patience)))
+        };
+        self.breaker.run(&self.runtime, timed).await?
     }
 
     /// A place for a connection that nobody else has: a free one if there is any.

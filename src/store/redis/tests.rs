@@ -5,6 +5,7 @@ use std::task::Context;
 use std::time::Instant;
 
 use super::*;
+use crate::breaker;
 use crate::panel::{Panel, Seat};
 use crate::rehearsal::{Rehearsal, envelope, recipient};
 use crate::scorer::FailurePolicy;
@@ -268,6 +269,9 @@ fn no_more_connections_than_there_may_be() {
     assert_eq!(net.state.lock().unwrap().open, 0);
 
     net.state.lock().unwrap().server = says("$16\r\ngranted 58000000\r\n");
+    // So many failures have opened the breaker: one operation probes before the others.
+    net.clock.run(net.clock.sleep(Duration::from_secs(1)));
+    net.clock.run(store.take(&key, rate, 1, SystemTime::UNIX_EPOCH)).unwrap();
     let takes = (0..30).map(|_| store.take(&key, rate, 1, SystemTime::UNIX_EPOCH));
     let answers = net.clock.run(futures::future::join_all(takes));
     assert!(answers.iter().all(|answer| matches!(answer, Ok(Taken::Granted { left: 58 }))));
@@ -288,6 +292,27 @@ fn a_dropped_operation_leaves_no_answer_behind() {
         assert_eq!(net.state.lock().unwrap().open, 1);
     }
     assert_eq!(net.state.lock().unwrap().open, 0);
+}
+
+#[test]
+fn a_hung_server_costs_five_operations_their_time_and_the_others_none() {
+    let net = Net::new(Server::Hangs);
+    let store = net.store();
+    for _ in 0..5 {
+        assert_eq!(take(&net, &store).unwrap_err(), "store: no answer within 1s");
+    }
+    assert!(matches!(store.state(), breaker::State::Open { .. }));
+    let suspended = "store: not asked for 1s after repeated failures: store: no answer within 1s";
+    for _ in 0..1000 {
+        assert_eq!(take(&net, &store).unwrap_err(), suspended);
+    }
+    let waited = net.clock.elapsed();
+    assert_eq!((waited, net.state.lock().unwrap().made), (PATIENCE * 5, 5));
+
+    net.clock.run(net.clock.sleep(PATIENCE));
+    net.state.lock().unwrap().server = says("$16\r\ngranted 58000000\r\n");
+    assert_eq!(take(&net, &store), Ok(Taken::Granted { left: 58 }));
+    assert_eq!(store.state(), breaker::State::Closed);
 }
 
 /// The seat's policy says what becomes of the mail, within the shorter of both times.
