@@ -28,9 +28,12 @@ def spamd(folder, port):
 
 
 class Rspamd:
-    """The normal worker, on a port and on a Unix socket, with a few rules."""
+    """The normal worker, on a port and on a Unix socket, with a few rules.
 
-    def __init__(self, folder):
+    With the port of a Redis server it greylists, for one second.
+    """
+
+    def __init__(self, folder, redis=None):
         self.folder, self.port = folder / "rspamd", free_port()
         self.log, self.socket = folder / "rspamd.log", self.folder / "run/normal.sock"
         self.folder.mkdir(mode=0o755)
@@ -91,6 +94,12 @@ group "ours" {{
     TOLD {{ weight = 0.01; }}
   }}
 }}
+""")
+        if redis:
+            with self.config.open("a") as config:
+                config.write(f"""redis {{ servers = "{HERE}:{redis}"; }}
+greylist {{ timeout = 1s; check_local = true; }}
+modules {{ path = "/usr/share/rspamd/plugins/greylist.lua"; }}
 """)
 
     def start(self):

@@ -60,6 +60,13 @@ pub(super) trait Reader {
 
     /// The reply, `None` as long as it is not whole.
     fn read(&self, octets: &[u8]) -> Result<Option<Self::Reply>, Self::Fault>;
+
+    /// Returns the reply when the daemon closes the connection behind these octets. `None` if the
+    /// protocol says where a reply ends.
+    fn read_to_end(&self, octets: &[u8]) -> Result<Option<Self::Reply>, Self::Fault> {
+        let _ = octets;
+        Ok(None)
+    }
 }
 
 /// Sends `request` and reads the reply to it into `heard`, both at once: a daemon that has heard
@@ -102,7 +109,10 @@ pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin, P: Reader>(
                 return Poll::Ready(Ok((reply, matches!(sent, Some(Ok(()))))));
             }
             if count == 0 {
-                return Poll::Ready(Err(broken(&mut sent).unwrap_or(Fault::Closed)));
+                return Poll::Ready(match reader.read_to_end(heard)? {
+                    Some(reply) => Ok((reply, false)),
+                    None => Err(broken(&mut sent).unwrap_or(Fault::Closed)),
+                });
             }
         }
     })

@@ -20,14 +20,19 @@ use http::Responses;
 /// Most octets of recipients in a request: rspamd reads no more than 80 KiB of header.
 const RECIPIENTS: usize = 64 * 1024;
 
-/// What is done about the action that rspamd proposes.
+/// Determines what becomes of the action that rspamd proposes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum RspamdActions {
-    /// `reject` and `discard` are refused with 550, `soft reject` and `greylist` with 451, in rspamd's
-    /// words where it has some for the client (`smtp_message`). All others are evidence only.
+    /// Refuses `reject` and `discard` with 550 and `soft reject` with 451, in rspamd's words for the
+    /// client (`smtp_message`) if there are any. All other actions are evidence only.
     #[default]
     Obey,
-    /// All are evidence only, and the panel's thresholds decide.
+    /// Takes every action as evidence only: the panel's thresholds decide.
+    ///
+    /// Modules of rspamd that answer before its rules run (greylisting, rate limits, lists of
+    /// addresses) leave no score to decide by. Such an answer is a failure of the scorer, so the seat's
+    /// failure policy applies. Switch these modules off in rspamd: for greylisting write
+    /// `enabled = false;` to `local.d/greylist.conf`.
     Score,
 }
 
@@ -36,18 +41,49 @@ pub enum RspamdActions {
 ///
 /// rspamd is told the envelope: client address and name, HELO, sender, recipients, TLS, and the
 /// transaction's name as queue id. Each symbol is a finding with rspamd's score for it and its
-/// options as detail; what rspamd's total has beyond their sum stands in one finding `RSPAMD`,
-/// whose detail is `score/required, action`. So the findings add up to rspamd's score. What becomes of the
-/// action says [`RspamdActions`].
+/// options as detail. The finding `RSPAMD` holds the part of rspamd's score that no symbol accounts for,
+/// with the detail `score/required, action`. So the findings add up to rspamd's score.
 ///
 /// **rspamd's scale is not SpamAssassin's:** out of the box it adds a header at 6 points and
 /// rejects at 15, where a [`Panel`](crate::Panel) refuses at 6.31. Set the panel's thresholds so,
 /// or bring rspamd's scores to the panel's scale with [`Seat::scale`](crate::Seat::scale).
 ///
-/// A connection that rspamd, or a proxy before it, keeps open is used again. It has no patience
-/// of its own: give its [`Seat`](crate::Seat) a budget. A daemon that cannot be reached, talks nonsense or does
-/// not come to an end is a [`ScorerError`], and the seat's failure policy says what becomes of the
-/// message.
+/// # Fields of the report
+///
+/// Any field may be missing, `null` or of an unexpected type. It then says nothing. A report without
+/// both `score` and `action` is a failure. Unknown fields are ignored.
+///
+/// | field | effect |
+/// |---|---|
+/// | `score` | the sum of all findings; if missing, the sum of the symbols' scores. A number in a string is a number. |
+/// | `required_score` | stands in the detail of `RSPAMD`, `-` if missing: rspamd has none without a threshold |
+/// | `action` | see below |
+/// | `is_skipped` | the detail of `RSPAMD` says `skipped`: the settings of rspamd exempt the message |
+/// | `symbols` | findings: `score`, and `options` as detail. `name`, `metric_score` (the configured weight) and `description` are ignored. |
+/// | `messages.smtp_message` | the text of a refusal |
+/// | `milter.no_action` | the action does not refuse; the message gets a field `X-Rspamd-Action` with the action |
+/// | `milter.add_headers`, `dkim-signature` | up to 64 header fields before the message, in the `order` that rspamd gives. A value is a text, `{"value": …, "order": …}` or a list of them. |
+/// | `milter.remove_headers`, `change_from`, `add_rcpt`, `del_rcpt`, `spam_header` | not done: a message goes onward as it came, to the recipients it was sent to. The detail of `RSPAMD` names them behind `not done`. |
+/// | `milter.reject` (`discard` or `quarantine` in place of `reject`) | not done: the sender is told of a refusal |
+/// | `subject` | not done: the subject stays |
+/// | `error` | without an action: a failure that says so |
+/// | `messages` other than above, `urls`, `emails`, `groups`, `thresholds`, `passthrough_module`, `message-id`, `time_real`, `profile` | ignored |
+///
+/// | action | with [`RspamdActions::Obey`] |
+/// |---|---|
+/// | `reject` | 550 |
+/// | `discard` | 550: mail is never dropped |
+/// | `soft reject` | 451. This is the action of rspamd's own greylisting and of its rate limits. |
+/// | `greylist` | evidence only. rspamd says that a server may greylist at this score, and has done nothing: rspamd's own milter accepts the message. 451 if a symbol `GREYLIST` says `greylisted`, which rspamd's greylisting writes when it has stored the time at which it lets the message pass. |
+/// | `add header`, `rewrite subject`, `quarantine` | evidence only. Set the panel's thresholds, to tag such messages for example. |
+/// | `no action`, any other | evidence only |
+///
+/// # Failures
+///
+/// A daemon that cannot be reached, answers with another status than 200 or with something else than a
+/// report is a [`ScorerError`], and the seat's failure policy says what becomes of the message. There
+/// is no timeout: give the [`Seat`](crate::Seat) a budget. Connections that rspamd, or a proxy before it,
+/// keeps open are used again.
 ///
 /// ```
 /// use std::time::Duration;
@@ -108,7 +144,7 @@ impl<R: Runtime> Rspamd<R> {
         self
     }
 
-    /// What is done about the action that rspamd proposes.
+    /// Sets what becomes of the action that rspamd proposes.
     #[must_use]
     pub fn actions(mut self, actions: RspamdActions) -> Self {
         self.actions = actions;
@@ -178,7 +214,7 @@ impl<R: Runtime> Scorer for Rspamd<R> {
         };
         let request = |_| self.request(envelope, &message);
         let report = self.daemon.ask(request, |_| Responses { limit: self.reply }).await;
-        report.map(|report| report.into_opinion(self.actions)).map_err(ScorerError::new)
+        report.map_err(ScorerError::new)?.into_opinion(self.actions)
     }
 }
 

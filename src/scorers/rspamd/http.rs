@@ -1,5 +1,9 @@
-//! As much of HTTP/1.1 (RFC 9112) as it takes to ask a server that one trusts in all but its
-//! health: requests with a length, responses with a length.
+//! The part of HTTP/1.1 (RFC 9112) that rspamd, and a proxy before it, speak: requests with a
+//! length; responses with a length, in chunks, or up to the end of the connection.
+
+mod chunks;
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use memchr::{memchr_iter, memmem};
@@ -9,7 +13,7 @@ use crate::runtime::Address;
 use super::report::{BadReport, Report};
 use crate::scorers::daemon::{Answer, Reader};
 
-/// Longest response header.
+/// Longest response header, with the interim responses (`1xx`) before it.
 const HEADER: usize = 16 * 1024;
 /// Most fields of a response header.
 const FIELDS: usize = 64;
@@ -73,77 +77,196 @@ impl Reader for Responses {
     type Fault = HttpFault;
 
     fn limit(&self) -> usize {
-        HEADER.saturating_add(self.limit)
+        // Small chunks take up to as much again as the body in them.
+        HEADER.saturating_add(self.limit.saturating_mul(2))
     }
 
     fn read(&self, octets: &[u8]) -> Result<Option<Answer<Report>>, HttpFault> {
-        let Some(end) = memmem::find(octets, b"\r\n\r\n") else {
-            let endless = octets.len() > HEADER;
-            return if endless { Err(HttpFault::Endless) } else { Ok(None) };
-        };
-        let (header, rest) = octets.split_at(end + 4);
-        let Header { length, keep } = Header::read(header, self.limit)?;
-        let Some(body) = rest.get(..length) else {
-            return Ok(None);
-        };
-        Ok(Some(Answer { reply: Report::parse(body)?, keep: keep && rest.len() == length }))
+        self.response(octets, false)
+    }
+
+    fn read_to_end(&self, octets: &[u8]) -> Result<Option<Answer<Report>>, HttpFault> {
+        self.response(octets, true)
     }
 }
 
-/// What matters of the header of a response that is 200.
-#[derive(Debug, PartialEq, Eq)]
-struct Header {
-    /// Octets of the body.
-    length: usize,
+impl Responses {
+    /// The final response in `octets`, behind any interim ones (RFC 9110 section 15.2).
+    fn response(&self, octets: &[u8], ended: bool) -> Result<Option<Answer<Report>>, HttpFault> {
+        let mut rest = octets;
+        let header = loop {
+            let Some(end) = memmem::find(rest, b"\r\n\r\n") else {
+                let endless = rest.len() > HEADER;
+                return if endless { Err(HttpFault::Endless) } else { Ok(None) };
+            };
+            let (header, behind) = rest.split_at(end + 4);
+            rest = behind;
+            if octets.len() - rest.len() > HEADER {
+                return Err(HttpFault::Endless);
+            }
+            match Header::read(header)? {
+                Header::Interim => {}
+                Header::Final(status) => break status,
+            }
+        };
+        let Some(body) = header.body(rest, ended, self.limit)? else {
+            return if header.declined.is_some() { Err(header.declined(b"")) } else { Ok(None) };
+        };
+        if header.declined.is_some() {
+            return Err(header.declined(&body.octets));
+        }
+        // Behind the offset stands a rewritten message, which we do not ask for.
+        let json = body.octets.get(..header.offset.unwrap_or(body.octets.len()));
+        let json = json.ok_or(HttpFault::Malformed("Message-Offset"))?;
+        let reply = Report::parse(json)?;
+        Ok(Some(Answer { reply, keep: header.keep && body.ended && body.length == rest.len() }))
+    }
+}
+
+/// The header of a response.
+enum Header {
+    /// `1xx`: another response follows.
+    Interim,
+    Final(Status),
+}
+
+/// What matters of the header of a final response.
+struct Status {
+    /// Code and reason, if the server does not say 200.
+    declined: Option<Box<str>>,
+    framing: Framing,
+    /// Where a report ends that something else follows.
+    offset: Option<usize>,
     /// Whether the server will read another request on this connection.
     keep: bool,
 }
 
+/// How a body ends (RFC 9112 section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Length(usize),
+    Chunked,
+    /// With the connection.
+    Closed,
+}
+
+/// A body that is whole.
+struct Body<'a> {
+    octets: Cow<'a, [u8]>,
+    /// Octets that it takes on the wire.
+    length: usize,
+    /// Whether its end was marked.
+    ended: bool,
+}
+
 impl Header {
-    fn read(octets: &[u8], limit: usize) -> Result<Self, HttpFault> {
+    fn read(octets: &[u8]) -> Result<Self, HttpFault> {
         use HttpFault::Malformed;
 
-        if octets.len() > HEADER {
-            return Err(HttpFault::Endless);
-        }
         if memchr_iter(b'\n', octets).any(|at| at == 0 || octets[at - 1] != b'\r') {
             return Err(Malformed("bare LF"));
         }
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut response = httparse::Response::new(&mut fields);
-        match response.parse(octets) {
+        let mut lenient = httparse::ParserConfig::default();
+        // Of a response the recipient takes these (RFC 9112 sections 5.1 and 5.2).
+        lenient.allow_spaces_after_header_name_in_responses(true);
+        lenient.allow_obsolete_multiline_headers_in_responses(true);
+        match lenient.parse_response(&mut response, octets) {
             Ok(httparse::Status::Complete(length)) if length == octets.len() => {}
             Err(httparse::Error::TooManyHeaders) => return Err(Malformed("too many fields")),
             _ => return Err(Malformed("header")),
         }
-        if response.code != Some(200) {
-            let (code, reason) = (response.code.unwrap_or(0), response.reason.unwrap_or(""));
-            return Err(HttpFault::Declined(format!("{code} {reason}").into()));
+        let code = response.code.unwrap_or(0);
+        // After 101 the connection speaks another protocol.
+        if (100..200).contains(&code) && code != 101 {
+            return Ok(Self::Interim);
         }
-        let (mut length, mut keep) = (None, response.version == Some(1));
+        let reason = response.reason.unwrap_or("");
+        let declined = (code != 200).then(|| format!("{code} {reason}").into());
+        let (mut length, mut chunked, mut offset) = (None, false, None);
+        let mut keep = response.version == Some(1);
         for field in response.headers.iter() {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+            let members = || field.value.split(|octet| *octet == b',').map(<[u8]>::trim_ascii);
             if is("Content-Length") {
-                if length.replace(read_length(field.value, limit)?).is_some() {
-                    return Err(Malformed("Content-Length given twice"));
+                for member in members() {
+                    let number = read_number(member).ok_or(Malformed("Content-Length"))?;
+                    if length.replace(number).is_some_and(|other| other != number) {
+                        return Err(Malformed("two Content-Lengths"));
+                    }
                 }
-            } else if is("Transfer-Encoding") || is("Content-Encoding") {
-                return Err(Malformed("encoding that was not asked for"));
+            } else if is("Transfer-Encoding") {
+                for member in members() {
+                    if !member.eq_ignore_ascii_case(b"chunked")
+                        || std::mem::replace(&mut chunked, true)
+                    {
+                        return Err(Malformed("encoding that was not asked for"));
+                    }
+                }
+            } else if is("Content-Encoding") || is("Compression") {
+                if !field.value.trim_ascii().eq_ignore_ascii_case(b"identity") {
+                    return Err(Malformed("encoding that was not asked for"));
+                }
+            } else if is("Message-Offset") {
+                let number = read_number(field.value.trim_ascii());
+                offset = Some(number.ok_or(Malformed("Message-Offset"))?);
             } else if is("Connection") {
-                let mut options = field.value.split(|octet| *octet == b',');
-                keep &= !options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+                keep &= !members().any(|option| option.eq_ignore_ascii_case(b"close"));
             }
         }
-        Ok(Self { length: length.ok_or(Malformed("no Content-Length"))?, keep })
+        let framing = match length {
+            // Who gives both may have been tampered with (RFC 9112 section 6.3).
+            _ if chunked => Framing::Chunked,
+            Some(length) => Framing::Length(length),
+            None => Framing::Closed,
+        };
+        keep &= !(chunked && length.is_some());
+        Ok(Self::Final(Status { declined, framing, offset, keep }))
     }
 }
 
-fn read_length(value: &[u8], limit: usize) -> Result<usize, HttpFault> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(HttpFault::Malformed("Content-Length"));
+impl Status {
+    /// The body at the front of `octets`, `None` as long as it is not whole.
+    fn body<'a>(
+        &self,
+        octets: &'a [u8],
+        ended: bool,
+        limit: usize,
+    ) -> Result<Option<Body<'a>>, HttpFault> {
+        let body = match self.framing {
+            Framing::Length(length) if length > limit => return Err(HttpFault::Endless),
+            Framing::Length(length) => {
+                octets.get(..length).map(|body| Body { octets: body.into(), length, ended: true })
+            }
+            Framing::Chunked => chunks::join(octets, limit)?.map(|(body, length)| Body {
+                octets: body.into(),
+                length,
+                ended: true,
+            }),
+            Framing::Closed if octets.len() > limit => return Err(HttpFault::Endless),
+            Framing::Closed => {
+                ended.then(|| Body { octets: octets.into(), length: octets.len(), ended: false })
+            }
+        };
+        Ok(body)
     }
-    let length = str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
-    length.filter(|length| *length <= limit).ok_or(HttpFault::Endless)
+
+    /// Why the server does not report, with what its body says of it.
+    fn declined(&self, body: &[u8]) -> HttpFault {
+        let status = self.declined.as_deref().unwrap_or_default();
+        match BadReport::error(body) {
+            Some(error) => HttpFault::Declined(format!("{status}: {error}").into()),
+            None => HttpFault::Declined(status.into()),
+        }
+    }
+}
+
+/// Digits only, and `usize::MAX` for more than that.
+fn read_number(value: &[u8]) -> Option<usize> {
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let number = str::from_utf8(value).ok().filter(|_| digits)?;
+    Some(number.parse().unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]

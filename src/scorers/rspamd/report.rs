@@ -1,61 +1,81 @@
-//! rspamd's reply to `/checkv2`: score, action, symbols.
+//! rspamd's reply to `/checkv2`: score, action, symbols, and what else it wants done.
 
-use std::collections::BTreeMap;
+mod milter;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::score::{Finding, Score};
-use crate::scorer::Opinion;
+use crate::scorer::{Opinion, ScorerError};
 use crate::verdict::Refusal;
 use crate::wire::reply::EnhancedStatus;
 
 use super::RspamdActions;
+use milter::Milter;
 
 /// Most symbols that are taken from a report, in the order of their names.
 const SYMBOLS: usize = 256;
 /// The symbol of what no other symbol accounts for.
 const SYMBOL: &str = "RSPAMD";
+/// The symbol by which rspamd's greylisting says what it did.
+const GREYLIST: &str = "GREYLIST";
 
-/// What rspamd says of a message. Fields that are not named here are of no use to us.
-#[derive(Debug, Deserialize)]
-pub(super) struct Report {
-    #[serde(deserialize_with = "score")]
-    score: Score,
-    #[serde(default, deserialize_with = "score")]
-    required_score: Score,
-    action: Action,
-    #[serde(default)]
-    symbols: BTreeMap<Box<str>, Symbol>,
-    /// An object as a rule; an empty list from some versions.
-    #[serde(default)]
-    messages: serde_json::Value,
+/// The object that rspamd sends. A field that is missing, `null` or of another type than rspamd
+/// documents says nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Reply {
+    score: Value,
+    required_score: Value,
+    action: Value,
+    is_skipped: Value,
+    symbols: Value,
+    messages: Value,
+    milter: Value,
+    #[serde(rename = "dkim-signature")]
+    dkim_signature: Value,
+    error: Value,
 }
 
-#[derive(Debug, Deserialize)]
-struct Symbol {
-    #[serde(deserialize_with = "score")]
+/// What rspamd says of a message.
+#[derive(Debug)]
+pub(super) struct Report {
     score: Score,
-    #[serde(default)]
-    options: Vec<Box<str>>,
+    required: Option<Score>,
+    action: Action,
+    /// Whether the settings of rspamd exempt the message.
+    is_skipped: bool,
+    symbols: Vec<Symbol>,
+    /// What the client is to be told, if anything.
+    smtp_message: String,
+    milter: Milter,
+}
+
+#[derive(Debug)]
+struct Symbol {
+    name: Box<str>,
+    score: Score,
+    options: Vec<String>,
 }
 
 /// What rspamd proposes.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Action {
     Reject,
-    /// Nobody is to have the message. The client is told so, and can tell its sender.
+    /// No recipient is to have the message. We cannot drop mail, so the client is told.
     Discard,
     SoftReject,
+    /// The score is one at which a server greylists. rspamd has done nothing yet.
     Greylist,
-    /// Anything else: `no action`, `add header`, `rewrite subject`, `quarantine`, or one that a
-    /// site has defined for itself.
+    /// Anything else: `no action`, `add header`, `rewrite subject`, `quarantine`, an action that a
+    /// site has defined for itself, or none.
     Other(Box<str>),
 }
 
-impl From<String> for Action {
-    fn from(name: String) -> Self {
-        match &*name {
+impl Action {
+    /// rspamd writes spaces; its configuration takes underscores, too.
+    fn new(name: &str) -> Self {
+        match &*name.trim().to_ascii_lowercase().replace('_', " ") {
             "reject" => Self::Reject,
             "discard" => Self::Discard,
             "soft reject" => Self::SoftReject,
@@ -63,9 +83,7 @@ impl From<String> for Action {
             _ => Self::Other(name.into()),
         }
     }
-}
 
-impl Action {
     fn name(&self) -> &str {
         match self {
             Self::Reject => "reject",
@@ -77,23 +95,75 @@ impl Action {
     }
 }
 
-/// Not JSON, or not what rspamd writes. The fault is the server's.
+/// Why a body is no report. Server fault.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub(super) struct BadReport(#[from] serde_json::Error);
+pub(super) enum BadReport {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("error {0:?}")]
+    Error(Box<str>),
+    #[error("neither score nor action")]
+    Empty,
+}
+
+impl BadReport {
+    /// The error that a body tells of in place of a report.
+    pub(super) fn error(body: &[u8]) -> Option<Box<str>> {
+        let reply: Reply = serde_json::from_slice(body).ok()?;
+        text(&reply.error).map(Into::into)
+    }
+}
+
+/// The scan did not take place: rspamd answered before its rules ran.
+#[derive(Debug, thiserror::Error)]
+#[error("rspamd decided ({0}) before its rules ran, so that there is no score")]
+struct NotJudged(Box<str>);
 
 impl Report {
     pub(super) fn parse(body: &[u8]) -> Result<Self, BadReport> {
         // Options quote the message, in whatever octets it came.
-        Ok(serde_json::from_str(&String::from_utf8_lossy(body))?)
+        let reply: Reply = serde_json::from_str(&String::from_utf8_lossy(body))?;
+        // A list would do for serde, too.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(BadReport::Empty);
+        }
+        let action = text(&reply.action);
+        if let (None, Some(error)) = (&action, text(&reply.error)) {
+            return Err(BadReport::Error(error.into()));
+        }
+        let symbols = Symbol::all(&reply.symbols);
+        let score = match points(&reply.score) {
+            Some(score) => score,
+            None if action.is_none() && symbols.is_empty() => return Err(BadReport::Empty),
+            None => symbols.iter().map(|symbol| symbol.score).sum(),
+        };
+        let smtp_message = text(&reply.messages["smtp_message"]).unwrap_or_default();
+        Ok(Self {
+            score,
+            required: points(&reply.required_score),
+            action: Action::new(&action.unwrap_or_default()),
+            is_skipped: is_true(&reply.is_skipped),
+            symbols,
+            smtp_message: smtp_message.split_whitespace().collect::<Vec<_>>().join(" "),
+            milter: Milter::new(&reply.milter, &reply.dkim_signature),
+        })
     }
 
-    pub(super) fn into_opinion(self, actions: RspamdActions) -> Opinion {
+    pub(super) fn into_opinion(self, actions: RspamdActions) -> Result<Opinion, ScorerError> {
         let findings = self.findings();
-        match self.refusal().filter(|_| actions == RspamdActions::Obey) {
-            Some(refusal) => Opinion::RefuseWith(refusal, findings),
-            None => Opinion::Evidence(findings),
+        if actions == RspamdActions::Obey {
+            if let Some(refusal) = self.refusal() {
+                return Ok(Opinion::RefuseWith(refusal, findings));
+            }
+        } else if self.is_unjudged() {
+            let reason = NotJudged(self.action.name().into());
+            return Err(ScorerError::new(reason).but_says(Opinion::Evidence(findings)));
         }
+        let fields = self.milter.fields(self.action.name());
+        Ok(match fields.is_empty() {
+            true => Opinion::Evidence(findings),
+            false => Opinion::Annotate(findings, fields),
+        })
     }
 
     /// The symbols, behind what makes them add up to the score.
@@ -101,45 +171,120 @@ impl Report {
         let symbols: Vec<_> = self
             .symbols
             .iter()
-            .filter(|(name, _)| &***name != SYMBOL)
+            .filter(|symbol| &*symbol.name != SYMBOL)
             .take(SYMBOLS)
-            .map(|(name, symbol)| {
-                Finding::new(name, symbol.score).with_detail(&symbol.options.join(", "))
+            .map(|symbol| {
+                Finding::new(&symbol.name, symbol.score).with_detail(&symbol.options.join(", "))
             })
             .collect();
         let sum: Score = symbols.iter().map(Finding::score).sum();
-        let detail = format!("{}/{}, {}", self.score, self.required_score, self.action.name());
-        let rest = Finding::new(SYMBOL, self.score + -sum).with_detail(&detail);
+        let rest = Finding::new(SYMBOL, self.score + -sum).with_detail(&self.detail());
         std::iter::once(rest).chain(symbols).collect()
+    }
+
+    /// `score/required, action`, and what else there is to say.
+    fn detail(&self) -> String {
+        let required = self.required.map_or("-".into(), |required| required.to_string());
+        let mut detail = format!("{}/{required}, {}", self.score, self.action.name());
+        if self.is_skipped {
+            detail += ", skipped";
+        }
+        if !self.milter.undone.is_empty() {
+            detail = format!("{detail}, not done: {}", self.milter.undone.join(" "));
+        }
+        detail
     }
 
     /// What the action comes to at SMTP time.
     fn refusal(&self) -> Option<Refusal> {
         const POLICY: EnhancedStatus = EnhancedStatus::new(7, 1);
-        let said = self.messages.get("smtp_message").and_then(serde_json::Value::as_str);
-        let said = said.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
-        let text = |otherwise| if said.is_empty() { otherwise } else { &*said };
+        let text = |otherwise| match &*self.smtp_message {
+            "" => otherwise,
+            said => said,
+        };
         match self.action {
+            _ if self.milter.no_action => None,
             Action::Reject | Action::Discard => {
                 Some(Refusal::permanent(550, POLICY, text("Message refused as spam")))
             }
+            Action::Greylist if self.greylisting() != Some("greylisted") => None,
             Action::SoftReject | Action::Greylist => {
                 Some(Refusal::transient(451, POLICY, text("Try again later")))
             }
             Action::Other(_) => None,
         }
     }
+
+    /// What rspamd's greylisting did: `greylisted` if it has written down when it will let the
+    /// message pass, `pass` or `passed` if it has let it pass.
+    fn greylisting(&self) -> Option<&str> {
+        let symbol = self.symbols.iter().find(|symbol| &*symbol.name == GREYLIST)?;
+        let mut options = symbol.options.iter().map(String::as_str);
+        match (options.next()?, options.next()) {
+            ("greylisted", Some("passed")) => Some("passed"),
+            (first, _) => Some(first),
+        }
+    }
+
+    /// Whether a module of rspamd decided before the rules ran: then score 0 does not mean ham.
+    /// Greylisting (`too early`), rate limits and lists of addresses do.
+    fn is_unjudged(&self) -> bool {
+        let decided = match self.action {
+            Action::Reject | Action::Discard | Action::SoftReject => true,
+            Action::Greylist => self.greylisting() == Some("greylisted"),
+            Action::Other(_) => false,
+        };
+        let weighs = |symbol: &Symbol| symbol.score != Score::ZERO;
+        let too_early = |symbol: &Symbol| {
+            &*symbol.name == GREYLIST && symbol.options.iter().any(|option| option == "too early")
+        };
+        decided
+            && (self.symbols.iter().any(too_early)
+                || self.score == Score::ZERO && !self.symbols.iter().any(weighs))
+    }
 }
 
-/// Points with decimals, to the nearest hundredth.
-fn score<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Score, D::Error> {
-    let points = f64::deserialize(deserializer)?;
-    let hundredths = (points * 100.0).round();
-    if hundredths.abs() > f64::from(i32::MAX) {
-        return Err(serde::de::Error::custom("a score out of range"));
+impl Symbol {
+    /// Symbols by name: `{"NAME": {"score": 1.5, "options": ["…"]}}`.
+    fn all(symbols: &Value) -> Vec<Self> {
+        let symbols = symbols.as_object().into_iter().flatten();
+        symbols.map(|(name, symbol)| Self::new(name, symbol)).collect()
     }
-    #[allow(clippy::cast_possible_truncation, reason = "within the range of i32")]
-    Ok(Score::hundredths(hundredths as i32))
+
+    /// A symbol without a score weighs nothing: what it adds stands in [`SYMBOL`].
+    fn new(name: &str, symbol: &Value) -> Self {
+        let score = points(&symbol["score"]).or_else(|| points(symbol)).unwrap_or_default();
+        let options = match &symbol["options"] {
+            Value::Array(options) => options.iter().filter_map(text).collect(),
+            option => text(option).into_iter().collect(),
+        };
+        Self { name: name.into(), score, options }
+    }
+}
+
+/// Points with decimals, to the nearest hundredth, in a number or in a string.
+fn points(value: &Value) -> Option<Score> {
+    let points = match value {
+        Value::String(text) => {
+            text.trim().parse().ok().filter(|points: &f64| points.is_finite())?
+        }
+        value => value.as_f64()?,
+    };
+    #[allow(clippy::cast_possible_truncation, reason = "saturates, as scores do")]
+    Some(Score::hundredths((points * 100.0).round() as i32))
+}
+
+/// A text, or a number as one.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn is_true(value: &Value) -> bool {
+    matches!(value, Value::Bool(true)) || value == "true"
 }
 
 #[cfg(test)]

@@ -16,8 +16,9 @@ fn response(header: &str) -> String {
 /// What comes of it, whole and cut at every octet: until it is whole there must be nothing.
 fn read(octets: &[u8]) -> Result<bool, String> {
     let whole = RESPONSES.read(octets).map(|answer| answer.map(|answer| answer.keep));
-    for cut in 0..octets.len() {
-        if let (Ok(Some(_)), Ok(answer)) = (&whole, RESPONSES.read(&octets[..cut])) {
+    let cuts = if matches!(whole, Ok(Some(_))) { octets.len() } else { 0 };
+    for cut in 0..cuts {
+        if let Ok(answer) = RESPONSES.read(&octets[..cut]) {
             assert!(answer.is_none(), "at {cut}");
         }
     }
@@ -26,6 +27,22 @@ fn read(octets: &[u8]) -> Result<bool, String> {
         Ok(None) => Err("more".into()),
         Err(fault) => Err(fault.to_string()),
     }
+}
+
+/// What comes of it when the server closes the connection.
+fn read_to_end(octets: &str) -> Result<bool, String> {
+    match RESPONSES.read_to_end(octets.as_bytes()) {
+        Ok(answer) => Ok(answer.is_some()),
+        Err(fault) => Err(fault.to_string()),
+    }
+}
+
+/// A report in chunks of so many octets.
+fn chunked(header: &str, size: usize) -> String {
+    let chunks = REPORT.as_bytes().chunks(size);
+    let chunks = chunks.map(|it| format!("{:X}\r\n{}\r\n", it.len(), String::from_utf8_lossy(it)));
+    let chunks: String = chunks.collect();
+    format!("{header}\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")
 }
 
 #[test]
@@ -43,6 +60,15 @@ fn responses_that_are_read() {
         ("HTTP/1.1 200 OK\r\nConnection: closed", true),
         ("HTTP/1.0 200 OK", false),
         ("HTTP/1.0 200 OK\r\nConnection: keep-alive", false),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK", true),
+        (
+            "HTTP/1.1 103 Early Hints\r\nContent-Length: 7\r\n\r\nHTTP/1.1 100\r\n\r\nHTTP/1.1 200 OK",
+            true,
+        ),
+        ("HTTP/1.1 200 OK\r\nX : y\r\nX: y\r\n folded", true),
+        ("HTTP/1.1 200 OK\r\nCONTENT-ENCODING:identity\t", true),
+        ("HTTP/1.1 200 OK\r\ncontent-LENGTH:\t 56 ", true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 56, 56", true),
     ];
     for (header, keep) in table {
         assert_eq!(read(response(header).as_bytes()), Ok(keep), "{header}");
@@ -58,34 +84,49 @@ fn responses_that_are_not() {
     let fields = "X: y\r\n".repeat(FIELDS + 1);
     let table = [
         (response("HTTP/1.1 500 invalid command"), "rspamd says \"500 invalid command\"".into()),
-        (response("HTTP/1.1 100 Continue"), "rspamd says \"100 Continue\"".into()),
+        (response("HTTP/1.1 100 Continue"), "more".into()),
+        (response("HTTP/1.1 101 Switching Protocols"), "rspamd says \"101 Switching Protocols\"".into()),
+        (response("HTTP/1.1 413 Too large\r\nTransfer-Encoding: chunked"), "rspamd says \"413 Too large\"".into()),
+        (
+            "HTTP/1.1 500 invalid command\r\nContent-Length: 27\r\n\r\n{\"error\":\"invalid command\"}".into(),
+            "rspamd says \"500 invalid command: invalid command\"".into(),
+        ),
+        ("HTTP/1.1 503 Busy\r\nContent-Length: 27\r\n\r\n".into(), "rspamd says \"503 Busy\"".into()),
+        ("HTTP/1.1 503 Busy\r\n\r\n".into(), "rspamd says \"503 Busy\"".into()),
+        ("HTTP/1.1 100 Continue\r\n\r\n".repeat(1000), "endless reply".into()),
         (response("HTTP/1.1 204"), "rspamd says \"204 \"".into()),
         (response("HTTP/2.0 200 OK"), malformed("header")),
         (response("HTTP/1.1 2000 OK"), malformed("header")),
         (response("HTTP/1.1 OK"), malformed("header")),
         (response("SPAMD/1.1 0 EX_OK"), malformed("header")),
-        (response(""), malformed("no Content-Length").replace("no Content-Length", "header")),
-        (response("HTTP/1.1 200 OK\r\nX : y"), malformed("header")),
-        (response("HTTP/1.1 200 OK\r\nX: y\r\n folded"), malformed("header")),
+        (response(""), malformed("header")),
         (response("HTTP/1.1 200 OK\r\nX: \0"), malformed("header")),
         (response("HTTP/1.1 200 OK\r\nno field"), malformed("header")),
         (response("HTTP/1.1 200 OK\nX: y"), malformed("bare LF")),
         (response("\nHTTP/1.1 200 OK"), malformed("bare LF")),
         (response(&format!("HTTP/1.1 200 OK\r\n{fields}X: y")), malformed("too many fields")),
-        (response("HTTP/1.1 200 OK\r\nContent-Length: 1"), malformed("Content-Length given twice")),
+        (response("HTTP/1.1 200 OK\r\nContent-Length: 1"), malformed("two Content-Lengths")),
         (
-            response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked"),
+            response("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked"),
+            malformed("encoding that was not asked for"),
+        ),
+        (
+            response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked"),
+            malformed("encoding that was not asked for"),
+        ),
+        (
+            response("HTTP/1.1 200 OK\r\nCompression: zstd"),
             malformed("encoding that was not asked for"),
         ),
         (
             response("HTTP/1.1 200 OK\r\nContent-Encoding: zstd"),
             malformed("encoding that was not asked for"),
         ),
-        ("HTTP/1.1 200 OK\r\n\r\n".into(), malformed("no Content-Length")),
+        ("HTTP/1.1 200 OK\r\n\r\n".into(), "more".into()),
         ("HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n".into(), malformed("Content-Length")),
         ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n".into(), malformed("Content-Length")),
         ("HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n".into(), malformed("Content-Length")),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\n".into(), malformed("Content-Length")),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n".into(), malformed("two Content-Lengths")),
         (
             format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", BODY + 1),
             "endless reply".into(),
@@ -102,7 +143,7 @@ fn responses_that_are_not() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{".into(), "more".into()),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".into(),
-            "not a report of rspamd: missing field `score` at line 1 column 2".into(),
+            "not a report of rspamd: neither score nor action".into(),
         ),
     ];
     for (response, expected) in table {
@@ -112,6 +153,77 @@ fn responses_that_are_not() {
             "{:?}",
             &response[..response.len().min(80)]
         );
+    }
+}
+
+#[test]
+fn chunks_are_joined() {
+    for size in [1, 2, 15, 16, 17, 1000] {
+        let text = chunked("HTTP/1.1 200 OK", size);
+        assert_eq!(read(text.as_bytes()), Ok(true), "{size}");
+        let trailer = text.replace("0\r\n\r\n", "0;last\r\nX: y\r\nZ: y\r\n\r\n");
+        assert_eq!(read(trailer.as_bytes()), Ok(true), "{size}");
+        // Nothing may follow on a connection that is used again.
+        assert_eq!(RESPONSES.read((text + "H").as_bytes()).unwrap().map(|it| it.keep), Some(false));
+    }
+    let whole = chunked("HTTP/1.1 200 OK", 1000);
+    for (from, to) in [("38\r\n{", "0038 ;a=\"b\";c\r\n{"), ("chunked", "Chunked ")] {
+        assert_eq!(read(whole.replace(from, to).as_bytes()), Ok(true), "{to}");
+    }
+    // Neither HTTP/1.0 nor a Content-Length beside it says otherwise, but the connection ends.
+    assert_eq!(read(chunked("HTTP/1.0 200 OK", 9).as_bytes()), Ok(false));
+    assert_eq!(read(chunked("HTTP/1.1 200 OK\r\nContent-Length: 7", 9).as_bytes()), Ok(false));
+    let malformed = |what: &str| format!("not a response that can be read: {what}");
+    for (from, to, expected) in [
+        ("38\r\n{", "\r\n{", malformed("size of a chunk")),
+        ("38\r\n{", "-38\r\n{", malformed("size of a chunk")),
+        ("38\r\n{", "0x38\r\n{", malformed("size of a chunk")),
+        ("38\r\n{", "38\n{", malformed("size of a chunk")),
+        ("38\r\n{", "37\r\n{", malformed("chunk")),
+        ("38\r\n{", "39\r\n{", malformed("chunk")),
+        ("38\r\n{", "1001\r\n{", "endless reply".into()),
+        ("38\r\n{", "ffffffffffffffff\r\n{", "endless reply".into()),
+        ("38\r\n{", "fffffffffffffffff\r\n{", "endless reply".into()),
+        ("0\r\n\r\n", "", "more".into()),
+    ] {
+        assert_eq!(read(whole.replace(from, to).as_bytes()), Err(expected), "{to}");
+    }
+    let endless =
+        |octets: &str| matches!(RESPONSES.read(octets.as_bytes()), Err(HttpFault::Endless));
+    assert!(endless(&whole.replace("38\r\n{", &format!("38;{}\r\n{{", "x".repeat(1 << 11)))));
+    let trailer = format!("0\r\n{}\r\n", "X: y\r\n".repeat(1 << 13));
+    assert!(endless(&whole.replace("0\r\n\r\n", &trailer)));
+}
+
+#[test]
+fn a_response_without_a_length_ends_with_the_connection() {
+    for version in ["1.0", "1.1"] {
+        let text = format!("HTTP/{version} 200 OK\r\nServer: x\r\n\r\n{REPORT}");
+        assert_eq!(read(text.as_bytes()), Err("more".into()));
+        assert_eq!(read_to_end(&text), Ok(true));
+        // One that was cut is no report.
+        let error = read_to_end(&text[..text.len() - 1]).unwrap_err();
+        assert!(error.contains("EOF while parsing"), "{error}");
+    }
+    let text = format!("HTTP/1.0 200 OK\r\n\r\n{REPORT}{}", " ".repeat(BODY));
+    assert_eq!(read_to_end(&text), Err("endless reply".into()));
+    // Where a length was given, or the chunks have an end, it is waited for.
+    assert_eq!(read_to_end(&response("HTTP/1.0 200 OK").replace(": 56", ": 57")), Ok(false));
+    assert_eq!(read_to_end(&chunked("HTTP/1.1 200 OK", 9).replace("0\r\n\r\n", "")), Ok(false));
+    assert_eq!(read_to_end(""), Ok(false));
+}
+
+#[test]
+fn a_report_ends_where_a_rewritten_message_begins() {
+    let length = REPORT.len();
+    let rewritten = |offset: &str| {
+        let header = format!("Message-Offset: {offset}\r\nContent-Length: {}", length + 9);
+        format!("HTTP/1.1 200 OK\r\n{header}\r\n\r\n{REPORT}Subject: ")
+    };
+    assert_eq!(read(rewritten(&length.to_string()).as_bytes()), Ok(true));
+    for offset in ["", "x", "1000", "99999999999999999999999"] {
+        let expected = "not a response that can be read: Message-Offset";
+        assert_eq!(read(rewritten(offset).as_bytes()), Err(expected.into()));
     }
 }
 
