@@ -65,6 +65,7 @@ fn a_server_that_comes_back_is_found() {
 /// The server is stopped by SIGSTOP: it takes connections and says nothing.
 #[test]
 #[ignore = "needs redis-server"]
+#[allow(clippy::disallowed_methods, reason = "a real server takes real time")]
 fn a_hung_server_costs_a_few_messages_their_time_and_is_found_when_it_is_back() {
     let server = Server::start(&[]);
     let changes = Arc::new(Mutex::new(Vec::new()));
