@@ -226,7 +226,9 @@ pub use header::{BadFieldName, HeaderField};
 pub use host::HostName;
 pub use message::{Field, Fields, Message, MessageView, MimeLimits, MimePart};
 pub use network::{BadNetwork, Network, Networks};
-pub use onward::{Identify, Onward, OnwardSettings, OnwardStep, Protocol, ProxyVersion, TlsPolicy};
+pub use onward::{
+    Identify, OneRecipient, Onward, OnwardSettings, OnwardStep, Protocol, ProxyVersion, TlsPolicy,
+};
 pub use outcome::{Outcome, Receipt, RelayError, Request, TlsFault};
 pub use peer::{Helo, Peer, Tls, Vouched, Voucher};
 pub use session::{

@@ -13,10 +13,10 @@ use crate::conduct::Conduct;
 use crate::deadline::Awaiting;
 use crate::driver::ProxyError;
 use crate::envelope::{SessionId, TransactionId};
-use crate::outcome::{Outcome, RelayError};
+use crate::outcome::{Outcome, RelayError, partial};
 use crate::peer::{Peer, Vouched};
 use crate::scorers::{Lesson, Lessons};
-use crate::session::TransactionEnd;
+use crate::session::{EndCause, TransactionEnd};
 use crate::tally::Tally;
 use crate::verdict::{Stage, Verdict};
 use crate::wire::mailbox::ForwardPath;
@@ -218,6 +218,13 @@ impl fmt::Display for TransactionRecord {
 }
 
 impl TransactionRecord {
+    /// Whether the onward server took the message and says that it goes no further
+    /// ([`Receipt::is_discarded`](crate::Receipt::is_discarded)).
+    pub fn is_discarded(&self) -> bool {
+        let taken = self.end.cause == EndCause::Accepted;
+        taken && self.end.reply.as_ref().is_some_and(partial::is_discarded)
+    }
+
     fn write(&self, line: &mut String) -> fmt::Result {
         let envelope = &self.end.envelope;
         let peer = &*envelope.peer;
@@ -245,6 +252,9 @@ impl TransactionRecord {
         put(line, " result=", self.end.cause.word())?;
         if let Some(reply) = &self.end.reply {
             put(line, " reply=", &Quoted(reply))?;
+        }
+        if self.is_discarded() {
+            line.push_str(" discarded=onward");
         }
         if let Some(queue_id) = &self.queue_id {
             put(line, " queue_id=", &**queue_id)?;

@@ -1,6 +1,8 @@
 //! What the relay target answered. A yes can be read off the wire or vouched for; it cannot be
 //! made up.
 
+pub(crate) mod partial;
+
 use std::sync::Arc;
 
 use memchr::memchr_iter;
@@ -45,6 +47,12 @@ pub enum RelayError {
     /// The onward server replied what no server replies to this. The fault is its own.
     #[error("unexpected reply: {0}")]
     Unexpected(Reply),
+    /// The onward server took the message for some of its recipients only, and answered once for all of
+    /// them: amavisd over SMTP, directly or behind a Postfix with `smtpd_proxy_filter`. The client is told
+    /// 451, and the retry has to go onward with one recipient in each transaction; otherwise it is answered
+    /// the same. [`Smtp`](crate::relay::Smtp) sees to that for twelve hours.
+    #[error("taken for some recipients only: {0}")]
+    Partial(Reply),
     /// The onward server had recipients of this transaction on a connection that was lost.
     #[error("transaction lost with an earlier connection")]
     TransactionLost,
@@ -161,6 +169,11 @@ impl RelayError {
             Some((3, 5)),
             "The next server cannot be told who you are, try again later",
         );
+        static PARTIAL: Reply = Reply::fixed(
+            451,
+            Some((5, 0)),
+            "The next server has taken it for some recipients only, try again later",
+        );
         static NOT_PRIVATE: Reply = Reply::fixed(
             451,
             Some((7, 5)),
@@ -172,6 +185,7 @@ impl RelayError {
             Self::Late(_) => &LATE,
             Self::Unreachable(_) => &UNREACHABLE,
             Self::Lost | Self::TransactionLost => &LOST,
+            Self::Partial(_) => &PARTIAL,
             Self::Garbled(_) | Self::Unexpected(_) => &NONSENSE,
             Self::NotOffered(_) | Self::NotBelieved(_) | Self::NoAddress => &UNIDENTIFIED,
             Self::NoTls(_) => &NOT_PRIVATE,
@@ -262,6 +276,18 @@ impl Receipt {
                 self.called.as_deref().or_else(|| queue_id(&self.reply))
             }
         }
+    }
+
+    /// Whether the onward server took the message and says that it goes no further: `250 2.7.0 Ok,
+    /// discarded` (amavisd with `D_DISCARD`), or that it writes a bounce. The client hears this 2xx; whether
+    /// mail is lost so is the onward server's configuration to say, and worth a warning to its operator.
+    pub fn is_discarded(&self) -> bool {
+        self.granted != Granted::Recipient && partial::is_discarded(&self.reply)
+    }
+
+    /// Whether it says that some recipients of the message get nothing.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.granted == Granted::Content && partial::is_partial(&self.reply)
     }
 
     /// Whether it answers this question of this transaction.

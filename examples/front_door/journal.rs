@@ -224,6 +224,7 @@ fn transaction(event: &str, record: &TransactionRecord) -> Value {
         "onward": record.onward.iter().map(reply).collect::<Vec<_>>(),
         "onward_failures": record.failures.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "queue_id": record.queue_id.as_deref(),
+        "discarded": record.is_discarded(),
         "seconds": {
             "all": seconds(end.duration),
             "scoring": seconds(record.scoring),

@@ -155,6 +155,12 @@ async fn front(
         .panel(panel)
         .observer(move |event: &Event<'_>| journal.observe(event))
         .observer(move |event: &Event<'_>| match event {
+            Event::Ended(record) if record.is_discarded() => {
+                let id = &record.end.envelope.id;
+                strangers.line(format_args!(
+                    "warning: {id}: the onward server took the message and discards it"
+                ));
+            }
             Event::Unproxied { peer, error } => strangers.line(format_args!("{peer}: {error}")),
             Event::TurnedAway { peer, reason } => {
                 strangers.line(format_args!("{peer}: turned away: {reason}"));

@@ -123,7 +123,7 @@ impl Onward {
         }
     }
 
-    pub(super) fn introduced(&mut self, offered: Capabilities) {
+    pub(super) fn introduced(&mut self, mut offered: Capabilities) {
         if self.privacy == Privacy::Untried {
             match self.settings.tls {
                 TlsPolicy::May | TlsPolicy::Must if offered.start_tls => {
@@ -136,6 +136,9 @@ impl Onward {
         // EHLO has ended whatever ran (RFC 5321 section 4.1.4).
         self.open = None;
         self.dirty = false;
+        if self.settings.one_recipient.applies(self.is_amavisd) {
+            offered.recipients_max = Some(1);
+        }
         self.offered = Some(offered);
         if matches!(self.asked, Some(Asked::Introduction)) {
             self.asked = None;

@@ -3,6 +3,7 @@
 mod identify;
 mod introduction;
 mod owed;
+mod recipients;
 mod request;
 mod state;
 
@@ -16,11 +17,13 @@ use crate::deadline::{Awaiting, Deadline, OnwardTimeouts};
 use crate::host::HostName;
 use crate::outcome::{Outcome, RelayError, Request, TlsFault};
 use crate::peer::{Helo, Peer};
-use crate::verdict::Refusal;
 use crate::wire::content::DataWriter;
 use crate::wire::reply::{ReplyLimits, ReplyReader};
 pub use identify::{Identify, ProxyVersion};
 use owed::{Commands, Owed};
+#[cfg(feature = "serve")]
+pub(crate) use recipients::ONE_BY_ONE;
+pub use recipients::OneRecipient;
 use state::{Asked, Awaited, Open, Privacy, State, Transaction};
 
 /// How an [`Onward`] speaks.
@@ -33,6 +36,8 @@ pub struct OnwardSettings {
     pub protocol: Protocol,
     /// Whether the connection is upgraded with STARTTLS.
     pub tls: TlsPolicy,
+    /// Whether each transaction has one recipient.
+    pub one_recipient: OneRecipient,
     /// How the server is told who the client is.
     pub identify: Identify,
     /// How long it waits for what.
@@ -48,6 +53,7 @@ impl OnwardSettings {
             host: HostName::new(host),
             protocol: Protocol::Smtp,
             tls: TlsPolicy::Never,
+            one_recipient: OneRecipient::default(),
             identify: Identify::None,
             timeouts: OnwardTimeouts::default(),
             replies: ReplyLimits::default(),
@@ -118,6 +124,8 @@ pub struct Onward {
     reader: ReplyReader,
     /// What the server offers on this connection.
     offered: Option<Capabilities>,
+    /// The server on this connection calls itself amavisd.
+    is_amavisd: bool,
     privacy: Privacy,
     /// For whom is asked.
     client: Option<Arc<Peer>>,
@@ -153,6 +161,7 @@ impl Onward {
             state: State::Disconnected,
             reader: ReplyReader::default(),
             offered: None,
+            is_amavisd: false,
             privacy: Privacy::Untried,
             client: None,
             told: None,
@@ -223,15 +232,10 @@ impl Onward {
             xforward: envelope.xforward.clone(),
             again,
         });
+        let surplus = self.surplus(counted_on.len(), envelope.reverse_path.parameters.prdr);
         match request {
-            Request::Recipient(..)
-                if self.settings.protocol == Protocol::Lmtp
-                    && !counted_on.is_empty()
-                    && !envelope.reverse_path.parameters.prdr =>
-            {
-                const ONE_BY_ONE: Refusal =
-                    Refusal::fixed(452, 5, 3, "One recipient at a time, send the rest again");
-                self.outcome = Some(Outcome::Refused(ONE_BY_ONE));
+            Request::Recipient(..) if surplus.is_some() => {
+                self.outcome = surplus.map(Outcome::Refused);
                 return;
             }
             Request::Recipient(_, recipient) => {

@@ -24,6 +24,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::owed::Owed;
+use super::recipients::names_amavisd;
 use super::{Onward, OnwardStep, Protocol, TlsPolicy};
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
@@ -143,6 +144,9 @@ impl Onward {
         self.refusals += usize::from(class >= ReplyClass::Transient);
         if self.deaf && class < ReplyClass::Transient {
             return self.fail(RelayError::Lost);
+        }
+        if matches!(awaited, Awaited::Greeting | Awaited::Xclient | Awaited::Ehlo) {
+            self.is_amavisd |= names_amavisd(&reply);
         }
         match awaited {
             Awaited::Greeting if reply.code().value() == 220 => self.say_hello(self.hello()),
@@ -278,6 +282,10 @@ impl Onward {
             },
         };
         match Receipt::read(granted, id, reply) {
+            Ok(receipt) if self.answers_once() && receipt.is_partial() => {
+                let reply = receipt.reply().clone();
+                self.outcome = Some(Outcome::Failed(RelayError::Partial(reply)));
+            }
             Ok(receipt) => {
                 if let (Granted::Recipient, Some(held)) = (granted, &mut self.open) {
                     held.accepted += 1;
@@ -286,6 +294,12 @@ impl Onward {
             }
             Err(reply) => self.refuse(reply),
         }
+    }
+
+    /// Whether one answer to the content has to do for several recipients.
+    fn answers_once(&self) -> bool {
+        let several = self.open.as_ref().is_some_and(|held| held.accepted > 1);
+        several && self.settings.protocol == Protocol::Smtp
     }
 
     /// The server's refusal is the answer.
@@ -355,6 +369,7 @@ impl Onward {
             self.privacy = Privacy::Untried;
         }
         self.told = None;
+        self.is_amavisd = false;
         self.introduced_as = None;
         self.refusals = 0;
         self.open = None;

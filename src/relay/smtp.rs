@@ -2,6 +2,7 @@
 
 mod pool;
 mod self_test;
+mod split;
 mod transmit;
 
 use std::io;
@@ -20,14 +21,18 @@ use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::Envelope;
 use crate::message::Message;
-use crate::onward::{Identify, Onward, OnwardSettings, OnwardStep, Protocol, TlsPolicy};
+use crate::onward::{
+    Identify, ONE_BY_ONE, OneRecipient, Onward, OnwardSettings, OnwardStep, Protocol, TlsPolicy,
+};
 use crate::outcome::{Outcome, RelayError, Request};
 use crate::peer::Peer;
 use crate::runtime::{Address, Runtime, Timer, poll_read, within};
 use crate::tls::{Channel, TlsClient};
+use crate::verdict::Refusal;
 use crate::wire::mailbox::ForwardPath;
 use pool::Pool;
 pub use self_test::SelfTestError;
+use split::Splits;
 use transmit::transmit;
 
 /// How long what a server offers is remembered.
@@ -81,6 +86,7 @@ struct Server<R: Runtime> {
     settings: Arc<OnwardSettings>,
     tls: Option<TlsClient>,
     idle: Pool<R>,
+    splits: Splits,
     /// What the server offered when it was last heard, and until when that is taken for true.
     offered: Mutex<Option<(Capabilities, Instant)>>,
 }
@@ -151,7 +157,8 @@ impl<R: Runtime> Smtp<R> {
             settings.tls = TlsPolicy::Never;
         }
         let settings = Arc::new(settings);
-        let server = Server { runtime, address, settings, tls, idle, offered: Mutex::new(None) };
+        let (splits, offered) = (Splits::default(), Mutex::new(None));
+        let server = Server { runtime, address, settings, tls, idle, splits, offered };
         Self { server: Arc::new(server) }
     }
 
@@ -217,11 +224,31 @@ impl<R: Runtime> Relay for Connection<R> {
     }
 
     async fn rcpt(&mut self, envelope: &Envelope, recipient: &ForwardPath) -> Outcome {
+        let Server { splits, runtime, .. } = &*self.server;
+        if splits.is_split(envelope, recipient, || runtime.now()) {
+            return Outcome::Refused(ONE_BY_ONE);
+        }
         self.ask(Request::Recipient(envelope, recipient)).await
     }
 
     async fn content(&mut self, envelope: &Envelope, message: Message) -> Outcome {
-        self.ask(Request::Content(envelope, message)).await
+        const SPLIT: Refusal = Refusal::fixed(
+            451,
+            5,
+            0,
+            "One recipient at a time, send to each in a transaction of its own",
+        );
+        let Server { splits, runtime, .. } = &*self.server;
+        let content = splits.content(envelope, &message);
+        if content.is_some_and(|content| splits.is_known(envelope, content, runtime.now())) {
+            return Outcome::Refused(SPLIT);
+        }
+        let outcome = self.ask(Request::Content(envelope, message)).await;
+        if let (Some(content), Outcome::Failed(RelayError::Partial(_))) = (content, &outcome) {
+            let Server { splits, runtime, .. } = &*self.server;
+            splits.remember(envelope, content, runtime.now());
+        }
+        outcome
     }
 
     async fn answer(&mut self, envelope: &Envelope, recipient: &ForwardPath) -> Outcome {
@@ -408,6 +435,9 @@ impl<R: Runtime> Server<R> {
     /// understands so many answers.
     fn one_by_one(&self, offered: Capabilities) -> Capabilities {
         match self.settings.protocol {
+            Protocol::Smtp if self.settings.one_recipient == OneRecipient::Always => {
+                Capabilities { recipients_max: Some(1), ..offered }
+            }
             Protocol::Smtp => offered,
             Protocol::Lmtp => Capabilities { recipients_max: Some(1), prdr: true, ..offered },
         }

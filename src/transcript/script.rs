@@ -7,7 +7,7 @@ use super::TranscriptError;
 use super::server::Automatic;
 use crate::capabilities::Capabilities;
 use crate::header::HeaderField;
-use crate::onward::{Identify, OnwardSettings, Protocol, ProxyVersion, TlsPolicy};
+use crate::onward::{Identify, OneRecipient, OnwardSettings, Protocol, ProxyVersion, TlsPolicy};
 use crate::peer::Peer;
 use crate::session::{EarlyInput, Settings};
 use crate::verdict::{Refusal, Verdict};
@@ -195,6 +195,8 @@ impl Script {
                 self.settings.xforward_from = networks.parse().map_err(|_| NETWORKS)?;
             }
             ("protocol", "lmtp") => self.onward.protocol = Protocol::Lmtp,
+            ("one_recipient", "always") => self.onward.one_recipient = OneRecipient::Always,
+            ("one_recipient", "never") => self.onward.one_recipient = OneRecipient::Never,
             ("tls", "may") => self.onward.tls = TlsPolicy::May,
             ("tls", "must") => self.onward.tls = TlsPolicy::Must,
             ("identify", "xclient") => self.onward.identify = Identify::XClient,

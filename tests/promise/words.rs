@@ -33,6 +33,7 @@ const OURS: &[&str] = &[
     "451 4.3.0 Not checked in time, try again later (S.",
     "451 4.3.5 The next server does not offer what this transaction needs, say EHLO again",
     "451 4.3.5 The next server cannot be told who you are, try again later",
+    "451 4.5.0 The next server has taken it for some recipients only, try again later",
     "452 4.5.3 One recipient at a time, send the rest again",
     "452 4.5.3 Too many recipients, send the rest in another transaction",
     "500 5.5.1 Command not recognised",

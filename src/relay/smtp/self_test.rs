@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use super::Smtp;
 use crate::envelope::{Envelope, SessionId};
+use crate::message::Message;
 use crate::outcome::{Outcome, RelayError, Request};
 use crate::peer::{Helo, Peer};
 use crate::runtime::Runtime;
+use crate::verdict::Refusal;
+use crate::wire::content::MailData;
 use crate::wire::mailbox::{ForwardPath, PathFault, ReversePath};
 use crate::wire::reply::Reply;
 
@@ -29,15 +32,18 @@ const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelfTestError {
-    /// It takes mail for strangers from strangers. Its configuration trusts our address (Postfix
+    /// It took a message for a stranger from a stranger. Its configuration trusts our address (Postfix
     /// `mynetworks`), or it trusts everybody.
     #[error(
-        "the onward server is an open relay behind us: mail for {recipient} would be taken: {reply}"
+        "the onward server is an open relay behind us: it took a message for {recipient} from a stranger: \
+         {reply}. Remove this machine's address from the networks it trusts (Postfix: mynetworks=, \
+         smtpd_relay_restrictions=reject_unauth_destination; amavisd: the same in the server that \
+         $forward_method names), or tell it who the client is (XCLIENT, PROXY)"
     )]
     WouldRelay {
-        /// The recipient that it would have taken mail for.
+        /// The recipient that it took the message for.
         recipient: Box<str>,
-        /// What it said.
+        /// What it said to the content.
         reply: Reply,
     },
     /// It cannot be told who the client is: XCLIENT or XFORWARD is not offered or not believed. Its
@@ -51,14 +57,19 @@ pub enum SelfTestError {
 
 impl<R: Runtime> Smtp<R> {
     /// Asks the onward server what must be refused: as a stranger from a documentation address
-    /// (192.0.2.1, RFC 5737) it offers mail for foreign recipients, and never any content. To be
-    /// called before the first client is served.
+    /// (192.0.2.1, RFC 5737) it offers mail for foreign recipients. To be called before the first client is
+    /// served.
+    ///
+    /// A recipient that is accepted is sent a message that says what it is: servers such as amavisd take every
+    /// recipient and ask the next server at the end of data. Only a message that is taken shows an open relay.
+    /// It then goes to a reserved domain that has no mail server.
     ///
     /// With [`Identify::None`](crate::Identify::None) it tells whether our own address is trusted.
     /// With [`Identify::XForward`](crate::Identify::XForward) it is of use only if the server behind
     /// is not meant to trust us; in a sandwich it is.
     ///
-    /// 4yz counts as refused. A server that would refuse these domains, but not others, passes.
+    /// 4yz counts as refused, unless the server says to the content that it cannot ask the next one (any status
+    /// but `4.1.x` and `4.7.x`): then it is [`SelfTestError::Unanswered`]. A server that would refuse these domains, but not others, passes.
     pub async fn self_test(&self) -> Result<(), SelfTestError> {
         let mut peer = Peer::new(SocketAddr::new(STRANGER, 25));
         peer.helo = Some(Helo { extended: true, name: "relay-test.invalid".into() });
@@ -71,9 +82,20 @@ impl<R: Runtime> Smtp<R> {
                 continue;
             };
             let id = session.transaction(n);
-            let envelope = Envelope::new(id, peer.clone(), reverse_path);
-            result =
-                judge(&recipient, connection.ask(Request::Recipient(&envelope, &recipient)).await);
+            let mut envelope = Envelope::new(id, peer.clone(), reverse_path);
+            let mut outcome = connection.ask(Request::Recipient(&envelope, &recipient)).await;
+            if let Outcome::Accepted(_) = outcome {
+                envelope.forward_paths.push(recipient.clone());
+                let message = self.message(&envelope);
+                outcome = connection.ask(Request::Content(&envelope, message)).await;
+                if let Outcome::Refused(refusal) = &outcome
+                    && is_undecided(refusal)
+                {
+                    let reply = refusal.reply().clone();
+                    outcome = Outcome::Failed(RelayError::Unexpected(reply));
+                }
+            }
+            result = judge(&recipient, outcome);
             if result.is_err() {
                 break;
             }
@@ -81,6 +103,32 @@ impl<R: Runtime> Smtp<R> {
         connection.leave().await;
         result
     }
+
+    /// The message for a stranger whom the server would take mail for.
+    fn message(&self, envelope: &Envelope) -> Message {
+        let host = &*self.server.settings.host;
+        let text = format!(
+            "From: nobounce self-test <postmaster@{host}>\n\
+             To: <self-test@relay-test.invalid>\n\
+             Subject: Self-test: this message should have been refused\n\
+             Auto-Submitted: auto-generated\n\
+             \n\
+             The gate {host} has sent this message to itself to find out whether the server\n\
+             behind it relays mail from strangers to strangers. If you read it, that server\n\
+             is an open relay: it must not trust the address of the gate.\n"
+        );
+        let content = MailData::normalise(text.as_bytes());
+        Message::new(host, envelope, self.server.runtime.time_of_day(), content)
+    }
+}
+
+/// Whether a refusal of the content is about the server and not about the recipient: the next server is down.
+fn is_undecided(refusal: &Refusal) -> bool {
+    let about_server = match refusal.reply().status() {
+        Some(status) => !matches!(status.subject(), 1 | 7),
+        None => refusal.reply().code().value() != 450,
+    };
+    refusal.is_transient() && about_server
 }
 
 fn paths(sender: &str, recipient: &str) -> Result<(ReversePath, ForwardPath), PathFault> {
@@ -110,12 +158,56 @@ fn judge(recipient: &ForwardPath, outcome: Outcome) -> Result<(), SelfTestError>
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
-    use super::{PROBES, paths};
+    use super::{PROBES, SelfTestError, Smtp, paths};
+    use crate::rehearsal::{Cue, Rehearsal, Script, Then, Turn};
 
     #[test]
     fn every_probe_is_asked() {
         for (sender, recipient) in PROBES {
             paths(sender, recipient).unwrap();
+        }
+    }
+
+    /// The self-test in front of a server that takes every recipient and says this to the content, and
+    /// what the server has heard.
+    fn tested(to_content: &str) -> (Result<(), SelfTestError>, String) {
+        let turn = |tail, says: &str| Turn { cue: Cue::Tail(tail), says: says.into() };
+        let mut turns = vec![turn(b"", "220 o\r\n"), turn(b"\r\n", "250 o\r\n")];
+        for _ in PROBES {
+            turns.extend(["250 Ok\r\n", "250 Ok\r\n", "354 Go\r\n"].map(|it| turn(b"\r\n", it)));
+            turns.extend([turn(b"\r\n.\r\n", to_content), turn(b"RSET\r\n", "250 Ok\r\n")]);
+        }
+        turns.push(turn(b"\r\n", "221 Bye\r\n"));
+        let runtime = Rehearsal::with(Script { turns, ..Script::new("", usize::MAX, Then::Hang) });
+        let server = Smtp::new(runtime.clone(), "192.0.2.25:25".parse().unwrap(), "mx.example");
+        (runtime.run(server.self_test()), runtime.heard())
+    }
+
+    #[test]
+    fn a_server_that_refuses_at_the_end_of_data_is_no_open_relay() {
+        for refusal in ["554 5.7.1 Relay denied\r\n", "450 4.1.2 No domain\r\n", "450 No\r\n"] {
+            let (result, heard) = tested(refusal);
+            result.unwrap();
+            assert_eq!(heard.matches("\r\nDATA\r\n").count(), PROBES.len(), "{heard}");
+            assert!(heard.contains("Subject: Self-test"), "{heard}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_takes_the_message_is_an_open_relay() {
+        let (result, heard) = tested("250 2.0.0 Ok: queued as 1\r\n");
+        let error = result.unwrap_err();
+        assert!(matches!(error, SelfTestError::WouldRelay { .. }), "{error}");
+        assert!(error.to_string().contains("mynetworks="), "{error}");
+        assert_eq!(heard.matches("\r\nDATA\r\n").count(), 1, "{heard}");
+        assert!(heard.contains("MAIL FROM:<>\r\n"), "{heard}");
+    }
+
+    #[test]
+    fn a_server_that_cannot_ask_the_next_one_has_not_answered() {
+        for reply in ["451 4.5.0 Connection refused\r\n", "451 Later\r\n", "421 4.3.2 Bye\r\n"] {
+            let (result, _) = tested(reply);
+            assert!(matches!(result, Err(SelfTestError::Unanswered(_))), "{reply}: {result:?}");
         }
     }
 }

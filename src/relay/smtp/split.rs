@@ -1,0 +1,301 @@
+//! Transactions that are split: messages that the onward server took for some recipients only, with one
+//! answer for all of them.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::envelope::Envelope;
+use crate::message::Message;
+use crate::network::Network;
+use crate::wire::mailbox::{ForwardPath, Path};
+
+/// How long a retry is split behind the last one that was.
+const TIME: Duration = Duration::from_secs(12 * 3_600);
+/// Most entries: one for each recipient of such a message, and one for its content.
+const ENTRIES: usize = 65_536;
+/// Octets at the end of the content that tell it from others.
+const TAIL: usize = 1_024;
+
+/// What is remembered of messages that were taken for some of their recipients only, as hashes under a
+/// secret.
+///
+/// - **Recipients**, each with the client's network (/24, /64) and the sender: named again by that network
+///   and sender, each is taken as the first of its transaction or told 452. The content is not known by
+///   then, so another message of this sender to these recipients is split too.
+/// - **Contents**, each with the sender: a retry from another network (large senders have many) is
+///   recognised before it goes onward once more.
+#[derive(Debug)]
+pub(super) struct Splits {
+    secret: RandomState,
+    until: Mutex<HashMap<u64, Instant>>,
+    most: usize,
+}
+
+impl Default for Splits {
+    fn default() -> Self {
+        Self { secret: RandomState::new(), until: Mutex::default(), most: ENTRIES }
+    }
+}
+
+/// What tells a content from the sender's others: a hash of its end. What stands before it may change from
+/// one attempt to the next (trace fields).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Content(u64);
+
+impl Splits {
+    /// Remembers a message that was taken for some of its recipients only.
+    pub(super) fn remember(&self, envelope: &Envelope, content: Content, now: Instant) {
+        let recipients = envelope.forward_paths.iter();
+        let names: Vec<u64> = recipients.map(|it| self.recipient(envelope, it)).collect();
+        let mut until = self.lock();
+        for name in names.into_iter().chain([content.0]) {
+            self.make_room(&mut until, now);
+            until.insert(name, now + TIME);
+        }
+    }
+
+    /// Whether this recipient must be the first of its transaction. If it is not, the time begins anew: the
+    /// client is still at it.
+    pub(super) fn is_split(
+        &self,
+        envelope: &Envelope,
+        recipient: &ForwardPath,
+        clock: impl FnOnce() -> Instant,
+    ) -> bool {
+        if envelope.forward_paths.is_empty() || self.lock().is_empty() {
+            return false;
+        }
+        let (name, now) = (self.recipient(envelope, recipient), clock());
+        match self.lock().get_mut(&name) {
+            Some(until) if now < *until => {
+                *until = now + TIME;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether this is the content of a message that was taken for some of its recipients only. If so, its
+    /// recipients are remembered for the network that it comes from now.
+    pub(super) fn is_known(&self, envelope: &Envelope, content: Content, now: Instant) -> bool {
+        let known = self.lock().get(&content.0).is_some_and(|until| now < *until);
+        if known {
+            self.remember(envelope, content, now);
+        }
+        known
+    }
+
+    /// What is known of the content of this message; `None` for a single recipient, who is never split.
+    pub(super) fn content(&self, envelope: &Envelope, message: &Message) -> Option<Content> {
+        if envelope.forward_paths.len() < 2 {
+            return None;
+        }
+        let mut tail: Vec<u8> = Vec::with_capacity(TAIL);
+        for segment in message.content_segments().iter().rev() {
+            let octets = segment.iter().rev();
+            tail.extend(octets.take(TAIL - tail.len()));
+            if tail.len() == TAIL {
+                break;
+            }
+        }
+        let sender = folded(&envelope.reverse_path.path);
+        Some(Content(self.secret.hash_one(("content", sender, tail))))
+    }
+
+    fn recipient(&self, envelope: &Envelope, recipient: &ForwardPath) -> u64 {
+        let network = envelope.peer.address.map(|address| match address.ip().to_canonical() {
+            address @ IpAddr::V4(_) => Network::of(address, 24),
+            address @ IpAddr::V6(_) => Network::of(address, 64),
+        });
+        let paths = [folded(&envelope.reverse_path.path), folded(&recipient.path)];
+        self.secret.hash_one(("recipient", network, paths))
+    }
+
+    /// Forgets what is over, and if that is not enough, the half that ends soonest.
+    fn make_room(&self, until: &mut HashMap<u64, Instant>, now: Instant) {
+        if until.len() < self.most {
+            return;
+        }
+        until.retain(|_, until| now < *until);
+        if until.len() >= self.most {
+            let mut ends: Vec<Instant> = until.values().copied().collect();
+            let middle = ends.len() / 2;
+            let (.., middle, _) = ends.select_nth_unstable(middle);
+            let (middle, mut surplus) = (*middle, until.len() - self.most / 2);
+            until.retain(|_, until| {
+                let goes = surplus > 0 && *until <= middle;
+                surplus -= usize::from(goes);
+                !goes
+            });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Instant>> {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The path in one spelling.
+fn folded(path: &Path) -> Vec<u8> {
+    path.address().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::envelope::SessionId;
+    use crate::outcome::Outcome;
+    use crate::peer::Peer;
+    use crate::rehearsal::{Cue, Rehearsal, Script, Then, Turn, message};
+    use crate::relay::{Smtp, Target};
+    use crate::runtime::Runtime;
+    use crate::wire::mailbox::ReversePath;
+
+    fn path(path: &str) -> ForwardPath {
+        ForwardPath::parse(path).unwrap()
+    }
+
+    fn envelope(address: &str, sender: &str, recipients: &[&str]) -> Envelope {
+        let peer = Arc::new(Peer::new((address.parse::<IpAddr>().unwrap(), 25).into()));
+        let id = SessionId::new("test").transaction(1);
+        let mut envelope = Envelope::new(id, peer, ReversePath::parse(sender).unwrap());
+        envelope.forward_paths = recipients.iter().map(|it| path(it)).collect();
+        envelope
+    }
+
+    #[test]
+    fn the_retry_of_a_client_is_split_and_nobody_elses_mail() {
+        let (splits, now) = (Splits::default(), Rehearsal::new().now());
+        let mail = message("Subject: x\n\ntext\n");
+        let first = envelope("192.0.2.1", "<a@b>", &["<c@d>", "<e@d>"]);
+        let content = splits.content(&first, &mail).unwrap();
+        splits.remember(&first, content, now);
+        for (address, sender, accepted, asked, is_split) in [
+            ("192.0.2.99", "<a@b>", "<c@d>", "<e@d>", true),
+            ("192.0.2.1", "<A@B>", "<e@d>", "<C@D>", true),
+            ("::ffff:192.0.2.1", "<a@b>", "<c@d>", "<e@d>", true),
+            // Somebody else's, and what this client sends to others.
+            ("192.0.3.1", "<a@b>", "<c@d>", "<e@d>", false),
+            ("2001:db8::1", "<a@b>", "<c@d>", "<e@d>", false),
+            ("192.0.2.1", "<x@b>", "<c@d>", "<e@d>", false),
+            ("192.0.2.1", "<>", "<c@d>", "<e@d>", false),
+            ("192.0.2.1", "<a@b>", "<c@d>", "<f@d>", false),
+        ] {
+            let retry = envelope(address, sender, &[accepted]);
+            let said = splits.is_split(&retry, &path(asked), || now);
+            assert_eq!(said, is_split, "{address} {sender} {accepted} {asked}");
+        }
+        // The first of a transaction never is.
+        let retry = envelope("192.0.2.1", "<a@b>", &[]);
+        assert!(!splits.is_split(&retry, &path("<c@d>"), || now));
+    }
+
+    #[test]
+    fn a_retry_is_split_for_twelve_hours_behind_the_last_one() {
+        let (splits, now) = (Splits::default(), Rehearsal::new().now());
+        let mail = message("Subject: x\n\ntext\n");
+        let first = envelope("192.0.2.1", "<a@b>", &["<c@d>", "<e@d>"]);
+        splits.remember(&first, splits.content(&first, &mail).unwrap(), now);
+        let retry = envelope("192.0.2.1", "<a@b>", &["<c@d>"]);
+        let is_split = |after| splits.is_split(&retry, &path("<e@d>"), || now + after);
+        let second = Duration::from_secs(1);
+        assert!(is_split(TIME - second));
+        assert!(is_split(2 * TIME - 2 * second));
+        assert!(!is_split(3 * TIME - 2 * second));
+    }
+
+    #[test]
+    fn a_content_is_known_again_behind_other_trace_fields() {
+        let (splits, now) = (Splits::default(), Rehearsal::new().now());
+        let text = "Subject: x\n\n".to_owned() + &"0123456789\n".repeat(10_000);
+        let mail = message(&text);
+        let first = envelope("192.0.2.1", "<a@b>", &["<c@d>", "<e@d>"]);
+        splits.remember(&first, splits.content(&first, &mail).unwrap(), now);
+
+        let elsewhere = envelope("198.51.100.1", "<a@b>", &["<c@d>", "<e@d>"]);
+        let again = message(&format!("Received: by other\n{text}"));
+        let content = splits.content(&elsewhere, &again).unwrap();
+        assert!(splits.is_known(&elsewhere, content, now));
+        // From there it is split now.
+        let retry = envelope("198.51.100.1", "<a@b>", &["<c@d>"]);
+        assert!(splits.is_split(&retry, &path("<e@d>"), || now));
+
+        let other = splits.content(&elsewhere, &message("Subject: x\n\nother\n")).unwrap();
+        assert!(!splits.is_known(&elsewhere, other, now));
+        let other_sender = envelope("198.51.100.1", "<x@b>", &["<c@d>", "<e@d>"]);
+        let content = splits.content(&other_sender, &mail).unwrap();
+        assert!(!splits.is_known(&other_sender, content, now));
+        // A single recipient has a transaction of its own.
+        assert!(splits.content(&retry, &mail).is_none());
+    }
+
+    #[test]
+    fn so_many_splits_are_remembered_and_no_more() {
+        assert_eq!(Splits::default().most, 65_536);
+        let splits = Splits { most: 100, ..Splits::default() };
+        let now = Rehearsal::new().now();
+        let mail = message("Subject: x\n\ntext\n");
+        for n in 0..1_000 {
+            let recipients = [format!("<a{n}@d>"), format!("<b{n}@d>")];
+            let recipients = recipients.each_ref().map(String::as_str);
+            let envelope = envelope("192.0.2.1", "<a@b>", &recipients);
+            let content = splits.content(&envelope, &mail).unwrap();
+            splits.remember(&envelope, content, now + Duration::from_millis(n));
+            assert!(splits.lock().len() <= 100, "{n}");
+        }
+        // What was said last is known.
+        let retry = envelope("192.0.2.1", "<a@b>", &["<a999@d>"]);
+        assert!(splits.is_split(&retry, &path("<b999@d>"), || now));
+    }
+
+    #[test]
+    fn a_message_taken_for_some_recipients_goes_on_with_one_recipient_in_each_transaction() {
+        let turn = |tail, says: &str| Turn { cue: Cue::Tail(tail), says: says.into() };
+        let mut turns = vec![turn(b"", "220 o\r\n"), turn(b"\r\n", "250 o\r\n")];
+        turns.extend(
+            ["250 M\r\n", "250 R\r\n", "250 R\r\n", "354 Go\r\n"].map(|it| turn(b"\r\n", it)),
+        );
+        turns.push(turn(b"\r\n.\r\n", "250 2.0.0 Ok: queued as 4D, but 1 REJECT\r\n"));
+        turns.extend(["250 M\r\n", "250 R\r\n", "354 Go\r\n"].map(|it| turn(b"\r\n", it)));
+        turns.push(turn(b"\r\n.\r\n", "250 2.0.0 Ok: queued as 4E\r\n"));
+        let runtime = Rehearsal::with(Script { turns, ..Script::new("", usize::MAX, Then::Hang) });
+        let server = Smtp::new(runtime.clone(), "192.0.2.25:25".parse().unwrap(), "mx.example");
+        let mail = || message("Subject: x\n\ntext\n");
+        let (first, second) = (path("<c@d>"), path("<e@d>"));
+        runtime.run(async {
+            let mut envelope = envelope("192.0.2.1", "<a@b>", &[]);
+            let mut relay = server.open(&envelope.peer);
+            for recipient in [&first, &second] {
+                let outcome = relay.rcpt(&envelope, recipient).await;
+                assert!(matches!(outcome, Outcome::Accepted(_)), "{outcome:?}");
+                envelope.forward_paths.push(recipient.clone());
+            }
+            let outcome = relay.content(&envelope, mail()).await;
+            assert!(outcome.reply().to_string().starts_with("451 4.5.0 "), "{outcome:?}");
+
+            // The retry.
+            envelope.id = SessionId::new("test").transaction(2);
+            envelope.forward_paths.clear();
+            let outcome = relay.rcpt(&envelope, &first).await;
+            assert!(matches!(outcome, Outcome::Accepted(_)), "{outcome:?}");
+            envelope.forward_paths.push(first);
+            let outcome = relay.rcpt(&envelope, &second).await;
+            assert!(outcome.reply().to_string().starts_with("452 4.5.3 "), "{outcome:?}");
+            let outcome = relay.content(&envelope, mail()).await;
+            assert!(matches!(outcome, Outcome::Accepted(_)), "{outcome:?}");
+
+            // From another network with both: it is not asked a second time.
+            let other = self::envelope("198.51.100.1", "<a@b>", &["<c@d>", "<e@d>"]);
+            let outcome = server.open(&other.peer).content(&other, mail()).await;
+            assert!(outcome.reply().to_string().starts_with("451 4.5.0 "), "{outcome:?}");
+        });
+        assert_eq!(runtime.connections().0, 1);
+    }
+}
