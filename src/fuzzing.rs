@@ -4,7 +4,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::wire::budget::{BLOCK, Budget};
-use crate::wire::command::Command;
+use crate::wire::command::{Command, spaced};
 use crate::wire::content::{ContentDecoder, ContentFault, DataWriter, Dots, MailData, Progress};
 use crate::wire::line::{LineFault, LineReader};
 use crate::wire::mailbox::{ForwardPath, ReversePath};
@@ -104,7 +104,8 @@ pub fn write_data(segments: &[Bytes]) -> Vec<Bytes> {
     output
 }
 
-/// The command lines in octets that come in these parts, up to one that is endless.
+/// The command lines in octets that come in these parts, up to one that is endless or holds a
+/// bare LF.
 pub fn lines<'w>(
     parts: impl IntoIterator<Item = &'w [u8]>,
     limit: usize,
@@ -123,7 +124,7 @@ pub fn lines<'w>(
                 None if length == 0 => break,
                 None => {}
             }
-            if lines.last() == Some(&Err(LineFault::Endless)) {
+            if let Some(Err(LineFault::BareLf | LineFault::Endless)) = lines.last() {
                 return lines;
             }
         }
@@ -146,9 +147,9 @@ pub enum Spoken {
     Other,
 }
 
-/// Reads a command off a line without control octets.
+/// Reads a command off a line whose only control octets are tabs.
 pub fn command(line: &[u8]) -> Option<Spoken> {
-    Command::parse(line).ok().map(|command| match command {
+    Command::parse(&spaced(line)).ok().map(|command| match command {
         Command::Ehlo(name) | Command::Helo(name) => Spoken::Name(name),
         Command::Mail(path) => Spoken::Mail(path),
         Command::Rcpt(path) => Spoken::Rcpt(path),

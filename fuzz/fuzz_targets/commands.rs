@@ -17,8 +17,8 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// Lines end in CRLF, hold no control octets, and have at most `limit` octets. What is wrong is
-/// wrong up to its CRLF.
+/// Lines end in CRLF, hold no control octets but tabs, and have at most `limit` octets. A line that
+/// is too long ends with its CRLF. Nothing is read behind a bare LF.
 fn lines_slowly(mut wire: &[u8], limit: usize) -> Vec<Result<Vec<u8>, LineFault>> {
     let mut lines = Vec::new();
     loop {
@@ -26,16 +26,18 @@ fn lines_slowly(mut wire: &[u8], limit: usize) -> Vec<Result<Vec<u8>, LineFault>
         let bare = lf.is_some_and(|lf| lf == 0 || wire[lf - 1] != b'\r');
         if bare {
             lines.push(Err(LineFault::BareLf));
-            wire = &wire[lf.unwrap_or_default() + 1..];
-        } else if lf.is_none() && wire.len() >= limit {
+            return lines;
+        }
+        if lf.is_none() && wire.len() >= limit {
             lines.push(Err(LineFault::TooLong));
         }
         let Some((text, behind)) = line(wire) else {
             return lines;
         };
         wire = behind;
-        if !bare && lf.is_some() {
-            lines.push(match text.iter().find(|octet| octet.is_ascii_control()) {
+        if lf.is_some() {
+            let is_fault = |octet: &&u8| octet.is_ascii_control() && **octet != b'\t';
+            lines.push(match text.iter().find(is_fault) {
                 None => Ok(text.to_vec()),
                 Some(b'\r') => Err(LineFault::BareCr),
                 Some(_) => Err(LineFault::Control),
@@ -45,6 +47,14 @@ fn lines_slowly(mut wire: &[u8], limit: usize) -> Vec<Result<Vec<u8>, LineFault>
 }
 
 fn is_command(line: &[u8]) {
+    // Tabs are spaces, except in paths, which must not hold any.
+    let whole = fuzzing::command(line);
+    let line = line.trim_ascii();
+    if line.contains(&b'\t') {
+        let spaced: Vec<u8> =
+            line.iter().map(|octet| if *octet == b'\t' { b' ' } else { *octet }).collect();
+        return if whole.is_some() { is_command(&spaced) };
+    }
     let verb: Vec<u8> = line.iter().take_while(|octet| **octet != b' ').copied().collect();
     let verb = verb.to_ascii_uppercase();
     match (fuzzing::command(line), verb.as_slice()) {
@@ -61,8 +71,8 @@ fn is_command(line: &[u8]) {
             assert_eq!(fuzzing::command(&again), Some(Spoken::Rcpt(it)), "{}", shown(line));
         }
         (Some(Spoken::Bdat(size, last)), b"BDAT") => {
-            let words = String::from_utf8_lossy(line).trim_end_matches(' ').to_uppercase();
-            let words: Vec<_> = words.split(' ').skip(1).collect();
+            let words = String::from_utf8_lossy(line).to_uppercase();
+            let words: Vec<_> = words.split_ascii_whitespace().skip(1).collect();
             assert!(words.len() == 1 + usize::from(last) && (!last || words[1] == "LAST"));
             assert!(words[0].bytes().all(|digit| digit.is_ascii_digit()));
             assert_eq!(words[0].parse(), Ok(size));

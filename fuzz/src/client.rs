@@ -137,7 +137,10 @@ impl Client {
             }
             b"RCPT" if yes => {
                 let colon = line.iter().position(|octet| *octet == b':').expect("RCPT TO:");
-                self.recipients.push(line[colon + 1..].to_vec());
+                // Where a path is taken, it holds no tab.
+                let octets = line[colon + 1..].iter();
+                let spaced = octets.map(|octet| if *octet == b'\t' { b' ' } else { *octet });
+                self.recipients.push(spaced.collect());
             }
             _ => {}
         }
@@ -157,7 +160,7 @@ impl Client {
         let rest = &self.sent[self.answered..];
         let (text, behind) = line(rest)?;
         let end = self.answered + text.len() + 2;
-        if text.len() + 2 > self.line_limit || text.iter().any(u8::is_ascii_control) {
+        if text.len() + 2 > self.line_limit || text.iter().any(|octet| octet.is_ascii_control() && *octet != b'\t') {
             return Some((Unit::Faulty, end));
         }
         match chunk(text) {
@@ -171,13 +174,14 @@ impl Client {
 }
 
 fn verb(line: &[u8]) -> Vec<u8> {
-    line.split(|octet| *octet == b' ').next().unwrap_or_default().to_ascii_uppercase()
+    let word = line.trim_ascii_start().split(u8::is_ascii_whitespace).next();
+    word.unwrap_or_default().to_ascii_uppercase()
 }
 
 /// Size of the chunk that BDAT announces, and whether it is the last (RFC 3030 section 2).
 fn chunk(line: &[u8]) -> Option<(usize, bool)> {
-    let line = str::from_utf8(line).ok()?.trim_end_matches(' ').to_ascii_uppercase();
-    let (size, last) = match *line.split(' ').collect::<Vec<_>>() {
+    let line = str::from_utf8(line).ok()?.to_ascii_uppercase();
+    let (size, last) = match *line.split_ascii_whitespace().collect::<Vec<_>>() {
         ["BDAT", size] => (size, false),
         ["BDAT", size, "LAST"] => (size, true),
         _ => return None,

@@ -10,7 +10,7 @@ use super::{EarlyInput, EndCause, Session, replies};
 use crate::conduct::Misconduct;
 use crate::envelope::Envelope;
 use crate::peer::{Helo, Voucher};
-use crate::wire::command::{Body, Command, CommandFault};
+use crate::wire::command::{Body, Command, CommandFault, announces_chunk, spaced};
 use crate::wire::line::LineFault;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 use crate::wire::reply::{Reply, ReplyCode};
@@ -28,8 +28,16 @@ impl Session {
             return true;
         }
         let (length, line) = self.lines.next(&self.input);
-        let told = line.and_then(Result::ok).and_then(|line| self.read_told(line));
-        let command = line.map(|line| line.map(Command::parse));
+        let line = line.map(|line| line.map(spaced));
+        let told = line.as_ref().and_then(|line| self.read_told(line.as_deref().ok()?));
+        let command = match line {
+            Some(Err(fault))
+                if announces_chunk(&self.input[..length], fault == LineFault::TooLong) =>
+            {
+                Some(Ok(Err(CommandFault::ChunkSize)))
+            }
+            line => line.map(|line| line.map(|line| Command::parse(&line))),
+        };
         self.input.advance(length);
         let Some(command) = command else {
             return length > 0;
@@ -42,7 +50,7 @@ impl Session {
             self.be_told(told, phase);
             return true;
         }
-        let no_command = !matches!(command, Ok(Ok(_)));
+        let no_command = !matches!(command, Ok(Ok(_) | Err(CommandFault::ChunkSize)));
         if let (Phase::DataRefused(_), true) = (&phase, no_command) {
             self.note(Misconduct::EarlyData);
             self.state = State::Command(phase);
@@ -68,10 +76,10 @@ impl Session {
                     _ => self.fault(replies::command_fault(fault)),
                 }
             }
-            Err(LineFault::Endless) => {
+            Err(fault @ (LineFault::BareLf | LineFault::Endless)) => {
                 self.state = State::Command(phase);
                 self.note(Misconduct::MalformedCommand);
-                self.hang_up(replies::ENDLESS_LINE, EndCause::Closed);
+                self.hang_up(replies::line_fault(fault), EndCause::Closed);
             }
             Err(fault) => {
                 self.state = State::Command(phase);

@@ -73,7 +73,7 @@ pub(super) fn content_fault(fault: ContentFault) -> Reply {
 /// The answer to a line that is no command line.
 pub(super) fn line_fault(fault: LineFault) -> Reply {
     match fault {
-        LineFault::BareLf => Reply::fixed(500, Some((5, 2)), "Bare LF, lines end in CRLF"),
+        LineFault::BareLf => Reply::fixed(521, Some((5, 2)), "Bare LF, lines end in CRLF"),
         LineFault::BareCr => Reply::fixed(500, Some((5, 2)), "Bare CR, lines end in CRLF"),
         LineFault::Control => Reply::fixed(500, Some((5, 2)), "Control character in command"),
         LineFault::TooLong => Reply::fixed(500, Some((5, 2)), "Line too long"),
@@ -97,7 +97,7 @@ pub(super) fn command_fault(fault: CommandFault) -> Reply {
         CommandFault::UnknownParameter => PARAMETER_NOT_OFFERED,
         CommandFault::BadParameter => Reply::fixed(501, Some((5, 4)), "Bad parameter value"),
         CommandFault::ChunkSize => Reply::fixed(
-            501,
+            521,
             Some((5, 4)),
             "Syntax: BDAT SIZE [LAST]; where this chunk ends is unknown",
         ),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 
-use super::command::{halves, number, printable};
+use super::command::{halves, number, printable, trim_start};
 
 #[cfg(test)]
 mod tests;
@@ -111,6 +111,7 @@ impl AttributeCommand {
     /// Takes the verb off the front of a command line without its CRLF, if it is one of these two;
     /// gives back the argument.
     pub fn split(line: &[u8]) -> Option<(Self, &[u8])> {
+        let line = trim_start(line);
         let verb = line.split(|octet| *octet == b' ').next()?;
         let argument = line.get(verb.len()..)?;
         let commands = [Self::Xclient, Self::Xforward].into_iter();
@@ -422,15 +423,14 @@ pub(crate) mod xtext {
         text
     }
 
-    /// The octets, unless `text` is no xtext. Small hexadecimal digits are taken, too: they leave no
-    /// doubt.
+    /// Returns the octets, unless `text` is no xtext. As with Postfix, `=` stands for itself and
+    /// hexadecimal digits may be lower-case: neither leaves any doubt.
     pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
         let mut octets = Vec::with_capacity(text.len());
         let mut rest = text.iter();
         while let Some(octet) = rest.next() {
             octets.push(match octet {
                 b'+' => hex(*rest.next()?)? << 4 | hex(*rest.next()?)?,
-                b'=' => return None,
                 33..=126 => *octet,
                 _ => return None,
             });

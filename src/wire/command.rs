@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use memchr::{memchr, memrchr};
 use smtp_proto::request::parser::Rfc5321Parser;
 
 use super::attributes::xtext;
@@ -13,6 +14,9 @@ mod tests;
 
 /// Longest name that EHLO and HELO keep: that of a domain (RFC 5321 section 4.5.3.1.2).
 const NAME: usize = 255;
+/// Longest values of ENVID and ORCPT (RFC 3461 sections 4.4 and 4.2).
+const ENVID: usize = 100;
+const ORCPT: usize = 500;
 /// Most digits of a number on the wire: what fits into 64 bits, whatever the digits.
 const DIGITS: usize = 18;
 
@@ -121,9 +125,10 @@ pub enum ParameterFault {
 }
 
 impl Command {
-    /// Reads a command off a line without its CRLF. The line holds no control octets.
+    /// Reads a command off a line without its CRLF. The line holds no control octets; its tabs are
+    /// [`spaced`]. Words may have any number of spaces before them, as with Postfix.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, CommandFault> {
-        let line = trim_end(line);
+        let line = trim_start(trim_end(line));
         let (verb, tail) = line.split_at(line.iter().take_while(|octet| **octet != b' ').count());
         let argument = trim_start(tail);
         let alone = |command, syntax| match argument {
@@ -161,6 +166,37 @@ impl Command {
     }
 }
 
+/// A line with spaces for the tabs between its words. Tabs between the first `<` and the last `>`
+/// stay, since a path is never altered; one that holds a tab is refused.
+pub(crate) fn spaced(line: &[u8]) -> Cow<'_, [u8]> {
+    if memchr(b'\t', line).is_none() {
+        return Cow::Borrowed(line);
+    }
+    let open = memchr(b'<', line).unwrap_or(line.len());
+    let closed = memrchr(b'>', line).unwrap_or(0);
+    let mut spaced = line.to_vec();
+    for (at, octet) in spaced.iter_mut().enumerate() {
+        if *octet == b'\t' && !(open..closed).contains(&at) {
+            *octet = b' ';
+        }
+    }
+    Cow::Owned(spaced)
+}
+
+/// Whether a faulty line is, or may be, a BDAT command: a chunk of unknown size follows it (RFC 3030
+/// section 2). Control octets are taken for white space. `is_cut` says that the line goes on behind
+/// these octets; its verb may then be incomplete, or not begun.
+pub(crate) fn announces_chunk(line: &[u8], is_cut: bool) -> bool {
+    const BDAT: &[u8] = b"BDAT";
+    let is_space = |octet: &u8| *octet <= b' ' || *octet == 0x7f;
+    let start = line.iter().position(|octet| !is_space(octet)).unwrap_or(line.len());
+    let word = &line[start..];
+    match word.iter().position(is_space) {
+        None if is_cut && word.len() < BDAT.len() => BDAT[..word.len()].eq_ignore_ascii_case(word),
+        end => word[..end.unwrap_or(word.len())].eq_ignore_ascii_case(BDAT),
+    }
+}
+
 /// More octets than any verb has.
 const VERB: usize = 9;
 
@@ -180,13 +216,14 @@ impl MailParameters {
         }
         let mut size = None;
         let mut prdr = None;
+        let mut dsn = false;
         let mut handed_over = Vec::new();
         for parameter in split(raw, &["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "PRDR"]) {
             let Parameter { keyword, value, written } = parameter?;
             match keyword {
                 // Read here: smtp-proto's number has as many bits as the machine.
                 "SIZE" => {
-                    size = Some(value.and_then(number).ok_or(ParameterFault::Bad)?);
+                    size = Some(value.and_then(octets_of_message).ok_or(ParameterFault::Bad)?);
                     continue;
                 }
                 "PRDR" if value.is_some() => return Err(ParameterFault::Bad),
@@ -195,7 +232,10 @@ impl MailParameters {
                     continue;
                 }
                 "ENVID" => {
+                    let value = value.filter(|value| value.len() <= ENVID);
                     value.and_then(xtext::decode).ok_or(ParameterFault::Bad)?;
+                    dsn = true;
+                    continue;
                 }
                 _ => {}
             }
@@ -229,8 +269,7 @@ impl MailParameters {
             size,
             body,
             smtp_utf8: has(smtp_proto::MAIL_SMTPUTF8),
-            dsn: has(smtp_proto::MAIL_RET_FULL | smtp_proto::MAIL_RET_HDRS)
-                || parsed.env_id.is_some(),
+            dsn: dsn || has(smtp_proto::MAIL_RET_FULL | smtp_proto::MAIL_RET_HDRS),
         })
     }
 
@@ -248,25 +287,12 @@ impl RcptParameters {
         if raw.is_empty() {
             return Ok(Self::default());
         }
-        let mut dsn = false;
-        let mut handed_over = Vec::new();
         for parameter in split(raw, &["NOTIFY", "ORCPT"]) {
-            let Parameter { keyword, value, written } = parameter?;
-            let value = value.ok_or(ParameterFault::Bad)?;
-            dsn = true;
-            match keyword {
-                "NOTIFY" if contradicts_itself(value) => return Err(ParameterFault::Bad),
-                "ORCPT" if !original_recipient(value)? => continue,
-                _ => {}
-            }
-            handed_over.extend_from_slice(written);
-            handed_over.push(b' ');
+            let Parameter { keyword, value, .. } = parameter?;
+            let is_sound = if keyword == "NOTIFY" { is_notify } else { is_original_recipient };
+            value.filter(|value| is_sound(value)).ok_or(ParameterFault::Bad)?;
         }
-        handed_over.push(b'\n');
-        Rfc5321Parser::new(&mut handed_over.iter())
-            .rcpt_to_parameters(Cow::Borrowed(""))
-            .map_err(|_| ParameterFault::Bad)?;
-        Ok(Self { raw: Bytes::copy_from_slice(raw), dsn })
+        Ok(Self { raw: Bytes::copy_from_slice(raw), dsn: true })
     }
 
     /// The parameters as written, without the space before the first. They go onward in full.
@@ -342,41 +368,43 @@ fn is_keyword(octets: &[u8]) -> bool {
         && octets.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-')
 }
 
-/// `esmtp-value`, which RFC 6531 section 3.3 extends by UTF-8 (RFC 6533 has use for it in ORCPT).
+/// `esmtp-value`, which RFC 6531 section 3.3 extends by UTF-8 (RFC 6533 has use for it in ORCPT). It
+/// may hold `=`, as with Postfix: some clients write it in ORCPT and ENVID.
 fn is_value(octets: &[u8]) -> bool {
     !octets.is_empty()
-        && octets.iter().all(|octet| matches!(octet, 33..=60 | 62..=126 | 128..))
+        && octets.iter().all(|octet| matches!(octet, 33..=126 | 128..))
         && str::from_utf8(octets).is_ok()
 }
 
-/// Whether NOTIFY says NEVER and something else (RFC 3461 section 4.1).
-fn contradicts_itself(value: &[u8]) -> bool {
-    let mut conditions = value.split(|octet| *octet == b',');
-    conditions.any(|condition| condition.eq_ignore_ascii_case(b"NEVER")) && value.len() > 5
+/// Whether this is a value of NOTIFY (RFC 3461 section 4.1): NEVER alone, or others. Empty places in
+/// the list mean nothing, as with Postfix.
+fn is_notify(value: &[u8]) -> bool {
+    const OTHERS: [&[u8]; 3] = [b"SUCCESS", b"FAILURE", b"DELAY"];
+    let conditions = || value.split(|octet| *octet == b',').filter(|word| !word.is_empty());
+    let all_among = |known: &[&[u8]]| {
+        conditions().all(|word| known.iter().any(|known| known.eq_ignore_ascii_case(word)))
+    };
+    conditions().next().is_some() && (all_among(&[b"NEVER"]) || all_among(&OTHERS))
 }
 
-/// Checks the value of ORCPT (RFC 3461 section 4.2). Says whether it is for smtp-proto to read, which
-/// knows addresses of the type `rfc822` only; those of RFC 6533 are not even in xtext.
-fn original_recipient(value: &[u8]) -> Result<bool, ParameterFault> {
-    let mut parts = value.splitn(2, |octet| *octet == b';');
-    let (Some(kind), Some(address)) = (parts.next(), parts.next()) else {
-        return Err(ParameterFault::Bad);
-    };
-    let sound = if kind.eq_ignore_ascii_case(b"utf-8") {
-        !address.is_empty()
-    } else {
-        xtext::decode(address).is_some_and(|address| !address.is_empty())
-    };
-    if sound && is_keyword(kind) {
-        Ok(kind.eq_ignore_ascii_case(b"rfc822"))
-    } else {
-        Err(ParameterFault::Bad)
-    }
+/// Whether this is a value of ORCPT (RFC 3461 section 4.2), a type and an address, which may be empty
+/// as with Postfix. Addresses of the type `utf-8` (RFC 6533) are not in xtext.
+fn is_original_recipient(value: &[u8]) -> bool {
+    let Some(end) = memchr(b';', value) else { return false };
+    let (kind, address) = (&value[..end], &value[end + 1..]);
+    let is_address = kind.eq_ignore_ascii_case(b"utf-8") || xtext::decode(address).is_some();
+    value.len() <= ORCPT && is_keyword(kind) && is_address
 }
 
-/// `SP 1*DIGIT [SP "LAST"]`: what follows BDAT (RFC 3030 section 2).
+/// The value of SIZE (RFC 1870). One that is too large for its type is larger than any limit.
+fn octets_of_message(digits: &[u8]) -> Option<u64> {
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    is_number.then(|| number(digits).unwrap_or(u64::MAX))
+}
+
+/// `SP 1*DIGIT [SP "LAST"]`: what follows BDAT (RFC 3030 section 2), with any number of spaces.
 fn chunk(tail: &[u8]) -> Option<Command> {
-    let mut words = tail.strip_prefix(b" ")?.split(|octet| *octet == b' ');
+    let mut words = tail.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
     let size = number(words.next()?)?;
     let last = match words.next() {
         Some(word) if word.eq_ignore_ascii_case(b"LAST") => true,

@@ -5,18 +5,19 @@ use memchr::memchr;
 /// How many octets of a faulty line are thrown away before the peer is taken for a flood.
 const DISCARD: usize = 65_536;
 
-/// Why a line is not a command line. The fault is the client's; the line is refused as a whole,
+/// Why a line is not a command line. The fault is the client's. The line is refused as a whole: it is
 /// never split and never forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LineFault {
-    /// LF without CR before it. Ten of twelve servers would see a second command behind it.
+    /// LF without CR before it. Ten of twelve servers would see a second command behind it. The
+    /// session closes the connection, since the client and the gate disagree about where lines end.
     #[error("bare line feed")]
     BareLf,
     /// CR without LF behind it.
     #[error("bare carriage return")]
     BareCr,
-    /// NUL or another control octet.
+    /// NUL or another control octet. A tab is none: it separates words, as a space does.
     #[error("control character")]
     Control,
     /// Longer than the limit.
@@ -29,9 +30,9 @@ pub enum LineFault {
 
 /// Finds the ends of command lines. It holds no octets: the buffer is the caller's.
 ///
-/// A line with a bare LF or over the limit is reported as soon as that is seen, and the rest of
-/// it, up to its CRLF, is thrown away: the client gets its answer at once and whatever it hoped to
-/// hide behind the LF is not read as a command.
+/// A bare LF is reported as soon as it is seen; what follows it is no line, and the caller reads
+/// none. A line over the limit is reported as soon as that is seen, and the rest of it, up to its
+/// CRLF, is thrown away.
 #[derive(Debug)]
 pub(crate) struct LineReader {
     limit: usize,
@@ -80,18 +81,18 @@ impl LineReader {
         };
         self.scanned = 0;
         let Some(line) = window[..lf].strip_suffix(b"\r") else {
-            self.discarding = Some(0);
-            self.discarded_cr = false;
             return (lf + 1, Some(Err(LineFault::BareLf)));
         };
         if !has_control(line) {
             return (lf + 1, Some(Ok(line)));
         }
-        let fault = match line.iter().find(|octet| octet.is_ascii_control()) {
-            Some(b'\r') => LineFault::BareCr,
-            _ => LineFault::Control,
+        let is_fault = |octet: &&u8| octet.is_ascii_control() && **octet != b'\t';
+        let line = match line.iter().find(is_fault) {
+            None => Ok(line),
+            Some(b'\r') => Err(LineFault::BareCr),
+            Some(_) => Err(LineFault::Control),
         };
-        (lf + 1, Some(Err(fault)))
+        (lf + 1, Some(line))
     }
 
     fn fail(&mut self, seen: &[u8]) -> usize {

@@ -121,7 +121,7 @@ fn a_handshake_begins_with_the_line() {
     let server = Server::new(PLAIN, Vec::new());
     let chunks = (Chunks::Whole, Chunks::Whole);
     let mut gate = Gate::new(settings, onward_settings(PLAIN), server, Vec::new(), chunks);
-    assert_eq!(codes(&mut gate, b"NOOP\nNOOP"), [220, 500]);
+    assert_eq!(codes(&mut gate, &[b'x'; 3_000]), [220, 500]);
     assert_eq!(codes(&mut gate, b"\x16\x03\x01\r\n"), [0_u16; 0]);
     assert_eq!(codes(&mut gate, b"NOOP\r\n"), [250]);
     assert_eq!(codes(&mut gate, b"\x16\x03\x01"), [521]);

@@ -38,7 +38,7 @@ const OURS: &[&str] = &[
     "452 4.5.3 Too many recipients, send the rest in another transaction",
     "500 5.5.1 Command not recognised",
     "500 5.5.2 Bare CR, lines end in CRLF",
-    "500 5.5.2 Bare LF, lines end in CRLF",
+    "521 5.5.2 Bare LF, lines end in CRLF",
     "500 5.5.2 Control character in command",
     "500 5.5.2 Line too long",
     "501 5.1.3 Bad recipient address syntax",

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn parse(line: &str) -> Result<Command, CommandFault> {
-    Command::parse(line.as_bytes())
+    Command::parse(&spaced(line.as_bytes()))
 }
 
 fn mail(line: &str) -> ReversePath {
@@ -42,6 +42,11 @@ fn commands() {
         ("BDAT 0", Command::Bdat { size: 0, last: false }),
         ("BDAT 0 LAST", Command::Bdat { size: 0, last: true }),
         ("bdat 86 last ", Command::Bdat { size: 86, last: true }),
+        ("BDAT  86", Command::Bdat { size: 86, last: false }),
+        ("\tBDAT\t 86  LAST\t", Command::Bdat { size: 86, last: true }),
+        (" NOOP", Command::Noop),
+        ("NOOP\t", Command::Noop),
+        ("\tEHLO\t\tc\t", Command::Ehlo("c".into())),
         ("BDAT 000000000000000012", Command::Bdat { size: 12, last: false }),
         ("BDAT 999999999999999999", Command::Bdat { size: 999_999_999_999_999_999, last: false }),
     ] {
@@ -55,8 +60,6 @@ fn what_is_no_command() {
     for (line, fault) in [
         ("", Unknown),
         ("   ", Unknown),
-        (" NOOP", Unknown),
-        ("NOOP\t", Unknown),
         ("NOOPE", Unknown),
         ("FOO bar", Unknown),
         ("AUTH PLAIN AGEAYg==", Unknown),
@@ -81,6 +84,8 @@ fn what_is_no_command() {
         ("MAIL FROM:   ", ReversePath),
         ("MAIL FROM:<a@b", ReversePath),
         ("MAIL FROM:<a\0@b>", ReversePath),
+        ("MAIL FROM:<a\t@b>", ReversePath),
+        ("MAIL FROM:<a@b>\tENVID=>", ReversePath),
         ("RCPT", Syntax("RCPT TO:<address>")),
         ("RCPT TO", Syntax("RCPT TO:<address>")),
         ("RCPT FROM:<a@b>", Syntax("RCPT TO:<address>")),
@@ -118,8 +123,6 @@ fn wrapped_chunk_sizes_are_refused() {
         "BDAT 0000000000000000005",
         "BDAT",
         "BDAT ",
-        "BDAT  5",
-        "BDAT 5  LAST",
         "BDAT -1",
         "BDAT +5",
         "BDAT 0x10",
@@ -137,10 +140,14 @@ fn wrapped_chunk_sizes_are_refused() {
 }
 
 #[test]
-fn wrapped_message_sizes_are_refused() {
-    for size in ["999999999999999999995", "18446744073709551621", "1000000000000000000", ""] {
+fn message_sizes_never_wrap() {
+    for size in ["", "-1", "+1", "1x", "99999999999999999999x"] {
         let line = format!("MAIL FROM:<a@b> SIZE={size}");
         assert_eq!(parse(&line), Err(CommandFault::BadParameter), "{line}");
+    }
+    for size in ["999999999999999999995", "18446744073709551621", "1000000000000000000"] {
+        let sender = mail(&format!("MAIL FROM:<a@b> SIZE={size}"));
+        assert_eq!(sender.parameters.size, Some(u64::MAX), "larger than any limit");
     }
     let line = "MAIL FROM:<a@b> SIZE=999999999999999999";
     assert_eq!(mail(line).parameters.size, Some(999_999_999_999_999_999));
@@ -293,22 +300,16 @@ fn faults_of_rcpt_parameters() {
         ("NOTIFY=ALWAYS", Bad),
         ("NOTIFY=NEVER,SUCCESS", Bad),
         ("NOTIFY=SUCCESS,never", Bad),
-        ("NOTIFY=NEVER,NEVER", Bad),
-        ("NOTIFY=NEVER,", Bad),
-        ("NOTIFY=SUCCESS,", Bad),
-        ("NOTIFY=,SUCCESS", Bad),
-        ("NOTIFY=SUCCESS, ORCPT=rfc822;a", Bad),
+        ("NOTIFY=,", Bad),
+        ("NOTIFY=NEVER,,DELAY", Bad),
         ("NOTIFY=SUCCESS NOTIFY=DELAY", Bad),
         ("ORCPT", Bad),
         ("ORCPT=", Bad),
         ("ORCPT=a@b", Bad),
-        ("ORCPT=rfc822;", Bad),
         ("ORCPT=;a@b", Bad),
         ("ORCPT=rfc822;a+b", Bad),
         ("ORCPT=rfc822;\u{e9}@b", Bad),
-        ("ORCPT=utf-8;", Bad),
         ("ORCPT=utf-8;a\r\nRSET", Bad),
-        ("ORCPT=utf-8;a=b", Bad),
         ("ORCPT=x_y;a", Bad),
         ("ORCPT=rfc822;a ORCPT=rfc822;b", Bad),
         ("b\"@x>", Bad),
@@ -418,11 +419,14 @@ proptest! {
             ["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", ""].contains(keyword)
         };
         let twice = (1..keywords.len()).any(|at| keywords[..at].contains(&keywords[at]));
-        let too_big = value("SIZE").is_some_and(|size| size.len() > 18);
         match MailParameters::parse(raw.as_bytes()) {
             Ok(read) => {
-                prop_assert!(keywords.iter().all(known) && !twice && !too_big);
-                prop_assert_eq!(read.size, value("SIZE").map(|size| size.parse().unwrap()));
+                prop_assert!(keywords.iter().all(known) && !twice);
+                let octets = |size: String| {
+                    let number = size.parse().ok().filter(|_| size.len() <= 18);
+                    number.unwrap_or(u64::MAX)
+                };
+                prop_assert_eq!(read.size, value("SIZE").map(octets));
                 let body = value("BODY").map(|body| match body.as_str() {
                     "7BIT" => Body::SevenBit,
                     _ => Body::EightBitMime,
@@ -432,7 +436,38 @@ proptest! {
                 prop_assert_eq!(read.dsn, keywords.contains(&"RET") || keywords.contains(&"ENVID"));
             }
             Err(ParameterFault::Unknown) => prop_assert!(!keywords.iter().all(known)),
-            Err(ParameterFault::Bad) => prop_assert!(twice || too_big),
+            Err(ParameterFault::Bad) => prop_assert!(twice),
         }
+    }
+}
+
+#[test]
+fn a_faulty_line_is_a_chunk_command_however_it_is_spaced() {
+    for (line, is_cut, expected) in [
+        ("BDAT", false, true),
+        ("bdat 6\0", false, true),
+        ("\0BDAT 6", false, true),
+        (" \t\rBDAT\r6", false, true),
+        ("BDAT\x7f6", false, true),
+        ("BDAT\n", false, true),
+        ("BDAT6\n", false, false),
+        ("BDATA 6\n", false, false),
+        ("BD\0AT 6", false, false),
+        ("BDA", false, false),
+        ("NOOP BDAT 6\0", false, false),
+        ("", false, false),
+        ("  \0", false, false),
+        // The rest of the line may make it one.
+        ("", true, true),
+        ("    ", true, true),
+        (" bd", true, true),
+        ("BDAT", true, true),
+        ("BDAT 6 ", true, true),
+        ("BDATx", true, false),
+        ("NOOP", true, false),
+        ("NO", true, false),
+        ("B ", true, false),
+    ] {
+        assert_eq!(announces_chunk(line.as_bytes(), is_cut), expected, "{line:?}, cut: {is_cut}");
     }
 }
