@@ -79,15 +79,21 @@ pub struct SessionTimeouts {
     pub proxy_header: Duration,
     /// For a whole command: 5 minutes. Octets that trickle in do not prolong it.
     pub command: Duration,
-    /// For more mail data: 3 minutes from the last octet.
+    /// For the client, in all, since its session began or since its last message was taken: 1 hour.
+    /// It is closed when this has passed and a command is waited for, so a content is never cut short.
+    /// The time that the panel and the relay target take does not count.
+    pub commands: Duration,
+    /// For more mail data: 3 minutes from the last octet. The next BDAT of a content is mail data, too;
+    /// other commands before it gain no time.
     pub mail_data: Duration,
     /// How far a client may fall behind the least data rate ([`Limits::data_rate`]): 5 minutes
-    /// (Postfix `smtpd_timeout`). That is the credit which every DATA and BDAT begins with, and more
-    /// than that is never earned.
+    /// (Postfix `smtpd_timeout`). That is the credit which every content begins with, in chunks or
+    /// not, and more than that is never earned.
     ///
     /// [`Limits::data_rate`]: crate::Limits::data_rate
     pub data_rate: Duration,
-    /// For the content from its first octet to its last: 1 hour.
+    /// For the content from its first octet to its last: 1 hour. Chunks and what comes between them
+    /// are one content.
     pub content: Duration,
     /// For a TLS handshake: 1 minute.
     pub tls: Duration,
@@ -107,6 +113,7 @@ impl Default for SessionTimeouts {
         Self {
             proxy_header: Duration::from_secs(5),
             command: Duration::from_secs(300),
+            commands: Duration::from_secs(3600),
             mail_data: Duration::from_secs(180),
             data_rate: Duration::from_secs(300),
             content: Duration::from_secs(3600),

@@ -55,6 +55,26 @@ impl Played {
         }
     }
 
+    /// The client says this; recipients are accepted, contents refused, until it is its turn or the
+    /// session is over.
+    fn try_say(&mut self, command: &str) {
+        self.session.receive(command.as_bytes());
+        loop {
+            match self.waits() {
+                Waits::Client | Waits::Nobody => return,
+                Waits::Panel => self.answer(),
+                Waits::Relay => {
+                    let Step::Forward(mut forward) = self.session.poll(self.now) else { return };
+                    let outcome = match forward.request() {
+                        Request::Recipient(..) => Outcome::Accepted(Receipt::recipient()),
+                        Request::Content(..) | Request::Answer(..) => Outcome::failed("no"),
+                    };
+                    forward.complete(outcome);
+                }
+            }
+        }
+    }
+
     fn waits(&mut self) -> Waits {
         loop {
             return match self.session.poll(self.now) {
@@ -340,4 +360,72 @@ fn no_transaction_begins_while_going_down() {
     let last = "250 mx.example\r\n421 4.3.2 Service going down, try again later\r\n";
     assert!(played.said.ends_with(last), "{}", played.said);
     assert!(played.session.is_closed());
+}
+
+/// What a client says when it is its turn, and how long it waits before.
+type Habit = (&'static str, fn(u64) -> (u64, String));
+
+/// Clients that pay as little as they can for a session: an octet or a command just before a deadline.
+/// The relay target takes recipients and no content.
+#[test]
+fn no_client_keeps_a_session_for_long_without_mail() {
+    let habits: [Habit; 14] = [
+        ("NOOP", |_| (290, "NOOP\r\n".into())),
+        ("EHLO", |_| (290, "EHLO c\r\n".into())),
+        ("HELP", |_| (290, "HELP\r\n".into())),
+        ("a line octet by octet", |_| (10, "N".into())),
+        ("RSET", |_| (290, "RSET\r\n".into())),
+        ("MAIL and RSET", |n| (290, ["MAIL FROM:<a@b>\r\n", "RSET\r\n"][n as usize % 2].into())),
+        ("MAIL and EHLO", |n| (290, ["MAIL FROM:<a@b>\r\n", "EHLO c\r\n"][n as usize % 2].into())),
+        ("refused MAIL", |_| (290, "MAIL FROM:<a@b> X=1\r\n".into())),
+        ("RCPT", |n| {
+            (290, if n == 0 { "MAIL FROM:<a@b>\r\n" } else { "RCPT TO:<c@d>\r\n" }.into())
+        }),
+        ("refused contents", |n| {
+            let part = ["MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", "x\r\n.\r\n"];
+            ([0, 170][n as usize % 2], part[n as usize % 2].into())
+        }),
+        ("chunks of nobody", |_| (170, "BDAT 1\r\nx".into())),
+        ("an endless chunk of nobody", |n| {
+            (170, if n == 0 { "BDAT 9999999\r\n" } else { "x" }.into())
+        }),
+        ("chunks of an octet", |n| match n {
+            0 => (0, "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n".into()),
+            _ => (170, "BDAT 1\r\nx".into()),
+        }),
+        ("commands between chunks", |n| match n {
+            0 => (0, "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 1\r\nx".into()),
+            _ => (100, "NOOP\r\n".into()),
+        }),
+    ];
+    for rate in [0, 500] {
+        for (name, habit) in habits {
+            let mut settings = Settings::new("mx.example");
+            settings.limits.data_rate = rate;
+            let mut played = Played::new(settings);
+            ["", "EHLO c\r\n"].into_iter().for_each(|command| played.try_say(command));
+            let began = played.now;
+            for n in 0.. {
+                let (wait, says) = habit(n);
+                let patience = played.session.deadline().map(|it| it.at);
+                let speaks = played.now + Duration::from_secs(wait);
+                match patience {
+                    Some(at) if at <= speaks => {
+                        played.now = at;
+                        played.session.handle_timeout(at);
+                        played.try_say("");
+                    }
+                    _ => {
+                        played.now = speaks;
+                        played.try_say(&says);
+                    }
+                }
+                if played.session.is_closed() {
+                    break;
+                }
+                let lasted = played.now - began;
+                assert!(lasted <= 125 * MINUTE, "{name}, rate {rate}: still there");
+            }
+        }
+    }
 }

@@ -168,19 +168,32 @@ fn who_speaks_before_the_greeting_is_noticed_even_by_an_empty_panel() {
 
 #[test]
 fn a_client_that_never_waits_is_read_no_faster_than_it_is_answered() {
-    let runtime = Rehearsal::new();
-    let target = Slow::new(&runtime, false);
-    let rcpt = format!("RCPT TO:<{}@d>\r\n", "x".repeat(1000));
-    let says = format!("HELO c\r\nMAIL FROM:<a@b>\r\n{}QUIT\r\n", rcpt.repeat(500));
-    let mut heard = Vec::new();
-    let mut client = Client::new(&says, &mut heard);
-    client.said = target.said.clone();
-    runtime.run(serve(client, peer(), &gate(&runtime, &target))).unwrap();
-    let replies = str::from_utf8(&heard).unwrap().lines().count();
-    assert_eq!(replies, 500 + 4);
-    for (index, said) in target.asked.lock().unwrap().iter().enumerate() {
-        let ahead = said - index * rcpt.len();
-        assert!(ahead <= COMMANDS + 2 * STASH, "{ahead} octets are held");
+    const BEHIND_CONTENT: usize = 64 << 10;
+    // Behind commands, and behind the end of a chunk that fills most of the first block of its content.
+    for (chunk, most) in [(None, COMMANDS + STASH), (Some(20_000), BEHIND_CONTENT)] {
+        let runtime = Rehearsal::new();
+        let target = Slow::new(&runtime, false);
+        let rcpt = format!("RCPT TO:<{}@d>\r\n", "x".repeat(1000));
+        let mail = "MAIL FROM:<a@b>\r\n";
+        let message = chunk.map_or_else(String::new, |octets| {
+            let chunk = "x".repeat(octets);
+            format!("{mail}RCPT TO:<{}@d>\r\nBDAT {octets} LAST\r\n{chunk}", "x".repeat(1000))
+        });
+        let says = format!("HELO c\r\n{message}{mail}{}QUIT\r\n", rcpt.repeat(500));
+        let mut heard = Vec::new();
+        let mut client = Client::new(&says, &mut heard);
+        client.said = target.said.clone();
+        runtime.run(serve(client, peer(), &gate(&runtime, &target))).unwrap();
+        let replies = str::from_utf8(&heard).unwrap().lines().count();
+        let before = if message.is_empty() { 0 } else { 3 };
+        assert_eq!(replies, 500 + 4 + before);
+        let asked = target.asked.lock().unwrap();
+        let asked = asked.iter().skip(asked.len() - 500).enumerate();
+        let ahead = asked.map(|(index, said)| {
+            said - "HELO c\r\n".len() - message.len() - mail.len() - (index + 1) * rcpt.len()
+        });
+        let ahead = ahead.max().unwrap();
+        assert!(ahead <= most && ahead > most / 2, "{ahead} octets are held, {most} may be");
     }
 }
 

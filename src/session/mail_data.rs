@@ -96,6 +96,7 @@ impl Session {
     pub(super) fn decode_buffered(&mut self) {
         let mut input = std::mem::take(&mut self.input);
         let taken = self.decode(&input);
+        self.gain(taken);
         input.advance(taken);
         self.input = input;
     }
@@ -124,7 +125,9 @@ impl Session {
     fn complete_chunk(&mut self, size: u64, last: bool, fate: Fate, now: Instant) {
         match fate {
             Fate::Refuse(phase, reply) => {
-                self.content_ends = None;
+                if !matches!(phase, Phase::Spoiled(_)) {
+                    self.pace = None;
+                }
                 self.state = State::Command(phase);
                 self.fault(reply);
             }
@@ -152,7 +155,7 @@ impl Session {
         decoder: ContentDecoder,
         now: Instant,
     ) {
-        self.content_ends = None;
+        self.pace = None;
         transaction.size = decoder.size();
         let strict = self.settings.line_endings == LineEndings::Refuse;
         let bare = decoder.saw_bare() && strict;

@@ -64,10 +64,11 @@ pub struct Session {
     /// Since when the client waits for the answer to its RCPT or its content: the panel and the
     /// relay target share its patience.
     asked: Option<Instant>,
-    /// Until when the content must be complete.
-    content_ends: Option<Deadline>,
-    /// How fast it comes, while it does.
+    /// How long the content that is being received may take.
     pace: Option<Pace>,
+    /// How long the client has let us wait since its last message was taken, and since when it does so
+    /// now.
+    idle: (Duration, Option<Instant>),
     /// With the moment its transaction began.
     ended: Option<(Box<TransactionEnd>, Instant)>,
     conduct: Conduct,
@@ -293,8 +294,8 @@ impl Session {
             held: None,
             deadline: None,
             asked: None,
-            content_ends: None,
             pace: None,
+            idle: (Duration::ZERO, None),
             ended: None,
             conduct: Conduct::default(),
             errors: 0,
@@ -324,9 +325,6 @@ impl Session {
         if octets.is_empty() || matches!(self.state, State::Closing | State::Closed) {
             return;
         }
-        if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::MailData) {
-            self.deadline = None;
-        }
         let taken = if self.input.is_empty() { self.decode(octets) } else { 0 };
         self.gain(taken);
         self.input.extend_from_slice(&octets[taken..]);
@@ -346,9 +344,6 @@ impl Session {
         let length = length.min(self.room().len());
         if length == 0 {
             return;
-        }
-        if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::MailData) {
-            self.deadline = None;
         }
         let (taken, rest) = self.decode_in_place(length);
         self.gain(taken);
@@ -404,8 +399,7 @@ impl Session {
         if wait.awaiting != Awaiting::MailData {
             return Some(wait);
         }
-        let all = [Some(wait), self.pace.map(Pace::deadline), self.content_ends];
-        all.into_iter().flatten().min_by_key(|deadline| deadline.at)
+        Some(self.pace.map_or(wait, Pace::deadline))
     }
 
     /// Does what is due when [`deadline`](Self::deadline) has passed; nothing before.

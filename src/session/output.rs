@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::state::{Phase, State};
 use super::{EndCause, Next, Session, replies};
 use crate::deadline::{Awaiting, Deadline};
 use crate::wire::reply::Reply;
@@ -37,6 +38,30 @@ impl Session {
             self.hang_up(replies::TOO_MUCH_JUNK, EndCause::Closed);
         } else {
             self.reply(reply);
+        }
+    }
+
+    /// A message was taken: the session is of use.
+    pub(super) fn note_use(&mut self) {
+        self.junk_commands = 0;
+        self.idle.0 = Duration::ZERO;
+    }
+
+    /// Sets the deadline for the next command. Between chunks it is that for more mail data.
+    pub(super) fn await_command(&mut self, now: Instant) {
+        if matches!(self.state, State::Command(Phase::Chunks(..))) {
+            return self.await_mail_data(now);
+        }
+        let timeouts = &self.settings.timeouts;
+        let wait = timeouts.command.min(timeouts.commands.saturating_sub(self.idle.0));
+        self.idle.1 = Some(now);
+        self.arm(Awaiting::Command, wait, now);
+    }
+
+    /// Adds up the time that was spent waiting for the client.
+    pub(super) fn stop_idling(&mut self, now: Instant) {
+        if let Some(since) = self.idle.1.take() {
+            self.idle.0 = self.idle.0.saturating_add(now.saturating_duration_since(since));
         }
     }
 

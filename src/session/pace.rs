@@ -1,44 +1,69 @@
-//! The least rate at which mail data must come.
+//! How long a content may take: the least rate of its octets, the silence between them, and its end.
 
 use std::time::{Duration, Instant};
 
 use super::Session;
 use crate::deadline::{Awaiting, Deadline};
 
-/// How far ahead of the least data rate a client is. Each octet gives it time, as much as the rate
-/// allows for one, up to a fixed credit; so a burst makes up for a pause before it and earns one
-/// behind it.
+/// The deadlines of a content, from the first wait for its octets to its end. With BDAT it is that of
+/// all chunks and of the time between them: a client gains no time by small chunks, nor by commands
+/// between them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    /// When the credit is spent if nothing more comes.
-    until: Instant,
-    /// Octets that have come since that was reckoned.
+    /// When the client has been silent for too long.
+    silence: Instant,
+    /// When the client is too far behind the least data rate. Each octet gives it as much time as the
+    /// rate allows for one, up to a fixed credit, so a burst makes up for a pause before it and earns
+    /// one behind it. `None` if any rate will do.
+    credit: Option<Instant>,
+    /// When the content must be complete.
+    end: Instant,
+    /// Octets received since `silence` and `credit` were set.
     octets: usize,
 }
 
 impl Pace {
+    /// Returns the earliest deadline.
     pub(super) fn deadline(self) -> Deadline {
-        Deadline { at: self.until, awaiting: Awaiting::DataRate }
+        let silence = Deadline { at: self.silence, awaiting: Awaiting::MailData };
+        let credit = self.credit.map(|at| Deadline { at, awaiting: Awaiting::DataRate });
+        let end = Deadline { at: self.end, awaiting: Awaiting::EndOfMailData };
+        let others = credit.into_iter().chain([end]);
+        others.fold(silence, |least, other| if other.at < least.at { other } else { least })
     }
 }
 
 impl Session {
-    /// Mail data has come.
+    /// Notes that mail data was received.
     pub(super) fn gain(&mut self, octets: usize) {
         if let Some(pace) = &mut self.pace {
             pace.octets = pace.octets.saturating_add(octets);
         }
     }
 
-    /// More mail data is waited for.
-    pub(super) fn keep_pace(&mut self, now: Instant) {
+    /// Sets the deadlines for more mail data.
+    pub(super) fn await_mail_data(&mut self, now: Instant) {
+        let timeouts = &self.settings.timeouts;
         let rate = self.settings.limits.data_rate;
-        let credit = self.settings.timeouts.data_rate;
-        let most = Deadline::after(now, credit, Awaiting::DataRate).at;
-        let until = self.pace.map_or(most, |Pace { until, octets }| {
-            most.min(until.checked_add(time_for(octets, rate)).unwrap_or(most))
-        });
-        self.pace = (rate > 0).then_some(Pace { until, octets: 0 });
+        let after = |wait| Deadline::after(now, wait, Awaiting::MailData).at;
+        let most = after(timeouts.data_rate);
+        let pace = match self.pace {
+            None => Pace {
+                silence: after(timeouts.mail_data),
+                credit: (rate > 0).then_some(most),
+                end: after(timeouts.content),
+                octets: 0,
+            },
+            Some(pace) if pace.octets == 0 => pace,
+            Some(Pace { credit, end, octets, .. }) => {
+                let earned = time_for(octets, rate);
+                let credit = credit.map(|at| most.min(at.checked_add(earned).unwrap_or(most)));
+                Pace { silence: after(timeouts.mail_data), credit, end, octets: 0 }
+            }
+        };
+        self.pace = Some(pace);
+        self.deadline = Some(Deadline { at: pace.silence, awaiting: Awaiting::MailData });
+        self.idle.1 = Some(now);
     }
 }
 

@@ -77,7 +77,7 @@ impl Session {
         }
         let (overall, cause) = (answers.overall(), answers.cause());
         if answers.is_taken() {
-            self.junk_commands = 0;
+            self.note_use();
         }
         self.finish(*transaction.settle(answers), cause, overall, false);
     }

@@ -30,7 +30,7 @@ use bytes::BytesMut;
 use super::prdr::Answers;
 use super::{EarlyInput, EndCause, Next, Session, TransactionEnd, replies};
 use crate::conduct::Misconduct;
-use crate::deadline::{Awaiting, Deadline};
+use crate::deadline::Awaiting;
 use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::outcome::{Granted, Outcome, RelayError};
@@ -184,6 +184,7 @@ impl Session {
         if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission) {
             self.deadline = None;
         }
+        self.stop_idling(now);
         loop {
             if let Some((mut end, began)) = self.ended.take() {
                 end.duration = now.saturating_duration_since(began);
@@ -235,8 +236,7 @@ impl Session {
                     if self.input.is_empty() && self.input.try_reclaim(IDLE_BUFFER + 1) {
                         self.input = BytesMut::new();
                     }
-                    let wait = self.settings.timeouts.command;
-                    self.arm(Awaiting::Command, wait, now);
+                    self.await_command(now);
                     return Next::Receive;
                 }
                 State::Content(Receiving::Data { progress, .. })
@@ -257,7 +257,6 @@ impl Session {
                     self.decode_buffered();
                     self.note_line_ends();
                     if self.complete_content(now) {
-                        self.pace = None;
                         continue;
                     }
                     if !self.output.is_empty() {
@@ -267,12 +266,7 @@ impl Session {
                         self.lose_client();
                         continue;
                     }
-                    let wait = self.settings.timeouts.mail_data;
-                    self.arm(Awaiting::MailData, wait, now);
-                    self.keep_pace(now);
-                    let content = self.settings.timeouts.content;
-                    let end = Deadline::after(now, content, Awaiting::EndOfMailData);
-                    self.content_ends.get_or_insert(end);
+                    self.await_mail_data(now);
                     return Next::Receive;
                 }
                 State::StartTls => {
@@ -372,7 +366,7 @@ impl Session {
             Forwarding::Content(transaction, _) => {
                 match outcome.covering(Granted::Content, &transaction.envelope.id) {
                     Outcome::Accepted(receipt) => {
-                        self.junk_commands = 0;
+                        self.note_use();
                         let reply = receipt.reply().clone();
                         self.finish(*transaction, EndCause::Accepted, reply, false);
                     }
@@ -432,7 +426,7 @@ impl Session {
     }
 
     fn record(&mut self, transaction: Transaction, cause: EndCause, reply: Option<Reply>) {
-        self.content_ends = None;
+        self.pace = None;
         let Transaction { mut envelope, refused, size, began, surplus: _ } = transaction;
         envelope.conduct = self.conduct_of_client();
         let duration = Duration::ZERO;
@@ -453,7 +447,7 @@ impl Session {
     pub(super) fn close(&mut self) {
         self.state = State::Closed;
         self.deadline = None;
-        self.content_ends = None;
+        self.pace = None;
         self.input = BytesMut::new();
         self.output = BytesMut::new();
     }

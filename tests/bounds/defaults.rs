@@ -52,6 +52,7 @@ fn defaults() -> Vec<(&'static str, String)> {
         ("Settings::greeting_delay", time(greeting_delay)),
         ("SessionTimeouts::proxy_header", time(timeouts.proxy_header)),
         ("SessionTimeouts::command", time(timeouts.command)),
+        ("SessionTimeouts::commands", time(timeouts.commands)),
         ("SessionTimeouts::mail_data", time(timeouts.mail_data)),
         ("SessionTimeouts::data_rate", time(timeouts.data_rate)),
         ("SessionTimeouts::content", time(timeouts.content)),

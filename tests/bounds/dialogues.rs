@@ -186,6 +186,13 @@ fn times() -> Vec<Bound> {
             "T: 299s\nC: NOOP\nS: 250 2.0.0 Ok",
             &format!("T: 300s\n{SLOW}"),
         ),
+        // 3,480 seconds in all.
+        bound(
+            "commands_time",
+            &[HELLO, &"T: 290s\nC: NOOP\nS: 250 2.0.0 Ok\n".repeat(12)],
+            "T: 119s\nC: NOOP\nS: 250 2.0.0 Ok",
+            &format!("T: 120s\n{SLOW}"),
+        ),
         bound(
             "mail_data_time",
             &[&behind_data("")],
