@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::section::{HEAD, continues, is_field, is_mbox};
 use crate::header::OURS;
 use crate::wire::blocks::Blocks;
-use crate::wire::budget::BLOCK;
+use crate::wire::budget::{BLOCK, Block, Budget, FIRST};
 
 /// Longest name of a server that can be ours (RFC 1035 section 2.3.4).
 const NAME: usize = 255;
@@ -29,10 +29,17 @@ const SEGMENT: usize = 4 << 10;
 /// lines go with their field, so that none is left to continue another.
 ///
 /// Takes linear time: one pass over the lines, and a bounded number of octets behind each
-/// `Authentication-Results`. There are at most two segments for each 4 KiB of content.
-pub(super) fn append(content: &Blocks, authserv_id: Option<&str>, segments: &mut Vec<Bytes>) {
+/// `Authentication-Results`. There are at most two segments for each 4 KiB of content. What is copied
+/// is charged to `budget`. Returns whether that had memory for it; if not, the segments are incomplete.
+#[must_use]
+pub(super) fn append(
+    content: &Blocks,
+    authserv_id: Option<&str>,
+    budget: &Budget,
+    segments: &mut Vec<Bytes>,
+) -> bool {
     let len = content.len();
-    let mut kept = Kept { content, segments, small: Vec::new() };
+    let mut kept = Kept { content, budget, segments, copied: 0, small: None, starved: false };
     // Where the range begins that is to be kept.
     let mut begin = 0;
     let mut joined = false;
@@ -57,7 +64,7 @@ pub(super) fn append(content: &Blocks, authserv_id: Option<&str>, segments: &mut
             break;
         } else if !joined && !is_field(&line) {
             kept.keep(begin..at);
-            kept.insert(b"\r\n");
+            kept.empty_line();
             begin = at;
             break;
         } else {
@@ -65,15 +72,19 @@ pub(super) fn append(content: &Blocks, authserv_id: Option<&str>, segments: &mut
         }
         at = end;
     }
-    kept.finish(begin..len);
+    kept.finish(begin..len)
 }
 
 /// The ranges of the content that are kept, written in order.
 struct Kept<'c> {
     content: &'c Blocks,
+    budget: &'c Budget,
     segments: &'c mut Vec<Bytes>,
     /// Short ranges, joined.
-    small: Vec<u8>,
+    small: Option<Block>,
+    /// Octets that were copied into blocks.
+    copied: usize,
+    starved: bool,
 }
 
 impl Kept<'_> {
@@ -86,23 +97,39 @@ impl Kept<'_> {
         }
     }
 
-    fn insert(&mut self, octets: &[u8]) {
-        if self.small.len() + octets.len() > BLOCK {
-            self.flush();
+    fn insert(&mut self, mut octets: &[u8]) {
+        while !octets.is_empty() && !self.starved {
+            if self.small.as_ref().is_none_or(Block::is_full) {
+                self.flush();
+                // Most messages have one removed field, or none.
+                self.small = self.budget.block(if self.copied == 0 { FIRST } else { BLOCK });
+            }
+            match &mut self.small {
+                Some(block) => {
+                    let count = block.fill(octets);
+                    octets = &octets[count..];
+                    self.copied += count;
+                }
+                None => self.starved = true,
+            }
         }
-        self.small.extend_from_slice(octets);
+    }
+
+    /// Ends our header section.
+    fn empty_line(&mut self) {
+        self.flush();
+        self.segments.push(Bytes::from_static(b"\r\n"));
     }
 
     fn flush(&mut self) {
-        if !self.small.is_empty() {
-            self.segments.push(std::mem::take(&mut self.small).into_boxed_slice().into());
-        }
+        self.segments.extend(self.small.take().map(Bytes::from_owner));
     }
 
     /// Writes what is left of the content. Where nothing was changed nothing is copied.
-    fn finish(mut self, range: Range<usize>) {
+    fn finish(mut self, range: Range<usize>) -> bool {
         self.flush();
         self.segments.extend(self.content.slices(range));
+        !self.starved
     }
 }
 

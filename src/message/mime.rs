@@ -4,6 +4,7 @@
 //! one overflow its stack, in parsing and again when its result is dropped; it is quadratic in
 //! multiparts that are never closed; and it takes a boundary in the middle of a line for one.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -32,11 +33,16 @@ pub struct MimeLimits {
     /// Octets of a MIME field that are looked at: 2,048 (Postfix `mime_boundary_length_limit` is as
     /// much for the boundary alone). Reading a field takes time in the square of it.
     pub field: usize,
+    /// Octets of the header of a part that are looked at: 1 MiB (Exim `header_maxsize`).
+    pub header: usize,
+    /// Octets that are copied in all: 8 MiB. Copied are headers in which a block of the mail data ends,
+    /// values of MIME fields, and attached messages that are decoded.
+    pub copies: usize,
 }
 
 impl Default for MimeLimits {
     fn default() -> Self {
-        Self { parts: 10_000, depth: 100, field: 2_048 }
+        Self { parts: 10_000, depth: 100, field: 2_048, header: 1 << 20, copies: 8 << 20 }
     }
 }
 
@@ -44,6 +50,8 @@ impl Default for MimeLimits {
 pub(super) struct Walk {
     limits: MimeLimits,
     parts: Vec<MimePart>,
+    /// Octets that may still be copied.
+    room: usize,
     truncated: bool,
 }
 
@@ -69,7 +77,8 @@ enum Next {
 impl Walk {
     /// The parts, and whether there are more.
     pub(super) fn through(content: Blocks, limits: MimeLimits) -> (Vec<MimePart>, bool) {
-        let mut walk = Self { limits, parts: Vec::new(), truncated: false };
+        let room = limits.copies;
+        let mut walk = Self { limits, parts: Vec::new(), room, truncated: false };
         walk.message(&Arc::new(content), 0, ENCODINGS);
         (walk.parts, walk.truncated)
     }
@@ -88,7 +97,7 @@ impl Walk {
             let line = without_end(&line);
             if let Some((level, last)) = delimiter(&open, line) {
                 if let Some(start) = header.take() {
-                    self.begin(source.join(start..at), at, depth, &mut open);
+                    self.begin(source, start..at, at, depth, &mut open);
                 }
                 // The CRLF before a delimiter is part of it.
                 let before = before_line_end(source, at);
@@ -102,7 +111,7 @@ impl Walk {
                 let bare = at == start && split_field(line).is_none() && !is_mbox(line);
                 if line.is_empty() || bare {
                     let body = if line.is_empty() { end } else { at };
-                    match self.begin(source.join(start..at), body, depth, &mut open) {
+                    match self.begin(source, start..at, body, depth, &mut open) {
                         Next::Body => header = None,
                         Next::Header => header = Some(body),
                         Next::End => break,
@@ -117,17 +126,27 @@ impl Walk {
             at = end;
         }
         if let Some(start) = header {
-            self.begin(source.join(start..len), len, depth, &mut open);
+            self.begin(source, start..len, len, depth, &mut open);
         }
         self.close(source, len, &mut open, 0, (depth, encodings));
     }
 
-    /// A part begins: its header is here, its body begins at `body`.
-    fn begin(&mut self, header: Bytes, body: usize, depth: usize, open: &mut Vec<Open>) -> Next {
-        if self.parts.len() >= self.limits.parts {
+    /// A part begins: its header stands in this range, its body begins at `body`.
+    fn begin(
+        &mut self,
+        source: &Blocks,
+        header: Range<usize>,
+        body: usize,
+        depth: usize,
+        open: &mut Vec<Open>,
+    ) -> Next {
+        // The message itself is a part in any case.
+        let is_full = self.parts.len() >= self.limits.parts || self.room == 0;
+        if is_full && !self.parts.is_empty() {
             self.truncated = true;
             return Next::End;
         }
+        let Some(header) = self.header(source, header) else { return Next::End };
         let mut digest = false;
         if let Some(parent) = open.last().and_then(|parent| self.parts.get_mut(parent.part)) {
             parent.container = true;
@@ -145,6 +164,26 @@ impl Walk {
         if attached { Next::Header } else { Next::Body }
     }
 
+    /// Returns the header in this range, cut where it is too long. `None` if there is no room for it.
+    fn header(&mut self, source: &Blocks, range: Range<usize>) -> Option<Bytes> {
+        let most = self.limits.header;
+        self.truncated |= range.len() > most;
+        let range = range.start..range.end.min(range.start.saturating_add(most));
+        let is_copied = !self.parts.is_empty() && source.slices(range.clone()).nth(1).is_some();
+        if is_copied && !self.has_room(range.len()) {
+            return None;
+        }
+        Some(source.join(range))
+    }
+
+    /// Whether so many octets may be copied. If not, no other part is looked at.
+    fn has_room(&mut self, octets: usize) -> bool {
+        let left = self.room.checked_sub(octets);
+        self.truncated |= left.is_none();
+        self.room = left.unwrap_or(0);
+        left.is_some()
+    }
+
     /// The parts at `level` and deeper end at `end`.
     fn close(
         &mut self,
@@ -155,16 +194,20 @@ impl Walk {
         (depth, encodings): (usize, usize),
     ) {
         while open.len() > level
-            && let Some(Open { part, body, .. }) = open.pop()
+            && let Some(Open { part: index, body, .. }) = open.pop()
         {
-            let Some(part) = self.parts.get_mut(part) else { continue };
+            let Some(part) = self.parts.get_mut(index) else { continue };
             let range = body.min(end)..end;
             part.body = Stretch { source: source.clone(), range, joined: OnceLock::new() };
             if part.is_message() && part.encoding != Encoding::Identity {
                 let depth = depth + open.len() + 1;
+                // The body in one piece, and decoded.
+                let octets = 2 * part.body.range.len();
                 if depth > self.limits.depth || encodings == 0 {
                     self.truncated = true;
-                } else {
+                } else if self.has_room(octets)
+                    && let Some(part) = self.parts.get(index)
+                {
                     let attached = Arc::new(Blocks::from(part.octets().clone()));
                     self.message(&attached, depth, encodings - 1);
                 }
@@ -211,6 +254,8 @@ impl Walk {
             octets: OnceLock::new(),
             text: OnceLock::new(),
         };
+        let values = [&part.charset, &part.file_name, &part.disposition].into_iter().flatten();
+        self.has_room(part.content_type.len() + values.map(|value| value.len()).sum::<usize>());
         let boundary = kind.filter(|_| part.is_multipart());
         let boundary =
             boundary.and_then(|kind| Some(kind.attribute("boundary")?.trim_end().into()));

@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use crate::envelope::Envelope;
 use crate::header::HeaderField;
+use crate::wire::budget::Budget;
 use crate::wire::content::{Dots, MailData};
 
 pub use mime::MimeLimits;
@@ -50,11 +51,13 @@ impl Message {
     /// a field `Mailbox-Line:`, as Postfix has it, and before anything else that is neither header
     /// field nor empty line an empty line is put. Empty content makes a message of header only.
     pub fn new(host: &str, envelope: &Envelope, received: SystemTime, content: MailData) -> Self {
-        Self::within(MimeLimits::default(), None, host, envelope, received, content)
+        let mime = MimeLimits::default();
+        Self::made(mime, None, &Budget::new(usize::MAX), host, envelope, received, content).0
     }
 
     /// The same, taken apart within these limits, and without those `Authentication-Results` fields
-    /// of the content that claim to be by `authserv_id`.
+    /// of the content that claim to be by `authserv_id`. `None` if the budget of the content has no
+    /// memory for what is changed in its header.
     pub(crate) fn within(
         mime: MimeLimits,
         authserv_id: Option<&str>,
@@ -62,14 +65,31 @@ impl Message {
         envelope: &Envelope,
         received: SystemTime,
         content: MailData,
-    ) -> Self {
+    ) -> Option<Self> {
+        let budget = content.budget();
+        let made = Self::made(mime, authserv_id, &budget, host, envelope, received, content);
+        let (message, complete) = made;
+        complete.then_some(message)
+    }
+
+    /// The message, and whether `budget` had memory for all of it.
+    fn made(
+        mime: MimeLimits,
+        authserv_id: Option<&str>,
+        budget: &Budget,
+        host: &str,
+        envelope: &Envelope,
+        received: SystemTime,
+        content: MailData,
+    ) -> (Self, bool) {
         // The trace header, and the content if nothing is put between its blocks.
         let mut segments = Vec::with_capacity(1 + content.segments().len());
         segments.push(trace::received(host, envelope, received).into_octets());
-        joint::append(content.blocks(), authserv_id, &mut segments);
+        let complete = joint::append(content.blocks(), authserv_id, budget, &mut segments);
         let (len, dots) = (segments.iter().map(Bytes::len).sum(), content.dots());
         let (joined, view) = (OnceLock::new(), OnceLock::new());
-        Self(Box::new(Parts { segments, len, dots, content, mime, joined, view }))
+        let parts = Parts { segments, len, dots, content, mime, joined, view };
+        (Self(Box::new(parts)), complete)
     }
 
     /// Puts these fields before all others.
@@ -119,6 +139,12 @@ impl Message {
     /// [`view`](Self::view), which need no copy.
     pub fn content(&self) -> &Bytes {
         self.0.joined.get_or_init(|| self.0.content.blocks().join(0..self.0.content.len()))
+    }
+
+    /// Returns the first `most` octets of the content in one piece.
+    #[cfg_attr(not(feature = "auth"), allow(dead_code, reason = "for DKIM alone"))]
+    pub(crate) fn content_head(&self, most: usize) -> Bytes {
+        self.0.content.blocks().join(0..most.min(self.0.content.len()))
     }
 
     /// The content taken apart by MIME: header fields, parts, their text. It is parsed when this is

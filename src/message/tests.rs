@@ -8,7 +8,7 @@ use super::*;
 use crate::envelope::SessionId;
 use crate::peer::{Helo, Peer};
 use crate::wire::blocks::Blocks;
-use crate::wire::budget::Budget;
+use crate::wire::budget::{BLOCK, Budget};
 use crate::wire::command::MailParameters;
 use crate::wire::content::ContentDecoder;
 use crate::wire::mailbox::{Path, ReversePath};
@@ -258,7 +258,7 @@ proptest! {
         let content = MailData::normalise(&content).segments().concat();
         let blocks = Blocks::cut(&content, place.index(content.len() + 1));
         let mut segments = Vec::new();
-        joint::append(&blocks, None, &mut segments);
+        prop_assert!(joint::append(&blocks, None, &Budget::default(), &mut segments));
         prop_assert!(segments.iter().all(|segment| !segment.is_empty()));
         let (found, expected) = (segments.concat(), onward(&content));
         prop_assert_eq!(String::from_utf8_lossy(&found), String::from_utf8_lossy(&expected));
@@ -316,7 +316,8 @@ fn results_in_our_name_are_taken_out() {
             &envelope,
             UNIX_EPOCH,
             content,
-        );
+        )
+        .unwrap();
         let octets = message.segments().concat();
         assert_eq!(octets.len(), message.len());
         String::from_utf8(octets).unwrap().replace('\r', "")
@@ -347,10 +348,30 @@ fn header_surgery_makes_few_segments() {
         let content = MailData::normalise((line.repeat(count) + "\r\nbody\r\n").as_bytes());
         let most = 2 + content.len() / 2_048;
         let mut segments = Vec::new();
-        joint::append(content.blocks(), Some("mx.example"), &mut segments);
+        let budget = Budget::new(3 * content.len() + BLOCK);
+        let complete = joint::append(content.blocks(), Some("mx.example"), &budget, &mut segments);
+        assert!(complete, "{line:?}");
         assert!(segments.len() <= most, "{} segments for {line:?}", segments.len());
-        let memory = segments.iter().map(Bytes::len).sum::<usize>();
-        assert!(memory <= 4 * content.len(), "{memory} octets for {line:?}");
+    }
+}
+
+/// What header surgery copies is charged to the budget of the mail data.
+#[test]
+fn header_surgery_is_charged_to_the_budget() {
+    let content = "From \r\n".repeat(30_000);
+    let whole = content.len() + "Mailbox-Line: ".len() * 30_000;
+    for (budget, fits) in [(content.len() + whole + 4 * BLOCK, true), (whole, false)] {
+        let budget = Budget::new(budget);
+        let mut decoder = ContentDecoder::new(budget.clone(), 0, u64::MAX);
+        decoder.chunk(content.as_bytes());
+        let data = decoder.finish().unwrap();
+        let mime = MimeLimits::default();
+        let message = Message::within(mime, None, "mx", &envelope(), UNIX_EPOCH, data);
+        assert_eq!(message.is_some(), fits);
+        if let Some(message) = message {
+            assert!(budget.used() > whole && message.len() > whole);
+        }
+        assert_eq!(budget.used(), 0, "everything is given back");
     }
 }
 

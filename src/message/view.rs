@@ -1,5 +1,6 @@
 //! What scorers read of a message: header fields, parts, text.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -50,7 +51,8 @@ impl MessageView {
 
     /// Whether there is more in the message than is seen here, since it goes beyond its
     /// [`MimeLimits`](crate::MimeLimits), by default more than 10,000 parts, parts nested more than
-    /// 100 deep or MIME fields of more than 2,048 octets, or holds an attached message inside more
+    /// 100 deep, MIME fields of more than 2,048 octets, headers of more than 1 MiB or 8 MiB of attached
+    /// messages that are encoded, or holds an attached message inside more
     /// than three transfer encodings. What mail for people does so?
     pub fn truncated(&self) -> bool {
         self.truncated
@@ -149,21 +151,46 @@ impl MimePart {
     /// this is first called, and once. Octets that are wrong in the encoding are passed over, as
     /// mail programs do.
     pub fn octets(&self) -> &Bytes {
-        self.octets.get_or_init(|| match self.encoding {
-            _ if self.container => self.body().clone(),
-            Encoding::Identity => self.body().clone(),
-            Encoding::Base64 => decode::base64(self.body()).into(),
-            Encoding::QuotedPrintable => decode::quoted_printable(self.body()).into(),
-        })
+        self.octets.get_or_init(|| self.decoded(self.body()))
     }
 
     /// Its body as text, if people are shown it as text; see [`MessageView::texts`]. What cannot be
     /// read in its character set becomes U+FFFD.
     pub fn text(&self) -> Option<&str> {
-        let shown = matches!(&*self.content_type, "text/plain" | "text/html")
-            || !self.container && self.is_multipart();
         let read = || decode::text(self.charset(), self.octets()).into();
-        shown.then(|| &**self.text.get_or_init(read))
+        self.is_shown().then(|| &**self.text.get_or_init(read))
+    }
+
+    /// Returns the beginning of [`text`](Self::text), of about this many octets or more. Takes memory
+    /// and time for no more than that, and keeps nothing.
+    pub(crate) fn text_head(&self, octets: usize) -> Option<Cow<'_, str>> {
+        if !self.is_shown() {
+            return None;
+        }
+        if let Some(text) = self.text.get() {
+            return Some((&**text).into());
+        }
+        // A quoted-printable octet takes three, of base64 there are 78 in a line for 57.
+        let Range { start, end } = self.body.range;
+        let body = self.body.source.join(start..end.min(start.saturating_add(3 * octets)));
+        let octets = &self.decoded(&body)[..];
+        Some(decode::text(self.charset(), octets).into())
+    }
+
+    /// Whether people are shown it as text.
+    fn is_shown(&self) -> bool {
+        matches!(&*self.content_type, "text/plain" | "text/html")
+            || !self.container && self.is_multipart()
+    }
+
+    /// Takes the transfer encoding off the body, or off its beginning.
+    fn decoded(&self, body: &Bytes) -> Bytes {
+        match self.encoding {
+            _ if self.container => body.clone(),
+            Encoding::Identity => body.clone(),
+            Encoding::Base64 => decode::base64(body).into(),
+            Encoding::QuotedPrintable => decode::quoted_printable(body).into(),
+        }
     }
 
     pub(super) fn is_multipart(&self) -> bool {

@@ -8,7 +8,7 @@ use super::state::{Asking, DataProgress, Fate, Phase, Receiving, State, Transact
 use super::{EndCause, Session, replies};
 use crate::envelope::Envelope;
 use crate::message::Message;
-use crate::wire::content::{ContentDecoder, LineEndings, Progress};
+use crate::wire::content::{ContentDecoder, ContentFault, LineEndings, Progress};
 
 impl Session {
     /// For the content of this transaction, which the client may have announced with SIZE.
@@ -180,7 +180,10 @@ impl Session {
         let envelope = connected.as_ref().unwrap_or(&transaction.envelope);
         let (id, host) = (self.settings.authserv_id.as_deref(), &self.settings.host);
         let mime = self.settings.limits.mime;
-        let message = Message::within(mime, id, host, envelope, received, content);
+        let Some(message) = Message::within(mime, id, host, envelope, received, content) else {
+            let reply = replies::content_fault(ContentFault::NoMemory);
+            return self.finish(*transaction, EndCause::RefusedBySession, reply, false);
+        };
         self.state = State::Asking(Asking::Content(transaction, message));
     }
 }

@@ -22,6 +22,8 @@ pub(crate) use writer::DataWriter;
 pub struct MailData {
     blocks: Blocks,
     dots: Dots,
+    /// What the blocks are charged to. `None` is an unlimited budget.
+    budget: Option<Budget>,
 }
 
 /// Whether lines begin with a dot, and so have to be stuffed when they are written.
@@ -71,6 +73,11 @@ impl MailData {
 
     pub(crate) fn dots(&self) -> Dots {
         self.dots
+    }
+
+    /// Returns the budget that copies of the mail data are charged to.
+    pub(crate) fn budget(&self) -> Budget {
+        self.budget.clone().unwrap_or(Budget::new(usize::MAX))
     }
 }
 
@@ -212,7 +219,7 @@ impl ContentDecoder {
             return Err(ContentFault::NoMemory);
         }
         self.put_away();
-        Ok(MailData { blocks: self.full, dots: self.dots })
+        Ok(MailData { blocks: self.full, dots: self.dots, budget: Some(self.budget) })
     }
 
     /// `DOTS`: whether dots have a meaning.

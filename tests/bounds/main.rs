@@ -23,6 +23,8 @@ const PAGE: &str = include_str!("../../src/docs/bounds.md");
 /// Bounds whose tests need what only the crate can see, or a socket: file and function.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("authserv_id", "src/message/tests.rs", "results_in_our_name_are_taken_out"),
+    ("mime_header", "src/message/mime/tests.rs", "a_header_is_looked_at_as_far_as_its_limit"),
+    ("mime_copies", "src/message/mime/tests.rs", "copies_come_to_an_end"),
     ("mime_encodings", "src/message/mime/tests.rs", "encodings_inside_encodings_come_to_an_end"),
     (
         "read_ahead",
@@ -53,6 +55,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("idle_daemons", "src/scorers/daemon/tests.rs", "no_more_than_a_few_connections_wait"),
     ("gtube_searched", "src/scorers/gtube.rs", "the_string_is_found_wherever_it_stands_whole"),
     ("links_searched", "src/scorers/links/tests.rs", "no_more_than_a_mebibyte_is_read"),
+    (
+        "signed_header",
+        "src/scorers/authentication/tests.rs",
+        "a_header_beyond_its_bound_is_not_evaluated",
+    ),
     ("signatures", "src/scorers/authentication/tests.rs", "so_many_signatures_are_not_looked_at"),
     (
         "lessons",

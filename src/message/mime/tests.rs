@@ -225,6 +225,73 @@ fn limits_hold_and_are_told() {
     }
 }
 
+#[test]
+fn a_header_is_looked_at_as_far_as_its_limit() {
+    let most = MimeLimits::default().header;
+    for (length, truncated) in [(most, false), (most + 1, true)] {
+        let begin = "Subject: x\r\nX: ";
+        let field = begin.to_owned() + &"x".repeat(length - begin.len() - 2);
+        let view = view(format!("{field}\r\n\r\nbody\r\n"));
+        let fields = view.fields().map(|field| field.value().len()).sum::<usize>();
+        assert_eq!(view.truncated(), truncated, "{length}");
+        assert!(fields < most && view.field("subject").is_some());
+        assert_eq!(view.parts()[0].body(), &b"body\r\n"[..]);
+    }
+}
+
+/// What a message makes us copy comes to an end, in whatever it is copied.
+#[test]
+fn copies_come_to_an_end() {
+    let most = MimeLimits::default().copies;
+    let encoded = |length: usize| {
+        let head = "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n";
+        head.to_owned() + &"eHh4".repeat(length / 4)
+    };
+    for (content, truncated) in [
+        (encoded(most / 2 - 16), false),
+        (encoded(most / 2 + 4), true),
+        // Each header goes over the end of a block.
+        (MIXED.to_owned() + &format!("--b\r\nx: {}\r\n\r\n", "x".repeat(90_000)).repeat(40), false),
+        (MIXED.to_owned() + &format!("--b\r\nx: {}\r\n\r\n", "x".repeat(90_000)).repeat(99), true),
+        (
+            MIXED.to_owned()
+                + &format!("--b\nContent-Type: a/{}\n\n", "b".repeat(1_900)).repeat(4_000),
+            false,
+        ),
+        (
+            MIXED.to_owned()
+                + &format!("--b\nContent-Type: a/{}\n\n", "b".repeat(1_900)).repeat(5_000),
+            true,
+        ),
+    ] {
+        let view = MessageView::new(Blocks::cut(content.as_bytes(), 100), MimeLimits::default());
+        assert_eq!(view.truncated(), truncated, "{:?}", &content[..99]);
+    }
+}
+
+#[test]
+fn the_head_of_a_text_is_its_beginning() {
+    let encodings = [
+        ("7bit", "some text\r\n".repeat(20_000)),
+        ("quoted-printable", "=73=6f=6d=65=20=74=65=78=74=\r\n".repeat(20_000)),
+        ("base64", "c29tZSB0ZXh0IHNvbWUgdGV4dCBzb21lIHRleHQg\r\n".repeat(20_000)),
+    ];
+    for (encoding, body) in encodings {
+        let content = format!("Content-Transfer-Encoding: {encoding}\r\n\r\n{body}");
+        let view = MessageView::new(Blocks::cut(content.as_bytes(), 77), MimeLimits::default());
+        let part = &view.parts()[0];
+        let heads = [0, 1_000, 100_000, usize::MAX / 4].map(|octets| {
+            let head = part.text_head(octets).unwrap().into_owned();
+            assert!(head.len() >= (octets / 2).min(part.body().len() / 4), "{encoding} {octets}");
+            assert!(head.len() <= 3 * octets + 2 || octets > content.len(), "{encoding} {octets}");
+            head
+        });
+        let text = part.text().unwrap();
+        assert!(heads.iter().all(|head| text.starts_with(&head[..head.len() - head.len() % 9])));
+        assert_eq!((&*heads[3], &*part.text_head(9).unwrap()), (text, text));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 

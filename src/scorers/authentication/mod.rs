@@ -1,5 +1,6 @@
 //! Who says that a message is theirs: SPF, DKIM, ARC, DMARC.
 
+mod content;
 mod notes;
 mod results;
 
@@ -11,7 +12,7 @@ use futures::FutureExt as _;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::hickory_resolver::config::{ResolverConfig, ResolverOpts};
 use mail_auth::spf::verify::SpfParameters;
-use mail_auth::{AuthenticatedMessage, MessageAuthenticator, SpfOutput, SpfResult};
+use mail_auth::{MessageAuthenticator, SpfOutput, SpfResult};
 
 use crate::dns::Resolver;
 use crate::envelope::Envelope;
@@ -24,6 +25,7 @@ use crate::verdict::Refusal;
 use crate::wire::canonical::canonical_domain;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::EnhancedStatus;
+use content::Unevaluated;
 use notes::{Notes, Unfinished};
 use results::{Checked, Found};
 
@@ -72,7 +74,8 @@ const SYMBOLS: &[(&str, Score)] = &[
 ///
 /// SPF is checked for the sender in its canonical form ([`Path::canonical`](crate::Path::canonical)), or for
 /// the HELO name if the sender is `<>`. A sender without a domain is `SPF_NONE`. DKIM passes if one signature
-/// does; more than 20 signatures are not looked at (`DKIM_PERMERROR`). What DNS could not be asked for
+/// does; more than 20 signatures, or a header of more than 64 KiB or 1,000 fields, are not looked at
+/// (`DKIM_PERMERROR`). What DNS could not be asked for
 /// is a `_TEMPERROR` *and* a failure of this scorer, for the policy of its [`Seat`](crate::Seat) to act on.
 ///
 /// A message that fails DMARC is refused only if [`refuse_rejected`](Self::refuse_rejected) says so:
@@ -229,8 +232,13 @@ impl Authentication {
         if signatures > SIGNATURES {
             return Checked::not("DKIM_PERMERROR", format!("{signatures} signatures"));
         }
-        let Some(content) = AuthenticatedMessage::parse(message.content()) else {
-            return Checked::not("DKIM_NONE", "no header".to_owned());
+        let head = content::head(message);
+        let content = match content::parse(message, &head) {
+            Ok(content) => content,
+            Err(why @ Unevaluated::NoHeader) => return Checked::not("DKIM_NONE", why.to_string()),
+            Err(why @ Unevaluated::TooLong) => {
+                return Checked::not("DKIM_PERMERROR", why.to_string());
+            }
         };
         let evaluate = || {
             let dkim = self.evaluator.verify_dkim(notes.with(&content)).now_or_never()?;

@@ -279,6 +279,21 @@ fn so_many_signatures_are_not_looked_at() {
 }
 
 #[test]
+fn a_header_beyond_its_bound_is_not_evaluated() {
+    let from = "From: a@example.org\n";
+    let lines = "x\n".repeat(50_000);
+    for (header, expected) in [
+        (format!("{from}X: {}\n", "x".repeat(65_000)), "SPF_NONE DKIM_NONE DMARC_NONE"),
+        (format!("{from}X: {}\n", "x".repeat(66_000)), "SPF_NONE DKIM_PERMERROR"),
+        (from.to_owned() + &"X: x\n".repeat(999), "SPF_NONE DKIM_NONE DMARC_NONE"),
+        (from.to_owned() + &"X: x\n".repeat(1_000), "SPF_NONE DKIM_PERMERROR"),
+    ] {
+        let found = content("", "<a@example.org>", &format!("{header}\n{lines}")).0;
+        assert_eq!(found, expected, "{} octets of header", header.len());
+    }
+}
+
+#[test]
 fn the_field_goes_with_the_message_unless_it_is_refused_or_only_watched() {
     let records = "_dmarc.example.org TXT fails";
     let mail = message("From: a@example.org\n\nhello\n");

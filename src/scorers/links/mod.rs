@@ -28,10 +28,13 @@ pub(super) fn hosts(message: &MessageView) -> Vec<Host> {
     let mut found = Found::default();
     let mut room = TEXT;
     for part in message.parts() {
-        let Some(text) = part.text() else {
+        if room == 0 {
+            break;
+        }
+        let Some(text) = part.text_head(room) else {
             continue;
         };
-        let text = head(text, room);
+        let text = head(&text, room);
         room -= text.len();
         if part.content_type() == "text/html" {
             found.look_through(&reference::resolve(text));
