@@ -29,6 +29,26 @@ impl SessionId {
         Self(plain.collect::<String>().into())
     }
 
+    /// The name of the gate: all up to the last hyphen.
+    pub(crate) fn gate(&self) -> Option<&str> {
+        self.0.rsplit_once('-').map(|(gate, _)| gate)
+    }
+
+    /// Returns whether this names the same gate, or a session or transaction of it. Without the name
+    /// of a gate in it, a session has nothing but itself in common with others.
+    pub(crate) fn is_of_the_gate(&self, name: &str) -> bool {
+        let session = name.rsplit_once('.').map_or(name, |(session, _)| session);
+        match self.gate() {
+            Some(own) => {
+                let rest = session.strip_prefix(own);
+                rest.is_some_and(|rest| {
+                    rest.is_empty() || rest.strip_prefix('-').is_some_and(|n| !n.contains('-'))
+                })
+            }
+            None => *self.0 == *session,
+        }
+    }
+
     /// The `n`th transaction of this session.
     pub fn transaction(&self, n: u32) -> TransactionId {
         TransactionId { session: self.clone(), n }
@@ -93,5 +113,25 @@ impl Envelope {
     pub fn new(id: TransactionId, peer: Arc<Peer>, reverse_path: ReversePath) -> Self {
         let (conduct, forward_paths) = (Conduct::default(), Vec::new());
         Self { id, peer, xforward: None, conduct, reverse_path, forward_paths }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_knows_the_names_of_its_own_gate() {
+        let session = SessionId::new("06g1k-1a-3");
+        assert_eq!(session.gate(), Some("06g1k-1a"));
+        for own in ["06g1k-1a", "06g1k-1a-7", "06g1k-1a-7.2"] {
+            assert!(session.is_of_the_gate(own), "{own}");
+        }
+        for other in ["", "06g1k", "06g1k-1ab", "06g1k-1ab-7.2", "06g1k-1a-7-2", "x06g1k-1a-7.2"] {
+            assert!(!session.is_of_the_gate(other), "{other}");
+        }
+        let alone = SessionId::new("play");
+        assert_eq!(alone.gate(), None);
+        assert!(alone.is_of_the_gate("play.7") && !alone.is_of_the_gate("player"));
     }
 }

@@ -68,6 +68,10 @@ pub enum RelayError {
     /// its configuration's, or ours.
     #[error("not believed who the client is: {0}")]
     NotBelieved(Reply),
+    /// The relay target leads back to this gate. The configuration is at fault, ours or that of the
+    /// onward server.
+    #[error("mail loop: the relay target leads back to this gate")]
+    Loop,
     /// The client has no address that the onward server could be told.
     #[error("the client has no address to tell")]
     NoAddress,
@@ -179,6 +183,8 @@ impl RelayError {
             Some((7, 5)),
             "There is no privacy with the next server, try again later",
         );
+        static LOOP: Reply =
+            Reply::fixed(451, Some((4, 6)), "Mail loop behind this server, try again later");
         static OWN: Reply =
             Reply::fixed(451, Some((3, 0)), "Mail cannot be taken now, try again later");
         match self {
@@ -189,6 +195,7 @@ impl RelayError {
             Self::Garbled(_) | Self::Unexpected(_) => &NONSENSE,
             Self::NotOffered(_) | Self::NotBelieved(_) | Self::NoAddress => &UNIDENTIFIED,
             Self::NoTls(_) => &NOT_PRIVATE,
+            Self::Loop => &LOOP,
             Self::Own(_) | Self::Mismatch => &OWN,
         }
     }

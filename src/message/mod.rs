@@ -1,6 +1,7 @@
 //! A message on its way: trace header, added header fields, content; parsed on demand.
 
 mod decode;
+pub(crate) mod hops;
 mod joint;
 mod mime;
 mod section;

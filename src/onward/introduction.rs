@@ -41,6 +41,13 @@ impl Onward {
         }
     }
 
+    /// Returns whether the server greets with the name of the gate that asks: it is that gate.
+    pub(super) fn leads_back(&self, greeting: &Reply) -> bool {
+        let session = self.transaction().map(|transaction| transaction.id.session());
+        let mut words = greeting.lines().flat_map(|line| line.split(' '));
+        session.is_some_and(|session| words.any(|word| session.is_of_the_gate(word)))
+    }
+
     pub(super) fn send_xclient(&mut self) {
         let offered = self.offered.as_ref().and_then(|offered| offered.xclient.as_deref());
         let client = self.client.as_deref().map(identify::xclient);

@@ -149,6 +149,7 @@ impl Onward {
             self.is_amavisd |= names_amavisd(&reply);
         }
         match awaited {
+            Awaited::Greeting if self.leads_back(&reply) => self.fail(RelayError::Loop),
             Awaited::Greeting if reply.code().value() == 220 => self.say_hello(self.hello()),
             Awaited::Xclient if reply.code().value() == 220 => {
                 self.told = self.client.clone();

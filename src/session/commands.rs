@@ -236,6 +236,9 @@ impl Session {
                         return self.reply(&replies::TOO_MANY_RECIPIENTS);
                     }
                     replies::TOO_MANY_RECIPIENTS
+                } else if self.has_come_back(&transaction.envelope) {
+                    let reply = replies::OWN_LOOP;
+                    return self.refuse_recipient(transaction, forward_path, reply, false);
                 } else {
                     self.state = State::Asking(Asking::Recipient(transaction, forward_path));
                     return;

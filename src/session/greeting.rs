@@ -33,7 +33,11 @@ impl Session {
             return true;
         }
         self.state = State::Command(Phase::Connected);
-        let text = format!("{} ESMTP nobounce", self.settings.host);
+        let mut text = format!("{} ESMTP nobounce", self.settings.host);
+        // By this word the other half of the gate finds out that it has connected to itself.
+        if let Some(gate) = self.id.gate() {
+            text.extend([" ", gate]);
+        }
         self.reply(&Reply::plain(ReplyCode::GREETING, &text));
         true
     }

@@ -163,6 +163,10 @@ impl Session {
             Ok(_) if bare => Err(replies::BARE_LINE_END),
             content => content,
         };
+        let content = content.and_then(|content| {
+            let refusal = self.loop_refusal(&transaction, &content);
+            refusal.map_or(Ok(content), Err)
+        });
         let content = match content {
             Ok(content) => content,
             Err(reply) => {

@@ -3,6 +3,7 @@
 mod commands;
 mod conduct;
 mod greeting;
+mod loops;
 mod mail_data;
 mod output;
 mod pace;

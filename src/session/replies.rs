@@ -51,6 +51,9 @@ pub(super) const CHUNK_LOST: Reply =
 pub(super) const TLS_ALREADY: Reply = Reply::fixed(503, Some((5, 1)), "TLS has been started");
 pub(super) const TLS_FIRST: Reply =
     Reply::fixed(503, Some((5, 1)), "STARTTLS goes before XCLIENT and XFORWARD");
+pub(super) const OWN_LOOP: Reply =
+    Reply::fixed(451, Some((4, 6)), "Mail loop behind this server, try again later");
+pub(super) const TOO_MANY_HOPS: Reply = Reply::fixed(554, Some((4, 6)), "Too many hops, mail loop");
 pub(super) const TOO_BIG: Reply = Reply::fixed(552, Some((3, 4)), "Message too big");
 pub(super) const NO_RECIPIENT: Reply = Reply::fixed(554, Some((5, 1)), "No valid recipients");
 pub(super) const OUT_OF_TURN: Reply =

@@ -85,6 +85,9 @@ pub struct Limits {
     /// RCPT commands beyond that in one transaction before each more is a fault: 1,000 (Postfix
     /// `smtpd_recipient_overshoot_limit`). A client may have sent all of them in one group.
     pub recipients_overshoot: usize,
+    /// Servers on the way of a message, this one included, as its `Received` fields have them: 100
+    /// (RFC 5321 section 6.3; Postfix `hopcount_limit` is 50). More are a mail loop: `554 5.4.6`.
+    pub hops: usize,
     /// Transactions in one session: 1,000. More: 421. Those of [`Settings::own_networks`] may have as
     /// many as they like.
     pub transactions: u32,
@@ -109,6 +112,7 @@ impl Default for Limits {
             content: 50 << 20,
             recipients: 1_000,
             recipients_overshoot: 1_000,
+            hops: 100,
             transactions: 1_000,
             errors: 20,
             junk_commands: 100,

@@ -384,7 +384,7 @@ impl Session {
         }
     }
 
-    fn refuse_recipient(
+    pub(super) fn refuse_recipient(
         &mut self,
         mut transaction: Box<Transaction>,
         path: ForwardPath,

@@ -66,7 +66,7 @@ use script::Script;
 /// # Settings
 ///
 /// `@ budget 0`,
-/// `@ limits.recipients 2` (and `command_line`, `content`, `recipients_overshoot`, `transactions`,
+/// `@ limits.recipients 2` (and `command_line`, `content`, `hops`, `recipients_overshoot`, `transactions`,
 /// `errors`, `junk_commands`, `data_rate`, `mime.parts`, `mime.depth`, `mime.field`), `@ replies.line 100`
 /// (and `lines`; of the onward server), `@ line_endings refuse`, `@ early_input tolerate`, `@ protocol lmtp`, `@ tls may`
 /// or `must` (to the onward server),

@@ -154,6 +154,7 @@ impl Script {
             ("limits.recipients", value) => {
                 limits.recipients = value.parse().map_err(|_| NUMBER)?
             }
+            ("limits.hops", value) => limits.hops = value.parse().map_err(|_| NUMBER)?,
             ("limits.recipients_overshoot", value) => {
                 limits.recipients_overshoot = value.parse().map_err(|_| NUMBER)?;
             }

@@ -40,6 +40,7 @@ fn defaults() -> Vec<(&'static str, String)> {
         ("Limits::command_line", octets(limits.command_line as u64)),
         ("Limits::recipients", number(limits.recipients as u64)),
         ("Limits::recipients_overshoot", number(limits.recipients_overshoot as u64)),
+        ("Limits::hops", number(limits.hops as u64)),
         ("Limits::errors", number(limits.errors)),
         ("Limits::junk_commands", number(limits.junk_commands)),
         ("Limits::transactions", number(limits.transactions)),

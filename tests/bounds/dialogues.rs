@@ -137,6 +137,7 @@ fn commands() -> Vec<Bound> {
 }
 
 fn contents() -> Vec<Bound> {
+    let own_trace = "Received: from c by gate.example.com (nobounce) with SMTP id play.7";
     let too_big = "S: 552 5.3.4 Message too big\n";
     // 64 octets with CRLF; the first block of a content has 8,192.
     let lines = |count: usize| format!("C*{count}: {}\n", "x".repeat(62));
@@ -156,6 +157,18 @@ fn contents() -> Vec<Bound> {
                 "C: BDAT 10\nC: 12345678\nS: 250 2.0.0 Chunk received\n\
                 C: BDAT 11 LAST\nC: 123456789\n{too_big}"
             ),
+        ),
+        bound(
+            "hops",
+            &["@ limits.hops 3\n", ACCEPTS, HELLO, MAIL, RCPT, DATA],
+            &format!("C*2: Received: by a\nC:\nC: Received: by a\n{QUEUED}"),
+            "C*3: Received: by a\nC: .\nS: 554 5.4.6 Too many hops, mail loop",
+        ),
+        bound(
+            "own_hops",
+            &[ACCEPTS, HELLO, MAIL, RCPT, DATA],
+            &format!("C*2: {own_trace}\n{QUEUED}"),
+            &format!("C*3: {own_trace}\nC: .\nS: 451 4.4.6 Mail loop behind this server, ..."),
         ),
         bound(
             "memory",

@@ -42,6 +42,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("tarpit_sessions", "src/driver/slowness/tests.rs", "who_finds_no_room_is_answered_as_always"),
     ("remembered", "src/admission/tests.rs", "what_is_remembered_is_bounded_however_many_come"),
     ("splits", "src/relay/smtp/split.rs", "so_many_splits_are_remembered_and_no_more"),
+    (
+        "introductions",
+        "src/relay/smtp/offered.rs",
+        "clients_that_come_together_wait_for_one_that_asks",
+    ),
     ("idle_connections", "tests/identify/reuse.rs", "so_many_are_kept_and_no_more"),
     ("idle_time", "tests/identify/reuse.rs", "an_idle_connection_has_its_time"),
     ("stage_time", "src/panel/tests/hearings.rs", "budgets"),

@@ -12,6 +12,7 @@ fn gate(runtime: &Rehearsal) -> Gate<Rehearsal> {
     let limits = AdmissionLimits { per_address: 1, ..AdmissionLimits::default() };
     let target = Slow::new(runtime, false);
     Gate::new(runtime.clone(), Settings::new("mx.example"), target)
+        .session_prefix("test")
         .admission(Admission::new(limits))
 }
 
@@ -35,7 +36,7 @@ fn inside(gate: &Gate<Rehearsal>, client: &Peer) -> Place {
     gate.admission.admit(address, gate.runtime.now()).unwrap()
 }
 
-const GREETED: &str = "220 mx.example ESMTP nobounce\r\n221 2.0.0 Bye\r\n";
+const GREETED: &str = "220 mx.example ESMTP nobounce test\r\n221 2.0.0 Bye\r\n";
 const FULL: &str = "421 4.7.0 Too many connections from your address\r\n";
 
 #[test]
@@ -90,7 +91,7 @@ fn behind_a_proxy_it_is_the_client_who_counts() {
     let gate = gate(&runtime).expect_proxy("192.0.2.0/24".parse().unwrap());
     let client = Peer::new(([198, 51, 100, 1], 4711).into());
     let header = |from: &str| format!("PROXY TCP4 {from} 192.0.2.7 4711 25\r\n");
-    let greeting = "220 mx.example ESMTP nobounce\r\n";
+    let greeting = "220 mx.example ESMTP nobounce test\r\n";
 
     let place = inside(&gate, &client);
     assert_eq!(comes(&gate, peer(), &header("198.51.100.1"), false).0, FULL);

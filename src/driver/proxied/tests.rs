@@ -152,6 +152,7 @@ fn served(peer: Peer, script: Vec<Does>, configure: impl FnOnce(&mut Settings)) 
     let mut settings = Settings::new("mx.example");
     configure(&mut settings);
     let gate = Gate::new(rehearsal.clone(), settings, Taker)
+        .session_prefix("test")
         .panel(Panel::new().scorer(Finder))
         .expect_proxy(PROXIES.parse().unwrap())
         .observer(move |event: &Event<'_>| {
@@ -223,7 +224,7 @@ fn headers() -> Vec<(Vec<u8>, &'static str)> {
     ]
 }
 
-const GREETED: &str = "220 mx.example ESMTP nobounce\r\n221 2.0.0 Bye\r\n";
+const GREETED: &str = "220 mx.example ESMTP nobounce test\r\n221 2.0.0 Bye\r\n";
 
 #[test]
 fn a_header_split_anywhere_tells_of_the_client() {

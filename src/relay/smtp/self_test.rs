@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::Smtp;
+use super::probing::Probe;
 use crate::envelope::{Envelope, SessionId};
 use crate::message::Message;
 use crate::outcome::{Outcome, RelayError, Request};
@@ -50,6 +51,10 @@ pub enum SelfTestError {
     /// configuration is at fault (Postfix `smtpd_authorized_xclient_hosts`), or ours.
     #[error("the onward server does not let us say who the client is: {0}")]
     Unidentified(RelayError),
+    /// It leads back to this gate: every recipient would be asked about in a circle. The relay
+    /// target is this gate's own address, or the server behind relays to it.
+    #[error("the relay target leads back to this gate, directly or through the server behind it")]
+    Loop,
     /// It could not be asked, so nobody knows; every client would be told 451. It may be asked again.
     #[error("the onward server has not answered: {0}")]
     Unanswered(RelayError),
@@ -74,20 +79,24 @@ impl<R: Runtime> Smtp<R> {
         let mut peer = Peer::new(SocketAddr::new(STRANGER, 25));
         peer.helo = Some(Helo { extended: true, name: "relay-test.invalid".into() });
         let peer = Arc::new(peer);
-        let session = SessionId::new("self-test");
+        let session = SessionId::new("selftest");
         let mut connection = self.connection(peer.clone());
         let mut result = Ok(());
+        let probe = Probe::new();
+        let _expected = self.server.probing.expect(probe.clone());
         for (n, (sender, recipient)) in (1..).zip(PROBES) {
-            let Ok((reverse_path, recipient)) = paths(sender, recipient) else {
+            let recipient = recipient.replace("self-test", probe.local_part());
+            let Ok((reverse_path, recipient)) = paths(sender, &recipient) else {
                 continue;
             };
             let id = session.transaction(n);
             let mut envelope = Envelope::new(id, peer.clone(), reverse_path);
-            let mut outcome = connection.ask(Request::Recipient(&envelope, &recipient)).await;
+            let mut outcome =
+                connection.ask_onward(Request::Recipient(&envelope, &recipient)).await;
             if let Outcome::Accepted(_) = outcome {
                 envelope.forward_paths.push(recipient.clone());
                 let message = self.message(&envelope);
-                outcome = connection.ask(Request::Content(&envelope, message)).await;
+                outcome = connection.ask_onward(Request::Content(&envelope, message)).await;
                 if let Outcome::Refused(refusal) = &outcome
                     && is_undecided(refusal)
                 {
@@ -95,7 +104,10 @@ impl<R: Runtime> Smtp<R> {
                     outcome = Outcome::Failed(RelayError::Unexpected(reply));
                 }
             }
-            result = judge(&recipient, outcome);
+            result = match probe.has_come_back() {
+                true => Err(SelfTestError::Loop),
+                false => judge(&recipient, outcome),
+            };
             if result.is_err() {
                 break;
             }
@@ -146,6 +158,7 @@ fn judge(recipient: &ForwardPath, outcome: Outcome) -> Result<(), SelfTestError>
             Err(SelfTestError::Unanswered(RelayError::Unexpected(refusal.reply().clone())))
         }
         Outcome::Refused(_) => Ok(()),
+        Outcome::Failed(RelayError::Loop) => Err(SelfTestError::Loop),
         Outcome::Failed(
             error
             @ (RelayError::NotOffered(_) | RelayError::NotBelieved(_) | RelayError::NoAddress),

@@ -1,0 +1,140 @@
+//! What the onward server offers, as far as it was heard.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::lock;
+
+use super::connection::Connection;
+use crate::capabilities::Capabilities;
+use crate::deadline::{Awaiting, Deadline};
+use crate::runtime::{Runtime, within};
+
+/// How long what a server offers is remembered.
+pub(super) const REMEMBER: Duration = Duration::from_secs(300);
+/// How long it is remembered that a server could not say what it offers.
+const REMEMBER_SILENCE: Duration = Duration::from_secs(10);
+/// How long a client waits for its greeting because of a server that has not been asked yet.
+const INTRODUCTION: Duration = Duration::from_secs(5);
+
+/// What the server offered when it was last heard, and until when that is taken for true.
+#[derive(Debug, Default)]
+pub(super) struct Offered {
+    heard: Mutex<Option<(Capabilities, Instant)>>,
+    /// Held by the client that asks; all others wait for its answer.
+    asking: lock::Mutex<()>,
+}
+
+impl Offered {
+    pub(super) fn remembered(&self, now: Instant) -> Option<Capabilities> {
+        let heard = self.lock();
+        heard.as_ref().filter(|(_, until)| now < *until).map(|(offered, _)| offered.clone())
+    }
+
+    /// What is offered for a server that cannot be asked: what it had when it last could, otherwise
+    /// everything. A client that misses what its message needs (SMTPUTF8, 8BITMIME) gives it back to
+    /// its sender for good; one that is offered too much is told 451 and comes again.
+    fn unheard(&self) -> Capabilities {
+        let heard = self.lock();
+        heard.as_ref().map_or_else(Capabilities::all, |(offered, _)| offered.clone())
+    }
+
+    pub(super) fn remember(&self, offered: &Capabilities, until: Instant) {
+        *self.lock() = Some((offered.clone(), until));
+    }
+
+    /// What a server offers may be a matter of the client. The next one is offered no more than the
+    /// last one was, until the server is asked again.
+    pub(super) fn remember_less(&self, offered: &Capabilities, now: Instant) {
+        if let Some((known, _)) = self.lock().as_mut().filter(|(_, until)| now < *until) {
+            *known = known.intersection(offered);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Capabilities, Instant)>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<R: Runtime> Connection<R> {
+    /// Asks the server what it offers, or waits for another client that asks. Either takes no longer
+    /// than [`INTRODUCTION`].
+    pub(super) async fn introduction(&mut self, now: Instant) -> Capabilities {
+        let server = self.server.clone();
+        let limit = Some(Deadline { at: now + INTRODUCTION, awaiting: Awaiting::Hello });
+        let Some(_asking) = within(&*server.runtime, limit, server.offered.asking.lock()).await
+        else {
+            return server.one_by_one(server.offered.unheard());
+        };
+        let now = server.runtime.now();
+        if let Some(offered) = server.offered.remembered(now) {
+            return offered;
+        }
+        self.onward.introduce();
+        let in_time = within(&*server.runtime, limit, self.run()).await.is_some();
+        match self.onward.capabilities() {
+            Some(offered) => {
+                let offered = server.one_by_one(offered.through());
+                server.offered.remember(&offered, now + REMEMBER);
+                offered
+            }
+            None => {
+                let offered = server.one_by_one(server.offered.unheard());
+                // What the server thinks of one client is nothing to another.
+                if !(server.settings.identify.impersonates() && in_time) {
+                    server.offered.remember(&offered, now + REMEMBER_SILENCE);
+                }
+                offered
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+
+    use super::*;
+    use crate::onward::{OnwardSettings, Protocol};
+    use crate::rehearsal::{Rehearsal, Script, Then, peer};
+    use crate::relay::{Smtp, Target};
+    use crate::runtime::Address;
+
+    #[test]
+    fn a_server_that_is_away_takes_nothing_from_what_is_offered() {
+        let runtime = Rehearsal::new();
+        let away = |protocol| {
+            let mut settings = OnwardSettings::new("mx.example");
+            settings.protocol = protocol;
+            Smtp::with_settings(runtime.clone(), Address::Tcp("192.0.2.1:25".into()), settings)
+        };
+        let offers = |server: &Smtp<_>| runtime.run(server.open(&peer()).capabilities());
+
+        let smtp = away(Protocol::Smtp);
+        assert_eq!(offers(&smtp), Capabilities::all());
+        let one = Capabilities { recipients_max: Some(1), prdr: true, ..Capabilities::all() };
+        assert_eq!(offers(&away(Protocol::Lmtp)), one);
+
+        // Known from before, however long ago.
+        let known = Capabilities { dsn: false, size: Some(1000), ..Capabilities::all() };
+        smtp.server.offered.remember(&known, runtime.now());
+        assert_eq!(offers(&smtp), known);
+        runtime.run(runtime.sleep(10 * REMEMBER));
+        assert_eq!(offers(&smtp), known);
+    }
+
+    #[test]
+    fn clients_that_come_together_wait_for_one_that_asks() {
+        // A server that is slow to greet: never, within the time.
+        let runtime = Rehearsal::with(Script::new("", 1, Then::Hang));
+        let smtp = Smtp::new(runtime.clone(), "192.0.2.1:25".parse().unwrap(), "mx.example");
+        let all = (0..150).map(|_| async { smtp.open(&peer()).capabilities().await });
+        let offered = runtime.run(join_all(all));
+        assert!(offered.iter().all(|it| *it == Capabilities::all()));
+        assert_eq!(runtime.elapsed(), INTRODUCTION);
+        assert_eq!(runtime.connections(), (1, 0));
+        // Nor is it asked again at once.
+        runtime.run(smtp.open(&peer()).capabilities());
+        assert_eq!(runtime.connections(), (1, 0));
+    }
+}

@@ -1,0 +1,182 @@
+//! A relay target that leads back to its own gate, directly or through others: one RCPT ends in a reply
+//! and not in as many sessions as there are descriptors.
+
+#![cfg(feature = "serve")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use nobounce::relay::{self, SelfTestError};
+use nobounce::{
+    Address, Event, Gate, Identify, Networks, Peer, ProxyVersion, Runtime, Settings, serve,
+};
+use smol::Timer;
+use smol::io::{AsyncReadExt, AsyncWriteExt};
+use smol::net::{TcpListener, TcpStream};
+
+const LOOP: &str = "451 4.4.6 Mail loop behind this server, try again later";
+
+#[derive(Debug, Clone, Copy)]
+struct Smol;
+
+#[async_trait]
+impl Runtime for Smol {
+    type Stream = TcpStream;
+
+    async fn sleep_until(&self, at: Instant) {
+        Timer::at(at).await;
+    }
+
+    async fn connect(&self, address: &Address) -> io::Result<TcpStream> {
+        TcpStream::connect(address.to_string()).await
+    }
+}
+
+async fn listener() -> (TcpListener, Address) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = Address::Tcp(listener.local_addr().unwrap().to_string().into());
+    (listener, address)
+}
+
+/// Serves a gate in front of `target` for ever; its clients may say XFORWARD. Counts its sessions.
+fn start(listener: TcpListener, target: relay::Smtp<Smol>, proxied: bool) -> Arc<AtomicUsize> {
+    let seen = Arc::<AtomicUsize>::default();
+    let observer = seen.clone();
+    let loopback: Networks = "127.0.0.0/8".parse().unwrap();
+    let mut settings = Settings::new("mx.example.org");
+    settings.xforward_from = loopback.clone();
+    let mut gate = Gate::new(Smol, settings, target).observer(move |event: &Event<'_>| {
+        if let Event::Connected { .. } = event {
+            observer.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    if proxied {
+        gate = gate.expect_proxy(loopback);
+    }
+    let gate = Arc::new(gate);
+    smol::spawn(async move {
+        while let Ok((client, address)) = listener.accept().await {
+            let gate = gate.clone();
+            smol::spawn(async move { serve(client, Peer::new(address), &gate).await }).detach();
+        }
+    })
+    .detach();
+    seen
+}
+
+/// Passes on whatever is said, in both directions, as a NAT or a load balancer does.
+fn forward(listener: TcpListener, to: Address) {
+    smol::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let to = to.to_string();
+            smol::spawn(async move {
+                let server = TcpStream::connect(to).await.unwrap();
+                let there = smol::io::copy(client.clone(), server.clone());
+                let back = smol::io::copy(server.clone(), client.clone());
+                let _ = smol::future::or(there, back).await;
+            })
+            .detach();
+        }
+    })
+    .detach();
+}
+
+/// The last reply to a client that gets as far as RCPT.
+async fn reply_to_rcpt(address: &Address, header: &str) -> String {
+    let mut client = TcpStream::connect(address.to_string()).await.unwrap();
+    client.write_all(header.as_bytes()).await.unwrap();
+    let mut last = hear(&mut client).await;
+    for line in ["EHLO client.example.com", "MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>"]
+    {
+        client.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
+        last = hear(&mut client).await;
+    }
+    last
+}
+
+async fn hear(client: &mut TcpStream) -> String {
+    let (mut heard, mut octet) = (Vec::new(), [0]);
+    loop {
+        client.read_exact(&mut octet).await.unwrap();
+        heard.push(octet[0]);
+        let line = heard.rsplit(|it| *it == b'\n').nth(1).unwrap_or_default();
+        if octet == *b"\n" && line.get(3) == Some(&b' ') {
+            return String::from_utf8(line.to_vec()).unwrap().trim_end().into();
+        }
+    }
+}
+
+fn target(address: &Address, identify: Identify) -> relay::Smtp<Smol> {
+    relay::Smtp::new(Smol, address.clone(), "mx.example.org").identify(identify)
+}
+
+const ALL: [Identify; 4] =
+    [Identify::None, Identify::XClient, Identify::XForward, Identify::Proxy(ProxyVersion::V2)];
+
+#[test]
+fn a_gate_that_relays_to_itself_answers_451_and_takes_no_session_of_its_own() {
+    smol::block_on(async {
+        for identify in ALL {
+            let (listener, address) = listener().await;
+            let proxied = matches!(identify, Identify::Proxy(_));
+            let seen = start(listener, target(&address, identify), proxied);
+            let header = if proxied { "PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\r\n" } else { "" };
+            for n in 1..=3 {
+                assert_eq!(reply_to_rcpt(&address, header).await, LOOP, "{identify:?}");
+                // Its own, and those of connections that ask what is offered and for the recipient.
+                let sessions = seen.load(Ordering::SeqCst);
+                assert!(sessions <= 3 * n, "{identify:?}: {sessions} sessions");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_loop_through_another_server_ends_where_its_transaction_comes_back() {
+    smol::block_on(async {
+        let ((one, first), (other, second)) = (listener().await, listener().await);
+        let identify = Identify::XForward;
+        let seen = [
+            start(one, target(&second, identify), false),
+            start(other, target(&first, identify), false),
+        ];
+        assert_eq!(reply_to_rcpt(&first, "").await, LOOP);
+        let sessions: Vec<_> = seen.iter().map(|seen| seen.load(Ordering::SeqCst)).collect();
+        assert!(sessions.iter().sum::<usize>() <= 6, "{sessions:?}");
+    });
+}
+
+#[test]
+fn the_self_test_finds_a_loop_however_it_leads_back() {
+    smol::block_on(async {
+        // Directly, and through something that passes octets on under an address of its own.
+        for through in [false, true] {
+            let (listener_of_gate, gate) = listener().await;
+            let (between, forwarder) = listener().await;
+            forward(between, gate.clone());
+            let onward = if through { &forwarder } else { &gate };
+            let target = target(onward, Identify::None);
+            let seen = start(listener_of_gate, target.clone(), false);
+            let tested = target.self_test().await;
+            let error = tested.unwrap_err();
+            assert!(matches!(error, SelfTestError::Loop), "{through}: {error}");
+            assert!(seen.load(Ordering::SeqCst) <= 2, "{seen:?}");
+        }
+    });
+}
+
+#[test]
+fn a_gate_before_another_gate_of_this_process_is_no_loop() {
+    smol::block_on(async {
+        let ((one, first), (other, second)) = (listener().await, listener().await);
+        let nobody = Address::Tcp("127.0.0.1:1".into());
+        start(other, target(&nobody, Identify::None), false);
+        start(one, target(&second, Identify::None), false);
+        let reply = reply_to_rcpt(&first, "").await;
+        assert_eq!(reply, "451 4.4.1 The next server cannot be reached, try again later");
+    });
+}
