@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::message::{Query, Reply};
+use super::turns::Turns;
 use super::{Answer, DomainName, RecordKind, ResolveError, Resolver};
 use crate::deadline::{Awaiting, Deadline};
 use crate::runtime::{Address, Runtime, within};
@@ -15,6 +16,8 @@ use crate::runtime::{Address, Runtime, within};
 /// How long one server has for one answer (glibc waits 5 s), and how often each is asked.
 const PATIENCE: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 2;
+/// Questions that are under way at the same time, each with a socket.
+const QUESTIONS: usize = 200;
 /// Longest datagram that is read. Nobody was told that more than 512 octets may come.
 const DATAGRAM: usize = 4_096;
 /// Datagrams that may be no answer before the server is asked by TCP instead: who sends them may be
@@ -32,9 +35,13 @@ const UNRELATED: usize = 32;
 /// A server that is silent for 3 seconds, declines or talks nonsense makes way for the next; each is
 /// asked twice. So two servers that are silent cost 12 seconds: a scorer's budget ends that sooner.
 ///
+/// 200 questions are under way at the same time. Later ones wait in the order in which they came, for
+/// as long as whoever asks has time.
+///
 /// It remembers nothing: put it in a [`Cache`](super::Cache).
 #[derive(Debug)]
 pub struct Client<R> {
+    turns: Turns,
     runtime: R,
     servers: Box<[SocketAddr]>,
     patience: Duration,
@@ -48,7 +55,16 @@ impl<R: Runtime> Client<R> {
     pub fn new(runtime: R, servers: impl IntoIterator<Item = SocketAddr>) -> Self {
         let servers = servers.into_iter().collect();
         let preferred = AtomicUsize::new(0);
-        Self { runtime, servers, patience: PATIENCE, rounds: ROUNDS, preferred }
+        let turns = Turns::new(QUESTIONS);
+        Self { turns, runtime, servers, patience: PATIENCE, rounds: ROUNDS, preferred }
+    }
+
+    /// Sets how many questions may be under way at the same time, at least one: as many sockets are
+    /// open.
+    #[must_use]
+    pub fn concurrent(mut self, questions: usize) -> Self {
+        self.turns = Turns::new(questions);
+        self
     }
 
     /// How long one server has for one answer, and how many times each is asked, at least once.
@@ -128,6 +144,7 @@ impl<R: Runtime> Client<R> {
 #[async_trait]
 impl<R: Runtime> Resolver for Client<R> {
     async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
+        let _turn = self.turns.take().await;
         let mut failure = ResolveError::NoServer;
         let first = self.preferred.load(Ordering::Relaxed);
         for attempt in 0..self.servers.len() * self.rounds {

@@ -19,12 +19,14 @@ mod hickory;
 mod iprev;
 mod message;
 mod name;
+mod turns;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::{StreamExt as _, stream};
 
 pub use cache::Cache;
 pub use client::Client;
@@ -33,6 +35,17 @@ pub use hickory::Hickory;
 pub use iprev::{ReverseName, reverse_name};
 pub(crate) use name::reversed;
 pub use name::{BadDomainName, DomainName};
+
+/// Questions that one scorer asks at a time about one message.
+const AT_ONCE: usize = 20;
+/// Questions that one scorer asks about one message in all.
+pub(crate) const IN_ALL: usize = 200;
+
+/// Asks several questions, 20 at a time, and gives the answers in the order of the questions. A
+/// message with much to ask about leaves turns to the others.
+pub(crate) async fn ask_all<F: Future>(questions: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    stream::iter(questions).buffered(AT_ONCE).collect().await
+}
 
 /// Asks DNS. Clones of an `Arc` of one are one.
 #[async_trait]

@@ -10,11 +10,12 @@ use crate::dns::{DomainName, RecordKind, ResolveError, Resolver};
 use crate::envelope::Envelope;
 use crate::score::{Disclosure, Finding, Score};
 use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::scorers::once::Once;
 use crate::wire::canonical::{address_literal, canonical_domain};
 use crate::wire::mailbox::ForwardPath;
 
-/// Looks at what the client said in HELO or EHLO (RFC 5321 section 4.1.1.1), when a recipient is named.
-/// At most one of these is found, the first that fits:
+/// Looks at what the client said in HELO or EHLO (RFC 5321 section 4.1.1.1), when a recipient is named;
+/// DNS is asked for the first one of a transaction. At most one of these is found, the first that fits:
 ///
 /// | symbol | what it said | weighs, if not set |
 /// |---|---|---|
@@ -62,6 +63,8 @@ pub struct HeloNames {
     resolver: Arc<dyn Resolver>,
     ours: Vec<Box<str>>,
     weights: [Score; FLAWS.len()],
+    /// What was found in the transactions of late.
+    once: Once<Result<Option<HeloFlaw>, ResolveError>>,
 }
 
 /// What may be wrong with a HELO.
@@ -98,7 +101,7 @@ impl HeloNames {
     /// With no name that is ours.
     pub fn new(resolver: impl Resolver + 'static) -> Self {
         let weights = FLAWS.map(|(_, weight)| weight);
-        Self { resolver: Arc::new(resolver), ours: Vec::new(), weights }
+        Self { resolver: Arc::new(resolver), ours: Vec::new(), weights, once: Once::new() }
     }
 
     /// A name or address of this server, which no client has: `mx.example.net`, `192.0.2.25`.
@@ -167,7 +170,9 @@ impl Scorer for HeloNames {
             return Ok(Opinion::Silent);
         };
         let address = peer.address.map(|address| address.ip().to_canonical());
-        let flaw = self.flaw(&helo.name, address).await.map_err(ScorerError::new)?;
+        let about = format!("{} {address:?}", helo.name);
+        let flaw = self.once.ask(envelope, about, self.flaw(&helo.name, address)).await?;
+        let flaw = flaw.map_err(ScorerError::new)?;
         Ok(flaw.map_or(Opinion::Silent, |flaw| {
             let (symbol, _) = FLAWS[flaw as usize];
             let finding = Finding::new(symbol, self.weights[flaw as usize]);

@@ -15,6 +15,8 @@ mod lessons;
 mod links;
 #[cfg(feature = "dns")]
 mod lists;
+#[cfg(feature = "dns")]
+mod once;
 mod rate_limit;
 mod reputation;
 #[cfg(feature = "dns")]

@@ -77,6 +77,22 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("dns_records", "src/dns/message/tests.rs", "so_many_records_and_aliases_and_no_more"),
     ("dns_aliases", "src/dns/message/tests.rs", "so_many_records_and_aliases_and_no_more"),
     ("dns_unrelated", "src/dns/client/tests.rs", "who_sends_too_much_else_is_asked_by_tcp"),
+    (
+        "dns_questions",
+        "src/dns/client/tests.rs",
+        "so_many_questions_are_under_way_and_the_rest_waits",
+    ),
+    ("dns_questions_at_once", "src/scorers/lists/tests.rs", "twenty_questions_are_asked_at_a_time"),
+    (
+        "dns_questions_in_all",
+        "src/scorers/lists/tests.rs",
+        "a_message_causes_no_more_than_two_hundred_questions",
+    ),
+    (
+        "dns_transactions",
+        "src/scorers/once.rs",
+        "a_transaction_asks_once_and_the_memory_of_it_is_bounded",
+    ),
     ("dns_cached", "src/dns/cache/tests.rs", "it_holds_no_more_than_it_has_room_for"),
     ("records", "tests/store/memory.rs", "it_holds_no_more_than_it_is_made_for"),
     ("redis_time", "src/store/redis/tests.rs", "whatever_the_server_does_the_operation_ends"),

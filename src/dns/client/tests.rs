@@ -24,6 +24,8 @@ struct Network {
     /// What comes back by TCP, three octets at a time, and what then; nobody listens if there is nobody.
     stream: Option<Says<(Vec<u8>, Then)>>,
     sockets: Arc<Mutex<usize>>,
+    /// Sockets that are open, and how many ever were at the same time.
+    open: Arc<Mutex<(usize, usize)>>,
 }
 
 #[derive(Clone)]
@@ -42,7 +44,13 @@ enum Then {
 impl Network {
     fn new() -> Self {
         let rehearsal = Rehearsal::new();
-        Self { rehearsal, datagrams: None, stream: None, sockets: Arc::default() }
+        Self {
+            rehearsal,
+            datagrams: None,
+            stream: None,
+            sockets: Arc::default(),
+            open: Arc::default(),
+        }
     }
 
     fn datagrams(
@@ -92,7 +100,12 @@ impl Runtime for Network {
         let unsupported = || io::Error::from(io::ErrorKind::Unsupported);
         let says = self.datagrams.clone().ok_or_else(unsupported)?;
         *self.sockets.lock().unwrap() += 1;
-        Ok(Box::new(Socket { server, says, coming: Mutex::default() }))
+        let open = self.open.clone();
+        {
+            let mut open = open.lock().unwrap();
+            *open = (open.0 + 1, open.1.max(open.0 + 1));
+        }
+        Ok(Box::new(Socket { server, says, coming: Mutex::default(), open }))
     }
 }
 
@@ -100,6 +113,13 @@ struct Socket {
     server: SocketAddr,
     says: Says<Vec<Datagram>>,
     coming: Mutex<VecDeque<Datagram>>,
+    open: Arc<Mutex<(usize, usize)>>,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.open.lock().unwrap().0 -= 1;
+    }
 }
 
 #[async_trait]
@@ -295,6 +315,44 @@ fn every_question_has_an_id_and_a_socket_of_its_own() {
 }
 
 /// What becomes of it when the server says this by TCP.
+/// A thousand questions to a server that is silent: no more than 200 sockets are open, and the rest
+/// waits for its turn.
+#[test]
+fn so_many_questions_are_under_way_and_the_rest_waits() {
+    let name = name();
+    let ask = |client: Client<Network>, network: &Network| {
+        let questions = (0..1_000).map(|_| client.lookup(&name, RecordKind::A));
+        let answers = network.rehearsal.run(futures::future::join_all(questions));
+        let (open, most) = *network.open.lock().unwrap();
+        assert_eq!((answers.len(), open), (1_000, 0));
+        (most, network.rehearsal.elapsed())
+    };
+    let silent = || Network::new().datagrams(|_, _| vec![]);
+    let network = silent();
+    let client = Client::new(network.clone(), [server(1)]);
+    assert_eq!(ask(client, &network), (200, PATIENCE * 2 * 5));
+    let network = silent();
+    let client = Client::new(network.clone(), [server(1)]).concurrent(500);
+    assert_eq!(ask(client, &network), (500, PATIENCE * 2 * 2));
+}
+
+/// The budget of whoever asks ends the waiting, and its place is given up.
+#[test]
+fn whoever_is_out_of_time_waits_for_no_turn() {
+    let network = Network::new().datagrams(|_, _| vec![]);
+    let client = Client::new(network.clone(), [server(1)]).concurrent(1);
+    let name = name();
+    let budget = |seconds| {
+        let at = network.now() + Duration::from_secs(seconds);
+        let deadline = Deadline { at, awaiting: Awaiting::Verdict };
+        within(&network, Some(deadline), client.lookup(&name, RecordKind::A))
+    };
+    let answers =
+        network.rehearsal.run(futures::future::join_all([budget(60), budget(1), budget(60)]));
+    assert_eq!(answers, [Some(Err(ResolveError::Late)), None, Some(Err(ResolveError::Late))]);
+    assert_eq!(network.rehearsal.elapsed(), PATIENCE * 4);
+}
+
 fn by_tcp(
     says: impl Fn(&[u8]) -> Vec<u8> + Send + 'static,
     then: Then,

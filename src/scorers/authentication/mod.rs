@@ -21,6 +21,7 @@ use crate::host::HostName;
 use crate::message::Message;
 use crate::score::{Finding, Score};
 use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::scorers::once::Once;
 use crate::verdict::Refusal;
 use crate::wire::canonical::canonical_domain;
 use crate::wire::mailbox::ForwardPath;
@@ -59,7 +60,7 @@ const SYMBOLS: &[(&str, Score)] = &[
     ("DMARC_NONE", Score::ZERO),
 ];
 
-/// Checks SPF (RFC 7208) when a recipient is named, and SPF, DKIM (RFC 6376), ARC (RFC 8617) and DMARC
+/// Checks SPF (RFC 7208) when the first recipient is named, and DKIM (RFC 6376), ARC (RFC 8617) and DMARC
 /// (RFC 9989) when the content is there; and writes what it found into the message that goes onward, as
 /// `Authentication-Results` (RFC 8601).
 ///
@@ -130,6 +131,8 @@ pub struct Authentication {
     evaluator: MessageAuthenticator,
     weights: Vec<Score>,
     refuse_rejected: bool,
+    /// What SPF said in the transactions of late, and how many questions that took.
+    spf: Once<(SpfOutput, usize)>,
 }
 
 /// The evaluation cannot be set up. The fault is that of this machine.
@@ -158,6 +161,7 @@ impl Authentication {
             evaluator,
             weights: SYMBOLS.iter().map(|(_, weight)| *weight).collect(),
             refuse_rejected: false,
+            spf: Once::new(),
         })
     }
 
@@ -190,7 +194,21 @@ impl Authentication {
         }
     }
 
-    async fn check_spf(&self, notes: &Notes, sender: &Sender) -> SpfOutput {
+    /// SPF is checked once in a transaction, however many recipients it has.
+    async fn check_spf(
+        &self,
+        envelope: &Envelope,
+        sender: &Sender,
+    ) -> Result<(SpfOutput, usize), ScorerError> {
+        let check = async {
+            let notes = Notes::new(sender.client, 0);
+            let output = self.evaluate_spf(&notes, sender).await;
+            (output, notes.asked())
+        };
+        self.spf.ask(envelope, format!("{sender:?}"), check).await
+    }
+
+    async fn evaluate_spf(&self, notes: &Notes, sender: &Sender) -> SpfOutput {
         let Sender { client, helo, path, .. } = sender;
         let (client, path) = (*client, path.as_deref());
         // RFC 7208 section 4.3: without a domain there is nothing to check.
@@ -264,6 +282,7 @@ impl Authentication {
 }
 
 /// Who SPF is about.
+#[derive(Debug)]
 struct Sender {
     client: IpAddr,
     /// The HELO name in canonical form.
@@ -299,8 +318,8 @@ impl Scorer for Authentication {
         let Some(sender) = Sender::of(envelope) else {
             return Ok(Opinion::Silent);
         };
-        let notes = Notes::new(sender.client);
-        let found = results::spf(&self.check_spf(&notes, &sender).await, &sender);
+        let (spf, _) = self.check_spf(envelope, &sender).await?;
+        let found = results::spf(&spf, &sender);
         let failures = results::failures([&found]);
         Self::say(Opinion::from(self.finding(&found)), failures)
     }
@@ -313,8 +332,8 @@ impl Scorer for Authentication {
         let Some(sender) = Sender::of(envelope) else {
             return Ok(Opinion::Silent);
         };
-        let notes = Notes::new(sender.client);
-        let spf = self.check_spf(&notes, &sender).await;
+        let (spf, asked) = self.check_spf(envelope, &sender).await?;
+        let notes = Notes::new(sender.client, asked);
         let checked = self.check_content(&notes, &sender, &spf, message).await;
         let found = [&[results::spf(&spf, &sender)][..], &checked.found].concat();
         let findings = found.iter().map(|found| self.finding(found)).collect();

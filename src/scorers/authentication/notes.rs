@@ -13,7 +13,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use futures::future::join_all;
 use mail_auth::common::parse::TxtRecordParser;
 use mail_auth::common::verify::DomainKey;
 use mail_auth::dmarc::Dmarc;
@@ -21,18 +20,20 @@ use mail_auth::hickory_resolver::proto::op::ResponseCode;
 use mail_auth::spf::{Macro, Mechanism, Spf};
 use mail_auth::{DnsError, DnssecStatus, Error, MX, Parameters, RecordSet, ResolverCache, Txt};
 
-use crate::dns::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver};
+use crate::dns::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver, ask_all};
 
 /// Most runs, and most questions in all: SPF may need ten lookups, some of ten names (RFC 7208 section
 /// 4.6.4), DMARC eight (RFC 9989 section 4.10), and each signature one.
 const RUNS: usize = 24;
-const QUESTIONS: usize = 200;
+const QUESTIONS: usize = crate::dns::IN_ALL;
 /// Stands behind the name that an `exists` of SPF is about.
 const EXISTS: &str = "._exists";
 
 /// What is known of DNS for one evaluation.
 pub(super) struct Notes {
     client: IpAddr,
+    /// Questions that an earlier evaluation for the same message has asked.
+    before: usize,
     state: Mutex<State>,
 }
 
@@ -61,8 +62,14 @@ type Given<'n, P> = Parameters<'n, P, Notes, Notes, Notes, Notes, Notes>;
 
 impl Notes {
     /// Nothing is known as yet. `client` is the only address whose name is ever asked for.
-    pub(super) fn new(client: IpAddr) -> Self {
-        Self { client, state: Mutex::default() }
+    /// `before` is how many questions this message has caused already.
+    pub(super) fn new(client: IpAddr, before: usize) -> Self {
+        Self { client, before, state: Mutex::default() }
+    }
+
+    /// How many questions this message has caused.
+    pub(super) fn asked(&self) -> usize {
+        self.before + self.state().known.len()
     }
 
     /// What the evaluation of `params` may know.
@@ -90,11 +97,11 @@ impl Notes {
             if missing.is_empty() {
                 return self.state().failed.take().map_or(Ok(result), |error| Err(error.into()));
             }
-            if self.state().known.len() + missing.len() > QUESTIONS {
+            if self.asked() + missing.len() > QUESTIONS {
                 break;
             }
             let answers = missing.iter().map(|(name, kind)| resolver.lookup(name, *kind));
-            let answers = join_all(answers).await;
+            let answers = ask_all(answers.collect::<Vec<_>>()).await;
             self.state().known.extend(missing.into_iter().zip(answers));
         }
         Err(Unfinished::Endless)

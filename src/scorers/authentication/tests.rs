@@ -167,6 +167,23 @@ fn spf_is_as_rfc_7208_has_it() {
 }
 
 #[test]
+fn spf_asks_once_however_many_recipients_there_are() {
+    for records in ["example.org TXT v=spf1 a mx -all", "example.org TXT fails"] {
+        let zone = zone(records);
+        let asked = zone.asked.clone();
+        let authentication = Authentication::new(zone, "mx.example.net").unwrap();
+        let envelope = from("192.0.2.1", "<a@example.org>");
+        let answer = || told(pollster::block_on(authentication.on_rcpt(&envelope, &recipient())));
+        let (first, questions) = (answer(), *asked.lock().unwrap());
+        assert!(questions > 0);
+        for _ in 0..1_000 {
+            assert_eq!(answer(), first);
+        }
+        assert_eq!(*asked.lock().unwrap(), questions);
+    }
+}
+
+#[test]
 fn a_record_that_never_ends_is_an_error() {
     let chain: String = (0..40)
         .map(|n| format!("n{n}.example TXT v=spf1 include:n{}.example -all\n", n + 1))

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -71,6 +72,32 @@ fn flaws_are_found() {
         assert_eq!(says(address, helo).unwrap(), expected, "{address} says {helo:?}");
     }
     assert!(says("192.0.2.1", "fails.example").is_err());
+}
+
+#[test]
+fn dns_is_asked_once_however_many_recipients_there_are() {
+    let zone = Counting::default();
+    let names = HeloNames::new(zone.clone());
+    let mut peer = crate::rehearsal::peer();
+    peer.helo = Some(Helo { extended: true, name: "fails.example".into() });
+    let mut envelope = envelope("<a@example.com>");
+    envelope.peer = Arc::new(peer);
+    for _ in 0..1_000 {
+        pollster::block_on(names.on_rcpt(&envelope, &recipient())).unwrap_err();
+    }
+    assert!(zone.0.load(Ordering::Relaxed) <= 3);
+}
+
+/// The zone, counting questions.
+#[derive(Clone, Default)]
+struct Counting(Arc<AtomicU32>);
+
+#[async_trait]
+impl Resolver for Counting {
+    async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Zone.lookup(name, kind).await
+    }
 }
 
 #[test]

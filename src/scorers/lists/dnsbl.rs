@@ -10,9 +10,9 @@ use crate::scorer::{Opinion, Scorer, ScorerError};
 use crate::wire::mailbox::ForwardPath;
 
 /// Looks the client's address up in DNS lists, bad ones (DNSBL) and good ones (DNSWL), when it connects;
-/// all lists side by side, within the one budget of its [`Seat`](crate::Seat).
+/// the lists side by side, 20 at a time, within the one budget of its [`Seat`](crate::Seat).
 ///
-/// A client that XFORWARD tells of is looked up when its recipients are named. A client without an
+/// A client that XFORWARD tells of is looked up when its first recipient is named. A client without an
 /// address is not.
 ///
 /// A list that fails is a [`ScorerError`] for the seat's failure policy; what the others have found
@@ -61,13 +61,12 @@ impl Dnsbl {
         self.0.lists.push(list);
         self
     }
+}
 
-    async fn look_up(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
-        let Some(address) = peer.address.map(|address| address.ip().to_canonical()) else {
-            return Ok(Opinion::Silent);
-        };
-        self.0.ask(&[(reversed(address), address.to_string())]).await
-    }
+/// What is asked about a client; nothing if it has no address.
+fn about(peer: &Peer) -> Option<[(String, String); 1]> {
+    let address = peer.address?.ip().to_canonical();
+    Some([(reversed(address), address.to_string())])
 }
 
 #[async_trait]
@@ -77,13 +76,16 @@ impl Scorer for Dnsbl {
     }
 
     async fn on_connect(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
-        self.look_up(peer).await
+        match about(peer) {
+            Some(about) => self.0.ask(&about).await,
+            None => Ok(Opinion::Silent),
+        }
     }
 
     async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
-        match envelope.xforward {
-            Some(_) => self.look_up(&envelope.peer).await,
-            None => Ok(Opinion::Silent),
+        match (&envelope.xforward, about(&envelope.peer)) {
+            (Some(_), Some(about)) => self.0.ask_once(envelope, &about).await,
+            _ => Ok(Opinion::Silent),
         }
     }
 }

@@ -8,11 +8,13 @@ mod uribl;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use futures::future::join_all;
-
-use crate::dns::{BadDomainName, DomainName, Record, RecordKind, ResolveError, Resolver};
+use crate::dns::{
+    self, BadDomainName, DomainName, Record, RecordKind, ResolveError, Resolver, ask_all,
+};
+use crate::envelope::Envelope;
 use crate::score::{Disclosure, Finding, Score};
 use crate::scorer::{Opinion, ScorerError};
+use crate::scorers::once::Once;
 
 pub use code::{BadCodes, Codes};
 pub use dnsbl::Dnsbl;
@@ -202,15 +204,32 @@ impl Meets {
     }
 }
 
-/// Lists that are asked about the same things, all at once.
+/// Lists that are asked about the same things.
 struct Lists {
     resolver: Arc<dyn Resolver>,
     lists: Vec<DnsList>,
+    /// What they said of the transactions of late.
+    once: Once<Result<Opinion, ScorerError>>,
 }
 
 impl Lists {
     fn new(resolver: impl Resolver + 'static) -> Self {
-        Self { resolver: Arc::new(resolver), lists: Vec::new() }
+        Self { resolver: Arc::new(resolver), lists: Vec::new(), once: Once::new() }
+    }
+
+    /// About how many things the lists can be asked within the questions that a message may cause.
+    fn room(&self) -> usize {
+        (dns::IN_ALL / self.lists.len().max(1)).max(1)
+    }
+
+    /// The same as [`ask`](Self::ask), but once in a transaction, however many recipients it has.
+    async fn ask_once(
+        &self,
+        envelope: &Envelope,
+        about: &[(String, String)],
+    ) -> Result<Opinion, ScorerError> {
+        let labels: Vec<_> = about.iter().map(|(labels, _)| &**labels).collect();
+        self.once.ask(envelope, labels.join(" "), self.ask(about)).await?
     }
 
     /// Asks every list about each of these, given as labels and what they mean. What one list says
@@ -221,7 +240,7 @@ impl Lists {
         });
         let mut findings = Vec::new();
         let mut faults = Vec::new();
-        for answer in join_all(questions).await {
+        for answer in ask_all(questions.collect::<Vec<_>>()).await {
             match answer {
                 Ok(found) => findings.extend(found),
                 Err(fault) if faults.contains(&fault) => {}

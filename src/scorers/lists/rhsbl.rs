@@ -9,13 +9,13 @@ use crate::scorer::{Opinion, Scorer, ScorerError};
 use crate::wire::canonical::canonical_domain;
 use crate::wire::mailbox::ForwardPath;
 
-/// Looks names up in DNS lists (RHSBL, RFC 5782 section 2.3) when a recipient is named: the domain of
+/// Looks names up in DNS lists (RHSBL, RFC 5782 section 2.3) when the first recipient is named: the domain of
 /// the sender, what the client said in HELO, and its confirmed name in DNS
 /// ([`Gate::name_clients`](crate::Gate::name_clients)). Each name is asked about once, in its canonical
 /// form: the domain of the sender is the one that the onward server reads, however it is written
 /// ([`Path::canonical`](crate::Path::canonical)).
 ///
-/// Failures are as with [`Dnsbl`](super::Dnsbl).
+/// What the lists say holds for the whole transaction. Failures are as with [`Dnsbl`](super::Dnsbl).
 ///
 /// ```
 /// # use async_trait::async_trait;
@@ -80,6 +80,6 @@ impl Scorer for Rhsbl {
         names.sort_unstable();
         names.dedup();
         let names: Vec<_> = names.iter().map(|it| (it.to_string(), it.to_string())).collect();
-        self.0.ask(&names).await
+        self.0.ask_once(envelope, &names).await
     }
 }

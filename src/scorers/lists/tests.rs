@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::dns::Answer;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, SessionId};
 use crate::panel::{Panel, Seat};
 use crate::peer::{Helo, Peer};
 use crate::rehearsal::{Rehearsal, envelope, message, recipient};
@@ -167,8 +167,8 @@ fn names_are_asked_about_once_each() {
     let latin = Envelope { reverse_path: latin, ..envelope("<>") };
     pollster::block_on(rhsbl.on_rcpt(&latin, &recipient())).unwrap();
     assert_eq!(zones.asked(), ["bad.example.dbl.example"]);
-    for (sender, helo, name, asked) in [
-        ("<a@Bad.Example>", "mx.bad.example", None, &["bad.example", "mx.bad.example"][..]),
+    let table: &[(&str, &str, Option<&str>, &[&str])] = &[
+        ("<a@Bad.Example>", "mx.bad.example", None, &["bad.example", "mx.bad.example"]),
         ("<a@bad.example>", "bad.example.", Some("BAD.example"), &["bad.example"]),
         ("<>", "[192.0.2.1]", None, &[]),
         ("<>", "192.0.2.1", None, &[]),
@@ -185,10 +185,12 @@ fn names_are_asked_about_once_each() {
         ("<bad.example!a>", "localhost", None, &["bad.example"]),
         ("<a@b\u{fc}cher.example>", "localhost", None, &["xn--bcher-kva.example"]),
         ("<postmaster>", "localhost", Some("a.example.."), &["a.example"]),
-    ] {
+    ];
+    for ((sender, helo, name, asked), n) in table.iter().zip(2..) {
         let mut envelope = envelope(sender);
+        envelope.id = SessionId::new("test").transaction(n);
         let mut peer = at("192.0.2.1");
-        peer.helo = Some(Helo { extended: true, name: helo.into() });
+        peer.helo = Some(Helo { extended: true, name: (*helo).into() });
         peer.name = name.map(Into::into);
         envelope.peer = Arc::new(peer);
         let opinion = pollster::block_on(rhsbl.on_rcpt(&envelope, &recipient())).unwrap();
@@ -230,6 +232,44 @@ fn lists_are_asked_side_by_side() {
         .fold(Dnsbl::new(zones), |it, n| it.list(DnsList::new(&format!("l{n}.example")).unwrap()));
     assert_eq!(rehearsal.run(dnsbl.on_connect(&at("192.0.2.1"))).unwrap(), Opinion::Silent);
     assert_eq!(rehearsal.elapsed(), Duration::from_secs(1));
+}
+
+#[test]
+fn twenty_questions_are_asked_at_a_time() {
+    let rehearsal = Rehearsal::new();
+    let zones = Zones { rehearsal: Some(rehearsal.clone()), ..Zones::default() };
+    let dnsbl = (0..41)
+        .fold(Dnsbl::new(zones), |it, n| it.list(DnsList::new(&format!("l{n}.example")).unwrap()));
+    rehearsal.run(dnsbl.on_connect(&at("192.0.2.1"))).unwrap();
+    assert_eq!(rehearsal.elapsed(), Duration::from_secs(3));
+}
+
+/// Ten thousand links and thirty lists; a thousand recipients.
+#[test]
+fn a_message_causes_no_more_than_two_hundred_questions() {
+    let zones = Zones::default();
+    let list = |n: u32| DnsList::new(&format!("l{n}.example")).unwrap();
+    let uribl = (0..30).fold(Uribl::new(zones.clone()), |it, n| it.list(list(n)));
+    let links: String = (0..10_000).map(|n| format!("http://n{n}.com/\n")).collect();
+    let message = message(&format!("Subject: x\n\n{links}"));
+    pollster::block_on(uribl.on_data(&envelope("<>"), &message)).unwrap();
+    assert_eq!(zones.asked().len(), 180, "six domains at each list");
+
+    let dnsbl = (0..10).fold(Dnsbl::new(zones.clone()), |it, n| it.list(list(n)));
+    let rhsbl = (0..10).fold(Rhsbl::new(zones.clone()), |it, n| it.list(list(n)));
+    let broken = DnsList::new("broken.example").unwrap();
+    let (dnsbl, rhsbl) = (dnsbl.list(broken.clone()), rhsbl.list(broken));
+    let mut envelope = envelope("<a@bad.example>");
+    envelope.xforward = Some(Arc::new(crate::wire::attributes::ClientAttributes::default()));
+    for _ in 0..1_000 {
+        for scorer in [&dnsbl as &dyn Scorer, &rhsbl] {
+            pollster::block_on(scorer.on_rcpt(&envelope, &recipient())).unwrap_err();
+        }
+    }
+    assert_eq!(zones.asked().len(), 22, "each of two names once at each of eleven lists");
+    envelope.id = SessionId::new("test").transaction(2);
+    pollster::block_on(rhsbl.on_rcpt(&envelope, &recipient())).unwrap_err();
+    assert_eq!(zones.asked().len(), 11, "the next transaction asks again");
 }
 
 #[test]

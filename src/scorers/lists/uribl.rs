@@ -20,7 +20,8 @@ const DOMAINS: usize = 20;
 /// (`www.example.com`), and mail addresses, too. Addresses in disguise count as what browsers make of
 /// them (`http://3232235777/`, `http://0xc0.0.2.1/`), escapes in a name as what they stand for. Names
 /// that are not ASCII are seen in their A-label form (`xn--…`) only. At most one mebibyte of text is read,
-/// and 20 different domains are asked about: if there are more, the first ten and the last ten.
+/// and 20 different domains are asked about: if there are more, the first ten and the last ten. With
+/// more than ten lists there are fewer, so that a message causes no more than 200 questions.
 ///
 /// Failures are as with [`Dnsbl`](super::Dnsbl).
 ///
@@ -85,8 +86,9 @@ impl Scorer for Uribl {
             return Ok(Opinion::Silent);
         }
         let mut hosts = hosts(message.view());
-        if hosts.len() > DOMAINS {
-            hosts.drain(DOMAINS / 2..hosts.len() - DOMAINS / 2);
+        let most = DOMAINS.min(self.0.room());
+        if hosts.len() > most {
+            hosts.drain(most.div_ceil(2)..hosts.len() - most / 2);
         }
         let about = hosts.into_iter().map(|host| match host {
             Host::Domain(domain) => (domain.to_string(), domain.to_string()),

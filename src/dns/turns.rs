@@ -1,0 +1,100 @@
+//! A fair semaphore: so many at once, and the others in the order in which they came.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::channel::oneshot;
+
+/// So many turns; whoever finds none waits for one.
+#[derive(Debug)]
+pub(super) struct Turns(Arc<Mutex<Queue>>);
+
+#[derive(Debug)]
+struct Queue {
+    free: usize,
+    waiting: VecDeque<oneshot::Sender<Turn>>,
+}
+
+/// A turn, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn(Option<Arc<Mutex<Queue>>>);
+
+impl Turns {
+    /// So many at once, at least one.
+    pub(super) fn new(most: usize) -> Self {
+        Self(Arc::new(Mutex::new(Queue { free: most.max(1), waiting: VecDeque::new() })))
+    }
+
+    /// Waits for a turn. A future that is dropped gives its place up.
+    pub(super) async fn take(&self) -> Turn {
+        let coming = {
+            let mut queue = lock(&self.0);
+            if queue.free > 0 {
+                queue.free -= 1;
+                return Turn(Some(self.0.clone()));
+            }
+            let (given, coming) = oneshot::channel();
+            queue.waiting.push_back(given);
+            coming
+        };
+        // The sender is dropped with the queue only, which is held here.
+        coming.await.unwrap_or(Turn(None))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(shared) = self.0.take() else { return };
+        loop {
+            let Some(next) = lock(&shared).waiting.pop_front() else { break };
+            match next.send(Self(Some(shared.clone()))) {
+                Ok(()) => return,
+                // That one waits no more.
+                Err(mut turn) => turn.0 = None,
+            }
+        }
+        lock(&shared).free += 1;
+    }
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
+
+    use super::*;
+
+    #[test]
+    fn turns_come_in_order_and_none_is_lost_with_those_who_leave() {
+        pollster::block_on(async {
+            let turns = Turns::new(2);
+            let (one, two) = (turns.take().await, turns.take().await);
+            let (mut third, mut fifth) = (pin!(turns.take()), pin!(turns.take()));
+            let mut fourth = Box::pin(turns.take());
+            let mut sixth = Box::pin(turns.take());
+            assert!(poll!(third.as_mut()).is_pending());
+            assert!(poll!(fourth.as_mut()).is_pending());
+            assert!(poll!(fifth.as_mut()).is_pending());
+            assert!(poll!(sixth.as_mut()).is_pending());
+            drop(fourth);
+            drop(one);
+            assert!(poll!(fifth.as_mut()).is_pending(), "the third is before it");
+            let third = third.await;
+            // The fifth is given the next turn; the sixth is given one and leaves without looking.
+            drop(two);
+            drop(third);
+            drop(sixth);
+            let fifth = fifth.await;
+            let other = turns.take().await;
+            assert_eq!(lock(&turns.0).free, 0);
+            drop((fifth, other));
+            let queue = lock(&turns.0);
+            assert_eq!((queue.free, queue.waiting.len()), (2, 0));
+        });
+    }
+}

@@ -1,0 +1,117 @@
+//! Answers that hold for a whole transaction: what does not depend on the recipient is asked once,
+//! however many recipients a client names.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::envelope::{Envelope, TransactionId};
+use crate::scorer::ScorerError;
+
+/// Transactions whose answers are remembered at the same time.
+const TRANSACTIONS: usize = 1024;
+
+/// The answers of one scorer, for the latest transactions.
+#[derive(Debug)]
+pub(super) struct Once<T>(Mutex<Recent<T>>);
+
+#[derive(Debug)]
+struct Recent<T> {
+    /// Without an answer as long as it is asked for, and for good if that took too long.
+    answers: HashMap<Key, Option<T>>,
+    order: VecDeque<Key>,
+}
+
+/// The transaction, and what was asked about.
+type Key = (TransactionId, String);
+
+impl<T: Clone> Once<T> {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Recent { answers: HashMap::new(), order: VecDeque::new() }))
+    }
+
+    /// The answer about this in this transaction: the one that is known, or that of `ask`.
+    ///
+    /// # Errors
+    ///
+    /// The scorer was asked before and ran out of time. It would again.
+    pub(super) async fn ask(
+        &self,
+        envelope: &Envelope,
+        about: String,
+        ask: impl Future<Output = T>,
+    ) -> Result<T, ScorerError> {
+        let key = (envelope.id.clone(), about);
+        match self.recent().answers.get(&key) {
+            Some(Some(answer)) => return Ok(answer.clone()),
+            Some(None) => {
+                let late = "it had no answer in time for an earlier recipient of this message";
+                return Err(ScorerError::new(late));
+            }
+            None => {}
+        }
+        self.recent().begin(key.clone());
+        let answer = ask.await;
+        if let Some(place) = self.recent().answers.get_mut(&key) {
+            *place = Some(answer.clone());
+        }
+        Ok(answer)
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Recent<T> {
+    fn begin(&mut self, key: Key) {
+        if self.order.len() >= TRANSACTIONS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.answers.remove(&oldest);
+        }
+        self.order.push_back(key.clone());
+        self.answers.insert(key, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::envelope::SessionId;
+    use crate::rehearsal::envelope;
+
+    #[test]
+    fn a_transaction_asks_once_and_the_memory_of_it_is_bounded() {
+        let (once, asked) = (Once::new(), AtomicU32::new(0));
+        let ask = |n: u32, about: &str| {
+            let mut envelope = envelope("<a@example.org>");
+            envelope.id = SessionId::new("s").transaction(n);
+            let answer = async { asked.fetch_add(1, Ordering::Relaxed) };
+            pollster::block_on(once.ask(&envelope, about.to_owned(), answer)).unwrap()
+        };
+        assert_eq!(
+            [ask(1, "a"), ask(1, "a"), ask(1, "b"), ask(2, "a"), ask(1, "a")],
+            [0, 0, 1, 2, 0]
+        );
+        for n in 0..3 * TRANSACTIONS {
+            ask(u32::try_from(n).unwrap(), "c");
+        }
+        let recent = once.recent();
+        assert_eq!((recent.answers.len(), recent.order.len()), (TRANSACTIONS, TRANSACTIONS));
+    }
+
+    #[test]
+    fn what_took_too_long_is_not_waited_for_again() {
+        let once = Once::<()>::new();
+        let envelope = envelope("<a@example.org>");
+        pollster::block_on(async {
+            let mut hung = Box::pin(once.ask(&envelope, "a".to_owned(), std::future::pending()));
+            assert!(futures::poll!(hung.as_mut()).is_pending());
+            drop(hung);
+            let error = once.ask(&envelope, "a".to_owned(), async {}).await.unwrap_err();
+            assert!(error.to_string().starts_with("it had no answer in time"), "{error}");
+        });
+    }
+}
