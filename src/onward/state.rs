@@ -201,7 +201,7 @@ impl Onward {
                 self.dirty |= done;
             }
             Awaited::Rcpt => self.answer(Granted::Recipient, reply),
-            Awaited::Data if reply.code().value() == 354 => self.send_data(),
+            Awaited::Data if class == ReplyClass::Intermediate => self.send_data(),
             Awaited::Data => {
                 self.dirty = true;
                 if let Some(held) = &mut self.open {

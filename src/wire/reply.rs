@@ -16,8 +16,11 @@ const LINE_TEXT: usize = 506;
 /// Most lines that one reply of ours may have.
 const LINES: usize = 128;
 
-/// A reply code that may stand on the wire: `2yz` to `5yz`, second digit 0 to 5
-/// (RFC 5321 section 4.2). `199` or `600` cannot be held.
+/// A reply code: `2yz` to `5yz`. `199` or `600` cannot be held.
+///
+/// Codes of our own have a second digit of 0 to 5 (RFC 5321 section 4.2): see [`ReplyCode::new`]. A code read
+/// from an onward server may have any second and third digit, since the first alone decides what it means
+/// (RFC 5321 section 4.2.1): Postfix answers `571` and `595`. It goes to the client as the server wrote it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplyCode(u16);
 
@@ -35,7 +38,7 @@ pub enum ReplyClass {
 }
 
 impl ReplyCode {
-    /// The code, or `None` if no SMTP reply may carry it.
+    /// The code, or `None` if RFC 5321 section 4.2 has no such code.
     pub const fn new(code: u16) -> Option<Self> {
         if code >= 200 && code <= 559 && (code / 10) % 10 <= 5 { Some(Self(code)) } else { None }
     }
@@ -67,7 +70,7 @@ impl ReplyCode {
         }
     }
 
-    /// Three digits at the start of `line`, if they make a code.
+    /// Three digits at the start of `line`, if the first of them is 2 to 5.
     fn read(line: &[u8]) -> Option<Self> {
         let digits = line.get(..3)?;
         let mut code = 0;
@@ -77,7 +80,7 @@ impl ReplyCode {
             }
             code = code * 10 + u16::from(digit - b'0');
         }
-        Self::new(code)
+        matches!(code, 200..=599).then_some(Self(code))
     }
 }
 
@@ -307,6 +310,10 @@ pub enum ReplyFault {
     /// The line does not begin with a code and a space or hyphen.
     #[error("not a reply line")]
     Malformed,
+    /// A line ends in LF without CR. Nothing behind it can be relied on: the server may go on so, and waiting
+    /// for a CRLF would take until the timeout.
+    #[error("a line ends in LF without CR")]
+    BareLf,
     /// A line of a multi-line reply has another code than the first.
     #[error("the code changes within a reply")]
     CodeChanged,
@@ -379,7 +386,7 @@ impl ReplyReader {
 
     fn read(&mut self, limits: ReplyLimits) -> Result<Option<Reply>, ReplyFault> {
         loop {
-            let end = self.line_end();
+            let end = self.line_end()?;
             // Of an unfinished line, the last octet may be the CR of its end.
             if end.unwrap_or(self.buffer.len().saturating_sub(1)) > limits.line {
                 return Err(ReplyFault::Endless);
@@ -413,16 +420,16 @@ impl ReplyReader {
     }
 
     /// Where the CRLF that ends the first line stands.
-    fn line_end(&mut self) -> Option<usize> {
-        let mut from = std::mem::take(&mut self.scanned);
-        while let Some(at) = memchr(b'\n', &self.buffer[from..]).map(|at| at + from) {
-            if at > 0 && self.buffer[at - 1] == b'\r' {
-                return Some(at - 1);
-            }
-            from = at + 1;
+    fn line_end(&mut self) -> Result<Option<usize>, ReplyFault> {
+        let from = std::mem::take(&mut self.scanned);
+        let Some(at) = memchr(b'\n', &self.buffer[from..]).map(|at| at + from) else {
+            self.scanned = self.buffer.len();
+            return Ok(None);
+        };
+        match at.checked_sub(1) {
+            Some(end) if self.buffer[end] == b'\r' => Ok(Some(end)),
+            _ => Err(ReplyFault::BareLf),
         }
-        self.scanned = self.buffer.len();
-        None
     }
 }
 

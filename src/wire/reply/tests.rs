@@ -160,7 +160,7 @@ fn read<'c>(chunks: impl IntoIterator<Item = &'c [u8]>) -> (Vec<String>, Option<
 
 #[test]
 fn replies_are_read_in_every_chunking() {
-    use ReplyFault::{CodeChanged, Endless, Malformed};
+    use ReplyFault::{BareLf, CodeChanged, Endless, Malformed};
     let longest = format!("250 {}\r\n", "x".repeat(LONGEST - 4));
     let longest_cut = format!("250 {}\r\n", "x".repeat(506));
     let many = format!("{}250 x\r\n", "250-x\r\n".repeat(LINES - 1));
@@ -184,11 +184,18 @@ fn replies_are_read_in_every_chunking() {
         // Text that is more than text.
         (b"250 a\0b\tc\xe9\x7f\r\n", &["250 a?b?c??\r\n"], None),
         (b"250 a\rb\r\r\n", &["250 a?b?\r\n"], None),
-        (b"250 a\n550 b\r\n", &["250 a?550 b\r\n"], None),
-        (b"250-a\n250 b\r\n250 c\r\n", &["250-a?250 b\r\n250 c\r\n"], None),
+        // Lines end in CRLF, and nothing is waited for where one does not.
+        (b"250 a\n", &[], Some(BareLf)),
+        (b"250 a\n550 b\r\n", &[], Some(BareLf)),
+        (b"250 a\r\n250-b\n250 c\n", &["250 a\r\n"], Some(BareLf)),
+        // The first digit decides (RFC 5321 section 4.2.1).
+        (b"571 5.7.1 No\r\n", &["571 5.7.1 No\r\n"], None),
+        (b"595-5.7.512 a\r\n595 b\r\n", &["595-5.7.512 a\r\n595 b\r\n"], None),
+        (b"299\r\n", &["299 \r\n"], None),
+        (b"471 5.7.1 a\r\n", &["471 4.7.1 a\r\n"], None),
         // What is no reply.
         (b"\r\n", &[], Some(Malformed)),
-        (b"\n250 a\r\n", &[], Some(Malformed)),
+        (b"\n250 a\r\n", &[], Some(BareLf)),
         (b"25 a\r\n", &[], Some(Malformed)),
         (b"2500 a\r\n", &[], Some(Malformed)),
         (b"250_a\r\n", &[], Some(Malformed)),
@@ -198,7 +205,7 @@ fn replies_are_read_in_every_chunking() {
         (b"hello\r\n", &[], Some(Malformed)),
         (b"150 a\r\n", &[], Some(Malformed)),
         (b"600 a\r\n", &[], Some(Malformed)),
-        (b"260 a\r\n", &[], Some(Malformed)),
+        (b"050 a\r\n", &[], Some(Malformed)),
         (b"250 a\r\n000 b\r\n", &["250 a\r\n"], Some(Malformed)),
         (b"250-a\r\nb\r\n", &[], Some(Malformed)),
         (b"250-a\r\n550 b\r\n", &[], Some(CodeChanged)),
