@@ -134,6 +134,9 @@ Foreground yes
 User nobody
 MaxThreads 4
 StreamMaxLength 2M
+MaxFileSize 1M
+AlertExceedsMax yes
+AlertEncrypted yes
 """)
 
     def start(self):

@@ -131,7 +131,7 @@ async fn lists_names_and_links_are_looked_up() {
     let spam = envelope("192.0.2.1", "mx.example.org", "a@spam.example");
     assert_eq!(told(rhsbl.on_rcpt(&spam, &recipient()).await), "DBL");
 
-    let uri = DnsList::new("uri.test").unwrap().bits(2, "URI", Score::points(5));
+    let uri = DnsList::new("uri.test").unwrap().bits(2, "URI", Score::points(5)).unwrap();
     let uribl = Uribl::new(resolver.clone()).list(uri);
     let mail = message(&spam, b"Subject: x\n\nhttp://www.bad.com/ http://good.com/\n");
     assert_eq!(told(uribl.on_data(&spam, &mail).await), "URI");

@@ -7,8 +7,8 @@ use crate::score::{Disclosure, Finding, Score, word};
 /// What findings weigh in this panel and whether clients may learn of them, by symbol, whatever
 /// the scorer says. A symbol that is not named here stays as the scorer has it.
 ///
-/// A daemon's symbols are named like any others. Those of [`Spamd`](crate::scorers::Spamd) weigh
-/// nothing by themselves, since `SPAMD` carries their sum: a weight given to one comes on top.
+/// A daemon's symbols are named like any others: the rules of [`Spamd`](crate::scorers::Spamd) and the
+/// symbols of rspamd have weights from the daemon until they are named here.
 ///
 /// ```
 /// use nobounce::{Disclosure, Panel, Score, Weights};

@@ -19,6 +19,8 @@ use super::excerpt::{Oversize, SizeLimit};
 const CHUNK: usize = 1 << 20;
 /// The symbol of a virus.
 const SYMBOL: &str = "CLAMD";
+/// The symbol of content that only a password opens.
+const ENCRYPTED: &str = "CLAMD_ENCRYPTED";
 
 /// What a virus is to [`Clamd`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -35,6 +37,16 @@ pub enum OnVirus {
 ///
 /// What it finds is one finding `CLAMD` with the name of the signature as its detail, which the
 /// client may learn of. By default the message is refused on top, whatever others say of it.
+///
+/// Two kinds of signatures name no virus:
+///
+/// | signature | clamd reports it with | effect |
+/// |---|---|---|
+/// | `Heuristics.Limits.Exceeded.*` | `AlertExceedsMax` | failure: part of the message was not scanned, since it exceeds a limit of clamd such as `MaxScanSize` or `MaxFiles` |
+/// | `Heuristics.Encrypted.*` | `AlertEncrypted` | the finding `CLAMD_ENCRYPTED`, which weighs nothing unless [`Weights`](crate::Weights) say so: clamd cannot scan what only a password opens |
+///
+/// Any other signature counts as a virus, including those of alerts that a site has to switch on in clamd,
+/// such as macros and broken executables.
 ///
 /// Several messages go over one connection, one after another (`IDSESSION`). It has no patience of
 /// its own: give its [`Seat`](crate::Seat) a budget. A daemon that cannot be reached, talks nonsense
@@ -99,15 +111,23 @@ impl<R: Runtime> Clamd<R> {
         self
     }
 
-    fn opinion(&self, found: Found) -> Opinion {
-        let Found::Signature(name) = found else {
-            return Opinion::Silent;
+    fn opinion(&self, found: Found) -> Result<Opinion, ScorerError> {
+        let name = match found {
+            Found::Nothing => return Ok(Opinion::Silent),
+            Found::Signature(name) if name.starts_with("Heuristics.Limits.Exceeded") => {
+                let reason = format!("part of the message exceeds a limit of clamd: {name}");
+                return Err(ScorerError::new(reason));
+            }
+            Found::Signature(name) if name.starts_with("Heuristics.Encrypted.") => {
+                return Ok(Finding::new(ENCRYPTED, Score::ZERO).with_detail(&name).into());
+            }
+            Found::Signature(name) => name,
         };
         let finding = |score| {
             let finding = Finding::new(SYMBOL, score).with_detail(&name);
             finding.with_disclosure(Disclosure::Public)
         };
-        match self.on_virus {
+        Ok(match self.on_virus {
             OnVirus::Score(score) => finding(score).into(),
             OnVirus::Refuse => {
                 const POLICY: EnhancedStatus = EnhancedStatus::new(7, 1);
@@ -115,7 +135,7 @@ impl<R: Runtime> Clamd<R> {
                 let refusal = Refusal::permanent(550, POLICY, &text);
                 Opinion::RefuseWith(refusal, vec![finding(Score::ZERO)])
             }
-        }
+        })
     }
 }
 
@@ -137,7 +157,7 @@ impl<R: Runtime> Scorer for Clamd<R> {
             .daemon
             .ask(|before| stream(before, &message), |before| Replies::after(before, self.reply))
             .await;
-        found.map(|found| self.opinion(found)).map_err(ScorerError::new)
+        self.opinion(found.map_err(ScorerError::new)?)
     }
 }
 

@@ -1,5 +1,7 @@
 //! SpamAssassin's daemon, asked as `spamc` asks it.
 
+mod summary;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use memchr::memmem;
@@ -13,11 +15,12 @@ use crate::scorer::{Opinion, Scorer, ScorerError};
 
 use super::daemon::{End, Fault, Reader, Request, exchange};
 use super::excerpt::{Oversize, SizeLimit};
+use summary::Rule;
 
-/// Most rules that are taken from a reply.
-const RULES: usize = 256;
-/// The symbol that carries the score.
+/// The symbol of the part of the score that no rule accounts for.
 const SYMBOL: &str = "SPAMD";
+/// The rule by which SpamAssassin says that it left rules out (its setting `time_limit`).
+const CUT_SHORT: &str = "TIME_LIMIT_EXCEEDED";
 
 /// Not a user name: empty, longer than 256 octets, or with control characters. The fault is the
 /// caller's.
@@ -25,12 +28,20 @@ const SYMBOL: &str = "SPAMD";
 #[error("not a user name")]
 pub struct BadUser;
 
-/// Asks SpamAssassin's `spamd` about each message, over TCP or a Unix socket, with the `SYMBOLS`
+/// Asks SpamAssassin's `spamd` about each message, over TCP or a Unix socket, with the `REPORT`
 /// request of its protocol (version 1.5).
 ///
-/// What it finds is one finding `SPAMD` with SpamAssassin's score and the detail `score/required`,
-/// and each rule that matched as a finding of its own name that weighs nothing. SpamAssassin's
-/// `required_score` decides nothing: the [`Panel`](crate::Panel)'s thresholds do.
+/// Each rule that matched is a finding with its score and, as detail, its description. The finding
+/// `SPAMD` holds the part of SpamAssassin's score that no rule accounts for, with the detail
+/// `score/required`. So the findings add up to SpamAssassin's score. SpamAssassin's `required_score` decides
+/// nothing: the [`Panel`](crate::Panel)'s thresholds do.
+///
+/// The rules are read from the table in SpamAssassin's report (`_SUMMARY_` in its setting `report`). It has
+/// one decimal for scores below 10 and none above, and `SPAMD` holds the difference. A report without that
+/// table leaves the whole score to `SPAMD`.
+///
+/// When SpamAssassin's `time_limit` ended a scan (`TIME_LIMIT_EXCEEDED`), the findings count and the scorer
+/// has failed as well.
 ///
 /// Before the message stands `X-Envelope-From: <sender>`, as Haraka and spamass-milter put it
 /// there: SpamAssassin takes the envelope sender from it for SPF and its sender lists. Set
@@ -70,7 +81,7 @@ pub struct Spamd<R> {
 impl<R: Runtime> Spamd<R> {
     /// The largest message that is sent whole if nothing else is said, in octets: 500 KB, as with `spamc --max-size`.
     pub const SIZE_LIMIT: usize = 500 * 1024;
-    /// The longest reply that is read if nothing else is said, in octets. A line of rule names has a few kilobytes.
+    /// The longest reply that is read if nothing else is said, in octets. A report has a few kilobytes.
     pub const REPLY_LIMIT: usize = 64 * 1024;
 
     /// The daemon that listens at `address`, usually port 783.
@@ -109,7 +120,7 @@ impl<R: Runtime> Spamd<R> {
         let length = sender.octets().len() + message.iter().map(Bytes::len).sum::<usize>();
         let user = self.user.as_ref().map_or(String::new(), |user| format!("User: {user}\r\n"));
         // The daemon takes these names in this spelling only.
-        let head = format!("SYMBOLS SPAMC/1.5\r\n{user}Content-length: {length}\r\n\r\n");
+        let head = format!("REPORT SPAMC/1.5\r\n{user}Content-length: {length}\r\n\r\n");
         let mut segments = vec![Bytes::from(head), sender.octets().clone()];
         segments.extend_from_slice(message);
         Request { segments, end: End::ShutDown }
@@ -138,7 +149,7 @@ impl<R: Runtime> Scorer for Spamd<R> {
             return Ok(Opinion::Silent);
         };
         let report = self.check(self.request(envelope, &message)).await;
-        report.map(Report::into_opinion).map_err(ScorerError::new)
+        report.map_err(ScorerError::new)?.into_opinion()
     }
 }
 
@@ -177,18 +188,18 @@ enum SpamdFault {
 struct Report {
     score: Score,
     required: Score,
-    rules: Vec<Box<str>>,
+    rules: Vec<Rule>,
 }
 
 impl Report {
-    /// Reads a reply to SYMBOLS, `None` as long as it is not whole:
+    /// Reads a reply to REPORT, `None` as long as it is not whole:
     ///
     /// ```text
     /// SPAMD/1.1 0 EX_OK
-    /// Content-length: 16
+    /// Content-length: 1099
     /// Spam: True ; 1000.0 / 5.0
     ///
-    /// GTUBE,NO_RECEIVED
+    /// Spam detection software, running on the system "mx.example",
     /// ```
     fn parse(reply: &[u8], limit: usize) -> Result<Option<Self>, SpamdFault> {
         use SpamdFault::Malformed;
@@ -226,18 +237,25 @@ impl Report {
         let Some(body) = reply[length + 4..].get(..size) else {
             return Ok(None);
         };
-        let body = str::from_utf8(body).map_err(|_| Malformed("rules"))?;
-        let rules = body.trim().split(',').map(str::trim).filter(|rule| !rule.is_empty());
-        Ok(Some(Self { score, required, rules: rules.take(RULES).map(Into::into).collect() }))
+        // A report quotes the message, in whatever octets it came.
+        let rules = summary::read(&String::from_utf8_lossy(body));
+        Ok(Some(Self { score, required, rules }))
     }
 
-    fn into_opinion(self) -> Opinion {
+    fn into_opinion(self) -> Result<Opinion, ScorerError> {
+        let rule =
+            |rule: &Rule| Finding::new(&rule.name, rule.score).with_detail(&rule.description);
+        // Under the name of the remainder a rule belongs to it.
+        let rules: Vec<_> = self.rules.iter().filter(|it| it.name != SYMBOL).map(rule).collect();
+        let sum: Score = rules.iter().map(Finding::score).sum();
         let detail = format!("{}/{}", self.score, self.required);
-        let total = Finding::new(SYMBOL, self.score).with_detail(&detail);
-        let rules = self.rules.iter().map(|rule| Finding::new(rule, Score::ZERO));
-        // A rule of that name would stand in for the score where that is below zero.
-        let rules = rules.filter(|rule| rule.symbol() != SYMBOL);
-        Opinion::Evidence(std::iter::once(total).chain(rules).collect())
+        let rest = Finding::new(SYMBOL, self.score + -sum).with_detail(&detail);
+        let opinion = Opinion::Evidence(std::iter::once(rest).chain(rules).collect());
+        if self.rules.iter().any(|rule| rule.name == CUT_SHORT) {
+            let reason = "SpamAssassin's time_limit ended the scan";
+            return Err(ScorerError::new(reason).but_says(opinion));
+        }
+        Ok(opinion)
     }
 }
 
@@ -264,7 +282,9 @@ fn read_result(text: &str) -> Option<(Score, Score)> {
     let (verdict, scores) = text.split_once(';')?;
     let (score, required) = scores.split_once('/')?;
     matches!(verdict.trim(), "True" | "False").then_some(())?;
-    Some((score.trim().parse().ok()?, required.trim().parse().ok()?))
+    // A decimal comma comes from a daemon that runs in such a locale.
+    let points = |text: &str| text.trim().replace(',', ".").parse().ok();
+    Some((points(score)?, points(required)?))
 }
 
 #[cfg(test)]

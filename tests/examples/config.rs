@@ -179,6 +179,18 @@ fn what_is_wrong_is_told_with_its_line() {
             list(ZONE, "bits = [\n{ mask = 0x1000000, symbol = \"A\", score = 1 }]"),
             "4: invalid value: integer `16777216`, expected a mask of bits from 1 to 0xff".into(),
         ),
+        (
+            list(ZONE, "codes = [{ codes = \"127.0.0.1\", symbol = \"A\", score = 1 }]"),
+            "1: no listing can have the code `127.0.0.1`: expected codes of 127.0.0.0/8 ".into(),
+        ),
+        (
+            list(ZONE, "bits = [{ mask = 0, symbol = \"A\", score = 1 }]"),
+            "3: invalid value: integer `0`, expected a mask of bits from 1 to 0xff".into(),
+        ),
+        (
+            list(ZONE, &format!("bits = [{0}, {0}]", "{ mask = 1, symbol = \"A\", score = 1 }")),
+            "1: two rules with the same codes have the symbol `A`".into(),
+        ),
         (list(ZONE, "refusing = [\"127.0.0.256\"]"), "3: `127.0.0.256` is not a return".into()),
         (
             list(ZONE, "disclosure = true"),

@@ -114,7 +114,7 @@ fn data(stream: &mut impl BufRead) -> Vec<u8> {
 pub(crate) fn spamd(score: &'static str) -> SocketAddr {
     listen(move |mut stream| {
         let request = line(&mut stream).unwrap();
-        assert!(request.starts_with("SYMBOLS SPAMC/1."), "{request}");
+        assert!(request.starts_with("REPORT SPAMC/1."), "{request}");
         let mut length = 0;
         while let Some(field) = line(&mut stream).filter(|line| !line.is_empty()) {
             if let Some(value) = field.strip_prefix("Content-length: ") {
@@ -123,8 +123,8 @@ pub(crate) fn spamd(score: &'static str) -> SocketAddr {
         }
         let mut message = vec![0; length];
         stream.read_exact(&mut message).unwrap();
-        let head = "SPAMD/1.5 0 EX_OK\r\nContent-length: 9\r\n";
-        say(&mut stream, &format!("{head}Spam: True ; {score} / 5.0\r\n\r\nTEST_RULE"));
+        let head = "SPAMD/1.5 0 EX_OK\r\nContent-length: 17\r\n";
+        say(&mut stream, &format!("{head}Spam: True ; {score} / 5.0\r\n\r\n 0.0 TEST_RULE x\n"));
     })
 }
 

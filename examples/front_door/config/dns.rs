@@ -207,7 +207,7 @@ impl TryFrom<Described> for List {
             list = list.codes(&rule.codes.0.text, &rule.symbol.0, rule.score.0)?;
         }
         for rule in &described.bits {
-            list = list.bits(rule.mask.0, &rule.symbol.0, rule.score.0);
+            list = list.bits(rule.mask.0, &rule.symbol.0, rule.score.0)?;
         }
         for Parsed(codes) in &described.refusing {
             list = list.refusing(&codes.text)?;

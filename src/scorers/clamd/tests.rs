@@ -126,6 +126,39 @@ fn a_virus_is_refused_or_weighed() {
 }
 
 #[test]
+fn a_scan_that_exceeded_a_limit_is_a_failure() {
+    for name in ["MaxFileSize", "MaxScanSize", "MaxFiles", "MaxRecursion", "MaxScanTime"] {
+        let name = format!("Heuristics.Limits.Exceeded.{name}");
+        let reply = format!("1: stream: {name} FOUND\0");
+        let runtime = Rehearsal::with(script(&[&reply], Then::Hang));
+        for what in [OnVirus::Refuse, OnVirus::Score(Score::points(4))] {
+            let error = ask(&runtime, &clamd(&runtime).on_virus(what), "x\n").unwrap_err();
+            assert_eq!(error, format!("part of the message exceeds a limit of clamd: {name}"));
+        }
+    }
+    // Before ClamAV 0.101.
+    let old = "1: stream: Heuristics.Limits.Exceeded FOUND\0";
+    let runtime = Rehearsal::with(script(&[old], Then::Hang));
+    assert!(ask(&runtime, &clamd(&runtime), "x\n").is_err());
+}
+
+#[test]
+fn encrypted_content_is_a_finding() {
+    for name in ["Heuristics.Encrypted.Zip", "Heuristics.Encrypted.PDF"] {
+        let reply = format!("1: stream: {name} FOUND\0");
+        let runtime = Rehearsal::with(script(&[&reply], Then::Hang));
+        let expected = Finding::new("CLAMD_ENCRYPTED", Score::ZERO).with_detail(name);
+        assert_eq!(ask(&runtime, &clamd(&runtime), "x\n"), Ok(expected.into()));
+    }
+    for virus in ["Heuristics.OLE2.ContainsMacros", "Heuristics.EncryptedX", "Heuristics.Limits"] {
+        let reply = format!("1: stream: {virus} FOUND\0");
+        let runtime = Rehearsal::with(script(&[&reply], Then::Hang));
+        let opinion = ask(&runtime, &clamd(&runtime), "x\n");
+        assert!(matches!(opinion, Ok(Opinion::RefuseWith(..))), "{opinion:?}");
+    }
+}
+
+#[test]
 fn no_answer_is_an_error() {
     let size = "message larger than clamd's StreamMaxLength";
     let table = [

@@ -9,16 +9,52 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Codes([Vec<RangeInclusive<u8>>; 4]);
 
-/// Not return codes. The fault is that of whoever wrote them.
+/// A rule for return codes that cannot be right. Fault of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a return code like 127.0.0.2 or 127.0.[0..255].[1;3]")]
-pub struct BadCodes(Box<str>);
+#[non_exhaustive]
+pub enum BadCodes {
+    /// Not in the notation of [`Codes`].
+    #[error("`{0}` is not a return code like 127.0.0.2 or 127.0.[0..255].[1;3]")]
+    Malformed(Box<str>),
+    /// No code meets the rule: only 127.0.0.0/8 holds listings, and 127.0.0.1, 127.255.255.0/24 and the
+    /// codes that the list refuses with do not.
+    #[error(
+        "no listing can have the code `{0}`: expected codes of 127.0.0.0/8 other than 127.0.0.1, \
+             127.255.255.* and those in `refusing`"
+    )]
+    Unreachable(Box<str>),
+    /// No bit of the last three octets, or one of the first.
+    #[error("no listing can have a bit of the mask {0:#x}: expected a mask from 1 to 0xffffff")]
+    Mask(u32),
+    /// The same codes or bits with the same symbol.
+    #[error("two rules with the same codes have the symbol `{0}`")]
+    Duplicate(Box<str>),
+}
 
 impl Codes {
     /// Whether this is one of them.
     pub fn include(&self, code: Ipv4Addr) -> bool {
         let octets = code.octets();
         self.0.iter().zip(octets).all(|(ranges, octet)| ranges.iter().any(|it| it.contains(&octet)))
+    }
+
+    /// Whether a listing can have one of them, on a list that refuses with these codes.
+    pub(super) fn are_met(&self, refusals: &[Self]) -> bool {
+        /// The same, for codes that begin with octets of which these refusals are left.
+        fn met(codes: &[Vec<RangeInclusive<u8>>], left: &[&[Vec<RangeInclusive<u8>>]]) -> bool {
+            let ([first, rest @ ..], false) = (codes, left.is_empty()) else {
+                return left.is_empty();
+            };
+            let holds = |ranges: &[RangeInclusive<u8>], octet: u8| {
+                ranges.iter().any(|range| range.contains(&octet))
+            };
+            (0..=u8::MAX).filter(|octet| holds(first, *octet)).any(|octet| {
+                let left = left.iter().filter(|codes| holds(&codes[0], octet));
+                met(rest, &left.map(|codes| &codes[1..]).collect::<Vec<_>>())
+            })
+        }
+        let left: Vec<_> = refusals.iter().map(|codes| &codes.0[1..]).collect();
+        self.0[0].iter().any(|it| it.contains(&127)) && met(&self.0[1..], &left)
     }
 
     /// By which lists that are known say that they do not answer: 127.255.255.0/24 (Spamhaus), and
@@ -40,10 +76,10 @@ impl FromStr for Codes {
         let mut octets = [const { Vec::new() }; 4];
         for (place, octet) in octets.iter_mut().enumerate() {
             let dot = if place == 0 { Some(rest) } else { rest.strip_prefix('.') };
-            let read = dot.and_then(read_octet).ok_or_else(|| BadCodes(text.into()))?;
+            let read = dot.and_then(read_octet).ok_or_else(|| BadCodes::Malformed(text.into()))?;
             (*octet, rest) = read;
         }
-        if rest.is_empty() { Ok(Self(octets)) } else { Err(BadCodes(text.into())) }
+        if rest.is_empty() { Ok(Self(octets)) } else { Err(BadCodes::Malformed(text.into())) }
     }
 }
 
@@ -102,7 +138,27 @@ mod tests {
             "127.0.0.4]",
             "127.0.0.2 ",
         ] {
-            assert_eq!(bad.parse::<Codes>(), Err(BadCodes(bad.into())), "{bad:?}");
+            assert_eq!(bad.parse::<Codes>(), Err(BadCodes::Malformed(bad.into())), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn codes_that_no_listing_can_have_are_told_apart() {
+        for (codes, refusing, expected) in [
+            ("127.0.0.2", "127.0.0.255", true),
+            ("127.0.[0..255].[1..3]", "127.0.0.255", true),
+            ("127.[0;255].[0;255].[1;255]", "127.0.0.255", true),
+            ("[0..255].0.0.2", "127.0.0.255", true),
+            ("127.[0..255].[0..255].[0..255]", "127.[0..254].[0..255].[0..255]", true),
+            ("127.0.0.1", "127.0.0.255", false),
+            ("127.0.0.[1;255]", "127.0.0.255", false),
+            ("127.255.255.[0..255]", "127.0.0.255", false),
+            ("127.[0..255].[0..255].2", "127.[0..255].[0..255].[2;4]", false),
+            ("126.0.0.2", "127.0.0.255", false),
+            ("[0..126].0.0.2", "127.0.0.255", false),
+        ] {
+            let refusals = [Codes::refusals(), vec![refusing.parse().unwrap()]].concat();
+            assert_eq!(codes.parse::<Codes>().unwrap().are_met(&refusals), expected, "{codes}");
         }
     }
 

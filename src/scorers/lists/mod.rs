@@ -43,8 +43,8 @@ pub use uribl::Uribl;
 ///     .codes("127.0.0.[4..7]", "ZEN_XBL", Score::points(6))?
 ///     .codes("127.0.0.[10..11]", "ZEN_PBL", Score::points(3))?;
 /// let multi = DnsList::new("multi.surbl.example")?
-///     .bits(8, "SURBL_PHISH", Score::points(6))
-///     .bits(16, "SURBL_MALWARE", Score::points(6));
+///     .bits(8, "SURBL_PHISH", Score::points(6))?
+///     .bits(16, "SURBL_MALWARE", Score::points(6))?;
 /// let good = DnsList::new("list.dnswl.example")?
 ///     .codes("127.0.[0..255].[1..3]", "DNSWL", Score::points(-2))?
 ///     .refusing("127.0.0.255")?;
@@ -67,7 +67,7 @@ struct Rule {
     weight: Score,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Meets {
     Codes(Codes),
     /// Of the last three octets.
@@ -114,25 +114,54 @@ impl DnsList {
         self
     }
 
-    /// A rule: any of these codes, written as [`Codes`] are.
-    pub fn codes(mut self, codes: &str, symbol: &str, weight: Score) -> Result<Self, BadCodes> {
-        let meets = Meets::Codes(codes.parse()?);
+    /// Adds a rule: any of these codes, written as [`Codes`] are.
+    ///
+    /// # Errors
+    ///
+    /// The codes are malformed, no listing can have one of them, or the rule is there already.
+    pub fn codes(self, codes: &str, symbol: &str, weight: Score) -> Result<Self, BadCodes> {
+        let read: Codes = codes.parse()?;
+        if !read.are_met(&self.refusals) {
+            return Err(BadCodes::Unreachable(codes.into()));
+        }
+        self.rule(Meets::Codes(read), symbol, weight)
+    }
+
+    /// Adds a rule: a code that has any of these bits set, for lists whose codes are masks. The last octet
+    /// of the code is bits 1 to 128, the two before it are higher ones; the first octet, 127, is none.
+    ///
+    /// # Errors
+    ///
+    /// The mask is 0 or above 0xffffff, or the rule is there already.
+    pub fn bits(self, mask: u32, symbol: &str, weight: Score) -> Result<Self, BadCodes> {
+        if !(1..=0x00ff_ffff).contains(&mask) {
+            return Err(BadCodes::Mask(mask));
+        }
+        self.rule(Meets::Bits(mask), symbol, weight)
+    }
+
+    fn rule(mut self, meets: Meets, symbol: &str, weight: Score) -> Result<Self, BadCodes> {
+        if self.rules.iter().any(|rule| rule.meets == meets && &*rule.symbol == symbol) {
+            return Err(BadCodes::Duplicate(symbol.into()));
+        }
         self.rules.push(Rule { meets, symbol: symbol.into(), weight });
         Ok(self)
     }
 
-    /// A rule: a code that has any of these bits set, for lists whose codes are masks. The last octet
-    /// of the code is bits 1 to 128, the two before it are higher ones; the first octet, 127, is none.
-    #[must_use]
-    pub fn bits(mut self, mask: u32, symbol: &str, weight: Score) -> Self {
-        let meets = Meets::Bits(mask & 0x00ff_ffff);
-        self.rules.push(Rule { meets, symbol: symbol.into(), weight });
-        self
-    }
-
-    /// More codes by which the list says that it does not answer us.
+    /// Adds codes by which the list says that it does not answer us.
+    ///
+    /// # Errors
+    ///
+    /// The codes are malformed, or leave a rule that no listing can meet.
     pub fn refusing(mut self, codes: &str) -> Result<Self, BadCodes> {
         self.refusals.push(codes.parse()?);
+        let met = |rule: &Rule| match &rule.meets {
+            Meets::Codes(codes) => codes.are_met(&self.refusals),
+            Meets::Bits(_) => true,
+        };
+        if !self.rules.iter().all(met) {
+            return Err(BadCodes::Unreachable(codes.into()));
+        }
         Ok(self)
     }
 

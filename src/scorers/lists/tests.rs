@@ -80,8 +80,9 @@ fn codes_weigh_what_rules_say() {
     let zen = zen.codes("127.0.0.[2;3]", "SBL", Score::points(4)).unwrap();
     let zen = zen.codes("127.0.0.[4..7]", "XBL", Score::points(6)).unwrap();
     let multi = DnsList::new("multi.example").unwrap().symbol("MULTI");
-    let multi = multi.bits(8, "PHISH", Score::points(7)).bits(16 | 64, "BAD", Score::points(5));
-    let multi = multi.bits(1 << 8, "FRESH", Score::points(2));
+    let multi = multi.bits(8, "PHISH", Score::points(7)).unwrap();
+    let multi = multi.bits(16 | 64, "BAD", Score::points(5)).unwrap();
+    let multi = multi.bits(1 << 8, "FRESH", Score::points(2)).unwrap();
     let good = DnsList::new("good.example").unwrap();
     let good = good.codes("127.0.[0..255].[1..3]", "GOOD", Score::points(-2)).unwrap();
     let good = good.refusing("127.0.0.255").unwrap();
@@ -203,7 +204,7 @@ fn names_are_asked_about_once_each() {
 #[test]
 fn links_are_asked_about() {
     let zones = Zones::new(&[("bad.com.uri.example", &["127.0.0.2"])]);
-    let list = DnsList::new("uri.example").unwrap().bits(2, "URI", Score::points(5));
+    let list = DnsList::new("uri.example").unwrap().bits(2, "URI", Score::points(5)).unwrap();
     let uribl = Uribl::new(zones.clone()).list(list);
     let ask = |content: &str| {
         let message = message(&format!("Subject: x\n\n{content}\n"));
@@ -300,4 +301,36 @@ fn what_some_lists_say_stands_beside_what_others_do_not() {
     // One that is late takes the others with it: it is the seat that has a budget.
     let (_, tally, failures) = ask(lists("silent.example"), FailurePolicy::Ignore);
     assert_eq!((&*tally, &*failures), ("score=0.00", "no answer within 5s"));
+}
+
+#[test]
+fn a_rule_that_no_listing_can_meet_is_refused() {
+    let list = || DnsList::new("list.example").unwrap();
+    let codes = |codes: &str| list().codes(codes, "X", Score::points(1)).map(|_| ());
+    let unreachable = |codes: &str| Err(BadCodes::Unreachable(codes.into()));
+    assert_eq!(codes("127.0.0.2"), Ok(()));
+    for never in ["127.0.0.1", "127.255.255.254", "127.255.255.[0..255]", "10.0.0.2", "0.0.0.0"] {
+        assert_eq!(codes(never), unreachable(never));
+    }
+    for (mask, fits) in [(0, false), (1, true), (0x00ff_ffff, true), (0x0100_0000, false)] {
+        let expected = if fits { Ok(()) } else { Err(BadCodes::Mask(mask)) };
+        assert_eq!(list().bits(mask, "X", Score::ZERO).map(|_| ()), expected);
+    }
+    // In either order.
+    let refusing = list().refusing("127.0.0.255").unwrap();
+    let never = refusing.codes("127.0.0.255", "X", Score::ZERO).map(|_| ());
+    assert_eq!(never, unreachable("127.0.0.255"));
+    let rule = list().codes("127.0.0.255", "X", Score::ZERO).unwrap();
+    assert_eq!(rule.refusing("127.0.0.[254..255]").map(|_| ()), unreachable("127.0.0.[254..255]"));
+}
+
+#[test]
+fn a_rule_is_there_once() {
+    let list = DnsList::new("list.example").unwrap();
+    let list = list.codes("127.0.0.[2;3]", "X", Score::points(1)).unwrap();
+    let list = list.bits(2, "X", Score::points(1)).unwrap();
+    let twice = Some(BadCodes::Duplicate("X".into()));
+    assert_eq!(list.clone().codes("127.0.0.[2;3]", "X", Score::points(2)).err(), twice);
+    assert_eq!(list.clone().bits(2, "X", Score::points(1)).err(), twice);
+    assert!(list.codes("127.0.0.[2;3]", "Y", Score::points(2)).is_ok());
 }

@@ -46,8 +46,8 @@ const DOMAINS: usize = 20;
 /// use nobounce::{Opinion, Score, Scorer};
 ///
 /// let list = DnsList::new("uri.example")?
-///     .bits(2, "URI_BLACK", Score::points(5))
-///     .bits(8, "URI_PHISH", Score::points(7));
+///     .bits(2, "URI_BLACK", Score::points(5))?
+///     .bits(8, "URI_PHISH", Score::points(7))?;
 /// let uribl = Uribl::new(resolver).list(list);
 ///
 /// let content = MailData::normalise(b"Subject: hello\r\n\r\nhttps://www.example.org/?you\r\n");

@@ -6,10 +6,36 @@ use crate::verdict::{Subject, Verdict};
 use std::time::Duration;
 
 /// What SpamAssassin 4.0.1 answered to a message with the GTUBE string.
-const GTUBE: &str = "SPAMD/1.1 0 EX_OK\r\nContent-length: 148\r\nSpam: True ; 1010.9 / 5.0\r\n\r\n\
-                     FSL_HELO_NON_FQDN_1,GTUBE,HELO_NO_DOMAIN,MISSING_DATE,MISSING_FROM,\
-                     MISSING_HEADERS,MISSING_MID,RCVD_ILLEGAL_IP,TVD_SPACE_RATIO,\
-                     TVD_SPACE_RATIO_MINFP";
+const GTUBE: &str = "\
+SPAMD/1.1 0 EX_OK\r
+Content-length: 781\r
+Spam: True ; 1005.2 / 5.0\r
+\r
+Spam detection software, running on the system \"vm\",
+has identified this incoming email as possible spam.
+
+Content preview:  XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X
+   
+
+Content analysis details:   (1005.2 points, 5.0 required)
+
+ pts rule name              description
+---- ---------------------- --------------------------------------------------
+ 0.6 MISSING_MID            Missing Message-Id: header
+ 1.0 MISSING_FROM           Missing From: header
+-0.0 NO_RECEIVED            Informational: message has no Received headers
+ 2.7 MISSING_DATE           Missing Date: header
+ 0.9 MISSING_HEADERS        Missing To: header
+1000 GTUBE                  BODY: Generic Test for Unsolicited Bulk Email
+ 0.0 TVD_SPACE_RATIO        No description available.
+
+";
+
+/// A reply with this result and this table.
+fn reply(result: &str, table: &str) -> String {
+    let length = table.len();
+    format!("SPAMD/1.1 0 EX_OK\r\nContent-length: {length}\r\nSpam: {result}\r\n\r\n{table}")
+}
 
 fn spamd(runtime: &Rehearsal) -> Spamd<Rehearsal> {
     Spamd::new(runtime.clone(), "127.0.0.1:783".parse().unwrap())
@@ -41,7 +67,7 @@ fn a_request_is_spamcs() {
         let length = body.len();
         assert_eq!(
             header,
-            format!("SYMBOLS SPAMC/1.5\r\nUser: nobounce\r\nContent-length: {length}")
+            format!("REPORT SPAMC/1.5\r\nUser: nobounce\r\nContent-length: {length}")
         );
         let rest = body.strip_prefix(&format!("X-Envelope-From: {sender}\r\n")).unwrap();
         assert_eq!(rest.as_bytes(), message.segments().concat());
@@ -51,13 +77,17 @@ fn a_request_is_spamcs() {
 
 #[test]
 fn a_report_becomes_findings() {
+    let below = reply("False ; -0.1 / 5.0", "-0.4 A x\n 0.3 B y\n");
+    let rounded = reply("True ; 11.77 / 5.0", "  12 A x\n");
+    let posing = reply("False ; -1 / 5.0", " 9.0 SPAMD x\n");
+    let without = reply("False ; 1 / 5.0", "A,B\r\n");
+    let comma = reply("True ; 7,5 / 5,0", " 2,5 A x\n 5,0 B x\n");
     let table = [
         (
             GTUBE,
-            "score=1010.90 SPAMD=1010.90 FSL_HELO_NON_FQDN_1=0.00 GTUBE=0.00 HELO_NO_DOMAIN=0.00 \
-             MISSING_DATE=0.00 MISSING_FROM=0.00 MISSING_HEADERS=0.00 MISSING_MID=0.00 \
-             RCVD_ILLEGAL_IP=0.00 TVD_SPACE_RATIO=0.00 TVD_SPACE_RATIO_MINFP=0.00",
-            "1010.90/5.00",
+            "score=1005.20 SPAMD=0.00 MISSING_MID=0.60 MISSING_FROM=1.00 NO_RECEIVED=0.00 \
+             MISSING_DATE=2.70 MISSING_HEADERS=0.90 GTUBE=1000.00 TVD_SPACE_RATIO=0.00",
+            "1005.20/5.00",
         ),
         // As the protocol's description has it; with a header of tomorrow.
         (
@@ -65,21 +95,16 @@ fn a_report_becomes_findings() {
             "score=2.00 SPAMD=2.00",
             "2.00/5.00",
         ),
-        (
-            "SPAMD/1.1 0 EX_OK\r\nContent-length: 6\r\nSpam: False ; -0.1 / 5.0\r\n\r\nA, B\r\n",
-            "score=-0.10 SPAMD=-0.10 A=0.00 B=0.00",
-            "-0.10/5.00",
-        ),
-        // A rule cannot pose as the score.
-        (
-            "SPAMD/1.1 0 EX_OK\r\nContent-length: 5\r\nSpam: False ; -1 / 5.0\r\n\r\nSPAMD",
-            "score=-1.00 SPAMD=-1.00",
-            "-1.00/5.00",
-        ),
+        (&below, "score=-0.10 SPAMD=0.00 A=-0.40 B=0.30", "-0.10/5.00"),
+        (&rounded, "score=11.77 SPAMD=-0.23 A=12.00", "11.77/5.00"),
+        (&comma, "score=7.50 SPAMD=0.00 A=2.50 B=5.00", "7.50/5.00"),
+        // A rule cannot pose as the remainder.
+        (&posing, "score=-1.00 SPAMD=-1.00", "-1.00/5.00"),
+        (&without, "score=1.00 SPAMD=1.00", "1.00/5.00"),
         // What follows the promised length is nothing of ours, however it arrives.
         (
-            "SPAMD/1.1 0 EX_OK\r\nContent-length: 1\r\nSpam: False ; 1 / 5.0\r\n\r\nA,B\r\n",
-            "score=1.00 SPAMD=1.00 A=0.00",
+            "SPAMD/1.1 0 EX_OK\r\nContent-length: 8\r\nSpam: False ; 1 / 5.0\r\n\r\n 0.5 A x\n 0.5 B x\n",
+            "score=1.00 SPAMD=0.50 A=0.50",
             "1.00/5.00",
         ),
     ];
@@ -151,9 +176,26 @@ fn no_report_is_an_error() {
             assert_eq!(error, expected, "{:?}", &reply[..reply.len().min(80)]);
         }
     }
-    let octets = b"SPAMD/1.1 0 EX_OK\r\nContent-length: 1\r\nSpam: True ; 1 / 5\r\n\r\n\xff";
+}
+
+#[test]
+fn a_report_may_quote_any_octets() {
+    let octets =
+        b"SPAMD/1.1 0 EX_OK\r\nContent-length: 10\r\nSpam: True ; 1 / 5\r\n\r\n 1.0 A \xff\xfe\n";
     let runtime = Rehearsal::with(Script::new(octets, 9, Then::Close));
-    assert_eq!(ask(&spamd(&runtime), "x").unwrap_err(), "not a reply of spamd: rules");
+    let Ok(Opinion::Evidence(found)) = ask(&spamd(&runtime), "x") else { panic!() };
+    assert_eq!((found[1].symbol(), found[1].detail()), ("A", "\u{fffd}\u{fffd}"));
+}
+
+#[test]
+fn a_scan_that_was_cut_short_is_a_failure_with_findings() {
+    let table = " 0.0 TIME_LIMIT_EXCEEDED    Exceeded time limit / deadline\n 3.0 A x\n";
+    let runtime = Rehearsal::with(Script::new(reply("False ; 3 / 5", table), 10, Then::Close));
+    let (envelope, message) = (envelope("<a@example.com>"), message("x"));
+    let error = runtime.run(spamd(&runtime).on_data(&envelope, &message)).unwrap_err();
+    assert_eq!(error.to_string(), "SpamAssassin's time_limit ended the scan");
+    let Opinion::Evidence(found) = error.opinion() else { panic!() };
+    assert_eq!(found.iter().map(Finding::score).sum::<Score>(), Score::points(3));
 }
 
 #[test]
