@@ -208,8 +208,12 @@ pub struct TransactionRecord {
     pub relaying: Duration,
 }
 
+/// Recipients that the line of a record lists, accepted and refused ones each. It counts the others.
+const LISTED: usize = 50;
+
 impl fmt::Display for TransactionRecord {
-    /// One line, `key=value` separated by spaces; what peers chose is quoted and escaped.
+    /// One line, `key=value` separated by spaces; what peers chose is quoted and escaped. Of accepted
+    /// and of refused recipients it lists 50 each, and counts the others.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = String::with_capacity(512);
         self.write(&mut line)?;
@@ -240,13 +244,17 @@ impl TransactionRecord {
             put(line, " tls=", &*tls.version)?;
         }
         put(line, " from=", &Quoted(&envelope.reverse_path.path))?;
-        for recipient in &envelope.forward_paths {
+        let (accepted, refused) = (&envelope.forward_paths, &self.end.refused);
+        let listed = accepted.iter().take(LISTED);
+        for recipient in listed {
             put(line, " to=", &Quoted(&recipient.path))?;
         }
-        for (recipient, reply) in &self.end.refused {
+        put_rest(line, " to_more=", accepted.len())?;
+        for (recipient, reply) in refused.iter().take(LISTED) {
             put(line, " refused=", &Quoted(&recipient.path))?;
             put(line, " because=", &Quoted(reply))?;
         }
+        put_rest(line, " refused_more=", refused.len())?;
         put(line, " size=", &self.end.size)?;
         put(line, " ", &self.tally)?;
         put(line, " result=", self.end.cause.word())?;
@@ -259,10 +267,10 @@ impl TransactionRecord {
         if let Some(queue_id) = &self.queue_id {
             put(line, " queue_id=", &**queue_id)?;
         }
-        for failure in &self.failures {
+        for failure in self.failures.iter().take(LISTED) {
             write!(line, " relay_failure={:?}", failure.to_string())?;
         }
-        for failure in self.tally.failures() {
+        for failure in self.tally.failures().take(LISTED) {
             write!(line, " scorer_failure={:?}", format!("{}: {}", failure.scorer, failure.cause))?;
         }
         for (key, time) in [
@@ -273,6 +281,14 @@ impl TransactionRecord {
             put(line, key, &u64::try_from(time.as_millis()).unwrap_or(u64::MAX))?;
         }
         Ok(())
+    }
+}
+
+/// Writes how many recipients are not listed, if there are such.
+fn put_rest(line: &mut String, key: &str, recipients: usize) -> fmt::Result {
+    match recipients.saturating_sub(LISTED) {
+        0 => Ok(()),
+        rest => put(line, key, &(rest as u64)),
     }
 }
 

@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
-use nobounce::{Awaiting, Deadline, Onward, OnwardSettings, OnwardStep, Outcome, Peer, Receipt};
+use nobounce::{
+    Awaiting, Capabilities, Deadline, HeaderField, Onward, OnwardSettings, OnwardStep, Outcome,
+    Peer, Receipt,
+};
 use nobounce::{Request, Session, SessionId, Settings, Step, Subject, Verdict};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -425,6 +428,47 @@ fn no_client_keeps_a_session_for_long_without_mail() {
                 }
                 let lasted = played.now - began;
                 assert!(lasted <= 125 * MINUTE, "{name}, rate {rate}: still there");
+            }
+        }
+    }
+}
+
+/// A message of exactly the size that was offered fits into the onward server's SIZE with all that is
+/// added to it, and one octet more is refused here.
+#[test]
+fn the_size_that_is_offered_leaves_room_for_added_fields() {
+    let name = "n".repeat(300);
+    for (onward, offered) in [(10_240_000, 10_223_616), (40_000, 23_616), (20_000, 10_000)] {
+        for beyond in [0, 1] {
+            let mut settings = Settings::new(&name);
+            settings.authserv_id = None;
+            let mut played = Played::new(settings);
+            let mut through = Capabilities::all();
+            through.size = Some(onward);
+            played.session.offer(&through);
+            ["", "EHLO c\r\n"].into_iter().for_each(|command| played.say(command));
+            assert!(played.said.contains(&format!("250-SIZE {offered}\r\n")), "{}", played.said);
+            let to = "t".repeat(200);
+            played.say(&format!("MAIL FROM:<a@b> SIZE={offered}\r\nRCPT TO:<{to}@d>\r\n"));
+            let size = offered + beyond;
+            played.session.receive(format!("BDAT {size} LAST\r\n").as_bytes());
+            // Without a header, an empty line is put before it, too.
+            played.session.receive(&[&vec![b'x'; size as usize - 2][..], b"\r\n"].concat());
+            if beyond == 1 {
+                assert_eq!(played.waits(), Waits::Client);
+                assert!(played.said.contains("552 5.3.4 Message too big"), "{}", played.said);
+                continue;
+            }
+            assert_eq!(played.waits(), Waits::Panel);
+            let Step::Ask(question) = played.session.poll(played.now) else { panic!("not asked") };
+            let field = |_| HeaderField::new("X-Score", &"long word ".repeat(100)).unwrap();
+            question.answer(Verdict::Tag((0..100).map(field).collect()));
+            let Step::Forward(mut forward) = played.session.poll(played.now) else { panic!("no") };
+            let Request::Content(_, message) = forward.request() else { panic!("no content") };
+            let added = message.len() as u64 - size;
+            assert!(added > 13_000 || onward < 40_000, "{added} octets were added");
+            if onward >= 40_000 {
+                assert!(message.len() as u64 <= onward, "{added} octets were added");
             }
         }
     }

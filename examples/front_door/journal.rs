@@ -202,7 +202,10 @@ fn judged(tally: &Tally) -> Value {
     })
 }
 
-/// Everything that is known of a transaction.
+/// Recipients, and replies of the onward server, that a line lists. Of the replies they are the last.
+const LISTED: usize = 50;
+
+/// What is known of a transaction.
 fn transaction(event: &str, record: &TransactionRecord) -> Value {
     let end = &record.end;
     let envelope = &end.envelope;
@@ -213,16 +216,19 @@ fn transaction(event: &str, record: &TransactionRecord) -> Value {
         "client": client(&envelope.peer),
         "sender": envelope.reverse_path.path.to_string(),
         "sender_parameters": String::from_utf8_lossy(envelope.reverse_path.parameters.raw()),
-        "recipients": envelope.forward_paths.iter().map(recipient).collect::<Vec<_>>(),
-        "refused": end.refused.iter().map(|(path, refusal)| {
+        "recipients": envelope.forward_paths.iter().take(LISTED).map(recipient).collect::<Vec<_>>(),
+        "recipients_count": envelope.forward_paths.len(),
+        "refused": end.refused.iter().take(LISTED).map(|(path, refusal)| {
             json!({ "recipient": recipient(path), "reply": reply(refusal) })
         }).collect::<Vec<_>>(),
+        "refused_count": end.refused.len(),
         "size": end.size,
         "result": end.cause.to_string(),
         "taken": end.cause == EndCause::Accepted,
         "reply": end.reply.as_ref().map(reply),
-        "onward": record.onward.iter().map(reply).collect::<Vec<_>>(),
-        "onward_failures": record.failures.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "onward": record.onward.iter().rev().take(LISTED).rev().map(reply).collect::<Vec<_>>(),
+        "onward_failures":
+            record.failures.iter().take(LISTED).map(ToString::to_string).collect::<Vec<_>>(),
         "queue_id": record.queue_id.as_deref(),
         "discarded": record.is_discarded(),
         "seconds": {

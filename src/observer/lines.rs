@@ -193,6 +193,8 @@ mod tests {
     use crate::rehearsal::{Rehearsal, envelope};
     use crate::session::{EndCause, TransactionEnd};
     use crate::tally::Tally;
+    use crate::wire::mailbox::ForwardPath;
+    use crate::wire::reply::Reply;
 
     /// Keeps what is written at once apart.
     #[derive(Debug, Clone, Default)]
@@ -228,6 +230,24 @@ mod tests {
             queue_id: None,
             scoring: Duration::ZERO,
             relaying: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_record_lists_so_many_recipients_and_counts_the_rest() {
+        let mut record = record(1);
+        let recipient = |n: usize| ForwardPath::parse(format!("<{n}@d>")).unwrap();
+        const NO: Reply = Reply::fixed(550, Some((1, 1)), "No");
+        for (count, more) in [(50, None), (51, Some(1)), (1_000, Some(950))] {
+            record.end.envelope.forward_paths = (0..count).map(recipient).collect();
+            record.end.refused = (0..count).map(|n| (recipient(n), NO)).collect();
+            let line = record.to_string();
+            for (key, rest) in [(" to=", " to_more="), (" refused=", " refused_more=")] {
+                assert_eq!(line.matches(key).count(), 50, "{line}");
+                let counted = more.map(|more| format!("{rest}{more}"));
+                assert_eq!(line.contains(rest), counted.is_some(), "{line}");
+                assert!(counted.is_none_or(|counted| line.contains(&counted)), "{line}");
+            }
         }
     }
 

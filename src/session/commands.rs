@@ -199,8 +199,15 @@ impl Session {
                 let mut envelope = Envelope::new(id, peer, reverse_path);
                 envelope.xforward = self.xforward.as_deref().cloned().map(Arc::new);
                 let refused = Vec::new();
-                let transaction =
-                    Transaction { envelope, refused, surplus: 0, size: 0, began: now };
+                let transaction = Transaction {
+                    envelope,
+                    refused,
+                    surplus: 0,
+                    size: 0,
+                    kept: 0,
+                    charge: None,
+                    began: now,
+                };
                 self.state = State::Command(Phase::Mail(Box::new(transaction)));
                 self.reply(&replies::SENDER_OK);
             }
@@ -227,24 +234,28 @@ impl Session {
             Phase::Mail(mut transaction) | Phase::DataRefused(mut transaction) => {
                 let prdr = transaction.envelope.reverse_path.parameters.prdr;
                 let refusal = if forward_path.parameters.dsn && !self.offered.dsn {
-                    replies::PARAMETER_NOT_OFFERED
+                    Err(replies::PARAMETER_NOT_OFFERED)
                 } else if transaction.attempts() >= self.recipients_limit(prdr) {
-                    // Not a fault: the client sends the rest in another transaction.
-                    if transaction.surplus < self.settings.limits.recipients_overshoot {
-                        transaction.surplus += 1;
-                        self.state = State::Command(Phase::Mail(transaction));
-                        return self.reply(&replies::TOO_MANY_RECIPIENTS);
-                    }
-                    replies::TOO_MANY_RECIPIENTS
+                    Ok(replies::TOO_MANY_RECIPIENTS)
                 } else if self.has_come_back(&transaction.envelope) {
                     let reply = replies::OWN_LOOP;
                     return self.refuse_recipient(transaction, forward_path, reply, false);
+                } else if !transaction.afford_recipient(self, &forward_path) {
+                    Ok(replies::NO_MEMORY)
                 } else {
                     self.state = State::Asking(Asking::Recipient(transaction, forward_path));
                     return;
                 };
+                let surplus = transaction.surplus;
+                transaction.surplus += usize::from(refusal.is_ok());
                 self.state = State::Command(Phase::Mail(transaction));
-                refusal
+                match refusal {
+                    // No fault: the client sends the rest in another transaction.
+                    Ok(refusal) if surplus < self.settings.limits.recipients_overshoot => {
+                        return self.reply(&refusal);
+                    }
+                    Ok(refusal) | Err(refusal) => refusal,
+                }
             }
             Phase::Connected | Phase::Ready => {
                 self.state = State::Command(phase);

@@ -7,6 +7,7 @@ use bytes::Buf;
 use super::state::{Asking, DataProgress, Fate, Phase, Receiving, State, Transaction};
 use super::{EndCause, Session, replies};
 use crate::envelope::Envelope;
+use crate::header::HeaderField;
 use crate::message::Message;
 use crate::wire::content::{ContentDecoder, ContentFault, LineEndings, Progress};
 
@@ -146,6 +147,17 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// The header fields that scorers add, as far as there may be so many.
+    pub(super) fn within_limit(&self, mut fields: Vec<HeaderField>) -> Vec<HeaderField> {
+        let mut left = self.settings.limits.added_fields;
+        fields.retain(|field| {
+            let rest = left.checked_sub(field.octets().len());
+            left = rest.unwrap_or(left);
+            rest.is_some()
+        });
+        fields
     }
 
     /// The whole content is there: it is fit to be asked about, or refused.

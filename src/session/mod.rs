@@ -8,6 +8,7 @@ mod mail_data;
 mod output;
 mod pace;
 mod prdr;
+mod recipients;
 mod replies;
 mod settings;
 mod state;
@@ -31,6 +32,7 @@ use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
 
 use pace::Pace;
+use recipients::Refused;
 pub use settings::{EarlyInput, Limits, Settings};
 use state::{Asking, Forwarding, State};
 
@@ -76,6 +78,7 @@ pub struct Session {
     errors: u32,
     junk_commands: u32,
     transactions: u32,
+    refused: Refused,
     input_ended: bool,
     going_down: bool,
     /// `output` holds the answer to a content: the sooner the client has it, the rarer are
@@ -302,6 +305,7 @@ impl Session {
             errors: 0,
             junk_commands: 0,
             transactions: 0,
+            refused: Refused::default(),
             input_ended: false,
             going_down: false,
             urgent: false,
@@ -309,9 +313,15 @@ impl Session {
         }
     }
 
-    /// Narrows what is offered to clients to what the relay target lets through. To be called
-    /// before the client's EHLO is answered.
+    /// Narrows what is offered to clients to what the relay target lets through. Below its SIZE, room
+    /// is left for the header fields that are added to a message: 2 KiB and
+    /// [`Limits::added_fields`], but no more than half of it. To be called before the client's EHLO is
+    /// answered.
     pub fn offer(&mut self, through: &Capabilities) {
+        const TRACE: u64 = 2_048;
+        let added = TRACE.saturating_add(self.settings.limits.added_fields as u64);
+        let size = through.size.map(|size| size - added.min(size / 2));
+        let through = &Capabilities { size, ..through.clone() };
         let own = &self.settings.capabilities;
         self.offered = Capabilities {
             pipelining: own.pipelining,

@@ -29,6 +29,8 @@ pub(super) const GOING_DOWN: Reply =
 pub(super) const TOO_MANY_ERRORS: Reply = Reply::fixed(421, Some((7, 0)), "Too many errors");
 pub(super) const TOO_MUCH_JUNK: Reply =
     Reply::fixed(421, Some((7, 0)), "Too many commands without mail");
+pub(super) const TOO_MANY_REFUSED: Reply =
+    Reply::fixed(421, Some((7, 0)), "Too many recipients that are refused");
 pub(super) const TOO_MANY_TRANSACTIONS: Reply =
     Reply::fixed(421, Some((7, 0)), "Too many messages in one session");
 pub(super) const ENDLESS_LINE: Reply = Reply::fixed(421, Some((5, 2)), "Endless command line");

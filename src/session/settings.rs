@@ -20,7 +20,8 @@ pub struct Settings {
     pub capabilities: Capabilities,
     /// Bounds on what a client can make grow.
     pub limits: Limits,
-    /// Memory for mail data, over all sessions. Spent: `452 4.3.1` when the mail data is complete.
+    /// Memory for mail data and large envelopes, over all sessions. Spent: `452 4.3.1` when the mail
+    /// data is complete, and to RCPT.
     pub budget: Budget,
     /// How long is waited for what.
     pub timeouts: SessionTimeouts,
@@ -36,8 +37,8 @@ pub struct Settings {
     /// and more than a minute is taken for one. Neither for [`own_networks`](Self::own_networks) nor
     /// for those who may say XCLIENT or XFORWARD.
     pub greeting_delay: Duration,
-    /// Networks of one's own: no delays, no end of transactions in a session, and no share of theirs in
-    /// the `Admission` of clients.
+    /// Networks of one's own: no delays, no end of transactions and of refused recipients in a session,
+    /// and no share of theirs in the `Admission` of clients.
     /// This machine: `127.0.0.0/8, ::1, local` (Postfix `mynetworks` with `mynetworks_style =
     /// host`).
     pub own_networks: Networks,
@@ -88,6 +89,14 @@ pub struct Limits {
     /// Servers on the way of a message, this one included, as its `Received` fields have them: 100
     /// (RFC 5321 section 6.3; Postfix `hopcount_limit` is 50). More are a mail loop: `554 5.4.6`.
     pub hops: usize,
+    /// Recipients that are refused with 5yz one after another, in one session: 20 (Postfix
+    /// `smtpd_hard_error_limit`). The last one is answered with `421 4.7.0`. Refusals with 4yz, such as
+    /// greylisting, do not count, nor do those of [`Settings::own_networks`] and of clients that
+    /// XFORWARD names.
+    pub refused_in_a_row: u32,
+    /// Recipients that are refused with 5yz in one session, others accepted between them: 50. The
+    /// last one is answered with `421 4.7.0`. The same do not count.
+    pub refused_recipients: u32,
     /// Transactions in one session: 1,000. More: 421. Those of [`Settings::own_networks`] may have as
     /// many as they like.
     pub transactions: u32,
@@ -97,6 +106,10 @@ pub struct Limits {
     /// Commands without use (NOOP, RSET, VRFY, EXPN, HELP, repeated EHLO, empty chunks) since the
     /// last message: 100 (Postfix `smtpd_junk_command_limit`). Then 421.
     pub junk_commands: u32,
+    /// Octets of header fields that scorers add to one message: 14 KiB. Fields that would go beyond are
+    /// left out. So much room, and 2 KiB for the trace header, is left below the SIZE of the onward
+    /// server when SIZE is offered to clients: a message of the offered size fits with these fields.
+    pub added_fields: usize,
     /// Octets of mail data in a second, at least: 500 (Postfix `smtpd_min_data_rate`); 0 for any.
     /// Who has fallen behind by more than [`SessionTimeouts::data_rate`]: `421 4.4.2`.
     pub data_rate: u32,
@@ -113,9 +126,12 @@ impl Default for Limits {
             recipients: 1_000,
             recipients_overshoot: 1_000,
             hops: 100,
+            refused_in_a_row: 20,
+            refused_recipients: 50,
             transactions: 1_000,
             errors: 20,
             junk_commands: 100,
+            added_fields: 14 << 10,
             data_rate: 500,
             mime: MimeLimits::default(),
         }

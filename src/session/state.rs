@@ -36,6 +36,7 @@ use crate::message::Message;
 use crate::outcome::{Granted, Outcome, RelayError};
 use crate::peer::Tls;
 use crate::verdict::Verdict;
+use crate::wire::budget::Charge;
 use crate::wire::content::ContentDecoder;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::{Reply, ReplyClass};
@@ -130,6 +131,9 @@ pub(super) struct Transaction {
     pub(super) surplus: usize,
     /// Octets of content received.
     pub(super) size: u64,
+    /// Octets that are kept of recipients and replies, and what of them is charged to the budget.
+    pub(super) kept: usize,
+    pub(super) charge: Option<Charge>,
     pub(super) began: Instant,
 }
 
@@ -169,12 +173,6 @@ impl Phase {
             | Self::DataRefused(transaction) => Some(transaction),
             Self::Connected | Self::Ready => None,
         }
-    }
-}
-
-impl Transaction {
-    pub(super) fn attempts(&self) -> usize {
-        self.envelope.forward_paths.len() + self.refused.len()
     }
 }
 
@@ -321,7 +319,7 @@ impl Session {
                 self.state = State::Forwarding(Forwarding::Content(transaction, Some(message)));
             }
             (Asking::Content(transaction, mut message), Verdict::Tag(fields)) => {
-                message.tag(fields);
+                message.tag(self.within_limit(fields));
                 self.state = State::Forwarding(Forwarding::Content(transaction, Some(message)));
             }
         }
@@ -344,6 +342,8 @@ impl Session {
                             accepted.reserve_exact(1);
                         }
                         accepted.push(path);
+                        transaction.pay_for_reply(self, receipt.reply());
+                        self.refused.in_a_row = 0;
                         self.state = State::Command(Phase::Mail(transaction));
                         self.reply(receipt.reply());
                     }
@@ -391,12 +391,20 @@ impl Session {
         reply: Reply,
         closes: bool,
     ) {
-        if reply.class() == ReplyClass::Permanent {
+        let is_permanent = reply.class() == ReplyClass::Permanent;
+        if is_permanent {
             self.note(Misconduct::RecipientRefused);
         }
+        transaction.pay_for_reply(self, &reply);
         transaction.refused.push((path, reply.clone()));
         self.state = State::Command(Phase::Mail(transaction));
-        if closes { self.hang_up(reply, EndCause::Closed) } else { self.reply(&reply) }
+        if closes {
+            self.hang_up(reply, EndCause::Closed);
+        } else if is_permanent && self.has_too_many_refused() {
+            self.hang_up(replies::TOO_MANY_REFUSED, EndCause::Closed);
+        } else {
+            self.reply(&reply);
+        }
     }
 
     // --- endings ---
@@ -427,7 +435,7 @@ impl Session {
 
     fn record(&mut self, transaction: Transaction, cause: EndCause, reply: Option<Reply>) {
         self.pace = None;
-        let Transaction { mut envelope, refused, size, began, surplus: _ } = transaction;
+        let Transaction { mut envelope, refused, size, began, .. } = transaction;
         envelope.conduct = self.conduct_of_client();
         let duration = Duration::ZERO;
         self.xforward = None;

@@ -1,5 +1,6 @@
 //! Being told for whom a trusted server speaks: XCLIENT and XFORWARD, as Postfix has them.
 
+use super::recipients::Refused;
 use super::state::{Asking, Phase, State};
 use super::{Session, replies};
 use crate::conduct::Conduct;
@@ -67,6 +68,7 @@ impl Session {
         self.peer = server.speaking_for(&client, Voucher::XClient(server.address)).into();
         self.xclient = Some(client);
         self.conduct = Conduct::default();
+        self.refused = Refused::default();
         self.state = State::Asking(Asking::Connection);
     }
 

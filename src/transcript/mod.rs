@@ -67,7 +67,8 @@ use script::Script;
 ///
 /// `@ budget 0`,
 /// `@ limits.recipients 2` (and `command_line`, `content`, `hops`, `recipients_overshoot`, `transactions`,
-/// `errors`, `junk_commands`, `data_rate`, `mime.parts`, `mime.depth`, `mime.field`), `@ replies.line 100`
+/// `errors`, `junk_commands`, `refused_in_a_row`, `refused_recipients`, `added_fields`, `data_rate`,
+/// `mime.parts`, `mime.depth`, `mime.field`), `@ replies.line 100`
 /// (and `lines`; of the onward server), `@ line_endings refuse`, `@ early_input tolerate`, `@ protocol lmtp`, `@ tls may`
 /// or `must` (to the onward server),
 /// `@ xclient_from 192.0.2.0/24`, `@ xforward_from …`,

@@ -173,6 +173,15 @@ impl Script {
             ("replies.lines", value) => {
                 self.onward.replies.lines = value.parse().map_err(|_| NUMBER)?;
             }
+            ("limits.refused_in_a_row", value) => {
+                limits.refused_in_a_row = value.parse().map_err(|_| NUMBER)?;
+            }
+            ("limits.refused_recipients", value) => {
+                limits.refused_recipients = value.parse().map_err(|_| NUMBER)?;
+            }
+            ("limits.added_fields", value) => {
+                limits.added_fields = value.parse().map_err(|_| NUMBER)?;
+            }
             ("limits.transactions", value) => {
                 limits.transactions = value.parse().map_err(|_| NUMBER)?;
             }

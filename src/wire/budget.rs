@@ -98,6 +98,11 @@ impl Budget {
         Some(Block { octets, filled: 0, room, budget: self.clone() })
     }
 
+    /// A charge of nothing yet, for memory that is not in blocks.
+    pub(crate) fn charge(&self) -> Charge {
+        Charge { budget: self.clone(), octets: 0 }
+    }
+
     /// A block of the usual size that was used before, if there is one.
     pub(crate) fn spare_block(&self) -> Option<Block> {
         let is_there = self.0.held().spare(BLOCK).is_some_and(|spare| !spare.blocks.is_empty());
@@ -138,12 +143,25 @@ impl Held {
     fn take(&mut self, room: usize, limit: usize) -> Option<Vec<u8>> {
         self.used = self.used.checked_add(room).filter(|used| *used <= limit)?;
         let block = self.spare(room).and_then(Spare::take).unwrap_or_default();
+        self.give_way(limit);
+        Some(block)
+    }
+
+    /// Spends so much on other things, if there is money for it.
+    fn spend(&mut self, octets: usize, limit: usize) -> bool {
+        let used = self.used.checked_add(octets).filter(|used| *used <= limit);
+        self.used = used.unwrap_or(self.used);
+        self.give_way(limit);
+        used.is_some()
+    }
+
+    /// Frees spare blocks that are beyond the limit together with what is used.
+    fn give_way(&mut self, limit: usize) {
         for at in 0..self.spare.len() {
             let spare: usize = self.spare.iter().map(Spare::octets).sum();
             let beyond = (self.used + spare).saturating_sub(limit);
             self.spare[at].give_way(beyond);
         }
-        Some(block)
     }
 
     /// Takes back what was spent on a block, and keeps one of a usual size.
@@ -192,6 +210,39 @@ impl Spare {
         let unneeded = self.blocks.drain(..self.unneeded).collect();
         self.unneeded = self.blocks.len();
         unneeded
+    }
+}
+
+/// What is charged for memory that is not in blocks. Dropping it gives it back.
+pub(crate) struct Charge {
+    budget: Budget,
+    octets: usize,
+}
+
+impl Charge {
+    /// How many octets are charged.
+    pub(crate) fn octets(&self) -> usize {
+        self.octets
+    }
+
+    /// Charges so many more, all or none. Says whether the budget had them.
+    pub(crate) fn grow(&mut self, octets: usize) -> bool {
+        let limit = self.budget.limit();
+        let can_pay = self.budget.0.held().spend(octets, limit);
+        self.octets += if can_pay { octets } else { 0 };
+        can_pay
+    }
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Charge").field("octets", &self.octets).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.0.held().used -= self.octets;
     }
 }
 
@@ -273,6 +324,20 @@ mod tests {
         assert!(budget.block(1).is_none());
         assert!(budget.clone().block(usize::MAX).is_none());
         drop((block, small));
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn charges_and_blocks_share_a_budget() {
+        let budget = Budget::new(BLOCK + 100);
+        let mut charge = budget.charge();
+        assert!(charge.grow(60) && charge.grow(40) && !charge.grow(BLOCK + 1));
+        assert_eq!((charge.octets(), budget.used()), (100, 100));
+        let block = budget.block(BLOCK).expect("the rest");
+        assert!(!charge.grow(1) && budget.charge().grow(0));
+        drop(block);
+        assert!(charge.grow(BLOCK), "the spare block gives way");
+        drop(charge);
         assert_eq!(budget.used(), 0);
     }
 

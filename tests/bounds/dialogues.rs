@@ -64,11 +64,16 @@ fn commands() -> Vec<Bound> {
     let line = |octets: usize| format!("C: NOOP {}\n", "x".repeat(octets - 7));
     let faulty = |octets: usize| format!("C: {}\n", "x".repeat(octets - 2));
     let too_long = "S: 500 5.5.2 Line too long\n";
-    let prdr = "@ limits.recipients 2\n@ relay accepts\n@ through PRDR, SIZE 9, LIMITS RCPTMAX=1\n\
+    let prdr = "@ limits.recipients 2\n@ relay accepts\n@ through PRDR, SIZE 17, LIMITS RCPTMAX=1\n\
         @ protocol lmtp\nS: 220 ...\nC: EHLO c\nS: 250-gate.example.com\nS: 250-PIPELINING\n\
         S: 250-CHUNKING\nS: 250-PRDR\nS: 250-SIZE 9\nS: 250 LIMITS MAILMAX=1000\n\
         C: MAIL FROM:<a@b> PRDR\nS: 250 2.1.0 Sender ok\n";
     let too_many = "S: 452 4.5.3 Too many recipients, send the rest in another transaction\n";
+    let refused = "C: RCPT TO:<c@d>\nJ: refuse 550 5.7.1 No\nS: 550 5.7.1 No (play.1)\n";
+    let later = "C: RCPT TO:<c@d>\nJ: refuse 450 4.7.1 Later\nS: 450 4.7.1 Later (play.1)\n";
+    let last = "C: RCPT TO:<c@d>\nJ: refuse 550 5.7.1 No\n\
+        S: 421 4.7.0 Too many recipients that are refused\nS: <close>\n";
+    let long = format!("C: RCPT TO:<{}@d>\nS: 250 2.1.5 Ok\n", "x".repeat(996));
     let reset = "C: RSET\nS: 250 2.0.0 Ok\n";
     vec![
         bound(
@@ -108,6 +113,31 @@ fn commands() -> Vec<Bound> {
             &[prdr],
             &RCPT.repeat(2),
             &format!("{}C: RCPT TO:<c@d>\n{too_many}", RCPT.repeat(2)),
+        ),
+        bound(
+            "refused_in_a_row",
+            &["@ limits.refused_in_a_row 3\n", ACCEPTS, HELLO, MAIL],
+            // One that is refused for now says nothing, one that is accepted begins the count anew.
+            &format!("{refused}{refused}{later}{RCPT}{refused}{refused}"),
+            &format!("{refused}{refused}{last}"),
+        ),
+        bound(
+            "refused_recipients",
+            &["@ limits.refused_recipients 3\n", ACCEPTS, HELLO, MAIL],
+            &format!("{refused}{RCPT}{refused}{RCPT}"),
+            &format!("{refused}{RCPT}{refused}{RCPT}{last}"),
+        ),
+        // The sender has 3 octets, and each recipient 1,000 with its brackets, with 64 for what they
+        // are kept in: seven do not fit into 4,096 that are free and 2,000 of the budget.
+        bound(
+            "envelope",
+            &["@ budget 4096\n", ACCEPTS, HELLO, MAIL],
+            &long.repeat(7),
+            &format!(
+                "{}C: RCPT TO:<{}@d>\nS: 452 4.3.1 Too much mail at once, try again later\n{RCPT}",
+                long.repeat(7),
+                "x".repeat(996)
+            ),
         ),
         bound(
             "errors",

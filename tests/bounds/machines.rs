@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nobounce::{
-    Chunking, Envelope, ForwardPath, Onward, OnwardSettings, OnwardStep, Outcome, Peer, Request,
-    ReversePath, Session, SessionId, Settings, Step, Subject, Transcript, Verdict,
+    Chunking, Envelope, ForwardPath, HeaderField, Onward, OnwardSettings, OnwardStep, Outcome,
+    Peer, Receipt, Request, ReversePath, Session, SessionId, Settings, Step, Subject, Transcript,
+    Verdict,
 };
 
 /// Whether scorers are told that there is more in this content than they see, under this setting.
@@ -54,6 +55,48 @@ fn mime_field() {
         |octets: usize| format!("Content-Type: text/plain; x={}\n\nx\n", "x".repeat(octets - 15));
     assert!(!is_truncated("field 50", &field(50)));
     assert!(is_truncated("field 50", &field(51)));
+}
+
+/// Whether a field of so many octets goes onward, behind another that a scorer adds.
+fn is_added(octets: usize) -> bool {
+    let mut settings = Settings::new("mx.example");
+    settings.limits.added_fields = 100;
+    let (now, id) = (Instant::now(), SessionId::new("test"));
+    let peer = Peer::new(([192, 0, 2, 1], 4711).into());
+    let mut session = Session::new(settings.into(), id, peer, now, SystemTime::UNIX_EPOCH);
+    session.receive(b"");
+    let mut says =
+        [&b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"[..], b"BDAT 0 LAST\r\n"].into_iter();
+    loop {
+        match session.poll(now) {
+            Step::Receive => session.receive(says.next().unwrap()),
+            Step::Ask(question) => {
+                // Each with two octets for CRLF and three for the name.
+                let fields = ["x".repeat(45), "y".repeat(octets - 5)];
+                let fields = fields.map(|value| HeaderField::new("A", &value).unwrap());
+                let is_content = matches!(question.subject(), Subject::Content(..));
+                question.answer(match is_content {
+                    true => Verdict::Tag(fields.into()),
+                    false => Verdict::Pass,
+                });
+            }
+            Step::Forward(mut forward) => match forward.request() {
+                Request::Content(_, message) => {
+                    let message = message.segments().concat();
+                    assert!(message.starts_with(b"A: x"));
+                    return message.windows(2).any(|two| two == b"yy");
+                }
+                _ => forward.complete(Outcome::Accepted(Receipt::recipient())),
+            },
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn added_fields() {
+    assert!(is_added(50));
+    assert!(!is_added(51));
 }
 
 /// A session whose client has been greeted and is in a transaction, and the moment that is.

@@ -31,6 +31,12 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "src/driver/tests.rs",
         "a_client_that_never_waits_is_read_no_faster_than_it_is_answered",
     ),
+    ("client_attributes", "src/wire/attributes/tests.rs", "faults_of_attributes"),
+    (
+        "record_recipients",
+        "src/observer/lines.rs",
+        "a_record_lists_so_many_recipients_and_counts_the_rest",
+    ),
     ("proxy_header_time", "src/driver/proxied/tests.rs", "a_header_has_five_seconds_in_all"),
     ("proxy_header", "src/wire/proxy/tests.rs", "the_longest_header_of_version_1_fits"),
     ("tarpit_delay", "src/tarpit.rs", "a_reply_is_delayed_by_a_minute_at_the_most"),
