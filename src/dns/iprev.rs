@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use futures::future::join_all;
-
-use super::{DomainName, Record, RecordKind, ResolveError, Resolver};
+use super::{DomainName, Record, RecordKind, ResolveError, Resolver, any};
 
 /// Most names of one address that are looked at: RFC 8601 section 3 leaves the limit to us, that of
 /// SPF's `ptr` is ten (RFC 7208 section 4.6.4).
@@ -22,9 +20,12 @@ pub enum ReverseName {
 }
 
 /// Looks up the name of an address, and whether the name has the address: `iprev` of RFC 8601 section
-/// 3. The first name that is confirmed counts, in the order of the answer.
+/// 3. The first name that is confirmed counts; the others are not waited for.
 ///
-/// That no name is confirmed is said only if nothing failed on the way.
+/// # Errors
+///
+/// No name is confirmed, and one of the questions failed. A failure beside a confirmed name changes
+/// nothing.
 pub async fn reverse_name(
     resolver: &dyn Resolver,
     address: IpAddr,
@@ -44,18 +45,19 @@ pub async fn reverse_name(
     let Some(first) = names.first().copied() else {
         return Ok(ReverseName::Nameless);
     };
-    let answers = join_all(names.iter().map(|name| resolver.lookup(name, kind))).await;
-    let mut failure = None;
-    for (name, answer) in names.iter().zip(answers) {
-        match answer {
-            Ok(answer) if answer.records.iter().any(|it| it.address() == Some(address)) => {
-                return Ok(ReverseName::Confirmed((*name).clone()));
-            }
-            Ok(_) => {}
-            Err(error) => failure = Some(error),
+    let leads_back = |name: &'_ DomainName| {
+        let name = name.clone();
+        async move {
+            let answer = resolver.lookup(&name, kind).await?;
+            let leads_back = answer.records.iter().any(|it| it.address() == Some(address));
+            Ok(leads_back.then_some(name))
         }
-    }
-    failure.map_or_else(|| Ok(ReverseName::Unconfirmed(first.clone())), Err)
+    };
+    let questions: Vec<_> = names.iter().map(|name| leads_back(name)).collect();
+    Ok(match any(questions).await? {
+        Some(name) => ReverseName::Confirmed(name),
+        None => ReverseName::Unconfirmed(first.clone()),
+    })
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod name;
 mod turns;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,23 @@ pub(crate) async fn ask_all<F: Future>(questions: impl IntoIterator<Item = F>) -
     stream::iter(questions).buffered(AT_ONCE).collect().await
 }
 
+/// Asks several questions and gives the first yes (`Some`), as soon as there is one: whatever the
+/// others fail at, or wait for, cannot change it. Only without a yes does a failure count.
+pub(crate) async fn any<T>(
+    questions: impl IntoIterator<Item = impl Future<Output = Result<Option<T>, ResolveError>>>,
+) -> Result<Option<T>, ResolveError> {
+    let mut answers = pin!(stream::iter(questions).buffer_unordered(AT_ONCE));
+    let mut failure = None;
+    while let Some(answer) = answers.next().await {
+        match answer {
+            Ok(Some(yes)) => return Ok(Some(yes)),
+            Ok(None) => {}
+            Err(error) => failure = Some(error),
+        }
+    }
+    failure.map_or(Ok(None), Err)
+}
+
 /// Asks DNS. Clones of an `Arc` of one are one.
 #[async_trait]
 pub trait Resolver: Send + Sync {
@@ -56,13 +74,23 @@ pub trait Resolver: Send + Sync {
     /// It may take as long as it likes within reason: whoever asks has a budget, and drops it.
     async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError>;
 
-    /// The addresses of a name, of both kinds.
+    /// The addresses of a name, of both kinds. If one kind cannot be had and the other has addresses,
+    /// those.
+    ///
+    /// # Errors
+    ///
+    /// No address is known, and one of the questions failed.
     async fn addresses(&self, name: &DomainName) -> Result<Vec<IpAddr>, ResolveError> {
         let kinds = [RecordKind::A, RecordKind::Aaaa];
         let answers = kinds.map(|kind| self.lookup(name, kind));
-        let answers = futures::future::try_join_all(answers).await?;
-        let addresses = answers.iter().flat_map(|answer| answer.records.iter());
-        Ok(addresses.filter_map(Record::address).collect())
+        let (mut addresses, mut failure) = (Vec::new(), None);
+        for answer in futures::future::join_all(answers).await {
+            match answer {
+                Ok(answer) => addresses.extend(answer.records.iter().filter_map(Record::address)),
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.filter(|_| addresses.is_empty()).map_or(Ok(addresses), Err)
     }
 }
 

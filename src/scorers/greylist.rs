@@ -15,7 +15,7 @@ use crate::peer::Peer;
 use crate::runtime::Runtime;
 use crate::score::{Finding, Score};
 use crate::scorer::{Opinion, Scorer, ScorerError};
-use crate::store::{Key, Pace, Sighting, Store};
+use crate::store::{Key, Pace, Sighting, Store, StoreError};
 use crate::verdict::Refusal;
 use crate::wire::canonical::canonical_domain;
 use crate::wire::mailbox::ForwardPath;
@@ -197,16 +197,34 @@ impl<R: Runtime> Greylist<R> {
             return Ok(Opinion::Silent);
         };
         let now = self.runtime.time_of_day();
-        if let Some(enough) = self.proven_by {
-            let client =
-                self.store.recall(&proven(network), now).await.map_err(ScorerError::new)?;
-            if client.is_some_and(|client| client.times >= enough.get()) {
-                return Ok(Opinion::Silent);
-            }
+        let proven = match self.proven_by {
+            Some(enough) => self.is_proven(network, enough, now).await,
+            None => Ok(false),
+        };
+        match &proven {
+            Ok(true) => return Ok(Opinion::Silent),
+            // A store that is late is late for the triplet, too.
+            Err(error @ StoreError::Late(_)) => return Err(ScorerError::new(error.clone())),
+            _ => {}
         }
         let key = self.triplet(network, envelope, to);
         let triplet = self.store.see(&key, self.pace, now).await.map_err(ScorerError::new)?;
-        Ok(self.judge(triplet, now))
+        let opinion = self.judge(triplet, now);
+        match (proven, &opinion) {
+            // What is known of the client could have changed that.
+            (Err(error), Opinion::Refuse(_)) => Err(ScorerError::new(error)),
+            _ => Ok(opinion),
+        }
+    }
+
+    async fn is_proven(
+        &self,
+        network: Network,
+        enough: NonZeroU32,
+        now: SystemTime,
+    ) -> Result<bool, StoreError> {
+        let client = self.store.recall(&proven(network), now).await?;
+        Ok(client.is_some_and(|client| client.times >= enough.get()))
     }
 
     fn judge(&self, triplet: Sighting, now: SystemTime) -> Opinion {
@@ -266,17 +284,23 @@ impl<R: Runtime> Scorer for Greylist<R> {
         envelope: &Envelope,
         _message: &Message,
     ) -> Result<Opinion, ScorerError> {
-        let mut opinion = Opinion::Silent;
+        let (mut opinion, mut failure) = (Opinion::Silent, None);
         if envelope.reverse_path.path.canonical().is_null() {
             // All of them, so that they wait together; one that has to wait speaks for all.
             for recipient in &envelope.forward_paths {
-                let next = self.ask(envelope, recipient).await?;
-                if !matches!(opinion, Opinion::Refuse(_)) {
-                    opinion = next;
+                match self.ask(envelope, recipient).await {
+                    Ok(next) if !matches!(opinion, Opinion::Refuse(_)) => opinion = next,
+                    Ok(_) => {}
+                    Err(error) => failure = Some(error),
                 }
             }
         }
-        Ok(opinion)
+        match (opinion, failure) {
+            // One that has to wait is enough, whatever is not known of the others.
+            (refusal @ Opinion::Refuse(_), _) => Ok(refusal),
+            (opinion, Some(error)) => Err(error.but_says(opinion)),
+            (opinion, None) => Ok(opinion),
+        }
     }
 }
 

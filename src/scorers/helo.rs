@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::try_join_all;
 
-use crate::dns::{DomainName, RecordKind, ResolveError, Resolver};
+use crate::dns::{self, DomainName, RecordKind, ResolveError, Resolver};
 use crate::envelope::Envelope;
 use crate::score::{Disclosure, Finding, Score};
 use crate::scorer::{Opinion, Scorer, ScorerError};
@@ -141,9 +140,13 @@ impl HeloNames {
             return Ok(Some(HeloFlaw::NoDot));
         }
         let kinds = [RecordKind::A, RecordKind::Aaaa, RecordKind::Mx];
-        let answers = try_join_all(kinds.map(|kind| self.resolver.lookup(&name, kind))).await?;
-        let unresolved = answers.iter().all(|answer| answer.records.is_empty());
-        Ok(unresolved.then_some(HeloFlaw::Unresolved))
+        // One record is enough, whatever the other questions fail at.
+        let (resolver, name) = (&*self.resolver, &name);
+        let resolved = dns::any(kinds.map(|kind| async move {
+            let answer = resolver.lookup(name, kind).await?;
+            Ok((!answer.records.is_empty()).then_some(()))
+        }));
+        Ok(resolved.await?.is_none().then_some(HeloFlaw::Unresolved))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::network::Networks;
 use crate::runtime::Runtime;
 use crate::score::{Finding, Score};
 use crate::scorer::{Opinion, Scorer, ScorerError};
-use crate::store::{Key, Rate, Store, Taken};
+use crate::store::{Key, Rate, Store, StoreError, Taken};
 use crate::verdict::Refusal;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::EnhancedStatus;
@@ -35,7 +35,7 @@ pub enum Over {
 ///
 /// Each recipient that is asked for takes a token out of each bucket, in the order above; if one
 /// has none left, what stands behind it loses none. So who is over a limit of its own cannot use up
-/// the recipient's. The null reverse-path has no limit as a sender, and a client without an address
+/// the recipient's. A store that fails for one bucket does not lift the limits of the others. The null reverse-path has no limit as a sender, and a client without an address
 /// none of its own. Senders and recipients are counted in their canonical form, in lower case
 /// ([`Path::canonical`](crate::Path::canonical)).
 ///
@@ -159,14 +159,14 @@ impl<R: Runtime> RateLimit<R> {
         envelope: &Envelope,
         recipient: &ForwardPath,
         now: SystemTime,
-    ) -> Result<Option<Taken>, ScorerError> {
+    ) -> Result<Option<Taken>, StoreError> {
         let Some(rate) = self.rates[limited as usize] else {
             return Ok(None);
         };
         let Some(key) = limited.key(envelope, recipient) else {
             return Ok(None);
         };
-        self.store.take(&key, rate, 1, now).await.map(Some).map_err(ScorerError::new)
+        self.store.take(&key, rate, 1, now).await.map(Some)
     }
 }
 
@@ -219,8 +219,17 @@ impl<R: Runtime> Scorer for RateLimit<R> {
             return Ok(Opinion::Silent);
         }
         let now = self.runtime.time_of_day();
+        let mut failure = None;
         for limited in ALL {
-            let taken = self.take(limited, envelope, recipient, now).await?;
+            let taken = match self.take(limited, envelope, recipient, now).await {
+                Ok(taken) => taken,
+                // A store that is late is late for the other limits, too.
+                Err(error @ StoreError::Late(_)) => return Err(ScorerError::new(error)),
+                Err(error) => {
+                    failure = Some(error);
+                    continue;
+                }
+            };
             let Some(Taken::Exhausted { wait }) = taken else {
                 continue;
             };
@@ -236,7 +245,7 @@ impl<R: Runtime> Scorer for RateLimit<R> {
                 }
             });
         }
-        Ok(Opinion::Silent)
+        failure.map_or(Ok(Opinion::Silent), |error| Err(ScorerError::new(error)))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 
 use super::lessons::{Impression, Learner, Lesson};
 use super::whose::Widths;
@@ -14,7 +15,7 @@ use crate::peer::{Peer, Voucher};
 use crate::runtime::Runtime;
 use crate::score::{Finding, Score};
 use crate::scorer::{Opinion, Scorer, ScorerError};
-use crate::store::{Balance, HalfLife, Key, Store};
+use crate::store::{Balance, HalfLife, Key, Store, StoreError};
 use crate::wire::mailbox::ForwardPath;
 
 /// What it finds: of the address, of the network.
@@ -128,26 +129,33 @@ impl<R: Runtime> Reputation<R> {
         self
     }
 
-    /// The balances of address and network, something added to both.
-    async fn weigh(&self, peer: &Peer, add: Balance) -> Result<Vec<Balance>, ScorerError> {
+    /// The balances of address and network, something added to both; none without an address. One
+    /// may fail without the other.
+    async fn weigh(&self, peer: &Peer, add: Balance) -> Vec<Result<Balance, StoreError>> {
         let now = self.runtime.time_of_day();
-        let mut balances = Vec::new();
-        for (kind, widths) in OWNERS {
-            let Some(owner) = widths.network(peer).filter(|_| !self.exempt.include(peer)) else {
-                continue;
-            };
-            let balance = self.store.weigh(&Key::new(kind, owner), add, self.half_life, now).await;
-            balances.push(balance.map_err(ScorerError::new)?);
-        }
-        Ok(balances)
+        let exempt = self.exempt.include(peer);
+        let keys = OWNERS.iter().filter_map(|(kind, widths)| {
+            widths.network(peer).filter(|_| !exempt).map(|owner| Key::new(kind, owner))
+        });
+        let keys: Vec<_> = keys.collect();
+        join_all(keys.iter().map(|key| self.store.weigh(key, add, self.half_life, now))).await
     }
 
     async fn judge(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
-        let balances = self.weigh(peer, Balance::ZERO).await?;
-        let findings: Vec<_> = (balances.iter().zip(SYMBOLS).zip([1, 2]))
-            .filter_map(|((balance, symbol), share)| self.finding(*balance, symbol, share))
-            .collect();
-        Ok(if findings.is_empty() { Opinion::Silent } else { Opinion::Evidence(findings) })
+        let (mut findings, mut failure) = (Vec::new(), None);
+        let balances = self.weigh(peer, Balance::ZERO).await.into_iter();
+        for ((balance, symbol), share) in balances.zip(SYMBOLS).zip([1, 2]) {
+            match balance {
+                Ok(balance) => findings.extend(self.finding(balance, symbol, share)),
+                Err(error) => failure = Some(error),
+            }
+        }
+        let opinion =
+            if findings.is_empty() { Opinion::Silent } else { Opinion::Evidence(findings) };
+        match failure {
+            Some(error) => Err(ScorerError::new(error).but_says(opinion)),
+            None => Ok(opinion),
+        }
     }
 
     fn finding(&self, balance: Balance, symbol: &str, share: i32) -> Option<Finding> {
@@ -193,7 +201,9 @@ impl<R: Runtime> Learner for Reputation<R> {
             Impression::Unknown => Balance::new(0.0, strangers),
         };
         if add != Balance::ZERO {
-            self.weigh(&lesson.peer, add).await?;
+            let learned: Result<Vec<_>, _> =
+                self.weigh(&lesson.peer, add).await.into_iter().collect();
+            learned.map_err(ScorerError::new)?;
         }
         Ok(())
     }

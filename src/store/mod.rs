@@ -4,6 +4,8 @@ mod balance;
 mod bucket;
 #[cfg(feature = "redb")]
 mod embedded;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod guarded;
 mod key;
 mod memory;

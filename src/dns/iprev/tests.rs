@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::dns::Answer;
 
-/// A zone as lines of `NAME TYPE DATA`; data `fails` is no answer.
+/// A zone as lines of `NAME TYPE DATA`; data `fails` is no answer, and for `hangs` none ever comes.
 struct Zone(&'static str);
 
 #[async_trait]
@@ -21,6 +21,7 @@ impl Resolver for Zone {
             }
             records.push(match kind {
                 _ if data == "fails" => return Err(ResolveError::Declined(2)),
+                _ if data == "hangs" => std::future::pending().await,
                 RecordKind::A => Record::A(data.parse().unwrap()),
                 RecordKind::Aaaa => Record::Aaaa(data.parse().unwrap()),
                 RecordKind::Ptr => Record::Ptr(data.parse().unwrap()),
@@ -60,6 +61,11 @@ fn a_name_is_confirmed_if_it_leads_back() {
             ptr("a.example b.example") + "a.example A fails\nb.example A 192.0.2.1",
             confirmed("b.example"),
         ),
+        (
+            ptr("a.example b.example c.example")
+                + "a.example A fails\nb.example A hangs\nc.example A 192.0.2.1",
+            confirmed("c.example"),
+        ),
         // Ten names are looked at.
         (ptr(&many.join(" ")) + "n9.example A 192.0.2.1", confirmed("n9.example")),
         (ptr(&many.join(" ")) + "n10.example A 192.0.2.1", unconfirmed("n0.example")),
@@ -69,6 +75,17 @@ fn a_name_is_confirmed_if_it_leads_back() {
             let found = pollster::block_on(reverse_name(&zone, address.parse().unwrap()));
             assert_eq!(found, expected, "{}", zone.0);
         }
+    }
+    // Of two kinds of addresses one is enough.
+    for (zone, expected) in [
+        ("a.example A 192.0.2.1\na.example AAAA fails", Ok(1)),
+        ("a.example A fails\na.example AAAA ::1", Ok(1)),
+        ("a.example A 192.0.2.1\na.example AAAA ::1", Ok(2)),
+        ("a.example A fails", failed.clone().map(|_: ReverseName| 0)),
+        ("", Ok(0)),
+    ] {
+        let found = pollster::block_on(Zone(zone).addresses(&name("a.example")));
+        assert_eq!(found.map(|it| it.len()), expected, "{zone}");
     }
     let nibbles = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
     let zone = Zone(format!("{nibbles} PTR six.example\nsix.example AAAA 2001:db8::1").leak());

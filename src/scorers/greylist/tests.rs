@@ -199,3 +199,33 @@ fn the_client_is_told_by_the_panel() {
     let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
     assert_eq!(refusal.to_string(), "451 4.7.1 Greylisted, try again in 300 seconds");
 }
+
+#[test]
+fn only_what_could_change_the_answer_is_a_failure() {
+    let greylist = |runtime: &Rehearsal, declines| {
+        Greylist::new(runtime.clone(), Arc::new(crate::store::faulty::Faulty::new(declines)))
+    };
+    // Whether the client has proved itself is not known: a triplet that has come again needs no proof.
+    let runtime = Rehearsal::new();
+    let unproven = greylist(&runtime, "grey-proven");
+    let (envelope, to) = (envelope("<a@example.org>"), crate::rehearsal::recipient());
+    let rcpt = || runtime.run(unproven.on_rcpt(&envelope, &to));
+    assert_eq!(rcpt().unwrap_err().to_string(), "store says \"no\"");
+    pass(&runtime, 300);
+    assert!(told(rcpt().unwrap()).starts_with("GREYLIST_PASSED"));
+
+    // Behind the content one recipient that has to wait is enough, before or behind one that is not known.
+    let greylist = greylist(&runtime, "unknown@");
+    let mut envelope = crate::rehearsal::envelope("<>");
+    for (recipients, waits) in [
+        (&["<unknown@example.org>", "<known@example.org>"][..], true),
+        (&["<known@example.org>", "<unknown@example.org>"], true),
+        (&["<unknown@example.org>"], false),
+    ] {
+        envelope.forward_paths =
+            recipients.iter().map(|path| ForwardPath::parse(path).unwrap()).collect();
+        let answer = runtime.run(greylist.on_data(&envelope, &crate::rehearsal::message("")));
+        assert_eq!(matches!(answer, Ok(Opinion::Refuse(_))), waits, "{answer:?}");
+        assert_eq!(answer.is_err(), !waits);
+    }
+}

@@ -108,3 +108,14 @@ fn beyond_a_rate_may_be_evidence_or_nothing() {
         assert_eq!(ask("local"), "silent");
     }
 }
+
+#[test]
+fn a_limit_that_cannot_be_asked_does_not_lift_the_others() {
+    let runtime = Rehearsal::new();
+    let store = Arc::new(crate::store::faulty::Faulty::new("rate-address"));
+    let limit = RateLimit::new(runtime.clone(), store).per_address(rate(9)).per_sender(rate(1));
+    let (envelope, recipient) = (envelope("<a@example.org>"), crate::rehearsal::recipient());
+    let ask = || runtime.run(limit.on_rcpt(&envelope, &recipient));
+    assert_eq!(ask().unwrap_err().to_string(), "store says \"no\"");
+    assert!(matches!(ask(), Ok(Opinion::Refuse(refusal)) if refusal.is_transient()));
+}

@@ -109,3 +109,24 @@ fn whom_xforward_tells_of_is_judged_at_rcpt() {
         assert_eq!(opinion != Opinion::Silent, speaks);
     }
 }
+
+#[test]
+fn a_balance_that_cannot_be_asked_does_not_hide_the_other() {
+    for (declines, symbol) in
+        [("reputation-address", "REPUTATION_NETWORK"), ("reputation-network", "REPUTATION_ADDRESS")]
+    {
+        let runtime = Rehearsal::new();
+        let store = Arc::new(crate::store::faulty::Faulty::new(declines));
+        let reputation = Reputation::new(runtime.clone(), store);
+        let lesson =
+            Lesson { peer: Arc::new(peer("192.0.2.1")), impression: Impression::Bad, strangers: 0 };
+        for _ in 0..100 {
+            runtime.run(reputation.learn(&lesson)).unwrap_err();
+        }
+        let error = runtime.run(reputation.on_connect(&lesson.peer)).unwrap_err();
+        assert!(
+            matches!(error.opinion(), Opinion::Evidence(it) if it[0].symbol() == symbol),
+            "{error:?}"
+        );
+    }
+}
