@@ -27,6 +27,10 @@ pub struct Peer {
     pub tls: Option<Tls>,
     /// Who vouches for what of this.
     pub vouched: Vouched,
+    /// Whether it is in one of [`Settings::own_networks`](crate::Settings::own_networks). The session
+    /// says so, anew for each client that a PROXY header, XCLIENT or XFORWARD tells of; a peer that no
+    /// session has seen is a stranger. What it means is written at each scorer.
+    pub own: bool,
 }
 
 impl Peer {
@@ -46,6 +50,7 @@ impl Peer {
             login: None,
             tls: None,
             vouched: Vouched::default(),
+            own: false,
         }
     }
 

@@ -287,3 +287,63 @@ fn a_proxy_tells_of_the_client_alone() {
         assert_eq!(described(&server().behind(&header)), expected);
     }
 }
+
+/// Who is one of our own: of the server that connects, and of the client that it speaks for.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "any moment will do")]
+fn own_networks_are_those_of_the_client_that_is_spoken_for() {
+    let header = |address: &str| ProxyHeader::Tcp4 {
+        source: format!("{address}:25").parse().unwrap(),
+        destination: "203.0.113.1:25".parse().unwrap(),
+    };
+    let server = || Peer::new(([192, 0, 2, 1], 25).into());
+    let ours = || Peer::new(([198, 51, 100, 7], 25).into());
+    let rcpt = ["EHLO c", "MAIL FROM:<a@b>", "RCPT TO:<c@d>"];
+    let with = |first: &'static str| [&[first][..], &rcpt].concat();
+    let hello = |then: &'static str| [&["EHLO c", then][..], &rcpt[1..]].concat();
+    // Whether each client that the panel is asked about is our own.
+    for (peer, lines, own) in [
+        (server(), rcpt.to_vec(), &[false, false][..]),
+        (ours(), rcpt.to_vec(), &[true, true]),
+        (Peer::local(), rcpt.to_vec(), &[false, false]),
+        (server().behind(&header("198.51.100.9")), rcpt.to_vec(), &[true, true]),
+        (ours().behind(&header("192.0.2.9")), rcpt.to_vec(), &[false, false]),
+        (server(), with("XCLIENT ADDR=198.51.100.9"), &[false, true, true]),
+        (server(), with("XCLIENT ADDR=[UNAVAILABLE]"), &[false, false, false]),
+        (server(), with("XCLIENT NAME=ours.example"), &[false, false, false]),
+        (server(), hello("XFORWARD ADDR=198.51.100.9"), &[false, true]),
+        (server(), hello("XFORWARD ADDR=[UNAVAILABLE]"), &[false, false]),
+    ] {
+        let mut settings = Settings::new("gate.example.com");
+        settings.own_networks = "198.51.100.0/24".parse().unwrap();
+        settings.xclient_from = "192.0.2.0/24".parse().unwrap();
+        settings.xforward_from = settings.xclient_from.clone();
+        let (now, id) = (Instant::now(), SessionId::new("own"));
+        let mut session =
+            Session::new(Arc::new(settings), id, peer.clone(), now, SystemTime::UNIX_EPOCH);
+        let (mut told, mut found) = (lines.iter(), Vec::new());
+        loop {
+            match session.poll(now) {
+                Step::Receive => match told.next() {
+                    Some(line) => session.receive(format!("{line}\r\n").as_bytes()),
+                    None => break,
+                },
+                Step::Ask(question) => {
+                    found.push(match question.subject() {
+                        Subject::Connection(peer) => peer.own,
+                        Subject::Recipient(envelope, _) | Subject::Content(envelope, _) => {
+                            envelope.peer.own
+                        }
+                    });
+                    question.answer(Verdict::Pass);
+                }
+                Step::Forward(forward) => {
+                    forward.complete(Outcome::Accepted(Receipt::recipient()));
+                }
+                Step::Transmit(_) | Step::StartTls | Step::Ended(_) => {}
+                Step::Close => break,
+            }
+        }
+        assert_eq!(found, own, "{peer} {lines:?}");
+    }
+}

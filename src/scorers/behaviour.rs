@@ -28,7 +28,8 @@ use crate::wire::mailbox::ForwardPath;
 ///
 /// The weights are ours: one slip of a clumsy program tags nothing, and speaking out of turn alone
 /// refuses nothing at the default [`Thresholds`](crate::Thresholds), but leaves little room. Other
-/// weights are given with [`weigh`](Self::weigh).
+/// weights are given with [`weigh`](Self::weigh). Clients in networks of our own
+/// ([`Peer::own`](crate::Peer::own)) are not scored: a printer need not know the rules.
 ///
 /// ```
 /// use nobounce::{Misconduct, Score, scorers::Behaviour};
@@ -80,7 +81,11 @@ impl Behaviour {
         self
     }
 
-    fn judge(&self, conduct: &Conduct) -> Opinion {
+    fn judge(&self, envelope: &Envelope) -> Opinion {
+        if envelope.peer.own {
+            return Opinion::Silent;
+        }
+        let conduct: &Conduct = &envelope.conduct;
         let findings: Vec<_> = Misconduct::ALL
             .into_iter()
             .zip(&self.weights)
@@ -110,16 +115,18 @@ impl Scorer for Behaviour {
     }
 
     async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
-        Ok(self.judge(&envelope.conduct))
+        Ok(self.judge(envelope))
     }
 
     async fn on_data(&self, envelope: &Envelope, _: &Message) -> Result<Opinion, ScorerError> {
-        Ok(self.judge(&envelope.conduct))
+        Ok(self.judge(envelope))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::rehearsal::{envelope, message, recipient};
 
@@ -166,6 +173,18 @@ mod tests {
         ];
         for (did, expected) in table {
             assert_eq!(findings(&Behaviour::new(), did), *expected);
+        }
+    }
+
+    #[test]
+    fn own_networks_are_not_scored() {
+        let mut envelope = envelope("<a@example.com>");
+        (0..9).for_each(|_| envelope.conduct.note(Misconduct::UnknownCommand));
+        for own in [true, false] {
+            Arc::make_mut(&mut envelope.peer).own = own;
+            let opinion =
+                pollster::block_on(Behaviour::new().on_rcpt(&envelope, &recipient())).unwrap();
+            assert_eq!(opinion == Opinion::Silent, own);
         }
     }
 

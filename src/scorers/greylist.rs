@@ -48,7 +48,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// a `+` are left out. The null reverse-path is asked to come again behind the content:
 /// who only wants to know whether a recipient is there is told so.
 ///
-/// Clients without an address and those that have logged in elsewhere are let alone.
+/// Clients without an address, those that have logged in elsewhere and those in networks of our own
+/// ([`Peer::own`](crate::Peer::own)) are let alone.
 ///
 /// ```
 /// # use std::{io, time::Instant};
@@ -188,7 +189,7 @@ impl<R: Runtime> Greylist<R> {
 
     /// The network that a client is remembered by; `None` if it is let alone.
     fn network(&self, peer: &Peer) -> Option<Network> {
-        let exempt = peer.login.is_some() || self.exempt.include(peer);
+        let exempt = peer.own || peer.login.is_some() || self.exempt.include(peer);
         self.widths.network(peer).filter(|_| !exempt)
     }
 

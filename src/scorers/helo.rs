@@ -29,7 +29,8 @@ use crate::wire::mailbox::ForwardPath;
 /// They are Postfix's `reject_invalid_helo_hostname`, `reject_non_fqdn_helo_hostname` and
 /// `reject_unknown_helo_hostname`, as evidence. RFC 5321 section 4.1.4 forbids to refuse mail for a
 /// name that is not the client's alone; so no name is compared with the client's address. The client
-/// may learn of them: an honest one can be mended.
+/// may learn of them: an honest one can be mended. Clients in networks of our own
+/// ([`Peer::own`](crate::Peer::own)) may say what they like: many of them have no name.
 ///
 /// ```
 /// # use async_trait::async_trait;
@@ -169,7 +170,7 @@ impl Scorer for HeloNames {
 
     async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
         let peer = &envelope.peer;
-        let Some(helo) = &peer.helo else {
+        let Some(helo) = peer.helo.as_ref().filter(|_| !peer.own) else {
             return Ok(Opinion::Silent);
         };
         let address = peer.address.map(|address| address.ip().to_canonical());

@@ -39,6 +39,8 @@ pub enum Over {
 /// none of its own. Senders and recipients are counted in their canonical form, in lower case
 /// ([`Path::canonical`](crate::Path::canonical)).
 ///
+/// Clients in networks of our own ([`Peer::own`](crate::Peer::own)) have no limit and are not counted.
+///
 /// An IPv6 address is counted with the 2⁶⁴ others that its owner has (`/64`), and its network is
 /// `/48`; an IPv4 network is `/24`.
 ///
@@ -215,7 +217,7 @@ impl<R: Runtime> Scorer for RateLimit<R> {
         envelope: &Envelope,
         recipient: &ForwardPath,
     ) -> Result<Opinion, ScorerError> {
-        if self.exempt.include(&envelope.peer) {
+        if envelope.peer.own || self.exempt.include(&envelope.peer) {
             return Ok(Opinion::Silent);
         }
         let now = self.runtime.time_of_day();

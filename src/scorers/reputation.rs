@@ -45,6 +45,9 @@ const STRANGERS: u32 = 10;
 /// Recipients that the relay target does not know count a tenth of a bad transaction each, ten at
 /// most at a time.
 ///
+/// Clients in networks of our own ([`Peer::own`](crate::Peer::own)) have no reputation: nothing is found
+/// on them or learned of them.
+///
 /// It speaks when the client has connected; of a client that XFORWARD told of, at RCPT.
 ///
 /// ```
@@ -133,7 +136,7 @@ impl<R: Runtime> Reputation<R> {
     /// may fail without the other.
     async fn weigh(&self, peer: &Peer, add: Balance) -> Vec<Result<Balance, StoreError>> {
         let now = self.runtime.time_of_day();
-        let exempt = self.exempt.include(peer);
+        let exempt = peer.own || self.exempt.include(peer);
         let keys = OWNERS.iter().filter_map(|(kind, widths)| {
             widths.network(peer).filter(|_| !exempt).map(|owner| Key::new(kind, owner))
         });

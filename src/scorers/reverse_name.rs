@@ -14,7 +14,8 @@ use crate::scorer::{Opinion, Scorer, ScorerError};
 ///
 /// Its findings are those of SpamAssassin and Postfix in one: `RDNS_NONE` if the address has no name,
 /// `RDNS_UNCONFIRMED` if none of its names has that address. Both weigh what they are given, and the
-/// client may learn of them: who runs an honest server can mend it.
+/// client may learn of them: who runs an honest server can mend it. Clients in networks of our own
+/// ([`Peer::own`](crate::Peer::own)) are not looked up.
 ///
 /// ```
 /// # use async_trait::async_trait;
@@ -82,7 +83,7 @@ impl Scorer for ReverseNames {
             return Ok(Opinion::Silent);
         };
         // Somebody has looked it up and found it confirmed.
-        if peer.name.is_some() {
+        if peer.own || peer.name.is_some() {
             return Ok(Opinion::Silent);
         }
         let name = dns::reverse_name(&*self.resolver, address).await.map_err(ScorerError::new)?;

@@ -49,7 +49,7 @@ impl Session {
             || self.going_down
             || self.input_ended
             || self.trusted.is_some()
-            || self.settings.own_networks.include(&self.peer);
+            || self.peer.own;
         (!at_once).then(|| self.began.0 + delay)
     }
 }

@@ -281,7 +281,8 @@ impl Session {
         time_of_day: SystemTime,
     ) -> Self {
         settings.budget.tidy(now);
-        let peer = Arc::new(peer);
+        let own = settings.own_networks.include(&peer);
+        let peer = Arc::new(Peer { own, ..peer });
         let may = settings.xclient_from.include(&peer) || settings.xforward_from.include(&peer);
         Self {
             offered: Capabilities { prdr: false, ..settings.capabilities.clone() },
@@ -451,8 +452,7 @@ impl Session {
 
     /// Transactions that the session may have, if there is a limit to them.
     fn transactions_limit(&self) -> Option<u32> {
-        let is_bound = !self.settings.own_networks.include(&self.peer);
-        let own = is_bound.then_some(self.settings.limits.transactions);
+        let own = (!self.peer.own).then_some(self.settings.limits.transactions);
         let limit = self.offered.transactions_max.and_then(|limit| u32::try_from(limit).ok());
         own.into_iter().chain(limit).min()
     }

@@ -38,7 +38,8 @@ pub struct Settings {
     /// for those who may say XCLIENT or XFORWARD.
     pub greeting_delay: Duration,
     /// Networks of one's own: no delays, no end of transactions and of refused recipients in a session,
-    /// and no share of theirs in the `Admission` of clients.
+    /// no share of theirs in the `Admission` of clients, and scorers that leave them alone
+    /// ([`Peer::own`](crate::Peer::own)).
     /// This machine: `127.0.0.0/8, ::1, local` (Postfix `mynetworks` with `mynetworks_style =
     /// host`).
     pub own_networks: Networks,

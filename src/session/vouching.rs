@@ -65,7 +65,8 @@ impl Session {
         client.update(told);
         let server = self.trusted.as_ref().unwrap_or(&self.peer);
         let server = Peer { tls: self.peer.tls.clone(), ..(**server).clone() };
-        self.peer = server.speaking_for(&client, Voucher::XClient(server.address)).into();
+        let peer = server.speaking_for(&client, Voucher::XClient(server.address));
+        self.peer = self.known(peer).into();
         self.xclient = Some(client);
         self.conduct = Conduct::default();
         self.refused = Refused::default();
@@ -83,6 +84,12 @@ impl Session {
     /// The client of the transaction that begins, if it is not that of the session.
     pub(super) fn forwarded(&self) -> Option<Peer> {
         let voucher = Voucher::XForward(self.trusted.as_ref().and_then(|it| it.address));
-        self.xforward.as_ref().map(|told| Peer::local().speaking_for(told, voucher))
+        let client = |told| self.known(Peer::local().speaking_for(told, voucher));
+        self.xforward.as_deref().map(client)
+    }
+
+    /// The client, and whether it is one of our own.
+    fn known(&self, client: Peer) -> Peer {
+        Peer { own: self.settings.own_networks.include(&client), ..client }
     }
 }

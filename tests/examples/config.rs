@@ -1,13 +1,13 @@
 //! The configuration file of `front_door`: what stands in it is true, and what is wrong with it is
 //! said before a port is opened.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{env, fs};
 
-use super::client::Client;
+use super::client::{Client, STRANGER};
 use super::gate::{Gate, binary};
 use super::server::{Onward, nowhere, spamd};
 use super::{GTUBE, HEAD};
@@ -340,12 +340,14 @@ fn clients_are_counted_slowed_and_judged_as_the_file_says() {
     let onward = Onward::start(false);
     let relay = onward.address.to_string();
     let config = ["--config", file.to_str().unwrap(), "--no-self-test", "--as-root"];
+    let config = [&config[..], &["--proxy-from", "127.0.0.1"]].concat();
     let gate = Gate::start(
         "front_door",
         &[&["--relay", &*relay, "--host", "localhost"][..], &config].concat(),
     );
-    let mut client = Client::greet(gate.address);
+    let mut client = Client::greet_as_stranger(gate.address);
     let mut second = BufReader::new(TcpStream::connect(gate.address).unwrap());
+    second.get_mut().write_all(STRANGER.as_bytes()).unwrap();
     let mut told = String::new();
     second.read_line(&mut told).unwrap();
     assert_eq!(told, "421 4.3.2 Too many connections, try again later\r\n");
@@ -380,10 +382,11 @@ fn what_is_remembered_in_a_file_outlives_the_gate() {
     let onward = Onward::start(false);
     let relay = onward.address.to_string();
     let config = ["--config", file.to_str().unwrap(), "--no-self-test", "--as-root"];
+    let config = [&config[..], &["--proxy-from", "127.0.0.1"]].concat();
     let options = [&["--relay", &*relay, "--host", "localhost"][..], &config].concat();
     let ask = |recipient: &str| {
         let mut gate = Gate::start("front_door", &options);
-        let mut client = Client::greet(gate.address);
+        let mut client = Client::greet_as_stranger(gate.address);
         client.say("MAIL FROM:<a@example.com>");
         let reply = client.say(&format!("RCPT TO:<{recipient}@example.org>"));
         client.quit();

@@ -86,6 +86,9 @@ const SYMBOLS: &[(&str, Score)] = &[
 /// forged; say the same name to [`Settings::authserv_id`](crate::Settings::authserv_id), which takes them out whether or
 /// not there is anything to put in their place.
 ///
+/// Mail of clients without an address and of those in networks of our own
+/// ([`Peer::own`](crate::Peer::own)) is not checked: it has not been sent to us by another domain yet.
+///
 /// Evaluated by `mail-auth`, but looked up through `resolver`: it needs no tokio.
 ///
 /// ```
@@ -295,7 +298,7 @@ struct Sender {
 
 impl Sender {
     fn of(envelope: &Envelope) -> Option<Self> {
-        let client = envelope.peer.address?.ip().to_canonical();
+        let client = envelope.peer.address.filter(|_| !envelope.peer.own)?.ip().to_canonical();
         let helo = envelope.peer.helo.as_ref().map_or("", |helo| &helo.name);
         let mailbox = envelope.reverse_path.path.canonical();
         let path = (!mailbox.is_null()).then(|| mailbox.to_string());

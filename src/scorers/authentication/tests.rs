@@ -335,3 +335,17 @@ fn symbols_are_known() {
     let authentication = Authentication::new(zone(""), "mx").unwrap();
     assert!(authentication.weight("SPF_FAILED", Score::ZERO).is_err());
 }
+
+#[test]
+fn mail_of_own_networks_is_not_checked() {
+    let zone = zone("example.org TXT v=spf1 -all\n_dmarc.example.org TXT v=DMARC1; p=reject");
+    let authentication = Authentication::new(zone, "mx.example.net").unwrap().refuse_rejected();
+    let mut envelope = from("192.0.2.1", "<a@example.org>");
+    let message = message("From: a@example.org\n\nx\n");
+    for own in [true, false] {
+        Arc::make_mut(&mut envelope.peer).own = own;
+        let rcpt = pollster::block_on(authentication.on_rcpt(&envelope, &recipient())).unwrap();
+        let data = pollster::block_on(authentication.on_data(&envelope, &message)).unwrap();
+        assert_eq!((rcpt == Opinion::Silent, data == Opinion::Silent), (own, own));
+    }
+}

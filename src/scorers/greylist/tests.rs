@@ -229,3 +229,16 @@ fn only_what_could_change_the_answer_is_a_failure() {
         assert_eq!(answer.is_err(), !waits);
     }
 }
+
+#[test]
+fn own_networks_are_never_greylisted() {
+    let runtime = Rehearsal::new();
+    let greylist = greylist(&runtime);
+    let mut envelope = envelope("<a@example.org>");
+    Arc::make_mut(&mut envelope.peer).own = true;
+    let to = crate::rehearsal::recipient();
+    assert_eq!(runtime.run(greylist.on_rcpt(&envelope, &to)).unwrap(), Opinion::Silent);
+    Arc::make_mut(&mut envelope.peer).own = false;
+    let opinion = runtime.run(greylist.on_rcpt(&envelope, &to)).unwrap();
+    assert!(matches!(opinion, Opinion::Refuse(_)), "{opinion:?}");
+}

@@ -123,3 +123,20 @@ fn weights_stand_in_the_order_of_the_flaws() {
     let (symbol, weight) = FLAWS[NoDot as usize];
     assert_eq!((symbol, weight), ("HELO_NO_DOT", Score::points(2)));
 }
+
+#[test]
+fn own_networks_may_say_what_they_like() {
+    let names = HeloNames::new(Zone);
+    let mut envelope = envelope("<a@example.com>");
+    for (own, expected) in [(true, 0), (false, 1)] {
+        let peer = Arc::make_mut(&mut envelope.peer);
+        peer.helo = Some(Helo { extended: true, name: "printer".into() });
+        peer.own = own;
+        let opinion = pollster::block_on(names.on_rcpt(&envelope, &recipient())).unwrap();
+        let found = match opinion {
+            Opinion::Evidence(found) => found.len(),
+            _ => 0,
+        };
+        assert_eq!(found, expected);
+    }
+}

@@ -13,7 +13,7 @@ use crate::wire::mailbox::ForwardPath;
 /// the lists side by side, 20 at a time, within the one budget of its [`Seat`](crate::Seat).
 ///
 /// A client that XFORWARD tells of is looked up when its first recipient is named. A client without an
-/// address is not.
+/// address is not, nor one in a network of our own ([`Peer::own`](crate::Peer::own)).
 ///
 /// A list that fails is a [`ScorerError`] for the seat's failure policy; what the others have found
 /// counts beside it. Lists that may be treated differently when they fail get a scorer each.
@@ -63,9 +63,9 @@ impl Dnsbl {
     }
 }
 
-/// What is asked about a client; nothing if it has no address.
+/// What is asked about a client; nothing if it has no address or is one of our own.
 fn about(peer: &Peer) -> Option<[(String, String); 1]> {
-    let address = peer.address?.ip().to_canonical();
+    let address = peer.address.filter(|_| !peer.own)?.ip().to_canonical();
     Some([(reversed(address), address.to_string())])
 }
 

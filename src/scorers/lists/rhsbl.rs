@@ -15,6 +15,8 @@ use crate::wire::mailbox::ForwardPath;
 /// form: the domain of the sender is the one that the onward server reads, however it is written
 /// ([`Path::canonical`](crate::Path::canonical)).
 ///
+/// Nothing is asked for clients in networks of our own ([`Peer::own`](crate::Peer::own)).
+///
 /// What the lists say holds for the whole transaction. Failures are as with [`Dnsbl`](super::Dnsbl).
 ///
 /// ```
@@ -70,6 +72,9 @@ impl Scorer for Rhsbl {
 
     async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
         let peer = &envelope.peer;
+        if peer.own {
+            return Ok(Opinion::Silent);
+        }
         let sender = envelope.reverse_path.path.canonical().domain;
         let helo = peer.helo.as_ref().map(|helo| &*helo.name);
         let names = [sender.as_deref(), helo, peer.name.as_deref()].into_iter().flatten();

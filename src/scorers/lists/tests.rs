@@ -334,3 +334,28 @@ fn a_rule_is_there_once() {
     assert_eq!(list.clone().bits(2, "X", Score::points(1)).err(), twice);
     assert!(list.codes("127.0.0.[2;3]", "Y", Score::points(2)).is_ok());
 }
+
+#[test]
+fn no_list_is_asked_about_own_networks() {
+    let zones = Zones::default();
+    let (dnsbl, rhsbl) =
+        (Dnsbl::new(zones.clone()).list(zen()), Rhsbl::new(zones.clone()).list(zen()));
+    let mut envelope = envelope("<a@bad.example>");
+    for own in [true, false] {
+        Arc::make_mut(&mut envelope.peer).own = own;
+        for xforward in [None, Some(Arc::new(crate::wire::attributes::ClientAttributes::default()))]
+        {
+            envelope.xforward = xforward;
+            pollster::block_on(dnsbl.on_connect(&envelope.peer)).unwrap();
+            pollster::block_on(dnsbl.on_rcpt(&envelope, &recipient())).unwrap();
+            pollster::block_on(rhsbl.on_rcpt(&envelope, &recipient())).unwrap();
+        }
+        assert_eq!(zones.asked().is_empty(), own);
+    }
+    // What they send is read all the same.
+    Arc::make_mut(&mut envelope.peer).own = true;
+    let uribl = Uribl::new(zones.clone()).list(zen());
+    let message = message("Subject: x\n\nhttp://bad.com/\n");
+    pollster::block_on(uribl.on_data(&envelope, &message)).unwrap();
+    assert_eq!(zones.asked(), ["bad.com.zen.example"]);
+}

@@ -119,3 +119,17 @@ fn a_limit_that_cannot_be_asked_does_not_lift_the_others() {
     assert_eq!(ask().unwrap_err().to_string(), "store says \"no\"");
     assert!(matches!(ask(), Ok(Opinion::Refuse(refusal)) if refusal.is_transient()));
 }
+
+#[test]
+fn own_networks_have_no_limit_and_use_up_none() {
+    let runtime = Rehearsal::new();
+    let limit = limit(&runtime).per_address(rate(1)).per_sender(rate(1)).per_recipient(rate(1));
+    let (mut envelope, to) = (envelope("<a@example.org>"), crate::rehearsal::recipient());
+    Arc::make_mut(&mut envelope.peer).own = true;
+    for _ in 0..100 {
+        assert_eq!(runtime.run(limit.on_rcpt(&envelope, &to)).unwrap(), Opinion::Silent);
+    }
+    Arc::make_mut(&mut envelope.peer).own = false;
+    assert_eq!(runtime.run(limit.on_rcpt(&envelope, &to)).unwrap(), Opinion::Silent);
+    assert!(matches!(runtime.run(limit.on_rcpt(&envelope, &to)).unwrap(), Opinion::Refuse(_)));
+}

@@ -130,3 +130,19 @@ fn a_balance_that_cannot_be_asked_does_not_hide_the_other() {
         );
     }
 }
+
+#[test]
+fn own_networks_have_no_reputation() {
+    let runtime = Rehearsal::new();
+    let reputation = reputation(&runtime);
+    let own = Peer { own: true, ..peer("192.0.2.1") };
+    let lesson = Lesson { peer: Arc::new(own.clone()), impression: Impression::Bad, strangers: 0 };
+    for _ in 0..100 {
+        runtime.run(reputation.learn(&lesson)).unwrap();
+    }
+    assert_eq!(found(&reputation, "192.0.2.1"), [0, 0], "nothing was learned");
+    learn(&reputation, "192.0.2.1", Impression::Bad, 0);
+    assert_ne!(found(&reputation, "192.0.2.1"), [0, 0]);
+    let opinion = runtime.run(reputation.on_connect(&own)).unwrap();
+    assert_eq!(opinion, Opinion::Silent, "nothing is found");
+}
