@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use futures::future::{FutureExt, poll_fn};
 use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::admission::TurnedAway;
+use crate::admission::{Call, Place, TurnedAway};
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::gate::{Gate, GoingDown};
@@ -123,35 +123,44 @@ where
     let runtime = &gate.runtime;
     let began = runtime.now();
     // In a future of its own, which is gone when the client sits idle.
-    let (client, peer, stash, _place) = Box::pin(opening.of(client, peer, gate)).await?;
+    let (client, peer, stash, place) = Box::pin(opening.of(client, peer, gate)).await?;
     let (mut session, relay) = gate.open(peer);
-    let mut relay = Held::new(gate, relay);
+    let mut relay = Held::new(relay);
     gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
     let limit = |wait| Some(Deadline::after(runtime.now(), wait, Awaiting::Connection));
     // A relay target that does not say so in time lets nothing through.
     let through = Guarded::begin(|| relay.relay().capabilities());
     let through = within(runtime, limit(INTRODUCTION), through).await;
-    let through = through.and_then(|through| relay.report(&session, through));
+    let through = through.and_then(|through| relay.report(gate, &session, through));
     session.offer(&through.unwrap_or_else(Capabilities::none));
     let timer = Timer::new(|at| runtime.sleep_until(at));
     let (log, slowness) = (Log::new(&gate.observers), Slowness::default());
     let going_down = gate.going_down();
     let mut service =
-        Service { gate, client, stash, log, timer, slowness, going_down, fault: None };
+        Service { gate, client, stash, log, timer, slowness, going_down, place, fault: None };
     service.unstash(&mut session);
     service.run(&mut session, &mut relay).await;
-    let Service { client, fault, .. } = service;
-    drop(client);
+    let Service { client, fault, place, .. } = service;
+    drop((client, place));
+    gate.report_overload();
     let closing = Guarded::begin(|| relay.relay().close());
     if let Some(closed) = within(runtime, limit(FAREWELL), closing).await {
-        relay.report(&session, closed);
+        relay.report(gate, &session, closed);
     }
-    relay.release(&session);
+    relay.release(gate, &session);
     let (id, peer) = (session.id(), session.peer());
     let duration = runtime.now().saturating_duration_since(began);
     let conduct = session.conduct();
     gate.observe(&Event::Disconnected { session: id, peer, duration, conduct });
     fault.map_or(Ok(()), Err)
+}
+
+/// What ended a wait for the client.
+enum Received {
+    /// Something came. How the input ended, if it did.
+    Input(Option<End>),
+    GoingDown,
+    Called(Call),
 }
 
 struct Service<'g, C, R: Runtime> {
@@ -162,6 +171,7 @@ struct Service<'g, C, R: Runtime> {
     timer: Timer<'g>,
     slowness: Slowness,
     going_down: GoingDown,
+    place: Place,
     /// What broke the connection.
     fault: Option<ServeError>,
 }
@@ -172,7 +182,7 @@ where
     R: Runtime,
 {
     /// Does what the session says until it is over.
-    async fn run(&mut self, session: &mut Session, relay: &mut Held<'_, R>) {
+    async fn run(&mut self, session: &mut Session, relay: &mut Held) {
         let runtime = &self.gate.runtime;
         if self.gate.is_going_down() {
             session.shut_down();
@@ -186,7 +196,7 @@ where
             }
             match session.poll(now) {
                 Step::Transmit(octets) => self.transmit(session, &octets).await,
-                Step::Receive => self.receive(session).await,
+                Step::Receive => self.receive(session, &mut now).await,
                 Step::Ask(question) => {
                     let (id, stage) = (question.id(), question.subject().stage());
                     let deadline = question.deadline();
@@ -349,24 +359,44 @@ where
         }
     }
 
-    async fn receive(&mut self, session: &mut Session) {
+    async fn receive(&mut self, session: &mut Session, now: &mut Instant) {
+        let stressed = self.place.is_stressed();
+        if stressed != session.is_stressed() {
+            session.set_stress(stressed, *now);
+        }
         let deadline = session.deadline();
-        let (gate, client) = (self.gate, &mut self.client);
+        let (gate, client, place) = (self.gate, &mut self.client, &self.place);
         let going_down = &mut self.going_down;
         let told = session.is_going_down();
         let wait = poll_fn(|context| match receive(gate, session, client, context) {
             Poll::Pending if !told && going_down.poll_unpin(context).is_ready() => {
-                Poll::Ready(None)
+                Poll::Ready(Received::GoingDown)
             }
-            received => received.map(Some),
+            Poll::Pending => {
+                let idle_since = session.idle_since();
+                place.set_idle(idle_since);
+                place.poll_called(idle_since.is_some(), stressed, context).map(Received::Called)
+            }
+            Poll::Ready(end) => Poll::Ready(Received::Input(end)),
         });
-        match self.timer.within(deadline, wait).await {
-            Some(Some(None)) => self.log.told = Vec::new(),
-            Some(Some(Some(end))) => {
+        let received = self.timer.within(deadline, wait).await;
+        self.place.set_idle(None);
+        match received {
+            Some(Received::Input(None)) => self.log.told = Vec::new(),
+            Some(Received::Input(Some(end))) => {
                 self.stash.end = Some(end);
                 self.unstash(session);
             }
-            Some(None) => session.shut_down(),
+            Some(Received::GoingDown) => session.shut_down(),
+            Some(Received::Called(Call::Stress(on))) => {
+                self.look_at_clock(now);
+                session.set_stress(on, *now);
+            }
+            Some(Received::Called(Call::Evicted)) => {
+                session.evict();
+                let (session, peer) = (session.id(), session.peer());
+                self.gate.observe(&Event::Evicted { session, peer });
+            }
             None => self.late(session, deadline),
         }
     }
@@ -421,10 +451,11 @@ where
         }
         let runtime = &self.gate.runtime;
         let deadline = Deadline { at: runtime.now() + LINGER, awaiting: Awaiting::Transmission };
-        let client = &mut self.client;
+        let (client, evicted) = (&mut self.client, self.place.is_revoked());
         let linger = async {
             let _ = client.close().await;
-            let mut left = LINGER_OCTETS;
+            // Many may be evicted within that time, and each holds a descriptor.
+            let mut left = if evicted { 0 } else { LINGER_OCTETS };
             while left > 0 {
                 let read = |context: &mut Context<'_>| {
                     read(client, context, READ, |octets| left = left.saturating_sub(octets.len()))

@@ -189,6 +189,11 @@ impl<R: Runtime> Gate<R> {
         self.sessions_running.load(Ordering::Acquire)
     }
 
+    /// Whether the gate is under stress: see [`Admission`].
+    pub fn is_stressed(&self) -> bool {
+        self.admission.is_stressed()
+    }
+
     /// How many panics of observers were caught. See [`Observer`].
     pub fn observer_panics(&self) -> u64 {
         self.observers.panics()
@@ -260,6 +265,13 @@ impl<R: Runtime> Gate<R> {
     #[allow(clippy::unused_async, reason = "as it is with DNS")]
     pub(crate) async fn named(&self, peer: Peer) -> Peer {
         peer
+    }
+
+    /// Says so if stress has begun or ended.
+    pub(crate) fn report_overload(&self) {
+        if let Some((on, connections)) = self.admission.turn() {
+            self.observe(&Event::Overload { on, connections });
+        }
     }
 
     pub(crate) fn observe(&self, event: &Event<'_>) {

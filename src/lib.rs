@@ -232,7 +232,8 @@ pub use onward::{
 pub use outcome::{Outcome, Receipt, RelayError, Request, TlsFault};
 pub use peer::{Helo, Peer, Tls, Vouched, Voucher};
 pub use session::{
-    EarlyInput, EndCause, Forward, Limits, Question, Session, Settings, Step, TransactionEnd,
+    EarlyInput, EndCause, Forward, Limits, Question, Session, Settings, Step, Stress,
+    TransactionEnd,
 };
 pub use verdict::{Refusal, Stage, Subject, Verdict};
 pub use wire::attributes::{

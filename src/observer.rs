@@ -99,6 +99,20 @@ pub enum Event<'e> {
         /// Why.
         reason: TurnedAway,
     },
+    /// Stress has begun or ended: see [`Admission`](crate::Admission).
+    Overload {
+        /// Whether the gate is under stress now.
+        on: bool,
+        /// Connections at this moment.
+        connections: usize,
+    },
+    /// A session that was idle is closed, so that another client has its place.
+    Evicted {
+        /// The session.
+        session: &'e SessionId,
+        /// The client.
+        peer: &'e Peer,
+    },
     /// Replies to this client are delayed from here on: it has scored badly.
     Tarpitted {
         /// The session.

@@ -1,14 +1,20 @@
 //! Admission: which clients are let in at all, before anything is spent on them.
 
+mod crowd;
+mod place;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crowd::{Crowd, Slot};
+pub(crate) use place::Call;
+pub use place::Place;
 use table::{Fault, Table};
 
 use crate::network::Network;
@@ -39,6 +45,22 @@ use crate::wire::reply::Reply;
 /// # Ok::<(), TurnedAway>(())
 /// ```
 ///
+/// # Overload
+///
+/// From [`stress_from`](AdmissionLimits::stress_from) percent of the connections on, until they are
+/// fewer than [`stress_until`](AdmissionLimits::stress_until) percent, the gate is under stress, and
+/// [`Event::Overload`](crate::Event::Overload) says so:
+///
+/// - Sessions wait less long and forgive less ([`Settings::stress`](crate::Settings::stress)).
+/// - A network that has more connections than the average of all gets no further one. The client is
+///   told `421 4.3.2`.
+/// - When all places are taken, a client of a smaller network gets the place of a session that idles:
+///   one that waits for a command outside of a transaction, of the network with the most connections
+///   and there of the address with the most, the newest first. That session is told `421 4.3.2`, and
+///   [`Event::Evicted`](crate::Event::Evicted) says so.
+///
+/// Clients that count in all only are left alone.
+///
 /// Who is turned away is not held back for it: attempts that failed count nowhere, so that a client
 /// that comes again at once waits no longer than one that does not.
 ///
@@ -47,6 +69,11 @@ use crate::wire::reply::Reply;
 pub struct Admission {
     limits: AdmissionLimits,
     inside: Mutex<Inside>,
+    stressed: AtomicBool,
+    /// Whether stress has begun or ended since this was reported.
+    turned: AtomicBool,
+    /// What times are counted from.
+    began: OnceLock<Instant>,
 }
 
 /// How many clients are let in.
@@ -55,6 +82,9 @@ pub struct Admission {
 pub struct AdmissionLimits {
     /// Connections at once, in all: 20,000 (Exchange `MaxInboundConnection`: 5,000; an idle one costs
     /// 4 KiB here).
+    ///
+    /// Behind a proxy an eighth more may wait for their PROXY headers, which are read before it is
+    /// known whether a client is let in.
     pub connections: usize,
     /// At once from one address: 50 (Postfix `smtpd_client_connection_count_limit`).
     pub per_address: usize,
@@ -74,6 +104,10 @@ pub struct AdmissionLimits {
     /// Addresses, and as many networks, whose rate is remembered when they have left: 65,536, at
     /// 200 octets each. No fewer than [`connections`](Self::connections) are.
     pub remembered: usize,
+    /// Percent of [`connections`](Self::connections) at which stress begins: 80. More than 100: never.
+    pub stress_from: u8,
+    /// Percent of [`connections`](Self::connections) below which stress ends: 70.
+    pub stress_until: u8,
 }
 
 impl Default for AdmissionLimits {
@@ -87,6 +121,8 @@ impl Default for AdmissionLimits {
             ipv4_prefix: 24,
             ipv6_prefix: 64,
             remembered: 65_536,
+            stress_from: 80,
+            stress_until: 70,
         }
     }
 }
@@ -153,9 +189,25 @@ impl TurnedAway {
 
 #[derive(Debug)]
 struct Inside {
+    /// All connections, those included of which it is not known yet for whom they count.
     all: usize,
+    /// Those of which it is known.
+    settled: usize,
+    crowd: Crowd,
     addresses: Table,
     networks: Table,
+}
+
+impl Inside {
+    /// A settled place is free again, of this address and network.
+    fn give_back(&mut self, client: Option<(IpAddr, IpAddr)>) {
+        self.all -= 1;
+        self.settled -= 1;
+        if let Some((address, network)) = client {
+            self.addresses.give_back(address);
+            self.networks.give_back(network);
+        }
+    }
 }
 
 impl Default for Admission {
@@ -170,7 +222,14 @@ impl Admission {
         let remembered = limits.remembered.max(limits.connections);
         let addresses = Table::new(limits.per_address, limits.address_rate, remembered);
         let networks = Table::new(limits.per_network, limits.network_rate, remembered);
-        Self { limits, inside: Mutex::new(Inside { all: 0, addresses, networks }) }
+        let crowd = Crowd::default();
+        Self {
+            limits,
+            inside: Mutex::new(Inside { all: 0, settled: 0, crowd, addresses, networks }),
+            stressed: AtomicBool::new(false),
+            turned: AtomicBool::new(false),
+            began: OnceLock::new(),
+        }
     }
 
     /// Lets a client in, or says why not. One without an address, or one that is to count for
@@ -181,26 +240,63 @@ impl Admission {
         now: Instant,
     ) -> Result<Place, TurnedAway> {
         let mut place = self.enter()?;
-        if let Some(address) = address {
-            place.count_for(address, now)?;
+        match address {
+            Some(address) => place.count_for(address, now)?,
+            None => place.count_in_all(now)?,
         }
         Ok(place)
     }
 
     /// Lets in a client of whom it is not known yet where it comes from, as it is before a PROXY
-    /// header: it counts in all.
+    /// header. Up to an eighth more than [`AdmissionLimits::connections`] may be inside so.
     pub fn enter(self: &Arc<Self>) -> Result<Place, TurnedAway> {
         let mut inside = self.inside();
-        if inside.all >= self.limits.connections {
+        let limit = self.limits.connections;
+        if inside.all >= limit.saturating_add(limit / 8 + usize::from(limit > 0)) {
             return Err(TurnedAway::Full);
         }
         inside.all += 1;
-        Ok(Place { admission: self.clone(), address: None })
+        drop(inside);
+        Ok(Place::unsettled(self.clone()))
     }
 
     /// How many are inside.
     pub fn connections(&self) -> usize {
         self.inside().all
+    }
+
+    /// Whether the gate is under stress.
+    pub fn is_stressed(&self) -> bool {
+        self.stressed.load(Ordering::Relaxed)
+    }
+
+    /// Whether stress has begun or ended since this was asked last: what it is now, and the number of
+    /// connections.
+    pub(crate) fn turn(&self) -> Option<(bool, usize)> {
+        // A load first: a swap would have every connection write to one cache line.
+        let turned =
+            self.turned.load(Ordering::Relaxed) && self.turned.swap(false, Ordering::AcqRel);
+        turned.then(|| (self.is_stressed(), self.connections()))
+    }
+
+    /// The number of settled connections has changed: stress may begin or end. Returns whom to wake
+    /// for that, once `inside` is unlocked.
+    fn weigh(&self, inside: &Inside) -> Vec<Arc<Slot>> {
+        let stressed = self.is_stressed();
+        let percent = |percent: u8| self.limits.connections as u128 * u128::from(percent);
+        let settled = inside.settled as u128 * 100;
+        let begins = !stressed && settled >= percent(self.limits.stress_from);
+        let ends = stressed && settled < percent(self.limits.stress_until);
+        if begins || ends {
+            self.stressed.store(begins, Ordering::Relaxed);
+            self.turned.store(true, Ordering::Release);
+        }
+        if begins { inside.crowd.all().cloned().collect() } else { Vec::new() }
+    }
+
+    /// The time since this admission was first asked.
+    fn time(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(*self.began.get_or_init(|| now))
     }
 
     /// The network that an address belongs to.
@@ -212,51 +308,5 @@ impl Admission {
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A client's place inside. It is given back when this is dropped.
-#[derive(Debug)]
-#[must_use = "a place that is dropped is free again"]
-pub struct Place {
-    admission: Arc<Admission>,
-    /// For whom it counts.
-    address: Option<IpAddr>,
-}
-
-impl Place {
-    /// It is known now where the client comes from, and it counts for that address and its network.
-    /// An IPv4 address mapped into IPv6 counts as what it is. On an error nothing has changed, and
-    /// once it counts for an address this does nothing.
-    pub fn count_for(&mut self, address: IpAddr, now: Instant) -> Result<(), TurnedAway> {
-        if self.address.is_some() {
-            return Ok(());
-        }
-        let address = address.to_canonical();
-        let network = self.admission.network(address);
-        let inside = &mut *self.admission.inside();
-        inside.addresses.check(address, now).map_err(|fault| match fault {
-            Fault::Count => TurnedAway::Address,
-            Fault::Rate => TurnedAway::AddressRate,
-        })?;
-        inside.networks.check(network, now).map_err(|fault| match fault {
-            Fault::Count => TurnedAway::Network,
-            Fault::Rate => TurnedAway::NetworkRate,
-        })?;
-        inside.addresses.take(address, now);
-        inside.networks.take(network, now);
-        self.address = Some(address);
-        Ok(())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut inside = self.admission.inside();
-        inside.all -= 1;
-        if let Some(address) = self.address {
-            inside.addresses.give_back(address);
-            inside.networks.give_back(self.admission.network(address));
-        }
     }
 }

@@ -47,6 +47,11 @@ impl Table {
         Self { limit, rate, room, entries: HashMap::new(), left: BTreeSet::new() }
     }
 
+    /// How many are inside.
+    pub(super) fn inside(&self, key: IpAddr) -> usize {
+        self.entries.get(&key).map_or(0, |entry| entry.inside)
+    }
+
     /// Whether one more may come. Nothing changes.
     pub(super) fn check(&self, key: IpAddr, now: Instant) -> Result<(), Fault> {
         let entry = self.entries.get(&key);

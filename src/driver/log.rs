@@ -21,8 +21,6 @@ pub(super) struct Log<'g> {
     transaction: Option<Box<(TransactionId, Gathered)>>,
     /// Events between the relay target's answer to a content and the client's reply.
     owed: Vec<Owed>,
-    /// Messages that the relay target has taken, and whose reply could not be written.
-    unacknowledged: Vec<TransactionRecord>,
     /// Of these it has been told, as far as writing to it tells; it has not been heard since.
     pub(super) told: Vec<TransactionRecord>,
 }
@@ -65,8 +63,8 @@ impl Gathered {
 
 impl<'g> Log<'g> {
     pub(super) fn new(observers: &'g Observers) -> Self {
-        let (owed, unacknowledged, told) = (Vec::new(), Vec::new(), Vec::new());
-        Self { observers, connection: None, transaction: None, owed, unacknowledged, told }
+        let (owed, told) = (Vec::new(), Vec::new());
+        Self { observers, connection: None, transaction: None, owed, told }
     }
 
     /// What is gathered of this transaction; it begins with what was said of the connection.
@@ -133,17 +131,15 @@ impl<'g> Log<'g> {
                 }
                 Owed::Ended(record) => {
                     self.observers.observe(&Event::Ended(&record));
-                    let kept = match (is_taken(&record), written) {
-                        (true, true) => &mut self.told,
-                        (true, false) => &mut self.unacknowledged,
-                        (false, _) => {
-                            drop_caught(record);
-                            continue;
+                    match (is_taken(&record), written) {
+                        (true, true) => {
+                            // There is mostly one, and lists make room for four.
+                            self.told.reserve_exact(1);
+                            self.told.push(record);
                         }
-                    };
-                    // There is mostly one, and lists make room for four.
-                    kept.reserve_exact(1);
-                    kept.push(record);
+                        (true, false) => self.unacknowledged(record),
+                        (false, _) => drop_caught(record),
+                    }
                 }
             }
         }
@@ -152,11 +148,14 @@ impl<'g> Log<'g> {
     /// The connection is over. A client whose connection broke has perhaps not read the last reply.
     pub(super) fn close(&mut self, broken: bool) {
         self.settle(false);
-        let in_doubt = std::mem::take(&mut self.told).into_iter().filter(|_| broken);
-        for record in in_doubt.chain(std::mem::take(&mut self.unacknowledged)) {
-            self.observers.observe(&Event::Unacknowledged(&record));
-            drop_caught(record);
+        for record in std::mem::take(&mut self.told).into_iter().filter(|_| broken) {
+            self.unacknowledged(record);
         }
+    }
+
+    fn unacknowledged(&self, record: TransactionRecord) {
+        self.observers.observe(&Event::Unacknowledged(&record));
+        drop_caught(record);
     }
 
     fn record(&mut self, end: TransactionEnd) -> TransactionRecord {

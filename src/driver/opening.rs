@@ -56,13 +56,21 @@ impl Opening {
                 return Err(error.into());
             }
         };
-        if let Some(address) = gate.counted(&peer)
-            && let Err(reason) = place.count_for(address, gate.runtime.now())
-        {
+        let now = gate.runtime.now();
+        let counted = match gate.counted(&peer) {
+            Some(address) => place.count_for(address, now),
+            None => place.count_in_all(now),
+        };
+        gate.report_overload();
+        if let Err(reason) = counted {
             return Err(self.turn_away(client, &peer, reason, gate).await);
         }
         if self != Self::Clear {
             let wait = gate.settings.timeouts.tls;
+            let wait = match place.is_stressed() {
+                true => wait.min(gate.settings.stress.wait),
+                false => wait,
+            };
             let deadline = Deadline::after(gate.runtime.now(), wait, Awaiting::Tls);
             let ahead = std::mem::take(&mut stash.octets);
             peer.tls = Some(handshake(gate, &mut client, &ahead, Some(deadline)).await?);

@@ -14,23 +14,20 @@ use crate::unwind::{Guarded, Panic, caught};
 ///
 /// After a panic its state is unknown. The relay is dropped, and every later request of the session
 /// is answered with 451.
-pub(super) struct Held<'g, R: Runtime> {
-    gate: &'g Gate<R>,
-    relay: Box<dyn Relay>,
-}
+pub(super) struct Held(Box<dyn Relay>);
 
-impl<'g, R: Runtime> Held<'g, R> {
-    pub(super) fn new(gate: &'g Gate<R>, relay: Box<dyn Relay>) -> Self {
-        Self { gate, relay }
+impl Held {
+    pub(super) fn new(relay: Box<dyn Relay>) -> Self {
+        Self(relay)
     }
 
     pub(super) fn relay(&mut self) -> &mut dyn Relay {
-        &mut *self.relay
+        &mut *self.0
     }
 
     /// Asks what the session wants to know. The output goes through [`settle`](Self::settle).
     pub(super) fn ask<'a>(&'a mut self, request: Request<'a>) -> Guarded<'a, Outcome> {
-        let relay = &mut self.relay;
+        let relay = &mut self.0;
         Guarded::begin(move || match request {
             Request::Recipient(envelope, recipient) => relay.rcpt(envelope, recipient),
             Request::Content(envelope, message) => relay.content(envelope, message),
@@ -48,28 +45,33 @@ impl<'g, R: Runtime> Held<'g, R> {
     }
 
     /// Reports a panic where no answer tells of it.
-    pub(super) fn report<T>(&mut self, session: &Session, done: Result<T, Panic>) -> Option<T> {
+    pub(super) fn report<T, R: Runtime>(
+        &mut self,
+        gate: &Gate<R>,
+        session: &Session,
+        done: Result<T, Panic>,
+    ) -> Option<T> {
         if let Err(panic) = &done {
-            self.gate.observe(&Event::RelayPanicked { session: session.id(), panic });
+            gate.observe(&Event::RelayPanicked { session: session.id(), panic });
             self.discard();
         }
         done.ok()
     }
 
     /// Drops the relay, and reports a panic of that.
-    pub(super) fn release(mut self, session: &Session) {
-        let relay = mem::replace(&mut self.relay, Box::new(Panicked));
+    pub(super) fn release<R: Runtime>(mut self, gate: &Gate<R>, session: &Session) {
+        let relay = mem::replace(&mut self.0, Box::new(Panicked));
         let dropped = caught(move || drop(relay));
-        self.report(session, dropped);
+        self.report(gate, session, dropped);
     }
 
     fn discard(&mut self) {
-        let relay = mem::replace(&mut self.relay, Box::new(Panicked));
+        let relay = mem::replace(&mut self.0, Box::new(Panicked));
         let _ = caught(move || drop(relay));
     }
 }
 
-impl<R: Runtime> Drop for Held<'_, R> {
+impl Drop for Held {
     fn drop(&mut self) {
         self.discard();
     }

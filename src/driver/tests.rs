@@ -1,4 +1,5 @@
 mod isolation;
+mod overload;
 
 use std::future::pending;
 use std::sync::Arc;

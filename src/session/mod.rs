@@ -12,6 +12,7 @@ mod recipients;
 mod replies;
 mod settings;
 mod state;
+mod stress;
 mod vouching;
 
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use crate::wire::reply::Reply;
 
 use pace::Pace;
 use recipients::Refused;
-pub use settings::{EarlyInput, Limits, Settings};
+pub use settings::{EarlyInput, Limits, Settings, Stress};
 use state::{Asking, Forwarding, State};
 
 /// A session with one SMTP client (RFC 5321), from its connection to its end.
@@ -81,6 +82,8 @@ pub struct Session {
     refused: Refused,
     input_ended: bool,
     going_down: bool,
+    /// Whether the gate is under stress.
+    stressed: bool,
     /// `output` holds the answer to a content: the sooner the client has it, the rarer are
     /// duplicates (RFC 1047).
     urgent: bool,
@@ -309,6 +312,7 @@ impl Session {
             refused: Refused::default(),
             input_ended: false,
             going_down: false,
+            stressed: false,
             urgent: false,
             began: (now, time_of_day),
         }

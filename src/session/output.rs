@@ -24,7 +24,7 @@ impl Session {
     pub(super) fn fault(&mut self, reply: Reply) {
         self.note_fault(&reply);
         self.errors += 1;
-        if self.errors >= self.settings.limits.errors {
+        if self.errors >= self.errors_limit() {
             self.hang_up(replies::TOO_MANY_ERRORS, EndCause::Closed);
         } else {
             self.reply(&reply);
@@ -34,7 +34,7 @@ impl Session {
     /// A reply to a command that moves nothing; too many of them end the session.
     pub(super) fn junk(&mut self, reply: &Reply) {
         self.junk_commands += 1;
-        if self.junk_commands > self.settings.limits.junk_commands {
+        if self.junk_commands > self.junk_limit() {
             self.hang_up(replies::TOO_MUCH_JUNK, EndCause::Closed);
         } else {
             self.reply(reply);
@@ -53,7 +53,7 @@ impl Session {
             return self.await_mail_data(now);
         }
         let timeouts = &self.settings.timeouts;
-        let wait = timeouts.command.min(timeouts.commands.saturating_sub(self.idle.0));
+        let wait = self.wait(timeouts.command).min(timeouts.commands.saturating_sub(self.idle.0));
         self.idle.1 = Some(now);
         self.arm(Awaiting::Command, wait, now);
     }
@@ -68,7 +68,7 @@ impl Session {
     pub(super) fn hand_out(&mut self, now: Instant) -> Bytes {
         self.held = None;
         self.urgent = false;
-        let wait = self.settings.timeouts.transmission;
+        let wait = self.wait(self.settings.timeouts.transmission);
         self.deadline = Some(Deadline::after(now, wait, Awaiting::Transmission));
         self.output.split().freeze()
     }

@@ -23,6 +23,12 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    /// The gate is under stress: no wait for mail data goes on beyond `limit`.
+    pub(super) fn shorten(&mut self, limit: Instant) {
+        self.silence = self.silence.min(limit);
+        self.credit = self.credit.map(|credit| credit.min(limit));
+    }
+
     /// Returns the earliest deadline.
     pub(super) fn deadline(self) -> Deadline {
         let silence = Deadline { at: self.silence, awaiting: Awaiting::MailData };
@@ -46,10 +52,11 @@ impl Session {
         let timeouts = &self.settings.timeouts;
         let rate = self.settings.limits.data_rate;
         let after = |wait| Deadline::after(now, wait, Awaiting::MailData).at;
-        let most = after(timeouts.data_rate);
+        let most = after(self.wait(timeouts.data_rate));
+        let silence = after(self.wait(timeouts.mail_data));
         let pace = match self.pace {
             None => Pace {
-                silence: after(timeouts.mail_data),
+                silence,
                 credit: (rate > 0).then_some(most),
                 end: after(timeouts.content),
                 octets: 0,
@@ -58,7 +65,7 @@ impl Session {
             Some(Pace { credit, end, octets, .. }) => {
                 let earned = time_for(octets, rate);
                 let credit = credit.map(|at| most.min(at.checked_add(earned).unwrap_or(most)));
-                Pace { silence: after(timeouts.mail_data), credit, end, octets: 0 }
+                Pace { silence, credit, end, octets: 0 }
             }
         };
         self.pace = Some(pace);

@@ -37,6 +37,8 @@ pub struct Settings {
     /// and more than a minute is taken for one. Neither for [`own_networks`](Self::own_networks) nor
     /// for those who may say XCLIENT or XFORWARD.
     pub greeting_delay: Duration,
+    /// How sessions behave while the gate is under stress.
+    pub stress: Stress,
     /// Networks of one's own: no delays, no end of transactions and of refused recipients in a session,
     /// no share of theirs in the `Admission` of clients, and scorers that leave them alone
     /// ([`Peer::own`](crate::Peer::own)).
@@ -63,6 +65,7 @@ impl Settings {
             early_input: EarlyInput::default(),
             authserv_id: None,
             greeting_delay: Duration::ZERO,
+            stress: Stress::default(),
             own_networks: Networks::loopback(),
             xclient_from: Networks::none(),
             xforward_from: Networks::none(),
@@ -136,6 +139,27 @@ impl Default for Limits {
             data_rate: 500,
             mime: MimeLimits::default(),
         }
+    }
+}
+
+/// Bounds on one client while the gate is under stress (Postfix `stress`), where they are smaller than
+/// those of [`Limits`] and [`SessionTimeouts`]. Clients of [`Settings::own_networks`], and those that may
+/// say XCLIENT or XFORWARD, keep the ordinary ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stress {
+    /// For a command, for more mail data, for a TLS handshake, and for the client to take a reply: 10
+    /// seconds (Postfix `smtpd_timeout`).
+    pub wait: Duration,
+    /// Faulty commands in one session: 1 (Postfix `smtpd_hard_error_limit`). It is answered with 421.
+    pub errors: u32,
+    /// Commands without use since the last message: 1 (Postfix `smtpd_junk_command_limit`).
+    pub junk_commands: u32,
+}
+
+impl Default for Stress {
+    fn default() -> Self {
+        Self { wait: Duration::from_secs(10), errors: 1, junk_commands: 1 }
     }
 }
 

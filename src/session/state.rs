@@ -271,7 +271,7 @@ impl Session {
                     if !self.output.is_empty() {
                         return Next::Transmit;
                     }
-                    let wait = timeouts.tls;
+                    let wait = self.wait(self.settings.timeouts.tls);
                     self.arm(Awaiting::Tls, wait, now);
                     return Next::StartTls;
                 }
@@ -492,7 +492,7 @@ impl Session {
         }
     }
 
-    fn is_between_transactions(&self) -> bool {
+    pub(super) fn is_between_transactions(&self) -> bool {
         matches!(self.state, State::Command(Phase::Connected | Phase::Ready))
     }
 }

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nobounce::{Admission, AdmissionLimits, Rate};
+use nobounce::{Admission, AdmissionLimits, Rate, TurnedAway};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -32,6 +32,43 @@ fn two_in_a_minute() -> Option<Rate> {
 fn connections() {
     let told = third(STRANGERS, |limits| limits.connections = 2);
     assert_eq!(told, "421 4.3.2 Too many connections, try again later");
+}
+
+#[test]
+fn stress() {
+    let admission = |connections: usize| {
+        let mut limits = AdmissionLimits::default();
+        limits.connections = connections;
+        Arc::new(Admission::new(limits))
+    };
+    let (gate, now) = (admission(10), Instant::now());
+    let admit = |n: u8| gate.admit(Some([198, 51, n, 1].into()), now);
+    let mut inside: Vec<_> = (0..7).map(|n| admit(n).unwrap()).collect();
+    assert!(!gate.is_stressed(), "7 of 10");
+    inside.push(admit(7).unwrap());
+    assert!(gate.is_stressed(), "8 of 10");
+    inside.push(admit(7).unwrap());
+    // A network with more than the average, 10 in 8 networks, gets no further place; others do.
+    assert_eq!(admit(7).unwrap_err().reply().code().value(), 421);
+    let other = admit(8).unwrap();
+    drop(other);
+    inside.truncate(7);
+    assert!(gate.is_stressed(), "7 of 10, from above");
+    inside.truncate(6);
+    assert!(!gate.is_stressed(), "6 of 10");
+}
+
+#[test]
+fn connections_before_the_proxy_header() {
+    let mut limits = AdmissionLimits::default();
+    limits.connections = 16;
+    let (gate, now) = (Arc::new(Admission::new(limits)), Instant::now());
+    let inside = |n: u8| gate.admit(Some([198, 51, n, 1].into()), now);
+    let _inside: Vec<_> = (0..16).map(|n| inside(n).unwrap()).collect();
+    let mut unsettled: Vec<_> = (0..3).map(|_| gate.enter().unwrap()).collect();
+    assert_eq!(gate.enter().unwrap_err(), TurnedAway::Full);
+    let full = unsettled[0].count_for([192, 0, 2, 1].into(), now);
+    assert_eq!(full, Err(TurnedAway::Full), "no session idles");
 }
 
 #[test]

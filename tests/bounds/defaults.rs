@@ -34,7 +34,8 @@ fn time(time: Duration) -> String {
 
 /// Settings whose defaults can be read, and what they are.
 fn defaults() -> Vec<(&'static str, String)> {
-    let Settings { limits, timeouts, budget, greeting_delay, .. } = Settings::new("mx.example");
+    let Settings { limits, timeouts, budget, greeting_delay, stress, .. } =
+        Settings::new("mx.example");
     let (onward, replies) = (OnwardTimeouts::default(), ReplyLimits::default());
     vec![
         ("Limits::command_line", octets(limits.command_line as u64)),
@@ -49,6 +50,9 @@ fn defaults() -> Vec<(&'static str, String)> {
         ("Limits::transactions", number(limits.transactions)),
         ("Limits::content", octets(limits.content)),
         ("Limits::data_rate", octets(limits.data_rate) + "/s"),
+        ("Stress::wait", time(stress.wait)),
+        ("Stress::errors", number(stress.errors)),
+        ("Stress::junk_commands", number(stress.junk_commands)),
         ("MimeLimits::parts", number(limits.mime.parts as u64)),
         ("MimeLimits::depth", number(limits.mime.depth as u64)),
         ("MimeLimits::field", octets(limits.mime.field as u64)),
@@ -90,6 +94,7 @@ fn defaults_of_admission() -> Vec<(&'static str, String)> {
         ("AdmissionLimits::per_network", number(admission.per_network as u64)),
         ("AdmissionLimits::address_rate", rate(admission.address_rate)),
         ("AdmissionLimits::network_rate", rate(admission.network_rate)),
+        ("AdmissionLimits::stress_from", format!("{} %", admission.stress_from)),
         ("AdmissionLimits::remembered", number(admission.remembered as u64)),
     ]
 }

@@ -169,6 +169,89 @@ fn reply_time() {
     }
 }
 
+/// A session whose gate has just come under stress, while it waits for a command.
+fn under_stress() -> (Session, Instant) {
+    let (mut session, now) = session();
+    session.set_stress(true, now);
+    (session, now)
+}
+
+#[test]
+fn stress_wait() {
+    for (seconds, is_over) in [(9, false), (10, true)] {
+        // The wait for the command had begun before, or begins now.
+        for begun in [true, false] {
+            let (mut session, now) = under_stress();
+            if !begun {
+                session.receive(b"NOOP\r\n");
+                assert!(matches!(session.poll(now), Step::Transmit(_)));
+                assert!(matches!(session.poll(now), Step::Receive));
+            }
+            let after = now + Duration::from_secs(seconds);
+            session.handle_timeout(after);
+            let step = session.poll(after);
+            assert_eq!(matches!(step, Step::Transmit(_)), is_over, "{seconds}: {step:?}");
+        }
+    }
+}
+
+/// Mail data that comes an octet a second is too slow after 10 s, also if stress begins meanwhile.
+#[test]
+fn stress_data_rate_credit() {
+    for begins_at in [0, 20] {
+        let (mut session, mut now) = session();
+        session.receive(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n");
+        pass(&mut session, now);
+        let Step::Forward(forward) = session.poll(now) else { panic!("not forwarded") };
+        forward.complete(Outcome::Accepted(Receipt::recipient()));
+        assert!(matches!(session.poll(now), Step::Transmit(_)));
+        for second in 0.. {
+            assert!(matches!(session.poll(now), Step::Receive), "{begins_at} {second}");
+            if second == begins_at {
+                session.set_stress(true, now);
+            }
+            now += Duration::from_secs(1);
+            if session.deadline().is_some_and(|deadline| deadline.at <= now) {
+                // Each octet was worth 2 ms.
+                assert_eq!(second + 1, begins_at + 11);
+                break;
+            }
+            session.receive(b"z");
+        }
+        session.handle_timeout(now);
+        let Step::Ended(_) = session.poll(now) else { panic!("not ended") };
+        let Step::Transmit(octets) = session.poll(now) else { panic!("no reply") };
+        assert!(octets.starts_with(b"421 4.4.2 Mail data comes too slowly"), "{octets:?}");
+    }
+}
+
+/// What the session replies to these commands.
+fn replies(session: &mut Session, now: Instant, commands: &[u8]) -> String {
+    session.receive(commands);
+    let Step::Transmit(octets) = session.poll(now) else { panic!("no reply") };
+    String::from_utf8(octets.to_vec()).unwrap()
+}
+
+#[test]
+fn stress_errors() {
+    let (mut session, now) = under_stress();
+    assert_eq!(replies(&mut session, now, b"FOO\r\n"), "421 4.7.0 Too many errors\r\n");
+    // Those of own networks are not under stress.
+    let settings = Settings::new("mx.example");
+    let id = SessionId::new("own");
+    let mut own = Session::new(settings.into(), id, Peer::local(), now, SystemTime::UNIX_EPOCH);
+    own.set_stress(true, now);
+    assert!(!own.is_stressed());
+}
+
+#[test]
+fn stress_junk_commands() {
+    let (mut session, now) = under_stress();
+    assert_eq!(replies(&mut session, now, b"NOOP\r\n"), "250 2.0.0 Ok\r\n");
+    let told = replies(&mut session, now, b"NOOP\r\n");
+    assert_eq!(told, "421 4.7.0 Too many commands without mail\r\n");
+}
+
 #[test]
 fn verdict_time() {
     for (seconds, is_over) in [(119, false), (120, true)] {

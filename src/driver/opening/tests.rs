@@ -111,7 +111,9 @@ fn connections_count_in_all_before_the_proxy_has_said_anything() {
     let limits = AdmissionLimits { connections: 1, ..AdmissionLimits::default() };
     let gate = gate(&runtime).admission(Admission::new(limits));
     let gate = gate.expect_proxy("192.0.2.0/24".parse().unwrap());
+    // One more than are let in may wait for its header.
     let _place = inside(&gate, &Peer::local());
+    let _waits = gate.admission.enter().unwrap();
     let (heard, served) = comes(&gate, peer(), "", true);
     assert_eq!(heard, "421 4.3.2 Too many connections, try again later\r\n");
     assert!(matches!(served, Err(ServeError::TurnedAway(TurnedAway::Full))), "{served:?}");

@@ -1,0 +1,171 @@
+//! A client's place inside.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::{Admission, Fault, Slot, TurnedAway};
+
+/// A client's place inside. It is given back when this is dropped.
+#[derive(Debug)]
+#[must_use = "a place that is dropped is free again"]
+pub struct Place {
+    admission: Arc<Admission>,
+    counts: Counts,
+}
+
+/// For whom a place counts.
+#[derive(Debug)]
+enum Counts {
+    /// It is not known yet.
+    Unsettled,
+    InAll,
+    For(Arc<Slot>),
+}
+
+/// Why a session that waits for its client is woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// Its place was given to another client.
+    Evicted,
+    /// Stress has begun or ended.
+    Stress(bool),
+}
+
+impl Place {
+    pub(super) fn unsettled(admission: Arc<Admission>) -> Self {
+        Self { admission, counts: Counts::Unsettled }
+    }
+
+    /// It is known now where the client comes from, and it counts for that address and its network.
+    /// An IPv4 address mapped into IPv6 counts as what it is. On an error nothing has changed, and
+    /// once it counts for an address this does nothing.
+    ///
+    /// # Errors
+    ///
+    /// There are too many clients of this address or network, or too many in all.
+    pub fn count_for(&mut self, address: IpAddr, now: Instant) -> Result<(), TurnedAway> {
+        self.settle(Some(address.to_canonical()), now)
+    }
+
+    /// It is known now that the client counts for no address. It is never evicted, and knows no
+    /// stress.
+    ///
+    /// # Errors
+    ///
+    /// There are too many clients in all.
+    pub fn count_in_all(&mut self, now: Instant) -> Result<(), TurnedAway> {
+        self.settle(None, now)
+    }
+
+    fn settle(&mut self, address: Option<IpAddr>, now: Instant) -> Result<(), TurnedAway> {
+        if !matches!(self.counts, Counts::Unsettled) {
+            return Ok(());
+        }
+        let admission = &self.admission;
+        let mut lock = admission.inside();
+        let inside = &mut *lock;
+        let network = address.map(|address| admission.network(address));
+        let full = inside.settled >= admission.limits.connections;
+        let idler = if full {
+            let places = |address| inside.addresses.inside(address);
+            let idler = inside.crowd.idler(network, admission.time(now), places);
+            Some(idler.ok_or(TurnedAway::Full)?)
+        } else {
+            None
+        };
+        if let (Some(address), Some(network)) = (address, network) {
+            inside.addresses.check(address, now).map_err(|fault| match fault {
+                Fault::Count => TurnedAway::Address,
+                Fault::Rate => TurnedAway::AddressRate,
+            })?;
+            inside.networks.check(network, now).map_err(|fault| match fault {
+                Fault::Count => TurnedAway::Network,
+                Fault::Rate => TurnedAway::NetworkRate,
+            })?;
+            if admission.is_stressed() && !inside.crowd.has_share_left(network) {
+                return Err(TurnedAway::Full);
+            }
+        }
+        if let Some(idler) = &idler {
+            let network = admission.network(idler.address);
+            inside.crowd.revoke(network, idler);
+            inside.give_back(Some((idler.address, network)));
+        }
+        inside.settled += 1;
+        self.counts = match (address, network) {
+            (Some(address), Some(network)) => {
+                inside.addresses.take(address, now);
+                inside.networks.take(network, now);
+                Counts::For(inside.crowd.enter(address, network))
+            }
+            _ => Counts::InAll,
+        };
+        let woken = admission.weigh(inside);
+        drop(lock);
+        idler.iter().chain(&woken).for_each(|slot| slot.wake());
+        Ok(())
+    }
+
+    /// Whether the gate is under stress and this client is to feel it.
+    pub(crate) fn is_stressed(&self) -> bool {
+        matches!(self.counts, Counts::For(_)) && self.admission.is_stressed()
+    }
+
+    /// The client is waited for from `since` on, without a transaction: the place may be given to
+    /// another one. `None`: it may not.
+    pub(crate) fn set_idle(&self, since: Option<Instant>) {
+        if let Counts::For(slot) = &self.counts {
+            slot.set_idle(since.map(|since| self.admission.time(since)));
+        }
+    }
+
+    /// Whether the place was given to another client.
+    pub(crate) fn is_revoked(&self) -> bool {
+        matches!(&self.counts, Counts::For(slot) if slot.is_revoked())
+    }
+
+    /// Ready once the place was given away, if the session is `idle`, or once stress is another than
+    /// `stressed`. A session that is not idle any more when its place is given away goes on until it is.
+    pub(crate) fn poll_called(
+        &self,
+        idle: bool,
+        stressed: bool,
+        context: &mut Context<'_>,
+    ) -> Poll<Call> {
+        let Counts::For(slot) = &self.counts else { return Poll::Pending };
+        slot.register(context.waker());
+        if idle && slot.is_revoked() {
+            return Poll::Ready(Call::Evicted);
+        }
+        match self.admission.is_stressed() {
+            now if now != stressed => Poll::Ready(Call::Stress(now)),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut lock = self.admission.inside();
+        let inside = &mut *lock;
+        match &self.counts {
+            Counts::Unsettled => {
+                inside.all -= 1;
+                return;
+            }
+            // Its place is another one's already.
+            Counts::For(slot) if slot.is_revoked() => return,
+            Counts::For(slot) => {
+                let network = self.admission.network(slot.address);
+                inside.crowd.leave(network, slot);
+                inside.give_back(Some((slot.address, network)));
+            }
+            Counts::InAll => inside.give_back(None),
+        }
+        let woken = self.admission.weigh(inside);
+        drop(lock);
+        woken.iter().for_each(|slot| slot.wake());
+    }
+}
