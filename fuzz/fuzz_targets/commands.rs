@@ -53,7 +53,9 @@ fn is_command(line: &[u8]) {
     if line.contains(&b'\t') {
         let spaced: Vec<u8> =
             line.iter().map(|octet| if *octet == b'\t' { b' ' } else { *octet }).collect();
-        return if whole.is_some() { is_command(&spaced) };
+        return if whole.is_some() {
+            is_command(&spaced)
+        };
     }
     let verb: Vec<u8> = line.iter().take_while(|octet| **octet != b' ').copied().collect();
     let verb = verb.to_ascii_uppercase();

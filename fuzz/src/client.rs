@@ -160,7 +160,9 @@ impl Client {
         let rest = &self.sent[self.answered..];
         let (text, behind) = line(rest)?;
         let end = self.answered + text.len() + 2;
-        if text.len() + 2 > self.line_limit || text.iter().any(|octet| octet.is_ascii_control() && *octet != b'\t') {
+        if text.len() + 2 > self.line_limit
+            || text.iter().any(|octet| octet.is_ascii_control() && *octet != b'\t')
+        {
             return Some((Unit::Faulty, end));
         }
         match chunk(text) {

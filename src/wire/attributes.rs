@@ -7,11 +7,14 @@ use bytes::Bytes;
 
 use super::command::{halves, number, printable, trim_start};
 
+mod host_name;
 #[cfg(test)]
 mod tests;
 
 /// Longest value, in xtext (Postfix: 255).
 const VALUE: usize = 255;
+/// Longest protocol (Postfix: 64).
+const PROTOCOL: usize = 64;
 /// Longest XFORWARD command, CRLF included (RFC 5321 section 4.5.3.1.4).
 const COMMAND: usize = 512;
 
@@ -166,13 +169,33 @@ impl<T> Attribute<T> {
 }
 
 impl Attribute<Box<str>> {
-    /// The same of a name, of which XCLIENT can say that it could not be looked up.
+    /// The same of a name, of which XCLIENT can say that it could not be looked up. A name that the server would
+    /// refuse is `[UNAVAILABLE]`: the client is known by its address.
     fn written_name(&self, command: AttributeCommand) -> Option<String> {
         match (self, command) {
             (Self::TemporarilyUnavailable, AttributeCommand::Xclient) => {
                 Some(TEMPORARILY_UNAVAILABLE.into())
             }
+            (Self::Known(name), _) => {
+                Some(host_name::valid(name).map_or_else(|| UNAVAILABLE.into(), Into::into))
+            }
             _ => self.written(text_value),
+        }
+    }
+
+    /// The same of a protocol. XCLIENT has two, and for Postfix none is `[UNAVAILABLE]`; those of XFORWARD have
+    /// up to 64 octets.
+    fn written_protocol(&self, command: AttributeCommand) -> Option<String> {
+        let Self::Known(name) = self else {
+            return self.written(text_value).filter(|_| command == AttributeCommand::Xforward);
+        };
+        match command {
+            AttributeCommand::Xclient => {
+                let mut known = ["SMTP", "ESMTP"].into_iter();
+                known.find(|it| it.eq_ignore_ascii_case(name)).map(Into::into)
+            }
+            AttributeCommand::Xforward if name.len() > PROTOCOL => Some(UNAVAILABLE.into()),
+            AttributeCommand::Xforward => self.written(text_value),
         }
     }
 }
@@ -312,7 +335,7 @@ impl ClientAttributes {
             "REVERSE_NAME" => self.reverse_name.written_name(command),
             "ADDR" => self.address.written(address_value),
             "PORT" => self.port.written(u16::to_string),
-            "PROTO" => self.protocol.written(text_value),
+            "PROTO" => self.protocol.written_protocol(command),
             "HELO" => self.helo.written(text_value),
             "LOGIN" => self.login.written(text_value),
             "IDENT" => self.ident.written(text_value),

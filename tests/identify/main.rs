@@ -13,6 +13,7 @@ mod postfix;
 mod reuse;
 mod sandwich;
 mod self_test;
+mod values;
 
 use std::io;
 use std::sync::Arc;

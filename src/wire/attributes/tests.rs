@@ -93,6 +93,40 @@ fn a_value_is_told_whole_or_not_at_all() {
     );
 }
 
+#[test]
+fn a_name_that_postfix_refuses_is_unavailable() {
+    for name in ["203.0.113.7.", "host-.isp.example.", "*.example", "a..b", &"x".repeat(64)] {
+        let mut attributes = client("192.0.2.1:25");
+        attributes.name = known(name);
+        attributes.reverse_name = known(name);
+        assert_eq!(
+            attributes.xclient("NAME REVERSE_NAME ADDR").unwrap(),
+            "XCLIENT NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE] ADDR=192.0.2.1\r\n"
+        );
+        assert_eq!(attributes.xforward("NAME"), ["XFORWARD NAME=[UNAVAILABLE]\r\n"]);
+    }
+    let mut attributes = client("192.0.2.1:25");
+    attributes.name = known("mail.example.");
+    assert_eq!(attributes.xforward("NAME"), ["XFORWARD NAME=mail.example\r\n"]);
+}
+
+#[test]
+fn a_protocol_that_postfix_refuses_is_not_told() {
+    for (protocol, in_xclient, in_xforward) in [
+        ("esmtp", " PROTO=ESMTP", "esmtp"),
+        ("SMTP", " PROTO=SMTP", "SMTP"),
+        ("ESMTPS", "", "ESMTPS"),
+        (&"x".repeat(64), "", &"x".repeat(64)),
+        (&"x".repeat(65), "", "[UNAVAILABLE]"),
+    ] {
+        let mut attributes = client("192.0.2.1:25");
+        attributes.protocol = known(protocol);
+        let told = attributes.xclient("ADDR PROTO").unwrap();
+        assert_eq!(told, format!("XCLIENT ADDR=192.0.2.1{in_xclient}\r\n"));
+        assert_eq!(attributes.xforward("PROTO"), [format!("XFORWARD PROTO={in_xforward}\r\n")]);
+    }
+}
+
 /// Only a name can be looked up in vain: a client may call itself whatever it likes. (Found by fuzzing.)
 #[test]
 fn a_client_that_calls_itself_unavailable_for_now_is_told_so() {
@@ -127,7 +161,7 @@ fn xforward_splits_at_512() {
     assert!(attributes.xforward("").is_empty());
     assert!(ClientAttributes::default().xforward(ALL_XFORWARD).is_empty());
 
-    attributes.name = known(&"n".repeat(255));
+    attributes.name = known(&("n.".repeat(127) + "n"));
     attributes.helo = known(&"h".repeat(255));
     attributes.ident = known(&"i".repeat(255));
     let commands = attributes.xforward(ALL_XFORWARD);
@@ -140,7 +174,7 @@ fn xforward_fills_a_command_to_its_last_octet() {
     // XFORWARD NAME=… HELO=… CRLF: 8 + 6 + 6 + 2 octets around the values.
     for (helo, commands) in [(235, 1), (236, 2)] {
         let attributes = ClientAttributes {
-            name: known(&"n".repeat(255)),
+            name: known(&("n.".repeat(127) + "n")),
             helo: known(&"h".repeat(helo)),
             ..ClientAttributes::default()
         };
@@ -270,7 +304,7 @@ fn text(pattern: &'static str) -> impl Strategy<Value = Attribute<Box<str>>> {
 
 prop_compose! {
     fn xforward_attributes()(
-        name in text("[a-zA-Z0-9._-]{1,255}"),
+        name in text("[a-zA-Z][a-zA-Z0-9_]{0,60}([.][a-zA-Z0-9_]([a-z-]{0,10}[0-9])?){0,14}"),
         address in attribute(any::<IpAddr>().prop_map(|address| address.to_canonical())),
         port in attribute(any::<u16>()),
         protocol in text("[A-Z0-9-]{1,20}"),
