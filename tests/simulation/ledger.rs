@@ -25,6 +25,8 @@ pub struct Session {
     pub turned_away: bool,
     /// It is answered slowly.
     pub tarpitted: bool,
+    /// Unknown recipients of its that an onward server was asked about.
+    pub harvested: usize,
     pub connected: usize,
     pub disconnected: usize,
     /// Mails that the gate says are unacknowledged.

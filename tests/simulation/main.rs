@@ -9,6 +9,7 @@
 #![allow(unreachable_pub, reason = "modules of one test")]
 
 mod acts;
+mod attackers;
 mod client;
 mod clock;
 mod contents;

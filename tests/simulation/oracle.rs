@@ -8,6 +8,7 @@
 
 use nobounce::ServeError;
 
+use super::attackers::REFUSED;
 use super::ledger::{Kept, Session, holds, name};
 use super::network::{Connection, GATE, PEER};
 use super::world::State;
@@ -91,6 +92,11 @@ pub fn conclude(state: &mut State) {
         if seen.ended < accepted {
             let ended = seen.ended;
             faults.push(format!("I4: {session} began {accepted} mails and ended {ended}"));
+        }
+        // Where no connection breaks, no recipient is asked about twice.
+        if state.plan.server.is_reliable() && seen.harvested > REFUSED as usize {
+            let harvested = seen.harvested;
+            faults.push(format!("{session} asked for {harvested} unknown recipients"));
         }
         if seen.lied_to {
             continue;

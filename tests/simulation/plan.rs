@@ -42,6 +42,8 @@ pub struct ClientPlan {
     pub odd: usize,
     /// Most mails that one client sends.
     pub mails: usize,
+    /// Begins with an attack.
+    pub attacks: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +91,13 @@ pub struct SeatPlan {
     pub budget: Duration,
 }
 
+impl ServerPlan {
+    /// Whether it answers everything, and no connection to it breaks.
+    pub fn is_reliable(&self) -> bool {
+        self.faults + self.far + self.impatient + self.fuses == 0
+    }
+}
+
 impl GuardPlan {
     fn draw(rng: &mut Rng) -> Self {
         Self {
@@ -112,6 +121,7 @@ impl Plan {
             slow: *rng.pick(&[0, 100, 300]),
             odd: *rng.pick(&[0, 30, 150]),
             mails: *rng.pick(&[1, 2, 3]),
+            attacks: *rng.pick(&[0, 0, 100, 500]),
         };
         let identify = match rng.below(8) {
             0 => Identify::XClient,

@@ -50,7 +50,8 @@ impl Scorer for Chancy {
         recipient: &ForwardPath,
     ) -> Result<Opinion, ScorerError> {
         let mail = ledger::named(envelope.reverse_path.path.address());
-        let recipient = ledger::recipient(recipient.path.address()).unwrap_or_default();
+        // No mail has so many recipients.
+        let recipient = ledger::recipient(recipient.path.address()).unwrap_or(31);
         self.opine(self.about(Stage::Rcpt, mail, recipient)).await
     }
 

@@ -9,6 +9,7 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use nobounce::Identify;
 
 use super::acts::{Act, Over};
+use super::attackers::UNKNOWN;
 use super::clock::Sleep;
 use super::coverage::{Fault, Onward};
 use super::ledger::{self, Kept, holds};
@@ -235,6 +236,9 @@ impl Server {
 
     async fn recipient(&mut self, line: &[u8]) -> Result<(), Over> {
         self.stand(Onward::Rcpt);
+        if holds(line, UNKNOWN.as_bytes()) {
+            return self.refuse_unknown().await;
+        }
         let (Some(named), Some(recipient)) = (ledger::named(line), ledger::recipient(line)) else {
             self.violate(&format!("a recipient of nobody: `{}`", line.escape_ascii()));
             return Err(Over);
@@ -260,6 +264,14 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// A recipient that nobody here has.
+    async fn refuse_unknown(&mut self) -> Result<(), Over> {
+        if let Some((session, _)) = self.mail {
+            self.world.state().sessions[session].harvested += 1;
+        }
+        self.answer(Act::Refuse(550), 250, &["INTERNAL unknown"]).await
     }
 
     async fn data(&mut self) -> Result<(), Over> {

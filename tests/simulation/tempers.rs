@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::attackers::Attack;
 use super::client::{Asked, Client, Gone, Trouble};
 use super::contents;
 use super::coverage::{At, Fault};
@@ -98,6 +99,10 @@ impl Client {
             self.say(hello, &[Asked::Hello]).await?;
             self.hear_all().await?;
             self.pause().await?;
+        }
+        if self.rng.permille(plan.attacks) {
+            let attack = *self.rng.pick(&Attack::ALL);
+            self.attack(attack).await?;
         }
         for _ in 0..self.rng.below(plan.mails + 1) {
             if self.rng.permille(60) {
@@ -214,7 +219,7 @@ impl Client {
     // --- mail ---
 
     /// A mail that was never sent: how many recipients it has, and its content.
-    fn new_mail(&mut self) -> (usize, Vec<u8>) {
+    pub fn new_mail(&mut self) -> (usize, Vec<u8>) {
         let state = &mut *self.world.state();
         let mails = &mut state.sessions[self.session].mails;
         self.mail = mails.len();
@@ -232,12 +237,12 @@ impl Client {
         (recipients, content)
     }
 
-    fn sender(&mut self) -> Vec<u8> {
+    pub fn sender(&mut self) -> Vec<u8> {
         let name = ledger::name(self.session, self.mail);
         format!("MAIL FROM:<{name}@client.example>\r\n").into_bytes()
     }
 
-    fn recipient(&self, recipient: usize) -> Vec<u8> {
+    pub fn recipient(&self, recipient: usize) -> Vec<u8> {
         let name = ledger::name(self.session, self.mail);
         format!("RCPT TO:<r{recipient}.{name}@mx.example>\r\n").into_bytes()
     }
@@ -298,7 +303,7 @@ impl Client {
         self.send_data(&content).await
     }
 
-    async fn give_up(&mut self) -> Result<(), Gone> {
+    pub async fn give_up(&mut self) -> Result<(), Gone> {
         self.say(b"RSET\r\n", &[Asked::Other]).await?;
         self.hear_all().await?;
         self.stands = At::Ready;
@@ -306,7 +311,7 @@ impl Client {
     }
 
     /// Behind 354, if it was said.
-    async fn send_data(&mut self, content: &[u8]) -> Result<(), Gone> {
+    pub async fn send_data(&mut self, content: &[u8]) -> Result<(), Gone> {
         if self.stands != At::Content {
             return self.give_up().await;
         }
