@@ -6,8 +6,11 @@
 mod clients;
 mod dns;
 mod memory;
+mod place;
+mod sense;
+mod session;
 mod tables;
-mod values;
+pub(crate) mod values;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,11 +20,12 @@ use std::{fmt, fs, io};
 
 use nobounce::dns::Resolver;
 use nobounce::scorers::{Clamd, Gtube, Oversize, Rspamd, Spamd};
-use nobounce::{Panel, Runtime, Score, Thresholds, Weights};
+use nobounce::{Address, OnwardSettings, Panel, Runtime, Score, Settings, Thresholds, Weights};
 use serde::Deserialize;
 use toml::Spanned;
 
-use values::{Excess, Level, Points, Seconds, Symbol, Told};
+use place::Document;
+use values::{Excess, Level, Patience, Points, Symbol, Told};
 
 /// A file that was read. What is wrong with its values is known by now, except for what only the
 /// scorers can tell.
@@ -38,7 +42,9 @@ pub(crate) struct Config {
 struct File {
     #[serde(default)]
     monitor: bool,
-    stage_budget: Option<Seconds>,
+    stage_budget: Option<Patience>,
+    session: Option<session::Session>,
+    onward: Option<session::Onward>,
     thresholds: Option<Spanned<Levels>>,
     #[serde(default)]
     weights: BTreeMap<Symbol, Points>,
@@ -76,7 +82,7 @@ struct Levels {
 #[derive(Debug)]
 pub(crate) enum ConfigError {
     Unread(PathBuf, io::Error),
-    Wrong { path: PathBuf, line: usize, what: String },
+    Wrong { path: PathBuf, line: usize, key: String, what: String },
 }
 
 impl fmt::Display for ConfigError {
@@ -85,12 +91,23 @@ impl fmt::Display for ConfigError {
             Self::Unread(path, error) => {
                 write!(f, "{}: {error}; expected a file like front_door.toml", path.display())
             }
-            Self::Wrong { path, line, what } => write!(f, "{}:{line}: {what}", path.display()),
+            Self::Wrong { path, line, key, what } => {
+                let colon = if key.is_empty() { "" } else { ": " };
+                write!(f, "{}:{line}: {key}{colon}{what}", path.display())
+            }
         }
     }
 }
 
 impl std::error::Error for ConfigError {}
+
+impl ConfigError {
+    fn at(path: &Path, text: &str, span: Option<Range<usize>>, what: &dyn fmt::Display) -> Self {
+        let (path, what) = (path.to_owned(), what.to_string());
+        let key = Document::read(text).path(span.as_ref());
+        Self::Wrong { path, line: line(text, span), key, what }
+    }
+}
 
 impl Config {
     pub(crate) fn read<R: Runtime + Clone>(path: &Path, runtime: &R) -> Result<Self, ConfigError> {
@@ -102,12 +119,15 @@ impl Config {
         match toml::from_str::<File>(&text) {
             Ok(file) => {
                 let resolver = dns::resolver(file.dns.as_ref(), runtime);
-                Ok(Self { path, text, file, resolver })
+                let config = Self { path, text, file, resolver };
+                match sense::check(&Document::read(&config.text)) {
+                    Ok(()) => Ok(config),
+                    Err((span, what)) => Err(config.wrong_at(span, &what)),
+                }
             }
             Err(error) => {
-                let line = line(&text, error.span());
                 let what = error.message().lines().collect::<Vec<_>>().join(", ");
-                Err(ConfigError::Wrong { path, line, what })
+                Err(ConfigError::at(&path, &text, error.span(), &what))
             }
         }
     }
@@ -121,7 +141,7 @@ impl Config {
     ) -> Result<Panel, ConfigError> {
         let file = &self.file;
         let mut panel = Panel::new().thresholds(self.thresholds()?).weights(self.weights());
-        if let Some(Seconds(budget)) = file.stage_budget {
+        if let Some(Patience(budget)) = file.stage_budget {
             panel = panel.stage_budget(budget);
         }
         if let Some(table) = &file.behaviour {
@@ -131,7 +151,7 @@ impl Config {
             panel = panel.seat(table.seat(Gtube));
         }
         if let Some(table) = &file.spamd {
-            let mut spamd = Spamd::new(runtime.clone(), table.address.0.clone());
+            let mut spamd = Spamd::new(runtime.clone(), table.address.0.0.clone());
             if let Some(user) = &table.user {
                 let named = spamd.user(user.get_ref());
                 spamd = named.map_err(|error| self.wrong(user.span(), &error))?;
@@ -141,20 +161,20 @@ impl Config {
             panel = panel.seat(table.seat(spamd.size_limit(octets, oversize)));
         }
         if let Some(table) = &file.rspamd {
-            let name = table.mta_name.as_deref().unwrap_or(host);
-            let mut rspamd = Rspamd::new(runtime.clone(), table.address.0.clone()).mta_name(name);
+            let name = table.mta_name.as_ref().map_or(host, |name| &name.0.0);
+            let mut rspamd = Rspamd::new(runtime.clone(), table.address.0.0.clone()).mta_name(name);
             if let Some(actions) = table.actions {
                 rspamd = rspamd.actions(actions.0);
             }
             if let Some(settings) = &table.settings {
-                rspamd = rspamd.settings(settings);
+                rspamd = rspamd.settings(&settings.0.0);
             }
             let (octets, oversize) = (table.size_limit, oversize(table.oversize));
             let octets = octets.map_or(Rspamd::<R>::SIZE_LIMIT, |octets| octets.0);
             panel = panel.seat(table.seat(rspamd.size_limit(octets, oversize)));
         }
         if let Some(table) = &file.clamd {
-            let mut clamd = Clamd::new(runtime.clone(), table.address.0.clone());
+            let mut clamd = Clamd::new(runtime.clone(), table.address.0.0.clone());
             if let Some(what) = table.on_virus {
                 clamd = clamd.on_virus(what.0);
             }
@@ -164,6 +184,35 @@ impl Config {
         }
         panel = self.seat_dns(panel, host)?;
         Ok(if file.monitor { panel.monitor() } else { panel })
+    }
+
+    /// Bounds and timeouts of sessions that the file names, instead of those that stand there.
+    pub(crate) fn session(&self, settings: &mut Settings) {
+        if let Some(table) = &self.file.session {
+            table.apply(settings);
+        }
+    }
+
+    /// Timeouts towards the onward server that the file names, instead of those that stand there.
+    pub(crate) fn onward(&self, settings: &mut OnwardSettings) {
+        if let Some(table) = &self.file.onward {
+            table.apply(settings);
+        }
+    }
+
+    /// The servers that the file names, with their keys.
+    pub(crate) fn addresses(&self) -> Vec<(String, Address)> {
+        let file = &self.file;
+        let mut addresses = Vec::new();
+        let mut add = |key: &str, address: Option<&Address>| {
+            let name = format!("{}: {key}", self.path.display());
+            addresses.extend(address.map(|address| (name, address.clone())));
+        };
+        add("spamd.address", file.spamd.as_ref().map(|table| &table.address.0.0));
+        add("rspamd.address", file.rspamd.as_ref().map(|table| &table.address.0.0));
+        add("clamd.address", file.clamd.as_ref().map(|table| &table.address.0.0));
+        add("store.redis", file.store.as_ref().and_then(memory::Place::redis));
+        addresses
     }
 
     /// The defaults are those of the library; where one lies above a stricter threshold that the
@@ -191,8 +240,11 @@ impl Config {
     }
 
     fn wrong(&self, span: Range<usize>, what: &dyn fmt::Display) -> ConfigError {
-        let line = line(&self.text, Some(span));
-        ConfigError::Wrong { path: self.path.clone(), line, what: what.to_string() }
+        self.wrong_at(Some(span), what)
+    }
+
+    fn wrong_at(&self, span: Option<Range<usize>>, what: &dyn fmt::Display) -> ConfigError {
+        ConfigError::at(&self.path, &self.text, span, what)
     }
 }
 

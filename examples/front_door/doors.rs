@@ -1,12 +1,17 @@
-//! Where clients come in: ports of our own, and sockets that systemd holds for us.
+//! Where clients come in: ports that we open, and sockets that systemd or an earlier process hands over.
 
 use std::env;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::options::Options;
+
+/// Connections that wait in the kernel. Of 1,000 clients at once, the 128 of the standard library lose a
+/// third: an SMTP client waits for the server to speak, so it does not repeat a lost handshake.
+const BACKLOG: i32 = 4_096;
 
 pub(crate) struct Door {
     pub(crate) listener: TcpListener,
@@ -14,37 +19,92 @@ pub(crate) struct Door {
     pub(crate) tls: bool,
 }
 
-/// Opens them all. A socket of systemd's outlives us: while we are started anew, clients wait.
-pub(crate) fn open(options: &Options) -> io::Result<Vec<Door>> {
+/// Opens the ports of the options, beside the sockets that systemd holds. A process that replaces another
+/// one has that one's listeners instead, and opens none.
+pub(crate) fn open(options: &Options, replaces: bool) -> Result<Vec<Door>, String> {
     let mut doors = handed_over()?;
-    for (addresses, tls) in [(&options.listen, false), (&options.tls_listen, true)] {
-        for address in addresses {
-            let listener = TcpListener::bind(address)
-                .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
-            doors.push(Door { listener, tls });
+    if !replaces {
+        for (option, addresses, tls) in
+            [("--listen", &options.listen, false), ("--tls-listen", &options.tls_listen, true)]
+        {
+            for address in addresses {
+                let listener =
+                    listen(*address).map_err(|error| refused(option, *address, &error))?;
+                doors.push(Door { listener, tls });
+            }
         }
     }
     if doors.is_empty() {
-        return Err(io::Error::other("no --listen, and no socket from systemd"));
+        return Err(
+            "no --listen, and no socket from systemd; expected at least one, such as --listen \
+                    0.0.0.0:25 --listen [::]:25"
+                .to_owned(),
+        );
     }
     for door in &doors {
-        door.listener.set_nonblocking(true)?;
+        let ready = door.listener.set_nonblocking(true);
+        ready.map_err(|error| format!("a listener: {error}"))?;
     }
     Ok(doors)
 }
 
-/// The sockets are ours if `LISTEN_PID` says so, which listenfd looks at; their names stand in
+/// A listener. One for IPv6 is for IPv6 alone, so that `[::]:25` and `0.0.0.0:25` can be open side by side.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn refused(option: &str, address: SocketAddr, error: &io::Error) -> String {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another process listens there; `ss -ltnp` shows which. If it is a front_door, SIGUSR2 lets it \
+             start its successor and hand the port over"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "a port below 1024 needs root; start as root with --user NAME, or let systemd hold the socket"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "expected an address of this machine; `ip address` shows them"
+        }
+        _ => "expected ADDRESS:PORT of this machine, such as 0.0.0.0:25 or [::]:25",
+    };
+    format!("{option} {address}: {error}; {remedy}")
+}
+
+/// Listens nowhere, and tells whether it could at this address, whatever the port.
+pub(crate) fn try_address(option: &str, address: SocketAddr) -> Result<(), String> {
+    let probe = TcpListener::bind(SocketAddr::new(address.ip(), 0));
+    probe.map(drop).map_err(|error| refused(option, address, &error))
+}
+
+/// The sockets are ours if `LISTEN_PID` says so, which listenfd looks at. Their names stand in
 /// `LISTEN_FDNAMES` in the same order (`FileDescriptorName=` in the unit).
-fn handed_over() -> io::Result<Vec<Door>> {
+fn handed_over() -> Result<Vec<Door>, String> {
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
     let mut sockets = ListenFd::from_env();
     let mut doors = Vec::new();
     for n in 0..sockets.len() {
-        let tls = names.next() == Some("smtps");
-        if let Some(listener) = sockets.take_tcp_listener(n)? {
-            doors.push(Door { listener, tls });
+        let name = names.next().unwrap_or_default();
+        let taken = sockets.take_tcp_listener(n).map_err(|error| {
+            format!(
+                "socket {n} (`{name}`) from systemd: {error}; expected ListenStream=PORT in the socket unit"
+            )
+        })?;
+        let Some(listener) = taken else { continue };
+        if !SockRef::from(&listener).is_listener().unwrap_or(false) {
+            return Err(format!(
+                "socket {n} (`{name}`) from systemd is one client's connection: the socket unit says \
+                 Accept=yes; expected Accept=no, which is the default"
+            ));
         }
+        doors.push(Door { listener, tls: name == "smtps" });
     }
     Ok(doors)
 }

@@ -7,31 +7,35 @@
 //! ```
 //!
 //! SIGTERM and SIGINT: no more clients are taken, those in a transaction finish it, all others are
-//! told `421 4.3.2`. SIGHUP: the log is opened and the certificate read anew. Exit code 1: it has
-//! refused to run, and why stands on standard error.
+//! told `421 4.3.2`. SIGHUP: the log is opened and the certificate read anew. SIGUSR2: a new process takes
+//! over the ports. Exit code 1: it has refused to run, and why stands on standard error. `front_door.8` is
+//! its manual page.
 //!
 //! A closed or full standard output, standard error or log disk costs lines of the log and never mail. Both
 //! macros that panic there are therefore denied; [`output`] writes instead.
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod certificate;
+mod check;
 mod config;
 mod doors;
+mod health;
 mod journal;
 mod memory;
 mod options;
 mod output;
 mod runtime;
+mod service;
+mod successor;
 mod user;
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, io};
 
 use clap::Parser;
 use nobounce::relay::{SelfTestError, Smtp};
@@ -40,55 +44,76 @@ use nobounce::{
     Admission, AdmissionLimits, Budget, Event, Gate, OnwardSettings, Panel, Peer, Seat, Settings,
     Tarpit, TlsClient, TlsPolicy, TlsServer, serve, serve_tls,
 };
-use sd_notify::NotifyState;
 use signal_hook::consts::SIGXFSZ;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use check::Findings;
 use config::Config;
 use doors::Door;
+use health::Health;
 use journal::Journal;
 use options::Options;
 use output::{Output, lost_lines};
 use runtime::{Socket, Tokio};
+use successor::{Heritage, Predecessor};
 
 /// How long the outputs may take at the end to write what waits.
 const LAST_LINES: Duration = Duration::from_secs(5);
+/// How long a store's file that another process holds is waited for, beyond the time which the sessions of
+/// that process have to end.
+const STORE_PATIENCE: Duration = Duration::from_secs(15);
 
 fn main() -> ExitCode {
     // A file that may not grow further is an error of the write then, and no end of the process.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let options = Options::parse();
-    let (check, ran) = (options.check, run(options));
-    let told = match &ran {
-        Ok(()) if check => writeln!(io::stdout(), "good"),
-        Ok(()) => Ok(()),
+    let result = if options.check { checked(&options) } else { run(options) };
+    if let Err(error) = &result {
         // Nobody may read it.
-        Err(error) => writeln!(io::stderr(), "front_door: {error}").or(Ok(())),
+        let _ = writeln!(io::stderr(), "front_door: {error}");
+    }
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Says all that is wrong, or that all is good.
+fn checked(options: &Options) -> Result<(), Box<dyn Error>> {
+    let policy = Policy::of(options)?;
+    let settings = settings(options, policy.config.as_ref())?;
+    let Findings { mut faults, doubts } = check::check(options, &policy, &settings);
+    for doubt in doubts {
+        let _ = writeln!(io::stderr(), "front_door: warning: {doubt}");
+    }
+    let Some(last) = faults.pop() else {
+        return Ok(writeln!(io::stdout(), "good")?);
     };
-    if ran.is_ok() && told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    for fault in faults {
+        let _ = writeln!(io::stderr(), "front_door: {fault}");
+    }
+    Err(last.into())
 }
 
 /// What needs privileges, then the loss of them, then all the rest: no thread has begun by then.
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let config = options.config.as_deref().map(|path| Config::read(path, &Tokio)).transpose()?;
-    let policy = Policy::of(&options, config)?;
-    if options.check {
-        return Ok(());
-    }
-    let doors = doors::open(&options)?;
-    let tls = certificate(&options)?;
+    let policy = Policy::of(&options)?;
+    let predecessor = Predecessor::find();
+    let doors = doors::open(&options, predecessor.is_some())?;
+    let tls = certificate::read(&options)?;
     if tls.is_none() && doors.iter().any(|door| door.tls) {
-        return Err("TLS from the first octet needs --tls-cert and --tls-key".into());
+        return Err(
+            "a socket named `smtps` begins with TLS; expected --tls-cert and --tls-key".into()
+        );
     }
     user::become_own(options.user.as_deref(), options.as_root)?;
     let errors = Output::standard_error()?;
     let journal = Arc::new(Journal::open(options.json_log.clone(), &errors)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(front(options, policy, doors, tls, journal.clone(), &errors));
+    let start =
+        Start { options: Arc::new(options), doors, tls, journal: journal.clone(), predecessor };
+    let served = runtime.block_on(front(start, policy, &errors));
     journal.output().finish(LAST_LINES);
     errors.finish(LAST_LINES);
     served
@@ -103,7 +128,9 @@ struct Policy {
 }
 
 impl Policy {
-    fn of(options: &Options, config: Option<Config>) -> Result<Self, Box<dyn Error>> {
+    fn of(options: &Options) -> Result<Self, Box<dyn Error>> {
+        let config =
+            options.config.as_deref().map(|path| Config::read(path, &Tokio)).transpose()?;
         let panel = panel(options, config.as_ref())?;
         let admission = options.admission(config.as_ref())?;
         let tarpit = options.tarpit(config.as_ref())?;
@@ -111,18 +138,41 @@ impl Policy {
     }
 }
 
-async fn front(
-    options: Options,
-    Policy { config, panel, admission, tarpit }: Policy,
+/// What was opened with the privileges of the start.
+struct Start {
+    options: Arc<Options>,
     doors: Vec<Door>,
     tls: Option<TlsServer>,
     journal: Arc<Journal>,
-    errors: &Output,
-) -> Result<(), Box<dyn Error>> {
+    predecessor: Option<Predecessor>,
+}
+
+/// How sessions behave, as options and file have it.
+fn settings(options: &Options, config: Option<&Config>) -> Result<Settings, Box<dyn Error>> {
+    let host = options.host()?;
+    let mut settings = Settings::new(&host);
+    (settings.xclient_from, settings.xforward_from) = (options.trusted(), options.trusted());
+    settings.budget = Budget::new(usize::try_from(options.memory << 20)?);
+    settings.greeting_delay = Duration::from_secs(options.greeting_delay);
+    settings.own_networks = settings.own_networks.and(&options.own());
+    if let Some(config) = config {
+        config.session(&mut settings);
+        settings.authserv_id = config.authserv_id(&host);
+    }
+    Ok(settings)
+}
+
+async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<dyn Error>> {
+    let Start { options, doors, tls, journal, predecessor } = start;
+    let Policy { config, panel, admission, tarpit } = policy;
     let mut end = End::new()?;
-    let options = Arc::new(options);
     renew_on_hangup(options.clone(), journal.clone(), tls.clone(), errors.clone())?;
-    let target = target(&options)?;
+    let settings = settings(&options, config.as_ref())?;
+    let mut doubts = certificate::doubts(&options);
+    doubts.extend(options.doubts(&settings, &admission));
+    doubts.extend(config.iter().flat_map(Config::unknown_symbols).map(|it| it.to_string()));
+    doubts.iter().for_each(|doubt| errors.report(format_args!("warning: {doubt}")));
+    let target = target(&options, config.as_ref())?;
     if options.no_self_test {
         errors.line("warning: not tested whether the onward server would relay for everybody");
     } else {
@@ -131,39 +181,41 @@ async fn front(
             () = end.comes() => return Ok(()),
         }
     }
-
+    // All is in order, except that the predecessor has the store.
+    if let Some(predecessor) = &predecessor {
+        predecessor.dismiss();
+    }
     let (panel, learners) = match &config {
-        Some(config) => config.remember(panel, &Tokio)?,
+        Some(config) => {
+            let patience = Duration::from_secs(options.grace) + STORE_PATIENCE;
+            tokio::select! {
+                remembered = config.remember(panel, &Tokio, patience, errors) => remembered?,
+                () = end.comes() => return Ok(()),
+            }
+        }
         None => (panel, Vec::new()),
     };
-    let mut settings = Settings::new(&options.host()?);
-    (settings.xclient_from, settings.xforward_from) = (options.trusted()?, options.trusted()?);
-    let mail_data = Budget::new(options.memory << 20);
-    settings.budget = mail_data.clone();
-    settings.greeting_delay = Duration::from_secs(options.greeting_delay);
-    settings.own_networks = settings.own_networks.and(&options.own()?);
-    if let Some(config) = &config {
-        settings.authserv_id = config.authserv_id(&options.host()?);
-    }
+    let mail_data = settings.budget.clone();
     let listening = match &*journal {
         Journal::Json(_) => errors.clone(),
         Journal::Text(output) => output.clone(),
         Journal::File(..) => Output::standard_output(errors, lost_lines)?,
     };
-    let strangers = errors.clone();
+    let (strangers, health) = (errors.clone(), Health::new(errors.clone()));
     let mut gate = Gate::new(Tokio, settings, target)
         .panel(panel)
         .observer(move |event: &Event<'_>| journal.observe(event))
+        .observer(move |event: &Event<'_>| health.observe(event))
         .observer(move |event: &Event<'_>| match event {
             Event::Ended(record) if record.is_discarded() => {
                 let id = &record.end.envelope.id;
-                strangers.line(format_args!(
+                strangers.report(format_args!(
                     "warning: {id}: the onward server took the message and discards it"
                 ));
             }
-            Event::Unproxied { peer, error } => strangers.line(format_args!("{peer}: {error}")),
+            Event::Unproxied { peer, error } => strangers.report(format_args!("{peer}: {error}")),
             Event::TurnedAway { peer, reason } => {
-                strangers.line(format_args!("{peer}: turned away: {reason}"));
+                strangers.report(format_args!("{peer}: turned away: {reason}"));
             }
             _ => {}
         });
@@ -182,12 +234,13 @@ async fn front(
     if let Some(tls) = tls {
         gate = gate.tls(tls);
     }
-    if let Some(proxies) = options.proxies()? {
+    if let Some(proxies) = options.proxies() {
         gate = gate.expect_proxy(proxies);
     }
     let front = Arc::new(Front { gate, errors: errors.clone() });
 
     tokio::spawn(memory::give_back(mail_data));
+    let succession = succeed_on_signal(Heritage::of(&doors)?, errors.clone())?;
     let (stop, stopped) = watch::channel(());
     let mut attending = JoinSet::new();
     for Door { listener, tls } in doors {
@@ -197,10 +250,13 @@ async fn front(
         attending.spawn(front.clone().attend(listener, tls, stopped.clone()));
     }
     drop(stopped);
-    sd_notify::notify(&[NotifyState::Ready])?;
+    service::ready()?;
     end.comes().await;
-    sd_notify::notify(&[NotifyState::Stopping])?;
+    service::stopping();
     stop.send_replace(());
+    // It has copies of the listeners.
+    succession.abort();
+    let _ = succession.await;
     // Then no door is open any more: whoever comes is the next process's, if it has the socket.
     attending.join_all().await;
     front.gate.shut_down();
@@ -254,16 +310,29 @@ impl Front {
     }
 }
 
-fn target(options: &Options) -> Result<Smtp<Tokio>, Box<dyn Error>> {
+fn target(options: &Options, config: Option<&Config>) -> Result<Smtp<Tokio>, Box<dyn Error>> {
+    let relay = options.relay.as_ref().ok_or("no --relay, expected the onward server")?;
     let mut settings = OnwardSettings::new(&options.host()?);
-    settings.protocol = options.relay.protocol;
+    settings.protocol = relay.protocol;
     settings.identify = options.identify;
     settings.tls = options.onward_tls;
-    let address = options.relay.address.clone();
+    if let Some(config) = config {
+        config.onward(&mut settings);
+    }
+    let address = relay.address.clone();
     Ok(match (settings.tls, &options.onward_name, &options.onward_roots) {
+        (TlsPolicy::Never, Some(_), _) => {
+            return Err("--onward-name without TLS; expected --onward-tls must, or may".into());
+        }
         (TlsPolicy::Never, ..) => Smtp::with_settings(Tokio, address, settings),
-        (_, Some(name), Some(roots)) => {
-            Smtp::with_tls(Tokio, address, settings, TlsClient::verified(name, &fs::read(roots)?)?)
+        (_, Some(name), Some(path)) => {
+            let roots = certificate::file("--onward-roots", path)?;
+            let tls = TlsClient::verified(name, &roots);
+            let tls = tls.map_err(|error| {
+                let path = path.display();
+                format!("--onward-roots {path}: {error}; expected certificates of authorities, PEM")
+            })?;
+            Smtp::with_tls(Tokio, address, settings, tls)
         }
         _ => Smtp::with_tls(Tokio, address, settings, TlsClient::unverified()?),
     })
@@ -277,7 +346,7 @@ fn panel(options: &Options, config: Option<&Config>) -> Result<Panel, Box<dyn Er
         Panel::new().thresholds(options.thresholds()?).scorer(Gtube).scorer(Behaviour::new());
     if let Some(address) = &options.spamd {
         let within = Duration::from_secs(options.spamd_within);
-        panel = panel.seat(Seat::new(Spamd::new(Tokio, address.clone())).budget(within));
+        panel = panel.seat(Seat::new(Spamd::new(Tokio, address.0.clone())).budget(within));
     }
     Ok(if options.monitor { panel.monitor() } else { panel })
 }
@@ -298,14 +367,6 @@ async fn self_test(target: &Smtp<Tokio>, errors: &Output) -> Result<(), SelfTest
     }
 }
 
-fn certificate(options: &Options) -> Result<Option<TlsServer>, Box<dyn Error>> {
-    let (Some(chain), Some(key)) = (&options.tls_cert, &options.tls_key) else {
-        return Ok(None);
-    };
-    let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
-    Ok(Some(TlsServer::from_pem(&read(chain)?, &read(key)?)?))
-}
-
 /// Whoever rotates the log moves it away and says SIGHUP; whoever has a new certificate says so, too.
 fn renew_on_hangup(
     options: Arc<Options>,
@@ -317,18 +378,38 @@ fn renew_on_hangup(
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             if let Err(error) = journal.reopen() {
-                errors.line(format_args!("the log stays where it is: {error}"));
+                errors.report(format_args!("the log stays where it is: {error}"));
             }
-            match (&tls, certificate(&options)) {
+            match (&tls, certificate::read(&options)) {
                 (Some(tls), Ok(Some(renewed))) => tls.replace(&renewed),
                 (_, Ok(_)) => {}
                 (_, Err(error)) => {
-                    errors.line(format_args!("the certificate stays what it is: {error}"));
+                    errors.report(format_args!("the certificate stays what it is: {error}"));
                 }
             }
         }
     });
     Ok(())
+}
+
+/// SIGUSR2 lets a new process take over. Until that is ready, this one serves.
+fn succeed_on_signal(heritage: Heritage, errors: Output) -> io::Result<JoinHandle<()>> {
+    let mut called = signal(SignalKind::user_defined2())?;
+    Ok(tokio::spawn(async move {
+        while called.recv().await.is_some() {
+            let mut child = match heritage.hand_over() {
+                Ok(child) => child,
+                Err(error) => {
+                    errors.report(format_args!("no new process: {error}"));
+                    continue;
+                }
+            };
+            if let Ok(status) = child.wait().await {
+                let what = "the new process has ended";
+                errors.report(format_args!("{what}: {status}; this one goes on"));
+            }
+        }
+    }))
 }
 
 /// The signals that end it.

@@ -107,6 +107,18 @@ impl Output {
         self.0.changed.notify_all();
     }
 
+    /// Writes a line for operators soon. Control characters in it, which may be a stranger's, are escaped.
+    pub(crate) fn report(&self, text: impl Display) {
+        let mut line = "front_door: ".to_owned();
+        for character in text.to_string().trim_end().chars() {
+            match character.is_control() {
+                true => line.extend(character.escape_default()),
+                false => line.push(character),
+            }
+        }
+        self.line(line);
+    }
+
     /// Writes all further lines to another file.
     pub(crate) fn replace(&self, file: File, end: LineEnd) {
         self.0.state().jobs.push_back(Job::Replace(file, end));
@@ -181,7 +193,7 @@ impl Shared {
     fn recovered(&self, file: &mut File, end: &mut LineEnd, lost: u64) {
         if let Some(errors) = &self.errors {
             let name = &self.name;
-            errors.line(format_args!("front_door: {name}: written again, {lost} lines were lost"));
+            errors.report(format_args!("{name}: written again, {lost} lines were lost"));
         }
         let _ = write(file, &format!("{}\n", (self.loss)(lost)), end);
     }

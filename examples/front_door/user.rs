@@ -1,23 +1,44 @@
-//! Whom we run as: root binds a port below 1024, somebody else talks to strangers.
+//! The user that front_door runs as: root binds a port below 1024, another user talks to strangers.
 
 use std::error::Error;
 
-use nix::unistd::{Uid, User, geteuid, setgid, setgroups, setuid};
+use nix::unistd::{Uid, User, geteuid, getuid, setgid, setgroups, setuid};
 
-/// Becomes `user` for good. Fails where that would leave us as root and `as_root` is not said.
+/// Becomes `user` for good. Fails if that would leave us root and `as_root` is not set.
 pub(crate) fn become_own(user: Option<&str>, as_root: bool) -> Result<(), Box<dyn Error>> {
     if let Some(name) = user {
-        let user = User::from_name(name)?.ok_or_else(|| format!("there is no user `{name}`"))?;
-        // In this order: who is no longer root may not change groups.
-        setgroups(&[user.gid])?;
-        setgid(user.gid)?;
-        setuid(user.uid)?;
-        if !user.uid.is_root() && setuid(Uid::from_raw(0)).is_ok() {
-            return Err("root is not gone for good".into());
-        }
+        change_to(name)?;
     }
     if geteuid().is_root() && !as_root {
         return Err("strangers are not served as root: say --user NAME, or --as-root".into());
+    }
+    Ok(())
+}
+
+/// Becomes this user, which takes root; or does nothing if we are it.
+pub(crate) fn change_to(name: &str) -> Result<(), Box<dyn Error>> {
+    let user = User::from_name(name)?.ok_or_else(|| {
+        format!(
+            "--user: there is no user `{name}`; expected one such as `useradd --system {name}` makes"
+        )
+    })?;
+    if user.uid == getuid() && user.uid == geteuid() {
+        return Ok(());
+    }
+    if !geteuid().is_root() {
+        let own = User::from_uid(geteuid())?.map_or(geteuid().to_string(), |own| own.name);
+        return Err(format!(
+            "--user {name}: only root can become another user, and this process runs as `{own}`; start it \
+             as root, or leave --user out"
+        )
+        .into());
+    }
+    // In this order: a process that is no longer root may not change its groups.
+    setgroups(&[user.gid])?;
+    setgid(user.gid)?;
+    setuid(user.uid)?;
+    if !user.uid.is_root() && setuid(Uid::from_raw(0)).is_ok() {
+        return Err(format!("--user {name}: root is not gone for good").into());
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ impl Session {
             return true;
         }
         self.state = State::Command(Phase::Connected);
-        let mut text = format!("{} ESMTP nobounce", self.settings.host);
+        let mut text = format!("{} {}", self.settings.host, self.settings.greeting);
         // By this word the other half of the gate finds out that it has connected to itself.
         if let Some(gate) = self.id.gate() {
             text.extend([" ", gate]);

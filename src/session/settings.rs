@@ -16,6 +16,9 @@ use crate::wire::content::LineEndings;
 pub struct Settings {
     /// The name in the greeting, in EHLO replies and in trace headers.
     pub host: HostName,
+    /// The text of the greeting behind that name: `ESMTP nobounce`. Octets that a reply cannot hold are
+    /// replaced. RFC 5321 section 4.3.1 wants the host name first, and clients look for `ESMTP`.
+    pub greeting: String,
     /// What is offered to clients, as far as the relay target lets it through.
     pub capabilities: Capabilities,
     /// Bounds on what a client can make grow.
@@ -57,6 +60,7 @@ impl Settings {
     pub fn new(host: &str) -> Self {
         Self {
             host: HostName::new(host),
+            greeting: "ESMTP nobounce".to_owned(),
             capabilities: Capabilities { prdr: true, ..Capabilities::all() },
             limits: Limits::default(),
             budget: Budget::default(),

@@ -7,6 +7,8 @@ mod client;
 #[cfg(all(feature = "auth", feature = "redb", feature = "rspamd", feature = "tls"))]
 mod config;
 mod gate;
+#[cfg(all(feature = "auth", feature = "redb", feature = "rspamd", feature = "tls"))]
+mod operation;
 mod server;
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The tables on clients: how many there may be, how slowly they are answered, how they behave.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 
 use nobounce::scorers::Behaviour;
 use nobounce::{AdmissionLimits, Misconduct, Rate, Score, Tarpit};
@@ -8,20 +8,20 @@ use serde::Deserialize;
 
 use super::Config;
 use super::tables::table;
-use super::values::{Points, Seconds};
+use super::values::{Count, Penalty, Seconds, Threshold, Wait, Width};
 
 /// How many clients are let in.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Admitted {
-    connections: Option<NonZeroUsize>,
-    per_address: Option<NonZeroUsize>,
-    per_network: Option<NonZeroUsize>,
+    connections: Option<Count>,
+    per_address: Option<Count>,
+    per_network: Option<Count>,
     address_rate: Option<Often>,
     network_rate: Option<Often>,
     ipv4_width: Option<Width<32>>,
     ipv6_width: Option<Width<128>>,
-    remembered: Option<NonZeroUsize>,
+    remembered: Option<Count>,
 }
 
 /// So many in so many seconds.
@@ -32,28 +32,14 @@ pub(super) struct Often {
     seconds: Seconds,
 }
 
-/// Bits of an address.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(try_from = "u8")]
-pub(super) struct Width<const MOST: u8>(u8);
-
-impl<const MOST: u8> TryFrom<u8> for Width<MOST> {
-    type Error = String;
-
-    fn try_from(bits: u8) -> Result<Self, String> {
-        let width = (bits <= MOST).then_some(Self(bits));
-        width.ok_or_else(|| format!("{bits} bits, expected at most {MOST}"))
-    }
-}
-
 /// Who is answered slowly.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Slowed {
-    from: Option<Points>,
-    delay: Option<Seconds>,
+    from: Option<Threshold>,
+    delay: Option<Wait>,
     total: Option<Seconds>,
-    sessions: Option<NonZeroUsize>,
+    sessions: Option<Count>,
 }
 
 table! {
@@ -75,8 +61,8 @@ table! {
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Weight {
-    each: Points,
-    most: Points,
+    each: Penalty,
+    most: Penalty,
 }
 
 impl Config {
@@ -91,13 +77,13 @@ impl Config {
             (&mut limits.remembered, table.remembered),
         ];
         for (place, said) in places {
-            *place = said.map_or(*place, NonZeroUsize::get);
+            *place = said.map_or(*place, |count| count.0);
         }
         let rate = |often: Often| Rate::new(often.connections, often.seconds.0);
         limits.address_rate = table.address_rate.map(rate);
         limits.network_rate = table.network_rate.map(rate);
-        limits.ipv4_prefix = table.ipv4_width.map_or(limits.ipv4_prefix, |width| width.0);
-        limits.ipv6_prefix = table.ipv6_width.map_or(limits.ipv6_prefix, |width| width.0);
+        limits.ipv4_prefix = table.ipv4_width.map_or(limits.ipv4_prefix, |width| width.0 as u8);
+        limits.ipv6_prefix = table.ipv6_width.map_or(limits.ipv6_prefix, |width| width.0 as u8);
         Some(limits)
     }
 
@@ -105,14 +91,14 @@ impl Config {
     pub(crate) fn tarpit(&self) -> Option<Tarpit> {
         let table = self.file.tarpit.as_ref()?;
         let mut tarpit = Tarpit::from(table.from.map_or(Score::points(5), |points| points.0));
-        if let Some(Seconds(delay)) = table.delay {
+        if let Some(Wait(delay)) = table.delay {
             tarpit = tarpit.delay(delay);
         }
         if let Some(Seconds(total)) = table.total {
             tarpit = tarpit.total(total);
         }
         if let Some(sessions) = table.sessions {
-            tarpit = tarpit.sessions(sessions.get());
+            tarpit = tarpit.sessions(sessions.0);
         }
         Some(tarpit)
     }

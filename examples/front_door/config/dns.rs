@@ -17,7 +17,7 @@ use serde::de::Deserializer;
 use toml::Spanned;
 
 use super::tables::table;
-use super::values::{Mask, Parsed, Points, Seconds, Symbol, Told};
+use super::values::{Mask, Parsed, Points, Symbol, Told, Wait, is_name};
 use super::{Config, ConfigError};
 
 /// Who is asked.
@@ -26,7 +26,7 @@ use super::{Config, ConfigError};
 pub(crate) struct Dns {
     #[serde(default)]
     servers: Vec<Parsed<Server>>,
-    name_clients: Option<Seconds>,
+    name_clients: Option<Wait>,
 }
 
 /// `ADDRESS` or `ADDRESS:PORT`.
@@ -37,7 +37,15 @@ impl FromStr for Server {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let server = text.parse().or_else(|_| text.parse::<IpAddr>().map(|it| (it, 53).into()));
-        server.map(Self).map_err(|_| format!("`{text}` is neither ADDRESS nor ADDRESS:PORT"))
+        let server: SocketAddr =
+            server.map_err(|_| format!("`{text}` is neither ADDRESS nor ADDRESS:PORT"))?;
+        let ip = server.ip();
+        if ip.is_unspecified() || ip.is_multicast() || server.port() == 0 {
+            return Err(format!(
+                "`{text}` is no address of a server, expected one such as 127.0.0.1"
+            ));
+        }
+        Ok(Self(server))
     }
 }
 
@@ -92,11 +100,14 @@ impl FromStr for Ours {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let name = HostName::new(text);
-        if *name != *text {
-            return Err(format!("`{text}` is no name or address of a server"));
+        let literal = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let address = literal.unwrap_or(text).trim_start_matches("IPv6:");
+        if !is_name(text) && address.parse::<IpAddr>().is_err() {
+            return Err(format!(
+                "`{text}` is no name or address of a server, expected one such as mx.example.org"
+            ));
         }
-        Ok(Self(name))
+        Ok(Self(HostName::new(text)))
     }
 }
 
@@ -152,14 +163,24 @@ impl TryFrom<Vec<List>> for Lists {
 impl Lists {
     /// Gives them to a scorer, one after another.
     fn to<S>(&self, scorer: S, add: fn(S, DnsList) -> S) -> S {
-        self.0.iter().map(|list| list.0.clone()).fold(scorer, add)
+        self.0.iter().map(|list| list.list.clone()).fold(scorer, add)
+    }
+}
+
+impl Lists {
+    /// What its findings are called.
+    pub(super) fn symbols(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(|list| &list.symbols).map(|symbol| &**symbol)
     }
 }
 
 /// One list, with the rules for its codes.
 #[derive(Deserialize)]
 #[serde(try_from = "Described")]
-struct List(DnsList);
+struct List {
+    list: DnsList,
+    symbols: Vec<String>,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -196,7 +217,13 @@ impl TryFrom<Described> for List {
     type Error = Box<dyn std::error::Error>;
 
     fn try_from(described: Described) -> Result<Self, Self::Error> {
-        let mut list = DnsList::new(&described.zone.0.text)?;
+        let zone = &*described.zone.0.text;
+        let mut list = DnsList::new(zone)?;
+        let usual = zone.trim_end_matches('.').to_ascii_uppercase().replace('.', "_");
+        let named = [described.symbol.as_ref().map_or(usual, |symbol| symbol.0.clone())];
+        let codes = described.codes.iter().map(|rule| rule.symbol.0.clone());
+        let bits = described.bits.iter().map(|rule| rule.symbol.0.clone());
+        let symbols = named.into_iter().chain(codes).chain(bits).collect();
         if let Some(Symbol(symbol)) = &described.symbol {
             list = list.symbol(symbol);
         }
@@ -215,7 +242,7 @@ impl TryFrom<Described> for List {
         if let Some(Told(disclosure)) = described.disclosure {
             list = list.disclosure(disclosure);
         }
-        Ok(Self(list))
+        Ok(Self { list, symbols })
     }
 }
 
@@ -291,7 +318,7 @@ impl Config {
 
     /// Who looks names of clients up, and for how long at the most, if that is wanted.
     pub(crate) fn name_clients(&self) -> Option<(Arc<dyn Resolver>, Duration)> {
-        let Seconds(patience) = self.file.dns.as_ref()?.name_clients?;
+        let Wait(patience) = self.file.dns.as_ref()?.name_clients?;
         Some((self.resolver.clone(), patience))
     }
 }

@@ -1,19 +1,22 @@
 //! The tables of scorers that remember, and where they do.
 
+use std::fmt::Display;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nobounce::scorers::{Greylist, Learner, Over, RateLimit, Reputation, Widths};
-use nobounce::store::{BadRate, Embedded, Memory, Rate, Redis, Store};
+use nobounce::store::{BadRate, Embedded, Memory, OpenError, Rate, Redis, Store};
 use nobounce::{Address, Networks, Panel, Runtime, Score};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use toml::Spanned;
 
 use super::tables::table;
-use super::values::{Beyond, Parsed, Points, Seconds};
+use super::values::{Beyond, Merit, Parsed, Penalty, Seconds, ServerAddress, Wait, Width};
 use super::{Config, ConfigError};
+use crate::output::Output;
 
 /// Where it is remembered: in memory if nothing else is said.
 #[derive(Deserialize)]
@@ -34,12 +37,12 @@ pub(crate) struct Server {
 #[serde(deny_unknown_fields)]
 struct Named {
     file: Option<Spanned<PathBuf>>,
-    redis: Option<Parsed<Address>>,
+    redis: Option<Parsed<ServerAddress>>,
     user: Option<String>,
     password: Option<String>,
     database: Option<u32>,
     prefix: Option<String>,
-    patience: Option<Seconds>,
+    patience: Option<Wait>,
 }
 
 impl TryFrom<Named> for Place {
@@ -48,10 +51,21 @@ impl TryFrom<Named> for Place {
     fn try_from(mut named: Named) -> Result<Self, Self::Error> {
         match (named.file.take(), named.redis.take()) {
             (Some(_), Some(_)) => Err("`file` and `redis`, expected one of them"),
-            (None, Some(Parsed(address))) => Ok(Self::Redis(Box::new(Server { address, named }))),
+            (None, Some(Parsed(ServerAddress(address)))) => {
+                Ok(Self::Redis(Box::new(Server { address, named })))
+            }
             _ if named.tells() => Err("no `redis` for what it is to be told"),
             (Some(path), None) => Ok(Self::File(path)),
             (None, None) => Ok(Self::Memory),
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn redis(&self) -> Option<&Address> {
+        match self {
+            Self::Redis(server) => Some(&server.address),
+            Self::Memory | Self::File(_) => None,
         }
     }
 }
@@ -73,8 +87,8 @@ table! {
         keep: Option<Seconds>,
         proven_by: Option<u32>,
         refuse_after: Option<NonZeroU32>,
-        ipv4_width: Option<u32>,
-        ipv6_width: Option<u32>,
+        ipv4_width: Option<Width<32>>,
+        ipv6_width: Option<Width<128>>,
         #[serde(default)]
         with_helo: bool,
         #[serde(default)]
@@ -99,8 +113,8 @@ table! {
     /// What became of a client's mail before.
     Repute {
         half_life: Option<Seconds>,
-        best: Option<Points>,
-        worst: Option<Points>,
+        best: Option<Merit>,
+        worst: Option<Penalty>,
         #[serde(default)]
         exempt: Exempt,
     }
@@ -146,18 +160,43 @@ impl TryFrom<RecipientsInSeconds> for Limit {
 pub(crate) type Learners = Vec<Box<dyn Learner>>;
 
 impl Config {
+    /// Whether a scorer of this file remembers anything.
+    fn remembers(&self) -> bool {
+        let file = &self.file;
+        file.greylist.is_some() || file.rate_limit.is_some() || file.reputation.is_some()
+    }
+
+    /// The file of the store, if there is one that is used.
+    pub(crate) fn store_file(&self) -> Option<&Path> {
+        match &self.file.store {
+            Some(Place::File(path)) if self.remembers() => Some(path.get_ref()),
+            _ => None,
+        }
+    }
+
+    /// What is wrong with the file of the store, with its line.
+    pub(crate) fn store_fault(&self, what: &dyn Display) -> ConfigError {
+        match &self.file.store {
+            Some(Place::File(path)) => self.wrong(path.span(), what),
+            _ => self.wrong_at(None, what),
+        }
+    }
+
     /// The scorers of this file that remember take their seats; those of them that learn. A store is
-    /// opened for it, so this is for the user whose file that is.
-    pub(crate) fn remember<R: Runtime + Clone>(
+    /// opened for it, so this is for the user whose file that is. A file that another process holds is
+    /// waited for.
+    pub(crate) async fn remember<R: Runtime + Clone>(
         &self,
         mut panel: Panel,
         runtime: &R,
+        patience: Duration,
+        errors: &Output,
     ) -> Result<(Panel, Learners), ConfigError> {
         let (file, mut learners) = (&self.file, Learners::new());
-        if file.greylist.is_none() && file.rate_limit.is_none() && file.reputation.is_none() {
+        if !self.remembers() {
             return Ok((panel, learners));
         }
-        let store = self.store(runtime)?;
+        let store = self.store(runtime, patience, errors).await?;
         if let Some(table) = &file.greylist {
             let scorer = greylist(table, Greylist::new(runtime.clone(), store.clone()));
             learners.push(Box::new(scorer.clone()));
@@ -176,16 +215,55 @@ impl Config {
         Ok((panel, learners))
     }
 
-    fn store<R: Runtime + Clone>(&self, runtime: &R) -> Result<Arc<dyn Store>, ConfigError> {
-        Ok(match &self.file.store {
-            None | Some(Place::Memory) => Arc::new(Memory::new()),
-            Some(Place::Redis(server)) => Arc::new(redis(server, runtime)),
-            Some(Place::File(path)) => match Embedded::open(path.get_ref()) {
-                Ok(store) => Arc::new(store),
-                Err(error) => return Err(self.wrong(path.span(), &error)),
-            },
-        })
+    async fn store<R: Runtime + Clone>(
+        &self,
+        runtime: &R,
+        patience: Duration,
+        errors: &Output,
+    ) -> Result<Arc<dyn Store>, ConfigError> {
+        let path = match &self.file.store {
+            None | Some(Place::Memory) => return Ok(Arc::new(Memory::new())),
+            Some(Place::Redis(server)) => return Ok(Arc::new(redis(server, runtime))),
+            Some(Place::File(path)) => path,
+        };
+        let end = runtime.now() + patience;
+        let mut told = false;
+        loop {
+            match Embedded::open(path.get_ref()) {
+                Ok(store) => return Ok(Arc::new(store)),
+                Err(OpenError::InUse) if runtime.now() < end => {
+                    if !told {
+                        let seconds = patience.as_secs();
+                        let what =
+                            format!("{}; waiting for {seconds} seconds at most", in_use(path));
+                        errors.report(self.wrong(path.span(), &what));
+                        told = true;
+                    }
+                    runtime.sleep_until(runtime.now() + RETRY).await;
+                }
+                Err(OpenError::InUse) => return Err(self.wrong(path.span(), &in_use(path))),
+                Err(error) => {
+                    let what = format!(
+                        "{}: {error}; expected a file of ours, or a folder that the user of front_door may \
+                         write",
+                        path.get_ref().display()
+                    );
+                    return Err(self.wrong(path.span(), &what));
+                }
+            }
+        }
     }
+}
+
+/// How often a file that another process holds is tried.
+const RETRY: Duration = Duration::from_millis(100);
+
+fn in_use(path: &Spanned<PathBuf>) -> String {
+    let path = path.get_ref().display();
+    format!(
+        "{path}: another process holds this file, most likely another front_door; end that one, or expect \
+         each to have a file of its own"
+    )
 }
 
 fn redis<R: Runtime + Clone>(server: &Server, runtime: &R) -> Redis<R> {
@@ -200,7 +278,7 @@ fn redis<R: Runtime + Clone>(server: &Server, runtime: &R) -> Redis<R> {
     if let Some(prefix) = &kept.prefix {
         redis = redis.prefix(prefix);
     }
-    if let Some(Seconds(patience)) = kept.patience {
+    if let Some(Wait(patience)) = kept.patience {
         redis = redis.patience(patience);
     }
     redis
@@ -220,7 +298,8 @@ fn greylist<R: Runtime>(table: &Greylisting, mut scorer: Greylist<R>) -> Greylis
         scorer = scorer.proven_by(NonZeroU32::new(messages));
     }
     if table.ipv4_width.is_some() || table.ipv6_width.is_some() {
-        let (ipv4, ipv6) = (table.ipv4_width.unwrap_or(24), table.ipv6_width.unwrap_or(64));
+        let ipv4 = table.ipv4_width.map_or(24, |width| width.0);
+        let ipv6 = table.ipv6_width.map_or(64, |width| width.0);
         scorer = scorer.widths(Widths::new(ipv4, ipv6));
     }
     if table.with_helo {
@@ -251,8 +330,8 @@ fn reputation<R: Runtime>(table: &Repute, mut scorer: Reputation<R>) -> Reputati
         scorer = scorer.half_life(time);
     }
     if table.best.is_some() || table.worst.is_some() {
-        let or = |points: Option<Points>, usual| points.map_or(usual, |points| points.0);
-        let (best, worst) = (or(table.best, Score::points(-1)), or(table.worst, Score::points(3)));
+        let best = table.best.map_or(Score::points(-1), |points| points.0);
+        let worst = table.worst.map_or(Score::points(3), |points| points.0);
         scorer = scorer.weights(best, worst);
     }
     scorer.exempt(table.exempt.0.clone())

@@ -1,9 +1,8 @@
 //! The tables of scorers. A scorer takes part if its table is there.
 
-use nobounce::Address;
 use toml::Spanned;
 
-use super::values::{Actions, Excess, Octets, Parsed, Virus};
+use super::values::{Actions, Excess, Octets, Parsed, Printable, ServerAddress, Virus};
 
 /// A table: the keys of a scorer, and those that each has.
 macro_rules! table {
@@ -13,7 +12,7 @@ macro_rules! table {
         #[serde(deny_unknown_fields)]
         pub(crate) struct $name {
             $($(#[$attribute])* pub(crate) $key: $value,)*
-            budget: Option<$crate::config::values::Seconds>,
+            budget: Option<$crate::config::values::Patience>,
             on_failure: Option<$crate::config::values::OnFailure>,
             scale: Option<$crate::config::values::Percent>,
             #[serde(default)]
@@ -48,7 +47,7 @@ table! {
 table! {
     /// SpamAssassin.
     Spamd {
-        address: Parsed<Address>,
+        address: Parsed<ServerAddress>,
         user: Option<Spanned<String>>,
         size_limit: Option<Octets>,
         oversize: Option<Excess>,
@@ -58,10 +57,10 @@ table! {
 table! {
     /// rspamd.
     Rspamd {
-        address: Parsed<Address>,
+        address: Parsed<ServerAddress>,
         actions: Option<Actions>,
-        mta_name: Option<String>,
-        settings: Option<String>,
+        mta_name: Option<Parsed<Printable>>,
+        settings: Option<Parsed<Printable>>,
         size_limit: Option<Octets>,
         oversize: Option<Excess>,
     }
@@ -70,7 +69,7 @@ table! {
 table! {
     /// ClamAV.
     Clamd {
-        address: Parsed<Address>,
+        address: Parsed<ServerAddress>,
         on_virus: Option<Virus>,
         size_limit: Option<Octets>,
         oversize: Option<Excess>,

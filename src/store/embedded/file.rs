@@ -2,11 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::OpenOptions;
 use std::io;
+#[cfg(unix)]
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use redb::backends::FileBackend;
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, Value,
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, Value,
     WriteTransaction,
 };
 
@@ -28,7 +32,10 @@ const ABOUT: TableDefinition<'_, &str, u128> = TableDefinition::new("about");
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// It cannot be opened, is no database, or belongs to another process.
+    /// Another process has opened it. It can be opened when that process has closed it.
+    #[error("another process has opened the store's file")]
+    InUse,
+    /// It cannot be opened, or is no database.
     #[error("cannot open the store's file: {0}")]
     File(Box<dyn std::error::Error + Send + Sync>),
     /// It was written by another version of this crate, in a form that is not known here.
@@ -39,9 +46,15 @@ pub enum OpenError {
     Thread(#[source] io::Error),
 }
 
-/// Opens the data base of this path.
+/// Opens the database of this path, and creates it for its owner alone (mode 0600).
 pub(super) fn database(path: &Path) -> Result<Database, DatabaseError> {
-    Database::builder().set_cache_size(CACHE).create(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    options.mode(0o600);
+    let file = options.open(path).map_err(StorageError::from)?;
+    let file = FileBackend::new(file)?;
+    Database::builder().set_cache_size(CACHE).create_with_backend(file)
 }
 
 /// The file. After an error the data base has to be opened anew.
@@ -145,7 +158,10 @@ impl File {
     pub(super) fn new(
         open: impl Fn() -> Result<Database, DatabaseError> + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let database = Some(open().map_err(OpenError::file)?);
+        let database = Some(open().map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse,
+            error => OpenError::file(error),
+        })?);
         Ok(Self { open: Box::new(open), database })
     }
 

@@ -1,0 +1,148 @@
+//! The certificate that clients see and its key: read, matched, and looked at for what will go wrong later.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nobounce::TlsServer;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::options::Options;
+
+/// From when on before its end a certificate is warned about: certbot renews 30 days before it.
+const SOON: u64 = 14;
+const DAY: u64 = 86_400;
+
+/// The certificate and its key; `None` when there is none.
+pub(crate) fn read(options: &Options) -> Result<Option<TlsServer>, String> {
+    let (Some(chain), Some(key)) = (&options.tls_cert, &options.tls_key) else {
+        return Ok(None);
+    };
+    let (chain_text, key_text) = (file("--tls-cert", chain)?, file("--tls-key", key)?);
+    let read = TlsServer::from_pem(&chain_text, &key_text);
+    read.map(Some).map_err(|error| {
+        format!(
+            "--tls-cert {}, --tls-key {}: {error}; expected PEM: the certificate with those between it and \
+             the root, and the private key that belongs to it",
+            chain.display(),
+            key.display()
+        )
+    })
+}
+
+/// What is wrong, or will soon be, with a certificate that can be used.
+pub(crate) fn doubts(options: &Options) -> Vec<String> {
+    let Some(path) = &options.tls_cert else { return Vec::new() };
+    let Ok(text) = fs::read(path) else { return Vec::new() };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect();
+    let facts: Vec<_> = chain.iter().filter_map(|der| Facts::read(der)).collect();
+    #[allow(clippy::disallowed_methods, reason = "the clock of an edge")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+    let mut doubts = Vec::new();
+    for (n, facts) in (1..).zip(&facts) {
+        let which = format!("--tls-cert {}: certificate {n}", path.display());
+        if now >= facts.not_after {
+            let days = (now - facts.not_after) / DAY;
+            doubts.push(format!("{which} expired {days} days ago; renew it, then send SIGHUP"));
+        } else if now < facts.not_before {
+            doubts.push(format!("{which} is not valid yet; is the clock right?"));
+        } else if facts.not_after - now < SOON * DAY {
+            let days = (facts.not_after - now) / DAY;
+            doubts.push(format!("{which} expires in {days} days; renew it, then send SIGHUP"));
+        }
+    }
+    let gap = facts.windows(2).position(|pair| pair[0].issuer != pair[1].subject);
+    let alone = facts.len() == 1 && facts[0].issuer != facts[0].subject;
+    if let Some(n) = gap.map(|n| n + 1).or(alone.then_some(1)) {
+        doubts.push(format!(
+            "--tls-cert {}: the certificate of the issuer of certificate {n} does not follow it; clients that \
+             verify need the whole chain, such as certbot's fullchain.pem",
+            path.display()
+        ));
+    }
+    doubts
+}
+
+/// Reads a file that an option names.
+pub(crate) fn file(option: &str, path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("{option} {}: {error}", path.display()))
+}
+
+/// What an X.509 certificate says of its time and its place in a chain (RFC 5280 section 4.1).
+#[derive(PartialEq, Eq)]
+struct Facts<'a> {
+    issuer: &'a [u8],
+    subject: &'a [u8],
+    /// Seconds since 1970.
+    not_before: u64,
+    not_after: u64,
+}
+
+impl<'a> Facts<'a> {
+    fn read(der: &'a [u8]) -> Option<Self> {
+        const SEQUENCE: u8 = 0x30;
+        const VERSION: u8 = 0xa0;
+        let (_, certificate, _) = element(der).filter(|it| it.0 == SEQUENCE)?;
+        let (_, signed, _) = element(certificate).filter(|it| it.0 == SEQUENCE)?;
+        let mut rest = signed;
+        let mut next = || {
+            let (tag, value, behind) = element(rest)?;
+            rest = behind;
+            Some((tag, value))
+        };
+        // The version is left out in version 1.
+        let first = next()?;
+        if first.0 == VERSION {
+            next()?; // serial number
+        }
+        next()?; // algorithm of the signature
+        let issuer = next()?.1;
+        let validity = next()?.1;
+        let subject = next()?.1;
+        let (tag, not_before, behind) = element(validity)?;
+        let not_before = seconds(tag, not_before)?;
+        let (tag, not_after, _) = element(behind)?;
+        Some(Self { issuer, subject, not_before, not_after: seconds(tag, not_after)? })
+    }
+}
+
+/// An element of DER: its tag, its value, and the octets behind it.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = der.split_first()?;
+    let (&first, mut rest) = rest.split_first()?;
+    let mut length = usize::from(first);
+    if first >= 0x80 {
+        let count = usize::from(first & 0x7f);
+        if count == 0 || count > 4 {
+            return None;
+        }
+        let (octets, behind) = rest.split_at_checked(count)?;
+        length = octets.iter().fold(0, |length, octet| length << 8 | usize::from(*octet));
+        rest = behind;
+    }
+    let (value, behind) = rest.split_at_checked(length)?;
+    Some((tag, value, behind))
+}
+
+/// A time of DER, `YYMMDDhhmmssZ` or `YYYYMMDDhhmmssZ`, in seconds since 1970.
+fn seconds(tag: u8, time: &[u8]) -> Option<u64> {
+    const UTC_TIME: u8 = 0x17;
+    let text = str::from_utf8(time).ok()?;
+    let full = match tag {
+        // RFC 5280 section 4.1.2.5.1.
+        UTC_TIME if *text >= *"5" => format!("19{text}"),
+        UTC_TIME => format!("20{text}"),
+        _ => text.to_owned(),
+    };
+    let number = |from: usize, to: usize| full.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
+    let (hour, minute, second) = (number(8, 10)?, number(10, 12)?, number(12, 14)?);
+    if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Years begin in March, so that the leap day is the last one.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    Some(days.checked_sub(719_468)? * DAY + hour * 3_600 + minute * 60 + second)
+}

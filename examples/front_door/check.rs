@@ -1,0 +1,147 @@
+//! `--check`: looks for what would keep front_door from running, or make it run otherwise than was meant.
+
+use std::error::Error;
+use std::fs::{self, OpenOptions};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+use nobounce::store::{Embedded, OpenError};
+use nobounce::{Address, Settings};
+
+use crate::options::Options;
+use crate::{Policy, certificate, doors, target, user};
+
+/// How long a daemon may take to accept a connection before that is remarked.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// What was found.
+#[derive(Default)]
+pub(crate) struct Findings {
+    /// What keeps it from running, or is no use.
+    pub(crate) faults: Vec<String>,
+    /// What may be meant.
+    pub(crate) doubts: Vec<String>,
+}
+
+impl Findings {
+    fn fault(&mut self, checked: Result<(), impl Into<Box<dyn Error>>>) {
+        self.faults.extend(checked.err().map(|fault| fault.into().to_string()));
+    }
+}
+
+/// Checks everything but whether the ports are free: a front_door that runs may have them.
+pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> Findings {
+    let mut findings = Findings::default();
+    findings.fault(certificate::read(options).map(drop));
+    findings.faults.extend(certificate::doubts(options));
+    if options.relay.is_some() {
+        findings.fault(target(options, policy.config.as_ref()).map(drop));
+    }
+    for (option, addresses) in
+        [("--listen", &options.listen), ("--tls-listen", &options.tls_listen)]
+    {
+        for address in addresses {
+            findings.fault(doors::try_address(option, *address));
+        }
+    }
+    if let Some(config) = &policy.config {
+        findings.faults.extend(config.unknown_symbols().iter().map(ToString::to_string));
+    }
+    findings.doubts.extend(options.doubts(settings, &policy.admission));
+    let addresses = policy.config.iter().flat_map(|config| config.addresses());
+    for (name, address) in options.addresses().into_iter().chain(addresses) {
+        server(&mut findings, &name, &address);
+    }
+    // Files are looked at by the user who will have them.
+    if let Some(name) = &options.user {
+        findings.fault(user::change_to(name));
+    }
+    if let Some(path) = &options.json_log {
+        log(&mut findings, path);
+    }
+    if let Some(config) = &policy.config
+        && let Some(path) = config.store_file()
+    {
+        match store(path) {
+            Ok(None) => {}
+            Ok(Some(doubt)) => findings.doubts.push(config.store_fault(&doubt).to_string()),
+            Err(fault) => findings.faults.push(config.store_fault(&fault).to_string()),
+        }
+    }
+    findings
+}
+
+/// A name that has no address is a fault. A daemon that does not answer now may do so later.
+fn server(findings: &mut Findings, name: &str, address: &Address) {
+    let answer = match address {
+        Address::Unix(path) => UnixStream::connect(path).map(drop),
+        Address::Tcp(text) => match text.to_socket_addrs() {
+            Ok(mut addresses) => addresses
+                .next()
+                .map_or(Ok(()), |address| TcpStream::connect_timeout(&address, ANSWER).map(drop)),
+            Err(error) => {
+                let expected = "expected a host that has an address";
+                return findings.faults.push(format!("{name}: {address}: {error}; {expected}"));
+            }
+        },
+    };
+    if let Err(error) = answer {
+        findings.doubts.push(format!("{name}: {address} does not answer now: {error}"));
+    }
+}
+
+fn log(findings: &mut Findings, path: &Path) {
+    let name = path.display();
+    let writable = match fs::metadata(path) {
+        _ if name.to_string() == "-" || path.starts_with("/dev") || path.starts_with("/proc") => {
+            Ok(None)
+        }
+        Ok(_) => {
+            let opened = OpenOptions::new().append(true).open(path);
+            opened.map(|_| None).map_err(|error| error.to_string())
+        }
+        Err(_) => folder(path),
+    };
+    let expected = "expected a file that the user of front_door may write";
+    match writable {
+        Ok(None) => {}
+        Ok(Some(doubt)) => findings.doubts.push(format!("--json-log {name}: {doubt}")),
+        Err(error) => findings.faults.push(format!("--json-log {name}: {error}; {expected}")),
+    }
+}
+
+/// Whether a store can be had there. One that another process holds is no fault: it may be ours.
+fn store(path: &Path) -> Result<Option<String>, String> {
+    let name = path.display();
+    if !path.exists() {
+        return folder(path).map_err(|error| {
+            format!("{name}: {error}; expected a folder that the user of front_door may write")
+        });
+    }
+    match Embedded::open(path) {
+        Ok(_) => Ok(None),
+        Err(OpenError::InUse) => Ok(Some(format!("{name}: another process holds this file now"))),
+        Err(error) => Err(format!("{name}: {error}; expected a file that a front_door has made")),
+    }
+}
+
+/// Whether a file can be made there. systemd makes the folders of a service when it starts it
+/// (`StateDirectory=`, `LogsDirectory=`), so that these need not be there yet.
+fn folder(path: &Path) -> Result<Option<String>, String> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let of_a_service = folder.starts_with("/var/lib") || folder.starts_with("/var/log");
+    match access(folder, AccessFlags::W_OK | AccessFlags::X_OK) {
+        Ok(()) => Ok(None),
+        Err(Errno::ENOENT) if of_a_service => {
+            Ok(Some(format!("the folder {} is not there yet", folder.display())))
+        }
+        Err(error) => Err(format!("the folder {}: {}", folder.display(), error.desc())),
+    }
+}

@@ -1,0 +1,95 @@
+//! Daemons that fail: spamd, rspamd, clamd, stores, DNS servers, the onward server. Each is reported once when
+//! it fails and once when it is back.
+
+use std::fmt::Display;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nobounce::{Event, FailurePolicy, Outcome, RelayError, Stage};
+
+use crate::output::Output;
+
+/// How long a daemon must not have failed before it is reported as back. A scorer that leaves a client alone
+/// does not ask its daemon, so one answer without a failure proves little. It also bounds the reports.
+const CALM: Duration = Duration::from_secs(5);
+
+/// Watches for failures of what we ask.
+pub(crate) struct Health {
+    errors: Output,
+    failing: Mutex<Vec<Failing>>,
+}
+
+struct Failing {
+    name: String,
+    /// When it was asked, if it is a scorer's.
+    stage: Option<Stage>,
+    last: Instant,
+    times: u64,
+}
+
+impl Health {
+    pub(crate) fn new(errors: Output) -> Self {
+        Self { errors, failing: Mutex::default() }
+    }
+
+    pub(crate) fn observe(&self, event: &Event<'_>) {
+        match event {
+            Event::Judged { stage, tally, .. } => {
+                let failures = || tally.failures().filter(|failure| failure.stage == *stage);
+                for failure in failures() {
+                    let effect = match failure.policy {
+                        _ if failure.monitored => "it is only monitored",
+                        FailurePolicy::Defer => "clients are told 451",
+                        FailurePolicy::Ignore => "mail passes without it",
+                        FailurePolicy::Score(_) => "its failure has a score",
+                    };
+                    self.failed(&failure.scorer, Some(*stage), &failure.cause, effect);
+                }
+                self.recovered(Some(*stage), |name| {
+                    failures().all(|failure| *failure.scorer != *name)
+                });
+            }
+            // A client without an address is no failure of the server.
+            Event::Relayed { outcome: Outcome::Failed(RelayError::NoAddress), .. } => {}
+            Event::Relayed { outcome: Outcome::Failed(error), .. } => {
+                self.failed("the onward server", None, error, "clients are told 451");
+            }
+            Event::Relayed { .. } => self.recovered(None, |_| true),
+            _ => {}
+        }
+    }
+
+    fn failed(&self, name: &str, stage: Option<Stage>, cause: &dyn Display, effect: &str) {
+        let mut failing = self.failing();
+        let known = failing.iter_mut().find(|it| it.name == *name && it.stage == stage);
+        if let Some(known) = known {
+            (known.last, known.times) = (now(), known.times + 1);
+            return;
+        }
+        let at = stage.map_or(String::new(), |stage| format!(" ({stage})"));
+        self.errors.report(format_args!("{name}{at} fails: {cause}; {effect}"));
+        failing.push(Failing { name: name.to_owned(), stage, last: now(), times: 1 });
+    }
+
+    fn recovered(&self, stage: Option<Stage>, answered: impl Fn(&str) -> bool) {
+        self.failing().retain(|failing| {
+            let back = failing.stage == stage && answered(&failing.name);
+            if !back || now() - failing.last < CALM {
+                return true;
+            }
+            let at = stage.map_or(String::new(), |stage| format!(" ({stage})"));
+            let Failing { name, times, .. } = failing;
+            self.errors.report(format_args!("{name}{at} works again; it failed {times} times"));
+            false
+        });
+    }
+
+    fn failing(&self) -> MutexGuard<'_, Vec<Failing>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn now() -> Instant {
+    #[allow(clippy::disallowed_methods, reason = "the clock of an edge")]
+    Instant::now()
+}

@@ -1,0 +1,102 @@
+//! Restart without a refused client: on SIGUSR2 a new process gets the listeners, and this one ends when the
+//! new one is ready. No connection is lost, since the kernel's queue belongs to the listener.
+
+use std::env;
+use std::error::Error;
+use std::net::TcpListener;
+use std::os::fd::RawFd;
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, close, getpid, getppid};
+use tokio::process::{Child, Command};
+
+use crate::doors::Door;
+
+/// Names the process that is replaced, for its successor.
+const REPLACES: &str = "FRONT_DOOR_REPLACES";
+
+/// The process that this one replaces, while that one lives.
+pub(crate) struct Predecessor(Pid);
+
+impl Predecessor {
+    /// It is our parent; a variable that came from elsewhere does not count.
+    pub(crate) fn find() -> Option<Self> {
+        let pid = Pid::from_raw(env::var(REPLACES).ok()?.parse().ok()?);
+        (pid == getppid()).then_some(Self(pid))
+    }
+
+    /// Lets it end: it closes its listeners, finishes its transactions, and gives up the store.
+    pub(crate) fn dismiss(&self) {
+        if self.0 == getppid() {
+            let _ = kill(self.0, Signal::SIGTERM);
+        }
+    }
+}
+
+/// The listeners, kept to be handed over.
+pub(crate) struct Heritage(Vec<(TcpListener, bool)>);
+
+impl Heritage {
+    pub(crate) fn of(doors: &[Door]) -> std::io::Result<Self> {
+        let kept = doors.iter().map(|door| Ok((door.listener.try_clone()?, door.tls)));
+        kept.collect::<std::io::Result<_>>().map(Self)
+    }
+
+    /// Starts the same program with the same arguments and these listeners. It ends this process by SIGTERM
+    /// when it is ready; if it ends by itself, it has failed.
+    pub(crate) fn hand_over(&self) -> Result<Child, Box<dyn Error>> {
+        if env::var_os("NOTIFY_SOCKET").is_some() {
+            return Err(
+                "systemd runs this process; expected `systemctl restart`, by which its socket \
+                        keeps clients waiting"
+                    .into(),
+            );
+        }
+        let mut arguments = env::args_os();
+        let program = arguments.next().ok_or("the program has no name")?;
+        let (first, descriptors) = self.inheritable()?;
+        let names = self.0.iter().map(|(_, tls)| if *tls { "smtps" } else { "smtp" });
+        let child = Command::new(program)
+            .args(arguments)
+            .env("LISTEN_FDS", self.0.len().to_string())
+            .env("LISTEN_FDS_FIRST_FD", first.to_string())
+            .env("LISTEN_FDNAMES", names.collect::<Vec<_>>().join(":"))
+            .env_remove("LISTEN_PID")
+            .env(REPLACES, getpid().to_string())
+            .spawn();
+        close_all(descriptors);
+        Ok(child?)
+    }
+
+    /// Copies of the descriptors, one behind another as the successor looks for them, that stay open in it.
+    fn inheritable(&self) -> Result<(RawFd, Vec<RawFd>), Box<dyn Error>> {
+        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        let count = self.0.len() as RawFd;
+        let limit = RawFd::try_from(limit).unwrap_or(RawFd::MAX).min(1 << 16);
+        // The highest ones are free for longest.
+        for first in (3..limit - count).rev().step_by(self.0.len()).take(64) {
+            let mut copies = Vec::new();
+            for ((listener, _), wanted) in self.0.iter().zip(first..) {
+                copies.push(fcntl(listener, FcntlArg::F_DUPFD(wanted))?);
+                if copies.last() != Some(&wanted) {
+                    break;
+                }
+            }
+            if copies.iter().zip(first..).filter(|(copy, wanted)| *copy == wanted).count()
+                == self.0.len()
+            {
+                return Ok((first, copies));
+            }
+            close_all(copies);
+        }
+        Err("no free descriptors".into())
+    }
+}
+
+fn close_all(descriptors: Vec<RawFd>) {
+    for descriptor in descriptors {
+        let _ = close(descriptor);
+    }
+}
