@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{error::Error, io};
+use std::{error::Error, io, io::Write as _};
 
 use async_std::io::ReadExt;
 use async_std::net::{TcpListener, TcpStream};
@@ -69,7 +69,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let gate = Gate::new(AsyncStd, Settings::new("localhost"), target).panel(panel).observer(
         |event: &Event<'_>| {
             if let Event::Ended(record) = event {
-                println!("{record}");
+                let _ = writeln!(io::stdout(), "{record}");
             }
         },
     );
@@ -99,7 +99,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
             }
             Err(error) => {
                 // Out of descriptors, most likely: some will be free again soon.
-                eprintln!("accept: {error}");
+                let _ = writeln!(io::stderr(), "accept: {error}");
                 task::sleep(Duration::from_millis(100)).await;
             }
         }

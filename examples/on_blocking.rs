@@ -64,7 +64,7 @@ fn serve(mut client: TcpStream, gate: &Gate<Waiting>) -> io::Result<()> {
                 forward.complete(outcome);
             }
             Step::Ended(end) => {
-                println!("id={} {tally} result={}", end.envelope.id, end.cause);
+                let _ = writeln!(io::stdout(), "id={} {tally} {}", end.envelope.id, end.cause);
                 tally.end_transaction();
             }
             Step::StartTls | Step::Close => break client.shutdown(Shutdown::Write),
@@ -110,7 +110,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let spawn = |client| Builder::new().spawn_scoped(scope, || serve(client, &gate));
             if let Err(error) = client.and_then(spawn) {
                 // Out of descriptors or threads, most likely: some will be free again soon.
-                eprintln!("accept: {error}");
+                let _ = writeln!(io::stderr(), "accept: {error}");
                 thread::park_timeout(Duration::from_millis(100));
             }
         }

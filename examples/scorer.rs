@@ -2,7 +2,7 @@
 //! and see it in the record; `HELO me.example` is fine.
 
 use std::error::Error;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let gate = Gate::new(Timers, Settings::new("localhost"), relay::Maildir::new("maildir"));
     let gate = Arc::new(gate.panel(panel).observer(|event: &Event<'_>| {
         if let Event::Ended(record) = event {
-            println!("{record}");
+            let _ = writeln!(io::stdout(), "{record}");
         }
     }));
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
-use std::{error::Error, fs, io};
+use std::{error::Error, fs, io, io::Write as _};
 
 use async_trait::async_trait;
 use clap::Parser;
@@ -87,7 +87,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let gate = Gate::new(Tokio, Settings::new("localhost"), target).tls(server).observer(
         |event: &Event<'_>| {
             if let Event::Ended(record) = event {
-                println!("{record}");
+                let _ = writeln!(io::stdout(), "{record}");
             }
         },
     );
@@ -112,7 +112,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 false => serve(client, peer, &gate).await,
             };
             if let Err(error) = served {
-                eprintln!("{address}: {error}");
+                let _ = writeln!(io::stderr(), "{address}: {error}");
             }
         });
     }

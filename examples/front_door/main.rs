@@ -28,6 +28,7 @@ mod output;
 mod runtime;
 mod service;
 mod successor;
+mod tested;
 mod user;
 
 use std::error::Error;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use nobounce::relay::{SelfTestError, Smtp};
+use nobounce::relay::Smtp;
 use nobounce::scorers::{Behaviour, Gtube, Lessons, Spamd};
 use nobounce::{
     Admission, AdmissionLimits, Budget, Event, Gate, OnwardSettings, Panel, Peer, Seat, Settings,
@@ -60,6 +61,7 @@ use options::Options;
 use output::{Output, lost_lines};
 use runtime::{Socket, Tokio};
 use successor::{Heritage, Predecessor};
+use tested::Tested;
 
 /// How long the outputs may take at the end to write what waits.
 const LAST_LINES: Duration = Duration::from_secs(5);
@@ -172,12 +174,13 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     doubts.extend(options.doubts(&settings, &admission));
     doubts.extend(config.iter().flat_map(Config::unknown_symbols).map(|it| it.to_string()));
     doubts.iter().for_each(|doubt| errors.report(format_args!("warning: {doubt}")));
-    let target = target(&options, config.as_ref())?;
+    let target = Tested::new(target(&options, config.as_ref())?);
     if options.no_self_test {
+        target.trust();
         errors.line("warning: not tested whether the onward server would relay for everybody");
     } else {
         tokio::select! {
-            tested = self_test(&target, errors) => tested?,
+            tested = target.test(errors) => tested?,
             () = end.comes() => return Ok(()),
         }
     }
@@ -202,7 +205,7 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
         Journal::File(..) => Output::standard_output(errors, lost_lines)?,
     };
     let (strangers, health) = (errors.clone(), Health::new(errors.clone()));
-    let mut gate = Gate::new(Tokio, settings, target)
+    let mut gate = Gate::new(Tokio, settings, target.clone())
         .panel(panel)
         .observer(move |event: &Event<'_>| journal.observe(event))
         .observer(move |event: &Event<'_>| health.observe(event))
@@ -251,7 +254,10 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     }
     drop(stopped);
     service::ready()?;
-    end.comes().await;
+    let served = tokio::select! {
+        () = end.comes() => Ok(()),
+        error = target.test_again(errors) => Err(error.into()),
+    };
     service::stopping();
     stop.send_replace(());
     // It has copies of the listeners.
@@ -261,7 +267,7 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     attending.join_all().await;
     front.gate.shut_down();
     let _ = timeout(Duration::from_secs(options.grace), stop.closed()).await;
-    Ok(())
+    served
 }
 
 struct Front {
@@ -349,22 +355,6 @@ fn panel(options: &Options, config: Option<&Config>) -> Result<Panel, Box<dyn Er
         panel = panel.seat(Seat::new(Spamd::new(Tokio, address.0.clone())).budget(within));
     }
     Ok(if options.monitor { panel.monitor() } else { panel })
-}
-
-/// Not a client is served in front of an open relay. A server that does not answer is asked again:
-/// until then clients wait for their greeting, and SMTP bids them wait five minutes.
-async fn self_test(target: &Smtp<Tokio>, errors: &Output) -> Result<(), SelfTestError> {
-    loop {
-        match target.self_test().await {
-            Err(SelfTestError::Unanswered(error)) => {
-                errors.line(format_args!(
-                    "the onward server has not answered, it is asked again: {error}"
-                ));
-                sleep(Duration::from_secs(2)).await;
-            }
-            tested => return tested,
-        }
-    }
 }
 
 /// Whoever rotates the log moves it away and says SIGHUP; whoever has a new certificate says so, too.

@@ -48,6 +48,7 @@ const SYMBOLS: &[&str] = &[
     "ANOTHER_PROTOCOL",
     "BARE_LINE_END",
     "CLAMD",
+    "CLAMD_ENCRYPTED",
     "COMMAND_SEQUENCE",
     "COMMAND_SYNTAX",
     "EARLY_DATA",
