@@ -21,7 +21,7 @@ use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::gate::{Gate, GoingDown};
 use crate::observer::Event;
-use crate::outcome::Request;
+use crate::outcome::{Outcome, Request};
 use crate::peer::Peer;
 use crate::runtime::{READ, Runtime, Timer, within};
 use crate::session::{Session, Step};
@@ -194,6 +194,9 @@ where
             if self.timer.has_waited() {
                 now = runtime.now();
             }
+            if relay.has_given_up() {
+                session.doubt_recipients();
+            }
             match session.poll(now) {
                 Step::Transmit(octets) => self.transmit(session, &octets).await,
                 Step::Receive => self.receive(session, &mut now).await,
@@ -246,10 +249,11 @@ where
                     let id = request.envelope().id.clone();
                     let recipient = match request {
                         Request::Recipient(_, recipient) => Some(recipient),
-                        Request::Content(..) | Request::Answer(..) => None,
+                        Request::Content(..) | Request::Answer(..) | Request::Renewal(_) => None,
                     };
+                    let is_renewal = matches!(request, Request::Renewal(_));
                     let asked = match &request {
-                        Request::Recipient(..) => {
+                        Request::Recipient(..) | Request::Renewal(_) => {
                             let ask = self.stash.beside(&mut self.client, relay.ask(request));
                             self.timer.within(deadline, ask).await
                         }
@@ -270,7 +274,7 @@ where
                     };
                     // Nothing that users plug in comes between this answer and ours, if it is about
                     // the content: events and input wait until the reply was written.
-                    let mut waits = recipient.is_none();
+                    let mut waits = recipient.is_none() && !is_renewal;
                     match asked {
                         Some(Some(asked)) => {
                             let outcome = relay.settle(asked);
@@ -279,7 +283,10 @@ where
                             } else {
                                 let relayed =
                                     Event::Relayed { id: &id, recipient, outcome: &outcome };
-                                self.gate.observe(&relayed);
+                                // That what was taken is still taken is no news.
+                                if !(is_renewal && matches!(outcome, Outcome::Accepted(_))) {
+                                    self.gate.observe(&relayed);
+                                }
                             }
                             self.log.current(&id).note(&outcome, recipient.is_some());
                             forward.complete(outcome);

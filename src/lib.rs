@@ -107,7 +107,7 @@
 //!         // 4. Ask the relay target.
 //!         Step::Forward(mut forward) => {
 //!             let receipt = match forward.request() {
-//!                 Request::Recipient(..) => Receipt::recipient(),
+//!                 Request::Recipient(..) | Request::Renewal(_) => Receipt::recipient(),
 //!                 // Only behind a durable write:
 //!                 Request::Content(..) | Request::Answer(..) => Receipt::kept("4711"),
 //!             };

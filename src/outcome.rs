@@ -68,6 +68,13 @@ pub enum RelayError {
     /// its configuration's, or ours.
     #[error("not believed who the client is: {0}")]
     NotBelieved(Reply),
+    /// The onward server has as many of our connections as it may have, and none was free in time.
+    #[error("no connection is free")]
+    Busy,
+    /// The onward server has not passed the self-test yet. It has not answered, or it relays for
+    /// strangers.
+    #[error("the onward server has not passed the self-test")]
+    Untested,
     /// The relay target leads back to this gate. The configuration is at fault, ours or that of the
     /// onward server.
     #[error("mail loop: the relay target leads back to this gate")]
@@ -183,19 +190,25 @@ impl RelayError {
             Some((7, 5)),
             "There is no privacy with the next server, try again later",
         );
+        static BUSY: Reply = Reply::fixed(
+            451,
+            Some((3, 2)),
+            "The next server has too many connections, try again later",
+        );
         static LOOP: Reply =
             Reply::fixed(451, Some((4, 6)), "Mail loop behind this server, try again later");
         static OWN: Reply =
             Reply::fixed(451, Some((3, 0)), "Mail cannot be taken now, try again later");
         match self {
             Self::Late(_) => &LATE,
-            Self::Unreachable(_) => &UNREACHABLE,
+            Self::Unreachable(_) | Self::Untested => &UNREACHABLE,
             Self::Lost | Self::TransactionLost => &LOST,
             Self::Partial(_) => &PARTIAL,
             Self::Garbled(_) | Self::Unexpected(_) => &NONSENSE,
             Self::NotOffered(_) | Self::NotBelieved(_) | Self::NoAddress => &UNIDENTIFIED,
             Self::NoTls(_) => &NOT_PRIVATE,
             Self::Loop => &LOOP,
+            Self::Busy => &BUSY,
             Self::Own(_) | Self::Mismatch => &OWN,
         }
     }
@@ -345,6 +358,9 @@ pub enum Request<'a> {
     Content(&'a Envelope, Message),
     /// And for this one, the next of the envelope's recipients? Asked in transactions with PRDR.
     Answer(&'a Envelope, &'a ForwardPath),
+    /// Does it still take mail for the recipients of the envelope? Asked at DATA, before 354, if the
+    /// target [has given up](crate::Session::doubt_recipients) what it held of the transaction.
+    Renewal(&'a Envelope),
 }
 
 impl<'a> Request<'a> {
@@ -353,7 +369,8 @@ impl<'a> Request<'a> {
         match self {
             Self::Recipient(envelope, _)
             | Self::Content(envelope, _)
-            | Self::Answer(envelope, _) => envelope,
+            | Self::Answer(envelope, _)
+            | Self::Renewal(envelope) => envelope,
         }
     }
 }

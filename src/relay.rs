@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use crate::capabilities::Capabilities;
 use crate::envelope::Envelope;
 use crate::message::Message;
-use crate::outcome::{Outcome, Request};
+use crate::outcome::{Outcome, Receipt, Request};
 use crate::peer::Peer;
 use crate::wire::mailbox::ForwardPath;
 
@@ -66,6 +66,20 @@ pub trait Relay: Send {
         Outcome::failed("a relay target that offers PRDR and has one answer")
     }
 
+    /// Returns whether the target has given up, of its own accord, what it held of the transaction that
+    /// runs: a server with few connections takes back that of a client that idles. Then it is
+    /// [asked](Self::renew) at DATA.
+    fn has_given_up(&self) -> bool {
+        false
+    }
+
+    /// Does it still take mail for the recipients of the envelope? Anything but
+    /// [`Outcome::Accepted`] is the answer to DATA.
+    async fn renew(&mut self, envelope: &Envelope) -> Outcome {
+        let _ = envelope;
+        Outcome::Accepted(Receipt::recipient())
+    }
+
     /// The client has gone. Nothing depends on this being called.
     async fn close(&mut self) {}
 }
@@ -97,6 +111,7 @@ impl dyn Relay + '_ {
             Request::Recipient(envelope, recipient) => self.rcpt(envelope, recipient).await,
             Request::Content(envelope, message) => self.content(envelope, message).await,
             Request::Answer(envelope, recipient) => self.answer(envelope, recipient).await,
+            Request::Renewal(envelope) => self.renew(envelope).await,
         }
     }
 }

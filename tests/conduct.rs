@@ -51,7 +51,9 @@ fn conduct(says: &[&str]) -> (String, String) {
                         let status = EnhancedStatus::new(1, 1);
                         Outcome::Refused(Refusal::permanent(550, status, "Unknown"))
                     }
-                    Request::Recipient(..) => Outcome::Accepted(Receipt::recipient()),
+                    Request::Recipient(..) | Request::Renewal(_) => {
+                        Outcome::Accepted(Receipt::recipient())
+                    }
                     Request::Content(..) | Request::Answer(..) => {
                         Outcome::Accepted(Receipt::kept("1"))
                     }

@@ -55,7 +55,7 @@ fn play(
             }
             Step::Forward(mut forward) => {
                 let receipt = match forward.request() {
-                    Request::Recipient(..) => Receipt::recipient(),
+                    Request::Recipient(..) | Request::Renewal(_) => Receipt::recipient(),
                     Request::Content(..) | Request::Answer(..) => Receipt::kept("1"),
                 };
                 forward.complete(Outcome::Accepted(receipt));

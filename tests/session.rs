@@ -69,7 +69,9 @@ impl Played {
                 Waits::Relay => {
                     let Step::Forward(mut forward) = self.session.poll(self.now) else { return };
                     let outcome = match forward.request() {
-                        Request::Recipient(..) => Outcome::Accepted(Receipt::recipient()),
+                        Request::Recipient(..) | Request::Renewal(_) => {
+                            Outcome::Accepted(Receipt::recipient())
+                        }
                         Request::Content(..) | Request::Answer(..) => Outcome::failed("no"),
                     };
                     forward.complete(outcome);
@@ -101,7 +103,7 @@ impl Played {
             Step::Ask(question) => question.answer(Verdict::Pass),
             Step::Forward(mut forward) => {
                 let receipt = match forward.request() {
-                    Request::Recipient(..) => Receipt::recipient(),
+                    Request::Recipient(..) | Request::Renewal(_) => Receipt::recipient(),
                     Request::Content(..) | Request::Answer(..) => Receipt::kept("1"),
                 };
                 forward.complete(Outcome::Accepted(receipt));

@@ -34,7 +34,7 @@ fn heard(settings: &Settings, groups: &[&[u8]], size: usize) -> Heard {
                 Step::Ask(question) => question.answer(Verdict::Pass),
                 Step::Forward(mut forward) => {
                     let receipt = match forward.request() {
-                        Request::Recipient(..) => Receipt::recipient(),
+                        Request::Recipient(..) | Request::Renewal(_) => Receipt::recipient(),
                         Request::Content(..) | Request::Answer(..) => Receipt::kept("1"),
                     };
                     heard.recipients += 1;

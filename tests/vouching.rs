@@ -47,7 +47,7 @@ fn clients(server: Peer, lines: &[&str]) -> Vec<String> {
             }
             Step::Forward(mut forward) => {
                 let receipt = match forward.request() {
-                    Request::Recipient(..) => Receipt::recipient(),
+                    Request::Recipient(..) | Request::Renewal(_) => Receipt::recipient(),
                     Request::Content(..) | Request::Answer(..) => Receipt::kept("1"),
                 };
                 forward.complete(Outcome::Accepted(receipt));

@@ -129,7 +129,9 @@ impl Dialogue {
                     self.taken += usize::from(matches!(request, Request::Content(..)));
                     let outcome = match (&mut self.onward, request) {
                         (Some(onward), request) => onward.ask(request, self.now),
-                        (None, Request::Recipient(..)) => Outcome::Accepted(Receipt::recipient()),
+                        (None, Request::Recipient(..) | Request::Renewal(_)) => {
+                            Outcome::Accepted(Receipt::recipient())
+                        }
                         (None, Request::Content(..) | Request::Answer(..)) => {
                             Outcome::Accepted(Receipt::kept("4711"))
                         }

@@ -215,6 +215,7 @@ impl Course {
                 Receipt::recipient()
             }
             Request::Answer(..) => panic!("not offered"),
+            Request::Renewal(_) => panic!("nothing was given up"),
             Request::Content(envelope, message) => {
                 assert!(!envelope.forward_paths.is_empty());
                 self.contents.push(message.content().to_vec());

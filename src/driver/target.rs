@@ -32,7 +32,13 @@ impl Held {
             Request::Recipient(envelope, recipient) => relay.rcpt(envelope, recipient),
             Request::Content(envelope, message) => relay.content(envelope, message),
             Request::Answer(envelope, recipient) => relay.answer(envelope, recipient),
+            Request::Renewal(envelope) => relay.renew(envelope),
         })
+    }
+
+    /// Returns whether the relay has given up what it held of the transaction that runs.
+    pub(super) fn has_given_up(&self) -> bool {
+        caught(|| self.0.has_given_up()).unwrap_or(false)
     }
 
     /// Returns the answer. A panic is a failure without an answer.

@@ -72,7 +72,7 @@ impl Onward {
 
     /// Whether somebody waits for an outcome.
     pub(super) fn asks(&self) -> bool {
-        matches!(&self.asked, Some(Asked::Recipient { .. } | Asked::Content { .. }))
+        self.transaction().is_some()
     }
 
     /// What the server is told in EHLO: the client's name where it takes us for the client. As long

@@ -17,6 +17,7 @@ use crate::deadline::{Awaiting, Deadline, OnwardTimeouts};
 use crate::host::HostName;
 use crate::outcome::{Outcome, RelayError, Request, TlsFault};
 use crate::peer::{Helo, Peer};
+use crate::verdict::Refusal;
 use crate::wire::content::DataWriter;
 use crate::wire::reply::{ReplyLimits, ReplyReader};
 pub use identify::{Identify, ProxyVersion};
@@ -24,6 +25,7 @@ use owed::{Commands, Owed};
 #[cfg(feature = "serve")]
 pub(crate) use recipients::ONE_BY_ONE;
 pub use recipients::OneRecipient;
+use recipients::RENEWALS;
 use state::{Asked, Awaited, Open, Privacy, State, Transaction};
 
 /// How an [`Onward`] speaks.
@@ -135,6 +137,10 @@ pub struct Onward {
     introduced_as: Option<Helo>,
     /// What the server refused on this connection since it last took a message.
     refusals: usize,
+    /// How often recipients were named again since the server last took a message.
+    renewals: u8,
+    /// What the server said when it left because of refusals, until the client is told.
+    farewell: Option<Refusal>,
     open: Option<Open>,
     /// The server may hold more than `open` says; RSET comes before the next MAIL.
     dirty: bool,
@@ -167,6 +173,8 @@ impl Onward {
             told: None,
             introduced_as: None,
             refusals: 0,
+            renewals: 0,
+            farewell: None,
             open: None,
             dirty: false,
             asked: None,
@@ -194,6 +202,9 @@ impl Onward {
         } else if self.told.as_ref().is_some_and(is_other) {
             self.break_off();
         }
+        if self.farewell.is_some() && self.client.as_ref().is_some_and(is_other) {
+            self.farewell = None;
+        }
         self.client = Some(client);
     }
 
@@ -208,10 +219,15 @@ impl Onward {
         if matches!(self.state, State::Answering) {
             self.break_off();
         }
-        self.speak_for(envelope.peer.clone());
         if matches!(self.state, State::Ready) && !self.reader.is_empty() {
             // It says good-bye, most likely: the client was slow.
+            self.part();
             self.break_off();
+        }
+        self.speak_for(envelope.peer.clone());
+        if let Some(farewell) = self.farewell.take() {
+            self.outcome = Some(Outcome::Refused(farewell));
+            return;
         }
         // Recipients that the client counts on must be those that the server has: otherwise the
         // transaction was lost with a connection, and mail for some of them would be, too.
@@ -224,6 +240,11 @@ impl Onward {
             Vec::new()
         } else {
             self.dirty |= self.open.take().is_some();
+            if self.renewals >= RENEWALS {
+                self.outcome = Some(Outcome::Failed(RelayError::TransactionLost));
+                return;
+            }
+            self.renewals += 1;
             counted_on.clone()
         };
         let transaction = Box::new(Transaction {
@@ -245,6 +266,7 @@ impl Onward {
                 let (dots, segments) = (message.dots(), message.into_segments());
                 self.asked = Some(Asked::Content { transaction, segments, dots });
             }
+            Request::Renewal(_) => self.asked = Some(Asked::Renewal { transaction }),
             // Above.
             Request::Answer(..) => {}
         }
@@ -400,7 +422,11 @@ impl Onward {
                     self.arm(Awaiting::Tls, now);
                     return OnwardStep::StartTls;
                 }
-                State::Ready if !self.reader.is_empty() => self.speaks_out_of_turn(),
+                State::Ready if !self.reader.is_empty() => {
+                    if !self.speaks_out_of_turn() {
+                        return self.rest();
+                    }
+                }
                 State::Ready if !self.commands.is_empty() => self.send_commands(),
                 State::Ready if self.asked.is_some() => self.begin(),
                 State::Ready | State::Answering => return self.rest(),

@@ -59,6 +59,38 @@ impl Onward {
     }
 }
 
+/// How often recipients are named again to a server that has forgotten them with a connection, until it
+/// takes a message.
+pub(super) const RENEWALS: u8 = 5;
+
+impl Onward {
+    /// Hears the server's 421 to nothing, if it leaves because of what it has refused this client:
+    /// Postfix `smtpd_hard_error_limit`, Exim `smtp_max_synprot_errors`. It is the answer to what the
+    /// client asks next. On another connection the same client would go on to be refused.
+    ///
+    /// Returns `false` while the reply may still become that.
+    pub(super) fn part(&mut self) -> bool {
+        if self.refusals == 0 {
+            return true;
+        }
+        match self.reader.next(self.settings.replies) {
+            Ok(None) => return false,
+            Ok(Some(reply)) if reply.code().value() == 421 => {
+                self.farewell = Refusal::try_from(reply).ok();
+            }
+            Ok(Some(_)) | Err(_) => {}
+        }
+        true
+    }
+
+    /// How often recipients were named again since the server last took a message: for a connection
+    /// that takes the place of another.
+    #[cfg(feature = "serve")]
+    pub(crate) fn renewals(&mut self) -> &mut u8 {
+        &mut self.renewals
+    }
+}
+
 /// Whether the server says in its greeting or in its reply to EHLO that it is amavisd.
 pub(super) fn names_amavisd(reply: &Reply) -> bool {
     let is_it = |word: &[u8]| word.eq_ignore_ascii_case(b"amavisd");

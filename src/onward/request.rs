@@ -8,7 +8,7 @@ use super::owed::{Commands, GROUP, Owed};
 use super::state::{Asked, Awaited, Open, State, Transaction};
 use crate::capabilities::Capabilities;
 use crate::envelope::TransactionId;
-use crate::outcome::{Outcome, RelayError};
+use crate::outcome::{Outcome, Receipt, RelayError};
 use crate::verdict::Refusal;
 use crate::wire::attributes::AttributeCommand;
 use crate::wire::command::Body;
@@ -46,7 +46,11 @@ impl Onward {
             Some(Asked::Recipient { recipient, .. }) => {
                 push_rcpt(&mut self.commands, Awaited::Rcpt, recipient);
             }
-            Some(Asked::Content { .. }) if !continued => {}
+            Some(Asked::Content { .. } | Asked::Renewal { .. }) if !continued => {}
+            // Each recipient has been named again and accepted.
+            Some(Asked::Renewal { .. }) => {
+                self.outcome = Some(Outcome::Accepted(Receipt::recipient()));
+            }
             Some(Asked::Content { .. }) if offered.chunking => self.send_chunk(),
             Some(Asked::Content { .. }) => {
                 self.send(Awaited::Data, Bytes::from_static(b"DATA\r\n"));
@@ -101,9 +105,11 @@ impl Onward {
 
     pub(super) fn transaction(&self) -> Option<&Transaction> {
         match &self.asked {
-            Some(Asked::Recipient { transaction, .. } | Asked::Content { transaction, .. }) => {
-                Some(transaction)
-            }
+            Some(
+                Asked::Recipient { transaction, .. }
+                | Asked::Renewal { transaction }
+                | Asked::Content { transaction, .. },
+            ) => Some(transaction),
             Some(Asked::Answer(_) | Asked::Introduction) | None => None,
         }
     }

@@ -63,6 +63,10 @@ pub(super) enum Asked {
         segments: Vec<Bytes>,
         dots: Dots,
     },
+    /// Whether recipients of an earlier connection are still accepted.
+    Renewal {
+        transaction: Box<Transaction>,
+    },
     /// The content's answer for the next recipient.
     Answer(TransactionId),
 }
@@ -212,7 +216,9 @@ impl Onward {
             Awaited::Content => {
                 let refused = class >= ReplyClass::Transient;
                 self.dirty |= refused;
-                self.refusals = if refused { self.refusals } else { 0 };
+                if !refused {
+                    (self.refusals, self.renewals) = (0, 0);
+                }
                 let granted = match self.open.as_ref().map_or(0, |held| held.answered) {
                     0 => Granted::Content,
                     index => Granted::Answer(index),
@@ -326,9 +332,14 @@ impl Onward {
     }
 
     /// A reply to nothing: a server that closes an idle connection says 421; anything else is
-    /// nonsense. Either way the connection is of no more use.
-    pub(super) fn speaks_out_of_turn(&mut self) {
-        self.fail(RelayError::Garbled(ReplyFault::OutOfTurn));
+    /// nonsense. Either way the connection is of no more use. Returns `false` while the reply is not
+    /// complete and may be the client's.
+    pub(super) fn speaks_out_of_turn(&mut self) -> bool {
+        let is_heard = self.part() || self.asked.is_some();
+        if is_heard {
+            self.fail(RelayError::Garbled(ReplyFault::OutOfTurn));
+        }
+        is_heard
     }
 
     /// What is asked cannot be answered on this connection: the answer is 451, unless the
@@ -337,10 +348,8 @@ impl Onward {
         let again = std::mem::take(&mut self.stale);
         if !again && self.outcome.is_none() {
             match self.asked.take() {
-                Some(Asked::Recipient { .. } | Asked::Content { .. } | Asked::Answer(_)) => {
-                    self.outcome = Some(Outcome::Failed(error));
-                }
                 Some(Asked::Introduction) | None => {}
+                Some(_) => self.outcome = Some(Outcome::Failed(error)),
             }
         }
         self.break_off();

@@ -2,6 +2,7 @@
 
 mod connection;
 mod offered;
+mod places;
 mod pool;
 mod probing;
 mod self_test;
@@ -15,20 +16,18 @@ use async_trait::async_trait;
 
 use super::{Relay, Target};
 use crate::capabilities::Capabilities;
-use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::Envelope;
 use crate::message::Message;
-use crate::onward::{
-    Identify, ONE_BY_ONE, OneRecipient, Onward, OnwardSettings, Protocol, TlsPolicy,
-};
+use crate::onward::{Identify, ONE_BY_ONE, OneRecipient, OnwardSettings, Protocol, TlsPolicy};
 use crate::outcome::{Outcome, RelayError, Request};
 use crate::peer::Peer;
-use crate::runtime::{Address, Runtime, Timer, within};
+use crate::runtime::{Address, Runtime};
 use crate::tls::TlsClient;
 use crate::verdict::Refusal;
 use crate::wire::mailbox::ForwardPath;
-use connection::{Connected, Connection};
+use connection::Connection;
 use offered::Offered;
+use places::Places;
 use pool::Pool;
 use probing::Probing;
 pub use self_test::SelfTestError;
@@ -37,6 +36,9 @@ use split::Splits;
 /// Most connections that are kept idle between clients: a fifth of the servers that Postfix runs at
 /// most (`default_process_limit` 100).
 const IDLE: usize = 20;
+/// Most connections in all: what leaves a fifth of the servers of Postfix (`default_process_limit`
+/// 100) for mail that comes by other ways.
+const CONNECTIONS: usize = 80;
 /// How long they are kept: as long as Postfix does (`smtp_connection_cache_time_limit`), more than the
 /// pauses between two clients of a busy gate, and not so long that a quiet one keeps servers waiting, or
 /// that what TCP has learnt of a large message is held against small ones.
@@ -76,10 +78,26 @@ struct Server<R: Runtime> {
     address: Address,
     settings: Arc<OnwardSettings>,
     tls: Option<TlsClient>,
+    bounds: Bounds,
+    places: Arc<Places<R>>,
     idle: Pool<R>,
     splits: Splits,
     probing: Probing,
     offered: Offered,
+}
+
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    connections: usize,
+    idle: usize,
+    idle_time: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { connections: CONNECTIONS, idle: IDLE, idle_time: IDLE_TIME }
+    }
 }
 
 impl<R: Runtime> Smtp<R> {
@@ -98,8 +116,7 @@ impl<R: Runtime> Smtp<R> {
     /// With time-outs and protocol of one's own. Without a TLS client [`TlsPolicy::May`] is `Never`,
     /// and [`TlsPolicy::Must`] is 451 for everything: see `with_tls`.
     pub fn with_settings(runtime: R, address: Address, settings: OnwardSettings) -> Self {
-        let idle = Pool::new(IDLE, IDLE_TIME);
-        Self::build(Arc::new(runtime), address, settings, None, idle)
+        Self::build(Arc::new(runtime), address, settings, None, Bounds::default())
     }
 
     /// Over TLS, as [`OnwardSettings::tls`] says; where that is [`TlsPolicy::Never`], as
@@ -114,16 +131,14 @@ impl<R: Runtime> Smtp<R> {
         if settings.tls == TlsPolicy::Never {
             settings.tls = TlsPolicy::Must;
         }
-        let idle = Pool::new(IDLE, IDLE_TIME);
-        Self::build(Arc::new(runtime), address, settings, Some(client), idle)
+        Self::build(Arc::new(runtime), address, settings, Some(client), Bounds::default())
     }
 
     /// Says how the server is told who the client is. To begin with it is not.
     #[must_use]
     pub fn identify(self, identify: Identify) -> Self {
-        let Server { runtime, address, settings, tls, idle, .. } = &*self.server;
-        let settings = OnwardSettings { identify, ..(**settings).clone() };
-        Self::build(runtime.clone(), address.clone(), settings, tls.clone(), idle.like())
+        let settings = OnwardSettings { identify, ..(*self.server.settings).clone() };
+        self.rebuild(settings, self.server.bounds)
     }
 
     /// Keeps at most so many connections idle between clients, each for so long; without this, 20
@@ -131,9 +146,27 @@ impl<R: Runtime> Smtp<R> {
     /// the next client comes or goes.
     #[must_use]
     pub fn keep_idle(self, most: usize, idle_time: Duration) -> Self {
-        let Server { runtime, address, settings, tls, .. } = &*self.server;
-        let idle = Pool::new(most, idle_time);
-        Self::build(runtime.clone(), address.clone(), (**settings).clone(), tls.clone(), idle)
+        let bounds = Bounds { idle: most, idle_time, ..self.server.bounds };
+        self.rebuild((*self.server.settings).clone(), bounds)
+    }
+
+    /// Has at most `most` connections to the server at once, idle ones included; without this, 80. It
+    /// must be fewer than the server takes from this machine: Postfix runs 100 processes
+    /// (`default_process_limit`, or `maxproc` in `master.cf`).
+    ///
+    /// A client that needs one more waits up to 30 s, in a queue in which the networks of clients take
+    /// turns, then it is told `451 4.3.2`. While others wait, a client that has sent nothing for a
+    /// second since its last RCPT loses its connection. Its recipients are named again at DATA, and the
+    /// answer to DATA is 451 if the server does not accept all of them again.
+    #[must_use]
+    pub fn connections(self, most: usize) -> Self {
+        let bounds = Bounds { connections: most, ..self.server.bounds };
+        self.rebuild((*self.server.settings).clone(), bounds)
+    }
+
+    fn rebuild(&self, settings: OnwardSettings, bounds: Bounds) -> Self {
+        let Server { runtime, address, tls, .. } = &*self.server;
+        Self::build(runtime.clone(), address.clone(), settings, tls.clone(), bounds)
     }
 
     fn build(
@@ -141,27 +174,33 @@ impl<R: Runtime> Smtp<R> {
         address: Address,
         mut settings: OnwardSettings,
         tls: Option<TlsClient>,
-        idle: Pool<R>,
+        bounds: Bounds,
     ) -> Self {
         if tls.is_none() && settings.tls == TlsPolicy::May {
             // Nobody is there to do it: each connection would be made twice.
             settings.tls = TlsPolicy::Never;
         }
         let settings = Arc::new(settings);
+        let places = Arc::new(Places::new(bounds.connections));
+        let idle = Pool::new(bounds.idle, bounds.idle_time);
         let (splits, probing, offered) = Default::default();
-        let server = Server { runtime, address, settings, tls, idle, splits, probing, offered };
+        let server = Server {
+            runtime,
+            address,
+            settings,
+            tls,
+            bounds,
+            places,
+            idle,
+            splits,
+            probing,
+            offered,
+        };
         Self { server: Arc::new(server) }
     }
 
     fn connection(&self, client: Arc<Peer>) -> Connection<R> {
-        let mut onward = Onward::new(self.server.settings.clone());
-        onward.speak_for(client);
-        let runtime = self.server.runtime.clone();
-        let timer = Timer::new(move |at| {
-            let runtime = runtime.clone();
-            Box::pin(async move { runtime.sleep_until(at).await })
-        });
-        Connection { server: self.server.clone(), onward, connected: None, timer }
+        Connection::new(self.server.clone(), client)
     }
 }
 
@@ -222,29 +261,16 @@ impl<R: Runtime> Relay for Connection<R> {
         self.ask(Request::Answer(envelope, recipient)).await
     }
 
+    fn has_given_up(&self) -> bool {
+        self.has_lost_place()
+    }
+
+    async fn renew(&mut self, envelope: &Envelope) -> Outcome {
+        self.ask(Request::Renewal(envelope)).await
+    }
+
     async fn close(&mut self) {
-        let server = self.server.clone();
-        let now = server.runtime.now();
-        if !server.settings.identify.impersonates() && server.idle.has_room(now) {
-            self.onward.reset();
-            if !self.onward.is_idle() {
-                let limit = Deadline { at: now + RESET, awaiting: Awaiting::Reset };
-                let run = Box::pin(self.run());
-                if within(&*server.runtime, Some(limit), run).await.is_none() {
-                    return;
-                }
-            }
-            let is_young = |it: &mut Connected<R>| now < it.since + REUSE_TIME;
-            if self.onward.is_reusable()
-                && let Some(connected) = self.connected.take_if(is_young)
-            {
-                let fresh = Onward::new(server.settings.clone());
-                let onward = std::mem::replace(&mut self.onward, fresh);
-                return server.idle.keep(connected, onward, server.runtime.now());
-            }
-        }
-        self.onward.quit();
-        Box::pin(self.run()).await;
+        self.hang_up().await;
     }
 }
 

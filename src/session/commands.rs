@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Buf;
 
-use super::state::{Asking, DataProgress, Fate, Phase, Receiving, State, Transaction};
+use super::state::{Asking, Fate, Forwarding, Phase, Receiving, State, Transaction};
 use super::{EarlyInput, EndCause, Session, replies};
 use crate::conduct::Misconduct;
 use crate::envelope::Envelope;
@@ -207,6 +207,7 @@ impl Session {
                     kept: 0,
                     charge: None,
                     began: now,
+                    in_doubt: false,
                 };
                 self.state = State::Command(Phase::Mail(Box::new(transaction)));
                 self.reply(&replies::SENDER_OK);
@@ -274,12 +275,11 @@ impl Session {
         let (phase, refusal) = match phase {
             Phase::Mail(transaction) | Phase::DataRefused(transaction) => {
                 if !transaction.envelope.forward_paths.is_empty() {
-                    let decoder = self.decoder(&transaction);
-                    self.state = State::Content(Receiving::Data {
-                        transaction,
-                        decoder,
-                        progress: DataProgress::Unannounced,
-                    });
+                    if transaction.in_doubt {
+                        self.state = State::Forwarding(Forwarding::Renewal(transaction));
+                        return;
+                    }
+                    self.await_data(transaction);
                     return;
                 }
                 (Phase::DataRefused(transaction), replies::NO_RECIPIENT)

@@ -9,10 +9,12 @@ mod output;
 mod pace;
 mod prdr;
 mod recipients;
+mod renewal;
 mod replies;
 mod settings;
 mod state;
 mod stress;
+mod transaction;
 mod vouching;
 
 use std::sync::Arc;
@@ -192,6 +194,9 @@ impl Forward<'_> {
                     (None, Some(first)) => Request::Answer(&transaction.envelope, first),
                     (None, None) => unreachable!("a content for nobody"),
                 }
+            }
+            State::Forwarding(Forwarding::Renewal(transaction)) => {
+                Request::Renewal(&transaction.envelope)
             }
             State::Forwarding(Forwarding::Answer(transaction, recipient, _)) => {
                 Request::Answer(&transaction.envelope, recipient)

@@ -28,15 +28,15 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::prdr::Answers;
+use super::renewal::RENEWAL;
+pub(super) use super::transaction::Transaction;
 use super::{EarlyInput, EndCause, Next, Session, TransactionEnd, replies};
 use crate::conduct::Misconduct;
 use crate::deadline::Awaiting;
-use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::outcome::{Granted, Outcome, RelayError};
 use crate::peer::Tls;
 use crate::verdict::Verdict;
-use crate::wire::budget::Charge;
 use crate::wire::content::ContentDecoder;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::{Reply, ReplyClass};
@@ -73,6 +73,8 @@ pub(super) enum Asking {
 #[derive(Debug)]
 pub(super) enum Forwarding {
     Recipient(Box<Transaction>, ForwardPath),
+    /// DATA was said, and the relay target has given up what it held of the transaction.
+    Renewal(Box<Transaction>),
     /// With the message, until it is handed over.
     Content(Box<Transaction>, Option<Message>),
     /// The content was forwarded; its answer for this recipient, behind those for others (PRDR).
@@ -123,26 +125,14 @@ pub(super) enum Fate {
     Refuse(Phase, Reply),
 }
 
-#[derive(Debug)]
-pub(super) struct Transaction {
-    pub(super) envelope: Envelope,
-    pub(super) refused: Vec<(ForwardPath, Reply)>,
-    /// Recipients named when there were enough.
-    pub(super) surplus: usize,
-    /// Octets of content received.
-    pub(super) size: u64,
-    /// Octets that are kept of recipients and replies, and what of them is charged to the budget.
-    pub(super) kept: usize,
-    pub(super) charge: Option<Charge>,
-    pub(super) began: Instant,
-}
-
 impl State {
     fn into_transaction(self) -> Option<Box<Transaction>> {
         match self {
             Self::Asking(Asking::Recipient(transaction, _) | Asking::Content(transaction, _))
             | Self::Forwarding(
-                Forwarding::Recipient(transaction, _) | Forwarding::Content(transaction, _),
+                Forwarding::Recipient(transaction, _)
+                | Forwarding::Renewal(transaction)
+                | Forwarding::Content(transaction, _),
             )
             | Self::Content(
                 Receiving::Data { transaction, .. }
@@ -203,6 +193,9 @@ impl Session {
                 State::Forwarding(Forwarding::Recipient(..)) => {
                     let wait = timeouts.recipient.saturating_sub(self.asked_for(now));
                     return self.hold_or(Next::Forward, Awaiting::RecipientOutcome, wait, now);
+                }
+                State::Forwarding(Forwarding::Renewal(_)) => {
+                    return self.hold_or(Next::Forward, Awaiting::RecipientOutcome, RENEWAL, now);
                 }
                 State::Forwarding(Forwarding::Content(..) | Forwarding::Answer(..)) => {
                     let wait = timeouts.outcome.saturating_sub(self.asked_for(now));
@@ -357,6 +350,7 @@ impl Session {
                     }
                 }
             }
+            Forwarding::Renewal(transaction) => self.renewed(transaction, outcome),
             Forwarding::Content(transaction, _) if transaction.is_answered_for_each() => {
                 self.answered(transaction, Answers::default(), outcome);
             }

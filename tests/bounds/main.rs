@@ -49,6 +49,26 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("remembered", "src/admission/tests.rs", "what_is_remembered_is_bounded_however_many_come"),
     ("splits", "src/relay/smtp/split.rs", "so_many_splits_are_remembered_and_no_more"),
     (
+        "onward_connections",
+        "src/relay/smtp/places/tests.rs",
+        "a_client_that_idles_behind_rcpt_loses_its_place_and_its_recipients_are_named_again",
+    ),
+    (
+        "onward_queue_time",
+        "src/relay/smtp/places/tests.rs",
+        "a_client_in_a_command_keeps_its_place_and_the_next_one_hears_451",
+    ),
+    (
+        "onward_idle_time",
+        "src/relay/smtp/places/tests.rs",
+        "a_client_that_idles_behind_rcpt_loses_its_place_and_its_recipients_are_named_again",
+    ),
+    (
+        "named_again",
+        "src/relay/smtp/places/tests.rs",
+        "recipients_are_named_again_five_times_until_a_message_is_taken",
+    ),
+    (
         "introductions",
         "src/relay/smtp/offered.rs",
         "clients_that_come_together_wait_for_one_that_asks",

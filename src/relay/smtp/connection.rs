@@ -10,31 +10,65 @@ use futures::future::poll_fn;
 use futures::io::AsyncRead;
 use futures::poll;
 
-use super::Server;
 use super::offered::REMEMBER;
+use super::places::{Place, Ticket};
 use super::transmit::transmit;
+use super::{RESET, REUSE_TIME, Server};
+use crate::capabilities::Capabilities;
+use crate::deadline::{Awaiting, Deadline};
 use crate::onward::{Onward, OnwardStep};
 use crate::outcome::{Outcome, RelayError, Request};
+use crate::peer::Peer;
 use crate::runtime::{Runtime, Timer, poll_read, within};
 use crate::tls::Channel;
 
 /// Octets of replies that are read at once.
 const REPLY: usize = 4_096;
 
-/// The connection to the server that one client has.
+/// The connection to the server that one client has, from one request to the next.
 pub(super) struct Connection<R: Runtime> {
     pub(super) server: Arc<Server<R>>,
-    pub(super) onward: Onward,
-    pub(super) connected: Option<Connected<R>>,
-    pub(super) timer: Timer<'static>,
+    client: Arc<Peer>,
+    lies: Lies<R>,
+    /// How often recipients were named again on lines that were lost since.
+    renewals: u8,
+    timer: Timer<'static>,
 }
 
-pub(super) struct Connected<R: Runtime> {
-    pub(super) stream: Channel<R::Stream>,
-    pub(super) since: Instant,
+/// Where the line lies between two requests.
+enum Lies<R: Runtime> {
+    /// There is none.
+    Nowhere,
+    Here(Box<Line<R>>),
+    /// Others may have its place.
+    Parked(Ticket),
+}
+
+/// A connection to the server, made or to be made, and what is known of the dialogue on it.
+pub(super) struct Line<R: Runtime> {
+    onward: Onward,
+    connected: Option<Connected<R>>,
+    place: Option<Place<R>>,
+    /// Since when nothing is asked.
+    pub(super) rested: Option<Instant>,
+}
+
+struct Connected<R: Runtime> {
+    stream: Channel<R::Stream>,
+    since: Instant,
 }
 
 impl<R: Runtime> Connection<R> {
+    pub(super) fn new(server: Arc<Server<R>>, client: Arc<Peer>) -> Self {
+        let runtime = server.runtime.clone();
+        let timer = Timer::new(move |at| {
+            let runtime = runtime.clone();
+            Box::pin(async move { runtime.sleep_until(at).await })
+        });
+        Self { server, client, lies: Lies::Nowhere, renewals: 0, timer }
+    }
+
+    /// Asks in the name of a client.
     pub(super) async fn ask(&mut self, request: Request<'_>) -> Outcome {
         if let Request::Recipient(_, recipient) = request
             && self.server.probing.recognises(recipient)
@@ -45,44 +79,149 @@ impl<R: Runtime> Connection<R> {
     }
 
     pub(super) async fn ask_onward(&mut self, request: Request<'_>) -> Outcome {
-        self.overhear().await;
-        while self.connected.is_none()
-            && let Some((connected, onward)) = self.server.idle.take(self.server.runtime.now())
-        {
-            self.connected = Some(connected);
-            self.onward = onward;
-            self.overhear().await;
-        }
-        let says_helo = request.envelope().peer.helo.as_ref().is_some_and(|helo| !helo.extended);
-        self.onward.request(request);
-        let outcome = self.run().await;
-        if let Some(offered) = self.onward.capabilities() {
-            let offered = self.server.one_by_one(offered.through());
-            let now = self.server.runtime.now();
-            match self.server.settings.identify.impersonates() {
-                false => self.server.offered.remember(&offered, now + REMEMBER),
+        let server = self.server.clone();
+        let peer = request.envelope().peer.clone();
+        let Some(mut line) = self.line(&peer).await else {
+            return Outcome::Failed(RelayError::Busy);
+        };
+        line.onward.request(request);
+        let outcome = line.run(&server, &mut self.timer).await;
+        if let Some(offered) = line.onward.capabilities() {
+            let offered = server.one_by_one(offered.through());
+            let now = server.runtime.now();
+            let says_helo = peer.helo.as_ref().is_some_and(|helo| !helo.extended);
+            match server.settings.identify.impersonates() {
+                false => server.offered.remember(&offered, now + REMEMBER),
                 // The server had nothing to offer to HELO.
                 true if says_helo => {}
-                true => self.server.offered.remember_less(&offered, now),
+                true => server.offered.remember_less(&offered, now),
             }
         }
+        self.renewals = *line.onward.renewals();
+        self.lay_down(line, &peer);
         outcome.unwrap_or(Outcome::Failed(RelayError::Lost))
+    }
+
+    /// Asks the server what it offers; `None` if it does not say.
+    pub(super) async fn introduce(&mut self) -> Option<Capabilities> {
+        let (server, client) = (self.server.clone(), self.client.clone());
+        let mut line = self.line(&client).await?;
+        line.onward.introduce();
+        line.run(&server, &mut self.timer).await;
+        let offered = line.onward.capabilities().map(Capabilities::through);
+        self.lay_down(line, &client);
+        offered
+    }
+
+    /// Whether the place of the line was taken back.
+    pub(super) fn has_lost_place(&self) -> bool {
+        matches!(&self.lies, Lies::Parked(ticket) if self.server.places.is_lost(ticket))
+    }
+
+    /// The line with a place for it: this client's, one that is idle between two clients, or a new one.
+    /// `None` if no place is free in time.
+    async fn line(&mut self, peer: &Peer) -> Option<Box<Line<R>>> {
+        let server = self.server.clone();
+        let mut line = match self.pick_up() {
+            Some(line) => line,
+            None => self.fresh(),
+        };
+        line.overhear().await;
+        while line.connected.is_none()
+            && let Some(idle) = server.idle.take(server.runtime.now())
+        {
+            line = idle;
+            line.overhear().await;
+        }
+        if line.place.is_none() {
+            // In a future of its own: mostly there is one.
+            line.place = Box::pin(server.places.take(&server.runtime, peer)).await;
+        }
+        line.place.is_some().then_some(line)
+    }
+
+    /// The line as it lies, if there is one still.
+    fn pick_up(&mut self) -> Option<Box<Line<R>>> {
+        match std::mem::replace(&mut self.lies, Lies::Nowhere) {
+            Lies::Nowhere => None,
+            Lies::Here(line) => Some(line),
+            Lies::Parked(ticket) => self.server.places.unpark(&ticket),
+        }
+    }
+
+    fn fresh(&self) -> Box<Line<R>> {
+        let mut onward = Onward::new(self.server.settings.clone());
+        onward.speak_for(self.client.clone());
+        *onward.renewals() = self.renewals;
+        Box::new(Line { onward, connected: None, place: None, rested: None })
+    }
+
+    /// Leaves the line until the next request. While the server owes nothing, others may have its place.
+    fn lay_down(&mut self, mut line: Box<Line<R>>, peer: &Peer) {
+        self.lies = if line.connected.is_none() {
+            line.place = None;
+            Lies::Here(line)
+        } else if line.onward.is_idle() {
+            Lies::Parked(self.server.places.park(line, peer))
+        } else {
+            Lies::Here(line)
+        };
+    }
+
+    /// Takes leave, and leaves nothing; or leaves the connection to the next client.
+    pub(super) async fn hang_up(&mut self) {
+        let server = self.server.clone();
+        let now = server.runtime.now();
+        let Some(mut line) = self.pick_up() else { return };
+        let is_shared = !server.settings.identify.impersonates() && !server.places.are_short();
+        if is_shared && server.idle.has_room(now) {
+            line.onward.reset();
+            if !line.onward.is_idle() {
+                let limit = Deadline { at: now + RESET, awaiting: Awaiting::Reset };
+                let run = Box::pin(line.run(&server, &mut self.timer));
+                if within(&*server.runtime, Some(limit), run).await.is_none() {
+                    return;
+                }
+            }
+            if line.is_reusable(now) {
+                return server.idle.keep(line, server.runtime.now());
+            }
+        }
+        line.onward.quit();
+        Box::pin(line.run(&server, &mut self.timer)).await;
     }
 
     /// Takes leave, and leaves nothing.
     pub(super) async fn leave(&mut self) {
-        self.onward.reset();
-        self.run().await;
-        self.onward.quit();
-        self.run().await;
+        let server = self.server.clone();
+        let Some(mut line) = self.pick_up() else { return };
+        line.onward.reset();
+        line.run(&server, &mut self.timer).await;
+        line.onward.quit();
+        line.run(&server, &mut self.timer).await;
+    }
+}
+
+impl<R: Runtime> Drop for Connection<R> {
+    fn drop(&mut self) {
+        // A parked line would hold its place for ever.
+        drop(self.pick_up());
+    }
+}
+
+impl<R: Runtime> Line<R> {
+    /// Whether another client may have the connection.
+    fn is_reusable(&self, now: Instant) -> bool {
+        let is_young = |it: &Connected<R>| now < it.since + REUSE_TIME;
+        self.onward.is_reusable() && self.connected.as_ref().is_some_and(is_young)
     }
 
     /// Does what the machine says until the request is answered or nothing is left to do.
-    pub(super) async fn run(&mut self) -> Option<Outcome> {
-        let server = self.server.clone();
+    async fn run(&mut self, server: &Server<R>, timer: &mut Timer<'static>) -> Option<Outcome> {
         let runtime = &*server.runtime;
         loop {
-            let step = self.onward.poll(runtime.now());
+            let now = runtime.now();
+            let step = self.onward.poll(now);
             let deadline = self.onward.deadline();
             match step {
                 OnwardStep::Connect => {
@@ -114,7 +253,7 @@ impl<R: Runtime> Connection<R> {
                     };
                     let onward = &mut self.onward;
                     let read = read(stream, |octets| onward.receive(octets));
-                    match self.timer.within(deadline, read).await {
+                    match timer.within(deadline, read).await {
                         Some(true) => {}
                         Some(false) => self.disconnected(),
                         None => self.onward.handle_timeout(runtime.now()),
@@ -135,9 +274,15 @@ impl<R: Runtime> Connection<R> {
                         None => self.onward.handle_timeout(runtime.now()),
                     }
                 }
-                OnwardStep::Done(outcome) => return Some(outcome),
+                OnwardStep::Done(outcome) => {
+                    self.rested = Some(now);
+                    return Some(outcome);
+                }
                 OnwardStep::Disconnect => self.connected = None,
-                OnwardStep::Idle => return None,
+                OnwardStep::Idle => {
+                    self.rested = Some(now);
+                    return None;
+                }
             }
         }
     }

@@ -70,11 +70,11 @@ impl<R: Runtime> Connection<R> {
         if let Some(offered) = server.offered.remembered(now) {
             return offered;
         }
-        self.onward.introduce();
-        let in_time = within(&*server.runtime, limit, self.run()).await.is_some();
-        match self.onward.capabilities() {
+        let introduced = within(&*server.runtime, limit, self.introduce()).await;
+        let in_time = introduced.is_some();
+        match introduced.flatten() {
             Some(offered) => {
-                let offered = server.one_by_one(offered.through());
+                let offered = server.one_by_one(offered);
                 server.offered.remember(&offered, now + REMEMBER);
                 offered
             }

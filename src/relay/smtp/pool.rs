@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Connected;
-use crate::onward::Onward;
+use super::connection::Line;
 use crate::runtime::Runtime;
 
 /// Idle connections, the one used last on top.
@@ -17,8 +16,7 @@ pub(super) struct Pool<R: Runtime> {
 
 /// A connection that holds nothing of the client it served.
 struct Idle<R: Runtime> {
-    connected: Connected<R>,
-    onward: Onward,
+    line: Box<Line<R>>,
     until: Instant,
 }
 
@@ -27,16 +25,11 @@ impl<R: Runtime> Pool<R> {
         Self { most, idle_time, idle: Mutex::new(Vec::new()) }
     }
 
-    /// An empty one with the same bounds.
-    pub(super) fn like(&self) -> Self {
-        Self::new(self.most, self.idle_time)
-    }
-
     /// The connection that was used last, if its time is not over; those whose time is are closed.
-    pub(super) fn take(&self, now: Instant) -> Option<(Connected<R>, Onward)> {
+    pub(super) fn take(&self, now: Instant) -> Option<Box<Line<R>>> {
         let mut idle = self.lock();
         idle.retain(|it| now < it.until);
-        idle.pop().map(|it| (it.connected, it.onward))
+        idle.pop().map(|it| it.line)
     }
 
     /// Whether one more may be kept.
@@ -47,9 +40,9 @@ impl<R: Runtime> Pool<R> {
     }
 
     /// Keeps this connection; closes the one that waited longest if there are too many.
-    pub(super) fn keep(&self, connected: Connected<R>, onward: Onward, now: Instant) {
+    pub(super) fn keep(&self, line: Box<Line<R>>, now: Instant) {
         let mut idle = self.lock();
-        idle.push(Idle { connected, onward, until: now + self.idle_time });
+        idle.push(Idle { line, until: now + self.idle_time });
         let surplus = idle.len().saturating_sub(self.most);
         idle.drain(..surplus);
     }

@@ -1,0 +1,24 @@
+//! What is known of a mail transaction that runs.
+
+use std::time::Instant;
+
+use crate::envelope::Envelope;
+use crate::wire::budget::Charge;
+use crate::wire::mailbox::ForwardPath;
+use crate::wire::reply::Reply;
+
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) envelope: Envelope,
+    pub(super) refused: Vec<(ForwardPath, Reply)>,
+    /// Recipients named when there were enough.
+    pub(super) surplus: usize,
+    /// Octets of content received.
+    pub(super) size: u64,
+    /// Octets that are kept of recipients and replies, and what of them is charged to the budget.
+    pub(super) kept: usize,
+    pub(super) charge: Option<Charge>,
+    pub(super) began: Instant,
+    /// The relay target has given up what it held of it.
+    pub(super) in_doubt: bool,
+}

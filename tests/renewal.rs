@@ -1,0 +1,132 @@
+//! DATA where the relay target has given up what it held of the transaction: it is asked before 354.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![allow(clippy::disallowed_methods, reason = "any moment: all times are counted from it")]
+
+use std::time::{Duration, Instant, SystemTime};
+
+use nobounce::{
+    Outcome, Peer, Receipt, RelayError, Request, Session, SessionId, Settings, Step, Verdict,
+};
+
+/// What the session says, and whether it asked to renew the transaction.
+struct Played {
+    session: Session,
+    now: Instant,
+    said: String,
+    renewals: usize,
+    /// Whether the relay target takes the recipients at the next renewal.
+    takes: bool,
+}
+
+impl Played {
+    /// A client that has had a recipient taken.
+    fn behind_rcpt() -> Self {
+        let now = Instant::now();
+        let (settings, id) = (Settings::new("mx.example"), SessionId::new("test"));
+        let peer = Peer::new(([192, 0, 2, 1], 25).into());
+        let session = Session::new(settings.into(), id, peer, now, SystemTime::UNIX_EPOCH);
+        let mut played = Self { session, now, said: String::new(), renewals: 0, takes: true };
+        played.run();
+        played.say("EHLO c\r\n");
+        played.say("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
+        assert!(played.said.ends_with("250 2.1.5 Recipient OK\r\n"), "{}", played.said);
+        played
+    }
+
+    /// What is said to these octets.
+    fn say(&mut self, octets: &str) -> String {
+        self.said.clear();
+        self.session.receive(octets.as_bytes());
+        self.run();
+        self.said.clone()
+    }
+
+    fn run(&mut self) {
+        loop {
+            match self.session.poll(self.now) {
+                Step::Transmit(octets) => self.said += str::from_utf8(&octets).unwrap(),
+                Step::Ask(question) => question.answer(Verdict::Pass),
+                Step::Forward(mut forward) => {
+                    let outcome = match forward.request() {
+                        Request::Recipient(..) => Outcome::Accepted(Receipt::recipient()),
+                        Request::Renewal(envelope) => {
+                            assert_eq!(envelope.forward_paths.len(), 1);
+                            self.renewals += 1;
+                            match self.takes {
+                                true => Outcome::Accepted(Receipt::recipient()),
+                                false => Outcome::Failed(RelayError::TransactionLost),
+                            }
+                        }
+                        _ => Outcome::Accepted(Receipt::kept("1")),
+                    };
+                    forward.complete(outcome);
+                }
+                Step::Ended(_) => {}
+                Step::Receive | Step::Close | Step::StartTls => return,
+            }
+        }
+    }
+}
+
+#[test]
+fn data_asks_nothing_while_the_recipients_stand() {
+    let mut played = Played::behind_rcpt();
+    assert!(played.say("DATA\r\n").starts_with("354 "));
+    assert_eq!(played.renewals, 0);
+}
+
+#[test]
+fn data_is_answered_with_354_when_the_recipients_stand_again() {
+    let mut played = Played::behind_rcpt();
+    played.session.doubt_recipients();
+    assert!(played.say("DATA\r\n").starts_with("354 "));
+    assert_eq!(played.renewals, 1);
+    assert_eq!(played.say("x\r\n.\r\n"), "250 2.0.0 Ok: queued as 1\r\n");
+}
+
+#[test]
+fn data_is_answered_with_451_and_without_354_when_a_recipient_is_refused_now() {
+    let mut played = Played::behind_rcpt();
+    played.session.doubt_recipients();
+    played.takes = false;
+    assert!(played.say("DATA\r\n").starts_with("451 4.4.2 "), "{}", played.said);
+    // It is asked again, for the same recipients.
+    played.takes = true;
+    assert!(played.say("DATA\r\n").starts_with("354 "), "{}", played.said);
+    assert_eq!(played.renewals, 2);
+    // Mail data behind a refused DATA is not read as commands.
+    let mut played = Played::behind_rcpt();
+    played.session.doubt_recipients();
+    played.takes = false;
+    let said = played.say("DATA\r\nSubject: x\r\n\r\nMAIL FROM:<x@y>\r\n.\r\n");
+    assert!(said.starts_with("451 ") && !said.contains("250"), "{said}");
+}
+
+#[test]
+fn a_relay_target_that_is_late_with_it_is_a_refusal_for_now() {
+    let mut played = Played::behind_rcpt();
+    played.session.doubt_recipients();
+    played.session.receive(b"DATA\r\n");
+    assert!(matches!(played.session.poll(played.now), Step::Forward(_)));
+    let deadline = played.session.deadline().unwrap();
+    assert_eq!(deadline.at - played.now, Duration::from_secs(105));
+    played.now = deadline.at;
+    played.session.handle_timeout(played.now);
+    played.run();
+    assert!(
+        played
+            .said
+            .ends_with("451 4.4.7 The next server has not answered in time, try again later\r\n")
+    );
+}
+
+#[test]
+fn doubt_ends_with_the_transaction() {
+    let mut played = Played::behind_rcpt();
+    played.session.doubt_recipients();
+    played.say("RSET\r\n");
+    played.say("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
+    assert!(played.say("DATA\r\n").starts_with("354 "));
+    assert_eq!(played.renewals, 0);
+}
