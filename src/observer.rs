@@ -21,7 +21,7 @@ use crate::tally::Tally;
 use crate::verdict::{Stage, Verdict};
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
-use crate::wire::text::{Quoted, Written};
+use crate::wire::text::{Printable, Quoted, Written};
 pub use lines::Lines;
 pub(crate) use observers::Observers;
 pub use queue::{Queue, Queued};
@@ -255,7 +255,7 @@ impl TransactionRecord {
             put(line, " helo=", &Quoted(&*helo.name))?;
         }
         if let Some(tls) = &peer.tls {
-            put(line, " tls=", &*tls.version)?;
+            put(line, " tls=", &Printable(&*tls.version))?;
         }
         put(line, " from=", &Quoted(&envelope.reverse_path.path))?;
         let (accepted, refused) = (&envelope.forward_paths, &self.end.refused);
@@ -279,7 +279,7 @@ impl TransactionRecord {
             line.push_str(" discarded=onward");
         }
         if let Some(queue_id) = &self.queue_id {
-            put(line, " queue_id=", &**queue_id)?;
+            put(line, " queue_id=", &Printable(&**queue_id))?;
         }
         for failure in self.failures.iter().take(LISTED) {
             write!(line, " relay_failure={:?}", failure.to_string())?;

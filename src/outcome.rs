@@ -14,6 +14,7 @@ use crate::verdict::Refusal;
 use crate::wire::attributes::AttributeCommand;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
+use crate::wire::text::Printable;
 
 /// The relay target's answer to a recipient or to the content.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub enum Outcome {
 #[non_exhaustive]
 pub enum RelayError {
     /// There is no connection to the onward server.
-    #[error("not connected: {0}")]
+    #[error("not connected: {}", Printable(&.0.to_string()))]
     Unreachable(Arc<dyn std::error::Error + Send + Sync>),
     /// The connection to the onward server ended before the answer.
     #[error("connection lost")]
@@ -45,13 +46,13 @@ pub enum RelayError {
     #[error("no reply: {0}")]
     Garbled(#[from] ReplyFault),
     /// The onward server replied what no server replies to this. The fault is its own.
-    #[error("unexpected reply: {0}")]
+    #[error("unexpected reply: {}", Printable(&.0.to_string()))]
     Unexpected(Reply),
     /// The onward server took the message for some of its recipients only, and answered once for all of
     /// them: amavisd over SMTP, directly or behind a Postfix with `smtpd_proxy_filter`. The client is told
     /// 451, and the retry has to go onward with one recipient in each transaction; otherwise it is answered
     /// the same. [`Smtp`](crate::relay::Smtp) sees to that for twelve hours.
-    #[error("taken for some recipients only: {0}")]
+    #[error("taken for some recipients only: {}", Printable(&.0.to_string()))]
     Partial(Reply),
     /// The onward server had recipients of this transaction on a connection that was lost.
     #[error("transaction lost with an earlier connection")]
@@ -66,7 +67,7 @@ pub enum RelayError {
     NotOffered(AttributeCommand),
     /// The onward server was told who the client is and does not take our word for it. The fault is
     /// its configuration's, or ours.
-    #[error("not believed who the client is: {0}")]
+    #[error("not believed who the client is: {}", Printable(&.0.to_string()))]
     NotBelieved(Reply),
     /// The onward server has as many of our connections as it may have, and none was free in time.
     #[error("no connection is free")]
@@ -86,7 +87,7 @@ pub enum RelayError {
     #[error("a receipt for something else")]
     Mismatch,
     /// A relay target of one's own failed.
-    #[error("{0}")]
+    #[error("{}", Printable(&.0.to_string()))]
     Own(Arc<dyn std::error::Error + Send + Sync>),
 }
 
@@ -98,17 +99,17 @@ pub enum TlsFault {
     #[error("not offered")]
     NotOffered,
     /// The server offers STARTTLS and replied this to it.
-    #[error("refused: {0}")]
+    #[error("refused: {}", Printable(&.0.to_string()))]
     Refused(Reply),
     /// The handshake failed: no version or cipher in common, a certificate that proves nothing, a
     /// connection lost on the way.
-    #[error("handshake: {0}")]
+    #[error("handshake: {}", Printable(&.0.to_string()))]
     Handshake(Arc<dyn std::error::Error + Send + Sync>),
     /// The server did not reply to STARTTLS, or not finish the handshake, in time.
     #[error("late")]
     Late,
     /// The server wants TLS, and the policy was to do without, or TLS was tried in vain.
-    #[error("required: {0}")]
+    #[error("required: {}", Printable(&.0.to_string()))]
     Required(Reply),
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::wire::attributes::{Attribute, ClientAttributes};
 use crate::wire::proxy::ProxyHeader;
-use crate::wire::text::{AddressLiteral, Written};
+use crate::wire::text::{AddressLiteral, Printable, Written};
 
 /// The client of a session, or of a transaction if XFORWARD told of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +106,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 impl Written for Peer {
     fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
-        to.write_str(self.name.as_deref().unwrap_or("unknown"))?;
+        Printable(self.name.as_deref().unwrap_or("unknown")).write_to(to)?;
         match self.address {
             None if self.vouched.address != Voucher::Socket => to.write_str("[unknown]"),
             address => Bracketed(address).write_to(to),

@@ -5,7 +5,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Neg};
 use std::str::FromStr;
 
-use crate::wire::text::{TwoDigits, Written};
+use crate::wire::text::{TwoDigits, Written, is_printable};
 
 /// Longest symbol, in octets: that of a SpamAssassin rule.
 const SYMBOL: usize = 100;
@@ -173,12 +173,12 @@ impl Finding {
         Self { symbol: word(symbol), score, detail: "".into(), disclosure: Disclosure::default() }
     }
 
-    /// The same finding with this explanation, whose control characters become spaces and which is
-    /// cut at 256 octets.
+    /// The same finding with this explanation, cut at 256 octets. Control, bidirectional and invisible
+    /// characters in it become spaces.
     #[must_use]
     pub fn with_detail(mut self, detail: &str) -> Self {
         let fitting = detail.char_indices().take_while(|(at, c)| at + c.len_utf8() <= DETAIL);
-        let detail: String = fitting.map(|(_, c)| if c.is_control() { ' ' } else { c }).collect();
+        let detail: String = fitting.map(|(_, c)| if is_printable(c) { c } else { ' ' }).collect();
         self.detail = detail.into();
         self
     }

@@ -13,6 +13,7 @@ use crate::score::{Finding, Score};
 use crate::unwind::{caught, drop_caught};
 use crate::verdict::Refusal;
 use crate::wire::mailbox::ForwardPath;
+use crate::wire::text::Printable;
 
 /// What a scorer says: nothing, evidence, or no. It cannot say yes, and it cannot discard.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -88,7 +89,9 @@ struct Reason(Option<Arc<dyn std::error::Error + Send + Sync>>);
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = caught(|| self.0.as_ref().map(ToString::to_string));
-        f.write_str(text.ok().flatten().as_deref().unwrap_or("an error that cannot be displayed"))
+        let text = text.ok().flatten();
+        // It may quote a daemon, or a sender.
+        Printable(text.as_deref().unwrap_or("an error that cannot be displayed")).fmt(f)
     }
 }
 

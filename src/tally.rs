@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::score::{Finding, Score};
 use crate::scorer::{FailurePolicy, ScorerError};
 use crate::verdict::{Refusal, Stage, Verdict};
-use crate::wire::text::Written;
+use crate::wire::text::{Printable, Written};
 
 /// All that scorers said in a session or a transaction, and what the panel made of it.
 ///
@@ -86,7 +86,7 @@ pub enum FailureCause {
     #[error("failed: {0}")]
     Error(#[from] ScorerError),
     /// It panicked, with this message.
-    #[error("panicked: {0}")]
+    #[error("panicked: {}", Printable(.0))]
     Panic(Box<str>),
     /// It had not answered within this time.
     #[error("no answer within {0:?}")]

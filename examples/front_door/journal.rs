@@ -78,7 +78,9 @@ impl Journal {
         match self {
             Self::Text(output) if event == "ended" => output.line(record),
             Self::Text(output) => output.line(format_args!("{event}: {record}")),
-            Self::Json(output) | Self::File(output, _) => output.line(transaction(event, record)),
+            Self::Json(output) | Self::File(output, _) => {
+                output.line(escaped(&transaction(event, record)));
+            }
         }
     }
 
@@ -97,10 +99,24 @@ impl Journal {
                     "client": client(peer),
                     "reply": reply(refused),
                 });
-                output.line(with(line, judged(tally)));
+                output.line(escaped(&with(line, judged(tally))));
             }
         }
     }
+}
+
+/// Returns the JSON with everything escaped that is not ASCII or printable: terminals act on C1 control
+/// characters, and bidirectional characters make a line look like another.
+fn escaped(value: &Value) -> String {
+    let (json, mut line) = (value.to_string(), String::new());
+    for c in json.chars() {
+        if matches!(c, ' '..='~') {
+            line.push(c);
+        } else {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line += &format!("\\u{unit:04x}"));
+        }
+    }
+    line
 }
 
 /// The number of the standard descriptor that this path leads to: `-`, `/dev/stdout`, or a symbolic link to

@@ -8,6 +8,7 @@ use smtp_proto::request::parser::Rfc5321Parser;
 
 use super::attributes::xtext;
 use super::mailbox::{ForwardPath, PathFault, ReversePath};
+use super::text::is_printable;
 
 #[cfg(test)]
 mod tests;
@@ -369,11 +370,12 @@ fn is_keyword(octets: &[u8]) -> bool {
 }
 
 /// `esmtp-value`, which RFC 6531 section 3.3 extends by UTF-8 (RFC 6533 has use for it in ORCPT). It
-/// may hold `=`, as with Postfix: some clients write it in ORCPT and ENVID.
+/// may hold `=`, as with Postfix: some clients write it in ORCPT and ENVID. The onward server prints it
+/// in its delivery status notifications, so that characters that are not printable are refused.
 fn is_value(octets: &[u8]) -> bool {
     !octets.is_empty()
         && octets.iter().all(|octet| matches!(octet, 33..=126 | 128..))
-        && str::from_utf8(octets).is_ok()
+        && str::from_utf8(octets).is_ok_and(|value| value.chars().all(is_printable))
 }
 
 /// Whether this is a value of NOTIFY (RFC 3461 section 4.1): NEVER alone, or others. Empty places in

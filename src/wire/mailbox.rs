@@ -9,7 +9,7 @@ use memchr::{memchr, memchr3};
 
 use super::command::{MailParameters, ParameterFault, RcptParameters, trim_start};
 use super::line::has_control;
-use super::text::Written;
+use super::text::{Printable, Written, is_printable};
 
 #[cfg(test)]
 mod tests;
@@ -148,14 +148,14 @@ impl Path {
 
 impl Written for Path {
     fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
-        let is_printable = |octet: &u8| (b' '..=b'~').contains(octet);
-        if self.path().iter().fold(true, |all, octet| all & is_printable(octet)) {
+        let is_plain = |octet: &u8| (b' '..=b'~').contains(octet);
+        if self.path().iter().fold(true, |all, octet| all & is_plain(octet)) {
             return to.write_str(str::from_utf8(self.path()).unwrap_or_default());
         }
         for chunk in self.path().utf8_chunks() {
-            let breaks_lines = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-            for part in chunk.valid().split_inclusive(breaks_lines) {
-                match part.strip_suffix(breaks_lines) {
+            let deceives = |c: char| !is_printable(c);
+            for part in chunk.valid().split_inclusive(deceives) {
+                match part.strip_suffix(deceives) {
                     Some(plain) => {
                         to.write_str(plain)?;
                         to.write_char('?')?;
@@ -179,10 +179,10 @@ impl fmt::Display for Path {
 }
 
 impl fmt::Display for Mailbox<'_> {
-    /// The mailbox as written.
+    /// The mailbox as written, but for characters that are not printable, which are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.local_part)?;
-        self.domain.map_or(Ok(()), |domain| write!(f, "@{domain}"))
+        Printable(self.local_part).fmt(f)?;
+        self.domain.map_or(Ok(()), |domain| write!(f, "@{}", Printable(domain)))
     }
 }
 

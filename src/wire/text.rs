@@ -64,6 +64,58 @@ impl Written for AddressLiteral {
     }
 }
 
+/// Whether a log can show this character as it stands. Control characters (C0, DEL, C1) act on terminals,
+/// line and paragraph separators begin lines, and bidirectional and zero-width characters make text look
+/// like other text: none of them is printed as it came from a stranger.
+pub(crate) fn is_printable(c: char) -> bool {
+    let is_invisible = matches!(
+        c,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}'
+    );
+    !c.is_control() && !is_invisible
+}
+
+/// Text without quotes, on one line: characters that are not [printable](is_printable) are escaped.
+pub(crate) struct Printable<T>(pub(crate) T);
+
+impl<T: AsRef<str> + ?Sized> Written for Printable<&T> {
+    fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
+        let mut rest = self.0.as_ref();
+        // Most text is ASCII, and to the end: so many octets are looked at at once.
+        if rest.bytes().fold(true, |all, octet| all & (b' '..=b'~').contains(&octet)) {
+            return to.write_str(rest);
+        }
+        while let Some(at) = rest.find(|c| !is_printable(c)) {
+            to.write_str(&rest[..at])?;
+            let mut behind = rest[at..].chars();
+            behind.next().into_iter().try_for_each(|c| escape(c, to))?;
+            rest = behind.as_str();
+        }
+        to.write_str(rest)
+    }
+}
+
+impl<T: AsRef<str> + ?Sized> fmt::Display for Printable<&T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_to(f)
+    }
+}
+
+fn escape<W: Write>(c: char, to: &mut W) -> fmt::Result {
+    match c {
+        '\n' | '\r' | '\t' => c.escape_debug().try_for_each(|c| to.write_char(c)),
+        _ => c.escape_unicode().try_for_each(|c| to.write_char(c)),
+    }
+}
+
 /// Text as [`fmt::Debug`] has it: in quotes, with what would leave them or the line escaped.
 pub(crate) struct Quoted<T>(pub(crate) T);
 
@@ -105,6 +157,22 @@ mod tests {
     }
 
     #[test]
+    fn characters_that_deceive_are_escaped() {
+        for (given, expected) in [
+            ("", ""),
+            ("plain \"text\"", "plain \"text\""),
+            ("caf\u{e9} \u{4f60} e\u{301}", "caf\u{e9} \u{4f60} e\u{301}"),
+            ("a\r\n\tb\0", "a\\r\\n\\tb\\u{0}"),
+            ("\u{1b}[2J\u{7f}\u{9b}", "\\u{1b}[2J\\u{7f}\\u{9b}"),
+            ("\u{202e}\u{2066}\u{200f}\u{61c}", "\\u{202e}\\u{2066}\\u{200f}\\u{61c}"),
+            ("a\u{2028}b\u{feff}", "a\\u{2028}b\\u{feff}"),
+        ] {
+            assert_eq!(text(Printable(given)), expected, "{given:?}");
+            assert_eq!(Printable(given).to_string(), expected);
+        }
+    }
+
+    #[test]
     fn numbers_have_their_digits() {
         for number in [0, 9, 10, 99, 100, 65_535, 1_000_000, u64::MAX] {
             assert_eq!(text(number), number.to_string());
@@ -130,6 +198,13 @@ mod tests {
         #[test]
         fn all_numbers_have_their_digits(number: u64) {
             prop_assert_eq!(text(number), number.to_string());
+        }
+
+        /// Whatever [`Printable`] escapes, [`Quoted`] escapes too.
+        #[test]
+        fn quoted_text_is_printable(given in "\\PC{0,9}|.{0,9}|[\u{ad}\u{61c}\u{180e}\u{200b}-\u{206f}\u{e0020}]{0,9}") {
+            prop_assert!(text(Quoted(&*given)).chars().all(is_printable), "{given:?}");
+            prop_assert!(text(Printable(&*given)).chars().all(is_printable), "{given:?}");
         }
 
         /// The standard library, which escapes the whole, writes the same.
