@@ -80,10 +80,11 @@ impl Capabilities {
     /// What may be offered to a client of a gate whose onward server offers `self`: extensions that
     /// are between client and gate alone (PIPELINING, CHUNKING) always, those that reach through
     /// the gate only if the onward server has them: its replies go to the client as they are, so
-    /// ENHANCEDSTATUSCODES is one of these. PRDR is not spoken with onward servers.
+    /// ENHANCEDSTATUSCODES is one of these. PRDR is not spoken with onward servers. How many transactions one of
+    /// their sessions may have is no matter of the client's: there is another session behind it.
     pub fn through(&self) -> Self {
         let between = Self { pipelining: true, chunking: true, prdr: false, ..self.clone() };
-        Self { xclient: None, xforward: None, ..between }
+        Self { transactions_max: None, xclient: None, xforward: None, ..between }
     }
 
     /// What both offer.

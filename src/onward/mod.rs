@@ -1,5 +1,6 @@
 //! The SMTP and LMTP client half: asks an onward server, without I/O and without a clock.
 
+mod fresh;
 mod identify;
 mod introduction;
 mod owed;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline, OnwardTimeouts};
+use crate::envelope::TransactionId;
 use crate::host::HostName;
 use crate::outcome::{Outcome, RelayError, Request, TlsFault};
 use crate::peer::{Helo, Peer};
@@ -141,6 +143,10 @@ pub struct Onward {
     renewals: u8,
     /// What the server said when it left because of refusals, until the client is told.
     farewell: Option<Refusal>,
+    /// MAIL commands that were sent on this connection.
+    transactions: usize,
+    /// The first transaction on this connection.
+    first_transaction: Option<TransactionId>,
     open: Option<Open>,
     /// The server may hold more than `open` says; RSET comes before the next MAIL.
     dirty: bool,
@@ -175,6 +181,8 @@ impl Onward {
             refusals: 0,
             renewals: 0,
             farewell: None,
+            transactions: 0,
+            first_transaction: None,
             open: None,
             dirty: false,
             asked: None,
@@ -448,7 +456,8 @@ impl Onward {
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some(Deadline { awaiting, .. }) = self.deadline.filter(|it| it.at <= now) {
             self.deadline = None;
-            self.stale = false;
+            // A server that says no good-bye is left without.
+            self.stale &= awaiting == Awaiting::Quit;
             match awaiting {
                 Awaiting::Tls => self.go_without_tls(TlsFault::Late),
                 _ => self.fail(RelayError::Late(awaiting)),
@@ -467,10 +476,10 @@ impl Onward {
     }
 
     /// Whether the connection may serve another client: it is idle, the server holds nothing, does
-    /// not take it for this client's, and has refused nothing since it last took a message. (Servers
+    /// not take it for this client's, takes more transactions (RFC 9422 `MAILMAX`), and has refused nothing since it last took a message. (Servers
     /// count errors, slow down and leave: Postfix `smtpd_soft_error_limit`.)
     pub fn is_reusable(&self) -> bool {
-        let holds_nothing = self.open.is_none() && !self.dirty && !self.deaf;
+        let holds_nothing = self.open.is_none() && !self.dirty && !self.deaf && !self.is_spent();
         let clean = holds_nothing && self.refusals == 0;
         self.is_idle() && clean && !self.settings.identify.impersonates()
     }

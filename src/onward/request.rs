@@ -23,6 +23,9 @@ impl Onward {
         let continued = self.transaction().is_none_or(|transaction| {
             self.open.as_ref().is_some_and(|held| held.id == transaction.id)
         });
+        if !continued && self.is_spent() {
+            return self.replace();
+        }
         if !continued && self.settings.identify == Identify::XClient && self.told.is_none() {
             return self.send_xclient();
         }
@@ -99,7 +102,10 @@ impl Onward {
         let ReversePath { path, parameters } = reverse_path;
         push(&mut commands, Awaited::Mail, path, &parameters.raw);
         again.iter().for_each(|it| push_rcpt(&mut commands, Awaited::RcptAgain, it));
+        let first = self.first_transaction.is_none().then(|| id.clone());
+        self.first_transaction = self.first_transaction.take().or(first);
         self.commands = commands;
+        self.transactions += 1;
         true
     }
 

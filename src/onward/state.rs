@@ -45,6 +45,8 @@ pub(super) struct Open {
     pub(super) accepted: usize,
     /// Recipients for whom the server has answered the content.
     pub(super) answered: usize,
+    /// Which these are, on a connection that has a history: they may have to be named again on another.
+    pub(super) recipients: Vec<ForwardPath>,
     /// What it said to DATA, if that was no.
     pub(super) refused: Option<Refusal>,
 }
@@ -151,6 +153,9 @@ impl Onward {
         }
         if matches!(awaited, Awaited::Greeting | Awaited::Xclient | Awaited::Ehlo) {
             self.is_amavisd |= names_amavisd(&reply);
+        }
+        if class >= ReplyClass::Transient && self.goes_elsewhere(awaited, &reply) {
+            return;
         }
         match awaited {
             Awaited::Greeting if self.leads_back(&reply) => self.fail(RelayError::Loop),
@@ -296,6 +301,11 @@ impl Onward {
             Ok(receipt) => {
                 if let (Granted::Recipient, Some(held)) = (granted, &mut self.open) {
                     held.accepted += 1;
+                    if self.transactions > 1
+                        && let Some(Asked::Recipient { recipient, .. }) = self.asked.take()
+                    {
+                        held.recipients.push(recipient);
+                    }
                 }
                 self.outcome = Some(Outcome::Accepted(receipt));
             }
@@ -382,6 +392,8 @@ impl Onward {
         self.is_amavisd = false;
         self.introduced_as = None;
         self.refusals = 0;
+        self.transactions = 0;
+        self.first_transaction = None;
         self.open = None;
         self.dirty = false;
         self.deaf = false;
@@ -422,7 +434,7 @@ impl Onward {
 
 impl Open {
     fn new(id: TransactionId) -> Self {
-        Self { id, accepted: 0, answered: 0, refused: None }
+        Self { id, accepted: 0, answered: 0, recipients: Vec::new(), refused: None }
     }
 }
 

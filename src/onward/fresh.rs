@@ -1,0 +1,72 @@
+//! When a request goes on over another connection, since this one has a history: transactions before this one,
+//! of this client or of another.
+
+use bytes::Bytes;
+
+use super::Onward;
+use super::state::{Asked, Awaited};
+use crate::wire::reply::{Reply, ReplyClass};
+
+impl Onward {
+    /// Whether the server takes no more transactions on this connection (RFC 9422 `MAILMAX`).
+    pub(super) fn is_spent(&self) -> bool {
+        let most = self.offered.as_ref().and_then(|offered| offered.transactions_max);
+        self.transactions > 0 && most.is_some_and(|most| self.transactions >= most)
+    }
+
+    /// Takes leave of a connection that is spent; what is asked is asked on another.
+    pub(super) fn replace(&mut self) {
+        self.send(Awaited::Quit, Bytes::from_static(b"QUIT\r\n"));
+        // However the server takes it.
+        self.stale = true;
+    }
+
+    /// Whether this refusal may be about what came before on the connection, and the request can be made
+    /// again: then it is, on another connection, where it is the first. What the server says there is the
+    /// answer. A content that was sent is never sent again.
+    pub(super) fn goes_elsewhere(&mut self, awaited: Awaited, reply: &Reply) -> bool {
+        let first = self.first_transaction.as_ref();
+        let is_first = self.transaction().is_none_or(|asked| first == Some(&asked.id));
+        if is_first || self.deaf || self.outcome.is_some() || !concerns_session(reply) {
+            return false;
+        }
+        let accepted = self.open.as_ref().map_or(0, |held| held.accepted);
+        match (awaited, &mut self.asked) {
+            (Awaited::Mail, Some(Asked::Recipient { .. } | Asked::Content { .. })) => {}
+            (Awaited::Rcpt, Some(Asked::Recipient { .. })) => {
+                let named = matches!(reply.code().value(), 421 | 452 | 503);
+                if accepted > 0 || !named {
+                    return false;
+                }
+            }
+            (Awaited::Data, Some(Asked::Content { transaction, .. })) => {
+                let held = self.open.as_mut().map(|held| std::mem::take(&mut held.recipients));
+                let recipients = held.unwrap_or_default();
+                // Named again on this connection, they are in the transaction still.
+                if transaction.again.is_empty() {
+                    transaction.again = recipients;
+                }
+                if transaction.again.len() != accepted {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+        self.break_off();
+        true
+    }
+}
+
+/// Whether a refusal may be about the session: too many messages, too many errors, commands out of sequence.
+/// One that is about an address, and a permanent one about the sender or a policy, is not.
+fn concerns_session(reply: &Reply) -> bool {
+    let subject = reply.status().map(|status| status.subject());
+    match reply.class() {
+        ReplyClass::Transient => subject != Some(1),
+        ReplyClass::Permanent => match subject {
+            Some(subject) => matches!(subject, 0 | 3 | 4 | 5),
+            None => matches!(reply.code().value(), 500..=504 | 521 | 554),
+        },
+        ReplyClass::Completion | ReplyClass::Intermediate => false,
+    }
+}
