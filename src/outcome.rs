@@ -72,10 +72,13 @@ pub enum RelayError {
     /// The onward server has as many of our connections as it may have, and none was free in time.
     #[error("no connection is free")]
     Busy,
-    /// The onward server has not passed the self-test yet. It has not answered, or it relays for
-    /// strangers.
-    #[error("the onward server has not passed the self-test")]
+    /// The onward server has not been tested yet.
+    #[error("the onward server has not been tested yet")]
     Untested,
+    /// The onward server relays for strangers, as the self-test has found. The fault is its
+    /// configuration's.
+    #[error("the onward server is an open relay behind us")]
+    OpenRelay,
     /// The relay target leads back to this gate. The configuration is at fault, ours or that of the
     /// onward server.
     #[error("mail loop: the relay target leads back to this gate")]
@@ -210,7 +213,7 @@ impl RelayError {
             Self::NoTls(_) => &NOT_PRIVATE,
             Self::Loop => &LOOP,
             Self::Busy => &BUSY,
-            Self::Own(_) | Self::Mismatch => &OWN,
+            Self::Own(_) | Self::Mismatch | Self::OpenRelay => &OWN,
         }
     }
 }

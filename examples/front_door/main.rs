@@ -174,9 +174,9 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     doubts.extend(options.doubts(&settings, &admission));
     doubts.extend(config.iter().flat_map(Config::unknown_symbols).map(|it| it.to_string()));
     doubts.iter().for_each(|doubt| errors.report(format_args!("warning: {doubt}")));
-    let target = Tested::new(target(&options, config.as_ref())?);
+    let target = target(&options, config.as_ref())?;
+    let target = if options.no_self_test { Tested::trusted(target) } else { Tested::new(target) };
     if options.no_self_test {
-        target.trust();
         errors.line("warning: not tested whether the onward server would relay for everybody");
     } else {
         tokio::select! {

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use nobounce::relay::{SelfTestError, Smtp};
-use nobounce::{Envelope, ForwardPath, Message, Outcome, Peer, Relay, RelayError, Target};
+use nobounce::{Peer, Relay, Target};
 use tokio::time::{sleep, timeout};
 
 use crate::output::Output;
@@ -22,25 +21,26 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// A relay target whose self-test decides whether it gets anything.
 #[derive(Clone)]
 pub(crate) struct Tested {
-    target: Arc<Smtp<Tokio>>,
+    target: Smtp<Tokio>,
     passed: Arc<AtomicBool>,
 }
 
 impl Tested {
+    /// Nothing goes to `target` before the test.
     pub(crate) fn new(target: Smtp<Tokio>) -> Self {
-        Self { target: Arc::new(target), passed: Arc::default() }
+        Self { target: target.tested_first(), passed: Arc::default() }
     }
 
     /// Takes it as tested.
-    pub(crate) fn trust(&self) {
-        self.passed.store(true, Ordering::Release);
+    pub(crate) fn trusted(target: Smtp<Tokio>) -> Self {
+        Self { target, passed: Arc::new(true.into()) }
     }
 
     /// Tests it once. A server that does not answer is no error here.
     pub(crate) async fn test(&self, errors: &Output) -> Result<(), SelfTestError> {
         let again = "clients are told 451, and it is asked again";
         match timeout(FIRST, self.target.self_test()).await {
-            Ok(Ok(())) => self.trust(),
+            Ok(Ok(())) => self.passed.store(true, Ordering::Release),
             Ok(Err(SelfTestError::Unanswered(error))) => {
                 errors.report(format_args!("the onward server has not answered: {error}; {again}"));
             }
@@ -61,7 +61,7 @@ impl Tested {
             sleep(AGAIN).await;
             match self.target.self_test().await {
                 Ok(()) => {
-                    self.trust();
+                    self.passed.store(true, Ordering::Release);
                     errors.report("the onward server has answered and passed the self-test");
                 }
                 Err(SelfTestError::Unanswered(_)) => {}
@@ -74,29 +74,6 @@ impl Tested {
 
 impl Target for Tested {
     fn open(&self, peer: &Peer) -> Box<dyn Relay> {
-        match self.passed.load(Ordering::Acquire) {
-            true => self.target.open(peer),
-            false => Box::new(Untested),
-        }
+        self.target.open(peer)
     }
-}
-
-/// Fails for a whole session. It offers everything: a client that needs an extension which is not offered
-/// bounces the mail, and this one is to come again.
-struct Untested;
-
-#[async_trait]
-impl Relay for Untested {
-    async fn rcpt(&mut self, _: &Envelope, _: &ForwardPath) -> Outcome {
-        untested()
-    }
-
-    async fn content(&mut self, _: &Envelope, _: Message) -> Outcome {
-        untested()
-    }
-}
-
-fn untested() -> Outcome {
-    let reason = std::io::Error::other("the onward server has not passed its self-test yet");
-    Outcome::Failed(RelayError::Unreachable(Arc::new(reason)))
 }

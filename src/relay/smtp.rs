@@ -1,6 +1,7 @@
 //! The relay target that asks an onward server over SMTP or LMTP.
 
 mod connection;
+mod guard;
 mod offered;
 mod places;
 mod pool;
@@ -26,6 +27,7 @@ use crate::tls::TlsClient;
 use crate::verdict::Refusal;
 use crate::wire::mailbox::ForwardPath;
 use connection::Connection;
+use guard::Guard;
 use offered::Offered;
 use places::Places;
 use pool::Pool;
@@ -79,6 +81,7 @@ struct Server<R: Runtime> {
     settings: Arc<OnwardSettings>,
     tls: Option<TlsClient>,
     bounds: Bounds,
+    guard: Guard,
     places: Arc<Places<R>>,
     idle: Pool<R>,
     splits: Splits,
@@ -86,17 +89,19 @@ struct Server<R: Runtime> {
     offered: Offered,
 }
 
-/// How many connections there may be.
+/// How many connections there may be, and when.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
     connections: usize,
     idle: usize,
     idle_time: Duration,
+    /// Whether the self-test must have passed before anything goes onward.
+    guards: bool,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections: CONNECTIONS, idle: IDLE, idle_time: IDLE_TIME }
+        Self { connections: CONNECTIONS, idle: IDLE, idle_time: IDLE_TIME, guards: false }
     }
 }
 
@@ -164,6 +169,16 @@ impl<R: Runtime> Smtp<R> {
         self.rebuild((*self.server.settings).clone(), bounds)
     }
 
+    /// Asks nothing onward in the name of a client before the [self-test](Self::self_test) has passed:
+    /// until then every RCPT is answered with 451, as it is when the server is down. So a gate can
+    /// greet clients at once, while the server behind it may still be starting. A self-test that
+    /// finds an open relay or a mail loop closes the target again.
+    #[must_use]
+    pub fn tested_first(self) -> Self {
+        let bounds = Bounds { guards: true, ..self.server.bounds };
+        self.rebuild((*self.server.settings).clone(), bounds)
+    }
+
     fn rebuild(&self, settings: OnwardSettings, bounds: Bounds) -> Self {
         let Server { runtime, address, tls, .. } = &*self.server;
         Self::build(runtime.clone(), address.clone(), settings, tls.clone(), bounds)
@@ -190,6 +205,7 @@ impl<R: Runtime> Smtp<R> {
             settings,
             tls,
             bounds,
+            guard: Guard::new(bounds.guards),
             places,
             idle,
             splits,

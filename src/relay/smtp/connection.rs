@@ -75,6 +75,9 @@ impl<R: Runtime> Connection<R> {
         {
             return Outcome::Failed(RelayError::Loop);
         }
+        if let Some(objection) = self.server.guard.objection() {
+            return Outcome::Failed(objection);
+        }
         self.ask_onward(request).await
     }
 

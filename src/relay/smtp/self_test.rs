@@ -76,6 +76,12 @@ impl<R: Runtime> Smtp<R> {
     /// 4yz counts as refused, unless the server says to the content that it cannot ask the next one (any status
     /// but `4.1.x` and `4.7.x`): then it is [`SelfTestError::Unanswered`]. A server that would refuse these domains, but not others, passes.
     pub async fn self_test(&self) -> Result<(), SelfTestError> {
+        let result = self.probe().await;
+        self.server.guard.conclude(&result);
+        result
+    }
+
+    async fn probe(&self) -> Result<(), SelfTestError> {
         let mut peer = Peer::new(SocketAddr::new(STRANGER, 25));
         peer.helo = Some(Helo { extended: true, name: "relay-test.invalid".into() });
         let peer = Arc::new(peer);
