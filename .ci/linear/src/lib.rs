@@ -1,8 +1,11 @@
 //! Input of shapes that a hostile peer may choose, and what nobounce has to do with it. That it is
 //! done, and done right, is checked with each.
 
+mod input;
+pub mod judged;
 mod mail;
 mod mime;
+mod service;
 mod talk;
 
 /// What is done once the input is there; says how many octets were worked on.
@@ -21,5 +24,5 @@ pub struct Shape {
 
 /// All shapes.
 pub fn shapes() -> impl Iterator<Item = &'static Shape> {
-    [mail::SHAPES, mime::SHAPES, talk::SHAPES].into_iter().flatten()
+    [mail::SHAPES, mime::SHAPES, talk::SHAPES, judged::SHAPES].into_iter().flatten()
 }

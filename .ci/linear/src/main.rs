@@ -1,20 +1,50 @@
 //! `linear SHAPE SIZE`: does the work of one shape, and says how many octets that was.
+//! `linear mail NAME OCTETS` and `linear seed FILE OCTETS`: serves a client that sends a mail of this
+//! shape, or of this file over and over, with everything on and 64 MiB of budget; says what came of
+//! it and how much memory the process had at most.
 
+use std::fs;
+
+use linear::judged::{self, MAILS};
 use linear::{Work, shapes};
+use nobounce::Budget;
+
+const BUDGET: usize = 64 << 20;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let (name, size) = (arguments.next(), arguments.next().and_then(|size| size.parse().ok()));
-    let shape = shapes().find(|shape| Some(shape.name) == name.as_deref());
-    let (Some(shape), Some(size)) = (shape, size) else {
-        panic!("linear SHAPE SIZE, where SHAPE is one of those in src/");
-    };
-    let work = (shape.prepare)(size);
-    println!("{}", measured(work));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let number = |text: &str| text.parse().expect("a number");
+    match arguments[..] {
+        [name, size] => {
+            let shape =
+                shapes().find(|shape| shape.name == name).expect("a shape of those in src/");
+            println!("{}", measured((shape.prepare)(number(size))));
+        }
+        ["mail", name, octets] => {
+            let mail =
+                MAILS.iter().find(|mail| mail.name == name).expect("a mail of those in src/");
+            let got = mail.serve(number(octets), Budget::new(BUDGET));
+            println!("{} {}", got.last, peak());
+        }
+        ["seed", file, octets] => {
+            let seed = fs::read(file).expect("a seed");
+            let got = judged::seed(seed, number(octets), Budget::new(BUDGET));
+            println!("{} {}", got.last, peak());
+        }
+        _ => panic!("linear SHAPE SIZE, linear mail NAME OCTETS or linear seed FILE OCTETS"),
+    }
 }
 
 /// What callgrind looks at: `--toggle-collect=linear::measured*`.
 #[inline(never)]
 fn measured(work: Work) -> usize {
     work()
+}
+
+/// The most resident memory that this process has had, in KiB.
+fn peak() -> usize {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

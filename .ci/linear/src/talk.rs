@@ -73,7 +73,7 @@ pub(crate) fn converse(said: &[u8], read: usize, onward: bool) -> Got {
                         got.recipients += 1;
                         Receipt::recipient()
                     }
-                    Request::Answer(..) => panic!("not offered"),
+                    Request::Answer(..) | Request::Renewal(..) => panic!("not offered"),
                     Request::Content(envelope, message) => {
                         if onward {
                             got.written += relay(envelope, message.clone());
@@ -150,7 +150,7 @@ fn pipelined(size: usize) -> Work {
 }
 
 fn faulty(size: usize) -> Work {
-    let said = "NO\nOP\r\n".repeat(size);
+    let said = "NO\0OP\r\n".repeat(size);
     Box::new(move || {
         assert_eq!(converse(said.as_bytes(), 1_460, false).replies, size + 1);
         said.len()
