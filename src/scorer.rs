@@ -53,12 +53,18 @@ pub struct ScorerError {
     reason: Reason,
     /// What it could say all the same.
     opinion: Box<Opinion>,
+    /// What it could not say could only have spoken against the mail.
+    adds_only: bool,
 }
 
 impl ScorerError {
     /// The scorer failed for this reason.
     pub fn new(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { reason: Reason(Some(Arc::from(reason.into()))), opinion: Box::default() }
+        Self {
+            reason: Reason(Some(Arc::from(reason.into()))),
+            opinion: Box::default(),
+            adds_only: false,
+        }
     }
 
     /// Part of what it asks has answered: that counts, beside what its failure policy does.
@@ -74,6 +80,27 @@ impl ScorerError {
     pub fn but_says(mut self, opinion: Opinion) -> Self {
         self.opinion = opinion.into();
         self
+    }
+
+    /// States that what is missing could only have spoken against the mail. Where the rest is enough
+    /// for a permanent refusal, the failure could not have changed that, and the panel refuses instead
+    /// of deferring ([`FailurePolicy::Defer`]).
+    ///
+    /// ```
+    /// use nobounce::ScorerError;
+    ///
+    /// let error = ScorerError::new("a list of bad senders does not answer").adds_only();
+    /// assert!(error.could_only_add());
+    /// ```
+    #[must_use]
+    pub fn adds_only(mut self) -> Self {
+        self.adds_only = true;
+        self
+    }
+
+    /// Whether what is missing could only have spoken against the mail.
+    pub fn could_only_add(&self) -> bool {
+        self.adds_only
     }
 
     /// What it could say all the same.

@@ -163,6 +163,7 @@ impl MimePart {
 
     /// Returns the beginning of [`text`](Self::text), of about this many octets or more. Takes memory
     /// and time for no more than that, and keeps nothing.
+    #[cfg(any(test, feature = "dns"))]
     pub(crate) fn text_head(&self, octets: usize) -> Option<Cow<'_, str>> {
         if !self.is_shown() {
             return None;

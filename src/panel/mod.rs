@@ -77,7 +77,9 @@ const STAGE_BUDGET: Duration = Duration::from_secs(60);
 /// 1. A scorer's own [`Opinion::Refuse`], and the 451 for a scorer that failed under
 ///    [`FailurePolicy::Defer`]: a permanent refusal goes before a transient one, then the earlier
 ///    seat before the later. A failure goes before the thresholds, since the scorer that failed
-///    might have spoken for the mail; our trouble is nobody's 550.
+///    might have spoken for the mail; our trouble is nobody's 550. Only if it could not have
+///    ([`ScorerError::adds_only`](crate::ScorerError::adds_only)), and the sum is enough for a permanent
+///    refusal without it, that refusal stands.
 /// 2. The [`Thresholds`], over [`Tally::total`] of this stage and those before it.
 ///
 /// The reply names findings that are [`Disclosure::Public`](crate::Disclosure) and speak against the mail:
@@ -258,13 +260,30 @@ impl Panel {
     ) -> Verdict {
         tally.ask();
         let (mut refusals, mut fields) = (Vec::new(), Vec::new());
+        // What is said for scorers that failed and could only have spoken against the mail.
+        let mut deferral = None;
         for (seat, answer) in self.seats.iter().zip(answers) {
-            refusals.extend(seat.take(answer, stage, &self.weights, tally, &mut fields));
+            let adds_only = matches!(&answer, Err(FailureCause::Error(error))
+                if error.could_only_add() && !matches!(error.opinion(), Opinion::Refuse(_) | Opinion::RefuseWith(..)))
+                && !self.weights.speak_for();
+            let refusal = seat.take(answer, stage, &self.weights, tally, &mut fields);
+            if adds_only {
+                deferral = deferral.or(refusal);
+            } else {
+                refusals.extend(refusal);
+            }
         }
         // Stable: among equals the earlier seat stays first.
         refusals.sort_by_key(Refusal::is_transient);
         let refusal = refusals.into_iter().next().map(Verdict::Refuse);
-        let verdict = refusal.unwrap_or_else(|| self.thresholds.judge(stage, tally));
+        let verdict =
+            refusal.unwrap_or_else(|| match (self.thresholds.judge(stage, tally), deferral) {
+                (Verdict::Refuse(refusal), Some(_)) if !refusal.is_transient() => {
+                    Verdict::Refuse(refusal)
+                }
+                (_, Some(deferral)) => Verdict::Refuse(deferral),
+                (verdict, None) => verdict,
+            });
         self.annotate(self.conclude(verdict, stage, tally), stage, fields)
     }
 

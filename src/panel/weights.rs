@@ -44,6 +44,11 @@ impl Weights {
         self
     }
 
+    /// Whether any of them speaks for the mail.
+    pub(super) fn speak_for(&self) -> bool {
+        self.scores.values().any(|score| *score < Score::ZERO)
+    }
+
     /// The finding as it counts here.
     pub(super) fn apply(&self, mut finding: Finding) -> Finding {
         if let Some(score) = self.scores.get(finding.symbol()) {

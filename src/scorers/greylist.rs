@@ -205,15 +205,15 @@ impl<R: Runtime> Greylist<R> {
         match &proven {
             Ok(true) => return Ok(Opinion::Silent),
             // A store that is late is late for the triplet, too.
-            Err(error @ StoreError::Late(_)) => return Err(ScorerError::new(error.clone())),
+            Err(error @ StoreError::Late(_)) => return Err(failed(error.clone())),
             _ => {}
         }
         let key = self.triplet(network, envelope, to);
-        let triplet = self.store.see(&key, self.pace, now).await.map_err(ScorerError::new)?;
+        let triplet = self.store.see(&key, self.pace, now).await.map_err(failed)?;
         let opinion = self.judge(triplet, now);
         match (proven, &opinion) {
             // What is known of the client could have changed that.
-            (Err(error), Opinion::Refuse(_)) => Err(ScorerError::new(error)),
+            (Err(error), Opinion::Refuse(_)) => Err(failed(error)),
             _ => Ok(opinion),
         }
     }
@@ -256,6 +256,11 @@ impl<R: Runtime> Greylist<R> {
             _ => key,
         }
     }
+}
+
+/// It can only ask clients to wait or refuse them.
+fn failed(error: StoreError) -> ScorerError {
+    ScorerError::new(error).adds_only()
 }
 
 /// Where the messages of a network are counted that speak for it.

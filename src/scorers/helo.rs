@@ -176,7 +176,10 @@ impl Scorer for HeloNames {
         let address = peer.address.map(|address| address.ip().to_canonical());
         let about = format!("{} {address:?}", helo.name);
         let flaw = self.once.ask(envelope, about, self.flaw(&helo.name, address)).await?;
-        let flaw = flaw.map_err(ScorerError::new)?;
+        let flaw = flaw.map_err(|error| match self.weights[HeloFlaw::Unresolved as usize] {
+            weight if weight >= Score::ZERO => ScorerError::new(error).adds_only(),
+            _ => ScorerError::new(error),
+        })?;
         Ok(flaw.map_or(Opinion::Silent, |flaw| {
             let (symbol, _) = FLAWS[flaw as usize];
             let finding = Finding::new(symbol, self.weights[flaw as usize]);

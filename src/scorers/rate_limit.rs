@@ -150,6 +150,13 @@ impl<R: Runtime> RateLimit<R> {
         self
     }
 
+    fn failed(&self, error: StoreError) -> ScorerError {
+        match self.over {
+            Over::Score(score) if score < Score::ZERO => ScorerError::new(error),
+            _ => ScorerError::new(error).adds_only(),
+        }
+    }
+
     fn limit(mut self, limited: Limited, rate: Rate) -> Self {
         self.rates[limited as usize] = Some(rate);
         self
@@ -226,7 +233,7 @@ impl<R: Runtime> Scorer for RateLimit<R> {
             let taken = match self.take(limited, envelope, recipient, now).await {
                 Ok(taken) => taken,
                 // A store that is late is late for the other limits, too.
-                Err(error @ StoreError::Late(_)) => return Err(ScorerError::new(error)),
+                Err(error @ StoreError::Late(_)) => return Err(self.failed(error)),
                 Err(error) => {
                     failure = Some(error);
                     continue;
@@ -247,7 +254,7 @@ impl<R: Runtime> Scorer for RateLimit<R> {
                 }
             });
         }
-        failure.map_or(Ok(Opinion::Silent), |error| Err(ScorerError::new(error)))
+        failure.map_or(Ok(Opinion::Silent), |error| Err(self.failed(error)))
     }
 }
 

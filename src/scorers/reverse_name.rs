@@ -86,7 +86,11 @@ impl Scorer for ReverseNames {
         if peer.own || peer.name.is_some() {
             return Ok(Opinion::Silent);
         }
-        let name = dns::reverse_name(&*self.resolver, address).await.map_err(ScorerError::new)?;
+        let failed = |error| match self.none.min(self.unconfirmed) >= Score::ZERO {
+            true => ScorerError::new(error).adds_only(),
+            false => ScorerError::new(error),
+        };
+        let name = dns::reverse_name(&*self.resolver, address).await.map_err(failed)?;
         let (symbol, weight, detail) = match name {
             dns::ReverseName::Confirmed(_) => return Ok(Opinion::Silent),
             dns::ReverseName::Nameless => {

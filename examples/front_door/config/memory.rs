@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nobounce::scorers::{Greylist, Learner, Over, RateLimit, Reputation, Widths};
-use nobounce::store::{BadRate, Embedded, Memory, OpenError, Rate, Redis, Store};
+use nobounce::store::{BadRate, Embedded, Guarded, Memory, OpenError, Rate, Redis, Store};
 use nobounce::{Address, Networks, Panel, Runtime, Score};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
@@ -230,7 +230,7 @@ impl Config {
         let mut told = false;
         loop {
             match Embedded::open(path.get_ref()) {
-                Ok(store) => return Ok(Arc::new(store)),
+                Ok(store) => return Ok(Arc::new(Guarded::new(runtime.clone(), store))),
                 Err(OpenError::InUse) if runtime.now() < end => {
                     if !told {
                         let seconds = patience.as_secs();

@@ -250,3 +250,39 @@ fn names_are_distinct_words() {
     // Two daemons are two opinions, although their symbols are the same.
     assert_eq!(tally.total(), Score::points(5));
 }
+
+/// A failure that could only have added to what is found does not turn a refusal into a deferral.
+#[test]
+fn a_failure_that_could_only_have_added_leaves_a_refusal_as_it_is() {
+    struct Half(bool, i32);
+
+    #[async_trait]
+    impl Scorer for Half {
+        fn name(&self) -> &str {
+            "half"
+        }
+
+        async fn on_connect(&self, _: &Peer) -> Result<Opinion, ScorerError> {
+            let found = hidden("FOUND", self.1).into();
+            let error = ScorerError::new("the rest does not answer").but_says(found);
+            Err(if self.0 { error.adds_only() } else { error })
+        }
+    }
+
+    let runtime = Rehearsal::new();
+    let refused = "554 5.7.1 Connection refused as unwanted";
+    let deferred = "421 4.3.0 Connection cannot be checked now, try again later";
+    let good = || Weights::new().weigh("GOOD", Score::points(-1));
+    for (adds_only, points, weights, expected) in [
+        (true, 700, Weights::new(), refused),
+        (true, 600, Weights::new(), deferred),
+        (true, 100, Weights::new(), deferred),
+        (false, 700, Weights::new(), deferred),
+        // Here a finding may speak for the mail, whatever the scorer thinks.
+        (true, 700, good(), deferred),
+    ] {
+        let panel = Panel::new().weights(weights).scorer(Half(adds_only, points));
+        let verdict = ask_at(&runtime, &panel, Stage::Connect, &mut Tally::new());
+        assert_eq!(print(&verdict), expected, "{adds_only} {points}");
+    }
+}

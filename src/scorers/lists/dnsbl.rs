@@ -16,7 +16,8 @@ use crate::wire::mailbox::ForwardPath;
 /// address is not, nor one in a network of our own ([`Peer::own`](crate::Peer::own)).
 ///
 /// A list that fails is a [`ScorerError`] for the seat's failure policy; what the others have found
-/// counts beside it. Lists that may be treated differently when they fail get a scorer each.
+/// counts beside it, and refuses if it is enough by itself and the list that failed could only have
+/// added to it. Lists that may be treated differently when they fail get a scorer each.
 ///
 /// ```
 /// # use async_trait::async_trait;

@@ -172,6 +172,11 @@ impl DnsList {
         self
     }
 
+    /// Whether being listed can only speak against the mail.
+    fn adds_only(&self) -> bool {
+        self.weight >= Score::ZERO && self.rules.iter().all(|rule| rule.weight >= Score::ZERO)
+    }
+
     /// Asks about one thing: `labels` is what stands before the zone, `what` what it means.
     async fn ask(
         &self,
@@ -264,16 +269,23 @@ impl Lists {
     /// Asks every list about each of these, given as labels and what they mean. What one list says
     /// stands, whatever has become of the others.
     async fn ask(&self, about: &[(String, String)]) -> Result<Opinion, ScorerError> {
+        let resolver = &*self.resolver;
         let questions = self.lists.iter().flat_map(|list| {
-            about.iter().map(|(labels, what)| list.ask(&*self.resolver, labels, what))
+            about.iter().map(move |(labels, what)| async move {
+                let answer = list.ask(resolver, labels, what).await;
+                answer.map_err(|fault| (fault, list.adds_only()))
+            })
         });
         let mut findings = Vec::new();
-        let mut faults = Vec::new();
+        let (mut faults, mut adds_only) = (Vec::new(), true);
         for answer in ask_all(questions.collect::<Vec<_>>()).await {
             match answer {
                 Ok(found) => findings.extend(found),
-                Err(fault) if faults.contains(&fault) => {}
-                Err(fault) => faults.push(fault),
+                Err((fault, _)) if faults.contains(&fault) => {}
+                Err((fault, only)) => {
+                    adds_only &= only;
+                    faults.push(fault);
+                }
             }
         }
         let opinion =
@@ -282,7 +294,8 @@ impl Lists {
             return Ok(opinion);
         }
         let faults: Vec<_> = faults.iter().map(ListFault::to_string).collect();
-        Err(ScorerError::new(faults.join("; ")).but_says(opinion))
+        let error = ScorerError::new(faults.join("; ")).but_says(opinion);
+        Err(if adds_only { error.adds_only() } else { error })
     }
 }
 

@@ -298,6 +298,16 @@ fn what_some_lists_say_stands_beside_what_others_do_not() {
     let (verdict, tally, failures) = ask(lists("broken.example"), FailurePolicy::Defer);
     assert!(matches!(verdict, Verdict::Refuse(refusal) if refusal.is_transient()));
     assert_eq!((tally, failures), ("score=4.00 ZEN=4.00".to_owned(), told));
+    // What the others have found may be enough, unless the one that failed could have spoken for the mail.
+    let enough = |failing: DnsList| {
+        let bad = zen().weight(Score::points(7));
+        ask(Dnsbl::new(zones.clone()).list(bad).list(failing), FailurePolicy::Defer).0
+    };
+    let is_permanent = |verdict| matches!(verdict, Verdict::Refuse(it) if !it.is_transient());
+    assert!(is_permanent(enough(list("broken.example").weight(Score::points(3)))));
+    assert!(!is_permanent(enough(list("broken.example").weight(Score::points(-3)))));
+    let good = list("broken.example").bits(2, "GOOD", Score::points(-1)).unwrap();
+    assert!(!is_permanent(enough(good)));
     // One that is late takes the others with it: it is the seat that has a budget.
     let (_, tally, failures) = ask(lists("silent.example"), FailurePolicy::Ignore);
     assert_eq!((&*tally, &*failures), ("score=0.00", "no answer within 5s"));
