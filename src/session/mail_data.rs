@@ -9,7 +9,10 @@ use super::{EndCause, Session, replies};
 use crate::envelope::Envelope;
 use crate::header::HeaderField;
 use crate::message::Message;
+use crate::network::Network;
+use crate::wire::budget::BLOCK;
 use crate::wire::content::{ContentDecoder, ContentFault, LineEndings, Progress};
+use crate::wire::holders::Owner;
 
 impl Session {
     /// For the content of this transaction, which the client may have announced with SIZE.
@@ -17,7 +20,39 @@ impl Session {
         let announced = transaction.envelope.reverse_path.parameters.size.unwrap_or(0);
         let announced = usize::try_from(announced).unwrap_or(usize::MAX);
         let budget = self.settings.budget.clone();
-        Box::new(ContentDecoder::new(budget, announced, self.size_limit()))
+        let decoder = ContentDecoder::new(budget, announced, self.size_limit());
+        Box::new(decoder.owned_by(self.owner()))
+    }
+
+    /// In whose share of the memory a content is. Our own networks and trusted servers, which speak for
+    /// others, have no share. An IPv6 address stands for its /64, which is what one customer has.
+    fn owner(&self) -> Option<Owner> {
+        let is_exempt = self.trusted.is_some() && self.xclient.is_none()
+            || self.settings.own_networks.include(&self.peer);
+        let address = self.peer.address.filter(|_| !is_exempt)?.ip().to_canonical();
+        let (own, network) = if address.is_ipv4() { (32, 24) } else { (64, 48) };
+        let first = |prefix| Network::of(address, prefix).first();
+        // One message of the largest size is never too much.
+        let most = usize::try_from(self.size_limit()).unwrap_or(usize::MAX).saturating_add(BLOCK);
+        let hundredth = self.settings.budget.limit() / 100;
+        let share = |percent: u8| hundredth.saturating_mul(percent.into()).max(most);
+        let limits = &self.settings.limits;
+        Some(Owner {
+            address: first(own),
+            address_share: share(limits.address_share),
+            network: first(network),
+            network_share: share(limits.network_share),
+        })
+    }
+
+    /// Tells the decoder what time it is.
+    pub(super) fn tell_time(&mut self, now: Instant) {
+        if let State::Content(
+            Receiving::Data { decoder, .. } | Receiving::Chunk { fate: Fate::Keep(_, decoder), .. },
+        ) = &mut self.state
+        {
+            decoder.tell_time(now);
+        }
     }
 
     /// Gives octets to the decoder of the mail data that is being received; says how many it took.

@@ -114,6 +114,12 @@ pub struct Limits {
     /// Commands without use (NOOP, RSET, VRFY, EXPN, HELP, repeated EHLO, empty chunks) since the
     /// last message: 100 (Postfix `smtpd_junk_command_limit`). Then 421.
     pub junk_commands: u32,
+    /// Hundredths of [`Settings::budget`] that large messages of one address may hold: 25. An IPv6
+    /// address counts for its /64. More: `452 4.3.1` behind the content. One message of the largest size
+    /// always has room, and [`Settings::own_networks`] and those who speak for others have no bound.
+    pub address_share: u8,
+    /// The same of one network, /24 or /48: 50.
+    pub network_share: u8,
     /// Octets of header fields that scorers add to one message: 14 KiB. Fields that would go beyond are
     /// left out. So much room, and 2 KiB for the trace header, is left below the SIZE of the onward
     /// server when SIZE is offered to clients: a message of the offered size fits with these fields.
@@ -139,6 +145,8 @@ impl Default for Limits {
             transactions: 1_000,
             errors: 20,
             junk_commands: 100,
+            address_share: 25,
+            network_share: 50,
             added_fields: 14 << 10,
             data_rate: 500,
             mime: MimeLimits::default(),

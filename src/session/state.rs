@@ -245,6 +245,7 @@ impl Session {
                     return Next::Transmit;
                 }
                 State::Content(_) => {
+                    self.tell_time(now);
                     self.decode_buffered();
                     self.note_line_ends();
                     if self.complete_content(now) {

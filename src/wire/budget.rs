@@ -4,6 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
+use super::blocks::Blocks;
+use super::holders::{Holders, Holding, Owned, Owner};
+
 /// Octets of a block: small beside a message that is large, and large beside what a block costs to
 /// hand on.
 pub(crate) const BLOCK: usize = 64 << 10;
@@ -50,6 +55,8 @@ struct Held {
     spare: [Spare; 2],
     /// Since when is counted which of them are needed.
     since: Option<Instant>,
+    owned: Owned,
+    holders: Holders,
 }
 
 /// Blocks of one size that hold nothing, taken from the end and put there.
@@ -64,7 +71,8 @@ impl Budget {
     /// So many octets. A clone is the same budget, not another.
     pub fn new(octets: usize) -> Self {
         let spare = [BLOCK, FIRST].map(|size| Spare { size, blocks: Vec::new(), unneeded: 0 });
-        let held = Mutex::new(Held { used: 0, spare, since: None });
+        let (owned, holders) = Default::default();
+        let held = Mutex::new(Held { used: 0, spare, since: None, owned, holders });
         Self(Arc::new(Shared { limit: octets, held }))
     }
 
@@ -88,14 +96,34 @@ impl Budget {
 
     /// A block with room for so many octets, if there is money for it.
     pub(crate) fn block(&self, room: usize) -> Option<Block> {
-        let mut octets = self.0.held().take(room, self.0.limit)?;
+        self.block_for(room, None, None)
+    }
+
+    /// The same, if the owner's share has room for it, too. Where there is no money for it, slow
+    /// messages give up their memory at once; without `now` nobody does.
+    pub(crate) fn block_for(
+        &self,
+        room: usize,
+        owner: Option<Owner>,
+        now: Option<Instant>,
+    ) -> Option<Block> {
+        let mut octets = loop {
+            let mut held = self.0.held();
+            if let Some(octets) = held.take(room, owner.as_ref(), self.0.limit)? {
+                break octets;
+            }
+            let slowest = held.holders.take_slowest(now?)?;
+            // Blocks that are dropped go back to the budget.
+            drop(held);
+            drop(slowest.give_up());
+        };
         if octets.is_empty() {
             octets.reserve_exact(room);
         } else {
             // It may not have been full before. Once it is, mail data can be read to all of it.
             octets.resize(room, 0);
         }
-        Some(Block { octets, filled: 0, room, budget: self.clone() })
+        Some(Block { octets, filled: 0, room, owner, budget: self.clone() })
     }
 
     /// A charge of nothing yet, for memory that is not in blocks.
@@ -103,10 +131,15 @@ impl Budget {
         Charge { budget: self.clone(), octets: 0 }
     }
 
-    /// A block of the usual size that was used before, if there is one.
-    pub(crate) fn spare_block(&self) -> Option<Block> {
-        let is_there = self.0.held().spare(BLOCK).is_some_and(|spare| !spare.blocks.is_empty());
-        is_there.then(|| self.block(BLOCK)).flatten()
+    /// Whether there is a block of the usual size that was used before.
+    pub(crate) fn has_spare(&self) -> bool {
+        self.0.held().spare(BLOCK).is_some_and(|spare| !spare.blocks.is_empty())
+    }
+
+    /// Begins to hold the full blocks of a message, which it may have to give up before it is complete.
+    pub(crate) fn hold(&self, now: Instant) -> Hold {
+        let (id, holding) = self.0.held().holders.add(now);
+        Hold { budget: self.clone(), id, holding }
     }
 }
 
@@ -139,12 +172,24 @@ impl Shared {
 }
 
 impl Held {
-    /// Spends so much, if there is money for it, and hands out the memory of a spare block or none.
-    fn take(&mut self, room: usize, limit: usize) -> Option<Vec<u8>> {
-        self.used = self.used.checked_add(room).filter(|used| *used <= limit)?;
+    /// Spends so much and hands out the memory of a spare block or none. `None` if the owner's share is
+    /// spent, `Some(None)` if the budget is.
+    fn take(
+        &mut self,
+        room: usize,
+        owner: Option<&Owner>,
+        limit: usize,
+    ) -> Option<Option<Vec<u8>>> {
+        let Some(used) = self.used.checked_add(room).filter(|used| *used <= limit) else {
+            return Some(None);
+        };
+        if owner.is_some_and(|owner| !self.owned.add(owner, room)) {
+            return None;
+        }
+        self.used = used;
         let block = self.spare(room).and_then(Spare::take).unwrap_or_default();
         self.give_way(limit);
-        Some(block)
+        Some(Some(block))
     }
 
     /// Spends so much on other things, if there is money for it.
@@ -165,8 +210,11 @@ impl Held {
     }
 
     /// Takes back what was spent on a block, and keeps one of a usual size.
-    fn put(&mut self, block: Vec<u8>, room: usize) {
+    fn put(&mut self, block: Vec<u8>, room: usize, owner: Option<&Owner>) {
         self.used -= room;
+        if let Some(owner) = owner {
+            self.owned.remove(owner, room);
+        }
         if let Some(spare) = self.spare(room) {
             spare.blocks.push(block);
         }
@@ -213,6 +261,41 @@ impl Spare {
     }
 }
 
+/// The full blocks of a message that is being received. Dropping it gives them back.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    budget: Budget,
+    id: u64,
+    holding: Arc<Holding>,
+}
+
+impl Hold {
+    pub(crate) fn push(&self, block: Bytes) {
+        self.holding.push(block);
+    }
+
+    /// Notes that the message has filled a block by now.
+    pub(crate) fn touch(&self, now: Instant) {
+        self.budget.0.held().holders.touch(self.id, now);
+    }
+
+    /// Whether the blocks were given up, since others were short of memory.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.holding.is_given_up()
+    }
+
+    /// The blocks of a message that is complete; `None` if they were given up.
+    pub(crate) fn finish(self) -> Option<Blocks> {
+        self.holding.take()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.budget.0.held().holders.remove(self.id);
+    }
+}
+
 /// What is charged for memory that is not in blocks. Dropping it gives it back.
 pub(crate) struct Charge {
     budget: Budget,
@@ -253,6 +336,8 @@ pub(crate) struct Block {
     filled: usize,
     /// Octets it was made for.
     room: usize,
+    /// Whose share it is part of.
+    owner: Option<Owner>,
     budget: Budget,
 }
 
@@ -305,131 +390,10 @@ impl fmt::Debug for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.budget.0.held().put(std::mem::take(&mut self.octets), self.room);
+        let octets = std::mem::take(&mut self.octets);
+        self.budget.0.held().put(octets, self.room, self.owner.as_ref());
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_spent_comes_back() {
-        let budget = Budget::new(BLOCK + 100);
-        let block = budget.block(BLOCK).expect("within the budget");
-        assert_eq!(budget.used(), BLOCK);
-        assert!(budget.block(101).is_none());
-        assert_eq!(budget.used(), BLOCK, "what was not had is not spent");
-        let small = budget.block(100).expect("the last octet");
-        assert!(budget.block(1).is_none());
-        assert!(budget.clone().block(usize::MAX).is_none());
-        drop((block, small));
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn charges_and_blocks_share_a_budget() {
-        let budget = Budget::new(BLOCK + 100);
-        let mut charge = budget.charge();
-        assert!(charge.grow(60) && charge.grow(40) && !charge.grow(BLOCK + 1));
-        assert_eq!((charge.octets(), budget.used()), (100, 100));
-        let block = budget.block(BLOCK).expect("the rest");
-        assert!(!charge.grow(1) && budget.charge().grow(0));
-        drop(block);
-        assert!(charge.grow(BLOCK), "the spare block gives way");
-        drop(charge);
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn a_block_takes_no_more_than_it_has_room_for() {
-        let mut block = Budget::default().block(3).expect("a block");
-        assert_eq!((block.fill(b"ab"), block.is_full()), (2, false));
-        assert_eq!((block.fill(b"cd"), block.is_full()), (1, true));
-        assert_eq!((block.fill(b"d"), block.as_ref()), (0, &b"abc"[..]));
-        assert_eq!(format!("{block:?}"), "Block { len: 3, .. }", "nothing of what it holds");
-    }
-
-    #[test]
-    fn a_budget_is_what_it_allows() {
-        let budget = Budget::new(7);
-        let _block = budget.block(3);
-        assert_eq!(budget.limit(), 7);
-        assert_eq!(format!("{budget:?}"), "Budget { limit: 7, used: 3 }");
-        assert!(budget == Budget::new(7) && budget != Budget::new(8));
-    }
-
-    #[test]
-    fn blocks_are_used_again_and_come_empty() {
-        let budget = Budget::default();
-        let mut block = budget.block(BLOCK).expect("a block");
-        assert_eq!(block.fill(&[b'x'; BLOCK + 1]), BLOCK);
-        assert!(block.is_full());
-        let place = block.as_ref().as_ptr();
-        drop(block);
-        let mut again = budget.block(BLOCK).expect("a block");
-        assert!(again.as_ref().is_empty() && !again.is_full());
-        again.fill(b"y");
-        assert_eq!((again.as_ref().as_ptr(), again.as_ref()), (place, &b"y"[..]));
-    }
-
-    #[test]
-    #[allow(clippy::disallowed_methods, reason = "a moment to begin with")]
-    fn blocks_that_nobody_needs_are_given_back() {
-        let budget = Budget::default();
-        let blocks = |count: usize| -> Vec<_> { (0..count).map(|_| budget.block(BLOCK)).collect() };
-        let (begin, kept) = (Instant::now(), || budget.0.held().spare[0].blocks.len());
-        budget.tidy(begin);
-        drop(blocks(8));
-        for (seconds, needed, left) in
-            [(9, 0, 8), (10, 3, 8), (19, 0, 8), (20, 3, 3), (29, 0, 3), (30, 0, 3), (40, 0, 0)]
-        {
-            budget.tidy(begin + Duration::from_secs(seconds));
-            assert_eq!(kept(), left, "after {seconds} s");
-            drop(blocks(needed));
-        }
-        budget.tidy(begin);
-        assert_eq!(kept(), 0, "a clock that goes back");
-    }
-
-    #[test]
-    fn blocks_that_are_kept_are_within_the_budget_and_give_way() {
-        let budget = Budget::new(4 * BLOCK + 100);
-        let spare = || budget.0.held().spare[0].blocks.len();
-        let blocks: Vec<_> = (0..4).map(|_| budget.block(BLOCK)).collect();
-        assert!(blocks.iter().all(Option::is_some) && budget.spare_block().is_none());
-        drop(blocks);
-        assert_eq!((budget.used(), spare()), (0, 4));
-        let small = budget.block(100).expect("beside them");
-        assert_eq!(spare(), 4);
-        let first = budget.block(FIRST).expect("in place of one of them");
-        assert_eq!(spare(), 3);
-        let again = budget.spare_block().expect("one of them");
-        assert_eq!((budget.used(), spare()), (BLOCK + FIRST + 100, 2));
-        drop((small, first, again));
-        let held = || budget.0.held().spare.iter().map(Spare::octets).sum::<usize>();
-        assert_eq!((budget.used(), spare(), held()), (0, 3, 3 * BLOCK + FIRST));
-        let more = budget.block(BLOCK + 100).expect("beside the rest");
-        assert_eq!((spare(), held()), (2, 2 * BLOCK + FIRST));
-        let most = budget.block(3 * BLOCK).expect("all of it");
-        assert_eq!(held(), 0);
-        drop((more, most));
-        assert_eq!((budget.used(), held()), (0, 0), "none of a usual size");
-    }
-
-    #[test]
-    fn what_is_read_to_its_place_is_there() {
-        let budget = Budget::default();
-        let mut block = budget.block(BLOCK).expect("a block");
-        assert!(block.room().is_empty(), "nothing is made of zeros for it");
-        block.fill(&[b'x'; 100]);
-        drop(block);
-        let mut block = budget.spare_block().expect("that one");
-        assert_eq!((block.room().len(), block.as_ref()), (BLOCK, &b""[..]), "all of it");
-        block.room()[..2].copy_from_slice(b"ab");
-        block.filled(2);
-        assert_eq!((block.room().len(), block.as_ref()), (BLOCK - 2, &b"ab"[..]));
-        assert_eq!((block.fill(&[b'c'; BLOCK]), block.is_full()), (BLOCK - 2, true));
-        assert_eq!((block.room().len(), &block.as_ref()[..3]), (0, &b"abc"[..]));
-    }
-}
+mod tests;

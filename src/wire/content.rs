@@ -5,15 +5,18 @@
 //! So its state is just these few octets, and the end of data is one comparison with them.
 
 mod in_place;
+mod keeping;
 mod writer;
 
 use std::ops::Range;
+use std::time::Instant;
 
 use bytes::Bytes;
 use fearless_simd::{Level, dispatch};
 
 use super::blocks::Blocks;
-use super::budget::{BLOCK, Block, Budget, FIRST};
+use super::budget::{Block, Budget, Hold};
+use super::holders::Owner;
 pub(crate) use writer::DataWriter;
 
 /// Mail data: `*( line CRLF )`, where no line holds a CR or LF, in blocks that are never moved. Only
@@ -120,9 +123,16 @@ const EIGHT: usize = 8;
 #[derive(Debug)]
 pub(crate) struct ContentDecoder {
     budget: Budget,
-    /// What was decoded, but for a CR at the very end, which is held back until its LF is seen.
+    /// In whose share the content is, behind its first block.
+    owner: Option<Owner>,
+    /// What was decoded, but for a CR at the very end, which is held back until its LF is seen. Full
+    /// blocks are held where they can be given up for others, if it is known what time it is.
     full: Blocks,
+    held: Option<Hold>,
     filling: Option<Block>,
+    /// The time, as far as it was told, and whether a block was filled since.
+    now: Option<Instant>,
+    has_filled: bool,
     /// Octets that the client has announced.
     announced: usize,
     limit: u64,
@@ -151,8 +161,12 @@ impl ContentDecoder {
     pub(crate) fn new(budget: Budget, announced: usize, limit: u64) -> Self {
         Self {
             budget,
+            owner: None,
             full: Blocks::default(),
+            held: None,
             filling: None,
+            now: None,
+            has_filled: false,
             announced,
             limit,
             size: 0,
@@ -194,7 +208,8 @@ impl ContentDecoder {
         if self.size > self.limit {
             Some(ContentFault::TooBig)
         } else {
-            self.starved.then_some(ContentFault::NoMemory)
+            let is_given_up = self.held.as_ref().is_some_and(Hold::is_given_up);
+            (self.starved || is_given_up).then_some(ContentFault::NoMemory)
         }
     }
 
@@ -218,8 +233,14 @@ impl ContentDecoder {
         if self.starved {
             return Err(ContentFault::NoMemory);
         }
-        self.put_away();
-        Ok(MailData { blocks: self.full, dots: self.dots, budget: Some(self.budget) })
+        let mut blocks = match self.held.take() {
+            Some(held) => held.finish().ok_or(ContentFault::NoMemory)?,
+            None => self.full,
+        };
+        if let Some(block) = self.filling.take() {
+            blocks.push(Bytes::from_owner(block));
+        }
+        Ok(MailData { blocks, dots: self.dots, budget: Some(self.budget) })
     }
 
     /// `DOTS`: whether dots have a meaning.
@@ -363,51 +384,6 @@ impl ContentDecoder {
 
     fn holds_cr(&self) -> bool {
         self.wire[BEFORE - 1] == CR
-    }
-
-    fn keep(&mut self, octets: &[u8]) {
-        self.last = octets.last().copied().unwrap_or(self.last);
-        self.size = self.size.saturating_add(octets.len() as u64);
-        if self.fault().is_none() {
-            self.store(octets);
-        }
-        if self.fault().is_some() {
-            self.full = Blocks::default();
-            self.filling = None;
-        }
-    }
-
-    fn store(&mut self, mut octets: &[u8]) {
-        while !octets.is_empty() {
-            if self.filling.as_ref().is_none_or(Block::is_full) {
-                self.put_away();
-                self.filling = self.budget.block(self.next_block());
-            }
-            match &mut self.filling {
-                Some(block) => octets = &octets[block.fill(octets)..],
-                None => {
-                    self.starved = true;
-                    return;
-                }
-            }
-        }
-    }
-
-    /// The block that was being filled is full, or the last.
-    fn put_away(&mut self) {
-        if let Some(block) = self.filling.take() {
-            self.full.push(Bytes::from_owner(block));
-        }
-    }
-
-    /// Octets of the next block: of the first one as many as were announced.
-    fn next_block(&self) -> usize {
-        match (self.full.is_empty(), self.announced) {
-            (false, _) => BLOCK,
-            (true, 0) => FIRST,
-            // Mail that ends within a line, by BDAT, gets an end of line.
-            (true, announced) => announced.saturating_add(b" \r\n".len()).min(BLOCK),
-        }
     }
 }
 

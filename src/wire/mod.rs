@@ -8,6 +8,7 @@ pub(crate) mod command;
 pub(crate) mod content;
 #[cfg(feature = "testing")]
 pub mod exposed;
+pub(crate) mod holders;
 pub(crate) mod line;
 pub(crate) mod mailbox;
 pub(crate) mod proxy;

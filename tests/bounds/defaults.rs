@@ -46,6 +46,8 @@ fn defaults() -> Vec<(&'static str, String)> {
         ("Limits::junk_commands", number(limits.junk_commands)),
         ("Limits::refused_in_a_row", number(limits.refused_in_a_row)),
         ("Limits::refused_recipients", number(limits.refused_recipients)),
+        ("Limits::address_share", format!("{} %", limits.address_share)),
+        ("Limits::network_share", format!("{} %", limits.network_share)),
         ("Limits::added_fields", octets(limits.added_fields as u64)),
         ("Limits::transactions", number(limits.transactions)),
         ("Limits::content", octets(limits.content)),

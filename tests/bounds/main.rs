@@ -12,6 +12,7 @@ mod daemons;
 mod defaults;
 mod dialogues;
 mod machines;
+mod shares;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -179,7 +180,12 @@ fn every_row_has_its_test_and_every_test_its_row() {
     assert_eq!(documented.len(), rows.len(), "two rows have one name");
     assert!(rows.len() > 60, "only {} rows", rows.len());
 
-    let own = [include_str!("clients.rs"), include_str!("daemons.rs"), include_str!("machines.rs")];
+    let own = [
+        include_str!("clients.rs"),
+        include_str!("daemons.rs"),
+        include_str!("machines.rs"),
+        include_str!("shares.rs"),
+    ];
     let mut tests: Vec<_> = own.into_iter().flat_map(functions).collect();
     tests.extend(dialogues::all().iter().map(|bound| bound.name));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,15 +1,15 @@
 //! Mail data that is read from the client to where it stays.
 
 use super::{BEFORE, CR, ContentDecoder, GLANCE, PIECE, is_plain};
-use crate::wire::blocks::Blocks;
 use crate::wire::budget::Block;
 
 impl ContentDecoder {
     /// Room for octets of mail data where they would stay: in blocks that were used before, since
     /// others would have to be made of zeros first. There is none before the first octets have come.
     pub(crate) fn room(&mut self) -> &mut [u8] {
-        if self.fault().is_none() && self.filling.as_ref().is_some_and(Block::is_full) {
-            let next = self.budget.spare_block();
+        let is_full = self.filling.as_ref().is_some_and(Block::is_full);
+        if is_full && self.fault().is_none() && self.budget.has_spare() {
+            let next = self.next_block();
             if next.is_some() {
                 self.put_away();
                 self.filling = next;
@@ -26,8 +26,8 @@ impl ContentDecoder {
     pub(crate) fn portion(&self) -> usize {
         match &self.filling {
             Some(block) if !block.is_full() => block.left(),
-            None if self.size == 0 => super::FIRST,
-            _ => super::BLOCK,
+            None if self.size == 0 => crate::wire::budget::FIRST,
+            _ => crate::wire::budget::BLOCK,
         }
     }
 
@@ -63,10 +63,7 @@ impl ContentDecoder {
             block.filled(kept);
         }
         self.filling = Some(block);
-        if self.fault().is_some() {
-            self.full = Blocks::default();
-            self.filling = None;
-        }
+        self.free_if_faulty();
         (taken, rest)
     }
 

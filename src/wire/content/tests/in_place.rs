@@ -16,7 +16,7 @@ fn decoder_with_room() -> ContentDecoder {
         let mut block = USED.block(BLOCK).unwrap();
         block.fill(&b"\r\n.\r\n".repeat(BLOCK));
         drop(block);
-        decoder.filling = USED.spare_block();
+        decoder.filling = USED.block(BLOCK);
     }
     decoder
 }

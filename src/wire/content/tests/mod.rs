@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::writer::{BATCH, STUFFED};
 use super::*;
+use crate::wire::budget::{BLOCK, FIRST};
 
 mod in_place;
 mod room;

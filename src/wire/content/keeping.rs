@@ -1,0 +1,88 @@
+//! What is kept of mail data, and in whose share of the memory.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::ContentDecoder;
+use crate::wire::blocks::Blocks;
+use crate::wire::budget::{BLOCK, Block, FIRST};
+use crate::wire::holders::Owner;
+
+impl ContentDecoder {
+    /// Says in whose share the content is.
+    pub(crate) fn owned_by(self, owner: Option<Owner>) -> Self {
+        Self { owner, ..self }
+    }
+
+    /// Says what time it is: a content that comes slowly may have to give up its memory.
+    pub(crate) fn tell_time(&mut self, now: Instant) {
+        self.now = Some(now);
+        if std::mem::take(&mut self.has_filled)
+            && let Some(held) = &self.held
+        {
+            held.touch(now);
+        }
+    }
+
+    pub(super) fn keep(&mut self, octets: &[u8]) {
+        self.last = octets.last().copied().unwrap_or(self.last);
+        self.size = self.size.saturating_add(octets.len() as u64);
+        if self.fault().is_none() {
+            self.store(octets);
+        }
+        self.free_if_faulty();
+    }
+
+    /// What cannot be kept to the end is not kept at all.
+    pub(super) fn free_if_faulty(&mut self) {
+        if self.fault().is_some() {
+            self.starved |= self.held.take().is_some_and(|held| held.is_given_up());
+            self.full = Blocks::default();
+            self.filling = None;
+        }
+    }
+
+    pub(super) fn store(&mut self, mut octets: &[u8]) {
+        while !octets.is_empty() {
+            if self.filling.as_ref().is_none_or(Block::is_full) {
+                self.put_away();
+                self.filling = self.next_block();
+            }
+            match &mut self.filling {
+                Some(block) => octets = &octets[block.fill(octets)..],
+                None => {
+                    self.starved = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The block that was being filled is full.
+    pub(super) fn put_away(&mut self) {
+        let Some(block) = self.filling.take() else { return };
+        let block = Bytes::from_owner(block);
+        self.has_filled = true;
+        if self.held.is_none() {
+            self.held = self.now.map(|now| self.budget.hold(now));
+        }
+        match &self.held {
+            Some(held) => held.push(block),
+            None => self.full.push(block),
+        }
+    }
+
+    /// The next block. The first one has as many octets as were announced, and is in no share: small
+    /// messages have no other.
+    pub(super) fn next_block(&self) -> Option<Block> {
+        let is_first = self.full.is_empty() && self.held.is_none() && self.filling.is_none();
+        let (room, owner) = match (is_first, self.announced) {
+            (false, _) => (BLOCK, self.owner),
+            (true, 0) => (FIRST, None),
+            // Mail that ends within a line, by BDAT, gets an end of line.
+            (true, announced) => (announced.saturating_add(b" \r\n".len()).min(BLOCK), None),
+        };
+        self.budget.block_for(room, owner, self.now)
+    }
+}

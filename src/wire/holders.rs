@@ -1,0 +1,136 @@
+//! Large messages that are being received: whose memory they hold, and which of them gives it up when
+//! the budget is spent.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::blocks::Blocks;
+
+/// How long a message may take to fill a block while memory is short. One that takes longer gives up
+/// its memory: it came at less than 6.5 KB/s, and others have waited for nothing.
+pub(crate) const SLOW: Duration = Duration::from_secs(10);
+
+/// Whose mail data it is, and how many octets of a budget that one may hold in large messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) address: IpAddr,
+    pub(crate) address_share: usize,
+    /// The first address of its network.
+    pub(crate) network: IpAddr,
+    pub(crate) network_share: usize,
+}
+
+/// Octets that owners hold.
+#[derive(Debug, Default)]
+pub(super) struct Owned {
+    addresses: HashMap<IpAddr, usize>,
+    networks: HashMap<IpAddr, usize>,
+}
+
+impl Owned {
+    /// Adds octets to what the owner holds, unless that would be more than its share.
+    pub(super) fn add(&mut self, owner: &Owner, octets: usize) -> bool {
+        let held = |held: &HashMap<IpAddr, usize>, key| held.get(&key).copied().unwrap_or(0);
+        let address = held(&self.addresses, owner.address).saturating_add(octets);
+        let network = held(&self.networks, owner.network).saturating_add(octets);
+        let may = address <= owner.address_share && network <= owner.network_share;
+        if may {
+            self.addresses.insert(owner.address, address);
+            self.networks.insert(owner.network, network);
+        }
+        may
+    }
+
+    pub(super) fn remove(&mut self, owner: &Owner, octets: usize) {
+        for (held, key) in
+            [(&mut self.addresses, owner.address), (&mut self.networks, owner.network)]
+        {
+            let left = held.get(&key).map_or(0, |held| held.saturating_sub(octets));
+            if left == 0 {
+                held.remove(&key);
+            } else {
+                held.insert(key, left);
+            }
+        }
+    }
+}
+
+/// The full blocks of a message that is being received. They can be taken away from it at any
+/// time, also while its session waits for its client.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    blocks: Mutex<Blocks>,
+    is_given_up: AtomicBool,
+}
+
+impl Holding {
+    fn blocks(&self) -> MutexGuard<'_, Blocks> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a block, unless the message was given up.
+    pub(super) fn push(&self, block: Bytes) {
+        let mut blocks = self.blocks();
+        if !self.is_given_up() {
+            blocks.push(block);
+        }
+    }
+
+    /// Hands out the blocks, unless the message was given up.
+    pub(super) fn take(&self) -> Option<Blocks> {
+        let mut blocks = self.blocks();
+        (!self.is_given_up()).then(|| std::mem::take(&mut *blocks))
+    }
+
+    /// Gives the message up. The blocks are for the caller to drop, who holds no lock.
+    pub(super) fn give_up(&self) -> Blocks {
+        let mut blocks = self.blocks();
+        self.is_given_up.store(true, Ordering::Release);
+        std::mem::take(&mut *blocks)
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Acquire)
+    }
+}
+
+/// Messages with full blocks that are not complete.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    /// Each with the moment at which it filled its last block.
+    all: BTreeMap<u64, (Arc<Holding>, Instant)>,
+    next: u64,
+}
+
+impl Holders {
+    pub(super) fn add(&mut self, now: Instant) -> (u64, Arc<Holding>) {
+        let (id, holding) = (self.next, Arc::<Holding>::default());
+        self.next += 1;
+        self.all.insert(id, (holding.clone(), now));
+        (id, holding)
+    }
+
+    /// The message has filled another block by now.
+    pub(super) fn touch(&mut self, id: u64, now: Instant) {
+        if let Some((_, last)) = self.all.get_mut(&id) {
+            *last = now;
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: u64) {
+        self.all.remove(&id);
+    }
+
+    /// Takes out the message that has filled no block for the longest time, if that is long.
+    pub(super) fn take_slowest(&mut self, now: Instant) -> Option<Arc<Holding>> {
+        let (id, (_, last)) = self.all.iter().min_by_key(|(_, (_, last))| *last)?;
+        let is_slow = now.saturating_duration_since(*last) >= SLOW;
+        let id = *id;
+        if is_slow { self.all.remove(&id).map(|(holding, _)| holding) } else { None }
+    }
+}

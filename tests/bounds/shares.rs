@@ -1,0 +1,138 @@
+//! Bounds of the memory for mail data that one client shares with others.
+#![allow(clippy::disallowed_methods, reason = "any moment: all times are counted from it")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use nobounce::{Budget, Outcome, Peer, Receipt, Session, SessionId, Settings, Step, Verdict};
+
+/// Octets of the first block of a content, and of each further one.
+const FIRST: usize = 8 << 10;
+const BLOCK: usize = 64 << 10;
+
+/// A client that sends a content.
+struct Sender {
+    session: Session,
+    now: Instant,
+}
+
+impl Sender {
+    fn new(settings: &Arc<Settings>, address: [u8; 4], now: Instant) -> Self {
+        let (id, peer) = (SessionId::new("test"), Peer::new((address, 4711).into()));
+        let session = Session::new(settings.clone(), id, peer, now, SystemTime::UNIX_EPOCH);
+        let mut sender = Self { session, now };
+        for says in ["", "EHLO c\r\n", "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"] {
+            sender.say(says.as_bytes());
+        }
+        sender
+    }
+
+    /// Says this, and hears what it is told until it is its turn.
+    fn say(&mut self, octets: &[u8]) -> String {
+        let mut heard = String::new();
+        self.session.receive(octets);
+        loop {
+            match self.session.poll(self.now) {
+                Step::Receive | Step::Close => return heard,
+                Step::Transmit(octets) => heard.push_str(str::from_utf8(&octets).unwrap()),
+                Step::Ask(question) => question.answer(Verdict::Pass),
+                Step::Forward(mut forward) => {
+                    let receipt = match forward.request() {
+                        nobounce::Request::Recipient(..) => Receipt::recipient(),
+                        _ => Receipt::kept("1"),
+                    };
+                    forward.complete(Outcome::Accepted(receipt));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn send(&mut self, octets: usize) {
+        let heard = self.say(&vec![b'x'; octets]);
+        assert!(heard.is_empty(), "{heard}");
+    }
+
+    /// Ends the content; says whether it was taken.
+    fn ended(mut self) -> bool {
+        let heard = self.say(b"\r\n.\r\n");
+        assert!(heard.starts_with("250 ") || heard.starts_with("452 4.3.1 "), "{heard}");
+        heard.starts_with("250 ")
+    }
+}
+
+/// Settings for a budget, and for contents of two blocks.
+fn settings(budget: usize) -> Arc<Settings> {
+    let mut settings = Settings::new("mx.example");
+    settings.budget = Budget::new(budget);
+    settings.limits.content = 100_000;
+    settings.into()
+}
+
+/// So many clients, of 15 that share an address, send as much as fits into two blocks. Says whether the
+/// last one is taken.
+fn is_last_taken(settings: &Arc<Settings>, clients: u8) -> bool {
+    let now = Instant::now();
+    let senders = (0..clients).map(|n| {
+        let mut sender = Sender::new(settings, [192, 0, 2, n / 15], now);
+        sender.send(FIRST + BLOCK - 2);
+        sender
+    });
+    let mut senders: Vec<_> = senders.collect();
+    // They are slow, too, but the budget is not spent.
+    let last = senders.pop().unwrap();
+    let mut other = Sender::new(settings, [198, 51, 100, 1], now + Duration::from_secs(60));
+    other.send(FIRST + BLOCK - 2);
+    assert!(other.ended(), "another network has a share of its own");
+    last.ended()
+}
+
+#[test]
+fn address_share() {
+    // 15 blocks of 64 KiB, and no 16th of this address.
+    let four = settings(4 << 20);
+    assert!(is_last_taken(&four, 15));
+    let mut one_address = (*settings(4 << 20)).clone();
+    one_address.limits.network_share = 100;
+    let one_address = Arc::new(one_address);
+    let now = Instant::now();
+    let mut senders: Vec<_> =
+        (0..16).map(|_| Sender::new(&one_address, [192, 0, 2, 1], now)).collect();
+    senders.iter_mut().for_each(|sender| sender.send(FIRST + BLOCK - 2));
+    assert!(!senders.pop().unwrap().ended(), "the 16th");
+    assert!(senders.pop().unwrap().ended(), "the 15th");
+    let mut again = Sender::new(&one_address, [192, 0, 2, 1], now);
+    again.send(FIRST + BLOCK - 2);
+    assert!(again.ended(), "what was given back can be had again");
+}
+
+#[test]
+fn network_share() {
+    // Three addresses, no more than 15 clients each.
+    assert!(is_last_taken(&settings(4 << 20), 31));
+    assert!(!is_last_taken(&settings(4 << 20), 32));
+}
+
+#[test]
+fn slow_holder() {
+    for (seconds, gives_up) in [(9, false), (10, true)] {
+        let mut settings = (*settings(1 << 20)).clone();
+        settings.limits.content = 10 << 20;
+        let settings = Arc::new(settings);
+        let now = Instant::now();
+        let mut slow = Sender::new(&settings, [192, 0, 2, 1], now);
+        slow.send(FIRST + 13 * BLOCK + 1);
+        // Its next octet comes in time, its next block does not.
+        slow.now += Duration::from_secs(seconds);
+        slow.send(1);
+        let used = settings.budget.used();
+        let mut other = Sender::new(&settings, [198, 51, 100, 1], slow.now);
+        other.send(FIRST + 8 * BLOCK);
+        // Without the slow session having been asked for anything.
+        assert_eq!(settings.budget.used() < used, gives_up, "{seconds} s");
+        assert_eq!(other.ended(), gives_up, "{seconds} s");
+        slow.send(BLOCK);
+        assert_eq!(slow.ended(), !gives_up, "{seconds} s");
+        assert_eq!(settings.budget.used(), 0);
+    }
+}
