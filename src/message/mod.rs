@@ -93,6 +93,12 @@ impl Message {
         (Self(Box::new(parts)), complete)
     }
 
+    /// Puts a `Date` field before all others: for a message of our own.
+    #[cfg(feature = "serve")]
+    pub(crate) fn date(&mut self, at: SystemTime) {
+        self.tag(vec![trace::date(at)]);
+    }
+
     /// Puts these fields before all others.
     pub(crate) fn tag(&mut self, fields: Vec<HeaderField>) {
         self.0.len += fields.iter().map(|field| field.octets().len()).sum::<usize>();

@@ -49,6 +49,14 @@ pub(super) fn received(host: &str, envelope: &Envelope, at: SystemTime) -> Heade
     field.finish()
 }
 
+/// `Date:`, for a message of our own.
+#[cfg(feature = "serve")]
+pub(super) fn date(at: SystemTime) -> HeaderField {
+    let mut field = FieldWriter::new("Date", 48);
+    write_date(&mut field, at);
+    field.finish()
+}
+
 /// The name of the protocol as it is registered (RFC 3848, RFC 6531 section 4.3).
 fn protocol(envelope: &Envelope) -> &'static str {
     let extended = matches!(envelope.peer.helo, Some(Helo { extended: true, .. }));

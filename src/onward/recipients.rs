@@ -14,7 +14,7 @@ use crate::wire::reply::Reply;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OneRecipient {
-    /// If the server's greeting or its reply to EHLO names `amavisd`.
+    /// If the server's greeting or its reply to EHLO names `amavis` or `amavisd`, otherwise than as its host.
     #[default]
     Amavisd,
     /// Always: for a server that hides what it is, or that has amavisd behind it (Postfix with
@@ -91,8 +91,13 @@ impl Onward {
     }
 }
 
-/// Whether the server says in its greeting or in its reply to EHLO that it is amavisd.
+/// Whether the server says in its greeting or in its reply to EHLO that it is amavisd: `220 [127.0.0.1] ESMTP
+/// amavis service ready`, before 2.12 `amavisd-new`. The first word is the server's host name, and the host of
+/// another server may be called so.
 pub(super) fn names_amavisd(reply: &Reply) -> bool {
-    let is_it = |word: &[u8]| word.eq_ignore_ascii_case(b"amavisd");
-    reply.lines().any(|line| line.as_bytes().windows(7).any(is_it))
+    let is_it =
+        |word: &str| word.get(..6).is_some_and(|begin| begin.eq_ignore_ascii_case("amavis"));
+    let mut lines = reply.lines();
+    let first = lines.next().unwrap_or_default().split_ascii_whitespace().skip(1);
+    first.chain(lines.flat_map(str::split_ascii_whitespace)).any(is_it)
 }

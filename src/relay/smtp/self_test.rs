@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::Smtp;
 use super::probing::Probe;
@@ -122,21 +123,29 @@ impl<R: Runtime> Smtp<R> {
         result
     }
 
-    /// The message for a stranger whom the server would take mail for.
+    /// The message for a stranger whom the server would take mail for. It has all that a content filter misses
+    /// in spam: if it were refused as such, nothing would be known of relaying.
     fn message(&self, envelope: &Envelope) -> Message {
-        let host = &*self.server.settings.host;
+        let (host, id) = (&*self.server.settings.host, &envelope.id);
+        let now = self.server.runtime.time_of_day();
+        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let text = format!(
             "From: nobounce self-test <postmaster@{host}>\n\
              To: <self-test@relay-test.invalid>\n\
              Subject: Self-test: this message should have been refused\n\
+             Message-ID: <{id}.{seconds}@{host}>\n\
              Auto-Submitted: auto-generated\n\
+             MIME-Version: 1.0\n\
+             Content-Type: text/plain; charset=us-ascii\n\
              \n\
              The gate {host} has sent this message to itself to find out whether the server\n\
              behind it relays mail from strangers to strangers. If you read it, that server\n\
              is an open relay: it must not trust the address of the gate.\n"
         );
         let content = MailData::normalise(text.as_bytes());
-        Message::new(host, envelope, self.server.runtime.time_of_day(), content)
+        let mut message = Message::new(host, envelope, now, content);
+        message.date(now);
+        message
     }
 }
 
