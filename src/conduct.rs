@@ -34,11 +34,14 @@ pub enum Misconduct {
     RecipientRefused,
     /// It spoke HTTP or TLS. The session was closed at once; observers can see it.
     AnotherProtocol,
+    /// A TLS handshake behind STARTTLS failed, or was not finished in time. The session ended with it;
+    /// observers can see it.
+    HandshakeFailed,
 }
 
 impl Misconduct {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::EarlyTalker,
         Self::EarlyData,
         Self::Pipelining,
@@ -49,6 +52,7 @@ impl Misconduct {
         Self::CommandSequence,
         Self::RecipientRefused,
         Self::AnotherProtocol,
+        Self::HandshakeFailed,
     ];
 
     /// The symbol under which it is scored and recorded.
@@ -64,6 +68,7 @@ impl Misconduct {
             Self::CommandSequence => "COMMAND_SEQUENCE",
             Self::RecipientRefused => "RCPT_REFUSED",
             Self::AnotherProtocol => "ANOTHER_PROTOCOL",
+            Self::HandshakeFailed => "TLS_HANDSHAKE_FAILED",
         }
     }
 }

@@ -371,6 +371,7 @@ where
         if stressed != session.is_stressed() {
             session.set_stress(stressed, *now);
         }
+        session.hold_tls(self.gate.is_busy_with_tls(session.peer()));
         let deadline = session.deadline();
         let (gate, client, place) = (self.gate, &mut self.client, &self.place);
         let going_down = &mut self.going_down;
@@ -414,14 +415,16 @@ where
     async fn start_tls(&mut self, session: &mut Session) {
         self.stash = Stash::default();
         let deadline = session.deadline();
-        match handshake(self.gate, &mut self.client, &[], deadline).await {
+        // In a future of its own: idle sessions would carry its room.
+        let shake = Box::pin(handshake(self.gate, &mut self.client, session.peer(), &[], deadline));
+        match shake.await {
             Ok(tls) => session.tls_started(tls),
             Err(fault) => {
                 if let ServeError::ClientStuck = fault {
                     self.late(session, deadline);
                 }
                 self.fault = Some(fault);
-                session.lose_client();
+                session.tls_failed();
             }
         }
     }

@@ -31,6 +31,8 @@ use crate::session::{Session, Settings};
 use crate::tally::Tally;
 use crate::tarpit::Tarpit;
 use crate::tls::TlsServer;
+#[cfg(feature = "tls")]
+use crate::tls::{HandshakeLimits, Turns};
 #[cfg(feature = "dns")]
 use crate::unwind::Guarded;
 use crate::unwind::caught;
@@ -44,6 +46,8 @@ pub struct Gate<R: Runtime> {
     pub(crate) panel: Panel,
     pub(crate) target: Box<dyn Target>,
     pub(crate) tls: Option<TlsServer>,
+    #[cfg(feature = "tls")]
+    pub(crate) turns: Turns,
     pub(crate) observers: Observers,
     /// Who looks clients' names up, and for how long at most.
     #[cfg(feature = "dns")]
@@ -76,6 +80,8 @@ impl<R: Runtime> Gate<R> {
             panel: Panel::new(),
             target: Box::new(target),
             tls: None,
+            #[cfg(feature = "tls")]
+            turns: Turns::default(),
             observers: Observers::default(),
             #[cfg(feature = "dns")]
             names: None,
@@ -118,6 +124,15 @@ impl<R: Runtime> Gate<R> {
     pub fn tls(mut self, tls: TlsServer) -> Self {
         Arc::make_mut(&mut self.settings).capabilities.start_tls = true;
         self.tls = Some(tls);
+        self
+    }
+
+    /// How much the TLS handshakes of clients may take of the machine; by default as
+    /// [`HandshakeLimits`] says.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn handshakes(mut self, limits: HandshakeLimits) -> Self {
+        self.turns = Turns::new(limits);
         self
     }
 
@@ -265,6 +280,25 @@ impl<R: Runtime> Gate<R> {
     #[allow(clippy::unused_async, reason = "as it is with DNS")]
     pub(crate) async fn named(&self, peer: Peer) -> Peer {
         peer
+    }
+
+    /// The network that this client counts for, if it counts for one.
+    #[cfg(feature = "tls")]
+    pub(crate) fn network(&self, client: &Peer) -> Option<IpAddr> {
+        self.counted(client).map(|address| self.admission.network(address.to_canonical()))
+    }
+
+    /// Whether a TLS handshake of this client could not even wait for its turn.
+    pub(crate) fn is_busy_with_tls(&self, client: &Peer) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some()
+            && client.tls.is_none()
+            && self.turns.may_be_full()
+            && self.turns.is_full(self.network(client));
+        #[cfg(not(feature = "tls"))]
+        let _ = client;
+        #[cfg(not(feature = "tls"))]
+        false
     }
 
     /// Says so if stress has begun or ended.

@@ -273,7 +273,7 @@ pub use tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
 #[cfg(feature = "serve")]
 pub use tarpit::Tarpit;
 #[cfg(feature = "tls")]
-pub use tls::{TlsClient, TlsConfigError, TlsServer};
+pub use tls::{HandshakeLimits, TlsClient, TlsConfigError, TlsServer};
 
 #[cfg(feature = "testing")]
 #[doc(hidden)]

@@ -17,6 +17,7 @@ const RCPT: &str = "RCPT TO:<c@d>\r\n";
 fn conduct(says: &[&str]) -> (String, String) {
     let mut settings = Settings::new("mx.example");
     settings.early_input = EarlyInput::Tolerate;
+    settings.capabilities.start_tls = true;
     settings.xforward_from = "192.0.2.9".parse().unwrap();
     let peer = match says[0] {
         "server" => Peer::new(([192, 0, 2, 9], 4711).into()),
@@ -60,7 +61,7 @@ fn conduct(says: &[&str]) -> (String, String) {
                 };
                 forward.complete(outcome);
             }
-            Step::StartTls => panic!("not offered"),
+            Step::StartTls => session.tls_failed(),
             Step::Close => break,
         }
     }
@@ -99,6 +100,7 @@ fn every_misconduct_is_noted_and_nothing_else_is() {
         (&[EHLO, MAIL, "RCPT TO:<no@d>\r\n", "RCPT TO:<nobody@d>\r\n"], "RCPT_REFUSED=2"),
         (&["GET / HTTP/1.1\r\n"], "ANOTHER_PROTOCOL=1"),
         (&["\x16\x03\x01"], "ANOTHER_PROTOCOL=1"),
+        (&[EHLO, "STARTTLS\r\n"], "TLS_HANDSHAKE_FAILED=1"),
     ];
     for (says, expected) in table {
         assert_eq!(conduct(says).0, *expected, "{says:?}");

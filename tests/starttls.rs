@@ -192,3 +192,20 @@ fn spurious_calls_around_the_handshake_change_nothing() {
     onward.tls_failed("too late");
     assert_eq!(said(&mut onward), "EHLO gate.example\r\n");
 }
+
+/// RFC 3207 has 454 for this, after which a client may go on in the clear. Nobody who sends many
+/// handshakes decides that for others.
+#[test]
+fn starttls_hears_421_while_no_handshake_can_begin() {
+    let mut gate = Gate::new();
+    gate.hear(HELLO);
+    gate.said.clear();
+    gate.session.hold_tls(true);
+    assert_eq!(gate.hear("STARTTLS\r\n"), Turn::Nobody);
+    assert_eq!(gate.said, "421 4.7.0 Too many TLS handshakes, try again later\r\n");
+    let mut gate = Gate::new();
+    gate.session.hold_tls(true);
+    gate.session.hold_tls(false);
+    gate.hear(HELLO);
+    assert_eq!(gate.hear("STARTTLS\r\n"), Turn::Handshake);
+}

@@ -300,7 +300,7 @@ impl Admission {
     }
 
     /// The network that an address belongs to.
-    fn network(&self, address: IpAddr) -> IpAddr {
+    pub(crate) fn network(&self, address: IpAddr) -> IpAddr {
         let AdmissionLimits { ipv4_prefix, ipv6_prefix, .. } = self.limits;
         let prefix = if address.is_ipv4() { ipv4_prefix } else { ipv6_prefix };
         Network::of(address, prefix.into()).first()

@@ -5,7 +5,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 use super::ServeError;
 use crate::deadline::Deadline;
 use crate::gate::Gate;
-use crate::peer::Tls;
+use crate::peer::{Peer, Tls};
 use crate::runtime::{Runtime, within};
 use crate::tls::Channel;
 
@@ -13,6 +13,7 @@ use crate::tls::Channel;
 pub(super) async fn handshake<C, R>(
     gate: &Gate<R>,
     client: &mut Channel<C>,
+    peer: &Peer,
     ahead: &[u8],
     deadline: Option<Deadline>,
 ) -> Result<Tls, ServeError>
@@ -21,6 +22,20 @@ where
     R: Runtime,
 {
     let tls = gate.tls.as_ref().ok_or(ServeError::NoTls)?;
-    let tls = within(&gate.runtime, deadline, client.accept(tls, ahead)).await;
-    tls.ok_or(ServeError::ClientStuck)?.map_err(ServeError::Handshake)
+    #[cfg(not(feature = "tls"))]
+    let (turn, _) = (|| std::future::ready(std::io::Result::Ok(())), peer);
+    #[cfg(feature = "tls")]
+    let network = gate.network(peer);
+    #[cfg(feature = "tls")]
+    let turn = || gate.turns.take(&gate.runtime, network);
+    let tls = within(&gate.runtime, deadline, client.accept(tls, ahead, turn)).await;
+    let tls = tls.unwrap_or(Err(std::io::ErrorKind::TimedOut.into()));
+    #[cfg(feature = "tls")]
+    if tls.is_err() {
+        gate.turns.failed(network, gate.runtime.now());
+    }
+    tls.map_err(|error| match error.kind() {
+        std::io::ErrorKind::TimedOut => ServeError::ClientStuck,
+        _ => ServeError::Handshake(error),
+    })
 }

@@ -73,7 +73,7 @@ impl Opening {
             };
             let deadline = Deadline::after(gate.runtime.now(), wait, Awaiting::Tls);
             let ahead = std::mem::take(&mut stash.octets);
-            peer.tls = Some(handshake(gate, &mut client, &ahead, Some(deadline)).await?);
+            peer.tls = Some(handshake(gate, &mut client, &peer, &ahead, Some(deadline)).await?);
         }
         Ok((client, gate.named(peer).await, stash, place))
     }

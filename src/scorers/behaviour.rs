@@ -67,7 +67,7 @@ impl Behaviour {
                 Misconduct::CommandSyntax | Misconduct::CommandSequence => (50, 200),
                 Misconduct::RecipientRefused => (25, 300),
                 // It has closed the session.
-                Misconduct::AnotherProtocol => (0, 0),
+                Misconduct::AnotherProtocol | Misconduct::HandshakeFailed => (0, 0),
             };
             Weight { each: Score::hundredths(each), most: Score::hundredths(most) }
         });

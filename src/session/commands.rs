@@ -329,6 +329,10 @@ impl Session {
             {
                 replies::TLS_FIRST
             }
+            Phase::Connected | Phase::Ready if self.tls_held => {
+                self.state = State::Command(phase);
+                return self.hang_up(replies::TLS_BUSY, EndCause::Closed);
+            }
             Phase::Connected | Phase::Ready if self.input.is_empty() => {
                 self.state = State::StartTls;
                 return self.reply(&replies::READY_FOR_TLS);

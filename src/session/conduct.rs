@@ -12,6 +12,14 @@ impl Session {
         &self.conduct
     }
 
+    /// The TLS handshake has failed: the client has gone, and that counts as its conduct.
+    pub fn tls_failed(&mut self) {
+        if matches!(self.state, State::StartTls) {
+            self.note(Misconduct::HandshakeFailed);
+        }
+        self.lose_client();
+    }
+
     pub(super) fn note(&mut self, what: Misconduct) {
         self.conduct.note(what);
     }

@@ -86,6 +86,8 @@ pub struct Session {
     going_down: bool,
     /// Whether the gate is under stress.
     stressed: bool,
+    /// Whether no TLS handshake can begin now.
+    tls_held: bool,
     /// `output` holds the answer to a content: the sooner the client has it, the rarer are
     /// duplicates (RFC 1047).
     urgent: bool,
@@ -318,6 +320,7 @@ impl Session {
             input_ended: false,
             going_down: false,
             stressed: false,
+            tls_held: false,
             urgent: false,
             began: (now, time_of_day),
         }

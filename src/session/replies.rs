@@ -26,6 +26,8 @@ pub(super) const NOT_CHECKED: Reply =
     Reply::fixed(421, Some((3, 0)), "Not checked in time, try again later");
 pub(super) const GOING_DOWN: Reply =
     Reply::fixed(421, Some((3, 2)), "Service going down, try again later");
+pub(super) const TLS_BUSY: Reply =
+    Reply::fixed(421, Some((7, 0)), "Too many TLS handshakes, try again later");
 pub(super) const EVICTED: Reply =
     Reply::fixed(421, Some((3, 2)), "Too many connections, try again later");
 pub(super) const TOO_MANY_ERRORS: Reply = Reply::fixed(421, Some((7, 0)), "Too many errors");

@@ -32,32 +32,45 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     }
 
     /// Upgrades as the server. `ahead` was read from the stream and belongs to the handshake: it
-    /// stood behind a PROXY header. What stands behind STARTTLS does not.
-    pub(crate) async fn accept(&mut self, server: &TlsServer, ahead: &[u8]) -> io::Result<Tls> {
+    /// stood behind a PROXY header. What stands behind STARTTLS does not. `turn` is waited for before
+    /// each piece of cryptography, and its output is held until that is done.
+    pub(crate) async fn accept<T, F: Future<Output = io::Result<T>>>(
+        &mut self,
+        server: &TlsServer,
+        ahead: &[u8],
+        turn: impl Fn() -> F,
+    ) -> io::Result<Tls> {
         #[cfg(feature = "tls")]
-        return self.upgrade(server.begin(), ahead).await;
+        return self.upgrade(server.begin(), ahead, turn).await;
         #[cfg(not(feature = "tls"))]
-        match (*server, ahead) {}
+        match (*server, ahead, turn()) {}
     }
 
     /// Upgrades as the client.
     pub(crate) async fn connect(&mut self, client: &TlsClient) -> io::Result<Tls> {
         #[cfg(feature = "tls")]
-        return self.upgrade(client.begin(), &[]).await;
+        return self.upgrade(client.begin(), &[], || std::future::ready(Ok(()))).await;
         #[cfg(not(feature = "tls"))]
         match *client {}
     }
 
     #[cfg(feature = "tls")]
-    async fn upgrade(
+    async fn upgrade<T, F: Future<Output = io::Result<T>>>(
         &mut self,
         begun: Result<Box<rustls::Connection>, rustls::Error>,
         ahead: &[u8],
+        turn: impl Fn() -> F,
     ) -> io::Result<Tls> {
         let tls = self.tls.insert(begun.map_err(io::Error::other)?);
         let mut private = Secure::new(&mut self.stream, tls);
-        private.take(ahead)?;
-        std::future::poll_fn(|context| private.poll_handshake(context)).await?;
+        if !ahead.is_empty() {
+            let _turn = turn().await?;
+            private.take(ahead)?;
+        }
+        while !std::future::poll_fn(|context| private.poll_flight(context)).await? {
+            let _turn = turn().await?;
+            std::future::poll_fn(|context| Poll::Ready(private.process(context))).await?;
+        }
         Ok(facts(tls))
     }
 }

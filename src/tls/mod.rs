@@ -13,6 +13,8 @@ mod server;
 #[cfg(feature = "tls")]
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+mod turns;
 #[cfg(not(feature = "tls"))]
 mod without;
 
@@ -21,6 +23,10 @@ pub(crate) use channel::Channel;
 pub use client::TlsClient;
 #[cfg(feature = "tls")]
 pub use server::TlsServer;
+#[cfg(feature = "tls")]
+pub use turns::HandshakeLimits;
+#[cfg(feature = "tls")]
+pub(crate) use turns::Turns;
 #[cfg(not(feature = "tls"))]
 pub(crate) use without::{TlsClient, TlsServer};
 

@@ -28,20 +28,20 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
         Ok(())
     }
 
-    /// Ready when nothing is waited for any more. What is still to be written goes with what comes
-    /// next: a peer that writes need not read meanwhile.
-    pub(super) fn poll_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            if let Poll::Ready(Err(error)) = self.poll_flush(context) {
-                return Poll::Ready(Err(error));
-            }
-            if !self.tls.is_handshaking() {
-                return Poll::Ready(Ok(()));
-            }
-            if ready!(self.poll_gather(context))? == 0 {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-            }
+    /// Ready with `true` when nothing is waited for any more, and with `false` when octets have come
+    /// that [`process`](Self::process) has to look at. What is still to be written goes with what
+    /// comes next: a peer that writes need not read meanwhile.
+    pub(super) fn poll_flight(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if let Poll::Ready(Err(error)) = self.poll_flush(context) {
+            return Poll::Ready(Err(error));
         }
+        if !self.tls.is_handshaking() {
+            return Poll::Ready(Ok(true));
+        }
+        if ready!(self.poll_fill(context))? == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Poll::Ready(Ok(false))
     }
 
     /// An end of the stream without TLS's own is an end, too: many mail programs do no better, and
@@ -104,14 +104,24 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
 
     /// Reads once what TLS has to read; 0 at the end of the stream.
     fn poll_gather(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let length = ready!(self.poll_fill(context))?;
+        self.process(context)?;
+        Poll::Ready(Ok(length))
+    }
+
+    /// Reads octets for [`process`](Self::process); 0 at the end of the stream.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut octets = Octets { stream: &mut *self.stream, context };
-        let length = ready!(later(self.tls.read_tls(&mut octets)))?;
-        if let Err(error) = self.tls.process_new_packets() {
+        later(self.tls.read_tls(&mut octets))
+    }
+
+    /// Does the cryptography for what was read.
+    pub(super) fn process(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        self.tls.process_new_packets().map(drop).map_err(|error| {
             // The peer is told what it did, if it still listens.
             let _ = self.poll_flush(context);
-            return Poll::Ready(Err(invalid(error)));
-        }
-        Poll::Ready(Ok(length))
+            invalid(error)
+        })
     }
 }
 

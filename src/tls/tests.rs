@@ -8,6 +8,11 @@ use rustls::Connection;
 
 use super::{Channel, TlsClient, TlsServer};
 
+/// A turn that is always there.
+fn free() -> std::future::Ready<io::Result<()>> {
+    std::future::ready(Ok(()))
+}
+
 /// A stream to somebody who answers at once.
 #[derive(Clone)]
 struct Line(Arc<Mutex<End>>);
@@ -155,10 +160,10 @@ fn a_handshake_may_have_been_read_ahead() {
                 // The rest never comes.
                 line.closes();
             }
-            let accepted = channel.accept(&server(), ahead).await;
+            let accepted = channel.accept(&server(), ahead, free).await;
             assert_eq!(accepted.is_ok(), all, "{accepted:?}");
         }
         let mut channel = Channel::new(Line::to_server());
-        channel.accept(&server(), b"EHLO client.example\r\n").await.unwrap_err();
+        channel.accept(&server(), b"EHLO client.example\r\n", free).await.unwrap_err();
     });
 }

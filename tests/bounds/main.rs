@@ -98,6 +98,18 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "src/scorers/lessons/tests.rs",
         "lessons_are_learned_until_the_observer_is_gone_and_lost_ones_are_counted",
     ),
+    (
+        "handshakes_at_once",
+        "src/tls/turns.rs",
+        "no_more_compute_at_once_than_may_and_no_more_of_the_time",
+    ),
+    (
+        "handshakes_share",
+        "src/tls/turns.rs",
+        "no_more_compute_at_once_than_may_and_no_more_of_the_time",
+    ),
+    ("handshakes_waiting", "src/tls/turns.rs", "so_many_wait_in_all_and_of_a_network"),
+    ("handshakes_waiting_of_a_network", "src/tls/turns.rs", "so_many_wait_in_all_and_of_a_network"),
     ("log_lines", "src/observer/lines.rs", "lines_beyond_the_bound_are_lost_and_counted"),
     ("queued_events", "src/observer/queue.rs", "a_full_queue_drops_what_is_new_and_counts_it"),
     ("dns_time", "src/dns/client/tests.rs", "when_all_are_silent_it_is_over_in_time"),

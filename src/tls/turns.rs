@@ -1,0 +1,366 @@
+//! Turns at the cryptography of handshakes: few at once, a share of the time, and fair by network.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use futures::future::poll_fn;
+
+use crate::runtime::Runtime;
+
+/// Computing time that may be used ahead of its share.
+const AHEAD: Duration = Duration::from_millis(50);
+/// Timers are no finer than this.
+const PAUSE: Duration = Duration::from_millis(2);
+/// A network that has computed for a second goes behind others for so many seconds.
+const MEMORY: u32 = 100;
+/// What a failed handshake costs its network in addition, in computing time.
+const FAILURE: Duration = Duration::from_millis(5);
+/// The longest that a network goes behind others.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Networks that are remembered.
+const NETWORKS: usize = 4_096;
+
+/// How much the TLS handshakes of clients may take of the machine. A handshake costs as much
+/// computing time as some messages do, and a client gets one for a few octets.
+///
+/// Only the cryptography counts: a client that is waited for holds nobody up. Handshakes beyond wait
+/// for their turn, up to [`SessionTimeouts::tls`](crate::SessionTimeouts::tls). The turn goes to the
+/// network that has used the least time lately; failed handshakes count for more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HandshakeLimits {
+    /// Handshakes that compute at once: half as many as there are processors, and at least one.
+    pub at_once: NonZero<usize>,
+    /// Percent of the time that each of these may compute, on average: 50.
+    pub share: u8,
+    /// Handshakes that wait for their turn: 256. Beyond: `421 4.7.0` to STARTTLS; with TLS from the
+    /// first octet the connection is closed.
+    pub waiting: usize,
+    /// Of one network: 32.
+    pub waiting_of_network: usize,
+}
+
+impl Default for HandshakeLimits {
+    fn default() -> Self {
+        let processors = available_parallelism().map_or(1, NonZero::get);
+        Self {
+            at_once: NonZero::new(processors / 2).unwrap_or(NonZero::<usize>::MIN),
+            share: 50,
+            waiting: 256,
+            waiting_of_network: 32,
+        }
+    }
+}
+
+/// Hands the turns out.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    limits: HandshakeLimits,
+    state: Mutex<State>,
+    /// How many wait, to be looked at without the lock.
+    waiting: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    computing: usize,
+    /// In the order in which they came.
+    waiting: Vec<Waiting>,
+    numbered: u64,
+    /// When the time that was used will have been earned.
+    earned_at: Option<Instant>,
+    /// Until when each network goes behind others.
+    behind: HashMap<IpAddr, Instant>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    network: Option<IpAddr>,
+    waker: Option<Waker>,
+}
+
+/// There is no room among those that wait.
+#[derive(Debug, thiserror::Error)]
+#[error("too many TLS handshakes")]
+pub(crate) struct TooMany;
+
+impl Turns {
+    pub(crate) fn new(limits: HandshakeLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Whether it is worth asking whether it [is full](Self::is_full).
+    pub(crate) fn may_be_full(&self) -> bool {
+        let HandshakeLimits { waiting, waiting_of_network, .. } = self.limits;
+        self.waiting.load(Ordering::Relaxed) >= waiting.min(waiting_of_network)
+    }
+
+    /// Whether a client of this network could not even wait.
+    pub(crate) fn is_full(&self, network: Option<IpAddr>) -> bool {
+        self.state().is_full(network, &self.limits)
+    }
+
+    /// Waits for a turn. It ends when it is dropped.
+    pub(crate) async fn take<'t, R: Runtime>(
+        &'t self,
+        runtime: &'t R,
+        network: Option<IpAddr>,
+    ) -> io::Result<Turn<'t, R>> {
+        let place = self.queue(network).map_err(io::Error::other)?;
+        loop {
+            let until = poll_fn(|context| {
+                self.state().poll(place.number, &self.limits, context.waker(), runtime.now())
+            });
+            match until.await {
+                None => break,
+                Some(at) => runtime.sleep_until(at).await,
+            }
+        }
+        drop(place);
+        Ok(Turn { turns: self, runtime, network, began: runtime.now() })
+    }
+
+    /// A handshake of this network has failed.
+    pub(crate) fn failed(&self, network: Option<IpAddr>, now: Instant) {
+        self.state().charge(network, FAILURE, now);
+    }
+
+    fn queue(&self, network: Option<IpAddr>) -> Result<Place<'_>, TooMany> {
+        let mut state = self.state();
+        if state.is_full(network, &self.limits) {
+            return Err(TooMany);
+        }
+        state.numbered += 1;
+        let number = state.numbered;
+        state.waiting.push(Waiting { number, network, waker: None });
+        self.waiting.store(state.waiting.len(), Ordering::Relaxed);
+        Ok(Place { turns: self, number })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_full(&self, network: Option<IpAddr>, limits: &HandshakeLimits) -> bool {
+        let of_network = || self.waiting.iter().filter(|it| it.network == network).count();
+        self.waiting.len() >= limits.waiting
+            || network.is_some() && of_network() >= limits.waiting_of_network
+    }
+
+    /// Ready with `None` when it is the turn of this one, or with the moment to ask again.
+    fn poll(
+        &mut self,
+        number: u64,
+        limits: &HandshakeLimits,
+        waker: &Waker,
+        now: Instant,
+    ) -> Poll<Option<Instant>> {
+        let next = self.next();
+        if self.computing < limits.at_once.get() && next == Some(number) {
+            let early = self.earned_at.and_then(|at| at.checked_sub(AHEAD)).filter(|at| *at > now);
+            if let Some(at) = early {
+                return Poll::Ready(Some(at.max(now + PAUSE)));
+            }
+            self.computing += 1;
+            return Poll::Ready(None);
+        }
+        if let Some(waiting) = self.waiting.iter_mut().find(|it| it.number == number) {
+            waiting.waker = Some(waker.clone());
+        }
+        if self.computing < limits.at_once.get() {
+            self.wake_next();
+        }
+        Poll::Pending
+    }
+
+    /// The one whose turn is next: of the network that has used the least, and the first of these.
+    fn next(&self) -> Option<u64> {
+        let behind = |it: &&Waiting| it.network.and_then(|network| self.behind.get(&network));
+        self.waiting.iter().min_by_key(|it| (behind(it), it.number)).map(|it| it.number)
+    }
+
+    fn wake_next(&mut self) {
+        let next = self.next();
+        let next = self.waiting.iter_mut().find(|it| Some(it.number) == next);
+        if let Some(waker) = next.and_then(|it| it.waker.take()) {
+            waker.wake();
+        }
+    }
+
+    /// Notes computing time.
+    fn charge(&mut self, network: Option<IpAddr>, time: Duration, now: Instant) {
+        let Some(network) = network else { return };
+        if self.behind.len() >= NETWORKS {
+            self.behind.retain(|_, until| *until > now);
+        }
+        if self.behind.len() < NETWORKS || self.behind.contains_key(&network) {
+            let until = self.behind.entry(network).or_insert(now);
+            *until = ((*until).max(now) + time * MEMORY).min(now + LONGEST);
+        }
+    }
+}
+
+/// A place among those that wait.
+struct Place<'t> {
+    turns: &'t Turns,
+    number: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.turns.state();
+        state.waiting.retain(|it| it.number != self.number);
+        self.turns.waiting.store(state.waiting.len(), Ordering::Relaxed);
+        if state.computing < self.turns.limits.at_once.get() {
+            state.wake_next();
+        }
+    }
+}
+
+/// A turn.
+pub(crate) struct Turn<'t, R: Runtime> {
+    turns: &'t Turns,
+    runtime: &'t R,
+    network: Option<IpAddr>,
+    began: Instant,
+}
+
+impl<R: Runtime> Drop for Turn<'_, R> {
+    fn drop(&mut self) {
+        let now = self.runtime.now();
+        let time = now.saturating_duration_since(self.began);
+        let Turns { limits, .. } = self.turns;
+        let share = u32::from(limits.share.clamp(1, 100));
+        let at_once = u32::try_from(limits.at_once.get()).unwrap_or(u32::MAX);
+        let mut state = self.turns.state();
+        state.computing -= 1;
+        let earned = time * 100 / share / at_once;
+        state.earned_at = Some(state.earned_at.map_or(now, |at| at.max(now)) + earned);
+        state.charge(self.network, time, now);
+        state.wake_next();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::{FutureExt, join_all};
+
+    use super::*;
+    use crate::rehearsal::Rehearsal;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    fn turns(set: impl FnOnce(&mut HandshakeLimits)) -> Turns {
+        let at_once = NonZero::<usize>::MIN;
+        let mut limits = HandshakeLimits { at_once, ..HandshakeLimits::default() };
+        set(&mut limits);
+        Turns::new(limits)
+    }
+
+    fn network(n: u8) -> Option<IpAddr> {
+        Some([198, 51, n, 0].into())
+    }
+
+    /// Computes for this time, in steps of the virtual clock.
+    async fn compute(turns: &Turns, runtime: &Rehearsal, network: Option<IpAddr>, time: Duration) {
+        let turn = turns.take(runtime, network).await.unwrap();
+        runtime.sleep(time).await;
+        drop(turn);
+    }
+
+    #[test]
+    fn no_more_compute_at_once_than_may_and_no_more_of_the_time() {
+        let runtime = Rehearsal::new();
+        let turns = turns(|limits| (limits.waiting, limits.waiting_of_network) = (1_000, 1_000));
+        let work = (0..400).map(|_| compute(&turns, &runtime, network(1), MILLISECOND));
+        runtime.run(join_all(work));
+        // 400 ms of work at half of the time, of which 50 ms were ahead.
+        let took = runtime.elapsed();
+        assert!(took >= MILLISECOND * 740 && took <= MILLISECOND * 860, "{took:?}");
+        assert_eq!(turns.state().waiting.len(), 0);
+    }
+
+    #[test]
+    fn a_network_that_has_used_much_waits_for_one_that_has_not() {
+        let runtime = Rehearsal::new();
+        let turns = turns(|_| {});
+        let ends = Mutex::new(Vec::new());
+        let work = async |n: u8, after: u64| {
+            runtime.sleep(MILLISECOND * after as u32).await;
+            compute(&turns, &runtime, network(n), MILLISECOND * 10).await;
+            ends.lock().unwrap().push(n);
+        };
+        // Thirty of one network are there when one of another comes.
+        let crowd = (0..30).map(|_| work(1, 0).boxed_local());
+        runtime.run(join_all(crowd.chain([work(2, 15).boxed_local()])));
+        let ends = ends.into_inner().unwrap();
+        assert_eq!(ends.iter().position(|n| *n == 2), Some(2), "{ends:?}");
+    }
+
+    #[test]
+    fn failed_handshakes_push_a_network_behind() {
+        let runtime = Rehearsal::new();
+        let turns = turns(|_| {});
+        turns.failed(network(1), runtime.now());
+        let held = turns.take(&runtime, None).now_or_never().unwrap().unwrap();
+        let ends = Mutex::new(Vec::new());
+        let work = async |n: u8| {
+            compute(&turns, &runtime, network(n), MILLISECOND).await;
+            ends.lock().unwrap().push(n);
+        };
+        let release = async {
+            runtime.sleep(MILLISECOND).await;
+            drop(held);
+        };
+        runtime.run(join_all([
+            work(1).boxed_local(),
+            work(2).boxed_local(),
+            release.boxed_local(),
+        ]));
+        assert_eq!(*ends.lock().unwrap(), [2, 1]);
+    }
+
+    #[test]
+    fn so_many_wait_in_all_and_of_a_network() {
+        let runtime = Rehearsal::new();
+        let turns = turns(|limits| (limits.waiting, limits.waiting_of_network) = (5, 2));
+        let _held = turns.take(&runtime, None).now_or_never().unwrap().unwrap();
+        let mut waiting = Vec::new();
+        for (n, waits) in [(1, true), (1, true), (1, false), (2, true), (2, true), (3, true)] {
+            assert_eq!(turns.is_full(network(n)), !waits, "{n}");
+            let mut turn = Box::pin(turns.take(&runtime, network(n)));
+            let refused = turn.as_mut().now_or_never().is_some_and(|turn| turn.is_err());
+            assert_eq!(refused, !waits, "{n}");
+            waiting.push(turn);
+        }
+        assert!(turns.is_full(network(4)), "five wait in all");
+        waiting.clear();
+        assert!(!turns.is_full(network(4)), "they have gone");
+    }
+
+    #[test]
+    fn who_goes_away_does_not_take_the_turn_along() {
+        let runtime = Rehearsal::new();
+        let turns = turns(|_| {});
+        let held = turns.take(&runtime, None).now_or_never().unwrap().unwrap();
+        let mut first = Box::pin(turns.take(&runtime, network(1)));
+        assert!(first.as_mut().now_or_never().is_none());
+        let second = compute(&turns, &runtime, network(2), MILLISECOND);
+        let leave = async {
+            runtime.sleep(MILLISECOND).await;
+            drop(held);
+            drop(first);
+        };
+        runtime.run(join_all([second.boxed_local(), leave.boxed_local()]));
+    }
+}
