@@ -22,7 +22,7 @@ use crate::envelope::SessionId;
 use crate::network::Networks;
 use crate::observer::{Event, Observer, Observers};
 use crate::panel::Panel;
-use crate::peer::{Peer, Voucher};
+use crate::peer::{NameLookup, Peer, Voucher};
 use crate::relay::{Panicked, Relay, Target};
 use crate::runtime::Runtime;
 #[cfg(feature = "dns")]
@@ -140,8 +140,9 @@ impl<R: Runtime> Gate<R> {
     /// for so long at the most: then the trace header, records, scorers, and a server that is told of
     /// the client (XCLIENT, XFORWARD) have [`Peer::name`] and [`Peer::reverse_name`].
     ///
-    /// A client whose name is known already keeps it. If DNS fails or is late, the client goes without
-    /// a name, as it would without this: it gives nothing away and refuses nobody.
+    /// A client whose name is known already keeps it, and a loopback address is not looked up: its name is
+    /// not in DNS. [`Peer::name_lookup`] tells a client without a name from one of which DNS said nothing. Such
+    /// a client is not refused.
     #[cfg(feature = "dns")]
     #[must_use]
     pub fn name_clients(mut self, resolver: impl Resolver + 'static, patience: Duration) -> Self {
@@ -258,9 +259,11 @@ impl<R: Runtime> Gate<R> {
     pub(crate) async fn named(&self, mut peer: Peer) -> Peer {
         if let (Some((resolver, patience)), Some(address), None) =
             (&self.names, peer.address, &peer.name)
+            && !address.ip().to_canonical().is_loopback()
         {
             let deadline = Deadline::after(self.runtime.now(), *patience, Awaiting::Verdict);
             let lookup = || dns::reverse_name(&**resolver, address.ip()).boxed();
+            peer.name_lookup = NameLookup::Answered;
             match within(&self.runtime, Some(deadline), Guarded::begin(lookup)).await {
                 Some(Ok(Ok(ReverseName::Confirmed(name)))) => {
                     peer.name = Some((*name).into());
@@ -269,8 +272,9 @@ impl<R: Runtime> Gate<R> {
                 Some(Ok(Ok(ReverseName::Unconfirmed(name)))) => {
                     peer.reverse_name = Some((*name).into());
                 }
+                Some(Ok(Ok(ReverseName::Nameless))) => {}
                 // A resolver that panics gives no name, as one that fails.
-                Some(Ok(Ok(ReverseName::Nameless) | Err(_)) | Err(_)) | None => {}
+                Some(Ok(Err(_)) | Err(_)) | None => peer.name_lookup = NameLookup::Failed,
             }
         }
         peer

@@ -230,7 +230,7 @@ pub use onward::{
     Identify, OneRecipient, Onward, OnwardSettings, OnwardStep, Protocol, ProxyVersion, TlsPolicy,
 };
 pub use outcome::{Outcome, Receipt, RelayError, Request, TlsFault};
-pub use peer::{Helo, Peer, Tls, Vouched, Voucher};
+pub use peer::{Helo, NameLookup, Peer, Tls, Vouched, Voucher};
 pub use session::{
     EarlyInput, EndCause, Forward, Limits, Question, Session, Settings, Step, Stress,
     TransactionEnd,

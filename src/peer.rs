@@ -18,6 +18,8 @@ pub struct Peer {
     pub name: Option<Box<str>>,
     /// Its name according to DNS, confirmed or not, if somebody looked it up.
     pub reverse_name: Option<Box<str>>,
+    /// Whether its names were looked up: what it means that there is none.
+    pub name_lookup: NameLookup,
     /// What it said in HELO or EHLO.
     pub helo: Option<Helo>,
     /// The name it authenticated as, to a server that said so by XCLIENT.
@@ -46,6 +48,7 @@ impl Peer {
             address: None,
             name: None,
             reverse_name: None,
+            name_lookup: NameLookup::default(),
             helo: None,
             login: None,
             tls: None,
@@ -58,6 +61,7 @@ impl Peer {
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         self.name = Some(name.into());
+        self.name_lookup = NameLookup::Answered;
         self
     }
 
@@ -82,11 +86,16 @@ impl Peer {
             let port = told.port.known().copied().unwrap_or(0);
             client.address = told.address.known().map(|it| canonical((*it, port).into()));
             (client.name, client.reverse_name) = (None, None);
+            client.name_lookup = NameLookup::NotAsked;
             client.vouched.address = voucher;
             client.vouched.name = voucher;
         }
         if told.name != Attribute::Omitted {
             client.name = told.name.known().cloned();
+            client.name_lookup = match told.name {
+                Attribute::TemporarilyUnavailable => NameLookup::Failed,
+                _ => NameLookup::Answered,
+            };
             client.vouched.name = voucher;
         }
         if told.reverse_name != Attribute::Omitted {
@@ -98,6 +107,23 @@ impl Peer {
         client.login = told.login.known().cloned();
         client
     }
+}
+
+/// What came of looking up the names of a [`Peer`] in DNS.
+///
+/// A peer without a name has none only if DNS said so: [`Answered`](Self::Answered). In that case the trace
+/// header says `unknown` and XCLIENT `[UNAVAILABLE]`. Otherwise the trace header has the address alone, and
+/// XCLIENT says `[TEMPUNAVAIL]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum NameLookup {
+    /// Nobody has looked.
+    #[default]
+    NotAsked,
+    /// DNS answered: the names are all there are.
+    Answered,
+    /// DNS did not answer, or not in time.
+    Failed,
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -208,5 +234,33 @@ impl Tls {
     /// A session of this protocol version and cipher suite.
     pub fn new(version: &str, cipher: &str) -> Self {
         Self { version: version.into(), cipher: cipher.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_tells_whether_a_name_was_looked_up() {
+        use NameLookup::{Answered, Failed, NotAsked};
+
+        let server = Peer::new(([192, 0, 2, 7], 25).into()).named("server.example");
+        let told = |told| server.speaking_for(&told, Voucher::XClient(None));
+        let address = Attribute::Known([192, 0, 2, 1].into());
+        for (name, expected) in [
+            (Attribute::Omitted, NotAsked),
+            (Attribute::Unavailable, Answered),
+            (Attribute::TemporarilyUnavailable, Failed),
+            (Attribute::Known("client.example".into()), Answered),
+        ] {
+            let known = name.known().cloned();
+            let client =
+                told(ClientAttributes { name, address: address.clone(), ..Default::default() });
+            assert_eq!((client.name, client.name_lookup), (known, expected));
+        }
+        // Without another address it is the same client.
+        let same = told(ClientAttributes::default());
+        assert_eq!((same.name, same.name_lookup), (server.name.clone(), Answered));
     }
 }

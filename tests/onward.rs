@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nobounce::{
     AttributeCommand, Awaiting, ClientAttributes, Envelope, ForwardPath, Identify, MailData,
-    Message, Onward, OnwardSettings, OnwardStep, Outcome, Peer, ProxyVersion, Request, ReversePath,
-    SessionId, TlsPolicy,
+    Message, NameLookup, Onward, OnwardSettings, OnwardStep, Outcome, Peer, ProxyVersion, Request,
+    ReversePath, SessionId, TlsPolicy,
 };
 
 /// What is said to a server, and what it answers.
@@ -275,8 +275,32 @@ fn a_login_is_told_by_xclient() {
     played.rcpt("<b@example.com>");
     let offer = "250-onward.example.com\r\n250 XCLIENT NAME ADDR PORT LOGIN\r\n";
     played.exchange(&[CONNECT, (EHLO.0, offer)]);
-    let told = "XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=4321 LOGIN=user\r\n";
+    let told = "XCLIENT NAME=[TEMPUNAVAIL] ADDR=192.0.2.1 PORT=4321 LOGIN=user\r\n";
     assert_eq!(played.run(), said(told, Rest::Receive));
+}
+
+/// Only a client of which DNS says that it has no name is told to be without one: the server may refuse it
+/// for good.
+#[test]
+fn a_name_that_was_not_looked_up_is_not_told_to_be_missing() {
+    let no_name = "NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE]";
+    let unknown = "NAME=[TEMPUNAVAIL] REVERSE_NAME=[TEMPUNAVAIL]";
+    for (name_lookup, reverse_name, told) in [
+        (NameLookup::NotAsked, None, unknown),
+        (NameLookup::Failed, None, unknown),
+        (NameLookup::Answered, None, no_name),
+        (NameLookup::Answered, Some("a.example"), "NAME=[UNAVAILABLE] REVERSE_NAME=a.example"),
+    ] {
+        let mut played = Played::new(Identify::XClient, TlsPolicy::Never);
+        let mut peer = Peer::clone(&client(1));
+        (peer.name_lookup, peer.reverse_name) = (name_lookup, reverse_name.map(Into::into));
+        played.envelope.peer = peer.into();
+        played.rcpt("<b@example.com>");
+        let offer = "250-onward.example.com\r\n250 XCLIENT NAME REVERSE_NAME ADDR PORT\r\n";
+        played.exchange(&[CONNECT, (EHLO.0, offer)]);
+        let told = format!("XCLIENT {told} ADDR=192.0.2.1 PORT=4321\r\n");
+        assert_eq!(played.run(), said(&told, Rest::Receive));
+    }
 }
 
 #[test]

@@ -52,6 +52,7 @@ pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> 
         findings.faults.extend(config.unknown_symbols().iter().map(ToString::to_string));
     }
     findings.doubts.extend(options.doubts(settings, &policy.admission));
+    findings.doubts.extend(policy.names.warning.clone());
     let addresses = policy.config.iter().flat_map(|config| config.addresses());
     for (name, address) in options.addresses().into_iter().chain(addresses) {
         server(&mut findings, &name, &address);

@@ -4,7 +4,7 @@
 //! line and what was expected, before a port is opened.
 
 mod clients;
-mod dns;
+pub(crate) mod dns;
 mod memory;
 mod place;
 mod sense;

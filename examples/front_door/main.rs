@@ -23,6 +23,7 @@ mod doors;
 mod health;
 mod journal;
 mod memory;
+mod names;
 mod options;
 mod output;
 mod runtime;
@@ -57,6 +58,7 @@ use config::Config;
 use doors::Door;
 use health::Health;
 use journal::Journal;
+use names::Names;
 use options::Options;
 use output::{Output, lost_lines};
 use runtime::{Socket, Tokio};
@@ -124,6 +126,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
 /// What becomes of clients and their mail, as options and file have it.
 struct Policy {
     config: Option<Config>,
+    names: Names,
     panel: Panel,
     admission: AdmissionLimits,
     tarpit: Option<Tarpit>,
@@ -136,7 +139,8 @@ impl Policy {
         let panel = panel(options, config.as_ref())?;
         let admission = options.admission(config.as_ref())?;
         let tarpit = options.tarpit(config.as_ref())?;
-        Ok(Self { config, panel, admission, tarpit })
+        let names = Names::of(options, config.as_ref());
+        Ok(Self { config, names, panel, admission, tarpit })
     }
 }
 
@@ -166,12 +170,13 @@ fn settings(options: &Options, config: Option<&Config>) -> Result<Settings, Box<
 
 async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<dyn Error>> {
     let Start { options, doors, tls, journal, predecessor } = start;
-    let Policy { config, panel, admission, tarpit } = policy;
+    let Policy { config, names, panel, admission, tarpit } = policy;
     let mut end = End::new()?;
     renew_on_hangup(options.clone(), journal.clone(), tls.clone(), errors.clone())?;
     let settings = settings(&options, config.as_ref())?;
     let mut doubts = certificate::doubts(&options);
     doubts.extend(options.doubts(&settings, &admission));
+    doubts.extend(names.warning);
     doubts.extend(config.iter().flat_map(Config::unknown_symbols).map(|it| it.to_string()));
     doubts.iter().for_each(|doubt| errors.report(format_args!("warning: {doubt}")));
     let target = target(&options, config.as_ref())?;
@@ -222,7 +227,7 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
             }
             _ => {}
         });
-    if let Some((resolver, patience)) = config.as_ref().and_then(Config::name_clients) {
+    if let Some((resolver, patience)) = names.lookup {
         gate = gate.name_clients(resolver, patience);
     }
     gate = gate.admission(Admission::new(admission));

@@ -28,8 +28,8 @@ fn message(content: &[u8]) -> Message {
     Message::new("mx.example", &envelope(), UNIX_EPOCH, MailData::normalise(content))
 }
 
-const TRACE: &str = "Received: from client.example (unknown [192.0.2.1]) by mx.example (nobounce)\r\n \
-                     with ESMTP id s.1; Thu, 01 Jan 1970 00:00:00 +0000\r\n";
+const TRACE: &str = "Received: from client.example ([192.0.2.1]) by mx.example (nobounce) with\r\n \
+                     ESMTP id s.1; Thu, 01 Jan 1970 00:00:00 +0000\r\n";
 
 /// Everything behind the trace header.
 fn behind_trace(message: &Message) -> String {

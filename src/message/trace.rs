@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::envelope::Envelope;
 use crate::header::{FieldWriter, HeaderField};
-use crate::peer::{Helo, Peer, Voucher};
+use crate::peer::{Helo, NameLookup, Peer, Voucher};
 use crate::wire::text::{AddressLiteral, TwoDigits, Written};
 
 /// Longest name that is written whole: the longest domain name (RFC 1035 section 2.3.4).
@@ -73,6 +73,10 @@ fn protocol(envelope: &Envelope) -> &'static str {
 /// What the connection tells of the client.
 fn write_tcp_info(field: &mut FieldWriter, peer: &Peer) {
     match peer.address.map(|address| address.ip().to_canonical()) {
+        // `unknown` stands for a client of which DNS says that it has no name.
+        Some(address) if peer.name.is_none() && peer.name_lookup != NameLookup::Answered => {
+            field.go_on(&AddressLiteral(address));
+        }
         Some(address) => {
             field.go_on(&Harmless(peer.name.as_deref().unwrap_or_default()));
             field.word(&AddressLiteral(address));
@@ -237,24 +241,27 @@ mod tests {
     fn the_client_is_named() {
         let by = "by mx.example (nobounce) with ESMTP id gate.7";
         let v4 = |helo| peer("192.0.2.1", helo);
+        let looked_up = |name_lookup| Peer { name_lookup, ..v4("c") };
         for (peer, from) in [
-            (v4("c.example"), "from c.example (unknown [192.0.2.1])"),
+            (v4("c.example"), "from c.example ([192.0.2.1])"),
             (v4("c.example").named("d.example"), "from c.example (d.example [192.0.2.1])"),
-            (peer("2001:db8::1", "c"), "from c (unknown [IPv6:2001:db8::1])"),
-            (peer("::ffff:192.0.2.1", "c"), "from c (unknown [192.0.2.1])"),
-            (v4("[192.0.2.1]"), "from [192.0.2.1] (unknown [192.0.2.1])"),
-            (v4("[IPv6:2001:db8::1]"), "from [IPv6:2001:db8::1] (unknown [192.0.2.1])"),
-            (v4(""), "from unknown (unknown [192.0.2.1])"),
+            (looked_up(NameLookup::Answered), "from c (unknown [192.0.2.1])"),
+            (looked_up(NameLookup::Failed), "from c ([192.0.2.1])"),
+            (peer("2001:db8::1", "c"), "from c ([IPv6:2001:db8::1])"),
+            (peer("::ffff:192.0.2.1", "c"), "from c ([192.0.2.1])"),
+            (v4("[192.0.2.1]"), "from [192.0.2.1] ([192.0.2.1])"),
+            (v4("[IPv6:2001:db8::1]"), "from [IPv6:2001:db8::1] ([192.0.2.1])"),
+            (v4(""), "from unknown ([192.0.2.1])"),
             // What would end the comment or begin one, quote, hide or name something else.
-            (v4("a)b(c"), "from a?b?c (unknown [192.0.2.1])"),
-            (v4("a\\"), "from a? (unknown [192.0.2.1])"),
-            (v4("a\"b"), "from a?b (unknown [192.0.2.1])"),
-            (v4("a b\tc"), "from a?b?c (unknown [192.0.2.1])"),
-            (v4("a\r\nB: c"), "from a??B??c (unknown [192.0.2.1])"),
-            (v4("a\0\u{7f}\u{e9}\u{2028}"), "from a???? (unknown [192.0.2.1])"),
-            (v4("a;b,c<d>@e"), "from a?b?c?d??e (unknown [192.0.2.1])"),
-            (v4("[1.2.3.4"), "from ?1.2.3.4 (unknown [192.0.2.1])"),
-            (v4("[1.2.3.4] (x)]"), "from ?1.2.3.4???x?? (unknown [192.0.2.1])"),
+            (v4("a)b(c"), "from a?b?c ([192.0.2.1])"),
+            (v4("a\\"), "from a? ([192.0.2.1])"),
+            (v4("a\"b"), "from a?b ([192.0.2.1])"),
+            (v4("a b\tc"), "from a?b?c ([192.0.2.1])"),
+            (v4("a\r\nB: c"), "from a??B??c ([192.0.2.1])"),
+            (v4("a\0\u{7f}\u{e9}\u{2028}"), "from a???? ([192.0.2.1])"),
+            (v4("a;b,c<d>@e"), "from a?b?c?d??e ([192.0.2.1])"),
+            (v4("[1.2.3.4"), "from ?1.2.3.4 ([192.0.2.1])"),
+            (v4("[1.2.3.4] (x)]"), "from ?1.2.3.4???x?? ([192.0.2.1])"),
             (v4("c").named("d) by e ("), "from c (d??by?e?? [192.0.2.1])"),
         ] {
             assert_eq!(trace(&envelope(peer, &[])), format!("{from} {by}"));

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::envelope::TransactionId;
-use crate::peer::Peer;
+use crate::peer::{NameLookup, Peer};
 use crate::wire::attributes::{Attribute, ClientAttributes, ClientOrigin};
 use crate::wire::proxy::ProxyHeader;
 
@@ -50,7 +50,8 @@ impl Identify {
 /// Whether both are the same client to a server that was told who it is.
 pub(super) fn is_same(one: &Peer, other: &Peer) -> bool {
     let told = |peer: &Peer| {
-        (peer.address, peer.name.clone(), peer.reverse_name.clone(), peer.login.clone())
+        let names = (peer.name.clone(), peer.reverse_name.clone(), peer.name_lookup);
+        (peer.address, names, peer.login.clone())
     };
     told(one) == told(other)
 }
@@ -59,7 +60,7 @@ pub(super) fn is_same(one: &Peer, other: &Peer) -> bool {
 pub(super) fn xclient(client: &Peer) -> ClientAttributes {
     ClientAttributes {
         name: name(client),
-        reverse_name: attribute(client.reverse_name.clone().or_else(|| client.name.clone())),
+        reverse_name: looked_up(client, client.reverse_name.as_deref().or(client.name.as_deref())),
         login: client.login.clone().map_or(Attribute::Omitted, Attribute::Known),
         ..connection(client)
     }
@@ -133,7 +134,18 @@ fn connection(client: &Peer) -> ClientAttributes {
 }
 
 fn name(client: &Peer) -> Attribute<Box<str>> {
-    attribute(client.name.clone())
+    looked_up(client, client.name.as_deref())
+}
+
+/// A name from DNS. Without one, the server is told that there is none only if DNS said so: it may
+/// refuse such a client for good.
+fn looked_up(client: &Peer, name: Option<&str>) -> Attribute<Box<str>> {
+    match name {
+        Some(name) => Attribute::Known(name.into()),
+        None if client.address.is_none() => Attribute::Unavailable,
+        None if client.name_lookup == NameLookup::Answered => Attribute::Unavailable,
+        None => Attribute::TemporarilyUnavailable,
+    }
 }
 
 fn attribute<T>(value: Option<T>) -> Attribute<T> {

@@ -100,6 +100,34 @@ fn what_the_readme_shows_is_good() {
 }
 
 #[test]
+fn a_scorer_that_needs_names_of_clients_and_has_none_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("front.toml");
+    let spamd = "[spamd]\naddress = \"/x\"\n";
+    let rspamd = "[rspamd]\naddress = \"/x\"\n";
+    let clamd = "[clamd]\naddress = \"/x\"\n";
+    let off = "[dns]\nname_clients = 0\n";
+    for (config, options, reader) in [
+        (format!("{spamd}{off}"), None, Some("[spamd]")),
+        (format!("{rspamd}{spamd}{off}"), None, Some("[spamd] and [rspamd]")),
+        (spamd.into(), None, None),
+        (format!("{rspamd}[dns]\n"), None, None),
+        (format!("{clamd}{off}"), None, None),
+        (off.into(), Some("--identify=xclient"), None),
+    ] {
+        fs::write(&file, &config).unwrap();
+        let options: Vec<_> = std::iter::once("--check").chain(options).collect();
+        let output = front_door(&file, &options);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{config}\n{errors}");
+        let expected = reader.map(|reader| format!("so that {reader} takes every client"));
+        let warned = errors.contains("warning: clients' names are not looked up");
+        assert_eq!(warned, expected.is_some(), "{config}\n{errors}");
+        assert!(errors.contains(&expected.unwrap_or_default()), "{config}\n{errors}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_line() {
     let daemon = |line: &str| format!("[clamd]\naddress = \"/run/clamd\"\n{line}\n");
     let list = |first: &str, line: &str| format!("[[dnsbl.list]]\n{first}{line}\n");
@@ -179,8 +207,8 @@ fn what_is_wrong_is_told_with_its_line() {
             "4: dns.servers: `localhost` is neither ADDRESS nor ADDRESS:PORT".into(),
         ),
         (
-            "[dns]\nname_clients = 0".into(),
-            "2: dns.name_clients: invalid value: integer `0`, expected a number of seconds above 0".into(),
+            "[dns]\nname_clients = -1".into(),
+            "2: dns.name_clients: invalid value: integer `-1`, expected a number of seconds of at most 60, or 0 for never".into(),
         ),
         ("[dnsbl]\nbudget = 5".into(), "1: dnsbl: missing field `list`".into()),
         ("\n[rhsbl]\nlist = []".into(), "3: rhsbl.list: no list, expected at least one".into()),

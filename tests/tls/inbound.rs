@@ -55,7 +55,7 @@ async fn starttls() {
 
             let message = shelf.only();
             let trace = format!(
-                "Received: from client.example (unknown [192.0.2.1]) (using {name} with cipher \
+                "Received: from client.example ([192.0.2.1]) (using {name} with cipher \
                  {cipher}) by mx.example (nobounce) with ESMTPS id"
             );
             assert!(message.starts_with(&trace), "{}", &message[..300]);

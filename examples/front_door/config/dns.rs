@@ -1,6 +1,7 @@
 //! The tables of scorers that ask DNS.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -17,8 +18,11 @@ use serde::de::Deserializer;
 use toml::Spanned;
 
 use super::tables::table;
-use super::values::{Mask, Parsed, Points, Symbol, Told, Wait, is_name};
+use super::values::{Mask, Parsed, Points, Symbol, Told, WaitOrNever, is_name};
 use super::{Config, ConfigError};
+
+/// Where the system says which servers it asks.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Who is asked.
 #[derive(Deserialize)]
@@ -26,7 +30,7 @@ use super::{Config, ConfigError};
 pub(crate) struct Dns {
     #[serde(default)]
     servers: Vec<Parsed<Server>>,
-    name_clients: Option<Wait>,
+    name_clients: Option<WaitOrNever>,
 }
 
 /// `ADDRESS` or `ADDRESS:PORT`.
@@ -260,14 +264,29 @@ impl<T: FromStr> FromStr for Checked<T> {
     }
 }
 
-/// Asks the servers that the file names, or a resolver on this machine.
-pub(super) fn resolver<R: Runtime + Clone>(dns: Option<&Dns>, runtime: &R) -> Arc<dyn Resolver> {
+/// Asks the servers that the file names, or those of the system.
+pub(crate) fn resolver<R: Runtime + Clone>(dns: Option<&Dns>, runtime: &R) -> Arc<dyn Resolver> {
     let named = dns.into_iter().flat_map(|dns| &dns.servers).map(|server| server.0.0);
     let mut servers: Vec<SocketAddr> = named.collect();
     if servers.is_empty() {
-        servers.push(([127, 0, 0, 1], 53).into());
+        servers = system_servers(&fs::read_to_string(RESOLV_CONF).unwrap_or_default());
     }
     Arc::new(Cache::new(runtime.clone(), Client::new(runtime.clone(), servers)))
+}
+
+/// The servers that `resolv.conf` names, of which the system asks three (resolv.conf(5)); without one, that
+/// of this machine.
+fn system_servers(text: &str) -> Vec<SocketAddr> {
+    let named = text.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        (words.next()? == "nameserver").then_some(())?;
+        words.next()?.parse::<IpAddr>().ok().map(|server| (server, 53).into())
+    });
+    let mut servers: Vec<SocketAddr> = named.take(3).collect();
+    if servers.is_empty() {
+        servers.push(([127, 0, 0, 1], 53).into());
+    }
+    servers
 }
 
 impl Config {
@@ -316,10 +335,27 @@ impl Config {
         self.file.authentication.as_ref().map(|table| table.get_ref().name(host))
     }
 
-    /// Who looks names of clients up, and for how long at the most, if that is wanted.
-    pub(crate) fn name_clients(&self) -> Option<(Arc<dyn Resolver>, Duration)> {
-        let Wait(patience) = self.file.dns.as_ref()?.name_clients?;
-        Some((self.resolver.clone(), patience))
+    /// The resolver, for clients' names.
+    pub(crate) fn resolver(&self) -> Arc<dyn Resolver> {
+        self.resolver.clone()
+    }
+
+    /// How long clients' names are looked up, as the file says; `None` if it says nothing.
+    pub(crate) fn name_clients(&self) -> Option<Option<Duration>> {
+        self.file.dns.as_ref()?.name_clients.map(|time| time.0)
+    }
+
+    /// The scorers that read clients' names in DNS from others: SpamAssassin and rspamd hold it against a
+    /// client if there is none.
+    pub(crate) fn readers_of_names(&self) -> Vec<&'static str> {
+        let readers =
+            [("[spamd]", self.file.spamd.is_some()), ("[rspamd]", self.file.rspamd.is_some())];
+        readers.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
+    }
+
+    /// Whether another scorer reads them: it takes a look-up that was made already.
+    pub(crate) fn uses_names(&self) -> bool {
+        self.file.rhsbl.is_some() || self.file.reverse_name.is_some()
     }
 }
 

@@ -127,6 +127,15 @@ value!(
     |written| whole(written, 10_000_000.0).map(|count| count as usize)
 );
 value!(
+    /// A time that a client waits for us, or 0 for what is not to be done at all.
+    WaitOrNever(Option<Duration>),
+    "a number of seconds of at most 60, or 0 for never",
+    |written| match written {
+        Written::Number(0.0) => Some(None),
+        written => seconds(written, 60.0).map(Some),
+    }
+);
+value!(
     /// What is done when a scorer fails.
     OnFailure(FailurePolicy),
     "\"defer\", \"ignore\" or a score above 0",
