@@ -63,6 +63,8 @@ impl Opening {
         };
         gate.report_overload();
         if let Err(reason) = counted {
+            // Others are waiting to say who they are.
+            drop(place);
             return Err(self.turn_away(client, &peer, reason, gate).await);
         }
         if self != Self::Clear {
