@@ -22,7 +22,9 @@ use crate::envelope::SessionId;
 use crate::network::Networks;
 use crate::observer::{Event, Observer, Observers};
 use crate::panel::Panel;
-use crate::peer::{NameLookup, Peer, Voucher};
+#[cfg(feature = "dns")]
+use crate::peer::NameLookup;
+use crate::peer::{Peer, Voucher};
 use crate::relay::{Panicked, Relay, Target};
 use crate::runtime::Runtime;
 #[cfg(feature = "dns")]
