@@ -1,6 +1,6 @@
 //! What scorers read of a message: header fields, parts, text.
 
-#[cfg(feature = "dns")]
+#[cfg(any(test, feature = "dns"))]
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;

@@ -7,9 +7,6 @@ use super::PATIENCE;
 
 pub(crate) struct Client(BufReader<TcpStream>);
 
-/// The header of a proxy that speaks for a client that is none of ours.
-pub(crate) const STRANGER: &str = "PROXY TCP4 192.0.2.1 127.0.0.1 4321 25\r\n";
-
 impl Client {
     /// Connects and takes the greeting and the reply to EHLO.
     pub(crate) fn greet(address: SocketAddr) -> Self {
@@ -18,16 +15,6 @@ impl Client {
         assert!(greeting.starts_with("220 localhost ESMTP nobounce"), "{greeting}");
         let offered = client.say("EHLO client.example");
         assert!(offered.starts_with("250-localhost"), "{offered}");
-        client
-    }
-
-    /// The same as a stranger, through a proxy on this machine that the gate believes.
-    pub(crate) fn greet_as_stranger(address: SocketAddr) -> Self {
-        let mut client = Self::connect(address);
-        client.send(STRANGER.as_bytes());
-        let greeting = client.reply();
-        assert!(greeting.starts_with("220 localhost ESMTP nobounce"), "{greeting}");
-        client.say("EHLO client.example");
         client
     }
 

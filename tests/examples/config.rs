@@ -2,15 +2,28 @@
 //! said before a port is opened.
 
 use std::io::{BufRead, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{env, fs};
 
-use super::client::{Client, STRANGER};
+use super::client::Client;
 use super::gate::{Gate, binary};
 use super::server::{Onward, nowhere, spamd};
 use super::{GTUBE, HEAD};
+
+/// The header of a proxy on this machine that speaks for a client that is none of ours.
+const STRANGER: &str = "PROXY TCP4 192.0.2.1 127.0.0.1 4321 25\r\n";
+
+/// Connects as that client, and takes the greeting and the reply to EHLO.
+fn greet_as_stranger(address: SocketAddr) -> Client {
+    let mut client = Client::connect(address);
+    client.send(STRANGER.as_bytes());
+    let greeting = client.reply();
+    assert!(greeting.starts_with("220 localhost ESMTP nobounce"), "{greeting}");
+    client.say("EHLO client.example");
+    client
+}
 
 /// Runs `front_door` with this file until it has ended, on a port that it cannot have.
 fn front_door(file: &Path, more: &[&str]) -> Output {
@@ -406,12 +419,12 @@ fn clients_are_counted_slowed_and_judged_as_the_file_says() {
         &[&["--relay", &*relay, "--host", "localhost"][..], &config].concat(),
     );
     // One of five is no overload, in which a session has fewer errors.
-    let mut client = Client::greet_as_stranger(gate.address);
+    let mut client = greet_as_stranger(gate.address);
     client.say("FOO");
     client.say("MAIL FROM:<a@example.com>");
     let reply = client.say("RCPT TO:<b@example.org>");
     assert!(reply.starts_with("550 5.7.1 Recipient refused as unwanted"), "{reply}");
-    let _four: Vec<Client> = (0..4).map(|_| Client::greet_as_stranger(gate.address)).collect();
+    let _four: Vec<Client> = (0..4).map(|_| greet_as_stranger(gate.address)).collect();
     let mut surplus = BufReader::new(TcpStream::connect(gate.address).unwrap());
     surplus.get_mut().write_all(STRANGER.as_bytes()).unwrap();
     let mut told = String::new();
@@ -448,7 +461,7 @@ fn what_is_remembered_in_a_file_outlives_the_gate() {
     let options = [&["--relay", &*relay, "--host", "localhost"][..], &config].concat();
     let ask = |recipient: &str| {
         let mut gate = Gate::start("front_door", &options);
-        let mut client = Client::greet_as_stranger(gate.address);
+        let mut client = greet_as_stranger(gate.address);
         client.say("MAIL FROM:<a@example.com>");
         let reply = client.say(&format!("RCPT TO:<{recipient}@example.org>"));
         client.quit();
