@@ -29,14 +29,29 @@ pub(super) fn head(message: &Message) -> Bytes {
     message.content_head(HEADER)
 }
 
+/// Returns the author fields alone, as far as their octets are evaluated: what DMARC is about where no
+/// signature is evaluated.
+pub(super) fn authors(message: &Message) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for field in message.view().fields().filter(|it| it.name().eq_ignore_ascii_case("From")) {
+        if octets.len() + field.value().len() > HEADER {
+            break;
+        }
+        octets.extend([b"From:", field.value(), b"\r\n"].concat());
+    }
+    octets.extend(b"\r\n");
+    octets
+}
+
 /// Parses the content, of which this is the head.
 pub(super) fn parse<'h>(
     message: &Message,
     head: &'h [u8],
 ) -> Result<AuthenticatedMessage<'h>, Unevaluated> {
-    let mut parsed = AuthenticatedMessage::parse(head).ok_or(Unevaluated::NoHeader)?;
     let segments = message.content_segments();
     let whole = segments.iter().map(Bytes::len).sum::<usize>() == head.len();
+    let unread = if whole { Unevaluated::NoHeader } else { Unevaluated::TooLong };
+    let mut parsed = AuthenticatedMessage::parse(head).ok_or(unread)?;
     let body = usize::try_from(parsed.body_offset).unwrap_or(usize::MAX);
     if body >= head.len() && !whole || parsed.headers.len() > FIELDS {
         return Err(Unevaluated::TooLong);

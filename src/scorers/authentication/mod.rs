@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::hickory_resolver::config::{ResolverConfig, ResolverOpts};
 use mail_auth::spf::verify::SpfParameters;
-use mail_auth::{MessageAuthenticator, SpfOutput, SpfResult};
+use mail_auth::{AuthenticatedMessage, MessageAuthenticator, SpfOutput, SpfResult};
 
 use crate::dns::Resolver;
 use crate::envelope::Envelope;
@@ -76,7 +76,7 @@ const SYMBOLS: &[(&str, Score)] = &[
 /// SPF is checked for the sender in its canonical form ([`Path::canonical`](crate::Path::canonical)), or for
 /// the HELO name if the sender is `<>`. A sender without a domain is `SPF_NONE`. DKIM passes if one signature
 /// does; more than 20 signatures, or a header of more than 64 KiB or 1,000 fields, are not looked at
-/// (`DKIM_PERMERROR`). What DNS could not be asked for
+/// (`DKIM_PERMERROR`); DMARC is then evaluated without a signature. What DNS could not be asked for
 /// is a `_TEMPERROR` *and* a failure of this scorer, for the policy of its [`Seat`](crate::Seat) to act on.
 ///
 /// A message that fails DMARC is refused only if [`refuse_rejected`](Self::refuse_rejected) says so:
@@ -251,14 +251,15 @@ impl Authentication {
         };
         let signatures = message.view().fields().filter(|field| signature(field.name())).count();
         if signatures > SIGNATURES {
-            return Checked::not("DKIM_PERMERROR", format!("{signatures} signatures"));
+            let why = format!("{signatures} signatures");
+            return self.check_author(notes, sender, spf, message, why).await;
         }
         let head = content::head(message);
         let content = match content::parse(message, &head) {
             Ok(content) => content,
             Err(why @ Unevaluated::NoHeader) => return Checked::not("DKIM_NONE", why.to_string()),
             Err(why @ Unevaluated::TooLong) => {
-                return Checked::not("DKIM_PERMERROR", why.to_string());
+                return self.check_author(notes, sender, spf, message, why.to_string()).await;
             }
         };
         let evaluate = || {
@@ -279,6 +280,36 @@ impl Authentication {
             Err(Unfinished::Endless) => {
                 Checked::not("DKIM_PERMERROR", Unfinished::Endless.to_string())
             }
+            Err(unfinished) => Checked::not("DKIM_TEMPERROR", unfinished.to_string()),
+        }
+    }
+
+    /// Says why no signature is evaluated, and what DMARC says without one: a header that is too long to be
+    /// evaluated does not spare the author's domain its policy.
+    async fn check_author(
+        &self,
+        notes: &Notes,
+        sender: &Sender,
+        spf: &SpfOutput,
+        message: &Message,
+        why: String,
+    ) -> Checked {
+        let authors = content::authors(message);
+        let Some(author) = AuthenticatedMessage::parse(&authors) else {
+            return Checked::not("DKIM_PERMERROR", why);
+        };
+        let evaluate = || {
+            let policy = DmarcParameters {
+                message: &author,
+                dkim_output: &[],
+                dkim2_output: None,
+                rfc5321_mail_from_domain: sender.domain(),
+                spf_output: spf,
+            };
+            self.evaluator.verify_dmarc(notes.with(policy)).now_or_never()
+        };
+        match notes.complete(&*self.resolver, evaluate).await {
+            Ok(dmarc) => Checked::without_signatures(why, &dmarc, sender),
             Err(unfinished) => Checked::not("DKIM_TEMPERROR", unfinished.to_string()),
         }
     }

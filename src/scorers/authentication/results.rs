@@ -28,6 +28,14 @@ impl Checked {
         Self { found: vec![(symbol, why)], field: format!("; dkim={result}"), rejected: None }
     }
 
+    /// Why no signature was evaluated, and what DMARC says without one.
+    pub(super) fn without_signatures(why: String, dmarc: &DmarcOutput, sender: &Sender) -> Self {
+        let mut checked = Self::new(&[], &ArcOutput::default(), dmarc, sender);
+        checked.found[0] = ("DKIM_PERMERROR", why);
+        checked.field = checked.field.replacen("dkim=none", "dkim=permerror", 1);
+        checked
+    }
+
     pub(super) fn new(
         dkim: &[DkimOutput<'_>],
         arc: &ArcOutput<'_>,
