@@ -52,7 +52,7 @@ fn a_file_belongs_to_one_process() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let first = Embedded::open(&path).unwrap();
-    assert!(matches!(Embedded::open(&path), Err(OpenError::File(_))));
+    assert!(matches!(Embedded::open(&path), Err(OpenError::InUse)));
     drop(first);
     Embedded::open(&path).unwrap();
 
