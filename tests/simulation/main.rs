@@ -26,6 +26,7 @@ mod runtime;
 mod sabotage;
 mod scorers;
 mod server;
+mod store;
 mod tempers;
 mod trace;
 mod world;

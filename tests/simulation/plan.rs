@@ -29,6 +29,8 @@ pub struct Plan {
     pub turns: usize,
     /// What the gate does against clients that are many, slow or bad.
     pub guard: Option<GuardPlan>,
+    /// A scorer's store hangs from this moment on.
+    pub store_hangs: Option<Duration>,
     /// In so many of a thousand cases the machine is too slow for its timers.
     pub starved: usize,
 }
@@ -52,6 +54,8 @@ pub struct ServerPlan {
     pub pipelining: bool,
     pub chunking: bool,
     pub identify: Identify,
+    /// Connections at once.
+    pub places: usize,
     /// Connections that are kept between clients.
     pub idle: usize,
     /// Thousandths of answers that go wrong.
@@ -135,6 +139,7 @@ impl Plan {
             pipelining: rng.permille(600),
             chunking: rng.permille(500),
             identify,
+            places: *rng.pick(&[80, 80, 1, 3]),
             idle: *rng.pick(&[0, 1, 3]),
             faults: *rng.pick(&[0, 0, 20, 100]),
             thinks: Duration::from_millis(*rng.pick(&[0, 0, 10, 2_000])),
@@ -171,6 +176,7 @@ impl Plan {
             hurried: rng.permille(200),
             shutdown,
             turns: if rng.permille(250) { 1 + rng.below(6) } else { 0 },
+            store_hangs: rng.permille(200).then(|| rng.wait(Duration::from_secs(100))),
             starved: *rng.pick(&[0, 0, 0, 0, 1, 5]),
             guard: rng.permille(250).then(|| GuardPlan::draw(rng)),
         }

@@ -8,9 +8,11 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use futures::FutureExt;
+use nobounce::scorers::RateLimit;
+use nobounce::store::{Rate as StoreRate, Store};
 use nobounce::{
-    Admission, AdmissionLimits, Awaiting, EarlyInput, Event, Gate, LineEndings, OnwardSettings,
-    Panel, Peer, Protocol, Rate, Score, Seat, Settings, Tarpit, relay::Smtp, serve,
+    Admission, AdmissionLimits, Awaiting, EarlyInput, Event, FailurePolicy, Gate, LineEndings,
+    OnwardSettings, Panel, Peer, Protocol, Rate, Score, Seat, Settings, Tarpit, relay::Smtp, serve,
 };
 
 use super::clock::Sleep;
@@ -24,6 +26,7 @@ use super::runtime::Simulated;
 use super::sabotage::{Sabotage, Sabotaged};
 use super::scorers::{Chancy, PANIC};
 use super::server::{self, PORT};
+use super::store;
 use super::trace::Trace;
 use super::world::{Guarded, World};
 use super::{oracle, tempers};
@@ -74,7 +77,9 @@ fn run_to_the_end(seed: u64, told: bool, sabotage: Option<Sabotage>) -> (Report,
     let trace = Trace::new(told);
     let world = World::new(plan.clone(), rng.fork(), trace, Box::default());
     let admission = Arc::new(Admission::new(admission_limits(&plan)));
-    let gate = Arc::new(gate(&world, &plan, admission.clone(), sabotage));
+    let hanging = plan.store_hangs.map(|after| store::hanging(&world, world.now() + after));
+    let (shared, hung) = hanging.unzip();
+    let gate = Arc::new(gate(&world, &plan, admission.clone(), shared, sabotage));
     let mut executor = Executor::new(world.clone(), rng.fork(), plan.starved);
     for session in 0..plan.sessions {
         let latest = Duration::from_secs(*rng.pick(&[0, 0, 2, 100]));
@@ -94,6 +99,12 @@ fn run_to_the_end(seed: u64, told: bool, sabotage: Option<Sabotage>) -> (Report,
     if admission.connections() > 0 {
         let inside = admission.connections();
         world.state().violate(format!("I5: {inside} places are taken"));
+    }
+    if let Some(hung) = hung {
+        let (hung, time) = (hung.load(Ordering::Relaxed), world.state().clock.elapsed());
+        if hung > store::may_hang(plan.sessions, time) {
+            world.state().violate(format!("{hung} operations hung in {time:?}"));
+        }
     }
     let polls = executor.polls();
     drop(executor);
@@ -127,6 +138,7 @@ fn gate(
     world: &World,
     plan: &Plan,
     admission: Arc<Admission>,
+    shared: Option<Arc<dyn Store>>,
     sabotage: Option<Sabotage>,
 ) -> Gate<Simulated> {
     let mut settings = Settings::new("mx.example");
@@ -160,12 +172,18 @@ fn gate(
     }
     let address = "192.0.2.25:25".parse().unwrap();
     let smtp = Smtp::with_settings(Simulated(world.clone()), address, onward)
-        .keep_idle(plan.server.idle, Duration::from_secs(60));
+        .keep_idle(plan.server.idle, Duration::from_secs(60))
+        .connections(plan.server.places);
     let mut panel = Panel::new();
     for (number, seat) in plan.seats.iter().enumerate() {
         let name = format!("scorer{number}");
         let scorer = Chancy { world: world.clone(), name, plan: *seat };
         panel = panel.seat(Seat::new(scorer).budget(seat.budget).on_failure(seat.on_failure));
+    }
+    if let Some(store) = shared {
+        let often = StoreRate::new(u32::MAX, Duration::from_secs(1)).unwrap();
+        let limits = RateLimit::new(Simulated(world.clone()), store).per_sender(often);
+        panel = panel.seat(Seat::new(limits).on_failure(FailurePolicy::Ignore));
     }
     if sabotage == Some(Sabotage::Disobeys) {
         panel = panel.monitor();

@@ -39,6 +39,10 @@ impl Runtime for Simulated {
             };
             let ends = state.connect(&self.0, session, Some(Onward::Connecting));
             state.sessions[session].onward = Some(ends[0].connection);
+            let (held, places) = (state.held_by_gate(), state.plan.server.places);
+            if held > places {
+                state.violate(format!("{held} onward connections, {places} are allowed"));
+            }
             let rate = state.plan.server.far;
             let luck = if state.rng.permille(rate) { state.rng.below(4) } else { 4 };
             match luck {

@@ -1,0 +1,86 @@
+//! A store that hangs from some moment on, behind a circuit breaker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use nobounce::store::{
+    Balance, Guarded, HalfLife, Key, Memory, Pace, Rate, Sighting, Store, StoreError, Taken,
+};
+
+use super::clock::Sleep;
+use super::runtime::Simulated;
+use super::world::World;
+
+/// How long one operation may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Counts the operations that hang.
+pub type Hung = Arc<AtomicUsize>;
+
+struct Hanging {
+    world: World,
+    memory: Memory,
+    hangs_from: Instant,
+    hung: Hung,
+}
+
+/// A store that hangs from `hangs_from` on, and how many operations hung.
+pub fn hanging(world: &World, hangs_from: Instant) -> (Arc<dyn Store>, Hung) {
+    let hung = Hung::default();
+    let memory = Memory::new();
+    let store = Hanging { world: world.clone(), memory, hangs_from, hung: hung.clone() };
+    let guarded = Guarded::new(Simulated(world.clone()), store).patience(PATIENCE);
+    (Arc::new(guarded), hung)
+}
+
+/// Operations that may hang in so much time, with so many sessions that ask at once: five in a row and those
+/// beside them, then one for each pause of a second, which doubles to half a minute.
+pub fn may_hang(sessions: usize, time: Duration) -> usize {
+    5 + sessions + 6 + usize::try_from(time.as_secs() / 30).unwrap_or(usize::MAX)
+}
+
+impl Hanging {
+    async fn hang(&self) {
+        if self.world.now() >= self.hangs_from {
+            self.hung.fetch_add(1, Ordering::Relaxed);
+            Sleep::of(&self.world, Duration::from_secs(1_000_000)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Hanging {
+    async fn see(&self, key: &Key, pace: Pace, now: SystemTime) -> Result<Sighting, StoreError> {
+        self.hang().await;
+        self.memory.see(key, pace, now).await
+    }
+
+    async fn recall(&self, key: &Key, now: SystemTime) -> Result<Option<Sighting>, StoreError> {
+        self.hang().await;
+        self.memory.recall(key, now).await
+    }
+
+    async fn take(
+        &self,
+        key: &Key,
+        rate: Rate,
+        tokens: u32,
+        now: SystemTime,
+    ) -> Result<Taken, StoreError> {
+        self.hang().await;
+        self.memory.take(key, rate, tokens, now).await
+    }
+
+    async fn weigh(
+        &self,
+        key: &Key,
+        add: Balance,
+        half_life: HalfLife,
+        now: SystemTime,
+    ) -> Result<Balance, StoreError> {
+        self.hang().await;
+        self.memory.weigh(key, add, half_life, now).await
+    }
+}
