@@ -1,34 +1,35 @@
 //! The way that a message has come: its trace fields (RFC 5321 section 4.4), counted to find loops.
 
-use std::ops::ControlFlow;
-
 use super::section::continues;
-use crate::wire::blocks::Blocks;
 
 /// Octets of a trace field that are read: more than one of ours can have.
 const FIELD: usize = 2_048;
 
-/// Calls `visit` with the value of each `Received` field of the header section, top down, until it
-/// breaks. A value is cut after 2,048 octets.
-pub(crate) fn visit_received(content: &Blocks, mut visit: impl FnMut(&[u8]) -> ControlFlow<()>) {
-    let len = content.len();
-    let mut value: Option<Vec<u8>> = None;
-    let mut at = 0;
-    while at < len {
-        let (line, end) = content.line(at, FIELD);
-        at = end;
-        if let (true, Some(value)) = (continues(&line), &mut value) {
+/// Finds the `Received` fields of a header section that is read line by line. A value is cut after
+/// 2,048 octets.
+#[derive(Debug, Default)]
+pub(crate) struct TraceReader {
+    /// The value of the field that is being read, if it is a trace field.
+    value: Option<Vec<u8>>,
+}
+
+impl TraceReader {
+    /// Takes the next line; returns the value of the trace field that ended before it.
+    pub(crate) fn next(&mut self, line: &[u8]) -> Option<Vec<u8>> {
+        if !continues(line) {
+            let value = received(line).map(|value| value[..value.len().min(FIELD)].to_vec());
+            return std::mem::replace(&mut self.value, value);
+        }
+        if let Some(value) = &mut self.value {
             let room = FIELD.saturating_sub(value.len());
             value.extend_from_slice(&line[..line.len().min(room)]);
-            continue;
         }
-        if value.take().is_some_and(|value| visit(&value).is_break()) || *line == *b"\r\n" {
-            return;
-        }
-        value = received(&line).map(<[u8]>::to_vec);
+        None
     }
-    if let Some(value) = value {
-        let _ = visit(&value);
+
+    /// Returns the value of the trace field that the header section ended with.
+    pub(crate) fn finish(self) -> Option<Vec<u8>> {
+        self.value
     }
 }
 
@@ -52,33 +53,33 @@ pub(crate) fn word_behind<'v>(value: &'v [u8], clause: &str) -> Option<&'v [u8]>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::budget::BLOCK;
 
-    fn visited(content: &str, first: usize) -> Vec<String> {
-        let mut values = Vec::new();
-        visit_received(&Blocks::cut(content.as_bytes(), first), |value| {
-            values.push(String::from_utf8(value.to_vec()).unwrap());
-            ControlFlow::Continue(())
-        });
-        values
+    fn visited(header: &str) -> Vec<String> {
+        let mut trace = TraceReader::default();
+        let lines = header.split_inclusive('\n').filter_map(|line| trace.next(line.as_bytes()));
+        let mut values: Vec<_> = lines.collect();
+        values.extend(trace.finish());
+        values.into_iter().map(|value| String::from_utf8(value).unwrap()).collect()
     }
 
     #[test]
     fn every_received_field_of_the_header_section_is_visited() {
-        let content = "Received: by a;\r\n\tnow\r\nSubject: x\r\n Received: folded\r\n\
-                       RECEIVED : by b\r\nreceived:by c\r\nReceived-SPF: pass\r\n\r\nReceived: no\r\n";
-        for first in 0..content.len() {
-            assert_eq!(visited(content, first), [" by a;\r\n\tnow\r\n", " by b\r\n", "by c\r\n"]);
-        }
-        assert_eq!(visited("", 0).len(), 0);
-        assert_eq!(visited("Received: by a", 0), [" by a"]);
+        let header = "Received: by a;\r\n\tnow\r\nSubject: x\r\n Received: folded\r\n\
+                      RECEIVED : by b\r\nreceived:by c\r\nReceived-SPF: pass\r\n";
+        let expected = [" by a;\r\n\tnow\r\n", " by b\r\n", "by c\r\n"];
+        assert_eq!(visited(header), expected);
+        assert_eq!(visited(&format!("{header}\r\n")), expected);
+        assert_eq!(visited("").len(), 0);
+        assert_eq!(visited("Received: by a"), [" by a"]);
     }
 
     #[test]
     fn a_long_field_is_cut() {
-        let content = format!("Received: {}\r\n{}", "x".repeat(BLOCK), "\tmore\r\n".repeat(BLOCK));
-        let values = visited(&content, 7);
+        let header = format!("Received: {}\r\n{}", "x".repeat(FIELD), "\tmore\r\n".repeat(FIELD));
+        let values = visited(&header);
         assert_eq!(values.iter().map(String::len).collect::<Vec<_>>(), [FIELD]);
+        let header = format!("Received: {}\r\n{}", "x".repeat(9), "\tmore\r\n".repeat(FIELD));
+        assert_eq!(visited(&header)[0].len(), FIELD);
     }
 
     #[test]

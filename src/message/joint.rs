@@ -31,12 +31,15 @@ const SEGMENT: usize = 4 << 10;
 /// Takes linear time: one pass over the lines, and a bounded number of octets behind each
 /// `Authentication-Results`. There are at most two segments for each 4 KiB of content. What is copied
 /// is charged to `budget`. Returns whether that had memory for it; if not, the segments are incomplete.
+///
+/// `visit` sees each line of the header section, top down, of a longer one the first [`HEAD`] octets.
 #[must_use]
 pub(super) fn append(
     content: &Blocks,
     authserv_id: Option<&str>,
     budget: &Budget,
     segments: &mut Vec<Bytes>,
+    visit: &mut dyn FnMut(&[u8]),
 ) -> bool {
     let len = content.len();
     let mut kept = Kept { content, budget, segments, copied: 0, small: None, starved: false };
@@ -46,27 +49,35 @@ pub(super) fn append(
     let (mut forged, mut junk) = (false, false);
     let mut at = 0;
     while at < len {
-        let (line, end) = content.line(at, HEAD);
-        if !continues(&line) {
-            forged = is_forged(content, at..end, authserv_id);
-            junk = !is_field(&line);
-        } else if junk {
-            forged |= is_forged(content, at..end, authserv_id);
-        }
-        if forged {
-            kept.keep(begin..at);
-            begin = end;
-        } else if !joined && is_mbox(&line) {
-            kept.keep(begin..at);
-            kept.insert(b"Mailbox-Line: ");
-            begin = at;
-        } else if *line == *b"\r\n" {
+        let line = content.head(at, HEAD);
+        visit(&line);
+        if *line == *b"\r\n" {
             break;
-        } else if !joined && !is_field(&line) {
+        }
+        let begins = !continues(&line);
+        let is_field = begins && is_field(&line);
+        if begins {
+            forged = is_forged(content, at, &line, authserv_id);
+            junk = !is_field;
+        } else if junk {
+            forged |= is_forged(content, at, &line, authserv_id);
+        }
+        let is_mbox = !joined && is_mbox(&line);
+        if !(joined || forged || is_mbox || is_field) {
             kept.keep(begin..at);
             kept.empty_line();
             begin = at;
             break;
+        }
+        let end = at + line.len();
+        let end = if line.ends_with(b"\n") { end } else { content.line_end(end) };
+        if forged {
+            kept.keep(begin..at);
+            begin = end;
+        } else if is_mbox {
+            kept.keep(begin..at);
+            kept.insert(b"Mailbox-Line: ");
+            begin = at;
         } else {
             joined = true;
         }
@@ -133,13 +144,18 @@ impl Kept<'_> {
     }
 }
 
-/// Whether the line begins a field that no client may send: one of ours, or `Authentication-Results`
-/// by `authserv_id`.
-fn is_forged(content: &Blocks, line: Range<usize>, authserv_id: Option<&str>) -> bool {
-    let before = |octet: u8| octet.is_ascii_whitespace() || octet == b':';
-    let begin = content.skip(line.clone(), before);
-    let (line, _) = content.line(begin, HEAD.min(line.end - begin));
-    is_ours(&line) || authserv_id.is_some_and(|id| claims_to_be_by(id, content, begin, &line))
+/// Whether the line, which begins at `at`, begins a field that no client may send: one of ours, or
+/// `Authentication-Results` by `authserv_id`. White space and colons before the name are skipped.
+fn is_forged(content: &Blocks, at: usize, line: &[u8], authserv_id: Option<&str>) -> bool {
+    let before = |octet: u8| octet != b'\n' && (octet.is_ascii_whitespace() || octet == b':');
+    let names_forged = |at, line: &[u8]| {
+        is_ours(line) || authserv_id.is_some_and(|id| claims_to_be_by(id, content, at, line))
+    };
+    if !line.first().is_some_and(|first| before(*first)) {
+        return names_forged(at, line);
+    }
+    let begin = content.skip(at..content.len(), before);
+    names_forged(begin, &content.head(begin, HEAD))
 }
 
 /// Whether the line begins a field whose name begins like ours, in the eyes of a reader that does

@@ -52,13 +52,15 @@ impl Message {
     /// a field `Mailbox-Line:`, as Postfix has it, and before anything else that is neither header
     /// field nor empty line an empty line is put. Empty content makes a message of header only.
     pub fn new(host: &str, envelope: &Envelope, received: SystemTime, content: MailData) -> Self {
-        let mime = MimeLimits::default();
-        Self::made(mime, None, &Budget::new(usize::MAX), host, envelope, received, content).0
+        let trace = trace::received(host, envelope, received);
+        let budget = Budget::new(usize::MAX);
+        Self::made(MimeLimits::default(), None, &budget, trace, content, &mut |_| ()).0
     }
 
     /// The same, taken apart within these limits, and without those `Authentication-Results` fields
     /// of the content that claim to be by `authserv_id`. `None` if the budget of the content has no
-    /// memory for what is changed in its header.
+    /// memory for what is changed in its header. `visit` sees each line of the content's header section,
+    /// top down, of a longer one the first 4,096 octets.
     pub(crate) fn within(
         mime: MimeLimits,
         authserv_id: Option<&str>,
@@ -66,9 +68,11 @@ impl Message {
         envelope: &Envelope,
         received: SystemTime,
         content: MailData,
+        visit: &mut dyn FnMut(&[u8]),
     ) -> Option<Self> {
+        let trace = trace::received(host, envelope, received);
         let budget = content.budget();
-        let made = Self::made(mime, authserv_id, &budget, host, envelope, received, content);
+        let made = Self::made(mime, authserv_id, &budget, trace, content, visit);
         let (message, complete) = made;
         complete.then_some(message)
     }
@@ -78,15 +82,14 @@ impl Message {
         mime: MimeLimits,
         authserv_id: Option<&str>,
         budget: &Budget,
-        host: &str,
-        envelope: &Envelope,
-        received: SystemTime,
+        trace: HeaderField,
         content: MailData,
+        visit: &mut dyn FnMut(&[u8]),
     ) -> (Self, bool) {
         // The trace header, and the content if nothing is put between its blocks.
         let mut segments = Vec::with_capacity(1 + content.segments().len());
-        segments.push(trace::received(host, envelope, received).into_octets());
-        let complete = joint::append(content.blocks(), authserv_id, budget, &mut segments);
+        segments.push(trace.into_octets());
+        let complete = joint::append(content.blocks(), authserv_id, budget, &mut segments, visit);
         let (len, dots) = (segments.iter().map(Bytes::len).sum(), content.dots());
         let (joined, view) = (OnceLock::new(), OnceLock::new());
         let parts = Parts { segments, len, dots, content, mime, joined, view };

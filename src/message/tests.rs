@@ -258,7 +258,7 @@ proptest! {
         let content = MailData::normalise(&content).segments().concat();
         let blocks = Blocks::cut(&content, place.index(content.len() + 1));
         let mut segments = Vec::new();
-        prop_assert!(joint::append(&blocks, None, &Budget::default(), &mut segments));
+        prop_assert!(joint::append(&blocks, None, &Budget::default(), &mut segments, &mut |_| ()));
         prop_assert!(segments.iter().all(|segment| !segment.is_empty()));
         let (found, expected) = (segments.concat(), onward(&content));
         prop_assert_eq!(String::from_utf8_lossy(&found), String::from_utf8_lossy(&expected));
@@ -316,6 +316,7 @@ fn results_in_our_name_are_taken_out() {
             &envelope,
             UNIX_EPOCH,
             content,
+            &mut |_| (),
         )
         .unwrap();
         let octets = message.segments().concat();
@@ -349,7 +350,13 @@ fn header_surgery_makes_few_segments() {
         let most = 2 + content.len() / 2_048;
         let mut segments = Vec::new();
         let budget = Budget::new(3 * content.len() + BLOCK);
-        let complete = joint::append(content.blocks(), Some("mx.example"), &budget, &mut segments);
+        let complete = joint::append(
+            content.blocks(),
+            Some("mx.example"),
+            &budget,
+            &mut segments,
+            &mut |_| (),
+        );
         assert!(complete, "{line:?}");
         assert!(segments.len() <= most, "{} segments for {line:?}", segments.len());
     }
@@ -366,7 +373,7 @@ fn header_surgery_is_charged_to_the_budget() {
         decoder.chunk(content.as_bytes());
         let data = decoder.finish().unwrap();
         let mime = MimeLimits::default();
-        let message = Message::within(mime, None, "mx", &envelope(), UNIX_EPOCH, data);
+        let message = Message::within(mime, None, "mx", &envelope(), UNIX_EPOCH, data, &mut |_| ());
         assert_eq!(message.is_some(), fits);
         if let Some(message) = message {
             assert!(budget.used() > whole && message.len() > whole);

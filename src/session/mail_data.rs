@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Buf;
 
+use super::loops::LoopWatch;
 use super::state::{Asking, DataProgress, Fate, Phase, Receiving, State, Transaction};
 use super::{EndCause, Session, replies};
 use crate::envelope::Envelope;
@@ -20,8 +21,9 @@ impl Session {
         let announced = transaction.envelope.reverse_path.parameters.size.unwrap_or(0);
         let announced = usize::try_from(announced).unwrap_or(usize::MAX);
         let budget = self.settings.budget.clone();
-        let decoder = ContentDecoder::new(budget, announced, self.size_limit());
-        Box::new(decoder.owned_by(self.owner()))
+        let mut decoder = Box::new(ContentDecoder::new(budget, announced, self.size_limit()));
+        decoder.set_owner(self.owner());
+        decoder
     }
 
     /// In whose share of the memory a content is. Our own networks and trusted servers, which speak for
@@ -130,6 +132,9 @@ impl Session {
 
     /// Gives the decoder what is buffered.
     pub(super) fn decode_buffered(&mut self) {
+        if self.input.is_empty() {
+            return;
+        }
         let mut input = std::mem::take(&mut self.input);
         let taken = self.decode(&input);
         self.gain(taken);
@@ -139,19 +144,25 @@ impl Session {
 
     /// Goes on behind mail data or a chunk that is complete; says whether it is.
     pub(super) fn complete_content(&mut self, now: Instant) -> bool {
-        let State::Content(receiving) = std::mem::replace(&mut self.state, State::Closed) else {
+        // Asked first: to move a state there and back costs more than to look at it.
+        if !matches!(
+            self.state,
+            State::Content(
+                Receiving::Data { progress: DataProgress::Ended, .. }
+                    | Receiving::Chunk { remaining: 0, .. }
+            )
+        ) {
             return false;
-        };
-        match receiving {
-            Receiving::Data { transaction, decoder, progress: DataProgress::Ended } => {
-                self.take_content(transaction, *decoder, now);
-            }
-            Receiving::Chunk { remaining: 0, size, last, fate } => {
-                self.complete_chunk(size, last, fate, now);
-            }
-            unfinished => {
-                self.state = State::Content(unfinished);
-                return false;
+        }
+        self.note_line_ends();
+        if let State::Content(receiving) = std::mem::replace(&mut self.state, State::Closed) {
+            match receiving {
+                Receiving::Data { transaction, decoder, .. } => {
+                    self.take_content(transaction, decoder, now);
+                }
+                Receiving::Chunk { size, last, fate, .. } => {
+                    self.complete_chunk(size, last, fate, now);
+                }
             }
         }
         self.deadline = None;
@@ -168,7 +179,7 @@ impl Session {
                 self.fault(reply);
             }
             Fate::Keep(transaction, decoder) if last => {
-                self.take_content(transaction, *decoder, now);
+                self.take_content(transaction, decoder, now);
             }
             Fate::Keep(transaction, decoder) => {
                 if let Some(fault) = decoder.fault() {
@@ -199,7 +210,7 @@ impl Session {
     fn take_content(
         &mut self,
         mut transaction: Box<Transaction>,
-        decoder: ContentDecoder,
+        decoder: Box<ContentDecoder>,
         now: Instant,
     ) {
         self.pace = None;
@@ -210,10 +221,6 @@ impl Session {
             Ok(_) if bare => Err(replies::BARE_LINE_END),
             content => content,
         };
-        let content = content.and_then(|content| {
-            let refusal = self.loop_refusal(&transaction, &content);
-            refusal.map_or(Ok(content), Err)
-        });
         let content = match content {
             Ok(content) => content,
             Err(reply) => {
@@ -231,10 +238,13 @@ impl Session {
         let envelope = connected.as_ref().unwrap_or(&transaction.envelope);
         let (id, host) = (self.settings.authserv_id.as_deref(), &self.settings.host);
         let mime = self.settings.limits.mime;
-        let Some(message) = Message::within(mime, id, host, envelope, received, content) else {
-            let reply = replies::content_fault(ContentFault::NoMemory);
-            return self.finish(*transaction, EndCause::RefusedBySession, reply, false);
-        };
-        self.state = State::Asking(Asking::Content(transaction, message));
+        let mut watch = LoopWatch::new(self, &transaction);
+        let visit = &mut |line: &[u8]| watch.line(line);
+        let message = Message::within(mime, id, host, envelope, received, content, visit);
+        let no_memory = || replies::content_fault(ContentFault::NoMemory);
+        match watch.refusal().map_or_else(|| message.ok_or_else(no_memory), Err) {
+            Ok(message) => self.state = State::Asking(Asking::Content(transaction, message)),
+            Err(reply) => self.finish(*transaction, EndCause::RefusedBySession, reply, false),
+        }
     }
 }

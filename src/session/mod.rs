@@ -72,9 +72,9 @@ pub struct Session {
     asked: Option<Instant>,
     /// How long the content that is being received may take.
     pace: Option<Pace>,
-    /// How long the client has let us wait since its last message was taken, and since when it does so
-    /// now.
-    idle: (Duration, Option<Instant>),
+    /// Until when the client may let us wait before a message of it is taken. `None` before it is
+    /// waited for.
+    patience: Option<Instant>,
     /// With the moment its transaction began.
     ended: Option<(Box<TransactionEnd>, Instant)>,
     conduct: Conduct,
@@ -310,7 +310,7 @@ impl Session {
             deadline: None,
             asked: None,
             pace: None,
-            idle: (Duration::ZERO, None),
+            patience: None,
             ended: None,
             conduct: Conduct::default(),
             errors: 0,

@@ -44,7 +44,7 @@ impl Session {
     /// A message was taken: the session is of use.
     pub(super) fn note_use(&mut self) {
         self.junk_commands = 0;
-        self.idle.0 = Duration::ZERO;
+        self.patience = None;
     }
 
     /// Sets the deadline for the next command. Between chunks it is that for more mail data.
@@ -52,16 +52,21 @@ impl Session {
         if matches!(self.state, State::Command(Phase::Chunks(..))) {
             return self.await_mail_data(now);
         }
+        if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::Command) {
+            return;
+        }
         let timeouts = &self.settings.timeouts;
-        let wait = self.wait(timeouts.command).min(timeouts.commands.saturating_sub(self.idle.0));
-        self.idle.1 = Some(now);
-        self.arm(Awaiting::Command, wait, now);
+        let after = |wait| Deadline::after(now, wait, Awaiting::Command);
+        let patience = *self.patience.get_or_insert_with(|| after(timeouts.commands).at);
+        let next = after(self.wait(timeouts.command));
+        self.deadline = Some(Deadline { at: next.at.min(patience), ..next });
     }
 
-    /// Adds up the time that was spent waiting for the client.
-    pub(super) fn stop_idling(&mut self, now: Instant) {
-        if let Some(since) = self.idle.1.take() {
-            self.idle.0 = self.idle.0.saturating_add(now.saturating_duration_since(since));
+    /// The time that the panel and the relay target took is none that the client let us wait.
+    pub(super) fn be_patient(&mut self, asked: Instant, now: Instant) {
+        if let Some(patience) = &mut self.patience {
+            let took = now.saturating_duration_since(asked);
+            *patience = patience.checked_add(took).unwrap_or(*patience);
         }
     }
 
@@ -73,12 +78,14 @@ impl Session {
         self.output.split().freeze()
     }
 
-    /// Holds replies back for their group, but not for long.
+    /// Holds replies back for their group, but not for long. What is waited for then is waited for
+    /// until `wait` after `since`.
     pub(super) fn hold_or(
         &mut self,
         next: Next,
         awaiting: Awaiting,
         wait: Duration,
+        since: Instant,
         now: Instant,
     ) -> Next {
         // A wait that has begun goes on: handing out replies now would begin its deadline anew.
@@ -90,19 +97,14 @@ impl Session {
                 return Next::Transmit;
             }
         }
-        self.arm(awaiting, wait, now);
+        self.arm(awaiting, wait, since);
         next
     }
 
-    /// How long the client has been waiting for an answer.
-    pub(super) fn asked_for(&self, now: Instant) -> Duration {
-        self.asked.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked))
-    }
-
     /// Sets the deadline of what is waited for, once.
-    pub(super) fn arm(&mut self, awaiting: Awaiting, wait: Duration, now: Instant) {
+    pub(super) fn arm(&mut self, awaiting: Awaiting, wait: Duration, since: Instant) {
         if self.deadline.is_none_or(|deadline| deadline.awaiting != awaiting) {
-            self.deadline = Some(Deadline::after(now, wait, awaiting));
+            self.deadline = Some(Deadline::after(since, wait, awaiting));
         }
     }
 }

@@ -52,25 +52,26 @@ impl Session {
         let timeouts = &self.settings.timeouts;
         let rate = self.settings.limits.data_rate;
         let after = |wait| Deadline::after(now, wait, Awaiting::MailData).at;
-        let most = after(self.wait(timeouts.data_rate));
-        let silence = after(self.wait(timeouts.mail_data));
+        let silence = || after(self.wait(timeouts.mail_data));
+        let most = || after(self.wait(timeouts.data_rate));
         let pace = match self.pace {
             None => Pace {
-                silence,
-                credit: (rate > 0).then_some(most),
+                silence: silence(),
+                credit: (rate > 0).then(most),
                 end: after(timeouts.content),
                 octets: 0,
             },
             Some(pace) if pace.octets == 0 => pace,
             Some(Pace { credit, end, octets, .. }) => {
-                let earned = time_for(octets, rate);
-                let credit = credit.map(|at| most.min(at.checked_add(earned).unwrap_or(most)));
-                Pace { silence, credit, end, octets: 0 }
+                let earn = |at: Instant| {
+                    let most = most();
+                    at.checked_add(time_for(octets, rate)).map_or(most, |at| most.min(at))
+                };
+                Pace { silence: silence(), credit: credit.map(earn), end, octets: 0 }
             }
         };
         self.pace = Some(pace);
         self.deadline = Some(Deadline { at: pace.silence, awaiting: Awaiting::MailData });
-        self.idle.1 = Some(now);
     }
 }
 

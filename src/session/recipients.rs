@@ -28,7 +28,7 @@ impl Transaction {
     /// Charges the budget for the reply to a recipient, of which the record has a copy. A reply for
     /// which there is no money is kept all the same: it was read, and its length is bounded.
     pub(super) fn pay_for_reply(&mut self, session: &Session, reply: &Reply) {
-        self.afford(session, size_of::<Reply>() + reply.lines().map(str::len).sum::<usize>());
+        self.afford(session, size_of::<Reply>() + reply.text().len());
     }
 
     fn afford(&mut self, session: &Session, octets: usize) -> bool {

@@ -21,6 +21,13 @@ impl Session {
         }
     }
 
+    /// Whether recipients were accepted for a transaction that waits for the client's next command.
+    #[cfg(feature = "serve")]
+    pub(crate) fn relies_on_recipients(&self) -> bool {
+        let State::Command(Phase::Mail(transaction)) = &self.state else { return false };
+        !transaction.envelope.forward_paths.is_empty()
+    }
+
     /// The relay target has answered whether it still takes the recipients.
     pub(super) fn renewed(&mut self, mut transaction: Box<Transaction>, outcome: Outcome) {
         transaction.in_doubt = false;

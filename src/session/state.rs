@@ -172,7 +172,6 @@ impl Session {
         if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission) {
             self.deadline = None;
         }
-        self.stop_idling(now);
         loop {
             if let Some((mut end, began)) = self.ended.take() {
                 end.duration = now.saturating_duration_since(began);
@@ -188,18 +187,22 @@ impl Session {
                     let wait = timeouts.verdict;
                     self.enclose_conduct();
                     self.asked.get_or_insert(now);
-                    return self.hold_or(Next::Ask, Awaiting::Verdict, wait, now);
+                    return self.hold_or(Next::Ask, Awaiting::Verdict, wait, now, now);
                 }
                 State::Forwarding(Forwarding::Recipient(..)) => {
-                    let wait = timeouts.recipient.saturating_sub(self.asked_for(now));
-                    return self.hold_or(Next::Forward, Awaiting::RecipientOutcome, wait, now);
+                    let (wait, since) = (timeouts.recipient, self.asked.unwrap_or(now));
+                    let awaiting = Awaiting::RecipientOutcome;
+                    return self.hold_or(Next::Forward, awaiting, wait, since, now);
                 }
                 State::Forwarding(Forwarding::Renewal(_)) => {
-                    return self.hold_or(Next::Forward, Awaiting::RecipientOutcome, RENEWAL, now);
+                    let since = *self.asked.get_or_insert(now);
+                    let awaiting = Awaiting::RecipientOutcome;
+                    return self.hold_or(Next::Forward, awaiting, RENEWAL, since, now);
                 }
                 State::Forwarding(Forwarding::Content(..) | Forwarding::Answer(..)) => {
-                    let wait = timeouts.outcome.saturating_sub(self.asked_for(now));
-                    return self.hold_or(Next::Forward, Awaiting::ContentOutcome, wait, now);
+                    let (wait, since) = (timeouts.outcome, self.asked.unwrap_or(now));
+                    let awaiting = Awaiting::ContentOutcome;
+                    return self.hold_or(Next::Forward, awaiting, wait, since, now);
                 }
                 State::Greeting => {
                     if !self.greet(now) {
@@ -207,7 +210,8 @@ impl Session {
                     }
                 }
                 State::Command(_) => {
-                    if self.asked.take().is_some() {
+                    if let Some(asked) = self.asked.take() {
+                        self.be_patient(asked, now);
                         self.note_haste_before_answer();
                     }
                     if self.next_command(now) {
@@ -234,6 +238,9 @@ impl Session {
                     if *progress == DataProgress::Unannounced =>
                 {
                     *progress = DataProgress::Running;
+                    if let Some(asked) = self.asked.take() {
+                        self.be_patient(asked, now);
+                    }
                     if !self.input.is_empty() {
                         self.note(Misconduct::EarlyData);
                         if self.settings.early_input == EarlyInput::Refuse {
@@ -247,7 +254,6 @@ impl Session {
                 State::Content(_) => {
                     self.tell_time(now);
                     self.decode_buffered();
-                    self.note_line_ends();
                     if self.complete_content(now) {
                         continue;
                     }

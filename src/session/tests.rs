@@ -73,6 +73,35 @@ fn how_much_is_read_at_once_depends_on_what_is_read() {
     }
 }
 
+/// The time for which a client may let us wait is its own: what the relay target takes does not count.
+#[test]
+fn the_time_that_the_relay_target_takes_is_none_of_the_client() {
+    let (mut session, mut now) = waiting();
+    let patience = session.patience.unwrap();
+    let took = Duration::from_secs(100);
+    for command in ["EHLO client.example\r\n", "MAIL FROM:<a@client.example>\r\n"] {
+        session.receive(command.as_bytes());
+        wait(&mut session, now);
+    }
+    for (command, answers) in [("RCPT TO:<b@mx.example>\r\n", 1), ("DATA\r\n", 2)] {
+        session.receive(command.as_bytes());
+        loop {
+            match session.poll(now) {
+                Step::Ask(question) => question.answer(Verdict::Pass),
+                Step::Forward(forward) => {
+                    forward.complete(Outcome::Accepted(Receipt::recipient()));
+                    break;
+                }
+                step => assert!(matches!(step, Step::Transmit(_)), "{step:?}"),
+            }
+        }
+        now += took;
+        wait(&mut session, now);
+        assert_eq!(session.patience, Some(patience + answers * took), "{command}");
+        session.doubt_recipients();
+    }
+}
+
 /// Replies wait for their group, for a second and within 8 KiB.
 #[test]
 fn replies_are_held_neither_long_nor_in_large_numbers() {
@@ -90,7 +119,7 @@ fn replies_are_held_neither_long_nor_in_large_numbers() {
         let wait = Duration::from_secs(60);
         for (now, leave) in [(now, octets > HOLD_OCTETS), (now + held, leave)] {
             session.deadline = None;
-            let next = session.hold_or(Next::Ask, Awaiting::Verdict, wait, now);
+            let next = session.hold_or(Next::Ask, Awaiting::Verdict, wait, now, now);
             assert_eq!(matches!(next, Next::Transmit), leave, "{octets} octets for {held:?}");
         }
     }

@@ -60,6 +60,25 @@ impl Blocks {
         (head, end)
     }
 
+    /// Returns the octets of the line that begins at `start`, its line end included, of a longer one the
+    /// first `most`, and looks no further. They are copied only if a block ends among them.
+    pub(crate) fn head(&self, start: usize, most: usize) -> Cow<'_, [u8]> {
+        let (at, offset) = self.locate(start);
+        let Some(block) = self.0.get(at) else { return Cow::default() };
+        let rest = &block[offset..];
+        let within = &rest[..most.min(rest.len())];
+        match memchr(b'\n', within) {
+            Some(end) => (&within[..=end]).into(),
+            None if within.len() == most => within.into(),
+            None => self.line(start, most).0,
+        }
+    }
+
+    /// Returns where the line whose octets are looked at from `start` on ends, its line end included.
+    pub(crate) fn line_end(&self, start: usize) -> usize {
+        self.line(start, 0).1
+    }
+
     /// Returns where the first octet of this range stands that is not skipped.
     pub(crate) fn skip(&self, range: Range<usize>, skipped: impl Fn(u8) -> bool) -> usize {
         let (first, mut offset) = self.locate(range.start);
@@ -166,6 +185,8 @@ mod tests {
                 let (line, end) = blocks.line(at, usize::MAX);
                 prop_assert_eq!(&line[..], &octets[at..end]);
                 prop_assert_eq!(blocks.line(at, most), (line[..most.min(line.len())].into(), end));
+                prop_assert_eq!(blocks.head(at, most), &line[..most.min(line.len())]);
+                prop_assert_eq!(blocks.line_end(at + most.min(line.len() - 1)), end);
                 let dots = octets[at..end].iter().take_while(|octet| **octet & 3 > 0).count();
                 prop_assert_eq!(blocks.skip(at..end, |octet| octet & 3 > 0), at + dots);
                 lines.push(line.into_owned());
@@ -174,6 +195,7 @@ mod tests {
             let expected: Vec<_> = octets.split_inclusive(|octet| *octet == b'\n').collect();
             prop_assert_eq!(lines, expected);
             prop_assert_eq!(blocks.line(length, most), (Cow::default(), length));
+            prop_assert!(blocks.head(length, most).is_empty());
 
             let (one, other) = (range.0.index(length + 1), range.1.index(length + 1));
             let range = one.min(other)..one.max(other);

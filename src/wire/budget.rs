@@ -123,6 +123,7 @@ impl Budget {
             // It may not have been full before. Once it is, mail data can be read to all of it.
             octets.resize(room, 0);
         }
+        let owner = owner.map(Box::new);
         Some(Block { octets, filled: 0, room, owner, budget: self.clone() })
     }
 
@@ -205,6 +206,9 @@ impl Held {
         for at in 0..self.spare.len() {
             let spare: usize = self.spare.iter().map(Spare::octets).sum();
             let beyond = (self.used + spare).saturating_sub(limit);
+            if beyond == 0 {
+                return;
+            }
             self.spare[at].give_way(beyond);
         }
     }
@@ -336,8 +340,8 @@ pub(crate) struct Block {
     filled: usize,
     /// Octets it was made for.
     room: usize,
-    /// Whose share it is part of.
-    owner: Option<Owner>,
+    /// Whose share it is part of. In a box, since most messages have a block in no share.
+    owner: Option<Box<Owner>>,
     budget: Budget,
 }
 
@@ -391,7 +395,7 @@ impl fmt::Debug for Block {
 impl Drop for Block {
     fn drop(&mut self) {
         let octets = std::mem::take(&mut self.octets);
-        self.budget.0.held().put(octets, self.room, self.owner.as_ref());
+        self.budget.0.held().put(octets, self.room, self.owner.as_deref());
     }
 }
 

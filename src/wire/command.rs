@@ -373,9 +373,12 @@ fn is_keyword(octets: &[u8]) -> bool {
 /// may hold `=`, as with Postfix: some clients write it in ORCPT and ENVID. The onward server prints it
 /// in its delivery status notifications, so that characters that are not printable are refused.
 fn is_value(octets: &[u8]) -> bool {
-    !octets.is_empty()
-        && octets.iter().all(|octet| matches!(octet, 33..=126 | 128..))
-        && str::from_utf8(octets).is_ok_and(|value| value.chars().all(is_printable))
+    let is_ascii = octets.iter().all(|octet| matches!(octet, 33..=126));
+    let is_utf8 = || {
+        octets.iter().all(|octet| matches!(octet, 33..=126 | 128..))
+            && str::from_utf8(octets).is_ok_and(|value| value.chars().all(is_printable))
+    };
+    !octets.is_empty() && (is_ascii || is_utf8())
 }
 
 /// Whether this is a value of NOTIFY (RFC 3461 section 4.1): NEVER alone, or others. Empty places in

@@ -80,7 +80,7 @@ impl MailData {
 
     /// Returns the budget that copies of the mail data are charged to.
     pub(crate) fn budget(&self) -> Budget {
-        self.budget.clone().unwrap_or(Budget::new(usize::MAX))
+        self.budget.clone().unwrap_or_else(|| Budget::new(usize::MAX))
     }
 }
 

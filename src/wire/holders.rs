@@ -1,6 +1,7 @@
 //! Large messages that are being received: whose memory they hold, and which of them gives it up when
 //! the budget is spent.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,13 +36,17 @@ pub(super) struct Owned {
 impl Owned {
     /// Adds octets to what the owner holds, unless that would be more than its share.
     pub(super) fn add(&mut self, owner: &Owner, octets: usize) -> bool {
-        let held = |held: &HashMap<IpAddr, usize>, key| held.get(&key).copied().unwrap_or(0);
-        let address = held(&self.addresses, owner.address).saturating_add(octets);
-        let network = held(&self.networks, owner.network).saturating_add(octets);
-        let may = address <= owner.address_share && network <= owner.network_share;
+        let address = self.addresses.entry(owner.address);
+        let network = self.networks.entry(owner.network);
+        let sum = |entry: &Entry<'_, IpAddr, usize>| match entry {
+            Entry::Occupied(held) => held.get().saturating_add(octets),
+            Entry::Vacant(_) => octets,
+        };
+        let (of_address, of_network) = (sum(&address), sum(&network));
+        let may = of_address <= owner.address_share && of_network <= owner.network_share;
         if may {
-            self.addresses.insert(owner.address, address);
-            self.networks.insert(owner.network, network);
+            address.insert_entry(of_address);
+            network.insert_entry(of_network);
         }
         may
     }
@@ -50,11 +55,12 @@ impl Owned {
         for (held, key) in
             [(&mut self.addresses, owner.address), (&mut self.networks, owner.network)]
         {
-            let left = held.get(&key).map_or(0, |held| held.saturating_sub(octets));
-            if left == 0 {
-                held.remove(&key);
-            } else {
-                held.insert(key, left);
+            let Entry::Occupied(mut held) = held.entry(key) else { continue };
+            match held.get().saturating_sub(octets) {
+                0 => {
+                    held.remove();
+                }
+                left => *held.get_mut() = left,
             }
         }
     }

@@ -228,6 +228,11 @@ impl Reply {
         self.text.split('\n')
     }
 
+    /// Its text, with a line feed between two lines.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The same reply with ` (reference)` at the end of its last line, which is cut to make room.
     pub(crate) fn with_reference(&self, reference: &str) -> Self {
         let last = self.text.rsplit('\n').next().map_or(0, str::len);

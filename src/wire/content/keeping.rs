@@ -11,8 +11,8 @@ use crate::wire::holders::Owner;
 
 impl ContentDecoder {
     /// Says in whose share the content is.
-    pub(crate) fn owned_by(self, owner: Option<Owner>) -> Self {
-        Self { owner, ..self }
+    pub(crate) fn set_owner(&mut self, owner: Option<Owner>) {
+        self.owner = owner;
     }
 
     /// Says what time it is: a content that comes slowly may have to give up its memory.
@@ -30,6 +30,9 @@ impl ContentDecoder {
         self.size = self.size.saturating_add(octets.len() as u64);
         if self.fault().is_none() {
             self.store(octets);
+            if !self.starved {
+                return;
+            }
         }
         self.free_if_faulty();
     }
