@@ -194,7 +194,7 @@ where
             if self.timer.has_waited() {
                 now = runtime.now();
             }
-            if relay.has_given_up() {
+            if session.relies_on_recipients() && relay.has_given_up() {
                 session.doubt_recipients();
             }
             match session.poll(now) {

@@ -37,6 +37,10 @@ impl SessionId {
     /// Returns whether this names the same gate, or a session or transaction of it. Without the name
     /// of a gate in it, a session has nothing but itself in common with others.
     pub(crate) fn is_of_the_gate(&self, name: &str) -> bool {
+        // Most names are of something else: their first octet tells.
+        if name.as_bytes().first() != self.0.as_bytes().first() {
+            return false;
+        }
         let session = name.rsplit_once('.').map_or(name, |(session, _)| session);
         match self.gate() {
             Some(own) => {

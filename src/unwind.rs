@@ -75,7 +75,9 @@ impl<T> Future for Guarded<'_, T> {
 
 impl<T> Drop for Guarded<'_, T> {
     fn drop(&mut self) {
-        drop_caught(mem::replace(&mut self.0, State::Over));
+        if !matches!(self.0, State::Over) {
+            drop_caught(mem::replace(&mut self.0, State::Over));
+        }
     }
 }
 

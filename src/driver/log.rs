@@ -119,7 +119,15 @@ impl<'g> Log<'g> {
 
     /// The reply was handed to the socket, or it is known to be lost: what waited for that is
     /// observed.
+    #[inline]
     pub(super) fn settle(&mut self, written: bool) {
+        // Most replies are owed nothing.
+        if !self.owed.is_empty() {
+            self.settle_owed(written);
+        }
+    }
+
+    fn settle_owed(&mut self, written: bool) {
         for owed in std::mem::take(&mut self.owed) {
             match owed {
                 Owed::Relayed(id, outcome) => {

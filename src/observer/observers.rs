@@ -26,7 +26,14 @@ impl Observers {
 
     /// Delivers the event to every observer. A panic of one is counted, and the others still get
     /// the event.
+    #[inline]
     pub(crate) fn observe(&self, event: &Event<'_>) {
+        if !self.all.is_empty() {
+            self.deliver(event);
+        }
+    }
+
+    fn deliver(&self, event: &Event<'_>) {
         for (number, watched) in self.all.iter().enumerate() {
             if let Err(panic) = caught(|| watched.observer.observe(event)) {
                 self.count(number, &panic);

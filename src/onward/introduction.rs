@@ -44,7 +44,7 @@ impl Onward {
     /// Returns whether the server greets with the name of the gate that asks: it is that gate.
     pub(super) fn leads_back(&self, greeting: &Reply) -> bool {
         let session = self.transaction().map(|transaction| transaction.id.session());
-        let mut words = greeting.lines().flat_map(|line| line.split(' '));
+        let mut words = greeting.lines().flat_map(str::split_ascii_whitespace);
         session.is_some_and(|session| words.any(|word| session.is_of_the_gate(word)))
     }
 

@@ -1,5 +1,7 @@
 //! How many recipients a transaction with the onward server may have.
 
+use memchr::memchr2_iter;
+
 use super::{Onward, Protocol};
 use crate::verdict::Refusal;
 use crate::wire::reply::Reply;
@@ -95,9 +97,11 @@ impl Onward {
 /// amavis service ready`, before 2.12 `amavisd-new`. The first word is the server's host name, and the host of
 /// another server may be called so.
 pub(super) fn names_amavisd(reply: &Reply) -> bool {
-    let is_it =
-        |word: &str| word.get(..6).is_some_and(|begin| begin.eq_ignore_ascii_case("amavis"));
-    let mut lines = reply.lines();
-    let first = lines.next().unwrap_or_default().split_ascii_whitespace().skip(1);
-    first.chain(lines.flat_map(str::split_ascii_whitespace)).any(is_it)
+    let text = reply.text().as_bytes();
+    // A word with a letter that is rare in replies; the first word is the name of the host.
+    memchr2_iter(b'v', b'V', text).any(|letter| {
+        let before = letter.checked_sub(4).and_then(|before| text.get(before));
+        before.is_some_and(u8::is_ascii_whitespace)
+            && text[letter - 3..].get(..6).is_some_and(|it| it.eq_ignore_ascii_case(b"amavis"))
+    })
 }

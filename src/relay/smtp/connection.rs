@@ -82,26 +82,26 @@ impl<R: Runtime> Connection<R> {
     }
 
     pub(super) async fn ask_onward(&mut self, request: Request<'_>) -> Outcome {
-        let server = self.server.clone();
-        let peer = request.envelope().peer.clone();
-        let Some(mut line) = self.line(&peer).await else {
+        let peer = &*request.envelope().peer;
+        let Some(mut line) = self.line(peer).await else {
             return Outcome::Failed(RelayError::Busy);
         };
         line.onward.request(request);
-        let outcome = line.run(&server, &mut self.timer).await;
+        let server = &*self.server;
+        let outcome = line.run(server, &mut self.timer).await;
         if let Some(offered) = line.onward.capabilities() {
             let offered = server.one_by_one(offered.through());
             let now = server.runtime.now();
             let says_helo = peer.helo.as_ref().is_some_and(|helo| !helo.extended);
             match server.settings.identify.impersonates() {
-                false => server.offered.remember(&offered, now + REMEMBER),
+                false => server.offered.remember(offered, now + REMEMBER),
                 // The server had nothing to offer to HELO.
                 true if says_helo => {}
                 true => server.offered.remember_less(&offered, now),
             }
         }
         self.renewals = *line.onward.renewals();
-        self.lay_down(line, &peer);
+        self.lay_down(line, peer);
         outcome.unwrap_or(Outcome::Failed(RelayError::Lost))
     }
 
@@ -124,11 +124,11 @@ impl<R: Runtime> Connection<R> {
     /// The line with a place for it: this client's, one that is idle between two clients, or a new one.
     /// `None` if no place is free in time.
     async fn line(&mut self, peer: &Peer) -> Option<Box<Line<R>>> {
-        let server = self.server.clone();
         let mut line = match self.pick_up() {
             Some(line) => line,
             None => self.fresh(),
         };
+        let server = &*self.server;
         line.overhear().await;
         while line.connected.is_none()
             && let Some(idle) = server.idle.take(server.runtime.now())

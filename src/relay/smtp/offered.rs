@@ -39,8 +39,8 @@ impl Offered {
         heard.as_ref().map_or_else(Capabilities::all, |(offered, _)| offered.clone())
     }
 
-    pub(super) fn remember(&self, offered: &Capabilities, until: Instant) {
-        *self.lock() = Some((offered.clone(), until));
+    pub(super) fn remember(&self, offered: Capabilities, until: Instant) {
+        *self.lock() = Some((offered, until));
     }
 
     /// What a server offers may be a matter of the client. The next one is offered no more than the
@@ -75,14 +75,14 @@ impl<R: Runtime> Connection<R> {
         match introduced.flatten() {
             Some(offered) => {
                 let offered = server.one_by_one(offered);
-                server.offered.remember(&offered, now + REMEMBER);
+                server.offered.remember(offered.clone(), now + REMEMBER);
                 offered
             }
             None => {
                 let offered = server.one_by_one(server.offered.unheard());
                 // What the server thinks of one client is nothing to another.
                 if !(server.settings.identify.impersonates() && in_time) {
-                    server.offered.remember(&offered, now + REMEMBER_SILENCE);
+                    server.offered.remember(offered.clone(), now + REMEMBER_SILENCE);
                 }
                 offered
             }
@@ -117,7 +117,7 @@ mod tests {
 
         // Known from before, however long ago.
         let known = Capabilities { dsn: false, size: Some(1000), ..Capabilities::all() };
-        smtp.server.offered.remember(&known, runtime.now());
+        smtp.server.offered.remember(known.clone(), runtime.now());
         assert_eq!(offers(&smtp), known);
         runtime.run(runtime.sleep(10 * REMEMBER));
         assert_eq!(offers(&smtp), known);

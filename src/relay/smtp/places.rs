@@ -1,7 +1,7 @@
 //! Places for connections to the onward server: so many at once, and a queue that is fair to networks.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ pub(super) struct Places<R: Runtime> {
 struct Held<R: Runtime> {
     taken: usize,
     /// Lines of clients that idle, in the order in which they began to.
-    parked: BTreeMap<u64, Parked<R>>,
+    parked: VecDeque<Parked<R>>,
     tickets: u64,
     /// Clients that wait, by network, and whose turn it is.
     waiting: HashMap<Key, VecDeque<oneshot::Sender<Place<R>>>>,
@@ -43,6 +43,8 @@ struct Held<R: Runtime> {
 }
 
 struct Parked<R: Runtime> {
+    /// Larger than those before it.
+    ticket: u64,
     line: Box<Line<R>>,
     network: Key,
 }
@@ -62,7 +64,7 @@ impl<R: Runtime> Places<R> {
     pub(super) fn new(most: usize) -> Self {
         let held = Held {
             taken: 0,
-            parked: BTreeMap::new(),
+            parked: VecDeque::new(),
             tickets: 0,
             waiting: HashMap::new(),
             turns: VecDeque::new(),
@@ -107,35 +109,37 @@ impl<R: Runtime> Places<R> {
         let network = network(client);
         let mut held = self.lock();
         held.tickets += 1;
-        let number = held.tickets;
-        held.parked.insert(number, Parked { line, network });
-        Ticket { number, taken_back: self.taken_back.load(Ordering::Acquire) }
+        let ticket = held.tickets;
+        held.parked.push_back(Parked { ticket, line, network });
+        Ticket { number: ticket, taken_back: self.taken_back.load(Ordering::Acquire) }
     }
 
     /// Gives the line back; `None` if its place was taken back.
     pub(super) fn unpark(&self, ticket: &Ticket) -> Option<Box<Line<R>>> {
-        self.lock().parked.remove(&ticket.number).map(|parked| parked.line)
+        let mut held = self.lock();
+        let at = held.parked(ticket)?;
+        held.parked.remove(at).map(|parked| parked.line)
     }
 
     /// Whether the line's place was taken back.
     pub(super) fn is_lost(&self, ticket: &Ticket) -> bool {
         self.taken_back.load(Ordering::Acquire) != ticket.taken_back
-            && !self.lock().parked.contains_key(&ticket.number)
+            && self.lock().parked(ticket).is_none()
     }
 
     /// Takes back the place of one client that has idled long enough. The place goes to whose turn it is.
     fn take_back(&self, now: Instant) {
         let mut held = self.lock();
         let mut of_network: HashMap<Key, usize> = HashMap::new();
-        for parked in held.parked.values() {
+        for parked in &held.parked {
             *of_network.entry(parked.network).or_default() += 1;
         }
         let has_idled = |it: &Parked<R>| it.line.rested.is_none_or(|since| since + GRACE <= now);
-        let idle = held.parked.iter().filter(|(_, it)| has_idled(it));
-        let victim = idle
-            .max_by_key(|(number, it)| (of_network.get(&it.network).copied(), Reverse(**number)));
-        let victim = victim.map(|(number, _)| *number);
-        let parked = victim.and_then(|number| held.parked.remove(&number));
+        let idle = held.parked.iter().enumerate().filter(|(_, it)| has_idled(it));
+        let victim =
+            idle.max_by_key(|(at, it)| (of_network.get(&it.network).copied(), Reverse(*at)));
+        let victim = victim.map(|(at, _)| at);
+        let parked = victim.and_then(|at| held.parked.remove(at));
         if parked.is_some() {
             self.taken_back.fetch_add(1, Ordering::AcqRel);
         }
@@ -167,6 +171,11 @@ impl<R: Runtime> Places<R> {
 }
 
 impl<R: Runtime> Held<R> {
+    /// Where the line lies that has this ticket.
+    fn parked(&self, ticket: &Ticket) -> Option<usize> {
+        self.parked.binary_search_by_key(&ticket.number, |parked| parked.ticket).ok()
+    }
+
     /// Queues a client of this network.
     fn wait(&mut self, network: Key) -> oneshot::Receiver<Place<R>> {
         let (sender, receiver) = oneshot::channel();
