@@ -107,10 +107,13 @@ fn is_path(line: &[u8], keyword: &[u8], path: &Path, parameters: &[u8]) -> Vec<u
     assert!(!path.to_string().contains(|c: char| c.is_control()));
     if let Some(mailbox) = path.mailbox() {
         let text = mailbox.to_string();
-        assert!(str::from_utf8(address).is_ok_and(|address| address.ends_with(&text)));
-        // Written again, it is the same mailbox.
-        let again = nobounce::ForwardPath::parse(format!("<{text}>")).expect("a path");
-        assert_eq!(again.path.mailbox(), Some(mailbox), "{text}");
+        // Of a mailbox of other characters some are printed escaped.
+        if address.is_ascii() {
+            assert!(address.ends_with(text.as_bytes()));
+            // Written again, it is the same mailbox.
+            let again = nobounce::ForwardPath::parse(format!("<{text}>")).expect("a path");
+            assert_eq!(again.path.mailbox(), Some(mailbox), "{text}");
+        }
     }
 
     let mut command = [&line[..4], b" ", keyword, path.written()].concat();

@@ -14,6 +14,7 @@ fuzz_target!(|input: &[u8]| {
     let (read, fault) = fuzzing::replies(dice.cut(wire));
     let fault = fault.map(|fault| match fault {
         ReplyFault::Malformed => Fault::Malformed,
+        ReplyFault::BareLf => Fault::BareLf,
         ReplyFault::CodeChanged => Fault::CodeChanged,
         ReplyFault::Endless => Fault::Endless,
         other => panic!("{other}"),

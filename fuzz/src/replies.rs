@@ -48,14 +48,14 @@ pub fn written(mut octets: &[u8]) -> Vec<Reply> {
 pub fn code(line: &[u8]) -> Option<u16> {
     let digits = str::from_utf8(line.get(..3)?).ok()?;
     let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
-    let code = digits.parse().ok().filter(|code| plain && (200..560).contains(code))?;
-    (code / 10 % 10 <= 5).then_some(code)
+    digits.parse().ok().filter(|code| plain && (200..600).contains(code))
 }
 
 /// What ends the reading of replies.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fault {
     Malformed,
+    BareLf,
     CodeChanged,
     Endless,
 }
@@ -70,14 +70,17 @@ pub fn read(mut octets: &[u8]) -> (Vec<Reply>, Option<Fault>) {
     let mut replies = Vec::new();
     let mut lines: Vec<Vec<u8>> = Vec::new();
     loop {
-        let Some((text, behind)) = line(octets) else {
+        let Some(end) = octets.iter().position(|octet| *octet == b'\n') else {
             let endless = octets.len() > LINE + 1;
             return (replies, endless.then_some(Fault::Endless));
         };
-        if text.len() > LINE {
+        if end > LINE + 1 {
             return (replies, Some(Fault::Endless));
         }
-        octets = behind;
+        let Some(text) = octets[..end].strip_suffix(b"\r") else {
+            return (replies, Some(Fault::BareLf));
+        };
+        octets = &octets[end + 1..];
         let (Some(code), true) = (code(text), matches!(text.get(3), None | Some(b' ' | b'-')))
         else {
             return (replies, Some(Fault::Malformed));

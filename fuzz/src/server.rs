@@ -64,7 +64,7 @@ impl Server {
         }
         let in_data = match (self.asked.last(), self.replies().last()) {
             (Some(Asked::Command(data)), Some(reply)) => {
-                data == b"DATA" && reply.code == 354 && self.replies().len() == self.asked.len()
+                data == b"DATA" && reply.code / 100 == 3 && self.replies().len() == self.asked.len()
             }
             _ => false,
         };

@@ -391,7 +391,7 @@ impl ReplyReader {
 
     fn read(&mut self, limits: ReplyLimits) -> Result<Option<Reply>, ReplyFault> {
         loop {
-            let end = self.line_end()?;
+            let end = self.line_end(limits)?;
             // Of an unfinished line, the last octet may be the CR of its end.
             if end.unwrap_or(self.buffer.len().saturating_sub(1)) > limits.line {
                 return Err(ReplyFault::Endless);
@@ -425,13 +425,15 @@ impl ReplyReader {
     }
 
     /// Where the CRLF that ends the first line stands.
-    fn line_end(&mut self) -> Result<Option<usize>, ReplyFault> {
+    fn line_end(&mut self, limits: ReplyLimits) -> Result<Option<usize>, ReplyFault> {
         let from = std::mem::take(&mut self.scanned);
         let Some(at) = memchr(b'\n', &self.buffer[from..]).map(|at| at + from) else {
             self.scanned = self.buffer.len();
             return Ok(None);
         };
         match at.checked_sub(1) {
+            // However the line ends, so that it does not matter in which pieces it comes.
+            Some(end) if end > limits.line => Err(ReplyFault::Endless),
             Some(end) if self.buffer[end] == b'\r' => Ok(Some(end)),
             _ => Err(ReplyFault::BareLf),
         }
