@@ -64,9 +64,16 @@ fn concerns_session(reply: &Reply) -> bool {
     match reply.class() {
         ReplyClass::Transient => subject != Some(1),
         ReplyClass::Permanent => match subject {
-            Some(subject) => matches!(subject, 0 | 3 | 4 | 5),
-            None => matches!(reply.code().value(), 500..=504 | 521 | 554),
+            Some(1) => false,
+            Some(subject) => matches!(subject, 0 | 3 | 4 | 5) || blames_session(reply),
+            None => matches!(reply.code().value(), 500..=504 | 521 | 554) || blames_session(reply),
         },
         ReplyClass::Completion | ReplyClass::Intermediate => false,
     }
+}
+
+/// Whether the text says that the session is at fault: `550 5.7.0 Too many messages in this session`.
+fn blames_session(reply: &Reply) -> bool {
+    let text = reply.to_string().to_ascii_lowercase();
+    ["too many", "session", "connection"].iter().any(|word| text.contains(word))
 }
