@@ -315,8 +315,7 @@ pub enum ReplyFault {
     /// The line does not begin with a code and a space or hyphen.
     #[error("not a reply line")]
     Malformed,
-    /// A line ends in LF without CR. Nothing behind it can be relied on: the server may go on so, and waiting
-    /// for a CRLF would take until the timeout.
+    /// A line ends in LF without CR. Waiting for a CRLF would take until the timeout.
     #[error("a line ends in LF without CR")]
     BareLf,
     /// A line of a multi-line reply has another code than the first.
@@ -432,7 +431,6 @@ impl ReplyReader {
             return Ok(None);
         };
         match at.checked_sub(1) {
-            // However the line ends, so that it does not matter in which pieces it comes.
             Some(end) if end > limits.line => Err(ReplyFault::Endless),
             Some(end) if self.buffer[end] == b'\r' => Ok(Some(end)),
             _ => Err(ReplyFault::BareLf),
