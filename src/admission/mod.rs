@@ -83,7 +83,7 @@ pub struct AdmissionLimits {
     /// Connections at once, in all: 20,000 (Exchange `MaxInboundConnection`: 5,000; an idle one costs
     /// 4 KiB here).
     ///
-    /// Behind a proxy an eighth more may wait for their PROXY headers, which are read before it is
+    /// Behind a proxy as many more may wait for their PROXY headers, which are read before it is
     /// known whether a client is let in.
     pub connections: usize,
     /// At once from one address: 50 (Postfix `smtpd_client_connection_count_limit`).
@@ -248,11 +248,12 @@ impl Admission {
     }
 
     /// Lets in a client of whom it is not known yet where it comes from, as it is before a PROXY
-    /// header. Up to an eighth more than [`AdmissionLimits::connections`] may be inside so.
+    /// header. Up to twice [`AdmissionLimits::connections`] may be inside so: with fewer, clients that come
+    /// again at once and are slow with their headers would keep all others out.
     pub fn enter(self: &Arc<Self>) -> Result<Place, TurnedAway> {
         let mut inside = self.inside();
         let limit = self.limits.connections;
-        if inside.all >= limit.saturating_add(limit / 8 + usize::from(limit > 0)) {
+        if inside.all >= limit.saturating_mul(2) {
             return Err(TurnedAway::Full);
         }
         inside.all += 1;

@@ -65,7 +65,7 @@ fn connections_before_the_proxy_header() {
     let (gate, now) = (Arc::new(Admission::new(limits)), Instant::now());
     let inside = |n: u8| gate.admit(Some([198, 51, n, 1].into()), now);
     let _inside: Vec<_> = (0..16).map(|n| inside(n).unwrap()).collect();
-    let mut unsettled: Vec<_> = (0..3).map(|_| gate.enter().unwrap()).collect();
+    let mut unsettled: Vec<_> = (0..16).map(|_| gate.enter().unwrap()).collect();
     assert_eq!(gate.enter().unwrap_err(), TurnedAway::Full);
     let full = unsettled[0].count_for([192, 0, 2, 1].into(), now);
     assert_eq!(full, Err(TurnedAway::Full), "no session idles");
