@@ -98,7 +98,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let target = relay::Maildir::new(&maildir).recipients(["alice@example.org"])?;
     let gate = Gate::new(Tokio, Settings::new("localhost"), target)
         .panel(Panel::new().scorer(Gtube))
-        .observer(Narrator { new: maildir.join("new"), story: Mutex::default() });
+        .observed_by(Narrator { new: maildir.join("new"), story: Mutex::default() });
     let gate = Arc::new(gate);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;

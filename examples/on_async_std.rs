@@ -66,13 +66,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
     if let Some(address) = options.spamd {
         panel = panel.scorer(Spamd::new(AsyncStd, address));
     }
-    let gate = Gate::new(AsyncStd, Settings::new("localhost"), target).panel(panel).observer(
-        |event: &Event<'_>| {
+    let gate =
+        Gate::new(AsyncStd, Settings::new("localhost"), target).panel(panel).observer(|event| {
             if let Event::Ended(record) = event {
                 let _ = writeln!(io::stdout(), "{record}");
             }
-        },
-    );
+        });
     let gate = Arc::new(gate);
 
     let listener = TcpListener::bind(&options.listen).await?;

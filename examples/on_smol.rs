@@ -66,13 +66,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
     if let Some(address) = options.spamd {
         panel = panel.scorer(Spamd::new(Smol, address));
     }
-    let gate = Gate::new(Smol, Settings::new("localhost"), target).panel(panel).observer(
-        |event: &Event<'_>| {
-            if let Event::Ended(record) = event {
-                let _ = writeln!(io::stdout(), "{record}");
-            }
-        },
-    );
+    let gate = Gate::new(Smol, Settings::new("localhost"), target).panel(panel).observer(|event| {
+        if let Event::Ended(record) = event {
+            let _ = writeln!(io::stdout(), "{record}");
+        }
+    });
     let gate = Arc::new(gate);
 
     let listener = TcpListener::bind(&options.listen).await?;

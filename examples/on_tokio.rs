@@ -90,7 +90,7 @@ async fn run(options: Options) -> Result<()> {
     let spamd = options.spamd.map(|address| Spamd::new(Tokio, address));
     let panel = spamd.into_iter().fold(Panel::new().scorer(Gtube), Panel::scorer);
     let (lines, writing) = Lines::to(stdout(), Tokio);
-    let gate = Gate::new(Tokio, Settings::new("localhost"), target).panel(panel).observer(lines);
+    let gate = Gate::new(Tokio, Settings::new("localhost"), target).panel(panel).observed_by(lines);
     let gate = Arc::new(gate);
     let listener = TcpListener::bind(&options.listen).await?;
     let mut interrupt = signal(SignalKind::interrupt())?;

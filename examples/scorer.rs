@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let thresholds = Thresholds::new(None, None, Some(options.refuse))?;
     let panel = Panel::new().scorer(BareName).thresholds(thresholds);
     let gate = Gate::new(Timers, Settings::new("localhost"), relay::Maildir::new("maildir"));
-    let gate = Arc::new(gate.panel(panel).observer(|event: &Event<'_>| {
+    let gate = Arc::new(gate.panel(panel).observer(|event| {
         if let Event::Ended(record) = event {
             let _ = writeln!(io::stdout(), "{record}");
         }

@@ -84,13 +84,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         TlsPolicy::Never => relay::Smtp::with_settings(Tokio, options.relay, settings),
         _ => relay::Smtp::with_tls(Tokio, options.relay, settings, client),
     };
-    let gate = Gate::new(Tokio, Settings::new("localhost"), target).tls(server).observer(
-        |event: &Event<'_>| {
-            if let Event::Ended(record) = event {
-                let _ = writeln!(io::stdout(), "{record}");
-            }
-        },
-    );
+    let gate = Gate::new(Tokio, Settings::new("localhost"), target).tls(server).observer(|event| {
+        if let Event::Ended(record) = event {
+            let _ = writeln!(io::stdout(), "{record}");
+        }
+    });
     let gate = Arc::new(gate);
 
     let listener = TcpListener::bind(&options.listen).await?;

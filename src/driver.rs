@@ -58,7 +58,7 @@ const LINGER_OCTETS: usize = 1 << 20;
 pub enum ServeError {
     /// The connection broke; the client or the network is at fault.
     #[error("the client is lost: {0}")]
-    ClientLost(#[from] io::Error),
+    ClientLost(#[source] io::Error),
     /// The client would not take what was written to it, or not finish a TLS handshake.
     #[error("the client takes nothing")]
     ClientStuck,
@@ -351,7 +351,7 @@ where
             }
             Some(Err(error)) => {
                 self.log.settle(false);
-                self.fault = Some(error.into());
+                self.fault = Some(ServeError::ClientLost(error));
                 session.lose_client();
             }
             None => {
@@ -436,7 +436,7 @@ where
         match end {
             Some(End::Orderly) => session.receive_eof(),
             Some(End::Broken(error)) => {
-                self.fault = Some(error.into());
+                self.fault = Some(ServeError::ClientLost(error));
                 session.lose_client();
             }
             None => {}

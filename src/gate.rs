@@ -4,14 +4,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
 #[cfg(feature = "dns")]
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
 use futures::channel::oneshot;
-use futures::future::{FutureExt, Shared, poll_fn};
-use futures::task::AtomicWaker;
+use futures::future::{FutureExt, Shared};
 
 use crate::admission::Admission;
 #[cfg(feature = "dns")]
@@ -62,13 +60,35 @@ pub struct Gate<R: Runtime> {
     prefix: String,
     sessions_begun: AtomicU64,
     sessions_running: AtomicUsize,
-    drained: AtomicWaker,
+    drained: Drained,
     /// Dropped when the gate goes down, which is what `going_down` waits for.
     open: Mutex<Option<oneshot::Sender<()>>>,
     going_down: GoingDown,
 }
 
-pub(crate) type GoingDown = Shared<oneshot::Receiver<()>>;
+/// Resolves when its sender is dropped.
+type Signal = Shared<oneshot::Receiver<()>>;
+pub(crate) type GoingDown = Signal;
+
+/// Wakes the callers of [`Gate::drained`] when the last session ends. Empty while nobody waits.
+#[derive(Default)]
+struct Drained(Mutex<Option<(oneshot::Sender<()>, Signal)>>);
+
+impl Drained {
+    /// Resolves the next time that the last session ends.
+    fn next(&self) -> Signal {
+        let mut waited_for = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, drained) = waited_for.get_or_insert_with(|| {
+            let (sender, receiver) = oneshot::channel();
+            (sender, receiver.shared())
+        });
+        drained.clone()
+    }
+
+    fn wake(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
 
 impl<R: Runtime> Gate<R> {
     /// A gate in front of this relay target, with an empty panel: a transparent, bounded relay.
@@ -92,7 +112,7 @@ impl<R: Runtime> Gate<R> {
             tarpit: None,
             sessions_begun: AtomicU64::new(0),
             sessions_running: AtomicUsize::new(0),
-            drained: AtomicWaker::new(),
+            drained: Drained::default(),
             open: Mutex::new(Some(open)),
             going_down: going_down.shared(),
         }
@@ -113,9 +133,31 @@ impl<R: Runtime> Gate<R> {
         self
     }
 
-    /// Adds an observer. A closure over `&Event` is one.
+    /// Adds a closure that is told of every event of every session.
+    ///
+    /// ```
+    /// # use nobounce::{Event, Gate, Runtime, Settings, relay};
+    /// # fn gate<R: Runtime>(runtime: R) -> Gate<R> {
+    /// # let target = relay::Maildir::new("maildir");
+    /// Gate::new(runtime, Settings::new("mx.example"), target).observer(|event| {
+    ///     if let Event::Ended(record) = event {
+    ///         println!("{record}");
+    ///     }
+    /// })
+    /// # }
+    /// ```
     #[must_use]
-    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+    pub fn observer(self, observe: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.observed_by(observe)
+    }
+
+    /// Adds an [`Observer`], such as [`Lines`](crate::Lines), [`Queue`](crate::Queue) or
+    /// [`Lessons`](crate::scorers::Lessons).
+    ///
+    /// [`observer`](Self::observer) is for closures: the compiler infers the type of their argument
+    /// only if nothing else than a closure is allowed.
+    #[must_use]
+    pub fn observed_by(mut self, observer: impl Observer + 'static) -> Self {
         self.observers.add(Box::new(observer));
         self
     }
@@ -190,16 +232,16 @@ impl<R: Runtime> Gate<R> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// Waits until no session runs. At most one caller may wait.
+    /// Waits until no session runs. Any number of callers may wait at once.
     pub async fn drained(&self) {
-        poll_fn(|context| {
-            self.drained.register(context.waker());
-            match self.sessions_running.load(Ordering::Acquire) {
-                0 => Poll::Ready(()),
-                _ => Poll::Pending,
+        loop {
+            let drained = self.drained.next();
+            if self.sessions() == 0 {
+                return;
             }
-        })
-        .await;
+            // The sender is dropped unused, which is the signal.
+            let _ = drained.await;
+        }
     }
 
     /// How many sessions run.
@@ -359,6 +401,11 @@ fn base32(mut number: u128) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures::future::join;
+    use futures::stream::{FuturesUnordered, StreamExt};
+
     use super::*;
     use crate::rehearsal::{Rehearsal, peer};
     use crate::relay::Smtp;
@@ -371,5 +418,34 @@ mod tests {
         let gate = Gate::new(runtime, Settings::new("mx.example"), smtp).session_prefix("west");
         let names = [gate.open(peer()).0, gate.open(peer()).0].map(|it| it.id().to_string());
         assert_eq!(names, ["west-0", "west-1"]);
+    }
+
+    /// Each waiter has a waker of its own, one is dropped, and a session begins after the last one.
+    #[test]
+    fn several_callers_wait_until_the_gate_is_drained() {
+        let runtime = Rehearsal::new();
+        let smtp = Smtp::new(runtime.clone(), "192.0.2.1:25".parse().unwrap(), "mx.example");
+        let gate = Gate::new(runtime.clone(), Settings::new("mx.example"), smtp);
+        assert_eq!(gate.drained().now_or_never(), Some(()));
+        let second = Duration::from_secs(1);
+        runtime.run(async {
+            let sessions = async {
+                let session = gate.admit();
+                runtime.sleep(second).await;
+                assert!(gate.drained().now_or_never().is_none());
+                drop(session);
+                // Before the waiters are polled.
+                let session = gate.admit();
+                runtime.sleep(second).await;
+                drop(session);
+            };
+            let waiters = async {
+                runtime.sleep(second / 2).await;
+                let waiters: FuturesUnordered<_> = (0..3).map(|_| gate.drained()).collect();
+                waiters.collect::<Vec<_>>().await
+            };
+            join(sessions, waiters).await;
+        });
+        assert_eq!(runtime.elapsed(), second * 2);
     }
 }

@@ -248,6 +248,18 @@ pub use wire::mailbox::{ForwardPath, Mailbox, Path, PathFault, ReversePath};
 pub use wire::proxy::{ProxyFault, ProxyHeader};
 pub use wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault, ReplyLimits};
 
+/// The attribute that implementations of this crate's traits carry.
+#[cfg(feature = "serve")]
+pub use async_trait::async_trait;
+/// `Bytes`, of which messages and replies are made.
+pub use bytes;
+/// The I/O traits of a client's connection, from the `futures` crate.
+#[cfg(feature = "serve")]
+pub use futures::io::{AsyncRead, AsyncWrite};
+/// For [`TlsServer::from_config`].
+#[cfg(feature = "tls")]
+pub use rustls;
+
 #[cfg(feature = "serve")]
 pub use admission::{Admission, AdmissionLimits, Place, Rate, TurnedAway};
 #[cfg(feature = "tls")]

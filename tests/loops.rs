@@ -49,7 +49,7 @@ fn start(listener: TcpListener, target: relay::Smtp<Smol>, proxied: bool) -> Arc
     let loopback: Networks = "127.0.0.0/8".parse().unwrap();
     let mut settings = Settings::new("mx.example.org");
     settings.xforward_from = loopback.clone();
-    let mut gate = Gate::new(Smol, settings, target).observer(move |event: &Event<'_>| {
+    let mut gate = Gate::new(Smol, settings, target).observer(move |event| {
         if let Event::Connected { .. } = event {
             observer.fetch_add(1, Ordering::SeqCst);
         }

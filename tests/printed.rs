@@ -189,7 +189,7 @@ fn a_record_is_one_printable_line() {
     let seat = nobounce::Seat::new(Quoting).on_failure(nobounce::FailurePolicy::Ignore);
     let gate = Gate::new(Still, settings, Hole)
         .panel(Panel::new().thresholds(Thresholds::none()).seat(seat))
-        .observer(move |event: &Event<'_>| {
+        .observer(move |event| {
             if let Event::Ended(record) = event {
                 seen.lock().unwrap().push(record.to_string());
             }

@@ -212,9 +212,9 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     let (strangers, health) = (errors.clone(), Health::new(errors.clone()));
     let mut gate = Gate::new(Tokio, settings, target.clone())
         .panel(panel)
-        .observer(move |event: &Event<'_>| journal.observe(event))
-        .observer(move |event: &Event<'_>| health.observe(event))
-        .observer(move |event: &Event<'_>| match event {
+        .observer(move |event| journal.observe(event))
+        .observer(move |event| health.observe(event))
+        .observer(move |event| match event {
             Event::Ended(record) if record.is_discarded() => {
                 let id = &record.end.envelope.id;
                 strangers.report(format_args!(
@@ -236,7 +236,7 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     }
     if !learners.is_empty() {
         let (lessons, learning) = Lessons::for_learners(learners);
-        gate = gate.observer(lessons);
+        gate = gate.observed_by(lessons);
         tokio::spawn(learning);
     }
     if let Some(tls) = tls {

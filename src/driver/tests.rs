@@ -242,11 +242,10 @@ fn a_reply_that_was_perhaps_not_read_is_observed() {
         let runtime = Rehearsal::new();
         let count = Arc::new(AtomicUsize::new(0));
         let counter = count.clone();
-        let gate =
-            gate(&runtime, &Slow::new(&runtime, false)).observer(move |event: &Event<'_>| {
-                let unacknowledged = matches!(event, Event::Unacknowledged(_));
-                counter.fetch_add(usize::from(unacknowledged), Ordering::Relaxed);
-            });
+        let gate = gate(&runtime, &Slow::new(&runtime, false)).observer(move |event| {
+            let unacknowledged = matches!(event, Event::Unacknowledged(_));
+            counter.fetch_add(usize::from(unacknowledged), Ordering::Relaxed);
+        });
         let mut heard = Vec::new();
         let says = format!("{message}{behind}");
         let mut client = Client::new(&says, &mut heard);

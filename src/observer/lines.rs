@@ -27,7 +27,7 @@ const WAITING: usize = 1 << 20;
 /// let (lines, writing) = Lines::to(std::io::stdout(), runtime);
 /// spawn(Box::pin(writing));
 /// let gate = Gate::new(runtime, Settings::new("mx.example"), relay::Maildir::new("maildir"))
-///     .observer(lines);
+///     .observed_by(lines);
 /// # }
 /// ```
 #[derive(Debug)]

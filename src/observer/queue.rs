@@ -30,7 +30,7 @@ use super::{Event, Observer};
 ///             eprintln!("{line}");
 ///         }
 ///     });
-///     Gate::new(runtime, Settings::new("mx.example"), target).observer(queue)
+///     Gate::new(runtime, Settings::new("mx.example"), target).observed_by(queue)
 /// }
 /// ```
 pub struct Queue<T, F> {

@@ -110,7 +110,7 @@ impl Lesson {
 ///         Lessons::for_learners(vec![Box::new(greylist.clone()), Box::new(reputation.clone())]);
 ///     let panel = Panel::new().scorer(reputation).scorer(greylist);
 ///     let gate = Gate::new(runtime, Settings::new("mx.example"), target).panel(panel);
-///     (gate.observer(lessons), learning)
+///     (gate.observed_by(lessons), learning)
 /// }
 /// ```
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! TLS at the edges: certificates and roots, and the channel that a connection becomes.
 //!
-//! rustls stays in this module. Without the feature `tls` its two configurations cannot be made,
+//! rustls stays in this module; of its types only `ServerConfig` is in the public interface. Without the feature `tls` its two configurations cannot be made,
 //! which leaves the channel in the clear.
 
 mod channel;

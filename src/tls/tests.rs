@@ -4,9 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::Connection;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
-use super::{Channel, TlsClient, TlsServer};
+use super::{Channel, TlsClient, TlsConfigError, TlsServer};
 
 /// A turn that is always there.
 fn free() -> std::future::Ready<io::Result<()>> {
@@ -166,4 +170,70 @@ fn a_handshake_may_have_been_read_ahead() {
         let mut channel = Channel::new(Line::to_server());
         channel.accept(&server(), b"EHLO client.example\r\n", free).await.unwrap_err();
     });
+}
+
+/// The certificate that a client is shown, once both sides agree.
+fn shown(server: &TlsServer, client: &TlsClient) -> CertificateDer<'static> {
+    let (mut server, mut client) = (server.begin().unwrap(), client.begin().unwrap());
+    while server.is_handshaking() || client.is_handshaking() {
+        for _ in 0..2 {
+            let mut octets = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut octets).unwrap();
+            }
+            let mut octets = &octets[..];
+            while !octets.is_empty() {
+                server.read_tls(&mut octets).unwrap();
+                server.process_new_packets().unwrap();
+            }
+            std::mem::swap(&mut server, &mut client);
+        }
+    }
+    client.peer_certificates().unwrap()[0].clone().into_owned()
+}
+
+#[test]
+fn each_client_is_shown_the_certificate_of_the_name_it_asks_for() {
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let pems = [&["mx.example"][..], &["mx.example.net", "*.example.com"], &["mx.example.net"]];
+    let pems = pems.map(|names| {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &authority);
+        (certificate.unwrap().pem(), key.serialize_pem())
+    });
+    let server = TlsServer::from_pems(pems.clone()).unwrap();
+    let certificate = |n: usize| CertificateDer::from_pem_slice(pems[n].0.as_bytes()).unwrap();
+    let verified = |name| TlsClient::verified(name, authority.pem().as_bytes()).unwrap();
+    for (name, number) in
+        [("mx.example", 0), ("MX.example.net", 1), ("mx.example.com", 1), ("mx.example.net", 1)]
+    {
+        assert!(shown(&server, &verified(name)) == certificate(number), "{name}");
+    }
+    // No name, and names that no certificate has.
+    assert!(shown(&server, &TlsClient::unverified().unwrap()) == certificate(0));
+    let none = TlsServer::from_pems([] as [(&str, &str); 0]).unwrap_err();
+    assert!(matches!(none, TlsConfigError::NoCertificate));
+    let mixed =
+        TlsServer::from_pems([&pems[0], &(pems[1].0.clone(), pems[0].1.clone())].map(Clone::clone));
+    assert!(matches!(mixed.unwrap_err(), TlsConfigError::Unfit(_)), "the key of another one");
+}
+
+#[test]
+fn a_configuration_of_rustls_is_taken_without_early_data() {
+    let key = rcgen::generate_simple_self_signed(["mx.example".to_owned()]).unwrap();
+    let chain = vec![key.cert.der().clone()];
+    let pkcs8 = key.signing_key.serialize_der().try_into().unwrap();
+    let mut config = rustls::ServerConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, pkcs8)
+        .unwrap();
+    config.max_early_data_size = 1_000;
+    let server = TlsServer::from_config(config);
+    assert_eq!(server.config().max_early_data_size, 0);
+    assert!(shown(&server, &TlsClient::unverified().unwrap()) == *key.cert.der());
 }

@@ -30,7 +30,7 @@ async fn serves(option: &str, checks: Voucher) {
     let gate =
         Gate::new(Tokio, Settings::new("gate.example.com"), relay::Maildir::new(folder.path()))
             .expect_proxy("127.0.0.1".parse().unwrap())
-            .observer(move |event: &Event<'_>| match event {
+            .observer(move |event| match event {
                 Event::Connected { peer, .. } => sender.send((*peer).clone()).unwrap(),
                 Event::Unproxied { error, .. } => panic!("{error}"),
                 _ => {}

@@ -193,8 +193,8 @@ fn gate(
         .session_prefix("g")
         .panel(panel)
         .admission(admission)
-        .observer(panicking())
-        .observer(move |event: &Event<'_>| watch(&watcher, event, sabotage));
+        .observed_by(panicking())
+        .observer(move |event| watch(&watcher, event, sabotage));
     match plan.guard {
         None => gate,
         Some(guard) => gate.tarpit(

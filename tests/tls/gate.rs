@@ -108,7 +108,7 @@ impl Server {
         let records = Arc::new(Mutex::new(Vec::new()));
         let kept = records.clone();
         let gate = Gate::new(Network::none(), settings, target);
-        let gate = gate.observer(move |event: &Event<'_>| {
+        let gate = gate.observer(move |event| {
             if let Event::Ended(record) = event {
                 kept.lock().unwrap().push(record.to_string());
             }

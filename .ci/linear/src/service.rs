@@ -52,7 +52,7 @@ impl Service {
         let gate = Gate::new(world.clone(), settings, target)
             .panel(panel(&world))
             .name_clients(Zone, Duration::from_secs(1))
-            .observer(Written);
+            .observed_by(Written);
         Self { world, gate }
     }
 

@@ -44,7 +44,7 @@ fn one_too_many_is_told_so_instead_of_the_greeting_and_is_no_session() {
     let runtime = Rehearsal::new();
     let events = Arc::new(Mutex::new(Vec::new()));
     let noted = events.clone();
-    let gate = gate(&runtime).observer(move |event: &Event<'_>| {
+    let gate = gate(&runtime).observer(move |event| {
         noted.lock().unwrap().push(match event {
             Event::TurnedAway { peer, reason } => format!("{peer}: {reason}"),
             event => format!("{event:?}"),

@@ -155,7 +155,7 @@ fn served(peer: Peer, script: Vec<Does>, configure: impl FnOnce(&mut Settings)) 
         .session_prefix("test")
         .panel(Panel::new().scorer(Finder))
         .expect_proxy(PROXIES.parse().unwrap())
-        .observer(move |event: &Event<'_>| {
+        .observer(move |event| {
             log.lock().unwrap().extend(match event {
                 Event::Connected { peer, .. } => {
                     let port = peer.address.map_or(0, |address| address.port());

@@ -147,10 +147,10 @@ fn a_panic_of_an_observer_at_any_event_costs_no_reply() {
         let gate = Gate::new(runtime.clone(), settings, target.clone())
             .panel(Panel::new().scorer(Suspicious))
             .tarpit(Tarpit::from(Score::points(1)))
-            .observer(move |event: &Event<'_>| {
+            .observer(move |event| {
                 assert!(kind(event) != panics_at, "a bug of the user's");
             })
-            .observer(move |event: &Event<'_>| match event {
+            .observer(move |event| match event {
                 Event::ObserverFailed { observer: 0, panic } => {
                     assert_eq!(*panic, "a bug of the user's");
                     failures.fetch_add(1, Ordering::Relaxed);
@@ -190,9 +190,9 @@ fn observers_that_panic_at_reports_of_panics_are_reported_once_each() {
     let runtime = Rehearsal::new();
     let target = Fragile::new(Place::Nowhere);
     let gate = Gate::new(runtime.clone(), Settings::new("mx.example"), target.clone())
-        .observer(|_: &Event<'_>| panic!("always"))
-        .observer(|_: &Event<'_>| std::panic::panic_any(Bomb))
-        .observer(|_: &Event<'_>| panic!("always"));
+        .observer(|_| panic!("always"))
+        .observer(|_| std::panic::panic_any(Bomb))
+        .observer(|_| panic!("always"));
     let heard = heard_by_client(&runtime, &gate, "QUIT\r\n", false);
     assert!(heard.contains("queued as 1"), "{heard}");
     assert_eq!(target.taken.load(Ordering::Relaxed), 1);
@@ -223,7 +223,7 @@ fn a_panic_of_the_relay_target_is_answered_with_451() {
         let panics = Arc::new(AtomicUsize::new(0));
         let counter = panics.clone();
         let gate = Gate::new(runtime.clone(), Settings::new("mx.example"), target.clone())
-            .observer(move |event: &Event<'_>| {
+            .observer(move |event| {
                 let count = match event {
                     Event::RelayPanicked { panic, .. } => *panic == "a bug of the user's",
                     Event::Relayed { outcome: Outcome::Failed(error), .. } => {
@@ -314,7 +314,7 @@ fn a_scorer_whose_parts_panic_when_they_are_dropped_costs_no_reply() {
             let seat = || Seat::new(FragileScorer { late }).on_failure(FailurePolicy::Ignore);
             let gate = Gate::new(runtime.clone(), settings, target.clone())
                 .panel(Panel::new().seat(seat()).seat(seat()))
-                .observer(|event: &Event<'_>| {
+                .observer(|event| {
                     if let Event::Ended(record) = event {
                         let _ = record.to_string();
                     }
@@ -339,16 +339,14 @@ fn the_reply_to_a_content_does_not_wait_for_an_observer_that_blocks() {
         let is_complete = complete.clone();
         let mut settings = Settings::new("mx.example");
         settings.early_input = EarlyInput::Tolerate;
-        let gate = Gate::new(runtime.clone(), settings, target.clone()).observer(
-            move |event: &Event<'_>| {
-                // Behind the content: blocked until the client has its reply.
-                if let Event::Judged { stage: Stage::Data, .. } = event {
-                    is_complete.store(true, Ordering::Relaxed);
-                } else if is_complete.load(Ordering::Relaxed) && kind(event) == blocks_at {
-                    let _ = released.lock().unwrap().recv();
-                }
-            },
-        );
+        let gate = Gate::new(runtime.clone(), settings, target.clone()).observer(move |event| {
+            // Behind the content: blocked until the client has its reply.
+            if let Event::Judged { stage: Stage::Data, .. } = event {
+                is_complete.store(true, Ordering::Relaxed);
+            } else if is_complete.load(Ordering::Relaxed) && kind(event) == blocks_at {
+                let _ = released.lock().unwrap().recv();
+            }
+        });
         let (hear, heard) = mpsc::channel();
         let session = thread::spawn(move || {
             let mut buffer = Vec::new();

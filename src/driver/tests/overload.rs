@@ -45,7 +45,7 @@ fn a_full_gate_closes_the_newest_idle_session_of_the_largest_network() {
     let gate = gate_for(&runtime, |limits| {
         (limits.connections, limits.stress_from) = (4, 101);
     })
-    .observer(move |event: &Event<'_>| {
+    .observer(move |event| {
         if let Event::Evicted { peer, .. } = event {
             noted.lock().unwrap().push(peer.to_string());
         }
@@ -91,12 +91,11 @@ fn stress_shortens_waits_that_have_begun_and_ends_by_hysteresis() {
     let events = Arc::new(Mutex::new(Vec::new()));
     let noted = events.clone();
     let clock = runtime.clone();
-    let gate =
-        gate_for(&runtime, |limits| limits.connections = 10).observer(move |event: &Event<'_>| {
-            if let Event::Overload { on, connections } = event {
-                noted.lock().unwrap().push((clock.elapsed().as_secs(), *on, *connections));
-            }
-        });
+    let gate = gate_for(&runtime, |limits| limits.connections = 10).observer(move |event| {
+        if let Event::Overload { on, connections } = event {
+            noted.lock().unwrap().push((clock.elapsed().as_secs(), *on, *connections));
+        }
+    });
     let mut clients: Vec<_> = (0..6).map(|n| (0, [198, 51, n, 1], SILENT)).collect();
     clients.push((0, [127, 0, 0, 1], SILENT));
     clients.push((100, [192, 0, 2, 1], SILENT));
