@@ -3,10 +3,10 @@
 
 use crate::wire::reply::Reply;
 
-/// How the words begin that say that a recipient gets nothing: amavisd writes `REJECT`, `BOUNCE`, `DISCARD`
-/// and `DISCARD(bounce.suppressed)`.
-const FATES: [&str; 8] =
-    ["reject", "bounce", "discard", "defer", "drop", "fail", "refuse", "undeliver"];
+/// How the words begin that say that a recipient gets nothing: amavisd writes `REJECT`, `BOUNCE`, `DISCARD`,
+/// `DISCARD(bounce.suppressed)` and `TEMPFAIL`.
+const FATES: [&str; 9] =
+    ["reject", "bounce", "discard", "defer", "drop", "fail", "refuse", "tempfail", "undeliver"];
 
 /// Whether a 2xx reply says that some recipients get nothing: `250 2.0.0 Ok: queued as 4D, but 1 REJECT, and
 /// 2 DISCARD` (amavisd), or the same without `but` where nobody gets anything and for different reasons.
@@ -90,6 +90,7 @@ mod tests {
             "250 2.0.0 from MTA(smtp:[127.0.0.1]:10025): 250 2.0.0 Ok: queued as 4D, but 1 REJECT",
             "250 2.0.0 Ok: queued as 4D, but 12 DISCARD",
             "250 2.0.0 Ok: queued as 4D, but 1 BOUNCE",
+            "250 2.0.0 Ok: queued as 4D, but 1 TEMPFAIL",
             "250 2.0.0 Ok: queued as 4D, but 1 REJECT, and 1 BOUNCE, and 2 DISCARD",
             "250 2.0.0 Ok: queued as 4D, but 1 DISCARD(bounce.suppressed)",
             "250 2.0.0 Ok: queued as 4D, but 1 reject",

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use memchr::memchr;
+use memchr::memrchr;
 
 use crate::envelope::Envelope;
 use crate::message::Message;
@@ -46,7 +46,8 @@ pub enum OnVirus {
 /// | `Heuristics.Encrypted.*` | `AlertEncrypted` | the finding `CLAMD_ENCRYPTED`, which weighs nothing unless [`Weights`](crate::Weights) say so: clamd cannot scan what only a password opens |
 ///
 /// Any other signature counts as a virus, including those of alerts that a site has to switch on in clamd,
-/// such as macros and broken executables.
+/// such as macros and broken executables. When clamd reports several signatures, each of them counts. A virus
+/// is then refused even if another line of the reply is a failure.
 ///
 /// Several messages go over one connection, one after another (`IDSESSION`). It has no patience of
 /// its own: give its [`Seat`](crate::Seat) a budget. A daemon that cannot be reached, talks nonsense
@@ -111,31 +112,33 @@ impl<R: Runtime> Clamd<R> {
         self
     }
 
-    fn opinion(&self, found: Found) -> Result<Opinion, ScorerError> {
-        let name = match found {
-            Found::Nothing => return Ok(Opinion::Silent),
-            Found::Signature(name) if name.starts_with("Heuristics.Limits.Exceeded") => {
-                let reason = format!("part of the message exceeds a limit of clamd: {name}");
-                return Err(ScorerError::new(reason));
-            }
-            Found::Signature(name) if name.starts_with("Heuristics.Encrypted.") => {
-                return Ok(Finding::new(ENCRYPTED, Score::ZERO).with_detail(&name).into());
-            }
-            Found::Signature(name) => name,
+    fn opinion(&self, scan: Scan) -> Result<Opinion, ScorerError> {
+        let Scan { viruses, encrypted, fault } = scan;
+        let mut findings = Vec::new();
+        if !viruses.is_empty() {
+            let score = match self.on_virus {
+                OnVirus::Refuse => Score::ZERO,
+                OnVirus::Score(score) => score,
+            };
+            let finding = Finding::new(SYMBOL, score).with_detail(&viruses.join(", "));
+            findings.push(finding.with_disclosure(Disclosure::Public));
+        }
+        if !encrypted.is_empty() {
+            findings.push(Finding::new(ENCRYPTED, Score::ZERO).with_detail(&encrypted.join(", ")));
+        }
+        if let (OnVirus::Refuse, Some(name)) = (self.on_virus, viruses.first()) {
+            const POLICY: EnhancedStatus = EnhancedStatus::new(7, 1);
+            let text = format!("Message refused: virus {name}");
+            return Ok(Opinion::RefuseWith(Refusal::permanent(550, POLICY, &text), findings));
+        }
+        let opinion = match findings.is_empty() {
+            true => Opinion::Silent,
+            false => Opinion::Evidence(findings),
         };
-        let finding = |score| {
-            let finding = Finding::new(SYMBOL, score).with_detail(&name);
-            finding.with_disclosure(Disclosure::Public)
-        };
-        Ok(match self.on_virus {
-            OnVirus::Score(score) => finding(score).into(),
-            OnVirus::Refuse => {
-                const POLICY: EnhancedStatus = EnhancedStatus::new(7, 1);
-                let text = format!("Message refused: virus {name}");
-                let refusal = Refusal::permanent(550, POLICY, &text);
-                Opinion::RefuseWith(refusal, vec![finding(Score::ZERO)])
-            }
-        })
+        match fault {
+            Some(fault) => Err(ScorerError::new(fault).but_says(opinion)),
+            None => Ok(opinion),
+        }
     }
 }
 
@@ -153,11 +156,11 @@ impl<R: Runtime> Scorer for Clamd<R> {
         let Some(message) = self.limit.excerpt(message) else {
             return Ok(Opinion::Silent);
         };
-        let found = self
+        let scan = self
             .daemon
             .ask(|before| stream(before, &message), |before| Replies::after(before, self.reply))
             .await;
-        self.opinion(found.map_err(ScorerError::new)?)
+        self.opinion(scan.map_err(ScorerError::new)?)
     }
 }
 
@@ -187,10 +190,13 @@ fn stream(before: u32, message: &[Bytes]) -> Request {
     Request { segments, end: End::Counted }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Found {
-    Nothing,
-    Signature(Box<str>),
+/// The result of a scan: names of signatures, and why the scan is incomplete.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Scan {
+    viruses: Vec<Box<str>>,
+    /// Signatures of content that only a password opens.
+    encrypted: Vec<Box<str>>,
+    fault: Option<ClamdFault>,
 }
 
 /// Why a reply says nothing of the message. The fault is the daemon's, or that of its settings.
@@ -198,6 +204,8 @@ enum Found {
 enum ClamdFault {
     #[error("message larger than clamd's StreamMaxLength")]
     TooLarge,
+    #[error("part of the message exceeds a limit of clamd: {0}")]
+    LimitExceeded(Box<str>),
     #[error("clamd says {0:?}")]
     Declined(Box<str>),
     #[error("not a reply of clamd: {0:?}")]
@@ -205,9 +213,11 @@ enum ClamdFault {
 }
 
 /// The replies of a session, each with the number of its command: `2: stream: OK` and a NUL.
+///
+/// One command may have several replies, and one reply several lines. Each line counts.
 struct Replies {
     number: String,
-    /// Octets of one.
+    /// Octets of all replies to one command.
     limit: usize,
 }
 
@@ -218,37 +228,79 @@ impl Replies {
 }
 
 impl Reader for Replies {
-    type Reply = Answer<Found>;
+    type Reply = Answer<Scan>;
     type Fault = ClamdFault;
 
     fn limit(&self) -> usize {
         self.limit
     }
 
-    fn read(&self, octets: &[u8]) -> Result<Option<Answer<Found>>, ClamdFault> {
-        let Some(end) = memchr(0, octets) else {
+    fn read(&self, octets: &[u8]) -> Result<Option<Answer<Scan>>, ClamdFault> {
+        let Some(end) = memrchr(0, octets) else {
             return Ok(None);
         };
-        let text = String::from_utf8_lossy(&octets[..end]);
-        let result = text.strip_prefix(&self.number).unwrap_or(&text);
-        if result == "INSTREAM size limit exceeded. ERROR" {
-            return Err(ClamdFault::TooLarge);
-        }
-        let numbered = result.len() < text.len();
-        let reply = match result.strip_prefix("stream: ").filter(|_| numbered) {
-            Some("OK") => Found::Nothing,
-            Some(result) => match result.strip_suffix(" FOUND") {
-                Some(name) if !name.is_empty() => Found::Signature(name.into()),
-                _ if result.ends_with(" ERROR") => return Err(ClamdFault::Declined(text.into())),
-                _ => return Err(ClamdFault::Malformed(text.into())),
-            },
-            None if result.ends_with(" ERROR") || result == "UNKNOWN COMMAND" => {
-                return Err(ClamdFault::Declined(text.into()));
+        let mut scan = Scan::default();
+        let mut lines = 0;
+        for reply in octets[..end].split(|octet| *octet == 0) {
+            let text = String::from_utf8_lossy(reply);
+            let text = text.trim_end_matches(['\r', '\n']);
+            for (index, line) in text.split('\n').enumerate() {
+                let result = line.strip_prefix(&self.number);
+                // The first line of a reply has the number.
+                let is_ours = result.is_some() || index > 0;
+                scan.read_line(line, result.unwrap_or(line).trim_end_matches('\r'), is_ours)?;
+                lines += 1;
             }
-            None => return Err(ClamdFault::Malformed(text.into())),
-        };
-        Ok(Some(Answer { reply, keep: end + 1 == octets.len() }))
+        }
+        match scan {
+            Scan { viruses, encrypted, fault: Some(fault) }
+                if viruses.is_empty() && encrypted.is_empty() =>
+            {
+                Err(fault)
+            }
+            // Behind several replies there may be another one.
+            scan => Ok(Some(Answer { reply: scan, keep: lines == 1 && end + 1 == octets.len() })),
+        }
     }
+}
+
+impl Scan {
+    /// Adds what one line says: the whole of it, and the part behind the number of the command.
+    fn read_line(&mut self, line: &str, result: &str, is_ours: bool) -> Result<(), ClamdFault> {
+        if result == "INSTREAM size limit exceeded. ERROR" {
+            self.fault.get_or_insert(ClamdFault::TooLarge);
+            return Ok(());
+        }
+        let declined = result.ends_with(" ERROR") || result == "UNKNOWN COMMAND";
+        match on_stream(result).filter(|_| is_ours) {
+            Some("OK") => {}
+            Some(found) if found.len() > " FOUND".len() && found.ends_with(" FOUND") => {
+                self.add(&found[..found.len() - " FOUND".len()]);
+            }
+            _ if declined => {
+                self.fault.get_or_insert(ClamdFault::Declined(line.into()));
+            }
+            _ => return Err(ClamdFault::Malformed(line.into())),
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, signature: &str) {
+        if signature.starts_with("Heuristics.Limits.Exceeded") {
+            self.fault.get_or_insert(ClamdFault::LimitExceeded(signature.into()));
+        } else if signature.starts_with("Heuristics.Encrypted.") {
+            self.encrypted.push(signature.into());
+        } else {
+            self.viruses.push(signature.into());
+        }
+    }
+}
+
+/// The part of a line behind the name of the stream: `stream`, or `instream(local)` if clamd has
+/// `HeuristicScanPrecedence`.
+fn on_stream(result: &str) -> Option<&str> {
+    let (name, result) = result.split_once(": ")?;
+    (name == "stream" || name.starts_with("instream(") && name.ends_with(')')).then_some(result)
 }
 
 #[cfg(test)]

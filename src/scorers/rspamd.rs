@@ -50,14 +50,15 @@ pub enum RspamdActions {
 ///
 /// # Fields of the report
 ///
-/// Any field may be missing, `null` or of an unexpected type. It then says nothing. A report without
-/// both `score` and `action` is a failure. Unknown fields are ignored.
+/// Any field may be missing, `null` or of an unexpected type. It then says nothing. A report without `score`
+/// or without `action` is a failure: its symbols count, and the seat's failure policy applies. Unknown
+/// fields are ignored. Two fields of one name make the report malformed.
 ///
 /// | field | effect |
 /// |---|---|
-/// | `score` | the sum of all findings; if missing, the sum of the symbols' scores. A number in a string is a number. |
+/// | `score` | the sum of all findings. A number in a string is a number. A failure if it is missing, not finite or beyond the range of a [`Score`](crate::Score), unless `action` refuses. |
 /// | `required_score` | stands in the detail of `RSPAMD`, `-` if missing: rspamd has none without a threshold |
-/// | `action` | see below |
+/// | `action` | see below; a failure if missing or empty |
 /// | `is_skipped` | the detail of `RSPAMD` says `skipped`: the settings of rspamd exempt the message |
 /// | `symbols` | findings: `score`, and `options` as detail. `name`, `metric_score` (the configured weight) and `description` are ignored. |
 /// | `messages.smtp_message` | the text of a refusal |
@@ -66,7 +67,7 @@ pub enum RspamdActions {
 /// | `milter.remove_headers`, `change_from`, `add_rcpt`, `del_rcpt`, `spam_header` | not done: a message goes onward as it came, to the recipients it was sent to. The detail of `RSPAMD` names them behind `not done`. |
 /// | `milter.reject` (`discard` or `quarantine` in place of `reject`) | not done: the sender is told of a refusal |
 /// | `subject` | not done: the subject stays |
-/// | `error` | without an action: a failure that says so |
+/// | `error` | a failure that says so, unless `action` refuses |
 /// | `messages` other than above, `urls`, `emails`, `groups`, `thresholds`, `passthrough_module`, `message-id`, `time_real`, `profile` | ignored |
 ///
 /// | action | with [`RspamdActions::Obey`] |

@@ -21,6 +21,8 @@ use summary::Rule;
 const SYMBOL: &str = "SPAMD";
 /// The rule by which SpamAssassin says that it left rules out (its setting `time_limit`).
 const CUT_SHORT: &str = "TIME_LIMIT_EXCEEDED";
+/// Most that rounding moves a score.
+const ROUNDING: Score = Score::hundredths(10);
 
 /// Not a user name: empty, longer than 256 octets, or with control characters. The fault is the
 /// caller's.
@@ -41,7 +43,8 @@ pub struct BadUser;
 /// table leaves the whole score to `SPAMD`.
 ///
 /// When SpamAssassin's `time_limit` ended a scan (`TIME_LIMIT_EXCEEDED`), the findings count and the scorer
-/// has failed as well.
+/// has failed as well. So it is a failure with findings when spamd's verdict (`True` or `False`) contradicts its
+/// own score, and when it reports `False ; 0 / 0`, which means that there was no scan.
 ///
 /// Before the message stands `X-Envelope-From: <sender>`, as Haraka and spamass-milter put it
 /// there: SpamAssassin takes the envelope sender from it for SPF and its sender lists. Set
@@ -186,9 +189,21 @@ enum SpamdFault {
 /// What SpamAssassin says of a message.
 #[derive(Debug, PartialEq, Eq)]
 struct Report {
+    is_spam: bool,
     score: Score,
     required: Score,
     rules: Vec<Rule>,
+}
+
+/// Why a report does not hold the result of a scan. The fault is the daemon's.
+#[derive(Debug, thiserror::Error)]
+enum Gap {
+    #[error("SpamAssassin's time_limit ended the scan")]
+    CutShort,
+    #[error("spamd reports no scan (False ; 0 / 0)")]
+    NoScan,
+    #[error("spamd's verdict contradicts its score ({0})")]
+    Contradiction(Box<str>),
 }
 
 impl Report {
@@ -231,7 +246,7 @@ impl Report {
             return Err(Malformed("Content-length"));
         }
         let size = size.parse().ok().filter(|size| *size <= limit).ok_or(SpamdFault::Endless)?;
-        let (score, required) =
+        let (is_spam, score, required) =
             result.and_then(read_result).ok_or(Malformed("no result that can be read"))?;
         // What a daemon of another age sends behind its Content-length is left alone.
         let Some(body) = reply[length + 4..].get(..size) else {
@@ -239,7 +254,7 @@ impl Report {
         };
         // A report quotes the message, in whatever octets it came.
         let rules = summary::read(&String::from_utf8_lossy(body));
-        Ok(Some(Self { score, required, rules }))
+        Ok(Some(Self { is_spam, score, required, rules }))
     }
 
     fn into_opinion(self) -> Result<Opinion, ScorerError> {
@@ -251,11 +266,30 @@ impl Report {
         let detail = format!("{}/{}", self.score, self.required);
         let rest = Finding::new(SYMBOL, self.score + -sum).with_detail(&detail);
         let opinion = Opinion::Evidence(std::iter::once(rest).chain(rules).collect());
-        if self.rules.iter().any(|rule| rule.name == CUT_SHORT) {
-            let reason = "SpamAssassin's time_limit ended the scan";
-            return Err(ScorerError::new(reason).but_says(opinion));
+        match self.gap() {
+            Some(gap) => Err(ScorerError::new(gap).but_says(opinion)),
+            None => Ok(opinion),
         }
-        Ok(opinion)
+    }
+
+    fn gap(&self) -> Option<Gap> {
+        // Both numbers are rounded to one decimal.
+        let missing = self.required + -self.score;
+        let contradicts = match self.is_spam {
+            true => missing > ROUNDING,
+            false => missing < -ROUNDING,
+        };
+        if self.rules.iter().any(|rule| rule.name == CUT_SHORT) {
+            Some(Gap::CutShort)
+        } else if !self.is_spam && self.score == Score::ZERO && self.required == Score::ZERO {
+            Some(Gap::NoScan)
+        } else if contradicts {
+            let verdict = if self.is_spam { "True" } else { "False" };
+            let said = format!("{verdict} ; {} / {}", self.score, self.required);
+            Some(Gap::Contradiction(said.into()))
+        } else {
+            None
+        }
     }
 }
 
@@ -277,14 +311,18 @@ fn check_status(line: &[u8]) -> Result<(), SpamdFault> {
     }
 }
 
-/// Score and required score of `True ; 15.2 / 5.0`.
-fn read_result(text: &str) -> Option<(Score, Score)> {
+/// Verdict, score and required score of `True ; 15.2 / 5.0`.
+fn read_result(text: &str) -> Option<(bool, Score, Score)> {
     let (verdict, scores) = text.split_once(';')?;
     let (score, required) = scores.split_once('/')?;
-    matches!(verdict.trim(), "True" | "False").then_some(())?;
+    let is_spam = match verdict.trim() {
+        "True" => true,
+        "False" => false,
+        _ => return None,
+    };
     // A decimal comma comes from a daemon that runs in such a locale.
     let points = |text: &str| text.trim().replace(',', ".").parse().ok();
-    Some((points(score)?, points(required)?))
+    Some((is_spam, points(score)?, points(required)?))
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ fn assert_heard_up_to<S: Scorer>(reply: &str, limit: usize, scorer: impl Fn(Daem
 
 #[test]
 fn spamd_reply() {
-    let reply = "SPAMD/1.1 0 EX_OK\r\nContent-length: 4\r\nSpam: True ; 1 / 5\r\n\r\nRULE";
+    let reply = "SPAMD/1.1 0 EX_OK\r\nContent-length: 4\r\nSpam: False ; 1 / 5\r\n\r\nRULE";
     assert_heard_up_to(reply, reply.len(), |daemon, limit| {
         Spamd::new(daemon, address()).reply_limit(limit)
     });

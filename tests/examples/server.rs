@@ -124,7 +124,12 @@ pub(crate) fn spamd(score: &'static str) -> SocketAddr {
         let mut message = vec![0; length];
         stream.read_exact(&mut message).unwrap();
         let head = "SPAMD/1.5 0 EX_OK\r\nContent-length: 17\r\n";
-        say(&mut stream, &format!("{head}Spam: True ; {score} / 5.0\r\n\r\n 0.0 TEST_RULE x\n"));
+        let verdict =
+            if score.parse::<f64>().is_ok_and(|score| score < 5.0) { "False" } else { "True" };
+        say(
+            &mut stream,
+            &format!("{head}Spam: {verdict} ; {score} / 5.0\r\n\r\n 0.0 TEST_RULE x\n"),
+        );
     })
 }
 

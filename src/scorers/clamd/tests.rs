@@ -82,13 +82,16 @@ proptest! {
     fn only_the_reply_that_is_due_is_one(before in 0..3_u32, text in "[0-9]: (stream: (OK|X FOUND|)| ?)\0?") {
         let number = before + 1;
         let due = match &*text {
-            _ if text == format!("{number}: stream: OK\0") => Some(Found::Nothing),
-            _ if text == format!("{number}: stream: X FOUND\0") => Some(Found::Signature("X".into())),
+            _ if text == format!("{number}: stream: OK\0") => Some(vec![]),
+            _ if text == format!("{number}: stream: X FOUND\0") => Some(vec!["X".into()]),
             _ => None,
         };
         let read = Replies::after(before, 4096).read(text.as_bytes());
         match due {
-            Some(found) => prop_assert_eq!(read.unwrap().unwrap().reply, found),
+            Some(viruses) => {
+                let expected = Scan { viruses, ..Scan::default() };
+                prop_assert_eq!(read.unwrap().unwrap().reply, expected);
+            }
             None if text.ends_with('\0') => prop_assert!(read.is_err()),
             None => prop_assert!(read.unwrap().is_none()),
         }
@@ -205,10 +208,84 @@ fn a_daemon_that_has_heard_enough_is_heard() {
 }
 
 #[test]
-fn what_was_said_too_much_ends_the_session() {
-    let runtime = Rehearsal::with(script(&["1: stream: OK\x002: stream: OK\0"], Then::Hang));
-    assert_eq!(ask(&runtime, &clamd(&runtime), "x\n"), Ok(Opinion::Silent));
-    assert_eq!(runtime.connections(), (1, 0));
+fn every_line_and_every_reply_of_an_answer_counts() {
+    const ZIP: &str = "Heuristics.Encrypted.Zip";
+    const LIMIT: &str = "Heuristics.Limits.Exceeded.MaxFiles";
+    let virus = "refused: CLAMD (Eicar)";
+    let exceeded = format!("failure: part of the message exceeds a limit of clamd: {LIMIT}");
+    let table = [
+        (format!("1: stream: {ZIP} FOUND\nstream: Eicar FOUND\0"), virus, "+ENCRYPTED"),
+        (format!("1: stream: {ZIP} FOUND\r\n1: stream: Eicar FOUND\r\n\0"), virus, "+ENCRYPTED"),
+        (format!("1: stream: {ZIP} FOUND\x001: stream: Eicar FOUND\0"), virus, "+ENCRYPTED"),
+        ("1: stream: OK\nstream: Eicar FOUND\0".into(), virus, ""),
+        ("1: stream: Eicar FOUND\nstream: OK\0".into(), virus, ""),
+        (
+            "1: stream: Eicar FOUND\nstream: Other FOUND\0".into(),
+            "refused: CLAMD (Eicar, Other)",
+            "",
+        ),
+        // With `HeuristicScanPrecedence` clamd names the stream so.
+        ("1: instream(local): Eicar FOUND\0".into(), virus, ""),
+        ("1: instream(127.0.0.1@3310): Eicar FOUND\0".into(), virus, ""),
+        // A failure does not take back a virus.
+        (format!("1: stream: {LIMIT} FOUND\nstream: Eicar FOUND\0"), virus, ""),
+        ("1: stream: Can't read ERROR\nstream: Eicar FOUND\0".into(), virus, ""),
+        (format!("1: stream: {LIMIT} FOUND\nstream: OK\0"), &exceeded, ""),
+        (format!("1: stream: OK\nstream: {LIMIT} FOUND\0"), &exceeded, ""),
+        (format!("1: stream: {ZIP} FOUND\nstream: {LIMIT} FOUND\0"), &exceeded, "+ENCRYPTED"),
+        (format!("1: stream: {ZIP} FOUND\nstream: {ZIP} FOUND\0"), "evidence:", "+ENCRYPTED"),
+        (
+            "1: stream: OK\nstream: Can't read ERROR\0".into(),
+            "failure: clamd says \"stream: Can't read ERROR\"",
+            "",
+        ),
+        ("1: stream: OK\nx\0".into(), "failure: not a reply of clamd: \"x\"", ""),
+        ("1: stream: Eicar FOUND\nx\0".into(), "failure: not a reply of clamd: \"x\"", ""),
+        ("1: stream: OK\n\nOK\0".into(), "failure: not a reply of clamd: \"\"", ""),
+        // The answers to other questions.
+        (
+            "1: stream: OK\x002: stream: OK\0".into(),
+            "failure: not a reply of clamd: \"2: stream: OK\"",
+            "",
+        ),
+        (
+            "1: stream: OK\0stream: Eicar FOUND\0".into(),
+            "failure: not a reply of clamd: \"stream: Eicar FOUND\"",
+            "",
+        ),
+    ];
+    for (reply, expected, encrypted) in table {
+        let runtime = Rehearsal::with(script(&[&reply], Then::Hang));
+        let (envelope, message) = (envelope("<a@example.com>"), message("x\n"));
+        let result = runtime.run(clamd(&runtime).on_data(&envelope, &message));
+        let (said, opinion) = match &result {
+            Ok(opinion) => (String::new(), opinion),
+            Err(error) => (format!("failure: {error}"), error.opinion()),
+        };
+        let (said, found) = match opinion {
+            Opinion::Silent => (said, &[][..]),
+            Opinion::Evidence(found) if said.is_empty() => ("evidence:".into(), &found[..]),
+            Opinion::Evidence(found) => (said, &found[..]),
+            Opinion::RefuseWith(_, found) => {
+                (format!("refused: CLAMD ({})", found[0].detail()), &found[1..])
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said, expected, "{reply:?}");
+        let symbols: Vec<_> = found.iter().map(|it| it.symbol().replace("CLAMD_", "+")).collect();
+        assert_eq!(symbols.concat(), encrypted, "{reply:?}");
+    }
+}
+
+#[test]
+fn behind_several_replies_no_further_question_is_asked() {
+    let several = "1: stream: A FOUND\x001: stream: B FOUND\0";
+    for (reply, idle) in [(several, 0), ("1: stream: A FOUND\nstream: B FOUND\0", 0), (VIRUS, 1)] {
+        let runtime = Rehearsal::with(script(&[reply], Then::Hang));
+        let clamd = clamd(&runtime);
+        ask(&runtime, &clamd, "x\n").unwrap();
+        assert_eq!(runtime.connections(), (1, idle));
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ const SYMBOL: &str = "RSPAMD";
 const GREYLIST: &str = "GREYLIST";
 
 /// The object that rspamd sends. A field that is missing, `null` or of another type than rspamd
-/// documents says nothing.
+/// documents says nothing. A field that stands there twice makes the report malformed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Reply {
@@ -49,6 +49,19 @@ pub(super) struct Report {
     /// What the client is to be told, if anything.
     smtp_message: String,
     milter: Milter,
+    /// Why this is less than the result of a scan, if it is.
+    gap: Option<Gap>,
+}
+
+/// A report without the result of a scan. Server fault.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Gap {
+    #[error("report of rspamd: error {0:?}")]
+    Error(Box<str>),
+    #[error("report of rspamd: no action")]
+    Action,
+    #[error("report of rspamd: no score that can be read")]
+    Score,
 }
 
 #[derive(Debug)]
@@ -127,25 +140,33 @@ impl Report {
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(BadReport::Empty);
         }
-        let action = text(&reply.action);
-        if let (None, Some(error)) = (&action, text(&reply.error)) {
-            return Err(BadReport::Error(error.into()));
+        let action = text(&reply.action).filter(|action| !action.trim().is_empty());
+        let error = (!milter::is_empty(&reply.error))
+            .then(|| text(&reply.error).unwrap_or_else(|| reply.error.to_string()));
+        if let (None, Some(error)) = (&action, &error) {
+            return Err(BadReport::Error(error.as_str().into()));
         }
         let symbols = Symbol::all(&reply.symbols);
-        let score = match points(&reply.score) {
-            Some(score) => score,
-            None if action.is_none() && symbols.is_empty() => return Err(BadReport::Empty),
-            None => symbols.iter().map(|symbol| symbol.score).sum(),
+        let score = points(&reply.score);
+        if score.is_none() && action.is_none() && symbols.is_empty() {
+            return Err(BadReport::Empty);
+        }
+        let gap = match (error, &action, score) {
+            (Some(error), ..) => Some(Gap::Error(error.into())),
+            (None, None, _) => Some(Gap::Action),
+            (None, Some(_), None) => Some(Gap::Score),
+            (None, Some(_), Some(_)) => None,
         };
         let smtp_message = text(&reply.messages["smtp_message"]).unwrap_or_default();
         Ok(Self {
-            score,
+            score: score.unwrap_or_else(|| symbols.iter().map(|symbol| symbol.score).sum()),
             required: points(&reply.required_score),
             action: Action::new(&action.unwrap_or_default()),
             is_skipped: is_true(&reply.is_skipped),
             symbols,
             smtp_message: smtp_message.split_whitespace().collect::<Vec<_>>().join(" "),
             milter: Milter::new(&reply.milter, &reply.dkim_signature),
+            gap,
         })
     }
 
@@ -158,6 +179,9 @@ impl Report {
         } else if self.is_unjudged() {
             let reason = NotJudged(self.action.name().into());
             return Err(ScorerError::new(reason).but_says(Opinion::Evidence(findings)));
+        }
+        if let Some(gap) = self.gap {
+            return Err(ScorerError::new(gap).but_says(Opinion::Evidence(findings)));
         }
         let fields = self.milter.fields(self.action.name());
         Ok(match fields.is_empty() {
@@ -262,16 +286,17 @@ impl Symbol {
     }
 }
 
-/// Points with decimals, to the nearest hundredth, in a number or in a string.
+/// Points with decimals, to the nearest hundredth, in a number or in a string. `None` for a number that is
+/// no score: not finite, or more than a [`Score`] holds.
 fn points(value: &Value) -> Option<Score> {
-    let points = match value {
-        Value::String(text) => {
-            text.trim().parse().ok().filter(|points: &f64| points.is_finite())?
-        }
+    let points: f64 = match value {
+        Value::String(text) => text.trim().parse().ok()?,
         value => value.as_f64()?,
     };
-    #[allow(clippy::cast_possible_truncation, reason = "saturates, as scores do")]
-    Some(Score::hundredths((points * 100.0).round() as i32))
+    let hundredths = (points * 100.0).round();
+    (hundredths.abs() <= f64::from(i32::MAX)).then_some(())?;
+    #[allow(clippy::cast_possible_truncation, reason = "within the range of i32")]
+    Some(Score::hundredths(hundredths as i32))
 }
 
 /// A text, or a number as one.

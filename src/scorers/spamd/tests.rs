@@ -181,7 +181,7 @@ fn no_report_is_an_error() {
 #[test]
 fn a_report_may_quote_any_octets() {
     let octets =
-        b"SPAMD/1.1 0 EX_OK\r\nContent-length: 10\r\nSpam: True ; 1 / 5\r\n\r\n 1.0 A \xff\xfe\n";
+        b"SPAMD/1.1 0 EX_OK\r\nContent-length: 10\r\nSpam: False ; 1 / 5\r\n\r\n 1.0 A \xff\xfe\n";
     let runtime = Rehearsal::with(Script::new(octets, 9, Then::Close));
     let Ok(Opinion::Evidence(found)) = ask(&spamd(&runtime), "x") else { panic!() };
     assert_eq!((found[1].symbol(), found[1].detail()), ("A", "\u{fffd}\u{fffd}"));
@@ -196,6 +196,33 @@ fn a_scan_that_was_cut_short_is_a_failure_with_findings() {
     assert_eq!(error.to_string(), "SpamAssassin's time_limit ended the scan");
     let Opinion::Evidence(found) = error.opinion() else { panic!() };
     assert_eq!(found.iter().map(Finding::score).sum::<Score>(), Score::points(3));
+}
+
+#[test]
+fn a_result_that_contradicts_itself_is_a_failure_with_findings() {
+    let table = [
+        ("False ; 0 / 0", Some("spamd reports no scan (False ; 0 / 0)")),
+        ("False ; 0.0 / 0.0", Some("spamd reports no scan (False ; 0 / 0)")),
+        ("True ; 0 / 5", Some("spamd's verdict contradicts its score (True ; 0.00 / 5.00)")),
+        ("True ; 4.8 / 5.0", Some("spamd's verdict contradicts its score (True ; 4.80 / 5.00)")),
+        ("False ; 15 / 5", Some("spamd's verdict contradicts its score (False ; 15.00 / 5.00)")),
+        ("False ; -1 / -5", Some("spamd's verdict contradicts its score (False ; -1.00 / -5.00)")),
+        // SpamAssassin rounds 4.96 and 5.04 so.
+        ("False ; 5.0 / 5.0", None),
+        ("True ; 5.0 / 5.0", None),
+        ("True ; 0 / 0", None),
+        ("False ; -0.4 / 0", None),
+        ("False ; 0 / 5", None),
+    ];
+    for (result, expected) in table {
+        let runtime = Rehearsal::with(Script::new(reply(result, " 0.5 A x\n"), 10, Then::Close));
+        let (envelope, message) = (envelope("<a@example.com>"), message("x"));
+        let result = runtime.run(spamd(&runtime).on_data(&envelope, &message));
+        let error = result.as_ref().err().map(ToString::to_string);
+        assert_eq!(error.as_deref(), expected);
+        let said = result.as_ref().unwrap_or_else(|error| error.opinion());
+        assert!(matches!(said, Opinion::Evidence(found) if found.len() == 2), "{said:?}");
+    }
 }
 
 #[test]

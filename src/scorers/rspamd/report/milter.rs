@@ -91,7 +91,8 @@ fn each(value: &Value) -> impl Iterator<Item = &Value> {
     values.iter()
 }
 
-fn is_empty(value: &Value) -> bool {
+/// Whether a field says nothing.
+pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.is_empty(),

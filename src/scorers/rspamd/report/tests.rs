@@ -73,7 +73,6 @@ fn actions() {
         ("quarantine", r#"{"smtp_message":"unused"}"#, ""),
         ("greylist", r#"{"smtp_message":"unused"}"#, ""),
         ("one of our own", "{}", ""),
-        ("", "{}", ""),
         ("reject", "{}", "550 5.7.1 Message refused as spam"),
         ("discard", "[]", "550 5.7.1 Message refused as spam"),
         ("soft reject", "null", "451 4.7.1 Try again later"),
@@ -164,14 +163,6 @@ fn any_field_may_be_missing_or_null_or_of_another_type() {
     let with_symbol = |detail: &str| format!("RSPAMD=0.00 (1.00/-, x) A=1.00 ({detail})");
     let without = "RSPAMD=1.00 (1.00/-, x) A=0.00 ()";
     let table = [
-        (r#"{"score":1}"#.into(), "RSPAMD=1.00 (1.00/-, )".into()),
-        (r#"{"score":1,"action":null,"symbols":null}"#.into(), "RSPAMD=1.00 (1.00/-, )".into()),
-        (r#"{"action":"x"}"#.into(), "RSPAMD=0.00 (0.00/-, x)".into()),
-        (r#"{"score":null,"action":"x","symbols":[]}"#.into(), "RSPAMD=0.00 (0.00/-, x)".into()),
-        (
-            r#"{"score":null,"symbols":{"A":{"score":2.5},"B":{"score":-1}}}"#.into(),
-            "RSPAMD=0.00 (1.50/-, ) A=2.50 () B=-1.00 ()".into(),
-        ),
         (
             r#"{"score":"-1.5","required_score":"15","action":"x"}"#.into(),
             "RSPAMD=-1.50 (-1.50/15.00, x)".into(),
@@ -187,7 +178,11 @@ fn any_field_may_be_missing_or_null_or_of_another_type() {
             r#"{"score":0,"action":"no action","is_skipped":true}"#.into(),
             "RSPAMD=0.00 (0.00/-, no action, skipped)".into(),
         ),
-        (r#"{"score":1e9,"action":"x"}"#.into(), "RSPAMD=21474836.47 (21474836.47/-, x)".into()),
+        (r#"{"score":"12","action":"x"}"#.into(), "RSPAMD=12.00 (12.00/-, x)".into()),
+        (
+            r#"{"score":21474836.47,"action":"x"}"#.into(),
+            "RSPAMD=21474836.47 (21474836.47/-, x)".into(),
+        ),
         (symbol(r#"{"score":1}"#), with_symbol("")),
         (symbol(r#"{"score":"1","options":null}"#), with_symbol("")),
         (symbol(r#"{"score":1,"options":"one"}"#), with_symbol("one")),
@@ -201,6 +196,65 @@ fn any_field_may_be_missing_or_null_or_of_another_type() {
     ];
     for (text, expected) in table {
         assert_eq!(opinion(&text, RspamdActions::Obey), (String::new(), expected), "{text}");
+    }
+}
+
+#[test]
+fn a_report_without_the_result_of_a_scan_is_a_failure_with_findings() {
+    let (action, score) =
+        ("report of rspamd: no action", "report of rspamd: no score that can be read");
+    let error = |text: &str| format!("report of rspamd: error {text:?}");
+    let table = [
+        (r#"{"score":1}"#, action.to_owned(), "RSPAMD=1.00"),
+        (r#"{"score":0,"action":null}"#, action.into(), "RSPAMD=0.00"),
+        (r#"{"score":1,"action":"","symbols":null}"#, action.into(), "RSPAMD=1.00"),
+        (r#"{"score":1,"action":" "}"#, action.into(), "RSPAMD=1.00"),
+        (r#"{"score":1,"action":["reject"]}"#, action.into(), "RSPAMD=1.00"),
+        (r#"{"score":20,"action":true}"#, action.into(), "RSPAMD=20.00"),
+        (r#"{"action":null,"symbols":{"A":{}}}"#, action.into(), "RSPAMD=0.00 A=0.00"),
+        (
+            r#"{"score":null,"symbols":{"A":{"score":2.5},"B":{"score":-1}}}"#,
+            action.into(),
+            "RSPAMD=0.00 A=2.50 B=-1.00",
+        ),
+        (r#"{"action":"no action"}"#, score.into(), "RSPAMD=0.00"),
+        (
+            r#"{"action":"no action","symbols":{"A":{"score":3}}}"#,
+            score.into(),
+            "RSPAMD=0.00 A=3.00",
+        ),
+        (r#"{"score":null,"action":"x","symbols":[]}"#, score.into(), "RSPAMD=0.00"),
+        (r#"{"score":true,"action":"x"}"#, score.into(), "RSPAMD=0.00"),
+        (r#"{"score":{},"action":"x"}"#, score.into(), "RSPAMD=0.00"),
+        (r#"{"score":"","action":"x"}"#, score.into(), "RSPAMD=0.00"),
+        (r#"{"score":"nan","action":"x"}"#, score.into(), "RSPAMD=0.00"),
+        (r#"{"score":"-inf","action":"x"}"#, score.into(), "RSPAMD=0.00"),
+        (r#"{"score":1e9,"action":"x"}"#, score.into(), "RSPAMD=0.00"),
+        (r#"{"score":-1e300,"action":"x"}"#, score.into(), "RSPAMD=0.00"),
+        (r#"{"score":0,"action":"no action","error":"timeout"}"#, error("timeout"), "RSPAMD=0.00"),
+        (
+            r#"{"score":0,"action":"no action","error":{"code":7}}"#,
+            error(r#"{"code":7}"#),
+            "RSPAMD=0.00",
+        ),
+    ];
+    for (text, expected, findings) in table {
+        for actions in [RspamdActions::Obey, RspamdActions::Score] {
+            let error = report(text).unwrap().into_opinion(actions).unwrap_err();
+            assert_eq!(error.to_string(), expected, "{text}");
+            let Opinion::Evidence(found) = error.opinion() else { panic!("{text}") };
+            let found = found.iter().map(|it| format!("{}={}", it.symbol(), it.score()));
+            assert_eq!(found.collect::<Vec<_>>().join(" "), findings, "{text}");
+        }
+    }
+    // A refusal stands without a score. `soft reject` may come without a text, too.
+    for (text, expected) in [
+        (r#"{"score":null,"action":"reject"}"#, "550 5.7.1 Message refused as spam"),
+        (r#"{"action":"soft reject"}"#, "451 4.7.1 Try again later"),
+        (r#"{"action":"discard","error":"x"}"#, "550 5.7.1 Message refused as spam"),
+    ] {
+        assert_eq!(opinion(text, RspamdActions::Obey).0, expected);
+        assert_ne!(opinion(text, RspamdActions::Score).0, "");
     }
 }
 
@@ -276,6 +330,12 @@ fn no_report_is_an_error() {
         ("null".into(), "invalid type: null"),
         ("{}".into(), "neither score nor action"),
         (r#"{"score":null,"action":null,"symbols":{}}"#.into(), "neither score nor action"),
+        (r#"{"action":null}"#.into(), "neither score nor action"),
+        (
+            r#"{"action":"no action","action":"reject","score":1}"#.into(),
+            "duplicate field `action`",
+        ),
+        (r#"{"error":["x"],"score":1}"#.into(), "error \"[\\\"x\\\"]\""),
         (r#"{"score":"much","action":["reject"]}"#.into(), "neither score nor action"),
         ("{\"score\":1".into(), "EOF while parsing an object"),
         (r#"{"score":1e999,"action":"reject"}"#.into(), "number out of range"),
