@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use lettre::{Message, SmtpTransport, Transport};
+use nobounce::relay::Mailboxes;
 use nobounce::scorers::Gtube;
 use nobounce::{Address, Event, Gate, Observer, Panel, Peer, Runtime, Settings, relay, serve};
 use tokio::net::{TcpListener, TcpStream};
@@ -95,7 +96,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let folder = tempfile::tempdir()?;
     let maildir = folder.path().join("maildir");
-    let target = relay::Maildir::new(&maildir).recipients(["alice@example.org"])?;
+    let target = relay::Maildir::new(&maildir).recipients(Mailboxes::new(["alice@example.org"])?);
     let gate = Gate::new(Tokio, Settings::new("localhost"), target)
         .panel(Panel::new().scorer(Gtube))
         .observed_by(Narrator { new: maildir.join("new"), story: Mutex::default() });

@@ -1,5 +1,6 @@
 //! Relay targets: who is asked to take recipients and messages.
 
+mod mailboxes;
 #[cfg(unix)]
 mod maildir;
 mod smtp;
@@ -14,7 +15,8 @@ use crate::peer::Peer;
 use crate::wire::mailbox::ForwardPath;
 
 #[cfg(unix)]
-pub use self::maildir::{BadMailbox, Maildir};
+pub use self::maildir::Maildir;
+pub use mailboxes::{BadMailbox, Mailboxes, Match};
 pub use smtp::{SelfTestError, Smtp};
 
 /// Makes a [`Relay`] for each client.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 
 use self::folder::Folder;
-use super::{Relay, Target};
+use super::{Mailboxes, Relay, Target};
 use crate::capabilities::Capabilities;
 use crate::envelope::Envelope;
 use crate::header::HeaderField;
@@ -22,7 +22,7 @@ use crate::message::Message;
 use crate::outcome::{Outcome, Receipt};
 use crate::peer::Peer;
 use crate::verdict::Refusal;
-use crate::wire::mailbox::{ForwardPath, Mailbox, Path};
+use crate::wire::mailbox::{ForwardPath, Path};
 
 /// Deliveries that may be under way at once, each with a thread and an open file: half of the 1,024
 /// open files that a process usually may have. A disk that hangs costs this and no more.
@@ -46,63 +46,37 @@ const STACK: usize = 128 * 1024;
 /// needed.
 ///
 /// ```
-/// use nobounce::relay::Maildir;
+/// use nobounce::relay::{Mailboxes, Maildir};
 ///
 /// let sink = Maildir::new("maildir"); // takes mail for anyone
-/// let mailbox = Maildir::new("maildir").recipients(["alice@example.org"])?;
+/// let mailbox = Maildir::new("maildir").recipients(Mailboxes::new(["alice@example.org"])?);
 /// # Ok::<(), nobounce::relay::BadMailbox>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Maildir {
     folder: Arc<Folder>,
     /// Whose mail it takes; `None` is everybody's.
-    owners: Option<Arc<[Owner]>>,
+    recipients: Option<Arc<Mailboxes>>,
 }
-
-/// A mailbox that mail is taken for: folded to lower case, without quotes.
-#[derive(Debug, PartialEq, Eq)]
-struct Owner {
-    local_part: String,
-    domain: String,
-}
-
-/// Not of the form `local-part@domain`. The fault is the caller's.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not LOCAL-PART@DOMAIN")]
-pub struct BadMailbox(Box<str>);
 
 impl Maildir {
     /// The Maildir at `path`, for mail to anyone: a sink. Nothing is touched before the first
     /// delivery, which creates what is missing of the folder and of its `tmp/`, `new/` and `cur/`
     /// (mode 0700); the folder's parent must be there.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { folder: Arc::new(Folder::new(path.into())), owners: None }
+        Self { folder: Arc::new(Folder::new(path.into())), recipients: None }
     }
 
-    /// The same Maildir, for these mailboxes only; any other is told `550 5.1.1`.
-    ///
-    /// Mailboxes are compared without regard to ASCII case and quoting, as RFC 5321 sections 2.4
-    /// and 4.1.2 advise a host where mail ends. `<postmaster>`, and `postmaster` at each of the
-    /// domains, is always taken (section 4.5.1).
-    pub fn recipients<S: AsRef<str>>(
-        self,
-        mailboxes: impl IntoIterator<Item = S>,
-    ) -> Result<Self, BadMailbox> {
-        let owner = |mailbox: S| {
-            let mailbox = mailbox.as_ref();
-            let parts = mailbox.rsplit_once('@');
-            let parts = parts.filter(|(local, domain)| !local.is_empty() && !domain.is_empty());
-            let (local, domain) = parts.ok_or_else(|| BadMailbox(mailbox.into()))?;
-            Ok(Owner { local_part: fold(local), domain: domain.to_ascii_lowercase() })
-        };
-        let owners = mailboxes.into_iter().map(owner).collect::<Result<_, _>>()?;
-        Ok(Self { owners: Some(owners), ..self })
+    /// Sets the mailboxes that mail is accepted for; any other is refused with `550 5.1.1`.
+    #[must_use]
+    pub fn recipients(self, mailboxes: Mailboxes) -> Self {
+        Self { recipients: Some(Arc::new(mailboxes)), ..self }
     }
 
     /// Whether mail for this path is taken.
     fn takes(&self, path: &Path) -> bool {
-        let Some(owners) = &self.owners else { return !path.is_null() };
-        path.mailbox().is_some_and(|mailbox| owns(owners, mailbox))
+        let Some(mailboxes) = &self.recipients else { return !path.is_null() };
+        mailboxes.contains(path)
     }
 
     /// Keeps the message on a thread of its own.
@@ -171,25 +145,4 @@ fn failure(error: io::Error) -> Outcome {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Outcome::Refused(NO_ROOM),
         _ => Outcome::failed(error),
     }
-}
-
-/// Whether mail for `mailbox` is for one of `owners`, or for the postmaster of one of their domains.
-fn owns(owners: &[Owner], mailbox: Mailbox<'_>) -> bool {
-    let local_part = fold(mailbox.local_part);
-    let postmaster = local_part == "postmaster";
-    let Some(domain) = mailbox.domain else { return postmaster };
-    let mut same_domain = owners.iter().filter(|own| own.domain.eq_ignore_ascii_case(domain));
-    same_domain.any(|own| postmaster || own.local_part == local_part)
-}
-
-/// A local part as it is compared: in lower case, `"a\b c"` as `ab c` (RFC 5321 section 4.1.2).
-fn fold(local_part: &str) -> String {
-    let inner = local_part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let Some(inner) = inner else { return local_part.to_ascii_lowercase() };
-    let mut octets = inner.chars();
-    let plain = std::iter::from_fn(|| match octets.next()? {
-        '\\' => octets.next(),
-        octet => Some(octet),
-    });
-    plain.map(|c| c.to_ascii_lowercase()).collect()
 }
