@@ -4,7 +4,8 @@
 use bytes::Bytes;
 
 use super::Onward;
-use super::state::{Asked, Awaited};
+use super::owed::Awaited;
+use super::request::Asked;
 use crate::wire::reply::{Reply, ReplyClass};
 
 impl Onward {

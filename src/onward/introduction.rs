@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use super::identify::{self, Identify};
-use super::state::{Asked, Awaited, Privacy, State};
+use super::owed::Awaited;
+use super::request::Asked;
+use super::state::Event;
 use super::{Onward, Protocol, TlsPolicy};
 use crate::capabilities::Capabilities;
 use crate::outcome::{RelayError, TlsFault};
@@ -11,13 +13,26 @@ use crate::peer::Helo;
 use crate::wire::attributes::AttributeCommand;
 use crate::wire::reply::{Reply, ReplyClass};
 
+/// What has become of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Privacy {
+    /// Nothing yet, on this connection.
+    Untried,
+    /// The connection is private.
+    Private,
+    /// It was tried in vain, and the policy lets it be: the next connection is in the clear.
+    InVain,
+    /// The connection stays in the clear.
+    Waived,
+}
+
 impl Onward {
     /// Connects, unless it must be said for whom and there is nothing to say.
     pub(super) fn start(&mut self) {
         if matches!(self.settings.identify, Identify::Proxy(_)) && self.proxy_header().is_none() {
             return self.fail(RelayError::NoAddress);
         }
-        self.state = State::Connecting;
+        self.machine.apply(Event::Connect);
     }
 
     fn proxy_header(&self) -> Option<Bytes> {
@@ -149,6 +164,28 @@ impl Onward {
         self.offered = Some(offered);
         if matches!(self.asked, Some(Asked::Introduction)) {
             self.asked = None;
+        }
+    }
+
+    /// The connection is private now, and as good as new (RFC 3207 section 4.2): nothing that was
+    /// heard in the clear is believed.
+    pub(super) fn upgrade(&mut self) {
+        self.machine.apply(Event::TlsStarted);
+        self.privacy = Privacy::Private;
+        self.reader.clear();
+        self.deadline = None;
+        self.introduced_as = None;
+        self.say_hello(self.hello());
+    }
+
+    /// TLS was tried in vain. After that the connection is of no use; whether another is, in the
+    /// clear, is the policy's to say.
+    pub(super) fn go_without_tls(&mut self, fault: TlsFault) {
+        if self.settings.tls == TlsPolicy::May {
+            self.privacy = Privacy::InVain;
+            self.break_off();
+        } else {
+            self.fail(RelayError::NoTls(fault));
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The SMTP and LMTP client half: asks an onward server, without I/O and without a clock.
 
+mod connection;
 mod fresh;
 mod identify;
 mod introduction;
 mod owed;
 mod recipients;
+mod replies;
 mod request;
 mod state;
 
@@ -20,15 +22,16 @@ use crate::host::HostName;
 use crate::outcome::{Outcome, RelayError, Request, TlsFault};
 use crate::peer::{Helo, Peer};
 use crate::verdict::Refusal;
-use crate::wire::content::DataWriter;
 use crate::wire::reply::{ReplyLimits, ReplyReader};
 pub use identify::{Identify, ProxyVersion};
-use owed::{Commands, Owed};
+use introduction::Privacy;
+use owed::{Awaited, Commands};
 #[cfg(feature = "serve")]
 pub(crate) use recipients::ONE_BY_ONE;
 pub use recipients::OneRecipient;
 use recipients::RENEWALS;
-use state::{Asked, Awaited, Open, Privacy, State, Transaction};
+use request::{Asked, Open, Transaction};
+use state::{Event, Machine, State};
 
 /// How an [`Onward`] speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +127,7 @@ pub enum OnwardStep {
 #[derive(Debug)]
 pub struct Onward {
     settings: Arc<OnwardSettings>,
-    state: State,
+    machine: Machine,
     reader: ReplyReader,
     /// What the server offers on this connection.
     offered: Option<Capabilities>,
@@ -154,8 +157,6 @@ pub struct Onward {
     /// Commands of the request that wait for the replies to those before.
     commands: Commands,
     output: Vec<Bytes>,
-    /// Mail data that is being written.
-    content: Option<Box<DataWriter>>,
     outcome: Option<Outcome>,
     /// The connection was idle before this request, and nothing has been heard on it since: if it
     /// turns out to be dead, that was so before, and another is tried.
@@ -170,7 +171,7 @@ impl Onward {
     pub fn new(settings: Arc<OnwardSettings>) -> Self {
         Self {
             settings,
-            state: State::Disconnected,
+            machine: Machine::new(),
             reader: ReplyReader::default(),
             offered: None,
             is_amavisd: false,
@@ -188,7 +189,6 @@ impl Onward {
             asked: None,
             commands: Commands::default(),
             output: Vec::new(),
-            content: None,
             outcome: None,
             stale: false,
             deaf: false,
@@ -224,10 +224,10 @@ impl Onward {
         if let Request::Answer(envelope, _) = request {
             return self.request_answer(&envelope.id);
         }
-        if matches!(self.state, State::Answering) {
+        if matches!(self.machine.state(), State::Answering) {
             self.break_off();
         }
-        if matches!(self.state, State::Ready) && !self.reader.is_empty() {
+        if matches!(self.machine.state(), State::Ready) && !self.reader.is_empty() {
             // It says good-bye, most likely: the client was slow.
             self.part();
             self.break_off();
@@ -278,7 +278,7 @@ impl Onward {
             // Above.
             Request::Answer(..) => {}
         }
-        self.stale = matches!(self.state, State::Ready) && self.open.is_none();
+        self.stale = matches!(self.machine.state(), State::Ready) && self.open.is_none();
     }
 
     /// Asks what the server offers: connects if need be. There is no outcome; when it is done, the
@@ -293,7 +293,7 @@ impl Onward {
     /// Takes leave: QUIT, if a connection is there and idle.
     pub fn quit(&mut self) {
         self.give_up();
-        if matches!(self.state, State::Ready) {
+        if matches!(self.machine.state(), State::Ready) {
             self.open = None;
             self.send(Awaited::Quit, Bytes::from_static(b"QUIT\r\n"));
         }
@@ -303,7 +303,7 @@ impl Onward {
     /// client and the server holds something.
     pub fn reset(&mut self) {
         self.give_up();
-        if matches!(self.state, State::Ready) && (self.dirty || self.open.is_some()) {
+        if matches!(self.machine.state(), State::Ready) && (self.dirty || self.open.is_some()) {
             self.send(Awaited::Rset, Bytes::from_static(b"RSET\r\n"));
         }
     }
@@ -313,7 +313,7 @@ impl Onward {
     fn give_up(&mut self) {
         let answered = self.asked.take().is_none();
         self.outcome = None;
-        if !answered || matches!(self.state, State::Awaiting(_)) {
+        if !answered || self.machine.is_owed_replies() {
             self.break_off();
         }
     }
@@ -322,8 +322,8 @@ impl Onward {
 
     /// The connection is there.
     pub fn connected(&mut self) {
-        if matches!(self.state, State::Connecting) {
-            self.state = State::Awaiting(Owed::new([Awaited::Greeting]));
+        if matches!(self.machine.state(), State::Connecting) {
+            self.machine.apply(Event::Connected);
             self.deadline = None;
             if self.privacy == Privacy::InVain {
                 self.privacy = Privacy::Waived;
@@ -334,35 +334,34 @@ impl Onward {
 
     /// The connection could not be made, for this reason.
     pub fn unreachable(&mut self, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
-        if matches!(self.state, State::Connecting) {
+        if matches!(self.machine.state(), State::Connecting) {
             self.fail(RelayError::Unreachable(Arc::from(reason.into())));
-            self.state = State::Disconnected;
         }
     }
 
     /// The TLS handshake is done. Whatever was said before is void.
     pub fn tls_started(&mut self) {
-        if matches!(self.state, State::Upgrading) {
+        if matches!(self.machine.state(), State::Upgrading) {
             self.upgrade();
         }
     }
 
     /// The TLS handshake has failed, for this reason: the connection is of no use.
     pub fn tls_failed(&mut self, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
-        if matches!(self.state, State::Upgrading) {
+        if matches!(self.machine.state(), State::Upgrading) {
             self.go_without_tls(TlsFault::Handshake(Arc::from(reason.into())));
         }
     }
 
     /// The connection has ended.
     pub fn disconnected(&mut self) {
-        match &self.state {
+        match self.machine.state() {
             State::Upgrading => self.tls_failed("connection lost"),
             State::Broken => {}
             _ => self.fail(RelayError::Lost),
         }
         self.forget_connection();
-        self.state = State::Disconnected;
+        self.machine.apply(Event::Disconnected);
     }
 
     /// What was to be transmitted could not be, or not all of it. The server may have said before
@@ -370,12 +369,13 @@ impl Onward {
     pub fn transmit_failed(&mut self) {
         self.deaf = true;
         self.output.clear();
-        self.content = None;
+        self.machine.apply(Event::Written);
     }
 
     /// Takes octets that were read from the server; none once the connection is given up.
     pub fn receive(&mut self, octets: &[u8]) {
-        if matches!(self.state, State::Awaiting(_) | State::Ready | State::Answering) {
+        let is_open = matches!(self.machine.state(), State::Ready | State::Answering);
+        if is_open || self.machine.is_owed_replies() {
             self.reader.receive(octets);
         }
     }
@@ -388,35 +388,26 @@ impl Onward {
             self.deadline = None;
         }
         loop {
-            if !self.is_owed_replies()
+            if !self.machine.is_owed_replies()
                 && let Some(outcome) = self.outcome.take()
             {
                 self.asked = None;
-                if matches!(self.state, State::Awaiting(_)) {
-                    self.state = State::Ready;
-                }
                 return OnwardStep::Done(outcome);
-            }
-            if let Some(content) = &mut self.content {
-                content.write(&mut self.output);
-                self.content = self.content.take().filter(|content| !content.is_done());
             }
             if !self.output.is_empty() {
                 self.arm(Awaiting::Transmission, now);
                 return OnwardStep::Transmit(std::mem::take(&mut self.output));
             }
-            match &self.state {
+            match self.machine.state() {
                 State::Disconnected if self.asked.is_some() => self.start(),
                 State::Disconnected => return self.rest(),
                 State::Connecting => {
                     self.arm(Awaiting::Connection, now);
                     return OnwardStep::Connect;
                 }
+                State::Sending(_) => self.machine.write_content(&mut self.output),
                 State::Awaiting(owed) => {
-                    let Some(awaited) = owed.first() else {
-                        self.state = State::Ready;
-                        continue;
-                    };
+                    let awaited = owed.first();
                     match self.reader.next(self.settings.replies) {
                         Ok(Some(reply)) => self.hear(awaited, reply),
                         Ok(None) => {
@@ -440,7 +431,7 @@ impl Onward {
                 State::Ready | State::Answering => return self.rest(),
                 State::Broken => {
                     self.forget_connection();
-                    self.state = State::Disconnected;
+                    self.machine.apply(Event::Disconnected);
                     return OnwardStep::Disconnect;
                 }
             }
@@ -472,7 +463,7 @@ impl Onward {
 
     /// Whether a connection is there that waits for a request.
     pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Ready) && self.asked.is_none()
+        matches!(self.machine.state(), State::Ready) && self.asked.is_none()
     }
 
     /// Whether the connection may serve another client: it is idle, the server holds nothing, does

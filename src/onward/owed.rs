@@ -4,11 +4,47 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::state::Awaited;
+use crate::deadline::Awaiting;
 
 /// Most commands that leave in one group: the replies to them must find room on their way back
 /// while we still write (RFC 2920 section 3.1).
 pub(super) const GROUP: usize = 50;
+
+/// For whose reply we wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited {
+    Greeting,
+    Ehlo,
+    Helo,
+    StartTls,
+    Xclient,
+    Xforward,
+    Rset,
+    Mail,
+    /// RCPT for a recipient that had been accepted before.
+    RcptAgain,
+    Rcpt,
+    Data,
+    Content,
+    Quit,
+}
+
+impl Awaited {
+    pub(super) fn reason(self) -> Awaiting {
+        match self {
+            Self::Greeting => Awaiting::Greeting,
+            Self::Ehlo | Self::Helo => Awaiting::Hello,
+            Self::StartTls => Awaiting::Tls,
+            Self::Xclient | Self::Xforward => Awaiting::Identification,
+            Self::Rset => Awaiting::Reset,
+            Self::Mail => Awaiting::Mail,
+            Self::Rcpt | Self::RcptAgain => Awaiting::Recipient,
+            Self::Data => Awaiting::DataInitiation,
+            Self::Content => Awaiting::DataTermination,
+            Self::Quit => Awaiting::Quit,
+        }
+    }
+}
 
 /// Commands that wait for the replies to those before, one behind the other.
 #[derive(Debug, Default)]
@@ -29,20 +65,22 @@ impl Commands {
         self.each.push_back((awaited, parts.iter().map(|part| part.len()).sum()));
     }
 
-    /// Takes the first ones, so many and no more than [`GROUP`], and the replies that will be owed.
-    pub(super) fn take(&mut self, most: usize) -> (Bytes, Owed) {
-        let mut length = 0;
-        let first = self.each.drain(..most.min(GROUP).min(self.each.len()));
-        let owed = Owed::new(first.map(|(awaited, octets)| {
+    /// Takes the first ones, at most `most` and at most [`GROUP`], and the replies that will be owed. `None` if there
+    /// are none.
+    pub(super) fn take(&mut self, most: usize) -> Option<(Bytes, Owed)> {
+        let (first, mut length) = self.each.pop_front()?;
+        let more = most.min(GROUP).saturating_sub(1).min(self.each.len());
+        let more = self.each.drain(..more).map(|(awaited, octets)| {
             length += octets;
             awaited
-        }));
+        });
+        let owed = Owed::new(first, more);
         let group = self.octets.split_to(length.min(self.octets.len())).freeze();
         if self.is_empty() {
             // Idle connections keep no buffer.
             self.octets = BytesMut::new();
         }
-        (group, owed)
+        Some((group, owed))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -54,41 +92,39 @@ impl Commands {
     }
 }
 
-/// Which replies a server owes, in their order: those to one group of commands at the most, so that
+/// Which replies a server owes, in their order: at least one, and at most those to one group of commands, so that
 /// they need no memory of their own.
 #[derive(Debug)]
 pub(super) struct Owed {
     awaited: [Awaited; GROUP],
     next: u8,
-    end: u8,
+    last: u8,
 }
 
 impl Owed {
-    /// The replies to these commands, of which there are no more than [`GROUP`].
-    pub(super) fn new(commands: impl IntoIterator<Item = Awaited>) -> Self {
-        let mut owed = Self { awaited: [Awaited::Greeting; GROUP], next: 0, end: 0 };
-        for (place, awaited) in owed.awaited.iter_mut().zip(commands) {
+    pub(super) fn one(awaited: Awaited) -> Self {
+        Self::new(awaited, [])
+    }
+
+    /// The replies to these commands, of which there are at most [`GROUP`].
+    fn new(first: Awaited, more: impl IntoIterator<Item = Awaited>) -> Self {
+        let mut owed = Self { awaited: [first; GROUP], next: 0, last: 0 };
+        for (place, awaited) in owed.awaited.iter_mut().skip(1).zip(more) {
             *place = awaited;
-            owed.end += 1;
+            owed.last += 1;
         }
         owed
     }
 
-    /// What the next reply is for.
-    pub(super) fn first(&self) -> Option<Awaited> {
-        self.rest().first().copied()
+    /// Returns what the next reply is for.
+    pub(super) fn first(&self) -> Awaited {
+        self.awaited[usize::from(self.next)]
     }
 
-    /// The next reply was heard.
-    pub(super) fn settle(&mut self) {
-        self.next = self.end.min(self.next + 1);
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.rest().is_empty()
-    }
-
-    fn rest(&self) -> &[Awaited] {
-        &self.awaited[usize::from(self.next)..usize::from(self.end)]
+    /// Notes that the next reply was heard. Returns whether more are owed.
+    pub(super) fn settle(&mut self) -> bool {
+        let more = self.next < self.last;
+        self.next += u8::from(more);
+        more
     }
 }

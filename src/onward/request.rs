@@ -1,20 +1,77 @@
 //! How a request is made of the server: the transaction that it needs, then what is asked.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Onward;
 use super::identify::{self, Identify};
-use super::owed::{Commands, GROUP, Owed};
-use super::state::{Asked, Awaited, Open, State, Transaction};
+use super::owed::{Awaited, Commands, GROUP, Owed};
+use super::state::{Event, State};
 use crate::capabilities::Capabilities;
 use crate::envelope::TransactionId;
 use crate::outcome::{Outcome, Receipt, RelayError};
 use crate::verdict::Refusal;
-use crate::wire::attributes::AttributeCommand;
+use crate::wire::attributes::{AttributeCommand, ClientAttributes};
 use crate::wire::command::Body;
-use crate::wire::content::DataWriter;
+use crate::wire::content::{DataWriter, Dots};
 use crate::wire::mailbox::{ForwardPath, Path, ReversePath};
 use crate::wire::reply::ReplyFault;
+
+/// A transaction that the onward server has open.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) id: TransactionId,
+    /// Recipients that the server has accepted in it.
+    pub(super) accepted: usize,
+    /// Recipients for whom the server has answered the content.
+    pub(super) answered: usize,
+    /// Which these are, on a connection that has a history: they may have to be named again on another.
+    pub(super) recipients: Vec<ForwardPath>,
+    /// What it said to DATA, if that was no.
+    pub(super) refused: Option<Refusal>,
+}
+
+/// What has been asked and not been answered.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// What the server offers.
+    Introduction,
+    Recipient {
+        transaction: Box<Transaction>,
+        recipient: ForwardPath,
+    },
+    Content {
+        transaction: Box<Transaction>,
+        segments: Vec<Bytes>,
+        dots: Dots,
+    },
+    /// Whether recipients of an earlier connection are still accepted.
+    Renewal {
+        transaction: Box<Transaction>,
+    },
+    /// The content's answer for the next recipient.
+    Answer(TransactionId),
+}
+
+/// The transaction that a request belongs to.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) id: TransactionId,
+    pub(super) reverse_path: ReversePath,
+    /// What we were told of the client by XFORWARD.
+    pub(super) xforward: Option<Arc<ClientAttributes>>,
+    /// Recipients that the client counts on and that the server has forgotten, with the connection
+    /// on which it had accepted them. They are named again before anything else is asked; unless
+    /// it accepts them all again, the transaction is lost.
+    pub(super) again: Vec<ForwardPath>,
+}
+
+impl Open {
+    pub(super) fn new(id: TransactionId) -> Self {
+        Self { id, accepted: 0, answered: 0, recipients: Vec::new(), refused: None }
+    }
+}
 
 impl Onward {
     /// Begins the request on a connection that is ready for it.
@@ -65,10 +122,10 @@ impl Onward {
     /// Asks for the answer to a content that was sent, for its next recipient.
     pub(super) fn request_answer(&mut self, transaction: &TransactionId) {
         let held = self.open.as_ref().filter(|held| held.id == *transaction);
-        match (&self.state, held) {
+        match (self.machine.state(), held) {
             (State::Answering, Some(_)) => {
                 self.asked = Some(Asked::Answer(transaction.clone()));
-                self.state = State::Awaiting(Owed::new([Awaited::Content]));
+                self.machine.apply(Event::AnswerAsked);
             }
             // The content was not sent, since DATA was refused.
             (_, Some(Open { refused: Some(refusal), .. })) => {
@@ -145,9 +202,10 @@ impl Onward {
     /// Sends the commands that may be sent now: all, if the server offers to take them so.
     pub(super) fn send_commands(&mut self) {
         let pipelining = self.offered.as_ref().is_some_and(|offered| offered.pipelining);
-        let (group, owed) = self.commands.take(if pipelining { GROUP } else { 1 });
-        self.output.push(group);
-        self.state = State::Awaiting(owed);
+        if let Some((group, owed)) = self.commands.take(if pipelining { GROUP } else { 1 }) {
+            self.output.push(group);
+            self.machine.apply(Event::Sent(owed));
+        }
     }
 
     /// The whole message as one chunk (RFC 3030).
@@ -156,7 +214,7 @@ impl Onward {
             let octets: usize = segments.iter().map(Bytes::len).sum();
             self.output.push(format!("BDAT {octets} LAST\r\n").into());
             self.output.extend(segments.drain(..).filter(|segment| !segment.is_empty()));
-            self.state = State::Awaiting(Owed::new([Awaited::Content]));
+            self.machine.apply(Event::Sent(Owed::one(Awaited::Content)));
         }
     }
 
@@ -166,8 +224,7 @@ impl Onward {
         match &mut self.asked {
             Some(Asked::Content { segments, dots, .. }) if self.reader.is_empty() => {
                 let writer = DataWriter::new(std::mem::take(segments), *dots);
-                self.content = Some(Box::new(writer));
-                self.state = State::Awaiting(Owed::new([Awaited::Content]));
+                self.machine.apply(Event::GoAhead(Box::new(writer)));
             }
             _ => self.fail(RelayError::Garbled(ReplyFault::OutOfTurn)),
         }
