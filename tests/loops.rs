@@ -7,16 +7,18 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use nobounce::relay::{self, SelfTestError};
 use nobounce::{
     Address, Event, Gate, Identify, Networks, Peer, ProxyVersion, Runtime, Settings, serve,
 };
 use smol::Timer;
-use smol::io::{AsyncReadExt, AsyncWriteExt};
+use smol::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use smol::net::{TcpListener, TcpStream};
+use smol::stream::StreamExt;
 
 const LOOP: &str = "451 4.4.6 Mail loop behind this server, try again later";
 
@@ -85,27 +87,80 @@ fn forward(listener: TcpListener, to: Address) {
     .detach();
 }
 
-/// The last reply to a client that gets as far as RCPT.
-async fn reply_to_rcpt(address: &Address, header: &str) -> String {
-    let mut client = TcpStream::connect(address.to_string()).await.unwrap();
-    client.write_all(header.as_bytes()).await.unwrap();
-    let mut last = hear(&mut client).await;
-    for line in ["EHLO client.example.com", "MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>"]
-    {
-        client.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
-        last = hear(&mut client).await;
-    }
-    last
+/// A server that has a filter before its queue, as Postfix has with `smtpd_proxy_filter`: it opens a
+/// connection to the filter at RCPT, passes MAIL and RCPT on as they were written, and answers what the
+/// filter answers. Without a filter it takes a while and accepts.
+fn filtered(listener: TcpListener, filter: Option<Address>, ehlo: &'static str) {
+    smol::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            smol::spawn(before_queue(client, filter.clone(), ehlo)).detach();
+        }
+    })
+    .detach();
 }
 
-async fn hear(client: &mut TcpStream) -> String {
+async fn before_queue(
+    mut client: TcpStream,
+    filter: Option<Address>,
+    ehlo: &str,
+) -> io::Result<()> {
+    client.write_all(b"220 filtered.example ESMTP\r\n").await?;
+    let mut lines = BufReader::new(client.clone()).lines();
+    let mut mail = String::new();
+    while let Some(line) = lines.next().await {
+        let line = line?;
+        let reply = match line.split(' ').next().unwrap_or_default() {
+            "EHLO" => ehlo.into(),
+            "RCPT" if line.contains("relay-test.invalid") || line.contains("example.com") => {
+                "554 5.7.1 Relay access denied".into()
+            }
+            "RCPT" => match &filter {
+                Some(filter) => last_reply(filter, "", [&mail, &line]).await?,
+                None => {
+                    Timer::after(Duration::from_millis(600)).await;
+                    "250 2.1.5 Ok".into()
+                }
+            },
+            verb => {
+                if verb == "MAIL" {
+                    mail = line.clone();
+                }
+                "250 2.0.0 Ok".into()
+            }
+        };
+        client.write_all(format!("{reply}\r\n").as_bytes()).await?;
+    }
+    Ok(())
+}
+
+const WITH_DSN: &str = "250-filtered.example\r\n250-DSN\r\n250 PIPELINING";
+const WITHOUT: &str = "250 filtered.example";
+
+/// The last reply to a client that gets as far as RCPT.
+async fn reply_to_rcpt(address: &Address, header: &str) -> String {
+    let commands = ["MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>"];
+    last_reply(address, header, commands).await.unwrap()
+}
+
+async fn last_reply(address: &Address, header: &str, commands: [&str; 2]) -> io::Result<String> {
+    let mut client = TcpStream::connect(address.to_string()).await?;
+    client.write_all(header.as_bytes()).await?;
+    let mut last = hear(&mut client).await?;
+    for line in ["EHLO client.example.com"].into_iter().chain(commands) {
+        client.write_all(format!("{line}\r\n").as_bytes()).await?;
+        last = hear(&mut client).await?;
+    }
+    Ok(last)
+}
+
+async fn hear(client: &mut TcpStream) -> io::Result<String> {
     let (mut heard, mut octet) = (Vec::new(), [0]);
     loop {
-        client.read_exact(&mut octet).await.unwrap();
+        client.read_exact(&mut octet).await?;
         heard.push(octet[0]);
         let line = heard.rsplit(|it| *it == b'\n').nth(1).unwrap_or_default();
         if octet == *b"\n" && line.get(3) == Some(&b' ') {
-            return String::from_utf8(line.to_vec()).unwrap().trim_end().into();
+            return Ok(String::from_utf8(line.to_vec()).unwrap().trim_end().into());
         }
     }
 }
@@ -178,5 +233,60 @@ fn a_gate_before_another_gate_of_this_process_is_no_loop() {
         start(one, target(&second, Identify::None), false);
         let reply = reply_to_rcpt(&first, "").await;
         assert_eq!(reply, "451 4.4.1 The next server cannot be reached, try again later");
+    });
+}
+
+#[test]
+fn a_server_whose_filter_is_the_gate_is_found_while_it_asks_in_a_circle() {
+    smol::block_on(async {
+        for ehlo in [WITH_DSN, WITHOUT] {
+            let ((gates, gate), (servers, server)) = (listener().await, listener().await);
+            filtered(servers, Some(gate.clone()), ehlo);
+            let seen = start(gates, target(&server, Identify::None), false);
+            let late = async {
+                Timer::after(Duration::from_secs(5)).await;
+                "no reply".into()
+            };
+            assert_eq!(smol::future::or(reply_to_rcpt(&gate, ""), late).await, LOOP);
+            // Then it is known.
+            let sessions = seen.load(Ordering::SeqCst);
+            assert_eq!(reply_to_rcpt(&gate, "").await, LOOP);
+            assert_eq!(seen.load(Ordering::SeqCst), sessions + 1);
+            // With every connection taken, too: each client has one.
+            assert!(sessions <= 85, "{sessions} sessions");
+        }
+    });
+}
+
+#[test]
+fn the_self_test_finds_a_server_whose_filter_is_the_gate() {
+    smol::block_on(async {
+        for ehlo in [WITH_DSN, WITHOUT] {
+            let ((gates, gate), (servers, server)) = (listener().await, listener().await);
+            filtered(servers, Some(gate.clone()), ehlo);
+            let target = target(&server, Identify::None);
+            let seen = start(gates, target.clone(), false);
+            let error = target.self_test().await.unwrap_err();
+            assert!(matches!(error, SelfTestError::Loop), "{error}");
+            assert!(seen.load(Ordering::SeqCst) <= 2, "{seen:?}");
+        }
+    });
+}
+
+#[test]
+fn many_clients_with_the_same_recipient_before_a_slow_server_are_no_loop() {
+    smol::block_on(async {
+        let ((gates, gate), (servers, server)) = (listener().await, listener().await);
+        filtered(servers, None, WITH_DSN);
+        start(gates, target(&server, Identify::None), false);
+        // One imitates a token.
+        let imitated = "MAIL FROM:<self-test-0123456789abcdef@mx.example.org>";
+        let replies = join_all((0..50).map(|n| {
+            let mail = if n == 0 { imitated } else { "MAIL FROM:<a@example.org>" };
+            last_reply(&gate, "", [mail, "RCPT TO:<b@example.org>"])
+        }));
+        for reply in replies.await {
+            assert_eq!(reply.unwrap(), "250 2.1.5 Ok");
+        }
     });
 }

@@ -1,5 +1,6 @@
 //! The relay target that asks an onward server over SMTP or LMTP.
 
+mod circles;
 mod connection;
 mod guard;
 mod offered;
@@ -26,6 +27,7 @@ use crate::runtime::{Address, Runtime};
 use crate::tls::TlsClient;
 use crate::verdict::Refusal;
 use crate::wire::mailbox::ForwardPath;
+use circles::Circles;
 use connection::Connection;
 use guard::Guard;
 use offered::Offered;
@@ -86,6 +88,7 @@ struct Server<R: Runtime> {
     idle: Pool<R>,
     splits: Splits,
     probing: Probing,
+    circles: Circles,
     offered: Offered,
 }
 
@@ -198,7 +201,7 @@ impl<R: Runtime> Smtp<R> {
         let settings = Arc::new(settings);
         let places = Arc::new(Places::new(bounds.connections));
         let idle = Pool::new(bounds.idle, bounds.idle_time);
-        let (splits, probing, offered) = Default::default();
+        let (splits, probing, circles, offered) = Default::default();
         let server = Server {
             runtime,
             address,
@@ -210,6 +213,7 @@ impl<R: Runtime> Smtp<R> {
             idle,
             splits,
             probing,
+            circles,
             offered,
         };
         Self { server: Arc::new(server) }

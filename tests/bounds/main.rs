@@ -74,6 +74,12 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "src/relay/smtp/offered.rs",
         "clients_that_come_together_wait_for_one_that_asks",
     ),
+    (
+        "side_by_side",
+        "tests/loops.rs",
+        "a_server_whose_filter_is_the_gate_is_found_while_it_asks_in_a_circle",
+    ),
+    ("circles", "src/relay/smtp/circles.rs", "so_many_recipients_are_remembered_and_no_more"),
     ("idle_connections", "tests/identify/reuse.rs", "so_many_are_kept_and_no_more"),
     ("idle_time", "tests/identify/reuse.rs", "an_idle_connection_has_its_time"),
     ("stage_time", "src/panel/tests/hearings.rs", "budgets"),

@@ -28,7 +28,7 @@ const REPLY: usize = 4_096;
 /// The connection to the server that one client has, from one request to the next.
 pub(super) struct Connection<R: Runtime> {
     pub(super) server: Arc<Server<R>>,
-    client: Arc<Peer>,
+    pub(super) client: Arc<Peer>,
     lies: Lies<R>,
     /// How often recipients were named again on lines that were lost since.
     renewals: u8,
@@ -68,17 +68,29 @@ impl<R: Runtime> Connection<R> {
         Self { server, client, lies: Lies::Nowhere, renewals: 0, timer }
     }
 
+    /// One more connection than there may be: for a question of our own that must not wait for clients.
+    pub(super) fn beyond_the_bound(server: Arc<Server<R>>, client: Arc<Peer>) -> Self {
+        let mut connection = Self::new(server, client);
+        let mut line = connection.fresh();
+        line.place = Some(Place::beyond_the_bound());
+        connection.lies = Lies::Here(line);
+        connection
+    }
+
     /// Asks in the name of a client.
     pub(super) async fn ask(&mut self, request: Request<'_>) -> Outcome {
-        if let Request::Recipient(_, recipient) = request
-            && self.server.probing.recognises(recipient)
+        if let Request::Recipient(envelope, recipient) = request
+            && self.server.probing.recognises(envelope, recipient)
         {
             return Outcome::Failed(RelayError::Loop);
         }
         if let Some(objection) = self.server.guard.objection() {
             return Outcome::Failed(objection);
         }
-        self.ask_onward(request).await
+        match request {
+            Request::Recipient(envelope, recipient) => self.ask_about(envelope, recipient).await,
+            request => self.ask_onward(request).await,
+        }
     }
 
     pub(super) async fn ask_onward(&mut self, request: Request<'_>) -> Outcome {

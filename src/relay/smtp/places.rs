@@ -214,6 +214,13 @@ impl<R: Runtime> Held<R> {
     }
 }
 
+impl<R: Runtime> Place<R> {
+    /// A place that is not counted.
+    pub(super) fn beyond_the_bound() -> Self {
+        Self(None)
+    }
+}
+
 impl<R: Runtime> Drop for Place<R> {
     fn drop(&mut self) {
         if let Some(places) = self.0.take() {

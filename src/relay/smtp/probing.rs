@@ -1,4 +1,4 @@
-//! The recipient of a self-test, recognised when it comes back to the own gate: a mail loop.
+//! Tokens that are sent to the onward server, recognised when they come back to this gate: a mail loop.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,42 +6,47 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memchr::memmem;
 
+use crate::envelope::Envelope;
 use crate::wire::mailbox::ForwardPath;
 
-/// The probe of the self-test that runs, if one does.
+/// The probes that are under way.
 #[derive(Debug, Default)]
-pub(super) struct Probing(Mutex<Option<Probe>>);
+pub(super) struct Probing(Mutex<Vec<Probe>>);
 
-/// A local part that only a self-test which runs knows.
+/// A token that nobody else knows: a local part or an ENVID.
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
-    local_part: Arc<str>,
+    token: Arc<str>,
     came_back: Arc<AtomicBool>,
 }
 
 impl Probing {
     /// Recognises the probe for as long as the guard lives.
     pub(super) fn expect(&self, probe: Probe) -> Expected<'_> {
-        *self.lock() = Some(probe);
-        Expected(self)
+        self.lock().push(probe.clone());
+        Expected { probing: self, probe }
     }
 
-    /// Returns whether a client asks for the recipient of the self-test that runs.
-    pub(super) fn recognises(&self, recipient: &ForwardPath) -> bool {
-        self.lock().as_ref().is_some_and(|probe| probe.is_in(recipient))
+    /// Returns whether a client's RCPT or the MAIL before it has a token that is under way.
+    pub(super) fn recognises(&self, envelope: &Envelope, recipient: &ForwardPath) -> bool {
+        self.lock().iter().any(|probe| probe.is_in(envelope, recipient))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Probe>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Probe>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A self-test runs.
-pub(super) struct Expected<'p>(&'p Probing);
+/// A probe is under way.
+pub(super) struct Expected<'p> {
+    probing: &'p Probing,
+    probe: Probe,
+}
 
 impl Drop for Expected<'_> {
     fn drop(&mut self) {
-        *self.0.lock() = None;
+        let is_other = |it: &Probe| !Arc::ptr_eq(&it.came_back, &self.probe.came_back);
+        self.probing.lock().retain(is_other);
     }
 }
 
@@ -49,19 +54,22 @@ impl Probe {
     pub(super) fn new() -> Self {
         // Keyed at random by the standard library, and as hard to guess as its keys.
         let random = RandomState::new().hash_one(());
-        Self { local_part: format!("self-test-{random:016x}").into(), came_back: Arc::default() }
+        Self { token: format!("self-test-{random:016x}").into(), came_back: Arc::default() }
     }
 
-    pub(super) fn local_part(&self) -> &str {
-        &self.local_part
+    pub(super) fn token(&self) -> &str {
+        &self.token
     }
 
     pub(super) fn has_come_back(&self) -> bool {
         self.came_back.load(Ordering::Acquire)
     }
 
-    fn is_in(&self, recipient: &ForwardPath) -> bool {
-        let is_here = memmem::find(recipient.path.written(), self.local_part.as_bytes()).is_some();
+    fn is_in(&self, envelope: &Envelope, recipient: &ForwardPath) -> bool {
+        let sender = &envelope.reverse_path;
+        let places = [recipient.path.written(), sender.path.written(), &sender.parameters.raw];
+        let token = self.token.as_bytes();
+        let is_here = places.iter().any(|place| memmem::find(place, token).is_some());
         self.came_back.fetch_or(is_here, Ordering::AcqRel);
         is_here
     }

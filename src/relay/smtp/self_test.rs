@@ -92,7 +92,7 @@ impl<R: Runtime> Smtp<R> {
         let probe = Probe::new();
         let _expected = self.server.probing.expect(probe.clone());
         for (n, (sender, recipient)) in (1..).zip(PROBES) {
-            let recipient = recipient.replace("self-test", probe.local_part());
+            let recipient = recipient.replace("self-test", probe.token());
             let Ok((reverse_path, recipient)) = paths(sender, &recipient) else {
                 continue;
             };
@@ -118,6 +118,13 @@ impl<R: Runtime> Smtp<R> {
             if result.is_err() {
                 break;
             }
+        }
+        // Recipients that it has no mail for do not come back. RFC 5321 section 4.5.1 has one that it must take.
+        if result.is_ok()
+            && let Ok(postmaster) = ForwardPath::parse("<postmaster>")
+            && connection.comes_back(&postmaster).await
+        {
+            result = Err(SelfTestError::Loop);
         }
         connection.leave().await;
         result

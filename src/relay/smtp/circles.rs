@@ -1,0 +1,285 @@
+//! Recipients that are asked about in a circle: before the onward server answers RCPT it asks this gate
+//! about the same recipient, which asks the server again.
+//!
+//! A Postfix does so whose `smtpd_proxy_filter` is the gate. It passes MAIL and RCPT on as they were
+//! written, and nothing else that the gate could know again. So when many RCPT commands for one recipient
+//! wait side by side, the gate sends one of its own with a token that nobody can guess. If the token comes
+//! back while that RCPT waits, the server leads back to this gate.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::{Either, select};
+
+use super::connection::Connection;
+use super::probing::Probe;
+use crate::deadline::{Awaiting, Deadline};
+use crate::envelope::{Envelope, SessionId};
+use crate::outcome::{Outcome, RelayError, Request};
+use crate::runtime::{Runtime, within};
+use crate::wire::mailbox::{ForwardPath, ReversePath};
+
+/// RCPT commands that may wait for the server before their recipients are told apart.
+const QUIET: usize = 4;
+/// RCPT commands for one recipient that wait side by side before the server is suspected.
+const SIDE_BY_SIDE: usize = 8;
+/// How long they have waited by then, all of them without an answer.
+const UNANSWERED: Duration = Duration::from_millis(250);
+/// How long the token may take to come back.
+const RETURN: Duration = Duration::from_secs(5);
+/// How long no other token is sent.
+const PAUSE: Duration = Duration::from_secs(10);
+/// How long a recipient whose RCPT leads back is not asked about.
+const REMEMBER: Duration = Duration::from_secs(60);
+/// Most of these recipients.
+const RECIPIENTS: usize = 256;
+
+/// What is known of circles.
+#[derive(Debug, Default)]
+pub(super) struct Circles {
+    secret: RandomState,
+    /// RCPT commands that wait for the server.
+    waiting: AtomicUsize,
+    /// Whether a recipient is known whose RCPT leads back.
+    any_known: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// Recipients that are waited for, as hashes under the secret.
+    waiting: HashMap<u64, Waiting>,
+    /// Recipients whose RCPT leads back, and until when that is believed.
+    known: HashMap<u64, Instant>,
+    /// Whether a request watches, with a token or about to send one.
+    is_watched: bool,
+    /// Until when no other token is sent.
+    pause: Option<Instant>,
+}
+
+/// RCPT commands for one recipient that wait.
+#[derive(Debug, Default)]
+struct Waiting {
+    commands: usize,
+    /// Since when none of them was answered.
+    since: Option<Instant>,
+}
+
+/// An RCPT command that waits for the server, until this is dropped.
+pub(super) struct Asking<'c> {
+    circles: &'c Circles,
+    recipient: Option<u64>,
+    /// Whether its RCPT is known to lead back.
+    pub(super) leads_back: bool,
+    /// It sends a token if none is answered for a time; since when none was.
+    watches: Option<Instant>,
+}
+
+impl Circles {
+    /// Notes that the server is asked about this recipient. The clock is read only while others are asked
+    /// about, too.
+    pub(super) fn ask(
+        &self,
+        recipient: &ForwardPath,
+        clock: impl FnOnce() -> Instant,
+    ) -> Asking<'_> {
+        let others = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let mut asking =
+            Asking { circles: self, recipient: None, leads_back: false, watches: None };
+        if others < QUIET && !self.any_known.load(Ordering::Relaxed) {
+            return asking;
+        }
+        let (name, now) = (self.name(recipient), clock());
+        let mut seen = self.lock();
+        seen.known.retain(|_, until| now < *until);
+        self.any_known.store(!seen.known.is_empty(), Ordering::Relaxed);
+        if seen.known.contains_key(&name) {
+            asking.leads_back = true;
+            return asking;
+        }
+        let waiting = seen.waiting.entry(name).or_default();
+        waiting.commands += 1;
+        let (since, commands) = (*waiting.since.get_or_insert(now), waiting.commands);
+        asking.recipient = Some(name);
+        let pauses = seen.is_watched || seen.pause.is_some_and(|until| now < until);
+        if commands >= SIDE_BY_SIDE && !pauses {
+            seen.is_watched = true;
+            asking.watches = Some(since);
+        }
+        asking
+    }
+
+    /// Remembers whether RCPT for this recipient leads back.
+    fn conclude(&self, recipient: &ForwardPath, leads_back: bool, now: Instant) {
+        let mut seen = self.lock();
+        if !leads_back {
+            seen.pause = Some(now + PAUSE);
+            return;
+        }
+        if seen.known.len() >= RECIPIENTS
+            && let Some(oldest) = seen.known.iter().min_by_key(|(_, until)| **until)
+        {
+            let oldest = *oldest.0;
+            seen.known.remove(&oldest);
+        }
+        seen.known.insert(self.name(recipient), now + REMEMBER);
+        self.any_known.store(true, Ordering::Relaxed);
+    }
+
+    fn name(&self, recipient: &ForwardPath) -> u64 {
+        self.secret.hash_one(recipient.path.written())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Asking<'_> {
+    /// When the server is to be suspected; `None` if this request does not watch.
+    fn suspects_at(&self) -> Option<Instant> {
+        self.watches.map(|since| since + UNANSWERED)
+    }
+
+    /// Returns whether all of them still wait.
+    fn suspects(&self) -> bool {
+        let seen = self.circles.lock();
+        let waiting = self.recipient.and_then(|name| seen.waiting.get(&name));
+        waiting.is_some_and(|it| it.commands >= SIDE_BY_SIDE && it.since == self.watches)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.circles.waiting.fetch_sub(1, Ordering::Relaxed);
+        let Some(name) = self.recipient else { return };
+        let mut seen = self.circles.lock();
+        seen.is_watched &= self.watches.is_none();
+        if let Some(waiting) = seen.waiting.get_mut(&name) {
+            waiting.commands -= 1;
+            waiting.since = None;
+            if waiting.commands == 0 {
+                seen.waiting.remove(&name);
+            }
+        }
+    }
+}
+
+impl<R: Runtime> Connection<R> {
+    /// Asks about a recipient, unless that is known to lead back. Finds out whether it does if this is one
+    /// of many requests for that recipient and none of them is answered.
+    pub(super) async fn ask_about(
+        &mut self,
+        envelope: &Envelope,
+        recipient: &ForwardPath,
+    ) -> Outcome {
+        let server = self.server.clone();
+        let asking = server.circles.ask(recipient, || server.runtime.now());
+        if asking.leads_back {
+            return Outcome::Failed(RelayError::Loop);
+        }
+        let Some(at) = asking.suspects_at() else {
+            return self.ask_onward(Request::Recipient(envelope, recipient)).await;
+        };
+        let leads_back = Box::pin(async {
+            server.runtime.sleep_until(at).await;
+            if !asking.suspects() {
+                return false;
+            }
+            let mut other = Self::beyond_the_bound(server.clone(), envelope.peer.clone());
+            let at = server.runtime.now() + RETURN;
+            let limit = Some(Deadline { at, awaiting: Awaiting::Recipient });
+            let asked = async {
+                let comes_back = other.comes_back(recipient).await;
+                if !comes_back {
+                    other.leave().await;
+                }
+                comes_back
+            };
+            let leads_back = within(&*server.runtime, limit, asked).await == Some(true);
+            server.circles.conclude(recipient, leads_back, server.runtime.now());
+            leads_back
+        });
+        let answer = Box::pin(self.ask_onward(Request::Recipient(envelope, recipient)));
+        match select(answer, leads_back).await {
+            Either::Left((outcome, _)) => outcome,
+            Either::Right((false, answer)) => answer.await,
+            Either::Right((true, _)) => Outcome::Failed(RelayError::Loop),
+        }
+    }
+
+    /// Returns whether an RCPT for this recipient leads back to this gate: whether a token in MAIL comes
+    /// back before it is answered. No message is sent.
+    ///
+    /// The token is an ENVID of the null sender (RFC 3461 section 4.4); then, for a server without DSN,
+    /// a sender of our own domain.
+    pub(super) async fn comes_back(&mut self, recipient: &ForwardPath) -> bool {
+        let server = self.server.clone();
+        let probe = Probe::new();
+        let _expected = server.probing.expect(probe.clone());
+        let (token, host) = (probe.token(), &*server.settings.host);
+        let senders = [format!("<> ENVID={token}"), format!("<{token}@{host}>")];
+        let session = SessionId::new("looptest");
+        for (n, sender) in (1..).zip(senders) {
+            let Ok(sender) = ReversePath::parse(sender) else { continue };
+            let envelope = Envelope::new(session.transaction(n), self.client.clone(), sender);
+            // Whatever the answer is.
+            let _ = self.ask_onward(Request::Recipient(&envelope, recipient)).await;
+            if probe.has_come_back() {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
+    use super::*;
+
+    fn recipient(n: usize) -> ForwardPath {
+        ForwardPath::parse(format!("<r{n}@example.org>")).unwrap()
+    }
+
+    #[test]
+    fn so_many_recipients_are_remembered_and_no_more() {
+        let (circles, now) = (Circles::default(), Instant::now());
+        for n in 0..=RECIPIENTS {
+            circles.conclude(&recipient(n), true, now + Duration::from_millis(n as u64));
+        }
+        assert_eq!(circles.lock().known.len(), RECIPIENTS);
+        let leads_back = |n, now| circles.ask(&recipient(n), || now).leads_back;
+        assert!(!leads_back(0, now), "the oldest is forgotten");
+        assert!(leads_back(1, now) && leads_back(RECIPIENTS, now));
+        assert!(!leads_back(RECIPIENTS, now + 2 * REMEMBER));
+        assert!(!circles.any_known.load(Ordering::Relaxed));
+        assert!(circles.lock().waiting.is_empty());
+    }
+
+    #[test]
+    fn one_of_many_unanswered_requests_watches_until_one_is_answered() {
+        let (circles, now) = (Circles::default(), Instant::now());
+        let ask = || circles.ask(&recipient(1), || now);
+        let mut all: Vec<_> = (0..QUIET + SIDE_BY_SIDE + 20).map(|_| ask()).collect();
+        let watching = all.iter().filter(|asking| asking.suspects_at().is_some());
+        assert_eq!(watching.count(), 1);
+        let watches = all.iter().position(|asking| asking.suspects_at().is_some()).unwrap();
+        assert_eq!(watches + 1, QUIET + SIDE_BY_SIDE);
+        assert!(all[watches].suspects());
+        all.pop();
+        assert!(!all[watches].suspects(), "the server answers");
+        // Without a loop, no other token is sent for a while.
+        circles.conclude(&recipient(1), false, now);
+        drop(all.remove(watches));
+        all.push(ask());
+        assert!(all.iter().all(|asking| asking.suspects_at().is_none()));
+        drop(all);
+        assert!(circles.lock().waiting.is_empty());
+        assert_eq!(circles.waiting.load(Ordering::Relaxed), 0);
+    }
+}
