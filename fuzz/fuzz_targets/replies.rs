@@ -30,7 +30,11 @@ fuzz_target!(|input: &[u8]| {
         let written = replies::written(&octets);
         assert_eq!(written.len(), 1);
         for (line, expected) in written[0].lines.iter().zip(&expected.lines) {
-            let printable = |octet: &u8| if (b' '..=b'~').contains(octet) { *octet } else { b'?' };
+            let printable = |octet: &u8| match octet {
+                b' '..=b'~' => *octet,
+                b'\t' => b' ',
+                _ => b'?',
+            };
             let text = expected.iter().skip(4).take(506).map(printable);
             assert!(line.iter().skip(5).copied().eq(text.skip(1)));
         }

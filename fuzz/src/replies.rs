@@ -81,11 +81,11 @@ pub fn read(mut octets: &[u8]) -> (Vec<Reply>, Option<Fault>) {
             return (replies, Some(Fault::BareLf));
         };
         octets = &octets[end + 1..];
-        let (Some(code), true) = (code(text), matches!(text.get(3), None | Some(b' ' | b'-')))
+        let (Some(code), true) = (code(text), matches!(text.get(3), None | Some(b' ' | b'\t' | b'-')))
         else {
             return (replies, Some(Fault::Malformed));
         };
-        if lines.first().is_some_and(|first| first[..3] != text[..3]) {
+        if lines.first().is_some_and(|first| first[..1] != text[..1]) {
             return (replies, Some(Fault::CodeChanged));
         }
         lines.push(text.to_vec());

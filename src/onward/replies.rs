@@ -35,7 +35,7 @@ impl Onward {
         }
         match awaited {
             Awaited::Greeting if self.leads_back(&reply) => self.fail(RelayError::Loop),
-            Awaited::Greeting if reply.code().value() == 220 => self.say_hello(self.hello()),
+            Awaited::Greeting if done => self.say_hello(self.hello()),
             Awaited::Xclient if reply.code().value() == 220 => {
                 self.told = self.client.clone();
                 self.say_hello(self.hello());
@@ -51,10 +51,10 @@ impl Onward {
             Awaited::Helo if done => self.introduced(Capabilities::none()),
             // What the server says behind its 220 and in the clear was perhaps said by another; it
             // must not be taken for what it says in private.
-            Awaited::StartTls if reply.code().value() == 220 && self.reader.is_empty() => {
+            Awaited::StartTls if done && self.reader.is_empty() => {
                 self.machine.apply(Event::StartTls);
             }
-            Awaited::StartTls if reply.code().value() == 220 => {
+            Awaited::StartTls if done => {
                 self.fail(RelayError::Garbled(ReplyFault::OutOfTurn));
             }
             Awaited::StartTls => self.go_without_tls(TlsFault::Refused(reply)),

@@ -55,7 +55,7 @@ fn replies_are_written() {
         (Reply::plain(code(250), "a\n"), "250-a\r\n250 \r\n"),
         // What a peer could do with the text.
         (Reply::plain(code(550), "a\r\n250 b"), "550-a?\r\n550 250 b\r\n"),
-        (Reply::plain(code(550), "a\rb\0c\td\x7f"), "550 a?b?c?d?\r\n"),
+        (Reply::plain(code(550), "a\rb\0c\td\x7f"), "550 a?b?c d?\r\n"),
         (Reply::plain(code(550), "\u{e9}"), "550 ??\r\n"),
         (Reply::new(code(550), status(7, 1), &long), &format!("550 5.7.1 {}\r\n", &long[..500])),
         (Reply::plain(code(550), &long), &format!("550 {}\r\n", &long[..506])),
@@ -182,7 +182,8 @@ fn replies_are_read_in_every_chunking() {
         (b"550 2.0.0 Ok\r\n", &["550 5.0.0 Ok\r\n"], None),
         (b"250-5.7.1 a\r\n250 4.7.1 b\r\n", &["250-2.7.1 a\r\n250 2.7.1 b\r\n"], None),
         // Text that is more than text.
-        (b"250 a\0b\tc\xe9\x7f\r\n", &["250 a?b?c??\r\n"], None),
+        (b"250 a\0b\tc\xe9\x7f\r\n", &["250 a?b c??\r\n"], None),
+        (b"550 2.0.0\tOk\r\n", &["550 5.0.0 Ok\r\n"], None),
         (b"250 a\rb\r\r\n", &["250 a?b?\r\n"], None),
         // Lines end in CRLF, and nothing is waited for where one does not.
         (b"250 a\n", &[], Some(BareLf)),
@@ -199,7 +200,12 @@ fn replies_are_read_in_every_chunking() {
         (b"25 a\r\n", &[], Some(Malformed)),
         (b"2500 a\r\n", &[], Some(Malformed)),
         (b"250_a\r\n", &[], Some(Malformed)),
-        (b"250\ta\r\n", &[], Some(Malformed)),
+        (b"250:a\r\n", &[], Some(Malformed)),
+        (b"250\x0ba\r\n", &[], Some(Malformed)),
+        // A tab does for a space.
+        (b"250\ta\r\n", &["250 a\r\n"], None),
+        (b"250\t\r\n", &["250 \r\n"], None),
+        (b"250-a\r\n250\t2.0.0\tb\r\n", &["250-a\r\n250 2.0.0 b\r\n"], None),
         (b" 250 a\r\n", &[], Some(Malformed)),
         (b"+25 a\r\n", &[], Some(Malformed)),
         (b"hello\r\n", &[], Some(Malformed)),
@@ -209,7 +215,13 @@ fn replies_are_read_in_every_chunking() {
         (b"250 a\r\n000 b\r\n", &["250 a\r\n"], Some(Malformed)),
         (b"250-a\r\nb\r\n", &[], Some(Malformed)),
         (b"250-a\r\n550 b\r\n", &[], Some(CodeChanged)),
-        (b"250-a\r\n251-b\r\n", &[], Some(CodeChanged)),
+        (b"250-a\r\n251-b\r\n354 c\r\n", &[], Some(CodeChanged)),
+        (b"354-a\r\n250 b\r\n", &[], Some(CodeChanged)),
+        (b"451-a\r\n551\tb\r\n", &[], Some(CodeChanged)),
+        // The last line has the code, as long as the first digit stays.
+        (b"250-a\r\n251 b\r\n", &["251-a\r\n251 b\r\n"], None),
+        (b"252-2.0.0 a\r\n299-b\r\n250\r\n", &["250-2.0.0 a\r\n250-b\r\n250 \r\n"], None),
+        (b"451-a\r\n421 b\r\n", &["421-a\r\n421 b\r\n"], None),
         // More than anyone needs.
         (longest.as_bytes(), &[&longest_cut], None),
         (&[b"250 x", &longest.as_bytes()[4..]].concat(), &[], Some(Endless)),
@@ -248,7 +260,7 @@ fn a_fault_stays() {
 /// Octets of which an onward server's nonsense is made.
 fn nonsense() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
-        6 => "(250|250|550|354|199)[ -]?(2\\.0\\.0 |5\\.1\\.1 )?[a-z]{0,3}".prop_map(String::into_bytes),
+        6 => "(250|250|251|550|354|199)[ \t-]?(2\\.0\\.0 |5\\.1\\.1 )?[a-z]{0,3}".prop_map(String::into_bytes),
         6 => Just(b"\r\n".to_vec()),
         1 => Just(b"\n".to_vec()),
         1 => prop::collection::vec(any::<u8>(), 0..6),
