@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::Onward;
 use super::owed::Awaited;
 use super::request::Asked;
+use super::state::State;
 use crate::wire::reply::{Reply, ReplyClass};
 
 impl Onward {
@@ -22,24 +23,40 @@ impl Onward {
         self.stale = true;
     }
 
-    /// Whether this refusal may be about what came before on the connection, and the request can be made
-    /// again: then it is, on another connection, where it is the first. What the server says there is the
-    /// answer. A content that was sent is never sent again.
+    /// Whether this refusal may be about what came before on the connection, and the request is made again
+    /// on another, where it is the first. What the server says there is the answer.
     pub(super) fn goes_elsewhere(&mut self, awaited: Awaited, reply: &Reply) -> bool {
+        let concerns_session = match awaited {
+            Awaited::Rcpt => recipient_concerns_session(reply),
+            Awaited::RcptAgain => false,
+            _ => concerns_session(reply),
+        };
+        concerns_session && !self.deaf && self.begins_elsewhere(awaited)
+    }
+
+    /// Whether a connection that is lost had served a transaction before, and the request is made again on
+    /// another: the server has closed it while it was idle (RFC 5321 section 3.8).
+    pub(super) fn was_lost_before(&mut self) -> bool {
+        let State::Awaiting(owed) = self.machine.state() else { return false };
+        let awaited = owed.first();
+        self.begins_elsewhere(awaited)
+    }
+
+    /// Makes the request again on another connection, if this one has a history and nothing was accepted on
+    /// it that cannot be named again. A content that was sent is never sent again.
+    fn begins_elsewhere(&mut self, awaited: Awaited) -> bool {
         let first = self.first_transaction.as_ref();
         let is_first = self.transaction().is_none_or(|asked| first == Some(&asked.id));
-        if is_first || self.deaf || self.outcome.is_some() || !concerns_session(reply) {
+        if is_first || self.outcome.is_some() {
             return false;
         }
         let accepted = self.open.as_ref().map_or(0, |held| held.accepted);
         match (awaited, &mut self.asked) {
-            (Awaited::Mail, Some(Asked::Recipient { .. } | Asked::Content { .. })) => {}
-            (Awaited::Rcpt, Some(Asked::Recipient { .. })) => {
-                let named = matches!(reply.code().value(), 421 | 452 | 503);
-                if accepted > 0 || !named {
-                    return false;
-                }
-            }
+            (
+                Awaited::Mail | Awaited::RcptAgain,
+                Some(Asked::Recipient { .. } | Asked::Content { .. } | Asked::Renewal { .. }),
+            ) => {}
+            (Awaited::Rcpt, Some(Asked::Recipient { .. })) if accepted == 0 => {}
             (Awaited::Data, Some(Asked::Content { transaction, .. })) => {
                 let held = self.open.as_mut().map(|held| std::mem::take(&mut held.recipients));
                 let recipients = held.unwrap_or_default();
@@ -53,9 +70,18 @@ impl Onward {
             }
             _ => return false,
         }
+        self.stale = false;
         self.break_off();
         true
     }
+}
+
+/// The same of the refusal of a recipient: most are about the recipient or the sender (greylisting).
+fn recipient_concerns_session(reply: &Reply) -> bool {
+    let is_network = reply.status().is_some_and(|status| status.subject() == 4);
+    let is_named = matches!(reply.code().value(), 421 | 452 | 503);
+    let is_transient = reply.class() == ReplyClass::Transient;
+    concerns_session(reply) && (is_named || is_transient && (is_network || blames_session(reply)))
 }
 
 /// Whether a refusal may be about the session: too many messages, too many errors, commands out of sequence.
@@ -76,5 +102,7 @@ fn concerns_session(reply: &Reply) -> bool {
 /// Whether the text says that the session is at fault: `550 5.7.0 Too many messages in this session`.
 fn blames_session(reply: &Reply) -> bool {
     let text = reply.to_string().to_ascii_lowercase();
-    ["too many", "session", "connection"].iter().any(|word| text.contains(word))
+    ["too many", "session", "connection", "timeout", "timed out", "idle"]
+        .iter()
+        .any(|word| text.contains(word))
 }

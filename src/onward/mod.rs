@@ -355,10 +355,12 @@ impl Onward {
 
     /// The connection has ended.
     pub fn disconnected(&mut self) {
-        match self.machine.state() {
-            State::Upgrading => self.tls_failed("connection lost"),
-            State::Broken => {}
-            _ => self.fail(RelayError::Lost),
+        if !self.was_lost_before() {
+            match self.machine.state() {
+                State::Upgrading => self.tls_failed("connection lost"),
+                State::Broken => {}
+                _ => self.fail(RelayError::Lost),
+            }
         }
         self.forget_connection();
         self.machine.apply(Event::Disconnected);
