@@ -1,5 +1,7 @@
 //! How a connection begins: who we are, and for whom we speak.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::identify::{self, Identify};
@@ -161,7 +163,8 @@ impl Onward {
         if self.settings.one_recipient.applies(self.is_amavisd) {
             offered.recipients_max = Some(1);
         }
-        self.offered = Some(offered);
+        self.offered = Some(Arc::new(offered));
+        self.is_offer_new = true;
         if matches!(self.asked, Some(Asked::Introduction)) {
             self.asked = None;
         }

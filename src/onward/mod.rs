@@ -130,7 +130,9 @@ pub struct Onward {
     machine: Machine,
     reader: ReplyReader,
     /// What the server offers on this connection.
-    offered: Option<Capabilities>,
+    offered: Option<Arc<Capabilities>>,
+    /// It said so since that was asked last.
+    is_offer_new: bool,
     /// The server on this connection calls itself amavisd.
     is_amavisd: bool,
     privacy: Privacy,
@@ -174,6 +176,7 @@ impl Onward {
             machine: Machine::new(),
             reader: ReplyReader::default(),
             offered: None,
+            is_offer_new: false,
             is_amavisd: false,
             privacy: Privacy::Untried,
             client: None,
@@ -460,7 +463,14 @@ impl Onward {
 
     /// What the server offers on the connection that is there; `None` without one.
     pub fn capabilities(&self) -> Option<&Capabilities> {
-        self.offered.as_ref()
+        self.offered.as_deref()
+    }
+
+    /// What the server offers, if it said so since this was asked last.
+    #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "for relay targets alone"))]
+    pub(crate) fn new_offer(&mut self) -> Option<&Capabilities> {
+        let is_new = std::mem::take(&mut self.is_offer_new);
+        self.capabilities().filter(|_| is_new)
     }
 
     /// Whether a connection is there that waits for a request.

@@ -76,7 +76,7 @@ impl Open {
 impl Onward {
     /// Begins the request on a connection that is ready for it.
     pub(super) fn begin(&mut self) {
-        let offered = self.offered.clone().unwrap_or_else(Capabilities::none);
+        let offered = self.offered.clone().unwrap_or_else(|| Arc::new(Capabilities::none()));
         let continued = self.transaction().is_none_or(|transaction| {
             self.open.as_ref().is_some_and(|held| held.id == transaction.id)
         });

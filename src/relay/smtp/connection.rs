@@ -101,7 +101,7 @@ impl<R: Runtime> Connection<R> {
         line.onward.request(request);
         let server = &*self.server;
         let outcome = line.run(server, &mut self.timer).await;
-        if let Some(offered) = line.onward.capabilities() {
+        if let Some(offered) = line.onward.new_offer() {
             let offered = server.one_by_one(offered.through());
             let now = server.runtime.now();
             let says_helo = peer.helo.as_ref().is_some_and(|helo| !helo.extended);
