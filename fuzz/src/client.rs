@@ -188,6 +188,7 @@ fn chunk(line: &[u8]) -> Option<(usize, bool)> {
         ["BDAT", size, "LAST"] => (size, true),
         _ => return None,
     };
-    let plain = size.len() <= 18 && size.bytes().all(|digit| digit.is_ascii_digit());
+    let figures = size.trim_start_matches('0').len();
+    let plain = figures <= 18 && size.bytes().all(|digit| digit.is_ascii_digit());
     plain.then_some((size.parse().ok()?, last))
 }

@@ -26,7 +26,8 @@ pub struct CanonicalMailbox {
     /// The local part in its case, without quotes, escapes, comments and source route. Octets that are
     /// not UTF-8 are read as ISO 8859-1. Empty for the null reverse-path.
     pub local_part: Box<str>,
-    /// The domain as [`canonical_domain`] has it; `None` if the path has none (`<postmaster>`), which
+    /// The domain as [`canonical_domain`] has it, without empty labels; a name in brackets that is no address
+    /// literal is that name. (Postfix refuses such domains; Sendmail and others look them up.) `None` if the path has none (`<postmaster>`), which
     /// the onward server completes with its own.
     pub domain: Option<Box<str>>,
 }
@@ -74,7 +75,7 @@ impl CanonicalMailbox {
                 (None, None) => (text, None),
             },
         };
-        let domain = domain.map(canonical_domain).filter(|domain| !domain.is_empty());
+        let domain = domain.map(lenient_domain).filter(|domain| !domain.is_empty());
         if let Some(domain) = &domain {
             while let Some(user) = user_of_domain(local_part, domain) {
                 local_part = user;
@@ -121,6 +122,23 @@ pub fn canonical_domain(domain: &str) -> String {
     let mapped: String = domain.chars().flat_map(a_label::mapped).collect();
     let labels: Vec<_> = mapped.trim_end_matches('.').split('.').map(a_label::of).collect();
     labels.join(".")
+}
+
+/// Returns the canonical form of the domain that a lenient server looks up: without empty labels, and without
+/// brackets around a name.
+pub(crate) fn lenient_domain(mut domain: &str) -> String {
+    loop {
+        // The usual domain has neither dots nor brackets at its ends.
+        domain = domain.trim_matches('.');
+        let inner = domain.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+        let Some(inner) = inner.filter(|_| address_literal(domain).is_none()) else { break };
+        domain = inner;
+    }
+    let domain = canonical_domain(domain);
+    if !domain.contains("..") {
+        return domain;
+    }
+    domain.split('.').filter(|label| !label.is_empty()).collect::<Vec<_>>().join(".")
 }
 
 /// Returns the address of a literal (RFC 5321 section 4.1.3); `None` if it is none.

@@ -419,10 +419,14 @@ fn chunk(tail: &[u8]) -> Option<Command> {
     words.next().is_none().then_some(Command::Bdat { size, last })
 }
 
-/// A decimal number that cannot overflow: digits and nothing else, at most 18.
+/// A decimal number that cannot overflow: digits and nothing else, at most 18 behind any number of zeros, as
+/// Postfix reads it (`off_cvt_string`).
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
-    let plain = (1..=DIGITS).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
-    plain.then(|| digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    let figures = &digits[zeros..];
+    let plain = figures.len() <= DIGITS && figures.iter().all(u8::is_ascii_digit);
+    let is_number = plain && !digits.is_empty();
+    is_number.then(|| figures.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
 }
 
 /// A name that a client gave itself: what is not a printable octet becomes `?`, the end is cut.

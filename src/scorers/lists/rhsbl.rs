@@ -6,7 +6,7 @@ use super::{DnsList, Lists};
 use crate::dns::{DomainName, Resolver};
 use crate::envelope::Envelope;
 use crate::scorer::{Opinion, Scorer, ScorerError};
-use crate::wire::canonical::canonical_domain;
+use crate::wire::canonical::lenient_domain;
 use crate::wire::mailbox::ForwardPath;
 
 /// Looks names up in DNS lists (RHSBL, RFC 5782 section 2.3) when the first recipient is named: the domain of
@@ -79,7 +79,7 @@ impl Scorer for Rhsbl {
         let helo = peer.helo.as_ref().map(|helo| &*helo.name);
         let names = [sender.as_deref(), helo, peer.name.as_deref()].into_iter().flatten();
         let mut names: Vec<DomainName> =
-            names.filter_map(|name| canonical_domain(name).parse().ok()).collect();
+            names.filter_map(|name| lenient_domain(name).parse().ok()).collect();
         // A name without a dot is nobody's; an address is a matter for lists of addresses.
         names.retain(|name| name.has_dot() && name.parse::<std::net::Ipv4Addr>().is_err());
         names.sort_unstable();

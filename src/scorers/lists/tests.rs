@@ -177,6 +177,9 @@ fn names_are_asked_about_once_each() {
         ("<a@[192.0.2.1]>", "a b", None, &[]),
         // The domain that the onward server reads, however it is written.
         ("<a@bad.example.>", "localhost", None, &["bad.example"]),
+        ("<a@bad..example>", "localhost", None, &["bad.example"]),
+        ("<a@.bad.example>", "localhost", None, &["bad.example"]),
+        ("<a@[bad.example]>", "[Bad.example]", None, &["bad.example"]),
         ("<a..b@bad.example>", "localhost", None, &["bad.example"]),
         ("<\"a b\"@bad.example>", "localhost", None, &["bad.example"]),
         ("<a@good.example@bad.example>", "localhost", None, &["bad.example"]),
