@@ -16,6 +16,9 @@ const NAME: usize = 255;
 /// that no field is read further.
 const AUTHSERV_ID: usize = 2 * NAME + 2;
 
+/// Most lines that mailbox files have before a message which become fields. Mail has one of them or none.
+const MBOX_LINES: usize = 16;
+
 /// Octets of a kept range that is worth a segment of its own. Shorter ranges are copied, since a
 /// segment costs 32 octets.
 const SEGMENT: usize = 4 << 10;
@@ -30,22 +33,22 @@ const SEGMENT: usize = 4 << 10;
 ///
 /// Takes linear time: one pass over the lines, and a bounded number of octets behind each
 /// `Authentication-Results`. There are at most two segments for each 4 KiB of content. What is copied
-/// is charged to `budget`. Returns whether that had memory for it; if not, the segments are incomplete.
+/// is charged to `budget`. If that has no memory for it, the segments are incomplete.
 ///
 /// `visit` sees each line of the header section, top down, of a longer one the first [`HEAD`] octets.
-#[must_use]
 pub(super) fn append(
     content: &Blocks,
     authserv_id: Option<&str>,
     budget: &Budget,
     segments: &mut Vec<Bytes>,
     visit: &mut dyn FnMut(&[u8]),
-) -> bool {
+) -> Result<(), Starved> {
     let len = content.len();
     let mut kept = Kept { content, budget, segments, copied: 0, small: None, starved: false };
     // Where the range begins that is to be kept.
     let mut begin = 0;
     let mut joined = false;
+    let mut mbox_lines = 0;
     let (mut forged, mut junk) = (false, false);
     let mut at = 0;
     while at < len {
@@ -62,7 +65,7 @@ pub(super) fn append(
         } else if junk {
             forged |= is_forged(content, at, &line, authserv_id);
         }
-        let is_mbox = !joined && is_mbox(&line);
+        let is_mbox = !joined && mbox_lines < MBOX_LINES && is_mbox(&line);
         if !(joined || forged || is_mbox || is_field) {
             kept.keep(begin..at);
             kept.empty_line();
@@ -77,6 +80,7 @@ pub(super) fn append(
         } else if is_mbox {
             kept.keep(begin..at);
             kept.insert(b"Mailbox-Line: ");
+            mbox_lines += 1;
             begin = at;
         } else {
             joined = true;
@@ -84,6 +88,13 @@ pub(super) fn append(
         at = end;
     }
     kept.finish(begin..len)
+}
+
+/// There is no memory for what is copied.
+#[derive(Debug)]
+pub(super) struct Starved {
+    /// Octets that were copied until then.
+    pub(super) copied: usize,
 }
 
 /// The ranges of the content that are kept, written in order.
@@ -137,10 +148,11 @@ impl Kept<'_> {
     }
 
     /// Writes what is left of the content. Where nothing was changed nothing is copied.
-    fn finish(mut self, range: Range<usize>) -> bool {
+    fn finish(mut self, range: Range<usize>) -> Result<(), Starved> {
         self.flush();
         self.segments.extend(self.content.slices(range));
-        !self.starved
+        let copied = self.copied;
+        if self.starved { Err(Starved { copied }) } else { Ok(()) }
     }
 }
 

@@ -16,8 +16,9 @@ use bytes::Bytes;
 
 use crate::envelope::Envelope;
 use crate::header::HeaderField;
-use crate::wire::budget::Budget;
-use crate::wire::content::{Dots, MailData};
+use crate::wire::budget::{BLOCK, Budget};
+use crate::wire::content::{ContentFault, Dots, MailData};
+use joint::Starved;
 
 pub use mime::MimeLimits;
 pub use view::{Field, Fields, MessageView, MimePart};
@@ -49,7 +50,7 @@ impl Message {
     /// put there before a filter saw it: `Received:` (RFC 5321 section 4.4), by `host` at `received`.
     ///
     /// Our fields stay apart from whatever the content begins with: an mbox line (`From `) becomes
-    /// a field `Mailbox-Line:`, as Postfix has it, and before anything else that is neither header
+    /// a field `Mailbox-Line:`, as Postfix has it, of many the first 16, and before anything else that is neither header
     /// field nor empty line an empty line is put. Empty content makes a message of header only.
     pub fn new(host: &str, envelope: &Envelope, received: SystemTime, content: MailData) -> Self {
         let trace = trace::received(host, envelope, received);
@@ -58,9 +59,13 @@ impl Message {
     }
 
     /// The same, taken apart within these limits, and without those `Authentication-Results` fields
-    /// of the content that claim to be by `authserv_id`. `None` if the budget of the content has no
-    /// memory for what is changed in its header. `visit` sees each line of the content's header section,
+    /// of the content that claim to be by `authserv_id`. `visit` sees each line of the content's header section,
     /// top down, of a longer one the first 4,096 octets.
+    ///
+    /// # Errors
+    ///
+    /// [`ContentFault::NoMemory`] if the budget of the content has no memory for what is changed in its
+    /// header, [`ContentFault::TooBig`] if it would have none for this message alone.
     pub(crate) fn within(
         mime: MimeLimits,
         authserv_id: Option<&str>,
@@ -69,12 +74,18 @@ impl Message {
         received: SystemTime,
         content: MailData,
         visit: &mut dyn FnMut(&[u8]),
-    ) -> Option<Self> {
+    ) -> Result<Self, ContentFault> {
         let trace = trace::received(host, envelope, received);
-        let budget = content.budget();
-        let made = Self::made(mime, authserv_id, &budget, trace, content, visit);
-        let (message, complete) = made;
-        complete.then_some(message)
+        let (budget, len) = (content.budget(), content.len());
+        let (message, complete) = Self::made(mime, authserv_id, &budget, trace, content, visit);
+        match complete {
+            Ok(()) => Ok(message),
+            // It has all that there is, but for blocks that are not full: waiting cannot help.
+            Err(Starved { copied }) if len + copied + 3 * BLOCK > budget.limit() => {
+                Err(ContentFault::TooBig)
+            }
+            Err(_) => Err(ContentFault::NoMemory),
+        }
     }
 
     /// The message, and whether `budget` had memory for all of it.
@@ -85,7 +96,7 @@ impl Message {
         trace: HeaderField,
         content: MailData,
         visit: &mut dyn FnMut(&[u8]),
-    ) -> (Self, bool) {
+    ) -> (Self, Result<(), Starved>) {
         // The trace header, and the content if nothing is put between its blocks.
         let mut segments = Vec::with_capacity(1 + content.segments().len());
         segments.push(trace.into_octets());

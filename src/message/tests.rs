@@ -8,7 +8,6 @@ use super::*;
 use crate::envelope::SessionId;
 use crate::peer::{Helo, Peer};
 use crate::wire::blocks::Blocks;
-use crate::wire::budget::{BLOCK, Budget};
 use crate::wire::command::MailParameters;
 use crate::wire::content::ContentDecoder;
 use crate::wire::mailbox::{Path, ReversePath};
@@ -258,7 +257,7 @@ proptest! {
         let content = MailData::normalise(&content).segments().concat();
         let blocks = Blocks::cut(&content, place.index(content.len() + 1));
         let mut segments = Vec::new();
-        prop_assert!(joint::append(&blocks, None, &Budget::default(), &mut segments, &mut |_| ()));
+        joint::append(&blocks, None, &Budget::default(), &mut segments, &mut |_| ()).unwrap();
         prop_assert!(segments.iter().all(|segment| !segment.is_empty()));
         let (found, expected) = (segments.concat(), onward(&content));
         prop_assert_eq!(String::from_utf8_lossy(&found), String::from_utf8_lossy(&expected));
@@ -357,7 +356,7 @@ fn header_surgery_makes_few_segments() {
             &mut segments,
             &mut |_| (),
         );
-        assert!(complete, "{line:?}");
+        assert!(complete.is_ok(), "{line:?}");
         assert!(segments.len() <= most, "{} segments for {line:?}", segments.len());
     }
 }
@@ -365,20 +364,51 @@ fn header_surgery_makes_few_segments() {
 /// What header surgery copies is charged to the budget of the mail data.
 #[test]
 fn header_surgery_is_charged_to_the_budget() {
-    let content = "From \r\n".repeat(30_000);
-    let whole = content.len() + "Mailbox-Line: ".len() * 30_000;
-    for (budget, fits) in [(content.len() + whole + 4 * BLOCK, true), (whole, false)] {
+    let kept = format!("B: {}\r\n", "x".repeat(95));
+    let content = format!("X-Nobounce-A:\r\n{kept}").repeat(5_000);
+    let whole = content.len() + kept.len() * 5_000;
+    let others = 8 * BLOCK;
+    for (budget, held, expected) in [
+        (whole + 3 * BLOCK, 0, Ok(())),
+        (whole + others, others, Err(ContentFault::NoMemory)),
+        // However long it is waited for the others.
+        (whole - BLOCK, 0, Err(ContentFault::TooBig)),
+    ] {
         let budget = Budget::new(budget);
+        let mut charge = budget.charge();
+        assert!(charge.grow(held));
         let mut decoder = ContentDecoder::new(budget.clone(), 0, u64::MAX);
         decoder.chunk(content.as_bytes());
         let data = decoder.finish().unwrap();
         let mime = MimeLimits::default();
         let message = Message::within(mime, None, "mx", &envelope(), UNIX_EPOCH, data, &mut |_| ());
-        assert_eq!(message.is_some(), fits);
-        if let Some(message) = message {
-            assert!(budget.used() > whole && message.len() > whole);
+        assert_eq!(message.as_ref().map(|_| ()).map_err(|it| *it), expected);
+        if let Ok(message) = &message {
+            assert!(budget.used() > whole && message.len() > kept.len() * 5_000);
         }
+        drop((message, charge));
         assert_eq!(budget.used(), 0, "everything is given back");
+    }
+}
+
+/// A message that is made of mbox lines takes no more memory than its content.
+#[test]
+fn so_many_mbox_lines_become_fields_and_the_rest_is_text() {
+    for count in [1, 16, 17, 100_000] {
+        let content = "From a\r\n".repeat(count);
+        let budget = Budget::new(content.len() + 3 * BLOCK);
+        let mut decoder = ContentDecoder::new(budget.clone(), 0, u64::MAX);
+        decoder.chunk(content.as_bytes());
+        let data = decoder.finish().unwrap();
+        let mime = MimeLimits::default();
+        let message =
+            Message::within(mime, None, "mx.example", &envelope(), UNIX_EPOCH, data, &mut |_| ());
+        let message = message.unwrap();
+        let onward = behind_trace(&message);
+        let fields = "Mailbox-Line: From a\r\n".repeat(count.min(16));
+        let text = "From a\r\n".repeat(count.saturating_sub(16));
+        let between = if text.is_empty() { "" } else { "\r\n" };
+        assert!(onward == format!("{fields}{between}{text}"), "{count}");
     }
 }
 

@@ -12,7 +12,7 @@ use crate::header::HeaderField;
 use crate::message::Message;
 use crate::network::Network;
 use crate::wire::budget::BLOCK;
-use crate::wire::content::{ContentDecoder, ContentFault, LineEndings, Progress};
+use crate::wire::content::{ContentDecoder, LineEndings, Progress};
 use crate::wire::holders::Owner;
 
 impl Session {
@@ -241,8 +241,8 @@ impl Session {
         let mut watch = LoopWatch::new(self, &transaction);
         let visit = &mut |line: &[u8]| watch.line(line);
         let message = Message::within(mime, id, host, envelope, received, content, visit);
-        let no_memory = || replies::content_fault(ContentFault::NoMemory);
-        match watch.refusal().map_or_else(|| message.ok_or_else(no_memory), Err) {
+        let message = message.map_err(replies::content_fault);
+        match watch.refusal().map_or(message, Err) {
             Ok(message) => self.state = State::Asking(Asking::Content(transaction, message)),
             Err(reply) => self.finish(*transaction, EndCause::RefusedBySession, reply, false),
         }

@@ -30,6 +30,7 @@ use crate::outcome::{Outcome, Request};
 use crate::peer::{Peer, Tls};
 use crate::verdict::{Subject, Verdict};
 use crate::wire::attributes::ClientAttributes;
+use crate::wire::budget::BLOCK;
 use crate::wire::line::LineReader;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
@@ -449,9 +450,11 @@ impl Session {
         self.input.len()
     }
 
-    /// Octets of content that one message may have: the smaller of our limit and the onward server's.
+    /// Octets of content that one message may have: the smallest of our limit, the onward server's, and what
+    /// the budget has room for if nothing else is there.
     fn size_limit(&self) -> u64 {
-        let own = self.settings.limits.content;
+        let room = self.settings.budget.limit().saturating_sub(BLOCK).max(BLOCK);
+        let own = self.settings.limits.content.min(room as u64);
         self.offered.size.filter(|size| *size > 0).map_or(own, |size| size.min(own))
     }
 

@@ -38,6 +38,8 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "src/observer/lines.rs",
         "a_record_lists_so_many_recipients_and_counts_the_rest",
     ),
+    ("own_memory", "src/message/tests.rs", "header_surgery_is_charged_to_the_budget"),
+    ("mbox_lines", "src/message/tests.rs", "so_many_mbox_lines_become_fields_and_the_rest_is_text"),
     ("proxy_header_time", "src/driver/proxied/tests.rs", "a_header_has_five_seconds_in_all"),
     ("proxy_header", "src/wire/proxy/tests.rs", "the_longest_header_of_version_1_fits"),
     ("tarpit_delay", "src/tarpit.rs", "a_reply_is_delayed_by_a_minute_at_the_most"),
