@@ -3,6 +3,7 @@
 mod circles;
 mod connection;
 mod guard;
+mod harvests;
 mod offered;
 mod places;
 mod pool;
@@ -30,6 +31,7 @@ use crate::wire::mailbox::ForwardPath;
 use circles::Circles;
 use connection::Connection;
 use guard::Guard;
+use harvests::Harvests;
 use offered::Offered;
 use places::Places;
 use pool::Pool;
@@ -89,6 +91,7 @@ struct Server<R: Runtime> {
     splits: Splits,
     probing: Probing,
     circles: Circles,
+    harvests: Harvests,
     offered: Offered,
 }
 
@@ -100,11 +103,13 @@ struct Bounds {
     idle_time: Duration,
     /// Whether the self-test must have passed before anything goes onward.
     guards: bool,
+    refused: harvests::Bounds,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections: CONNECTIONS, idle: IDLE, idle_time: IDLE_TIME, guards: false }
+        let refused = harvests::Bounds::default();
+        Self { connections: CONNECTIONS, idle: IDLE, idle_time: IDLE_TIME, guards: false, refused }
     }
 }
 
@@ -172,6 +177,20 @@ impl<R: Runtime> Smtp<R> {
         self.rebuild((*self.server.settings).clone(), bounds)
     }
 
+    /// How many recipients of an address (IPv6: of its /64), and of its network (/24, /48), the server may
+    /// refuse with 5yz in an hour; without this, 100 and 500. Beyond that each RCPT is answered with
+    /// `450 4.7.0` and the server is not asked, until as much of the hour has passed as one recipient may
+    /// take. A client that guesses addresses and connects again after each session is slowed so.
+    ///
+    /// Clients in networks of our own ([`Peer::own`]), and those that a trusted server tells of by XFORWARD, are
+    /// not counted. [`u32::MAX`] is no bound.
+    #[must_use]
+    pub fn refused_recipients(self, of_address: u32, of_network: u32) -> Self {
+        let refused = harvests::Bounds { of_address, of_network };
+        let bounds = Bounds { refused, ..self.server.bounds };
+        self.rebuild((*self.server.settings).clone(), bounds)
+    }
+
     /// Asks nothing onward in the name of a client before the [self-test](Self::self_test) has passed:
     /// until then every RCPT is answered with 451, as it is when the server is down. So a gate can
     /// greet clients at once, while the server behind it may still be starting. A self-test that
@@ -214,6 +233,7 @@ impl<R: Runtime> Smtp<R> {
             splits,
             probing,
             circles,
+            harvests: Harvests::new(bounds.refused),
             offered,
         };
         Self { server: Arc::new(server) }
@@ -254,7 +274,16 @@ impl<R: Runtime> Relay for Connection<R> {
         if splits.is_split(envelope, recipient, || runtime.now()) {
             return Outcome::Refused(ONE_BY_ONE);
         }
-        self.ask(Request::Recipient(envelope, recipient)).await
+        if self.server.harvests.refuses(envelope, || self.server.runtime.now()) {
+            return Outcome::Refused(harvests::TOO_MANY);
+        }
+        let outcome = self.ask(Request::Recipient(envelope, recipient)).await;
+        if let Outcome::Refused(refusal) = &outcome
+            && !refusal.is_transient()
+        {
+            self.server.harvests.count(envelope, self.server.runtime.now());
+        }
+        outcome
     }
 
     async fn content(&mut self, envelope: &Envelope, message: Message) -> Outcome {

@@ -82,6 +82,17 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "a_server_whose_filter_is_the_gate_is_found_while_it_asks_in_a_circle",
     ),
     ("circles", "src/relay/smtp/circles.rs", "so_many_recipients_are_remembered_and_no_more"),
+    (
+        "refused_of_an_address",
+        "src/relay/smtp/harvests.rs",
+        "a_client_whose_recipients_are_refused_is_not_asked_about_on_any_connection",
+    ),
+    (
+        "refused_of_a_network",
+        "src/relay/smtp/harvests.rs",
+        "the_addresses_of_a_network_share_a_bound",
+    ),
+    ("harvests", "src/relay/smtp/harvests.rs", "so_many_addresses_are_remembered_and_no_more"),
     ("idle_connections", "tests/identify/reuse.rs", "so_many_are_kept_and_no_more"),
     ("idle_time", "tests/identify/reuse.rs", "an_idle_connection_has_its_time"),
     ("stage_time", "src/panel/tests/hearings.rs", "budgets"),

@@ -1,0 +1,202 @@
+//! Recipients that the onward server has refused, counted by the networks of clients: addresses are guessed.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::envelope::Envelope;
+use crate::network::Network;
+use crate::verdict::Refusal;
+
+/// The time in which refused recipients are counted.
+const WINDOW: Duration = Duration::from_secs(3_600);
+/// Most addresses and networks that are remembered.
+const ENTRIES: usize = 65_536;
+
+/// What a client is told that had too many recipients refused. No recipient is asked about meanwhile, so that
+/// the answer says nothing about one.
+pub(super) const TOO_MANY: Refusal =
+    Refusal::fixed(450, 7, 0, "Too many of your recipients were refused, try again later");
+
+/// How many refused recipients a client may have in an hour.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) of_address: u32,
+    pub(super) of_network: u32,
+}
+
+impl Default for Bounds {
+    /// Twice what one session may have, and five times that for a network: as connections are bounded.
+    fn default() -> Self {
+        Self { of_address: 100, of_network: 500 }
+    }
+}
+
+/// Refused recipients of each address and network, in leaky buckets.
+#[derive(Debug)]
+pub(super) struct Harvests {
+    bounds: Bounds,
+    /// When a bucket is empty. It is full if that is more than an hour away.
+    empty_at: Mutex<HashMap<Network, Instant>>,
+    most: usize,
+}
+
+impl Harvests {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self { bounds, empty_at: Mutex::default(), most: ENTRIES }
+    }
+
+    /// Whether this client has had too many recipients refused.
+    pub(super) fn refuses(&self, envelope: &Envelope, clock: impl FnOnce() -> Instant) -> bool {
+        if self.lock().is_empty() {
+            return false;
+        }
+        let (buckets, now) = (self.buckets(envelope), clock());
+        let empty_at = self.lock();
+        buckets.is_some_and(|buckets| {
+            let is_full = |network: &Network| {
+                let empty_at = empty_at.get(network);
+                empty_at.is_some_and(|at| at.saturating_duration_since(now) > WINDOW)
+            };
+            buckets.iter().any(|(network, _)| is_full(network))
+        })
+    }
+
+    /// Notes that a recipient of this client was refused for good.
+    pub(super) fn count(&self, envelope: &Envelope, now: Instant) {
+        let Some(buckets) = self.buckets(envelope) else { return };
+        let mut empty_at = self.lock();
+        for (network, most) in buckets {
+            self.make_room(&mut empty_at, now);
+            let at = empty_at.entry(network).or_insert(now);
+            // Rounded up, the last of so many fills the bucket.
+            let drop = WINDOW / most.max(1) + Duration::from_nanos(1);
+            *at = (*at).max(now).checked_add(drop).unwrap_or(*at);
+        }
+    }
+
+    /// The buckets of a client, and how many refused recipients fill each. Our own networks, and clients that a
+    /// trusted server tells of, have none: that server has taken their recipients.
+    fn buckets(&self, envelope: &Envelope) -> Option<[(Network, u32); 2]> {
+        let is_exempt = envelope.peer.own || envelope.xforward.is_some();
+        let address = envelope.peer.address.filter(|_| !is_exempt)?.ip().to_canonical();
+        let (own, network) = if address.is_ipv4() { (32, 24) } else { (64, 48) };
+        let Bounds { of_address, of_network } = self.bounds;
+        Some([(Network::of(address, own), of_address), (Network::of(address, network), of_network)])
+    }
+
+    /// Forgets empty buckets, and if these are not enough, the half that are empty soonest.
+    fn make_room(&self, empty_at: &mut HashMap<Network, Instant>, now: Instant) {
+        if empty_at.len() < self.most {
+            return;
+        }
+        empty_at.retain(|_, at| now < *at);
+        if empty_at.len() >= self.most {
+            let mut ends: Vec<Instant> = empty_at.values().copied().collect();
+            let middle = ends.len() / 2;
+            let (.., middle, _) = ends.select_nth_unstable(middle);
+            let (middle, mut surplus) = (*middle, empty_at.len() - self.most / 2);
+            empty_at.retain(|_, at| {
+                let goes = surplus > 0 && *at <= middle;
+                surplus -= usize::from(goes);
+                !goes
+            });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Network, Instant>> {
+        self.empty_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::outcome::Outcome;
+    use crate::peer::Peer;
+    use crate::rehearsal::{Rehearsal, Script, Then, recipient};
+    use crate::relay::{Smtp, Target};
+    use crate::runtime::Runtime;
+
+    fn envelope(address: &str) -> Envelope {
+        let mut envelope = crate::rehearsal::envelope("<a@example.com>");
+        envelope.peer = Arc::new(Peer::new(format!("{address}:25").parse().unwrap()));
+        envelope
+    }
+
+    #[test]
+    fn a_client_whose_recipients_are_refused_is_not_asked_about_on_any_connection() {
+        // MAIL is accepted, RCPT is not.
+        let mut says = vec!["250 o\r\n"];
+        says.extend(["250 Ok\r\n", "550 5.1.1 No such user\r\n"].repeat(2));
+        let mut script = Script::turns(b"\r\n", &says, Then::Close);
+        script.turns.insert(
+            0,
+            crate::rehearsal::Turn {
+                cue: crate::rehearsal::Cue::Octets(0),
+                says: b"220 o\r\n".into(),
+            },
+        );
+        let runtime = Rehearsal::with(script);
+        let target = Smtp::new(runtime.clone(), "192.0.2.25:25".parse().unwrap(), "mx.example");
+        let asked = |address: &str, own: bool| {
+            let mut envelope = envelope(address);
+            Arc::make_mut(&mut envelope.peer).own = own;
+            let mut session = target.open(&envelope.peer);
+            let outcome = runtime.run(session.rcpt(&envelope, &recipient()));
+            let Outcome::Refused(refusal) = outcome else { panic!("{outcome:?}") };
+            refusal.reply().code().value()
+        };
+        for _ in 0..100 {
+            assert_eq!(asked("203.0.113.7", false), 550);
+        }
+        let connections = runtime.connections().0;
+        assert_eq!(asked("203.0.113.7", false), 450);
+        assert_eq!(runtime.connections().0, connections, "nothing was asked");
+        // Another address, one of our own, and this one when time has passed.
+        assert_eq!(asked("203.0.113.8", false), 550);
+        assert_eq!(asked("203.0.113.7", true), 550);
+        runtime.run(runtime.sleep(WINDOW / 100));
+        assert_eq!(asked("203.0.113.7", false), 550);
+        assert_eq!(asked("203.0.113.7", false), 450);
+    }
+
+    #[test]
+    fn the_addresses_of_a_network_share_a_bound() {
+        let (harvests, now) = (Harvests::new(Bounds::default()), Rehearsal::new().now());
+        for n in 0..500 {
+            let one = envelope(&format!("203.0.113.{}", n % 250));
+            assert!(!harvests.refuses(&one, || now), "{n}");
+            harvests.count(&one, now);
+        }
+        assert!(harvests.refuses(&envelope("203.0.113.255"), || now));
+        assert!(!harvests.refuses(&envelope("203.0.112.255"), || now));
+        for n in 0..100 {
+            harvests.count(&envelope(&format!("[2001:db8:1:2::{n}]")), now);
+        }
+        assert!(harvests.refuses(&envelope("[2001:db8:1:2:3::1]"), || now));
+        assert!(!harvests.refuses(&envelope("[2001:db8:1:3::1]"), || now));
+    }
+
+    #[test]
+    fn so_many_addresses_are_remembered_and_no_more() {
+        let mut harvests = Harvests::new(Bounds::default());
+        harvests.most = 100;
+        let now = Rehearsal::new().now();
+        let harvester = envelope("203.0.113.7");
+        for _ in 0..100 {
+            harvests.count(&harvester, now);
+        }
+        for n in 0..1_000 {
+            harvests.count(&envelope(&format!("198.{}.{}.1", n / 250, n % 250)), now);
+            assert!(harvests.lock().len() <= 100);
+        }
+        assert!(harvests.refuses(&harvester, || now), "the fullest are kept");
+        harvests.count(&envelope("192.0.2.1"), now + 2 * WINDOW);
+        assert!(!harvests.refuses(&harvester, || now + 2 * WINDOW));
+    }
+}
