@@ -1,7 +1,11 @@
 //! The tally: what was found in a session, and what came of it.
 
-use std::collections::BTreeMap;
+mod distinct;
+mod settled;
+
 use std::fmt::{self, Write};
+use std::hash::{Hash, Hasher};
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +13,9 @@ use crate::score::{Finding, Score};
 use crate::scorer::{FailurePolicy, ScorerError};
 use crate::verdict::{Refusal, Stage, Verdict};
 use crate::wire::text::{Printable, Written};
+
+use distinct::{Distinct, Element};
+use settled::{Counted, Settled};
 
 /// All that scorers said in a session or a transaction, and what the panel made of it.
 ///
@@ -18,10 +25,11 @@ use crate::wire::text::{Printable, Written};
 /// What is said again word by word is kept once.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    entries: Vec<Entry>,
-    objections: Vec<Objection>,
-    failures: Vec<Failure>,
-    decisions: Vec<Decision>,
+    entries: Distinct<Entry>,
+    objections: Distinct<Objection>,
+    failures: Distinct<Failure>,
+    decisions: Distinct<Decision>,
+    settled: Option<Box<Settled>>,
     /// Where the entries of the latest question begin.
     latest: usize,
 }
@@ -117,12 +125,12 @@ impl Tally {
     /// on it stays in the record and no longer counts. (For a recipient that the panel itself
     /// refuses this has been done.)
     pub fn recipient_refused(&mut self) {
-        let latest = self.entries.split_off(self.latest.min(self.entries.len()));
+        let latest = self.entries.split_off(self.latest);
         for mut entry in latest {
             entry.aside |= entry.stage == Stage::Rcpt;
             self.enter(entry);
         }
-        self.latest = self.entries.len();
+        self.latest = self.entries.as_slice().len();
     }
 
     /// A transaction has ended: what was found on the connection stays, for the next one.
@@ -131,12 +139,17 @@ impl Tally {
         self.objections.retain(|objection| objection.stage == Stage::Connect);
         self.failures.retain(|failure| failure.stage == Stage::Connect);
         self.decisions.retain(|decision| decision.stage == Stage::Connect);
+        self.settled = None;
         self.ask();
     }
 
     /// The sum of what counts.
     pub fn total(&self) -> Score {
-        self.findings().map(Finding::score).sum()
+        // Of most mail there is nothing to say, and that is asked often.
+        match self.entries.as_slice() {
+            [] => Score::ZERO,
+            entries => Counted::new(entries, self.settled.as_deref()).total(),
+        }
     }
 
     /// The findings that count, in the order of the questions and, within one, of the seats.
@@ -146,77 +159,101 @@ impl Tally {
 
     /// What counts, with the place of each.
     fn counted(&self) -> Vec<(usize, &Finding)> {
-        // Of most mail there is nothing to say, and that is asked often.
-        if self.entries.is_empty() {
-            return Vec::new();
+        match self.entries.as_slice() {
+            [] => Vec::new(),
+            entries => Counted::new(entries, self.settled.as_deref()).findings(),
         }
-        let mut highest: BTreeMap<(&str, &str), (usize, &Finding)> = BTreeMap::new();
-        for (place, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.acts()) {
-            let finding = &entry.finding;
-            let counted =
-                highest.entry((&entry.scorer, finding.symbol())).or_insert((place, finding));
-            if finding.score() > counted.1.score() {
-                *counted = (place, finding);
-            }
-        }
-        let mut counted: Vec<_> = highest.into_values().collect();
-        counted.sort_unstable_by_key(|(place, _)| *place);
-        counted
     }
 
     /// Every finding, whether it counts or not.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
+        self.entries.as_slice().iter()
     }
 
     /// Every no of a scorer.
     pub fn objections(&self) -> impl Iterator<Item = &Objection> {
-        self.objections.iter()
+        self.objections.as_slice().iter()
     }
 
     /// Every failure of a scorer.
     pub fn failures(&self) -> impl Iterator<Item = &Failure> {
-        self.failures.iter()
+        self.failures.as_slice().iter()
     }
 
     /// What the panel made of it, from stage to stage.
     pub fn decisions(&self) -> impl Iterator<Item = &Decision> {
-        self.decisions.iter()
+        self.decisions.as_slice().iter()
     }
 
     /// The panel is asked something new.
     pub(crate) fn ask(&mut self) {
-        self.latest = self.entries.len();
+        let entries = self.entries.as_slice();
+        Settled::settle(&mut self.settled, entries);
+        self.latest = entries.len();
     }
 
     pub(crate) fn enter(&mut self, entry: Entry) {
-        if !self.entries.contains(&entry) {
-            self.entries.push(entry);
-        }
+        self.entries.insert(entry);
     }
 
     pub(crate) fn object(&mut self, objection: Objection) {
-        if !self.objections.contains(&objection) {
-            self.objections.push(objection);
-        }
+        self.objections.insert(objection);
     }
 
     pub(crate) fn fail(&mut self, failure: Failure) {
-        let text = failure.cause.to_string();
-        let same = |known: &Failure| {
-            known.scorer == failure.scorer
-                && known.stage == failure.stage
-                && known.cause.to_string() == text
-        };
-        if !self.failures.iter().any(same) {
-            self.failures.push(failure);
-        }
+        self.failures.insert(failure);
     }
 
     pub(crate) fn decide(&mut self, decision: Decision) {
-        if !self.decisions.contains(&decision) {
-            self.decisions.push(decision);
-        }
+        self.decisions.insert(decision);
+    }
+}
+
+impl Element for Entry {
+    fn is_same(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn digest(&self, to: &mut impl Hasher) {
+        let finding = &self.finding;
+        (&self.scorer, discriminant(&self.stage), self.aside).hash(to);
+        (finding.symbol(), finding.score(), finding.detail()).hash(to);
+    }
+}
+
+impl Element for Objection {
+    fn is_same(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn digest(&self, to: &mut impl Hasher) {
+        (&self.scorer, discriminant(&self.stage), self.refusal.to_string()).hash(to);
+    }
+}
+
+impl Element for Failure {
+    fn is_same(&self, other: &Self) -> bool {
+        self.scorer == other.scorer
+            && self.stage == other.stage
+            && self.cause.to_string() == other.cause.to_string()
+    }
+
+    fn digest(&self, to: &mut impl Hasher) {
+        (&self.scorer, discriminant(&self.stage), self.cause.to_string()).hash(to);
+    }
+}
+
+impl Element for Decision {
+    fn is_same(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn digest(&self, to: &mut impl Hasher) {
+        let refusal = match &self.verdict {
+            Verdict::Refuse(refusal) => Some(refusal.to_string()),
+            _ => None,
+        };
+        (discriminant(&self.stage), self.total, refusal).hash(to);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::runtime::Runtime;
 use crate::score::{Finding, word};
 use crate::scorer::{FailurePolicy, Opinion, Scorer};
 use crate::tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
+use crate::unwind::caught;
 use crate::verdict::{Refusal, Stage, Subject, Verdict};
 
 use hearing::{Hearing, hear};
@@ -24,6 +25,9 @@ const SEAT_BUDGET: Duration = Duration::from_secs(30);
 /// How long all of them may take. Postfix waits 100 s for a filter (`smtpd_proxy_timeout`), and the
 /// relay target is still to be asked.
 const STAGE_BUDGET: Duration = Duration::from_secs(60);
+/// The name of a scorer that panics when it is asked for its name.
+const UNNAMED: &str = "unnamed";
+
 /// Scorers, what they may cost, and at which sums something is done.
 ///
 /// The empty panel has no objection to anything: `()` is a panel, and the relay is transparent.
@@ -126,8 +130,11 @@ pub struct Seat {
 
 impl Seat {
     /// A seat with 30 seconds for each answer, which defers when the scorer fails.
+    ///
+    /// The scorer is asked for its name here, and never again. When that panics, it is called `unnamed`.
     pub fn new(scorer: impl Scorer + 'static) -> Self {
-        let name = word(scorer.name()).into();
+        // A panic here would be one of the program that builds the panel.
+        let name = caught(|| word(scorer.name()).into()).unwrap_or_else(|_| UNNAMED.into());
         let on_failure = FailurePolicy::default();
         let scorer = Box::new(scorer);
         Self { scorer, name, budget: SEAT_BUDGET, on_failure, scale: 100, monitored: false }

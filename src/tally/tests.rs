@@ -97,3 +97,94 @@ proptest! {
         prop_assert_eq!(tally.total(), Score::points(sum));
     }
 }
+
+/// What a tally does, in as few words as possible.
+#[derive(Default)]
+struct Naive {
+    entries: Vec<Entry>,
+    latest: usize,
+}
+
+impl Naive {
+    fn enter(&mut self, entry: Entry) {
+        if !self.entries.contains(&entry) {
+            self.entries.push(entry);
+        }
+    }
+
+    fn recipient_refused(&mut self) {
+        for mut entry in self.entries.split_off(self.latest) {
+            entry.aside |= entry.stage == Stage::Rcpt;
+            self.enter(entry);
+        }
+        self.latest = self.entries.len();
+    }
+
+    fn counted(&self) -> Vec<&Finding> {
+        let mut counted: Vec<&Entry> = Vec::new();
+        for entry in self.entries.iter().filter(|entry| entry.acts()) {
+            let key = |it: &Entry| (it.scorer.clone(), it.finding.symbol().to_owned());
+            match counted.iter().position(|known| key(known) == key(entry)) {
+                Some(place) if counted[place].finding.score() >= entry.finding.score() => {}
+                Some(place) => {
+                    counted.remove(place);
+                    counted.push(entry);
+                }
+                None => counted.push(entry),
+            }
+        }
+        counted.into_iter().map(|entry| &entry.finding).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// However long it is, and whichever recipients were refused.
+    #[test]
+    fn a_long_tally_is_the_naive_one(
+        questions in prop::collection::vec(
+            (prop::collection::vec((0..2_u8, 0..5_u8, 0..4_u8, -2..9_i32, 0..9_u8), 0..4), any::<bool>()),
+            0..150,
+        ),
+        end in any::<bool>(),
+    ) {
+        let (mut tally, mut naive) = (Tally::new(), Naive::default());
+        for (found, refused) in questions {
+            tally.ask();
+            naive.latest = naive.entries.len();
+            for (scorer, symbol, detail, points, kind) in found {
+                let stage = if kind == 0 { Stage::Connect } else { Stage::Rcpt };
+                let entry = entry(&scorer.to_string(), stage, &symbol.to_string(), points);
+                let finding = entry.finding.with_detail(&detail.to_string());
+                let entry = Entry { finding, monitored: kind == 1, ..entry };
+                tally.enter(entry.clone());
+                naive.enter(entry);
+            }
+            if refused {
+                tally.recipient_refused();
+                naive.recipient_refused();
+            }
+            prop_assert_eq!(tally.total(), naive.counted().into_iter().map(Finding::score).sum());
+        }
+        if end {
+            tally.end_transaction();
+            naive.entries.retain(|entry| entry.stage == Stage::Connect);
+        }
+        prop_assert_eq!(tally.entries().collect::<Vec<_>>(), naive.entries.iter().collect::<Vec<_>>());
+        prop_assert_eq!(tally.findings().collect::<Vec<_>>(), naive.counted());
+        prop_assert_eq!(tally.total(), naive.counted().into_iter().map(Finding::score).sum());
+    }
+}
+
+#[test]
+fn the_same_failure_is_kept_once_among_thousands() {
+    let mut tally = Tally::new();
+    for number in [0..1000, 0..1000].into_iter().flatten() {
+        tally.ask();
+        let cause = FailureCause::Panic(number.to_string().into());
+        let (scorer, policy) = ("dns".into(), FailurePolicy::Ignore);
+        tally.fail(Failure { scorer, stage: Stage::Rcpt, cause, policy, monitored: false });
+    }
+    assert_eq!(tally.failures().count(), 1000);
+}

@@ -221,3 +221,20 @@ proptest! {
         prop_assert_eq!(hear(true), hear(false));
     }
 }
+
+/// Panics when it is asked for its name.
+struct Nameless;
+
+#[async_trait]
+impl Scorer for Nameless {
+    fn name(&self) -> &str {
+        panic!("no name")
+    }
+}
+
+#[test]
+fn a_panic_at_the_name_leaves_a_scorer_without_one() {
+    let panel = Panel::new().scorer(Nameless).scorer(Nameless);
+    let names: Vec<_> = panel.seats.iter().map(|seat| &*seat.name).collect();
+    assert_eq!(names, ["unnamed", "unnamed-2"]);
+}

@@ -1,0 +1,122 @@
+//! What counts of the earlier questions, so that a sum costs what the latest question added.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::score::{Finding, Score};
+
+use super::Entry;
+
+/// Entries from which on a sum is kept. Below, it is made anew each time.
+const FEW: usize = 32;
+
+/// The highest score of each symbol of each scorer, over the first entries of a tally.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settled {
+    /// How many entries.
+    entries: usize,
+    highest: BTreeMap<Arc<str>, BTreeMap<Box<str>, Highest>>,
+    /// In hundredths of a point.
+    total: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Highest {
+    place: usize,
+    score: Score,
+}
+
+impl Settled {
+    /// Brings `settled` up to date with `entries`, none of which changes from here on.
+    pub(super) fn settle(settled: &mut Option<Box<Self>>, entries: &[Entry]) {
+        let known = settled.as_ref().map_or(0, |settled| settled.entries);
+        if entries.len() > known + FEW {
+            settled.get_or_insert_default().take(entries);
+        }
+    }
+
+    fn take(&mut self, entries: &[Entry]) {
+        for (place, entry) in entries.iter().enumerate().skip(self.entries) {
+            if !entry.acts() {
+                continue;
+            }
+            let score = entry.finding.score();
+            if !self.highest.contains_key(&entry.scorer) {
+                self.highest.insert(entry.scorer.clone(), BTreeMap::new());
+            }
+            let Some(symbols) = self.highest.get_mut(&entry.scorer) else { continue };
+            match symbols.get_mut(entry.finding.symbol()) {
+                Some(highest) if score <= highest.score => {}
+                Some(highest) => {
+                    self.total += hundredths(score) - hundredths(highest.score);
+                    *highest = Highest { place, score };
+                }
+                None => {
+                    self.total += hundredths(score);
+                    symbols.insert(entry.finding.symbol().into(), Highest { place, score });
+                }
+            }
+        }
+        self.entries = entries.len();
+    }
+
+    fn highest(&self, scorer: &str, symbol: &str) -> Option<Highest> {
+        self.highest.get(scorer)?.get(symbol).copied()
+    }
+}
+
+/// What counts of all `entries`.
+pub(super) struct Counted<'a> {
+    entries: &'a [Entry],
+    settled: Option<&'a Settled>,
+    /// The highest of each symbol behind the settled ones, where it is more than those have.
+    later: BTreeMap<(&'a str, &'a str), (usize, &'a Finding)>,
+}
+
+impl<'a> Counted<'a> {
+    pub(super) fn new(entries: &'a [Entry], settled: Option<&'a Settled>) -> Self {
+        let behind = settled.map_or(0, |settled| settled.entries);
+        let mut later: BTreeMap<(&str, &str), (usize, &Finding)> = BTreeMap::new();
+        let acting = entries.iter().enumerate().skip(behind).filter(|(_, entry)| entry.acts());
+        for (place, entry) in acting {
+            let (finding, symbol) = (&entry.finding, entry.finding.symbol());
+            let counted = later.entry((&entry.scorer, symbol)).or_insert((place, finding));
+            if finding.score() > counted.1.score() {
+                *counted = (place, finding);
+            }
+        }
+        if let Some(settled) = settled {
+            later.retain(|(scorer, symbol), (_, finding)| {
+                settled.highest(scorer, symbol).is_none_or(|it| finding.score() > it.score)
+            });
+        }
+        Self { entries, settled, later }
+    }
+
+    pub(super) fn total(&self) -> Score {
+        let mut total = self.settled.map_or(0, |settled| settled.total);
+        for ((scorer, symbol), (_, finding)) in &self.later {
+            let before = self.settled.and_then(|settled| settled.highest(scorer, symbol));
+            total += hundredths(finding.score()) - before.map_or(0, |it| hundredths(it.score));
+        }
+        let bounded = total.clamp(i64::from(i32::MIN), i64::from(i32::MAX));
+        Score::hundredths(i32::try_from(bounded).unwrap_or_default())
+    }
+
+    /// The findings that count, in the order of their places.
+    pub(super) fn findings(self) -> Vec<(usize, &'a Finding)> {
+        let Self { entries, settled, later } = self;
+        let settled = settled.into_iter().flat_map(|settled| &settled.highest);
+        let earlier = settled
+            .flat_map(|(scorer, symbols)| symbols.iter().map(move |it| (scorer, it)))
+            .filter(|(scorer, (symbol, _))| !later.contains_key(&(&***scorer, &***symbol)))
+            .map(|(_, (_, highest))| (highest.place, &entries[highest.place].finding));
+        let mut counted: Vec<_> = earlier.chain(later.values().copied()).collect();
+        counted.sort_unstable_by_key(|(place, _)| *place);
+        counted
+    }
+}
+
+fn hundredths(score: Score) -> i64 {
+    i64::from(score.as_hundredths())
+}
