@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use nobounce::store::{Embedded, OpenError};
 use nobounce::{Address, Settings};
 
 use crate::options::Options;
-use crate::{Policy, certificate, doors, target, user};
+use crate::{Policy, certificate, doors, journal, sense, target, user};
 
 /// How long a daemon may take to accept a connection before that is remarked.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -36,6 +37,7 @@ impl Findings {
 /// Checks everything but whether the ports are free: a front_door that runs may have them.
 pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> Findings {
     let mut findings = Findings::default();
+    findings.faults.extend(sense::faults(options, policy.config.as_ref()));
     findings.fault(certificate::read(options).map(drop));
     findings.faults.extend(certificate::doubts(options));
     if options.relay.is_some() {
@@ -67,6 +69,11 @@ pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> 
     if let Some(config) = &policy.config
         && let Some(path) = config.store_file()
     {
+        let log = options.json_log.as_deref();
+        if log.is_some_and(|log| is_same(log, path)) {
+            let fault = "this is the file of --json-log, too; expected a file of its own";
+            findings.faults.push(config.store_fault(&fault).to_string());
+        }
         match store(path) {
             Ok(None) => {}
             Ok(Some(doubt)) => findings.doubts.push(config.store_fault(&doubt).to_string()),
@@ -98,21 +105,29 @@ fn server(findings: &mut Findings, name: &str, address: &Address) {
 fn log(findings: &mut Findings, path: &Path) {
     let name = path.display();
     let writable = match fs::metadata(path) {
-        _ if name.to_string() == "-" || path.starts_with("/dev") || path.starts_with("/proc") => {
-            Ok(None)
+        _ if path == Path::new("/dev/null") || journal::is_standard_output(path) => Ok(None),
+        Ok(it) if it.file_type().is_block_device() || it.file_type().is_char_device() => {
+            Err("this is a device".into())
         }
         Ok(_) => {
             let opened = OpenOptions::new().append(true).open(path);
-            opened.map(|_| None).map_err(|error| error.to_string())
+            let opened = opened.map_err(|error| error.to_string());
+            opened.and_then(|_| journal::is_ours(path)).map(|()| None)
         }
         Err(_) => folder(path),
     };
-    let expected = "expected a file that the user of front_door may write";
+    let expected = "expected a log of front_door or a new file, which its user may write, or `-` for standard output";
     match writable {
         Ok(None) => {}
         Ok(Some(doubt)) => findings.doubts.push(format!("--json-log {name}: {doubt}")),
         Err(error) => findings.faults.push(format!("--json-log {name}: {error}; {expected}")),
     }
+}
+
+/// Whether both paths lead to one file, or will.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    real(one) == real(other)
 }
 
 /// Whether a store can be had there. One that another process holds is no fault: it may be ours.
@@ -123,7 +138,15 @@ fn store(path: &Path) -> Result<Option<String>, String> {
             format!("{name}: {error}; expected a folder that the user of front_door may write")
         });
     }
+    if !path.is_file() {
+        return Err(format!("{name}: this is no file; expected a file that a front_door has made"));
+    }
+    let mode = fs::metadata(path).map_or(0, |it| it.permissions().mode() & 0o777);
     match Embedded::open(path) {
+        Ok(_) if mode & 0o077 != 0 => Ok(Some(format!(
+            "{name}: others may read or write this file (mode {mode:04o}), which names senders, recipients and \
+             clients; expected mode 0600, which front_door gives it when it starts"
+        ))),
         Ok(_) => Ok(None),
         Err(OpenError::InUse) => Ok(Some(format!("{name}: another process holds this file now"))),
         Err(error) => Err(format!("{name}: {error}; expected a file that a front_door has made")),

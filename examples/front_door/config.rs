@@ -153,7 +153,7 @@ impl Config {
         if let Some(table) = &file.spamd {
             let mut spamd = Spamd::new(runtime.clone(), table.address.0.0.clone());
             if let Some(user) = &table.user {
-                let named = spamd.user(user.get_ref());
+                let named = spamd.user(&user.get_ref().0.0);
                 spamd = named.map_err(|error| self.wrong(user.span(), &error))?;
             }
             let (octets, oversize) = (table.size_limit, oversize(table.oversize));

@@ -133,6 +133,26 @@ fn standard_descriptor(path: &Path) -> Option<u8> {
     None
 }
 
+/// Whether `path` names standard output or standard error.
+pub(crate) fn is_standard_output(path: &Path) -> bool {
+    standard_descriptor(path).is_some()
+}
+
+/// Checks that a file is empty, or that its first record is one of JSON: another file would be spoilt.
+pub(crate) fn is_ours(path: &Path) -> Result<(), String> {
+    if !fs::metadata(path).is_ok_and(|it| it.is_file()) {
+        return Ok(());
+    }
+    let mut begin = Vec::new();
+    // Who may write the log need not be able to read it.
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    file.take(64).read_to_end(&mut begin).map_err(|error| error.to_string())?;
+    match begin.trim_ascii_start() {
+        [] | [b'{', ..] => Ok(()),
+        _ => Err("this file is no log of front_door".into()),
+    }
+}
+
 /// Opens a log file for appending, and tells whether its last line is complete. Only its owner may write it
 /// and its group read it.
 fn append(path: &Path) -> io::Result<(File, LineEnd)> {

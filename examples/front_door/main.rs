@@ -27,12 +27,16 @@ mod names;
 mod options;
 mod output;
 mod runtime;
+mod sense;
 mod service;
 mod successor;
 mod tested;
 mod user;
 
+use std::env;
 use std::error::Error;
+use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -74,13 +78,37 @@ const STORE_PATIENCE: Duration = Duration::from_secs(15);
 fn main() -> ExitCode {
     // A file that may not grow further is an error of the write then, and no end of the process.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    if let Some(fault) = unseen(env::args_os()) {
+        tell(fault);
+        return ExitCode::from(2);
+    }
     let options = Options::parse();
     let result = if options.check { checked(&options) } else { run(options) };
     if let Err(error) = &result {
-        // Nobody may read it.
-        let _ = writeln!(io::stderr(), "front_door: {error}");
+        tell(error);
     }
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Tells of the first argument that would not be seen as it is when a message quotes it.
+fn unseen(arguments: impl Iterator<Item = OsString>) -> Option<String> {
+    let mut before = String::new();
+    for argument in arguments {
+        let argument = argument.to_string_lossy().into_owned();
+        let escaped = output::escaped(&argument);
+        if escaped != argument {
+            return Some(format!(
+                "{before} `{escaped}`: expected an argument without control or invisible characters"
+            ));
+        }
+        before = argument;
+    }
+    None
+}
+
+/// Writes a line to standard error. Control characters of a quoted value are escaped. Nobody may read it.
+fn tell(what: impl Display) {
+    let _ = writeln!(io::stderr(), "{}", output::for_operators(what));
 }
 
 /// Says all that is wrong, or that all is good.
@@ -89,13 +117,13 @@ fn checked(options: &Options) -> Result<(), Box<dyn Error>> {
     let settings = settings(options, policy.config.as_ref())?;
     let Findings { mut faults, doubts } = check::check(options, &policy, &settings);
     for doubt in doubts {
-        let _ = writeln!(io::stderr(), "front_door: warning: {doubt}");
+        tell(format_args!("warning: {doubt}"));
     }
     let Some(last) = faults.pop() else {
         return Ok(writeln!(io::stdout(), "good")?);
     };
     for fault in faults {
-        let _ = writeln!(io::stderr(), "front_door: {fault}");
+        tell(fault);
     }
     Err(last.into())
 }
@@ -103,6 +131,9 @@ fn checked(options: &Options) -> Result<(), Box<dyn Error>> {
 /// What needs privileges, then the loss of them, then all the rest: no thread has begun by then.
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let policy = Policy::of(&options)?;
+    if let Some(fault) = sense::faults(&options, policy.config.as_ref()).into_iter().next() {
+        return Err(fault.into());
+    }
     let predecessor = Predecessor::find();
     let doors = doors::open(&options, predecessor.is_some())?;
     let tls = certificate::read(&options)?;

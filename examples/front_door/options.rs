@@ -21,6 +21,9 @@ const SIGNALS: &str = "Signals: SIGHUP opens the log and reads the certificate a
     process that takes over the ports, without refusing a client; this one ends when that is ready. SIGTERM and \
     SIGINT end it: transactions are finished, and other clients are told 421.";
 
+/// Recipients of one message that every server takes.
+const LEAST_RECIPIENTS: usize = 100;
+
 /// A spam gate in front of a mail server: refuses spam while the client waits, and never bounces.
 #[derive(clap::Parser)]
 #[command(name = "front_door", version, after_help = SIGNALS)]
@@ -60,12 +63,13 @@ pub(crate) struct Options {
     /// The private key of the certificate, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Clients come through a proxy of this network, and each begins with a PROXY header; may be repeated.
+    /// Clients come through a proxy of this network, and each begins with a PROXY header; may be repeated. This
+    /// and the next are refused for networks so wide that strangers are in them, such as 0.0.0.0/0.
     #[arg(long, value_name = "NETWORK")]
-    proxy_from: Vec<Networks>,
+    pub(crate) proxy_from: Vec<Networks>,
     /// Servers of this network may say XCLIENT and XFORWARD; may be repeated.
     #[arg(long, value_name = "NETWORK")]
-    trust: Vec<Networks>,
+    pub(crate) trust: Vec<Networks>,
     /// The configuration file: scorers, thresholds, stores, bounds. `front_door.toml` shows every key. It
     /// replaces the options for the same.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["spamd", "spamd_within", "reject_at", "tag_at", "monitor"])]
@@ -122,7 +126,7 @@ pub(crate) struct Options {
     pub(crate) greeting_delay: u64,
     /// A network of ours, like this machine: only --max-connections applies, and no delays; may be repeated.
     #[arg(long, value_name = "NETWORK")]
-    own_network: Vec<Networks>,
+    pub(crate) own_network: Vec<Networks>,
     /// MiB of memory for the mail data of all clients. When it is used up, clients are told 452. Less than
     /// the largest message (50 MiB, or `message_size` of the file) makes no sense.
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = value_parser!(u64).range(1..=16 << 20))]
@@ -184,6 +188,13 @@ impl Options {
             );
         }
         let (message, memory) = (settings.limits.content, self.memory << 20);
+        let recipients = settings.limits.recipients;
+        if recipients < LEAST_RECIPIENTS {
+            doubts.push(format!(
+                "session.recipients {recipients}: senders rely on {LEAST_RECIPIENTS} (RFC 5321 section 4.5.3.1.8), \
+                 and more transactions take more time; expected at least those"
+            ));
+        }
         if message > memory {
             doubts.push(format!(
                 "--memory {}: less than the largest message, {message} octets, which would always be told \
@@ -285,7 +296,9 @@ fn host_name(text: &str) -> Result<String, String> {
 
 fn threshold(text: &str) -> Result<Score, String> {
     let score = text.parse::<Score>().ok().filter(|score| *score > Score::ZERO);
-    score.ok_or_else(|| format!("`{text}`: expected a number of points above 0, such as 6.31"))
+    score.ok_or_else(|| {
+        format!("`{}`: expected a number of points above 0, such as 6.31", text.escape_debug())
+    })
 }
 
 fn identify(text: &str) -> Result<Identify, &'static str> {

@@ -109,14 +109,7 @@ impl Output {
 
     /// Writes a line for operators soon. Control characters in it, which may be a stranger's, are escaped.
     pub(crate) fn report(&self, text: impl Display) {
-        let mut line = "front_door: ".to_owned();
-        for character in text.to_string().trim_end().chars() {
-            match character.is_control() {
-                true => line.extend(character.escape_default()),
-                false => line.push(character),
-            }
-        }
-        self.line(line);
+        self.line(for_operators(text));
     }
 
     /// Writes all further lines to another file.
@@ -185,8 +178,7 @@ impl Shared {
         drop(state);
         if let (true, Some(errors)) = (first, &self.errors) {
             let name = &self.name;
-            errors
-                .line(format_args!("front_door: {name}: {why}; its lines are lost, mail goes on"));
+            errors.report(format_args!("{name}: {why}; its lines are lost, mail goes on"));
         }
     }
 
@@ -197,6 +189,27 @@ impl Shared {
         }
         let _ = write(file, &format!("{}\n", (self.loss)(lost)), end);
     }
+}
+
+/// Returns a line for operators. Control characters, bidirectional ones and others that are not seen are
+/// escaped: a value may be a stranger's, or a mistake in a configuration file.
+pub(crate) fn for_operators(text: impl Display) -> String {
+    format!("front_door: {}", escaped(text.to_string().trim_end()))
+}
+
+/// Returns the text with all escaped that is not seen, or that changes how the rest is seen.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut line = String::new();
+    for character in text.chars() {
+        let unseen = matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}');
+        match character.is_control() || unseen {
+            true => line.extend(character.escape_default()),
+            false => line.push(character),
+        }
+    }
+    line
 }
 
 /// Writes one line in one write where that is possible. Behind a line that was cut off, it begins a new

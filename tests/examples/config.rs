@@ -163,7 +163,7 @@ fn what_is_wrong_is_told_with_its_line() {
             "[spamd]\naddress = \"nowhere\"".into(),
             "2: spamd.address: `nowhere` is neither HOST:PORT nor unix:PATH".into(),
         ),
-        ("[spamd]\naddress = \"/x\"\n\nuser = \"a\\nb\"".into(), "4: spamd.user: not a user name".into()),
+        ("[spamd]\naddress = \"/x\"\n\nuser = \"a\\nb\"".into(), "4: spamd.user: `a\\nb`: not a user name".into()),
         (
             "stage_budget = \"60s\"".into(),
             "1: stage_budget: invalid value: string \"60s\", expected a number of seconds above 0".into(),

@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod gate;
 #[cfg(all(feature = "auth", feature = "redb", feature = "rspamd", feature = "tls"))]
+mod nonsense;
 mod operation;
 mod server;
 

@@ -287,7 +287,7 @@ fn the_version_is_that_of_the_crate() {
 
 #[test]
 fn greeting_bounds_and_timeouts_are_those_of_the_file() {
-    let text = "[session]\ngreeting = \"ESMTP Example\"\nmessage_size = 1000\nrecipients = 2\n\
+    let text = "[session]\ngreeting = \"ESMTP Example\"\nmessage_size = 65536\nrecipients = 2\n\
         errors = 3\ncommand_timeout = 1\n[onward]\nconnect_timeout = 5\n";
     let (_folder, path) = file("front.toml", text);
     let onward = Onward::start(false);
@@ -303,7 +303,7 @@ fn greeting_bounds_and_timeouts_are_those_of_the_file() {
     };
     let mut client = greet();
     let start = ["MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>", "DATA"];
-    let large = format!("{}.", "x".repeat(998) + "\r\nx\r\n");
+    let large = format!("{}.", format!("{}\r\n", "x".repeat(998)).repeat(66));
     let reply = client.say_all(&[&["EHLO client.example.com"], &start[..], &[&large]].concat());
     assert!(reply.starts_with("552 5.3.4"), "{reply}");
     client.say("MAIL FROM:<a@example.com>");

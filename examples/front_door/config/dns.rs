@@ -29,8 +29,33 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 #[serde(deny_unknown_fields)]
 pub(crate) struct Dns {
     #[serde(default)]
-    servers: Vec<Parsed<Server>>,
+    servers: Servers,
     name_clients: Option<WaitOrNever>,
+}
+
+/// Servers that are named, each once.
+#[derive(Default, Deserialize)]
+#[serde(try_from = "Vec<Parsed<Server>>")]
+struct Servers(Vec<SocketAddr>);
+
+impl TryFrom<Vec<Parsed<Server>>> for Servers {
+    type Error = String;
+
+    fn try_from(named: Vec<Parsed<Server>>) -> Result<Self, String> {
+        let servers: Vec<SocketAddr> = named.iter().map(|server| server.0.0).collect();
+        if servers.is_empty() {
+            return Err("[]: no server, expected at least one, or no such line".into());
+        }
+        match repeated(&servers) {
+            Some(server) => Err(format!("{server} stands there twice, expected each server once")),
+            None => Ok(Self(servers)),
+        }
+    }
+}
+
+/// The first that is the same as one before it.
+fn repeated<T: PartialEq>(all: &[T]) -> Option<&T> {
+    all.iter().enumerate().find(|(place, it)| all[..*place].contains(it)).map(|(_, it)| it)
 }
 
 /// `ADDRESS` or `ADDRESS:PORT`.
@@ -157,10 +182,19 @@ pub(crate) struct NameWeights {
 pub(crate) struct Lists(Vec<List>);
 
 impl TryFrom<Vec<List>> for Lists {
-    type Error = &'static str;
+    type Error = String;
 
     fn try_from(lists: Vec<List>) -> Result<Self, Self::Error> {
-        if lists.is_empty() { Err("no list, expected at least one") } else { Ok(Self(lists)) }
+        if lists.is_empty() {
+            return Err("no list, expected at least one".into());
+        }
+        let zones: Vec<&str> = lists.iter().map(|list| &*list.zone).collect();
+        match repeated(&zones) {
+            Some(zone) => Err(format!(
+                "the zone {zone} stands there twice, expected each zone once: its score would count once"
+            )),
+            None => Ok(Self(lists)),
+        }
     }
 }
 
@@ -182,6 +216,8 @@ impl Lists {
 #[derive(Deserialize)]
 #[serde(try_from = "Described")]
 struct List {
+    /// In lower case, without a final period.
+    zone: String,
     list: DnsList,
     symbols: Vec<String>,
 }
@@ -246,7 +282,8 @@ impl TryFrom<Described> for List {
         if let Some(Told(disclosure)) = described.disclosure {
             list = list.disclosure(disclosure);
         }
-        Ok(Self { list, symbols })
+        let zone = zone.trim_end_matches('.').to_ascii_lowercase();
+        Ok(Self { zone, list, symbols })
     }
 }
 
@@ -266,8 +303,7 @@ impl<T: FromStr> FromStr for Checked<T> {
 
 /// Asks the servers that the file names, or those of the system.
 pub(crate) fn resolver<R: Runtime + Clone>(dns: Option<&Dns>, runtime: &R) -> Arc<dyn Resolver> {
-    let named = dns.into_iter().flat_map(|dns| &dns.servers).map(|server| server.0.0);
-    let mut servers: Vec<SocketAddr> = named.collect();
+    let mut servers = dns.map(|dns| dns.servers.0.clone()).unwrap_or_default();
     if servers.is_empty() {
         servers = system_servers(&fs::read_to_string(RESOLV_CONF).unwrap_or_default());
     }

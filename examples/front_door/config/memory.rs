@@ -1,7 +1,9 @@
 //! The tables of scorers that remember, and where they do.
 
 use std::fmt::Display;
+use std::fs::{self, Permissions};
 use std::num::NonZeroU32;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use super::tables::table;
 use super::values::{Beyond, Merit, Parsed, Penalty, Seconds, ServerAddress, Wait, Width};
 use super::{Config, ConfigError};
 use crate::output::Output;
+use crate::sense::too_wide;
 
 /// Where it is remembered: in memory if nothing else is said.
 #[derive(Deserialize)]
@@ -49,8 +52,14 @@ impl TryFrom<Named> for Place {
     type Error = &'static str;
 
     fn try_from(mut named: Named) -> Result<Self, Self::Error> {
+        if named.file.as_ref().is_some_and(|path| path.get_ref().as_os_str().is_empty()) {
+            return Err("`file` is \"\", expected a path such as /var/lib/nobounce/store.redb");
+        }
         match (named.file.take(), named.redis.take()) {
             (Some(_), Some(_)) => Err("`file` and `redis`, expected one of them"),
+            (None, Some(_)) if named.user.is_some() && named.password.is_none() => {
+                Err("`user` without `password`, expected both or none")
+            }
             (None, Some(Parsed(ServerAddress(address)))) => {
                 Ok(Self::Redis(Box::new(Server { address, named })))
             }
@@ -132,7 +141,13 @@ impl Default for Exempt {
 impl<'de> Deserialize<'de> for Exempt {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let networks = Vec::<String>::deserialize(deserializer)?;
-        networks.join(",").parse().map(Self).map_err(D::Error::custom)
+        let networks: Networks = networks.join(",").parse().map_err(D::Error::custom)?;
+        match too_wide(&networks) {
+            Some(network) => Err(D::Error::custom(format!(
+                "{network} exempts strangers, expected networks of at least 8 bits for IPv4 and 16 for IPv6"
+            ))),
+            None => Ok(Self(networks)),
+        }
     }
 }
 
@@ -226,6 +241,9 @@ impl Config {
             Some(Place::Redis(server)) => return Ok(Arc::new(redis(server, runtime))),
             Some(Place::File(path)) => path,
         };
+        if let Some(change) = keep_private(path.get_ref()) {
+            errors.report(format_args!("warning: {}", self.wrong(path.span(), &change)));
+        }
         let end = runtime.now() + patience;
         let mut told = false;
         loop {
@@ -253,6 +271,24 @@ impl Config {
             }
         }
     }
+}
+
+/// Gives a file that others may read or write the mode 0600, and tells so: it names senders, recipients and
+/// clients.
+fn keep_private(path: &Path) -> Option<String> {
+    let mode = fs::metadata(path).ok().filter(|it| it.is_file())?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then_some(())?;
+    let name = path.display();
+    let changed = fs::set_permissions(path, Permissions::from_mode(0o600));
+    Some(match changed {
+        Ok(()) => format!(
+            "{name}: others could read or write this file (mode {mode:04o}); its mode is 0600 now"
+        ),
+        Err(error) => format!(
+            "{name}: others may read or write this file (mode {mode:04o}), and it cannot be changed: {error}; \
+             expected mode 0600 and the user of front_door as owner"
+        ),
+    })
 }
 
 /// How often a file that another process holds is tried.

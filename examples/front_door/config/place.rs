@@ -39,6 +39,11 @@ impl<'a> Document<'a> {
         table.filter_map(|(key, value)| Some((&**key.get_ref(), value.get_ref().as_table()?)))
     }
 
+    /// Where a table of the first level stands.
+    pub(super) fn table_span(&self, table: &str) -> Option<Range<usize>> {
+        Some(self.0.as_ref()?.get_ref().get_key_value(table)?.0.span())
+    }
+
     /// Where a key of a table stands.
     pub(super) fn span(&self, table: &str, key: &str) -> Option<Range<usize>> {
         let (_, table) = self.tables().find(|it| it.0 == table)?;

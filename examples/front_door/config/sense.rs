@@ -101,7 +101,48 @@ pub(super) fn check(document: &Document<'_>) -> Result<(), Nonsense> {
             return Err((Some(span), told));
         }
     }
+    limits(document)?;
+    rates(document)?;
     behaviour(document)
+}
+
+/// Limits on recipients that are none.
+fn limits(document: &Document<'_>) -> Result<(), Nonsense> {
+    let Some((_, table)) = document.tables().find(|it| it.0 == "rate_limit") else {
+        return Ok(());
+    };
+    if table.keys().any(|key| key.get_ref().starts_with("per_")) {
+        return Ok(());
+    }
+    let told = "a table without a limit, expected at least one of `per_address`, `per_network`, `per_sender` \
+                and `per_recipient`";
+    Err((document.table_span("rate_limit"), told.to_owned()))
+}
+
+/// An address is part of its network, so the network may connect as often.
+fn rates(document: &Document<'_>) -> Result<(), Nonsense> {
+    for (table, less, more, count) in [
+        ("admission", "address_rate", "network_rate", "connections"),
+        ("rate_limit", "per_address", "per_network", "recipients"),
+    ] {
+        let Some((_, values)) = document.tables().find(|it| it.0 == table) else { continue };
+        let rate = |key: &str| {
+            let rate = values.get(key)?.get_ref().as_table()?;
+            let value = |name: &str| super::place::number(rate.get(name)?.get_ref());
+            Some((value(count)?, value("seconds")?))
+        };
+        let (Some(one), Some(all)) = (rate(less), rate(more)) else { continue };
+        // More at once and more in the long run.
+        if one.0 > all.0 && one.0 / one.1 > all.0 / all.1 {
+            let told = format!(
+                "{} {count} in {} seconds are more than the {} in {} seconds of `{more}`, expected at most \
+                 those: an address is part of its network",
+                one.0, one.1, all.0, all.1
+            );
+            return Err((document.span(table, less), told));
+        }
+    }
+    Ok(())
 }
 
 /// One time may not weigh more than all times.

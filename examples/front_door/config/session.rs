@@ -3,19 +3,19 @@
 use nobounce::{OnwardSettings, Settings};
 use serde::Deserialize;
 
-use super::values::{Count, Octets, Parsed, Printable, Timeout};
+use super::values::{Count, DataRate, MessageSize, Parsed, Printable, Timeout};
 
 /// What a client may do in one session, and how long it may take.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Session {
     greeting: Option<Parsed<Printable>>,
-    message_size: Option<Octets>,
+    message_size: Option<MessageSize>,
     recipients: Option<Count>,
     transactions: Option<Count>,
     errors: Option<Count>,
     junk_commands: Option<Count>,
-    data_rate: Option<u32>,
+    data_rate: Option<DataRate>,
     command_timeout: Option<Timeout>,
     data_timeout: Option<Timeout>,
     content_timeout: Option<Timeout>,
@@ -41,7 +41,7 @@ impl Session {
             settings.greeting = greeting.clone();
         }
         let limits = &mut settings.limits;
-        if let Some(Octets(octets)) = self.message_size {
+        if let Some(MessageSize(octets)) = self.message_size {
             limits.content = octets as u64;
         }
         if let Some(Count(recipients)) = self.recipients {
@@ -54,7 +54,7 @@ impl Session {
         ] {
             *limit = said.map_or(*limit, |count| count.0 as u32);
         }
-        limits.data_rate = self.data_rate.unwrap_or(limits.data_rate);
+        limits.data_rate = self.data_rate.map_or(limits.data_rate, |rate| rate.0);
         let timeouts = &mut settings.timeouts;
         for (timeout, said) in [
             (&mut timeouts.command, self.command_timeout),

@@ -2,7 +2,7 @@
 
 use toml::Spanned;
 
-use super::values::{Actions, Excess, Octets, Parsed, Printable, ServerAddress, Virus};
+use super::values::{Actions, Excess, Octets, Parsed, Printable, ServerAddress, UserName, Virus};
 
 /// A table: the keys of a scorer, and those that each has.
 macro_rules! table {
@@ -48,7 +48,7 @@ table! {
     /// SpamAssassin.
     Spamd {
         address: Parsed<ServerAddress>,
-        user: Option<Spanned<String>>,
+        user: Option<Spanned<Parsed<UserName>>>,
         size_limit: Option<Octets>,
         oversize: Option<Excess>,
     }

@@ -117,8 +117,8 @@ value!(
 value!(
     /// A time of a session: clients wait minutes.
     Timeout(Duration),
-    "a number of seconds above 0 and at most 86400 (a day)",
-    |written| seconds(written, 86_400.0)
+    "a number of seconds from 1 to 86400 (a day)",
+    |written| seconds(written, 86_400.0).filter(|time| *time >= Duration::from_secs(1))
 );
 value!(
     /// A count from 1 on.
@@ -159,6 +159,23 @@ value!(
     Octets(usize),
     "a number of octets above 0 and at most 1099511627776 (1 TiB)",
     |written| whole(written, 1_099_511_627_776.0).map(|octets| octets as usize)
+);
+value!(
+    /// The size of the largest message: a server takes at least 64 KiB (RFC 5321 section 4.5.3.1.7).
+    MessageSize(usize),
+    "a number of octets from 65536 (RFC 5321 section 4.5.3.1.7) to 1099511627776 (1 TiB)",
+    |written| whole(written, 1_099_511_627_776.0)
+        .filter(|octets| *octets >= 65_536)
+        .map(|octets| octets as usize)
+);
+value!(
+    /// Octets in a second that a client must send, or 0 for any rate.
+    DataRate(u32),
+    "a whole number of octets a second of at most 100000, which a slow line still carries, or 0 for any rate",
+    |written| match written {
+        Written::Number(0.0) => Some(0),
+        written => whole(written, 100_000.0).map(|rate| rate as u32),
+    }
 );
 value!(
     /// Bits of a list's code.
@@ -290,7 +307,7 @@ impl FromStr for ServerAddress {
                 None => "the port is missing",
             },
         };
-        Err(format!("`{text}`: {fault}; {EXPECTED}"))
+        Err(format!("`{}`: {fault}; {EXPECTED}", text.escape_debug()))
     }
 }
 
@@ -314,6 +331,25 @@ pub(crate) fn is_name(name: &str) -> bool {
     name.len() <= 255
         && name.split('.').all(label)
         && (!numbers || name.parse::<Ipv4Addr>().is_ok())
+}
+
+/// The name of a user, in the protocol of spamd: letters, digits and `._@+-`, as in a name that `useradd` takes
+/// or in an address.
+pub(crate) struct UserName(pub(crate) String);
+
+impl FromStr for UserName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._@+-".contains(c);
+        if (1..=100).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-') {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!(
+            "`{}`: not a user name, expected 1 to 100 letters, digits and `._@+-`",
+            text.escape_debug()
+        ))
+    }
 }
 
 /// A text that goes into a protocol's header: printable ASCII.
