@@ -13,28 +13,22 @@ use futures::future::{FutureExt, Shared};
 
 use crate::admission::Admission;
 #[cfg(feature = "dns")]
-use crate::deadline::{Awaiting, Deadline};
-#[cfg(feature = "dns")]
-use crate::dns::{self, Resolver, ReverseName};
+use crate::dns::Resolver;
 use crate::envelope::SessionId;
+#[cfg(feature = "dns")]
+use crate::naming::Naming;
 use crate::network::Networks;
 use crate::observer::{Event, Observer, Observers};
 use crate::panel::Panel;
-#[cfg(feature = "dns")]
-use crate::peer::NameLookup;
 use crate::peer::{Peer, Voucher};
 use crate::relay::{Panicked, Relay, Target};
 use crate::runtime::Runtime;
-#[cfg(feature = "dns")]
-use crate::runtime::within;
 use crate::session::{Session, Settings};
 use crate::tally::Tally;
 use crate::tarpit::Tarpit;
 use crate::tls::TlsServer;
 #[cfg(feature = "tls")]
 use crate::tls::{HandshakeLimits, Turns};
-#[cfg(feature = "dns")]
-use crate::unwind::Guarded;
 use crate::unwind::caught;
 use crate::verdict::{Subject, Verdict};
 
@@ -49,9 +43,9 @@ pub struct Gate<R: Runtime> {
     #[cfg(feature = "tls")]
     pub(crate) turns: Turns,
     pub(crate) observers: Observers,
-    /// Who looks clients' names up, and for how long at most.
+    /// Looks clients' names up; `None` if they are not looked up.
     #[cfg(feature = "dns")]
-    names: Option<(Box<dyn Resolver>, Duration)>,
+    naming: Option<Naming>,
     /// Who speaks the PROXY protocol; `None` if nobody does.
     pub(crate) proxies: Option<Networks>,
     pub(crate) admission: Arc<Admission>,
@@ -106,7 +100,7 @@ impl<R: Runtime> Gate<R> {
             turns: Turns::default(),
             observers: Observers::default(),
             #[cfg(feature = "dns")]
-            names: None,
+            naming: None,
             proxies: None,
             admission: Arc::default(),
             tarpit: None,
@@ -187,10 +181,14 @@ impl<R: Runtime> Gate<R> {
     /// A client whose name is known already keeps it, and a loopback address is not looked up: its name is
     /// not in DNS. [`Peer::name_lookup`] tells a client without a name from one of which DNS said nothing. Such
     /// a client is not refused.
+    ///
+    /// At most 4 look-ups are under way for the clients of one network. After 3 in a row that took longer
+    /// than 2 seconds, the names of this network are not looked up for 30 seconds, and for up to 5 minutes
+    /// if it remains slow. Its clients are served at once, without a name.
     #[cfg(feature = "dns")]
     #[must_use]
     pub fn name_clients(mut self, resolver: impl Resolver + 'static, patience: Duration) -> Self {
-        self.names = Some((Box::new(resolver), patience));
+        self.naming = Some(Naming::new(Box::new(resolver), patience));
         self
     }
 
@@ -301,25 +299,12 @@ impl<R: Runtime> Gate<R> {
     /// The client with its name, if somebody is to look it up and there is one.
     #[cfg(feature = "dns")]
     pub(crate) async fn named(&self, mut peer: Peer) -> Peer {
-        if let (Some((resolver, patience)), Some(address), None) =
-            (&self.names, peer.address, &peer.name)
-            && !address.ip().to_canonical().is_loopback()
+        if let (Some(naming), Some(address), None) = (&self.naming, peer.address, &peer.name)
+            && let address = address.ip().to_canonical()
+            && !address.is_loopback()
         {
-            let deadline = Deadline::after(self.runtime.now(), *patience, Awaiting::Verdict);
-            let lookup = || dns::reverse_name(&**resolver, address.ip()).boxed();
-            peer.name_lookup = NameLookup::Answered;
-            match within(&self.runtime, Some(deadline), Guarded::begin(lookup)).await {
-                Some(Ok(Ok(ReverseName::Confirmed(name)))) => {
-                    peer.name = Some((*name).into());
-                    peer.reverse_name = Some((*name).into());
-                }
-                Some(Ok(Ok(ReverseName::Unconfirmed(name)))) => {
-                    peer.reverse_name = Some((*name).into());
-                }
-                Some(Ok(Ok(ReverseName::Nameless))) => {}
-                // A resolver that panics gives no name, as one that fails.
-                Some(Ok(Err(_)) | Err(_)) | None => peer.name_lookup = NameLookup::Failed,
-            }
+            let network = self.admission.network(address);
+            naming.name(&self.runtime, &mut peer, address, network).await;
         }
         peer
     }

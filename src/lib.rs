@@ -189,6 +189,8 @@ pub mod dns;
 mod driver;
 #[cfg(feature = "serve")]
 mod gate;
+#[cfg(feature = "dns")]
+mod naming;
 #[cfg(feature = "serve")]
 mod observer;
 #[cfg(feature = "serve")]

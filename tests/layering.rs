@@ -41,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "driver",
             "fuzzing",
             "gate",
+            "naming",
             "observer",
             "relay",
             "tarpit",

@@ -29,6 +29,7 @@ mod output;
 mod runtime;
 mod sense;
 mod service;
+mod strangers;
 mod successor;
 mod tested;
 mod user;
@@ -66,6 +67,7 @@ use names::Names;
 use options::Options;
 use output::{Output, lost_lines};
 use runtime::{Socket, Tokio};
+use strangers::Strangers;
 use successor::{Heritage, Predecessor};
 use tested::Tested;
 
@@ -240,21 +242,19 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
         Journal::Text(output) => output.clone(),
         Journal::File(..) => Output::standard_output(errors, lost_lines)?,
     };
-    let (strangers, health) = (errors.clone(), Health::new(errors.clone()));
+    let (strangers, health) = (Strangers::new(errors.clone()), Health::new(errors.clone()));
+    let warnings = errors.clone();
     let mut gate = Gate::new(Tokio, settings, target.clone())
         .panel(panel)
         .observer(move |event| journal.observe(event))
         .observer(move |event| health.observe(event))
+        .observer(move |event| strangers.observe(event))
         .observer(move |event| match event {
             Event::Ended(record) if record.is_discarded() => {
                 let id = &record.end.envelope.id;
-                strangers.report(format_args!(
+                warnings.report(format_args!(
                     "warning: {id}: the onward server took the message and discards it"
                 ));
-            }
-            Event::Unproxied { peer, error } => strangers.report(format_args!("{peer}: {error}")),
-            Event::TurnedAway { peer, reason } => {
-                strangers.report(format_args!("{peer}: turned away: {reason}"));
             }
             _ => {}
         });

@@ -1,6 +1,7 @@
 //! Admission: which clients are let in at all, before anything is spent on them.
 
 mod crowd;
+mod doorway;
 mod place;
 mod table;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crowd::{Crowd, Slot};
+use doorway::Doorway;
 pub(crate) use place::Call;
 pub use place::Place;
 use table::{Fault, Table};
@@ -84,7 +86,7 @@ pub struct AdmissionLimits {
     /// 4 KiB here).
     ///
     /// Behind a proxy as many more may wait for their PROXY headers, which are read before it is
-    /// known whether a client is let in.
+    /// known whether a client is let in. One more takes the place of the one that has waited longest.
     pub connections: usize,
     /// At once from one address: 50 (Postfix `smtpd_client_connection_count_limit`).
     pub per_address: usize,
@@ -189,10 +191,10 @@ impl TurnedAway {
 
 #[derive(Debug)]
 struct Inside {
-    /// All connections, those included of which it is not known yet for whom they count.
-    all: usize,
-    /// Those of which it is known.
+    /// Connections of which it is known for whom they count.
     settled: usize,
+    /// Those of which it is not known yet.
+    doorway: Doorway,
     crowd: Crowd,
     addresses: Table,
     networks: Table,
@@ -201,7 +203,6 @@ struct Inside {
 impl Inside {
     /// A settled place is free again, of this address and network.
     fn give_back(&mut self, client: Option<(IpAddr, IpAddr)>) {
-        self.all -= 1;
         self.settled -= 1;
         if let Some((address, network)) = client {
             self.addresses.give_back(address);
@@ -222,10 +223,10 @@ impl Admission {
         let remembered = limits.remembered.max(limits.connections);
         let addresses = Table::new(limits.per_address, limits.address_rate, remembered);
         let networks = Table::new(limits.per_network, limits.network_rate, remembered);
-        let crowd = Crowd::default();
+        let (crowd, doorway) = Default::default();
         Self {
             limits,
-            inside: Mutex::new(Inside { all: 0, settled: 0, crowd, addresses, networks }),
+            inside: Mutex::new(Inside { settled: 0, doorway, crowd, addresses, networks }),
             stressed: AtomicBool::new(false),
             turned: AtomicBool::new(false),
             began: OnceLock::new(),
@@ -248,22 +249,30 @@ impl Admission {
     }
 
     /// Lets in a client of whom it is not known yet where it comes from, as it is before a PROXY
-    /// header. Up to twice [`AdmissionLimits::connections`] may be inside so: with fewer, clients that come
-    /// again at once and are slow with their headers would keep all others out.
+    /// header. As many as [`AdmissionLimits::connections`] may wait so, beside those that are inside.
+    /// When one more comes, the place is taken away from the one that has waited longest: otherwise
+    /// connections that never send a header would keep all others out.
+    ///
+    /// # Errors
+    ///
+    /// The limit is 0.
     pub fn enter(self: &Arc<Self>) -> Result<Place, TurnedAway> {
         let mut inside = self.inside();
-        let limit = self.limits.connections;
-        if inside.all >= limit.saturating_mul(2) {
-            return Err(TurnedAway::Full);
-        }
-        inside.all += 1;
+        let displaced = if inside.doorway.len() >= self.limits.connections {
+            Some(inside.doorway.displace().ok_or(TurnedAway::Full)?)
+        } else {
+            None
+        };
+        let newcomer = inside.doorway.enter();
         drop(inside);
-        Ok(Place::unsettled(self.clone()))
+        displaced.iter().for_each(|it| it.wake());
+        Ok(Place::unsettled(self.clone(), newcomer))
     }
 
     /// How many are inside.
     pub fn connections(&self) -> usize {
-        self.inside().all
+        let inside = self.inside();
+        inside.settled + inside.doorway.len()
     }
 
     /// Whether the gate is under stress.

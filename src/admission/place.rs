@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::doorway::Newcomer;
 use super::{Admission, Fault, Slot, TurnedAway};
 
 /// A client's place inside. It is given back when this is dropped.
@@ -19,7 +20,7 @@ pub struct Place {
 #[derive(Debug)]
 enum Counts {
     /// It is not known yet.
-    Unsettled,
+    Unsettled(Arc<Newcomer>),
     InAll,
     For(Arc<Slot>),
 }
@@ -34,8 +35,8 @@ pub(crate) enum Call {
 }
 
 impl Place {
-    pub(super) fn unsettled(admission: Arc<Admission>) -> Self {
-        Self { admission, counts: Counts::Unsettled }
+    pub(super) fn unsettled(admission: Arc<Admission>, newcomer: Arc<Newcomer>) -> Self {
+        Self { admission, counts: Counts::Unsettled(newcomer) }
     }
 
     /// It is known now where the client comes from, and it counts for that address and its network.
@@ -44,7 +45,8 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// There are too many clients of this address or network, or too many in all.
+    /// There are too many clients of this address or network, or too many in all, or the place was given
+    /// to another client meanwhile.
     pub fn count_for(&mut self, address: IpAddr, now: Instant) -> Result<(), TurnedAway> {
         self.settle(Some(address.to_canonical()), now)
     }
@@ -54,18 +56,19 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// There are too many clients in all.
+    /// There are too many clients in all, or the place was given to another client meanwhile.
     pub fn count_in_all(&mut self, now: Instant) -> Result<(), TurnedAway> {
         self.settle(None, now)
     }
 
     fn settle(&mut self, address: Option<IpAddr>, now: Instant) -> Result<(), TurnedAway> {
-        if !matches!(self.counts, Counts::Unsettled) {
-            return Ok(());
-        }
+        let Counts::Unsettled(newcomer) = &self.counts else { return Ok(()) };
         let admission = &self.admission;
         let mut lock = admission.inside();
         let inside = &mut *lock;
+        if newcomer.is_displaced() {
+            return Err(TurnedAway::Full);
+        }
         let network = address.map(|address| admission.network(address));
         let full = inside.settled >= admission.limits.connections;
         let idler = if full {
@@ -93,6 +96,7 @@ impl Place {
             inside.crowd.revoke(network, idler);
             inside.give_back(Some((idler.address, network)));
         }
+        inside.doorway.leave(newcomer);
         inside.settled += 1;
         self.counts = match (address, network) {
             (Some(address), Some(network)) => {
@@ -106,6 +110,14 @@ impl Place {
         drop(lock);
         idler.iter().chain(&woken).for_each(|slot| slot.wake());
         Ok(())
+    }
+
+    /// Ready once the place was taken away because it was not known for too long for whom it counts.
+    pub(crate) fn poll_displaced(&self, context: &mut Context<'_>) -> Poll<()> {
+        match &self.counts {
+            Counts::Unsettled(newcomer) => newcomer.poll_displaced(context),
+            Counts::InAll | Counts::For(_) => Poll::Pending,
+        }
     }
 
     /// Whether the gate is under stress and this client is to feel it.
@@ -151,10 +163,7 @@ impl Drop for Place {
         let mut lock = self.admission.inside();
         let inside = &mut *lock;
         match &self.counts {
-            Counts::Unsettled => {
-                inside.all -= 1;
-                return;
-            }
+            Counts::Unsettled(newcomer) => return inside.doorway.leave(newcomer),
             // Its place is another one's already.
             Counts::For(slot) if slot.is_revoked() => return,
             Counts::For(slot) => {

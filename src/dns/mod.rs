@@ -36,6 +36,7 @@ pub use hickory::Hickory;
 pub use iprev::{ReverseName, reverse_name};
 pub(crate) use name::reversed;
 pub use name::{BadDomainName, DomainName};
+pub(crate) use turns::Turns;
 
 /// Questions that one scorer asks at a time about one message.
 const AT_ONCE: usize = 20;

@@ -7,7 +7,7 @@ use futures::channel::oneshot;
 
 /// So many turns; whoever finds none waits for one.
 #[derive(Debug)]
-pub(super) struct Turns(Arc<Mutex<Queue>>);
+pub(crate) struct Turns(Arc<Mutex<Queue>>);
 
 #[derive(Debug)]
 struct Queue {
@@ -17,16 +17,16 @@ struct Queue {
 
 /// A turn, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn(Option<Arc<Mutex<Queue>>>);
+pub(crate) struct Turn(Option<Arc<Mutex<Queue>>>);
 
 impl Turns {
     /// So many at once, at least one.
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(Mutex::new(Queue { free: most.max(1), waiting: VecDeque::new() })))
     }
 
     /// Waits for a turn. A future that is dropped gives its place up.
-    pub(super) async fn take(&self) -> Turn {
+    pub(crate) async fn take(&self) -> Turn {
         let coming = {
             let mut queue = lock(&self.0);
             if queue.free > 0 {

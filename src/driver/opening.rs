@@ -49,13 +49,14 @@ impl Opening {
             Ok(place) => place,
             Err(reason) => return Err(self.turn_away(client, &peer, reason, gate).await),
         };
-        let (mut peer, mut stash) = match proxied::client_behind(&mut client, peer, gate).await {
-            Ok(behind) => behind,
-            Err((peer, error)) => {
-                gate.observe(&Event::Unproxied { peer: &peer, error: &error });
-                return Err(error.into());
-            }
-        };
+        let (mut peer, mut stash) =
+            match proxied::client_behind(&mut client, peer, &place, gate).await {
+                Ok(behind) => behind,
+                Err((peer, error)) => {
+                    gate.observe(&Event::Unproxied { peer: &peer, error: &error });
+                    return Err(error.into());
+                }
+            };
         let now = gate.runtime.now();
         let counted = match gate.counted(&peer) {
             Some(address) => place.count_for(address, now),

@@ -1,12 +1,14 @@
 //! Clients behind a proxy: its PROXY header comes before everything else.
 
 use std::io;
+use std::task::Poll;
 
 use futures::future::poll_fn;
 use futures::io::AsyncRead;
 
 use super::READ;
 use super::input::{End, Stash, read};
+use crate::admission::Place;
 use crate::deadline::{Awaiting, Deadline};
 use crate::gate::Gate;
 use crate::peer::Peer;
@@ -31,6 +33,10 @@ pub enum ProxyError {
     /// The header has not come in time.
     #[error("no PROXY header in time")]
     Late,
+    /// The header was awaited longest when there were too many connections without one: see
+    /// [`Admission::enter`](crate::Admission::enter).
+    #[error("no PROXY header yet, and too many connections without one")]
+    Displaced,
     /// The connection ended before the header did.
     #[error("closed before the PROXY header")]
     Closed,
@@ -43,6 +49,7 @@ pub enum ProxyError {
 pub(super) async fn client_behind<C, R>(
     connection: &mut C,
     proxy: Peer,
+    place: &Place,
     gate: &Gate<R>,
 ) -> Result<(Peer, Stash), (Peer, ProxyError)>
 where
@@ -57,7 +64,7 @@ where
     }
     let at = gate.runtime.now() + gate.settings.timeouts.proxy_header;
     let deadline = Deadline { at, awaiting: Awaiting::ProxyHeader };
-    match within(&gate.runtime, Some(deadline), header(connection)).await {
+    match within(&gate.runtime, Some(deadline), header(connection, place)).await {
         Some(Ok((header, octets))) => {
             Ok((proxy.behind(&header), Stash { octets, ..Stash::default() }))
         }
@@ -69,13 +76,17 @@ where
 /// The header, and the octets behind it: they are the client's.
 async fn header<C: AsyncRead + Unpin>(
     connection: &mut C,
+    place: &Place,
 ) -> Result<(ProxyHeader, Vec<u8>), ProxyError> {
     let mut input = Vec::new();
     loop {
         let end = poll_fn(|context| {
-            read(connection, context, READ, |octets| input.extend_from_slice(octets))
+            match read(connection, context, READ, |octets| input.extend_from_slice(octets)) {
+                Poll::Pending => place.poll_displaced(context).map(|()| Err(ProxyError::Displaced)),
+                ready => ready.map(Ok),
+            }
         });
-        match end.await {
+        match end.await? {
             Some(End::Orderly) => return Err(ProxyError::Closed),
             Some(End::Broken(error)) => return Err(ProxyError::Lost(error)),
             None => {}

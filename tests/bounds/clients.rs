@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nobounce::{Admission, AdmissionLimits, Rate, TurnedAway};
+use nobounce::{Admission, AdmissionLimits, Place, Rate, TurnedAway};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -64,11 +64,17 @@ fn connections_before_the_proxy_header() {
     limits.connections = 16;
     let (gate, now) = (Arc::new(Admission::new(limits)), Instant::now());
     let inside = |n: u8| gate.admit(Some([198, 51, n, 1].into()), now);
-    let _inside: Vec<_> = (0..16).map(|n| inside(n).unwrap()).collect();
+    let mut inside: Vec<_> = (0..16).map(|n| inside(n).unwrap()).collect();
     let mut unsettled: Vec<_> = (0..16).map(|_| gate.enter().unwrap()).collect();
-    assert_eq!(gate.enter().unwrap_err(), TurnedAway::Full);
-    let full = unsettled[0].count_for([192, 0, 2, 1].into(), now);
-    assert_eq!(full, Err(TurnedAway::Full), "no session idles");
+    assert_eq!(gate.connections(), 32);
+    // One more takes the place of the oldest of them, which cannot come in any more.
+    unsettled.push(gate.enter().unwrap());
+    assert_eq!(gate.connections(), 32);
+    drop(inside.pop());
+    let late = |place: &mut Place| place.count_for([192, 0, 2, 1].into(), now);
+    assert_eq!(late(&mut unsettled[0]), Err(TurnedAway::Full), "it has waited longest");
+    assert_eq!(late(&mut unsettled[1]), Ok(()));
+    assert_eq!(late(&mut unsettled[2]), Err(TurnedAway::Full), "no session idles");
 }
 
 #[test]

@@ -136,6 +136,21 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("dns_aliases", "src/dns/message/tests.rs", "so_many_records_and_aliases_and_no_more"),
     ("dns_unrelated", "src/dns/client/tests.rs", "who_sends_too_much_else_is_asked_by_tcp"),
     (
+        "names_at_once",
+        "src/naming/tests.rs",
+        "a_network_with_a_silent_name_server_has_four_lookups_and_is_then_served_without_names",
+    ),
+    (
+        "slow_names",
+        "src/naming/tests.rs",
+        "a_network_with_a_silent_name_server_has_four_lookups_and_is_then_served_without_names",
+    ),
+    (
+        "named_networks",
+        "src/naming/tests.rs",
+        "networks_beyond_the_bound_push_out_those_without_lookups",
+    ),
+    (
         "dns_questions",
         "src/dns/client/tests.rs",
         "so_many_questions_are_under_way_and_the_rest_waits",

@@ -1,8 +1,10 @@
 //! What `front_door` says before it starts: senseless values, `--check`, its manual page.
 
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::{env, fs};
 
 use nobounce::store::Embedded;
@@ -337,4 +339,33 @@ fn the_manual_page_has_every_option_and_signal() {
     for signal in ["SIGHUP", "SIGUSR2", "SIGTERM", "SIGINT"] {
         assert!(help.contains(signal) && page.contains(signal), "{signal}");
     }
+}
+
+#[test]
+fn a_flood_of_clients_that_are_turned_away_does_not_flood_standard_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let errors = folder.path().join("errors");
+    let options =
+        ["--listen", "127.0.0.1:0", "--relay", "127.0.0.1:1", "--no-self-test", "--as-root"];
+    let mut gate = Command::new(binary("front_door"))
+        .args([&options[..], &["--proxy-from", "127.0.0.1", "--max-rate", "1"]].concat())
+        .stdout(Stdio::piped())
+        .stderr(fs::File::create(&errors).unwrap())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(gate.stdout.take().unwrap()).lines();
+    let address =
+        said.find_map(|line| line.unwrap().strip_prefix("listening on ").map(str::to_owned));
+    for n in 0..201 {
+        let mut client = BufReader::new(TcpStream::connect(address.as_ref().unwrap()).unwrap());
+        client.get_mut().write_all(b"PROXY TCP4 192.0.2.1 127.0.0.1 4321 25\r\n").unwrap();
+        let mut told = String::new();
+        client.read_line(&mut told).unwrap();
+        assert_eq!(told.starts_with("421 4.7.0 "), n > 0, "{n}: {told}");
+    }
+    gate.kill().unwrap();
+    gate.wait().unwrap();
+    let told = fs::read_to_string(errors).unwrap();
+    let lines = told.lines().filter(|line| line.contains("192.0.2.1")).count();
+    assert!((20..40).contains(&lines), "{told}");
 }

@@ -1,9 +1,11 @@
 use std::sync::{Arc, Mutex};
 
+use futures::future::join;
+
 use super::*;
 use crate::admission::{Admission, AdmissionLimits};
-use crate::driver::serve;
 use crate::driver::tests::{Client, Slow};
+use crate::driver::{ProxyError, serve};
 use crate::rehearsal::{Rehearsal, peer};
 use crate::session::Settings;
 
@@ -106,15 +108,29 @@ fn behind_a_proxy_it_is_the_client_who_counts() {
 }
 
 #[test]
-fn connections_count_in_all_before_the_proxy_has_said_anything() {
+fn the_connection_that_has_waited_longest_for_its_proxy_header_makes_room() {
     let runtime = Rehearsal::new();
     let limits = AdmissionLimits { connections: 1, ..AdmissionLimits::default() };
     let gate = gate(&runtime).admission(Admission::new(limits));
     let gate = gate.expect_proxy("192.0.2.0/24".parse().unwrap());
     // One more than are let in may wait for its header.
     let _place = inside(&gate, &Peer::local());
-    let _waits = gate.admission.enter().unwrap();
-    let (heard, served) = comes(&gate, peer(), "", true);
-    assert_eq!(heard, "421 4.3.2 Too many connections, try again later\r\n");
-    assert!(matches!(served, Err(ServeError::TurnedAway(TurnedAway::Full))), "{served:?}");
+    let mut heard = Vec::new();
+    let mut silent = Client::new("", &mut heard);
+    silent.polite = true;
+    let waits = serve(silent, peer(), &gate);
+    let displaces = async {
+        runtime.sleep(Duration::from_secs(1)).await;
+        let mut newcomer = gate.admission.enter().unwrap();
+        assert_eq!(gate.admission.connections(), 2, "the other one does not count any more");
+        // All places inside are taken.
+        let told = newcomer.count_for([198, 51, 100, 1].into(), runtime.now());
+        assert_eq!(told, Err(TurnedAway::Full));
+    };
+    let (served, ()) = runtime.run(join(waits, displaces));
+    let displaced = ServeError::Unproxied(ProxyError::Displaced);
+    assert_eq!(served.unwrap_err().to_string(), displaced.to_string());
+    assert_eq!(runtime.elapsed(), Duration::from_secs(1));
+    assert_eq!(heard, b"", "a proxy reads no replies");
+    assert_eq!(gate.admission.connections(), 1);
 }

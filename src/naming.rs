@@ -1,0 +1,111 @@
+//! The names of clients, which are looked up in DNS before their sessions begin.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::FutureExt;
+
+use crate::breaker::Breaker;
+use crate::deadline::{Awaiting, Deadline};
+use crate::dns::{Resolver, ReverseName, Turns, reverse_name};
+use crate::peer::{NameLookup, Peer};
+use crate::runtime::{Runtime, within};
+use crate::unwind::Guarded;
+
+#[cfg(test)]
+mod tests;
+
+/// Look-ups that are under way at the same time for the clients of one network.
+const AT_ONCE: usize = 4;
+/// A look-up that takes longer than this counts as slow, whatever its answer.
+const SLOW: Duration = Duration::from_secs(2);
+/// Slow look-ups in a row after which a network's names are not looked up for a while.
+const SLOW_IN_A_ROW: u32 = 3;
+/// How long that is, at first and at most (RFC 9520 section 3.2: failures are cached for at most 5 min).
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Networks that are remembered.
+const NETWORKS: usize = 4_096;
+
+/// Looks up the names of clients. The owner of an address decides how long its name server takes, so a
+/// network with a slow one must not use up the questions that others need.
+pub(crate) struct Naming {
+    resolver: Box<dyn Resolver>,
+    patience: Duration,
+    networks: Mutex<HashMap<IpAddr, Arc<Zone>>>,
+}
+
+/// The look-ups of one network. Its addresses usually are in one reverse zone.
+struct Zone {
+    turns: Turns,
+    breaker: Breaker,
+}
+
+impl Naming {
+    /// Asks `resolver`, and waits for a name for at most `patience`.
+    pub(crate) fn new(resolver: Box<dyn Resolver>, patience: Duration) -> Self {
+        Self { resolver, patience, networks: Mutex::default() }
+    }
+
+    /// Looks up the name of a client of this network.
+    pub(crate) async fn name<R: Runtime>(
+        &self,
+        runtime: &R,
+        peer: &mut Peer,
+        address: IpAddr,
+        network: IpAddr,
+    ) {
+        let deadline = Deadline::after(runtime.now(), self.patience, Awaiting::Verdict);
+        let zone = self.zone(network);
+        let answer = within(runtime, Some(deadline), self.ask(runtime, &zone, address)).await;
+        peer.name_lookup = NameLookup::Answered;
+        match answer.flatten() {
+            Some(ReverseName::Confirmed(name)) => {
+                peer.name = Some((*name).into());
+                peer.reverse_name = Some((*name).into());
+            }
+            Some(ReverseName::Unconfirmed(name)) => peer.reverse_name = Some((*name).into()),
+            Some(ReverseName::Nameless) => {}
+            None => peer.name_lookup = NameLookup::Failed,
+        }
+    }
+
+    /// Returns `None` if there is no answer. If it is dropped while DNS is asked, the look-up was slow.
+    async fn ask<R: Runtime>(
+        &self,
+        runtime: &R,
+        zone: &Zone,
+        address: IpAddr,
+    ) -> Option<ReverseName> {
+        let _turn = zone.turns.take().await;
+        let began = runtime.now();
+        let pass = zone.breaker.admit(began).ok()?;
+        let lookup = || reverse_name(&*self.resolver, address).boxed();
+        let answer = Guarded::begin(lookup).await;
+        let now = runtime.now();
+        match now.saturating_duration_since(began) < SLOW {
+            true => pass.succeed(now),
+            false => pass.fail(now, &"slow"),
+        }
+        // A resolver that panics gives no name, as one that fails.
+        answer.ok()?.ok()
+    }
+
+    fn zone(&self, network: IpAddr) -> Arc<Zone> {
+        let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        if networks.len() >= NETWORKS && !networks.contains_key(&network) {
+            // Those in use are no more than there are connections.
+            networks.retain(|_, zone| Arc::strong_count(zone) > 1);
+        }
+        networks.entry(network).or_default().clone()
+    }
+}
+
+impl Default for Zone {
+    fn default() -> Self {
+        let breaker = Breaker::new().failures(SLOW_IN_A_ROW).pause(FIRST_PAUSE, LONGEST_PAUSE);
+        Self { turns: Turns::new(AT_ONCE), breaker }
+    }
+}

@@ -1,0 +1,88 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use futures::future::join_all;
+
+use super::*;
+use crate::dns::{Answer, DomainName, Record, RecordKind, ResolveError};
+use crate::rehearsal::Rehearsal;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Never answers about 198.51.100.0/24, and answers at once that other addresses have no name.
+struct Names {
+    runtime: Rehearsal,
+    asked: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Resolver for Names {
+    async fn lookup(&self, name: &DomainName, _: RecordKind) -> Result<Answer, ResolveError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if name.ends_with("100.51.198.in-addr.arpa") {
+            self.runtime.sleep(Duration::from_secs(3_600)).await;
+        }
+        let records = Vec::<Record>::new().into();
+        Ok(Answer { records, ttl: Duration::ZERO })
+    }
+}
+
+fn naming(runtime: &Rehearsal) -> (Naming, Arc<AtomicUsize>) {
+    let asked = Arc::<AtomicUsize>::default();
+    let names = Names { runtime: runtime.clone(), asked: asked.clone() };
+    (Naming::new(Box::new(names), PATIENCE), asked)
+}
+
+/// Looks up the name of a client, and returns how that went and how long it took.
+async fn named(naming: &Naming, runtime: &Rehearsal, address: [u8; 4]) -> (NameLookup, Duration) {
+    let began = runtime.now();
+    let mut peer = Peer::new((address, 4711).into());
+    let [a, b, c, _] = address;
+    naming.name(runtime, &mut peer, address.into(), [a, b, c, 0].into()).await;
+    (peer.name_lookup, runtime.now() - began)
+}
+
+#[test]
+fn a_network_with_a_silent_name_server_has_four_lookups_and_is_then_served_without_names() {
+    let runtime = Rehearsal::new();
+    let (naming, asked) = naming(&runtime);
+    let crowd = (0..100).map(|n| named(&naming, &runtime, [198, 51, 100, n]));
+    let heard = runtime.run(join_all(crowd));
+    assert!(heard.iter().all(|it| *it == (NameLookup::Failed, PATIENCE)), "{heard:?}");
+    assert_eq!(asked.load(Ordering::Relaxed), AT_ONCE);
+
+    // Its next clients do not wait at all.
+    let crowd = (0..100).map(|n| named(&naming, &runtime, [198, 51, 100, n]));
+    let heard = runtime.run(join_all(crowd));
+    assert!(heard.iter().all(|it| *it == (NameLookup::Failed, Duration::ZERO)), "{heard:?}");
+    assert_eq!(asked.load(Ordering::Relaxed), AT_ONCE);
+
+    // After a pause one of them tries again, alone.
+    runtime.run(runtime.sleep(FIRST_PAUSE));
+    let crowd = (0..100).map(|n| named(&naming, &runtime, [198, 51, 100, n]));
+    let late = runtime.run(join_all(crowd)).iter().filter(|it| it.1 == PATIENCE).count();
+    assert!(late <= AT_ONCE, "{late}");
+    assert_eq!(asked.load(Ordering::Relaxed), AT_ONCE + 1);
+}
+
+#[test]
+fn other_networks_do_not_wait_for_a_silent_name_server() {
+    let runtime = Rehearsal::new();
+    let (naming, _) = naming(&runtime);
+    let slow = (0..100).map(|n| named(&naming, &runtime, [198, 51, 100, n]));
+    let prompt = (0..100).map(|n| named(&naming, &runtime, [192, 0, 2, n]));
+    let heard = runtime.run(join_all(slow.chain(prompt)));
+    let answered = (NameLookup::Answered, Duration::ZERO);
+    assert!(heard[100..].iter().all(|it| *it == answered), "{heard:?}");
+}
+
+#[test]
+fn networks_beyond_the_bound_push_out_those_without_lookups() {
+    let runtime = Rehearsal::new();
+    let (naming, _) = naming(&runtime);
+    for n in 0..3 * NETWORKS {
+        let [_, _, high, low] = (n as u32).to_be_bytes();
+        runtime.run(named(&naming, &runtime, [10, high, low, 1]));
+        assert!(naming.networks.lock().unwrap().len() <= NETWORKS);
+    }
+}
