@@ -1,6 +1,7 @@
 //! Input of shapes that a hostile peer may choose, and what nobounce has to do with it. That it is
 //! done, and done right, is checked with each.
 
+mod found;
 mod input;
 pub mod judged;
 mod mail;
@@ -24,5 +25,5 @@ pub struct Shape {
 
 /// All shapes.
 pub fn shapes() -> impl Iterator<Item = &'static Shape> {
-    [mail::SHAPES, mime::SHAPES, talk::SHAPES, judged::SHAPES].into_iter().flatten()
+    [mail::SHAPES, mime::SHAPES, talk::SHAPES, found::SHAPES, judged::SHAPES].into_iter().flatten()
 }

@@ -41,7 +41,13 @@ pub struct Service {
 }
 
 impl Service {
+    /// With every scorer.
     pub fn new(budget: Budget) -> Self {
+        Self::with(budget, panel)
+    }
+
+    /// With this panel.
+    pub fn with(budget: Budget, panel: impl FnOnce(&World) -> Panel) -> Self {
         let world = World::default();
         let mut settings = Settings::new("mx.example");
         settings.early_input = EarlyInput::Tolerate;
