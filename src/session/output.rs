@@ -57,7 +57,11 @@ impl Session {
         }
         let timeouts = &self.settings.timeouts;
         let after = |wait| Deadline::after(now, wait, Awaiting::Command);
-        let patience = *self.patience.get_or_insert_with(|| after(timeouts.commands).at);
+        let commands = match self.stressed {
+            true => timeouts.commands.min(self.settings.stress.commands),
+            false => timeouts.commands,
+        };
+        let patience = *self.patience.get_or_insert_with(|| after(commands).at);
         let next = after(self.wait(timeouts.command));
         self.deadline = Some(Deadline { at: next.at.min(patience), ..next });
     }

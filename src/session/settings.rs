@@ -163,6 +163,9 @@ pub struct Stress {
     /// For a command, for more mail data, for a TLS handshake, and for the client to take a reply: 10
     /// seconds (Postfix `smtpd_timeout`).
     pub wait: Duration,
+    /// For all commands since the last message was taken, or since stress began: 1 minute. A client whose
+    /// commands come one at a time, each within [`wait`](Self::wait), keeps its place no longer than that.
+    pub commands: Duration,
     /// Faulty commands in one session: 1 (Postfix `smtpd_hard_error_limit`). It is answered with 421.
     pub errors: u32,
     /// Commands without use since the last message: 1 (Postfix `smtpd_junk_command_limit`).
@@ -171,7 +174,12 @@ pub struct Stress {
 
 impl Default for Stress {
     fn default() -> Self {
-        Self { wait: Duration::from_secs(10), errors: 1, junk_commands: 1 }
+        Self {
+            wait: Duration::from_secs(10),
+            commands: Duration::from_secs(60),
+            errors: 1,
+            junk_commands: 1,
+        }
     }
 }
 

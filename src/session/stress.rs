@@ -11,7 +11,13 @@ impl Session {
     pub fn set_stress(&mut self, on: bool, now: Instant) {
         let exempt = self.trusted.is_some() || self.settings.own_networks.include(&self.peer);
         self.stressed = on && !exempt;
-        let limit = Deadline::after(now, self.settings.stress.wait, Awaiting::Command).at;
+        let after = |wait| Deadline::after(now, wait, Awaiting::Command).at;
+        let limit = after(self.settings.stress.wait);
+        if self.stressed
+            && let Some(patience) = &mut self.patience
+        {
+            *patience = after(self.settings.stress.commands).min(*patience);
+        }
         if self.stressed
             && let Some(Deadline { at, awaiting }) = &mut self.deadline
             && let Awaiting::Command | Awaiting::MailData | Awaiting::Tls | Awaiting::Transmission =

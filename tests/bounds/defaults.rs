@@ -53,6 +53,7 @@ fn defaults() -> Vec<(&'static str, String)> {
         ("Limits::content", octets(limits.content)),
         ("Limits::data_rate", octets(limits.data_rate) + "/s"),
         ("Stress::wait", time(stress.wait)),
+        ("Stress::commands", time(stress.commands)),
         ("Stress::errors", number(stress.errors)),
         ("Stress::junk_commands", number(stress.junk_commands)),
         ("MimeLimits::parts", number(limits.mime.parts as u64)),

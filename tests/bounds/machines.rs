@@ -195,6 +195,42 @@ fn stress_wait() {
     }
 }
 
+/// One command every 9 s keeps a place for a minute, also if stress begins meanwhile.
+#[test]
+fn stress_commands_time() {
+    for begins_at in [0, 20] {
+        let (mut session, mut now) = session();
+        session.receive(b"MAIL FROM:<a@b>\r\n");
+        assert!(matches!(session.poll(now), Step::Transmit(_)));
+        for n in 0.. {
+            assert!(matches!(session.poll(now), Step::Receive), "{begins_at} {n}");
+            if n == begins_at {
+                session.set_stress(true, now);
+            }
+            now += Duration::from_secs(9);
+            if session.deadline().is_some_and(|deadline| deadline.at <= now) {
+                // The seventh command would come after 63 s.
+                assert_eq!(n, begins_at + 6);
+                break;
+            }
+            session.receive(format!("RCPT TO:<{n}@d>\r\n").as_bytes());
+            pass(&mut session, now);
+            let Step::Forward(forward) = session.poll(now) else { panic!("not forwarded") };
+            forward.complete(Outcome::Accepted(Receipt::recipient()));
+            assert!(matches!(session.poll(now), Step::Transmit(_)));
+        }
+        session.handle_timeout(now);
+        let told = loop {
+            match session.poll(now) {
+                Step::Ended(_) => {}
+                Step::Transmit(octets) => break octets,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(told.starts_with(b"421 4.4.2 "), "{told:?}");
+    }
+}
+
 /// Mail data that comes an octet a second is too slow after 10 s, also if stress begins meanwhile.
 #[test]
 fn stress_data_rate_credit() {
