@@ -20,7 +20,7 @@ use loopback::process::{Process, raise_descriptor_limit};
 use loopback::sink;
 use loopback::source::{Load, content, hold, send};
 use measure::{is_quick, median, table, timed};
-use nobounce::{Envelope, Message, Opinion, Panel, Scorer, ScorerError, Settings};
+use nobounce::{DataContext, Opinion, Panel, Scorer, ScorerError, Settings};
 
 fn main() {
     let has = |name: &str| std::env::args().any(|argument| argument == name);
@@ -82,11 +82,11 @@ impl Scorer for Word {
         "word"
     }
 
-    async fn on_data(&self, _: &Envelope, message: &Message) -> Result<Opinion, ScorerError> {
+    async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
         let words = memchr::memmem::Finder::new("unsubscribe");
-        let found = message.segments().iter().any(|segment| words.find(segment).is_some());
+        let found = at.message.segments().iter().any(|segment| words.find(segment).is_some());
         assert!(!found, "it is not there");
-        Ok(Opinion::Silent)
+        Ok(Opinion::silent())
     }
 }
 

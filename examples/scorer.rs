@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use clap::Parser;
-use nobounce::{Address, Disclosure, Envelope, Event, Finding, ForwardPath, Gate, Opinion, Panel};
+use nobounce::{Address, Disclosure, Event, Finding, Gate, Opinion, Panel, RcptContext};
 use nobounce::{Peer, Runtime, Score, Scorer, ScorerError, Settings, Thresholds, relay, serve};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
@@ -22,10 +22,10 @@ impl Scorer for BareName {
         "bare-name"
     }
 
-    async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
-        let bare = envelope.peer.helo.as_ref().is_some_and(|helo| !helo.name.contains('.'));
+    async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
+        let bare = at.peer.helo.as_ref().is_some_and(|helo| !helo.name.contains('.'));
         let finding = Finding::new("BARE_HELO", Score::points(2));
-        Ok(if bare { finding.with_disclosure(Disclosure::Public).into() } else { Opinion::Silent })
+        Ok(bare.then(|| finding.with_disclosure(Disclosure::Public)).into())
     }
 }
 

@@ -203,10 +203,9 @@ where
                 Step::Ask(question) => {
                     let (id, stage) = (question.id(), question.subject().stage());
                     let deadline = question.deadline();
-                    if let Subject::Connection(peer) = question.subject()
+                    if let Subject::Connection(session, peer) = question.subject()
                         && self.log.connection.replace(Tally::default()).is_some()
                     {
-                        let session = id.session();
                         self.gate.observe(&Event::ClientChanged { session, peer });
                     }
                     // Pinned here: a future that is handed on by value has room in each one it

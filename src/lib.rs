@@ -41,27 +41,27 @@
 //!
 #![cfg_attr(feature = "serve", doc = "```")]
 #![cfg_attr(not(feature = "serve"), doc = "```ignore")]
-//! # use nobounce::{Envelope, Finding, ForwardPath, Opinion, Score, Scorer, ScorerError};
+//! # use nobounce::{Finding, Opinion, RcptContext, Score, Scorer, ScorerError};
 //! struct NoDot;
 //!
 //! #[async_trait::async_trait]
 //! impl Scorer for NoDot {
 //!     fn name(&self) -> &str { "no-dot" }
 //!
-//!     async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
-//!         let plain = envelope.peer.helo.as_ref().is_some_and(|helo| !helo.name.contains('.'));
-//!         Ok(if plain { Finding::new("HELO_NO_DOT", Score::points(2)).into() } else { Opinion::Silent })
+//!     async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
+//!         let plain = at.peer.helo.as_ref().is_some_and(|helo| !helo.name.contains('.'));
+//!         Ok(plain.then(|| Finding::new("HELO_NO_DOT", Score::points(2))).into())
 //!     }
 //! }
 //! # use std::sync::Arc;
-//! # use nobounce::{Helo, Peer, ReversePath, SessionId};
+//! # use nobounce::{Envelope, ForwardPath, Helo, Peer, ReversePath, SessionId};
 //! # let mut peer = Peer::local();
 //! # peer.helo = Some(Helo { extended: true, name: "spammer".into() });
 //! # let sender = ReversePath::parse("<a@example.org>")?;
 //! # let recipient = ForwardPath::parse("<b@example.net>")?;
 //! # let id = SessionId::new("example").transaction(1);
 //! # let envelope = Envelope::new(id, Arc::new(peer), sender);
-//! # let opinion = pollster::block_on(NoDot.on_rcpt(&envelope, &recipient))?;
+//! # let opinion = pollster::block_on(NoDot.on_rcpt(&RcptContext::new(&envelope, &recipient)))?;
 //! assert_eq!(opinion, Finding::new("HELO_NO_DOT", Score::points(2)).into());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -194,6 +194,8 @@ mod naming;
 #[cfg(feature = "serve")]
 mod observer;
 #[cfg(feature = "serve")]
+mod opinion;
+#[cfg(feature = "serve")]
 mod panel;
 #[cfg(all(test, feature = "serve"))]
 mod rehearsal;
@@ -273,6 +275,8 @@ pub use gate::Gate;
 #[cfg(feature = "serve")]
 pub use observer::{Event, Lines, Observer, Queue, Queued, TransactionRecord};
 #[cfg(feature = "serve")]
+pub use opinion::{FailurePolicy, Opinion, ScorerError};
+#[cfg(feature = "serve")]
 pub use panel::{Panel, Seat, ThresholdError, Thresholds, Weights};
 #[cfg(feature = "serve")]
 pub use relay::{Relay, Target};
@@ -281,7 +285,7 @@ pub use runtime::{Address, BadAddress, Datagrams, Runtime};
 #[cfg(feature = "serve")]
 pub use score::{BadScore, Disclosure, Finding, Score};
 #[cfg(feature = "serve")]
-pub use scorer::{FailurePolicy, Opinion, Scorer, ScorerError};
+pub use scorer::{ConnectContext, DataContext, RcptContext, Scorer};
 #[cfg(feature = "serve")]
 pub use tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
 #[cfg(feature = "serve")]

@@ -202,6 +202,11 @@ impl Wake for Woken {
     }
 }
 
+/// The session of the tests.
+pub(crate) fn session() -> SessionId {
+    SessionId::new("test")
+}
+
 pub(crate) fn peer() -> Peer {
     Peer::new(([192, 0, 2, 1], 4711).into())
 }

@@ -5,6 +5,8 @@ mod mailboxes;
 mod maildir;
 mod smtp;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::capabilities::Capabilities;
@@ -30,6 +32,12 @@ pub trait Target: Send + Sync {
 }
 
 impl<T: Target + ?Sized> Target for Box<T> {
+    fn open(&self, peer: &Peer) -> Box<dyn Relay> {
+        (**self).open(peer)
+    }
+}
+
+impl<T: Target + ?Sized> Target for Arc<T> {
     fn open(&self, peer: &Peer) -> Box<dyn Relay> {
         (**self).open(peer)
     }

@@ -9,8 +9,8 @@ use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::opinion::{FailurePolicy, ScorerError};
 use crate::score::{Finding, Score};
-use crate::scorer::{FailurePolicy, ScorerError};
 use crate::verdict::{Refusal, Stage, Verdict};
 use crate::wire::text::{Printable, Written};
 
@@ -117,8 +117,15 @@ pub struct Decision {
 
 impl Tally {
     /// An empty tally.
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self {
+            entries: Distinct::new(),
+            objections: Distinct::new(),
+            failures: Distinct::new(),
+            decisions: Distinct::new(),
+            settled: None,
+            latest: 0,
+        }
     }
 
     /// The relay target refused the recipient that the panel was asked about last: what was found

@@ -1,6 +1,6 @@
 //! What the panel says: nothing against it, or no.
 
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, SessionId};
 use crate::header::HeaderField;
 use crate::message::Message;
 use crate::peer::Peer;
@@ -110,7 +110,7 @@ impl std::fmt::Display for Refusal {
 #[derive(Debug, Clone, Copy)]
 pub enum Subject<'a> {
     /// A client that connected and has not been greeted.
-    Connection(&'a Peer),
+    Connection(&'a SessionId, &'a Peer),
     /// A recipient, before the relay target is asked about it. The envelope holds the recipients
     /// that were accepted before.
     Recipient(&'a Envelope, &'a ForwardPath),
@@ -128,10 +128,18 @@ impl Subject<'_> {
         }
     }
 
+    /// The session.
+    pub fn session(&self) -> &SessionId {
+        match self {
+            Self::Connection(session, _) => session,
+            Self::Recipient(envelope, _) | Self::Content(envelope, _) => envelope.id.session(),
+        }
+    }
+
     /// The client.
     pub fn peer(&self) -> &Peer {
         match self {
-            Self::Connection(peer) => peer,
+            Self::Connection(_, peer) => peer,
             Self::Recipient(envelope, _) | Self::Content(envelope, _) => &envelope.peer,
         }
     }

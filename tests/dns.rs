@@ -24,7 +24,8 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use nobounce::dns::{Cache, Client, DomainName, Hickory, Record, RecordKind, Resolver};
 use nobounce::scorers::{Authentication, DnsList, Dnsbl, HeloNames, ReverseNames, Rhsbl, Uribl};
 use nobounce::{
-    Envelope, FailurePolicy, ForwardPath, Gate, Helo, MailData, Message, Opinion, Panel,
+    ConnectContext, DataContext, Envelope, FailurePolicy, ForwardPath, Gate, Helo, MailData,
+    Message, Opinion, Panel, RcptContext,
 };
 use nobounce::{Peer, ReversePath, Score, Scorer, ScorerError, Seat, SessionId, Settings, Subject};
 use nobounce::{Tally, Verdict, relay, serve};
@@ -84,15 +85,17 @@ fn message(envelope: &Envelope, content: &[u8]) -> Message {
     Message::new("mx.example.net", envelope, SystemTime::now(), content)
 }
 
+fn session() -> SessionId {
+    SessionId::new("test")
+}
+
 /// The symbols of an opinion, or what failed.
 fn told(answer: Result<Opinion, ScorerError>) -> String {
     match answer {
-        Ok(Opinion::Evidence(found) | Opinion::Annotate(found, _)) => {
-            let symbols: Vec<_> = found.iter().map(|finding| finding.symbol()).collect();
+        Ok(opinion) => {
+            let symbols: Vec<_> = opinion.findings.iter().map(|it| it.symbol()).collect();
             symbols.join(" ")
         }
-        Ok(Opinion::Silent) => String::new(),
-        Ok(other) => format!("{other:?}"),
         Err(error) => format!("failed: {error}"),
     }
 }
@@ -123,29 +126,36 @@ async fn lists_names_and_links_are_looked_up() {
         ("192.0.2.9", "failed: zen.test does not answer us: 127.255.255.254"),
         ("192.0.2.8", "failed: zen.test is no list: 203.0.113.1"),
     ] {
-        assert_eq!(told(dnsbl.on_connect(&peer(address)).await), expected, "{address}");
+        assert_eq!(
+            told(dnsbl.on_connect(&ConnectContext::new(&session(), &peer(address))).await),
+            expected,
+            "{address}"
+        );
     }
 
     let dbl = DnsList::new("dbl.test").unwrap().symbol("DBL");
     let rhsbl = Rhsbl::new(resolver.clone()).list(dbl);
     let spam = envelope("192.0.2.1", "mx.example.org", "a@spam.example");
-    assert_eq!(told(rhsbl.on_rcpt(&spam, &recipient()).await), "DBL");
+    assert_eq!(told(rhsbl.on_rcpt(&RcptContext::new(&spam, &recipient())).await), "DBL");
 
     let uri = DnsList::new("uri.test").unwrap().bits(2, "URI", Score::points(5)).unwrap();
     let uribl = Uribl::new(resolver.clone()).list(uri);
     let mail = message(&spam, b"Subject: x\n\nhttp://www.bad.com/ http://good.com/\n");
-    assert_eq!(told(uribl.on_data(&spam, &mail).await), "URI");
+    assert_eq!(told(uribl.on_data(&DataContext::new(&spam, &mail)).await), "URI");
 
     let names = ReverseNames::new(resolver.clone());
     for (address, expected) in
         [("192.0.2.1", ""), ("192.0.2.2", "RDNS_UNCONFIRMED"), ("192.0.2.3", "RDNS_NONE")]
     {
-        assert_eq!(told(names.on_connect(&peer(address)).await), expected);
+        assert_eq!(
+            told(names.on_connect(&ConnectContext::new(&session(), &peer(address))).await),
+            expected
+        );
     }
     let helo = HeloNames::new(resolver);
     for (said, expected) in [("mx.example.org", ""), ("no.example.org", "HELO_UNRESOLVED")] {
         let envelope = envelope("192.0.2.1", said, "a@example.org");
-        assert_eq!(told(helo.on_rcpt(&envelope, &recipient()).await), expected);
+        assert_eq!(told(helo.on_rcpt(&RcptContext::new(&envelope, &recipient())).await), expected);
     }
 }
 
@@ -218,7 +228,7 @@ async fn spf_is_what_pyspf_says() {
         ("192.0.2.1", "a@nothing.example.org"),
     ] {
         let envelope = envelope(address, "mx.example.org", sender);
-        let ours = told(authentication.on_rcpt(&envelope, &recipient()).await);
+        let ours = told(authentication.on_rcpt(&RcptContext::new(&envelope, &recipient())).await);
         let theirs = pyspf(unbound.address, address, sender);
         assert_eq!(ours, format!("SPF_{}", theirs.to_uppercase()), "{address} {sender}");
         seen.insert(theirs);
@@ -287,8 +297,11 @@ async fn signatures_are_what_dkimpy_says() {
         (mail.to_owned(), "DKIM_NONE DMARC_FAIL_REJECT"),
     ] {
         let envelope = envelope("192.0.2.99", "mx.example.com", "list@other.example");
-        let ours =
-            told(authentication.on_data(&envelope, &message(&envelope, mail.as_bytes())).await);
+        let ours = told(
+            authentication
+                .on_data(&DataContext::new(&envelope, &message(&envelope, mail.as_bytes())))
+                .await,
+        );
         assert_eq!(ours, format!("SPF_NONE {expected}"));
         if mail.contains("DKIM-Signature:") {
             let theirs = dkimpy(unbound.address, &mail);
@@ -346,9 +359,11 @@ async fn chains_are_what_dkimpy_says() {
         (without_first, "DKIM_FAIL", Some("ARC_FAIL")),
     ] {
         let envelope = envelope("192.0.2.99", "mx.example.com", "list@other.example");
-        let answer = authentication.on_data(&envelope, &message(&envelope, mail.as_bytes())).await;
-        let Ok(Opinion::Annotate(found, fields)) = answer else { panic!("{answer:?}") };
-        let symbols: Vec<_> = found.iter().map(|it| it.symbol()).collect();
+        let answer = authentication
+            .on_data(&DataContext::new(&envelope, &message(&envelope, mail.as_bytes())))
+            .await;
+        let Opinion { findings, fields, .. } = answer.unwrap();
+        let symbols: Vec<_> = findings.iter().map(|it| it.symbol()).collect();
         let chain = symbols.iter().copied().find(|it| it.starts_with("ARC_"));
         assert_eq!((symbols[1], chain), (dkim, expected), "{mail}");
         let field = str::from_utf8(fields[0].octets()).unwrap().replace("\r\n", "");
@@ -475,7 +490,8 @@ async fn servers_that_misbehave_are_failures() {
                 Panel::new().seat(seat.budget(Duration::from_millis(700)).on_failure(policy));
             let (mut tally, peer) = (Tally::new(), peer("192.0.2.1"));
             let began = Instant::now();
-            let verdict = panel.ask(&Tokio, Subject::Connection(&peer), &mut tally).await;
+            let verdict =
+                panel.ask(&Tokio, Subject::Connection(&session(), &peer), &mut tally).await;
             let took = began.elapsed();
             assert!(took < Duration::from_millis(2_500), "{behaviour:?}: {took:?}");
             match (policy, verdict) {

@@ -32,7 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The trait alone: panels and scorers need its timers and connections, the edges supply them.
     // DNS is asked through it by both.
     ("runtime", &["dns", "rehearsal", "runtime", "unwind"]),
-    ("policy", &["breaker", "panel", "score", "scorer", "scorers", "store", "tally"]),
+    ("policy", &["breaker", "opinion", "panel", "score", "scorer", "scorers", "store", "tally"]),
     (
         "edges",
         &[

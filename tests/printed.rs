@@ -13,9 +13,10 @@ use std::time::Instant;
 use async_trait::async_trait;
 use futures::io::{AsyncRead, AsyncWrite, Cursor};
 use nobounce::{
-    Address, EarlyInput, Envelope, Event, FailureCause, Finding, ForwardPath, Gate, MailParameters,
-    Message, Outcome, Panel, Peer, Receipt, Relay, RelayError, Reply, ReplyCode, ReversePath,
-    Runtime, Score, Scorer, ScorerError, Settings, Target, Thresholds, Tls, TlsFault, serve,
+    Address, DataContext, EarlyInput, Envelope, Event, FailureCause, Finding, ForwardPath, Gate,
+    MailParameters, Message, Outcome, Panel, Peer, Receipt, Relay, RelayError, Reply, ReplyCode,
+    ReversePath, Runtime, Score, Scorer, ScorerError, Settings, Target, Thresholds, Tls, TlsFault,
+    serve,
 };
 
 /// C0, DEL, C1, separators of lines, bidirectional and zero-width characters.
@@ -104,7 +105,7 @@ impl Scorer for Quoting {
         "quoting"
     }
 
-    async fn on_data(&self, _: &Envelope, _: &Message) -> Result<nobounce::Opinion, ScorerError> {
+    async fn on_data(&self, _: &DataContext<'_>) -> Result<nobounce::Opinion, ScorerError> {
         let finding = Finding::new("QUOTED", Score::ZERO).with_detail(HOSTILE);
         Err(ScorerError::new(HOSTILE).but_says(finding.into()))
     }

@@ -14,8 +14,8 @@ use memchr::memmem;
 use nix::time::{ClockId, clock_gettime};
 use nobounce::scorers::Gtube;
 use nobounce::{
-    Address, Envelope, Finding, MailData, Message, Opinion, Panel, Peer, ReversePath, Runtime,
-    Score, Scorer, ScorerError, SessionId, Subject, Tally, Thresholds,
+    Address, DataContext, Envelope, Finding, MailData, Message, Opinion, Panel, Peer, ReversePath,
+    Runtime, Score, Scorer, ScorerError, SessionId, Subject, Tally, Thresholds,
 };
 
 /// What the CPU may spend on it: a millisecond, or several if nothing is optimised.
@@ -50,17 +50,16 @@ impl Scorer for Rule {
         "rule"
     }
 
-    async fn on_data(&self, _: &Envelope, message: &Message) -> Result<Opinion, ScorerError> {
+    async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
         let has = |octets: &[u8], word: &str| memmem::find(octets, word.as_bytes()).is_some();
         let found = match self {
-            Self::Octets(word) => message.segments().iter().any(|octets| has(octets, word)),
+            Self::Octets(word) => at.message.segments().iter().any(|octets| has(octets, word)),
             Self::Field(name, word) => {
-                message.view().field(name).is_some_and(|field| has(field.value(), word))
+                at.message.view().field(name).is_some_and(|field| has(field.value(), word))
             }
-            Self::Text(word) => message.view().texts().any(|text| has(text.as_bytes(), word)),
+            Self::Text(word) => at.message.view().texts().any(|text| has(text.as_bytes(), word)),
         };
-        let finding = Finding::new("RULE", Score::hundredths(10));
-        Ok(if found { finding.into() } else { Opinion::Silent })
+        Ok(found.then(|| Finding::new("RULE", Score::hundredths(10))).into())
     }
 }
 

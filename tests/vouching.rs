@@ -33,7 +33,7 @@ fn clients(server: Peer, lines: &[&str]) -> Vec<String> {
             Step::StartTls => session.tls_started(Tls::new("TLSv1.3", "some")),
             Step::Ask(question) => {
                 clients.push(match question.subject() {
-                    Subject::Connection(peer) => format!("connect {}", described(peer)),
+                    Subject::Connection(_, peer) => format!("connect {}", described(peer)),
                     Subject::Recipient(envelope, _) => {
                         format!("rcpt {}", described(&envelope.peer))
                     }
@@ -330,7 +330,7 @@ fn own_networks_are_those_of_the_client_that_is_spoken_for() {
                 },
                 Step::Ask(question) => {
                     found.push(match question.subject() {
-                        Subject::Connection(peer) => peer.own,
+                        Subject::Connection(_, peer) => peer.own,
                         Subject::Recipient(envelope, _) | Subject::Content(envelope, _) => {
                             envelope.peer.own
                         }

@@ -14,7 +14,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 use libfuzzer_sys::fuzz_target;
 use nobounce::scorers::Spamd;
 use nobounce::{
-    Address, Envelope, MailData, Message, Opinion, Peer, ReversePath, Runtime, Scorer, SessionId,
+    Address, DataContext, Envelope, MailData, Message, Peer, ReversePath, Runtime, Scorer, SessionId,
 };
 use nobounce_fuzz::Dice;
 
@@ -30,18 +30,17 @@ fuzz_target!(|input: &[u8]| {
     let cut = Daemon { reply: reply.into(), most: 1 + dice.below(9) };
     for (whole, cut) in all(&whole).into_iter().zip(all(&cut)) {
         let [one, other] = [whole, cut].map(|scanner| {
-            let opinion = pollster::block_on(scanner.on_data(&envelope, &message));
+            let opinion = pollster::block_on(scanner.on_data(&DataContext::new(&envelope, &message)));
             opinion.map_err(|error| error.to_string())
         });
         assert_eq!(one, other);
         match one {
-            Ok(Opinion::Evidence(findings)) => {
-                assert!(findings.len() <= 257);
-                for finding in findings {
+            Ok(opinion) => {
+                assert!(opinion.findings.len() <= 257);
+                for finding in opinion.findings {
                     assert!(finding.symbol().len() <= 100);
                 }
             }
-            Ok(_) => {}
             Err(error) => assert!(error.len() < 100_000),
         }
     }

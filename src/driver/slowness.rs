@@ -8,7 +8,6 @@ use crate::runtime::Runtime;
 use crate::session::Question;
 use crate::tally::Tally;
 use crate::tarpit::Stuck;
-use crate::verdict::Subject;
 
 #[cfg(test)]
 mod tests;
@@ -33,16 +32,13 @@ impl Slowness {
         tally: &Tally,
     ) {
         let (Some(tarpit), Self::None) = (&gate.tarpit, &*self) else { return };
-        let (id, subject) = (question.id(), question.subject());
-        let peer = match subject {
-            Subject::Connection(peer) => peer,
-            Subject::Recipient(envelope, _) | Subject::Content(envelope, _) => &envelope.peer,
-        };
+        let subject = question.subject();
+        let (session, peer) = (subject.session(), subject.peer());
         if tarpit.is_for(tally.total())
             && !gate.settings.own_networks.include(peer)
             && let Some(stuck) = tarpit.take_in()
         {
-            gate.observe(&Event::Tarpitted { session: id.session(), peer });
+            gate.observe(&Event::Tarpitted { session, peer });
             *self = Self::Stuck(Box::new(stuck));
         }
     }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use futures::future::FutureExt;
 
+use crate::opinion::{Opinion, ScorerError};
 use crate::runtime::Runtime;
-use crate::scorer::{Opinion, Scorer, ScorerError};
-use crate::tally::FailureCause;
+use crate::scorer::{ConnectContext, DataContext, RcptContext, Scorer};
+use crate::tally::{FailureCause, Tally};
 use crate::unwind::Guarded;
 use crate::verdict::Subject;
 
@@ -25,19 +26,12 @@ pub(super) enum Hearing<'a> {
     Heard(Result<Opinion, FailureCause>),
 }
 
-/// Hears each scorer within its budget; the answers stand in the order of the scorers.
+/// Hears each scorer within its budget.
 ///
 /// One timer is armed at a time, and none if nobody waits for anything.
-pub(super) async fn hear<'a, R: Runtime, H>(
-    runtime: &R,
-    mut all: H,
-) -> impl Iterator<Item = Result<Opinion, FailureCause>> + use<'a, R, H>
-where
-    H: AsMut<[Hearing<'a>]> + IntoIterator<Item = Hearing<'a>>,
-{
+pub(super) async fn hear<R: Runtime>(runtime: &R, hearings: &mut [Hearing<'_>]) {
     let mut timer = None;
     poll_fn(|context| {
-        let hearings = all.as_mut();
         hearings.iter_mut().for_each(|hearing| hearing.poll(context));
         loop {
             if hearings.iter().all(Hearing::is_over) {
@@ -55,20 +49,42 @@ where
         }
     })
     .await;
-    all.into_iter().filter_map(Hearing::answer)
+}
+
+/// What the hooks of one stage are told.
+pub(super) enum At<'a> {
+    Connect(ConnectContext<'a>),
+    Rcpt(RcptContext<'a>),
+    Data(DataContext<'a>),
+}
+
+impl<'a> At<'a> {
+    pub(super) fn new(subject: Subject<'a>, tally: &'a Tally) -> Self {
+        match subject {
+            Subject::Connection(session, peer) => {
+                Self::Connect(ConnectContext::new(session, peer).tally(tally))
+            }
+            Subject::Recipient(envelope, recipient) => {
+                Self::Rcpt(RcptContext::new(envelope, recipient).tally(tally))
+            }
+            Subject::Content(envelope, message) => {
+                Self::Data(DataContext::new(envelope, message).tally(tally))
+            }
+        }
+    }
 }
 
 impl<'a> Hearing<'a> {
     pub(super) fn begin(
         scorer: &'a dyn Scorer,
-        subject: Subject<'a>,
+        at: &'a At<'a>,
         budget: Duration,
         began: Instant,
     ) -> Self {
-        let answer = Guarded::begin(|| match subject {
-            Subject::Connection(peer) => scorer.on_connect(peer),
-            Subject::Recipient(envelope, recipient) => scorer.on_rcpt(envelope, recipient),
-            Subject::Content(envelope, message) => scorer.on_data(envelope, message),
+        let answer = Guarded::begin(|| match at {
+            At::Connect(at) => scorer.on_connect(at),
+            At::Rcpt(at) => scorer.on_rcpt(at),
+            At::Data(at) => scorer.on_data(at),
         });
         Self::Waiting { answer, budget, until: began.checked_add(budget) }
     }
@@ -103,7 +119,8 @@ impl<'a> Hearing<'a> {
         }
     }
 
-    fn answer(self) -> Option<Result<Opinion, FailureCause>> {
+    /// Returns the answer, unless it is still waited for.
+    pub(super) fn answer(self) -> Option<Result<Opinion, FailureCause>> {
         match self {
             Self::Waiting { .. } => None,
             Self::Heard(answer) => Some(answer),

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::header::HeaderField;
+use crate::opinion::{FailurePolicy, Opinion};
 use crate::runtime::Runtime;
 use crate::score::{Finding, word};
-use crate::scorer::{FailurePolicy, Opinion, Scorer};
+use crate::scorer::Scorer;
 use crate::tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
 use crate::unwind::caught;
 use crate::verdict::{Refusal, Stage, Subject, Verdict};
 
-use hearing::{Hearing, hear};
+use hearing::{At, Hearing, hear};
 pub use thresholds::{ThresholdError, Thresholds};
 pub use weights::Weights;
 
@@ -46,8 +47,8 @@ const UNNAMED: &str = "unnamed";
 /// #         Err(io::ErrorKind::Unsupported.into())
 /// #     }
 /// # }
-/// use nobounce::{Disclosure, Finding, Opinion, Panel, Peer, Score, Scorer, ScorerError};
-/// use nobounce::{Subject, Tally, Verdict};
+/// use nobounce::{ConnectContext, Disclosure, Finding, Opinion, Panel, Peer, Score, Scorer, ScorerError};
+/// use nobounce::{SessionId, Subject, Tally, Verdict};
 ///
 /// struct Lists;
 ///
@@ -57,10 +58,10 @@ const UNNAMED: &str = "unnamed";
 ///         "lists"
 ///     }
 ///
-///     async fn on_connect(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
-///         let listed = peer.address.is_some_and(|address| address.to_string() == "192.0.2.1:4711");
+///     async fn on_connect(&self, at: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
+///         let listed = at.peer.address.is_some_and(|address| address.to_string() == "192.0.2.1:4711");
 ///         let finding = Finding::new("LISTED", Score::points(7)).with_disclosure(Disclosure::Public);
-///         Ok(if listed { finding.into() } else { Opinion::Silent })
+///         Ok(listed.then_some(finding).into())
 ///     }
 /// }
 ///
@@ -68,8 +69,9 @@ const UNNAMED: &str = "unnamed";
 /// # pollster::block_on(async {
 /// let panel = Panel::new().scorer(Lists);
 /// let mut tally = Tally::new();
+/// let session = SessionId::new("example");
 /// let client = Peer::new(([192, 0, 2, 1], 4711).into());
-/// let verdict = panel.ask(&runtime, Subject::Connection(&client), &mut tally).await;
+/// let verdict = panel.ask(&runtime, Subject::Connection(&session, &client), &mut tally).await;
 /// let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
 /// assert_eq!(refusal.to_string(), "554 5.7.1 Connection refused: LISTED");
 /// assert_eq!(tally.to_string(), "score=7.00 LISTED=7.00");
@@ -78,7 +80,7 @@ const UNNAMED: &str = "unnamed";
 ///
 /// # From answers to a verdict
 ///
-/// 1. A scorer's own [`Opinion::Refuse`], and the 451 for a scorer that failed under
+/// 1. A scorer's own refusal ([`Opinion::refusal`]), and the 451 for a scorer that failed under
 ///    [`FailurePolicy::Defer`]: a permanent refusal goes before a transient one, then the earlier
 ///    seat before the later. A failure goes before the thresholds, since the scorer that failed
 ///    might have spoken for the mail; our trouble is nobody's 550. Only if it could not have
@@ -201,6 +203,11 @@ impl Panel {
         self
     }
 
+    /// Returns the names of its scorers in records, in the order of the seats.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.seats.iter().map(|seat| &*seat.name)
+    }
+
     /// The sums at which something is done.
     #[must_use]
     pub fn thresholds(mut self, thresholds: Thresholds) -> Self {
@@ -245,15 +252,21 @@ impl Panel {
         }
         let stage = subject.stage();
         let (budget, began) = (self.stage_budget.unwrap_or(STAGE_BUDGET), runtime.now());
+        let at = At::new(subject, tally);
         match &self.seats[..] {
             // Many a panel has one, which takes no list.
             [seat] => {
-                let hearing = seat.begin(subject, budget, began);
-                self.weigh(hear(runtime, [hearing]).await, stage, tally)
+                let mut hearings = [seat.begin(&at, budget, began)];
+                hear(runtime, &mut hearings).await;
+                let answers = hearings.map(Hearing::answer);
+                self.weigh(answers.into_iter().flatten(), stage, tally)
             }
             seats => {
-                let hearings = seats.iter().map(|seat| seat.begin(subject, budget, began));
-                self.weigh(hear(runtime, hearings.collect::<Vec<_>>()).await, stage, tally)
+                let hearings = seats.iter().map(|seat| seat.begin(&at, budget, began));
+                let mut hearings: Vec<_> = hearings.collect();
+                hear(runtime, &mut hearings).await;
+                let answers: Vec<_> = hearings.into_iter().map(Hearing::answer).collect();
+                self.weigh(answers.into_iter().flatten(), stage, tally)
             }
         }
     }
@@ -271,7 +284,7 @@ impl Panel {
         let mut deferral = None;
         for (seat, answer) in self.seats.iter().zip(answers) {
             let adds_only = matches!(&answer, Err(FailureCause::Error(error))
-                if error.could_only_add() && !matches!(error.opinion(), Opinion::Refuse(_) | Opinion::RefuseWith(..)))
+                if error.could_only_add() && error.opinion().refusal.is_none())
                 && !self.weights.speak_for();
             let refusal = seat.take(answer, stage, &self.weights, tally, &mut fields);
             if adds_only {
@@ -323,8 +336,8 @@ impl Panel {
 
 impl Seat {
     /// Asks the scorer.
-    fn begin<'a>(&'a self, subject: Subject<'a>, stage: Duration, began: Instant) -> Hearing<'a> {
-        Hearing::begin(&*self.scorer, subject, self.budget.min(stage), began)
+    fn begin<'a>(&'a self, at: &'a At<'a>, stage: Duration, began: Instant) -> Hearing<'a> {
+        Hearing::begin(&*self.scorer, at, self.budget.min(stage), began)
     }
 
     /// Notes what the scorer said, with the fields that it writes; its refusal, if it acts.
@@ -336,24 +349,18 @@ impl Seat {
         tally: &mut Tally,
         fields: &mut Vec<HeaderField>,
     ) -> Option<Refusal> {
-        let (refusal, findings) = match answer {
-            Ok(Opinion::Silent) => (None, Vec::new()),
-            Ok(Opinion::Evidence(findings)) => (None, findings),
-            Ok(Opinion::Annotate(findings, written)) => {
-                fields.extend(written.into_iter().filter(|_| !self.monitored));
-                (None, findings)
-            }
-            Ok(Opinion::Refuse(refusal)) => (Some(refusal), Vec::new()),
-            Ok(Opinion::RefuseWith(refusal, findings)) => (Some(refusal), findings),
+        let Opinion { findings, fields: written, refusal } = match answer {
+            Ok(opinion) => opinion,
             Err(cause) => {
                 let said = match &cause {
                     FailureCause::Error(error) => error.opinion().clone(),
-                    FailureCause::Panic(_) | FailureCause::Late(_) => Opinion::Silent,
+                    FailureCause::Panic(_) | FailureCause::Late(_) => Opinion::silent(),
                 };
                 let said = self.take(Ok(said), stage, weights, tally, fields);
                 return said.or(self.fail(cause, stage, weights, tally));
             }
         };
+        fields.extend(written.into_iter().filter(|_| !self.monitored));
         for finding in findings {
             let score = finding.score().percent(self.scale);
             self.enter(weights.apply(finding.with_score(score)), stage, tally);

@@ -4,10 +4,9 @@ use async_trait::async_trait;
 
 use crate::conduct::{Conduct, Misconduct};
 use crate::envelope::Envelope;
-use crate::message::Message;
+use crate::opinion::{Opinion, ScorerError};
 use crate::score::{Finding, Score};
-use crate::scorer::{Opinion, Scorer, ScorerError};
-use crate::wire::mailbox::ForwardPath;
+use crate::scorer::{DataContext, RcptContext, Scorer};
 
 /// Makes findings of the [`Conduct`] that a session has noted, when a recipient is named and when
 /// the content is there. (Before the greeting nobody has done anything; what comes of input before
@@ -83,10 +82,10 @@ impl Behaviour {
 
     fn judge(&self, envelope: &Envelope) -> Opinion {
         if envelope.peer.own {
-            return Opinion::Silent;
+            return Opinion::silent();
         }
         let conduct: &Conduct = &envelope.conduct;
-        let findings: Vec<_> = Misconduct::ALL
+        Misconduct::ALL
             .into_iter()
             .zip(&self.weights)
             .filter_map(|(what, weight)| {
@@ -96,8 +95,7 @@ impl Behaviour {
                 let finding = || Finding::new(what.symbol(), score).with_detail(&times);
                 (score != Score::ZERO).then(finding)
             })
-            .collect();
-        if findings.is_empty() { Opinion::Silent } else { Opinion::Evidence(findings) }
+            .collect()
     }
 }
 
@@ -114,12 +112,12 @@ impl Scorer for Behaviour {
         "behaviour"
     }
 
-    async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
-        Ok(self.judge(envelope))
+    async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
+        Ok(self.judge(at.envelope))
     }
 
-    async fn on_data(&self, envelope: &Envelope, _: &Message) -> Result<Opinion, ScorerError> {
-        Ok(self.judge(envelope))
+    async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
+        Ok(self.judge(at.envelope))
     }
 }
 
@@ -136,18 +134,15 @@ mod tests {
         for (what, count) in did {
             (0..*count).for_each(|_| envelope.conduct.note(*what));
         }
-        let on_rcpt = pollster::block_on(behaviour.on_rcpt(&envelope, &recipient())).unwrap();
-        let on_data = pollster::block_on(behaviour.on_data(&envelope, &message(""))).unwrap();
+        let on_rcpt =
+            pollster::block_on(behaviour.on_rcpt(&RcptContext::new(&envelope, &recipient())))
+                .unwrap();
+        let on_data =
+            pollster::block_on(behaviour.on_data(&DataContext::new(&envelope, &message(""))))
+                .unwrap();
         assert_eq!(on_rcpt, on_data);
-        match on_data {
-            Opinion::Silent => Vec::new(),
-            Opinion::Evidence(findings) => {
-                let words =
-                    |it: &Finding| format!("{}={} {}", it.symbol(), it.score(), it.detail());
-                findings.iter().map(words).collect()
-            }
-            other => panic!("{other:?}"),
-        }
+        let words = |it: &Finding| format!("{}={} {}", it.symbol(), it.score(), it.detail());
+        on_data.findings.iter().map(words).collect()
     }
 
     #[test]
@@ -182,9 +177,11 @@ mod tests {
         (0..9).for_each(|_| envelope.conduct.note(Misconduct::UnknownCommand));
         for own in [true, false] {
             Arc::make_mut(&mut envelope.peer).own = own;
-            let opinion =
-                pollster::block_on(Behaviour::new().on_rcpt(&envelope, &recipient())).unwrap();
-            assert_eq!(opinion == Opinion::Silent, own);
+            let opinion = pollster::block_on(
+                Behaviour::new().on_rcpt(&RcptContext::new(&envelope, &recipient())),
+            )
+            .unwrap();
+            assert_eq!(opinion == Opinion::silent(), own);
         }
     }
 

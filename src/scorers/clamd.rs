@@ -4,11 +4,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use memchr::memrchr;
 
-use crate::envelope::Envelope;
-use crate::message::Message;
+use crate::opinion::{Opinion, ScorerError};
 use crate::runtime::{Address, Runtime};
 use crate::score::{Disclosure, Finding, Score};
-use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::scorer::{DataContext, Scorer};
 use crate::verdict::Refusal;
 use crate::wire::reply::EnhancedStatus;
 
@@ -129,12 +128,9 @@ impl<R: Runtime> Clamd<R> {
         if let (OnVirus::Refuse, Some(name)) = (self.on_virus, viruses.first()) {
             const POLICY: EnhancedStatus = EnhancedStatus::new(7, 1);
             let text = format!("Message refused: virus {name}");
-            return Ok(Opinion::RefuseWith(Refusal::permanent(550, POLICY, &text), findings));
+            return Ok(Opinion::from(Refusal::permanent(550, POLICY, &text)).and(findings));
         }
-        let opinion = match findings.is_empty() {
-            true => Opinion::Silent,
-            false => Opinion::Evidence(findings),
-        };
+        let opinion = Opinion::from(findings);
         match fault {
             Some(fault) => Err(ScorerError::new(fault).but_says(opinion)),
             None => Ok(opinion),
@@ -148,13 +144,9 @@ impl<R: Runtime> Scorer for Clamd<R> {
         "clamd"
     }
 
-    async fn on_data(
-        &self,
-        _envelope: &Envelope,
-        message: &Message,
-    ) -> Result<Opinion, ScorerError> {
-        let Some(message) = self.limit.excerpt(message) else {
-            return Ok(Opinion::Silent);
+    async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
+        let Some(message) = self.limit.excerpt(at.message) else {
+            return Ok(Opinion::silent());
         };
         let scan = self
             .daemon

@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use super::lessons::{Impression, Learner, Lesson};
 use super::whose::{Widths, mailbox, steady};
 use crate::envelope::Envelope;
-use crate::message::Message;
 use crate::network::{Network, Networks};
+use crate::opinion::{Opinion, ScorerError};
 use crate::peer::Peer;
 use crate::runtime::Runtime;
 use crate::score::{Finding, Score};
-use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::scorer::{DataContext, RcptContext, Scorer};
 use crate::store::{Key, Pace, Sighting, Store, StoreError};
 use crate::verdict::Refusal;
 use crate::wire::canonical::canonical_domain;
@@ -72,7 +72,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// use std::time::{Duration, SystemTime};
 /// use nobounce::scorers::Greylist;
 /// use nobounce::store::Memory;
-/// use nobounce::{Opinion, Runtime, Scorer};
+/// use nobounce::{RcptContext, Runtime, Scorer};
 ///
 /// # let seconds = Arc::new(AtomicU64::new(1_700_000_000));
 /// # let runtime = Clock(seconds.clone());
@@ -84,12 +84,13 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// # pollster::block_on(async {
 /// let greylist = Greylist::new(runtime, Arc::new(Memory::new()));
 ///
-/// let Opinion::Refuse(refusal) = greylist.on_rcpt(&envelope, &recipient).await? else { panic!() };
+/// let at = RcptContext::new(&envelope, &recipient);
+/// let refusal = greylist.on_rcpt(&at).await?.refusal.expect("it waits");
 /// assert_eq!(refusal.to_string(), "451 4.7.1 Greylisted, try again in 300 seconds");
 ///
 /// seconds.fetch_add(300, Ordering::Relaxed); // the client waits
-/// assert!(matches!(greylist.on_rcpt(&envelope, &recipient).await?, Opinion::Evidence(_)));
-/// assert_eq!(greylist.on_rcpt(&envelope, &recipient).await?, Opinion::Silent);
+/// assert_eq!(greylist.on_rcpt(&at).await?.findings[0].symbol(), "GREYLIST_PASSED");
+/// assert!(greylist.on_rcpt(&at).await?.is_silent());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -195,7 +196,7 @@ impl<R: Runtime> Greylist<R> {
 
     async fn ask(&self, envelope: &Envelope, to: &ForwardPath) -> Result<Opinion, ScorerError> {
         let Some(network) = self.network(&envelope.peer) else {
-            return Ok(Opinion::Silent);
+            return Ok(Opinion::silent());
         };
         let now = self.runtime.time_of_day();
         let proven = match self.proven_by {
@@ -203,7 +204,7 @@ impl<R: Runtime> Greylist<R> {
             None => Ok(false),
         };
         match &proven {
-            Ok(true) => return Ok(Opinion::Silent),
+            Ok(true) => return Ok(Opinion::silent()),
             // A store that is late is late for the triplet, too.
             Err(error @ StoreError::Late(_)) => return Err(failed(error.clone())),
             _ => {}
@@ -211,9 +212,9 @@ impl<R: Runtime> Greylist<R> {
         let key = self.triplet(network, envelope, to);
         let triplet = self.store.see(&key, self.pace, now).await.map_err(failed)?;
         let opinion = self.judge(triplet, now);
-        match (proven, &opinion) {
+        match proven {
             // What is known of the client could have changed that.
-            (Err(error), Opinion::Refuse(_)) => Err(failed(error)),
+            Err(error) if opinion.refusal.is_some() => Err(failed(error)),
             _ => Ok(opinion),
         }
     }
@@ -233,7 +234,7 @@ impl<R: Runtime> Greylist<R> {
         let since = |then| now.duration_since(then).unwrap_or_default();
         if triplet.times > 1 {
             if triplet.times > 2 || !triplet.counted {
-                return Opinion::Silent;
+                return Opinion::silent();
             }
             let passed = Finding::new("GREYLIST_PASSED", Score::ZERO);
             let waited = since(triplet.first).as_secs();
@@ -274,38 +275,29 @@ impl<R: Runtime> Scorer for Greylist<R> {
         "greylist"
     }
 
-    async fn on_rcpt(
-        &self,
-        envelope: &Envelope,
-        recipient: &ForwardPath,
-    ) -> Result<Opinion, ScorerError> {
-        if envelope.reverse_path.path.canonical().is_null() {
-            return Ok(Opinion::Silent);
+    async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
+        if at.envelope.reverse_path.path.canonical().is_null() {
+            return Ok(Opinion::silent());
         }
-        self.ask(envelope, recipient).await
+        self.ask(at.envelope, at.recipient).await
     }
 
-    async fn on_data(
-        &self,
-        envelope: &Envelope,
-        _message: &Message,
-    ) -> Result<Opinion, ScorerError> {
-        let (mut opinion, mut failure) = (Opinion::Silent, None);
-        if envelope.reverse_path.path.canonical().is_null() {
+    async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
+        let (mut opinion, mut failure) = (Opinion::silent(), None);
+        if at.envelope.reverse_path.path.canonical().is_null() {
             // All of them, so that they wait together; one that has to wait speaks for all.
-            for recipient in &envelope.forward_paths {
-                match self.ask(envelope, recipient).await {
-                    Ok(next) if !matches!(opinion, Opinion::Refuse(_)) => opinion = next,
+            for recipient in &at.envelope.forward_paths {
+                match self.ask(at.envelope, recipient).await {
+                    Ok(next) if opinion.refusal.is_none() => opinion = next,
                     Ok(_) => {}
                     Err(error) => failure = Some(error),
                 }
             }
         }
-        match (opinion, failure) {
+        match failure {
             // One that has to wait is enough, whatever is not known of the others.
-            (refusal @ Opinion::Refuse(_), _) => Ok(refusal),
-            (opinion, Some(error)) => Err(error.but_says(opinion)),
-            (opinion, None) => Ok(opinion),
+            Some(error) if opinion.refusal.is_none() => Err(error.but_says(opinion)),
+            _ => Ok(opinion),
         }
     }
 }

@@ -6,10 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use memchr::{memchr, memmem};
 
-use crate::envelope::Envelope;
-use crate::message::Message;
+use crate::opinion::{Opinion, ScorerError};
 use crate::score::{Disclosure, Finding, Score};
-use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::scorer::{DataContext, Scorer};
 
 /// The generic test for unsolicited bulk e-mail, as SpamAssassin defines it.
 const GTUBE: &[u8] = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
@@ -31,13 +30,9 @@ impl Scorer for Gtube {
         "gtube"
     }
 
-    async fn on_data(
-        &self,
-        _envelope: &Envelope,
-        message: &Message,
-    ) -> Result<Opinion, ScorerError> {
-        if !is_in(message.content_segments()) {
-            return Ok(Opinion::Silent);
+    async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
+        if !is_in(at.message.content_segments()) {
+            return Ok(Opinion::silent());
         }
         let gtube = Finding::new("GTUBE", Score::points(1000));
         Ok(gtube.with_disclosure(Disclosure::Public).into())
@@ -104,10 +99,11 @@ mod tests {
         assert!(is_in(&one_by_one) && !is_in(&one_by_one[1..]));
         for (content, found) in table {
             let (envelope, message) = (envelope("<a@example.com>"), message(&content));
-            let opinion = pollster::block_on(Gtube.on_data(&envelope, &message)).unwrap();
+            let opinion =
+                pollster::block_on(Gtube.on_data(&DataContext::new(&envelope, &message))).unwrap();
             let expected = Finding::new("GTUBE", Score::points(1000));
             let expected = expected.with_disclosure(Disclosure::Public);
-            assert_eq!(opinion, if found { expected.into() } else { Opinion::Silent });
+            assert_eq!(opinion, if found { expected.into() } else { Opinion::silent() });
         }
     }
 }

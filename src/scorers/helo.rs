@@ -6,12 +6,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::dns::{self, DomainName, RecordKind, ResolveError, Resolver};
-use crate::envelope::Envelope;
+use crate::opinion::{Opinion, ScorerError};
 use crate::score::{Disclosure, Finding, Score};
-use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::scorer::{RcptContext, Scorer};
 use crate::scorers::once::Once;
 use crate::wire::canonical::{address_literal, canonical_domain};
-use crate::wire::mailbox::ForwardPath;
 
 /// Looks at what the client said in HELO or EHLO (RFC 5321 section 4.1.1.1), when a recipient is named;
 /// DNS is asked for the first one of a transaction. At most one of these is found, the first that fits:
@@ -45,7 +44,8 @@ use crate::wire::mailbox::ForwardPath;
 /// # }
 /// # let resolver = Nothing;
 /// use nobounce::scorers::{HeloNames, HeloFlaw};
-/// use nobounce::{Envelope, ForwardPath, Helo, Opinion, Peer, ReversePath, Score, Scorer, SessionId};
+/// use nobounce::{Envelope, ForwardPath, Helo, Peer, RcptContext, ReversePath};
+/// use nobounce::{Score, Scorer, SessionId};
 ///
 /// let helo = HeloNames::new(resolver).ours("mx.example.net").weight(HeloFlaw::NoDot, Score::points(4));
 ///
@@ -54,8 +54,8 @@ use crate::wire::mailbox::ForwardPath;
 /// let id = SessionId::new("example").transaction(1);
 /// let envelope = Envelope::new(id, Arc::new(peer), ReversePath::parse("<a@example.org>")?);
 /// let recipient = ForwardPath::parse("<b@example.net>")?;
-/// let opinion = pollster::block_on(helo.on_rcpt(&envelope, &recipient))?;
-/// let Opinion::Evidence(found) = opinion else { panic!() };
+/// let opinion = pollster::block_on(helo.on_rcpt(&RcptContext::new(&envelope, &recipient)))?;
+/// let found = opinion.findings;
 /// assert_eq!((found[0].symbol(), found[0].score()), ("HELO_NO_DOT", Score::points(4)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -168,23 +168,24 @@ impl Scorer for HeloNames {
         "helo-names"
     }
 
-    async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
-        let peer = &envelope.peer;
+    async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
+        let peer = at.peer;
         let Some(helo) = peer.helo.as_ref().filter(|_| !peer.own) else {
-            return Ok(Opinion::Silent);
+            return Ok(Opinion::silent());
         };
         let address = peer.address.map(|address| address.ip().to_canonical());
         let about = format!("{} {address:?}", helo.name);
-        let flaw = self.once.ask(envelope, about, self.flaw(&helo.name, address)).await?;
+        let flaw = self.once.ask(at.envelope, about, self.flaw(&helo.name, address)).await?;
         let flaw = flaw.map_err(|error| match self.weights[HeloFlaw::Unresolved as usize] {
             weight if weight >= Score::ZERO => ScorerError::new(error).adds_only(),
             _ => ScorerError::new(error),
         })?;
-        Ok(flaw.map_or(Opinion::Silent, |flaw| {
+        let finding = flaw.map(|flaw| {
             let (symbol, _) = FLAWS[flaw as usize];
             let finding = Finding::new(symbol, self.weights[flaw as usize]);
-            finding.with_detail(&helo.name).with_disclosure(Disclosure::Public).into()
-        }))
+            finding.with_detail(&helo.name).with_disclosure(Disclosure::Public)
+        });
+        Ok(finding.into())
     }
 }
 

@@ -9,9 +9,9 @@ use futures::StreamExt;
 use futures::channel::mpsc;
 
 use super::reputation;
+use crate::opinion::ScorerError;
 use crate::peer::Peer;
 use crate::score::{Finding, Score};
-use crate::scorer::ScorerError;
 use crate::session::{EndCause, TransactionEnd};
 use crate::tally::Tally;
 use crate::wire::reply::{Reply, ReplyClass};

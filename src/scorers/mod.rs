@@ -46,3 +46,16 @@ pub use reverse_name::ReverseNames;
 pub use rspamd::{Rspamd, RspamdActions};
 pub use spamd::{BadUser, Spamd};
 pub use whose::Widths;
+
+/// What a test is told of an opinion: its refusal, or its first finding.
+#[cfg(test)]
+fn told(opinion: &crate::opinion::Opinion) -> String {
+    match (&opinion.refusal, &opinion.findings[..]) {
+        (Some(refusal), []) => refusal.to_string(),
+        (None, [finding, ..]) => {
+            format!("{}={} {}", finding.symbol(), finding.score(), finding.detail())
+        }
+        (None, []) if opinion.is_silent() => "silent".into(),
+        _ => panic!("more than it has to say: {opinion:?}"),
+    }
+}

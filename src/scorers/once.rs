@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::envelope::{Envelope, TransactionId};
-use crate::scorer::ScorerError;
+use crate::opinion::ScorerError;
 
 /// Transactions whose answers are remembered at the same time.
 const TRANSACTIONS: usize = 1024;

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use super::whose::{Widths, mailbox};
 use crate::envelope::Envelope;
 use crate::network::Networks;
+use crate::opinion::{Opinion, ScorerError};
 use crate::runtime::Runtime;
 use crate::score::{Finding, Score};
-use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::scorer::{RcptContext, Scorer};
 use crate::store::{Key, Rate, Store, StoreError, Taken};
 use crate::verdict::Refusal;
 use crate::wire::mailbox::ForwardPath;
@@ -61,7 +62,7 @@ pub enum Over {
 /// use std::time::Duration;
 /// use nobounce::scorers::RateLimit;
 /// use nobounce::store::{Memory, Rate};
-/// use nobounce::{Opinion, Scorer};
+/// use nobounce::{RcptContext, Scorer};
 ///
 /// # let runtime = Still;
 /// # let peer = Peer::new(([192, 0, 2, 1], 4711).into());
@@ -74,9 +75,10 @@ pub enum Over {
 ///     .per_address(Rate::new(2, Duration::from_secs(60))?)
 ///     .per_network(Rate::new(100, Duration::from_secs(60))?);
 ///
-/// assert_eq!(limit.on_rcpt(&envelope, &recipient).await?, Opinion::Silent);
-/// assert_eq!(limit.on_rcpt(&envelope, &recipient).await?, Opinion::Silent);
-/// let Opinion::Refuse(refusal) = limit.on_rcpt(&envelope, &recipient).await? else { panic!() };
+/// let at = RcptContext::new(&envelope, &recipient);
+/// assert!(limit.on_rcpt(&at).await?.is_silent());
+/// assert!(limit.on_rcpt(&at).await?.is_silent());
+/// let refusal = limit.on_rcpt(&at).await?.refusal.expect("it is over the limit");
 /// assert_eq!(
 ///     refusal.to_string(),
 ///     "451 4.7.1 Too many recipients from your address, try again in 30 seconds",
@@ -219,18 +221,14 @@ impl<R: Runtime> Scorer for RateLimit<R> {
         "rate-limit"
     }
 
-    async fn on_rcpt(
-        &self,
-        envelope: &Envelope,
-        recipient: &ForwardPath,
-    ) -> Result<Opinion, ScorerError> {
-        if envelope.peer.own || self.exempt.include(&envelope.peer) {
-            return Ok(Opinion::Silent);
+    async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
+        if at.peer.own || self.exempt.include(at.peer) {
+            return Ok(Opinion::silent());
         }
         let now = self.runtime.time_of_day();
         let mut failure = None;
         for limited in ALL {
-            let taken = match self.take(limited, envelope, recipient, now).await {
+            let taken = match self.take(limited, at.envelope, at.recipient, now).await {
                 Ok(taken) => taken,
                 // A store that is late is late for the other limits, too.
                 Err(error @ StoreError::Late(_)) => return Err(self.failed(error)),
@@ -254,7 +252,7 @@ impl<R: Runtime> Scorer for RateLimit<R> {
                 }
             });
         }
-        failure.map_or(Ok(Opinion::Silent), |error| Err(self.failed(error)))
+        failure.map_or(Ok(Opinion::silent()), |error| Err(self.failed(error)))
     }
 }
 

@@ -9,14 +9,13 @@ use futures::future::join_all;
 
 use super::lessons::{Impression, Learner, Lesson};
 use super::whose::Widths;
-use crate::envelope::Envelope;
 use crate::network::Networks;
+use crate::opinion::{Opinion, ScorerError};
 use crate::peer::{Peer, Voucher};
 use crate::runtime::Runtime;
 use crate::score::{Finding, Score};
-use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::scorer::{ConnectContext, RcptContext, Scorer};
 use crate::store::{Balance, HalfLife, Key, Store, StoreError};
-use crate::wire::mailbox::ForwardPath;
 
 /// What it finds: of the address, of the network.
 pub(super) const SYMBOLS: [&str; 2] = ["REPUTATION_ADDRESS", "REPUTATION_NETWORK"];
@@ -67,21 +66,23 @@ const STRANGERS: u32 = 10;
 /// use std::sync::Arc;
 /// use nobounce::scorers::Reputation;
 /// use nobounce::store::{Balance, HalfLife, Key, Memory, Store};
-/// use nobounce::{Opinion, Peer, Scorer};
+/// use nobounce::{ConnectContext, Peer, Scorer, SessionId};
 ///
 /// # let runtime = Still;
 /// # pollster::block_on(async {
 /// let store = Arc::new(Memory::new());
 /// let reputation = Reputation::new(runtime, store.clone());
 /// let client = Peer::new(([192, 0, 2, 1], 4711).into());
-/// assert_eq!(reputation.on_connect(&client).await?, Opinion::Silent);
+/// let session = SessionId::new("example");
+/// let at = ConnectContext::new(&session, &client);
+/// assert!(reputation.on_connect(&at).await?.is_silent());
 ///
 /// // Ten bad messages, as lessons would have them counted.
 /// # let half_life = HalfLife::new(Reputation::<Still>::HALF_LIFE);
 /// # let now = std::time::SystemTime::UNIX_EPOCH;
 /// let key = Key::new("reputation-address", "192.0.2.1/32");
 /// store.weigh(&key, Balance::new(0.0, 10.0), half_life, now).await?;
-/// let Opinion::Evidence(findings) = reputation.on_connect(&client).await? else { panic!() };
+/// let findings = reputation.on_connect(&at).await?.findings;
 /// assert_eq!(findings[0].symbol(), "REPUTATION_ADDRESS");
 /// assert_eq!(findings[0].score().to_string(), "1.50");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -153,8 +154,7 @@ impl<R: Runtime> Reputation<R> {
                 Err(error) => failure = Some(error),
             }
         }
-        let opinion =
-            if findings.is_empty() { Opinion::Silent } else { Opinion::Evidence(findings) };
+        let opinion = Opinion::from(findings);
         match failure {
             Some(error) => Err(ScorerError::new(error).but_says(opinion)),
             None => Ok(opinion),
@@ -178,18 +178,14 @@ impl<R: Runtime> Scorer for Reputation<R> {
         "reputation"
     }
 
-    async fn on_connect(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
-        self.judge(peer).await
+    async fn on_connect(&self, at: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
+        self.judge(at.peer).await
     }
 
-    async fn on_rcpt(
-        &self,
-        envelope: &Envelope,
-        _recipient: &ForwardPath,
-    ) -> Result<Opinion, ScorerError> {
-        match envelope.peer.vouched.address {
-            Voucher::XForward(_) => self.judge(&envelope.peer).await,
-            _ => Ok(Opinion::Silent),
+    async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
+        match at.peer.vouched.address {
+            Voucher::XForward(_) => self.judge(at.peer).await,
+            _ => Ok(Opinion::silent()),
         }
     }
 }

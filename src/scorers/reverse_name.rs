@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::dns::{self, Resolver};
-use crate::peer::Peer;
+use crate::opinion::{Opinion, ScorerError};
 use crate::score::{Disclosure, Finding, Score};
-use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::scorer::{ConnectContext, Scorer};
 
 /// Looks up whether the client's address has a name in DNS that leads back to it (`iprev` of RFC 8601
 /// section 3), when it connects.
@@ -35,11 +35,11 @@ use crate::scorer::{Opinion, Scorer, ScorerError};
 /// # }
 /// # let resolver = Zone;
 /// use nobounce::scorers::ReverseNames;
-/// use nobounce::{Opinion, Peer, Score, Scorer};
+/// use nobounce::{ConnectContext, Peer, Score, Scorer, SessionId};
 ///
 /// let names = ReverseNames::new(resolver).none(Score::points(2)).unconfirmed(Score::points(1));
-/// let opinion = pollster::block_on(names.on_connect(&Peer::new("192.0.2.1:4711".parse()?)))?;
-/// let Opinion::Evidence(found) = opinion else { panic!() };
+/// let (session, peer) = (SessionId::new("example"), Peer::new("192.0.2.1:4711".parse()?));
+/// let found = pollster::block_on(names.on_connect(&ConnectContext::new(&session, &peer)))?.findings;
 /// assert_eq!(found[0].symbol(), "RDNS_UNCONFIRMED");
 /// assert_eq!(found[0].detail(), "mx.example does not lead back to 192.0.2.1");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -78,13 +78,13 @@ impl Scorer for ReverseNames {
         "reverse-names"
     }
 
-    async fn on_connect(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
-        let Some(address) = peer.address.map(|address| address.ip().to_canonical()) else {
-            return Ok(Opinion::Silent);
+    async fn on_connect(&self, at: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
+        let Some(address) = at.peer.address.map(|address| address.ip().to_canonical()) else {
+            return Ok(Opinion::silent());
         };
         // Somebody has looked it up and found it confirmed.
-        if peer.own || peer.name.is_some() {
-            return Ok(Opinion::Silent);
+        if at.peer.own || at.peer.name.is_some() {
+            return Ok(Opinion::silent());
         }
         let failed = |error| match self.none.min(self.unconfirmed) >= Score::ZERO {
             true => ScorerError::new(error).adds_only(),
@@ -92,7 +92,7 @@ impl Scorer for ReverseNames {
         };
         let name = dns::reverse_name(&*self.resolver, address).await.map_err(failed)?;
         let (symbol, weight, detail) = match name {
-            dns::ReverseName::Confirmed(_) => return Ok(Opinion::Silent),
+            dns::ReverseName::Confirmed(_) => return Ok(Opinion::silent()),
             dns::ReverseName::Nameless => {
                 ("RDNS_NONE", self.none, format!("{address} has no name in DNS"))
             }

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::envelope::Envelope;
-use crate::message::Message;
+use crate::opinion::{Opinion, ScorerError};
 use crate::runtime::{Address, Runtime};
-use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::scorer::{DataContext, Scorer};
 
 use super::daemon::{Daemon, End, Request};
 use super::excerpt::{Oversize, SizeLimit};
@@ -205,15 +205,11 @@ impl<R: Runtime> Scorer for Rspamd<R> {
         "rspamd"
     }
 
-    async fn on_data(
-        &self,
-        envelope: &Envelope,
-        message: &Message,
-    ) -> Result<Opinion, ScorerError> {
-        let Some(message) = self.limit.excerpt(message) else {
-            return Ok(Opinion::Silent);
+    async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
+        let Some(message) = self.limit.excerpt(at.message) else {
+            return Ok(Opinion::silent());
         };
-        let request = |_| self.request(envelope, &message);
+        let request = |_| self.request(at.envelope, &message);
         let report = self.daemon.ask(request, |_| Responses { limit: self.reply }).await;
         report.map_err(ScorerError::new)?.into_opinion(self.actions)
     }

@@ -8,10 +8,10 @@ use memchr::memmem;
 
 use crate::envelope::Envelope;
 use crate::header::HeaderField;
-use crate::message::Message;
+use crate::opinion::{Opinion, ScorerError};
 use crate::runtime::{Address, Runtime};
 use crate::score::{Finding, Score};
-use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::scorer::{DataContext, Scorer};
 
 use super::daemon::{End, Fault, Reader, Request, exchange};
 use super::excerpt::{Oversize, SizeLimit};
@@ -143,15 +143,11 @@ impl<R: Runtime> Scorer for Spamd<R> {
         "spamd"
     }
 
-    async fn on_data(
-        &self,
-        envelope: &Envelope,
-        message: &Message,
-    ) -> Result<Opinion, ScorerError> {
-        let Some(message) = self.limit.excerpt(message) else {
-            return Ok(Opinion::Silent);
+    async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
+        let Some(message) = self.limit.excerpt(at.message) else {
+            return Ok(Opinion::silent());
         };
-        let report = self.check(self.request(envelope, &message)).await;
+        let report = self.check(self.request(at.envelope, &message)).await;
         report.map_err(ScorerError::new)?.into_opinion()
     }
 }
@@ -265,7 +261,7 @@ impl Report {
         let sum: Score = rules.iter().map(Finding::score).sum();
         let detail = format!("{}/{}", self.score, self.required);
         let rest = Finding::new(SYMBOL, self.score + -sum).with_detail(&detail);
-        let opinion = Opinion::Evidence(std::iter::once(rest).chain(rules).collect());
+        let opinion = Opinion::from_iter(std::iter::once(rest).chain(rules));
         match self.gap() {
             Some(gap) => Err(ScorerError::new(gap).but_says(opinion)),
             None => Ok(opinion),

@@ -145,14 +145,14 @@ impl Question<'_> {
             State::Asking(Asking::Content(transaction, message)) => {
                 Subject::Content(&transaction.envelope, message)
             }
-            _ => Subject::Connection(&self.0.peer),
+            _ => Subject::Connection(&self.0.id, &self.0.peer),
         }
     }
 
     /// The transaction it belongs to; `SESSION.0` for the connection.
     pub fn id(&self) -> TransactionId {
         match self.subject() {
-            Subject::Connection(_) => self.0.id.transaction(0),
+            Subject::Connection(session, _) => session.transaction(0),
             Subject::Recipient(envelope, _) | Subject::Content(envelope, _) => envelope.id.clone(),
         }
     }

@@ -31,6 +31,12 @@ struct Places {
 
 impl<T> Default for Distinct<T> {
     fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Distinct<T> {
+    pub(super) const fn new() -> Self {
         Self { all: Vec::new(), places: None }
     }
 }

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use futures::io::{AsyncRead, AsyncWrite};
 use nobounce::scorers::{Clamd, Oversize, Rspamd, Spamd};
 use nobounce::{
-    Address, Envelope, MailData, Message, Opinion, Peer, ReversePath, Runtime, Scorer, ScorerError,
-    SessionId,
+    Address, DataContext, Envelope, MailData, Message, Opinion, Peer, ReversePath, Runtime, Scorer,
+    ScorerError, SessionId,
 };
 
 /// A daemon that says the same to everybody, whatever it hears.
@@ -85,7 +85,7 @@ fn ask(scorer: &dyn Scorer) -> Result<Opinion, ScorerError> {
     let envelope = Envelope::new(SessionId::new("test").transaction(1), peer, sender);
     let content = MailData::normalise(b"Subject: x\r\n\r\nx\r\n");
     let message = Message::new("mx.example", &envelope, SystemTime::UNIX_EPOCH, content);
-    pollster::block_on(scorer.on_data(&envelope, &message))
+    pollster::block_on(scorer.on_data(&DataContext::new(&envelope, &message)))
 }
 
 /// A reply of exactly so many octets is heard, and with one less to its limit it is a failure.

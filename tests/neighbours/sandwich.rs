@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use nobounce::scorers::Gtube;
 use nobounce::{
-    Envelope, Event, ForwardPath, Gate, Message, Opinion, Panel, Peer, Refusal, Scorer,
+    ConnectContext, DataContext, Event, Gate, Opinion, Panel, Peer, RcptContext, Refusal, Scorer,
     ScorerError, Settings, Voucher, relay,
 };
 use tempfile::TempDir;
@@ -135,29 +135,25 @@ impl Scorer for Witness {
         "witness"
     }
 
-    async fn on_connect(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
-        self.0.lock().unwrap().connected.push(peer.address);
-        Ok(Opinion::Silent)
+    async fn on_connect(&self, at: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
+        self.0.lock().unwrap().connected.push(at.peer.address);
+        Ok(Opinion::silent())
     }
 
-    async fn on_rcpt(
-        &self,
-        envelope: &Envelope,
-        recipient: &ForwardPath,
-    ) -> Result<Opinion, ScorerError> {
-        self.0.lock().unwrap().peers.push((*envelope.peer).clone());
-        if !recipient.path.address().starts_with(b"trap@") {
-            return Ok(Opinion::Silent);
+    async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
+        self.0.lock().unwrap().peers.push((*at.peer).clone());
+        if !at.recipient.path.address().starts_with(b"trap@") {
+            return Ok(Opinion::silent());
         }
-        let helo = envelope.peer.helo.as_ref().map(|helo| &*helo.name);
-        let name = envelope.peer.name.as_deref().or(helo).unwrap_or("nobody");
+        let helo = at.peer.helo.as_ref().map(|helo| &*helo.name);
+        let name = at.peer.name.as_deref().or(helo).unwrap_or("nobody");
         let status = nobounce::EnhancedStatus::new(7, 1);
         Ok(Refusal::permanent(550, status, &format!("No mail for traps, {name}")).into())
     }
 
-    async fn on_data(&self, envelope: &Envelope, _: &Message) -> Result<Opinion, ScorerError> {
-        self.0.lock().unwrap().peers.push((*envelope.peer).clone());
-        Ok(Opinion::Silent)
+    async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
+        self.0.lock().unwrap().peers.push((*at.peer).clone());
+        Ok(Opinion::silent())
     }
 }
 

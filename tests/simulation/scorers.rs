@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use nobounce::{
-    Disclosure, EnhancedStatus, Envelope, FailurePolicy, Finding, ForwardPath, Message, Opinion,
-    Peer, Refusal, Score, Scorer, ScorerError, Stage,
+    ConnectContext, DataContext, Disclosure, EnhancedStatus, FailurePolicy, Finding, Opinion,
+    RcptContext, Refusal, Score, Scorer, ScorerError, Stage,
 };
 
 use super::clock::Sleep;
@@ -40,28 +40,20 @@ impl Scorer for Chancy {
         &self.name
     }
 
-    async fn on_connect(&self, _: &Peer) -> Result<Opinion, ScorerError> {
+    async fn on_connect(&self, _: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
         self.opine(self.about(Stage::Connect, None, 0)).await
     }
 
-    async fn on_rcpt(
-        &self,
-        envelope: &Envelope,
-        recipient: &ForwardPath,
-    ) -> Result<Opinion, ScorerError> {
-        let mail = ledger::named(envelope.reverse_path.path.address());
+    async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
+        let mail = ledger::named(at.envelope.reverse_path.path.address());
         // No mail has so many recipients.
-        let recipient = ledger::recipient(recipient.path.address()).unwrap_or(31);
+        let recipient = ledger::recipient(at.recipient.path.address()).unwrap_or(31);
         self.opine(self.about(Stage::Rcpt, mail, recipient)).await
     }
 
-    async fn on_data(
-        &self,
-        envelope: &Envelope,
-        message: &Message,
-    ) -> Result<Opinion, ScorerError> {
-        let mail = ledger::named(envelope.reverse_path.path.address());
-        if ledger::named(message.content()) != mail {
+    async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
+        let mail = ledger::named(at.envelope.reverse_path.path.address());
+        if ledger::named(at.message.content()) != mail {
             let state = &mut *self.world.state();
             state.violate(format!("a scorer was shown another content than that of {mail:?}"));
         }
@@ -80,7 +72,7 @@ impl Chancy {
     async fn opine(&self, about: About) -> Result<Opinion, ScorerError> {
         let mut rng = self.world.fork();
         if !rng.permille(self.plan.opinions) {
-            return Ok(Opinion::Silent);
+            return Ok(Opinion::silent());
         }
         // Until it has answered, nothing may pass that its silence would not let pass.
         let mut heard = Heard { scorer: self, about, answered: false };
@@ -143,7 +135,7 @@ impl Chancy {
                 Ok(private(550).into())
             }
             10 => Ok(private(i32::try_from(rng.below(5)).unwrap_or_default()).into()),
-            _ => Ok(Opinion::Silent),
+            _ => Ok(Opinion::silent()),
         }
     }
 

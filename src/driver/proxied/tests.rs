@@ -14,13 +14,14 @@ use crate::driver::{ServeError, serve};
 use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::observer::Event;
+use crate::opinion::{Opinion, ScorerError};
 use crate::outcome::{Outcome, Receipt};
 use crate::panel::Panel;
 use crate::peer::Voucher;
 use crate::rehearsal::Rehearsal;
 use crate::relay::{Relay, Target};
 use crate::score::{Finding, Score};
-use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::scorer::{ConnectContext, Scorer};
 use crate::session::Settings;
 use crate::wire::mailbox::ForwardPath;
 
@@ -130,8 +131,8 @@ impl Scorer for Finder {
         "finder"
     }
 
-    async fn on_connect(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
-        let address = peer.address.map_or("none".into(), |address| address.ip().to_string());
+    async fn on_connect(&self, at: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
+        let address = at.peer.address.map_or("none".into(), |address| address.ip().to_string());
         Ok(Finding::new(&address, Score::points(1)).into())
     }
 }

@@ -5,15 +5,14 @@ use async_trait::async_trait;
 use super::*;
 use crate::driver::serve;
 use crate::driver::tests::{Client, Slow};
-use crate::envelope::Envelope;
+use crate::opinion::{Opinion, ScorerError};
 use crate::panel::{Panel, Thresholds};
 use crate::peer::Peer;
 use crate::rehearsal::{Rehearsal, peer};
 use crate::score::{Finding, Score};
-use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::scorer::{RcptContext, Scorer};
 use crate::session::Settings;
 use crate::tarpit::Tarpit;
-use crate::wire::mailbox::ForwardPath;
 
 /// Gives every recipient this score.
 struct Gives(Score);
@@ -24,7 +23,7 @@ impl Scorer for Gives {
         "gives"
     }
 
-    async fn on_rcpt(&self, _: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
+    async fn on_rcpt(&self, _: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
         Ok(Finding::new("BAD", self.0).into())
     }
 }

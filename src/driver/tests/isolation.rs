@@ -7,9 +7,10 @@ use std::thread;
 
 use super::*;
 use crate::network::Networks;
+use crate::opinion::{FailurePolicy, Opinion, ScorerError};
 use crate::panel::{Panel, Seat};
 use crate::score::{Finding, Score};
-use crate::scorer::{FailurePolicy, Opinion, Scorer, ScorerError};
+use crate::scorer::{ConnectContext, DataContext, Scorer};
 use crate::session::EarlyInput;
 use crate::tarpit::Tarpit;
 
@@ -180,7 +181,7 @@ impl Scorer for Suspicious {
         "suspicious"
     }
 
-    async fn on_connect(&self, _: &Peer) -> Result<Opinion, ScorerError> {
+    async fn on_connect(&self, _: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
         Ok(Finding::new("SUSPICIOUS", Score::points(2)).into())
     }
 }
@@ -293,7 +294,7 @@ impl Scorer for FragileScorer {
         "fragile"
     }
 
-    async fn on_data(&self, _: &Envelope, _: &Message) -> Result<Opinion, ScorerError> {
+    async fn on_data(&self, _: &DataContext<'_>) -> Result<Opinion, ScorerError> {
         if self.late {
             let _panics = PanicsWhenDropped;
             pending::<()>().await;

@@ -55,13 +55,14 @@ impl Scorer for Hasty {
         "hasty"
     }
 
-    fn on_connect<'s, 'p, 'f>(
+    fn on_connect<'s, 'a, 'c, 'f>(
         &'s self,
-        _: &'p Peer,
+        _: &'a ConnectContext<'c>,
     ) -> Pin<Box<dyn Future<Output = Result<Opinion, ScorerError>> + Send + 'f>>
     where
         's: 'f,
-        'p: 'f,
+        'a: 'f,
+        'c: 'f,
     {
         panic!("too soon")
     }
@@ -132,7 +133,7 @@ impl Scorer for Ring {
         self.name
     }
 
-    async fn on_connect(&self, _: &Peer) -> Result<Opinion, ScorerError> {
+    async fn on_connect(&self, _: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
         let next = self.next.lock().unwrap().take().unwrap();
         let before = self.before.lock().unwrap().take().unwrap();
         next.send(()).unwrap();
@@ -173,8 +174,9 @@ fn of_thirty_the_slowest_sets_the_time() {
 #[test]
 fn a_verdict_may_be_awaited_on_any_thread() {
     fn send<F: Future + Send>(_: F) {}
-    let (runtime, peer, mut tally) = (Rehearsal::new(), rehearsal::peer(), Tally::new());
-    send(Panel::new().ask(&runtime, Subject::Connection(&peer), &mut tally));
+    let (runtime, mut tally) = (Rehearsal::new(), Tally::new());
+    let (session, peer) = (rehearsal::session(), rehearsal::peer());
+    send(Panel::new().ask(&runtime, Subject::Connection(&session, &peer), &mut tally));
 }
 
 fn any_act() -> impl Strategy<Value = Act> {

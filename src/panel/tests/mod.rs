@@ -1,5 +1,6 @@
 //! What scorers do here, and how a panel of them is asked.
 
+mod contexts;
 mod hearings;
 mod verdicts;
 mod weights;
@@ -9,13 +10,10 @@ use std::fmt::Write as _;
 use async_trait::async_trait;
 
 use super::*;
-use crate::envelope::Envelope;
-use crate::message::Message;
-use crate::peer::Peer;
+use crate::opinion::ScorerError;
 use crate::rehearsal::{self, Rehearsal};
 use crate::score::{Disclosure, Score};
-use crate::scorer::ScorerError;
-use crate::wire::mailbox::ForwardPath;
+use crate::scorer::{ConnectContext, DataContext, RcptContext};
 use crate::wire::reply::EnhancedStatus;
 use Act::{Break, Fail, Find, Hang, No, NoFor, Panic, Silent};
 
@@ -51,15 +49,15 @@ impl Actor {
             self.runtime.sleep(self.after).await;
         }
         match &self.act {
-            Silent => Ok(Opinion::Silent),
-            Find(findings) => Ok(Opinion::Evidence(findings.clone())),
+            Silent => Ok(Opinion::silent()),
+            Find(findings) => Ok(findings.clone().into()),
             No(code @ ..500) => {
                 Ok(Refusal::transient(*code, EnhancedStatus::new(7, 1), &self.name).into())
             }
             No(code) => Ok(Refusal::permanent(*code, EnhancedStatus::new(7, 1), &self.name).into()),
             NoFor(finding) => {
                 let refusal = Refusal::permanent(550, EnhancedStatus::new(7, 1), &self.name);
-                Ok(Opinion::RefuseWith(refusal, vec![finding.clone()]))
+                Ok(Opinion::from(refusal).and(finding.clone()))
             }
             Fail => Err(ScorerError::new("the secret table is corrupt")),
             Panic => panic!("attempt to divide by {}", "zero"),
@@ -82,15 +80,15 @@ impl Scorer for Actor {
         &self.name
     }
 
-    async fn on_connect(&self, _: &Peer) -> Result<Opinion, ScorerError> {
+    async fn on_connect(&self, _: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
         self.act().await
     }
 
-    async fn on_rcpt(&self, _: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
+    async fn on_rcpt(&self, _: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
         self.act().await
     }
 
-    async fn on_data(&self, _: &Envelope, _: &Message) -> Result<Opinion, ScorerError> {
+    async fn on_data(&self, _: &DataContext<'_>) -> Result<Opinion, ScorerError> {
         self.act().await
     }
 }
@@ -117,11 +115,11 @@ fn seat_after(runtime: &Rehearsal, name: &str, act: Act, after: Duration) -> Sea
 
 /// Asks the panel at this stage.
 fn ask_at(runtime: &Rehearsal, panel: &Panel, stage: Stage, tally: &mut Tally) -> Verdict {
-    let peer = rehearsal::peer();
+    let (session, peer) = (rehearsal::session(), rehearsal::peer());
     let (envelope, recipient) = (rehearsal::envelope("<a@example.com>"), rehearsal::recipient());
     let message = rehearsal::message("Subject: x\r\n\r\nx\r\n");
     let subject = match stage {
-        Stage::Connect => Subject::Connection(&peer),
+        Stage::Connect => Subject::Connection(&session, &peer),
         Stage::Rcpt => Subject::Recipient(&envelope, &recipient),
         Stage::Data => Subject::Content(&envelope, &message),
     };

@@ -262,7 +262,7 @@ fn a_failure_that_could_only_have_added_leaves_a_refusal_as_it_is() {
             "half"
         }
 
-        async fn on_connect(&self, _: &Peer) -> Result<Opinion, ScorerError> {
+        async fn on_connect(&self, _: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
             let found = hidden("FOUND", self.1).into();
             let error = ScorerError::new("the rest does not answer").but_says(found);
             Err(if self.0 { error.adds_only() } else { error })

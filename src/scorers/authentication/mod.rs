@@ -19,12 +19,12 @@ use crate::envelope::Envelope;
 use crate::header::HeaderField;
 use crate::host::HostName;
 use crate::message::Message;
+use crate::opinion::{Opinion, ScorerError};
 use crate::score::{Finding, Score};
-use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::scorer::{DataContext, RcptContext, Scorer};
 use crate::scorers::once::Once;
 use crate::verdict::Refusal;
 use crate::wire::canonical::canonical_domain;
-use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::EnhancedStatus;
 use content::Unevaluated;
 use notes::{Notes, Unfinished};
@@ -113,7 +113,7 @@ const SYMBOLS: &[(&str, Score)] = &[
 /// # let peer = Arc::new(Peer::new("192.0.2.1:4711".parse()?));
 /// # let envelope = Envelope::new(id, peer, ReversePath::parse("<a@example.org>")?);
 /// use nobounce::scorers::Authentication;
-/// use nobounce::{Opinion, Score, Scorer};
+/// use nobounce::{DataContext, Score, Scorer};
 ///
 /// let authentication = Authentication::new(resolver, "mx.example.net")?
 ///     .weight("SPF_SOFTFAIL", Score::points(2))?
@@ -121,11 +121,12 @@ const SYMBOLS: &[(&str, Score)] = &[
 ///
 /// let content = MailData::normalise(b"From: a@example.org\r\nSubject: hello\r\n\r\nHello!\r\n");
 /// let message = Message::new("mx.example.net", &envelope, SystemTime::now(), content);
-/// let opinion = pollster::block_on(authentication.on_data(&envelope, &message))?;
-/// let Opinion::Annotate(found, fields) = opinion else { panic!() };
-/// let symbols: Vec<_> = found.iter().map(|finding| finding.symbol()).collect();
+/// let at = DataContext::new(&envelope, &message);
+/// let opinion = pollster::block_on(authentication.on_data(&at))?;
+/// let symbols: Vec<_> = opinion.findings.iter().map(|finding| finding.symbol()).collect();
 /// assert_eq!(symbols, ["SPF_PASS", "DKIM_NONE", "DMARC_PASS"]);
-/// assert!(fields[0].octets().starts_with(b"Authentication-Results: mx.example.net; spf=pass"));
+/// let field = &opinion.fields[0];
+/// assert!(field.octets().starts_with(b"Authentication-Results: mx.example.net; spf=pass"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Authentication {
@@ -348,39 +349,35 @@ impl Scorer for Authentication {
         "authentication"
     }
 
-    async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
-        let Some(sender) = Sender::of(envelope) else {
-            return Ok(Opinion::Silent);
+    async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
+        let Some(sender) = Sender::of(at.envelope) else {
+            return Ok(Opinion::silent());
         };
-        let (spf, _) = self.check_spf(envelope, &sender).await?;
+        let (spf, _) = self.check_spf(at.envelope, &sender).await?;
         let found = results::spf(&spf, &sender);
         let failures = results::failures([&found]);
         Self::say(Opinion::from(self.finding(&found)), failures)
     }
 
-    async fn on_data(
-        &self,
-        envelope: &Envelope,
-        message: &Message,
-    ) -> Result<Opinion, ScorerError> {
-        let Some(sender) = Sender::of(envelope) else {
-            return Ok(Opinion::Silent);
+    async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
+        let Some(sender) = Sender::of(at.envelope) else {
+            return Ok(Opinion::silent());
         };
-        let (spf, asked) = self.check_spf(envelope, &sender).await?;
+        let (spf, asked) = self.check_spf(at.envelope, &sender).await?;
         let notes = Notes::new(sender.client, asked);
-        let checked = self.check_content(&notes, &sender, &spf, message).await;
+        let checked = self.check_content(&notes, &sender, &spf, at.message).await;
         let found = [&[results::spf(&spf, &sender)][..], &checked.found].concat();
-        let findings = found.iter().map(|found| self.finding(found)).collect();
+        let opinion: Opinion = found.iter().map(|found| self.finding(found)).collect();
         let failures = results::failures(&found);
         // What could not be asked for might have passed: that is a matter for the failure policy.
         if let (Some(domain), true, "") = (&checked.rejected, self.refuse_rejected, &*failures) {
             let text = format!("Message refused by the DMARC policy of {domain}");
             let refusal = Refusal::permanent(550, EnhancedStatus::new(7, 1), &text);
-            return Ok(Opinion::RefuseWith(refusal, findings));
+            return Ok(opinion.and(refusal));
         }
         let text = results::spf_field(&self.authserv_id, &spf, &sender) + &checked.field;
         let field = HeaderField::fold("Authentication-Results", text.as_bytes());
-        Self::say(Opinion::Annotate(findings, vec![field]), failures)
+        Self::say(opinion.and(field), failures)
     }
 }
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::dns::{Answer, DomainName, Record, RecordKind, ResolveError};
+use crate::opinion::FailurePolicy;
 use crate::panel::{Panel, Seat};
 use crate::peer::{Helo, Peer};
 use crate::rehearsal::{Rehearsal, envelope, message, recipient};
-use crate::scorer::FailurePolicy;
 use crate::tally::Tally;
 use crate::verdict::{Subject, Verdict};
 
@@ -61,18 +61,16 @@ fn told(answer: Result<Opinion, ScorerError>) -> String {
         Ok(opinion) => (opinion, ""),
         Err(error) => (error.opinion().clone(), " (failed)"),
     };
-    let symbols = match opinion {
-        Opinion::Evidence(found) | Opinion::Annotate(found, _) => {
-            found.iter().map(|it| it.symbol().to_owned()).collect::<Vec<_>>().join(" ")
-        }
-        other => format!("{other:?}"),
-    };
-    symbols + failed
+    assert_eq!(opinion.refusal, None);
+    let symbols: Vec<_> = opinion.findings.iter().map(Finding::symbol).collect();
+    symbols.join(" ") + failed
 }
 
 fn spf(records: &str, address: &str, sender: &str) -> String {
     let authentication = Authentication::new(zone(records), "mx.example.net").unwrap();
-    told(pollster::block_on(authentication.on_rcpt(&from(address, sender), &recipient())))
+    told(pollster::block_on(
+        authentication.on_rcpt(&RcptContext::new(&from(address, sender), &recipient())),
+    ))
 }
 
 #[test]
@@ -173,7 +171,11 @@ fn spf_asks_once_however_many_recipients_there_are() {
         let asked = zone.asked.clone();
         let authentication = Authentication::new(zone, "mx.example.net").unwrap();
         let envelope = from("192.0.2.1", "<a@example.org>");
-        let answer = || told(pollster::block_on(authentication.on_rcpt(&envelope, &recipient())));
+        let answer = || {
+            told(pollster::block_on(
+                authentication.on_rcpt(&RcptContext::new(&envelope, &recipient())),
+            ))
+        };
         let (first, questions) = (answer(), *asked.lock().unwrap());
         assert!(questions > 0);
         for _ in 0..1_000 {
@@ -192,7 +194,8 @@ fn a_record_that_never_ends_is_an_error() {
     let asked = zone.asked.clone();
     let authentication = Authentication::new(zone, "mx.example.net").unwrap();
     let envelope = from("192.0.2.1", "<a@example.org>");
-    let answer = pollster::block_on(authentication.on_rcpt(&envelope, &recipient()));
+    let answer =
+        pollster::block_on(authentication.on_rcpt(&RcptContext::new(&envelope, &recipient())));
     assert_eq!(told(answer), "SPF_PERMERROR");
     assert!(*asked.lock().unwrap() <= 12, "ten lookups are allowed");
 }
@@ -201,16 +204,10 @@ fn a_record_that_never_ends_is_an_error() {
 fn content(records: &str, sender: &str, text: &str) -> (String, String) {
     let authentication = Authentication::new(zone(records), "mx.example.net").unwrap();
     let (envelope, message) = (from("192.0.2.1", sender), message(text));
-    let answer = pollster::block_on(authentication.on_data(&envelope, &message));
-    let fields = match &answer {
-        Ok(Opinion::Annotate(_, fields)) => fields.clone(),
-        Ok(_) => Vec::new(),
-        Err(error) => match error.opinion() {
-            Opinion::Annotate(_, fields) => fields.clone(),
-            _ => Vec::new(),
-        },
-    };
-    let field = fields.iter().map(|field| str::from_utf8(field.octets()).unwrap()).collect();
+    let answer = pollster::block_on(authentication.on_data(&DataContext::new(&envelope, &message)));
+    let opinion = answer.as_ref().unwrap_or_else(ScorerError::opinion);
+    let field =
+        opinion.fields.iter().map(|field| str::from_utf8(field.octets()).unwrap()).collect();
     (told(answer), field)
 }
 
@@ -246,16 +243,13 @@ fn a_rejected_message_is_refused_if_so_set() {
     let answer = |records: &str, mail: &str| {
         let authentication = Authentication::new(zone(records), "mx").unwrap().refuse_rejected();
         let envelope = from("192.0.2.1", "<a@other.example>");
-        pollster::block_on(authentication.on_data(&envelope, &message(mail)))
+        pollster::block_on(authentication.on_data(&DataContext::new(&envelope, &message(mail))))
     };
-    let Ok(Opinion::RefuseWith(refusal, found)) = answer(rejecting, "From: a@example.org\n\n")
-    else {
-        panic!("not refused")
-    };
+    let opinion = answer(rejecting, "From: a@example.org\n\n").unwrap();
     let expected = "550 5.7.1 Message refused by the DMARC policy of example.org";
-    assert_eq!(refusal.to_string(), expected);
+    assert_eq!(opinion.refusal.unwrap().to_string(), expected);
     // The record has all.
-    let symbols: Vec<_> = found.iter().map(Finding::symbol).collect();
+    let symbols: Vec<_> = opinion.findings.iter().map(Finding::symbol).collect();
     assert_eq!(symbols, ["SPF_NONE", "DKIM_NONE", "DMARC_FAIL_REJECT"]);
 
     let aligned = answer(rejecting, "From: a@other.example\n\n");
@@ -288,7 +282,7 @@ fn so_many_signatures_are_not_looked_at() {
     let authentication = Authentication::new(zone(""), "mx").unwrap();
     let mail = message(&(signature.repeat(21) + "From: a@example.org\n\nhello\n"));
     let envelope = from("192.0.2.1", "<a@example.org>");
-    let answer = pollster::block_on(authentication.on_data(&envelope, &mail));
+    let answer = pollster::block_on(authentication.on_data(&DataContext::new(&envelope, &mail)));
     assert_eq!(told(answer), "SPF_NONE DKIM_PERMERROR DMARC_NONE");
 }
 
@@ -361,8 +355,12 @@ fn mail_of_own_networks_is_not_checked() {
     let message = message("From: a@example.org\n\nx\n");
     for own in [true, false] {
         Arc::make_mut(&mut envelope.peer).own = own;
-        let rcpt = pollster::block_on(authentication.on_rcpt(&envelope, &recipient())).unwrap();
-        let data = pollster::block_on(authentication.on_data(&envelope, &message)).unwrap();
-        assert_eq!((rcpt == Opinion::Silent, data == Opinion::Silent), (own, own));
+        let rcpt =
+            pollster::block_on(authentication.on_rcpt(&RcptContext::new(&envelope, &recipient())))
+                .unwrap();
+        let data =
+            pollster::block_on(authentication.on_data(&DataContext::new(&envelope, &message)))
+                .unwrap();
+        assert_eq!((rcpt == Opinion::silent(), data == Opinion::silent()), (own, own));
     }
 }

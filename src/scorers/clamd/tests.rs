@@ -21,7 +21,7 @@ fn script(says: &[&str], then: Then) -> Script {
 
 fn ask(runtime: &Rehearsal, clamd: &Clamd<Rehearsal>, content: &str) -> Result<Opinion, String> {
     let (envelope, message) = (envelope("<a@example.com>"), message(content));
-    let opinion = runtime.run(clamd.on_data(&envelope, &message));
+    let opinion = runtime.run(clamd.on_data(&DataContext::new(&envelope, &message)));
     opinion.map_err(|error| error.to_string())
 }
 
@@ -38,7 +38,7 @@ fn a_session_has_one_stream_after_another() {
     let runtime = Rehearsal::with(script(&["1: stream: OK\0", "2: stream: OK\0"], Then::Hang));
     let clamd = clamd(&runtime);
     for _ in 0..2 {
-        assert_eq!(ask(&runtime, &clamd, "x\n"), Ok(Opinion::Silent));
+        assert_eq!(ask(&runtime, &clamd, "x\n"), Ok(Opinion::silent()));
     }
     assert_eq!(runtime.connections(), (1, 1));
     let heard = runtime.octets();
@@ -115,7 +115,7 @@ fn a_virus_is_refused_or_weighed() {
     };
     let text = "Message refused: virus Eicar-Signature";
     let refusal = Refusal::permanent(550, EnhancedStatus::new(7, 1), text);
-    let refused = Opinion::RefuseWith(refusal, vec![finding(Score::ZERO)]);
+    let refused = Opinion::from(refusal).and(finding(Score::ZERO));
     for (what, expected) in [
         (OnVirus::Refuse, refused),
         (OnVirus::Score(Score::points(4)), finding(Score::points(4)).into()),
@@ -157,7 +157,7 @@ fn encrypted_content_is_a_finding() {
         let reply = format!("1: stream: {virus} FOUND\0");
         let runtime = Rehearsal::with(script(&[&reply], Then::Hang));
         let opinion = ask(&runtime, &clamd(&runtime), "x\n");
-        assert!(matches!(opinion, Ok(Opinion::RefuseWith(..))), "{opinion:?}");
+        assert!(opinion.as_ref().is_ok_and(|it| it.refusal.is_some()), "{opinion:?}");
     }
 }
 
@@ -257,19 +257,16 @@ fn every_line_and_every_reply_of_an_answer_counts() {
     for (reply, expected, encrypted) in table {
         let runtime = Rehearsal::with(script(&[&reply], Then::Hang));
         let (envelope, message) = (envelope("<a@example.com>"), message("x\n"));
-        let result = runtime.run(clamd(&runtime).on_data(&envelope, &message));
+        let result = runtime.run(clamd(&runtime).on_data(&DataContext::new(&envelope, &message)));
         let (said, opinion) = match &result {
             Ok(opinion) => (String::new(), opinion),
             Err(error) => (format!("failure: {error}"), error.opinion()),
         };
-        let (said, found) = match opinion {
-            Opinion::Silent => (said, &[][..]),
-            Opinion::Evidence(found) if said.is_empty() => ("evidence:".into(), &found[..]),
-            Opinion::Evidence(found) => (said, &found[..]),
-            Opinion::RefuseWith(_, found) => {
-                (format!("refused: CLAMD ({})", found[0].detail()), &found[1..])
-            }
-            other => panic!("{other:?}"),
+        let (said, found) = match (&opinion.refusal, &opinion.findings[..]) {
+            (None, []) => (said, &[][..]),
+            (None, found) if said.is_empty() => ("evidence:".into(), found),
+            (None, found) => (said, found),
+            (Some(_), found) => (format!("refused: CLAMD ({})", found[0].detail()), &found[1..]),
         };
         assert_eq!(said, expected, "{reply:?}");
         let symbols: Vec<_> = found.iter().map(|it| it.symbol().replace("CLAMD_", "+")).collect();
@@ -312,5 +309,5 @@ fn a_large_message_is_cut_or_skipped() {
 
     let runtime = Rehearsal::new();
     let skipping = clamd(&runtime).size_limit(whole - 1, Oversize::Skip);
-    assert_eq!(ask(&runtime, &skipping, &content), Ok(Opinion::Silent));
+    assert_eq!(ask(&runtime, &skipping, &content), Ok(Opinion::silent()));
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::panel::{Panel, Seat};
 use crate::peer::Helo;
 use crate::rehearsal::{Rehearsal, envelope, message, recipient};
+use crate::scorers::told;
 use crate::store::Memory;
 use crate::tally::Tally;
 use crate::verdict::{Subject, Verdict};
@@ -15,19 +16,7 @@ fn ask(greylist: &Greylist<Rehearsal>, address: &str, sender: &str, to: &str) ->
     let mut envelope = envelope(sender);
     envelope.peer = Arc::new(Peer::new((address.parse::<std::net::IpAddr>().unwrap(), 1).into()));
     let recipient = ForwardPath::parse(to).unwrap();
-    told(greylist.runtime.run(greylist.on_rcpt(&envelope, &recipient)).unwrap())
-}
-
-fn told(opinion: Opinion) -> String {
-    match opinion {
-        Opinion::Silent => "silent".into(),
-        Opinion::Refuse(refusal) => refusal.to_string(),
-        Opinion::Annotate(..) | Opinion::RefuseWith(..) => panic!("more than it has to say"),
-        Opinion::Evidence(findings) => {
-            let finding = &findings[0];
-            format!("{}={} {}", finding.symbol(), finding.score(), finding.detail())
-        }
-    }
+    told(&greylist.runtime.run(greylist.on_rcpt(&RcptContext::new(&envelope, &recipient))).unwrap())
 }
 
 fn pass(runtime: &Rehearsal, seconds: u64) {
@@ -109,8 +98,9 @@ fn who_is_let_alone() {
     let greylist = greylist(&runtime).exempt(exempt).with_helo();
     assert_eq!(ask(&greylist, "198.51.100.7", "<a@example.org>", "<b@example.net>"), "silent");
     let mut envelope = envelope("<a@example.org>");
-    let rcpt =
-        |envelope: &Envelope| told(runtime.run(greylist.on_rcpt(envelope, &recipient())).unwrap());
+    let rcpt = |envelope: &Envelope| {
+        told(&runtime.run(greylist.on_rcpt(&RcptContext::new(envelope, &recipient()))).unwrap())
+    };
     envelope.peer = Arc::new(Peer::local());
     assert_eq!(rcpt(&envelope), "silent");
     let client = Peer::new(([192, 0, 2, 1], 1).into());
@@ -149,7 +139,8 @@ fn the_null_reverse_path_waits_behind_the_content() {
     let mut envelope = envelope("<>");
     envelope.forward_paths = vec![recipient(), ForwardPath::parse("<c@example.net>").unwrap()];
     let message = message("x");
-    let data = || told(runtime.run(greylist.on_data(&envelope, &message)).unwrap());
+    let data =
+        || told(&runtime.run(greylist.on_data(&DataContext::new(&envelope, &message))).unwrap());
     assert_eq!(data(), "451 4.7.1 Greylisted, try again in 300 seconds");
     pass(&runtime, 300);
     assert_eq!(data(), "GREYLIST_PASSED=0.00 after 300 seconds");
@@ -209,10 +200,10 @@ fn only_what_could_change_the_answer_is_a_failure() {
     let runtime = Rehearsal::new();
     let unproven = greylist(&runtime, "grey-proven");
     let (envelope, to) = (envelope("<a@example.org>"), crate::rehearsal::recipient());
-    let rcpt = || runtime.run(unproven.on_rcpt(&envelope, &to));
+    let rcpt = || runtime.run(unproven.on_rcpt(&RcptContext::new(&envelope, &to)));
     assert_eq!(rcpt().unwrap_err().to_string(), "store says \"no\"");
     pass(&runtime, 300);
-    assert!(told(rcpt().unwrap()).starts_with("GREYLIST_PASSED"));
+    assert!(told(&rcpt().unwrap()).starts_with("GREYLIST_PASSED"));
 
     // Behind the content one recipient that has to wait is enough, before or behind one that is not known.
     let greylist = greylist(&runtime, "unknown@");
@@ -224,8 +215,9 @@ fn only_what_could_change_the_answer_is_a_failure() {
     ] {
         envelope.forward_paths =
             recipients.iter().map(|path| ForwardPath::parse(path).unwrap()).collect();
-        let answer = runtime.run(greylist.on_data(&envelope, &crate::rehearsal::message("")));
-        assert_eq!(matches!(answer, Ok(Opinion::Refuse(_))), waits, "{answer:?}");
+        let answer = runtime
+            .run(greylist.on_data(&DataContext::new(&envelope, &crate::rehearsal::message(""))));
+        assert_eq!(answer.as_ref().is_ok_and(|it| it.refusal.is_some()), waits, "{answer:?}");
         assert_eq!(answer.is_err(), !waits);
     }
 }
@@ -237,8 +229,11 @@ fn own_networks_are_never_greylisted() {
     let mut envelope = envelope("<a@example.org>");
     Arc::make_mut(&mut envelope.peer).own = true;
     let to = crate::rehearsal::recipient();
-    assert_eq!(runtime.run(greylist.on_rcpt(&envelope, &to)).unwrap(), Opinion::Silent);
+    assert_eq!(
+        runtime.run(greylist.on_rcpt(&RcptContext::new(&envelope, &to))).unwrap(),
+        Opinion::silent()
+    );
     Arc::make_mut(&mut envelope.peer).own = false;
-    let opinion = runtime.run(greylist.on_rcpt(&envelope, &to)).unwrap();
-    assert!(matches!(opinion, Opinion::Refuse(_)), "{opinion:?}");
+    let opinion = runtime.run(greylist.on_rcpt(&RcptContext::new(&envelope, &to))).unwrap();
+    assert!(opinion.refusal.is_some(), "{opinion:?}");
 }

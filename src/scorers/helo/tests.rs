@@ -42,10 +42,9 @@ fn says(address: &str, helo: &str) -> Result<String, ScorerError> {
     peer.helo = Some(Helo { extended: true, name: helo.into() });
     let mut envelope = envelope("<a@example.com>");
     envelope.peer = Arc::new(peer);
-    Ok(match pollster::block_on(names.on_rcpt(&envelope, &recipient()))? {
-        Opinion::Evidence(found) => format!("{} {}", found[0].symbol(), found[0].score()),
-        other => format!("{other:?}"),
-    })
+    let opinion = pollster::block_on(names.on_rcpt(&RcptContext::new(&envelope, &recipient())))?;
+    let found = opinion.findings.first();
+    Ok(found.map_or("Silent".into(), |it| format!("{} {}", it.symbol(), it.score())))
 }
 
 #[test]
@@ -96,7 +95,7 @@ fn dns_is_asked_once_however_many_recipients_there_are() {
     let mut envelope = envelope("<a@example.com>");
     envelope.peer = Arc::new(peer);
     for _ in 0..1_000 {
-        pollster::block_on(names.on_rcpt(&envelope, &recipient())).unwrap_err();
+        pollster::block_on(names.on_rcpt(&RcptContext::new(&envelope, &recipient()))).unwrap_err();
     }
     assert!(zone.0.load(Ordering::Relaxed) <= 3);
 }
@@ -132,11 +131,8 @@ fn own_networks_may_say_what_they_like() {
         let peer = Arc::make_mut(&mut envelope.peer);
         peer.helo = Some(Helo { extended: true, name: "printer".into() });
         peer.own = own;
-        let opinion = pollster::block_on(names.on_rcpt(&envelope, &recipient())).unwrap();
-        let found = match opinion {
-            Opinion::Evidence(found) => found.len(),
-            _ => 0,
-        };
-        assert_eq!(found, expected);
+        let opinion =
+            pollster::block_on(names.on_rcpt(&RcptContext::new(&envelope, &recipient()))).unwrap();
+        assert_eq!(opinion.findings.len(), expected);
     }
 }

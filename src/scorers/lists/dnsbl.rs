@@ -4,10 +4,9 @@ use async_trait::async_trait;
 
 use super::{DnsList, Lists};
 use crate::dns::{Resolver, reversed};
-use crate::envelope::Envelope;
+use crate::opinion::{Opinion, ScorerError};
 use crate::peer::Peer;
-use crate::scorer::{Opinion, Scorer, ScorerError};
-use crate::wire::mailbox::ForwardPath;
+use crate::scorer::{ConnectContext, RcptContext, Scorer};
 
 /// Looks the client's address up in DNS lists, bad ones (DNSBL) and good ones (DNSWL), when it connects;
 /// the lists side by side, 20 at a time, within the one budget of its [`Seat`](crate::Seat).
@@ -34,18 +33,21 @@ use crate::wire::mailbox::ForwardPath;
 /// # }
 /// # let resolver = Zone;
 /// use nobounce::scorers::{DnsList, Dnsbl};
-/// use nobounce::{Opinion, Peer, Score, Scorer};
+/// use nobounce::{ConnectContext, Peer, Score, Scorer, SessionId};
 ///
 /// let zen = DnsList::new("zen.example")?.codes("127.0.0.[4..7]", "ZEN_XBL", Score::points(6))?;
 /// let dnsbl = Dnsbl::new(resolver).list(zen);
 ///
+/// let session = SessionId::new("example");
 /// let peer = Peer::new("192.0.2.1:4711".parse()?);
-/// let Opinion::Evidence(found) = pollster::block_on(dnsbl.on_connect(&peer))? else { panic!() };
+/// let at = ConnectContext::new(&session, &peer);
+/// let found = pollster::block_on(dnsbl.on_connect(&at))?.findings;
 /// assert_eq!((found[0].symbol(), found[0].score()), ("ZEN_XBL", Score::points(6)));
 /// assert_eq!(found[0].detail(), "192.0.2.1 is on zen.example: 127.0.0.4");
 ///
 /// let peer = Peer::new("[2001:db8::1]:4711".parse()?);
-/// assert_eq!(pollster::block_on(dnsbl.on_connect(&peer))?, Opinion::Silent);
+/// let at = ConnectContext::new(&session, &peer);
+/// assert!(pollster::block_on(dnsbl.on_connect(&at))?.is_silent());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Dnsbl(Lists);
@@ -76,17 +78,17 @@ impl Scorer for Dnsbl {
         "dnsbl"
     }
 
-    async fn on_connect(&self, peer: &Peer) -> Result<Opinion, ScorerError> {
-        match about(peer) {
+    async fn on_connect(&self, at: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
+        match about(at.peer) {
             Some(about) => self.0.ask(&about).await,
-            None => Ok(Opinion::Silent),
+            None => Ok(Opinion::silent()),
         }
     }
 
-    async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
-        match (&envelope.xforward, about(&envelope.peer)) {
-            (Some(_), Some(about)) => self.0.ask_once(envelope, &about).await,
-            _ => Ok(Opinion::Silent),
+    async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
+        match (&at.envelope.xforward, about(at.peer)) {
+            (Some(_), Some(about)) => self.0.ask_once(at.envelope, &about).await,
+            _ => Ok(Opinion::silent()),
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::dns::{
     self, BadDomainName, DomainName, Record, RecordKind, ResolveError, Resolver, ask_all,
 };
 use crate::envelope::Envelope;
+use crate::opinion::{Opinion, ScorerError};
 use crate::score::{Disclosure, Finding, Score};
-use crate::scorer::{Opinion, ScorerError};
 use crate::scorers::once::Once;
 
 pub use code::{BadCodes, Codes};
@@ -288,8 +288,7 @@ impl Lists {
                 }
             }
         }
-        let opinion =
-            if findings.is_empty() { Opinion::Silent } else { Opinion::Evidence(findings) };
+        let opinion = Opinion::from(findings);
         if faults.is_empty() {
             return Ok(opinion);
         }

@@ -4,10 +4,9 @@ use async_trait::async_trait;
 
 use super::{DnsList, Lists};
 use crate::dns::{DomainName, Resolver};
-use crate::envelope::Envelope;
-use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::opinion::{Opinion, ScorerError};
+use crate::scorer::{RcptContext, Scorer};
 use crate::wire::canonical::lenient_domain;
-use crate::wire::mailbox::ForwardPath;
 
 /// Looks names up in DNS lists (RHSBL, RFC 5782 section 2.3) when the first recipient is named: the domain of
 /// the sender, what the client said in HELO, and its confirmed name in DNS
@@ -34,7 +33,7 @@ use crate::wire::mailbox::ForwardPath;
 /// # }
 /// # let resolver = Zone;
 /// use nobounce::scorers::{DnsList, Rhsbl};
-/// use nobounce::{Envelope, ForwardPath, Opinion, Peer, ReversePath, Score, Scorer, SessionId};
+/// use nobounce::{Envelope, ForwardPath, Peer, RcptContext, ReversePath, Score, Scorer, SessionId};
 ///
 /// let dbl = DnsList::new("dbl.example")?.symbol("DBL").weight(Score::points(5));
 /// let rhsbl = Rhsbl::new(resolver).list(dbl);
@@ -43,9 +42,8 @@ use crate::wire::mailbox::ForwardPath;
 /// let id = SessionId::new("example").transaction(1);
 /// let envelope = Envelope::new(id, Arc::new(Peer::local()), sender);
 /// let recipient = ForwardPath::parse("<b@example.net>")?;
-/// let opinion = pollster::block_on(rhsbl.on_rcpt(&envelope, &recipient))?;
-/// let Opinion::Evidence(found) = opinion else { panic!() };
-/// assert_eq!(found[0].detail(), "bad.example is on dbl.example: 127.0.1.2");
+/// let opinion = pollster::block_on(rhsbl.on_rcpt(&RcptContext::new(&envelope, &recipient)))?;
+/// assert_eq!(opinion.findings[0].detail(), "bad.example is on dbl.example: 127.0.1.2");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Rhsbl(Lists);
@@ -70,12 +68,12 @@ impl Scorer for Rhsbl {
         "rhsbl"
     }
 
-    async fn on_rcpt(&self, envelope: &Envelope, _: &ForwardPath) -> Result<Opinion, ScorerError> {
-        let peer = &envelope.peer;
+    async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
+        let peer = at.peer;
         if peer.own {
-            return Ok(Opinion::Silent);
+            return Ok(Opinion::silent());
         }
-        let sender = envelope.reverse_path.path.canonical().domain;
+        let sender = at.envelope.reverse_path.path.canonical().domain;
         let helo = peer.helo.as_ref().map(|helo| &*helo.name);
         let names = [sender.as_deref(), helo, peer.name.as_deref()].into_iter().flatten();
         let mut names: Vec<DomainName> =
@@ -85,6 +83,6 @@ impl Scorer for Rhsbl {
         names.sort_unstable();
         names.dedup();
         let names: Vec<_> = names.iter().map(|it| (it.to_string(), it.to_string())).collect();
-        self.0.ask_once(envelope, &names).await
+        self.0.ask_once(at.envelope, &names).await
     }
 }

@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use super::*;
 use crate::dns::Answer;
 use crate::envelope::{Envelope, SessionId};
+use crate::opinion::FailurePolicy;
 use crate::panel::{Panel, Seat};
 use crate::peer::{Helo, Peer};
-use crate::rehearsal::{Rehearsal, envelope, message, recipient};
-use crate::scorer::{FailurePolicy, Scorer};
+use crate::rehearsal::{Rehearsal, envelope, message, recipient, session};
+use crate::scorer::{ConnectContext, DataContext, RcptContext, Scorer};
 use crate::tally::Tally;
 use crate::verdict::{Subject, Verdict};
 use crate::wire::mailbox::ReversePath;
@@ -140,23 +141,22 @@ fn the_address_of_the_client_is_asked_about() {
         (at("192.0.2.2"), ""),
         (Peer::local(), ""),
     ] {
-        let details = match pollster::block_on(dnsbl.on_connect(&peer)).unwrap() {
-            Opinion::Evidence(found) => found[0].detail().to_owned(),
-            _ => String::new(),
-        };
-        assert_eq!(details, expected);
+        let opinion =
+            pollster::block_on(dnsbl.on_connect(&ConnectContext::new(&session(), &peer))).unwrap();
+        assert_eq!(opinion.findings.first().map_or("", Finding::detail), expected);
     }
     assert_eq!(zones.asked().len(), 4, "a client without an address is not asked about");
 
     // Whom XFORWARD tells of is asked about with its recipients.
     let mut envelope = envelope("<a@example.com>");
     envelope.peer = Arc::new(at("192.0.2.1"));
-    let rcpt =
-        |envelope: &Envelope| pollster::block_on(dnsbl.on_rcpt(envelope, &recipient())).unwrap();
-    assert_eq!(rcpt(&envelope), Opinion::Silent);
+    let rcpt = |envelope: &Envelope| {
+        pollster::block_on(dnsbl.on_rcpt(&RcptContext::new(envelope, &recipient()))).unwrap()
+    };
+    assert_eq!(rcpt(&envelope), Opinion::silent());
     let told = crate::wire::attributes::ClientAttributes::unavailable();
     envelope.xforward = Some(Arc::new(told));
-    assert!(matches!(rcpt(&envelope), Opinion::Evidence(found) if found[0].symbol() == "ZEN"));
+    assert_eq!(rcpt(&envelope).findings[0].symbol(), "ZEN");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn names_are_asked_about_once_each() {
     let rhsbl = Rhsbl::new(zones.clone()).list(dbl);
     let latin = ReversePath::parse(b"<\xff\xfe@bad.example>").unwrap();
     let latin = Envelope { reverse_path: latin, ..envelope("<>") };
-    pollster::block_on(rhsbl.on_rcpt(&latin, &recipient())).unwrap();
+    pollster::block_on(rhsbl.on_rcpt(&RcptContext::new(&latin, &recipient()))).unwrap();
     assert_eq!(zones.asked(), ["bad.example.dbl.example"]);
     let table: &[(&str, &str, Option<&str>, &[&str])] = &[
         ("<a@Bad.Example>", "mx.bad.example", None, &["bad.example", "mx.bad.example"]),
@@ -197,10 +197,11 @@ fn names_are_asked_about_once_each() {
         peer.helo = Some(Helo { extended: true, name: (*helo).into() });
         peer.name = name.map(Into::into);
         envelope.peer = Arc::new(peer);
-        let opinion = pollster::block_on(rhsbl.on_rcpt(&envelope, &recipient())).unwrap();
+        let opinion =
+            pollster::block_on(rhsbl.on_rcpt(&RcptContext::new(&envelope, &recipient()))).unwrap();
         let expected: Vec<_> = asked.iter().map(|name| format!("{name}.dbl.example")).collect();
         assert_eq!(zones.asked(), expected);
-        assert_eq!(opinion != Opinion::Silent, asked.contains(&"bad.example"));
+        assert_eq!(opinion != Opinion::silent(), asked.contains(&"bad.example"));
     }
 }
 
@@ -211,14 +212,14 @@ fn links_are_asked_about() {
     let uribl = Uribl::new(zones.clone()).list(list);
     let ask = |content: &str| {
         let message = message(&format!("Subject: x\n\n{content}\n"));
-        pollster::block_on(uribl.on_data(&envelope("<>"), &message)).unwrap()
+        pollster::block_on(uribl.on_data(&DataContext::new(&envelope("<>"), &message))).unwrap()
     };
-    assert!(matches!(ask("http://www.bad.com/x"), Opinion::Evidence(found)
-        if found[0].detail() == "bad.com is on uri.example: 127.0.0.2"));
+    let found = ask("http://www.bad.com/x").findings;
+    assert_eq!(found[0].detail(), "bad.com is on uri.example: 127.0.0.2");
     assert_eq!(zones.asked(), ["bad.com.uri.example"]);
-    assert_eq!(ask("http://3221225985/ http://good.org"), Opinion::Silent);
+    assert_eq!(ask("http://3221225985/ http://good.org"), Opinion::silent());
     assert_eq!(zones.asked(), ["1.2.0.192.uri.example", "good.org.uri.example"]);
-    assert_eq!(ask("no link"), Opinion::Silent);
+    assert_eq!(ask("no link"), Opinion::silent());
     assert_eq!(zones.asked(), [""; 0]);
 
     let many: String = (100..200).map(|n| format!("http://n{n}.com/\n")).collect();
@@ -234,7 +235,12 @@ fn lists_are_asked_side_by_side() {
     let zones = Zones { rehearsal: Some(rehearsal.clone()), ..Zones::default() };
     let dnsbl = (0..20)
         .fold(Dnsbl::new(zones), |it, n| it.list(DnsList::new(&format!("l{n}.example")).unwrap()));
-    assert_eq!(rehearsal.run(dnsbl.on_connect(&at("192.0.2.1"))).unwrap(), Opinion::Silent);
+    assert_eq!(
+        rehearsal
+            .run(dnsbl.on_connect(&ConnectContext::new(&session(), &at("192.0.2.1"))))
+            .unwrap(),
+        Opinion::silent()
+    );
     assert_eq!(rehearsal.elapsed(), Duration::from_secs(1));
 }
 
@@ -244,7 +250,7 @@ fn twenty_questions_are_asked_at_a_time() {
     let zones = Zones { rehearsal: Some(rehearsal.clone()), ..Zones::default() };
     let dnsbl = (0..41)
         .fold(Dnsbl::new(zones), |it, n| it.list(DnsList::new(&format!("l{n}.example")).unwrap()));
-    rehearsal.run(dnsbl.on_connect(&at("192.0.2.1"))).unwrap();
+    rehearsal.run(dnsbl.on_connect(&ConnectContext::new(&session(), &at("192.0.2.1")))).unwrap();
     assert_eq!(rehearsal.elapsed(), Duration::from_secs(3));
 }
 
@@ -256,7 +262,7 @@ fn a_message_causes_no_more_than_two_hundred_questions() {
     let uribl = (0..30).fold(Uribl::new(zones.clone()), |it, n| it.list(list(n)));
     let links: String = (0..10_000).map(|n| format!("http://n{n}.com/\n")).collect();
     let message = message(&format!("Subject: x\n\n{links}"));
-    pollster::block_on(uribl.on_data(&envelope("<>"), &message)).unwrap();
+    pollster::block_on(uribl.on_data(&DataContext::new(&envelope("<>"), &message))).unwrap();
     assert_eq!(zones.asked().len(), 180, "six domains at each list");
 
     let dnsbl = (0..10).fold(Dnsbl::new(zones.clone()), |it, n| it.list(list(n)));
@@ -267,12 +273,13 @@ fn a_message_causes_no_more_than_two_hundred_questions() {
     envelope.xforward = Some(Arc::new(crate::wire::attributes::ClientAttributes::default()));
     for _ in 0..1_000 {
         for scorer in [&dnsbl as &dyn Scorer, &rhsbl] {
-            pollster::block_on(scorer.on_rcpt(&envelope, &recipient())).unwrap_err();
+            pollster::block_on(scorer.on_rcpt(&RcptContext::new(&envelope, &recipient())))
+                .unwrap_err();
         }
     }
     assert_eq!(zones.asked().len(), 22, "each of two names once at each of eleven lists");
     envelope.id = SessionId::new("test").transaction(2);
-    pollster::block_on(rhsbl.on_rcpt(&envelope, &recipient())).unwrap_err();
+    pollster::block_on(rhsbl.on_rcpt(&RcptContext::new(&envelope, &recipient()))).unwrap_err();
     assert_eq!(zones.asked().len(), 11, "the next transaction asks again");
 }
 
@@ -287,7 +294,8 @@ fn what_some_lists_say_stands_beside_what_others_do_not() {
         let seat = Seat::new(dnsbl).budget(Duration::from_secs(5)).on_failure(policy);
         let mut tally = Tally::new();
         let panel = Panel::new().seat(seat);
-        let ask = panel.ask(&rehearsal, Subject::Connection(&peer), &mut tally);
+        let session = session();
+        let ask = panel.ask(&rehearsal, Subject::Connection(&session, &peer), &mut tally);
         let verdict = rehearsal.run(ask);
         let failures: Vec<_> = tally.failures().map(|it| it.cause.to_string()).collect();
         (verdict, tally.to_string(), failures.join(", "))
@@ -359,9 +367,10 @@ fn no_list_is_asked_about_own_networks() {
         for xforward in [None, Some(Arc::new(crate::wire::attributes::ClientAttributes::default()))]
         {
             envelope.xforward = xforward;
-            pollster::block_on(dnsbl.on_connect(&envelope.peer)).unwrap();
-            pollster::block_on(dnsbl.on_rcpt(&envelope, &recipient())).unwrap();
-            pollster::block_on(rhsbl.on_rcpt(&envelope, &recipient())).unwrap();
+            pollster::block_on(dnsbl.on_connect(&ConnectContext::new(&session(), &envelope.peer)))
+                .unwrap();
+            pollster::block_on(dnsbl.on_rcpt(&RcptContext::new(&envelope, &recipient()))).unwrap();
+            pollster::block_on(rhsbl.on_rcpt(&RcptContext::new(&envelope, &recipient()))).unwrap();
         }
         assert_eq!(zones.asked().is_empty(), own);
     }
@@ -369,6 +378,6 @@ fn no_list_is_asked_about_own_networks() {
     Arc::make_mut(&mut envelope.peer).own = true;
     let uribl = Uribl::new(zones.clone()).list(zen());
     let message = message("Subject: x\n\nhttp://bad.com/\n");
-    pollster::block_on(uribl.on_data(&envelope, &message)).unwrap();
+    pollster::block_on(uribl.on_data(&DataContext::new(&envelope, &message))).unwrap();
     assert_eq!(zones.asked(), ["bad.com.zen.example"]);
 }

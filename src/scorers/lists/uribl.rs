@@ -4,9 +4,8 @@ use async_trait::async_trait;
 
 use super::{DnsList, Lists};
 use crate::dns::{Resolver, reversed};
-use crate::envelope::Envelope;
-use crate::message::Message;
-use crate::scorer::{Opinion, Scorer, ScorerError};
+use crate::opinion::{Opinion, ScorerError};
+use crate::scorer::{DataContext, Scorer};
 use crate::scorers::links::{Host, hosts};
 
 /// Most names that are asked about in one message (SpamAssassin: `uridnsbl_max_domains`).
@@ -43,7 +42,7 @@ const DOMAINS: usize = 20;
 /// # let id = SessionId::new("example").transaction(1);
 /// # let envelope = Envelope::new(id, Arc::new(Peer::local()), ReversePath::parse("<>")?);
 /// use nobounce::scorers::{DnsList, Uribl};
-/// use nobounce::{Opinion, Score, Scorer};
+/// use nobounce::{DataContext, Score, Scorer};
 ///
 /// let list = DnsList::new("uri.example")?
 ///     .bits(2, "URI_BLACK", Score::points(5))?
@@ -52,8 +51,8 @@ const DOMAINS: usize = 20;
 ///
 /// let content = MailData::normalise(b"Subject: hello\r\n\r\nhttps://www.example.org/?you\r\n");
 /// let message = Message::new("mx.example", &envelope, SystemTime::now(), content);
-/// let opinion = pollster::block_on(uribl.on_data(&envelope, &message))?;
-/// let Opinion::Evidence(found) = opinion else { panic!("{opinion:?}") };
+/// let opinion = pollster::block_on(uribl.on_data(&DataContext::new(&envelope, &message)))?;
+/// let found = opinion.findings;
 /// let symbols: Vec<_> = found.iter().map(|finding| finding.symbol()).collect();
 /// assert_eq!(symbols, ["URI_BLACK", "URI_PHISH"]);
 /// assert_eq!(found[0].detail(), "example.org is on uri.example: 127.0.0.10");
@@ -81,11 +80,11 @@ impl Scorer for Uribl {
         "uribl"
     }
 
-    async fn on_data(&self, _: &Envelope, message: &Message) -> Result<Opinion, ScorerError> {
+    async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
         if self.0.lists.is_empty() {
-            return Ok(Opinion::Silent);
+            return Ok(Opinion::silent());
         }
-        let mut hosts = hosts(message.view());
+        let mut hosts = hosts(at.message.view());
         let most = DOMAINS.min(self.0.room());
         if hosts.len() > most {
             hosts.drain(most.div_ceil(2)..hosts.len() - most / 2);

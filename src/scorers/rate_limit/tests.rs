@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::peer::Peer;
 use crate::rehearsal::{Rehearsal, envelope};
+use crate::scorers::told;
 use crate::store::Memory;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -23,14 +24,7 @@ fn ask(limit: &RateLimit<Rehearsal>, address: &str, sender: &str, to: &str) -> S
     };
     envelope.peer = Arc::new(peer);
     let recipient = ForwardPath::parse(to).unwrap();
-    match limit.runtime.run(limit.on_rcpt(&envelope, &recipient)).unwrap() {
-        Opinion::Silent => "silent".into(),
-        Opinion::Refuse(refusal) => refusal.to_string(),
-        Opinion::Annotate(..) | Opinion::RefuseWith(..) => panic!("more than it has to say"),
-        Opinion::Evidence(findings) => {
-            format!("{}={} {}", findings[0].symbol(), findings[0].score(), findings[0].detail())
-        }
-    }
+    told(&limit.runtime.run(limit.on_rcpt(&RcptContext::new(&envelope, &recipient))).unwrap())
 }
 
 #[test]
@@ -115,9 +109,11 @@ fn a_limit_that_cannot_be_asked_does_not_lift_the_others() {
     let store = Arc::new(crate::store::faulty::Faulty::new("rate-address"));
     let limit = RateLimit::new(runtime.clone(), store).per_address(rate(9)).per_sender(rate(1));
     let (envelope, recipient) = (envelope("<a@example.org>"), crate::rehearsal::recipient());
-    let ask = || runtime.run(limit.on_rcpt(&envelope, &recipient));
+    let ask = || runtime.run(limit.on_rcpt(&RcptContext::new(&envelope, &recipient)));
     assert_eq!(ask().unwrap_err().to_string(), "store says \"no\"");
-    assert!(matches!(ask(), Ok(Opinion::Refuse(refusal)) if refusal.is_transient()));
+    assert!(
+        matches!(ask(), Ok(opinion) if opinion.refusal.as_ref().is_some_and(Refusal::is_transient))
+    );
 }
 
 #[test]
@@ -127,9 +123,17 @@ fn own_networks_have_no_limit_and_use_up_none() {
     let (mut envelope, to) = (envelope("<a@example.org>"), crate::rehearsal::recipient());
     Arc::make_mut(&mut envelope.peer).own = true;
     for _ in 0..100 {
-        assert_eq!(runtime.run(limit.on_rcpt(&envelope, &to)).unwrap(), Opinion::Silent);
+        assert_eq!(
+            runtime.run(limit.on_rcpt(&RcptContext::new(&envelope, &to))).unwrap(),
+            Opinion::silent()
+        );
     }
     Arc::make_mut(&mut envelope.peer).own = false;
-    assert_eq!(runtime.run(limit.on_rcpt(&envelope, &to)).unwrap(), Opinion::Silent);
-    assert!(matches!(runtime.run(limit.on_rcpt(&envelope, &to)).unwrap(), Opinion::Refuse(_)));
+    assert_eq!(
+        runtime.run(limit.on_rcpt(&RcptContext::new(&envelope, &to))).unwrap(),
+        Opinion::silent()
+    );
+    assert!(
+        runtime.run(limit.on_rcpt(&RcptContext::new(&envelope, &to))).unwrap().refusal.is_some()
+    );
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rehearsal::{Rehearsal, envelope, recipient};
+use crate::rehearsal::{Rehearsal, envelope, recipient, session};
 use crate::store::Memory;
 
 fn reputation(runtime: &Rehearsal) -> Reputation<Rehearsal> {
@@ -22,12 +22,11 @@ fn learn(
 
 /// What is found of address and network, in hundredths of a point.
 fn found(reputation: &Reputation<Rehearsal>, address: &str) -> [i32; 2] {
-    let opinion = reputation.runtime.run(reputation.on_connect(&peer(address))).unwrap();
-    let findings = match opinion {
-        Opinion::Silent => Vec::new(),
-        Opinion::Evidence(findings) => findings,
-        opinion => panic!("{opinion:?}"),
-    };
+    let opinion = reputation
+        .runtime
+        .run(reputation.on_connect(&ConnectContext::new(&session(), &peer(address))))
+        .unwrap();
+    let findings = opinion.findings;
     SYMBOLS.map(|symbol| {
         let finding = findings.iter().find(|finding| finding.symbol() == symbol);
         finding.map_or(0, |finding| finding.score().as_hundredths())
@@ -105,8 +104,9 @@ fn whom_xforward_tells_of_is_judged_at_rcpt() {
         let mut peer = peer("192.0.2.1");
         peer.vouched.address = voucher;
         envelope.peer = Arc::new(peer);
-        let opinion = runtime.run(reputation.on_rcpt(&envelope, &recipient())).unwrap();
-        assert_eq!(opinion != Opinion::Silent, speaks);
+        let opinion =
+            runtime.run(reputation.on_rcpt(&RcptContext::new(&envelope, &recipient()))).unwrap();
+        assert_eq!(opinion != Opinion::silent(), speaks);
     }
 }
 
@@ -123,11 +123,10 @@ fn a_balance_that_cannot_be_asked_does_not_hide_the_other() {
         for _ in 0..100 {
             runtime.run(reputation.learn(&lesson)).unwrap_err();
         }
-        let error = runtime.run(reputation.on_connect(&lesson.peer)).unwrap_err();
-        assert!(
-            matches!(error.opinion(), Opinion::Evidence(it) if it[0].symbol() == symbol),
-            "{error:?}"
-        );
+        let error = runtime
+            .run(reputation.on_connect(&ConnectContext::new(&session(), &lesson.peer)))
+            .unwrap_err();
+        assert!(error.opinion().findings[0].symbol() == symbol, "{error:?}");
     }
 }
 
@@ -143,6 +142,7 @@ fn own_networks_have_no_reputation() {
     assert_eq!(found(&reputation, "192.0.2.1"), [0, 0], "nothing was learned");
     learn(&reputation, "192.0.2.1", Impression::Bad, 0);
     assert_ne!(found(&reputation, "192.0.2.1"), [0, 0]);
-    let opinion = runtime.run(reputation.on_connect(&own)).unwrap();
-    assert_eq!(opinion, Opinion::Silent, "nothing is found");
+    let opinion =
+        runtime.run(reputation.on_connect(&ConnectContext::new(&session(), &own))).unwrap();
+    assert_eq!(opinion, Opinion::silent(), "nothing is found");
 }

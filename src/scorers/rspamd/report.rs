@@ -5,8 +5,8 @@ mod milter;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::opinion::{Opinion, ScorerError};
 use crate::score::{Finding, Score};
-use crate::scorer::{Opinion, ScorerError};
 use crate::verdict::Refusal;
 use crate::wire::reply::EnhancedStatus;
 
@@ -174,20 +174,17 @@ impl Report {
         let findings = self.findings();
         if actions == RspamdActions::Obey {
             if let Some(refusal) = self.refusal() {
-                return Ok(Opinion::RefuseWith(refusal, findings));
+                return Ok(Opinion::from(refusal).and(findings));
             }
         } else if self.is_unjudged() {
             let reason = NotJudged(self.action.name().into());
-            return Err(ScorerError::new(reason).but_says(Opinion::Evidence(findings)));
+            return Err(ScorerError::new(reason).but_says(findings.into()));
         }
         if let Some(gap) = self.gap {
-            return Err(ScorerError::new(gap).but_says(Opinion::Evidence(findings)));
+            return Err(ScorerError::new(gap).but_says(findings.into()));
         }
         let fields = self.milter.fields(self.action.name());
-        Ok(match fields.is_empty() {
-            true => Opinion::Evidence(findings),
-            false => Opinion::Annotate(findings, fields),
-        })
+        Ok(fields.into_iter().fold(findings.into(), Opinion::and))
     }
 
     /// The symbols, behind what makes them add up to the score.

@@ -20,7 +20,7 @@ fn rspamd(runtime: &Rehearsal) -> Rspamd<Rehearsal> {
 }
 
 fn ask(rspamd: &Rspamd<Rehearsal>, runtime: &Rehearsal, of: &Envelope) -> Result<Opinion, String> {
-    let opinion = runtime.run(rspamd.on_data(of, &message("text\n")));
+    let opinion = runtime.run(rspamd.on_data(&DataContext::new(of, &message("text\n"))));
     opinion.map_err(|error| error.to_string())
 }
 

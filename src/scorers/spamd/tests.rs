@@ -43,7 +43,7 @@ fn spamd(runtime: &Rehearsal) -> Spamd<Rehearsal> {
 
 fn ask(spamd: &Spamd<Rehearsal>, content: &str) -> Result<Opinion, String> {
     let (envelope, message) = (envelope("<a@example.com>"), message(content));
-    let opinion = spamd.runtime.run(spamd.on_data(&envelope, &message));
+    let opinion = spamd.runtime.run(spamd.on_data(&DataContext::new(&envelope, &message)));
     opinion.map_err(|error| error.to_string())
 }
 
@@ -61,7 +61,7 @@ fn a_request_is_spamcs() {
         let runtime = Rehearsal::with(Script::new(GTUBE, 10, Then::Close));
         let spamd = spamd(&runtime).user("nobounce").unwrap();
         let (envelope, message) = (envelope(sender), message(content));
-        runtime.run(spamd.on_data(&envelope, &message)).unwrap();
+        runtime.run(spamd.on_data(&DataContext::new(&envelope, &message))).unwrap();
 
         let (header, body) = heard(&runtime);
         let length = body.len();
@@ -183,7 +183,7 @@ fn a_report_may_quote_any_octets() {
     let octets =
         b"SPAMD/1.1 0 EX_OK\r\nContent-length: 10\r\nSpam: False ; 1 / 5\r\n\r\n 1.0 A \xff\xfe\n";
     let runtime = Rehearsal::with(Script::new(octets, 9, Then::Close));
-    let Ok(Opinion::Evidence(found)) = ask(&spamd(&runtime), "x") else { panic!() };
+    let found = ask(&spamd(&runtime), "x").unwrap().findings;
     assert_eq!((found[1].symbol(), found[1].detail()), ("A", "\u{fffd}\u{fffd}"));
 }
 
@@ -192,9 +192,10 @@ fn a_scan_that_was_cut_short_is_a_failure_with_findings() {
     let table = " 0.0 TIME_LIMIT_EXCEEDED    Exceeded time limit / deadline\n 3.0 A x\n";
     let runtime = Rehearsal::with(Script::new(reply("False ; 3 / 5", table), 10, Then::Close));
     let (envelope, message) = (envelope("<a@example.com>"), message("x"));
-    let error = runtime.run(spamd(&runtime).on_data(&envelope, &message)).unwrap_err();
+    let error =
+        runtime.run(spamd(&runtime).on_data(&DataContext::new(&envelope, &message))).unwrap_err();
     assert_eq!(error.to_string(), "SpamAssassin's time_limit ended the scan");
-    let Opinion::Evidence(found) = error.opinion() else { panic!() };
+    let found = &error.opinion().findings;
     assert_eq!(found.iter().map(Finding::score).sum::<Score>(), Score::points(3));
 }
 
@@ -217,11 +218,11 @@ fn a_result_that_contradicts_itself_is_a_failure_with_findings() {
     for (result, expected) in table {
         let runtime = Rehearsal::with(Script::new(reply(result, " 0.5 A x\n"), 10, Then::Close));
         let (envelope, message) = (envelope("<a@example.com>"), message("x"));
-        let result = runtime.run(spamd(&runtime).on_data(&envelope, &message));
+        let result = runtime.run(spamd(&runtime).on_data(&DataContext::new(&envelope, &message)));
         let error = result.as_ref().err().map(ToString::to_string);
         assert_eq!(error.as_deref(), expected);
         let said = result.as_ref().unwrap_or_else(|error| error.opinion());
-        assert!(matches!(said, Opinion::Evidence(found) if found.len() == 2), "{said:?}");
+        assert_eq!(said.findings.len(), 2, "{said:?}");
     }
 }
 
@@ -278,7 +279,7 @@ fn a_large_message_is_cut_at_a_line_or_skipped() {
 
     let runtime = Rehearsal::with(Script::new(GTUBE, 10, Then::Close));
     let skipping = spamd(&runtime).size_limit(whole - 1, Oversize::Skip);
-    assert_eq!(ask(&skipping, &content), Ok(Opinion::Silent));
+    assert_eq!(ask(&skipping, &content), Ok(Opinion::silent()));
     assert_eq!(runtime.heard(), "");
 }
 

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use super::*;
 use crate::breaker;
+use crate::opinion::FailurePolicy;
 use crate::panel::{Panel, Seat};
 use crate::rehearsal::{Rehearsal, envelope, recipient};
-use crate::scorer::FailurePolicy;
 use crate::scorers::RateLimit;
 use crate::tally::Tally;
 use crate::verdict::{Subject, Verdict};

@@ -31,22 +31,15 @@ fn opinion(text: &str, actions: RspamdActions) -> (String, String) {
 }
 
 fn refusal_and_findings(opinion: Opinion) -> (String, Vec<Finding>) {
-    match opinion {
-        Opinion::Evidence(findings) | Opinion::Annotate(findings, _) => (String::new(), findings),
-        Opinion::RefuseWith(refusal, findings) => (refusal.to_string(), findings),
-        other => panic!("{other:?}"),
-    }
+    let refusal = opinion.refusal.map_or(String::new(), |refusal| refusal.to_string());
+    (refusal, opinion.findings)
 }
 
 /// The header fields that go before the message, each as it stands there.
 fn fields(text: &str) -> Vec<String> {
-    match report(text).unwrap().into_opinion(RspamdActions::Obey).unwrap() {
-        Opinion::Annotate(_, fields) => {
-            let octets = fields.iter().map(HeaderField::octets);
-            octets.map(|octets| String::from_utf8_lossy(octets).trim_end().to_owned()).collect()
-        }
-        _ => vec![],
-    }
+    let fields = report(text).unwrap().into_opinion(RspamdActions::Obey).unwrap().fields;
+    let octets = fields.iter().map(HeaderField::octets);
+    octets.map(|octets| String::from_utf8_lossy(octets).trim_end().to_owned()).collect()
 }
 
 #[test]
@@ -145,7 +138,7 @@ fn with_actions_of_score_an_answer_before_the_rules_ran_is_a_failure() {
         assert_eq!(opinion(&text, RspamdActions::Score).0, unjudged(action), "{text}");
         // What there is stands in the record all the same.
         let error = report(&text).unwrap().into_opinion(RspamdActions::Score).unwrap_err();
-        assert!(matches!(error.opinion(), Opinion::Evidence(found) if !found.is_empty()));
+        assert!(!error.opinion().findings.is_empty());
         assert!(opinion(&text, RspamdActions::Obey).0.starts_with(['4', '5']), "{text}");
     }
     for judged in [
@@ -242,7 +235,7 @@ fn a_report_without_the_result_of_a_scan_is_a_failure_with_findings() {
         for actions in [RspamdActions::Obey, RspamdActions::Score] {
             let error = report(text).unwrap().into_opinion(actions).unwrap_err();
             assert_eq!(error.to_string(), expected, "{text}");
-            let Opinion::Evidence(found) = error.opinion() else { panic!("{text}") };
+            let found = &error.opinion().findings;
             let found = found.iter().map(|it| format!("{}={}", it.symbol(), it.score()));
             assert_eq!(found.collect::<Vec<_>>().join(" "), findings, "{text}");
         }
