@@ -5,7 +5,10 @@ use std::time::Instant;
 
 use bytes::Buf;
 
-use super::state::{Asking, Fate, Forwarding, Phase, Receiving, State, Transaction};
+use super::receiving::Receiving;
+use super::replies::Answer;
+use super::state::{AfterCommand, Phase, State};
+use super::transaction::Transaction;
 use super::{EarlyInput, EndCause, Session, replies};
 use crate::conduct::Misconduct;
 use crate::envelope::Envelope;
@@ -18,7 +21,7 @@ use crate::wire::reply::{Reply, ReplyCode};
 impl Session {
     /// Reads and executes one command, if one is there.
     pub(super) fn next_command(&mut self, now: Instant) -> bool {
-        if matches!(self.state, State::Command(Phase::Connected))
+        if matches!(self.machine.state(), State::Command(Phase::Connected))
             && self.lines.at_line_start()
             && self.input.first() == Some(&0x16)
         {
@@ -43,53 +46,42 @@ impl Session {
             return length > 0;
         };
         self.deadline = None;
-        let State::Command(phase) = std::mem::replace(&mut self.state, State::Closing) else {
-            return false;
-        };
-        if let Some(told) = told {
-            self.be_told(told, phase);
-            return true;
-        }
-        let no_command = !matches!(command, Ok(Ok(_) | Err(CommandFault::ChunkSize)));
-        if let (Phase::DataRefused(_), true) = (&phase, no_command) {
-            self.note(Misconduct::EarlyData);
-            self.state = State::Command(phase);
-            self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
-            return true;
-        }
-        match command {
-            Ok(Ok(command)) => {
-                self.note_haste_behind(&command);
-                self.execute(command, phase, now);
-            }
-            Ok(Err(fault)) => {
-                self.state = State::Command(phase);
-                match fault {
-                    CommandFault::Foreign => {
-                        self.note(Misconduct::AnotherProtocol);
-                        self.hang_up(replies::ANOTHER_PROTOCOL, EndCause::Closed);
-                    }
-                    CommandFault::ChunkSize => {
-                        self.note(Misconduct::CommandSyntax);
-                        self.hang_up(replies::command_fault(fault), EndCause::Closed);
-                    }
-                    _ => self.fault(replies::command_fault(fault)),
-                }
-            }
-            Err(fault @ (LineFault::BareLf | LineFault::Endless)) => {
-                self.state = State::Command(phase);
-                self.note(Misconduct::MalformedCommand);
-                self.hang_up(replies::line_fault(fault), EndCause::Closed);
-            }
-            Err(fault) => {
-                self.state = State::Command(phase);
-                self.fault(replies::line_fault(fault));
-            }
-        }
+        self.command(|session, phase| match told {
+            Some(told) => session.be_told(told, phase),
+            None => session.execute_line(command, phase, now),
+        });
         true
     }
 
-    fn execute(&mut self, command: Command, phase: Phase, now: Instant) {
+    fn execute_line(&mut self, line: Line, phase: Phase, now: Instant) -> AfterCommand {
+        let is_command = matches!(line, Ok(Ok(_) | Err(CommandFault::ChunkSize)));
+        if matches!(phase, Phase::DataRefused(_)) && !is_command {
+            self.note(Misconduct::EarlyData);
+            return hang_up(phase, replies::OUT_OF_TURN);
+        }
+        match line {
+            Ok(Ok(command)) => {
+                self.note_haste_behind(&command);
+                self.execute(command, phase, now)
+            }
+            Ok(Err(CommandFault::Foreign)) => {
+                self.note(Misconduct::AnotherProtocol);
+                hang_up(phase, replies::ANOTHER_PROTOCOL)
+            }
+            Ok(Err(CommandFault::ChunkSize)) => {
+                self.note(Misconduct::CommandSyntax);
+                hang_up(phase, replies::command_fault(CommandFault::ChunkSize))
+            }
+            Ok(Err(fault)) => fault_in(phase, replies::command_fault(fault)),
+            Err(fault @ (LineFault::BareLf | LineFault::Endless)) => {
+                self.note(Misconduct::MalformedCommand);
+                hang_up(phase, replies::line_fault(fault))
+            }
+            Err(fault) => fault_in(phase, replies::line_fault(fault)),
+        }
+    }
+
+    fn execute(&mut self, command: Command, phase: Phase, now: Instant) -> AfterCommand {
         match command {
             Command::Ehlo(name) => self.hello(true, name, phase),
             Command::Helo(name) => self.hello(false, name, phase),
@@ -99,41 +91,32 @@ impl Session {
             Command::Bdat { size, last } => self.bdat(size, last, phase),
             Command::StartTls => self.start_tls(phase),
             Command::Rset => {
-                let hello = matches!(phase, Phase::Connected);
-                self.state = State::Command(phase);
-                self.end_transaction(EndCause::Reset);
-                self.state = State::Command(if hello { Phase::Connected } else { Phase::Ready });
-                self.junk(&replies::OK);
+                let next = match phase {
+                    Phase::Connected => Phase::Connected,
+                    _ => Phase::Ready,
+                };
+                AfterCommand::Reset(phase.into_transaction(), next, Answer::Junk(replies::OK))
             }
             Command::Quit => {
-                self.state = State::Command(phase);
-                self.hang_up(replies::BYE, EndCause::Reset);
+                AfterCommand::Command(phase, Answer::HangUp(replies::BYE, EndCause::Reset))
             }
-            Command::Noop => self.junk_in(phase, &replies::OK),
-            Command::Vrfy => self.junk_in(phase, &replies::CANNOT_VERIFY),
-            Command::Help => self.junk_in(phase, &replies::HELP),
-            Command::Expn => self.junk_in(phase, &replies::NOT_IMPLEMENTED),
+            Command::Noop => junk_in(phase, replies::OK),
+            Command::Vrfy => junk_in(phase, replies::CANNOT_VERIFY),
+            Command::Help => junk_in(phase, replies::HELP),
+            Command::Expn => junk_in(phase, replies::NOT_IMPLEMENTED),
         }
     }
 
-    /// A command that moves nothing.
-    fn junk_in(&mut self, phase: Phase, reply: &Reply) {
-        self.state = State::Command(phase);
-        self.junk(reply);
-    }
-
     /// EHLO and HELO (RFC 5321 section 4.1.1.1): a transaction that runs is over.
-    fn hello(&mut self, extended: bool, name: Box<str>, phase: Phase) {
+    fn hello(&mut self, extended: bool, name: Box<str>, phase: Phase) -> AfterCommand {
         let again = !matches!(phase, Phase::Connected);
-        self.state = State::Command(phase);
-        self.end_transaction(EndCause::Reset);
-        self.state = State::Command(Phase::Ready);
         let mut peer = (*self.peer).clone();
         peer.helo = Some(Helo { extended, name });
         peer.vouched.helo = Voucher::Socket;
         self.peer = peer.into();
         let reply = self.hello_reply(extended);
-        if again { self.junk(&reply) } else { self.reply(&reply) }
+        let answer = if again { Answer::Junk(reply) } else { Answer::Reply(reply) };
+        AfterCommand::Reset(phase.into_transaction(), Phase::Ready, answer)
     }
 
     fn hello_reply(&self, extended: bool) -> Reply {
@@ -179,18 +162,17 @@ impl Session {
     }
 
     /// MAIL (section 4.1.1.2).
-    fn mail(&mut self, reverse_path: ReversePath, phase: Phase, now: Instant) {
+    fn mail(&mut self, reverse_path: ReversePath, phase: Phase, now: Instant) -> AfterCommand {
         let refusal = match &phase {
             Phase::Ready => self.mail_refusal(&reverse_path),
             Phase::Connected => Some(replies::HELLO_FIRST),
             _ => Some(replies::IN_TRANSACTION),
         };
-        self.state = State::Command(phase);
         match refusal {
-            Some(refusal) => self.fault(refusal),
-            None if self.going_down => self.hang_up(replies::GOING_DOWN, EndCause::Closed),
+            Some(refusal) => fault_in(phase, refusal),
+            None if self.going_down => hang_up(phase, replies::GOING_DOWN),
             None if self.transactions_limit().is_some_and(|limit| self.transactions >= limit) => {
-                self.hang_up(replies::TOO_MANY_TRANSACTIONS, EndCause::Closed);
+                hang_up(phase, replies::TOO_MANY_TRANSACTIONS)
             }
             None => {
                 self.transactions += 1;
@@ -209,8 +191,8 @@ impl Session {
                     began: now,
                     in_doubt: false,
                 };
-                self.state = State::Command(Phase::Mail(Box::new(transaction)));
-                self.reply(&replies::SENDER_OK);
+                let phase = Phase::Mail(Box::new(transaction));
+                AfterCommand::Command(phase, Answer::Reply(replies::SENDER_OK))
             }
         }
     }
@@ -230,121 +212,118 @@ impl Session {
 
     /// RCPT (section 4.1.1.3): the panel is asked, then the relay target, then the client is
     /// answered.
-    fn rcpt(&mut self, forward_path: ForwardPath, phase: Phase) {
-        let refusal = match phase {
-            Phase::Mail(mut transaction) | Phase::DataRefused(mut transaction) => {
-                let prdr = transaction.envelope.reverse_path.parameters.prdr;
-                let refusal = if forward_path.parameters.dsn && !self.offered.dsn {
-                    Err(replies::PARAMETER_NOT_OFFERED)
-                } else if transaction.attempts() >= self.recipients_limit(prdr) {
-                    Ok(replies::TOO_MANY_RECIPIENTS)
-                } else if self.has_come_back(&transaction.envelope) {
-                    let reply = replies::OWN_LOOP;
-                    return self.refuse_recipient(transaction, forward_path, reply, false);
-                } else if !transaction.afford_recipient(self, &forward_path) {
-                    Ok(replies::NO_MEMORY)
-                } else {
-                    self.state = State::Asking(Asking::Recipient(transaction, forward_path));
-                    return;
-                };
-                let surplus = transaction.surplus;
-                transaction.surplus += usize::from(refusal.is_ok());
-                self.state = State::Command(Phase::Mail(transaction));
-                match refusal {
-                    // No fault: the client sends the rest in another transaction.
-                    Ok(refusal) if surplus < self.settings.limits.recipients_overshoot => {
-                        return self.reply(&refusal);
-                    }
-                    Ok(refusal) | Err(refusal) => refusal,
-                }
-            }
-            Phase::Connected | Phase::Ready => {
-                self.state = State::Command(phase);
-                replies::MAIL_FIRST
-            }
-            Phase::Chunks(..) | Phase::Spoiled(_) => {
-                self.state = State::Command(phase);
-                replies::IN_CHUNKS
-            }
+    fn rcpt(&mut self, forward_path: ForwardPath, phase: Phase) -> AfterCommand {
+        let mut transaction = match phase {
+            Phase::Mail(transaction) | Phase::DataRefused(transaction) => transaction,
+            Phase::Connected | Phase::Ready => return fault_in(phase, replies::MAIL_FIRST),
+            Phase::Chunks(..) | Phase::Spoiled(_) => return fault_in(phase, replies::IN_CHUNKS),
         };
-        self.fault(refusal);
+        let prdr = transaction.envelope.reverse_path.parameters.prdr;
+        let refusal = if forward_path.parameters.dsn && !self.offered.dsn {
+            return fault_in(Phase::Mail(transaction), replies::PARAMETER_NOT_OFFERED);
+        } else if transaction.attempts() >= self.recipients_limit(prdr) {
+            replies::TOO_MANY_RECIPIENTS
+        } else if self.has_come_back(&transaction.envelope) {
+            let refusal = replies::OWN_LOOP;
+            let (transaction, answer) =
+                self.refuse_recipient(transaction, forward_path, refusal, false);
+            return AfterCommand::Command(Phase::Mail(transaction), answer);
+        } else if !transaction.afford_recipient(self, &forward_path) {
+            replies::NO_MEMORY
+        } else {
+            return AfterCommand::AskRecipient(transaction, forward_path);
+        };
+        transaction.surplus += 1;
+        // No fault at first: the client sends the rest in another transaction.
+        let is_fault = transaction.surplus > self.settings.limits.recipients_overshoot;
+        let answer = if is_fault { Answer::Fault(refusal) } else { Answer::Reply(refusal) };
+        AfterCommand::Command(Phase::Mail(transaction), answer)
     }
 
     /// DATA (section 4.1.1.4).
-    fn data(&mut self, phase: Phase) {
+    fn data(&mut self, phase: Phase) -> AfterCommand {
         let (phase, refusal) = match phase {
             Phase::Mail(transaction) | Phase::DataRefused(transaction) => {
                 if !transaction.envelope.forward_paths.is_empty() {
                     if transaction.in_doubt {
-                        self.state = State::Forwarding(Forwarding::Renewal(transaction));
-                        return;
+                        return AfterCommand::Renew(transaction);
                     }
-                    self.await_data(transaction);
-                    return;
+                    return AfterCommand::GoAhead(transaction);
                 }
                 (Phase::DataRefused(transaction), replies::NO_RECIPIENT)
             }
             Phase::Connected | Phase::Ready => (phase, replies::MAIL_FIRST),
             Phase::Chunks(..) | Phase::Spoiled(_) => (phase, replies::IN_CHUNKS),
         };
-        self.state = State::Command(phase);
         if !self.input.is_empty() {
             self.note(Misconduct::EarlyData);
             if self.settings.early_input == EarlyInput::Refuse {
-                return self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
+                return hang_up(phase, replies::OUT_OF_TURN);
             }
         }
-        self.fault(refusal);
+        fault_in(phase, refusal)
     }
 
     /// BDAT (RFC 3030 section 2): the chunk follows in any case.
-    fn bdat(&mut self, size: u64, last: bool, phase: Phase) {
-        let fate = match phase {
+    fn bdat(&mut self, size: u64, last: bool, phase: Phase) -> AfterCommand {
+        let (phase, refusal) = match phase {
             Phase::Mail(transaction) | Phase::DataRefused(transaction) => {
                 if transaction.envelope.forward_paths.is_empty() {
-                    Fate::Refuse(Phase::Mail(transaction), replies::NO_RECIPIENT)
+                    (Phase::Mail(transaction), replies::NO_RECIPIENT)
                 } else if !self.offered.chunking {
-                    Fate::Refuse(Phase::Mail(transaction), replies::NOT_IMPLEMENTED)
+                    (Phase::Mail(transaction), replies::NOT_IMPLEMENTED)
                 } else {
                     let decoder = self.decoder(&transaction);
-                    Fate::Keep(transaction, decoder)
+                    let chunk = Receiving::chunk(transaction, decoder, size, last);
+                    return AfterCommand::Content(chunk);
                 }
             }
-            Phase::Chunks(transaction, decoder) => Fate::Keep(transaction, decoder),
-            Phase::Connected | Phase::Ready => Fate::Refuse(phase, replies::MAIL_FIRST),
-            Phase::Spoiled(_) => Fate::Refuse(phase, replies::CHUNK_LOST),
+            Phase::Chunks(transaction, decoder) => {
+                let chunk = Receiving::chunk(transaction, decoder, size, last);
+                return AfterCommand::Content(chunk);
+            }
+            Phase::Connected | Phase::Ready => (phase, replies::MAIL_FIRST),
+            Phase::Spoiled(_) => (phase, replies::CHUNK_LOST),
         };
-        self.state = State::Content(Receiving::Chunk { size, remaining: size, last, fate });
+        AfterCommand::Skip { size, phase, refusal }
     }
 
     /// STARTTLS (RFC 3207): what follows it in the clear is a violation, not a command.
-    fn start_tls(&mut self, phase: Phase) {
-        let refusal = match &phase {
-            Phase::Connected | Phase::Ready if !self.offered.start_tls => replies::NOT_IMPLEMENTED,
-            Phase::Connected | Phase::Ready if self.peer.tls.is_some() => replies::TLS_ALREADY,
+    fn start_tls(&mut self, phase: Phase) -> AfterCommand {
+        if !matches!(phase, Phase::Connected | Phase::Ready) {
+            fault_in(phase, replies::IN_TRANSACTION)
+        } else if !self.offered.start_tls {
+            fault_in(phase, replies::NOT_IMPLEMENTED)
+        } else if self.peer.tls.is_some() {
+            fault_in(phase, replies::TLS_ALREADY)
+        } else if self.xclient.is_some() || self.xforward.is_some() {
             // What was said in the clear must be forgotten, and then the client would be the server
             // that speaks for it.
-            Phase::Connected | Phase::Ready
-                if self.xclient.is_some() || self.xforward.is_some() =>
-            {
-                replies::TLS_FIRST
-            }
-            Phase::Connected | Phase::Ready if self.tls_held => {
-                self.state = State::Command(phase);
-                return self.hang_up(replies::TLS_BUSY, EndCause::Closed);
-            }
-            Phase::Connected | Phase::Ready if self.input.is_empty() => {
-                self.state = State::StartTls;
-                return self.reply(&replies::READY_FOR_TLS);
-            }
-            Phase::Connected | Phase::Ready => {
-                self.state = State::Command(phase);
-                self.note(Misconduct::Pipelining);
-                return self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
-            }
-            _ => replies::IN_TRANSACTION,
-        };
-        self.state = State::Command(phase);
-        self.fault(refusal);
+            fault_in(phase, replies::TLS_FIRST)
+        } else if self.tls_held {
+            hang_up(phase, replies::TLS_BUSY)
+        } else if self.input.is_empty() {
+            AfterCommand::StartTls
+        } else {
+            self.note(Misconduct::Pipelining);
+            hang_up(phase, replies::OUT_OF_TURN)
+        }
     }
+}
+
+/// A line that was read.
+type Line = Result<Result<Command, CommandFault>, LineFault>;
+
+/// A command that changes nothing.
+fn junk_in(phase: Phase, reply: Reply) -> AfterCommand {
+    AfterCommand::Command(phase, Answer::Junk(reply))
+}
+
+/// A command that was wrong.
+fn fault_in(phase: Phase, refusal: Reply) -> AfterCommand {
+    AfterCommand::Command(phase, Answer::Fault(refusal))
+}
+
+fn hang_up(phase: Phase, reply: Reply) -> AfterCommand {
+    AfterCommand::Command(phase, Answer::HangUp(reply, EndCause::Closed))
 }

@@ -1,7 +1,7 @@
 //! What a session notes of its client's conduct.
 
 use super::Session;
-use super::state::{Asking, DataProgress, Fate, Receiving, State};
+use super::state::State;
 use crate::conduct::{Conduct, Misconduct};
 use crate::wire::command::Command;
 use crate::wire::reply::Reply;
@@ -10,14 +10,6 @@ impl Session {
     /// What the client did against the rules so far.
     pub fn conduct(&self) -> &Conduct {
         &self.conduct
-    }
-
-    /// The TLS handshake has failed: the client has gone, and that counts as its conduct.
-    pub fn tls_failed(&mut self) {
-        if matches!(self.state, State::StartTls) {
-            self.note(Misconduct::HandshakeFailed);
-        }
-        self.lose_client();
     }
 
     pub(super) fn note(&mut self, what: Misconduct) {
@@ -33,9 +25,7 @@ impl Session {
     /// Scorers see with the envelope what is known by now.
     pub(super) fn enclose_conduct(&mut self) {
         let conduct = self.conduct_of_client();
-        if let State::Asking(Asking::Recipient(transaction, _) | Asking::Content(transaction, _)) =
-            &mut self.state
-        {
+        if let Some(transaction) = self.machine.transaction() {
             transaction.envelope.conduct = conduct;
         }
     }
@@ -78,19 +68,8 @@ impl Session {
 
     /// The mail data is complete; whether its lines end as they should is known.
     pub(super) fn note_line_ends(&mut self) {
-        let decoder = match &self.state {
-            State::Content(Receiving::Data { decoder, progress: DataProgress::Ended, .. }) => {
-                decoder
-            }
-            State::Content(Receiving::Chunk {
-                remaining: 0,
-                last: true,
-                fate: Fate::Keep(_, decoder),
-                ..
-            }) => decoder,
-            _ => return,
-        };
-        if decoder.saw_bare() {
+        let State::Content(receiving) = self.machine.state() else { return };
+        if receiving.ends_lines_badly() {
             self.note(Misconduct::BareLineEnd);
         }
     }

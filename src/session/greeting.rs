@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::state::{Phase, State};
+use super::replies::Answer;
 use super::{EarlyInput, EndCause, Session, replies};
 use crate::conduct::Misconduct;
 use crate::deadline::{Awaiting, Deadline};
@@ -13,33 +13,29 @@ use crate::wire::reply::{Reply, ReplyCode};
 const LONGEST: Duration = Duration::from_secs(60);
 
 impl Session {
-    /// Greets the client, or says that it is too soon for that.
-    pub(super) fn greet(&mut self, now: Instant) -> bool {
+    /// Returns the greeting, or `None` if it is too soon for it.
+    pub(super) fn greeting(&mut self, now: Instant) -> Option<Answer> {
         // XCLIENT may be pipelined.
         let early = !self.input.is_empty() && self.xclient.is_none();
         if early {
             self.note(Misconduct::EarlyTalker);
             if self.settings.early_input == EarlyInput::Refuse {
-                self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
-                return true;
+                return Some(Answer::HangUp(replies::OUT_OF_TURN, EndCause::Closed));
             }
         } else if let Some(at) = self.greeting_due().filter(|at| now < *at) {
             self.deadline = Some(Deadline { at, awaiting: Awaiting::EarlyInput });
-            return false;
+            return None;
         }
         self.deadline = None;
         if self.going_down {
-            self.hang_up(replies::GOING_DOWN, EndCause::Closed);
-            return true;
+            return Some(Answer::HangUp(replies::GOING_DOWN, EndCause::Closed));
         }
-        self.state = State::Command(Phase::Connected);
         let mut text = format!("{} {}", self.settings.host, self.settings.greeting);
         // By this word the other half of the gate finds out that it has connected to itself.
         if let Some(gate) = self.id.gate() {
             text.extend([" ", gate]);
         }
-        self.reply(&Reply::plain(ReplyCode::GREETING, &text));
-        true
+        Some(Answer::Reply(Reply::plain(ReplyCode::GREETING, &text)))
     }
 
     /// When the greeting is due, if it is not at once. The time that the panel took counts.

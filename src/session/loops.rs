@@ -1,6 +1,6 @@
 //! Mail that goes round in a circle: marks of this gate that come back to it.
 
-use super::state::Transaction;
+use super::transaction::Transaction;
 use super::{Session, replies};
 use crate::envelope::Envelope;
 use crate::message::hops::{TraceReader, word_behind};

@@ -5,15 +5,20 @@ use std::time::Instant;
 use bytes::Buf;
 
 use super::loops::LoopWatch;
-use super::state::{Asking, DataProgress, Fate, Phase, Receiving, State, Transaction};
+use super::replies::Answer;
+#[cfg(feature = "serve")]
+use super::state::State;
+use super::state::{AfterContent, Finish, Phase};
+use super::transaction::Transaction;
 use super::{EndCause, Session, replies};
 use crate::envelope::Envelope;
 use crate::header::HeaderField;
 use crate::message::Message;
 use crate::network::Network;
 use crate::wire::budget::BLOCK;
-use crate::wire::content::{ContentDecoder, LineEndings, Progress};
+use crate::wire::content::{ContentDecoder, LineEndings};
 use crate::wire::holders::Owner;
+use crate::wire::reply::Reply;
 
 impl Session {
     /// For the content of this transaction, which the client may have announced with SIZE.
@@ -47,86 +52,15 @@ impl Session {
         })
     }
 
-    /// Tells the decoder what time it is.
-    pub(super) fn tell_time(&mut self, now: Instant) {
-        if let State::Content(
-            Receiving::Data { decoder, .. } | Receiving::Chunk { fate: Fate::Keep(_, decoder), .. },
-        ) = &mut self.state
-        {
-            decoder.tell_time(now);
-        }
-    }
-
-    /// Gives octets to the decoder of the mail data that is being received; says how many it took.
-    pub(super) fn decode(&mut self, octets: &[u8]) -> usize {
-        match &mut self.state {
-            State::Content(Receiving::Data { decoder, progress, .. })
-                if *progress == DataProgress::Running =>
-            {
-                match decoder.data(octets) {
-                    Progress::More => octets.len(),
-                    Progress::End(taken) => {
-                        *progress = DataProgress::Ended;
-                        taken
-                    }
-                }
-            }
-            State::Content(Receiving::Chunk { remaining, fate, .. }) => {
-                let left = usize::try_from(*remaining).unwrap_or(usize::MAX);
-                let chunk = &octets[..octets.len().min(left)];
-                *remaining -= chunk.len() as u64;
-                if let Fate::Keep(_, decoder) = fate {
-                    decoder.chunk(chunk);
-                }
-                chunk.len()
-            }
-            _ => 0,
-        }
-    }
-
-    /// Room in the mail data that is being received.
-    pub(super) fn room_in_content(&mut self) -> &mut [u8] {
-        match &mut self.state {
-            State::Content(Receiving::Data {
-                decoder, progress: DataProgress::Running, ..
-            }) => decoder.room(),
-            State::Content(Receiving::Chunk {
-                remaining, fate: Fate::Keep(_, decoder), ..
-            }) => {
-                let left = usize::try_from(*remaining).unwrap_or(usize::MAX);
-                let room = decoder.room();
-                let length = room.len().min(left);
-                &mut room[..length]
-            }
-            _ => &mut [],
-        }
-    }
-
     /// How many octets of mail data are best read at once where there is no room for them; `None` if
     /// commands are read.
     #[cfg(feature = "serve")]
     pub(crate) fn portion(&self) -> Option<usize> {
-        let State::Content(receiving) = &self.state else { return None };
-        Some(match receiving {
-            Receiving::Data { decoder, .. }
-            | Receiving::Chunk { fate: Fate::Keep(_, decoder), .. } => decoder.portion(),
-            Receiving::Chunk { fate: Fate::Refuse(..), .. } => usize::MAX,
-        })
-    }
-
-    /// Takes octets that were read into that room, as far as they are plain; says how many it took
-    /// and gives back the others.
-    pub(super) fn decode_in_place(&mut self, length: usize) -> (usize, Vec<u8>) {
-        match &mut self.state {
-            State::Content(Receiving::Data { decoder, .. }) => decoder.data_in_place(length),
-            State::Content(Receiving::Chunk {
-                remaining, fate: Fate::Keep(_, decoder), ..
-            }) => {
-                let (taken, rest) = decoder.chunk_in_place(length);
-                *remaining = remaining.saturating_sub(taken as u64);
-                (taken, rest)
-            }
-            _ => Default::default(),
+        match self.machine.state() {
+            State::GoAhead(_, decoder) => Some(decoder.portion()),
+            State::Content(receiving) => Some(receiving.portion()),
+            State::Skipping { .. } => Some(usize::MAX),
+            _ => None,
         }
     }
 
@@ -136,63 +70,35 @@ impl Session {
             return;
         }
         let mut input = std::mem::take(&mut self.input);
-        let taken = self.decode(&input);
+        let taken = self.machine.decode(&input);
         self.gain(taken);
         input.advance(taken);
         self.input = input;
     }
 
-    /// Goes on behind mail data or a chunk that is complete; says whether it is.
-    pub(super) fn complete_content(&mut self, now: Instant) -> bool {
-        // Asked first: to move a state there and back costs more than to look at it.
-        if !matches!(
-            self.state,
-            State::Content(
-                Receiving::Data { progress: DataProgress::Ended, .. }
-                    | Receiving::Chunk { remaining: 0, .. }
-            )
-        ) {
-            return false;
+    /// A refused chunk was read to its end.
+    pub(super) fn skipped(&mut self, phase: Phase, refusal: Reply) -> AfterContent {
+        if !matches!(phase, Phase::Spoiled(_)) {
+            self.pace = None;
         }
-        self.note_line_ends();
-        if let State::Content(receiving) = std::mem::replace(&mut self.state, State::Closed) {
-            match receiving {
-                Receiving::Data { transaction, decoder, .. } => {
-                    self.take_content(transaction, decoder, now);
-                }
-                Receiving::Chunk { size, last, fate, .. } => {
-                    self.complete_chunk(size, last, fate, now);
-                }
-            }
-        }
-        self.deadline = None;
-        true
+        AfterContent::Command(phase, Answer::Fault(refusal))
     }
 
-    fn complete_chunk(&mut self, size: u64, last: bool, fate: Fate, now: Instant) {
-        match fate {
-            Fate::Refuse(phase, reply) => {
-                if !matches!(phase, Phase::Spoiled(_)) {
-                    self.pace = None;
-                }
-                self.state = State::Command(phase);
-                self.fault(reply);
-            }
-            Fate::Keep(transaction, decoder) if last => {
-                self.take_content(transaction, decoder, now);
-            }
-            Fate::Keep(transaction, decoder) => {
-                if let Some(fault) = decoder.fault() {
-                    self.state = State::Command(Phase::Spoiled(transaction));
-                    return self.reply(&replies::content_fault(fault));
-                }
-                self.state = State::Command(Phase::Chunks(transaction, decoder));
-                match size {
-                    0 => self.junk(&replies::CHUNK_OK),
-                    _ => self.reply(&replies::CHUNK_OK),
-                }
-            }
+    /// A chunk is there, and more chunks follow.
+    pub(super) fn take_chunk(
+        transaction: Box<Transaction>,
+        decoder: Box<ContentDecoder>,
+        size: u64,
+    ) -> AfterContent {
+        if let Some(fault) = decoder.fault() {
+            let refusal = Answer::Reply(replies::content_fault(fault));
+            return AfterContent::Command(Phase::Spoiled(transaction), refusal);
         }
+        let answer = match size {
+            0 => Answer::Junk(replies::CHUNK_OK),
+            _ => Answer::Reply(replies::CHUNK_OK),
+        };
+        AfterContent::Command(Phase::Chunks(transaction, decoder), answer)
     }
 
     /// The header fields that scorers add, as far as there may be so many.
@@ -207,12 +113,12 @@ impl Session {
     }
 
     /// The whole content is there: it is fit to be asked about, or refused.
-    fn take_content(
+    pub(super) fn take_content(
         &mut self,
         mut transaction: Box<Transaction>,
         decoder: Box<ContentDecoder>,
         now: Instant,
-    ) {
+    ) -> AfterContent {
         self.pace = None;
         transaction.size = decoder.size();
         let strict = self.settings.line_endings == LineEndings::Refuse;
@@ -223,9 +129,7 @@ impl Session {
         };
         let content = match content {
             Ok(content) => content,
-            Err(reply) => {
-                return self.finish(*transaction, EndCause::RefusedBySession, reply, false);
-            }
+            Err(reply) => return refused(transaction, reply),
         };
         let (began, time_of_day) = self.began;
         let received = time_of_day + now.saturating_duration_since(began);
@@ -243,8 +147,14 @@ impl Session {
         let message = Message::within(mime, id, host, envelope, received, content, visit);
         let message = message.map_err(replies::content_fault);
         match watch.refusal().map_or(message, Err) {
-            Ok(message) => self.state = State::Asking(Asking::Content(transaction, message)),
-            Err(reply) => self.finish(*transaction, EndCause::RefusedBySession, reply, false),
+            Ok(message) => AfterContent::AskContent(transaction, message),
+            Err(reply) => refused(transaction, reply),
         }
     }
+}
+
+/// The content is not fit to be asked about.
+fn refused(transaction: Box<Transaction>, reply: Reply) -> AfterContent {
+    let cause = EndCause::RefusedBySession;
+    AfterContent::Finish(Finish { transaction, cause, reply, closes: false })
 }

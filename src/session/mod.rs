@@ -1,5 +1,6 @@
 //! The SMTP server half: a session with one client, without I/O and without a clock.
 
+mod advance;
 mod commands;
 mod conduct;
 mod greeting;
@@ -8,13 +9,16 @@ mod mail_data;
 mod output;
 mod pace;
 mod prdr;
+mod receiving;
 mod recipients;
 mod renewal;
 mod replies;
 mod settings;
 mod state;
 mod stress;
+mod tls;
 mod transaction;
+mod verdicts;
 mod vouching;
 
 use std::sync::Arc;
@@ -27,7 +31,7 @@ use crate::conduct::Conduct;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::{Envelope, SessionId, TransactionId};
 use crate::outcome::{Outcome, Request};
-use crate::peer::{Peer, Tls};
+use crate::peer::Peer;
 use crate::verdict::{Subject, Verdict};
 use crate::wire::attributes::ClientAttributes;
 use crate::wire::budget::BLOCK;
@@ -36,9 +40,10 @@ use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
 
 use pace::Pace;
+use receiving::Receiving;
 use recipients::Refused;
 pub use settings::{EarlyInput, Limits, Settings, Stress};
-use state::{Asking, Forwarding, State};
+use state::{Asking, Forwarding, Machine, State};
 
 /// A session with one SMTP client (RFC 5321), from its connection to its end.
 ///
@@ -59,7 +64,7 @@ pub struct Session {
     xforward: Option<Box<ClientAttributes>>,
     /// What the relay target lets through.
     offered: Capabilities,
-    state: State,
+    machine: Machine,
     /// Received and not yet read.
     input: BytesMut,
     lines: LineReader,
@@ -138,7 +143,7 @@ impl Question<'_> {
 
     /// What is asked about.
     pub fn subject(&self) -> Subject<'_> {
-        match &self.0.state {
+        match self.0.machine.state() {
             State::Asking(Asking::Recipient(transaction, recipient)) => {
                 Subject::Recipient(&transaction.envelope, recipient)
             }
@@ -187,21 +192,24 @@ impl Forward<'_> {
     /// onward gives its memory back meanwhile. Asked again, it is for the answer to that message, which
     /// a target that does not know it cannot give: the client is told 451 and comes again.
     pub fn request(&mut self) -> Request<'_> {
-        match &mut self.0.state {
-            State::Forwarding(Forwarding::Recipient(transaction, recipient)) => {
+        let message = self.0.machine.take_message();
+        match (self.0.machine.state(), message) {
+            (State::Forwarding(Forwarding::Recipient(transaction, recipient)), _) => {
                 Request::Recipient(&transaction.envelope, recipient)
             }
-            State::Forwarding(Forwarding::Content(transaction, message)) => {
-                match (message.take(), transaction.envelope.forward_paths.first()) {
-                    (Some(message), _) => Request::Content(&transaction.envelope, message),
-                    (None, Some(first)) => Request::Answer(&transaction.envelope, first),
-                    (None, None) => unreachable!("a content for nobody"),
-                }
-            }
-            State::Forwarding(Forwarding::Renewal(transaction)) => {
+            (State::Forwarding(Forwarding::Renewal(transaction)), _) => {
                 Request::Renewal(&transaction.envelope)
             }
-            State::Forwarding(Forwarding::Answer(transaction, recipient, _)) => {
+            (State::Forwarding(Forwarding::Content(transaction, _)), Some(message)) => {
+                Request::Content(&transaction.envelope, message)
+            }
+            (State::Forwarding(Forwarding::Content(transaction, _)), None) => {
+                match transaction.envelope.forward_paths.first() {
+                    Some(first) => Request::Answer(&transaction.envelope, first),
+                    None => unreachable!("a content for nobody"),
+                }
+            }
+            (State::Forwarding(Forwarding::Answer(transaction, recipient, _)), _) => {
                 Request::Answer(&transaction.envelope, recipient)
             }
             // Only `poll` makes a `Forward`, in this state, and it holds the session since.
@@ -304,7 +312,7 @@ impl Session {
             peer,
             xclient: None,
             xforward: None,
-            state: State::Asking(Asking::Connection),
+            machine: Machine::new(),
             input: BytesMut::new(),
             output: BytesMut::new(),
             held: None,
@@ -347,10 +355,10 @@ impl Session {
 
     /// Takes octets that were read from the client.
     pub fn receive(&mut self, octets: &[u8]) {
-        if octets.is_empty() || matches!(self.state, State::Closing | State::Closed) {
+        if octets.is_empty() || matches!(self.machine.state(), State::Closing | State::Closed) {
             return;
         }
-        let taken = if self.input.is_empty() { self.decode(octets) } else { 0 };
+        let taken = if self.input.is_empty() { self.machine.decode(octets) } else { 0 };
         self.gain(taken);
         self.input.extend_from_slice(&octets[taken..]);
     }
@@ -361,7 +369,8 @@ impl Session {
     /// that no message has used before; then, or instead, [`receive`](Self::receive) takes octets
     /// from anywhere. What stands in it means nothing.
     pub fn room(&mut self) -> &mut [u8] {
-        if self.input.is_empty() { self.room_in_content() } else { &mut [] }
+        let receiving = self.machine.receiving().filter(|_| self.input.is_empty());
+        receiving.map_or(&mut [], Receiving::room)
     }
 
     /// Takes octets that were read from the client into the first part of the [`room`](Self::room).
@@ -370,7 +379,8 @@ impl Session {
         if length == 0 {
             return;
         }
-        let (taken, rest) = self.decode_in_place(length);
+        let Some(receiving) = self.machine.receiving() else { return };
+        let (taken, rest) = receiving.decode_in_place(length);
         self.gain(taken);
         self.receive(&rest);
     }
@@ -383,15 +393,7 @@ impl Session {
     /// The client has gone: the connection was reset, or a write to it failed. Nothing that is not
     /// yet onward goes onward.
     pub fn lose_client(&mut self) {
-        self.end_transaction(EndCause::ClientLost);
-        self.close();
-    }
-
-    /// The TLS handshake is done.
-    pub fn tls_started(&mut self, tls: Tls) {
-        if matches!(self.state, State::StartTls) {
-            self.upgrade(tls);
-        }
+        self.close(EndCause::ClientLost);
     }
 
     /// No new transaction is to begin: one that runs may end, then the client is told `421 4.3.2`.
@@ -474,7 +476,7 @@ impl Session {
 
     /// Whether the session is over.
     pub fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed)
+        matches!(self.machine.state(), State::Closed)
     }
 }
 

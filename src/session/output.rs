@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::replies::Answer;
 use super::state::{Phase, State};
 use super::{EndCause, Next, Session, replies};
 use crate::deadline::{Awaiting, Deadline};
@@ -20,19 +21,29 @@ impl Session {
         reply.write(&mut self.output);
     }
 
+    /// Tells the client this, and ends the session if it is time for that.
+    pub(super) fn answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Reply(reply) => self.reply(&reply),
+            Answer::Fault(refusal) => self.fault(&refusal),
+            Answer::Junk(reply) => self.junk(&reply),
+            Answer::HangUp(reply, cause) => self.hang_up(reply, cause),
+        }
+    }
+
     /// A reply to a command that was wrong; too many of them end the session.
-    pub(super) fn fault(&mut self, reply: Reply) {
-        self.note_fault(&reply);
+    fn fault(&mut self, reply: &Reply) {
+        self.note_fault(reply);
         self.errors += 1;
         if self.errors >= self.errors_limit() {
             self.hang_up(replies::TOO_MANY_ERRORS, EndCause::Closed);
         } else {
-            self.reply(&reply);
+            self.reply(reply);
         }
     }
 
     /// A reply to a command that moves nothing; too many of them end the session.
-    pub(super) fn junk(&mut self, reply: &Reply) {
+    fn junk(&mut self, reply: &Reply) {
         self.junk_commands += 1;
         if self.junk_commands > self.junk_limit() {
             self.hang_up(replies::TOO_MUCH_JUNK, EndCause::Closed);
@@ -48,8 +59,8 @@ impl Session {
     }
 
     /// Sets the deadline for the next command. Between chunks it is that for more mail data.
-    pub(super) fn await_command(&mut self, now: Instant) {
-        if matches!(self.state, State::Command(Phase::Chunks(..))) {
+    pub(super) fn arm_command(&mut self, now: Instant) {
+        if matches!(self.machine.state(), State::Command(Phase::Chunks(..))) {
             return self.await_mail_data(now);
         }
         if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::Command) {

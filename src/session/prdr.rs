@@ -4,9 +4,9 @@
 //!
 //! They leave together: what the relay target took is told in one write, or by none of them.
 
-use super::state::{Forwarding, State, Transaction};
-use super::{EndCause, Session, replies};
-use crate::outcome::{Granted, Outcome, Receipt, RelayError};
+use super::EndCause;
+use super::transaction::Transaction;
+use crate::outcome::{Outcome, Receipt, RelayError};
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode};
 
 /// What the relay target has answered so far: one for each recipient, in order.
@@ -42,49 +42,16 @@ impl Transaction {
     }
 }
 
-impl State {
-    /// Whether the relay target has taken the content for anybody.
-    pub(super) fn is_taken(&self) -> bool {
-        matches!(self, Self::Forwarding(Forwarding::Answer(.., answers)) if answers.is_taken())
-    }
-}
-
-impl Session {
-    /// The relay target has answered for the next recipient.
-    pub(super) fn answered(
-        &mut self,
-        transaction: Box<Transaction>,
-        mut answers: Answers,
-        outcome: Outcome,
-    ) {
-        let granted = match answers.0.len() {
-            0 => Granted::Content,
-            index => Granted::Answer(index),
-        };
-        answers.push(outcome.covering(granted, &transaction.envelope.id));
-        match transaction.envelope.forward_paths.get(answers.0.len()).cloned() {
-            Some(recipient) => {
-                self.state = State::Forwarding(Forwarding::Answer(transaction, recipient, answers));
-            }
-            None => self.answer_each(transaction, answers),
-        }
-    }
-
-    fn answer_each(&mut self, transaction: Box<Transaction>, answers: Answers) {
-        self.reply(&replies::ANSWERS_FOLLOW);
-        for answer in &answers.0 {
-            self.reply(answer.reply());
-        }
-        let (overall, cause) = (answers.overall(), answers.cause());
-        if answers.is_taken() {
-            self.note_use();
-        }
-        self.finish(*transaction.settle(answers), cause, overall, false);
-    }
-}
-
 impl Answers {
-    fn push(&mut self, outcome: Outcome) {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn replies(&self) -> impl Iterator<Item = &Reply> {
+        self.0.iter().map(Answer::reply)
+    }
+
+    pub(super) fn push(&mut self, outcome: Outcome) {
         self.0.push(match outcome {
             Outcome::Accepted(receipt) => Answer::Taken(receipt),
             // That the server hangs up is nothing to tell one recipient of.
@@ -106,13 +73,13 @@ impl Answers {
     }
 
     /// Whether there is a receipt.
-    fn is_taken(&self) -> bool {
+    pub(super) fn is_taken(&self) -> bool {
         self.receipts().next().is_some()
     }
 
     /// The reply for the message as a whole: yes if it was taken for anybody. Otherwise it is no
     /// harder than the softest refusal: Exim gives up all recipients on 5yz.
-    fn overall(&self) -> Reply {
+    pub(super) fn overall(&self) -> Reply {
         const NOT_NOW: ReplyCode = ReplyCode::refusal(450);
         const NEVER: ReplyCode = ReplyCode::refusal(550);
         let is_later = |answer: &Answer| answer.reply().class() == ReplyClass::Transient;
@@ -126,7 +93,7 @@ impl Answers {
         Reply::new(code, EnhancedStatus::new(0, 0), &text)
     }
 
-    fn cause(&self) -> EndCause {
+    pub(super) fn cause(&self) -> EndCause {
         let refused =
             self.0.iter().any(|it| matches!(it, Answer::Refused(_, EndCause::RefusedByRelay)));
         match self.is_taken() {

@@ -3,7 +3,7 @@
 use std::mem::size_of;
 
 use super::Session;
-use super::state::Transaction;
+use super::transaction::Transaction;
 use crate::wire::budget::Charge;
 use crate::wire::mailbox::{ForwardPath, Path};
 use crate::wire::reply::Reply;

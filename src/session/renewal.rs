@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::state::{DataProgress, Phase, Receiving, State, Transaction};
+use super::replies::Answer;
+use super::state::{Phase, State};
+use super::transaction::Transaction;
 use super::{EndCause, Session};
 use crate::outcome::{Granted, Outcome};
 
@@ -16,7 +18,9 @@ impl Session {
     /// command. At DATA it is [asked again](crate::Request::Renewal), before 354, and its refusal is
     /// the answer to DATA. (BDAT needs no permission: behind it the answer is that to the content.)
     pub fn doubt_recipients(&mut self) {
-        if let State::Command(Phase::Mail(transaction)) = &mut self.state {
+        if matches!(self.machine.state(), State::Command(Phase::Mail(_)))
+            && let Some(transaction) = self.machine.transaction()
+        {
             transaction.in_doubt = true;
         }
     }
@@ -24,30 +28,25 @@ impl Session {
     /// Whether recipients were accepted for a transaction that waits for the client's next command.
     #[cfg(feature = "serve")]
     pub(crate) fn relies_on_recipients(&self) -> bool {
-        let State::Command(Phase::Mail(transaction)) = &self.state else { return false };
+        let State::Command(Phase::Mail(transaction)) = self.machine.state() else { return false };
         !transaction.envelope.forward_paths.is_empty()
     }
 
     /// The relay target has answered whether it still takes the recipients.
-    pub(super) fn renewed(&mut self, mut transaction: Box<Transaction>, outcome: Outcome) {
-        transaction.in_doubt = false;
+    pub(super) fn conclude_renewal(
+        &mut self,
+        mut transaction: Box<Transaction>,
+        outcome: Outcome,
+    ) -> Result<Box<Transaction>, (Box<Transaction>, Answer)> {
         let outcome = outcome.covering(Granted::Recipient, &transaction.envelope.id);
-        let closes = matches!(&outcome, Outcome::Refused(refusal) if refusal.closes());
-        match outcome {
-            Outcome::Accepted(_) => self.await_data(transaction),
-            outcome => {
-                transaction.in_doubt = true;
-                self.state = State::Command(Phase::DataRefused(transaction));
-                let reply = outcome.reply().clone();
-                if closes { self.hang_up(reply, EndCause::Closed) } else { self.reply(&reply) }
+        transaction.in_doubt = !matches!(outcome, Outcome::Accepted(_));
+        let answer = match &outcome {
+            Outcome::Accepted(_) => return Ok(transaction),
+            Outcome::Refused(refusal) if refusal.closes() => {
+                Answer::HangUp(outcome.reply().clone(), EndCause::Closed)
             }
-        }
-    }
-
-    /// The client may send its mail data.
-    pub(super) fn await_data(&mut self, transaction: Box<Transaction>) {
-        let decoder = self.decoder(&transaction);
-        let progress = DataProgress::Unannounced;
-        self.state = State::Content(Receiving::Data { transaction, decoder, progress });
+            Outcome::Refused(_) | Outcome::Failed(_) => Answer::Reply(outcome.reply().clone()),
+        };
+        Err((transaction, answer))
     }
 }

@@ -1,10 +1,23 @@
 //! The fixed replies of a session, in one table. Each is a complete answer to one command.
 
+use super::EndCause;
 use crate::wire::attributes::{AttributeCommand, AttributeFault};
 use crate::wire::command::CommandFault;
 use crate::wire::content::ContentFault;
 use crate::wire::line::LineFault;
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyCode};
+
+/// What the client is told.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Reply(Reply),
+    /// The refusal of a command that was wrong. Too many of them end the session.
+    Fault(Reply),
+    /// The reply to a command that changes nothing. Too many of them end the session.
+    Junk(Reply),
+    /// The last reply: the session ends, and so does its transaction.
+    HangUp(Reply, EndCause),
+}
 
 pub(super) const BYE: Reply = Reply::fixed(221, Some((0, 0)), "Bye");
 pub(super) const OK: Reply = Reply::fixed(250, Some((0, 0)), "Ok");

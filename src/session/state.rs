@@ -2,63 +2,78 @@
 //!
 //! ```text
 //!              Asking(Connection)
-//!                     │ pass                       no, anywhere: reply, then back to Command
-//!                 Greeting                         (421, 521 and faults past a limit: Closing)
+//!                     │ pass                       a refusal, anywhere: reply, then back to Command
+//!                 Greeting                         (421, 521 and faults past a limit: Closing, Closed)
 //!                     │ 220
 //!   StartTls ◄── Command(Connected) ──EHLO──► Command(Ready) ◄──────────────────────────────┐
 //!                                                │ MAIL           RSET, EHLO, or the end of │
 //!                                                ▼                 the content's reply      │
 //!       ┌──────────────────────────────► Command(Mail) ──────────────────────────────────►  │
-//!       │ 2xx or no           RCPT │          │ DATA    │ BDAT                              │
+//!       │ 2xx or a refusal    RCPT │          │ DATA    │ BDAT                              │
 //!  Forwarding(Recipient) ◄── Asking(Recipient)│         ▼                                   │
 //!                      pass                   │   Content(Chunk) ◄──BDAT── Command(Chunks)  │
-//!                                             ▼         │ LAST  └──── size octets ───►      │
-//!                                       Content(Data)   ▼                                   │
-//!                                             └─► Asking(Content) ─pass─► Forwarding(Content)
+//!                                          GoAhead      │ LAST  └──── size octets ───►      │
+//!                                             │ 354     │                                   │
+//!                                             ▼         ▼                                   │
+//!                                       Content(Data)─► Asking(Content) ─pass─► Forwarding(Content)
 //! ```
 //!
-//! With PRDR Forwarding(Answer) follows Forwarding(Content), for each further recipient.
+//! - `Forwarding(Renewal)` comes before `GoAhead` if the relay target has given up the recipients.
+//! - With PRDR, `Forwarding(Answer)` follows `Forwarding(Content)` for each further recipient.
+//! - A chunk that is refused is read to its end in `Skipping`.
+//! - XCLIENT leads from `Command(Connected)` and `Command(Ready)` back to `Asking(Connection)`.
 //!
-//! XCLIENT, from Command(Connected) or Command(Ready), leads back to Asking(Connection).
+//! States are named for what is awaited. A transaction lives in the variant that has one, so that it is in one state
+//! only.
 //!
-//! States are named for whom we wait for. A transaction lives in the variant that has one.
+//! The field of [`Machine`] is private, so only this file writes it. The other files get what the state holds, and
+//! return what the client is told and one of the transitions that the state has.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 
 use super::prdr::Answers;
-use super::renewal::RENEWAL;
-pub(super) use super::transaction::Transaction;
-use super::{EarlyInput, EndCause, Next, Session, TransactionEnd, replies};
-use crate::conduct::Misconduct;
-use crate::deadline::Awaiting;
+use super::receiving::{Completed, Receiving};
+use super::replies::Answer;
+use super::transaction::Transaction;
+use super::{EndCause, Session, replies};
 use crate::message::Message;
-use crate::outcome::{Granted, Outcome, RelayError};
-use crate::peer::Tls;
+use crate::outcome::Outcome;
 use crate::verdict::Verdict;
 use crate::wire::content::ContentDecoder;
 use crate::wire::mailbox::ForwardPath;
-use crate::wire::reply::{Reply, ReplyClass};
+use crate::wire::reply::Reply;
 
-/// An input buffer larger than this is not kept while the client is idle.
-pub(super) const IDLE_BUFFER: usize = 512;
+/// The state machine of one session.
+#[derive(Debug)]
+pub(super) struct Machine {
+    state: State,
+}
 
 #[derive(Debug)]
 pub(super) enum State {
-    /// For the panel.
+    /// The verdict of the panel.
     Asking(Asking),
-    /// For the relay target.
+    /// The outcome from the relay target.
     Forwarding(Forwarding),
-    /// For nobody: the greeting is due.
+    /// Nothing: the greeting is due.
     Greeting,
-    /// For the client's next command.
+    /// The client's next command.
     Command(Phase),
-    /// For mail data from the client.
+    /// Nothing: 354 is due.
+    GoAhead(Box<Transaction>, Box<ContentDecoder>),
+    /// Mail data from the client.
     Content(Receiving),
-    /// For the caller to upgrade the connection.
+    /// The rest of a chunk that is refused. The client sends it in any case.
+    Skipping {
+        remaining: u64,
+        phase: Phase,
+        refusal: Reply,
+    },
+    /// TLS, which the caller starts.
     StartTls,
-    /// For the client to take the last reply.
+    /// That the client takes the last reply.
     Closing,
     Closed,
 }
@@ -77,11 +92,11 @@ pub(super) enum Forwarding {
     Renewal(Box<Transaction>),
     /// With the message, until it is handed over.
     Content(Box<Transaction>, Option<Message>),
-    /// The content was forwarded; its answer for this recipient, behind those for others (PRDR).
+    /// The content was forwarded; its answer for this recipient, after those for others (PRDR).
     Answer(Box<Transaction>, ForwardPath, Answers),
 }
 
-/// What the client has said so far, which is what decides what it may say next.
+/// What the client has said so far, which decides what it may say next.
 #[derive(Debug)]
 pub(super) enum Phase {
     /// It has not introduced itself.
@@ -94,38 +109,356 @@ pub(super) enum Phase {
     Chunks(Box<Transaction>, Box<ContentDecoder>),
     /// A chunk was refused; only RSET helps (RFC 3030 section 2).
     Spoiled(Box<Transaction>),
-    /// DATA was refused. What comes now and is no command is mail data of a client that did not
-    /// wait for the answer: it must not be read as commands.
+    /// DATA was refused. Input that is no command is then mail data of a client that did not wait for
+    /// the reply: it must not be read as commands.
     DataRefused(Box<Transaction>),
 }
 
+// --- what the other files decide ---
+
+/// The transitions from `Command`.
 #[derive(Debug)]
-pub(super) enum Receiving {
-    /// Behind DATA.
-    Data { transaction: Box<Transaction>, decoder: Box<ContentDecoder>, progress: DataProgress },
-    /// Behind BDAT: `remaining` octets of `size` are to come.
-    Chunk { size: u64, remaining: u64, last: bool, fate: Fate },
+pub(super) enum AfterCommand {
+    /// To the next command.
+    Command(Phase, Answer),
+    /// RSET, EHLO and HELO: this transaction is over.
+    Reset(Option<Box<Transaction>>, Phase, Answer),
+    /// XCLIENT: the session begins anew.
+    AskConnection,
+    /// RCPT.
+    AskRecipient(Box<Transaction>, ForwardPath),
+    /// DATA, for recipients that the relay target has given up.
+    Renew(Box<Transaction>),
+    /// DATA.
+    GoAhead(Box<Transaction>),
+    /// BDAT.
+    Content(Receiving),
+    /// BDAT, refused.
+    Skip {
+        size: u64,
+        phase: Phase,
+        refusal: Reply,
+    },
+    StartTls,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum DataProgress {
-    /// 354 has not been handed out.
-    Unannounced,
-    /// Mail data is read.
-    Running,
-    /// The end of data was read; nothing behind it belongs to the mail data.
-    Ended,
+/// The transitions from `Content`, when the mail data or the chunk is complete.
+#[derive(Debug)]
+pub(super) enum AfterContent {
+    /// To the next chunk, or back from a refused one.
+    Command(Phase, Answer),
+    AskContent(Box<Transaction>, Message),
+    Finish(Finish),
 }
 
-/// What becomes of a chunk.
+/// The end of a transaction: the reply to its content.
 #[derive(Debug)]
-pub(super) enum Fate {
-    Keep(Box<Transaction>, Box<ContentDecoder>),
-    /// It is read to its end, since the client sends it in any case; then it is refused.
-    Refuse(Phase, Reply),
+pub(super) struct Finish {
+    pub(super) transaction: Box<Transaction>,
+    pub(super) cause: EndCause,
+    pub(super) reply: Reply,
+    /// The session ends with it.
+    pub(super) closes: bool,
+}
+
+// --- transitions ---
+
+impl Session {
+    /// `Asking` → `Forwarding`, or the refusal: the panel has answered.
+    pub(super) fn judge(&mut self, verdict: Verdict) {
+        self.deadline = None;
+        let asking = match self.machine.take() {
+            State::Asking(asking) => asking,
+            other => return self.machine.state = other,
+        };
+        match asking {
+            Asking::Connection => {
+                self.machine.state = State::Greeting;
+                if let Err(refusal) = self.judge_connection(&verdict) {
+                    self.hang_up(refusal, EndCause::Closed);
+                }
+            }
+            Asking::Recipient(transaction, path) => {
+                match self.judge_recipient(transaction, path, &verdict) {
+                    Ok((transaction, path)) => {
+                        self.forward(Forwarding::Recipient(transaction, path));
+                    }
+                    Err((transaction, answer)) => {
+                        self.await_command(Phase::Mail(transaction), answer);
+                    }
+                }
+            }
+            Asking::Content(transaction, message) => {
+                match self.judge_content(transaction, message, verdict) {
+                    Ok((transaction, message)) => {
+                        self.forward(Forwarding::Content(transaction, Some(message)));
+                    }
+                    Err(finish) => self.finish(finish),
+                }
+            }
+        }
+    }
+
+    /// `Forwarding` → `Command` or `GoAhead`: the relay target has answered.
+    pub(super) fn conclude(&mut self, outcome: Outcome) {
+        self.deadline = None;
+        let forwarding = match self.machine.take() {
+            State::Forwarding(forwarding) => forwarding,
+            other => return self.machine.state = other,
+        };
+        match forwarding {
+            Forwarding::Recipient(transaction, path) => {
+                let (transaction, answer) = self.conclude_recipient(transaction, path, outcome);
+                self.await_command(Phase::Mail(transaction), answer);
+            }
+            Forwarding::Renewal(transaction) => match self.conclude_renewal(transaction, outcome) {
+                Ok(transaction) => self.machine.state = self.permit_data(transaction),
+                Err((transaction, answer)) => {
+                    self.await_command(Phase::DataRefused(transaction), answer);
+                }
+            },
+            Forwarding::Content(transaction, _) if transaction.is_answered_for_each() => {
+                self.conclude_answer(transaction, Answers::default(), outcome);
+            }
+            Forwarding::Content(transaction, _) => {
+                let finish = self.conclude_content(transaction, outcome);
+                self.finish(finish);
+            }
+            Forwarding::Answer(transaction, _, answers) => {
+                self.conclude_answer(transaction, answers, outcome);
+            }
+        }
+    }
+
+    /// To `Forwarding(Answer)` for the next recipient, if there is one (PRDR).
+    fn conclude_answer(
+        &mut self,
+        transaction: Box<Transaction>,
+        answers: Answers,
+        outcome: Outcome,
+    ) {
+        match self.answered(transaction, answers, outcome) {
+            Ok((transaction, recipient, answers)) => {
+                self.forward(Forwarding::Answer(transaction, recipient, answers));
+            }
+            Err(finish) => self.finish(finish),
+        }
+    }
+
+    fn forward(&mut self, forwarding: Forwarding) {
+        self.machine.state = State::Forwarding(forwarding);
+    }
+
+    /// `Greeting` → `Command(Connected)`. Returns `false` if it is too soon for the greeting.
+    pub(super) fn greet(&mut self, now: Instant) -> bool {
+        let is_due = matches!(self.machine.state, State::Greeting);
+        let Some(answer) = self.greeting(now).filter(|_| is_due) else { return false };
+        self.await_command(Phase::Connected, answer);
+        true
+    }
+
+    /// From `Command` to the state that the command leads to.
+    pub(super) fn command(&mut self, execute: impl FnOnce(&mut Self, Phase) -> AfterCommand) {
+        let phase = match self.machine.take() {
+            State::Command(phase) => phase,
+            other => return self.machine.state = other,
+        };
+        self.machine.state = match execute(self, phase) {
+            AfterCommand::Command(phase, answer) => return self.await_command(phase, answer),
+            AfterCommand::Reset(transaction, phase, answer) => {
+                if let Some(transaction) = transaction {
+                    self.record(*transaction, EndCause::Reset, None);
+                }
+                self.xforward = None;
+                return self.await_command(phase, answer);
+            }
+            AfterCommand::AskConnection => State::Asking(Asking::Connection),
+            AfterCommand::AskRecipient(transaction, path) => {
+                State::Asking(Asking::Recipient(transaction, path))
+            }
+            AfterCommand::Renew(transaction) => State::Forwarding(Forwarding::Renewal(transaction)),
+            AfterCommand::GoAhead(transaction) => self.permit_data(transaction),
+            AfterCommand::Content(receiving) => State::Content(receiving),
+            AfterCommand::Skip { size, phase, refusal } => {
+                State::Skipping { remaining: size, phase, refusal }
+            }
+            AfterCommand::StartTls => {
+                self.reply(&replies::READY_FOR_TLS);
+                State::StartTls
+            }
+        };
+    }
+
+    fn permit_data(&self, transaction: Box<Transaction>) -> State {
+        let decoder = self.decoder(&transaction);
+        State::GoAhead(transaction, decoder)
+    }
+
+    /// `GoAhead` → `Content`: says 354.
+    pub(super) fn go_ahead(&mut self) {
+        match self.machine.take() {
+            State::GoAhead(transaction, decoder) => {
+                self.machine.state = State::Content(Receiving::data(transaction, decoder));
+                self.reply(&replies::GO_AHEAD);
+            }
+            other => self.machine.state = other,
+        }
+    }
+
+    /// From `Content` or `Skipping`, when the mail data or the chunk is complete. Returns whether it is.
+    pub(super) fn complete_content(&mut self, now: Instant) -> bool {
+        // To move a state there and back costs more than to look at it.
+        match &self.machine.state {
+            State::Content(receiving) if receiving.is_complete() => {}
+            State::Skipping { remaining: 0, .. } => {}
+            _ => return false,
+        }
+        self.note_line_ends();
+        let next = match self.machine.take() {
+            State::Content(receiving) => match receiving.complete() {
+                Completed::All(transaction, decoder) => {
+                    self.take_content(transaction, decoder, now)
+                }
+                Completed::Chunk(transaction, decoder, size) => {
+                    Self::take_chunk(transaction, decoder, size)
+                }
+            },
+            State::Skipping { phase, refusal, .. } => self.skipped(phase, refusal),
+            other => {
+                self.machine.state = other;
+                return false;
+            }
+        };
+        match next {
+            AfterContent::Command(phase, answer) => self.await_command(phase, answer),
+            AfterContent::AskContent(transaction, message) => {
+                self.machine.state = State::Asking(Asking::Content(transaction, message));
+            }
+            AfterContent::Finish(finish) => self.finish(finish),
+        }
+        self.deadline = None;
+        true
+    }
+
+    /// `StartTls` → `Command(Connected)`. Returns `false` in any other state.
+    pub(super) fn upgrade(&mut self) -> bool {
+        let is_due = matches!(self.machine.state, State::StartTls);
+        if is_due {
+            self.machine.state = State::Command(Phase::Connected);
+        }
+        is_due
+    }
+
+    /// To `Command`, with the reply to the last command or content.
+    fn await_command(&mut self, phase: Phase, answer: Answer) {
+        self.machine.state = State::Command(phase);
+        self.answer(answer);
+    }
+
+    /// To `Command(Ready)` or `Closing`: the transaction ends with a reply to its content.
+    fn finish(&mut self, finish: Finish) {
+        let Finish { transaction, cause, reply, closes } = finish;
+        self.machine.state = if closes { State::Closing } else { State::Command(Phase::Ready) };
+        self.reply(&reply);
+        self.urgent = true;
+        self.record(*transaction, cause, Some(reply));
+    }
+
+    /// To `Closing`, from any state but `Closed`: says this, then closes. A transaction that runs is over.
+    pub(super) fn hang_up(&mut self, reply: Reply, cause: EndCause) {
+        if matches!(self.machine.state, State::Closed) {
+            return;
+        }
+        self.end_transaction(cause);
+        self.machine.state = State::Closing;
+        self.deadline = None;
+        self.input.clear();
+        self.reply(&reply);
+    }
+
+    /// To `Closed`, from any state. A transaction that runs is over.
+    pub(super) fn close(&mut self, cause: EndCause) {
+        self.end_transaction(cause);
+        self.deadline = None;
+        self.pace = None;
+        self.input = BytesMut::new();
+        self.output = BytesMut::new();
+    }
+
+    /// To `Closed`. A transaction that runs is over, without a reply to its content.
+    fn end_transaction(&mut self, cause: EndCause) {
+        let state = self.machine.take();
+        let cause = if state.is_taken() { EndCause::Accepted } else { cause };
+        if let Some(transaction) = state.into_transaction() {
+            self.record(*transaction, cause, None);
+        }
+        self.xforward = None;
+    }
+}
+
+// --- what a state holds ---
+
+impl Machine {
+    pub(super) fn new() -> Self {
+        Self { state: State::Asking(Asking::Connection) }
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Takes the state, to put the next one in its place. Until then the session is closed, so that nothing that it
+    /// held can be answered with 2xx.
+    fn take(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Closed)
+    }
+
+    /// Octets of mail data. Returns how many belong to it.
+    pub(super) fn decode(&mut self, octets: &[u8]) -> usize {
+        match &mut self.state {
+            State::Content(receiving) => receiving.decode(octets),
+            State::Skipping { remaining, .. } => {
+                let left = usize::try_from(*remaining).unwrap_or(usize::MAX);
+                let skipped = octets.len().min(left);
+                *remaining -= skipped as u64;
+                skipped
+            }
+            _ => 0,
+        }
+    }
+
+    /// The mail data that is being received.
+    pub(super) fn receiving(&mut self) -> Option<&mut Receiving> {
+        match &mut self.state {
+            State::Content(receiving) => Some(receiving),
+            _ => None,
+        }
+    }
+
+    /// The transaction that the panel is asked about, or that waits for the client's next command.
+    pub(super) fn transaction(&mut self) -> Option<&mut Transaction> {
+        match &mut self.state {
+            State::Asking(Asking::Recipient(transaction, _) | Asking::Content(transaction, _))
+            | State::Command(Phase::Mail(transaction)) => Some(transaction),
+            _ => None,
+        }
+    }
+
+    /// Hands over the message that the relay target is asked to take, once.
+    pub(super) fn take_message(&mut self) -> Option<Message> {
+        match &mut self.state {
+            State::Forwarding(Forwarding::Content(_, message)) => message.take(),
+            _ => None,
+        }
+    }
 }
 
 impl State {
+    /// Whether the relay target has taken the content for at least one recipient.
+    fn is_taken(&self) -> bool {
+        matches!(self, Self::Forwarding(Forwarding::Answer(.., answers)) if answers.is_taken())
+    }
+
     fn into_transaction(self) -> Option<Box<Transaction>> {
         match self {
             Self::Asking(Asking::Recipient(transaction, _) | Asking::Content(transaction, _))
@@ -134,17 +467,12 @@ impl State {
                 | Forwarding::Renewal(transaction)
                 | Forwarding::Content(transaction, _),
             )
-            | Self::Content(
-                Receiving::Data { transaction, .. }
-                | Receiving::Chunk { fate: Fate::Keep(transaction, _), .. },
-            ) => Some(transaction),
+            | Self::GoAhead(transaction, _) => Some(transaction),
             Self::Forwarding(Forwarding::Answer(transaction, _, answers)) => {
                 Some(transaction.settle(answers))
             }
-            Self::Command(phase)
-            | Self::Content(Receiving::Chunk { fate: Fate::Refuse(phase, _), .. }) => {
-                phase.into_transaction()
-            }
+            Self::Content(receiving) => Some(receiving.into_transaction()),
+            Self::Command(phase) | Self::Skipping { phase, .. } => phase.into_transaction(),
             Self::Asking(Asking::Connection)
             | Self::Greeting
             | Self::StartTls
@@ -155,7 +483,7 @@ impl State {
 }
 
 impl Phase {
-    fn into_transaction(self) -> Option<Box<Transaction>> {
+    pub(super) fn into_transaction(self) -> Option<Box<Transaction>> {
         match self {
             Self::Mail(transaction)
             | Self::Chunks(transaction, _)
@@ -163,337 +491,5 @@ impl Phase {
             | Self::DataRefused(transaction) => Some(transaction),
             Self::Connected | Self::Ready => None,
         }
-    }
-}
-
-impl Session {
-    /// Goes on until somebody is waited for.
-    pub(super) fn advance(&mut self, now: Instant) -> Next {
-        if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission) {
-            self.deadline = None;
-        }
-        loop {
-            if let Some((mut end, began)) = self.ended.take() {
-                end.duration = now.saturating_duration_since(began);
-                self.settings.budget.tidy(now);
-                return Next::Ended(end);
-            }
-            if self.urgent && !self.output.is_empty() {
-                return Next::Transmit;
-            }
-            let timeouts = &self.settings.timeouts;
-            match &mut self.state {
-                State::Asking(_) => {
-                    let wait = timeouts.verdict;
-                    self.enclose_conduct();
-                    self.asked.get_or_insert(now);
-                    return self.hold_or(Next::Ask, Awaiting::Verdict, wait, now, now);
-                }
-                State::Forwarding(Forwarding::Recipient(..)) => {
-                    let (wait, since) = (timeouts.recipient, self.asked.unwrap_or(now));
-                    let awaiting = Awaiting::RecipientOutcome;
-                    return self.hold_or(Next::Forward, awaiting, wait, since, now);
-                }
-                State::Forwarding(Forwarding::Renewal(_)) => {
-                    let since = *self.asked.get_or_insert(now);
-                    let awaiting = Awaiting::RecipientOutcome;
-                    return self.hold_or(Next::Forward, awaiting, RENEWAL, since, now);
-                }
-                State::Forwarding(Forwarding::Content(..) | Forwarding::Answer(..)) => {
-                    let (wait, since) = (timeouts.outcome, self.asked.unwrap_or(now));
-                    let awaiting = Awaiting::ContentOutcome;
-                    return self.hold_or(Next::Forward, awaiting, wait, since, now);
-                }
-                State::Greeting => {
-                    if !self.greet(now) {
-                        return Next::Receive;
-                    }
-                }
-                State::Command(_) => {
-                    if let Some(asked) = self.asked.take() {
-                        self.be_patient(asked, now);
-                        self.note_haste_before_answer();
-                    }
-                    if self.next_command(now) {
-                        continue;
-                    }
-                    if !self.output.is_empty() {
-                        return Next::Transmit;
-                    }
-                    if self.input_ended {
-                        self.lose_client();
-                        continue;
-                    }
-                    if self.going_down && self.is_between_transactions() {
-                        self.hang_up(replies::GOING_DOWN, EndCause::Closed);
-                        continue;
-                    }
-                    if self.input.is_empty() && self.input.try_reclaim(IDLE_BUFFER + 1) {
-                        self.input = BytesMut::new();
-                    }
-                    self.await_command(now);
-                    return Next::Receive;
-                }
-                State::Content(Receiving::Data { progress, .. })
-                    if *progress == DataProgress::Unannounced =>
-                {
-                    *progress = DataProgress::Running;
-                    if let Some(asked) = self.asked.take() {
-                        self.be_patient(asked, now);
-                    }
-                    if !self.input.is_empty() {
-                        self.note(Misconduct::EarlyData);
-                        if self.settings.early_input == EarlyInput::Refuse {
-                            self.hang_up(replies::OUT_OF_TURN, EndCause::Closed);
-                            continue;
-                        }
-                    }
-                    self.reply(&replies::GO_AHEAD);
-                    return Next::Transmit;
-                }
-                State::Content(_) => {
-                    self.tell_time(now);
-                    self.decode_buffered();
-                    if self.complete_content(now) {
-                        continue;
-                    }
-                    if !self.output.is_empty() {
-                        return Next::Transmit;
-                    }
-                    if self.input_ended {
-                        self.lose_client();
-                        continue;
-                    }
-                    self.await_mail_data(now);
-                    return Next::Receive;
-                }
-                State::StartTls => {
-                    if !self.output.is_empty() {
-                        return Next::Transmit;
-                    }
-                    let wait = self.wait(self.settings.timeouts.tls);
-                    self.arm(Awaiting::Tls, wait, now);
-                    return Next::StartTls;
-                }
-                State::Closing => {
-                    if !self.output.is_empty() {
-                        return Next::Transmit;
-                    }
-                    self.close();
-                }
-                State::Closed => return Next::Close,
-            }
-        }
-    }
-
-    // --- the panel and the relay target ---
-
-    /// The panel has answered.
-    pub(super) fn judge(&mut self, verdict: Verdict) {
-        self.deadline = None;
-        let State::Asking(asking) = std::mem::replace(&mut self.state, State::Closed) else {
-            return;
-        };
-        match (asking, verdict) {
-            (Asking::Connection, Verdict::Refuse(refusal)) => {
-                let reference = self.id.transaction(0).to_string();
-                let reply = refusal.reply().with_reference(&reference);
-                self.hang_up(reply, EndCause::Closed);
-            }
-            (Asking::Connection, Verdict::Pass | Verdict::Tag(_)) => self.state = State::Greeting,
-            (Asking::Recipient(transaction, path), Verdict::Refuse(refusal)) => {
-                let reference = transaction.envelope.id.to_string();
-                let reply = refusal.reply().with_reference(&reference);
-                self.refuse_recipient(transaction, path, reply, refusal.closes());
-            }
-            (Asking::Recipient(transaction, path), Verdict::Pass | Verdict::Tag(_)) => {
-                self.state = State::Forwarding(Forwarding::Recipient(transaction, path));
-            }
-            (Asking::Content(transaction, _), Verdict::Refuse(refusal)) => {
-                let reference = transaction.envelope.id.to_string();
-                let reply = refusal.reply().with_reference(&reference);
-                let closes = refusal.closes();
-                self.finish(*transaction, EndCause::RefusedByPanel, reply, closes);
-            }
-            (Asking::Content(transaction, message), Verdict::Pass) => {
-                self.state = State::Forwarding(Forwarding::Content(transaction, Some(message)));
-            }
-            (Asking::Content(transaction, mut message), Verdict::Tag(fields)) => {
-                message.tag(self.within_limit(fields));
-                self.state = State::Forwarding(Forwarding::Content(transaction, Some(message)));
-            }
-        }
-    }
-
-    /// The relay target has answered.
-    pub(super) fn conclude(&mut self, outcome: Outcome) {
-        self.deadline = None;
-        let State::Forwarding(forwarding) = std::mem::replace(&mut self.state, State::Closed)
-        else {
-            return;
-        };
-        match forwarding {
-            Forwarding::Recipient(mut transaction, path) => {
-                match outcome.covering(Granted::Recipient, &transaction.envelope.id) {
-                    Outcome::Accepted(receipt) => {
-                        let accepted = &mut transaction.envelope.forward_paths;
-                        if accepted.is_empty() {
-                            // One recipient is the rule; a list would make room for four.
-                            accepted.reserve_exact(1);
-                        }
-                        accepted.push(path);
-                        transaction.pay_for_reply(self, receipt.reply());
-                        self.refused.in_a_row = 0;
-                        self.state = State::Command(Phase::Mail(transaction));
-                        self.reply(receipt.reply());
-                    }
-                    Outcome::Failed(error) => {
-                        let reply = error.reply().clone();
-                        self.refuse_recipient(transaction, path, reply, false);
-                    }
-                    Outcome::Refused(refusal) => {
-                        let reply = refusal.reply().clone();
-                        self.refuse_recipient(transaction, path, reply, refusal.closes());
-                    }
-                }
-            }
-            Forwarding::Renewal(transaction) => self.renewed(transaction, outcome),
-            Forwarding::Content(transaction, _) if transaction.is_answered_for_each() => {
-                self.answered(transaction, Answers::default(), outcome);
-            }
-            Forwarding::Answer(transaction, _, answers) => {
-                self.answered(transaction, answers, outcome);
-            }
-            Forwarding::Content(transaction, _) => {
-                match outcome.covering(Granted::Content, &transaction.envelope.id) {
-                    Outcome::Accepted(receipt) => {
-                        self.note_use();
-                        let reply = receipt.reply().clone();
-                        self.finish(*transaction, EndCause::Accepted, reply, false);
-                    }
-                    Outcome::Failed(error) => {
-                        let reply = error.reply().clone();
-                        self.finish(*transaction, EndCause::RelayFailed, reply, false);
-                    }
-                    Outcome::Refused(refusal) => {
-                        let reply = refusal.reply().clone();
-                        let closes = refusal.closes();
-                        self.finish(*transaction, EndCause::RefusedByRelay, reply, closes);
-                    }
-                }
-            }
-        }
-    }
-
-    pub(super) fn refuse_recipient(
-        &mut self,
-        mut transaction: Box<Transaction>,
-        path: ForwardPath,
-        reply: Reply,
-        closes: bool,
-    ) {
-        let is_permanent = reply.class() == ReplyClass::Permanent;
-        if is_permanent {
-            self.note(Misconduct::RecipientRefused);
-        }
-        transaction.pay_for_reply(self, &reply);
-        transaction.refused.push((path, reply.clone()));
-        self.state = State::Command(Phase::Mail(transaction));
-        if closes {
-            self.hang_up(reply, EndCause::Closed);
-        } else if is_permanent && self.has_too_many_refused() {
-            self.hang_up(replies::TOO_MANY_REFUSED, EndCause::Closed);
-        } else {
-            self.reply(&reply);
-        }
-    }
-
-    // --- endings ---
-
-    /// The transaction ends with a reply to its content.
-    pub(super) fn finish(
-        &mut self,
-        transaction: Transaction,
-        cause: EndCause,
-        reply: Reply,
-        closes: bool,
-    ) {
-        self.state = if closes { State::Closing } else { State::Command(Phase::Ready) };
-        self.reply(&reply);
-        self.urgent = true;
-        self.record(transaction, cause, Some(reply));
-    }
-
-    /// A transaction that runs is over, without a reply to its content.
-    pub(super) fn end_transaction(&mut self, cause: EndCause) {
-        let state = std::mem::replace(&mut self.state, State::Closed);
-        let cause = if state.is_taken() { EndCause::Accepted } else { cause };
-        if let Some(transaction) = state.into_transaction() {
-            self.record(*transaction, cause, None);
-        }
-        self.xforward = None;
-    }
-
-    fn record(&mut self, transaction: Transaction, cause: EndCause, reply: Option<Reply>) {
-        self.pace = None;
-        let Transaction { mut envelope, refused, size, began, .. } = transaction;
-        envelope.conduct = self.conduct_of_client();
-        let duration = Duration::ZERO;
-        self.xforward = None;
-        let end = TransactionEnd { envelope, refused, size, cause, reply, duration };
-        self.ended = Some((Box::new(end), began));
-    }
-
-    /// Says this, then closes.
-    pub(super) fn hang_up(&mut self, reply: Reply, cause: EndCause) {
-        self.end_transaction(cause);
-        self.state = State::Closing;
-        self.deadline = None;
-        self.input.clear();
-        self.reply(&reply);
-    }
-
-    pub(super) fn close(&mut self) {
-        self.state = State::Closed;
-        self.deadline = None;
-        self.pace = None;
-        self.input = BytesMut::new();
-        self.output = BytesMut::new();
-    }
-
-    /// The connection is private now; what is known of the client is what TLS says of it.
-    pub(super) fn upgrade(&mut self, tls: Tls) {
-        let mut peer = (*self.peer).clone();
-        peer.tls = Some(tls);
-        peer.helo = None;
-        self.peer = peer.into();
-        self.input.clear();
-        self.lines.restart();
-        self.deadline = None;
-        self.state = State::Command(Phase::Connected);
-    }
-
-    pub(super) fn expire(&mut self, awaiting: Awaiting) {
-        match awaiting {
-            // The client has held its tongue as long as it had to.
-            Awaiting::EarlyInput => self.deadline = None,
-            Awaiting::DataRate => self.hang_up(replies::TOO_SLOW, EndCause::TimedOut),
-            Awaiting::Verdict if matches!(self.state, State::Asking(Asking::Connection)) => {
-                self.hang_up(replies::NOT_CHECKED, EndCause::TimedOut);
-            }
-            Awaiting::Verdict => self.judge(Verdict::late()),
-            Awaiting::RecipientOutcome | Awaiting::ContentOutcome => {
-                self.conclude(Outcome::Failed(RelayError::Late(awaiting)));
-            }
-            Awaiting::Transmission | Awaiting::Tls => {
-                self.end_transaction(EndCause::TimedOut);
-                self.close();
-            }
-            _ => self.hang_up(replies::TIMED_OUT, EndCause::TimedOut),
-        }
-    }
-
-    pub(super) fn is_between_transactions(&self) -> bool {
-        matches!(self.state, State::Command(Phase::Connected | Phase::Ready))
     }
 }

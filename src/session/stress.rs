@@ -51,12 +51,6 @@ impl Session {
         }
     }
 
-    /// No handshake can begin now, or can again. STARTTLS is answered with `421 4.7.0` meanwhile: a client
-    /// that was told 454 might go on in the clear.
-    pub fn hold_tls(&mut self, on: bool) {
-        self.tls_held = on;
-    }
-
     /// How long the client is waited for, of `wait`.
     pub(super) fn wait(&self, wait: Duration) -> Duration {
         if self.stressed { wait.min(self.settings.stress.wait) } else { wait }

@@ -29,7 +29,7 @@ fn wait(session: &mut Session, now: Instant) {
 /// Whoever has sent much at once and sits idle holds no more than others.
 #[test]
 fn an_idle_session_holds_no_large_buffer() {
-    for (octets, is_kept) in [(state::IDLE_BUFFER, true), (state::IDLE_BUFFER + 1, false)] {
+    for (octets, is_kept) in [(advance::IDLE_BUFFER, true), (advance::IDLE_BUFFER + 1, false)] {
         // At once, and octet by octet, for which the buffer grows.
         for size in [octets, 1] {
             let (mut session, now) = waiting();

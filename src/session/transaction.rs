@@ -1,7 +1,8 @@
 //! What is known of a mail transaction that runs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::{EndCause, Session, TransactionEnd};
 use crate::envelope::Envelope;
 use crate::wire::budget::Charge;
 use crate::wire::mailbox::ForwardPath;
@@ -21,4 +22,22 @@ pub(super) struct Transaction {
     pub(super) began: Instant,
     /// The relay target has given up what it held of it.
     pub(super) in_doubt: bool,
+}
+
+impl Session {
+    /// Keeps how the transaction ended, for the next `poll`.
+    pub(super) fn record(
+        &mut self,
+        transaction: Transaction,
+        cause: EndCause,
+        reply: Option<Reply>,
+    ) {
+        self.pace = None;
+        let Transaction { mut envelope, refused, size, began, .. } = transaction;
+        envelope.conduct = self.conduct_of_client();
+        let duration = Duration::ZERO;
+        self.xforward = None;
+        let end = TransactionEnd { envelope, refused, size, cause, reply, duration };
+        self.ended = Some((Box::new(end), began));
+    }
 }

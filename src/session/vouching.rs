@@ -1,7 +1,8 @@
 //! Being told for whom a trusted server speaks: XCLIENT and XFORWARD, as Postfix has them.
 
 use super::recipients::Refused;
-use super::state::{Asking, Phase, State};
+use super::replies::Answer;
+use super::state::{AfterCommand, Phase};
 use super::{Session, replies};
 use crate::conduct::Conduct;
 use crate::peer::{Peer, Voucher};
@@ -41,15 +42,21 @@ impl Session {
     }
 
     /// XCLIENT and XFORWARD, from those who may.
-    pub(super) fn be_told(&mut self, (command, told): Told, phase: Phase) {
+    pub(super) fn be_told(&mut self, (command, told): Told, phase: Phase) -> AfterCommand {
         let between = matches!(phase, Phase::Connected | Phase::Ready);
-        self.state = State::Command(phase);
-        match (told, command) {
-            _ if !between => self.fault(replies::IN_TRANSACTION),
-            (Err(fault), _) => self.fault(replies::attribute_fault(command, fault)),
-            (Ok(told), AttributeCommand::Xclient) => self.xclient(told),
-            (Ok(told), AttributeCommand::Xforward) => self.xforward(told),
-        }
+        let answer = match (told, command) {
+            _ if !between => Answer::Fault(replies::IN_TRANSACTION),
+            (Err(fault), _) => Answer::Fault(replies::attribute_fault(command, fault)),
+            (Ok(told), AttributeCommand::Xclient) => {
+                self.xclient(told);
+                return AfterCommand::AskConnection;
+            }
+            (Ok(told), AttributeCommand::Xforward) => {
+                self.xforward(told);
+                Answer::Reply(replies::OK)
+            }
+        };
+        AfterCommand::Command(phase, answer)
     }
 
     /// XCLIENT: the session begins anew, with another client. HELO and PROTO of an earlier command
@@ -70,7 +77,6 @@ impl Session {
         self.xclient = Some(client);
         self.conduct = Conduct::default();
         self.refused = Refused::default();
-        self.state = State::Asking(Asking::Connection);
     }
 
     /// XFORWARD: the next transaction is another client's. Nothing of what is known of the server
@@ -78,7 +84,6 @@ impl Session {
     fn xforward(&mut self, told: ClientAttributes) {
         let unavailable = || Box::new(ClientAttributes::unavailable());
         self.xforward.get_or_insert_with(unavailable).update(told);
-        self.reply(&replies::OK);
     }
 
     /// The client of the transaction that begins, if it is not that of the session.

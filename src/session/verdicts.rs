@@ -1,0 +1,162 @@
+//! What the client is told after the verdict of the panel and after the outcome from the relay target.
+//!
+//! `Ok` goes on to the next state, `Err` is the refusal.
+
+use super::prdr::Answers;
+use super::replies::Answer;
+use super::state::Finish;
+use super::transaction::Transaction;
+use super::{EndCause, Session, replies};
+use crate::conduct::Misconduct;
+use crate::message::Message;
+use crate::outcome::{Granted, Outcome};
+use crate::verdict::Verdict;
+use crate::wire::mailbox::ForwardPath;
+use crate::wire::reply::{Reply, ReplyClass};
+
+impl Session {
+    pub(super) fn judge_connection(&self, verdict: &Verdict) -> Result<(), Reply> {
+        match verdict {
+            Verdict::Pass | Verdict::Tag(_) => Ok(()),
+            Verdict::Refuse(refusal) => {
+                let reference = self.id.transaction(0).to_string();
+                Err(refusal.reply().with_reference(&reference))
+            }
+        }
+    }
+
+    pub(super) fn judge_recipient(
+        &mut self,
+        transaction: Box<Transaction>,
+        path: ForwardPath,
+        verdict: &Verdict,
+    ) -> Result<(Box<Transaction>, ForwardPath), (Box<Transaction>, Answer)> {
+        match verdict {
+            Verdict::Pass | Verdict::Tag(_) => Ok((transaction, path)),
+            Verdict::Refuse(refusal) => {
+                let reference = transaction.envelope.id.to_string();
+                let reply = refusal.reply().with_reference(&reference);
+                Err(self.refuse_recipient(transaction, path, reply, refusal.closes()))
+            }
+        }
+    }
+
+    pub(super) fn judge_content(
+        &self,
+        transaction: Box<Transaction>,
+        mut message: Message,
+        verdict: Verdict,
+    ) -> Result<(Box<Transaction>, Message), Finish> {
+        match verdict {
+            Verdict::Pass => {}
+            Verdict::Tag(fields) => message.tag(self.within_limit(fields)),
+            Verdict::Refuse(refusal) => {
+                let reference = transaction.envelope.id.to_string();
+                let reply = refusal.reply().with_reference(&reference);
+                let cause = EndCause::RefusedByPanel;
+                return Err(Finish { transaction, cause, reply, closes: refusal.closes() });
+            }
+        }
+        Ok((transaction, message))
+    }
+
+    pub(super) fn conclude_recipient(
+        &mut self,
+        mut transaction: Box<Transaction>,
+        path: ForwardPath,
+        outcome: Outcome,
+    ) -> (Box<Transaction>, Answer) {
+        match outcome.covering(Granted::Recipient, &transaction.envelope.id) {
+            Outcome::Accepted(receipt) => {
+                let accepted = &mut transaction.envelope.forward_paths;
+                if accepted.is_empty() {
+                    // One recipient is the rule; a list would make room for four.
+                    accepted.reserve_exact(1);
+                }
+                accepted.push(path);
+                transaction.pay_for_reply(self, receipt.reply());
+                self.refused.in_a_row = 0;
+                (transaction, Answer::Reply(receipt.reply().clone()))
+            }
+            Outcome::Failed(error) => {
+                self.refuse_recipient(transaction, path, error.reply().clone(), false)
+            }
+            Outcome::Refused(refusal) => {
+                let (reply, closes) = (refusal.reply().clone(), refusal.closes());
+                self.refuse_recipient(transaction, path, reply, closes)
+            }
+        }
+    }
+
+    pub(super) fn conclude_content(
+        &mut self,
+        transaction: Box<Transaction>,
+        outcome: Outcome,
+    ) -> Finish {
+        let outcome = outcome.covering(Granted::Content, &transaction.envelope.id);
+        let (cause, closes) = match &outcome {
+            Outcome::Accepted(_) => {
+                self.note_use();
+                (EndCause::Accepted, false)
+            }
+            Outcome::Failed(_) => (EndCause::RelayFailed, false),
+            Outcome::Refused(refusal) => (EndCause::RefusedByRelay, refusal.closes()),
+        };
+        Finish { transaction, cause, reply: outcome.reply().clone(), closes }
+    }
+
+    /// The relay target has answered for the next recipient. Returns the one after it, or the end of
+    /// the transaction.
+    pub(super) fn answered(
+        &mut self,
+        transaction: Box<Transaction>,
+        mut answers: Answers,
+        outcome: Outcome,
+    ) -> Result<(Box<Transaction>, ForwardPath, Answers), Finish> {
+        let granted = match answers.len() {
+            0 => Granted::Content,
+            index => Granted::Answer(index),
+        };
+        answers.push(outcome.covering(granted, &transaction.envelope.id));
+        match transaction.envelope.forward_paths.get(answers.len()).cloned() {
+            Some(recipient) => Ok((transaction, recipient, answers)),
+            None => Err(self.answer_each(transaction, answers)),
+        }
+    }
+
+    fn answer_each(&mut self, transaction: Box<Transaction>, answers: Answers) -> Finish {
+        self.reply(&replies::ANSWERS_FOLLOW);
+        for reply in answers.replies() {
+            self.reply(reply);
+        }
+        let (reply, cause) = (answers.overall(), answers.cause());
+        if answers.is_taken() {
+            self.note_use();
+        }
+        Finish { transaction: transaction.settle(answers), cause, reply, closes: false }
+    }
+
+    /// Notes that the recipient was refused.
+    pub(super) fn refuse_recipient(
+        &mut self,
+        mut transaction: Box<Transaction>,
+        path: ForwardPath,
+        reply: Reply,
+        closes: bool,
+    ) -> (Box<Transaction>, Answer) {
+        let is_permanent = reply.class() == ReplyClass::Permanent;
+        if is_permanent {
+            self.note(Misconduct::RecipientRefused);
+        }
+        transaction.pay_for_reply(self, &reply);
+        transaction.refused.push((path, reply.clone()));
+        let answer = if closes {
+            Answer::HangUp(reply, EndCause::Closed)
+        } else if is_permanent && self.has_too_many_refused() {
+            Answer::HangUp(replies::TOO_MANY_REFUSED, EndCause::Closed)
+        } else {
+            Answer::Reply(reply)
+        };
+        (transaction, answer)
+    }
+}
