@@ -59,9 +59,9 @@ fn serve(mut client: TcpStream, gate: &Gate<Waiting>) -> io::Result<()> {
                 let verdict = block_on(gate.ask(question.subject(), &mut tally));
                 question.answer(verdict);
             }
-            Step::Forward(mut forward) => {
-                let outcome = block_on(relay.ask(forward.request()));
-                forward.complete(outcome);
+            Step::Forward(forward) => {
+                let (request, pending) = forward.take();
+                pending.complete(block_on(relay.ask(request)));
             }
             Step::Ended(end) => {
                 let _ = writeln!(io::stdout(), "id={} {tally} {}", end.envelope.id, end.cause);

@@ -58,6 +58,28 @@ impl Capabilities {
         }
     }
 
+    /// Returns the extensions that any relay target can honour, whatever it does with mail.
+    ///
+    /// - PIPELINING, CHUNKING and SIZE are between the client and the session. The target gets the
+    ///   message in one piece, and [`Limits::content`](crate::Limits::content) bounds it.
+    /// - 8BITMIME: the target gets the octets of the message as they are.
+    /// - ENHANCEDSTATUSCODES: receipts and refusals have them.
+    ///
+    /// A target that can do more says so in [`Relay::capabilities`](crate::Relay::capabilities): DSN
+    /// promises reports that the target or a server behind it must write (RFC 3461). SMTPUTF8
+    /// promises that addresses and header fields in UTF-8 are understood to the end of the way (RFC
+    /// 6531). STARTTLS and PRDR need more than a wish.
+    ///
+    /// ```
+    /// use nobounce::Capabilities;
+    ///
+    /// let basic = Capabilities::basic();
+    /// assert!(basic.eight_bit_mime && !basic.dsn && !basic.smtp_utf8);
+    /// ```
+    pub fn basic() -> Self {
+        Self { smtp_utf8: false, dsn: false, ..Self::all() }
+    }
+
     /// None at all: a server that knows HELO only.
     pub fn none() -> Self {
         Self {

@@ -21,7 +21,7 @@ use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::gate::{Gate, GoingDown};
 use crate::observer::Event;
-use crate::outcome::{Outcome, Request};
+use crate::outcome::{Outcome, RequestKind};
 use crate::peer::Peer;
 use crate::runtime::{READ, Runtime, Timer, within};
 use crate::session::{Session, Step};
@@ -242,21 +242,18 @@ where
                     }
                     self.unstash(session);
                 }
-                Step::Forward(mut forward) => {
-                    let deadline = forward.deadline();
-                    let request = forward.request();
+                Step::Forward(forward) => {
+                    let (deadline, kind) = (forward.deadline(), forward.kind());
+                    let (request, pending) = forward.take();
                     let id = request.envelope().id.clone();
-                    let recipient = match request {
-                        Request::Recipient(_, recipient) => Some(recipient),
-                        Request::Content(..) | Request::Answer(..) | Request::Renewal(_) => None,
-                    };
-                    let is_renewal = matches!(request, Request::Renewal(_));
-                    let asked = match &request {
-                        Request::Recipient(..) | Request::Renewal(_) => {
+                    let recipient = request.recipient().filter(|_| kind == RequestKind::Recipient);
+                    let is_renewal = kind == RequestKind::Renewal;
+                    let asked = match kind {
+                        RequestKind::Recipient | RequestKind::Renewal => {
                             let ask = self.stash.beside(&mut self.client, relay.ask(request));
                             self.timer.within(deadline, ask).await
                         }
-                        Request::Content(..) => {
+                        RequestKind::Content => {
                             let ask = relay.ask(request);
                             // From here on the client's end changes nothing: the message is complete,
                             // and half of it onward would help nobody.
@@ -266,9 +263,8 @@ where
                                 false => self.timer.within(deadline, ask).await.map(Some),
                             }
                         }
-                        Request::Answer(..) => {
-                            let ask = relay.ask(request);
-                            self.timer.within(deadline, ask).await.map(Some)
+                        RequestKind::Answer => {
+                            self.timer.within(deadline, relay.ask(request)).await.map(Some)
                         }
                     };
                     // Nothing that users plug in comes between this answer and ours, if it is about
@@ -288,7 +284,7 @@ where
                                 }
                             }
                             self.log.current(&id).note(&outcome, recipient.is_some());
-                            forward.complete(outcome);
+                            pending.complete(outcome);
                         }
                         Some(None) => waits = false,
                         None => {

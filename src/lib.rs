@@ -105,13 +105,14 @@
 //!         // 3. Ask the panel.
 //!         Step::Ask(question) => question.answer(Verdict::Pass),
 //!         // 4. Ask the relay target.
-//!         Step::Forward(mut forward) => {
-//!             let receipt = match forward.request() {
+//!         Step::Forward(forward) => {
+//!             let (request, pending) = forward.take();
+//!             let receipt = match request {
 //!                 Request::Recipient(..) | Request::Renewal(_) => Receipt::recipient(),
 //!                 // Only behind a durable write:
 //!                 Request::Content(..) | Request::Answer(..) => Receipt::kept("4711"),
 //!             };
-//!             forward.complete(Outcome::Accepted(receipt));
+//!             pending.complete(Outcome::Accepted(receipt));
 //!         }
 //!         // 5. Take notes.
 //!         Step::Ended(end) => println!("{}: {}", end.envelope.id, end.cause),
@@ -233,10 +234,10 @@ pub use network::{BadNetwork, Network, Networks};
 pub use onward::{
     Identify, OneRecipient, Onward, OnwardSettings, OnwardStep, Protocol, ProxyVersion, TlsPolicy,
 };
-pub use outcome::{Outcome, Receipt, RelayError, Request, TlsFault};
+pub use outcome::{Outcome, Receipt, RelayError, Request, RequestKind, TlsFault};
 pub use peer::{Helo, NameLookup, Peer, Tls, Vouched, Voucher};
 pub use session::{
-    EarlyInput, EndCause, Forward, Limits, Question, Session, Settings, Step, Stress,
+    EarlyInput, EndCause, Forward, Limits, Pending, Question, Session, Settings, Step, Stress,
     TransactionEnd,
 };
 pub use verdict::{Refusal, Stage, Subject, Verdict};

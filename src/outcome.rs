@@ -367,7 +367,39 @@ pub enum Request<'a> {
     Renewal(&'a Envelope),
 }
 
+/// What a relay target is asked about, without the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RequestKind {
+    /// [`Request::Recipient`].
+    Recipient,
+    /// [`Request::Content`].
+    Content,
+    /// [`Request::Answer`].
+    Answer,
+    /// [`Request::Renewal`].
+    Renewal,
+}
+
 impl<'a> Request<'a> {
+    /// Returns what is asked.
+    pub fn kind(&self) -> RequestKind {
+        match self {
+            Self::Recipient(..) => RequestKind::Recipient,
+            Self::Content(..) => RequestKind::Content,
+            Self::Answer(..) => RequestKind::Answer,
+            Self::Renewal(_) => RequestKind::Renewal,
+        }
+    }
+
+    /// Returns the recipient that the relay target is asked about; `None` if it is asked about the
+    /// whole envelope.
+    pub fn recipient(&self) -> Option<&'a ForwardPath> {
+        match self {
+            Self::Recipient(_, recipient) | Self::Answer(_, recipient) => Some(recipient),
+            Self::Content(..) | Self::Renewal(_) => None,
+        }
+    }
+
     /// The envelope it is about.
     pub fn envelope(&self) -> &'a Envelope {
         match self {

@@ -8,6 +8,7 @@ mod smtp;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 
 use crate::capabilities::Capabilities;
 use crate::envelope::Envelope;
@@ -52,10 +53,16 @@ impl<T: Target + ?Sized> Target for Arc<T> {
 /// that are built with `panic = "abort"`.
 #[async_trait]
 pub trait Relay: Send {
-    /// What it lets through of ESMTP. Asked once, before the client's EHLO is answered; an
-    /// implementation that must ask a server remembers what it was told.
+    /// Returns the ESMTP extensions that the target honours. The client is offered no others.
+    ///
+    /// By default [`Capabilities::basic`]: no DSN and no SMTPUTF8. A target that offers DSN must write
+    /// the reports that [`MailParameters`](crate::MailParameters) and
+    /// [`RcptParameters`](crate::RcptParameters) ask for, or hand the parameters on to a server that does.
+    ///
+    /// Asked once, before the client's EHLO is answered. A target that must ask a server remembers the
+    /// answer.
     async fn capabilities(&mut self) -> Capabilities {
-        Capabilities::all()
+        Capabilities::basic()
     }
 
     /// Would it take mail for this recipient? `envelope` holds the recipients accepted before; a new
@@ -90,6 +97,26 @@ pub trait Relay: Send {
         Outcome::Accepted(Receipt::recipient())
     }
 
+    /// Asks what a session wants to be [asked](crate::Forward::take). A target that treats all
+    /// requests alike implements this instead of handling each kind in a method of its own.
+    ///
+    /// ```
+    /// use nobounce::{Forward, Relay};
+    ///
+    /// async fn ask(relay: &mut dyn Relay, forward: Forward<'_>) {
+    ///     let (request, pending) = forward.take();
+    ///     pending.complete(relay.ask(request).await);
+    /// }
+    /// ```
+    fn ask<'a>(&'a mut self, request: Request<'a>) -> BoxFuture<'a, Outcome> {
+        match request {
+            Request::Recipient(envelope, recipient) => self.rcpt(envelope, recipient),
+            Request::Content(envelope, message) => self.content(envelope, message),
+            Request::Answer(envelope, recipient) => self.answer(envelope, recipient),
+            Request::Renewal(envelope) => self.renew(envelope),
+        }
+    }
+
     /// The client has gone. Nothing depends on this being called.
     async fn close(&mut self) {}
 }
@@ -113,15 +140,3 @@ impl Relay for Panicked {
 }
 
 const AFTER_PANIC: &str = "the relay target panicked earlier in this session";
-
-impl dyn Relay + '_ {
-    /// Asks what a session wants to be [asked](crate::Forward::request).
-    pub async fn ask(&mut self, request: Request<'_>) -> Outcome {
-        match request {
-            Request::Recipient(envelope, recipient) => self.rcpt(envelope, recipient).await,
-            Request::Content(envelope, message) => self.content(envelope, message).await,
-            Request::Answer(envelope, recipient) => self.answer(envelope, recipient).await,
-            Request::Renewal(envelope) => self.renew(envelope).await,
-        }
-    }
-}

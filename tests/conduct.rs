@@ -46,8 +46,9 @@ fn conduct(says: &[&str]) -> (String, String) {
                 }
                 question.answer(Verdict::Pass);
             }
-            Step::Forward(mut forward) => {
-                let outcome = match forward.request() {
+            Step::Forward(forward) => {
+                let (request, pending) = forward.take();
+                let outcome = match request {
                     Request::Recipient(_, path) if path.path.address().starts_with(b"no") => {
                         let status = EnhancedStatus::new(1, 1);
                         Outcome::Refused(Refusal::permanent(550, status, "Unknown"))
@@ -59,7 +60,7 @@ fn conduct(says: &[&str]) -> (String, String) {
                         Outcome::Accepted(Receipt::kept("1"))
                     }
                 };
-                forward.complete(outcome);
+                pending.complete(outcome);
             }
             Step::StartTls => session.tls_failed(),
             Step::Close => break,

@@ -47,8 +47,9 @@ impl Played {
             match self.session.poll(self.now) {
                 Step::Transmit(octets) => self.said += str::from_utf8(&octets).unwrap(),
                 Step::Ask(question) => question.answer(Verdict::Pass),
-                Step::Forward(mut forward) => {
-                    let outcome = match forward.request() {
+                Step::Forward(forward) => {
+                    let (request, pending) = forward.take();
+                    let outcome = match request {
                         Request::Recipient(..) => Outcome::Accepted(Receipt::recipient()),
                         Request::Renewal(envelope) => {
                             assert_eq!(envelope.forward_paths.len(), 1);
@@ -60,7 +61,7 @@ impl Played {
                         }
                         _ => Outcome::Accepted(Receipt::kept("1")),
                     };
-                    forward.complete(outcome);
+                    pending.complete(outcome);
                 }
                 Step::Ended(_) => {}
                 Step::Receive | Step::Close | Step::StartTls => return,

@@ -53,12 +53,13 @@ fn play(
                 }
                 question.answer(Verdict::Pass);
             }
-            Step::Forward(mut forward) => {
-                let receipt = match forward.request() {
+            Step::Forward(forward) => {
+                let (request, pending) = forward.take();
+                let receipt = match request {
                     Request::Recipient(..) | Request::Renewal(_) => Receipt::recipient(),
                     Request::Content(..) | Request::Answer(..) => Receipt::kept("1"),
                 };
-                forward.complete(Outcome::Accepted(receipt));
+                pending.complete(Outcome::Accepted(receipt));
             }
             Step::Ended(_) => {}
             Step::Close => return (result, read_to_place),

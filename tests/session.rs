@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use nobounce::{
-    Awaiting, Capabilities, Deadline, HeaderField, Onward, OnwardSettings, OnwardStep, Outcome,
-    Peer, Receipt,
+    Awaiting, Capabilities, Deadline, EndCause, HeaderField, Onward, OnwardSettings, OnwardStep,
+    Outcome, Peer, Receipt, RequestKind,
 };
 use nobounce::{Request, Session, SessionId, Settings, Step, Subject, Verdict};
 
@@ -67,14 +67,15 @@ impl Played {
                 Waits::Client | Waits::Nobody => return,
                 Waits::Panel => self.answer(),
                 Waits::Relay => {
-                    let Step::Forward(mut forward) = self.session.poll(self.now) else { return };
-                    let outcome = match forward.request() {
+                    let Step::Forward(forward) = self.session.poll(self.now) else { return };
+                    let (request, pending) = forward.take();
+                    let outcome = match request {
                         Request::Recipient(..) | Request::Renewal(_) => {
                             Outcome::Accepted(Receipt::recipient())
                         }
                         Request::Content(..) | Request::Answer(..) => Outcome::failed("no"),
                     };
-                    forward.complete(outcome);
+                    pending.complete(outcome);
                 }
             }
         }
@@ -101,12 +102,13 @@ impl Played {
     fn answer(&mut self) {
         match self.session.poll(self.now) {
             Step::Ask(question) => question.answer(Verdict::Pass),
-            Step::Forward(mut forward) => {
-                let receipt = match forward.request() {
+            Step::Forward(forward) => {
+                let (request, pending) = forward.take();
+                let receipt = match request {
                     Request::Recipient(..) | Request::Renewal(_) => Receipt::recipient(),
                     Request::Content(..) | Request::Answer(..) => Receipt::kept("1"),
                 };
-                forward.complete(Outcome::Accepted(receipt));
+                pending.complete(Outcome::Accepted(receipt));
             }
             step => panic!("{step:?}"),
         }
@@ -293,8 +295,9 @@ fn a_message_that_is_written_onward_gives_its_memory_back() {
         let held = budget.used();
         assert!(held > 340_000);
         let mut onward = Onward::new(OnwardSettings::new("mx.example").into());
-        let Step::Forward(mut forward) = played.session.poll(played.now) else { panic!("no") };
-        onward.request(forward.request());
+        let Step::Forward(forward) = played.session.poll(played.now) else { panic!("no") };
+        let (request, pending) = forward.take();
+        onward.request(request);
         assert_eq!(budget.used(), held, "nothing was written");
         let (mut used, mut reply) = (BTreeSet::new(), "220 mx\r\n");
         let outcome = loop {
@@ -317,29 +320,65 @@ fn a_message_that_is_written_onward_gives_its_memory_back() {
             }
         };
         assert!(used.len() > 5 && used.contains(&0), "{used:?}");
-        forward.complete(outcome);
+        pending.complete(outcome);
         assert_eq!(played.waits(), Waits::Client);
         assert!(played.said.ends_with("250 yes\r\n"), "{}", played.said);
     }
 }
 
-/// Whoever drops a message that was handed over cannot ask about it again, and not pass for one who
-/// was answered.
+/// A message that was handed over and dropped is not asked about again as if it were still there, and
+/// the client is not told that it was taken.
 #[test]
 fn a_message_is_handed_over_once() {
     let mut played = Played::with_content(Settings::new("mx.example"));
     played.answer();
     let mut onward = Onward::new(OnwardSettings::new("mx.example").into());
-    let Step::Forward(mut forward) = played.session.poll(played.now) else { panic!("no") };
-    assert!(matches!(forward.request(), Request::Content(_, message) if !message.is_empty()));
-    let Step::Forward(mut forward) = played.session.poll(played.now) else { panic!("no") };
-    let request = forward.request();
+    let Step::Forward(forward) = played.session.poll(played.now) else { panic!("no") };
+    let (request, _) = forward.take();
+    assert!(matches!(request, Request::Content(_, message) if !message.is_empty()));
+    let Step::Forward(forward) = played.session.poll(played.now) else { panic!("no") };
+    assert_eq!(forward.kind(), RequestKind::Answer);
+    assert_eq!(forward.recipient().unwrap().path.address(), b"c@d");
+    let (request, pending) = forward.take();
     assert!(matches!(request, Request::Answer(_, to) if to.path.address() == b"c@d"));
     onward.request(request);
     let OnwardStep::Done(outcome) = onward.poll(played.now) else { panic!("it is not known") };
-    forward.complete(outcome);
+    pending.complete(outcome);
     assert_eq!(played.waits(), Waits::Client);
     assert!(played.said.contains("\r\n451 4.4.2 "), "{}", played.said);
+}
+
+#[test]
+fn looking_at_a_request_takes_nothing() {
+    let mut played = Played::with_content(Settings::new("mx.example"));
+    played.answer();
+    for _ in 0..3 {
+        let Step::Forward(forward) = played.session.poll(played.now) else { panic!("no") };
+        assert_eq!(forward.kind(), RequestKind::Content);
+        assert_eq!(forward.recipient(), None);
+        assert_eq!(forward.envelope().forward_paths[0].path.address(), b"c@d");
+    }
+    played.answer();
+    assert_eq!(played.waits(), Waits::Client);
+    assert!(played.said.ends_with("250 2.0.0 Ok: queued as 1\r\n"), "{}", played.said);
+}
+
+/// An outcome counts from the moment it is given, whatever happens before the next `poll`.
+#[test]
+fn an_outcome_stands_before_a_timeout_and_a_lost_client() {
+    type Then = fn(&mut Session, Instant);
+    let late: Then = |session, now| session.handle_timeout(now + Duration::from_secs(100_000));
+    let lost: Then = |session, _| session.lose_client();
+    for then in [late, lost] {
+        let mut played = Played::with_content(Settings::new("mx.example"));
+        played.answer();
+        let Step::Forward(forward) = played.session.poll(played.now) else { panic!("no") };
+        let (_, pending) = forward.take();
+        pending.complete(Outcome::Accepted(Receipt::kept("1")));
+        then(&mut played.session, played.now);
+        let Step::Ended(end) = played.session.poll(played.now) else { panic!("no end") };
+        assert_eq!(end.cause, EndCause::Accepted);
+    }
 }
 
 /// The rest of a line that is too long and the next command may come in one piece.
@@ -465,8 +504,8 @@ fn the_size_that_is_offered_leaves_room_for_added_fields() {
             let Step::Ask(question) = played.session.poll(played.now) else { panic!("not asked") };
             let field = |_| HeaderField::new("X-Score", &"long word ".repeat(100)).unwrap();
             question.answer(Verdict::Tag((0..100).map(field).collect()));
-            let Step::Forward(mut forward) = played.session.poll(played.now) else { panic!("no") };
-            let Request::Content(_, message) = forward.request() else { panic!("no content") };
+            let Step::Forward(forward) = played.session.poll(played.now) else { panic!("no") };
+            let (Request::Content(_, message), _) = forward.take() else { panic!("no content") };
             let added = message.len() as u64 - size;
             assert!(added > 13_000 || onward < 40_000, "{added} octets were added");
             if onward >= 40_000 {

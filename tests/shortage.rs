@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nobounce::{
-    Budget, Outcome, Peer, Receipt, Request, Session, SessionId, Settings, Step, Verdict,
+    Budget, Outcome, Peer, Receipt, RequestKind, Session, SessionId, Settings, Step, Verdict,
 };
 
 const KIB: usize = 1 << 10;
@@ -39,8 +39,8 @@ impl Client {
                     nobounce::Subject::Content(..) => return heard,
                     _ => question.answer(Verdict::Pass),
                 },
-                Step::Forward(mut forward) => {
-                    let Request::Recipient(..) = forward.request() else { panic!("not asked") };
+                Step::Forward(forward) => {
+                    assert_eq!(forward.kind(), RequestKind::Recipient, "not asked");
                     forward.complete(Outcome::Accepted(Receipt::recipient()));
                 }
                 _ => {}
@@ -56,8 +56,7 @@ impl Client {
     fn pass(&mut self) -> String {
         let Step::Ask(question) = self.session.poll(self.now) else { panic!("not asked") };
         question.answer(Verdict::Pass);
-        let Step::Forward(mut forward) = self.session.poll(self.now) else { panic!("no") };
-        drop(forward.request());
+        let Step::Forward(forward) = self.session.poll(self.now) else { panic!("no") };
         forward.complete(Outcome::Accepted(Receipt::kept("1")));
         self.say(b"")
     }

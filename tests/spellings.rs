@@ -4,7 +4,9 @@
 
 use std::time::{Instant, SystemTime};
 
-use nobounce::{Outcome, Peer, Receipt, Request, Session, SessionId, Settings, Step, Verdict};
+use nobounce::{
+    Capabilities, Outcome, Peer, Receipt, Request, Session, SessionId, Settings, Step, Verdict,
+};
 
 /// What a session has done by the time it waits for its client, or is over.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,6 +22,7 @@ fn heard(settings: &Settings, groups: &[&[u8]], size: usize) -> Heard {
     let (now, id) = (Instant::now(), SessionId::new("test"));
     let peer = Peer::new(([192, 0, 2, 1], 4711).into());
     let mut session = Session::new(settings.clone().into(), id, peer, now, SystemTime::UNIX_EPOCH);
+    session.offer(&Capabilities::all());
     let mut heard = Heard { replies: Vec::new(), recipients: 0, is_closed: false };
     let pieces = groups.iter().flat_map(|group| group.chunks(size));
     for piece in [&b""[..]].into_iter().chain(pieces) {
@@ -32,13 +35,14 @@ fn heard(settings: &Settings, groups: &[&[u8]], size: usize) -> Heard {
                 }
                 Step::Receive => break,
                 Step::Ask(question) => question.answer(Verdict::Pass),
-                Step::Forward(mut forward) => {
-                    let receipt = match forward.request() {
+                Step::Forward(forward) => {
+                    let (request, pending) = forward.take();
+                    let receipt = match request {
                         Request::Recipient(..) | Request::Renewal(_) => Receipt::recipient(),
                         Request::Content(..) | Request::Answer(..) => Receipt::kept("1"),
                     };
                     heard.recipients += 1;
-                    forward.complete(Outcome::Accepted(receipt));
+                    pending.complete(Outcome::Accepted(receipt));
                 }
                 Step::Ended(_) => {}
                 Step::StartTls => panic!("not offered"),

@@ -45,12 +45,13 @@ fn clients(server: Peer, lines: &[&str]) -> Vec<String> {
                 });
                 question.answer(Verdict::Pass);
             }
-            Step::Forward(mut forward) => {
-                let receipt = match forward.request() {
+            Step::Forward(forward) => {
+                let (request, pending) = forward.take();
+                let receipt = match request {
                     Request::Recipient(..) | Request::Renewal(_) => Receipt::recipient(),
                     Request::Content(..) | Request::Answer(..) => Receipt::kept("1"),
                 };
-                forward.complete(Outcome::Accepted(receipt));
+                pending.complete(Outcome::Accepted(receipt));
             }
             Step::Ended(_) => {}
             Step::Close => break,

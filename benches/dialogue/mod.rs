@@ -124,8 +124,8 @@ impl Dialogue {
                 Step::Transmit(octets) => self.heard += octets.len(),
                 Step::Receive | Step::Close => return,
                 Step::Ask(question) => question.answer(Verdict::Pass),
-                Step::Forward(mut forward) => {
-                    let request = forward.request();
+                Step::Forward(forward) => {
+                    let (request, pending) = forward.take();
                     self.taken += usize::from(matches!(request, Request::Content(..)));
                     let outcome = match (&mut self.onward, request) {
                         (Some(onward), request) => onward.ask(request, self.now),
@@ -136,7 +136,7 @@ impl Dialogue {
                             Outcome::Accepted(Receipt::kept("4711"))
                         }
                     };
-                    forward.complete(outcome);
+                    pending.complete(outcome);
                 }
                 Step::Ended(_) => {}
                 Step::StartTls => panic!("TLS was not asked for"),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use libfuzzer_sys::fuzz_target;
 use nobounce::{
     Budget, Capabilities, Deadline, EarlyInput, EndCause, EnhancedStatus, HeaderField, LineEndings,
-    Outcome, Peer, Receipt, Refusal, Request, Session, SessionId, Settings, Step, Tls,
+    Outcome, Peer, Receipt, Refusal, Request, RequestKind, Session, SessionId, Settings, Step, Tls,
     TransactionEnd, Verdict,
 };
 use nobounce_fuzz::client::Client;
@@ -80,7 +80,8 @@ impl Course {
         let peer = Peer::new(([127, 0, 0, 1], 4711).into());
         let now = Instant::now();
         let id = SessionId::new("fuzz");
-        let session = Session::new(settings.into(), id, peer, now, UNIX_EPOCH);
+        let mut session = Session::new(settings.into(), id, peer, now, UNIX_EPOCH);
+        session.offer(&Capabilities::all());
         let mut course = Self {
             session,
             client,
@@ -189,20 +190,18 @@ impl Course {
 
     fn is_content(&mut self) -> bool {
         match self.session.poll(self.now) {
-            // Asked for the second time about the content, it is for the answer.
-            Step::Forward(mut forward) => {
-                matches!(forward.request(), Request::Content(..) | Request::Answer(..))
-            }
+            Step::Forward(forward) => forward.kind() == RequestKind::Content,
             _ => false,
         }
     }
 
     /// The relay target takes what it is asked to.
     fn take(&mut self) {
-        let Step::Forward(mut forward) = self.session.poll(self.now) else {
+        let Step::Forward(forward) = self.session.poll(self.now) else {
             return;
         };
-        let receipt = match forward.request() {
+        let (request, pending) = forward.take();
+        let receipt = match request {
             Request::Recipient(_, recipient) => {
                 let parameters = recipient.parameters.raw();
                 assert!(!recipient.path.written().iter().any(u8::is_ascii_control));
@@ -222,7 +221,7 @@ impl Course {
                 Receipt::kept("1")
             }
         };
-        forward.complete(Outcome::Accepted(receipt));
+        pending.complete(Outcome::Accepted(receipt));
     }
 
     /// Polls until somebody is waited for.

@@ -28,12 +28,7 @@ impl Held {
     /// Asks what the session wants to know. The output goes through [`settle`](Self::settle).
     pub(super) fn ask<'a>(&'a mut self, request: Request<'a>) -> Guarded<'a, Outcome> {
         let relay = &mut self.0;
-        Guarded::begin(move || match request {
-            Request::Recipient(envelope, recipient) => relay.rcpt(envelope, recipient),
-            Request::Content(envelope, message) => relay.content(envelope, message),
-            Request::Answer(envelope, recipient) => relay.answer(envelope, recipient),
-            Request::Renewal(envelope) => relay.renew(envelope),
-        })
+        Guarded::begin(move || relay.ask(request))
     }
 
     /// Returns whether the relay has given up what it held of the transaction that runs.

@@ -229,6 +229,59 @@ fn a_relay_target_that_says_nothing_stops_nobody() {
     assert_eq!(runtime.elapsed(), INTRODUCTION + FAREWELL);
 }
 
+/// A relay target that takes everything and says nothing of extensions.
+struct Plain;
+
+impl Target for Plain {
+    fn open(&self, _: &Peer) -> Box<dyn Relay> {
+        Box::new(Self)
+    }
+}
+
+#[async_trait]
+impl Relay for Plain {
+    async fn rcpt(&mut self, _: &Envelope, _: &ForwardPath) -> Outcome {
+        Outcome::Accepted(Receipt::recipient())
+    }
+
+    async fn content(&mut self, _: &Envelope, _: Message) -> Outcome {
+        Outcome::Accepted(Receipt::kept("1"))
+    }
+}
+
+#[test]
+fn dsn_and_smtputf8_are_offered_only_if_the_relay_target_says_so() {
+    let hears = |target: Box<dyn Target>| {
+        let runtime = Rehearsal::new();
+        let mut heard = Vec::new();
+        let says = "EHLO c\r\nMAIL FROM:<a@b> SMTPUTF8\r\nMAIL FROM:<a@b>\r\n\
+                    RCPT TO:<c@d> NOTIFY=FAILURE\r\nRCPT TO:<c@d>\r\nQUIT\r\n";
+        let mut client = Client::new(says, &mut heard);
+        client.groups = says.split_inclusive("\r\n").map(str::len).collect();
+        let gate = Gate::new(runtime.clone(), Settings::new("mx.example"), target);
+        runtime.run(serve(client, peer(), &gate)).unwrap();
+        String::from_utf8(heard).unwrap()
+    };
+    let plain = hears(Box::new(Arc::new(Plain)));
+    for keyword in ["DSN", "SMTPUTF8"] {
+        assert!(!plain.contains(&format!("250-{keyword}\r\n")), "{plain}");
+    }
+    for keyword in ["PIPELINING", "8BITMIME", "CHUNKING", "ENHANCEDSTATUSCODES"] {
+        assert!(plain.contains(&format!("250-{keyword}\r\n")), "{plain}");
+    }
+    assert_eq!(plain.matches("\r\n555 5.5.4 ").count(), 2, "{plain}");
+    assert_eq!(
+        plain.matches("\r\n250 2.1.5 ").count() + plain.matches("250 2.1.0").count(),
+        2,
+        "{plain}"
+    );
+
+    let all = hears(Box::new(Slow::new(&Rehearsal::new(), false)));
+    for keyword in ["DSN", "SMTPUTF8"] {
+        assert!(all.contains(&format!("250-{keyword}\r\n")), "{all}");
+    }
+}
+
 #[test]
 fn a_reply_that_was_perhaps_not_read_is_observed() {
     let message = "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 0 LAST\r\n";

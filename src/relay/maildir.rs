@@ -108,7 +108,8 @@ impl Target for Maildir {
 #[async_trait]
 impl Relay for Maildir {
     async fn capabilities(&mut self) -> Capabilities {
-        Capabilities { dsn: false, ..Capabilities::all() }
+        // It keeps addresses and header fields as they are. It writes no reports.
+        Capabilities { smtp_utf8: true, ..Capabilities::basic() }
     }
 
     async fn rcpt(&mut self, _: &Envelope, recipient: &ForwardPath) -> Outcome {

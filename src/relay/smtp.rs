@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 
 use super::{Relay, Target};
 use crate::capabilities::Capabilities;
@@ -270,44 +271,27 @@ impl<R: Runtime> Relay for Connection<R> {
     }
 
     async fn rcpt(&mut self, envelope: &Envelope, recipient: &ForwardPath) -> Outcome {
-        let Server { splits, runtime, .. } = &*self.server;
-        if splits.is_split(envelope, recipient, || runtime.now()) {
-            return Outcome::Refused(ONE_BY_ONE);
-        }
-        if self.server.harvests.refuses(envelope, || self.server.runtime.now()) {
-            return Outcome::Refused(harvests::TOO_MANY);
-        }
-        let outcome = self.ask(Request::Recipient(envelope, recipient)).await;
-        if let Outcome::Refused(refusal) = &outcome
-            && !refusal.is_transient()
-        {
-            self.server.harvests.count(envelope, self.server.runtime.now());
-        }
-        outcome
+        self.ask(Request::Recipient(envelope, recipient)).await
     }
 
     async fn content(&mut self, envelope: &Envelope, message: Message) -> Outcome {
-        const SPLIT: Refusal = Refusal::fixed(
-            451,
-            5,
-            0,
-            "One recipient at a time, send to each in a transaction of its own",
-        );
-        let Server { splits, runtime, .. } = &*self.server;
-        let content = splits.content(envelope, &message);
-        if content.is_some_and(|content| splits.is_known(envelope, content, runtime.now())) {
-            return Outcome::Refused(SPLIT);
-        }
-        let outcome = self.ask(Request::Content(envelope, message)).await;
-        if let (Some(content), Outcome::Failed(RelayError::Partial(_))) = (content, &outcome) {
-            let Server { splits, runtime, .. } = &*self.server;
-            splits.remember(envelope, content, runtime.now());
-        }
-        outcome
+        self.ask(Request::Content(envelope, message)).await
     }
 
     async fn answer(&mut self, envelope: &Envelope, recipient: &ForwardPath) -> Outcome {
         self.ask(Request::Answer(envelope, recipient)).await
+    }
+
+    fn ask<'a>(&'a mut self, request: Request<'a>) -> BoxFuture<'a, Outcome> {
+        match request {
+            Request::Recipient(envelope, recipient) => {
+                Box::pin(self.forward_recipient(envelope, recipient))
+            }
+            Request::Content(envelope, message) => {
+                Box::pin(self.forward_content(envelope, message))
+            }
+            Request::Answer(..) | Request::Renewal(_) => Box::pin(self.forward(request)),
+        }
     }
 
     fn has_given_up(&self) -> bool {
@@ -320,6 +304,47 @@ impl<R: Runtime> Relay for Connection<R> {
 
     async fn close(&mut self) {
         self.hang_up().await;
+    }
+}
+
+impl<R: Runtime> Connection<R> {
+    /// Asks about a recipient, unless it must come alone or the client's address guesses recipients.
+    async fn forward_recipient(&mut self, envelope: &Envelope, recipient: &ForwardPath) -> Outcome {
+        let Server { splits, runtime, .. } = &*self.server;
+        if splits.is_split(envelope, recipient, || runtime.now()) {
+            return Outcome::Refused(ONE_BY_ONE);
+        }
+        if self.server.harvests.refuses(envelope, || self.server.runtime.now()) {
+            return Outcome::Refused(harvests::TOO_MANY);
+        }
+        let outcome = self.forward(Request::Recipient(envelope, recipient)).await;
+        if let Outcome::Refused(refusal) = &outcome
+            && !refusal.is_transient()
+        {
+            self.server.harvests.count(envelope, self.server.runtime.now());
+        }
+        outcome
+    }
+
+    /// Asks about the content, unless it went onward for some of its recipients only before.
+    async fn forward_content(&mut self, envelope: &Envelope, message: Message) -> Outcome {
+        const SPLIT: Refusal = Refusal::fixed(
+            451,
+            5,
+            0,
+            "One recipient at a time, send to each in a transaction of its own",
+        );
+        let Server { splits, runtime, .. } = &*self.server;
+        let content = splits.content(envelope, &message);
+        if content.is_some_and(|content| splits.is_known(envelope, content, runtime.now())) {
+            return Outcome::Refused(SPLIT);
+        }
+        let outcome = self.forward(Request::Content(envelope, message)).await;
+        if let (Some(content), Outcome::Failed(RelayError::Partial(_))) = (content, &outcome) {
+            let Server { splits, runtime, .. } = &*self.server;
+            splits.remember(envelope, content, runtime.now());
+        }
+        outcome
     }
 }
 

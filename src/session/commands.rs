@@ -190,6 +190,7 @@ impl Session {
                     charge: None,
                     began: now,
                     in_doubt: false,
+                    outcome: None,
                 };
                 let phase = Phase::Mail(Box::new(transaction));
                 AfterCommand::Command(phase, Answer::Reply(replies::SENDER_OK))

@@ -3,6 +3,7 @@
 mod advance;
 mod commands;
 mod conduct;
+mod forward;
 mod greeting;
 mod loops;
 mod mail_data;
@@ -30,7 +31,6 @@ use crate::capabilities::Capabilities;
 use crate::conduct::Conduct;
 use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::{Envelope, SessionId, TransactionId};
-use crate::outcome::{Outcome, Request};
 use crate::peer::Peer;
 use crate::verdict::{Subject, Verdict};
 use crate::wire::attributes::ClientAttributes;
@@ -39,11 +39,12 @@ use crate::wire::line::LineReader;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
 
+pub use forward::{Forward, Pending};
 use pace::Pace;
 use receiving::Receiving;
 use recipients::Refused;
 pub use settings::{EarlyInput, Limits, Settings, Stress};
-use state::{Asking, Forwarding, Machine, State};
+use state::{Asking, Machine, State};
 
 /// A session with one SMTP client (RFC 5321), from its connection to its end.
 ///
@@ -116,7 +117,8 @@ pub enum Step<'s> {
     StartTls,
     /// Ask the panel, then [`Question::answer`].
     Ask(Question<'s>),
-    /// Ask the relay target, then [`Forward::complete`].
+    /// Ask the relay target, then [`Forward::complete`], or [`Pending::complete`] after
+    /// [`Forward::take`].
     Forward(Forward<'s>),
     /// A transaction has ended; this is for the record. There is nothing to do.
     Ended(Box<TransactionEnd>),
@@ -133,6 +135,7 @@ pub enum Step<'s> {
 /// }
 /// ```
 #[derive(Debug)]
+#[must_use = "the session asks again until the question is answered"]
 pub struct Question<'s>(&'s mut Session);
 
 impl Question<'_> {
@@ -165,61 +168,6 @@ impl Question<'_> {
     /// Answers it.
     pub fn answer(self, verdict: Verdict) {
         self.0.judge(verdict);
-    }
-}
-
-/// A request to the relay target. It must be completed; one that is dropped is made again, to be
-/// completed then.
-///
-/// ```compile_fail,E0382
-/// fn twice(forward: nobounce::Forward<'_>, a: nobounce::Outcome, b: nobounce::Outcome) {
-///     forward.complete(a);
-///     forward.complete(b);
-/// }
-/// ```
-#[derive(Debug)]
-pub struct Forward<'s>(&'s mut Session);
-
-impl Forward<'_> {
-    /// Until when it is waited for the outcome.
-    pub fn deadline(&self) -> Option<Deadline> {
-        self.0.deadline()
-    }
-
-    /// What is asked of the relay target.
-    ///
-    /// A message is handed over, once: the session keeps nothing of it, so that whoever writes it
-    /// onward gives its memory back meanwhile. Asked again, it is for the answer to that message, which
-    /// a target that does not know it cannot give: the client is told 451 and comes again.
-    pub fn request(&mut self) -> Request<'_> {
-        let message = self.0.machine.take_message();
-        match (self.0.machine.state(), message) {
-            (State::Forwarding(Forwarding::Recipient(transaction, recipient)), _) => {
-                Request::Recipient(&transaction.envelope, recipient)
-            }
-            (State::Forwarding(Forwarding::Renewal(transaction)), _) => {
-                Request::Renewal(&transaction.envelope)
-            }
-            (State::Forwarding(Forwarding::Content(transaction, _)), Some(message)) => {
-                Request::Content(&transaction.envelope, message)
-            }
-            (State::Forwarding(Forwarding::Content(transaction, _)), None) => {
-                match transaction.envelope.forward_paths.first() {
-                    Some(first) => Request::Answer(&transaction.envelope, first),
-                    None => unreachable!("a content for nobody"),
-                }
-            }
-            (State::Forwarding(Forwarding::Answer(transaction, recipient, _)), _) => {
-                Request::Answer(&transaction.envelope, recipient)
-            }
-            // Only `poll` makes a `Forward`, in this state, and it holds the session since.
-            _ => unreachable!("a Forward outside of its state"),
-        }
-    }
-
-    /// Completes it: the outcome is the client's answer.
-    pub fn complete(self, outcome: Outcome) {
-        self.0.conclude(outcome);
     }
 }
 
@@ -304,7 +252,10 @@ impl Session {
         let peer = Arc::new(Peer { own, ..peer });
         let may = settings.xclient_from.include(&peer) || settings.xforward_from.include(&peer);
         Self {
-            offered: Capabilities { prdr: false, ..settings.capabilities.clone() },
+            offered: Capabilities {
+                start_tls: settings.capabilities.start_tls,
+                ..settings.capabilities.intersection(&Capabilities::basic())
+            },
             lines: LineReader::new(settings.limits.command_line),
             settings,
             id,
@@ -335,10 +286,12 @@ impl Session {
         }
     }
 
-    /// Narrows what is offered to clients to what the relay target lets through. Below its SIZE, room
-    /// is left for the header fields that are added to a message: 2 KiB and
-    /// [`Limits::added_fields`], but no more than half of it. To be called before the client's EHLO is
-    /// answered.
+    /// Sets what the relay target honours: the client is offered what the settings and the target have
+    /// in common. Without this call the target is taken for one that honours
+    /// [`Capabilities::basic`]: no DSN and no SMTPUTF8. Call it before the client's EHLO is answered.
+    ///
+    /// The size that is offered is smaller than that of the target, to leave room for the header fields
+    /// that are added to a message: 2 KiB and [`Limits::added_fields`], but no more than half of it.
     pub fn offer(&mut self, through: &Capabilities) {
         const TRACE: u64 = 2_048;
         let added = TRACE.saturating_add(self.settings.limits.added_fields as u64);
@@ -393,6 +346,7 @@ impl Session {
     /// The client has gone: the connection was reset, or a write to it failed. Nothing that is not
     /// yet onward goes onward.
     pub fn lose_client(&mut self) {
+        self.settle();
         self.close(EndCause::ClientLost);
     }
 
@@ -408,12 +362,13 @@ impl Session {
 
     /// Does what can be done without I/O and says what is to be done next.
     pub fn poll(&mut self, now: Instant) -> Step<'_> {
+        self.settle();
         match self.advance(now) {
             Next::Transmit => Step::Transmit(self.hand_out(now)),
             Next::Receive => Step::Receive,
             Next::StartTls => Step::StartTls,
             Next::Ask => Step::Ask(Question(self)),
-            Next::Forward => Step::Forward(Forward(self)),
+            Next::Forward => Step::Forward(Forward::new(self)),
             Next::Ended(end) => Step::Ended(end),
             Next::Close => Step::Close,
         }
@@ -431,6 +386,7 @@ impl Session {
 
     /// Does what is due when [`deadline`](Self::deadline) has passed; nothing before.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.settle();
         if let Some(deadline) = self.deadline().filter(|deadline| deadline.at <= now) {
             self.expire(deadline.awaiting);
         }

@@ -39,7 +39,7 @@ use super::replies::Answer;
 use super::transaction::Transaction;
 use super::{EndCause, Session, replies};
 use crate::message::Message;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Request};
 use crate::verdict::Verdict;
 use crate::wire::content::ContentDecoder;
 use crate::wire::mailbox::ForwardPath;
@@ -444,12 +444,16 @@ impl Machine {
         }
     }
 
-    /// Hands over the message that the relay target is asked to take, once.
-    pub(super) fn take_message(&mut self) -> Option<Message> {
-        match &mut self.state {
-            State::Forwarding(Forwarding::Content(_, message)) => message.take(),
-            _ => None,
-        }
+    /// What the relay target is asked, to hand over, and the place for its answer.
+    pub(super) fn take_request(&mut self) -> Option<(Request<'_>, &mut Option<Outcome>)> {
+        let State::Forwarding(forwarding) = &mut self.state else { return None };
+        Some(forwarding.take())
+    }
+
+    /// The relay target's answer, if it has been given.
+    pub(super) fn take_outcome(&mut self) -> Option<Outcome> {
+        let State::Forwarding(forwarding) = &mut self.state else { return None };
+        forwarding.take_outcome()
     }
 }
 

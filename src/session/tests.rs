@@ -1,6 +1,6 @@
 use super::output::{HOLD, HOLD_OCTETS};
 use super::*;
-use crate::outcome::Receipt;
+use crate::outcome::{Outcome, Receipt};
 
 /// A session whose client is to say its next command.
 #[allow(clippy::disallowed_methods, reason = "any moment will do")]

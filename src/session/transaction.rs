@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{EndCause, Session, TransactionEnd};
 use crate::envelope::Envelope;
+use crate::outcome::Outcome;
 use crate::wire::budget::Charge;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
@@ -22,6 +23,8 @@ pub(super) struct Transaction {
     pub(super) began: Instant,
     /// The relay target has given up what it held of it.
     pub(super) in_doubt: bool,
+    /// The relay target's answer, before the session has acted on it.
+    pub(super) outcome: Option<Outcome>,
 }
 
 impl Session {

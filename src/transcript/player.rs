@@ -9,6 +9,7 @@ use super::ledger::{Came, Ledger, Speaker};
 use super::script::{Event, Ruling, Script, Sent};
 use super::server::{Automatic, Heard};
 use super::{Chunking, TranscriptError};
+use crate::capabilities::Capabilities;
 use crate::envelope::SessionId;
 use crate::onward::{Onward, OnwardStep};
 use crate::outcome::Outcome;
@@ -71,9 +72,7 @@ impl<'p> Player<'p> {
             now,
             SystemTime::UNIX_EPOCH + BEGINNING,
         );
-        if let Some(through) = &script.through {
-            session.offer(through);
-        }
+        session.offer(script.through.as_ref().unwrap_or(&Capabilities::all()));
         Self {
             ledger: Ledger::new(script),
             panel,
@@ -167,12 +166,12 @@ impl<'p> Player<'p> {
                     }
                 }
             }
-            Step::Forward(mut forward) => {
+            Step::Forward(forward) => {
                 if let Some(outcome) = self.outcome.take() {
                     self.requested = false;
                     forward.complete(outcome);
                 } else if !std::mem::replace(&mut self.requested, true) {
-                    self.onward.request(forward.request());
+                    self.onward.request(forward.take().0);
                 } else {
                     self.waits = Waits::Relay;
                     return Ok(false);

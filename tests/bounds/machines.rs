@@ -80,13 +80,13 @@ fn is_added(octets: usize) -> bool {
                     false => Verdict::Pass,
                 });
             }
-            Step::Forward(mut forward) => match forward.request() {
-                Request::Content(_, message) => {
+            Step::Forward(forward) => match forward.take() {
+                (Request::Content(_, message), _) => {
                     let message = message.segments().concat();
                     assert!(message.starts_with(b"A: x"));
                     return message.windows(2).any(|two| two == b"yy");
                 }
-                _ => forward.complete(Outcome::Accepted(Receipt::recipient())),
+                (_, pending) => pending.complete(Outcome::Accepted(Receipt::recipient())),
             },
             _ => {}
         }

@@ -36,12 +36,13 @@ impl Sender {
                 Step::Receive | Step::Close => return heard,
                 Step::Transmit(octets) => heard.push_str(str::from_utf8(&octets).unwrap()),
                 Step::Ask(question) => question.answer(Verdict::Pass),
-                Step::Forward(mut forward) => {
-                    let receipt = match forward.request() {
+                Step::Forward(forward) => {
+                    let (request, pending) = forward.take();
+                    let receipt = match request {
                         nobounce::Request::Recipient(..) => Receipt::recipient(),
                         _ => Receipt::kept("1"),
                     };
-                    forward.complete(Outcome::Accepted(receipt));
+                    pending.complete(Outcome::Accepted(receipt));
                 }
                 _ => {}
             }

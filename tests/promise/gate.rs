@@ -209,7 +209,7 @@ impl<S: OnwardServer> Gate<S> {
                         Judgement::ClientGone => self.session.lose_client(),
                     }
                 }
-                Step::Forward(mut forward) => {
+                Step::Forward(forward) => {
                     let deadline = forward.deadline().expect("a request has a deadline");
                     self.paid += 1;
                     let mut link = Link {
@@ -221,8 +221,9 @@ impl<S: OnwardServer> Gate<S> {
                         restless: self.restless,
                         paid: &mut self.paid,
                     };
-                    match link.ask(forward.request(), deadline) {
-                        Some(outcome) => forward.complete(outcome),
+                    let (request, pending) = forward.take();
+                    match link.ask(request, deadline) {
+                        Some(outcome) => pending.complete(outcome),
                         None => self.expire(deadline),
                     }
                 }

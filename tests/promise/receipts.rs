@@ -73,7 +73,7 @@ impl Asked {
     fn outcome(&mut self) -> Outcome {
         let mut onward = Onward::new(Arc::new(OnwardSettings::new("gate.example")));
         match self.session.poll(self.now) {
-            Step::Forward(mut forward) => onward.request(forward.request()),
+            Step::Forward(forward) => onward.request(forward.take().0),
             other => panic!("nothing is asked: {other:?}"),
         }
         let mut says =

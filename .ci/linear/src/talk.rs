@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
 use nobounce::{
-    EarlyInput, Envelope, ForwardPath, Message, Onward, OnwardSettings, OnwardStep, Outcome, Peer,
-    Receipt, Request, ReversePath, Session, SessionId, Settings, Step, Verdict,
+    Capabilities, EarlyInput, Envelope, ForwardPath, Message, Onward, OnwardSettings, OnwardStep,
+    Outcome, Peer, Receipt, Request, ReversePath, Session, SessionId, Settings, Step, Verdict,
 };
 
 use crate::{Shape, Work};
@@ -45,6 +45,7 @@ pub(crate) fn converse(said: &[u8], read: usize, onward: bool) -> Got {
     settings.limits.errors = u32::MAX;
     let (now, id) = (now(), SessionId::new("linear"));
     let mut session = Session::new(settings.into(), id, Peer::local(), now, UNIX_EPOCH);
+    session.offer(&Capabilities::all());
     let mut rest = said;
     let mut got = Got::default();
     loop {
@@ -67,8 +68,9 @@ pub(crate) fn converse(said: &[u8], read: usize, onward: bool) -> Got {
                 rest = behind;
             }
             Step::Ask(question) => question.answer(Verdict::Pass),
-            Step::Forward(mut forward) => {
-                let receipt = match forward.request() {
+            Step::Forward(forward) => {
+                let (request, pending) = forward.take();
+                let receipt = match request {
                     Request::Recipient(..) => {
                         got.recipients += 1;
                         Receipt::recipient()
@@ -82,7 +84,7 @@ pub(crate) fn converse(said: &[u8], read: usize, onward: bool) -> Got {
                         Receipt::kept("1")
                     }
                 };
-                forward.complete(Outcome::Accepted(receipt));
+                pending.complete(Outcome::Accepted(receipt));
             }
             Step::Ended(_) => {}
             Step::StartTls => panic!("not offered"),

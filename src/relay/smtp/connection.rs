@@ -78,7 +78,7 @@ impl<R: Runtime> Connection<R> {
     }
 
     /// Asks in the name of a client.
-    pub(super) async fn ask(&mut self, request: Request<'_>) -> Outcome {
+    pub(super) async fn forward(&mut self, request: Request<'_>) -> Outcome {
         if let Request::Recipient(envelope, recipient) = request
             && self.server.probing.recognises(envelope, recipient)
         {

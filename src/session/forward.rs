@@ -1,0 +1,176 @@
+//! Requests to the relay target.
+
+use super::Session;
+use super::state::{Forwarding, State};
+use super::transaction::Transaction;
+use crate::deadline::Deadline;
+use crate::envelope::Envelope;
+use crate::outcome::{Outcome, Request, RequestKind};
+use crate::wire::mailbox::ForwardPath;
+
+/// A request to the relay target, to look at and to take.
+///
+/// It must be completed. One that is dropped is made again.
+///
+/// ```compile_fail,E0382
+/// fn twice(forward: nobounce::Forward<'_>, a: nobounce::Outcome, b: nobounce::Outcome) {
+///     forward.complete(a);
+///     forward.complete(b);
+/// }
+/// ```
+///
+/// The message is handed over once:
+///
+/// ```compile_fail,E0382
+/// fn twice(forward: nobounce::Forward<'_>) {
+///     let (_request, pending) = forward.take();
+///     let (_again, pending) = forward.take();
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "the session asks again until the request is completed"]
+pub struct Forward<'s>(&'s mut Session);
+
+/// A request that was taken and waits for its outcome.
+///
+/// If it is dropped, the session makes the request again. It no longer has the message: the request
+/// is then for the [answer](RequestKind::Answer) to the message that was taken. A relay target that
+/// does not know that message answers with 451, and the client sends it again.
+#[derive(Debug)]
+#[must_use = "the session asks again until the request is completed"]
+pub struct Pending<'s>(&'s mut Option<Outcome>);
+
+impl<'s> Forward<'s> {
+    /// Only for a session in a state of [`Forwarding`].
+    pub(super) fn new(session: &'s mut Session) -> Self {
+        Self(session)
+    }
+
+    /// Returns the time until which the session waits for the outcome.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.0.deadline()
+    }
+
+    /// Returns what is asked.
+    pub fn kind(&self) -> RequestKind {
+        match self.forwarding() {
+            Forwarding::Recipient(..) => RequestKind::Recipient,
+            Forwarding::Content(_, Some(_)) => RequestKind::Content,
+            Forwarding::Content(_, None) | Forwarding::Answer(..) => RequestKind::Answer,
+            Forwarding::Renewal(_) => RequestKind::Renewal,
+        }
+    }
+
+    /// Returns the envelope that the request is about.
+    pub fn envelope(&self) -> &Envelope {
+        let (Forwarding::Recipient(transaction, _)
+        | Forwarding::Renewal(transaction)
+        | Forwarding::Content(transaction, _)
+        | Forwarding::Answer(transaction, ..)) = self.forwarding();
+        &transaction.envelope
+    }
+
+    /// Returns the recipient that the relay target is asked about; `None` if it is asked about the
+    /// whole envelope.
+    pub fn recipient(&self) -> Option<&ForwardPath> {
+        match self.forwarding() {
+            Forwarding::Recipient(_, recipient) | Forwarding::Answer(_, recipient, _) => {
+                Some(recipient)
+            }
+            Forwarding::Content(transaction, None) => transaction.envelope.forward_paths.first(),
+            Forwarding::Content(_, Some(_)) | Forwarding::Renewal(_) => None,
+        }
+    }
+
+    /// Takes the request, to ask the relay target, and what is to be completed with its answer.
+    ///
+    /// The session keeps nothing of the message, so that a target that writes it onward gives its
+    /// memory back meanwhile.
+    ///
+    /// ```
+    /// use nobounce::{Forward, Outcome, Receipt, Request};
+    ///
+    /// fn take_all(forward: Forward<'_>) {
+    ///     let (request, pending) = forward.take();
+    ///     pending.complete(Outcome::Accepted(match request {
+    ///         Request::Recipient(..) | Request::Renewal(_) => Receipt::recipient(),
+    ///         Request::Content(..) | Request::Answer(..) => Receipt::kept("4711"),
+    ///     }));
+    /// }
+    /// ```
+    pub fn take(self) -> (Request<'s>, Pending<'s>) {
+        let Some((request, outcome)) = self.0.machine.take_request() else {
+            unreachable!("{STATE}")
+        };
+        (request, Pending(outcome))
+    }
+
+    /// Completes it without taking it: the outcome is the client's answer.
+    pub fn complete(self, outcome: Outcome) {
+        self.0.conclude(outcome);
+    }
+
+    fn forwarding(&self) -> &Forwarding {
+        let State::Forwarding(forwarding) = self.0.machine.state() else { unreachable!("{STATE}") };
+        forwarding
+    }
+}
+
+/// Only `poll` makes a [`Forward`], in this state, and it holds the session since.
+const STATE: &str = "a Forward outside of its state";
+
+impl Pending<'_> {
+    /// Completes it: the outcome is the client's answer.
+    pub fn complete(self, outcome: Outcome) {
+        *self.0 = Some(outcome);
+    }
+}
+
+impl Forwarding {
+    /// What is asked, and the place for the answer. A message is handed over once.
+    pub(super) fn take(&mut self) -> (Request<'_>, &mut Option<Outcome>) {
+        match self {
+            Self::Recipient(transaction, recipient) => {
+                let Transaction { envelope, outcome, .. } = &mut **transaction;
+                (Request::Recipient(envelope, recipient), outcome)
+            }
+            Self::Content(transaction, message) => {
+                let Transaction { envelope, outcome, .. } = &mut **transaction;
+                let request = match (message.take(), envelope.forward_paths.first()) {
+                    (Some(message), _) => Request::Content(envelope, message),
+                    (None, Some(first)) => Request::Answer(envelope, first),
+                    (None, None) => unreachable!("a content for nobody"),
+                };
+                (request, outcome)
+            }
+            Self::Renewal(transaction) => {
+                let Transaction { envelope, outcome, .. } = &mut **transaction;
+                (Request::Renewal(envelope), outcome)
+            }
+            Self::Answer(transaction, recipient, _) => {
+                let Transaction { envelope, outcome, .. } = &mut **transaction;
+                (Request::Answer(envelope, recipient), outcome)
+            }
+        }
+    }
+
+    /// The answer, if it has been given.
+    pub(super) fn take_outcome(&mut self) -> Option<Outcome> {
+        let (Self::Recipient(transaction, _)
+        | Self::Renewal(transaction)
+        | Self::Content(transaction, _)
+        | Self::Answer(transaction, ..)) = self;
+        transaction.outcome.take()
+    }
+}
+
+impl Session {
+    /// Acts on the outcome that a [`Pending`] was completed with. Called before anything that could
+    /// leave the state.
+    #[inline]
+    pub(super) fn settle(&mut self) {
+        if let Some(outcome) = self.machine.take_outcome() {
+            self.conclude(outcome);
+        }
+    }
+}
