@@ -179,8 +179,8 @@ impl<R: Runtime> Smtp<R> {
     }
 
     /// How many recipients of an address (IPv6: of its /64), and of its network (/24, /48), the server may
-    /// refuse with 5yz in an hour; without this, 100 and 500. Beyond that each RCPT is answered with
-    /// `450 4.7.0` and the server is not asked, until as much of the hour has passed as one recipient may
+    /// refuse with 5yz in an hour; without this, 100 and 500. Beyond that RCPT is answered with
+    /// `421 4.7.0`, which ends the session, and the server is not asked, until as much of the hour has passed as one recipient may
     /// take. A client that guesses addresses and connects again after each session is slowed so.
     ///
     /// Clients in networks of our own ([`Peer::own`]), and those that a trusted server tells of by XFORWARD, are

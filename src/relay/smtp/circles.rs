@@ -26,8 +26,9 @@ use crate::wire::mailbox::{ForwardPath, ReversePath};
 const QUIET: usize = 4;
 /// RCPT commands for one recipient that wait side by side before the server is suspected.
 const SIDE_BY_SIDE: usize = 8;
-/// How long they have waited by then, all of them without an answer.
-const UNANSWERED: Duration = Duration::from_millis(250);
+/// How long they have waited by then, all of them without an answer. In much more time a circle takes all processes
+/// of a Postfix: it turns in 3 to 20 ms, and the token needs a process, too.
+const UNANSWERED: Duration = Duration::from_millis(100);
 /// How long the token may take to come back.
 const RETURN: Duration = Duration::from_secs(5);
 /// How long no other token is sent.

@@ -14,9 +14,10 @@ const WINDOW: Duration = Duration::from_secs(3_600);
 const ENTRIES: usize = 65_536;
 
 /// What a client is told that had too many recipients refused. No recipient is asked about meanwhile, so that
-/// the answer says nothing about one.
+/// the answer says nothing about one. It ends the session: the onward server, which slows down clients that it
+/// refuses, does not slow down this one any more.
 pub(super) const TOO_MANY: Refusal =
-    Refusal::fixed(450, 7, 0, "Too many of your recipients were refused, try again later");
+    Refusal::fixed(421, 7, 0, "Too many of your recipients were refused, try again later");
 
 /// How many refused recipients a client may have in an hour.
 #[derive(Debug, Clone, Copy)]
@@ -155,14 +156,14 @@ mod tests {
             assert_eq!(asked("203.0.113.7", false), 550);
         }
         let connections = runtime.connections().0;
-        assert_eq!(asked("203.0.113.7", false), 450);
+        assert_eq!(asked("203.0.113.7", false), 421);
         assert_eq!(runtime.connections().0, connections, "nothing was asked");
         // Another address, one of our own, and this one when time has passed.
         assert_eq!(asked("203.0.113.8", false), 550);
         assert_eq!(asked("203.0.113.7", true), 550);
         runtime.run(runtime.sleep(WINDOW / 100));
         assert_eq!(asked("203.0.113.7", false), 550);
-        assert_eq!(asked("203.0.113.7", false), 450);
+        assert_eq!(asked("203.0.113.7", false), 421);
     }
 
     #[test]
