@@ -70,6 +70,9 @@ impl<R: Runtime> Smtp<R> {
     /// recipient and ask the next server at the end of data. Only a message that is taken shows an open relay.
     /// It then goes to a reserved domain that has no mail server.
     ///
+    /// At the end it asks about `<postmaster>` (RFC 5321 section 4.5.1) with a random token in MAIL, and sends no
+    /// message: if the token comes back to this gate, the server leads back to it ([`SelfTestError::Loop`]).
+    ///
     /// With [`Identify::None`](crate::Identify::None) it tells whether our own address is trusted.
     /// With [`Identify::XForward`](crate::Identify::XForward) it is of use only if the server behind
     /// is not meant to trust us; in a sandwich it is.
