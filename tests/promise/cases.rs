@@ -138,7 +138,7 @@ fn nonsense() -> impl Strategy<Value = &'static [u8]> {
         b"550 a\n250 b\n",
         b"334 VXNlcm5hbWU6\r\n",
         b"25\xb2 ok\r\n",
-        b"250\tok\r\n",
+        b"2500 ok\r\n",
         b"-250 ok\r\n",
     ])
 }
