@@ -172,9 +172,10 @@ fn a_yes_out_of_place_is_no_yes() {
         (&[GREETING, EHLO, OK, GO, GO, OK], all, &[451, 554]),
         (&[GREETING, EHLO, OK, OK, GO, GO], all, &[250, 451]),
         (&[GREETING, BDAT, OK, OK, GO, OK], all, &[250, 451]),
-        // a greeting that is none
-        (&[OK, EHLO, OK, OK, GO, OK], all, &[451, 554]),
-        (&["221 x\r\n", EHLO, OK, OK, GO, OK], all, &[451, 554]),
+        // a greeting is any 2yz, as in Postfix, and nothing else
+        (&[OK, EHLO, OK, OK, GO, OK], all, &[250, 250]),
+        (&[GO, EHLO, OK, OK, GO, OK], all, &[451, 554]),
+        (&["120 x\r\n", EHLO, OK, OK, GO, OK], all, &[451, 554]),
         // the answer to the content before it was sent
         (&[GREETING, EHLO, OK, OK, "354 go\r\n250 queued\r\n"], all, &[250, 451]),
         (&[GREETING, EHLO, OK, "250 ok\r\n354 go\r\n", OK], all, &[250, 451]),
