@@ -4,7 +4,9 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
-use super::{Balance, HalfLife, Key, Memory, Pace, Rate, Sighting, Store, StoreError, Taken};
+use super::{
+    Balance, HalfLife, Key, Memory, Pace, Page, Rate, Retention, Sighting, Store, StoreError, Taken,
+};
 
 /// A store in memory that declines keys in which this stands.
 pub(crate) struct Faulty {
@@ -57,5 +59,42 @@ impl Store for Faulty {
     ) -> Result<Balance, StoreError> {
         self.look(key)?;
         self.memory.weigh(key, add, half_life, now).await
+    }
+
+    async fn put(
+        &self,
+        key: &Key,
+        value: &[u8],
+        until: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        self.look(key)?;
+        self.memory.put(key, value, until, now).await
+    }
+
+    async fn get(&self, key: &Key, now: SystemTime) -> Result<Option<Vec<u8>>, StoreError> {
+        self.look(key)?;
+        self.memory.get(key, now).await
+    }
+
+    async fn remove(&self, key: &Key) -> Result<(), StoreError> {
+        self.look(key)?;
+        self.memory.remove(key).await
+    }
+
+    async fn append(
+        &self,
+        log: &Key,
+        record: &[u8],
+        retention: Retention,
+        now: SystemTime,
+    ) -> Result<u64, StoreError> {
+        self.look(log)?;
+        self.memory.append(log, record, retention, now).await
+    }
+
+    async fn read(&self, log: &Key, from: u64, now: SystemTime) -> Result<Page, StoreError> {
+        self.look(log)?;
+        self.memory.read(log, from, now).await
     }
 }

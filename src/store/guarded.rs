@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use super::balance::{Balance, HalfLife};
 use super::bucket::{Rate, Taken};
 use super::key::Key;
+use super::log::{Page, Retention};
 use super::sighting::{Pace, Sighting};
-use super::{Store, StoreError};
+use super::{Store, StoreError, sized};
 use crate::breaker::{Breaker, State};
 use crate::deadline::{Awaiting, Deadline};
 use crate::runtime::{Runtime, within};
@@ -113,6 +114,40 @@ impl<S: Store, R: Runtime> Store for Guarded<S, R> {
     ) -> Result<Balance, StoreError> {
         self.run(self.store.weigh(key, add, half_life, now)).await
     }
+
+    async fn put(
+        &self,
+        key: &Key,
+        value: &[u8],
+        until: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        sized(value)?;
+        self.run(self.store.put(key, value, until, now)).await
+    }
+
+    async fn get(&self, key: &Key, now: SystemTime) -> Result<Option<Vec<u8>>, StoreError> {
+        self.run(self.store.get(key, now)).await
+    }
+
+    async fn remove(&self, key: &Key) -> Result<(), StoreError> {
+        self.run(self.store.remove(key)).await
+    }
+
+    async fn append(
+        &self,
+        log: &Key,
+        record: &[u8],
+        retention: Retention,
+        now: SystemTime,
+    ) -> Result<u64, StoreError> {
+        sized(record)?;
+        self.run(self.store.append(log, record, retention, now)).await
+    }
+
+    async fn read(&self, log: &Key, from: u64, now: SystemTime) -> Result<Page, StoreError> {
+        self.run(self.store.read(log, from, now)).await
+    }
 }
 
 impl<S, R> fmt::Debug for Guarded<S, R> {
@@ -162,6 +197,38 @@ mod tests {
             _: HalfLife,
             _: SystemTime,
         ) -> Result<Balance, StoreError> {
+            unreachable!()
+        }
+
+        async fn put(
+            &self,
+            _: &Key,
+            _: &[u8],
+            _: SystemTime,
+            _: SystemTime,
+        ) -> Result<(), StoreError> {
+            unreachable!()
+        }
+
+        async fn get(&self, _: &Key, _: SystemTime) -> Result<Option<Vec<u8>>, StoreError> {
+            unreachable!()
+        }
+
+        async fn remove(&self, _: &Key) -> Result<(), StoreError> {
+            unreachable!()
+        }
+
+        async fn append(
+            &self,
+            _: &Key,
+            _: &[u8],
+            _: Retention,
+            _: SystemTime,
+        ) -> Result<u64, StoreError> {
+            unreachable!()
+        }
+
+        async fn read(&self, _: &Key, _: u64, _: SystemTime) -> Result<Page, StoreError> {
             unreachable!()
         }
     }

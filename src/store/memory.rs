@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use super::balance::{Balance, HalfLife, Weighed};
 use super::bucket::{Bucket, Rate, Taken};
 use super::key::Key;
+use super::log::{Logs, Page, Retention};
 use super::sighting::{Pace, Seen, Sighting};
 use super::table::{Name, Secret, Table};
-use super::{Store, StoreError};
+use super::value::{Value, Values};
+use super::{Store, StoreError, sized};
 
 /// Records of each kind, unless said otherwise: 262,144.
 pub(super) const RECORDS: usize = 1 << 18;
@@ -28,6 +30,11 @@ pub(super) const RECORDS: usize = 1 << 18;
 ///   little weight. So a client that is over its rate does not get out of it by being
 ///   remembered for much else, nor a proven sender into oblivion by others that are not.
 ///
+/// Values and logs have a bound in octets, 64 for each record of the other kinds: 16 MiB of values and
+/// 16 MiB of logs unless said otherwise, with 64 octets charged for each. The values of an owner share
+/// their corners with few others, and those that end soonest are forgotten first. The log that holds the
+/// most octets loses its oldest records first.
+///
 /// Keys are kept as hashes, with a secret of the process's own: mail addresses are nowhere in it.
 #[derive(Debug)]
 pub struct Memory {
@@ -35,6 +42,8 @@ pub struct Memory {
     pub(super) sightings: Table<Seen>,
     pub(super) buckets: Table<Bucket>,
     pub(super) balances: Table<Weighed>,
+    pub(super) values: Values,
+    pub(super) logs: Logs,
 }
 
 impl Memory {
@@ -49,14 +58,23 @@ impl Memory {
     }
 
     pub(super) fn with_secret(records: usize, secret: Secret) -> Self {
+        const OCTETS: usize = 64;
+        let octets = records.saturating_mul(OCTETS);
         let (sightings, buckets) = (Table::new(records), Table::new(records));
-        Self { secret, sightings, buckets, balances: Table::new(records) }
+        let (values, logs) = (Values::new(octets), Logs::new(octets));
+        Self { secret, sightings, buckets, balances: Table::new(records), values, logs }
     }
 
     /// How many records there are, of all kinds, those included that are over and have not been
     /// forgotten yet.
     pub fn len(&self) -> usize {
-        self.sightings.len() + self.buckets.len() + self.balances.len()
+        let small = self.sightings.len() + self.buckets.len() + self.balances.len();
+        small + self.values.len() + self.logs.len()
+    }
+
+    /// Returns how many octets values and logs are charged for.
+    pub fn octets(&self) -> usize {
+        self.values.octets() + self.logs.octets()
     }
 
     /// Whether there are none.
@@ -109,5 +127,40 @@ impl Store for Memory {
     ) -> Result<Balance, StoreError> {
         let weigh = |before| Weighed::weigh(before, add, half_life, now);
         Ok(self.balances.change(self.name(key), now, weigh, |_, _| {}))
+    }
+
+    async fn put(
+        &self,
+        key: &Key,
+        value: &[u8],
+        until: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        let value = Value::new(sized(value)?, until);
+        self.values.put(self.name(key), Some(value), now, |_, _| {});
+        Ok(())
+    }
+
+    async fn get(&self, key: &Key, now: SystemTime) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.values.get(self.name(key), now))
+    }
+
+    async fn remove(&self, key: &Key) -> Result<(), StoreError> {
+        self.values.put(self.name(key), None, SystemTime::UNIX_EPOCH, |_, _| {});
+        Ok(())
+    }
+
+    async fn append(
+        &self,
+        log: &Key,
+        record: &[u8],
+        retention: Retention,
+        now: SystemTime,
+    ) -> Result<u64, StoreError> {
+        Ok(self.logs.append(self.name(log), sized(record)?, retention, now, |_| {}))
+    }
+
+    async fn read(&self, log: &Key, from: u64, now: SystemTime) -> Result<Page, StoreError> {
+        Ok(self.logs.read(self.name(log), from, now))
     }
 }

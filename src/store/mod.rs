@@ -8,11 +8,13 @@ mod embedded;
 pub(crate) mod faulty;
 mod guarded;
 mod key;
+mod log;
 mod memory;
 mod moment;
 mod redis;
 mod sighting;
 mod table;
+mod value;
 
 use std::io;
 use std::sync::Arc;
@@ -28,11 +30,15 @@ pub use bucket::{BadRate, Rate, Taken};
 pub use embedded::{Embedded, OpenError};
 pub use guarded::Guarded;
 pub use key::Key;
+pub use log::{Page, Retention};
 pub use memory::Memory;
 pub use redis::Redis;
 pub use sighting::{Pace, Sighting};
 
-/// A memory that scorers share: sightings, token buckets and balances, each under a [`Key`].
+/// Octets of a value, and of a record of a log, at most.
+pub const MAX_OCTETS: usize = 65_536;
+
+/// A memory that scorers share: sightings, token buckets, balances, values and logs, each under a [`Key`].
 ///
 /// There are three. [`Memory`] is bounded, and forgets when the process ends. `Embedded` (feature
 /// `redb`) is the same with a file behind it, for one gate. [`Redis`] is for many gates at once.
@@ -56,6 +62,11 @@ pub use sighting::{Pace, Sighting};
 /// second later, and a clock that was wrong by years does its harm until its record is touched
 /// next, not for years. Keep clocks within a few seconds (NTP does): where they differ by
 /// more than a rate's whole period, it is no longer held.
+///
+/// # No listing
+///
+/// Keys cannot be listed, neither all nor by a prefix. Memory and file keep hashes of keys, and a Redis
+/// server would have to walk through all it has. What must be found again without its key goes to a log.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -102,6 +113,99 @@ pub trait Store: Send + Sync {
         half_life: HalfLife,
         now: SystemTime,
     ) -> Result<Balance, StoreError>;
+
+    /// Keeps a value until `until`, in place of the one that is there. A value whose time is over is
+    /// removed instead.
+    ///
+    /// A bounded store may forget it before: first those that end soonest.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Oversized`] for more than [`MAX_OCTETS`].
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use nobounce::store::{Key, Memory, Store};
+    ///
+    /// # pollster::block_on(async {
+    /// let store = Memory::new();
+    /// let (key, now) = (Key::new("policy", "alice@example.org"), SystemTime::now());
+    /// let hour = Duration::from_secs(3600);
+    /// store.put(&key, b"refuse at 6.31", now + hour, now).await?;
+    /// assert_eq!(store.get(&key, now).await?, Some(b"refuse at 6.31".to_vec()));
+    /// assert_eq!(store.get(&key, now + hour).await?, None);
+    /// # Ok::<(), nobounce::store::StoreError>(())
+    /// # })?;
+    /// # Ok::<(), nobounce::store::StoreError>(())
+    /// ```
+    async fn put(
+        &self,
+        key: &Key,
+        value: &[u8],
+        until: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), StoreError>;
+
+    /// Returns the value of this key; `None` if there is none, or none any more.
+    async fn get(&self, key: &Key, now: SystemTime) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Forgets the value of this key, if there is one.
+    async fn remove(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// Appends a record to a log and returns its position. The first append makes the log.
+    ///
+    /// Positions of a log are consecutive. A log that was forgotten begins anew behind them, as far as the
+    /// clocks of its writers go together: positions of a new log begin at the microseconds since 1970.
+    /// A store in memory or in a file drops records before `retention` does when all logs together
+    /// outgrow its bound in octets, and has at most 256 logs; beyond, the one that ends soonest is
+    /// forgotten. A Redis server bounds a log by the number of its records alone.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Oversized`] for more than [`MAX_OCTETS`]. After any other error the record may be
+    /// there or not; appended again, it may be there twice.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use nobounce::store::{Key, Memory, Retention, Store};
+    ///
+    /// # pollster::block_on(async {
+    /// let store = Memory::new();
+    /// let (log, now) = (Key::new("examples", ""), SystemTime::now());
+    /// let retention = Retention::new(1_000, Duration::from_secs(86_400));
+    /// store.append(&log, b"spam", retention, now).await?;
+    /// store.append(&log, b"ham", retention, now).await?;
+    ///
+    /// // The reader keeps the position of the next record.
+    /// let page = store.read(&log, 0, now).await?;
+    /// assert_eq!(page.records, [b"spam".to_vec(), b"ham".to_vec()]);
+    /// assert!(store.read(&log, page.next, now).await?.records.is_empty());
+    /// # Ok::<(), nobounce::store::StoreError>(())
+    /// # })?;
+    /// # Ok::<(), nobounce::store::StoreError>(())
+    /// ```
+    async fn append(
+        &self,
+        log: &Key,
+        record: &[u8],
+        retention: Retention,
+        now: SystemTime,
+    ) -> Result<u64, StoreError>;
+
+    /// Reads a page of a log from this position on: up to 1,024 records, and up to [`MAX_OCTETS`] in all.
+    /// Position 0 stands for the oldest record that there is.
+    ///
+    /// Reading changes nothing. A position that is not in the log is read as 0, and
+    /// [`Page::missed`] tells so.
+    async fn read(&self, log: &Key, from: u64, now: SystemTime) -> Result<Page, StoreError>;
+}
+
+/// The octets, if they are not too many.
+fn sized(octets: &[u8]) -> Result<&[u8], StoreError> {
+    match octets.len() {
+        ..=MAX_OCTETS => Ok(octets),
+        more => Err(StoreError::Oversized(more)),
+    }
 }
 
 /// Why a store has not answered. Whether it has done what it was asked is not known.
@@ -128,6 +232,9 @@ pub enum StoreError {
     /// [`Breaker`](crate::breaker::Breaker) is open. The store is at fault, or the network.
     #[error("store: {0}")]
     Suspended(#[from] Suspended),
+    /// A value or a record has so many octets, more than [`MAX_OCTETS`]. The caller is at fault.
+    #[error("store: {0} octets are more than {MAX_OCTETS}")]
+    Oversized(usize),
     /// More wait for the disk than may.
     #[error("store: the disk does not keep up")]
     Behind,

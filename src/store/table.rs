@@ -117,10 +117,14 @@ impl<T: Record> Table<T> {
     }
 
     fn corner(&self, name: Name) -> MutexGuard<'_, HashMap<Name, T, Named>> {
-        let owner = (name >> 96) as usize;
-        let at = owner * SPREAD + name as usize % SPREAD;
-        lock(&self.corners[at % self.corners.len()])
+        lock(&self.corners[place(name, self.corners.len())])
     }
+}
+
+/// The corner of this name, of so many.
+pub(super) fn place(name: Name, corners: usize) -> usize {
+    let owner = (name >> 96) as usize;
+    (owner * SPREAD + name as usize % SPREAD) % corners
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -157,7 +161,7 @@ fn put<T: Record>(
 
 /// Names are hashes, and need not be hashed again.
 #[derive(Debug, Clone, Copy, Default)]
-struct Named(u64);
+pub(super) struct Named(u64);
 
 impl BuildHasher for Named {
     type Hasher = Self;

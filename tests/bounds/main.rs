@@ -181,6 +181,21 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "five_failures_in_a_row_open_it_and_a_success_between_does_not",
     ),
     ("store_pause", "src/breaker/tests.rs", "the_pause_doubles_to_half_a_minute"),
+    ("value", "tests/store/memory.rs", "values_records_and_pages_have_their_bounds"),
+    (
+        "value_octets",
+        "tests/store/memory.rs",
+        "values_take_no_more_octets_than_they_may_and_those_that_end_soonest_go",
+    ),
+    (
+        "log_octets",
+        "tests/store/memory.rs",
+        "logs_take_no_more_octets_than_they_may_and_the_largest_loses_its_oldest_records",
+    ),
+    ("log_records", "tests/store/memory.rs", "a_log_keeps_so_many_records"),
+    ("logs", "tests/store/memory.rs", "there_are_so_many_logs_and_the_one_that_ends_soonest_goes"),
+    ("log_page", "tests/store/memory.rs", "values_records_and_pages_have_their_bounds"),
+    ("disk_octets", "src/store/embedded/tests.rs", "so_many_octets_wait_for_the_disk"),
     ("redis_reply", "src/store/redis/tests.rs", "whatever_the_server_does_the_operation_ends"),
 ];
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use nobounce::store::{
-    Balance, Guarded, HalfLife, Key, Memory, Pace, Rate, Sighting, Store, StoreError, Taken,
+    Balance, Guarded, HalfLife, Key, Memory, Pace, Page, Rate, Retention, Sighting, Store,
+    StoreError, Taken,
 };
 
 use super::clock::Sleep;
@@ -82,5 +83,42 @@ impl Store for Hanging {
     ) -> Result<Balance, StoreError> {
         self.hang().await;
         self.memory.weigh(key, add, half_life, now).await
+    }
+
+    async fn put(
+        &self,
+        key: &Key,
+        value: &[u8],
+        until: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        self.hang().await;
+        self.memory.put(key, value, until, now).await
+    }
+
+    async fn get(&self, key: &Key, now: SystemTime) -> Result<Option<Vec<u8>>, StoreError> {
+        self.hang().await;
+        self.memory.get(key, now).await
+    }
+
+    async fn remove(&self, key: &Key) -> Result<(), StoreError> {
+        self.hang().await;
+        self.memory.remove(key).await
+    }
+
+    async fn append(
+        &self,
+        log: &Key,
+        record: &[u8],
+        retention: Retention,
+        now: SystemTime,
+    ) -> Result<u64, StoreError> {
+        self.hang().await;
+        self.memory.append(log, record, retention, now).await
+    }
+
+    async fn read(&self, log: &Key, from: u64, now: SystemTime) -> Result<Page, StoreError> {
+        self.hang().await;
+        self.memory.read(log, from, now).await
     }
 }

@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures::future::join_all;
-use nobounce::store::{Balance, Embedded, HalfLife, Key, OpenError, Pace, Rate, Store, Taken};
+use nobounce::store::{
+    Balance, Embedded, HalfLife, Key, OpenError, Pace, Rate, Retention, Store, Taken,
+};
 use pollster::block_on;
 use tempfile::TempDir;
 
@@ -18,7 +20,7 @@ suite!([] {
     move || -> Box<dyn Store> {
         folders.push(tempfile::tempdir().unwrap());
         let path = folders.last().unwrap().path().join("store.redb");
-        Box::new(Embedded::with_capacity(path, 1_000).unwrap())
+        Box::new(Embedded::with_capacity(path, 10_000).unwrap())
     }
 });
 
@@ -45,6 +47,58 @@ fn a_file_has_what_was_answered() {
     let store = Embedded::open(&path).unwrap();
     let later = now + 2 * HOUR;
     assert_eq!(block_on(store.take(&key, rate, 0, later)).unwrap(), Taken::Granted { left: 5 });
+}
+
+#[test]
+fn a_file_has_values_and_logs_as_they_were_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let (key, gone, now) = (Key::new("k", "v"), Key::new("k", "gone"), at(0.0));
+    let (until, retention) = (now + HOUR, Retention::new(3, HOUR));
+    let mut position = 0;
+    for round in 1..=5_u8 {
+        let store = Embedded::open(&path).unwrap();
+        block_on(store.put(&gone, b"gone", until, now)).unwrap();
+        block_on(store.remove(&gone)).unwrap();
+        block_on(store.put(&key, &[round; 300], until, now)).unwrap();
+        let at = block_on(store.append(&key, &[round], retention, now)).unwrap();
+        assert!(position == 0 || at == position + 1);
+        position = at;
+    }
+    let store = Embedded::open(&path).unwrap();
+    assert_eq!(block_on(store.get(&key, now)).unwrap().unwrap(), [5; 300]);
+    assert_eq!(block_on(store.get(&gone, now)).unwrap(), None);
+    let page = block_on(store.read(&key, position, now)).unwrap();
+    assert_eq!((page.records, page.missed), (vec![vec![5]], false));
+    assert_eq!(block_on(store.read(&key, 0, now)).unwrap().records, [[3], [4], [5]]);
+}
+
+/// Opened for fewer octets, it keeps the values that end last and the newest records.
+#[test]
+fn a_file_with_too_many_octets_in_it_is_cut_to_its_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let (now, retention) = (at(0.0), Retention::new(65_536, HOUR));
+    let log = Key::new("log", "");
+    let store = Embedded::with_capacity(&path, 100_000).unwrap();
+    let last = block_on(async {
+        let mut last = 0;
+        for n in 0..40_u64 {
+            let until = now + HOUR + Duration::from_secs(n);
+            store.put(&Key::new("value", n), &[0; 60_000], until, now).await.unwrap();
+            last = store.append(&log, &[0; 60_000], retention, now).await.unwrap();
+        }
+        last
+    });
+    drop(store);
+    for _ in 0..2 {
+        let store = Embedded::with_capacity(&path, 1).unwrap();
+        let known = |n: &u64| block_on(store.get(&Key::new("value", n), now)).unwrap().is_some();
+        assert!((0..40).filter(known).count() <= 16);
+        let page = block_on(store.read(&log, last, now)).unwrap();
+        assert_eq!((page.records.len(), page.missed), (1, false));
+        assert!(block_on(store.read(&log, last - 1, now)).unwrap().missed);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nobounce::store::{Balance, HalfLife, Key, Memory, Pace, Rate, Store, Taken};
+use nobounce::store::{Balance, HalfLife, Key, Memory, Pace, Rate, Retention, Store, Taken};
 use pollster::block_on;
 
 use super::suite::at;
@@ -34,6 +34,72 @@ fn it_holds_no_more_than_it_is_made_for() {
     // Whole corners, of each of the three kinds.
     assert!(store.len() <= 3 * (10_000 + 448), "{}", store.len());
     assert!(store.len() > 3 * 9_000, "{}", store.len());
+}
+
+#[test]
+fn values_take_no_more_octets_than_they_may_and_those_that_end_soonest_go() {
+    // 16,384 records are a mebibyte: four corners of 256 KiB.
+    let store = Memory::with_capacity(16_384);
+    let (now, kept) = (at(0.0), Key::new("kept", ""));
+    block_on(store.put(&kept, b"kept", now + 2 * DAY, now)).unwrap();
+    for n in 0..3_000 {
+        let value = vec![0; n * 37 % 5_000];
+        block_on(store.put(&Key::new("n", n), &value, now + DAY, now)).unwrap();
+        assert!(store.octets() <= 1 << 20, "{}", store.octets());
+    }
+    assert!(store.octets() > (1 << 20) * 9 / 10, "{}", store.octets());
+    assert_eq!(block_on(store.get(&kept, now)).unwrap().unwrap(), b"kept");
+    for n in 0..3_000 {
+        block_on(store.remove(&Key::new("n", n))).unwrap();
+    }
+    assert_eq!((store.octets(), store.len()), (4 + 64, 1));
+}
+
+#[test]
+fn logs_take_no_more_octets_than_they_may_and_the_largest_loses_its_oldest_records() {
+    let store = Memory::with_capacity(16_384);
+    let (now, small, large) = (at(0.0), Key::new("small", ""), Key::new("large", ""));
+    let retention = Retention::new(65_536, DAY);
+    block_on(store.append(&small, b"small", retention, now)).unwrap();
+    let first = block_on(store.append(&large, &[0; 10_000], retention, now)).unwrap();
+    for _ in 0..1_000 {
+        block_on(store.append(&large, &[0; 10_000], retention, now)).unwrap();
+        assert!(store.octets() <= 1 << 20, "{}", store.octets());
+    }
+    assert_eq!(block_on(store.read(&small, 0, now)).unwrap().records, [b"small"]);
+    let page = block_on(store.read(&large, first, now)).unwrap();
+    assert!(page.missed && page.next > first + 800, "{}", page.next);
+}
+
+#[test]
+fn values_records_and_pages_have_their_bounds() {
+    let mut fresh = || -> Box<dyn Store> { Box::new(Memory::new()) };
+    super::suite::large_values_and_records_pass_and_oversized_ones_are_refused(&mut fresh);
+}
+
+#[test]
+fn a_log_keeps_so_many_records() {
+    for (asked, kept) in [(0, 1), (1, 1), (7, 7), (u32::MAX, 65_536)] {
+        let (store, log, now) = (Memory::new(), Key::new("log", ""), at(0.0));
+        let retention = Retention::new(asked, DAY);
+        for _ in 0..kept.min(70_000) + 10 {
+            block_on(store.append(&log, b"", retention, now)).unwrap();
+        }
+        assert_eq!(store.len(), kept, "{asked}");
+    }
+}
+
+#[test]
+fn there_are_so_many_logs_and_the_one_that_ends_soonest_goes() {
+    let (store, now) = (Memory::new(), at(0.0));
+    let retention = Retention::new(10, DAY);
+    for n in 0..300 {
+        let later = now + Duration::from_secs(n);
+        block_on(store.append(&Key::new("log", n), b"", retention, later)).unwrap();
+    }
+    assert_eq!(store.len(), 256);
+    let records = |n: u64| block_on(store.read(&Key::new("log", n), 0, now)).unwrap().records.len();
+    assert_eq!([0, 43, 44, 299].map(records), [0, 0, 1, 1]);
 }
 
 /// Who floods the store from one network harms its own corners, and no more.

@@ -12,7 +12,12 @@ pub(crate) struct Model {
     sightings: HashMap<String, Vec<(SystemTime, Pace)>>,
     takings: HashMap<String, Vec<(SystemTime, u32)>>,
     weighings: HashMap<String, Vec<(SystemTime, Balance)>>,
+    values: HashMap<String, (Vec<u8>, SystemTime)>,
+    logs: HashMap<String, Vec<Appended>>,
 }
+
+/// Position, record, when the log is over, and whether the log began with it.
+type Appended = (u64, Vec<u8>, SystemTime, bool);
 
 /// First, last, times, early, and whether the last one counted.
 pub(crate) type Known = (SystemTime, SystemTime, u32, u32, bool);
@@ -73,6 +78,69 @@ impl Model {
         }
         taken.push((now, wanted));
         Taken::Granted { left: u32::try_from((level - cost) / each).unwrap() }
+    }
+
+    pub(crate) fn put(&mut self, key: &Key, value: &[u8], until: SystemTime) {
+        self.values.insert(key.to_string(), (value.into(), until));
+    }
+
+    pub(crate) fn get(&self, key: &Key, now: SystemTime) -> Option<Vec<u8>> {
+        let (value, until) = self.values.get(&key.to_string())?;
+        (now < *until).then(|| value.clone())
+    }
+
+    pub(crate) fn remove(&mut self, key: &Key) {
+        self.values.remove(&key.to_string());
+    }
+
+    pub(crate) fn append(
+        &mut self,
+        key: &Key,
+        record: &[u8],
+        time: Duration,
+        now: SystemTime,
+    ) -> u64 {
+        let all = self.logs.entry(key.to_string()).or_default();
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros();
+        let fresh = u64::try_from(since).unwrap();
+        let (position, begins) = match all.last() {
+            Some((last, _, end, _)) if now < *end => (last + 1, false),
+            Some((last, ..)) => (fresh.max(last + 1), true),
+            None => (fresh, true),
+        };
+        all.push((position, record.into(), now + time, begins));
+        position
+    }
+
+    /// Records, next position, and whether some were missed.
+    pub(crate) fn read(
+        &self,
+        key: &Key,
+        records: usize,
+        from: u64,
+        now: SystemTime,
+    ) -> (Vec<Vec<u8>>, u64, bool) {
+        let empty = Vec::new();
+        let all = self.logs.get(&key.to_string()).unwrap_or(&empty);
+        let Some((last, ..)) = all.last().filter(|(_, _, end, _)| now < *end) else {
+            return (Vec::new(), from, false);
+        };
+        let begin = all.iter().rposition(|(.., begins)| *begins).unwrap();
+        let begin = begin.max(all.len().saturating_sub(records));
+        let first = all[begin].0;
+        let start = if from < first || from > last + 1 { first } else { from };
+        let mut octets = 0;
+        let page = all[begin..].iter().filter(|(position, ..)| *position >= start);
+        let page: Vec<_> = page
+            .take_while(|(_, record, ..)| {
+                octets += record.len();
+                octets <= 65_536
+            })
+            .take(1_024)
+            .map(|(_, record, ..)| record.clone())
+            .collect();
+        let next = start + page.len() as u64;
+        (page, next, from != 0 && start != from)
     }
 
     /// Lets each weight fade by itself.

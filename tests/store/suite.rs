@@ -3,7 +3,10 @@
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use nobounce::store::{Balance, HalfLife, Key, Memory, Pace, Rate, Sighting, Store, Taken};
+use nobounce::store::{
+    Balance, HalfLife, Key, MAX_OCTETS, Memory, Pace, Page, Rate, Retention, Sighting, Store,
+    StoreError, Taken,
+};
 use pollster::block_on;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -15,7 +18,9 @@ macro_rules! suite {
     ([$($attribute:meta)?] $fresh:expr) => {
         suite!(all [$($attribute)?] $fresh; agrees_with_the_model agrees_whatever_the_clocks_say
             many_at_once_lose_and_double_nothing clocks_that_differ_do_little_harm
-            keys_and_kinds_stay_apart extremes_are_brought_within_bounds);
+            keys_and_kinds_stay_apart extremes_are_brought_within_bounds
+            values_and_logs_agree_with_the_model values_and_logs_agree_whatever_the_clocks_say
+            many_append_and_one_reads large_values_and_records_pass_and_oversized_ones_are_refused);
     };
     (all $attribute:tt $fresh:expr; $($name:ident)*) => {
         $( suite!(test $attribute $name $fresh); )*
@@ -281,5 +286,207 @@ pub(crate) fn extremes_are_brought_within_bounds(fresh: &mut dyn FnMut() -> Box<
     for add in [Balance::new(f64::INFINITY, f64::NAN), Balance::new(f64::MAX, -1.0)] {
         let balance = block_on(store.weigh(&key, add, half_life, at(0.0))).unwrap();
         assert_eq!(balance, Balance::new(1e12, 0.0));
+    }
+}
+
+/// Records that a log of the suite keeps, and for how long.
+const KEPT: u32 = 5;
+const LOGGED: Duration = MINUTE.saturating_mul(10);
+
+#[derive(Debug, Clone)]
+enum Octets {
+    /// A value, and minutes until it is over.
+    Put(Vec<u8>, u64),
+    Get,
+    Remove,
+    Append(Vec<u8>),
+    /// From so many positions before the one that the reader is at; from 0.
+    Read(u64),
+    ReadAll,
+}
+
+fn octets() -> impl Strategy<Value = Octets> {
+    let some = || {
+        prop_oneof![
+            6 => prop::collection::vec(any::<u8>(), 0..20),
+            1 => (0_usize..=MAX_OCTETS).prop_map(|length| vec![b'\n'; length]),
+        ]
+    };
+    prop_oneof![
+        3 => (some(), 1_u64..100).prop_map(|(value, minutes)| Octets::Put(value, minutes)),
+        4 => Just(Octets::Get),
+        1 => Just(Octets::Remove),
+        6 => some().prop_map(Octets::Append),
+        4 => (0_u64..8).prop_map(Octets::Read),
+        1 => Just(Octets::ReadAll),
+    ]
+}
+
+fn retention() -> Retention {
+    Retention::new(KEPT, LOGGED)
+}
+
+pub(crate) fn values_and_logs_agree_with_the_model(fresh: &mut dyn FnMut() -> Box<dyn Store>) {
+    let step = prop_oneof![Just(0), 1_u64..2_000, 0_u64..400_000, 0_u64..8_000_000];
+    let questions = prop::collection::vec((octets(), 0_u8..2, step), 1..60);
+    check(questions, |questions| {
+        let (store, mut model) = (fresh(), Model::default());
+        let (mut now, mut at_position) = (at(0.0), [0_u64; 2]);
+        for (asked, owner, step) in questions {
+            now += Duration::from_millis(step);
+            let key = Key::new("octets", owner);
+            let next = &mut at_position[usize::from(owner)];
+            let what = format!("{asked:?} of {key} at {now:?}");
+            match asked {
+                Octets::Put(value, minutes) => {
+                    let until = now + MINUTE * u32::try_from(minutes).unwrap();
+                    block_on(store.put(&key, &value, until, now)).unwrap();
+                    model.put(&key, &value, until);
+                }
+                Octets::Get => {
+                    let value = block_on(store.get(&key, now)).unwrap();
+                    assert_eq!(value, model.get(&key, now), "{what}");
+                }
+                Octets::Remove => {
+                    block_on(store.remove(&key)).unwrap();
+                    model.remove(&key);
+                }
+                Octets::Append(record) => {
+                    let position = block_on(store.append(&key, &record, retention(), now));
+                    let expected = model.append(&key, &record, LOGGED, now);
+                    assert_eq!(position.unwrap(), expected, "{what}");
+                }
+                Octets::Read(back) => {
+                    let from = next.saturating_sub(back);
+                    let page = block_on(store.read(&key, from, now)).unwrap();
+                    *next = page.next;
+                    let Page { records, next, missed, .. } = page;
+                    let expected = model.read(&key, KEPT as usize, from, now);
+                    assert_eq!((records, next, missed), expected, "{what} from {from}");
+                }
+                Octets::ReadAll => {
+                    let Page { records, next, missed, .. } =
+                        block_on(store.read(&key, 0, now)).unwrap();
+                    let expected = model.read(&key, KEPT as usize, 0, now);
+                    assert_eq!((records, next, missed), expected, "{what}");
+                }
+            }
+        }
+    });
+}
+
+pub(crate) fn values_and_logs_agree_whatever_the_clocks_say(
+    fresh: &mut dyn FnMut() -> Box<dyn Store>,
+) {
+    let when = prop_oneof![0_u32..1_000, 0_u32..100_000_000];
+    let questions = prop::collection::vec((octets(), when), 1..40);
+    check(questions, |questions| {
+        let (store, memory) = (fresh(), Memory::new());
+        let key = Key::new("clocks", "octets");
+        let mut from = 0;
+        for (asked, when) in questions {
+            let now = at(f64::from(when) / 1000.0);
+            let what = format!("{asked:?} at {when}");
+            for store in [&*store, &memory] {
+                match &asked {
+                    Octets::Put(value, minutes) => {
+                        let until = now + MINUTE * u32::try_from(*minutes).unwrap();
+                        block_on(store.put(&key, value, until, now)).unwrap();
+                    }
+                    Octets::Remove => block_on(store.remove(&key)).unwrap(),
+                    _ => {}
+                }
+            }
+            let each = |store: &dyn Store| match &asked {
+                Octets::Append(record) => {
+                    let position = block_on(store.append(&key, record, retention(), now));
+                    let mut page = Page::default();
+                    page.next = position.unwrap();
+                    page
+                }
+                Octets::Read(back) => {
+                    let page = block_on(store.read(&key, from - from.min(*back), now));
+                    page.unwrap()
+                }
+                Octets::ReadAll => block_on(store.read(&key, 0, now)).unwrap(),
+                _ => Page::default(),
+            };
+            let (one, other) = (each(&*store), each(&memory));
+            assert_eq!(one, other, "{what}");
+            from = one.next;
+            let values = [&*store, &memory].map(|store| block_on(store.get(&key, now)).unwrap());
+            assert_eq!(values[0], values[1], "{what}");
+        }
+    });
+}
+
+/// Many gates append training examples, and one trainer reads them all, each once and in order.
+pub(crate) fn many_append_and_one_reads(fresh: &mut dyn FnMut() -> Box<dyn Store>) {
+    const THREADS: usize = 8;
+    const EACH: usize = 50;
+    let store = &*fresh();
+    let (log, now) = (&Key::new("examples", ""), at(0.0));
+    let retention = Retention::new(1_000, LOGGED);
+    let all: Vec<String> = thread::scope(|scope| {
+        for thread in 0..THREADS {
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    let record = format!("{thread} {n}");
+                    block_on(store.append(log, record.as_bytes(), retention, now)).unwrap();
+                }
+            });
+        }
+        let (mut all, mut from) = (Vec::new(), 0);
+        while all.len() < THREADS * EACH {
+            let page = block_on(store.read(log, from, now)).unwrap();
+            assert!(!page.missed);
+            from = page.next;
+            all.extend(page.records.into_iter().map(|it| String::from_utf8(it).unwrap()));
+        }
+        all
+    });
+    for thread in 0..THREADS {
+        let of_thread: Vec<_> =
+            all.iter().filter(|it| it.starts_with(&format!("{thread} "))).cloned().collect();
+        let expected: Vec<_> = (0..EACH).map(|n| format!("{thread} {n}")).collect();
+        assert_eq!(of_thread, expected);
+    }
+}
+
+pub(crate) fn large_values_and_records_pass_and_oversized_ones_are_refused(
+    fresh: &mut dyn FnMut() -> Box<dyn Store>,
+) {
+    let store = fresh();
+    let (key, now) = (Key::new("large", ""), at(0.0));
+    let until = now + LOGGED;
+    let large: Vec<u8> = (0..MAX_OCTETS).map(|n| (n % 256) as u8).collect();
+    block_on(store.put(&key, &large, until, now)).unwrap();
+    assert_eq!(block_on(store.get(&key, now)).unwrap().unwrap(), large);
+    // What is over when it is put is not kept, and what was there is not kept either.
+    block_on(store.put(&key, b"over", now, now)).unwrap();
+    assert_eq!(block_on(store.get(&key, now)).unwrap(), None);
+
+    // Pages of one large record each, then one of as many small ones as a page has.
+    let retention = Retention::new(10_000, LOGGED);
+    let first = block_on(store.append(&key, &large, retention, now)).unwrap();
+    block_on(store.append(&key, &large, retention, now)).unwrap();
+    for _ in 0..1_100 {
+        block_on(store.append(&key, b"", retention, now)).unwrap();
+    }
+    let lengths = [0, first + 1, first + 2, first + 2 + 1_024].map(|from| {
+        let page = block_on(store.read(&key, from, now)).unwrap();
+        assert!(page.records.iter().all(|record| record.is_empty() || *record == large));
+        page.records.len()
+    });
+    // Empty records fit beside a large one.
+    assert_eq!(lengths, [1, 1_024, 1_024, 76]);
+
+    let oversized = vec![0; MAX_OCTETS + 1];
+    let refused = [
+        block_on(store.put(&key, &oversized, until, now)),
+        block_on(store.append(&key, &oversized, retention, now)).map(drop),
+    ];
+    for refused in refused {
+        assert!(matches!(refused, Err(StoreError::Oversized(65_537))), "{refused:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The file: three tables of records, the secret of their names, and the form of it all.
+//! The file: tables of records, the secret of their names, and the form of it all.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,15 +10,17 @@ use std::path::Path;
 
 use redb::backends::FileBackend;
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, Value,
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
     WriteTransaction,
 };
 
-use crate::store::balance::{Balance, Weighed};
+use super::changes::{Changes, Note, Row};
+use super::octets;
+use crate::store::balance::Weighed;
 use crate::store::bucket::Bucket;
 use crate::store::memory::Memory;
 use crate::store::sighting::Seen;
-use crate::store::table::{Name, Record, Secret, Table};
+use crate::store::table::{Name, Secret, Table};
 
 /// The form of the file, in case that another comes after it.
 const FORM: u128 = 1;
@@ -63,97 +65,6 @@ pub(super) struct File {
     database: Option<Database>,
 }
 
-/// What is to be there under each name; `None`: nothing.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    sightings: HashMap<Name, Option<Seen>>,
-    buckets: HashMap<Name, Option<Bucket>>,
-    balances: HashMap<Name, Option<Weighed>>,
-}
-
-/// A record as the file has it.
-pub(super) trait Row: Record {
-    type Columns: for<'a> Value<SelfType<'a> = Self::Columns> + 'static;
-    const TABLE: TableDefinition<'static, Name, Self::Columns>;
-
-    fn columns(self) -> Self::Columns;
-    fn of(columns: Self::Columns) -> Self;
-    fn changes(changes: &mut Changes) -> &mut HashMap<Name, Option<Self>>;
-}
-
-impl Row for Seen {
-    type Columns = (u64, u64, u64, u32, u32);
-    const TABLE: TableDefinition<'static, Name, Self::Columns> = TableDefinition::new("sightings");
-
-    fn columns(self) -> Self::Columns {
-        (self.first, self.last, self.expires, self.times, self.early)
-    }
-
-    fn of((first, last, expires, times, early): Self::Columns) -> Self {
-        Self { first, last, expires, times, early }
-    }
-
-    fn changes(changes: &mut Changes) -> &mut HashMap<Name, Option<Self>> {
-        &mut changes.sightings
-    }
-}
-
-impl Row for Bucket {
-    type Columns = u64;
-    const TABLE: TableDefinition<'static, Name, u64> = TableDefinition::new("buckets");
-
-    fn columns(self) -> u64 {
-        self.full
-    }
-
-    fn of(full: u64) -> Self {
-        Self { full }
-    }
-
-    fn changes(changes: &mut Changes) -> &mut HashMap<Name, Option<Self>> {
-        &mut changes.buckets
-    }
-}
-
-impl Row for Weighed {
-    type Columns = (f64, f64, u64, u64);
-    const TABLE: TableDefinition<'static, Name, Self::Columns> = TableDefinition::new("balances");
-
-    fn columns(self) -> Self::Columns {
-        (self.balance.good, self.balance.bad, self.at, self.expires)
-    }
-
-    fn of((good, bad, at, expires): Self::Columns) -> Self {
-        Self { balance: Balance::new(good, bad), at, expires }
-    }
-
-    fn changes(changes: &mut Changes) -> &mut HashMap<Name, Option<Self>> {
-        &mut changes.balances
-    }
-}
-
-impl Changes {
-    pub(super) fn note<T: Row>(&mut self, name: Name, record: Option<T>) {
-        T::changes(self).insert(name, record);
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.sightings.is_empty() && self.buckets.is_empty() && self.balances.is_empty()
-    }
-
-    /// Takes in older changes, where there are no newer ones.
-    pub(super) fn fill_up(&mut self, older: Self) {
-        fn fill<T>(newer: &mut HashMap<Name, T>, older: HashMap<Name, T>) {
-            older.into_iter().for_each(|(name, record)| {
-                newer.entry(name).or_insert(record);
-            });
-        }
-        fill(&mut self.sightings, older.sightings);
-        fill(&mut self.buckets, older.buckets);
-        fill(&mut self.balances, older.balances);
-    }
-}
-
 impl File {
     pub(super) fn new(
         open: impl Fn() -> Result<Database, DatabaseError> + Send + 'static,
@@ -183,6 +94,7 @@ impl File {
             transaction.open_table(Seen::TABLE)?;
             transaction.open_table(Bucket::TABLE)?;
             transaction.open_table(Weighed::TABLE)?;
+            octets::create(&transaction)?;
             // Of a form that is not known, nothing is touched.
             if form == FORM {
                 transaction.commit()?
@@ -204,6 +116,7 @@ impl File {
             read(database, &memory.sightings, &mut surplus)?;
             read(database, &memory.buckets, &mut surplus)?;
             read(database, &memory.balances, &mut surplus)?;
+            octets::read(database, memory, &mut surplus.octets)?;
             Ok(surplus)
         };
         self.attempt(load).map_err(OpenError::file)
@@ -216,6 +129,7 @@ impl File {
             write(&transaction, &changes.sightings)?;
             write(&transaction, &changes.buckets)?;
             write(&transaction, &changes.balances)?;
+            changes.octets.write(&transaction)?;
             Ok(transaction.commit()?)
         })
     }
@@ -244,7 +158,7 @@ fn read<T: Row>(
 ) -> Result<(), redb::Error> {
     for row in database.begin_read()?.open_table(T::TABLE)?.iter()? {
         let (name, columns) = row?;
-        table.load(name.value(), T::of(columns.value()), |name| surplus.note::<T>(name, None));
+        table.load(name.value(), T::of(columns.value()), |name| (name, None::<T>).note(surplus));
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! A store in a file: what is in memory, kept on disk by a thread of its own.
 
+mod changes;
 mod file;
+mod octets;
 mod writer;
 
 use std::path::Path;
@@ -11,9 +13,11 @@ use async_trait::async_trait;
 use super::balance::{Balance, HalfLife, Weighed};
 use super::bucket::{Bucket, Rate, Taken};
 use super::key::Key;
+use super::log::{Page, Retention};
 use super::memory::{Memory, RECORDS};
 use super::sighting::{Pace, Seen, Sighting};
-use super::{Store, StoreError};
+use super::value::Value;
+use super::{Store, StoreError, sized};
 use file::File;
 use writer::Writer;
 
@@ -90,7 +94,10 @@ impl Store for Embedded {
             (Some(seen), answer)
         };
         let (table, name) = (&self.memory.sightings, self.memory.name(key));
-        self.writer.write(|journal| table.change(name, now, see, journal)).await
+        let journaled = |note: &mut dyn FnMut(_)| {
+            table.change(name, now, see, |name, record| note((name, record)))
+        };
+        self.writer.write(journaled).await
     }
 
     async fn recall(&self, key: &Key, now: SystemTime) -> Result<Option<Sighting>, StoreError> {
@@ -106,7 +113,10 @@ impl Store for Embedded {
     ) -> Result<Taken, StoreError> {
         let take = |before| Bucket::take(before, rate, tokens, now);
         let (table, name) = (&self.memory.buckets, self.memory.name(key));
-        self.writer.write(|journal| table.change(name, now, take, journal)).await
+        let journaled = |note: &mut dyn FnMut(_)| {
+            table.change(name, now, take, |name, record| note((name, record)))
+        };
+        self.writer.write(journaled).await
     }
 
     async fn weigh(
@@ -118,7 +128,54 @@ impl Store for Embedded {
     ) -> Result<Balance, StoreError> {
         let weigh = |before| Weighed::weigh(before, add, half_life, now);
         let (table, name) = (&self.memory.balances, self.memory.name(key));
-        self.writer.write(|journal| table.change(name, now, weigh, journal)).await
+        let journaled = |note: &mut dyn FnMut(_)| {
+            table.change(name, now, weigh, |name, record| note((name, record)))
+        };
+        self.writer.write(journaled).await
+    }
+
+    async fn put(
+        &self,
+        key: &Key,
+        value: &[u8],
+        until: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        let (name, value) = (self.memory.name(key), Value::new(sized(value)?, until));
+        let put = |note: &mut dyn FnMut(_)| {
+            self.memory.values.put(name, Some(value), now, |name, value| note((name, value)));
+        };
+        self.writer.write_octets(put).await
+    }
+
+    async fn get(&self, key: &Key, now: SystemTime) -> Result<Option<Vec<u8>>, StoreError> {
+        self.memory.get(key, now).await
+    }
+
+    async fn remove(&self, key: &Key) -> Result<(), StoreError> {
+        let name = self.memory.name(key);
+        let remove = |note: &mut dyn FnMut(_)| {
+            let now = SystemTime::UNIX_EPOCH;
+            self.memory.values.put(name, None, now, |name, value| note((name, value)));
+        };
+        self.writer.write(remove).await
+    }
+
+    async fn append(
+        &self,
+        log: &Key,
+        record: &[u8],
+        retention: Retention,
+        now: SystemTime,
+    ) -> Result<u64, StoreError> {
+        let (name, record) = (self.memory.name(log), sized(record)?);
+        let append =
+            |note: &mut dyn FnMut(_)| self.memory.logs.append(name, record, retention, now, note);
+        self.writer.write_octets(append).await
+    }
+
+    async fn read(&self, log: &Key, from: u64, now: SystemTime) -> Result<Page, StoreError> {
+        self.memory.read(log, from, now).await
     }
 }
 

@@ -158,3 +158,28 @@ fn a_file_of_another_form_is_left_alone() {
     let error = Embedded::with_file(File::new(open).unwrap(), 1000).unwrap_err();
     assert!(matches!(error, OpenError::Form(2)), "{error}");
 }
+
+/// Octets that wait for a broken disk are bounded, and written when it works again.
+#[test]
+fn so_many_octets_wait_for_the_disk() {
+    let disk = Disk::new();
+    let store = disk.store();
+    disk.broken.store(true, Ordering::Relaxed);
+    let value = vec![0; crate::store::MAX_OCTETS];
+    let until = NOW + HOUR;
+    let put = |n: u32| block_on(store.put(&Key::new("k", n), &value, until, NOW));
+    let errors: Vec<_> = (0..300).map(|n| put(n).unwrap_err()).collect();
+    let (disk_failed, behind): (Vec<_>, Vec<_>) =
+        errors.iter().partition(|error| matches!(error, StoreError::Disk(_)));
+    assert_eq!((disk_failed.len(), behind.len()), (256, 44));
+    assert!(behind.iter().all(|error| matches!(error, StoreError::Behind)));
+    disk.broken.store(false, Ordering::Relaxed);
+    // One that is refused makes the thread try again.
+    let written = (0..1_000_000).find_map(|_| {
+        std::thread::yield_now();
+        put(0).ok()
+    });
+    assert!(written.is_some());
+    drop(store);
+    assert_eq!(block_on(disk.store().get(&Key::new("k", 0), NOW)).unwrap().unwrap(), value);
+}

@@ -5,9 +5,9 @@ use std::thread::{Builder, JoinHandle};
 
 use futures::channel::oneshot;
 
-use super::file::{Changes, File, OpenError, Row};
+use super::changes::{Changes, Note};
+use super::file::{File, OpenError};
 use crate::store::StoreError;
-use crate::store::table::Name;
 
 /// Most that may wait for the disk at once: more sessions than a machine has.
 const WAITING: usize = 1 << 16;
@@ -55,19 +55,32 @@ impl Writer {
     /// until they are on disk.
     ///
     /// Notes of one record must be made in the order of its changes: under its lock.
-    pub(super) async fn write<T: Row, A>(
+    pub(super) async fn write<N: Note, A>(
         &self,
-        change: impl FnOnce(&mut dyn FnMut(Name, Option<T>)) -> A,
+        change: impl FnOnce(&mut dyn FnMut(N)) -> A,
     ) -> Result<A, StoreError> {
         let mut noted = false;
-        let answer = change(&mut |name, record| {
-            self.desk.lock().changes.note(name, record);
+        let answer = change(&mut |change| {
+            change.note(&mut self.desk.lock().changes);
             noted = true;
         });
         if noted {
             self.desk.call()?.await.unwrap_or_else(|_| Err(gone()))?;
         }
         Ok(answer)
+    }
+
+    /// As [`write`](Self::write), for changes of many octets: none is made when many wait for the disk.
+    pub(super) async fn write_octets<N: Note, A>(
+        &self,
+        change: impl FnOnce(&mut dyn FnMut(N)) -> A,
+    ) -> Result<A, StoreError> {
+        if self.desk.lock().changes.octets.is_full() {
+            // The thread tries again to write them.
+            drop(self.desk.call()?);
+            return Err(StoreError::Behind);
+        }
+        self.write(change).await
     }
 }
 

@@ -17,13 +17,14 @@ use futures::poll;
 use super::balance::{Balance, HALF_LIVES, HalfLife, MOST};
 use super::bucket::{Rate, Taken};
 use super::key::Key;
+use super::log::{PAGE, PAGE_RECORDS, Page, Retention};
 use super::moment::{length, microseconds, milliseconds, time_of_day};
 use super::sighting::{Pace, Sighting};
-use super::{Store, StoreError};
+use super::{MAX_OCTETS, Store, StoreError, sized};
 use crate::breaker::{Breaker, State};
 use crate::deadline::{Awaiting, Deadline};
 use crate::runtime::{Address, Runtime, within};
-use resp::{Garbled, Reply};
+use resp::{Garbled, REPLY, Reply};
 
 /// How long one operation may take (rspamd's `timeout` for Redis).
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -35,6 +36,15 @@ const PREFIX: &str = "nobounce:";
 const SEE: &str = include_str!("see.lua");
 const TAKE: &str = include_str!("take.lua");
 const WEIGH: &str = include_str!("weigh.lua");
+const PUT: &str = include_str!("put.lua");
+const GET: &str = include_str!("get.lua");
+const REMOVE: &str = "redis.call('DEL', KEYS[1]) return ''";
+const APPEND: &str = include_str!("append.lua");
+const READ: &str = include_str!("read.lua");
+
+/// Octets of a reply with a value or a page of a log.
+const LONG_REPLY: usize =
+    REPLY + if PAGE > MAX_OCTETS { PAGE } else { MAX_OCTETS } + 8 * PAGE_RECORDS;
 
 /// A store for many gates at once: a server that speaks Redis's protocol and has its `EVAL`, as
 /// Redis and Valkey do.
@@ -46,7 +56,7 @@ const WEIGH: &str = include_str!("weigh.lua");
 /// A few connections are kept and used in turn. One that the server has closed meanwhile
 /// is noticed and replaced, and so is one on which anything went wrong. The server may be
 /// absent, hang or talk nonsense: each operation ends within the store's own patience, waiting for
-/// a connection included, and no reply is read beyond a few kilobytes. After 5 failures in a row the
+/// a connection included, and no reply is read beyond its bound. After 5 failures in a row the
 /// server is not asked for a while and operations fail at once, so that a server that hangs costs a few
 /// messages a second and the others nothing (see [`Breaker`]).
 ///
@@ -158,8 +168,23 @@ impl<R: Runtime> Redis<R> {
         key: &Key,
         arguments: &[&str],
     ) -> Result<Answer, StoreError> {
+        let arguments: Vec<&[u8]> = arguments.iter().map(|text| text.as_bytes()).collect();
+        let answer = self.evaluate(script, kind, key, &arguments, REPLY).await?;
+        let text = String::from_utf8(answer).map_err(|_| StoreError::Garbled("not UTF-8"))?;
+        Ok(Answer(text.into()))
+    }
+
+    /// What the script answers, of at most so many octets.
+    async fn evaluate(
+        &self,
+        script: &str,
+        kind: &str,
+        key: &Key,
+        arguments: &[&[u8]],
+        most: usize,
+    ) -> Result<Vec<u8>, StoreError> {
         let key = format!("{}{kind}:{key}", self.prefix);
-        let words = [&["EVAL", script, "1", &key], arguments].concat();
+        let words = [&[b"EVAL", script.as_bytes(), b"1", key.as_bytes()], arguments].concat();
         let command = resp::command(&words);
         let deadline = Deadline::after(self.runtime.now(), self.patience, Awaiting::Connection);
         let ask = async {
@@ -169,9 +194,9 @@ impl<R: Runtime> Redis<R> {
                 Some(stream) => stream,
                 None => self.connect().await?,
             };
-            let answer = ask(&mut stream, &command).await?;
+            let answer = ask(&mut stream, &command, most).await?;
             *place = Some(stream);
-            Ok(Answer(answer))
+            Ok(answer.into())
         };
         let timed = async {
             let answer = within(&self.runtime, Some(deadline), ask).await;
@@ -199,10 +224,11 @@ impl<R: Runtime> Redis<R> {
     async fn connect(&self) -> Result<R::Stream, StoreError> {
         let mut stream = self.runtime.connect(&self.address).await?;
         if let Some((user, password)) = &self.login {
-            ask(&mut stream, &resp::command(&["AUTH", user, password])).await?;
+            ask(&mut stream, &resp::command(&["AUTH", user, password]), REPLY).await?;
         }
         if self.database != 0 {
-            ask(&mut stream, &resp::command(&["SELECT", &self.database.to_string()])).await?;
+            let select = resp::command(&["SELECT", &self.database.to_string()]);
+            ask(&mut stream, &select, REPLY).await?;
         }
         Ok(stream)
     }
@@ -236,7 +262,8 @@ async fn still_open<S: AsyncRead + Unpin>(stream: Option<S>) -> Option<S> {
 async fn ask(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     command: &[u8],
-) -> Result<Box<str>, StoreError> {
+    most: usize,
+) -> Result<Box<[u8]>, StoreError> {
     stream.write_all(command).await?;
     stream.flush().await?;
     let mut reply = Vec::new();
@@ -247,7 +274,7 @@ async fn ask(
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         reply.extend_from_slice(&buffer[..count]);
-        match Reply::parse(&reply)? {
+        match Reply::parse(&reply, most)? {
             Some(Reply::Text(text)) => return Ok(text),
             Some(Reply::Error(text)) => return Err(StoreError::Declined(text)),
             None => {}
@@ -350,6 +377,78 @@ impl<R: Runtime> Store for Redis<R> {
         let arguments = [&*now, &half_life, &good, &bad, &most, &lifetime];
         self.run(WEIGH, "balance", key, &arguments).await?.balance()
     }
+
+    async fn put(
+        &self,
+        key: &Key,
+        value: &[u8],
+        until: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        let [until, now] = [until, now].map(|time| milliseconds(time).to_string());
+        let arguments = [sized(value)?, until.as_bytes(), now.as_bytes()];
+        self.evaluate(PUT, "value", key, &arguments, REPLY).await.map(drop)
+    }
+
+    async fn get(&self, key: &Key, now: SystemTime) -> Result<Option<Vec<u8>>, StoreError> {
+        let now = milliseconds(now).to_string();
+        let answer = self.evaluate(GET, "value", key, &[now.as_bytes()], LONG_REPLY).await?;
+        match answer.split_first() {
+            None => Ok(None),
+            Some((b'=', value)) => Ok(Some(value.into())),
+            Some(_) => Err(StoreError::Garbled("not a value")),
+        }
+    }
+
+    async fn remove(&self, key: &Key) -> Result<(), StoreError> {
+        self.run(REMOVE, "value", key, &[]).await.map(drop)
+    }
+
+    async fn append(
+        &self,
+        log: &Key,
+        record: &[u8],
+        retention: Retention,
+        now: SystemTime,
+    ) -> Result<u64, StoreError> {
+        let first = microseconds(now).max(1).to_string();
+        let now = milliseconds(now);
+        let (end, now) = ((now + retention.time).to_string(), now.to_string());
+        let records = retention.records.to_string();
+        let arguments = [&*records, &end, &now, &first].map(str::as_bytes);
+        let arguments = [&[sized(record)?], &arguments[..]].concat();
+        let position = self.evaluate(APPEND, "log", log, &arguments, REPLY).await?;
+        let position = str::from_utf8(&position).ok().and_then(|text| text.parse().ok());
+        position.ok_or(StoreError::Garbled("not a position"))
+    }
+
+    async fn read(&self, log: &Key, from: u64, now: SystemTime) -> Result<Page, StoreError> {
+        let numbers = [from, milliseconds(now), PAGE as u64, PAGE_RECORDS as u64];
+        let arguments = numbers.map(|number| number.to_string());
+        let arguments = [0, 1, 2, 3].map(|at| arguments[at].as_bytes());
+        let answer = self.evaluate(READ, "log", log, &arguments, LONG_REPLY).await?;
+        page(&answer).ok_or(StoreError::Garbled("not a page of a log"))
+    }
+}
+
+/// Reads what `read.lua` answers.
+fn page(answer: &[u8]) -> Option<Page> {
+    let word = |octets: &mut &[u8], end: u8| -> Option<u64> {
+        let at = memchr::memchr(end, octets)?;
+        let (word, rest) = octets.split_at(at);
+        *octets = &rest[1..];
+        str::from_utf8(word).ok()?.parse().ok()
+    };
+    let mut rest = answer;
+    let next = word(&mut rest, b' ')?;
+    let mut page = Page { next, missed: word(&mut rest, b'\n')? == 1, ..Page::default() };
+    while !rest.is_empty() {
+        let length = usize::try_from(word(&mut rest, b' ')?).ok()?;
+        let (record, behind) = rest.split_at_checked(length)?;
+        page.records.push(record.into());
+        rest = behind;
+    }
+    Some(page)
 }
 
 impl<R: Runtime> fmt::Debug for Redis<R> {

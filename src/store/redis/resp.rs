@@ -2,14 +2,14 @@
 
 use memchr::memmem;
 
-/// Longest reply that is read. What our scripts answer has less than a hundred octets.
+/// Longest reply that is read to what has short ones: less than a hundred octets.
 pub(super) const REPLY: usize = 4096;
 
 /// A reply.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     /// A string.
-    Text(Box<str>),
+    Text(Box<[u8]>),
     /// A no, and why.
     Error(Box<str>),
 }
@@ -19,37 +19,41 @@ pub(super) enum Reply {
 pub(super) struct Garbled(pub(super) &'static str);
 
 /// A command with its arguments.
-pub(super) fn command(words: &[&str]) -> Vec<u8> {
-    let mut command = format!("*{}\r\n", words.len());
+pub(super) fn command<W: AsRef<[u8]>>(words: &[W]) -> Vec<u8> {
+    let mut command = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
-        command.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        let word = word.as_ref();
+        command.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        command.extend_from_slice(word);
+        command.extend_from_slice(b"\r\n");
     }
-    command.into_bytes()
+    command
 }
 
 impl Reply {
-    /// Reads a reply; `None` as long as it is not whole. Nothing may follow it: nothing else was
-    /// asked.
-    pub(super) fn parse(octets: &[u8]) -> Result<Option<Self>, Garbled> {
-        let Some(end) = memmem::find(octets, b"\r\n") else {
+    /// Reads a reply with a string of at most `most` octets; `None` as long as it is not whole. Nothing
+    /// may follow it: nothing else was asked.
+    pub(super) fn parse(octets: &[u8], most: usize) -> Result<Option<Self>, Garbled> {
+        let head = &octets[..octets.len().min(REPLY + 2)];
+        let Some(end) = memmem::find(head, b"\r\n") else {
             return if octets.len() > REPLY { Err(Garbled("endless line")) } else { Ok(None) };
         };
         let (line, rest) = (&octets[..end], &octets[end + 2..]);
         let (kind, line) = line.split_first().ok_or(Garbled("empty line"))?;
         let line = str::from_utf8(line).map_err(|_| Garbled("not UTF-8"))?;
         let reply = match kind {
-            b'+' => Self::Text(line.into()),
+            b'+' => Self::Text(line.as_bytes().into()),
             b'-' => Self::Error(line.into()),
-            b'$' => return Self::bulk(line, rest),
+            b'$' => return Self::bulk(line, rest, most),
             _ => return Err(Garbled("not a string")),
         };
         if rest.is_empty() { Ok(Some(reply)) } else { Err(Garbled("more than was asked for")) }
     }
 
-    fn bulk(length: &str, rest: &[u8]) -> Result<Option<Self>, Garbled> {
+    fn bulk(length: &str, rest: &[u8], most: usize) -> Result<Option<Self>, Garbled> {
         let digits = length.bytes().all(|octet| octet.is_ascii_digit());
         let length: usize = length.parse().ok().filter(|_| digits).ok_or(Garbled("length"))?;
-        if length > REPLY {
+        if length > most {
             return Err(Garbled("endless string"));
         }
         let Some((text, end)) = rest.split_at_checked(length) else {
@@ -57,10 +61,7 @@ impl Reply {
         };
         match end {
             b"" | b"\r" => Ok(None),
-            b"\r\n" => {
-                let text = str::from_utf8(text).map_err(|_| Garbled("not UTF-8"))?;
-                Ok(Some(Self::Text(text.into())))
-            }
+            b"\r\n" => Ok(Some(Self::Text(text.into()))),
             _ => Err(Garbled("more than was asked for")),
         }
     }

@@ -1,0 +1,135 @@
+//! Values and logs as the file has them.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+
+use crate::store::log::LogChange;
+use crate::store::memory::Memory;
+use crate::store::table::Name;
+use crate::store::value::Value;
+
+/// Ends and octets of values.
+const VALUES: TableDefinition<'_, Name, (u64, &[u8])> = TableDefinition::new("values");
+/// Records of logs, by log and position.
+const RECORDS: TableDefinition<'_, (Name, u64), &[u8]> = TableDefinition::new("log records");
+/// When each log is over.
+const ENDS: TableDefinition<'_, Name, u64> = TableDefinition::new("log ends");
+
+/// Most octets that may wait for the disk.
+const WAITING: usize = 16 << 20;
+
+/// What is to be there under each name; `None`: nothing.
+#[derive(Debug, Default)]
+pub(super) struct OctetChanges {
+    values: HashMap<Name, Option<Value>>,
+    records: HashMap<(Name, u64), Option<Arc<[u8]>>>,
+    ends: HashMap<Name, Option<u64>>,
+    /// Octets that were noted.
+    octets: usize,
+}
+
+impl OctetChanges {
+    pub(super) fn note_value(&mut self, name: Name, value: Option<Value>) {
+        self.octets += value.as_ref().map_or(0, |value| value.octets.len());
+        self.values.insert(name, value);
+    }
+
+    pub(super) fn note_log(&mut self, change: LogChange) {
+        match change {
+            LogChange::Record(name, position, record) => {
+                self.octets += record.as_ref().map_or(0, |record| record.len());
+                self.records.insert((name, position), record);
+            }
+            LogChange::End(name, end) => {
+                self.ends.insert(name, end);
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.records.is_empty() && self.ends.is_empty()
+    }
+
+    /// Whether no more octets may wait for the disk.
+    pub(super) fn is_full(&self) -> bool {
+        self.octets >= WAITING
+    }
+
+    /// Takes in older changes, where there are no newer ones.
+    pub(super) fn fill_up(&mut self, older: Self) {
+        fill(&mut self.values, older.values);
+        fill(&mut self.records, older.records);
+        fill(&mut self.ends, older.ends);
+        self.octets += older.octets;
+    }
+
+    pub(super) fn write(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let mut values = transaction.open_table(VALUES)?;
+        for (name, value) in &self.values {
+            match value {
+                Some(value) => values.insert(name, (value.end, &*value.octets))?.map(drop),
+                None => values.remove(name)?.map(drop),
+            };
+        }
+        let mut records = transaction.open_table(RECORDS)?;
+        for (at, record) in &self.records {
+            match record {
+                Some(record) => records.insert(at, &**record)?.map(drop),
+                None => records.remove(at)?.map(drop),
+            };
+        }
+        let mut ends = transaction.open_table(ENDS)?;
+        for (name, end) in &self.ends {
+            match end {
+                Some(end) => ends.insert(name, end)?.map(drop),
+                None => ends.remove(name)?.map(drop),
+            };
+        }
+        Ok(())
+    }
+}
+
+/// Makes the tables, if they are not there.
+pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    transaction.open_table(VALUES)?;
+    transaction.open_table(RECORDS)?;
+    transaction.open_table(ENDS)?;
+    Ok(())
+}
+
+/// Reads all values and logs. What the memory has no room for is to be removed from the file.
+pub(super) fn read(
+    database: &Database,
+    memory: &Memory,
+    surplus: &mut OctetChanges,
+) -> Result<(), redb::Error> {
+    let transaction = database.begin_read()?;
+    for row in transaction.open_table(VALUES)?.iter()? {
+        let (name, value) = row?;
+        let (end, octets) = value.value();
+        let value = Value { octets: octets.into(), end };
+        memory.values.load(name.value(), value, |name| surplus.note_value(name, None));
+    }
+    let ends = transaction.open_table(ENDS)?;
+    for row in transaction.open_table(RECORDS)?.iter()? {
+        let (at, record) = row?;
+        let (name, position) = at.value();
+        let end = ends.get(name)?.map_or(0, |end| end.value());
+        memory.logs.load(name, position, record.value().into(), end);
+    }
+    memory.logs.tidy(|change| surplus.note_log(change));
+    Ok(())
+}
+
+/// Takes in older changes, where there are no newer ones.
+pub(super) fn fill<K: Eq + Hash, T>(newer: &mut HashMap<K, T>, older: HashMap<K, T>) {
+    older.into_iter().for_each(|(key, record)| {
+        newer.entry(key).or_insert(record);
+    });
+}
