@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use nobounce::{
-    Budget, Envelope, FailurePolicy, Finding, ForwardPath, Opinion, Panel, Refusal, Score, Scorer,
+    Budget, FailurePolicy, Finding, Opinion, Panel, RcptContext, Refusal, Score, Scorer,
     ScorerError, Seat, Thresholds,
 };
 
@@ -29,8 +29,8 @@ impl Scorer for Says {
         "says"
     }
 
-    async fn on_rcpt(&self, _: &Envelope, recipient: &ForwardPath) -> Result<Opinion, ScorerError> {
-        let recipient = recipient.path.to_string();
+    async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
+        let recipient = at.recipient.path.to_string();
         match self {
             Self::Finding(symbol) => {
                 Ok(Finding::new(symbol, Score::points(1)).with_detail(&recipient).into())
