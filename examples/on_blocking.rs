@@ -37,7 +37,7 @@ fn serve(mut client: TcpStream, gate: &Gate<Waiting>) -> io::Result<()> {
     client.set_write_timeout(Some(Duration::from_secs(60)))?;
     let (mut session, mut relay) = gate.open(Peer::new(client.peer_addr()?));
     session.offer(&block_on(relay.capabilities()));
-    let mut tally = Tally::new();
+    let (mut tally, mut sitting) = (Tally::new(), gate.sitting());
     let ended = loop {
         if gate.is_going_down() {
             session.shut_down();
@@ -56,7 +56,7 @@ fn serve(mut client: TcpStream, gate: &Gate<Waiting>) -> io::Result<()> {
                 session.handle_timeout(Waiting.now());
             }
             Step::Ask(question) => {
-                let verdict = block_on(gate.ask(question.subject(), &mut tally));
+                let verdict = block_on(gate.ask(question.subject(), &mut tally, &mut sitting));
                 question.answer(verdict);
             }
             Step::Forward(forward) => {
@@ -64,6 +64,7 @@ fn serve(mut client: TcpStream, gate: &Gate<Waiting>) -> io::Result<()> {
                 pending.complete(block_on(relay.ask(request)));
             }
             Step::Ended(end) => {
+                sitting.transaction_ended(&end);
                 let _ = writeln!(io::stdout(), "id={} {tally} {}", end.envelope.id, end.cause);
                 tally.end_transaction();
             }

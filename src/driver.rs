@@ -22,6 +22,7 @@ use crate::deadline::{Awaiting, Deadline};
 use crate::gate::{Gate, GoingDown};
 use crate::observer::Event;
 use crate::outcome::{Outcome, RequestKind};
+use crate::panel::Sitting;
 use crate::peer::Peer;
 use crate::runtime::{READ, Runtime, Timer, within};
 use crate::session::{Session, Step};
@@ -135,9 +136,20 @@ where
     session.offer(&through.unwrap_or_else(Capabilities::none));
     let timer = Timer::new(|at| runtime.sleep_until(at));
     let (log, slowness) = (Log::new(&gate.observers), Slowness::default());
+    let sitting = gate.sitting();
     let going_down = gate.going_down();
-    let mut service =
-        Service { gate, client, stash, log, timer, slowness, going_down, place, fault: None };
+    let mut service = Service {
+        gate,
+        client,
+        stash,
+        log,
+        sitting,
+        timer,
+        slowness,
+        going_down,
+        place,
+        fault: None,
+    };
     service.unstash(&mut session);
     service.run(&mut session, &mut relay).await;
     let Service { client, fault, place, .. } = service;
@@ -168,6 +180,7 @@ struct Service<'g, C, R: Runtime> {
     client: Channel<C>,
     stash: Stash,
     log: Log<'g>,
+    sitting: Sitting,
     timer: Timer<'g>,
     slowness: Slowness,
     going_down: GoingDown,
@@ -212,7 +225,7 @@ where
                     // passes through, and idle sessions carry that room too.
                     let asked = {
                         let tally = self.log.tally(&id, stage);
-                        let ask = pin!(self.gate.ask(question.subject(), tally));
+                        let ask = pin!(self.gate.ask(question.subject(), tally, &mut self.sitting));
                         let ask = pin!(self.stash.beside(&mut self.client, ask));
                         self.timer.within(deadline, ask).await
                     };
@@ -222,12 +235,7 @@ where
                     }
                     match asked {
                         Some(Some(verdict)) => {
-                            let (verdict_of, tally) = (&verdict, self.log.tally(&id, stage));
-                            let subject = question.subject();
-                            let (id, peer) = (&id, subject.peer());
-                            let judged =
-                                Event::Judged { id, peer, stage, tally, verdict: verdict_of };
-                            self.gate.observe(&judged);
+                            let tally = self.log.tally(&id, stage);
                             self.slowness.judge(self.gate, &question, tally);
                             question.answer(verdict);
                         }
@@ -305,6 +313,7 @@ where
                     }
                 }
                 Step::Ended(end) => {
+                    self.sitting.transaction_ended(&end);
                     self.log.ended(*end);
                     // Asked here, too: a client that never waits may never be waited for.
                     if self.gate.is_going_down() {
@@ -343,6 +352,7 @@ where
             Some(Ok(())) => {
                 self.log.settle(true);
                 self.gate.observe(&Event::Transmitted { session: session.id(), octets });
+                self.sitting.settle();
             }
             Some(Err(error)) => {
                 self.log.settle(false);

@@ -19,7 +19,7 @@ use crate::envelope::SessionId;
 use crate::naming::Naming;
 use crate::network::Networks;
 use crate::observer::{Event, Observer, Observers};
-use crate::panel::Panel;
+use crate::panel::{Bench, Judge, Panel, Sitting};
 use crate::peer::{Peer, Voucher};
 use crate::relay::{Panicked, Relay, Target};
 use crate::runtime::Runtime;
@@ -37,7 +37,7 @@ use crate::verdict::{Subject, Verdict};
 pub struct Gate<R: Runtime> {
     pub(crate) runtime: R,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) panel: Panel,
+    judge: Bench<R>,
     pub(crate) target: Box<dyn Target>,
     pub(crate) tls: Option<TlsServer>,
     #[cfg(feature = "tls")]
@@ -93,7 +93,7 @@ impl<R: Runtime> Gate<R> {
             prefix: format!("{}-{}", base32(time.as_micros()), base32(std::process::id().into())),
             runtime,
             settings: Arc::new(settings),
-            panel: Panel::new(),
+            judge: Bench::Panel(Panel::new()),
             target: Box::new(target),
             tls: None,
             #[cfg(feature = "tls")]
@@ -120,10 +120,17 @@ impl<R: Runtime> Gate<R> {
         self
     }
 
-    /// Puts a panel in it.
+    /// Sets the panel.
     #[must_use]
     pub fn panel(mut self, panel: impl Into<Panel>) -> Self {
-        self.panel = panel.into();
+        self.judge = Bench::Panel(panel.into());
+        self
+    }
+
+    /// Sets decision logic of your own in place of a panel.
+    #[must_use]
+    pub fn judge(mut self, judge: impl Judge<R> + 'static) -> Self {
+        self.judge = Bench::Own(Box::new(judge));
         self
     }
 
@@ -270,9 +277,32 @@ impl<R: Runtime> Gate<R> {
         (Session::new(self.settings.clone(), self.next_id(), peer, now, time_of_day), relay)
     }
 
-    /// Asks the panel; see [`Panel::ask`].
-    pub async fn ask(&self, subject: Subject<'_>, tally: &mut Tally) -> Verdict {
-        self.panel.ask(&self.runtime, subject, tally).await
+    /// Returns the sitting of a session that begins. It keeps the scorers' answers if there are
+    /// observers to tell of them.
+    pub fn sitting(&self) -> Sitting {
+        let sitting = Sitting::new();
+        if self.observers.is_empty() { sitting } else { sitting.with_answers() }
+    }
+
+    /// Asks the panel, and tells observers how each scorer answered ([`Event::Scored`]) and what follows
+    /// ([`Event::Judged`]). See [`Panel::ask`].
+    pub async fn ask(
+        &self,
+        subject: Subject<'_>,
+        tally: &mut Tally,
+        sitting: &mut Sitting,
+    ) -> Verdict {
+        let verdict = self.judge.ask(&self.runtime, subject, tally, sitting).await;
+        if !self.observers.is_empty() {
+            let (id, peer, stage) = (&subject.id(), subject.peer(), subject.stage());
+            for answer in sitting.answers() {
+                self.observe(&Event::Scored { id, stage, answer });
+            }
+            let (recipient, verdict) = (subject.recipient(), &verdict);
+            self.observe(&Event::Judged { id, peer, stage, recipient, tally, verdict });
+        }
+        tally.settle();
+        verdict
     }
 
     /// The address that this client counts for; `None` if it counts in all only, as do

@@ -278,7 +278,7 @@ pub use observer::{Event, Lines, Observer, Queue, Queued, TransactionRecord};
 #[cfg(feature = "serve")]
 pub use opinion::{FailurePolicy, Opinion, ScorerError};
 #[cfg(feature = "serve")]
-pub use panel::{Panel, Seat, ThresholdError, Thresholds, Weights};
+pub use panel::{Answer, Judge, Panel, Seat, Sitting, ThresholdError, Thresholds, Weights};
 #[cfg(feature = "serve")]
 pub use relay::{Relay, Target};
 #[cfg(feature = "serve")]
@@ -286,7 +286,7 @@ pub use runtime::{Address, BadAddress, Datagrams, Runtime};
 #[cfg(feature = "serve")]
 pub use score::{BadScore, Disclosure, Finding, Score};
 #[cfg(feature = "serve")]
-pub use scorer::{ConnectContext, DataContext, RcptContext, Scorer};
+pub use scorer::{ConnectContext, DataContext, RcptContext, Scorer, SessionScorer};
 #[cfg(feature = "serve")]
 pub use tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
 #[cfg(feature = "serve")]

@@ -14,8 +14,9 @@ use crate::deadline::Awaiting;
 use crate::driver::ProxyError;
 use crate::envelope::{SessionId, TransactionId};
 use crate::outcome::{Outcome, RelayError, partial};
+use crate::panel::Answer;
 use crate::peer::{Peer, Vouched};
-use crate::scorers::{Lesson, Lessons};
+use crate::scorers::Lessons;
 use crate::session::{EndCause, TransactionEnd};
 use crate::tally::Tally;
 use crate::verdict::{Stage, Verdict};
@@ -56,7 +57,7 @@ impl Observer for Lessons {
     /// Every transaction that ends is a lesson.
     fn observe(&self, event: &Event<'_>) {
         if let Event::Ended(record) = event {
-            self.give(Lesson::of(&record.end, &record.tally, &record.onward));
+            self.give_of(&record.end, &record.tally, &record.onward);
         }
     }
 }
@@ -68,6 +69,72 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 }
 
 /// Something that happened in a session.
+///
+/// Two observers: a line for every refusal at connect and at RCPT, with the findings that led to it, and a
+/// counter per symbol.
+///
+/// ```
+/// # use std::{io, time::Instant};
+/// # use nobounce::{Address, ConnectContext, Finding, Opinion, Panel, Peer, Runtime, Score, Scorer};
+/// # use nobounce::{ScorerError, SessionId, Settings, Subject, Tally, relay};
+/// # struct Still;
+/// # #[async_trait::async_trait]
+/// # impl Runtime for Still {
+/// #     type Stream = futures::io::Cursor<Vec<u8>>;
+/// #     async fn sleep_until(&self, _: Instant) { std::future::pending().await }
+/// #     async fn connect(&self, _: &Address) -> io::Result<Self::Stream> {
+/// #         Err(io::ErrorKind::Unsupported.into())
+/// #     }
+/// # }
+/// # struct Listed;
+/// # #[async_trait::async_trait]
+/// # impl Scorer for Listed {
+/// #     fn name(&self) -> &str { "lists" }
+/// #     async fn on_connect(&self, _: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
+/// #         Ok(Finding::new("LISTED", Score::points(7)).into())
+/// #     }
+/// # }
+/// # let target = relay::Maildir::new("maildir");
+/// # let gate = Gate::new(Still, Settings::new("mx.example"), target);
+/// # let panel = Panel::new().scorer(Listed);
+/// use std::collections::BTreeMap;
+/// use std::sync::{Arc, Mutex};
+/// use nobounce::{Event, Gate, Stage, Verdict};
+///
+/// let log = Arc::new(Mutex::new(Vec::new()));
+/// let lines = log.clone();
+/// let counts = Arc::new(Mutex::new(BTreeMap::<String, u64>::new()));
+/// let counters = counts.clone();
+/// let gate = gate
+///     .panel(panel)
+///     .observer(move |event| {
+///         if let Event::Judged { id, peer, recipient, tally, verdict, stage, .. } = event
+///             && let (Verdict::Refuse(refusal), Stage::Connect | Stage::Rcpt) = (verdict, stage)
+///         {
+///             let to = recipient.map_or("none".into(), |to| to.path.to_string());
+///             let line = format!("id={id} client={peer} to={to:?} {tally} reply={refusal:?}");
+///             lines.lock().unwrap().push(line);
+///         }
+///     })
+///     .observer(move |event| {
+///         if let Event::Scored { answer, .. } = event
+///             && let Ok(opinion) = &answer.result
+///         {
+///             let mut counters = counters.lock().unwrap();
+///             for finding in &opinion.findings {
+///                 let symbol = format!("{}:{}", answer.scorer, finding.symbol());
+///                 *counters.entry(symbol).or_default() += 1;
+///             }
+///         }
+///     });
+/// # let (session, client) = (SessionId::new("example"), Peer::new(([192, 0, 2, 1], 4711).into()));
+/// # let subject = Subject::Connection(&session, &client);
+/// # pollster::block_on(gate.ask(subject, &mut Tally::new(), &mut gate.sitting()));
+///
+/// // After a client on a list has connected:
+/// assert!(log.lock().unwrap()[0].contains("client=unknown[192.0.2.1] to=\"none\" score=7.00"));
+/// assert_eq!(counts.lock().unwrap()["lists:LISTED"], 1);
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'e> {
@@ -134,6 +201,16 @@ pub enum Event<'e> {
         /// Whole reply lines.
         octets: &'e [u8],
     },
+    /// A scorer has answered or failed. Observed for each scorer, in the order of the seats, before
+    /// [`Judged`](Self::Judged).
+    Scored {
+        /// The transaction; `SESSION.0` for the connection.
+        id: &'e TransactionId,
+        /// The stage at which it was asked.
+        stage: Stage,
+        /// What it said, and how long it took.
+        answer: &'e Answer,
+    },
     /// The panel has answered.
     Judged {
         /// The transaction; `SESSION.0` for the connection.
@@ -143,7 +220,10 @@ pub enum Event<'e> {
         peer: &'e Peer,
         /// The stage at which it was asked.
         stage: Stage,
-        /// All that scorers have said by then.
+        /// The recipient that it was asked about, at RCPT.
+        recipient: Option<&'e ForwardPath>,
+        /// All that scorers have said by then, with what led to the verdict. What was found on a
+        /// recipient that is refused counts here, and no longer in what follows.
         tally: &'e Tally,
         /// What follows from it.
         verdict: &'e Verdict,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::opinion::{FailurePolicy, ScorerError};
 use crate::score::{Finding, Score};
 use crate::verdict::{Refusal, Stage, Verdict};
+use crate::wire::mailbox::Path;
 use crate::wire::text::{Printable, Written};
 
 use distinct::{Distinct, Element};
@@ -32,6 +33,8 @@ pub struct Tally {
     settled: Option<Box<Settled>>,
     /// Where the entries of the latest question begin.
     latest: usize,
+    /// The panel refused the recipient of the latest question, and what was found on it still counts.
+    refused: bool,
 }
 
 /// A finding, who made it and when, and whether it counts.
@@ -42,8 +45,13 @@ pub struct Entry {
     pub scorer: Arc<str>,
     /// When it was asked.
     pub stage: Stage,
-    /// What it found.
+    /// What it found, with the score that counts.
     pub finding: Finding,
+    /// The score that the scorer gave, before scale and weights.
+    pub given: Score,
+    /// The recipient that it was asked about first; `None` at the other stages. The same finding on
+    /// further recipients is kept once.
+    pub recipient: Option<Path>,
     /// Whether the scorer is only monitored. Its findings never count.
     pub monitored: bool,
     /// Whether it concerns a recipient that was refused. It no longer counts.
@@ -99,6 +107,10 @@ pub enum FailureCause {
     /// It had not answered within this time.
     #[error("no answer within {0:?}")]
     Late(Duration),
+    /// The state that it kept for this session was lost, since an earlier answer was late, panicked, or
+    /// was given up ([`SessionScorer`](crate::SessionScorer)).
+    #[error("its state for this session is lost")]
+    StateLost,
 }
 
 /// What the panel made of the tally, where that was anything but [`Verdict::Pass`].
@@ -125,12 +137,12 @@ impl Tally {
             decisions: Distinct::new(),
             settled: None,
             latest: 0,
+            refused: false,
         }
     }
 
-    /// The relay target refused the recipient that the panel was asked about last: what was found
-    /// on it stays in the record and no longer counts. (For a recipient that the panel itself
-    /// refuses this has been done.)
+    /// The recipient that the panel was asked about last was refused, by the panel or by the relay
+    /// target: what was found on it stays in the record and no longer counts.
     pub fn recipient_refused(&mut self) {
         let latest = self.entries.split_off(self.latest);
         for mut entry in latest {
@@ -138,6 +150,7 @@ impl Tally {
             self.enter(entry);
         }
         self.latest = self.entries.as_slice().len();
+        self.refused = false;
     }
 
     /// A transaction has ended: what was found on the connection stays, for the next one.
@@ -161,14 +174,19 @@ impl Tally {
 
     /// The findings that count, in the order of the questions and, within one, of the seats.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
-        self.counted().into_iter().map(|(_, finding)| finding)
+        self.counted().map(|entry| &entry.finding)
+    }
+
+    /// The entries whose findings count, in the same order.
+    pub fn counted(&self) -> impl Iterator<Item = &Entry> {
+        self.highest().into_iter().map(|(_, entry)| entry)
     }
 
     /// What counts, with the place of each.
-    fn counted(&self) -> Vec<(usize, &Finding)> {
+    fn highest(&self) -> Vec<(usize, &Entry)> {
         match self.entries.as_slice() {
             [] => Vec::new(),
-            entries => Counted::new(entries, self.settled.as_deref()).findings(),
+            entries => Counted::new(entries, self.settled.as_deref()).entries(),
         }
     }
 
@@ -194,9 +212,23 @@ impl Tally {
 
     /// The panel is asked something new.
     pub(crate) fn ask(&mut self) {
+        self.settle();
         let entries = self.entries.as_slice();
         Settled::settle(&mut self.settled, entries);
         self.latest = entries.len();
+    }
+
+    /// Sets aside what was found on a recipient that the panel refused. Until then it counts, so that
+    /// observers of the verdict see what led to it.
+    pub(crate) fn settle(&mut self) {
+        if self.refused {
+            self.recipient_refused();
+        }
+    }
+
+    /// The panel refuses the recipient that it was asked about.
+    pub(crate) fn refuse_recipient(&mut self) {
+        self.refused = true;
     }
 
     pub(crate) fn enter(&mut self, entry: Entry) {
@@ -217,8 +249,14 @@ impl Tally {
 }
 
 impl Element for Entry {
+    /// Returns whether it is the same finding, perhaps on another recipient.
     fn is_same(&self, other: &Self) -> bool {
-        self == other
+        self.stage == other.stage
+            && self.monitored == other.monitored
+            && self.aside == other.aside
+            && self.given == other.given
+            && self.finding == other.finding
+            && self.scorer == other.scorer
     }
 
     fn digest(&self, to: &mut impl Hasher) {

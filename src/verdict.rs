@@ -1,6 +1,6 @@
 //! What the panel says: nothing against it, or no.
 
-use crate::envelope::{Envelope, SessionId};
+use crate::envelope::{Envelope, SessionId, TransactionId};
 use crate::header::HeaderField;
 use crate::message::Message;
 use crate::peer::Peer;
@@ -125,6 +125,22 @@ impl Subject<'_> {
             Self::Connection(..) => Stage::Connect,
             Self::Recipient(..) => Stage::Rcpt,
             Self::Content(..) => Stage::Data,
+        }
+    }
+
+    /// The transaction; `SESSION.0` for the connection.
+    pub fn id(&self) -> TransactionId {
+        match self {
+            Self::Connection(session, _) => session.transaction(0),
+            Self::Recipient(envelope, _) | Self::Content(envelope, _) => envelope.id.clone(),
+        }
+    }
+
+    /// The recipient, if it is about one.
+    pub fn recipient(&self) -> Option<&ForwardPath> {
+        match self {
+            Self::Recipient(_, recipient) => Some(recipient),
+            Self::Connection(..) | Self::Content(..) => None,
         }
     }
 

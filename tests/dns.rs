@@ -25,7 +25,7 @@ use nobounce::dns::{Cache, Client, DomainName, Hickory, Record, RecordKind, Reso
 use nobounce::scorers::{Authentication, DnsList, Dnsbl, HeloNames, ReverseNames, Rhsbl, Uribl};
 use nobounce::{
     ConnectContext, DataContext, Envelope, FailurePolicy, ForwardPath, Gate, Helo, MailData,
-    Message, Opinion, Panel, RcptContext,
+    Message, Opinion, Panel, RcptContext, Sitting,
 };
 use nobounce::{Peer, ReversePath, Score, Scorer, ScorerError, Seat, SessionId, Settings, Subject};
 use nobounce::{Tally, Verdict, relay, serve};
@@ -490,8 +490,14 @@ async fn servers_that_misbehave_are_failures() {
                 Panel::new().seat(seat.budget(Duration::from_millis(700)).on_failure(policy));
             let (mut tally, peer) = (Tally::new(), peer("192.0.2.1"));
             let began = Instant::now();
-            let verdict =
-                panel.ask(&Tokio, Subject::Connection(&session(), &peer), &mut tally).await;
+            let verdict = panel
+                .ask(
+                    &Tokio,
+                    Subject::Connection(&session(), &peer),
+                    &mut tally,
+                    &mut Sitting::new(),
+                )
+                .await;
             let took = began.elapsed();
             assert!(took < Duration::from_millis(2_500), "{behaviour:?}: {took:?}");
             match (policy, verdict) {

@@ -15,7 +15,7 @@ use nix::time::{ClockId, clock_gettime};
 use nobounce::scorers::Gtube;
 use nobounce::{
     Address, DataContext, Envelope, Finding, MailData, Message, Opinion, Panel, Peer, ReversePath,
-    Runtime, Score, Scorer, ScorerError, SessionId, Subject, Tally, Thresholds,
+    Runtime, Score, Scorer, ScorerError, SessionId, Sitting, Subject, Tally, Thresholds,
 };
 
 /// What the CPU may spend on it: a millisecond, or several if nothing is optimised.
@@ -107,7 +107,12 @@ fn thirty_local_scorers_cost_a_millisecond_at_most() {
         let message = Message::new("mx.example", &envelope, SystemTime::UNIX_EPOCH, content);
         let mut tally = Tally::new();
         let begin = cpu();
-        pollster::block_on(panel.ask(&Still, Subject::Content(&envelope, &message), &mut tally));
+        pollster::block_on(panel.ask(
+            &Still,
+            Subject::Content(&envelope, &message),
+            &mut tally,
+            &mut Sitting::new(),
+        ));
         let cost = cpu() - begin;
         assert_eq!(tally.total(), Score::hundredths(150), "{tally}");
         cost

@@ -69,6 +69,7 @@ impl Journal {
                 stage: Stage::Connect,
                 tally,
                 verdict: Verdict::Refuse(refusal),
+                ..
             } => self.refusal(id, peer, tally, refusal),
             _ => {}
         }

@@ -1,4 +1,5 @@
 mod isolation;
+mod judging;
 mod overload;
 
 use std::future::pending;

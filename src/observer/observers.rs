@@ -24,6 +24,10 @@ impl Observers {
         self.all.push(Watched { observer, reported: AtomicBool::new(false) });
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Delivers the event to every observer. A panic of one is counted, and the others still get
     /// the event.
     #[inline]

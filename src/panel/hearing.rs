@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::FutureExt;
 
+use super::sitting::Place;
 use crate::opinion::{Opinion, ScorerError};
 use crate::runtime::Runtime;
 use crate::scorer::{ConnectContext, DataContext, RcptContext, Scorer};
@@ -18,21 +19,30 @@ type Answer<'a> = Guarded<'a, Result<Opinion, ScorerError>>;
 /// One scorer that is being heard.
 pub(super) enum Hearing<'a> {
     /// Until its budget is spent; `until` is `None` for a budget beyond the end of time.
-    Waiting {
-        answer: Answer<'a>,
-        budget: Duration,
-        until: Option<Instant>,
+    Waiting { answer: Answer<'a>, budget: Duration, until: Option<Instant> },
+    Heard {
+        answer: Result<Opinion, FailureCause>,
+        /// How long it took, if it is known.
+        took: Option<Duration>,
     },
-    Heard(Result<Opinion, FailureCause>),
 }
 
 /// Hears each scorer within its budget.
 ///
-/// One timer is armed at a time, and none if nobody waits for anything.
-pub(super) async fn hear<R: Runtime>(runtime: &R, hearings: &mut [Hearing<'_>]) {
+/// One timer is armed at a time, and none if nobody waits for anything. If `timed`, notes how long each
+/// answer took since then.
+pub(super) async fn hear<R: Runtime>(
+    runtime: &R,
+    hearings: &mut [Hearing<'_>],
+    timed: Option<Instant>,
+) {
     let mut timer = None;
     poll_fn(|context| {
         hearings.iter_mut().for_each(|hearing| hearing.poll(context));
+        if let Some(began) = timed {
+            let passed = runtime.now().saturating_duration_since(began);
+            hearings.iter_mut().for_each(|hearing| hearing.note_time(passed));
+        }
         loop {
             if hearings.iter().all(Hearing::is_over) {
                 return Poll::Ready(());
@@ -77,15 +87,29 @@ impl<'a> At<'a> {
 impl<'a> Hearing<'a> {
     pub(super) fn begin(
         scorer: &'a dyn Scorer,
+        place: Option<&'a mut Place>,
         at: &'a At<'a>,
         budget: Duration,
         began: Instant,
     ) -> Self {
-        let answer = Guarded::begin(|| match at {
-            At::Connect(at) => scorer.on_connect(at),
-            At::Rcpt(at) => scorer.on_rcpt(at),
-            At::Data(at) => scorer.on_data(at),
-        });
+        let answer = match place {
+            None | Some(Place::Stateless) => Guarded::begin(|| match at {
+                At::Connect(at) => scorer.on_connect(at),
+                At::Rcpt(at) => scorer.on_rcpt(at),
+                At::Data(at) => scorer.on_data(at),
+            }),
+            Some(Place::Open { scorer, is_asked }) => {
+                *is_asked = true;
+                Guarded::begin(|| match at {
+                    At::Connect(at) => scorer.on_connect(at),
+                    At::Rcpt(at) => scorer.on_rcpt(at),
+                    At::Data(at) => scorer.on_data(at),
+                })
+            }
+            Some(Place::Lost(cause)) => {
+                return Self::Heard { answer: Err(cause.clone()), took: None };
+            }
+        };
         Self::Waiting { answer, budget, until: began.checked_add(budget) }
     }
 
@@ -93,10 +117,11 @@ impl<'a> Hearing<'a> {
         if let Self::Waiting { answer, .. } = self
             && let Poll::Ready(answer) = answer.poll_unpin(context)
         {
-            *self = Self::Heard(match answer {
+            let answer = match answer {
                 Ok(answer) => answer.map_err(FailureCause::Error),
                 Err(panic) => Err(FailureCause::Panic(panic)),
-            });
+            };
+            *self = Self::Heard { answer, took: None };
         }
     }
 
@@ -104,26 +129,33 @@ impl<'a> Hearing<'a> {
         if let Self::Waiting { budget, until: Some(until), .. } = *self
             && until <= now
         {
-            *self = Self::Heard(Err(FailureCause::Late(budget)));
+            *self = Self::Heard { answer: Err(FailureCause::Late(budget)), took: Some(budget) };
+        }
+    }
+
+    /// The answer, if there is one, has taken this long at most.
+    fn note_time(&mut self, passed: Duration) {
+        if let Self::Heard { took, .. } = self {
+            took.get_or_insert(passed);
         }
     }
 
     fn is_over(&self) -> bool {
-        matches!(self, Self::Heard(_))
+        matches!(self, Self::Heard { .. })
     }
 
     fn until(&self) -> Option<Instant> {
         match self {
             Self::Waiting { until, .. } => *until,
-            Self::Heard(_) => None,
+            Self::Heard { .. } => None,
         }
     }
 
-    /// Returns the answer, unless it is still waited for.
-    pub(super) fn answer(self) -> Option<Result<Opinion, FailureCause>> {
+    /// Returns the answer and how long it took, unless it is still waited for.
+    pub(super) fn answer(self) -> Option<(Result<Opinion, FailureCause>, Duration)> {
         match self {
             Self::Waiting { .. } => None,
-            Self::Heard(answer) => Some(answer),
+            Self::Heard { answer, took } => Some((answer, took.unwrap_or_default())),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The panel: asks scorers, adds up what they found, and turns the sum into a verdict.
 
 mod hearing;
+mod judge;
+mod sitting;
 mod thresholds;
 mod weights;
 
@@ -10,13 +12,17 @@ use std::time::{Duration, Instant};
 use crate::header::HeaderField;
 use crate::opinion::{FailurePolicy, Opinion};
 use crate::runtime::Runtime;
-use crate::score::{Finding, word};
+use crate::score::{Finding, Score, word};
 use crate::scorer::Scorer;
 use crate::tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
 use crate::unwind::caught;
 use crate::verdict::{Refusal, Stage, Subject, Verdict};
 
 use hearing::{At, Hearing, hear};
+pub(crate) use judge::Bench;
+pub use judge::Judge;
+use sitting::Place;
+pub use sitting::{Answer, Sitting};
 pub use thresholds::{ThresholdError, Thresholds};
 pub use weights::Weights;
 
@@ -48,7 +54,7 @@ const UNNAMED: &str = "unnamed";
 /// #     }
 /// # }
 /// use nobounce::{ConnectContext, Disclosure, Finding, Opinion, Panel, Peer, Score, Scorer, ScorerError};
-/// use nobounce::{SessionId, Subject, Tally, Verdict};
+/// use nobounce::{SessionId, Sitting, Subject, Tally, Verdict};
 ///
 /// struct Lists;
 ///
@@ -71,7 +77,8 @@ const UNNAMED: &str = "unnamed";
 /// let mut tally = Tally::new();
 /// let session = SessionId::new("example");
 /// let client = Peer::new(([192, 0, 2, 1], 4711).into());
-/// let verdict = panel.ask(&runtime, Subject::Connection(&session, &client), &mut tally).await;
+/// let subject = Subject::Connection(&session, &client);
+/// let verdict = panel.ask(&runtime, subject, &mut tally, &mut Sitting::new()).await;
 /// let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
 /// assert_eq!(refusal.to_string(), "554 5.7.1 Connection refused: LISTED");
 /// assert_eq!(tally.to_string(), "score=7.00 LISTED=7.00");
@@ -237,7 +244,7 @@ impl Panel {
     }
 
     /// Asks all scorers about `subject`, side by side, and notes in `tally` what they said and what
-    /// follows from it.
+    /// follows from it. `sitting` is that of the session.
     ///
     /// It never fails. It takes no longer than the stage's budget, provided that no scorer blocks
     /// its thread; dropped before it is ready, it leaves the tally as it was.
@@ -246,27 +253,35 @@ impl Panel {
         runtime: &R,
         subject: Subject<'_>,
         tally: &mut Tally,
+        sitting: &mut Sitting,
     ) -> Verdict {
+        tally.ask();
         if self.seats.is_empty() {
             return Verdict::Pass;
         }
-        let stage = subject.stage();
         let (budget, began) = (self.stage_budget.unwrap_or(STAGE_BUDGET), runtime.now());
+        sitting.prepare(&self.seats, subject);
         let at = At::new(subject, tally);
+        let (mut places, timed) = sitting.places();
+        let timed = timed.then_some(began);
         match &self.seats[..] {
             // Many a panel has one, which takes no list.
             [seat] => {
-                let mut hearings = [seat.begin(&at, budget, began)];
-                hear(runtime, &mut hearings).await;
+                let mut hearings = [seat.begin(places.next(), &at, budget, began)];
+                drop(places);
+                hear(runtime, &mut hearings, timed).await;
                 let answers = hearings.map(Hearing::answer);
-                self.weigh(answers.into_iter().flatten(), stage, tally)
+                self.weigh(answers.into_iter().flatten(), subject, tally, sitting)
             }
             seats => {
-                let hearings = seats.iter().map(|seat| seat.begin(&at, budget, began));
-                let mut hearings: Vec<_> = hearings.collect();
-                hear(runtime, &mut hearings).await;
+                let mut hearings = Vec::with_capacity(seats.len());
+                for seat in seats {
+                    hearings.push(seat.begin(places.next(), &at, budget, began));
+                }
+                drop(places);
+                hear(runtime, &mut hearings, timed).await;
                 let answers: Vec<_> = hearings.into_iter().map(Hearing::answer).collect();
-                self.weigh(answers.into_iter().flatten(), stage, tally)
+                self.weigh(answers.into_iter().flatten(), subject, tally, sitting)
             }
         }
     }
@@ -274,19 +289,21 @@ impl Panel {
     /// Notes what the scorers answered, in the order of the seats, and what follows from it.
     fn weigh(
         &self,
-        answers: impl Iterator<Item = Result<Opinion, FailureCause>>,
-        stage: Stage,
+        answers: impl Iterator<Item = (Result<Opinion, FailureCause>, Duration)>,
+        subject: Subject<'_>,
         tally: &mut Tally,
+        sitting: &mut Sitting,
     ) -> Verdict {
-        tally.ask();
+        let stage = subject.stage();
         let (mut refusals, mut fields) = (Vec::new(), Vec::new());
         // What is said for scorers that failed and could only have spoken against the mail.
         let mut deferral = None;
-        for (seat, answer) in self.seats.iter().zip(answers) {
+        for ((number, seat), (answer, took)) in self.seats.iter().enumerate().zip(answers) {
+            sitting.note(seat, number, &answer, took);
             let adds_only = matches!(&answer, Err(FailureCause::Error(error))
                 if error.could_only_add() && error.opinion().refusal.is_none())
                 && !self.weights.speak_for();
-            let refusal = seat.take(answer, stage, &self.weights, tally, &mut fields);
+            let refusal = seat.take(answer, subject, &self.weights, tally, &mut fields);
             if adds_only {
                 deferral = deferral.or(refusal);
             } else {
@@ -328,7 +345,7 @@ impl Panel {
             return Verdict::Pass;
         }
         if stage == Stage::Rcpt {
-            tally.recipient_refused();
+            tally.refuse_recipient();
         }
         verdict
     }
@@ -336,34 +353,44 @@ impl Panel {
 
 impl Seat {
     /// Asks the scorer.
-    fn begin<'a>(&'a self, at: &'a At<'a>, stage: Duration, began: Instant) -> Hearing<'a> {
-        Hearing::begin(&*self.scorer, at, self.budget.min(stage), began)
+    fn begin<'a>(
+        &'a self,
+        place: Option<&'a mut Place>,
+        at: &'a At<'a>,
+        stage: Duration,
+        began: Instant,
+    ) -> Hearing<'a> {
+        Hearing::begin(&*self.scorer, place, at, self.budget.min(stage), began)
     }
 
     /// Notes what the scorer said, with the fields that it writes; its refusal, if it acts.
     fn take(
         &self,
         answer: Result<Opinion, FailureCause>,
-        stage: Stage,
+        subject: Subject<'_>,
         weights: &Weights,
         tally: &mut Tally,
         fields: &mut Vec<HeaderField>,
     ) -> Option<Refusal> {
+        let stage = subject.stage();
         let Opinion { findings, fields: written, refusal } = match answer {
             Ok(opinion) => opinion,
             Err(cause) => {
                 let said = match &cause {
                     FailureCause::Error(error) => error.opinion().clone(),
-                    FailureCause::Panic(_) | FailureCause::Late(_) => Opinion::silent(),
+                    FailureCause::Panic(_) | FailureCause::Late(_) | FailureCause::StateLost => {
+                        Opinion::silent()
+                    }
                 };
-                let said = self.take(Ok(said), stage, weights, tally, fields);
-                return said.or(self.fail(cause, stage, weights, tally));
+                let said = self.take(Ok(said), subject, weights, tally, fields);
+                return said.or(self.fail(cause, subject, weights, tally));
             }
         };
         fields.extend(written.into_iter().filter(|_| !self.monitored));
         for finding in findings {
-            let score = finding.score().percent(self.scale);
-            self.enter(weights.apply(finding.with_score(score)), stage, tally);
+            let given = finding.score();
+            let finding = finding.with_score(given.percent(self.scale));
+            self.enter(weights.apply(finding), given, subject, tally);
         }
         let refusal = refusal?;
         tally.object(Objection {
@@ -379,26 +406,33 @@ impl Seat {
     fn fail(
         &self,
         cause: FailureCause,
-        stage: Stage,
+        subject: Subject<'_>,
         weights: &Weights,
         tally: &mut Tally,
     ) -> Option<Refusal> {
-        let (scorer, policy) = (self.name.clone(), self.on_failure);
+        let (scorer, stage, policy) = (self.name.clone(), subject.stage(), self.on_failure);
         tally.fail(Failure { scorer, stage, cause, policy, monitored: self.monitored });
         match policy {
             FailurePolicy::Ignore => None,
             FailurePolicy::Score(score) => {
                 let symbol = format!("{}_FAILED", self.name.to_ascii_uppercase());
-                self.enter(weights.apply(Finding::new(&symbol, score)), stage, tally);
+                self.enter(weights.apply(Finding::new(&symbol, score)), score, subject, tally);
                 None
             }
             FailurePolicy::Defer => (!self.monitored).then(|| thresholds::unchecked(stage)),
         }
     }
 
-    fn enter(&self, finding: Finding, stage: Stage, tally: &mut Tally) {
-        let scorer = self.name.clone();
-        tally.enter(Entry { scorer, stage, finding, monitored: self.monitored, aside: false });
+    fn enter(&self, finding: Finding, given: Score, subject: Subject<'_>, tally: &mut Tally) {
+        tally.enter(Entry {
+            scorer: self.name.clone(),
+            stage: subject.stage(),
+            finding,
+            given,
+            recipient: subject.recipient().map(|recipient| recipient.path.clone()),
+            monitored: self.monitored,
+            aside: false,
+        });
     }
 }
 

@@ -304,6 +304,10 @@ impl<R: Runtime> Scorer for Greylist<R> {
 
 #[async_trait]
 impl<R: Runtime> Learner for Greylist<R> {
+    fn scorer(&self) -> Option<&str> {
+        Some(self.name())
+    }
+
     /// A message that was taken, and that nothing spoke against, speaks for its client's network.
     async fn learn(&self, lesson: &Lesson) -> Result<(), ScorerError> {
         if lesson.impression != Impression::Good || self.proven_by.is_none() {

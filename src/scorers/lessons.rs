@@ -8,12 +8,11 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::channel::mpsc;
 
-use super::reputation;
 use crate::opinion::ScorerError;
 use crate::peer::Peer;
-use crate::score::{Finding, Score};
+use crate::score::Score;
 use crate::session::{EndCause, TransactionEnd};
-use crate::tally::Tally;
+use crate::tally::{Entry, Tally};
 use crate::wire::reply::{Reply, ReplyClass};
 
 /// Lessons that may wait to be learned.
@@ -26,6 +25,12 @@ const SUSPICIOUS: Score = Score::points(5);
 /// [`Reputation`](super::Reputation) do, and scorers of your own may.
 #[async_trait]
 pub trait Learner: Send + Sync {
+    /// Returns the name of the scorer that it is, if it is one. What that scorer found is left out of
+    /// all lessons: nobody is worse for having been bad, nor better for having been good.
+    fn scorer(&self) -> Option<&str> {
+        None
+    }
+
     /// A transaction has ended.
     async fn learn(&self, lesson: &Lesson) -> Result<(), ScorerError>;
 }
@@ -44,8 +49,7 @@ pub struct Lesson {
 
 /// What a transaction says of its client.
 ///
-/// What is known of the client from before is left out: nobody is worse for having been bad, nor
-/// better for having been good.
+/// What [`Learner`]s found is left out: they say what is known of the client from before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Impression {
@@ -59,15 +63,21 @@ pub enum Impression {
 }
 
 impl Lesson {
-    /// What there is to be learned from the end of a transaction, from what was found on it, and
-    /// from what the relay target answered.
-    pub fn of(end: &TransactionEnd, tally: &Tally, onward: &[Reply]) -> Self {
+    /// Returns what there is to be learned from the end of a transaction, from what was found on it, and
+    /// from what the relay target answered. Findings of the scorers named in `learners` are left out.
+    pub fn of<N: AsRef<str>>(
+        end: &TransactionEnd,
+        tally: &Tally,
+        onward: &[Reply],
+        learners: &[N],
+    ) -> Self {
         let permanent = |reply: &Reply| reply.class() == ReplyClass::Permanent;
         let refused =
             end.cause == EndCause::RefusedByRelay && end.reply.as_ref().is_some_and(permanent);
         let objected = tally.objections().any(|it| !it.monitored && !it.refusal.is_transient());
-        let own = |finding: &&Finding| reputation::SYMBOLS.contains(&finding.symbol());
-        let score: Score = tally.findings().filter(|it| !own(it)).map(Finding::score).sum();
+        let learned = |entry: &&Entry| learners.iter().any(|it| it.as_ref() == &*entry.scorer);
+        let new = tally.counted().filter(|entry| !learned(entry));
+        let score: Score = new.map(|entry| entry.finding.score()).sum();
         let impression = if refused || objected || score >= SUSPICIOUS {
             Impression::Bad
         } else if end.cause == EndCause::Accepted {
@@ -116,6 +126,8 @@ impl Lesson {
 #[derive(Debug)]
 pub struct Lessons {
     given: Mutex<mpsc::Sender<Lesson>>,
+    /// The scorers that learn.
+    learners: Box<[Box<str>]>,
     lost: Arc<AtomicU64>,
 }
 
@@ -126,7 +138,10 @@ impl Lessons {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (given, mut taken) = mpsc::channel(WAITING);
         let lost = Arc::new(AtomicU64::new(0));
-        let lessons = Self { given: Mutex::new(given), lost: lost.clone() };
+        let names = learners.iter().filter_map(|learner| learner.scorer().map(Into::into));
+        let learning_scorers = names.collect();
+        let lessons =
+            Self { given: Mutex::new(given), learners: learning_scorers, lost: lost.clone() };
         let learning = async move {
             while let Some(lesson) = taken.next().await {
                 for learner in &learners {
@@ -143,6 +158,11 @@ impl Lessons {
     /// once if there was no room for it.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Puts the lesson of a transaction aside.
+    pub fn give_of(&self, end: &TransactionEnd, tally: &Tally, onward: &[Reply]) {
+        self.give(Lesson::of(end, tally, onward, &self.learners));
     }
 
     /// Puts a lesson aside. The observer does so for every transaction that ends.

@@ -18,7 +18,7 @@ use crate::scorer::{ConnectContext, RcptContext, Scorer};
 use crate::store::{Balance, HalfLife, Key, Store, StoreError};
 
 /// What it finds: of the address, of the network.
-pub(super) const SYMBOLS: [&str; 2] = ["REPUTATION_ADDRESS", "REPUTATION_NETWORK"];
+const SYMBOLS: [&str; 2] = ["REPUTATION_ADDRESS", "REPUTATION_NETWORK"];
 /// Whose balances: an IPv6 address has its `/64` beside it, and its network is the `/48`.
 const OWNERS: [(&str, Widths); 2] =
     [("reputation-address", Widths::new(32, 64)), ("reputation-network", Widths::new(24, 48))];
@@ -192,6 +192,10 @@ impl<R: Runtime> Scorer for Reputation<R> {
 
 #[async_trait]
 impl<R: Runtime> Learner for Reputation<R> {
+    fn scorer(&self) -> Option<&str> {
+        Some(self.name())
+    }
+
     async fn learn(&self, lesson: &Lesson) -> Result<(), ScorerError> {
         let strangers = f64::from(lesson.strangers.min(STRANGERS)) * STRANGER;
         let add = match lesson.impression {

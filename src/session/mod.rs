@@ -159,10 +159,7 @@ impl Question<'_> {
 
     /// The transaction it belongs to; `SESSION.0` for the connection.
     pub fn id(&self) -> TransactionId {
-        match self.subject() {
-            Subject::Connection(session, _) => session.transaction(0),
-            Subject::Recipient(envelope, _) | Subject::Content(envelope, _) => envelope.id.clone(),
-        }
+        self.subject().id()
     }
 
     /// Answers it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::score::{Finding, Score};
+use crate::score::Score;
 
 use super::Entry;
 
@@ -70,24 +70,24 @@ pub(super) struct Counted<'a> {
     entries: &'a [Entry],
     settled: Option<&'a Settled>,
     /// The highest of each symbol behind the settled ones, where it is more than those have.
-    later: BTreeMap<(&'a str, &'a str), (usize, &'a Finding)>,
+    later: BTreeMap<(&'a str, &'a str), (usize, &'a Entry)>,
 }
 
 impl<'a> Counted<'a> {
     pub(super) fn new(entries: &'a [Entry], settled: Option<&'a Settled>) -> Self {
         let behind = settled.map_or(0, |settled| settled.entries);
-        let mut later: BTreeMap<(&str, &str), (usize, &Finding)> = BTreeMap::new();
+        let mut later: BTreeMap<(&str, &str), (usize, &Entry)> = BTreeMap::new();
         let acting = entries.iter().enumerate().skip(behind).filter(|(_, entry)| entry.acts());
         for (place, entry) in acting {
-            let (finding, symbol) = (&entry.finding, entry.finding.symbol());
-            let counted = later.entry((&entry.scorer, symbol)).or_insert((place, finding));
-            if finding.score() > counted.1.score() {
-                *counted = (place, finding);
+            let key = (&*entry.scorer, entry.finding.symbol());
+            let counted = later.entry(key).or_insert((place, entry));
+            if entry.finding.score() > counted.1.finding.score() {
+                *counted = (place, entry);
             }
         }
         if let Some(settled) = settled {
-            later.retain(|(scorer, symbol), (_, finding)| {
-                settled.highest(scorer, symbol).is_none_or(|it| finding.score() > it.score)
+            later.retain(|(scorer, symbol), (_, entry)| {
+                settled.highest(scorer, symbol).is_none_or(|it| entry.finding.score() > it.score)
             });
         }
         Self { entries, settled, later }
@@ -95,22 +95,23 @@ impl<'a> Counted<'a> {
 
     pub(super) fn total(&self) -> Score {
         let mut total = self.settled.map_or(0, |settled| settled.total);
-        for ((scorer, symbol), (_, finding)) in &self.later {
+        for ((scorer, symbol), (_, entry)) in &self.later {
             let before = self.settled.and_then(|settled| settled.highest(scorer, symbol));
-            total += hundredths(finding.score()) - before.map_or(0, |it| hundredths(it.score));
+            total +=
+                hundredths(entry.finding.score()) - before.map_or(0, |it| hundredths(it.score));
         }
         let bounded = total.clamp(i64::from(i32::MIN), i64::from(i32::MAX));
         Score::hundredths(i32::try_from(bounded).unwrap_or_default())
     }
 
-    /// The findings that count, in the order of their places.
-    pub(super) fn findings(self) -> Vec<(usize, &'a Finding)> {
+    /// The entries that count, in the order of their places.
+    pub(super) fn entries(self) -> Vec<(usize, &'a Entry)> {
         let Self { entries, settled, later } = self;
         let settled = settled.into_iter().flat_map(|settled| &settled.highest);
         let earlier = settled
             .flat_map(|(scorer, symbols)| symbols.iter().map(move |it| (scorer, it)))
             .filter(|(scorer, (symbol, _))| !later.contains_key(&(&***scorer, &***symbol)))
-            .map(|(_, (_, highest))| (highest.place, &entries[highest.place].finding));
+            .map(|(_, (_, highest))| (highest.place, &entries[highest.place]));
         let mut counted: Vec<_> = earlier.chain(later.values().copied()).collect();
         counted.sort_unstable_by_key(|(place, _)| *place);
         counted

@@ -4,7 +4,16 @@ use super::*;
 
 fn entry(scorer: &str, stage: Stage, symbol: &str, points: i32) -> Entry {
     let finding = Finding::new(symbol, Score::points(points));
-    Entry { scorer: scorer.into(), stage, finding, monitored: false, aside: false }
+    let (given, recipient) = (finding.score(), None);
+    Entry {
+        scorer: scorer.into(),
+        stage,
+        finding,
+        given,
+        recipient,
+        monitored: false,
+        aside: false,
+    }
 }
 
 /// A question of the panel, answered with these entries.

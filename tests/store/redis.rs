@@ -11,8 +11,8 @@ use nobounce::breaker::{Breaker, Change};
 use nobounce::scorers::RateLimit;
 use nobounce::store::{Balance, HalfLife, Key, Pace, Rate, Redis, Store, StoreError, Taken};
 use nobounce::{
-    Address, Envelope, ForwardPath, Panel, Peer, ReversePath, Runtime, SessionId, Subject, Tally,
-    Verdict,
+    Address, Envelope, ForwardPath, Panel, Peer, ReversePath, Runtime, SessionId, Sitting, Subject,
+    Tally, Verdict,
 };
 use pollster::block_on;
 
@@ -271,7 +271,8 @@ fn gate(address: Address) -> u32 {
         let envelope = Envelope::new(id, Arc::new(peer), sender);
         let passed = (0..MESSAGES / 4).filter(|_| {
             let subject = Subject::Recipient(&envelope, &recipient);
-            let verdict = block_on(panel.ask(&Still, subject, &mut Tally::new()));
+            let verdict =
+                block_on(panel.ask(&Still, subject, &mut Tally::new(), &mut Sitting::new()));
             see(&*store).unwrap();
             let (key, half_life) = (Key::new("k", ""), HalfLife::new(HOUR));
             block_on(store.weigh(&key, Balance::new(1.0, 0.0), half_life, at(0.0))).unwrap();

@@ -176,7 +176,12 @@ fn a_verdict_may_be_awaited_on_any_thread() {
     fn send<F: Future + Send>(_: F) {}
     let (runtime, mut tally) = (Rehearsal::new(), Tally::new());
     let (session, peer) = (rehearsal::session(), rehearsal::peer());
-    send(Panel::new().ask(&runtime, Subject::Connection(&session, &peer), &mut tally));
+    send(Panel::new().ask(
+        &runtime,
+        Subject::Connection(&session, &peer),
+        &mut tally,
+        &mut Sitting::new(),
+    ));
 }
 
 fn any_act() -> impl Strategy<Value = Act> {

@@ -2,6 +2,7 @@
 
 mod contexts;
 mod hearings;
+mod sittings;
 mod verdicts;
 mod weights;
 
@@ -115,6 +116,17 @@ fn seat_after(runtime: &Rehearsal, name: &str, act: Act, after: Duration) -> Sea
 
 /// Asks the panel at this stage.
 fn ask_at(runtime: &Rehearsal, panel: &Panel, stage: Stage, tally: &mut Tally) -> Verdict {
+    ask_in(runtime, panel, stage, tally, &mut Sitting::new())
+}
+
+/// Asks the panel at this stage of this sitting.
+fn ask_in(
+    runtime: &Rehearsal,
+    panel: &Panel,
+    stage: Stage,
+    tally: &mut Tally,
+    sitting: &mut Sitting,
+) -> Verdict {
     let (session, peer) = (rehearsal::session(), rehearsal::peer());
     let (envelope, recipient) = (rehearsal::envelope("<a@example.com>"), rehearsal::recipient());
     let message = rehearsal::message("Subject: x\r\n\r\nx\r\n");
@@ -123,7 +135,7 @@ fn ask_at(runtime: &Rehearsal, panel: &Panel, stage: Stage, tally: &mut Tally) -
         Stage::Rcpt => Subject::Recipient(&envelope, &recipient),
         Stage::Data => Subject::Content(&envelope, &message),
     };
-    runtime.run(panel.ask(runtime, subject, tally))
+    runtime.run(panel.ask(runtime, subject, tally, sitting))
 }
 
 fn ask(runtime: &Rehearsal, panel: &Panel) -> (String, Tally) {

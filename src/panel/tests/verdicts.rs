@@ -218,6 +218,9 @@ fn a_refused_recipient_does_not_weigh_on_the_others() {
     let verdict = ask_at(&runtime, &spammed, Stage::Rcpt, &mut tally);
     assert_eq!(print(&verdict), "550 5.7.1 Recipient refused as unwanted");
     assert_eq!(tally.decisions().next().unwrap().total, Score::points(7));
+    // It counts until the verdict was observed, as a gate says, or else until the next question.
+    assert_eq!(tally.total(), Score::points(7));
+    tally.settle();
     assert_eq!((tally.total(), tally.entries().count()), (Score::ZERO, 1));
 
     // At another stage what was found stays.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::dns::{Answer, DomainName, Record, RecordKind, ResolveError};
 use crate::opinion::FailurePolicy;
-use crate::panel::{Panel, Seat};
+use crate::panel::{Panel, Seat, Sitting};
 use crate::peer::{Helo, Peer};
 use crate::rehearsal::{Rehearsal, envelope, message, recipient};
 use crate::tally::Tally;
@@ -330,7 +330,12 @@ fn the_field_goes_with_the_message_unless_it_is_refused_or_only_watched() {
         let scorer = Authentication::new(zone(records), "mx").unwrap();
         let panel = panel(Panel::new().seat(seat(Seat::new(scorer))));
         let (rehearsal, mut tally) = (Rehearsal::new(), Tally::new());
-        rehearsal.run(panel.ask(&rehearsal, Subject::Content(&envelope, &mail), &mut tally))
+        rehearsal.run(panel.ask(
+            &rehearsal,
+            Subject::Content(&envelope, &mail),
+            &mut tally,
+            &mut Sitting::new(),
+        ))
     };
     let ignored: fn(Seat) -> Seat = |seat| seat.on_failure(FailurePolicy::Ignore);
     let tagged = verdict(ignored, |panel| panel);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::panel::{Panel, Seat};
+use crate::panel::{Panel, Seat, Sitting};
 use crate::rehearsal::{Cue, Rehearsal, Script, Then, Turn, envelope, message};
 use crate::tally::Tally;
 use crate::verdict::{Subject, Verdict};
@@ -292,7 +292,7 @@ fn a_daemon_that_hangs_costs_its_budget_and_its_connection() {
     let (envelope, message) = (envelope("<a@example.com>"), message("x\n"));
     let mut tally = Tally::new();
     let subject = Subject::Content(&envelope, &message);
-    let verdict = runtime.run(panel.ask(&runtime, subject, &mut tally));
+    let verdict = runtime.run(panel.ask(&runtime, subject, &mut tally, &mut Sitting::new()));
     assert!(matches!(verdict, Verdict::Refuse(refusal) if refusal.is_transient()));
     assert_eq!((runtime.elapsed(), runtime.connections()), (Duration::from_secs(7), (1, 0)));
 }

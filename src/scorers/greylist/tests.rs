@@ -1,5 +1,5 @@
 use super::*;
-use crate::panel::{Panel, Seat};
+use crate::panel::{Panel, Seat, Sitting};
 use crate::peer::Helo;
 use crate::rehearsal::{Rehearsal, envelope, message, recipient};
 use crate::scorers::told;
@@ -186,7 +186,7 @@ fn the_client_is_told_by_the_panel() {
     let (envelope, recipient) = (envelope("<a@example.org>"), recipient());
     let subject = Subject::Recipient(&envelope, &recipient);
     let mut tally = Tally::new();
-    let verdict = runtime.run(panel.ask(&runtime, subject, &mut tally));
+    let verdict = runtime.run(panel.ask(&runtime, subject, &mut tally, &mut Sitting::new()));
     let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
     assert_eq!(refusal.to_string(), "451 4.7.1 Greylisted, try again in 300 seconds");
 }

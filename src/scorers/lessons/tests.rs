@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::rehearsal::envelope;
+use crate::score::Finding;
 use crate::tally::{Entry, Objection};
 use crate::verdict::{Refusal, Stage};
 use crate::wire::reply::{EnhancedStatus, ReplyCode};
@@ -12,9 +13,19 @@ fn reply(code: u16) -> Reply {
     Reply::new(ReplyCode::new(code).unwrap(), NO, "x")
 }
 
+/// Symbols of reputation are found by a learner, others are not.
 fn found(symbol: &str, points: i32) -> Entry {
+    let scorer = if symbol.starts_with("REPUTATION") { "learner" } else { "x" };
     let finding = Finding::new(symbol, Score::points(points));
-    Entry { scorer: "x".into(), stage: Stage::Data, finding, monitored: false, aside: false }
+    Entry {
+        scorer: scorer.into(),
+        stage: Stage::Data,
+        given: finding.score(),
+        finding,
+        recipient: None,
+        monitored: false,
+        aside: false,
+    }
 }
 
 fn lesson(
@@ -32,7 +43,7 @@ fn lesson(
         duration: Duration::ZERO,
     };
     let onward: Vec<_> = onward.iter().map(|code| reply(*code)).collect();
-    let Lesson { impression, strangers, .. } = Lesson::of(&end, tally, &onward);
+    let Lesson { impression, strangers, .. } = Lesson::of(&end, tally, &onward, &["learner"]);
     (impression, strangers)
 }
 

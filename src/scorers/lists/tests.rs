@@ -8,7 +8,7 @@ use super::*;
 use crate::dns::Answer;
 use crate::envelope::{Envelope, SessionId};
 use crate::opinion::FailurePolicy;
-use crate::panel::{Panel, Seat};
+use crate::panel::{Panel, Seat, Sitting};
 use crate::peer::{Helo, Peer};
 use crate::rehearsal::{Rehearsal, envelope, message, recipient, session};
 use crate::scorer::{ConnectContext, DataContext, RcptContext, Scorer};
@@ -295,7 +295,8 @@ fn what_some_lists_say_stands_beside_what_others_do_not() {
         let mut tally = Tally::new();
         let panel = Panel::new().seat(seat);
         let session = session();
-        let ask = panel.ask(&rehearsal, Subject::Connection(&session, &peer), &mut tally);
+        let (subject, mut sitting) = (Subject::Connection(&session, &peer), Sitting::new());
+        let ask = panel.ask(&rehearsal, subject, &mut tally, &mut sitting);
         let verdict = rehearsal.run(ask);
         let failures: Vec<_> = tally.failures().map(|it| it.cause.to_string()).collect();
         (verdict, tally.to_string(), failures.join(", "))

@@ -1,5 +1,5 @@
 use super::*;
-use crate::panel::{Panel, Seat};
+use crate::panel::{Panel, Seat, Sitting};
 use crate::peer::{Helo, Peer, Tls};
 use crate::rehearsal::{Rehearsal, Script, Then, envelope, message, peer, recipient};
 use crate::tally::Tally;
@@ -93,10 +93,11 @@ fn a_soft_reject_defers_and_its_symbols_are_in_the_record() {
         let (envelope, message) = (envelope("<a@example.com>"), message("text\n"));
         let mut tally = Tally::new();
         let subject = Subject::Content(&envelope, &message);
-        let verdict = match runtime.run(panel.ask(&runtime, subject, &mut tally)) {
-            Verdict::Refuse(refusal) => refusal.to_string(),
-            _ => "pass".into(),
-        };
+        let verdict =
+            match runtime.run(panel.ask(&runtime, subject, &mut tally, &mut Sitting::new())) {
+                Verdict::Refuse(refusal) => refusal.to_string(),
+                _ => "pass".into(),
+            };
         assert_eq!(verdict, expected);
         let found: Vec<_> = tally.entries().map(|it| it.finding.score().to_string()).collect();
         assert_eq!(found, ["0.00", "1.40"]);
@@ -155,7 +156,7 @@ fn a_daemon_that_hangs_costs_its_budget_and_its_connection() {
     let (envelope, message) = (envelope("<a@example.com>"), message("text\n"));
     let mut tally = Tally::new();
     let subject = Subject::Content(&envelope, &message);
-    runtime.run(panel.ask(&runtime, subject, &mut tally));
+    runtime.run(panel.ask(&runtime, subject, &mut tally, &mut Sitting::new()));
     assert_eq!((runtime.elapsed(), runtime.connections()), (Duration::from_secs(7), (1, 0)));
     assert_eq!(tally.failures().next().unwrap().cause.to_string(), "no answer within 7s");
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::panel::{Panel, Seat};
+use crate::panel::{Panel, Seat, Sitting};
 use crate::rehearsal::{Rehearsal, Script, Then, envelope, message};
 use crate::tally::Tally;
 use crate::verdict::{Subject, Verdict};
@@ -117,7 +117,7 @@ fn a_report_becomes_findings() {
                 let panel = Panel::new().scorer(spamd(&runtime));
                 let (envelope, message) = (envelope("<a@example.com>"), message("x"));
                 let subject = Subject::Content(&envelope, &message);
-                runtime.run(panel.ask(&runtime, subject, &mut tally));
+                runtime.run(panel.ask(&runtime, subject, &mut tally, &mut Sitting::new()));
                 assert_eq!(tally.to_string(), expected, "{reply:?} in pieces of {chunk}");
                 let total = tally.findings().find(|finding| finding.symbol() == SYMBOL).unwrap();
                 assert_eq!(total.detail(), detail);
@@ -247,7 +247,7 @@ fn a_daemon_that_hangs_costs_its_budget() {
     let (envelope, message) = (envelope("<a@example.com>"), message("x"));
     let mut tally = Tally::new();
     let subject = Subject::Content(&envelope, &message);
-    let verdict = runtime.run(panel.ask(&runtime, subject, &mut tally));
+    let verdict = runtime.run(panel.ask(&runtime, subject, &mut tally, &mut Sitting::new()));
     assert_eq!(runtime.elapsed(), Duration::from_secs(7));
     let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
     assert_eq!(refusal.to_string(), "451 4.3.0 Message cannot be checked now, try again later");

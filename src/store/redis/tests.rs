@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::*;
 use crate::breaker;
 use crate::opinion::FailurePolicy;
-use crate::panel::{Panel, Seat};
+use crate::panel::{Panel, Seat, Sitting};
 use crate::rehearsal::{Rehearsal, envelope, recipient};
 use crate::scorers::RateLimit;
 use crate::tally::Tally;
@@ -337,7 +337,7 @@ fn a_scorer_without_its_store_has_failed() {
             let (envelope, recipient) = (envelope("<a@example.org>"), recipient());
             let mut tally = Tally::new();
             let subject = Subject::Recipient(&envelope, &recipient);
-            let verdict = net.clock.run(panel.ask(&net, subject, &mut tally));
+            let verdict = net.clock.run(panel.ask(&net, subject, &mut tally, &mut Sitting::new()));
             match policy {
                 FailurePolicy::Defer => assert!(
                     matches!(&verdict, Verdict::Refuse(refusal) if refusal.is_transient()),

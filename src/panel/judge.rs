@@ -1,0 +1,93 @@
+//! Judges: what a gate asks for its verdicts.
+
+use async_trait::async_trait;
+
+use super::thresholds::unchecked;
+use super::{Panel, Sitting};
+use crate::opinion::FailurePolicy;
+use crate::runtime::Runtime;
+use crate::tally::{Failure, FailureCause, Tally};
+use crate::unwind::Guarded;
+use crate::verdict::{Subject, Verdict};
+
+/// Decides about clients, recipients and messages. [`Panel`] does; decision logic of your own can
+/// stand in its place ([`Gate::judge`](crate::Gate::judge)), or around a panel:
+///
+/// ```
+/// use async_trait::async_trait;
+/// use nobounce::{Judge, Panel, Refusal, Runtime, Sitting, Subject, Tally, Verdict};
+///
+/// /// Lets everything through to postmaster (RFC 5321 section 4.5.1).
+/// struct ReachablePostmaster(Panel);
+///
+/// #[async_trait]
+/// impl<R: Runtime> Judge<R> for ReachablePostmaster {
+///     async fn judge(
+///         &self,
+///         runtime: &R,
+///         subject: Subject<'_>,
+///         tally: &mut Tally,
+///         sitting: &mut Sitting,
+///     ) -> Verdict {
+///         let verdict = self.0.ask(runtime, subject, tally, sitting).await;
+///         match subject {
+///             Subject::Recipient(_, to) if to.path.address().starts_with(b"postmaster@") => Verdict::Pass,
+///             _ => verdict,
+///         }
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Judge<R: Runtime>: Send + Sync {
+    /// Decides about the subject, and notes in the tally what led to it.
+    ///
+    /// A judge that panics defers the client, as a scorer does under [`FailurePolicy::Defer`].
+    async fn judge(
+        &self,
+        runtime: &R,
+        subject: Subject<'_>,
+        tally: &mut Tally,
+        sitting: &mut Sitting,
+    ) -> Verdict;
+}
+
+#[async_trait]
+impl<R: Runtime> Judge<R> for Panel {
+    async fn judge(
+        &self,
+        runtime: &R,
+        subject: Subject<'_>,
+        tally: &mut Tally,
+        sitting: &mut Sitting,
+    ) -> Verdict {
+        self.ask(runtime, subject, tally, sitting).await
+    }
+}
+
+/// The judge of a gate. A panel is asked without a future on the heap.
+pub(crate) enum Bench<R> {
+    Panel(Panel),
+    Own(Box<dyn Judge<R>>),
+}
+
+impl<R: Runtime> Bench<R> {
+    pub(crate) async fn ask(
+        &self,
+        runtime: &R,
+        subject: Subject<'_>,
+        tally: &mut Tally,
+        sitting: &mut Sitting,
+    ) -> Verdict {
+        let judge = match self {
+            Self::Panel(panel) => return panel.ask(runtime, subject, tally, sitting).await,
+            Self::Own(judge) => judge,
+        };
+        let judged = Guarded::begin(|| judge.judge(runtime, subject, tally, sitting)).await;
+        judged.unwrap_or_else(|panic| {
+            let (stage, policy) = (subject.stage(), FailurePolicy::Defer);
+            let cause = FailureCause::Panic(panic);
+            tally.fail(Failure { scorer: "judge".into(), stage, cause, policy, monitored: false });
+            Verdict::Refuse(unchecked(stage))
+        })
+    }
+}

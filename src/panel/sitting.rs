@@ -1,0 +1,177 @@
+//! A sitting: what a panel keeps of one session.
+
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Seat;
+use crate::opinion::Opinion;
+use crate::scorer::{ConnectContext, SessionScorer};
+use crate::session::TransactionEnd;
+use crate::tally::FailureCause;
+use crate::unwind::{caught, drop_caught};
+use crate::verdict::Subject;
+
+/// What a panel keeps of one session: the scorers that have state for it. Make one for each session,
+/// with [`Gate::sitting`](crate::Gate::sitting) or [`Sitting::new`]. Dropping it ends the session for
+/// its scorers.
+///
+/// It allocates nothing for scorers without such state.
+#[derive(Default)]
+pub struct Sitting {
+    /// For each seat of the panel what it keeps; empty while none keeps anything.
+    places: Vec<Place>,
+    is_open: bool,
+    /// Transactions that ended, of which the scorers have not been told.
+    ended: Vec<TransactionEnd>,
+    /// How each scorer answered the latest question; `None` if nobody wants to know.
+    answers: Option<Vec<Answer>>,
+}
+
+/// How one scorer answered one question.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The scorer's name.
+    pub scorer: Arc<str>,
+    /// What it said, before weights and scale.
+    pub result: Result<Opinion, FailureCause>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What one seat keeps of the session.
+pub(super) enum Place {
+    Stateless,
+    Open {
+        scorer: Box<dyn SessionScorer>,
+        /// It has been asked and has not answered. If the question is given up, its state is unknown.
+        is_asked: bool,
+    },
+    /// Its state is lost, so that every further hook of the session fails.
+    Lost(FailureCause),
+}
+
+impl Sitting {
+    /// Returns the sitting of a session that begins.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keeps how each scorer [answered](Self::answers) the latest question, and how long it took. Costs
+    /// a copy of each answer and some calls of [`Runtime::now`](crate::Runtime::now).
+    #[must_use]
+    pub fn with_answers(mut self) -> Self {
+        self.answers.get_or_insert_default();
+        self
+    }
+
+    /// Returns how each scorer answered the latest question, in the order of the seats. Empty without
+    /// [`with_answers`](Self::with_answers).
+    pub fn answers(&self) -> &[Answer] {
+        self.answers.as_deref().unwrap_or_default()
+    }
+
+    /// A transaction has ended. Scorers are told at the next [`settle`](Self::settle), or before they
+    /// are asked something else.
+    pub fn transaction_ended(&mut self, end: &TransactionEnd) {
+        if !self.places.is_empty() {
+            self.ended.push(end.clone());
+        }
+    }
+
+    /// Tells the scorers of the transactions that ended. Call it when the client has its reply, which
+    /// must not wait for them.
+    pub fn settle(&mut self) {
+        if self.ended.is_empty() {
+            return;
+        }
+        for end in mem::take(&mut self.ended) {
+            for place in &mut self.places {
+                if let Place::Open { scorer, is_asked: false } = place
+                    && let Err(panic) = caught(|| scorer.transaction_ended(&end))
+                {
+                    place.lose(FailureCause::Panic(panic));
+                }
+            }
+        }
+    }
+
+    /// Opens the scorers of the session, if this is its first question, or if the client is another.
+    pub(super) fn prepare(&mut self, seats: &[Seat], subject: Subject<'_>) {
+        self.settle();
+        if let Some(answers) = &mut self.answers {
+            answers.clear();
+        }
+        if !self.is_open || matches!(subject, Subject::Connection(..)) {
+            self.open(seats, &ConnectContext::new(subject.session(), subject.peer()));
+        }
+        for place in &mut self.places {
+            if let Place::Open { is_asked: true, .. } = place {
+                place.lose(FailureCause::StateLost);
+            }
+        }
+    }
+
+    fn open(&mut self, seats: &[Seat], at: &ConnectContext<'_>) {
+        self.close();
+        self.is_open = true;
+        for (number, seat) in seats.iter().enumerate() {
+            let place = match caught(|| seat.scorer.open(at)) {
+                Ok(None) => continue,
+                Ok(Some(scorer)) => Place::Open { scorer, is_asked: false },
+                Err(panic) => Place::Lost(FailureCause::Panic(panic)),
+            };
+            self.places.resize_with(seats.len(), || Place::Stateless);
+            self.places[number] = place;
+        }
+    }
+
+    fn close(&mut self) {
+        self.settle();
+        self.places.drain(..).for_each(drop_caught);
+    }
+
+    /// Returns the places of the seats, or nothing if no seat keeps anything.
+    pub(super) fn places(&mut self) -> (impl Iterator<Item = &mut Place>, bool) {
+        (self.places.iter_mut(), self.answers.is_some())
+    }
+
+    /// Notes what a scorer answered.
+    pub(super) fn note(
+        &mut self,
+        seat: &Seat,
+        number: usize,
+        answer: &Result<Opinion, FailureCause>,
+        took: Duration,
+    ) {
+        if let Some(Place::Open { is_asked, .. }) = self.places.get_mut(number) {
+            match answer {
+                Ok(_) | Err(FailureCause::Error(_)) => *is_asked = false,
+                Err(_) => self.places[number].lose(FailureCause::StateLost),
+            }
+        }
+        if let Some(answers) = &mut self.answers {
+            answers.push(Answer { scorer: seat.name.clone(), result: answer.clone(), took });
+        }
+    }
+}
+
+impl Place {
+    fn lose(&mut self, cause: FailureCause) {
+        drop_caught(mem::replace(self, Self::Lost(cause)));
+    }
+}
+
+impl Drop for Sitting {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Sitting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sitting").field("answers", &self.answers).finish_non_exhaustive()
+    }
+}
