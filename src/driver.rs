@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use futures::future::{FutureExt, poll_fn};
 use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::admission::{Call, Place, TurnedAway};
+use crate::admission::{Call, Place, ProxyError, TurnedAway};
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::gate::{Gate, GoingDown};
@@ -36,8 +36,6 @@ use log::Log;
 use opening::Opening;
 use slowness::Slowness;
 use target::Held;
-
-pub use proxied::ProxyError;
 
 /// Octets of commands read at once: so much may wait to be executed.
 const COMMANDS: usize = 16_384;

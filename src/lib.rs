@@ -266,11 +266,11 @@ pub use futures::io::{AsyncRead, AsyncWrite};
 pub use rustls;
 
 #[cfg(feature = "serve")]
-pub use admission::{Admission, AdmissionLimits, Place, Rate, TurnedAway};
+pub use admission::{Admission, AdmissionLimits, Place, ProxyError, Rate, TurnedAway};
 #[cfg(feature = "tls")]
 pub use driver::serve_tls;
 #[cfg(feature = "serve")]
-pub use driver::{ProxyError, ServeError, serve};
+pub use driver::{ServeError, serve};
 #[cfg(feature = "serve")]
 pub use gate::Gate;
 #[cfg(feature = "serve")]

@@ -8,10 +8,9 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admission::TurnedAway;
+use crate::admission::{ProxyError, TurnedAway};
 use crate::conduct::Conduct;
 use crate::deadline::Awaiting;
-use crate::driver::ProxyError;
 use crate::envelope::{SessionId, TransactionId};
 use crate::outcome::{Outcome, RelayError, partial};
 use crate::panel::Answer;

@@ -252,3 +252,181 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
         }
     }
 }
+
+// --- loops of imports ---
+
+/// Modules of the edges, lowest first. Each may use the ones before it, and those of its own line.
+const EDGES: &[&[&str]] =
+    &[&["admission", "relay", "tarpit", "tls"], &["observer"], &["gate"], &["driver"]];
+
+/// Imports that are part of a loop and are still there, each to be mended.
+const LOOPS: &[(&str, &str)] = &[
+    // What is parked holds its connection, and a connection holds its place.
+    ("relay/smtp/places.rs", "relay/smtp/connection.rs"),
+];
+
+#[test]
+fn imports_make_no_loop() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    let read = |file: &PathBuf| {
+        let name = file.strip_prefix(&root).unwrap().to_str().unwrap().to_string();
+        let text = fs::read_to_string(file).unwrap();
+        (name, text)
+    };
+    let texts: Vec<(String, String)> = files.iter().map(read).collect();
+    let mut imports = imports(&texts);
+    for &(from, to) in LOOPS {
+        let before = imports.len();
+        imports.retain(|(user, used)| (user.as_str(), used.as_str()) != (from, to));
+        assert!(imports.len() < before, "{from} does not import {to}, take it from the list");
+    }
+    let found = in_loops(&imports);
+    assert!(found.is_empty(), "these imports make loops:\n{}\n", found.join("\n"));
+
+    let place = |file: &str| {
+        let module = file.split('/').next().unwrap().trim_end_matches(".rs");
+        EDGES.iter().position(|line| line.contains(&module))
+    };
+    for (user, used) in &imports {
+        let (Some(own), Some(other)) = (place(user), place(used)) else { continue };
+        assert!(own >= other, "{user} must not use {used}");
+    }
+}
+
+#[test]
+fn a_loop_of_imports_is_found() {
+    let found = |files: &[(&str, &str)]| {
+        let owned = |(file, text): &(&str, &str)| ((*file).to_string(), (*text).to_string());
+        in_loops(&imports(&files.iter().map(owned).collect::<Vec<_>>()))
+    };
+    let two = [
+        ("a/mod.rs", "mod b;\nmod c;"),
+        ("a/b.rs", "use super::c::C;"),
+        ("a/c.rs", "use crate::{x::Y, a::{b::{B, D}}};"),
+    ];
+    assert_eq!(found(&two), ["a/b.rs -> a/c.rs", "a/c.rs -> a/b.rs"]);
+    let three = [
+        ("a.rs", "use crate::b::B;"),
+        ("b.rs", "fn f() { crate::c::f() }"),
+        ("c.rs", "use crate::a::A;"),
+        ("d.rs", "use crate::a::A;"),
+        ("e.rs", ""),
+    ];
+    assert_eq!(found(&three), ["a.rs -> b.rs", "b.rs -> c.rs", "c.rs -> a.rs"]);
+    // A module and its parent, and what only tests import.
+    let none = [
+        ("a.rs", "mod b;\nuse b::B;\n#[cfg(test)]\nmod tests {\n    use crate::c::C;\n}"),
+        ("a/b.rs", "use super::A;"),
+        ("a/tests.rs", "use crate::c::C;"),
+        ("c.rs", "use crate::a::A; // crate::d"),
+        ("d.rs", "use crate::c::C;"),
+    ];
+    assert!(found(&none).is_empty());
+}
+
+/// Which files import which, except for a module and its parent.
+fn imports(texts: &[(String, String)]) -> Vec<(String, String)> {
+    let modules: Vec<(Vec<&str>, &str)> =
+        texts.iter().map(|(file, _)| (module_of(file), file.as_str())).collect();
+    let mut imports = Vec::new();
+    for (file, text) in texts.iter().filter(|(file, _)| file != "lib.rs") {
+        let own = module_of(file);
+        let code: Vec<&str> = text.lines().map(without_comment).collect();
+        let code = shipped(file, &code).join("\n");
+        for path in paths(&code) {
+            let mut base = if path[0] == "crate" { Vec::new() } else { own.clone() };
+            let up = path.iter().take_while(|segment| *segment == "super").count();
+            base.truncate(own.len().saturating_sub(up));
+            let rest =
+                path.iter().map(String::as_str).filter(|it| *it != "crate" && *it != "super");
+            base.extend(rest);
+            let used = (1..=base.len())
+                .rev()
+                .find_map(|length| modules.iter().find(|(module, _)| *module == base[..length]));
+            let Some((used, other)) = used else { continue };
+            let is_parent =
+                |one: &[&str], two: &[&str]| two.split_last().is_some_and(|it| it.1 == one);
+            let import = (file.clone(), (*other).to_string());
+            if *used != own
+                && !is_parent(used, &own)
+                && !is_parent(&own, used)
+                && !imports.contains(&import)
+            {
+                imports.push(import);
+            }
+        }
+    }
+    imports
+}
+
+/// The module that a file holds, as its path below the crate.
+fn module_of(file: &str) -> Vec<&str> {
+    let file = file.trim_end_matches(".rs");
+    file.trim_end_matches("/mod").split('/').collect()
+}
+
+/// Every path that begins with `crate` or `super`, groups taken apart.
+fn paths(code: &str) -> Vec<Vec<String>> {
+    let mut paths = Vec::new();
+    for start in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(start) {
+            let is_start = !code[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c));
+            if is_start {
+                let mut path = vec![start.trim_end_matches(':').to_string()];
+                branches(&code[at + start.len()..], &mut path, &mut paths);
+            }
+        }
+    }
+    paths
+}
+
+/// The paths of a tree of imports that goes on so.
+fn branches(rest: &str, path: &mut Vec<String>, paths: &mut Vec<Vec<String>>) {
+    let rest = rest.trim_start();
+    if let Some(group) = rest.strip_prefix('{') {
+        let (mut depth, mut begin) = (0, 0);
+        for (at, c) in group.char_indices() {
+            let is_end = depth == 0 && (c == ',' || c == '}');
+            if is_end && !group[begin..at].trim().is_empty() {
+                branches(&group[begin..at], &mut path.clone(), paths);
+            }
+            match c {
+                '}' if depth == 0 => return,
+                '}' => depth -= 1,
+                '{' => depth += 1,
+                ',' if depth == 0 => begin = at + 1,
+                _ => {}
+            }
+        }
+        return;
+    }
+    let length = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+    path.push(rest[..length].to_string());
+    match rest[length..].strip_prefix("::") {
+        Some(more) => branches(more, path, paths),
+        None => paths.push(path.clone()),
+    }
+}
+
+/// The imports that are part of a loop: what is used leads back to the user.
+fn in_loops(imports: &[(String, String)]) -> Vec<String> {
+    let leads_back = |(user, used): &&(String, String)| {
+        let mut reached = vec![used];
+        let mut next = 0;
+        while let Some(&file) = reached.get(next) {
+            next += 1;
+            for (_, used) in imports.iter().filter(|(user, _)| user == file) {
+                if !reached.contains(&used) {
+                    reached.push(used);
+                }
+            }
+        }
+        reached.contains(&user)
+    };
+    let loops = imports.iter().filter(leads_back);
+    let mut loops: Vec<String> = loops.map(|(user, used)| format!("{user} -> {used}")).collect();
+    loops.sort();
+    loops
+}

@@ -6,6 +6,7 @@ mod place;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unproxied;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -18,6 +19,7 @@ use doorway::Doorway;
 pub(crate) use place::Call;
 pub use place::Place;
 use table::{Fault, Table};
+pub use unproxied::ProxyError;
 
 use crate::network::Network;
 use crate::wire::reply::Reply;

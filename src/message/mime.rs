@@ -12,7 +12,7 @@ use mail_parser::parsers::MessageStream;
 use mail_parser::{ContentType, HeaderValue};
 
 use super::section::{HEAD, is_mbox, split_field, without_end};
-use super::view::{Encoding, Field, Fields, MimePart, Stretch};
+use super::view::{Encoding, Field, Fields, MessageView, MimePart, Stretch};
 use crate::wire::blocks::Blocks;
 
 /// How many transfer encodings an attached message may be in, one inside another: each is a copy.
@@ -47,7 +47,7 @@ impl Default for MimeLimits {
 }
 
 /// What has been found on the way.
-pub(super) struct Walk {
+struct Walk {
     limits: MimeLimits,
     parts: Vec<MimePart>,
     /// Octets that may still be copied.
@@ -74,9 +74,16 @@ enum Next {
     End,
 }
 
+impl MessageView {
+    pub(super) fn new(content: Blocks, limits: MimeLimits) -> Self {
+        let (parts, truncated) = Walk::through(content, limits);
+        Self::of(parts, truncated)
+    }
+}
+
 impl Walk {
     /// The parts, and whether there are more.
-    pub(super) fn through(content: Blocks, limits: MimeLimits) -> (Vec<MimePart>, bool) {
+    fn through(content: Blocks, limits: MimeLimits) -> (Vec<MimePart>, bool) {
         let room = limits.copies;
         let mut walk = Self { limits, parts: Vec::new(), room, truncated: false };
         walk.message(&Arc::new(content), 0, ENCODINGS);

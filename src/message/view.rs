@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::decode;
-use super::mime::{MimeLimits, Walk};
 use super::section::{continues, line_end, split_field, without_end};
 use crate::wire::blocks::Blocks;
 
@@ -24,8 +23,8 @@ pub struct MessageView {
 }
 
 impl MessageView {
-    pub(super) fn new(content: Blocks, limits: MimeLimits) -> Self {
-        let (parts, truncated) = Walk::through(content, limits);
+    /// The message itself, then what is in it; `truncated` if a limit left something out.
+    pub(super) fn of(parts: Vec<MimePart>, truncated: bool) -> Self {
         Self { parts, truncated }
     }
 

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 
-use super::command::{halves, number, printable, trim_start};
+use super::parameters::{halves, number, printable, trim_start};
+use super::xtext;
 
 mod host_name;
 #[cfg(test)]
@@ -425,43 +426,5 @@ fn origin_value(origin: &ClientOrigin) -> String {
     match origin {
         ClientOrigin::Local => "LOCAL".into(),
         ClientOrigin::Remote => "REMOTE".into(),
-    }
-}
-
-/// The encoding of values that may hold anything (RFC 3461 section 4).
-pub(crate) mod xtext {
-    use std::fmt::Write as _;
-
-    /// Writes every octet that may not stand for itself as `+` and two hexadecimal digits.
-    pub(crate) fn encode(octets: &[u8]) -> String {
-        let mut text = String::with_capacity(octets.len());
-        for octet in octets {
-            if octet.is_ascii_graphic() && !b"+=".contains(octet) {
-                text.push(char::from(*octet));
-            } else {
-                // Writing to a string cannot fail.
-                let _ = write!(text, "+{octet:02X}");
-            }
-        }
-        text
-    }
-
-    /// Returns the octets, unless `text` is no xtext. As with Postfix, `=` stands for itself and
-    /// hexadecimal digits may be lower-case: neither leaves any doubt.
-    pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-        let mut octets = Vec::with_capacity(text.len());
-        let mut rest = text.iter();
-        while let Some(octet) = rest.next() {
-            octets.push(match octet {
-                b'+' => hex(*rest.next()?)? << 4 | hex(*rest.next()?)?,
-                33..=126 => *octet,
-                _ => return None,
-            });
-        }
-        Some(octets)
-    }
-
-    fn hex(digit: u8) -> Option<u8> {
-        char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
     }
 }

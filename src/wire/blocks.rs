@@ -6,7 +6,9 @@ use std::ops::Range;
 use bytes::Bytes;
 use memchr::memchr;
 
-use super::budget::BLOCK;
+/// Octets of a block: small beside a message that is large, and large beside what a block costs to
+/// hand on.
+pub(crate) const BLOCK: usize = 64 << 10;
 
 /// Octets in blocks. The first and the last are of any length, those between of [`BLOCK`] octets,
 /// and none is empty: where an octet stands is one division away.

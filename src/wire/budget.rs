@@ -6,12 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+pub(crate) use super::blocks::BLOCK;
 use super::blocks::Blocks;
 use super::holders::{Holders, Holding, Owned, Owner};
 
-/// Octets of a block: small beside a message that is large, and large beside what a block costs to
-/// hand on.
-pub(crate) const BLOCK: usize = 64 << 10;
 /// Octets of the first block where the client has not said how large its message is: most messages
 /// are small, and a client that is slow must not hold much.
 pub(crate) const FIRST: usize = 8 << 10;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use memchr::{memchr, memchr3};
 
-use super::command::{MailParameters, ParameterFault, RcptParameters, trim_start};
 use super::line::has_control;
+use super::parameters::{MailParameters, ParameterFault, RcptParameters, trim_start};
 use super::text::{Printable, Written, is_printable};
 
 #[cfg(test)]

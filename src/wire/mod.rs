@@ -11,6 +11,8 @@ pub mod exposed;
 pub(crate) mod holders;
 pub(crate) mod line;
 pub(crate) mod mailbox;
+pub(crate) mod parameters;
 pub(crate) mod proxy;
 pub(crate) mod reply;
 pub(crate) mod text;
+pub(crate) mod xtext;

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use bytes::{BufMut, BytesMut};
 use memchr::memchr;
 
-use super::command::number;
+use super::parameters::number;
 
 #[cfg(test)]
 mod tests;

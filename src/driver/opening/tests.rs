@@ -3,9 +3,10 @@ use std::sync::{Arc, Mutex};
 use futures::future::join;
 
 use super::*;
+use crate::admission::ProxyError;
 use crate::admission::{Admission, AdmissionLimits};
+use crate::driver::serve;
 use crate::driver::tests::{Client, Slow};
-use crate::driver::{ProxyError, serve};
 use crate::rehearsal::{Rehearsal, peer};
 use crate::session::Settings;
 

@@ -10,7 +10,7 @@ use futures::future::poll_fn;
 use futures::io::AsyncRead;
 use futures::poll;
 
-use super::offered::REMEMBER;
+use super::offered::{INTRODUCTION, REMEMBER, REMEMBER_SILENCE};
 use super::places::{Place, Ticket};
 use super::transmit::transmit;
 use super::{RESET, REUSE_TIME, Server};
@@ -214,6 +214,38 @@ impl<R: Runtime> Connection<R> {
         line.run(&server, &mut self.timer).await;
         line.onward.quit();
         line.run(&server, &mut self.timer).await;
+    }
+
+    /// Asks the server what it offers, or waits for another client that asks. Either takes no longer
+    /// than [`INTRODUCTION`].
+    pub(super) async fn introduction(&mut self, now: Instant) -> Capabilities {
+        let server = self.server.clone();
+        let limit = Some(Deadline { at: now + INTRODUCTION, awaiting: Awaiting::Hello });
+        let Some(_asking) = within(&*server.runtime, limit, server.offered.asking.lock()).await
+        else {
+            return server.one_by_one(server.offered.unheard());
+        };
+        let now = server.runtime.now();
+        if let Some(offered) = server.offered.remembered(now) {
+            return offered;
+        }
+        let introduced = within(&*server.runtime, limit, self.introduce()).await;
+        let in_time = introduced.is_some();
+        match introduced.flatten() {
+            Some(offered) => {
+                let offered = server.one_by_one(offered);
+                server.offered.remember(offered.clone(), now + REMEMBER);
+                offered
+            }
+            None => {
+                let offered = server.one_by_one(server.offered.unheard());
+                // What the server thinks of one client is nothing to another.
+                if !(server.settings.identify.impersonates() && in_time) {
+                    server.offered.remember(offered.clone(), now + REMEMBER_SILENCE);
+                }
+                offered
+            }
+        }
     }
 }
 

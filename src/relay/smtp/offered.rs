@@ -5,24 +5,21 @@ use std::time::{Duration, Instant};
 
 use futures::lock;
 
-use super::connection::Connection;
 use crate::capabilities::Capabilities;
-use crate::deadline::{Awaiting, Deadline};
-use crate::runtime::{Runtime, within};
 
 /// How long what a server offers is remembered.
 pub(super) const REMEMBER: Duration = Duration::from_secs(300);
 /// How long it is remembered that a server could not say what it offers.
-const REMEMBER_SILENCE: Duration = Duration::from_secs(10);
+pub(super) const REMEMBER_SILENCE: Duration = Duration::from_secs(10);
 /// How long a client waits for its greeting because of a server that has not been asked yet.
-const INTRODUCTION: Duration = Duration::from_secs(5);
+pub(super) const INTRODUCTION: Duration = Duration::from_secs(5);
 
 /// What the server offered when it was last heard, and until when that is taken for true.
 #[derive(Debug, Default)]
 pub(super) struct Offered {
     heard: Mutex<Option<(Capabilities, Instant)>>,
     /// Held by the client that asks; all others wait for its answer.
-    asking: lock::Mutex<()>,
+    pub(super) asking: lock::Mutex<()>,
 }
 
 impl Offered {
@@ -34,7 +31,7 @@ impl Offered {
     /// What is offered for a server that cannot be asked: what it had when it last could, otherwise
     /// everything. A client that misses what its message needs (SMTPUTF8, 8BITMIME) gives it back to
     /// its sender for good; one that is offered too much is told 451 and comes again.
-    fn unheard(&self) -> Capabilities {
+    pub(super) fn unheard(&self) -> Capabilities {
         let heard = self.lock();
         heard.as_ref().map_or_else(Capabilities::all, |(offered, _)| offered.clone())
     }
@@ -56,40 +53,6 @@ impl Offered {
     }
 }
 
-impl<R: Runtime> Connection<R> {
-    /// Asks the server what it offers, or waits for another client that asks. Either takes no longer
-    /// than [`INTRODUCTION`].
-    pub(super) async fn introduction(&mut self, now: Instant) -> Capabilities {
-        let server = self.server.clone();
-        let limit = Some(Deadline { at: now + INTRODUCTION, awaiting: Awaiting::Hello });
-        let Some(_asking) = within(&*server.runtime, limit, server.offered.asking.lock()).await
-        else {
-            return server.one_by_one(server.offered.unheard());
-        };
-        let now = server.runtime.now();
-        if let Some(offered) = server.offered.remembered(now) {
-            return offered;
-        }
-        let introduced = within(&*server.runtime, limit, self.introduce()).await;
-        let in_time = introduced.is_some();
-        match introduced.flatten() {
-            Some(offered) => {
-                let offered = server.one_by_one(offered);
-                server.offered.remember(offered.clone(), now + REMEMBER);
-                offered
-            }
-            None => {
-                let offered = server.one_by_one(server.offered.unheard());
-                // What the server thinks of one client is nothing to another.
-                if !(server.settings.identify.impersonates() && in_time) {
-                    server.offered.remember(offered.clone(), now + REMEMBER_SILENCE);
-                }
-                offered
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures::future::join_all;
@@ -98,7 +61,7 @@ mod tests {
     use crate::onward::{OnwardSettings, Protocol};
     use crate::rehearsal::{Rehearsal, Script, Then, peer};
     use crate::relay::{Smtp, Target};
-    use crate::runtime::Address;
+    use crate::runtime::{Address, Runtime};
 
     #[test]
     fn a_server_that_is_away_takes_nothing_from_what_is_offered() {
