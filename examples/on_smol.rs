@@ -1,50 +1,18 @@
-//! A gate on smol: `cargo run --example on_smol -- --listen 127.0.0.1:2525 --relay 127.0.0.1:25`.
+//! A gate on smol.
+//!
+//! `cargo run --example on_smol --features smol -- --listen 127.0.0.1:2525 --relay 127.0.0.1:25`
 
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use std::{error::Error, io, io::Write as _};
+use std::io::{self, Write};
 
-use async_trait::async_trait;
 use clap::Parser;
-use futures::future::{Either, select};
 use nobounce::scorers::{Gtube, Spamd};
-use nobounce::{Address, Event, Gate, Panel, Peer, Runtime, Settings, Target, relay, serve};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::low_level::pipe;
-use smol::io::AsyncReadExt;
-use smol::net::unix::UnixStream;
-use smol::net::{TcpListener, TcpStream};
-use smol::{Timer, channel};
-
-/// All that nobounce needs of smol.
-#[derive(Debug, Clone, Copy)]
-struct Smol;
-
-#[async_trait]
-impl Runtime for Smol {
-    type Stream = Either<TcpStream, UnixStream>;
-
-    async fn sleep_until(&self, at: Instant) {
-        Timer::at(at).await;
-    }
-
-    async fn connect(&self, address: &Address) -> io::Result<Self::Stream> {
-        Ok(match address {
-            Address::Tcp(address) => {
-                let stream = TcpStream::connect(&**address).await?;
-                stream.set_nodelay(true)?;
-                Either::Left(stream)
-            }
-            Address::Unix(path) => Either::Right(UnixStream::connect(path).await?),
-        })
-    }
-}
+use nobounce::smol::{Smol, listen, serve, shutdown_signal};
+use nobounce::{Address, Event, Gate, Panel, Settings, Target, relay};
 
 #[derive(clap::Parser)]
 struct Options {
     #[arg(long, default_value = "127.0.0.1:2525")]
-    listen: String,
+    listen: Address,
     /// The onward server; without it mail is kept in `./maildir`.
     #[arg(long)]
     relay: Option<Address>,
@@ -52,12 +20,11 @@ struct Options {
     spamd: Option<Address>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    smol::block_on(run())
+fn main() -> io::Result<()> {
+    smol::block_on(run(Options::parse()))
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse();
+async fn run(options: Options) -> io::Result<()> {
     let target: Box<dyn Target> = match options.relay {
         Some(address) => Box::new(relay::Smtp::new(Smol, address, "localhost")),
         None => Box::new(relay::Maildir::new("maildir")),
@@ -67,51 +34,15 @@ async fn run() -> Result<(), Box<dyn Error>> {
         panel = panel.scorer(Spamd::new(Smol, address));
     }
     let gate = Gate::new(Smol, Settings::new("localhost"), target).panel(panel).observer(|event| {
-        if let Event::Ended(record) = event {
-            let _ = writeln!(io::stdout(), "{record}");
-        }
-    });
-    let gate = Arc::new(gate);
-
-    let listener = TcpListener::bind(&options.listen).await?;
-    let mut stop = stop_signal()?;
-    println!("listening on {}", listener.local_addr()?);
-    // Each client has a clone, from when it was accepted: when all are gone, so are the clients.
-    let (inside, empty) = channel::bounded::<()>(1);
-    loop {
-        let mut signal = [0];
-        let accepted = match select(pin!(listener.accept()), stop.read(&mut signal)).await {
-            Either::Left((accepted, _)) => accepted,
-            Either::Right(_) => break,
+        // Unlike `println!`, this does not panic when nobody reads any more.
+        let _ = match event {
+            Event::Ended(record) => writeln!(io::stdout(), "{record}"),
+            Event::AcceptFailed { error } => writeln!(io::stderr(), "accept: {error}"),
+            _ => Ok(()),
         };
-        match accepted {
-            Ok((client, address)) => {
-                let (gate, inside) = (gate.clone(), inside.clone());
-                let session = async move {
-                    let _ = client.set_nodelay(true);
-                    // What went wrong is in the record; the gate goes on.
-                    let _ = serve(client, Peer::new(address), &gate).await;
-                    drop(inside);
-                };
-                smol::spawn(session).detach();
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: some will be free again soon.
-                let _ = writeln!(io::stderr(), "accept: {error}");
-                Timer::after(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    drop((listener, inside));
-    gate.shut_down();
-    select(pin!(empty.recv()), Timer::after(Duration::from_secs(30))).await;
+    });
+    let listener = listen(&options.listen).await?;
+    println!("listening on {}", listener.local_address()?);
+    serve(listener, gate).with_graceful_shutdown(shutdown_signal()?).await?;
     Ok(())
-}
-
-/// Can be read from once SIGINT or SIGTERM has come.
-fn stop_signal() -> io::Result<smol::Async<std::os::unix::net::UnixStream>> {
-    let (read, write) = std::os::unix::net::UnixStream::pair()?;
-    pipe::register(SIGINT, write.try_clone()?)?;
-    pipe::register(SIGTERM, write)?;
-    smol::Async::new(read)
 }

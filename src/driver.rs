@@ -1,5 +1,7 @@
 //! The driver: one client, to the end of its session.
 
+#[cfg(any(feature = "smol", feature = "tokio"))]
+mod accept;
 mod handshake;
 mod input;
 mod log;
@@ -36,6 +38,11 @@ use log::Log;
 use opening::Opening;
 use slowness::Slowness;
 use target::Held;
+
+#[cfg(any(feature = "smol", feature = "tokio"))]
+pub(crate) use accept::Adapter;
+#[cfg(any(feature = "smol", feature = "tokio"))]
+pub use accept::{Serve, Shutdown};
 
 /// Octets of commands read at once: so much may wait to be executed.
 const COMMANDS: usize = 16_384;
@@ -90,7 +97,7 @@ where
     C: AsyncRead + AsyncWrite + Unpin + Send,
     R: Runtime,
 {
-    attend(client, peer, gate, Opening::Clear)
+    attend(client, peer, gate, Opening::Clear, None)
 }
 
 /// Serves one client that speaks TLS from its first octet on (RFC 8314), with the gate's
@@ -105,7 +112,7 @@ where
     C: AsyncRead + AsyncWrite + Unpin + Send,
     R: Runtime,
 {
-    attend(client, peer, gate, Opening::Tls)
+    attend(client, peer, gate, Opening::Tls, None)
 }
 
 async fn attend<C, R>(
@@ -113,6 +120,7 @@ async fn attend<C, R>(
     peer: Peer,
     gate: &Gate<R>,
     opening: Opening,
+    place: Option<Place>,
 ) -> Result<(), ServeError>
 where
     C: AsyncRead + AsyncWrite + Unpin + Send,
@@ -122,7 +130,7 @@ where
     let runtime = &gate.runtime;
     let began = runtime.now();
     // In a future of its own, which is gone when the client sits idle.
-    let (client, peer, stash, place) = Box::pin(opening.of(client, peer, gate)).await?;
+    let (client, peer, stash, place) = Box::pin(opening.of(client, peer, gate, place)).await?;
     let (mut session, relay) = gate.open(peer);
     let mut relay = Held::new(relay);
     gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });

@@ -139,6 +139,8 @@
 //!   the server behind; with a resolver over the gate's [`Runtime`]. See `dns` and `scorers`.
 //! - `hickory`: hickory's resolver in its place.
 //! - `auth`: SPF, DKIM, ARC and DMARC, and `Authentication-Results` (RFC 8601).
+//! - `tokio`, `smol`: the adapter for a runtime, with its accept loop: `nobounce::tokio`,
+//!   `nobounce::smol`. The rest of the crate depends on no runtime.
 //! - `testing`: plays SMTP dialogues as tests.
 //!
 //! # Where building taught better than the design
@@ -281,6 +283,10 @@ pub use opinion::{FailurePolicy, Opinion, ScorerError};
 pub use panel::{Answer, Judge, Panel, Seat, Sitting, ThresholdError, Thresholds, Weights};
 #[cfg(feature = "serve")]
 pub use relay::{Relay, Target};
+#[cfg(feature = "smol")]
+pub use runtime::smol;
+#[cfg(feature = "tokio")]
+pub use runtime::tokio;
 #[cfg(feature = "serve")]
 pub use runtime::{Address, BadAddress, Datagrams, Runtime};
 #[cfg(feature = "serve")]

@@ -5,6 +5,7 @@ mod observers;
 mod queue;
 
 use std::fmt::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,6 +151,12 @@ pub enum Event<'e> {
         session: &'e SessionId,
         /// The client.
         peer: &'e Peer,
+    },
+    /// A connection could not be accepted: it broke before, or the process or the system is out of
+    /// descriptors or memory. The accept loop of `nobounce::tokio` or `nobounce::smol` tries again.
+    AcceptFailed {
+        /// Why.
+        error: &'e io::Error,
     },
     /// A connection was closed, since it is not known for whom it is. There was no session.
     Unproxied {

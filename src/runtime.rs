@@ -1,6 +1,12 @@
 //! All that is needed of tokio, async-std, smol or threads.
 
+#[cfg(any(feature = "smol", feature = "tokio"))]
+mod listening;
 mod segments;
+#[cfg(feature = "smol")]
+pub mod smol;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 
 use std::cell::Cell;
 use std::fmt;
@@ -22,16 +28,16 @@ use crate::deadline::Deadline;
 pub(crate) use segments::SMALL;
 pub(crate) use segments::Segments;
 
-/// A clock, a timer and connections. Implemented in a dozen lines for any runtime, and with datagrams
-/// in two dozen: see the examples.
+/// A clock, a timer and connections. The features `tokio` and `smol` implement it. For any other runtime
+/// it takes a dozen lines, and two dozen with datagrams: see `examples/on_async_std.rs`.
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
     /// A connection to an onward server or a scorer's daemon.
     ///
     /// Mail goes onward in many segments at once, where the stream has a
     /// [`poll_write_vectored`](AsyncWrite::poll_write_vectored) of its own. Adapters may lack it, and
-    /// take one segment in each write (tokio-util's `Compat`): `examples/on_tokio.rs` has one with it,
-    /// by which large mail costs a quarter less.
+    /// take one segment in each write (tokio-util's `Compat`), by which large mail costs a quarter more.
+    /// Those of the features `tokio` and `smol` write all of them.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// The time, for deadlines.

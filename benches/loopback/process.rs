@@ -131,6 +131,8 @@ pub(crate) fn example(name: &str) -> PathBuf {
             "--quiet",
             "--profile",
             "bench",
+            "--features",
+            "tokio",
             "--example",
             name,
             "--target-dir",

@@ -1,7 +1,7 @@
 //! The complete front: takes port 25, becomes a user of its own, stands before a mail server.
 //!
 //! ```sh
-//! cargo run --release --features auth,redb,rspamd,tls --example front_door -- \
+//! cargo run --release --features auth,redb,rspamd,tls,tokio --example front_door -- \
 //!     --listen 0.0.0.0:25 --relay 127.0.0.1:10025 --identify xclient --user nobounce \
 //!     --spamd 127.0.0.1:783 --json-log /var/log/nobounce/mail.json
 //! ```
@@ -26,7 +26,6 @@ mod memory;
 mod names;
 mod options;
 mod output;
-mod runtime;
 mod sense;
 mod service;
 mod strangers;
@@ -39,7 +38,6 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,16 +45,15 @@ use std::time::Duration;
 use clap::Parser;
 use nobounce::relay::Smtp;
 use nobounce::scorers::{Behaviour, Gtube, Lessons, Spamd};
+use nobounce::tokio::{Listener, Serve, Tokio};
 use nobounce::{
-    Admission, AdmissionLimits, Budget, Event, Gate, OnwardSettings, Panel, Peer, Seat, Settings,
-    Tarpit, TlsClient, TlsPolicy, TlsServer, serve, serve_tls,
+    Admission, AdmissionLimits, Budget, Event, Gate, OnwardSettings, Panel, Seat, Settings, Tarpit,
+    TlsClient, TlsPolicy, TlsServer,
 };
 use signal_hook::consts::SIGXFSZ;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use check::Findings;
 use config::Config;
@@ -66,7 +63,6 @@ use journal::Journal;
 use names::Names;
 use options::Options;
 use output::{Output, lost_lines};
-use runtime::{Socket, Tokio};
 use strangers::Strangers;
 use successor::{Heritage, Predecessor};
 use tested::Tested;
@@ -256,6 +252,7 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
                     "warning: {id}: the onward server took the message and discards it"
                 ));
             }
+            Event::AcceptFailed { error } => warnings.line(format_args!("accept: {error}")),
             _ => {}
         });
     if let Some((resolver, patience)) = names.lookup {
@@ -276,80 +273,33 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     if let Some(proxies) = options.proxies() {
         gate = gate.expect_proxy(proxies);
     }
-    let front = Arc::new(Front { gate, errors: errors.clone() });
 
     tokio::spawn(memory::give_back(mail_data));
     let succession = succeed_on_signal(Heritage::of(&doors)?, errors.clone())?;
-    let (stop, stopped) = watch::channel(());
-    let mut attending = JoinSet::new();
+    let mut serving = Serve::new(gate);
     for Door { listener, tls } in doors {
-        let listener = TcpListener::from_std(listener)?;
+        let listener = Listener::try_from(listener)?;
         let how = if tls { " with TLS" } else { "" };
-        listening.line(format_args!("listening on {}{how}", listener.local_addr()?));
-        attending.spawn(front.clone().attend(listener, tls, stopped.clone()));
+        listening.line(format_args!("listening on {}{how}", listener.local_address()?));
+        serving = if tls { serving.and_tls(listener) } else { serving.and(listener) };
     }
-    drop(stopped);
     service::ready()?;
-    let served = tokio::select! {
-        () = end.comes() => Ok(()),
-        error = target.test_again(errors) => Err(error.into()),
-    };
-    service::stopping();
-    stop.send_replace(());
-    // It has copies of the listeners.
-    succession.abort();
-    let _ = succession.await;
-    // Then no door is open any more: whoever comes is the next process's, if it has the socket.
-    attending.join_all().await;
-    front.gate.shut_down();
-    let _ = timeout(Duration::from_secs(options.grace), stop.closed()).await;
-    served
-}
-
-struct Front {
-    gate: Gate<Tokio>,
-    errors: Output,
-}
-
-impl Front {
-    /// Takes clients at one door until it is told to stop. Each holds a receiver as long as it is
-    /// inside, from when it was accepted: so nobody is overlooked.
-    async fn attend(
-        self: Arc<Self>,
-        listener: TcpListener,
-        tls: bool,
-        mut stopped: watch::Receiver<()>,
-    ) {
-        loop {
-            let accepted = tokio::select! {
-                _ = stopped.changed() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((client, address)) => {
-                    let (front, inside) = (self.clone(), stopped.clone());
-                    tokio::spawn(async move {
-                        front.receive(client, address, tls).await;
-                        drop(inside);
-                    });
-                }
-                Err(error) => {
-                    // Out of descriptors, most likely: some will be free again soon.
-                    self.errors.line(format_args!("accept: {error}"));
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
-
-    async fn receive(&self, client: TcpStream, address: SocketAddr, tls: bool) {
-        let _ = client.set_nodelay(true);
-        // What went wrong is in the record, or it is the client's affair.
-        let _ = match tls {
-            true => serve_tls(Socket(client), Peer::new(address), &self.gate).await,
-            false => serve(Socket(client), Peer::new(address), &self.gate).await,
+    let (ends, ended) = oneshot::channel();
+    let tests = errors.clone();
+    let stop = async move {
+        let served = tokio::select! {
+            () = end.comes() => Ok(()),
+            error = target.test_again(&tests) => Err(error),
         };
-    }
+        service::stopping();
+        // It has copies of the listeners. When those of this process are closed too, clients that
+        // connect are the next process's.
+        succession.abort();
+        let _ = succession.await;
+        let _ = ends.send(served);
+    };
+    serving.with_graceful_shutdown(stop).drain_within(Duration::from_secs(options.grace)).await?;
+    Ok(ended.await??)
 }
 
 fn target(options: &Options, config: Option<&Config>) -> Result<Smtp<Tokio>, Box<dyn Error>> {

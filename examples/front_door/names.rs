@@ -8,7 +8,7 @@ use nobounce::dns::Resolver;
 
 use crate::config::{Config, dns};
 use crate::options::Options;
-use crate::runtime::Tokio;
+use nobounce::tokio::Tokio;
 
 /// How long a look-up may take unless the file says otherwise.
 const PATIENCE: Duration = Duration::from_secs(5);

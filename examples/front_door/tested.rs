@@ -11,7 +11,7 @@ use nobounce::{Peer, Relay, Target};
 use tokio::time::{sleep, timeout};
 
 use crate::output::Output;
-use crate::runtime::Tokio;
+use nobounce::tokio::Tokio;
 
 /// How long the greeting of the first clients waits for the test. A server that is up takes much less.
 const FIRST: Duration = Duration::from_secs(3);

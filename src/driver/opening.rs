@@ -8,6 +8,8 @@ use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use super::handshake::handshake;
 use super::input::Stash;
 use super::{ServeError, proxied};
+#[cfg(any(feature = "smol", feature = "tokio"))]
+use crate::admission::ProxyError;
 use crate::admission::{Place, TurnedAway};
 use crate::deadline::{Awaiting, Deadline};
 use crate::gate::Gate;
@@ -22,8 +24,40 @@ mod tests;
 /// How long a client that is turned away is given to take its answer: it fits into any buffer.
 const TURNING: Duration = Duration::from_secs(1);
 
+/// Why a client is not served.
+#[cfg(any(feature = "smol", feature = "tokio"))]
+pub(super) enum Refused {
+    TurnedAway(TurnedAway),
+    Unproxied(ProxyError),
+}
+
+/// Admits a client that has just connected, as far as its address tells.
+#[cfg(any(feature = "smol", feature = "tokio"))]
+pub(super) fn admit<R: Runtime>(gate: &Gate<R>, peer: &Peer) -> Result<Place, Refused> {
+    if gate.proxies.as_ref().is_some_and(|proxies| !proxies.include(peer)) {
+        return Err(Refused::Unproxied(ProxyError::Stranger));
+    }
+    let mut place = gate.admission.enter().map_err(Refused::TurnedAway)?;
+    // The client of a proxy is not known before its header.
+    if gate.proxies.is_none() {
+        settle(&mut place, peer, gate).map_err(Refused::TurnedAway)?;
+    }
+    Ok(place)
+}
+
+/// The client is known now. Does nothing the second time.
+fn settle<R: Runtime>(place: &mut Place, peer: &Peer, gate: &Gate<R>) -> Result<(), TurnedAway> {
+    let now = gate.runtime.now();
+    let settled = match gate.counted(peer) {
+        Some(address) => place.count_for(address, now),
+        None => place.count_in_all(now),
+    };
+    gate.report_overload();
+    settled
+}
+
 /// How a client begins.
-#[derive(PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(super) enum Opening {
     Clear,
     #[cfg(feature = "tls")]
@@ -32,12 +66,13 @@ pub(super) enum Opening {
 
 impl Opening {
     /// The connection, the client at its end, what it has said already, and its place among the
-    /// others.
+    /// others: `place`, if it was admitted before.
     pub(super) async fn of<C, R>(
         self,
         client: C,
         peer: Peer,
         gate: &Gate<R>,
+        place: Option<Place>,
     ) -> Result<(Channel<C>, Peer, Stash, Place), ServeError>
     where
         C: AsyncRead + AsyncWrite + Unpin + Send,
@@ -45,7 +80,7 @@ impl Opening {
     {
         let mut client = Channel::new(client);
         // Whom it speaks for may not be known yet, but that it is here counts from the beginning.
-        let mut place = match gate.admission.enter() {
+        let mut place = match place.map_or_else(|| gate.admission.enter(), Ok) {
             Ok(place) => place,
             Err(reason) => return Err(self.turn_away(client, &peer, reason, gate).await),
         };
@@ -57,13 +92,7 @@ impl Opening {
                     return Err(error.into());
                 }
             };
-        let now = gate.runtime.now();
-        let counted = match gate.counted(&peer) {
-            Some(address) => place.count_for(address, now),
-            None => place.count_in_all(now),
-        };
-        gate.report_overload();
-        if let Err(reason) = counted {
+        if let Err(reason) = settle(&mut place, &peer, gate) {
             // Others are waiting to say who they are.
             drop(place);
             return Err(self.turn_away(client, &peer, reason, gate).await);

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::{env, fs, thread};
@@ -29,9 +29,22 @@ impl Gate {
 
     /// Starts an example; back as soon as it listens.
     pub(crate) fn run(example: &str, arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::run_by(Command::new(binary(example)), &binary(example), arguments)
+    }
+
+    /// Starts an example on a free port, with so many descriptors.
+    #[cfg(any(feature = "smol", feature = "tokio"))]
+    pub(crate) fn start_with_descriptors(example: &str, descriptors: usize) -> Self {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""));
         let binary = binary(example);
-        let mut child = Command::new(&binary)
+        shell.arg(&binary);
+        Self::run_by(shell, &binary, &["--listen", "127.0.0.1:0"])
+    }
+
+    fn run_by(mut command: Command, binary: &Path, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = command
             .args(arguments)
             .current_dir(folder.path())
             .env("TMPDIR", folder.path())

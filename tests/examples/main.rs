@@ -4,11 +4,30 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod client;
-#[cfg(all(feature = "auth", feature = "redb", feature = "rspamd", feature = "tls"))]
+#[cfg(all(
+    feature = "auth",
+    feature = "redb",
+    feature = "rspamd",
+    feature = "tls",
+    feature = "tokio"
+))]
 mod config;
 mod gate;
-#[cfg(all(feature = "auth", feature = "redb", feature = "rspamd", feature = "tls"))]
+#[cfg(all(
+    feature = "auth",
+    feature = "redb",
+    feature = "rspamd",
+    feature = "tls",
+    feature = "tokio"
+))]
 mod nonsense;
+#[cfg(all(
+    feature = "auth",
+    feature = "redb",
+    feature = "rspamd",
+    feature = "tls",
+    feature = "tokio"
+))]
 mod operation;
 mod server;
 
@@ -30,7 +49,8 @@ const HEAD: &str = "From: a@example.com\r\nTo: b@example.org\r\nSubject: test\r\
 
 /// Each gate does all of it.
 macro_rules! on_each {
-    ($($example:ident)*) => { $(
+    ($($(#[$attribute:meta])* $example:ident)*) => { $(
+        $(#[$attribute])*
         mod $example {
             const SELF: &str = stringify!($example);
 
@@ -73,7 +93,14 @@ macro_rules! on_each {
     )* };
 }
 
-on_each! { on_tokio on_async_std on_smol on_blocking }
+on_each! {
+    on_async_std
+    on_blocking
+    #[cfg(feature = "smol")]
+    on_smol
+    #[cfg(feature = "tokio")]
+    on_tokio
+}
 
 /// Contents that were damaged by some proxy, each to arrive octet for octet.
 fn contents() -> Vec<Vec<u8>> {
@@ -293,4 +320,60 @@ fn the_scorer_dislikes_a_bare_name() {
         assert!(reply.starts_with(expected), "{name}: {reply}");
         client.quit();
     }
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn the_minimal_gate_scores_relays_logs_and_ends() {
+    let onward = Onward::start(false);
+    let mut gate = Gate::run("minimal", &["127.0.0.1:0", &onward.address.to_string()]);
+    let mut client = Client::connect(gate.address);
+    assert!(client.reply().starts_with("220 mx.example.org ESMTP"));
+    let message = format!("{HEAD}Hello\r\n.");
+    let mail = ["MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>", "DATA", &message];
+    assert_eq!(client.say_all(&[&["HELO client.example"], &mail[..]].concat()), TAKEN);
+    assert!(onward.deliveries.try_recv().is_ok());
+    assert!(gate.line().unwrap().contains("result=accepted"));
+    let refused = client.say_all(&["HELO spammer", mail[0], mail[1]]);
+    assert!(refused.starts_with("550 5.7.1 "), "{refused}");
+    client.quit();
+    let logged = gate.line().unwrap();
+    assert!(logged.contains("because=\"550 5.7.1 Recipient refused"), "{logged}");
+
+    let mut busy = Client::connect(gate.address);
+    busy.reply();
+    busy.say_all(&[&["HELO client.example"], &mail[..3]].concat());
+    gate.signal("TERM");
+    assert_eq!(busy.say(&message), TAKEN);
+    assert!(busy.reply().starts_with("421 4.3.2 "));
+    busy.assert_closed();
+    assert!(gate.wait().success());
+}
+
+/// The process has 40 descriptors. Clients beyond wait in the backlog, and are greeted when others
+/// leave.
+#[cfg(any(feature = "smol", feature = "tokio"))]
+fn clients_wait_while_descriptors_run_out(example: &str) {
+    let mut gate = Gate::start_with_descriptors(example, 40);
+    let mut clients: Vec<_> = (0..60).map(|_| Client::connect(gate.address)).collect();
+    // One leaves at a time: the next one gets its descriptor.
+    for mut client in clients.drain(1..) {
+        let greeting = client.reply();
+        assert!(greeting.starts_with("220 "), "{greeting}");
+        client.quit();
+    }
+    assert!(clients[0].reply().starts_with("220 "));
+    gate.stop();
+}
+
+#[cfg(feature = "smol")]
+#[test]
+fn clients_wait_while_descriptors_run_out_on_smol() {
+    clients_wait_while_descriptors_run_out("on_smol");
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn clients_wait_while_descriptors_run_out_on_tokio() {
+    clients_wait_while_descriptors_run_out("on_tokio");
 }
