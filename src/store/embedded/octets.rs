@@ -18,9 +18,6 @@ const RECORDS: TableDefinition<'_, (Name, u64), &[u8]> = TableDefinition::new("l
 /// When each log is over.
 const ENDS: TableDefinition<'_, Name, u64> = TableDefinition::new("log ends");
 
-/// Most octets that may wait for the disk.
-const WAITING: usize = 16 << 20;
-
 /// What is to be there under each name; `None`: nothing.
 #[derive(Debug, Default)]
 pub(super) struct OctetChanges {
@@ -53,9 +50,9 @@ impl OctetChanges {
         self.values.is_empty() && self.records.is_empty() && self.ends.is_empty()
     }
 
-    /// Whether no more octets may wait for the disk.
-    pub(super) fn is_full(&self) -> bool {
-        self.octets >= WAITING
+    /// Returns how many octets were noted.
+    pub(super) fn len(&self) -> usize {
+        self.octets
     }
 
     /// Takes in older changes, where there are no newer ones.

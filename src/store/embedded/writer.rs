@@ -11,6 +11,8 @@ use crate::store::StoreError;
 
 /// Most that may wait for the disk at once: more sessions than a machine has.
 const WAITING: usize = 1 << 16;
+/// Most octets of values and records of logs that may wait for the disk.
+const WAITING_OCTETS: usize = 16 << 20;
 
 /// Hands changes to the thread. Dropped, it waits until all are written.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ struct Desk {
 #[derive(Debug, Default)]
 struct Pending {
     changes: Changes,
+    /// Octets of values and records that the thread is writing.
+    writing: usize,
     waiting: Vec<oneshot::Sender<Result<(), StoreError>>>,
     closing: bool,
     /// The thread has ended: nobody will be told anything.
@@ -75,7 +79,7 @@ impl Writer {
         &self,
         change: impl FnOnce(&mut dyn FnMut(N)) -> A,
     ) -> Result<A, StoreError> {
-        if self.desk.lock().changes.octets.is_full() {
+        if self.desk.lock().is_full() {
             // The thread tries again to write them.
             drop(self.desk.call()?);
             return Err(StoreError::Behind);
@@ -92,6 +96,13 @@ impl Drop for Writer {
             // If it has panicked, those who waited for it know.
             let _ = thread.join();
         }
+    }
+}
+
+impl Pending {
+    /// Whether no more octets of values and records may wait for the disk.
+    fn is_full(&self) -> bool {
+        self.changes.octets.len() + self.writing >= WAITING_OCTETS
     }
 }
 
@@ -120,14 +131,20 @@ impl Desk {
             let changes = std::mem::take(&mut pending.changes);
             let waiting = std::mem::take(&mut pending.waiting);
             let closing = pending.closing;
+            pending.writing = changes.octets.len();
             drop(pending);
 
             let written = if changes.is_empty() { Ok(()) } else { file.write(&changes) };
             let told = match written {
-                Ok(()) => Ok(()),
+                Ok(()) => {
+                    self.lock().writing = 0;
+                    Ok(())
+                }
                 Err(error) => {
                     // They are tried again with the next ones.
-                    self.lock().changes.fill_up(changes);
+                    let mut pending = self.lock();
+                    pending.writing = 0;
+                    pending.changes.fill_up(changes);
                     Err(StoreError::Disk(Arc::new(error)))
                 }
             };
