@@ -141,7 +141,7 @@
 //! - `auth`: SPF, DKIM, ARC and DMARC, and `Authentication-Results` (RFC 8601).
 //! - `tokio`, `smol`: the adapter for a runtime, with its accept loop: `nobounce::tokio`,
 //!   `nobounce::smol`. The rest of the crate depends on no runtime.
-//! - `testing`: plays SMTP dialogues as tests.
+//! - `testing`: a kit for tests, `testing`: virtual time, scripted clients and servers, SMTP dialogues.
 //!
 //! # Where building taught better than the design
 //!
@@ -200,7 +200,7 @@ mod observer;
 mod opinion;
 #[cfg(feature = "serve")]
 mod panel;
-#[cfg(all(test, feature = "serve"))]
+#[cfg(any(test, feature = "testing"))]
 mod rehearsal;
 #[cfg(feature = "serve")]
 pub mod relay;
@@ -218,10 +218,10 @@ pub mod store;
 mod tally;
 #[cfg(feature = "serve")]
 mod tarpit;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "serve")]
 mod tls;
-#[cfg(feature = "testing")]
-mod transcript;
 #[cfg(feature = "serve")]
 mod unwind;
 
@@ -303,9 +303,6 @@ pub use tls::{HandshakeLimits, TlsClient, TlsConfigError, TlsServer};
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub use wire::exposed as wire_exposed;
-
-#[cfg(feature = "testing")]
-pub use transcript::{Chunking, Transcript, TranscriptError};
 
 /// The README's examples compile, or the tests fail.
 #[cfg(all(doctest, feature = "serve"))]

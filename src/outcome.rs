@@ -275,6 +275,12 @@ impl Receipt {
         Self { granted: Granted::Content, transaction: None, reply, called }
     }
 
+    /// A 2xx that a dialogue states.
+    #[cfg(feature = "testing")]
+    pub(crate) fn stated(granted: Granted, reply: Reply) -> Self {
+        Self { granted, transaction: None, reply, called: None }
+    }
+
     /// A 2xx that the onward server gave for this very request; the reply itself if it is none.
     pub(crate) fn read(
         granted: Granted,

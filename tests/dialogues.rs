@@ -6,9 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nobounce::{
-    Chunking, EndCause, EnhancedStatus, ForwardPath, Refusal, Subject, Transcript, Verdict,
-};
+use nobounce::testing::{Chunking, Transcript};
+use nobounce::{EndCause, EnhancedStatus, ForwardPath, Refusal, Subject, Verdict};
 
 /// How many random chunkings each dialogue is played in.
 const SEEDS: u64 = 16;
@@ -152,6 +151,7 @@ fn a_dialogue_that_cannot_be_read_is_refused() {
         ("C: \\q", 1, "one of `\\r"),
         ("C: \\x4", 1, "two hexadecimal digits"),
         ("S: 220\\", 1, "no backslash at the end"),
+        ("A: 354 yes", 1, "`CODE text`"),
         ("J: yes", 1, "`pass`, `refuse`, `tag`, `come again` or `silent`"),
         ("J: refuse 550 4.7.1 text", 1, "`refuse CODE STATUS text`"),
         ("J: refuse 250 2.0.0 text", 1, "`refuse CODE STATUS text`"),
@@ -159,7 +159,7 @@ fn a_dialogue_that_cannot_be_read_is_refused() {
         ("T: soon", 1, "a duration"),
         ("T: 5d", 1, "a duration"),
         ("@ limits.recipients many", 1, "a number"),
-        ("@ relay rejects", 1, "`relay offers` or `relay accepts`"),
+        ("@ relay rejects", 1, "`relay offers`, `relay accepts` or"),
         ("@ frobnicate yes", 1, "a setting"),
         ("S: 220\n@ relay accepts", 2, "settings before"),
     ];
@@ -227,4 +227,66 @@ fn the_record_says_why_each_transaction_ended() {
         let causes: Vec<_> = ends.iter().map(|end| end.cause).collect();
         assert_eq!(causes, expected, "{name}");
     }
+}
+
+/// Dialogues that events cannot tell, each with the reason.
+#[cfg(feature = "serve")]
+const UNTOLD: &[(&str, &str)] = &[
+    ("client_reset", "the panel had not answered when the client was gone"),
+    ("prdr_client_reset", "no event tells that the client was gone when its message was taken"),
+];
+
+/// A session is written down from its events; what is written can be played, in every chunking, and is
+/// written down the same.
+#[cfg(feature = "serve")]
+#[test]
+fn a_printed_transcript_is_played_again() {
+    use nobounce::Reply;
+    use nobounce::testing::{Scribe, VirtualRuntime};
+
+    let print = |transcript: &Transcript, head: &[&str], chunking| {
+        let runtime = VirtualRuntime::new();
+        let mut scribe = Scribe::new(runtime.clone());
+        for setting in head {
+            scribe = scribe.setting(setting);
+        }
+        let played = transcript.on(&runtime).observer(&scribe).play(chunking);
+        let records = played.map_err(|error| error.to_string())?;
+        let ends: Vec<_> = records.iter().map(|it| (it.end.cause, it.end.reply.clone())).collect();
+        Ok::<_, String>((scribe.transcripts().remove(0), ends))
+    };
+    let round = |text: &str| {
+        let transcript = Transcript::parse(text).unwrap();
+        let settings = text.lines().filter_map(|line| line.trim().strip_prefix("@ "));
+        let head: Vec<_> =
+            settings.filter(|it| !it.starts_with("relay ") && *it != "shutdown").collect();
+        let (printed, ends) = print(&transcript, &head, Chunking::Whole)?;
+        let parsed = Transcript::parse(&printed).map_err(|error| format!("{error}\n{printed}"))?;
+        for chunking in [Chunking::Whole, Chunking::Octets, Chunking::Random(3)] {
+            let again = print(&parsed, &head, chunking);
+            let (again, ends_again) =
+                again.map_err(|error| format!("{error} ({chunking:?})\n{printed}"))?;
+            if chunking == Chunking::Whole && again != printed {
+                return Err(format!("printed\n{printed}\nthen\n{again}"));
+            }
+            let replies = |ends: &[(EndCause, Option<Reply>)]| -> Vec<_> {
+                ends.iter().map(|(_, reply)| reply.as_ref().map(Reply::to_string)).collect()
+            };
+            if replies(&ends) != replies(&ends_again) {
+                return Err(format!("{ends:?}\nthen\n{ends_again:?}"));
+            }
+        }
+        Ok(())
+    };
+    let mut faults = Vec::new();
+    for file in files() {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let told = round(&fs::read_to_string(&file).unwrap());
+        match (told, UNTOLD.iter().any(|(untold, _)| *untold == name)) {
+            (Err(fault), false) => faults.push(format!("--- {name}: {fault}")),
+            (Ok(()), true) => faults.push(format!("--- {name} can be told")),
+            _ => {}
+        }
+    }
+    assert!(faults.is_empty(), "{}\n{}", faults.len(), faults.join("\n"));
 }

@@ -46,7 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "relay",
             "tarpit",
             "tls",
-            "transcript",
+            "testing",
         ],
     ),
     ("adapters", &["adapters"]),

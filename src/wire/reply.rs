@@ -75,7 +75,7 @@ impl ReplyCode {
     }
 
     /// Three digits at the start of `line`, if the first of them is 2 to 5.
-    fn read(line: &[u8]) -> Option<Self> {
+    pub(crate) fn read(line: &[u8]) -> Option<Self> {
         let digits = line.get(..3)?;
         let mut code = 0;
         for digit in digits {

@@ -1,6 +1,6 @@
-//! Bounds of session and onward server as dialogues, in the notation of `nobounce::Transcript`.
+//! Bounds of session and onward server as dialogues, in the notation of `nobounce::testing::Transcript`.
 
-use nobounce::{Chunking, Transcript};
+use nobounce::testing::{Chunking, Transcript};
 
 /// What is said exactly at a bound, and one past it.
 pub(crate) struct Bound {

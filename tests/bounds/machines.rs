@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use nobounce::testing::{Chunking, Transcript};
 use nobounce::{
-    Chunking, Envelope, ForwardPath, HeaderField, Onward, OnwardSettings, OnwardStep, Outcome,
-    Peer, Receipt, Request, ReversePath, Session, SessionId, Settings, Step, Subject, Transcript,
-    Verdict,
+    Envelope, ForwardPath, HeaderField, Onward, OnwardSettings, OnwardStep, Outcome, Peer, Receipt,
+    Request, ReversePath, Session, SessionId, Settings, Step, Subject, Verdict,
 };
 
 /// Whether scorers are told that there is more in this content than they see, under this setting.

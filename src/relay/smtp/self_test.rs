@@ -209,7 +209,8 @@ mod tests {
     /// The self-test in front of a server that takes every recipient and says this to the content, and
     /// what the server has heard.
     fn tested(to_content: &str) -> (Result<(), SelfTestError>, String) {
-        let turn = |tail, says: &str| Turn { cue: Cue::Tail(tail), says: says.into() };
+        let turn =
+            |tail: &[u8], says: &str| Turn { cue: Cue::Tail(tail.into()), says: says.into() };
         let mut turns = vec![turn(b"", "220 o\r\n"), turn(b"\r\n", "250 o\r\n")];
         for _ in PROBES {
             turns.extend(["250 Ok\r\n", "250 Ok\r\n", "354 Go\r\n"].map(|it| turn(b"\r\n", it)));

@@ -257,7 +257,8 @@ mod tests {
 
     #[test]
     fn a_message_taken_for_some_recipients_goes_on_with_one_recipient_in_each_transaction() {
-        let turn = |tail, says: &str| Turn { cue: Cue::Tail(tail), says: says.into() };
+        let turn =
+            |tail: &[u8], says: &str| Turn { cue: Cue::Tail(tail.into()), says: says.into() };
         let mut turns = vec![turn(b"", "220 o\r\n"), turn(b"\r\n", "250 o\r\n")];
         turns.extend(
             ["250 M\r\n", "250 R\r\n", "250 R\r\n", "354 Go\r\n"].map(|it| turn(b"\r\n", it)),

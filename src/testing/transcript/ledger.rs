@@ -88,6 +88,13 @@ impl<'s> Ledger<'s> {
             .find(|(_, event)| !matches!(event, Event::Session(_)))
     }
 
+    /// Whether the panel answers when the time that is to pass now has passed.
+    pub(super) fn is_panel_next(&self) -> bool {
+        let events = self.open().map(|(_, entry)| &entry.event);
+        let mut others = events.filter(|it| !matches!(it, Event::Session(_) | Event::Time(_)));
+        matches!(others.next(), Some(Event::Panel(_)))
+    }
+
     /// The first entry that has not come true.
     pub(super) fn owed(&self) -> Option<usize> {
         self.open().next().map(|(at, _)| at)

@@ -7,22 +7,25 @@ use std::time::{Duration, Instant, SystemTime};
 use super::flight::{Cutter, Flight};
 use super::ledger::{Came, Ledger, Speaker};
 use super::script::{Event, Ruling, Script, Sent};
-use super::server::{Automatic, Heard};
-use super::{Chunking, TranscriptError};
+use super::{Chunking, Company, Happened, SESSION, TranscriptError};
 use crate::capabilities::Capabilities;
-use crate::envelope::SessionId;
+use crate::envelope::{SessionId, TransactionId};
 use crate::onward::{Onward, OnwardStep};
-use crate::outcome::Outcome;
+use crate::outcome::{Granted, Outcome, Receipt, RequestKind};
 use crate::peer::Tls;
+use crate::rehearsal::automatic::{Automatic, Heard};
 use crate::session::{Session, Step, TransactionEnd};
-use crate::verdict::{Subject, Verdict};
+use crate::verdict::Refusal;
+use crate::wire::mailbox::ForwardPath;
+use crate::wire::reply::Reply;
 
 /// The time of day when a dialogue begins: 2026-01-01 00:00:00 UTC.
 const BEGINNING: Duration = Duration::from_secs(1_767_225_600);
 
 pub(super) struct Player<'p> {
+    script: &'p Script,
     ledger: Ledger<'p>,
-    panel: &'p mut dyn FnMut(Subject<'_>) -> Verdict,
+    company: &'p mut dyn Company,
     session: Session,
     onward: Onward,
     server: Automatic,
@@ -33,11 +36,17 @@ pub(super) struct Player<'p> {
     from_client: Flight,
     from_server: Flight,
     waits: Waits,
-    /// The onward machine has been asked what the session asks.
+    /// The relay target has been asked what the session asks.
     requested: bool,
+    /// About a recipient, or all of them.
+    asks_recipient: bool,
     /// The panel has been asked, and keeps silent.
     silent: bool,
     outcome: Option<Outcome>,
+    /// In which transaction the relay target was asked, and about which recipient.
+    asked: Option<(TransactionId, Option<ForwardPath>)>,
+    /// The relay target has been asked, and keeps silent.
+    mute: bool,
     connecting: bool,
     handshaking: bool,
     quit: bool,
@@ -55,27 +64,24 @@ enum Waits {
 }
 
 impl<'p> Player<'p> {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "any moment will do; from here on time is in the dialogue"
-    )]
     pub(super) fn new(
         script: &'p Script,
         chunking: Chunking,
-        panel: &'p mut dyn FnMut(Subject<'_>) -> Verdict,
+        company: &'p mut dyn Company,
+        now: Instant,
     ) -> Self {
-        let now = Instant::now();
         let mut session = Session::new(
             Arc::new(script.settings.clone()),
-            SessionId::new("play"),
+            SessionId::new(SESSION),
             script.client.clone(),
             now,
             SystemTime::UNIX_EPOCH + BEGINNING,
         );
         session.offer(script.through.as_ref().unwrap_or(&Capabilities::all()));
         Self {
+            script,
             ledger: Ledger::new(script),
-            panel,
+            company,
             session,
             onward: Onward::new(Arc::new(script.onward.clone())),
             server: script.server.clone(),
@@ -86,8 +92,11 @@ impl<'p> Player<'p> {
             from_server: Flight::default(),
             waits: Waits::Client,
             requested: false,
+            asks_recipient: false,
             silent: false,
             outcome: None,
+            asked: None,
+            mute: false,
             connecting: false,
             handshaking: false,
             quit: false,
@@ -96,6 +105,7 @@ impl<'p> Player<'p> {
     }
 
     pub(super) fn play(mut self) -> Result<Vec<TransactionEnd>, TranscriptError> {
+        self.company.see(self.now, Happened::Connected(&self.session));
         if let Some((0, Event::ShutDown | Event::Client(Sent::Octets { at_once: true, .. }))) =
             self.ledger.turn()
         {
@@ -125,6 +135,7 @@ impl<'p> Player<'p> {
         }
         match step {
             Step::Transmit(octets) => {
+                self.company.see(self.now, Happened::Transmitted(&octets));
                 for line in
                     whole_lines(&octets).map_err(|rest| self.ledger.unexpected("CRLF", rest))?
                 {
@@ -152,38 +163,78 @@ impl<'p> Player<'p> {
                     self.waits = Waits::Panel;
                     return Ok(false);
                 }
-                match self.ledger.turn() {
+                let verdict = match self.ledger.turn() {
                     Some((at, Event::Panel(ruling))) => {
+                        if self.until.is_some() {
+                            self.waits = Waits::Panel;
+                            return Ok(false);
+                        }
                         self.ledger.meet(at);
                         match ruling {
-                            Ruling::Verdict(verdict) => question.answer(verdict.clone()),
-                            Ruling::Silent => self.silent = true,
+                            Ruling::Verdict(verdict) => verdict.clone(),
+                            Ruling::Silent => {
+                                self.silent = true;
+                                return Ok(true);
+                            }
                         }
                     }
-                    _ => {
-                        let verdict = (self.panel)(question.subject());
-                        question.answer(verdict);
+                    Some((_, Event::Time(_))) if self.ledger.is_panel_next() => {
+                        self.waits = Waits::Panel;
+                        return Ok(false);
                     }
-                }
+                    _ => self.company.judge(&question, &mut self.now),
+                };
+                self.company
+                    .see(self.now, Happened::Judged(&question.id(), question.subject(), &verdict));
+                question.answer(verdict);
             }
             Step::Forward(forward) => {
+                if !std::mem::replace(&mut self.requested, true) {
+                    let kind = forward.kind();
+                    let recipient = forward.recipient().filter(|_| kind == RequestKind::Recipient);
+                    self.asked = Some((forward.envelope().id.clone(), recipient.cloned()));
+                    self.mute = false;
+                    self.asks_recipient =
+                        matches!(kind, RequestKind::Recipient | RequestKind::Renewal);
+                    if !self.script.answers {
+                        self.onward.request(forward.take().0);
+                    }
+                    return Ok(true);
+                }
+                if self.script.answers
+                    && !self.mute
+                    && self.until.is_none()
+                    && let Some((at, Event::Answer(reply))) = self.ledger.turn()
+                {
+                    self.ledger.meet(at);
+                    match reply {
+                        Some(reply) => self.outcome = Some(answered(reply, self.asks_recipient)),
+                        None => self.mute = true,
+                    }
+                }
                 if let Some(outcome) = self.outcome.take() {
                     self.requested = false;
+                    if let Some((id, recipient)) = self.asked.take() {
+                        let recipient = recipient.as_ref();
+                        self.company.see(self.now, Happened::Relayed(&id, recipient, &outcome));
+                    }
                     forward.complete(outcome);
-                } else if !std::mem::replace(&mut self.requested, true) {
-                    self.onward.request(forward.take().0);
                 } else {
                     self.waits = Waits::Relay;
                     return Ok(false);
                 }
             }
-            Step::Ended(end) => self.ends.push(*end),
+            Step::Ended(end) => {
+                self.company.see(self.now, Happened::Ended(&end));
+                self.ends.push(*end);
+            }
             Step::Close => {
                 if self.waits == Waits::Closed {
                     return Ok(false);
                 }
                 self.waits = Waits::Closed;
                 self.from_client = Flight::default();
+                self.company.see(self.now, Happened::Closed(&self.session));
                 self.ledger.heard(Speaker::Session, Came::Close)?;
             }
         }
@@ -277,12 +328,17 @@ impl<'p> Player<'p> {
             return false;
         }
         if let Some(piece) = self.from_client.take(&mut self.cutter) {
-            self.session.receive(&piece);
+            self.receive(&piece);
         }
         if self.from_client.ends() {
             self.session.receive_eof();
         }
         true
+    }
+
+    fn receive(&mut self, octets: &[u8]) {
+        self.company.see(self.now, Happened::Received(octets));
+        self.session.receive(octets);
     }
 
     // --- the script ---
@@ -313,7 +369,7 @@ impl<'p> Player<'p> {
             {
                 self.take_off(at);
                 if *at_once && let Some(piece) = self.from_client.take(&mut self.cutter) {
-                    self.session.receive(&piece);
+                    self.receive(&piece);
                 }
             }
             Event::Client(Sent::Eof) if self.waits == Waits::Client => self.take_off(at),
@@ -369,9 +425,10 @@ impl<'p> Player<'p> {
         match due.filter(|at| *at <= until) {
             Some(at) => {
                 self.now = self.now.max(at);
-                if deadlines[0].is_some_and(|deadline| deadline.at <= self.now) {
+                if let Some(deadline) = deadlines[0].filter(|deadline| deadline.at <= self.now) {
                     self.requested = false;
                     self.silent = false;
+                    self.company.see(self.now, Happened::Late(deadline.awaiting));
                 }
                 self.session.handle_timeout(self.now);
                 self.onward.handle_timeout(self.now);
@@ -399,6 +456,15 @@ impl<'p> Player<'p> {
             matches!(event, Event::Time(_) | Event::Client(Sent::Reset) | Event::Client(Sent::Eof))
         };
         self.until.is_some() || self.ledger.turn().is_some_and(|(_, event)| leaves(event))
+    }
+}
+
+/// An outcome with this reply of the relay target.
+fn answered(reply: &Reply, recipient: bool) -> Outcome {
+    let granted = if recipient { Granted::Recipient } else { Granted::Content };
+    match Refusal::try_from(reply.clone()) {
+        Ok(refusal) => Outcome::Refused(refusal),
+        Err(reply) => Outcome::Accepted(Receipt::stated(granted, reply)),
     }
 }
 

@@ -4,12 +4,17 @@ mod flight;
 mod ledger;
 mod player;
 mod script;
-mod server;
 
 use std::fmt;
 
-use crate::session::TransactionEnd;
+use std::time::Instant;
+
+use crate::deadline::Awaiting;
+use crate::envelope::TransactionId;
+use crate::outcome::Outcome;
+use crate::session::{Question, Session, TransactionEnd};
 use crate::verdict::{Subject, Verdict};
+use crate::wire::mailbox::ForwardPath;
 use player::Player;
 use script::Script;
 
@@ -17,7 +22,7 @@ use script::Script;
 /// and in virtual time against a [`Session`](crate::Session) and an [`Onward`](crate::Onward).
 ///
 /// ```
-/// use nobounce::{Chunking, Transcript};
+/// use nobounce::testing::{Chunking, Transcript};
 ///
 /// let transcript = Transcript::parse("
 ///     ## RFC 5321 section 4.2.4: the onward server's refusal is the answer.
@@ -37,7 +42,7 @@ use script::Script;
 /// for chunking in [Chunking::Whole, Chunking::Octets, Chunking::Random(7)] {
 ///     transcript.play(chunking)?;
 /// }
-/// # Ok::<(), nobounce::TranscriptError>(())
+/// # Ok::<(), nobounce::testing::TranscriptError>(())
 /// ```
 ///
 /// # Notation
@@ -51,7 +56,8 @@ use script::Script;
 /// | `O:` | The onward server sends this line. `<eof>`: it closes; `<refused>`: there is no connection, or the handshake fails; `<deaf>`: what comes next cannot be written to it. |
 /// | `O!:` | The same, in one piece with the `O:` line before. |
 /// | `J:` | The panel's answer to the question pending: `pass`, `refuse 550 5.7.1 text`, `tag Name: value`, `come again` ([`Refusal::come_again`](crate::Refusal::come_again)), or `silent`. Where none stands, it is `pass`. |
-/// | `T:` | Time passes: `20s`, `5m`, `1h`. |
+/// | `A:` | With `@ relay answers`: the relay target's answer to the request pending, `550 5.1.1 text`, or `silent`. |
+/// | `T:` | Time passes: `20s`, `5m`, `1h`, `1500ms`. With a `J:` line behind it, before the panel answers. |
 /// | `@` | A setting, at the head; `@ shutdown` anywhere. |
 /// | `#` | A comment. |
 ///
@@ -75,8 +81,9 @@ use script::Script;
 /// `@ identify xclient` (`xforward`, `proxy`), `@ client 192.0.2.7:4321 mail.example.org` (the name
 /// may be left out) or `@ client local`, `@ capabilities PIPELINING, SIZE 1000` or `none` (of the
 /// session), `@ through …` (what
-/// [`Session::offer`](crate::Session::offer) is told). `@ relay offers …`: greeting and EHLO on the
-/// onward side go by themselves; `@ relay accepts …`: everything there does, and is taken.
+/// [`Session::offer`](crate::Session::offer) is told). `@ host mx.example` names the gate. `@ relay offers …`: greeting and EHLO on the
+/// onward side go by themselves; `@ relay accepts …`: everything there does, and is taken; `@ relay answers`:
+/// there is no onward server, and the relay target answers in `A:` lines.
 ///
 /// The gate is `gate.example.com`, the client `192.0.2.1:4321`, the session `play`: a refusal of ours in
 /// the first transaction ends in `(play.1)`.
@@ -94,14 +101,64 @@ impl Transcript {
         self.play_with(chunking, |_| Verdict::Pass)
     }
 
-    /// The same with a panel, which is asked wherever no `J:` line answers.
+    /// Plays the dialogue with a panel, which is asked wherever no `J:` line answers.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "any moment will do; from here on time is in the dialogue"
+    )]
     pub fn play_with(
         &self,
         chunking: Chunking,
-        mut panel: impl FnMut(Subject<'_>) -> Verdict,
+        panel: impl FnMut(Subject<'_>) -> Verdict,
     ) -> Result<Vec<TransactionEnd>, TranscriptError> {
-        Player::new(&self.0, chunking, &mut panel).play()
+        self.play_in(chunking, &mut Alone(panel), Instant::now())
     }
+
+    pub(super) fn play_in(
+        &self,
+        chunking: Chunking,
+        company: &mut dyn Company,
+        now: Instant,
+    ) -> Result<Vec<TransactionEnd>, TranscriptError> {
+        Player::new(&self.0, chunking, company, now).play()
+    }
+}
+
+/// What the session of a dialogue is called.
+pub(super) const SESSION: &str = "play";
+
+/// The panel of a dialogue, and whoever looks on.
+pub(super) trait Company {
+    /// Answers a question to which the dialogue has no answer. Time may pass meanwhile.
+    fn judge(&mut self, question: &Question<'_>, now: &mut Instant) -> Verdict;
+
+    /// Sees what happens.
+    fn see(&mut self, now: Instant, happened: Happened<'_>);
+}
+
+/// What happens in a dialogue.
+#[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "nobody looks on"))]
+pub(super) enum Happened<'h> {
+    Connected(&'h Session),
+    Received(&'h [u8]),
+    Transmitted(&'h [u8]),
+    Judged(&'h TransactionId, Subject<'h>, &'h Verdict),
+    /// The relay target's answer about a recipient; `None`: about the content, or all recipients.
+    Relayed(&'h TransactionId, Option<&'h ForwardPath>, &'h Outcome),
+    Late(Awaiting),
+    Ended(&'h TransactionEnd),
+    Closed(&'h Session),
+}
+
+/// A panel, and nobody who looks on.
+struct Alone<F>(F);
+
+impl<F: FnMut(Subject<'_>) -> Verdict> Company for Alone<F> {
+    fn judge(&mut self, question: &Question<'_>, _: &mut Instant) -> Verdict {
+        (self.0)(question.subject())
+    }
+
+    fn see(&mut self, _: Instant, _: Happened<'_>) {}
 }
 
 /// How octets arrive, from the client and from the onward server.

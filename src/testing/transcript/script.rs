@@ -4,21 +4,22 @@ use std::fmt;
 use std::time::Duration;
 
 use super::TranscriptError;
-use super::server::Automatic;
 use crate::capabilities::Capabilities;
 use crate::header::HeaderField;
+use crate::host::HostName;
 use crate::onward::{Identify, OneRecipient, OnwardSettings, Protocol, ProxyVersion, TlsPolicy};
 use crate::peer::Peer;
+use crate::rehearsal::automatic::Automatic;
 use crate::session::{EarlyInput, Settings};
 use crate::verdict::{Refusal, Verdict};
 use crate::wire::budget::Budget;
 use crate::wire::content::LineEndings;
-use crate::wire::reply::{EnhancedStatus, Reply, ReplyCode};
+use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode};
 
 /// What our gate is called.
 const HOST: &str = "gate.example.com";
 
-const DURATION: &str = "a duration as `20s`, `5m`, `1h`";
+const DURATION: &str = "a duration as `20s`, `5m`, `1h`, `1500ms`";
 
 /// A dialogue that has been read.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub(super) struct Script {
     pub(super) client: Peer,
     pub(super) through: Option<Capabilities>,
     pub(super) server: Automatic,
+    /// The relay target answers in `A:` lines; there is no onward server.
+    pub(super) answers: bool,
     pub(super) entries: Vec<Entry>,
 }
 
@@ -45,6 +48,8 @@ pub(super) enum Event {
     Relay(Expected),
     Onward(Sent),
     Panel(Ruling),
+    /// The relay target's answer; `None`: it keeps silent.
+    Answer(Option<Reply>),
     Time(Duration),
     ShutDown,
 }
@@ -88,6 +93,7 @@ impl Script {
             client: Peer::new(([192, 0, 2, 1], 4321).into()),
             through: None,
             server: Automatic::default(),
+            answers: false,
             entries: Vec::new(),
         };
         for (index, text) in text.lines().enumerate() {
@@ -131,8 +137,13 @@ impl Script {
             "O" => Event::Onward(Sent::parse(said, false)?),
             "O!" => Event::Onward(Sent::parse(said, true)?),
             "J" => Event::Panel(Ruling::parse(said)?),
+            "A" => Event::Answer(answer(said)?),
             "T" => Event::Time(duration(said.trim()).ok_or(DURATION)?),
-            _ => return Err("one of `C:`, `C!:`, `S:`, `R:`, `O:`, `O!:`, `J:`, `T:`, `@`, `#`"),
+            _ => {
+                return Err(
+                    "one of `C:`, `C!:`, `S:`, `R:`, `O:`, `O!:`, `J:`, `A:`, `T:`, `@`, `#`",
+                );
+            }
         };
         let entry = Entry { line, event };
         self.entries.extend(std::iter::repeat_n(entry, times));
@@ -190,6 +201,10 @@ impl Script {
                 limits.junk_commands = value.parse().map_err(|_| NUMBER)?;
             }
             ("limits.data_rate", value) => limits.data_rate = value.parse().map_err(|_| NUMBER)?,
+            ("host", name) => {
+                self.settings.host = HostName::new(name);
+                self.onward.host = HostName::new(name);
+            }
             ("greeting_delay", value) => {
                 self.settings.greeting_delay = duration(value).ok_or(DURATION)?;
             }
@@ -220,6 +235,7 @@ impl Script {
             }
             ("capabilities", keywords) => self.settings.capabilities = capabilities(keywords),
             ("through", keywords) => self.through = Some(capabilities(keywords)),
+            ("relay", "answers") => self.answers = true,
             ("relay", value) => {
                 let (how, keywords) = split(value);
                 let keywords = keywords.split(',').map(str::trim);
@@ -227,7 +243,7 @@ impl Script {
                 self.server = match how {
                     "offers" => Automatic::introduces(&keywords),
                     "accepts" => Automatic::accepts(&keywords),
-                    _ => return Err("`relay offers` or `relay accepts`"),
+                    _ => return Err("`relay offers`, `relay accepts` or `relay answers`"),
                 };
             }
             _ => return Err("a setting"),
@@ -305,6 +321,7 @@ impl fmt::Display for Event {
             Self::Client(_) => f.write_str("a client that is read from"),
             Self::Onward(_) => f.write_str("an onward server that is read from"),
             Self::Panel(_) => f.write_str("a question to the panel"),
+            Self::Answer(_) => f.write_str("a question to the relay target"),
             Self::Time(_) => f.write_str("time to pass"),
             Self::ShutDown => f.write_str("a shutdown"),
         }
@@ -319,17 +336,38 @@ impl Ruling {
             "silent" => Self::Silent,
             "come" if rest == "again" => Self::Verdict(Verdict::Refuse(Refusal::come_again())),
             "refuse" => {
-                let refusal = refusal(rest).ok_or("`refuse CODE STATUS text`")?;
+                let (text, _) = unescape(rest)?;
+                let text = String::from_utf8_lossy(&text);
+                let refusal = refusal(&text).ok_or("`refuse CODE STATUS text`")?;
                 Self::Verdict(Verdict::Refuse(refusal))
             }
             "tag" => {
-                let (name, value) = rest.split_once(':').ok_or("`tag Name: value`")?;
-                let field = HeaderField::new(name, value).map_err(|_| "a header field name")?;
-                Self::Verdict(Verdict::Tag(vec![field]))
+                let (fields, _) = unescape(rest)?;
+                let fields = String::from_utf8_lossy(&fields);
+                let field = |field: &str| {
+                    let (name, value) = field.split_once(':').ok_or("`tag Name: value`")?;
+                    HeaderField::new(name, value).map_err(|_| "a header field name")
+                };
+                let fields = fields.split('\n').map(field).collect::<Result<_, _>>()?;
+                Self::Verdict(Verdict::Tag(fields))
             }
             _ => return Err("`pass`, `refuse`, `tag`, `come again` or `silent`"),
         })
     }
+}
+
+/// The relay target's answer.
+fn answer(said: &str) -> Result<Option<Reply>, &'static str> {
+    const ANSWER: &str = "`CODE text` with a code from 200 to 599 that is no 3yz, or `silent`";
+    if said.trim() == "silent" {
+        return Ok(None);
+    }
+    let (said, _) = unescape(said)?;
+    let said = String::from_utf8_lossy(&said);
+    let (code, text) = split(&said);
+    let code = ReplyCode::read(code.as_bytes()).filter(|_| code.len() == 3);
+    let code = code.filter(|code| code.class() != ReplyClass::Intermediate).ok_or(ANSWER)?;
+    Ok(Some(Reply::plain(code, text)))
 }
 
 fn refusal(said: &str) -> Option<Refusal> {
@@ -360,13 +398,14 @@ fn capabilities(keywords: &str) -> Capabilities {
 fn duration(text: &str) -> Option<Duration> {
     let unit = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(unit);
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
+    let unit = match unit {
+        "ms" => Duration::from_millis(1),
+        "s" => Duration::from_secs(1),
+        "m" => Duration::from_secs(60),
+        "h" => Duration::from_secs(3600),
         _ => return None,
     };
-    Some(Duration::from_secs(number.parse::<u32>().ok()?.into()) * seconds)
+    unit.checked_mul(number.parse().ok()?)
 }
 
 /// The first word and the rest.

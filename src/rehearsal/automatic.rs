@@ -1,13 +1,15 @@
-//! An onward server that plays itself.
+//! An onward server that plays itself: for dialogues, and for the scripts of a virtual runtime.
 
 /// How much of the onward side goes by itself, and the state of it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Automatic {
+pub(crate) struct Automatic {
     role: Role,
     reading: Reading,
     /// The reply to EHLO.
     hello: Vec<u8>,
     messages: u32,
+    /// Beginnings of commands, in upper case, and the replies to them.
+    replies: Vec<(Box<[u8]>, Box<str>)>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,7 +33,7 @@ enum Reading {
 }
 
 /// What the server does about a line.
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// It is for the dialogue.
     Scripted,
     /// It says this.
@@ -39,18 +41,25 @@ pub(super) enum Heard {
 }
 
 impl Automatic {
-    pub(super) fn introduces(keywords: &[&str]) -> Self {
+    pub(crate) fn introduces(keywords: &[&str]) -> Self {
         Self::new(Role::Introduces, keywords)
     }
 
     /// Without keywords it offers what most servers do.
-    pub(super) fn accepts(keywords: &[&str]) -> Self {
+    pub(crate) fn accepts(keywords: &[&str]) -> Self {
         const USUAL: [&str; 5] = ["PIPELINING", "SIZE 0", "8BITMIME", "SMTPUTF8", "DSN"];
         let keywords = if keywords.is_empty() { &USUAL } else { keywords };
         Self::new(Role::Accepts, keywords)
     }
 
     fn new(role: Role, keywords: &[&str]) -> Self {
+        let mut server = Self { role, ..Self::default() };
+        server.offer(keywords);
+        server
+    }
+
+    /// Sets the keywords of the reply to EHLO.
+    pub(crate) fn offer(&mut self, keywords: &[&str]) {
         let mut lines = vec!["onward.example.com"];
         lines.extend(keywords.iter().filter(|keyword| **keyword != "none"));
         let mut hello = Vec::new();
@@ -58,22 +67,48 @@ impl Automatic {
             let mark = if index + 1 == lines.len() { ' ' } else { '-' };
             hello.extend_from_slice(format!("250{mark}{line}\r\n").as_bytes());
         }
-        Self { role, hello, ..Self::default() }
+        self.hello = hello;
+    }
+
+    /// Sets the reply to commands that begin so; to `.` it is the reply to the mail data.
+    #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "for scripts alone"))]
+    pub(crate) fn reply_to(&mut self, command: &str, reply: &str) {
+        let command = command.to_ascii_uppercase().into_bytes().into();
+        self.replies.insert(0, (command, reply.into()));
+    }
+
+    fn reply(&self, line: &[u8]) -> Option<&str> {
+        let same = |command: &[u8]| {
+            line.get(..command.len()).is_some_and(|front| front.eq_ignore_ascii_case(command))
+        };
+        self.replies.iter().find(|(command, _)| same(command)).map(|(_, reply)| &**reply)
     }
 
     /// The greeting, if connections are made without a word in the dialogue.
-    pub(super) fn greeting(&mut self) -> Option<&'static [u8]> {
+    pub(crate) fn greeting(&mut self) -> Option<&'static [u8]> {
         self.reading = Reading::Commands;
         (self.role != Role::Nothing).then_some(b"220 onward.example.com ESMTP\r\n")
     }
 
     /// Whether nothing of the onward side is in the dialogue.
-    pub(super) fn is_alone(&self) -> bool {
+    pub(crate) fn is_alone(&self) -> bool {
         self.role == Role::Accepts
     }
 
     /// Takes a line without its CRLF.
-    pub(super) fn hear(&mut self, line: &[u8]) -> Heard {
+    pub(crate) fn hear(&mut self, line: &[u8]) -> Heard {
+        let is_asked = match self.reading {
+            Reading::Commands => true,
+            Reading::Data => line == b".",
+            Reading::Chunk(_) => false,
+        };
+        if is_asked && let Some(reply) = self.reply(line) {
+            let end = if reply.is_empty() || reply.ends_with("\r\n") { "" } else { "\r\n" };
+            let reply = [reply, end].concat().into_bytes();
+            let takes_data = reply.starts_with(b"354") && line.eq_ignore_ascii_case(b"DATA");
+            self.reading = if takes_data { Reading::Data } else { Reading::Commands };
+            return Heard::Says(reply);
+        }
         let verb = line.split(|octet| *octet == b' ').next().unwrap_or(line);
         let reply = match (self.role, self.reading, verb) {
             (Role::Introduces | Role::Accepts, Reading::Commands, b"EHLO" | b"LHLO") => {

@@ -1,0 +1,52 @@
+//! Values for tests, each in one call.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::envelope::{Envelope, SessionId};
+use crate::message::Message;
+use crate::peer::Peer;
+use crate::wire::command::MailParameters;
+#[cfg(test)]
+use crate::wire::command::RcptParameters;
+use crate::wire::content::MailData;
+#[cfg(test)]
+use crate::wire::mailbox::ForwardPath;
+use crate::wire::mailbox::{Path, ReversePath};
+
+/// Returns a client: `192.0.2.1`, port 4711, without a name and before its HELO.
+pub fn peer() -> Peer {
+    Peer::new(([192, 0, 2, 1], 4711).into())
+}
+
+/// Returns the envelope of the first transaction of a session `test`, with this sender, without
+/// recipients; the client is [`peer`].
+///
+/// # Panics
+///
+/// If the sender is no path in angle brackets, such as `<a@example.org>` or `<>`.
+#[track_caller]
+pub fn envelope(sender: &str) -> Envelope {
+    let (path, _) = Path::scan(sender.as_bytes()).expect("a path in angle brackets");
+    let reverse_path = ReversePath { path, parameters: MailParameters::default() };
+    Envelope::new(SessionId::new("test").transaction(1), Arc::new(peer()), reverse_path)
+}
+
+/// The session of the tests.
+#[cfg(test)]
+pub(crate) fn session() -> SessionId {
+    SessionId::new("test")
+}
+
+#[cfg(test)]
+pub(crate) fn recipient() -> ForwardPath {
+    let (path, _) = Path::scan(b"<rcpt@example.org>").expect("a path");
+    ForwardPath { path, parameters: RcptParameters::default() }
+}
+
+/// Returns a message of this content, received by `mx.example` from `<a@example.com>` at the beginning of
+/// 1970. Bare CR and LF are read as line ends.
+pub fn message(content: &(impl AsRef<[u8]> + ?Sized)) -> Message {
+    let content = MailData::normalise(content.as_ref());
+    Message::new("mx.example", &envelope("<a@example.com>"), SystemTime::UNIX_EPOCH, content)
+}

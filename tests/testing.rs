@@ -1,0 +1,209 @@
+//! The testing kit as a user has it: gates and panels in virtual time, sessions written down and played again.
+
+#![cfg(all(feature = "serve", feature = "testing"))]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nobounce::relay::Smtp;
+use nobounce::scorers::{Greylist, Gtube};
+use nobounce::store::Memory;
+use nobounce::testing::{
+    Chunking, Scribe, Script, Then, Transcript, VirtualRuntime, envelope, message, peer, recipient,
+};
+use nobounce::{EndCause, Gate, Panel, Settings, Sitting, Subject, Tally, serve};
+
+const HOST: &str = "gate.example.com";
+const ONWARD: &str = "192.0.2.25:25";
+const GTUBE: &str = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
+
+fn gate(runtime: &VirtualRuntime) -> Gate<VirtualRuntime> {
+    let target = Smtp::new(runtime.clone(), ONWARD.parse().unwrap(), HOST);
+    Gate::new(runtime.clone(), Settings::new(HOST), target)
+}
+
+/// Serves a client that says this; returns what it heard.
+fn talk(runtime: &VirtualRuntime, gate: &Gate<VirtualRuntime>, client: Script) -> String {
+    let client = runtime.client(client);
+    let heard = client.heard();
+    // That a client is gone is no fault of the gate's.
+    let _ = runtime.run(serve(client, peer(), gate));
+    heard.text()
+}
+
+#[test]
+fn an_onward_server_that_hangs_costs_virtual_time_only() {
+    let runtime = VirtualRuntime::new();
+    let server = Script::smtp_server().replying("RCPT TO:<b@example.com>", "");
+    let onward = runtime.listen(&ONWARD.parse().unwrap(), server);
+    let says = ["HELO c.example", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "QUIT"];
+    let heard = talk(&runtime, &gate(&runtime), Script::smtp_client(says));
+    assert!(heard.contains("451 4.4.7 The next server has not answered in time"), "{heard}");
+    assert!(onward.text().contains("RCPT TO:<b@example.com>\r\n"));
+    assert!(runtime.elapsed() >= Duration::from_secs(240), "{:?}", runtime.elapsed());
+}
+
+#[test]
+fn peers_break_their_connections_as_they_are_told() {
+    for (script, expected) in [
+        (Script::refuses(), "451 4.4.1 "),
+        (Script::smtp_server().resetting_after(30), "451 4.4.2 "),
+        (Script::smtp_server().in_chunks(1), "250 2.1.5 "),
+        (Script::smtp_server().replying("rcpt to:", "550 5.1.1 Nobody"), "550 5.1.1 Nobody"),
+        (
+            Script::smtp_server().replying("DATA", "354 Go").replying(".", "554 5.6.0 No"),
+            "554 5.6.0 No",
+        ),
+        (Script::turns(b"\r\n", &["220 x\r\n"], Then::Close), "451 4.4"),
+    ] {
+        let runtime = VirtualRuntime::new();
+        runtime.listen(&ONWARD.parse().unwrap(), script.clone());
+        let says = [
+            "HELO c.example",
+            "MAIL FROM:<a@example.org>",
+            "RCPT TO:<b@example.com>",
+            "DATA",
+            "Subject: x\r\n\r\nx\r\n.",
+            "QUIT",
+        ];
+        let heard = talk(&runtime, &gate(&runtime), Script::smtp_client(says));
+        assert!(heard.contains(expected), "{script:?}: {heard}");
+        assert_eq!(runtime.connections().1, 0, "connections are left open");
+    }
+}
+
+/// What goes wrong with a gate can be kept as a transcript, and goes the same way again without its scorers
+/// and its server.
+#[test]
+fn sessions_of_a_gate_are_written_down_and_played_again() {
+    let spam = format!("Subject: x\r\n\r\n{GTUBE}\r\n.");
+    let clients: [&[&str]; 6] = [
+        &["QUIT"],
+        &[
+            "EHLO c.example",
+            "MAIL FROM:<a@example.org> SIZE=100",
+            "RCPT TO:<b@example.com>",
+            "RSET",
+        ],
+        &[
+            "EHLO c.example",
+            "MAIL FROM:<a@example.org>\r\nRCPT TO:<nobody@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA",
+            "Subject: x\r\n\r\n..dot \\ <tag> \u{fc}\r\n.",
+            "QUIT",
+        ],
+        &[
+            "HELO c.example",
+            "MAIL FROM:<a@example.org>",
+            "RCPT TO:<b@example.com>",
+            "DATA",
+            &spam,
+            "QUIT",
+        ],
+        &[
+            "HELO c.example",
+            "BAD\tcommand \\x",
+            "MAIL FROM:<a@example.org>",
+            "RCPT TO:<late@example.com>",
+        ],
+        &[
+            "HELO c.example",
+            "MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nearly",
+        ],
+    ];
+    let runtime = VirtualRuntime::new();
+    let server = Script::smtp_server()
+        .replying("RCPT TO:<nobody@", "550-5.1.1 No such user\r\n550 5.1.1 here")
+        .replying("RCPT TO:<late@", "");
+    runtime.listen(&ONWARD.parse().unwrap(), server);
+    let scribe = Arc::new(Scribe::new(runtime.clone()));
+    let gate = gate(&runtime).panel(Panel::new().scorer(Gtube)).observed_by(scribe.clone());
+    let heard: Vec<_> =
+        clients.iter().map(|says| talk(&runtime, &gate, Script::smtp_client(*says))).collect();
+    let written = scribe.transcripts();
+    assert_eq!(written.len(), clients.len());
+    for (text, heard) in written.iter().zip(heard) {
+        let transcript = Transcript::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        for chunking in [Chunking::Whole, Chunking::Octets, Chunking::Random(11)] {
+            transcript.play(chunking).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        }
+        let said = text.lines().filter(|line| line.starts_with("S: ") && !line.starts_with("S: <"));
+        assert_eq!(said.count(), heard.lines().count(), "{text}\n{heard}");
+    }
+}
+
+/// The clock of a dialogue is that of the scorers, and each transaction has a tally of its own.
+#[test]
+fn a_transcript_is_played_against_a_panel_with_a_fresh_tally_for_each_transaction() {
+    let text = format!(
+        "@ relay accepts
+         S: 220 {HOST} ESMTP nobounce
+         C: HELO client.example.org
+         S: 250 {HOST}
+         C: MAIL FROM:<a@example.org>
+         S: 250 2.1.0 Sender ok
+         C: RCPT TO:<b@example.com>
+         S: 451 4.7.1 Greylisted, try again in 300 seconds (play.1)
+         T: 299s
+         C: NOOP
+         S: 250 2.0.0 Ok
+         C: RCPT TO:<b@example.com>
+         S: 451 4.7.1 Greylisted, try again in 1 seconds (play.1)
+         T: 1s
+         C: RCPT TO:<b@example.com>
+         S: 250 2.1.5 Ok
+         C: DATA
+         S: 354 ...
+         C: Subject: x
+         C:
+         C: {GTUBE}
+         C: .
+         S: 550 5.7.1 Message refused: GTUBE (play.1)
+         C: MAIL FROM:<a@example.org>
+         S: 250 2.1.0 Sender ok
+         C: RCPT TO:<b@example.com>
+         S: 250 2.1.5 Ok
+         C: DATA
+         S: 354 ...
+         C: Subject: y
+         C: .
+         S: 250 2.0.0 Ok: queued as 1"
+    );
+    let transcript = Transcript::parse(&text).unwrap();
+    for chunking in [Chunking::Whole, Chunking::Octets, Chunking::Random(5)] {
+        let runtime = VirtualRuntime::new();
+        let greylist = Greylist::new(runtime.clone(), Arc::new(Memory::new()));
+        let panel = Panel::new().scorer(greylist).scorer(Gtube);
+        let records = transcript.on(&runtime).panel(&panel).play(chunking).unwrap();
+        assert_eq!(runtime.elapsed(), Duration::from_secs(300));
+        let causes: Vec<_> = records.iter().map(|record| record.end.cause).collect();
+        assert_eq!(causes, [EndCause::RefusedByPanel, EndCause::Accepted]);
+        let has_gtube = |tally: &Tally| tally.to_string().contains("GTUBE");
+        assert!(has_gtube(&records[0].tally));
+        assert!(!has_gtube(&records[1].tally), "{}", records[1].tally);
+        assert_eq!(records[1].queue_id.as_deref(), Some("1"));
+    }
+    // Without a panel nobody objects.
+    let error = transcript.on(&VirtualRuntime::new()).play(Chunking::Whole).unwrap_err();
+    assert_eq!(error.line, 8, "{error}");
+}
+
+#[test]
+fn values_are_made_in_one_call() {
+    let mut envelope = envelope("<>");
+    assert!(envelope.reverse_path.path.is_null());
+    assert_eq!(envelope.peer.address, Some(([192, 0, 2, 1], 4711).into()));
+    envelope.forward_paths.push(recipient("<b@example.com>"));
+    assert_eq!(message("Subject: x\n\nbare\n").content(), "Subject: x\r\n\r\nbare\r\n");
+    assert_eq!(message(&[0xff][..]).content(), &[0xff, b'\r', b'\n'][..]);
+
+    let (runtime, panel) = (VirtualRuntime::new(), Panel::new().scorer(Gtube));
+    let (mut tally, spam) = (Tally::new(), message(&format!("\r\n{GTUBE}\r\n")));
+    runtime.run(panel.ask(
+        &runtime,
+        Subject::Content(&envelope, &spam),
+        &mut tally,
+        &mut Sitting::new(),
+    ));
+    assert!(tally.to_string().contains("GTUBE"));
+}
