@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::{env, fs};
 
+#[cfg(feature = "redb")]
 use nobounce::store::Embedded;
 
 use super::client::Client;
@@ -187,6 +188,7 @@ fn addresses_that_lead_nowhere_are_found() {
     assert!(told(&output).contains("--listen 192.0.2.1:25: "), "{}", told(&output));
 }
 
+#[cfg(feature = "redb")]
 #[test]
 fn the_file_of_the_store_is_checked_and_is_the_owners_alone() {
     let store = |path: &Path| format!("[greylist]\n[store]\nfile = {path:?}\n");
