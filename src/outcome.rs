@@ -298,6 +298,10 @@ impl Receipt {
         &self.reply
     }
 
+    pub(crate) fn into_reply(self) -> Reply {
+        self.reply
+    }
+
     /// What the onward server calls the message, as far as its reply tells.
     pub fn queue_id(&self) -> Option<&str> {
         match self.granted {

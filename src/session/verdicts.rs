@@ -76,7 +76,7 @@ impl Session {
                 accepted.push(path);
                 transaction.pay_for_reply(self, receipt.reply());
                 self.refused.in_a_row = 0;
-                (transaction, Answer::Reply(receipt.reply().clone()))
+                (transaction, Answer::Reply(receipt.into_reply()))
             }
             Outcome::Failed(error) => {
                 self.refuse_recipient(transaction, path, error.reply().clone(), false)
@@ -93,16 +93,19 @@ impl Session {
         transaction: Box<Transaction>,
         outcome: Outcome,
     ) -> Finish {
-        let outcome = outcome.covering(Granted::Content, &transaction.envelope.id);
-        let (cause, closes) = match &outcome {
-            Outcome::Accepted(_) => {
-                self.note_use();
-                (EndCause::Accepted, false)
-            }
-            Outcome::Failed(_) => (EndCause::RelayFailed, false),
-            Outcome::Refused(refusal) => (EndCause::RefusedByRelay, refusal.closes()),
-        };
-        Finish { transaction, cause, reply: outcome.reply().clone(), closes }
+        let (cause, reply, closes) =
+            match outcome.covering(Granted::Content, &transaction.envelope.id) {
+                Outcome::Accepted(receipt) => {
+                    self.note_use();
+                    (EndCause::Accepted, receipt.into_reply(), false)
+                }
+                Outcome::Failed(error) => (EndCause::RelayFailed, error.reply().clone(), false),
+                Outcome::Refused(refusal) => {
+                    let closes = refusal.closes();
+                    (EndCause::RefusedByRelay, refusal.reply().clone(), closes)
+                }
+            };
+        Finish { transaction, cause, reply, closes }
     }
 
     /// The relay target has answered for the next recipient. Returns the one after it, or the end of
