@@ -132,7 +132,7 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 /// # pollster::block_on(gate.ask(subject, &mut Tally::new(), &mut gate.sitting()));
 ///
 /// // After a client on a list has connected:
-/// assert!(log.lock().unwrap()[0].contains("client=unknown[192.0.2.1] to=\"none\" score=7.00"));
+/// assert!(log.lock().unwrap()[0].contains("client=unknown[192.0.2.1] to=\"none\" score=7.00 lists:LISTED=7.00"));
 /// assert_eq!(counts.lock().unwrap()["lists:LISTED"], 1);
 /// ```
 #[derive(Debug)]

@@ -40,6 +40,13 @@ pub trait Scorer: Send + Sync {
     /// Returns its name in records: a short word without spaces.
     fn name(&self) -> &str;
 
+    /// Returns all symbols that it can find, if they are known: weights for others are errors of the
+    /// configuration ([`Panel::unknown_weights`](crate::Panel::unknown_weights)). `None`, the default, for
+    /// a scorer whose symbols are a daemon's to choose.
+    fn symbols(&self) -> Option<Vec<&str>> {
+        None
+    }
+
     /// Opens the scorer of one session, for a scorer that keeps state per session: a dialogue with a
     /// daemon, a milter. The hooks of what it returns are called in place of this scorer's own.
     ///
@@ -157,6 +164,10 @@ macro_rules! forward_scorer {
         impl<S: Scorer + ?Sized> Scorer for $pointer<S> {
             fn name(&self) -> &str {
                 (**self).name()
+            }
+
+            fn symbols(&self) -> Option<Vec<&str>> {
+                (**self).symbols()
             }
 
             fn open(&self, at: &ConnectContext<'_>) -> Option<Box<dyn SessionScorer>> {

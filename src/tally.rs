@@ -302,21 +302,36 @@ impl Element for Decision {
     }
 }
 
+impl Written for Entry {
+    fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
+        to.write_str(&self.scorer)?;
+        to.write_char(':')?;
+        to.write_str(self.finding.symbol())?;
+        to.write_char('=')?;
+        self.finding.score().write_to(to)
+    }
+}
+
+impl fmt::Display for Entry {
+    /// The finding, qualified by its scorer: `dnsbl:ZEN=4.00`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_to(f)
+    }
+}
+
 impl Written for Tally {
     fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
         to.write_str("score=")?;
         self.total().write_to(to)?;
-        self.findings().try_for_each(|finding| {
+        self.counted().try_for_each(|entry| {
             to.write_char(' ')?;
-            to.write_str(finding.symbol())?;
-            to.write_char('=')?;
-            finding.score().write_to(to)
+            entry.write_to(to)
         })
     }
 }
 
 impl fmt::Display for Tally {
-    /// The total and what counts: `score=6.10 DNSBL=4.00 SPF_FAIL=2.10`.
+    /// The total and what counts: `score=6.10 dnsbl:ZEN=4.00 authentication:SPF_FAIL=2.10`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_to(f)
     }

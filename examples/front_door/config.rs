@@ -25,6 +25,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use place::Document;
+pub(crate) use sense::DAEMONS;
 use values::{Excess, Level, Patience, Points, Symbol, Told};
 
 /// A file that was read. What is wrong with its values is known by now, except for what only the
@@ -47,9 +48,9 @@ struct File {
     onward: Option<session::Onward>,
     thresholds: Option<Spanned<Levels>>,
     #[serde(default)]
-    weights: BTreeMap<Symbol, Points>,
+    weights: BTreeMap<Symbol, BTreeMap<Symbol, Points>>,
     #[serde(default)]
-    disclosure: BTreeMap<Symbol, Told>,
+    disclosure: BTreeMap<Symbol, BTreeMap<Symbol, Told>>,
     admission: Option<clients::Admitted>,
     tarpit: Option<clients::Slowed>,
     behaviour: Option<clients::Conduct>,
@@ -232,11 +233,18 @@ impl Config {
     }
 
     fn weights(&self) -> Weights {
-        let scores = self.file.weights.iter();
-        let weights = scores
-            .fold(Weights::new(), |weights, (symbol, points)| weights.weigh(&symbol.0, points.0));
-        let disclosures = self.file.disclosure.iter();
-        disclosures.fold(weights, |weights, (symbol, told)| weights.disclose(&symbol.0, told.0))
+        let mut weights = Weights::new();
+        for (scorer, symbols) in &self.file.weights {
+            for (symbol, points) in symbols {
+                weights = weights.weigh(&scorer.0, &symbol.0, points.0);
+            }
+        }
+        for (scorer, symbols) in &self.file.disclosure {
+            for (symbol, told) in symbols {
+                weights = weights.disclose(&scorer.0, &symbol.0, told.0);
+            }
+        }
+        weights
     }
 
     fn wrong(&self, span: Range<usize>, what: &dyn fmt::Display) -> ConfigError {

@@ -132,6 +132,9 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     if let Some(fault) = sense::faults(&options, policy.config.as_ref()).into_iter().next() {
         return Err(fault.into());
     }
+    if let Some(fault) = policy.config.iter().flat_map(Config::unknown_symbols).next() {
+        return Err(fault.into());
+    }
     let predecessor = Predecessor::find();
     let doors = doors::open(&options, predecessor.is_some())?;
     let tls = certificate::read(&options)?;
@@ -206,7 +209,6 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     let mut doubts = certificate::doubts(&options);
     doubts.extend(options.doubts(&settings, &admission));
     doubts.extend(names.warning);
-    doubts.extend(config.iter().flat_map(Config::unknown_symbols).map(|it| it.to_string()));
     doubts.iter().for_each(|doubt| errors.report(format_args!("warning: {doubt}")));
     let target = target(&options, config.as_ref())?;
     let target = if options.no_self_test { Tested::trusted(target) } else { Tested::new(target) };
@@ -238,6 +240,7 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
         Journal::Text(output) => output.clone(),
         Journal::File(..) => Output::standard_output(errors, lost_lines)?,
     };
+    let weights = panel.site_weights().clone();
     let (strangers, health) = (Strangers::new(errors.clone()), Health::new(errors.clone()));
     let warnings = errors.clone();
     let mut gate = Gate::new(Tokio, settings, target.clone())
@@ -299,6 +302,16 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
         let _ = ends.send(served);
     };
     serving.with_graceful_shutdown(stop).drain_within(Duration::from_secs(options.grace)).await?;
+    // Daemons choose their symbols, so only now is it known which weights matched none.
+    let unmatched: Vec<_> = weights
+        .unmatched()
+        .filter(|(scorer, _)| config::DAEMONS.contains(scorer))
+        .map(|(scorer, symbol)| format!("{scorer}.{symbol}"))
+        .collect();
+    if !unmatched.is_empty() {
+        let (count, all) = (unmatched.len(), unmatched.join(" "));
+        errors.line(format_args!("weights that matched no finding: {count} ({all})"));
+    }
     Ok(ended.await??)
 }
 

@@ -81,7 +81,7 @@ const UNNAMED: &str = "unnamed";
 /// let verdict = panel.ask(&runtime, subject, &mut tally, &mut Sitting::new()).await;
 /// let Verdict::Refuse(refusal) = verdict else { panic!("{verdict:?}") };
 /// assert_eq!(refusal.to_string(), "554 5.7.1 Connection refused: LISTED");
-/// assert_eq!(tally.to_string(), "score=7.00 LISTED=7.00");
+/// assert_eq!(tally.to_string(), "score=7.00 lists:LISTED=7.00");
 /// # });
 /// ```
 ///
@@ -104,13 +104,16 @@ const UNNAMED: &str = "unnamed";
 /// # The header field of a tagged message
 ///
 /// ```text
-/// X-Nobounce-Status: Yes, score=6.10 required=5.00 symbols=DNSBL=4.00, SPF_FAIL=2.10
+/// X-Nobounce-Status: Yes, score=6.10 required=5.00 symbols=dnsbl:ZEN=4.00,
+///  authentication:SPF_FAIL=2.10
 ///
 /// field   = "X-Nobounce-Status:" FWS "Yes," FWS "score=" score FWS "required=" score
 ///           FWS "symbols=" [finding *("," FWS finding)] CRLF
 /// score   = ["-"] 1*DIGIT "." 2DIGIT                 ; points
-/// finding = symbol "=" score                          ; at most 128 of them
-/// symbol  = 1*100(ALPHA / DIGIT / "_" / "-" / ".")
+/// finding = scorer ":" symbol "=" score               ; at most 128 of them, in 12 KiB
+/// scorer  = word                                      ; as records name it
+/// symbol  = word
+/// word    = 1*100(ALPHA / DIGIT / "_" / "-" / ".")
 /// FWS     = a space, or a fold (RFC 5322 section 3.2.2)
 /// ```
 ///
@@ -227,6 +230,21 @@ impl Panel {
     pub fn weights(mut self, weights: Weights) -> Self {
         self.weights = weights;
         self
+    }
+
+    /// Returns the weights. A clone of them tells later which have [matched
+    /// nothing](Weights::unmatched).
+    pub fn site_weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Returns scorer and symbol of [`Weights`] that can never match: the panel has no scorer of this
+    /// name, or the scorer [lists its symbols](Scorer::symbols) and this is none of them. Treat them as
+    /// errors of the configuration.
+    pub fn unknown_weights(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.weights.symbols().filter(|(scorer, symbol)| {
+            !self.seats.iter().any(|seat| *seat.name == **scorer && seat.can_find(symbol))
+        })
     }
 
     /// How long all scorers together may take at one stage.
@@ -390,7 +408,7 @@ impl Seat {
         for finding in findings {
             let given = finding.score();
             let finding = finding.with_score(given.percent(self.scale));
-            self.enter(weights.apply(finding), given, subject, tally);
+            self.enter(weights.apply(&self.name, finding), given, subject, tally);
         }
         let refusal = refusal?;
         tally.object(Objection {
@@ -415,12 +433,26 @@ impl Seat {
         match policy {
             FailurePolicy::Ignore => None,
             FailurePolicy::Score(score) => {
-                let symbol = format!("{}_FAILED", self.name.to_ascii_uppercase());
-                self.enter(weights.apply(Finding::new(&symbol, score)), score, subject, tally);
+                let finding = Finding::new(&self.failed(), score);
+                self.enter(weights.apply(&self.name, finding), score, subject, tally);
                 None
             }
             FailurePolicy::Defer => (!self.monitored).then(|| thresholds::unchecked(stage)),
         }
+    }
+
+    /// The symbol of its failure.
+    fn failed(&self) -> String {
+        format!("{}_FAILED", self.name.to_ascii_uppercase())
+    }
+
+    /// Whether it can find this symbol, as far as it is known.
+    fn can_find(&self, symbol: &str) -> bool {
+        let listed = caught(|| {
+            let mut all = self.scorer.symbols()?.into_iter();
+            Some(all.any(|known| *word(known) == *symbol))
+        });
+        listed.ok().flatten().unwrap_or(true) || self.failed() == symbol
     }
 
     fn enter(&self, finding: Finding, given: Score, subject: Subject<'_>, tally: &mut Tally) {

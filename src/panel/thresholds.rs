@@ -6,9 +6,11 @@ use crate::tally::Tally;
 use crate::verdict::{Refusal, Stage, Verdict};
 use crate::wire::reply::EnhancedStatus;
 
-/// Most symbols in the header field of a tagged message: at their longest a seventh of what Postfix
-/// takes for one header (`header_size_limit`).
+/// Most findings in the header field of a tagged message.
 pub(super) const SYMBOLS: usize = 128;
+/// Most octets of them: an eighth of what Postfix takes for one header (`header_size_limit`), and less
+/// than the default [`Limits::added_fields`](crate::Limits::added_fields).
+pub(super) const OCTETS: usize = 12 << 10;
 
 /// The sums at which something is done; a sum that is equal counts as reached, the strictest one
 /// reached acts. The default tags at 5.00 (SpamAssassin's `required_score`), defers never, and
@@ -118,9 +120,15 @@ fn reasons(stage: Stage, done: &str, otherwise: &str, tally: &Tally) -> String {
 
 /// The header field of a tagged message. Its grammar is [`Panel`]'s to document.
 fn status(total: Score, required: Score, tally: &Tally) -> HeaderField {
-    let weighed = |it: &Finding| format!("{}={}", it.symbol(), it.score());
-    let symbols: Vec<String> = tally.findings().map(weighed).take(SYMBOLS).collect();
-    let symbols = symbols.join(", ");
+    let mut symbols = String::new();
+    for entry in tally.counted().take(SYMBOLS) {
+        let finding = entry.to_string();
+        if symbols.len() + finding.len() + 2 > OCTETS {
+            break;
+        }
+        let separator = if symbols.is_empty() { "" } else { ", " };
+        symbols.extend([separator, &finding]);
+    }
     let value = format!("Yes, score={total} required={required} symbols={symbols}");
     HeaderField::fold(&format!("{OURS}Status"), value.as_bytes())
 }

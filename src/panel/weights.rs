@@ -1,60 +1,96 @@
 //! Weights: what a site makes of findings, by their symbols.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::score::{Disclosure, Finding, Score, word};
 
-/// What findings weigh in this panel and whether clients may learn of them, by symbol, whatever
-/// the scorer says. A symbol that is not named here stays as the scorer has it.
+/// What findings weigh in this panel and whether clients may learn of them, by scorer and symbol,
+/// regardless of what the scorer says. Other symbols stay as the scorer has them.
 ///
-/// A daemon's symbols are named like any others: the rules of [`Spamd`](crate::scorers::Spamd) and the
-/// symbols of rspamd have weights from the daemon until they are named here.
+/// The scorer is named as in records, and so is the symbol: the rule `BAYES_99` of spamd and the symbol
+/// `BAYES_99` of rspamd are two. [`Panel::unknown_weights`](crate::Panel::unknown_weights) finds weights
+/// that no scorer of a panel can ever match. [`Weights::unmatched`] tells which have matched nothing so
+/// far: for daemons, whose symbols are not known before.
 ///
 /// ```
 /// use nobounce::{Disclosure, Panel, Score, Weights};
 ///
 /// let weights = Weights::new()
-///     .weigh("BAYES_99", Score::hundredths(150))
-///     .disclose("SPF_FAIL", Disclosure::Public);
-/// let panel = Panel::new().weights(weights);
+///     .weigh("spamd", "BAYES_99", Score::hundredths(150))
+///     .disclose("authentication", "SPF_FAIL", Disclosure::Public);
+/// let panel = Panel::new().weights(weights.clone());
+/// let unmatched: Vec<_> = weights.unmatched().collect();
+/// assert_eq!(unmatched, [("authentication", "SPF_FAIL"), ("spamd", "BAYES_99")]);
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Weights {
-    scores: BTreeMap<Box<str>, Score>,
-    disclosures: BTreeMap<Box<str>, Disclosure>,
+///
+/// Clones share what they know of matches.
+#[derive(Debug, Clone, Default)]
+pub struct Weights(BTreeMap<Box<str>, BTreeMap<Box<str>, Weight>>);
+
+#[derive(Debug, Clone, Default)]
+struct Weight {
+    score: Option<Score>,
+    disclosure: Option<Disclosure>,
+    has_matched: Arc<AtomicBool>,
 }
 
 impl Weights {
     /// Every finding stays as it is.
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self(BTreeMap::new())
     }
 
-    /// Findings of this symbol weigh so much.
+    /// Sets what findings with this symbol of this scorer weigh.
     #[must_use]
-    pub fn weigh(mut self, symbol: &str, score: Score) -> Self {
-        self.scores.insert(word(symbol), score);
+    pub fn weigh(mut self, scorer: &str, symbol: &str, score: Score) -> Self {
+        self.of(scorer, symbol).score = Some(score);
         self
     }
 
-    /// Clients may learn of findings of this symbol, or not.
+    /// Sets whether clients may learn of findings with this symbol of this scorer.
     #[must_use]
-    pub fn disclose(mut self, symbol: &str, disclosure: Disclosure) -> Self {
-        self.disclosures.insert(word(symbol), disclosure);
+    pub fn disclose(mut self, scorer: &str, symbol: &str, disclosure: Disclosure) -> Self {
+        self.of(scorer, symbol).disclosure = Some(disclosure);
         self
+    }
+
+    fn of(&mut self, scorer: &str, symbol: &str) -> &mut Weight {
+        self.0.entry(word(scorer)).or_default().entry(word(symbol)).or_default()
+    }
+
+    /// Returns scorer and symbol of the weights and disclosures that have not matched a finding so far.
+    pub fn unmatched(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.all().filter(|(.., weight)| !weight.has_matched.load(Ordering::Relaxed));
+        all.map(|(scorer, symbol, _)| (scorer, symbol))
+    }
+
+    /// Returns scorer and symbol of each weight.
+    pub(super) fn symbols(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.all().map(|(scorer, symbol, _)| (scorer, symbol))
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&str, &str, &Weight)> {
+        self.0.iter().flat_map(|(scorer, symbols)| {
+            symbols.iter().map(move |(symbol, weight)| (&**scorer, &**symbol, weight))
+        })
     }
 
     /// Whether any of them speaks for the mail.
     pub(super) fn speak_for(&self) -> bool {
-        self.scores.values().any(|score| *score < Score::ZERO)
+        self.all().any(|(.., weight)| weight.score.is_some_and(|score| score < Score::ZERO))
     }
 
-    /// The finding as it counts here.
-    pub(super) fn apply(&self, mut finding: Finding) -> Finding {
-        if let Some(score) = self.scores.get(finding.symbol()) {
+    /// The finding of this scorer as it counts here.
+    pub(super) fn apply(&self, scorer: &str, mut finding: Finding) -> Finding {
+        let weight = self.0.get(scorer).and_then(|symbols| symbols.get(finding.symbol()));
+        let Some(Weight { score, disclosure, has_matched }) = weight else { return finding };
+        has_matched.store(true, Ordering::Relaxed);
+        if let Some(score) = score {
             finding = finding.with_score(*score);
         }
-        if let Some(disclosure) = self.disclosures.get(finding.symbol()) {
+        if let Some(disclosure) = disclosure {
             finding = finding.with_disclosure(*disclosure);
         }
         finding

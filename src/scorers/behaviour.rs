@@ -112,6 +112,10 @@ impl Scorer for Behaviour {
         "behaviour"
     }
 
+    fn symbols(&self) -> Option<Vec<&str>> {
+        Some(Misconduct::ALL.into_iter().map(Misconduct::symbol).collect())
+    }
+
     async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
         Ok(self.judge(at.envelope))
     }

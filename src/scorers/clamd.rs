@@ -144,6 +144,10 @@ impl<R: Runtime> Scorer for Clamd<R> {
         "clamd"
     }
 
+    fn symbols(&self) -> Option<Vec<&str>> {
+        Some(vec![SYMBOL, ENCRYPTED])
+    }
+
     async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
         let Some(message) = self.limit.excerpt(at.message) else {
             return Ok(Opinion::silent());

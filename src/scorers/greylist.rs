@@ -275,6 +275,10 @@ impl<R: Runtime> Scorer for Greylist<R> {
         "greylist"
     }
 
+    fn symbols(&self) -> Option<Vec<&str>> {
+        Some(vec!["GREYLIST_PASSED"])
+    }
+
     async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
         if at.envelope.reverse_path.path.canonical().is_null() {
             return Ok(Opinion::silent());

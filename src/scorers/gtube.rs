@@ -30,6 +30,10 @@ impl Scorer for Gtube {
         "gtube"
     }
 
+    fn symbols(&self) -> Option<Vec<&str>> {
+        Some(vec!["GTUBE"])
+    }
+
     async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
         if !is_in(at.message.content_segments()) {
             return Ok(Opinion::silent());

@@ -168,6 +168,10 @@ impl Scorer for HeloNames {
         "helo-names"
     }
 
+    fn symbols(&self) -> Option<Vec<&str>> {
+        Some(FLAWS.iter().map(|(symbol, _)| *symbol).collect())
+    }
+
     async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
         let peer = at.peer;
         let Some(helo) = peer.helo.as_ref().filter(|_| !peer.own) else {

@@ -221,6 +221,11 @@ impl<R: Runtime> Scorer for RateLimit<R> {
         "rate-limit"
     }
 
+    fn symbols(&self) -> Option<Vec<&str>> {
+        let all = [Limited::Address, Limited::Network, Limited::Sender, Limited::Recipient];
+        Some(all.map(Limited::symbol).to_vec())
+    }
+
     async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
         if at.peer.own || self.exempt.include(at.peer) {
             return Ok(Opinion::silent());

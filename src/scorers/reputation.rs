@@ -178,6 +178,10 @@ impl<R: Runtime> Scorer for Reputation<R> {
         "reputation"
     }
 
+    fn symbols(&self) -> Option<Vec<&str>> {
+        Some(SYMBOLS.to_vec())
+    }
+
     async fn on_connect(&self, at: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
         self.judge(at.peer).await
     }

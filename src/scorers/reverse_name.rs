@@ -78,6 +78,10 @@ impl Scorer for ReverseNames {
         "reverse-names"
     }
 
+    fn symbols(&self) -> Option<Vec<&str>> {
+        Some(vec!["RDNS_NONE", "RDNS_UNCONFIRMED"])
+    }
+
     async fn on_connect(&self, at: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
         let Some(address) = at.peer.address.map(|address| address.ip().to_canonical()) else {
             return Ok(Opinion::silent());

@@ -29,7 +29,7 @@ fn a_symbol_of_one_scorer_counts_once_with_its_highest_score() {
         ask(&mut tally, [entry("dns", Stage::Rcpt, "LISTED", points)]);
     }
     ask(&mut tally, [entry("other", Stage::Rcpt, "LISTED", 1), entry("dns", Stage::Data, "X", -1)]);
-    assert_eq!(tally.to_string(), "score=3.00 LISTED=3.00 LISTED=1.00 X=-1.00");
+    assert_eq!(tally.to_string(), "score=3.00 dns:LISTED=3.00 other:LISTED=1.00 dns:X=-1.00");
     // The second of the two equal ones is the same word by word.
     assert_eq!(tally.entries().count(), 5);
 }
@@ -53,11 +53,11 @@ fn what_was_found_on_a_refused_recipient_is_kept_and_does_not_count() {
     ask(&mut tally, [entry("dns", Stage::Connect, "LISTED", 1)]);
     // A client without a recipient so far: there is none to be refused.
     tally.recipient_refused();
-    assert_eq!(tally.to_string(), "score=1.00 LISTED=1.00");
+    assert_eq!(tally.to_string(), "score=1.00 dns:LISTED=1.00");
 
     ask(&mut tally, [entry("trap", Stage::Rcpt, "TRAP", 5)]);
     tally.recipient_refused();
-    assert_eq!(tally.to_string(), "score=1.00 LISTED=1.00");
+    assert_eq!(tally.to_string(), "score=1.00 dns:LISTED=1.00");
     assert!(tally.entries().any(|entry| entry.finding.symbol() == "TRAP" && entry.aside));
 
     // Found on another one, which is taken, it counts; a further refusal changes nothing about it.
@@ -65,7 +65,7 @@ fn what_was_found_on_a_refused_recipient_is_kept_and_does_not_count() {
     ask(&mut tally, [entry("trap", Stage::Rcpt, "TRAP", 5)]);
     tally.recipient_refused();
     tally.recipient_refused();
-    assert_eq!(tally.to_string(), "score=6.00 LISTED=1.00 TRAP=5.00");
+    assert_eq!(tally.to_string(), "score=6.00 dns:LISTED=1.00 trap:TRAP=5.00");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn what_is_monitored_does_not_count() {
     let mut tally = Tally::new();
     let watched = Entry { monitored: true, ..entry("new", Stage::Data, "BAYES", 9) };
     ask(&mut tally, [watched, entry("old", Stage::Data, "BAYES", 1)]);
-    assert_eq!(tally.to_string(), "score=1.00 BAYES=1.00");
+    assert_eq!(tally.to_string(), "score=1.00 old:BAYES=1.00");
     assert_eq!(tally.entries().count(), 2);
 }
 

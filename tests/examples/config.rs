@@ -205,13 +205,13 @@ fn what_is_wrong_is_told_with_its_line() {
             "2: thresholds: a threshold of 9.00 lies above a stricter one of 5.00".into(),
         ),
         (
-            "[weights]\nA = inf".into(),
-            "2: weights.A: invalid value: floating point `inf`, expected a score: a number of points with at most two decimals, such as 6.31".into(),
+            "[weights]\nspamd.A = inf".into(),
+            "2: weights.spamd.A: invalid value: floating point `inf`, expected a score: a number of points with at most two decimals, such as 6.31".into(),
         ),
-        ("[weights]\n\"A B\" = 1".into(), "2: weights.A B: not a symbol: up to 100 letters".into()),
+        ("[weights]\nspamd.\"A B\" = 1".into(), "2: weights.spamd.A B: not a symbol: up to 100 letters".into()),
         (
-            "[disclosure]\nA = \"maybe\"".into(),
-            "2: disclosure.A: invalid value: string \"maybe\", expected \"public\" or \"private\"".into(),
+            "[disclosure]\nspamd.A = \"maybe\"".into(),
+            "2: disclosure.spamd.A: invalid value: string \"maybe\", expected \"public\" or \"private\"".into(),
         ),
         // What asks DNS.
         ("[dns]\nserver = []".into(), "2: dns.server: unknown field `server`, expected `servers` or".into()),
@@ -343,7 +343,7 @@ fn what_is_wrong_is_told_with_its_line() {
         ),
         ("[behaviour]\nearly_talker = { each = 1 }".into(), "2: behaviour.early_talker: missing field `most`".into()),
         // Not TOML.
-        ("[weights]\nA = 1\nA = 2".into(), "3: duplicate key".into()),
+        ("[weights]\nspamd.A = 1\nspamd.A = 2".into(), "3: duplicate key".into()),
         ("\n\n[spamd".into(), "3: unclosed table, expected `]`".into()),
         ("monitor = ".into(), "1: ".into()),
     ];
@@ -508,16 +508,16 @@ fn what_the_file_says_is_done() {
         ("monitor = true\n[gtube]".into(), &gtube, "250 ", Some("Received: ".into())),
         ("[gtube]\nmonitor = true".into(), &gtube, "250 ", Some("Received: ".into())),
         (
-            "[gtube]\n[disclosure]\nGTUBE = \"private\"".into(),
+            "[gtube]\n[disclosure]\ngtube.GTUBE = \"private\"".into(),
             &gtube,
             "550 5.7.1 Message refused as unwanted (",
             None,
         ),
         (
-            "[gtube]\n[weights]\nGTUBE = 5.5".into(),
+            "[gtube]\n[weights]\ngtube.GTUBE = 5.5".into(),
             &gtube,
             "250 ",
-            tag("score=5.50 required=5.00 symbols=GTUBE=5.50\r\n"),
+            tag("score=5.50 required=5.00 symbols=gtube:GTUBE=5.50\r\n"),
         ),
         (
             "[gtube]\nscale = 0.01\n[thresholds]\ntag = \"never\"\ndefer = 9.99\nrefuse = 11"
@@ -526,13 +526,18 @@ fn what_the_file_says_is_done() {
             "451 4.7.1 Message deferred: GTUBE (",
             None,
         ),
-        (spamd("5.2", ""), &ham, "250 ", tag("score=5.20 required=5.00 symbols=SPAMD=5.20,")),
+        (spamd("5.2", ""), &ham, "250 ", tag("score=5.20 required=5.00 symbols=spamd:SPAMD=5.20,")),
         (spamd("7", ""), &ham, "550 5.7.1 Message refused as unwanted (", None),
         (spamd("7", "[thresholds]\nrefuse = 15"), &ham, "250 ", tag("score=7.00 required=5.00")),
-        (spamd("3", "[weights]\nTEST_RULE = 4"), &ham, "550 5.7.1 Message refused as unw", None),
+        (
+            spamd("3", "[weights]\nspamd.TEST_RULE = 4"),
+            &ham,
+            "550 5.7.1 Message refused as unw",
+            None,
+        ),
         (lost("\"defer\""), &ham, "451 4.3.0 Message cannot be checked now", None),
         (lost("\"ignore\""), &ham, "250 ", Some("Received: ".into())),
-        (lost("5"), &ham, "250 ", tag("score=5.00 required=5.00 symbols=SPAMD_FAILED=5.00")),
+        (lost("5"), &ham, "250 ", tag("score=5.00 required=5.00 symbols=spamd:SPAMD_FAILED=5.00")),
     ];
     for (config, content, reply, onward) in table {
         let (told, delivered) = reply_to(&config, content);

@@ -12,7 +12,7 @@ use nobounce::store::Embedded;
 
 use super::client::Client;
 use super::gate::{Gate, binary};
-use super::server::Onward;
+use super::server::{Onward, spamd};
 
 fn front_door(options: &[&str]) -> Output {
     Command::new(binary("front_door")).args(options).output().unwrap()
@@ -115,7 +115,7 @@ fn senseless_values_are_refused_with_line_and_key() {
         ("rspamd.address", "[rspamd]\naddress = \"rspamd host:11333\"", 2),
         ("rspamd.mta_name", "[rspamd]\naddress = \"/x\"\nmta_name = \"a\\r\\nb: c\"", 3),
         ("rspamd.settings", "[rspamd]\naddress = \"/x\"\nsettings = \"\"", 3),
-        ("weights.A", "[weights]\nA = 1e9", 2),
+        ("weights.spamd.A", "[weights]\nspamd.A = 1e9", 2),
         ("admission.connections", "[admission]\nconnections = 1e18", 2),
         ("admission.ipv4_width", "[admission]\nipv4_width = 0", 2),
         ("admission.per_address", "[admission]\nper_address = 9\nper_network = 8", 2),
@@ -159,19 +159,70 @@ fn senseless_values_are_refused_with_line_and_key() {
 
 #[test]
 fn symbols_that_no_scorer_has_are_found() {
-    let output = check("[helo]\n[weights]\nHELO_NODOT = 1\n[disclosure]\nGTUB = \"public\"");
+    let wrong = "[helo]\n[weights]\nhelo-names.HELO_NODOT = 1\nspam.X = 1\nauthentication.SPF_FIAL = 1\n[disclosure]\ngtube.GTUB = \"public\"";
+    let (_folder, path) = file("front.toml", wrong);
+    let path = path.to_str().unwrap();
+    let output = front_door(&["--relay", "127.0.0.1:1", "--as-root", "--config", path]);
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert!(
+        told(&output).contains(": no scorer of this file has the symbol `"),
+        "{}",
+        told(&output)
+    );
+    let output = check(wrong);
     let told = told(&output);
     assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("front.toml:3: weights.HELO_NODOT: "), "{told}");
-    assert!(told.contains("front.toml:5: disclosure.GTUB: "), "{told}");
+    assert!(told.contains("front.toml:3: weights.helo-names.HELO_NODOT: "), "{told}");
+    assert!(told.contains("front.toml:7: disclosure.gtube.GTUB: "), "{told}");
+    assert!(told.contains("front.toml:4: weights.spam.X: "), "{told}");
+    assert!(told.contains("front.toml:5: weights.authentication.SPF_FIAL: "), "{told}");
     let list = "[[dnsbl.list]]\nzone = \"zen.example\"\nbits = [{ mask = 1, symbol = \"A\", score = 1 }]\n";
-    let good = "[weights]\nZEN_EXAMPLE = 1\nA = 2\nHELO_NO_DOT = 1\nSPF_FAIL = 2\nCLAMD_FAILED = 3";
+    let good = "[weights]\ndnsbl = { ZEN_EXAMPLE = 1, A = 2 }\nhelo-names.HELO_NO_DOT = 1\nauthentication.SPF_FAIL = 2\n\
+                clamd.CLAMD_FAILED = 3";
     for text in
-        [format!("{list}{good}"), "[spamd]\naddress = \"/x\"\n[weights]\nANY = 1".to_owned()]
+        [format!("{list}{good}"), "[spamd]\naddress = \"/x\"\n[weights]\nspamd.ANY = 1".to_owned()]
     {
         let output = check(&text);
         assert!(output.status.success(), "{text}\n{}", self::told(&output));
     }
+}
+
+#[test]
+fn weights_of_daemons_that_matched_no_finding_are_told_at_the_end() {
+    let (folder, path) = file(
+        "front.toml",
+        format!(
+            "[gtube]\n[spamd]\naddress = \"{}\"\n[weights]\ngtube.GTUBE = 9\nspamd.NEVER = 1\nspamd.TEST_RULE = 1",
+            spamd("1")
+        ),
+    );
+    let errors = folder.path().join("errors");
+    let onward = Onward::start(false);
+    let (relay, config) = (onward.address.to_string(), path.to_str().unwrap());
+    let mut gate = Command::new(binary("front_door"))
+        .args(["--listen", "127.0.0.1:0", "--relay", &relay, "--config", config])
+        .args(["--host", "localhost", "--no-self-test", "--as-root"])
+        .stdout(Stdio::piped())
+        .stderr(fs::File::create(&errors).unwrap())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(gate.stdout.take().unwrap()).lines();
+    let address =
+        said.find_map(|line| line.unwrap().strip_prefix("listening on ").map(str::to_owned));
+    let mut client = Client::greet(address.unwrap().parse().unwrap());
+    let mail = [
+        "MAIL FROM:<a@example.com>",
+        "RCPT TO:<b@example.org>",
+        "DATA",
+        "Subject: x\r\n\r\nham\r\n.",
+    ];
+    let reply = client.say_all(&mail);
+    assert!(reply.starts_with("250 "), "{reply}");
+    drop(client);
+    let stop = Command::new("kill").arg(gate.id().to_string()).status().unwrap();
+    assert!(stop.success() && gate.wait().unwrap().success());
+    let told = fs::read_to_string(errors).unwrap();
+    assert!(told.contains("weights that matched no finding: 1 (spamd.NEVER)\n"), "{told}");
 }
 
 #[test]

@@ -49,6 +49,12 @@ impl<'a> Document<'a> {
         let (_, table) = self.tables().find(|it| it.0 == table)?;
         Some(table.get_key_value(key)?.0.span())
     }
+
+    /// Where a key of a table in a table stands.
+    pub(super) fn inner_span(&self, table: &str, inner: &str, key: &str) -> Option<Range<usize>> {
+        let (_, table) = self.tables().find(|it| it.0 == table)?;
+        Some(table.get(inner)?.get_ref().as_table()?.get_key_value(key)?.0.span())
+    }
 }
 
 fn below(table: &DeTable<'_>, place: &Range<usize>, path: &mut String) {

@@ -1,9 +1,9 @@
 //! Values that are each possible and make no sense together, and symbols that no scorer has.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::place::Document;
+use super::values::Symbol;
 use super::{Config, ConfigError, File};
 
 /// Of a panel, if the file does not say otherwise.
@@ -42,38 +42,71 @@ const ORDERS: &[Order] = &[
     ),
 ];
 
-/// Names of what can stand in `[weights]` and `[disclosure]`, beside those of lists, of spamd's rules and of
-/// rspamd's symbols.
-const SYMBOLS: &[&str] = &[
-    "ANOTHER_PROTOCOL",
-    "BARE_LINE_END",
-    "CLAMD",
-    "CLAMD_ENCRYPTED",
-    "COMMAND_SEQUENCE",
-    "COMMAND_SYNTAX",
-    "EARLY_DATA",
-    "EARLY_TALKER",
-    "GREYLIST_PASSED",
-    "GTUBE",
-    "HELO_BARE_ADDRESS",
-    "HELO_LITERAL",
-    "HELO_LITERAL_OTHER",
-    "HELO_NO_DOT",
-    "HELO_NO_NAME",
-    "HELO_OURS",
-    "HELO_UNRESOLVED",
-    "MALFORMED_COMMAND",
-    "RATE_ADDRESS",
-    "RATE_NETWORK",
-    "RATE_RECIPIENT",
-    "RATE_SENDER",
-    "RCPT_REFUSED",
-    "RDNS_NONE",
-    "RDNS_UNCONFIRMED",
-    "REPUTATION_ADDRESS",
-    "REPUTATION_NETWORK",
-    "UNAUTH_PIPELINING",
-    "UNKNOWN_COMMAND",
+/// Scorers whose symbols a daemon chooses.
+pub(crate) const DAEMONS: &[&str] = &["rspamd", "spamd"];
+
+/// Scorers whose symbols are fixed, with these symbols. Those of lists are in the file.
+const SYMBOLS: &[(&str, &[&str])] = &[
+    (
+        "authentication",
+        &[
+            "ARC_FAIL",
+            "ARC_PASS",
+            "ARC_TEMPERROR",
+            "DKIM_FAIL",
+            "DKIM_NONE",
+            "DKIM_PASS",
+            "DKIM_PERMERROR",
+            "DKIM_TEMPERROR",
+            "DMARC_FAIL_NONE",
+            "DMARC_FAIL_QUARANTINE",
+            "DMARC_FAIL_REJECT",
+            "DMARC_NONE",
+            "DMARC_PASS",
+            "DMARC_PERMERROR",
+            "DMARC_TEMPERROR",
+            "SPF_FAIL",
+            "SPF_NEUTRAL",
+            "SPF_NONE",
+            "SPF_PASS",
+            "SPF_PERMERROR",
+            "SPF_SOFTFAIL",
+            "SPF_TEMPERROR",
+        ],
+    ),
+    (
+        "behaviour",
+        &[
+            "ANOTHER_PROTOCOL",
+            "BARE_LINE_END",
+            "COMMAND_SEQUENCE",
+            "COMMAND_SYNTAX",
+            "EARLY_DATA",
+            "EARLY_TALKER",
+            "MALFORMED_COMMAND",
+            "RCPT_REFUSED",
+            "UNAUTH_PIPELINING",
+            "UNKNOWN_COMMAND",
+        ],
+    ),
+    ("clamd", &["CLAMD", "CLAMD_ENCRYPTED"]),
+    ("greylist", &["GREYLIST_PASSED"]),
+    ("gtube", &["GTUBE"]),
+    (
+        "helo-names",
+        &[
+            "HELO_BARE_ADDRESS",
+            "HELO_LITERAL",
+            "HELO_LITERAL_OTHER",
+            "HELO_NO_DOT",
+            "HELO_NO_NAME",
+            "HELO_OURS",
+            "HELO_UNRESOLVED",
+        ],
+    ),
+    ("rate-limit", &["RATE_ADDRESS", "RATE_NETWORK", "RATE_RECIPIENT", "RATE_SENDER"]),
+    ("reputation", &["REPUTATION_ADDRESS", "REPUTATION_NETWORK"]),
+    ("reverse-names", &["RDNS_NONE", "RDNS_UNCONFIRMED"]),
 ];
 
 /// A place, and what is wrong there.
@@ -172,47 +205,49 @@ impl Document<'_> {
 }
 
 impl Config {
-    /// Keys of `[weights]` and `[disclosure]` that no scorer of this file has. Those of spamd and rspamd are
-    /// theirs to choose.
+    /// Keys of `[weights]` and `[disclosure]` that can match no finding.
     pub(crate) fn unknown_symbols(&self) -> Vec<ConfigError> {
-        if self.file.spamd.is_some() || self.file.rspamd.is_some() {
-            return Vec::new();
-        }
-        let lists = self.file.list_symbols();
         let document = Document::read(&self.text);
-        let tables = [
-            ("weights", self.file.weights.keys().collect::<Vec<_>>()),
-            ("disclosure", self.file.disclosure.keys().collect()),
-        ];
         let mut unknown = Vec::new();
-        for (table, symbols) in tables {
-            for symbol in symbols {
-                let symbol = &*symbol.0;
-                let evaluated = ["SPF_", "DKIM_", "ARC_", "DMARC_"];
-                let known = SYMBOLS.contains(&symbol)
-                    || lists.contains(symbol)
-                    || symbol.ends_with("_FAILED")
-                    || evaluated.iter().any(|prefix| symbol.starts_with(prefix));
-                if !known {
+        let weights = self.file.weights.iter().map(|(scorer, all)| (scorer, all.keys().collect()));
+        let told = self.file.disclosure.iter().map(|(scorer, all)| (scorer, all.keys().collect()));
+        let mut look = |table: &str, scorer: &Symbol, symbols: Vec<&Symbol>| {
+            let scorer = &*scorer.0;
+            for symbol in symbols.into_iter().map(|symbol| &*symbol.0) {
+                if !self.file.can_find(scorer, symbol) {
                     let told = format!(
-                        "no scorer of this file has the symbol `{symbol}`, expected one such as GTUBE or \
-                         HELO_NO_DOT; the log names those that were found"
+                        "no scorer of this file has the symbol `{scorer}:{symbol}`, expected one such as \
+                         gtube.GTUBE or helo-names.HELO_NO_DOT; the log names those that were found"
                     );
-                    unknown.push(self.wrong_at(document.span(table, symbol), &told));
+                    unknown.push(self.wrong_at(document.inner_span(table, scorer, symbol), &told));
                 }
             }
-        }
+        };
+        weights.for_each(|(scorer, symbols)| look("weights", scorer, symbols));
+        told.for_each(|(scorer, symbols)| look("disclosure", scorer, symbols));
         unknown
     }
 }
 
 impl File {
-    fn list_symbols(&self) -> BTreeSet<&str> {
-        let lists = [
-            self.dnsbl.as_ref().map(|table| &table.list),
-            self.rhsbl.as_ref().map(|table| &table.list),
-            self.uribl.as_ref().map(|table| &table.list),
-        ];
-        lists.into_iter().flatten().flat_map(|lists| lists.symbols()).collect()
+    /// Whether a scorer of this name can find this symbol, as far as it is known.
+    fn can_find(&self, scorer: &str, symbol: &str) -> bool {
+        let lists = match scorer {
+            "dnsbl" => self.dnsbl.as_ref().map(|table| &table.list),
+            "rhsbl" => self.rhsbl.as_ref().map(|table| &table.list),
+            "uribl" => self.uribl.as_ref().map(|table| &table.list),
+            _ => None,
+        };
+        let found = match scorer {
+            _ if DAEMONS.contains(&scorer) => true,
+            "dnsbl" | "rhsbl" | "uribl" => {
+                lists.is_some_and(|lists| lists.symbols().any(|known| known == symbol))
+            }
+            _ => match SYMBOLS.iter().find(|(name, _)| *name == scorer) {
+                Some((_, symbols)) => symbols.contains(&symbol),
+                None => return false,
+            },
+        };
+        found || symbol == format!("{}_FAILED", scorer.to_ascii_uppercase())
     }
 }

@@ -368,17 +368,17 @@ fn the_client_that_xclient_tells_of_is_judged_anew() {
         events,
         [
             "connected proxy.example[192.0.2.7]:5000 via socket",
-            "judged score=1.00 192.0.2.7=1.00",
+            "judged score=1.00 finder:192.0.2.7=1.00",
             "changed a.example[203.0.113.9]",
-            "judged score=1.00 203.0.113.9=1.00",
-            "judged score=1.00 203.0.113.9=1.00",
+            "judged score=1.00 finder:203.0.113.9=1.00",
+            "judged score=1.00 finder:203.0.113.9=1.00",
         ]
     );
     assert!(
         record.contains(" client=a.example[203.0.113.9] via=xclient[192.0.2.7] helo="),
         "{record}"
     );
-    assert!(record.contains(" score=1.00 203.0.113.9=1.00 "), "{record}");
+    assert!(record.contains(" score=1.00 finder:203.0.113.9=1.00 "), "{record}");
 }
 
 #[test]

@@ -57,8 +57,8 @@ fn every_hook_is_told_session_and_findings_also_behind_a_box_or_an_arc() {
             told,
             [
                 "connect: test unknown[192.0.2.1] score=0.00",
-                "rcpt: test test.1 rcpt@example.org score=1.00 AT_CONNECT=1.00",
-                "data: test unknown[192.0.2.1] 17 score=2.00 AT_CONNECT=1.00 AT_RCPT=1.00",
+                "rcpt: test test.1 rcpt@example.org score=1.00 listener:AT_CONNECT=1.00",
+                "data: test unknown[192.0.2.1] 17 score=2.00 listener:AT_CONNECT=1.00 listener:AT_RCPT=1.00",
             ]
         );
     }

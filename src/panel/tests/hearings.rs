@@ -22,8 +22,8 @@ fn who_fails_is_handled_as_was_said() {
         (None, UNCHECKED, "score=0.00"),
         (Some(FailurePolicy::Defer), UNCHECKED, "score=0.00"),
         (Some(FailurePolicy::Ignore), "pass", "score=0.00"),
-        (Some(FailurePolicy::Score(Score::points(1))), "pass", "score=1.00 A_FAILED=1.00"),
-        (Some(FailurePolicy::Score(Score::points(9))), UNWANTED, "score=9.00 A_FAILED=9.00"),
+        (Some(FailurePolicy::Score(Score::points(1))), "pass", "score=1.00 a:A_FAILED=1.00"),
+        (Some(FailurePolicy::Score(Score::points(9))), UNWANTED, "score=9.00 a:A_FAILED=9.00"),
     ];
     for (act, cause) in failures {
         for (policy, expected, counted) in policies {
@@ -154,7 +154,7 @@ fn scorers_run_side_by_side() {
         panel = panel.scorer(Ring { name, next, before });
     }
     assert_eq!(ask_at(&runtime, &panel, Stage::Connect, &mut tally), Verdict::Pass);
-    assert_eq!(tally.to_string(), "score=3.00 a=1.00 b=1.00 c=1.00");
+    assert_eq!(tally.to_string(), "score=3.00 a:a=1.00 b:b=1.00 c:c=1.00");
     assert_eq!(runtime.elapsed(), Duration::ZERO);
 }
 

@@ -120,7 +120,10 @@ fn a_scorer_keeps_state_for_a_session_and_learns_of_the_ends() {
     for stage in [Stage::Connect, Stage::Rcpt, Stage::Data] {
         ask_in(&runtime, &panel, stage, &mut tally, &mut sitting);
     }
-    assert_eq!(tally.to_string(), "score=3.01 X=0.01 N1=1.00 N2=1.00 N3=1.00");
+    assert_eq!(
+        tally.to_string(),
+        "score=3.01 other:X=0.01 counter:N1=1.00 counter:N2=1.00 counter:N3=1.00"
+    );
     sitting.transaction_ended(&end());
     assert_eq!(told(&diary), ["open test"], "the client has no reply yet");
     sitting.settle();
@@ -128,7 +131,7 @@ fn a_scorer_keeps_state_for_a_session_and_learns_of_the_ends() {
     // Another session, and one that begins without its connection being judged.
     let mut tally = Tally::new();
     ask_in(&runtime, &panel, Stage::Data, &mut tally, &mut other);
-    assert_eq!(tally.to_string(), "score=1.01 X=0.01 N1=1.00");
+    assert_eq!(tally.to_string(), "score=1.01 other:X=0.01 counter:N1=1.00");
     sitting.transaction_ended(&end());
     ask_in(&runtime, &panel, Stage::Rcpt, &mut tally, &mut sitting);
     assert_eq!(told(&diary), ["open test", "ended accepted"], "before it is asked again");
@@ -167,7 +170,7 @@ fn a_session_scorer_that_panics_or_is_late_is_dropped_and_fails_from_then_on() {
         // A new client has a new state.
         let mut tally = Tally::new();
         ask_in(&runtime, &panel, Stage::Connect, &mut tally, &mut sitting);
-        assert_eq!(tally.to_string(), "score=1.00 N1=1.00");
+        assert_eq!(tally.to_string(), "score=1.00 counter:N1=1.00");
     }
 }
 
@@ -214,7 +217,7 @@ fn each_answer_is_told_with_the_time_it_took_if_somebody_wants_to_know() {
         .seat(seat_after(&runtime, "slow", find(250), seconds(3)).scale(200))
         .seat(seat(&runtime, "fast", Silent))
         .seat(seat(&runtime, "hung", Hang).budget(seconds(5)))
-        .weights(Weights::new().weigh("X", Score::points(9)));
+        .weights(Weights::new().weigh("slow", "X", Score::points(9)));
     let mut sitting = Sitting::new().with_answers();
     for _ in 0..2 {
         let mut tally = Tally::new();

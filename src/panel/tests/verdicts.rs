@@ -22,7 +22,7 @@ fn sums_and_thresholds() {
     let default = Thresholds::default();
     let all = t(Some(100), Some(200), Some(300));
     let tag = |score: &str, required: &str| {
-        format!("X-Nobounce-Status: Yes, score={score} required={required} symbols=X={score}")
+        format!("X-Nobounce-Status: Yes, score={score} required={required} symbols=a:X={score}")
     };
     let deferred = "451 4.7.1 Message deferred as suspicious, try again later";
     let table = [
@@ -130,7 +130,7 @@ fn a_tag_lists_what_counts() {
         .seat(seat(&runtime, "b", Find(vec![hidden("SECRET", 250), hidden("GOOD", -10)])))
         .seat(seat(&runtime, "c", Find(vec![hidden("WATCHED", 1)])).monitor());
     let (verdict, _) = ask(&runtime, &panel);
-    let symbols = "A=3.00, WEIGHTLESS=0.00, SECRET=2.50, GOOD=-0.10";
+    let symbols = "a:A=3.00, a:WEIGHTLESS=0.00, b:SECRET=2.50, b:GOOD=-0.10";
     assert_eq!(
         verdict,
         format!("X-Nobounce-Status: Yes, score=5.40 required=5.00 symbols={symbols}")
@@ -186,7 +186,7 @@ fn who_is_monitored_has_no_effect_and_is_on_record() {
             let (verdict, tally) = ask(&runtime, &Panel::new().seat(watched).seat(old));
             assert_eq!(
                 verdict,
-                "X-Nobounce-Status: Yes, score=5.20 required=5.00 symbols=OLD=5.20"
+                "X-Nobounce-Status: Yes, score=5.20 required=5.00 symbols=old:OLD=5.20"
             );
             assert_eq!(tally.total(), Score::hundredths(520));
             let monitored = tally.entries().filter(|entry| entry.monitored).count()
@@ -238,7 +238,7 @@ fn evidence_adds_up_from_stage_to_stage() {
     assert_eq!(ask_at(&runtime, &panel("B"), Stage::Rcpt, &mut tally), Verdict::Pass);
     let verdict = ask_at(&runtime, &panel("C"), Stage::Data, &mut tally);
     assert_eq!(print(&verdict), UNWANTED);
-    assert_eq!(tally.to_string(), "score=7.50 A=2.50 B=2.50 C=2.50");
+    assert_eq!(tally.to_string(), "score=7.50 a:A=2.50 a:B=2.50 a:C=2.50");
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn a_failure_that_could_only_have_added_leaves_a_refusal_as_it_is() {
     let runtime = Rehearsal::new();
     let refused = "554 5.7.1 Connection refused as unwanted";
     let deferred = "421 4.3.0 Connection cannot be checked now, try again later";
-    let good = || Weights::new().weigh("GOOD", Score::points(-1));
+    let good = || Weights::new().weigh("half", "GOOD", Score::points(-1));
     for (adds_only, points, weights, expected) in [
         (true, 700, Weights::new(), refused),
         (true, 600, Weights::new(), deferred),

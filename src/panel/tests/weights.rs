@@ -6,17 +6,17 @@ use super::*;
 fn weights_go_before_scales_and_scorers() {
     let found = || Find(vec![hidden("A", 250), public("B", 101), hidden("C", -7)]);
     let weights = Weights::new()
-        .weigh("B", Score::points(9))
-        .weigh("UNSEEN", Score::points(99))
-        .disclose("A", Disclosure::Public)
-        .disclose("B", Disclosure::Private);
+        .weigh("a", "B", Score::points(9))
+        .weigh("a", "UNSEEN", Score::points(99))
+        .disclose("a", "A", Disclosure::Public)
+        .disclose("a", "B", Disclosure::Private);
     let table = [
-        (100, Weights::new(), "score=3.44 A=2.50 B=1.01 C=-0.07"),
+        (100, Weights::new(), "score=3.44 a:A=2.50 a:B=1.01 a:C=-0.07"),
         // Half a hundredth is rounded away from zero.
-        (50, Weights::new(), "score=1.72 A=1.25 B=0.51 C=-0.04"),
-        (0, Weights::new(), "score=0.00 A=0.00 B=0.00 C=0.00"),
-        (1000, Weights::new(), "score=34.40 A=25.00 B=10.10 C=-0.70"),
-        (40, weights, "score=9.97 A=1.00 B=9.00 C=-0.03"),
+        (50, Weights::new(), "score=1.72 a:A=1.25 a:B=0.51 a:C=-0.04"),
+        (0, Weights::new(), "score=0.00 a:A=0.00 a:B=0.00 a:C=0.00"),
+        (1000, Weights::new(), "score=34.40 a:A=25.00 a:B=10.10 a:C=-0.70"),
+        (40, weights, "score=9.97 a:A=1.00 a:B=9.00 a:C=-0.03"),
     ];
     for (percent, weights, expected) in table {
         let runtime = Rehearsal::new();
@@ -28,8 +28,11 @@ fn weights_go_before_scales_and_scorers() {
 
 #[test]
 fn what_is_disclosed_is_told() {
-    let weights =
-        Weights::new().disclose("SECRET", Disclosure::Public).disclose("OPEN", Disclosure::Private);
+    let weights = Weights::new().disclose("a", "SECRET", Disclosure::Public).disclose(
+        "a",
+        "OPEN",
+        Disclosure::Private,
+    );
     let runtime = Rehearsal::new();
     let panel = Panel::new().weights(weights).seat(seat(
         &runtime,
@@ -46,11 +49,11 @@ fn a_failure_weighs_what_is_said_for_it() {
     let failing = failing.on_failure(FailurePolicy::Score(Score::points(1)));
     let (_, tally) = ask(&runtime, &Panel::new().seat(failing));
     // The policy is the seat's own, not on the scorer's scale.
-    assert_eq!(tally.to_string(), "score=1.00 A_FAILED=1.00");
-    let weights = Weights::new().weigh("A_FAILED", Score::points(2));
+    assert_eq!(tally.to_string(), "score=1.00 a:A_FAILED=1.00");
+    let weights = Weights::new().weigh("a", "A_FAILED", Score::points(2));
     let failing = seat(&runtime, "a", Fail).on_failure(FailurePolicy::Score(Score::points(1)));
     let (_, tally) = ask(&runtime, &Panel::new().weights(weights).seat(failing));
-    assert_eq!(tally.to_string(), "score=2.00 A_FAILED=2.00");
+    assert_eq!(tally.to_string(), "score=2.00 a:A_FAILED=2.00");
 }
 
 #[test]
@@ -70,4 +73,41 @@ fn a_refusal_with_reasons_has_them_on_record() {
         let objection = tally.objections().next().unwrap();
         assert_eq!((&*objection.scorer, objection.monitored), ("no", monitored));
     }
+}
+
+#[test]
+fn weights_are_for_one_scorer_and_those_that_cannot_match_are_known() {
+    struct Closed;
+    impl Scorer for Closed {
+        fn name(&self) -> &str {
+            "closed"
+        }
+
+        fn symbols(&self) -> Option<Vec<&str>> {
+            Some(vec!["A", "B C"])
+        }
+    }
+    let runtime = Rehearsal::new();
+    let one = Score::points(1);
+    let weights = ["A", "B_C", "B", "CLOSED_FAILED", "OTHER_FAILED"]
+        .into_iter()
+        .fold(Weights::new(), |weights, symbol| weights.weigh("closed", symbol, one))
+        .weigh("a", "X", Score::points(2))
+        .weigh("a", "Y", one)
+        .weigh("absent", "X", one)
+        .disclose("absent", "Z", Disclosure::Public);
+    let panel = Panel::new()
+        .scorer(Closed)
+        .seat(seat(&runtime, "a", find(300)))
+        .seat(seat(&runtime, "b", find(300)))
+        .weights(weights.clone());
+    let unknown: Vec<_> = panel.unknown_weights().collect();
+    assert_eq!(
+        unknown,
+        [("absent", "X"), ("absent", "Z"), ("closed", "B"), ("closed", "OTHER_FAILED")]
+    );
+    assert!(weights.unmatched().any(|it| it == ("a", "X")));
+    assert_eq!(ask(&runtime, &panel).1.to_string(), "score=5.00 a:X=2.00 b:X=3.00");
+    assert!(!weights.unmatched().any(|it| it == ("a", "X")));
+    assert!(weights.unmatched().any(|it| it == ("a", "Y")));
 }

@@ -349,6 +349,10 @@ impl Scorer for Authentication {
         "authentication"
     }
 
+    fn symbols(&self) -> Option<Vec<&str>> {
+        Some(SYMBOLS.iter().map(|(symbol, _)| *symbol).collect())
+    }
+
     async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
         let Some(sender) = Sender::of(at.envelope) else {
             return Ok(Opinion::silent());

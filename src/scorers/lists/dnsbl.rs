@@ -78,6 +78,10 @@ impl Scorer for Dnsbl {
         "dnsbl"
     }
 
+    fn symbols(&self) -> Option<Vec<&str>> {
+        Some(self.0.symbols())
+    }
+
     async fn on_connect(&self, at: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
         match about(at.peer) {
             Some(about) => self.0.ask(&about).await,

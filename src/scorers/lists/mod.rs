@@ -256,6 +256,16 @@ impl Lists {
         (dns::IN_ALL / self.lists.len().max(1)).max(1)
     }
 
+    /// All symbols of all lists, as findings have them.
+    fn symbols(&self) -> Vec<&str> {
+        let mut symbols = Vec::new();
+        for list in &self.lists {
+            symbols.push(&*list.symbol);
+            symbols.extend(list.rules.iter().map(|rule| &*rule.symbol));
+        }
+        symbols
+    }
+
     /// The same as [`ask`](Self::ask), but once in a transaction, however many recipients it has.
     async fn ask_once(
         &self,

@@ -68,6 +68,10 @@ impl Scorer for Rhsbl {
         "rhsbl"
     }
 
+    fn symbols(&self) -> Option<Vec<&str>> {
+        Some(self.0.symbols())
+    }
+
     async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
         let peer = at.peer;
         if peer.own {

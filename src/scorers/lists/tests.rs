@@ -303,13 +303,13 @@ fn what_some_lists_say_stands_beside_what_others_do_not() {
     };
     let told = "failed: broken.example: declined with response code 2".to_owned();
     let (verdict, tally, failures) = ask(lists("broken.example"), FailurePolicy::Ignore);
-    let expected = (Verdict::Pass, "score=4.00 ZEN=4.00".to_owned(), told.clone());
+    let expected = (Verdict::Pass, "score=4.00 dnsbl:ZEN=4.00".to_owned(), told.clone());
     assert_eq!((verdict, tally, failures), expected);
     let (_, tally, _) = ask(lists("broken.example"), FailurePolicy::Score(Score::points(1)));
-    assert_eq!(tally, "score=5.00 ZEN=4.00 DNSBL_FAILED=1.00");
+    assert_eq!(tally, "score=5.00 dnsbl:ZEN=4.00 dnsbl:DNSBL_FAILED=1.00");
     let (verdict, tally, failures) = ask(lists("broken.example"), FailurePolicy::Defer);
     assert!(matches!(verdict, Verdict::Refuse(refusal) if refusal.is_transient()));
-    assert_eq!((tally, failures), ("score=4.00 ZEN=4.00".to_owned(), told));
+    assert_eq!((tally, failures), ("score=4.00 dnsbl:ZEN=4.00".to_owned(), told));
     // What the others have found may be enough, unless the one that failed could have spoken for the mail.
     let enough = |failing: DnsList| {
         let bad = zen().weight(Score::points(7));

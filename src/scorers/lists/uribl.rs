@@ -80,6 +80,10 @@ impl Scorer for Uribl {
         "uribl"
     }
 
+    fn symbols(&self) -> Option<Vec<&str>> {
+        Some(self.0.symbols())
+    }
+
     async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
         if self.0.lists.is_empty() {
             return Ok(Opinion::silent());

@@ -85,26 +85,26 @@ fn a_report_becomes_findings() {
     let table = [
         (
             GTUBE,
-            "score=1005.20 SPAMD=0.00 MISSING_MID=0.60 MISSING_FROM=1.00 NO_RECEIVED=0.00 \
-             MISSING_DATE=2.70 MISSING_HEADERS=0.90 GTUBE=1000.00 TVD_SPACE_RATIO=0.00",
+            "score=1005.20 spamd:SPAMD=0.00 spamd:MISSING_MID=0.60 spamd:MISSING_FROM=1.00 spamd:NO_RECEIVED=0.00 \
+             spamd:MISSING_DATE=2.70 spamd:MISSING_HEADERS=0.90 spamd:GTUBE=1000.00 spamd:TVD_SPACE_RATIO=0.00",
             "1005.20/5.00",
         ),
         // As the protocol's description has it; with a header of tomorrow.
         (
             "SPAMD/1.9 0 EX_OK\r\nspam: False ; 2 / 5\r\nX-New: 1\r\ncontent-length:0\r\n\r\n",
-            "score=2.00 SPAMD=2.00",
+            "score=2.00 spamd:SPAMD=2.00",
             "2.00/5.00",
         ),
-        (&below, "score=-0.10 SPAMD=0.00 A=-0.40 B=0.30", "-0.10/5.00"),
-        (&rounded, "score=11.77 SPAMD=-0.23 A=12.00", "11.77/5.00"),
-        (&comma, "score=7.50 SPAMD=0.00 A=2.50 B=5.00", "7.50/5.00"),
+        (&below, "score=-0.10 spamd:SPAMD=0.00 spamd:A=-0.40 spamd:B=0.30", "-0.10/5.00"),
+        (&rounded, "score=11.77 spamd:SPAMD=-0.23 spamd:A=12.00", "11.77/5.00"),
+        (&comma, "score=7.50 spamd:SPAMD=0.00 spamd:A=2.50 spamd:B=5.00", "7.50/5.00"),
         // A rule cannot pose as the remainder.
-        (&posing, "score=-1.00 SPAMD=-1.00", "-1.00/5.00"),
-        (&without, "score=1.00 SPAMD=1.00", "1.00/5.00"),
+        (&posing, "score=-1.00 spamd:SPAMD=-1.00", "-1.00/5.00"),
+        (&without, "score=1.00 spamd:SPAMD=1.00", "1.00/5.00"),
         // What follows the promised length is nothing of ours, however it arrives.
         (
             "SPAMD/1.1 0 EX_OK\r\nContent-length: 8\r\nSpam: False ; 1 / 5.0\r\n\r\n 0.5 A x\n 0.5 B x\n",
-            "score=1.00 SPAMD=0.50 A=0.50",
+            "score=1.00 spamd:SPAMD=0.50 spamd:A=0.50",
             "1.00/5.00",
         ),
     ];
