@@ -115,62 +115,65 @@ where
     attend(client, peer, gate, Opening::Tls, None)
 }
 
-async fn attend<C, R>(
+fn attend<C, R>(
     client: C,
     peer: Peer,
     gate: &Gate<R>,
     opening: Opening,
     place: Option<Place>,
-) -> Result<(), ServeError>
+) -> impl Future<Output = Result<(), ServeError>> + Send
 where
     C: AsyncRead + AsyncWrite + Unpin + Send,
     R: Runtime,
 {
-    let _admitted = gate.admit();
-    let runtime = &gate.runtime;
-    let began = runtime.now();
-    // In a future of its own, which is gone when the client sits idle.
-    let (client, peer, stash, place) = Box::pin(opening.of(client, peer, gate, place)).await?;
-    let (mut session, relay) = gate.open(peer);
-    let mut relay = Held::new(relay);
-    gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
-    let limit = |wait| Some(Deadline::after(runtime.now(), wait, Awaiting::Connection));
-    // A relay target that does not say so in time lets nothing through.
-    let through = Guarded::begin(|| relay.relay().capabilities());
-    let through = within(runtime, limit(INTRODUCTION), through).await;
-    let through = through.and_then(|through| relay.report(gate, &session, through));
-    session.offer(&through.unwrap_or_else(Capabilities::none));
-    let timer = Timer::new(|at| runtime.sleep_until(at));
-    let (log, slowness) = (Log::new(&gate.observers), Slowness::default());
-    let sitting = gate.sitting();
-    let going_down = gate.going_down();
-    let mut service = Service {
-        gate,
-        client,
-        stash,
-        log,
-        sitting,
-        timer,
-        slowness,
-        going_down,
-        place,
-        fault: None,
-    };
-    service.unstash(&mut session);
-    service.run(&mut session, &mut relay).await;
-    let Service { client, fault, place, .. } = service;
-    drop((client, place));
-    gate.report_overload();
-    let closing = Guarded::begin(|| relay.relay().close());
-    if let Some(closed) = within(runtime, limit(FAREWELL), closing).await {
-        relay.report(gate, &session, closed);
+    // In a future of its own, which is gone when the client sits idle, with all that it is given.
+    let opened = Box::pin(opening.of(client, peer, gate, place));
+    async move {
+        let _admitted = gate.admit();
+        let runtime = &gate.runtime;
+        let began = runtime.now();
+        let (client, peer, stash, place) = opened.await?;
+        let (mut session, relay) = gate.open(peer);
+        let mut relay = Held::new(relay);
+        gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
+        let limit = |wait| Some(Deadline::after(runtime.now(), wait, Awaiting::Connection));
+        // A relay target that does not say so in time lets nothing through.
+        let through = Guarded::begin(|| relay.relay().capabilities());
+        let through = within(runtime, limit(INTRODUCTION), through).await;
+        let through = through.and_then(|through| relay.report(gate, &session, through));
+        session.offer(&through.unwrap_or_else(Capabilities::none));
+        let timer = Timer::new(|at| runtime.sleep_until(at));
+        let (log, slowness) = (Log::new(&gate.observers), Slowness::default());
+        let sitting = gate.sitting();
+        let going_down = gate.going_down();
+        let mut service = Service {
+            gate,
+            client,
+            stash,
+            log,
+            sitting,
+            timer,
+            slowness,
+            going_down,
+            place,
+            fault: None,
+        };
+        service.unstash(&mut session);
+        service.run(&mut session, &mut relay).await;
+        let Service { client, fault, place, .. } = service;
+        drop((client, place));
+        gate.report_overload();
+        let closing = Guarded::begin(|| relay.relay().close());
+        if let Some(closed) = within(runtime, limit(FAREWELL), closing).await {
+            relay.report(gate, &session, closed);
+        }
+        relay.release(gate, &session);
+        let (id, peer) = (session.id(), session.peer());
+        let duration = runtime.now().saturating_duration_since(began);
+        let conduct = session.conduct();
+        gate.observe(&Event::Disconnected { session: id, peer, duration, conduct });
+        fault.map_or(Ok(()), Err)
     }
-    relay.release(gate, &session);
-    let (id, peer) = (session.id(), session.peer());
-    let duration = runtime.now().saturating_duration_since(began);
-    let conduct = session.conduct();
-    gate.observe(&Event::Disconnected { session: id, peer, duration, conduct });
-    fault.map_or(Ok(()), Err)
 }
 
 /// What ended a wait for the client.
@@ -227,11 +230,12 @@ where
                     {
                         self.gate.observe(&Event::ClientChanged { session, peer });
                     }
-                    // Pinned here: a future that is handed on by value has room in each one it
-                    // passes through, and idle sessions carry that room too.
+                    // Boxed and pinned here: a future that is handed on by value has room in each
+                    // one it passes through, and idle sessions carry that room too.
                     let asked = {
                         let tally = self.log.tally(&id, stage);
-                        let ask = pin!(self.gate.ask(question.subject(), tally, &mut self.sitting));
+                        let ask = self.gate.ask(question.subject(), tally, &mut self.sitting);
+                        let ask = Box::pin(ask);
                         let ask = pin!(self.stash.beside(&mut self.client, ask));
                         self.timer.within(deadline, ask).await
                     };
