@@ -14,7 +14,8 @@ use futures::io::{AsyncRead, AsyncWrite};
 use libfuzzer_sys::fuzz_target;
 use nobounce::scorers::Spamd;
 use nobounce::{
-    Address, DataContext, Envelope, MailData, Message, Peer, ReversePath, Runtime, Scorer, SessionId,
+    Address, DataContext, Envelope, MailData, Message, Peer, ReversePath, Runtime, Scorer,
+    SessionId,
 };
 use nobounce_fuzz::Dice;
 
@@ -30,7 +31,8 @@ fuzz_target!(|input: &[u8]| {
     let cut = Daemon { reply: reply.into(), most: 1 + dice.below(9) };
     for (whole, cut) in all(&whole).into_iter().zip(all(&cut)) {
         let [one, other] = [whole, cut].map(|scanner| {
-            let opinion = pollster::block_on(scanner.on_data(&DataContext::new(&envelope, &message)));
+            let opinion =
+                pollster::block_on(scanner.on_data(&DataContext::new(&envelope, &message)));
             opinion.map_err(|error| error.to_string())
         });
         assert_eq!(one, other);

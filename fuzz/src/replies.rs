@@ -81,7 +81,8 @@ pub fn read(mut octets: &[u8]) -> (Vec<Reply>, Option<Fault>) {
             return (replies, Some(Fault::BareLf));
         };
         octets = &octets[end + 1..];
-        let (Some(code), true) = (code(text), matches!(text.get(3), None | Some(b' ' | b'\t' | b'-')))
+        let (Some(code), true) =
+            (code(text), matches!(text.get(3), None | Some(b' ' | b'\t' | b'-')))
         else {
             return (replies, Some(Fault::Malformed));
         };
