@@ -1,11 +1,11 @@
-//! SMTP-time spam rejection: a session that asks before it answers.
+//! SMTP-time spam rejection: an SMTP session that asks before it answers.
 //!
-//! nobounce is **not** a mail server: it has no queue and no second attempts. It is not a spam
-//! filter: it asks filters and acts on what they say while the client waits. It cannot discard mail
-//! and it never bounces: whom it refuses keeps the message.
+//! nobounce is **not** a mail server: it has no queue and does not retry. It is not a spam filter: it
+//! asks filters while the client waits, and enforces their verdict. It cannot discard mail, and it never
+//! sends a bounce: a refused message stays with the client.
 //!
-//! It stands where the internet connects, talks SMTP to the client, asks [`Scorer`]s, relays in
-//! lock-step to the onward server, and answers the client with that server's answer.
+//! It accepts connections from the internet, speaks SMTP with the client, asks [`Scorer`]s, relays each
+//! command in lock-step to the onward server, and answers the client with that server's answer.
 //!
 //! ```text
 //!             octets            steps, questions            octets
@@ -18,66 +18,89 @@
 //!                         └── tells ──► Observer
 //! ```
 //!
-//! # The promise
+//! # A complete program
 //!
-//! A message that nobounce has answered with 2xx is one that the relay target had taken before.
-//! Nothing is dropped, nothing is bounced, whatever fails in between. It is made by types:
+//! A gate on tokio with a scorer, a relay to Postfix and a graceful shutdown. It serves until its client,
+//! which is left out here, has been refused. `examples/minimal.rs` serves until SIGTERM.
 //!
-//! - an [`Opinion`] is nothing, evidence or no; there is no yes in it, and no "discard";
-//! - a 2xx to RCPT and to the content comes from an [`Outcome`] that holds a [`Receipt`], and a
-//!   receipt is read off the wire for that very request, or stated by a relay target of one's own
-//!   that keeps the message durably ([`Receipt::kept`]);
-//! - a [`Refusal`] is 4yz or 5yz, and its enhanced status is of the same class;
-//! - a [`Question`] and a [`Forward`] are consumed by their answer, and asked again if dropped; a
-//!   message that was handed over with one cannot pass for one that was taken.
+#![cfg_attr(feature = "tokio", doc = "```")]
+#![cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+//! use nobounce::tokio::{Tokio, listen, serve};
+//! use nobounce::{Event, Finding, Gate, Opinion, Panel, RcptContext, Score};
+//! use nobounce::{Scorer, ScorerError, Settings, async_trait, relay};
 //!
-//! Where there is doubt the client is told 451 and sends again (RFC 1047): a duplicate, never a
-//! loss.
-//!
-//! What else is promised, against whom, what is not, and how each is tested: [`docs::security`]. All
-//! that a peer can make grow, and how far: [`docs::bounds`].
-//!
-//! # A scorer
-//!
-#![cfg_attr(feature = "serve", doc = "```")]
-#![cfg_attr(not(feature = "serve"), doc = "```ignore")]
-//! # use nobounce::{Finding, Opinion, RcptContext, Score, Scorer, ScorerError};
+//! /// Objects to clients whose name in HELO or EHLO has no dot.
 //! struct NoDot;
 //!
-//! #[async_trait::async_trait]
+//! #[async_trait]
 //! impl Scorer for NoDot {
-//!     fn name(&self) -> &str { "no-dot" }
+//!     fn name(&self) -> &str {
+//!         "no-dot"
+//!     }
 //!
 //!     async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
-//!         let plain = at.peer.helo.as_ref().is_some_and(|helo| !helo.name.contains('.'));
-//!         Ok(plain.then(|| Finding::new("HELO_NO_DOT", Score::points(2))).into())
+//!         let no_dot = at.peer.helo.as_ref().is_some_and(|helo| !helo.name.contains('.'));
+//!         Ok(no_dot.then(|| Finding::new("HELO_NO_DOT", Score::points(8))).into())
 //!     }
 //! }
-//! # use std::sync::Arc;
-//! # use nobounce::{Envelope, ForwardPath, Helo, Peer, ReversePath, SessionId};
-//! # let mut peer = Peer::local();
-//! # peer.helo = Some(Helo { extended: true, name: "spammer".into() });
-//! # let sender = ReversePath::parse("<a@example.org>")?;
-//! # let recipient = ForwardPath::parse("<b@example.net>")?;
-//! # let id = SessionId::new("example").transaction(1);
-//! # let envelope = Envelope::new(id, Arc::new(peer), sender);
-//! # let opinion = pollster::block_on(NoDot.on_rcpt(&RcptContext::new(&envelope, &recipient)))?;
-//! assert_eq!(opinion, Finding::new("HELO_NO_DOT", Score::points(2)).into());
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let onward = relay::Smtp::new(Tokio, "127.0.0.1:10025".parse()?, "mx.example.org");
+//!     let gate = Gate::new(Tokio, Settings::new("mx.example.org"), onward)
+//!         .panel(Panel::new().scorer(NoDot))
+//!         .observer(|event| {
+//!             if let Event::Ended(record) = event {
+//!                 println!("{record}");
+//!             }
+//!         });
+//!     let listener = listen(&"127.0.0.1:0".parse()?).await?;
+//!     let client = client(listener.local_address()?.to_string());
+//!     serve(listener, gate).with_graceful_shutdown(client).await?;
+//!     Ok(())
+//! }
+//! # async fn client(gate: String) {
+//! #     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+//! #     let stream = tokio::net::TcpStream::connect(gate).await.unwrap();
+//! #     let mut stream = BufReader::new(stream);
+//! #     let mut reply = String::new();
+//! #     stream.read_line(&mut reply).await.unwrap();
+//! #     for line in ["HELO spammer", "MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>"] {
+//! #         assert!(reply.starts_with('2'), "{reply}");
+//! #         stream.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
+//! #         reply.clear();
+//! #         stream.read_line(&mut reply).await.unwrap();
+//! #     }
+//! #     assert!(reply.starts_with("550 5.7.1 "), "{reply}");
+//! # }
 //! ```
 //!
-//! Put it in a [`Panel`], the panel in a [`Gate`], and hand each client to [`serve`].
+//! # The promise
+//!
+//! When nobounce answers a message with 2xx, the relay target has accepted that message before. Nothing
+//! is dropped and nothing is bounced, whatever fails in between. The types enforce it:
+//!
+//! - an [`Opinion`] holds evidence or a refusal; it cannot accept a message, and it cannot discard one;
+//! - a 2xx to RCPT and to the content is made from an [`Outcome`] that holds a [`Receipt`]; a receipt is
+//!   read from the wire for that very request, or made by your own relay target, which stores the
+//!   message durably ([`Receipt::kept`]);
+//! - a [`Refusal`] is 4yz or 5yz, and its enhanced status code has the same class;
+//! - an answer consumes its [`Question`] or [`Forward`]; one that is dropped is asked again, and a message
+//!   that was handed over without an answer is not accepted.
+//!
+//! When the outcome is unknown, the client gets 451 and retries (RFC 1047): a duplicate is possible, a
+//! loss is not.
 //!
 //! # The run loop
 //!
-//! [`serve`] is this loop with deadlines. A [`Session`] does no I/O and has no clock: `poll` it, do
+//! [`serve`] is this loop with deadlines. A [`Session`] does no I/O and has no clock: call `poll`, do
 //! what the [`Step`] says, repeat.
 //!
 //! ```
 //! use std::time::{Instant, SystemTime};
 //! use nobounce::{Outcome, Peer, Receipt, Request, Session, SessionId, Settings, Step, Verdict};
 //!
-//! // A client that waits for its turn, as its octets would come from a socket.
+//! // The client's octets, as they would come from a socket.
 //! let mut client = [
 //!     "EHLO client.example\r\n",
 //!     "MAIL FROM:<alice@client.example>\r\n",
@@ -109,14 +132,14 @@
 //!             let (request, pending) = forward.take();
 //!             let receipt = match request {
 //!                 Request::Recipient(..) | Request::Renewal(_) => Receipt::recipient(),
-//!                 // Only behind a durable write:
+//!                 // Only after a durable write:
 //!                 Request::Content(..) | Request::Answer(..) => Receipt::kept("4711"),
 //!             };
 //!             pending.complete(Outcome::Accepted(receipt));
 //!         }
-//!         // 5. Take notes.
+//!         // 5. Record it.
 //!         Step::Ended(end) => println!("{}: {}", end.envelope.id, end.cause),
-//!         // 6. Upgrade the connection: not offered by these settings.
+//!         // 6. Upgrade the connection. These settings do not offer it.
 //!         Step::StartTls => session.lose_client(),
 //!         Step::Close => break,
 //!     }
@@ -129,37 +152,27 @@
 //!
 //! # Features
 //!
-//! - `serve` (default): scorers, panel, relay targets, driver. Without it there remain the wire, the
-//!   words and the two machines, and nothing is async.
-//! - `rspamd`: the scorer `scorers::Rspamd`.
-//! - `tls`: STARTTLS on both sides and TLS from the first octet, with rustls: `Gate::tls`,
-//!   `serve_tls`, `relay::Smtp::with_tls`.
-//! - `redb`: a store for what scorers remember in a file: `store::Embedded`.
-//! - `dns`: DNS lists of addresses, names and links, reverse names, HELO, and the client's name for
-//!   the server behind; with a resolver over the gate's [`Runtime`]. See `dns` and `scorers`.
-//! - `hickory`: hickory's resolver in its place.
+//! - `serve` (default): scorers, panel, relay targets and the driver. Without it, the crate consists of
+//!   the wire, plain values and the two machines, and nothing is async.
+//! - `tokio`, `smol`: a runtime adapter with an accept loop: `nobounce::tokio`, `nobounce::smol`. The rest
+//!   of the crate depends on no runtime.
+//! - `tls`: STARTTLS on both sides and implicit TLS, with rustls: `Gate::tls`, `serve_tls`,
+//!   `relay::Smtp::with_tls`.
+//! - `dns`: DNS lists of addresses, names and links, reverse names, HELO checks, and the client's name
+//!   for the onward server; with a resolver over the gate's [`Runtime`]. See `dns` and `scorers`.
+//! - `hickory`: hickory's resolver instead.
 //! - `auth`: SPF, DKIM, ARC and DMARC, and `Authentication-Results` (RFC 8601).
-//! - `tokio`, `smol`: the adapter for a runtime, with its accept loop: `nobounce::tokio`,
-//!   `nobounce::smol`. The rest of the crate depends on no runtime.
-//! - `testing`: a kit for tests, `testing`: virtual time, scripted clients and servers, SMTP dialogues.
+//! - `rspamd`: the scorer `scorers::Rspamd`.
+//! - `redb`: a store in a file: `store::Embedded`.
+//! - `testing`: the testing kit `testing`: virtual time, scripted clients and servers, SMTP dialogues.
 //!
-//! # Where building taught better than the design
+//! # Pages
 //!
-//! - Time enters a [`Session`] at [`poll`](Session::poll) and
-//!   [`handle_timeout`](Session::handle_timeout) only; `receive` and `answer` need none.
-//! - [`Step::Ended`] carries what the session knows of a transaction to the record: reporting is a
-//!   step like any other and needs no second queue.
-//! - [`Verdict::Tag`] carries header fields: a tag is a kind of pass, and it never touches content.
-//! - [`Outcome::Failed`] keeps apart what the onward server said and what went wrong on the way to
-//!   it: the client is told 451, observers are told why.
-//! - A [`ForwardPath`] and a [`ReversePath`] carry the parameters of their command, so that nobody
-//!   can forward one without the other.
-//! - Mail data ends in CRLF by type ([`MailData`]); a last chunk without it gets it.
-//! - Mail data is kept in blocks that are never moved, taken from one [`Budget`] and used again: a
-//!   session costs its content and a constant, and large mail costs no page faults. Who wants it in
-//!   one piece ([`Message::content`]) has it copied; MIME and the way onward do not need that.
-//! - Large mail data is read to its place in these blocks ([`Session::room`]), beside
-//!   [`Session::receive`]: no octet of it is copied between the two sockets.
+//! - [`docs::architecture`]: layers, the two machines, decisions.
+//! - [`docs::security`]: threats, guarantees, their limits, and the test of each.
+//! - [`docs::bounds`]: everything a peer can make grow, and its limit.
+//! - [`docs::figures`]: measured performance.
+//! - [`docs::postfix`]: how to run `front_door` in front of Postfix.
 
 #![forbid(unsafe_code)]
 
@@ -305,6 +318,6 @@ pub use tls::{HandshakeLimits, TlsClient, TlsConfigError, TlsServer};
 pub use wire::exposed as wire_exposed;
 
 /// The README's examples compile, or the tests fail.
-#[cfg(all(doctest, feature = "serve"))]
+#[cfg(all(doctest, feature = "tokio"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

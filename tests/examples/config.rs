@@ -101,15 +101,21 @@ fn the_sample_file_is_good_and_so_are_all_its_lines_together() {
 }
 
 #[test]
-fn what_the_readme_shows_is_good() {
-    let readme =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let (_, shown) = readme.split_once("```toml\n").unwrap();
+fn the_configuration_on_the_page_about_postfix_is_valid() {
+    const PAGE: &str = include_str!("../../src/docs/postfix.md");
+    let (_, shown) = PAGE.split_once("```toml\n").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("front.toml");
     fs::write(&file, shown.split_once("```").unwrap().0).unwrap();
     let output = front_door(&file, &["--check"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_program_in_the_readme_is_the_example() {
+    const README: &str = include_str!("../../README.md");
+    let (_, program) = include_str!("../../examples/minimal.rs").split_once("\n\n").unwrap();
+    assert!(README.contains(program), "README.md and examples/minimal.rs differ");
 }
 
 #[test]
