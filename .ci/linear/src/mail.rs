@@ -24,7 +24,7 @@ pub(crate) const SHAPES: &[Shape] = &[
     Shape { name: "results-unnamed", size: 20_000, least: 5.0, prepare: results_unnamed },
     Shape { name: "results-long-line", size: 20_000, least: 2.0, prepare: results_long_line },
     Shape { name: "forged-and-short", size: 50_000, least: 5.0, prepare: forged_and_short },
-    Shape { name: "mailbox-lines", size: 100_000, least: 5.0, prepare: mailbox_lines },
+    Shape { name: "mailbox-lines", size: 100_000, least: 2.0, prepare: mailbox_lines },
     Shape { name: "only-colons", size: MIB, least: 0.5, prepare: only_colons },
     Shape { name: "only-spaces", size: MIB, least: 0.5, prepare: only_spaces },
 ];
