@@ -1,4 +1,4 @@
-//! Memory for mail data: in blocks that are never moved, of a bounded number, used again.
+//! Memory for mail data: a bounded pool of blocks that never move and are reused.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,26 +10,31 @@ pub(crate) use super::blocks::BLOCK;
 use super::blocks::Blocks;
 use super::holders::{Holders, Holding, Owned, Owner};
 
-/// Octets of the first block where the client has not said how large its message is: most messages
-/// are small, and a client that is slow must not hold much.
+/// Octets of the first block if the client has not announced the size of its message. Most messages
+/// are small, and a slow client must not hold much memory.
 pub(crate) const FIRST: usize = 8 << 10;
-/// How long blocks that a message has left are kept for the next one. The system gives memory page by
-/// page, each made of zeros first, which costs as much as copying the mail data.
+/// How long unused blocks stay in the pool. New memory from the system is zeroed page by page,
+/// which costs as much as copying the mail data.
 const KEPT: Duration = Duration::from_secs(10);
 
-/// Memory for the mail data of all sessions that share it. When it is spent, a client that sends
-/// more is told `452 4.3.1` at the end of its mail data, and comes again; nothing is lost, and
-/// nobody who was there before is disturbed.
+/// Memory limit for the mail data of all sessions that share this budget.
 ///
-/// Blocks that a message has left are kept for the next ones; they are within the budget, too, and
-/// give way to what is in use. What nobody has needed for ten seconds goes back to the allocator, as
-/// sessions begin and transactions end, or by [`tidy`](Self::tidy): behind a burst of large mail
-/// nothing stays. What scorers make of a message (joined, decoded) is not counted.
+/// When the budget is exhausted, a client that sends more gets `452 4.3.1` at the end of its mail
+/// data. The client retries later, so no mail is lost. Messages that already hold memory are not
+/// affected, unless the client is slow: a message that fills no block for ten seconds gives up its
+/// memory.
 ///
-/// Whether the allocator gives it on to the system is its affair. glibc keeps what lies between things
-/// in use, and uses it again. `malloc_trim` gives it to the system; `front_door` tidies and calls it
-/// every ten seconds. An allocator that asks for large pages (mimalloc, in `on_tokio`) takes a tenth of
-/// the CPU time of messages of 10 MiB.
+/// Blocks of finished messages are pooled for reuse. Pooled blocks count towards the limit and are
+/// freed when the memory is needed. Blocks that were not needed for ten seconds are returned to the
+/// allocator. This happens when a session begins, when a transaction ends, and in
+/// [`tidy`](Self::tidy), so a burst of large mail leaves no memory allocated. Copies that scorers
+/// make of a message (joined or decoded) are not counted.
+///
+/// Whether the memory is returned to the system depends on the allocator. glibc keeps free memory
+/// that lies between allocations in use, and reuses it. `malloc_trim` returns it to the system;
+/// `front_door` calls `tidy` and `malloc_trim` every ten seconds. An allocator that asks for huge
+/// pages (mimalloc, in the example `on_tokio`) saves a tenth of the CPU time for messages of 10
+/// MiB.
 ///
 /// ```
 /// use nobounce::{Budget, Settings};
@@ -47,26 +52,26 @@ struct Shared {
 }
 
 struct Held {
-    /// Octets of the blocks that hold mail data now.
+    /// Octets that are charged to the budget now.
     used: usize,
-    /// Blocks that hold none. With those in use they stay within the limit.
+    /// Pooled blocks. Together with the blocks in use they stay within the limit.
     spare: [Spare; 2],
-    /// Since when is counted which of them are needed.
+    /// Start of the current period, in which the pool counts the blocks that are not needed.
     since: Option<Instant>,
     owned: Owned,
     holders: Holders,
 }
 
-/// Blocks of one size that hold nothing, taken from the end and put there.
+/// Pooled blocks of one size. Blocks are taken from the end and returned to the end.
 struct Spare {
     size: usize,
     blocks: Vec<Vec<u8>>,
-    /// How many of them, from the front, nobody has needed.
+    /// How many blocks, from the front, were not needed in the current period.
     unneeded: usize,
 }
 
 impl Budget {
-    /// So many octets. A clone is the same budget, not another.
+    /// Creates a budget of this many octets. A clone shares the same budget.
     pub fn new(octets: usize) -> Self {
         let spare = [BLOCK, FIRST].map(|size| Spare { size, blocks: Vec::new(), unneeded: 0 });
         let (owned, holders) = Default::default();
@@ -74,31 +79,33 @@ impl Budget {
         Self(Arc::new(Shared { limit: octets, held }))
     }
 
-    /// How many octets there may be.
+    /// Returns the limit in octets.
     pub fn limit(&self) -> usize {
         self.0.limit
     }
 
-    /// Octets of the blocks that hold mail data now.
+    /// Returns the octets that are charged to the budget now.
     pub fn used(&self) -> usize {
         self.0.held().used
     }
 
-    /// Gives the allocator back what nobody has needed for a while. Sessions do so as they begin, and
-    /// when a transaction ends; a host that has none for long may do it by the clock.
+    /// Returns blocks that were not needed for ten seconds to the allocator. Sessions call this
+    /// when they begin and when a transaction ends. A host that may be without sessions for long
+    /// can call it from a timer.
     pub fn tidy(&self, now: Instant) {
         let unneeded = self.0.held().unneeded(now);
-        // Nobody else waits for this.
+        // Frees the blocks after the lock is released.
         drop(unneeded);
     }
 
-    /// A block with room for so many octets, if there is money for it.
+    /// Returns a block with room for this many octets, or `None` if the budget is exhausted.
     pub(crate) fn block(&self, room: usize) -> Option<Block> {
         self.block_for(room, None, None)
     }
 
-    /// The same, if the owner's share has room for it, too. Where there is no money for it, slow
-    /// messages give up their memory at once; without `now` nobody does.
+    /// Returns a block as [`block`](Self::block) does, and charges it to the owner's share, too.
+    /// Returns `None` if that share is exhausted. If the budget is exhausted, slow messages give up
+    /// their memory to make room; without `now`, no message does.
     pub(crate) fn block_for(
         &self,
         room: usize,
@@ -111,31 +118,33 @@ impl Budget {
                 break octets;
             }
             let slowest = held.holders.take_slowest(now?)?;
-            // Blocks that are dropped go back to the budget.
+            // Dropping the blocks locks the budget, so the lock is released first.
             drop(held);
             drop(slowest.give_up());
         };
         if octets.is_empty() {
             octets.reserve_exact(room);
         } else {
-            // It may not have been full before. Once it is, mail data can be read to all of it.
+            // An earlier message may not have filled the block. After this, data can be read into
+            // all of it.
             octets.resize(room, 0);
         }
         let owner = owner.map(Box::new);
         Some(Block { octets, filled: 0, room, owner, budget: self.clone() })
     }
 
-    /// A charge of nothing yet, for memory that is not in blocks.
+    /// Returns an empty charge for memory that is not in blocks.
     pub(crate) fn charge(&self) -> Charge {
         Charge { budget: self.clone(), octets: 0 }
     }
 
-    /// Whether there is a block of the usual size that was used before.
+    /// Whether the pool has a block of [`BLOCK`] octets.
     pub(crate) fn has_spare(&self) -> bool {
         self.0.held().spare(BLOCK).is_some_and(|spare| !spare.blocks.is_empty())
     }
 
-    /// Begins to hold the full blocks of a message, which it may have to give up before it is complete.
+    /// Registers a message that is being received. It may have to give up its full blocks before it
+    /// is complete.
     pub(crate) fn hold(&self, now: Instant) -> Hold {
         let (id, holding) = self.0.held().holders.add(now);
         Hold { budget: self.clone(), id, holding }
@@ -143,14 +152,14 @@ impl Budget {
 }
 
 impl Default for Budget {
-    /// 512 MiB: ten messages of the largest size that is taken by default, at once.
+    /// 512 MiB: ten messages of the largest size that is accepted by default, at the same time.
     fn default() -> Self {
         Self::new(512 << 20)
     }
 }
 
 impl PartialEq for Budget {
-    /// Whether they allow as much.
+    /// Compares the limits.
     fn eq(&self, other: &Self) -> bool {
         self.limit() == other.limit()
     }
@@ -171,8 +180,9 @@ impl Shared {
 }
 
 impl Held {
-    /// Spends so much and hands out the memory of a spare block or none. `None` if the owner's share is
-    /// spent, `Some(None)` if the budget is.
+    /// Charges `room` octets and returns the memory of a pooled block, or an empty vector if the
+    /// pool has none. Returns `None` if the owner's share is exhausted, and `Some(None)` if the
+    /// budget is.
     fn take(
         &mut self,
         room: usize,
@@ -191,7 +201,7 @@ impl Held {
         Some(Some(block))
     }
 
-    /// Spends so much on other things, if there is money for it.
+    /// Charges memory that is not in blocks. Returns whether the budget had room for it.
     fn spend(&mut self, octets: usize, limit: usize) -> bool {
         let used = self.used.checked_add(octets).filter(|used| *used <= limit);
         self.used = used.unwrap_or(self.used);
@@ -199,7 +209,7 @@ impl Held {
         used.is_some()
     }
 
-    /// Frees spare blocks that are beyond the limit together with what is used.
+    /// Frees pooled blocks until they fit into the limit together with the memory in use.
     fn give_way(&mut self, limit: usize) {
         for at in 0..self.spare.len() {
             let spare: usize = self.spare.iter().map(Spare::octets).sum();
@@ -211,7 +221,7 @@ impl Held {
         }
     }
 
-    /// Takes back what was spent on a block, and keeps one of a usual size.
+    /// Refunds the charge of a block. Keeps the block in the pool if it has one of the usual sizes.
     fn put(&mut self, block: Vec<u8>, room: usize, owner: Option<&Owner>) {
         self.used -= room;
         if let Some(owner) = owner {
@@ -222,12 +232,12 @@ impl Held {
         }
     }
 
-    /// The spare blocks of this size, if it is a usual one.
+    /// Returns the pooled blocks of this size, if it is one of the usual sizes.
     fn spare(&mut self, size: usize) -> Option<&mut Spare> {
         self.spare.iter_mut().find(|spare| spare.size == size)
     }
 
-    /// Hands out those that nobody has needed for long enough, and looks from now on again.
+    /// Removes and returns the blocks that were not needed for [`KEPT`], and starts a new period.
     fn unneeded(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let since = *self.since.get_or_insert(now);
         if now.saturating_duration_since(since) < KEPT {
@@ -249,7 +259,7 @@ impl Spare {
         block
     }
 
-    /// Frees so many octets, or all.
+    /// Frees at least this many octets, or all blocks.
     fn give_way(&mut self, octets: usize) {
         let blocks = octets.div_ceil(self.size);
         self.blocks.truncate(self.blocks.len().saturating_sub(blocks));
@@ -263,7 +273,7 @@ impl Spare {
     }
 }
 
-/// The full blocks of a message that is being received. Dropping it gives them back.
+/// The full blocks of a message that is being received. Dropping it returns them to the budget.
 #[derive(Debug)]
 pub(crate) struct Hold {
     budget: Budget,
@@ -276,17 +286,17 @@ impl Hold {
         self.holding.push(block);
     }
 
-    /// Notes that the message has filled a block by now.
+    /// Records that the message has filled a block at `now`.
     pub(crate) fn touch(&self, now: Instant) {
         self.budget.0.held().holders.touch(self.id, now);
     }
 
-    /// Whether the blocks were given up, since others were short of memory.
+    /// Whether the message had to give up its blocks because the budget was exhausted.
     pub(crate) fn is_given_up(&self) -> bool {
         self.holding.is_given_up()
     }
 
-    /// The blocks of a message that is complete; `None` if they were given up.
+    /// Returns the blocks of a complete message, or `None` if they were given up.
     pub(crate) fn finish(self) -> Option<Blocks> {
         self.holding.take()
     }
@@ -298,19 +308,19 @@ impl Drop for Hold {
     }
 }
 
-/// What is charged for memory that is not in blocks. Dropping it gives it back.
+/// A charge for memory that is not in blocks. Dropping it refunds the charge.
 pub(crate) struct Charge {
     budget: Budget,
     octets: usize,
 }
 
 impl Charge {
-    /// How many octets are charged.
+    /// Returns the octets that are charged.
     pub(crate) fn octets(&self) -> usize {
         self.octets
     }
 
-    /// Charges so many more, all or none. Says whether the budget had them.
+    /// Charges this many more octets, all or none. Returns whether the budget had room for them.
     pub(crate) fn grow(&mut self, octets: usize) -> bool {
         let limit = self.budget.limit();
         let can_pay = self.budget.0.held().spend(octets, limit);
@@ -331,43 +341,44 @@ impl Drop for Charge {
     }
 }
 
-/// Octets that never move, and room for more. Dropping it gives its memory back.
+/// Octets that never move, and room for more. Dropping it returns the memory to the budget.
 pub(crate) struct Block {
-    /// What was filled, and behind it what an earlier message has left of itself.
+    /// The filled octets, followed by leftover octets of an earlier message.
     octets: Vec<u8>,
     filled: usize,
-    /// Octets it was made for.
+    /// Capacity in octets, as charged.
     room: usize,
-    /// Whose share it is part of. In a box, since most messages have a block in no share.
+    /// The owner whose share is charged. Boxed, since most messages have only a block without an
+    /// owner.
     owner: Option<Box<Owner>>,
     budget: Budget,
 }
 
 impl Block {
-    /// Takes as many of the octets as there is room for; says how many.
+    /// Copies as many of the octets as fit, and returns how many.
     pub(crate) fn fill(&mut self, octets: &[u8]) -> usize {
         let octets = &octets[..octets.len().min(self.left())];
         let made = self.octets.get_mut(self.filled..self.filled + octets.len());
         match made {
             Some(made) => made.copy_from_slice(octets),
-            // It is new, and ends where it is filled to.
+            // A new block ends at its filled length.
             None => self.octets.extend_from_slice(octets),
         }
         self.filled += octets.len();
         octets.len()
     }
 
-    /// The part of its room that can be written to as it is: none in a block that is new.
+    /// Returns the free part of the block that is already initialised. It is empty in a new block.
     pub(crate) fn room(&mut self) -> &mut [u8] {
         &mut self.octets[self.filled..]
     }
 
-    /// So many octets of that room hold something now.
+    /// Marks this many octets of [`room`](Self::room) as filled.
     pub(crate) fn filled(&mut self, length: usize) {
         self.filled = self.octets.len().min(self.filled + length);
     }
 
-    /// Octets that there is room for.
+    /// Returns how many octets still fit.
     pub(crate) fn left(&self) -> usize {
         self.room - self.filled
     }
@@ -384,7 +395,7 @@ impl AsRef<[u8]> for Block {
 }
 
 impl fmt::Debug for Block {
-    /// Nothing of what somebody wrote to somebody.
+    /// Shows the length only, since mail data is private.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Block").field("len", &self.filled).finish_non_exhaustive()
     }

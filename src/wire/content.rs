@@ -1,8 +1,9 @@
-//! Mail data: in from the wire (end of data, un-stuffing, BDAT, bare CR and LF) and out to it
-//! (dot-stuffing). The strict half of the promise that nothing is smuggled.
+//! Decodes mail data from the wire (end of data, dot-unstuffing, BDAT, bare CR and LF) and encodes
+//! it again (dot-stuffing). This module is the strict half of the protection against SMTP
+//! smuggling.
 //!
-//! All that the decoder does depends on an octet and on the few that came before it on the wire.
-//! So its state is just these few octets, and the end of data is one comparison with them.
+//! The decoder's output depends only on the current octet and the few octets before it on the wire.
+//! So its state is just these few octets, and the end of data is found by one comparison with them.
 
 mod in_place;
 mod keeping;
@@ -19,29 +20,29 @@ use super::budget::{Block, Budget, Hold};
 use super::holders::Owner;
 pub(crate) use writer::DataWriter;
 
-/// Mail data: `*( line CRLF )`, where no line holds a CR or LF, in blocks that are never moved. Only
-/// the decoders of this file make it, so that the writer has nothing to check.
+/// Mail data: `*( line CRLF )`, where no line contains a CR or LF. The data is in blocks that never
+/// move. Only the decoder in this file creates it, so the writer has nothing to check.
 #[derive(Debug, Clone, Default)]
 pub struct MailData {
     blocks: Blocks,
     dots: Dots,
-    /// What the blocks are charged to. `None` is an unlimited budget.
+    /// The budget that the blocks are charged to. `None` is an unlimited budget.
     budget: Option<Budget>,
 }
 
-/// Whether lines begin with a dot, and so have to be stuffed when they are written.
+/// Whether some lines begin with a dot and need dot-stuffing when they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Dots {
-    /// None does.
+    /// No line begins with a dot.
     #[default]
     None,
-    /// Some do, or nobody has looked.
+    /// Some lines begin with a dot, or this is not known.
     Perhaps,
 }
 
 impl MailData {
-    /// Makes mail data of any octets: LF without CR becomes CRLF, CR without LF becomes a space,
-    /// a last line without CRLF gets one.
+    /// Converts any octets into mail data: LF without CR becomes CRLF, CR without LF becomes a
+    /// space, and a last line without CRLF gets one.
     pub fn normalise(octets: &[u8]) -> Self {
         let mut decoder = ContentDecoder::new(Budget::new(usize::MAX), octets.len(), u64::MAX);
         decoder.chunk(octets);
@@ -55,17 +56,17 @@ impl MailData {
         data
     }
 
-    /// The octets, block by block. Lines may begin in one block and end in another.
+    /// Returns the octets, block by block. Lines may begin in one block and end in another.
     pub fn segments(&self) -> &[Bytes] {
         self.blocks.as_slice()
     }
 
-    /// How many octets.
+    /// Returns the length in octets.
     pub fn len(&self) -> usize {
         self.blocks.len()
     }
 
-    /// Whether there are none.
+    /// Whether the mail data is empty.
     pub fn is_empty(&self) -> bool {
         self.segments().is_empty()
     }
@@ -84,22 +85,22 @@ impl MailData {
     }
 }
 
-/// Why mail data that was read to its end is not there.
+/// Why the content of a message was not kept, although it was read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ContentFault {
-    /// It went beyond the limit. The client is at fault.
+    /// The content is over the size limit. Client fault.
     TooBig,
-    /// There was no memory for it. Nobody is at fault, and it may pass later.
+    /// The memory budget is exhausted. Nobody's fault; a retry may succeed.
     NoMemory,
 }
 
-/// What becomes of a CR or LF that stands alone in mail data.
+/// The treatment of a bare CR or LF in mail data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LineEndings {
-    /// LF becomes CRLF, CR a space (what Postfix 3.9 does by default).
+    /// A bare LF becomes CRLF and a bare CR becomes a space (the default of Postfix 3.9).
     #[default]
     Normalise,
-    /// The mail data is read to its end, then refused with `550 5.5.2`.
+    /// The mail data is read to its end and then refused with `550 5.5.2`.
     Refuse,
 }
 
@@ -107,33 +108,35 @@ const CR: u8 = b'\r';
 const LF: u8 = b'\n';
 const END_OF_DATA: &[u8; 5] = b"\r\n.\r\n";
 
-/// Octets on the wire on which it depends what the next one means.
+/// Number of previous octets on the wire that decide the meaning of the next one.
 const BEFORE: usize = END_OF_DATA.len() - 1;
-/// Octets that are looked at together: few enough to be at hand still when they are copied.
+/// Octets that are scanned together. They are few enough to be in the CPU cache still when they are
+/// copied.
 const GLANCE: usize = 2048;
-/// Octets that are looked at together where something is to change.
+/// Octets that are scanned together where something has to change.
 const PIECE: usize = 64;
-/// Octets that are moved together where each becomes one, or each two.
+/// Octets that are copied together if each becomes one octet, or each becomes two.
 const EIGHT: usize = 8;
 
-/// Decodes the mail data of one message, from DATA or from BDAT chunks. How the input is cut does
-/// not matter.
+/// Decoder for the mail data of one message, from DATA or from BDAT chunks. The result does not
+/// depend on how the input is split.
 ///
-/// It holds the decoded content and no more than one block of room for more.
+/// It holds the decoded content and at most one block that is not full.
 #[derive(Debug)]
 pub(crate) struct ContentDecoder {
     budget: Budget,
-    /// In whose share the content is, behind its first block.
+    /// The owner whose share is charged for all blocks after the first.
     owner: Option<Owner>,
-    /// What was decoded, but for a CR at the very end, which is held back until its LF is seen. Full
-    /// blocks are held where they can be given up for others, if it is known what time it is.
+    /// The decoded content. A CR at the very end is held back until the next octet shows whether it
+    /// is bare. If the current time is known, full blocks are in `held`, from where they can be
+    /// given up for other messages.
     full: Blocks,
     held: Option<Hold>,
     filling: Option<Block>,
-    /// The time, as far as it was told, and whether a block was filled since.
+    /// The latest time that the caller has told, and whether a block was filled since.
     now: Option<Instant>,
     has_filled: bool,
-    /// Octets that the client has announced.
+    /// The message size in octets that the client has announced.
     announced: usize,
     limit: u64,
     size: u64,
@@ -146,18 +149,18 @@ pub(crate) struct ContentDecoder {
     starved: bool,
 }
 
-/// How far a decoder came.
+/// Progress of a decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// All octets were taken, more are to come.
+    /// All octets were taken; the end of data was not seen.
     More,
-    /// The end of data was seen; this many octets were taken.
+    /// The end of data was seen after this many octets of the input.
     End(usize),
 }
 
 impl ContentDecoder {
-    /// `announced`: how large the client said its message is, 0 if it did not; it is no more than a
-    /// hint. `limit`: octets of decoded content beyond which nothing is kept.
+    /// Creates a decoder. `announced` is the size that the client has announced, or 0; it is only a
+    /// hint. If the decoded content exceeds `limit` octets, nothing is kept.
     pub(crate) fn new(budget: Budget, announced: usize, limit: u64) -> Self {
         Self {
             budget,
@@ -170,7 +173,7 @@ impl ContentDecoder {
             announced,
             limit,
             size: 0,
-            // What went before, a DATA line, ended in CRLF.
+            // The DATA line before the mail data ended in CRLF.
             wire: [0, 0, CR, LF],
             last: LF,
             dots: Dots::None,
@@ -179,31 +182,31 @@ impl ContentDecoder {
         }
     }
 
-    /// Takes octets behind DATA, up to and including the end of data `CRLF . CRLF`, whose first CRLF
+    /// Decodes octets after DATA, up to and including the end of data `CRLF . CRLF`. Its first CRLF
     /// may be the one that ended the DATA line (RFC 5321 section 4.1.1.4).
     pub(crate) fn data(&mut self, input: &[u8]) -> Progress {
         self.decode::<true>(input)
     }
 
-    /// Takes octets of a BDAT chunk; the caller counts (RFC 3030 section 2). Chunks join as if there
-    /// were no border.
+    /// Decodes octets of a BDAT chunk; the caller counts them (RFC 3030 section 2). Chunks are
+    /// joined as if they were one.
     pub(crate) fn chunk(&mut self, input: &[u8]) {
         self.unlooked();
         self.decode::<false>(input);
     }
 
-    /// Dots mean nothing in a chunk, so they are not looked for.
+    /// Records that dots were not looked for: they have no meaning in a chunk.
     fn unlooked(&mut self) {
         self.dots = Dots::Perhaps;
     }
 
-    /// Whether a CR or LF stood alone, if nothing more comes: a CR at the very end of a BDAT chunk
-    /// counts here, but may still get its LF.
+    /// Whether the input so far contains a bare CR or LF. A CR at the very end of a BDAT chunk
+    /// counts here, although its LF may still follow.
     pub(crate) fn saw_bare(&self) -> bool {
         self.bare || self.holds_cr()
     }
 
-    /// What stands in the way of keeping the content. What was kept by then has been freed.
+    /// Returns why the content is not kept, if so. In that case the blocks have been freed.
     pub(crate) fn fault(&self) -> Option<ContentFault> {
         if self.size > self.limit {
             Some(ContentFault::TooBig)
@@ -213,14 +216,15 @@ impl ContentDecoder {
         }
     }
 
-    /// Octets of decoded content so far, kept or not, as SIZE counts them (RFC 1870 section 3): with
-    /// CRLF, without stuffing.
+    /// Returns the octets of decoded content so far, kept or not. They are counted as SIZE counts
+    /// them (RFC 1870 section 3): with CRLF, without dot-stuffing.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// The mail data, after the end of data or the last chunk. BDAT may end anywhere: a CR without
-    /// LF becomes a space there too, and a last line without CRLF gets one, whatever the limit.
+    /// Returns the mail data after the end of data or the last chunk. BDAT may end anywhere: a CR
+    /// without LF becomes a space there, too. A last line without CRLF gets one, even beyond the
+    /// limit.
     pub(crate) fn finish(mut self) -> Result<MailData, ContentFault> {
         if let Some(fault) = self.fault() {
             return Err(fault);
@@ -243,7 +247,7 @@ impl ContentDecoder {
         Ok(MailData { blocks, dots: self.dots, budget: Some(self.budget) })
     }
 
-    /// `DOTS`: whether dots have a meaning.
+    /// `DOTS` says whether dots at the start of a line have a meaning.
     fn decode<const DOTS: bool>(&mut self, input: &[u8]) -> Progress {
         for begin in (0..input.len()).step_by(GLANCE) {
             let block = begin..input.len().min(begin + GLANCE);
@@ -258,8 +262,8 @@ impl ContentDecoder {
         Progress::More
     }
 
-    /// Takes the rest of the input if it is what mail mostly ends with: lines in which nothing is to
-    /// change, and the end of data behind them.
+    /// Takes the rest of the input if it ends as most mail does: lines that need no change,
+    /// followed by the end of data.
     fn take_plain_end(&mut self, input: &[u8], begin: usize) -> bool {
         let lines = input.strip_suffix(b".\r\n").filter(|lines| lines.ends_with(b"\r\n"));
         let lines = lines.map_or(0, <[u8]>::len);
@@ -270,7 +274,8 @@ impl ContentDecoder {
         is_end
     }
 
-    /// Takes a part of the input piece by piece; says where the end of data was over.
+    /// Takes a part of the input piece by piece. Returns where the end of data ends, if it is
+    /// found.
     fn take<const DOTS: bool>(&mut self, input: &[u8], part: Range<usize>) -> Option<usize> {
         let end = part.end;
         for begin in part.step_by(PIECE) {
@@ -284,15 +289,15 @@ impl ContentDecoder {
         None
     }
 
-    /// Whether this part of the input stands in the content as it does on the wire. What is before
-    /// it was taken.
+    /// Whether this part of the input is copied to the content unchanged. All input before it must
+    /// have been taken.
     fn is_plain<const DOTS: bool>(&self, input: &[u8], part: Range<usize>) -> bool {
         self.goes_on_plain::<DOTS>(input[part.start]) && is_plain::<DOTS>(input, part)
     }
 
-    /// Whether the next octet on the wire stands in the content as it does there.
+    /// Whether the next octet on the wire is copied to the content unchanged.
     fn goes_on_plain<const DOTS: bool>(&self, next: u8) -> bool {
-        // A dot that was deleted may turn out to be the end of data.
+        // A dot that was removed may turn out to be the end of data.
         let behind_dot = matches!(self.wire, [.., LF, b'.'] | [_, LF, b'.', CR]);
         !(DOTS && behind_dot || is_rough::<DOTS>(self.wire[BEFORE - 1], next))
     }
@@ -305,20 +310,22 @@ impl ContentDecoder {
         self.remember(octets);
     }
 
-    /// Takes a piece with something to change in it, up to the end of data if that is in it; says
-    /// where that is. It does not branch on what it reads, so no spelling makes it slow.
+    /// Takes a piece in which something has to change, up to the end of data if the piece contains
+    /// it. Returns where the end of data ends. The code does not branch on the octets it reads, so
+    /// no input makes it slow.
     fn take_rough<const DOTS: bool>(&mut self, piece: &[u8]) -> Option<usize> {
         let mut window = [0; BEFORE + PIECE + 1];
         window[..BEFORE].copy_from_slice(&self.wire);
         window[BEFORE..][..piece.len()].copy_from_slice(piece);
-        // Where there is no dot nothing ends and nothing is stuffed.
+        // Without a dot there is no end of data and no dot-stuffing.
         let has_dot = window.iter().fold(false, |any, octet| any | (*octet == b'.'));
         let end = if DOTS && has_dot { end_of_data(&window) } else { None };
         let piece = &piece[..end.unwrap_or(piece.len())];
-        // A CR at the end is held back, as if its LF were sure to come.
+        // A CR at the end is held back: here it is treated as if LF followed.
         window[BEFORE + piece.len()..].fill(LF);
 
-        // What each octet becomes: so many octets, of which the second can only be LF.
+        // For each octet, the first octet of its output and the length of its output. A second
+        // octet can only be LF.
         let mut first = [0; PIECE];
         let mut count = [0; PIECE];
         let mut bare = [0; PIECE];
@@ -339,7 +346,8 @@ impl ContentDecoder {
         }
         self.bare |= bare[..piece.len()].iter().fold(0, |all, bare| all | bare) != 0;
 
-        // With a length of one octet no place is out of its bounds, and none is looked after.
+        // The length is a `u8` and the array has 256 places, so the compiler needs no bounds
+        // checks.
         let mut decoded = [0; 1 << u8::BITS];
         let mut length = 0_u8;
         if self.holds_cr() && piece.first() != Some(&LF) {
@@ -387,29 +395,30 @@ impl ContentDecoder {
     }
 }
 
-/// Where the end of data is over in a window, counted from what is behind `BEFORE`.
+/// Returns where the end of data ends in a window, counted from offset `BEFORE`.
 fn end_of_data(window: &[u8; BEFORE + PIECE + 1]) -> Option<usize> {
     let is_end = |at: usize| (0..5).fold(true, |is, n| is & (window[at + n] == END_OF_DATA[n]));
     let any = (0..PIECE).fold(false, |any, at| any | is_end(at));
     if any { (0..PIECE).find(|at| is_end(*at)).map(|at| at + 1) } else { None }
 }
 
-/// Whether something is to change where these two octets meet: CR without LF, LF without CR, or a
-/// dot that may be the first of a line.
+/// Whether something has to change between these two octets: a CR without LF, an LF without CR, or
+/// a dot that may begin a line.
 fn is_rough<const DOTS: bool>(first: u8, second: u8) -> bool {
     ((first == CR) != (second == LF)) | (DOTS & (first == LF) & (second == b'.'))
 }
 
-/// Whether nothing is to change between the octets of this part, and where it meets what is before it
-/// in the input.
+/// Whether nothing has to change between the octets of this part, nor between its first octet and
+/// the octet before it in the input.
 fn is_plain<const DOTS: bool>(input: &[u8], part: Range<usize>) -> bool {
-    // With what is before it there is a round number of pairs, which is faster.
+    // Including the octet before the part makes the number of pairs a round number, which is
+    // faster.
     let second = part.start.max(1)..part.end;
     !is_any_rough::<DOTS>(&input[second.start - 1..second.end - 1], &input[second])
 }
 
-/// Whether something is to change between any two octets that stand so beside each other, of so
-/// many at a time as the processor can.
+/// Whether something has to change between any octet of `first` and the octet at the same place in
+/// `second`. Vectorised for the CPU at hand.
 fn is_any_rough<const DOTS: bool>(first: &[u8], second: &[u8]) -> bool {
     #[inline(always)]
     fn is_any<const DOTS: bool>(first: &[u8], second: &[u8]) -> bool {
@@ -419,7 +428,7 @@ fn is_any_rough<const DOTS: bool>(first: &[u8], second: &[u8]) -> bool {
     dispatch!(Level::new(), _ => is_any::<DOTS>(first, second))
 }
 
-/// Whether a line in a block, which follows on the octet `last`, begins with a dot.
+/// Whether a line in `block` begins with a dot. `last` is the octet before the block.
 fn begins_with_dot(last: u8, block: &[u8]) -> bool {
     let is_dot = |first: u8, second: u8| (first == LF) & (second == b'.');
     let Some((first, rest)) = block.split_first() else { return false };

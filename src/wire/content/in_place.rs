@@ -1,11 +1,12 @@
-//! Mail data that is read from the client to where it stays.
+//! Mail data that is read from the client directly into its final place, without a copy.
 
 use super::{BEFORE, CR, ContentDecoder, GLANCE, PIECE, is_plain};
 use crate::wire::budget::Block;
 
 impl ContentDecoder {
-    /// Room for octets of mail data where they would stay: in blocks that were used before, since
-    /// others would have to be made of zeros first. There is none before the first octets have come.
+    /// Returns a buffer into which mail data can be read directly. It is part of a reused block,
+    /// since a new block would have to be zeroed first. It is empty until the first octets have
+    /// been received.
     pub(crate) fn room(&mut self) -> &mut [u8] {
         let is_full = self.filling.as_ref().is_some_and(Block::is_full);
         if is_full && self.fault().is_none() && self.budget.has_spare() {
@@ -20,8 +21,9 @@ impl ContentDecoder {
         room.get_mut(held..).unwrap_or_default()
     }
 
-    /// How many octets are best read at once where there is no room: those that fill a block, so that
-    /// there is room for the next ones; and few to begin with, since most messages are small.
+    /// Returns how many octets to read at once when there is no room for reading in place. These
+    /// octets fill a block, so that the following ones can be read in place. The first read is
+    /// small, since most messages are small.
     #[cfg(feature = "serve")]
     pub(crate) fn portion(&self) -> usize {
         match &self.filling {
@@ -31,14 +33,15 @@ impl ContentDecoder {
         }
     }
 
-    /// Takes so many octets behind DATA that were read into the room, as far as they stand in the
-    /// content as they do on the wire. Gives back the others, which are to be decoded, and says how
-    /// many it took.
+    /// Takes `length` octets of DATA that were read into the room, as long as the content is the
+    /// same as on the wire. Returns how many octets it took, and the others, which the caller must
+    /// decode.
     pub(crate) fn data_in_place(&mut self, length: usize) -> (usize, Vec<u8>) {
         self.take_in_place::<true>(length)
     }
 
-    /// The same with octets of a chunk.
+    /// Takes octets of a BDAT chunk that were read into the room. The return value is as for
+    /// [`data_in_place`](Self::data_in_place).
     pub(crate) fn chunk_in_place(&mut self, length: usize) -> (usize, Vec<u8>) {
         self.unlooked();
         self.take_in_place::<false>(length)
@@ -67,7 +70,8 @@ impl ContentDecoder {
         (taken, rest)
     }
 
-    /// How many of these octets stand in the content as they do on the wire, or some fewer.
+    /// Returns how many of these octets, from the front, are the same in the content as on the
+    /// wire. The result may be a few octets too low.
     fn plain<const DOTS: bool>(&self, wire: &[u8]) -> usize {
         if wire.first().is_none_or(|first| !self.goes_on_plain::<DOTS>(*first)) {
             return 0;

@@ -1,4 +1,4 @@
-//! What is kept of mail data, and in whose share of the memory.
+//! Storage of decoded mail data, and the owner whose memory share is charged.
 
 use std::time::Instant;
 
@@ -10,12 +10,12 @@ use crate::wire::budget::{BLOCK, Block, FIRST};
 use crate::wire::holders::Owner;
 
 impl ContentDecoder {
-    /// Says in whose share the content is.
+    /// Sets the owner whose share is charged for the content.
     pub(crate) fn set_owner(&mut self, owner: Option<Owner>) {
         self.owner = owner;
     }
 
-    /// Says what time it is: a content that comes slowly may have to give up its memory.
+    /// Sets the current time. Content that arrives slowly may have to give up its memory.
     pub(crate) fn tell_time(&mut self, now: Instant) {
         self.now = Some(now);
         if std::mem::take(&mut self.has_filled)
@@ -37,7 +37,7 @@ impl ContentDecoder {
         self.free_if_faulty();
     }
 
-    /// What cannot be kept to the end is not kept at all.
+    /// Frees all content if it cannot be kept to its end.
     pub(super) fn free_if_faulty(&mut self) {
         if self.fault().is_some() {
             self.starved |= self.held.take().is_some_and(|held| held.is_given_up());
@@ -62,7 +62,7 @@ impl ContentDecoder {
         }
     }
 
-    /// The block that was being filled is full.
+    /// Moves the block that was being filled, which is full, to the full blocks.
     pub(super) fn put_away(&mut self) {
         let Some(block) = self.filling.take() else { return };
         let block = Bytes::from_owner(block);
@@ -76,14 +76,14 @@ impl ContentDecoder {
         }
     }
 
-    /// The next block. The first one has as many octets as were announced, and is in no share: small
-    /// messages have no other.
+    /// Returns the next block. The first block has the announced size and is not charged to a
+    /// share: small messages need no other block.
     pub(super) fn next_block(&self) -> Option<Block> {
         let is_first = self.full.is_empty() && self.held.is_none() && self.filling.is_none();
         let (room, owner) = match (is_first, self.announced) {
             (false, _) => (BLOCK, self.owner),
             (true, 0) => (FIRST, None),
-            // Mail that ends within a line, by BDAT, gets an end of line.
+            // If mail sent by BDAT does not end in CRLF, a line end is added.
             (true, announced) => (announced.saturating_add(b" \r\n".len()).min(BLOCK), None),
         };
         self.budget.block_for(room, owner, self.now)

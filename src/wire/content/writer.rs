@@ -1,41 +1,41 @@
-//! Mail data on its way out.
+//! Encoder for mail data that is sent to an onward server.
 
 use bytes::Bytes;
 
 use super::{Dots, LF, begins_with_dot};
 
-/// Octets that are copied together if a line among them begins with a dot.
+/// Octets that are copied together if one line in them begins with a dot.
 pub(super) const STUFFED: usize = 4096;
 
-/// Octets that are copied before what was written is handed on.
+/// Octets that are copied before a batch is complete.
 pub(super) const BATCH: usize = 64 << 10;
 
-/// Writes mail data as it stands between 354 and the reply: stuffed (RFC 5321 section 4.5.2), and
-/// ended by `.` CRLF, which is the last element. It writes in batches, so that what has to be
-/// copied is never more than a part of the whole.
+/// Writer of mail data as sent between the 354 reply and the final reply: dot-stuffed (RFC 5321
+/// section 4.5.2) and ended by `.` CRLF, which is the last element. The writer works in batches, so
+/// only a part of the data is copied at any time.
 ///
-/// Octets are passed on uncopied, but for blocks of 4 KiB in which a line begins with a dot. So
-/// there are no more than two elements for 4 KiB, and what is copied is no more than four thirds
-/// of the content, whatever is in it.
+/// Octets are passed on without a copy, except blocks of 4 KiB in which a line begins with a dot.
+/// So there are at most two elements for 4 KiB. The copied octets are at most four thirds of the
+/// content, for any content.
 #[derive(Debug)]
 pub(crate) struct DataWriter {
     segments: std::vec::IntoIter<Bytes>,
     dots: Dots,
-    /// What is left of the segment that was begun.
+    /// The rest of the current segment.
     rest: Bytes,
     last: u8,
     ended: bool,
 }
 
 impl DataWriter {
-    /// For these segments of mail data, cut anywhere. What the decoder has seen no dots in is not
-    /// looked through again.
+    /// Creates a writer for these segments of mail data, which may be split anywhere. If the
+    /// decoder has found no dots at line starts, the segments are not scanned again.
     pub(crate) fn new(segments: Vec<Bytes>, dots: Dots) -> Self {
         let segments = segments.into_iter();
         Self { segments, dots, rest: Bytes::new(), last: LF, ended: false }
     }
 
-    /// Appends the next batch to `output`; nothing once the end was written.
+    /// Appends the next batch to `output`. Appends nothing after the end was written.
     pub(crate) fn write(&mut self, output: &mut Vec<Bytes>) {
         let mut copied = 0;
         while !self.ended && copied < BATCH {
@@ -65,7 +65,7 @@ impl DataWriter {
         self.ended
     }
 
-    /// How many octets of the rest, in blocks, hold no line that begins with a dot.
+    /// Returns how many octets of the rest, in whole blocks, have no line that begins with a dot.
     fn plain(&self) -> usize {
         if self.dots == Dots::None {
             return self.rest.len();
@@ -91,7 +91,8 @@ impl DataWriter {
 }
 
 fn stuff(mut last: u8, block: &[u8]) -> Bytes {
-    // A dot behind an LF is at most every second octet. Here too nothing branches on the content.
+    // At most every second octet is a dot after an LF. This code does not branch on the content
+    // either.
     let mut stuffed = vec![0; block.len() + block.len() / 2 + 2];
     let mut length = 0;
     for octet in block.iter().copied() {
