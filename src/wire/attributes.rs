@@ -1,5 +1,6 @@
-//! What XCLIENT and XFORWARD say of a client: one server tells the next whom it speaks for. They are
-//! extensions of Postfix, described in its XCLIENT_README and XFORWARD_README.
+//! Client attributes of XCLIENT and XFORWARD. With these commands, one server describes the
+//! original client to the next server. They are Postfix extensions, documented in its
+//! XCLIENT_README and XFORWARD_README.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,9 +13,9 @@ mod host_name;
 #[cfg(test)]
 mod tests;
 
-/// Longest value, in xtext (Postfix: 255).
+/// Longest value in octets, in xtext (Postfix: 255).
 const VALUE: usize = 255;
-/// Longest protocol (Postfix: 64).
+/// Longest protocol name (Postfix: 64).
 const PROTOCOL: usize = 64;
 /// Longest XFORWARD command, CRLF included (RFC 5321 section 4.5.3.1.4).
 const COMMAND: usize = 512;
@@ -25,95 +26,96 @@ const TEMPORARILY_UNAVAILABLE: &str = "[TEMPUNAVAIL]";
 const XCLIENT: [&str; 9] =
     ["NAME", "REVERSE_NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT"];
 const XFORWARD: [&str; 7] = ["NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE"];
-/// What XCLIENT always says: of what it leaves out, the server would go on believing our own.
+/// Attributes that every XCLIENT command contains. If one were omitted, the server would keep the
+/// value of the gate's own connection.
 const CONNECTION: [&str; 4] = ["NAME", "REVERSE_NAME", "ADDR", "PORT"];
 
-/// Which command carries attributes.
+/// The command that carries client attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttributeCommand {
-    /// The server shall treat the session as if that client had connected.
+    /// Tells the server to treat the session as if that client had connected.
     Xclient,
-    /// The server shall log that client; its rules still see us.
+    /// Tells the server to log that client. The server's rules still apply to the sending server.
     Xforward,
 }
 
-/// A client, as XCLIENT or XFORWARD describes it. Not every attribute goes with both: the fields say
-/// which.
+/// The description of a client in XCLIENT or XFORWARD. Some attributes exist in only one of the two
+/// commands; see the fields.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ClientAttributes {
-    /// NAME, in both: its DNS name, confirmed forwards.
+    /// NAME, in both commands: the client's DNS name, confirmed by a forward lookup.
     pub name: Attribute<Box<str>>,
-    /// REVERSE_NAME, in XCLIENT: its DNS name, confirmed or not.
+    /// REVERSE_NAME, in XCLIENT: the client's DNS name from the reverse lookup, confirmed or not.
     pub reverse_name: Attribute<Box<str>>,
-    /// ADDR, in both. An IPv4 address mapped into IPv6 is told as what it is.
+    /// ADDR, in both commands. An IPv4-mapped IPv6 address is written as an IPv4 address.
     pub address: Attribute<IpAddr>,
-    /// PORT, in both.
+    /// PORT, in both commands.
     pub port: Attribute<u16>,
-    /// PROTO, in both: `SMTP`, `ESMTP`; in XFORWARD others, too.
+    /// PROTO, in both commands: `SMTP` or `ESMTP`. XFORWARD allows others, too.
     pub protocol: Attribute<Box<str>>,
-    /// HELO, in both: the name it gave itself.
+    /// HELO, in both commands: the name that the client gave in HELO or EHLO.
     pub helo: Attribute<Box<str>>,
-    /// LOGIN, in XCLIENT: the name it authenticated as.
+    /// LOGIN, in XCLIENT: the user name with which the client authenticated.
     pub login: Attribute<Box<str>>,
-    /// IDENT, in XFORWARD: what the sending server calls the message.
+    /// IDENT, in XFORWARD: the identifier of the message at the sending server.
     pub ident: Attribute<Box<str>>,
-    /// SOURCE, in XFORWARD.
+    /// SOURCE, in XFORWARD: local or remote origin.
     pub origin: Attribute<ClientOrigin>,
-    /// DESTADDR, in XCLIENT: where it connected to.
+    /// DESTADDR, in XCLIENT: the address that the client connected to.
     pub destination_address: Attribute<IpAddr>,
-    /// DESTPORT, in XCLIENT.
+    /// DESTPORT, in XCLIENT: the port that the client connected to.
     pub destination_port: Attribute<u16>,
 }
 
-/// What is said of one attribute.
+/// The state of one attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Attribute<T> {
-    /// Nothing.
+    /// The attribute is not sent.
     #[default]
     Omitted,
-    /// `[UNAVAILABLE]`: there is no such thing, or nobody knows.
+    /// `[UNAVAILABLE]`: the value does not exist or is not known.
     Unavailable,
-    /// `[TEMPUNAVAIL]`: looking it up failed for now. For names in XCLIENT; elsewhere written as
-    /// `[UNAVAILABLE]`.
+    /// `[TEMPUNAVAIL]`: the lookup failed temporarily. Only for names in XCLIENT; other attributes
+    /// are written as `[UNAVAILABLE]`.
     TemporarilyUnavailable,
-    /// Its value.
+    /// The value.
     Known(T),
 }
 
-/// Where a message came from, in the eyes of the server that tells (SOURCE in XFORWARD).
+/// The origin of a message from the view of the sending server (SOURCE in XFORWARD).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientOrigin {
-    /// `LOCAL`: from the machine itself.
+    /// `LOCAL`: the same machine.
     Local,
-    /// `REMOTE`: from the network.
+    /// `REMOTE`: the network.
     Remote,
 }
 
-/// Why the argument of XCLIENT or XFORWARD is refused. The fault is of the server that sent it.
+/// Reason why the argument of XCLIENT or XFORWARD is refused. Fault of the server that sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttributeFault {
-    /// There is no attribute.
+    /// The argument contains no attribute.
     #[error("no attributes")]
     Missing,
-    /// Not `NAME=value`, or its value is not xtext.
+    /// An attribute is not `NAME=value`, or its value is not valid xtext.
     #[error("not NAME=value in xtext")]
     Malformed,
-    /// An attribute that the command does not have.
+    /// The command has no attribute of this name.
     #[error("unknown attribute")]
     Unknown,
-    /// This attribute is given twice.
+    /// This attribute occurs twice.
     #[error("{0} given twice")]
     Duplicate(&'static str),
-    /// This attribute has a value that it cannot have.
+    /// This attribute has an invalid value.
     #[error("bad value of {0}")]
     Value(&'static str),
 }
 
 impl AttributeCommand {
-    /// Takes the verb off the front of a command line without its CRLF, if it is one of these two;
-    /// gives back the argument.
+    /// Splits a command line, without its CRLF, into the verb and the argument. Returns `None` if
+    /// the verb is neither XCLIENT nor XFORWARD.
     pub fn split(line: &[u8]) -> Option<(Self, &[u8])> {
         let line = trim_start(line);
         let verb = line.split(|octet| *octet == b' ').next()?;
@@ -123,7 +125,7 @@ impl AttributeCommand {
         commands.next().map(|command| (command, argument))
     }
 
-    /// `XCLIENT` or `XFORWARD`.
+    /// Returns `XCLIENT` or `XFORWARD`.
     pub fn verb(self) -> &'static str {
         match self {
             Self::Xclient => "XCLIENT",
@@ -131,7 +133,8 @@ impl AttributeCommand {
         }
     }
 
-    /// The attributes that nobounce knows of it, as an EHLO reply names them behind the verb.
+    /// Returns the attributes that nobounce supports for this command, as listed after the verb in
+    /// an EHLO reply.
     pub fn attributes(self) -> &'static [&'static str] {
         match self {
             Self::Xclient => &XCLIENT,
@@ -141,7 +144,7 @@ impl AttributeCommand {
 }
 
 impl<T> Attribute<T> {
-    /// The value, if there is one.
+    /// Returns the value, if it is known.
     pub fn known(&self) -> Option<&T> {
         match self {
             Self::Known(value) => Some(value),
@@ -149,12 +152,12 @@ impl<T> Attribute<T> {
         }
     }
 
-    /// As it stands on the wire; `None` if it does not.
+    /// Returns the value as sent on the wire, or `None` if the attribute is omitted.
     fn written(&self, encode: fn(&T) -> String) -> Option<String> {
         match self {
             Self::Omitted => None,
             Self::Unavailable | Self::TemporarilyUnavailable => Some(UNAVAILABLE.into()),
-            // A value told in part would be another value.
+            // A truncated value would be a different value, so an oversized one is `[UNAVAILABLE]`.
             Self::Known(value) => {
                 let text = Some(encode(value)).filter(|it| (1..=VALUE).contains(&it.len()));
                 Some(text.unwrap_or_else(|| UNAVAILABLE.into()))
@@ -170,8 +173,9 @@ impl<T> Attribute<T> {
 }
 
 impl Attribute<Box<str>> {
-    /// The same of a name, of which XCLIENT can say that it could not be looked up. A name that the server would
-    /// refuse is `[UNAVAILABLE]`: the client is known by its address.
+    /// Returns a name as sent on the wire. In XCLIENT, a failed lookup is `[TEMPUNAVAIL]`. A name
+    /// that the server would refuse is `[UNAVAILABLE]`: the client is still identified by its
+    /// address.
     fn written_name(&self, command: AttributeCommand) -> Option<String> {
         match (self, command) {
             (Self::TemporarilyUnavailable, AttributeCommand::Xclient) => {
@@ -184,8 +188,9 @@ impl Attribute<Box<str>> {
         }
     }
 
-    /// The same of a protocol. XCLIENT has two, and for Postfix none is `[UNAVAILABLE]`; those of XFORWARD have
-    /// up to 64 octets.
+    /// Returns a protocol as sent on the wire. Postfix accepts only `SMTP` and `ESMTP` in XCLIENT,
+    /// not `[UNAVAILABLE]`, so any other value is omitted. Protocols in XFORWARD have up to 64
+    /// octets.
     fn written_protocol(&self, command: AttributeCommand) -> Option<String> {
         let Self::Known(name) = self else {
             return self.written(text_value).filter(|_| command == AttributeCommand::Xforward);
@@ -202,7 +207,8 @@ impl Attribute<Box<str>> {
 }
 
 impl ClientAttributes {
-    /// A client that connected from `address`, by a name that nobody knows.
+    /// Creates the description of a client that connected from `address` and whose name is not
+    /// known.
     pub fn new(address: SocketAddr) -> Self {
         Self {
             name: Attribute::Unavailable,
@@ -213,7 +219,7 @@ impl ClientAttributes {
         }
     }
 
-    /// A client of which nothing is known.
+    /// Creates the description of a client with all attributes unavailable.
     pub fn unavailable() -> Self {
         Self {
             name: Attribute::Unavailable,
@@ -230,7 +236,7 @@ impl ClientAttributes {
         }
     }
 
-    /// Reads the argument of one command, without its CRLF.
+    /// Parses the argument of one command, without its CRLF.
     pub fn parse(command: AttributeCommand, argument: &[u8]) -> Result<Self, AttributeFault> {
         let mut attributes = Self::default();
         let mut seen = Vec::new();
@@ -250,8 +256,8 @@ impl ClientAttributes {
         if seen.is_empty() { Err(AttributeFault::Missing) } else { Ok(attributes) }
     }
 
-    /// Adds what a later command says: a client may be described by several. What they say twice
-    /// counts as the later one has it.
+    /// Merges the attributes of a later command, since several commands may describe one client. If
+    /// an attribute occurs in both, the later value wins.
     pub fn update(&mut self, later: Self) {
         self.name.update(later.name);
         self.reverse_name.update(later.reverse_name);
@@ -266,11 +272,12 @@ impl ClientAttributes {
         self.destination_port.update(later.destination_port);
     }
 
-    /// The XCLIENT command, CRLF included, with those attributes that the server has `offered` (what
-    /// stands behind XCLIENT in its EHLO reply). NAME, REVERSE_NAME, ADDR and PORT are never left
-    /// out. `None` if ADDR is not offered: the server would go on taking us for the client.
+    /// Returns the XCLIENT command, CRLF included, with the attributes that the server has
+    /// `offered`. `offered` is the text after XCLIENT in its EHLO reply. NAME, REVERSE_NAME, ADDR
+    /// and PORT are always sent if offered. Returns `None` if ADDR is not offered: the server would
+    /// still take the gate for the client.
     ///
-    /// Postfix refuses an IPv6 address where `inet_protocols` is `ipv4`.
+    /// Postfix refuses an IPv6 address if its `inet_protocols` is `ipv4`.
     pub fn xclient(&self, offered: &str) -> Option<Bytes> {
         if !is_offered("ADDR", offered) {
             return None;
@@ -287,9 +294,9 @@ impl ClientAttributes {
         Some(command.into())
     }
 
-    /// The XFORWARD commands, each with its CRLF and of at most 512 octets, with those attributes
-    /// that are not omitted and that the server has `offered` (what stands behind XFORWARD in its
-    /// EHLO reply). None at all if nothing is to be said.
+    /// Returns the XFORWARD commands, each with its CRLF and at most 512 octets long. They contain
+    /// the attributes that are not omitted and that the server has `offered`. `offered` is the text
+    /// after XFORWARD in its EHLO reply. Returns no command if there is no attribute to send.
     pub fn xforward(&self, offered: &str) -> Vec<Bytes> {
         let mut commands = Vec::new();
         let mut command = String::new();
@@ -329,7 +336,7 @@ impl ClientAttributes {
         Ok(())
     }
 
-    /// The value of an attribute as it stands on the wire; `None` if it is omitted.
+    /// Returns the value of an attribute as sent on the wire, or `None` if it is omitted.
     fn value(&self, command: AttributeCommand, name: &str) -> Option<String> {
         match name {
             "NAME" => self.name.written_name(command),
@@ -371,7 +378,7 @@ fn read_name(name: &'static str, value: &[u8]) -> Result<Attribute<Box<str>>, At
     read(name, value, host_name)
 }
 
-/// A name as DNS has it; underscores are real.
+/// Parses a host name. Underscores are accepted, since they occur in DNS.
 fn host_name(value: &[u8]) -> Option<Box<str>> {
     let is_plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._".contains(octet);
     let plain = value.len() <= VALUE && value.iter().all(is_plain);
@@ -383,7 +390,8 @@ fn protocol(value: &[u8]) -> Option<Box<str>> {
     if plain { text(value) } else { None }
 }
 
-/// What others chose is made printable rather than refused: the server that tells it has no better.
+/// Replaces characters that are not printable instead of refusing the value: the client chose the
+/// value, and the sending server has no better one.
 fn text(value: &[u8]) -> Option<Box<str>> {
     (!value.is_empty()).then(|| printable(value))
 }
@@ -393,7 +401,7 @@ fn text_value(text: &Box<str>) -> String {
     xtext::encode(text.as_bytes())
 }
 
-/// An IPv6 address must say so.
+/// Parses an address. An IPv6 address must have the prefix `IPV6:`.
 fn address(value: &[u8]) -> Option<IpAddr> {
     let value = str::from_utf8(value).ok()?;
     let address = match value.split_at_checked("IPV6:".len()) {

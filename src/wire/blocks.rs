@@ -1,4 +1,4 @@
-//! Octets in blocks, read as if they stood in one piece.
+//! Octets in a list of blocks, which can be read like one contiguous buffer.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,17 +6,18 @@ use std::ops::Range;
 use bytes::Bytes;
 use memchr::memchr;
 
-/// Octets of a block: small beside a message that is large, and large beside what a block costs to
-/// hand on.
+/// Block size in octets. It is small compared with a large message, and large enough that the cost
+/// of passing a block on does not matter.
 pub(crate) const BLOCK: usize = 64 << 10;
 
-/// Octets in blocks. The first and the last are of any length, those between of [`BLOCK`] octets,
-/// and none is empty: where an octet stands is one division away.
+/// Octets in blocks. The first and the last block have any length, those between have [`BLOCK`]
+/// octets, and none is empty. So one division finds the block of an octet.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Blocks(Vec<Bytes>);
 
 impl Blocks {
-    /// Puts a block behind the others; one that is empty is left out. The one before must be full.
+    /// Appends a block, unless it is empty. The last block before it must be full, unless that is
+    /// the first one.
     pub(super) fn push(&mut self, block: Bytes) {
         debug_assert!(self.0.get(1..).unwrap_or_default().iter().all(|block| block.len() == BLOCK));
         if !block.is_empty() {
@@ -36,8 +37,9 @@ impl Blocks {
         self.0.iter().map(Bytes::len).sum()
     }
 
-    /// Returns the line that begins at `start`, of a longer one the first `most` octets, and where the
-    /// whole line ends, its line end included. The octets are copied only if a block ends among them.
+    /// Returns at most the first `most` octets of the line that begins at `start`, and the place
+    /// where the whole line ends, its line end included. The octets are copied only if they span
+    /// several blocks.
     pub(crate) fn line(&self, start: usize, most: usize) -> (Cow<'_, [u8]>, usize) {
         let (at, offset) = self.locate(start);
         let Some(block) = self.0.get(at) else { return (Cow::default(), start) };
@@ -62,8 +64,9 @@ impl Blocks {
         (head, end)
     }
 
-    /// Returns the octets of the line that begins at `start`, its line end included, of a longer one the
-    /// first `most`, and looks no further. They are copied only if a block ends among them.
+    /// Returns at most the first `most` octets of the line that begins at `start`, its line end
+    /// included. It scans no further than these octets. They are copied only if they span several
+    /// blocks.
     pub(crate) fn head(&self, start: usize, most: usize) -> Cow<'_, [u8]> {
         let (at, offset) = self.locate(start);
         let Some(block) = self.0.get(at) else { return Cow::default() };
@@ -76,12 +79,12 @@ impl Blocks {
         }
     }
 
-    /// Returns where the line whose octets are looked at from `start` on ends, its line end included.
+    /// Returns where a line ends, its line end included. `start` is any place in that line.
     pub(crate) fn line_end(&self, start: usize) -> usize {
         self.line(start, 0).1
     }
 
-    /// Returns where the first octet of this range stands that is not skipped.
+    /// Returns the place of the first octet in this range for which `skipped` is false.
     pub(crate) fn skip(&self, range: Range<usize>, skipped: impl Fn(u8) -> bool) -> usize {
         let (first, mut offset) = self.locate(range.start);
         let mut place = range.start;
@@ -97,13 +100,13 @@ impl Blocks {
         place
     }
 
-    /// The octet at this place.
+    /// Returns the octet at this place.
     pub(crate) fn get(&self, place: usize) -> Option<u8> {
         let (at, offset) = self.locate(place);
         self.0.get(at)?.get(offset).copied()
     }
 
-    /// The octets of this range, block by block.
+    /// Returns the octets of this range, block by block.
     pub(crate) fn slices(&self, range: Range<usize>) -> impl Iterator<Item = Bytes> {
         let (first, mut offset) = self.locate(range.start);
         let mut left = range.len();
@@ -115,7 +118,8 @@ impl Blocks {
         })
     }
 
-    /// The octets of this range in one piece. They are copied only if a block ends among them.
+    /// Returns the octets of this range in one piece. They are copied only if they span several
+    /// blocks.
     pub(crate) fn join(&self, range: Range<usize>) -> Bytes {
         let length = range.len();
         let mut slices = self.slices(range);
@@ -129,7 +133,7 @@ impl Blocks {
         joined.into()
     }
 
-    /// In which block the octet stands, and where in it.
+    /// Returns the index of the block that contains the octet, and its offset in that block.
     fn locate(&self, place: usize) -> (usize, usize) {
         let first = self.0.first().map_or(0, Bytes::len);
         match place.checked_sub(first) {
@@ -141,7 +145,7 @@ impl Blocks {
 
 #[cfg(test)]
 impl Blocks {
-    /// Octets in blocks, the first of this length.
+    /// Splits octets into blocks, the first of this length.
     pub(crate) fn cut(octets: &[u8], first: usize) -> Self {
         let (first, rest) = octets.split_at(first.min(octets.len()));
         let mut blocks = Self::default();

@@ -1,19 +1,19 @@
-//! Parts of the wire by themselves, for benchmarks, which set them beside those of others (feature
-//! `testing`). Whoever relays has no use for them; they are no part of the interface and may change
-//! with any version.
+//! Single parsers of the wire formats, for benchmarks that compare them with other implementations
+//! (feature `testing`). They are of no use for relaying mail, are not part of the public interface,
+//! and may change in any version.
 
 use super::command::Command;
 use super::line::LineReader;
 use super::reply::{Reply, ReplyLimits, ReplyReader};
 
-/// Takes the first line of `octets` for a command; says whether it is one. What is parsed is given,
-/// so that it is not optimised away.
+/// Parses the first line of `octets` as a command. Returns `None` if it is not one. Returning the
+/// parsed command keeps the optimiser from removing the work.
 pub fn read_command(octets: &[u8]) -> Option<impl Sized + use<>> {
     let (_, line) = LineReader::new(2_048).next(octets);
     line.and_then(Result::ok).and_then(|line| Command::parse(line).ok())
 }
 
-/// The replies in `octets`, up to one that is none.
+/// Returns the replies in `octets`, up to the first malformed or incomplete one.
 pub fn read_replies(octets: &[u8]) -> impl Iterator<Item = Reply> + use<> {
     let mut reader = ReplyReader::default();
     reader.receive(octets);

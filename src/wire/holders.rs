@@ -1,5 +1,5 @@
-//! Large messages that are being received: whose memory they hold, and which of them gives it up when
-//! the budget is spent.
+//! Large messages that are being received: whose memory share they use, and which of them gives up
+//! its memory when the budget is exhausted.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -12,21 +12,21 @@ use bytes::Bytes;
 
 use super::blocks::Blocks;
 
-/// How long a message may take to fill a block while memory is short. One that takes longer gives up
-/// its memory: it came at less than 6.5 KB/s, and others have waited for nothing.
+/// Time that a message may take to fill a block while memory is short. A slower message gives up
+/// its memory, since it arrives at less than 6.5 KB/s and blocks other messages.
 pub(crate) const SLOW: Duration = Duration::from_secs(10);
 
-/// Whose mail data it is, and how many octets of a budget that one may hold in large messages.
+/// The client whose share of a budget is charged for large messages. The shares are in octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) address: IpAddr,
     pub(crate) address_share: usize,
-    /// The first address of its network.
+    /// The first address of the client's network.
     pub(crate) network: IpAddr,
     pub(crate) network_share: usize,
 }
 
-/// Octets that owners hold.
+/// Octets that each owner holds.
 #[derive(Debug, Default)]
 pub(super) struct Owned {
     addresses: HashMap<IpAddr, usize>,
@@ -34,7 +34,8 @@ pub(super) struct Owned {
 }
 
 impl Owned {
-    /// Adds octets to what the owner holds, unless that would be more than its share.
+    /// Charges octets to the owner. Returns `false` and charges nothing if that would exceed a
+    /// share.
     pub(super) fn add(&mut self, owner: &Owner, octets: usize) -> bool {
         let address = self.addresses.entry(owner.address);
         let network = self.networks.entry(owner.network);
@@ -66,8 +67,8 @@ impl Owned {
     }
 }
 
-/// The full blocks of a message that is being received. They can be taken away from it at any
-/// time, also while its session waits for its client.
+/// The full blocks of a message that is being received. They can be taken away at any time, also
+/// while the session waits for its client.
 #[derive(Debug, Default)]
 pub(super) struct Holding {
     blocks: Mutex<Blocks>,
@@ -79,7 +80,7 @@ impl Holding {
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a block, unless the message was given up.
+    /// Appends a block, unless the message was given up.
     pub(super) fn push(&self, block: Bytes) {
         let mut blocks = self.blocks();
         if !self.is_given_up() {
@@ -87,13 +88,14 @@ impl Holding {
         }
     }
 
-    /// Hands out the blocks, unless the message was given up.
+    /// Removes and returns the blocks, or `None` if the message was given up.
     pub(super) fn take(&self) -> Option<Blocks> {
         let mut blocks = self.blocks();
         (!self.is_given_up()).then(|| std::mem::take(&mut *blocks))
     }
 
-    /// Gives the message up. The blocks are for the caller to drop, who holds no lock.
+    /// Gives the message up and returns its blocks. The caller must hold no lock on the budget when
+    /// it drops them.
     pub(super) fn give_up(&self) -> Blocks {
         let mut blocks = self.blocks();
         self.is_given_up.store(true, Ordering::Release);
@@ -105,10 +107,10 @@ impl Holding {
     }
 }
 
-/// Messages with full blocks that are not complete.
+/// Incomplete messages that hold full blocks.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
-    /// Each with the moment at which it filled its last block.
+    /// Each message with the time at which it filled its last block.
     all: BTreeMap<u64, (Arc<Holding>, Instant)>,
     next: u64,
 }
@@ -121,7 +123,7 @@ impl Holders {
         (id, holding)
     }
 
-    /// The message has filled another block by now.
+    /// Records that the message has filled another block.
     pub(super) fn touch(&mut self, id: u64, now: Instant) {
         if let Some((_, last)) = self.all.get_mut(&id) {
             *last = now;
@@ -132,7 +134,8 @@ impl Holders {
         self.all.remove(&id);
     }
 
-    /// Takes out the message that has filled no block for the longest time, if that is long.
+    /// Removes and returns the message that has filled no block for the longest time, if that is at
+    /// least [`SLOW`].
     pub(super) fn take_slowest(&mut self, now: Instant) -> Option<Arc<Holding>> {
         let (id, (_, last)) = self.all.iter().min_by_key(|(_, (_, last))| *last)?;
         let is_slow = now.saturating_duration_since(*last) >= SLOW;

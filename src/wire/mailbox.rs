@@ -1,5 +1,5 @@
-//! Reverse- and forward-paths (RFC 5321 section 4.1.2): octets as the client wrote them, with a
-//! parsed view beside them.
+//! Reverse-paths and forward-paths (RFC 5321 section 4.1.2): the octets as the client wrote them,
+//! with a parsed view.
 
 use std::fmt::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -14,12 +14,12 @@ use super::text::{Printable, Written, is_printable};
 #[cfg(test)]
 mod tests;
 
-/// A path as the client wrote it. No address grammar is imposed: servers disagree, and the one
-/// behind us decides. It holds no control octets.
+/// A path as the client wrote it. It is not checked against the address grammar: servers disagree
+/// about it, so the onward server decides. A path contains no control octets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
-    /// Everything between the colon and the parameters, brackets (if any) included. Shared, since the
-    /// session, the onward server and the record have the same.
+    /// Everything between the colon and the parameters, including brackets if there are any. It is
+    /// reference-counted, since the session, the onward server and the record use the same path.
     written: Arc<[u8]>,
 }
 
@@ -29,7 +29,7 @@ pub struct Path {
 pub struct ReversePath {
     /// The path. `<>` is the null reverse-path of notifications.
     pub path: Path,
-    /// The ESMTP parameters it came with.
+    /// The ESMTP parameters of MAIL.
     pub parameters: MailParameters,
 }
 
@@ -39,37 +39,37 @@ pub struct ReversePath {
 pub struct ForwardPath {
     /// The path.
     pub path: Path,
-    /// The ESMTP parameters it came with.
+    /// The ESMTP parameters of RCPT.
     pub parameters: RcptParameters,
 }
 
-/// Why something is not a path with its parameters. The fault is of whoever wrote it: the caller of
-/// [`ReversePath::parse`] and [`ForwardPath::parse`], or the client of a session.
+/// Reason why octets are not a path with parameters. Fault of the author of the octets: the caller
+/// of [`ReversePath::parse`] and [`ForwardPath::parse`], or the client of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathFault {
-    /// It holds CR, LF, NUL or another control octet.
+    /// The octets contain CR, LF, NUL or another control octet.
     #[error("control character")]
     Control,
-    /// It does not begin with a path.
+    /// The octets do not begin with a path.
     #[error("no path")]
     NoPath,
-    /// What follows the path is wrong.
+    /// A parameter after the path is invalid.
     #[error(transparent)]
     Parameter(#[from] ParameterFault),
 }
 
-/// A mailbox: local part and domain, as views into a path.
+/// A mailbox, as views into a path: local part and domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mailbox<'p> {
-    /// Before the `@`, as written, quotes included.
+    /// The local part before the `@`, as written, including quotes.
     pub local_part: &'p str,
-    /// Behind the `@`: a domain name or an address literal. `None` for `<postmaster>`.
+    /// The domain name or address literal after the `@`. `None` for `<postmaster>`.
     pub domain: Option<&'p str>,
 }
 
 impl ReversePath {
-    /// Reads what may stand behind `MAIL FROM:`.
+    /// Parses the argument after `MAIL FROM:`.
     ///
     /// ```
     /// let sender = nobounce::ReversePath::parse("<\"a b\"@example.org> SIZE=3")?;
@@ -84,7 +84,7 @@ impl ReversePath {
 }
 
 impl ForwardPath {
-    /// Reads what may stand behind `RCPT TO:`, for example `<a@example.org> NOTIFY=NEVER`.
+    /// Parses the argument after `RCPT TO:`, for example `<a@example.org> NOTIFY=NEVER`.
     pub fn parse(argument: impl AsRef<[u8]>) -> Result<Self, PathFault> {
         let (path, parameters) = split(argument.as_ref())?;
         Ok(Self { path, parameters: RcptParameters::parse(parameters)? })
@@ -100,8 +100,8 @@ fn split(argument: &[u8]) -> Result<(Path, &[u8]), PathFault> {
 }
 
 impl Path {
-    /// Scans a path off the front of `argument` (what stands behind the colon of MAIL FROM: or RCPT
-    /// TO:); gives back what stands behind it and behind the spaces that follow it.
+    /// Splits a path from the front of `argument`, which is the text after `MAIL FROM:` or `RCPT
+    /// TO:`. Returns the path and the rest, without the spaces between them.
     pub(crate) fn scan(argument: &[u8]) -> Option<(Self, &[u8])> {
         let (written, rest) = argument.split_at_checked(written_length(argument)?)?;
         if has_control(written) {
@@ -111,31 +111,32 @@ impl Path {
         Some((path, trim_start(rest)))
     }
 
-    /// As it stands on the wire behind the colon, spaces before the path included.
+    /// Returns the path as sent on the wire after the colon, including spaces before the path.
     pub fn written(&self) -> &[u8] {
         &self.written
     }
 
-    /// Whether it is `<>`.
+    /// Whether the path is the null reverse-path `<>`.
     pub fn is_null(&self) -> bool {
         self.address().is_empty()
     }
 
-    /// What stands between the brackets (all of it where there are none), source route included.
+    /// Returns the text between the brackets, including a source route. Without brackets, returns
+    /// the whole path.
     pub fn address(&self) -> &[u8] {
         let path = self.path();
         path.strip_prefix(b"<").and_then(|inner| inner.strip_suffix(b">")).unwrap_or(path)
     }
 
-    /// The mailbox, if the path is one by the grammar of RFC 5321 (and RFC 6531), source route
-    /// left out.
+    /// Returns the mailbox without the source route, if the path follows the grammar of RFC 5321
+    /// (extended by RFC 6531).
     pub fn mailbox(&self) -> Option<Mailbox<'_>> {
         let address = without_route(str::from_utf8(self.address()).ok()?)?;
         let (local_part, rest) = split_local_part(address)?;
         match rest.strip_prefix('@') {
             Some(domain) => (is_domain(domain) || is_address_literal(domain))
                 .then_some(Mailbox { local_part, domain: Some(domain) }),
-            // RFC 5321 section 2.3.5: the one mailbox that needs no domain.
+            // RFC 5321 section 2.3.5: only `postmaster` may have no domain.
             None => (rest.is_empty() && local_part.eq_ignore_ascii_case("postmaster"))
                 .then_some(Mailbox { local_part, domain: None }),
         }
@@ -172,25 +173,26 @@ impl Written for Path {
 }
 
 impl fmt::Display for Path {
-    /// The path for a log: on one line, `?` for what is neither UTF-8 nor printable.
+    /// Writes the path for a log, on one line. Octets that are not UTF-8 and characters that are
+    /// not printable become `?`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_to(f)
     }
 }
 
 impl fmt::Display for Mailbox<'_> {
-    /// The mailbox as written, but for characters that are not printable, which are escaped.
+    /// Writes the mailbox with non-printable characters escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Printable(self.local_part).fmt(f)?;
         self.domain.map_or(Ok(()), |domain| write!(f, "@{}", Printable(domain)))
     }
 }
 
-/// How many octets the path at the front of `argument` takes, spaces before it included.
+/// Returns the length in octets of the path at the front of `argument`, including spaces before it.
 ///
 /// In brackets, `>` ends the path unless it is quoted or escaped. A backslash escapes outside of
-/// quotes, too: RFC 821 had it so and Postfix reads it so, and where a path ends is not a matter
-/// to disagree on with the server behind.
+/// quotes, too. RFC 821 specified this and Postfix reads it so. The gate and the onward server must
+/// agree on where a path ends.
 fn written_length(argument: &[u8]) -> Option<usize> {
     let path = trim_start(argument);
     let start = argument.len() - path.len();
@@ -198,7 +200,8 @@ fn written_length(argument: &[u8]) -> Option<usize> {
         let length = memchr(b' ', path).unwrap_or(path.len());
         return (length > 0).then_some(start + length);
     }
-    // Found much faster than read, and mostly all that there is.
+    // A search is much faster than reading octet by octet, and in most paths the first hit is the
+    // end.
     let first = memchr3(b'>', b'"', b'\\', path)?;
     let mut quoted = false;
     let mut octets = path.iter().zip(1..).skip(first);
@@ -218,7 +221,8 @@ fn written_length(argument: &[u8]) -> Option<usize> {
     None
 }
 
-/// The mailbox behind a source route, which RFC 5321 section 4.1.2 wants accepted and ignored.
+/// Returns the mailbox after a source route. RFC 5321 section 4.1.2 requires source routes to be
+/// accepted and ignored.
 fn without_route(address: &str) -> Option<&str> {
     if !address.starts_with('@') {
         return Some(address);
@@ -228,7 +232,7 @@ fn without_route(address: &str) -> Option<&str> {
     route.split(',').all(is_hop).then_some(mailbox)
 }
 
-/// Splits behind a `Dot-string` or a `Quoted-string`.
+/// Splits an address after its `Dot-string` or `Quoted-string`.
 fn split_local_part(address: &str) -> Option<(&str, &str)> {
     let Some(quoted) = address.strip_prefix('"') else {
         let length = address.find('@').unwrap_or(address.len());
@@ -253,7 +257,7 @@ fn is_atext(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || !octet.is_ascii() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
 }
 
-/// `Domain`, with U-labels (RFC 6531) taken for what they claim to be.
+/// Whether `domain` is a `Domain`. U-labels (RFC 6531) are accepted without further checks.
 fn is_domain(domain: &str) -> bool {
     let is_let_dig = |octet: u8| octet.is_ascii_alphanumeric() || !octet.is_ascii();
     domain.split('.').all(|label| {
@@ -263,7 +267,8 @@ fn is_domain(domain: &str) -> bool {
     })
 }
 
-/// `address-literal` (RFC 5321 section 4.1.3). Of its tags, only `IPv6` has ever been registered.
+/// Whether `domain` is an `address-literal` (RFC 5321 section 4.1.3). `IPv6` is the only tag that
+/// has ever been registered.
 fn is_address_literal(domain: &str) -> bool {
     let inner = domain.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
     match inner.and_then(|inner| inner.split_once(':')) {

@@ -1,4 +1,4 @@
-//! Octets to values and back. No state beyond framing, no policy.
+//! Parsers and writers of the wire formats. They hold no state except framing, and no policy.
 
 pub(crate) mod attributes;
 pub(crate) mod blocks;

@@ -1,8 +1,8 @@
-//! The PROXY protocol, versions 1 and 2: a load balancer says, before anything else on a connection,
-//! who is at its other end. Specified by HAProxy in `proxy-protocol.txt`.
+//! The PROXY protocol, versions 1 and 2. With it, a load balancer sends the client's address before
+//! any other data on a connection. Specified by HAProxy in `proxy-protocol.txt`.
 //!
-//! A listener expects a header on every connection or on none; to guess would let clients choose
-//! their own address.
+//! A listener expects a header on every connection or on none. If the listener guessed, clients
+//! could choose their own address.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -15,62 +15,63 @@ use super::parameters::number;
 #[cfg(test)]
 mod tests;
 
-/// Longest header of version 1, CRLF included (section 2.1).
+/// Longest header of version 1 in octets, CRLF included (section 2.1).
 const V1_LENGTH: usize = 107;
-/// What a header of version 1 begins with.
+/// Start of a header of version 1.
 const V1_START: &[u8] = b"PROXY ";
-/// What a header of version 2 begins with (section 2.2): nothing that any other protocol says.
+/// Start of a header of version 2 (section 2.2). No other protocol begins with these octets.
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Signature, version and command, family, length.
+/// Length in octets of the fixed part: signature, version and command, family, length.
 const V2_FIXED: usize = 16;
 
-/// What a PROXY header says of the connection behind it.
+/// The content of a PROXY header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyHeader {
-    /// The proxy speaks for itself, for example to see whether we are there: the addresses of the
-    /// connection are the true ones. Version 2 only.
+    /// The connection comes from the proxy itself, for example a health check. The real addresses
+    /// are those of the connection. Version 2 only.
     Local,
-    /// The proxy does not know for whom it speaks, or cannot say it.
+    /// The proxy does not know the client's address, or cannot express it.
     Unspecified,
     /// TCP over IPv4.
     Tcp4 {
         /// The client.
         source: SocketAddrV4,
-        /// What the client connected to.
+        /// The address that the client connected to.
         destination: SocketAddrV4,
     },
     /// TCP over IPv6.
     Tcp6 {
         /// The client.
         source: SocketAddrV6,
-        /// What the client connected to.
+        /// The address that the client connected to.
         destination: SocketAddrV6,
     },
-    /// Unix stream sockets: paths, filled up with NUL. Version 2 only.
+    /// Unix stream sockets: paths, padded with NUL. Version 2 only.
     Unix {
         /// The client.
         source: Box<[u8; 108]>,
-        /// What the client connected to.
+        /// The address that the client connected to.
         destination: Box<[u8; 108]>,
     },
 }
 
-/// Why octets are not a PROXY header. The fault is of the proxy, or of a client that found a way
-/// around it; either way the connection cannot be used.
+/// Reason why octets are not a valid PROXY header. It is the fault of the proxy, or of a client
+/// that connects without the proxy. In both cases the connection cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyFault {
-    /// They do not begin like one.
+    /// The octets do not begin like a PROXY header.
     #[error("no PROXY header")]
     Absent,
-    /// They begin like one, and then are none that mail can come behind.
+    /// The octets begin like a PROXY header, but it is malformed or not for a stream connection.
     #[error("malformed PROXY header")]
     Malformed,
 }
 
 impl ProxyHeader {
-    /// A TCP connection. If the addresses are of two families, both are written as IPv6.
+    /// Creates the header of a TCP connection. If the addresses belong to different families, both
+    /// are written as IPv6.
     pub fn tcp(source: SocketAddr, destination: SocketAddr) -> Self {
         match (source, destination) {
             (SocketAddr::V4(source), SocketAddr::V4(destination)) => {
@@ -80,9 +81,9 @@ impl ProxyHeader {
         }
     }
 
-    /// Reads the header at the front of what has arrived; says how many octets it takes, all that
-    /// version 2 announces included. `Ok(None)`: more must arrive. Headers are no longer than 107
-    /// octets in version 1 and 65,551 in version 2.
+    /// Parses the header at the start of `input`. Returns it with its length in octets, extensions
+    /// of version 2 included. `Ok(None)` means that the header is incomplete. Headers have at most
+    /// 107 octets in version 1 and 65,551 in version 2.
     pub fn read(input: &[u8]) -> Result<Option<(Self, usize)>, ProxyFault> {
         if begins(input, V2_SIGNATURE) {
             read_v2(input)
@@ -93,7 +94,7 @@ impl ProxyHeader {
         }
     }
 
-    /// The client's address, where it has one.
+    /// Returns the client's address, if the header has an IP address.
     pub fn source(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp4 { source, .. } => Some((*source).into()),
@@ -102,7 +103,7 @@ impl ProxyHeader {
         }
     }
 
-    /// The address that the client connected to, where there is one.
+    /// Returns the address that the client connected to, if the header has an IP address.
     pub fn destination(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp4 { destination, .. } => Some((*destination).into()),
@@ -111,7 +112,8 @@ impl ProxyHeader {
         }
     }
 
-    /// Writes a header of version 1. It knows TCP only; all else is `UNKNOWN`.
+    /// Writes a header of version 1. This version supports TCP only; anything else is written as
+    /// `UNKNOWN`.
     pub fn write_v1(&self, output: &mut BytesMut) {
         let family = if matches!(self, Self::Tcp4 { .. }) { "TCP4" } else { "TCP6" };
         // Writing to a buffer that grows cannot fail.
@@ -192,7 +194,7 @@ fn v1_line(line: &[u8]) -> Option<ProxyHeader> {
     let line = str::from_utf8(line).ok().filter(|line| !line.contains('\r'))?;
     let words: Vec<&str> = line.split(' ').collect();
     match words.as_slice() {
-        // Whatever follows is to be ignored (section 2.1).
+        // The rest of the line must be ignored (section 2.1).
         ["PROXY", "UNKNOWN", ..] => Some(ProxyHeader::Unspecified),
         ["PROXY", "TCP4", source, destination, source_port, destination_port] => {
             Some(ProxyHeader::Tcp4 {
@@ -215,7 +217,7 @@ fn v1_line(line: &[u8]) -> Option<ProxyHeader> {
     }
 }
 
-/// A port without leading zeros.
+/// Parses a port without leading zeros.
 fn port(digits: &str) -> Option<u16> {
     let plain = digits == "0" || !digits.starts_with('0');
     number(digits.as_bytes()).filter(|_| plain).and_then(|port| u16::try_from(port).ok())
@@ -239,7 +241,7 @@ fn read_v2(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyFault> {
         (_, 0x11) => tcp4(addresses),
         (_, 0x21) => tcp6(addresses),
         (_, 0x31) => unix(addresses),
-        // Datagrams, which carry no mail, and what is not assigned.
+        // Datagram families, which cannot carry SMTP, and unassigned values.
         _ => None,
     };
     Ok(Some((header.ok_or(ProxyFault::Malformed)?, V2_FIXED + length)))
@@ -271,7 +273,7 @@ fn unix(addresses: &[u8]) -> Option<ProxyHeader> {
     Some(ProxyHeader::Unix { source: Box::new(*source), destination: Box::new(*destination) })
 }
 
-/// Source and destination; extensions follow them and are skipped.
+/// Parses the source port and the destination port. Extensions follow them and are skipped.
 fn ports(octets: &[u8]) -> Option<(u16, u16)> {
     let (ports, _) = octets.split_first_chunk::<4>()?;
     let [a, b, c, d] = *ports;

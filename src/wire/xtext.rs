@@ -1,8 +1,9 @@
-//! The encoding of values that may hold anything (RFC 3461 section 4).
+//! The xtext encoding of arbitrary octets (RFC 3461 section 4).
 
 use std::fmt::Write as _;
 
-/// Writes every octet that may not stand for itself as `+` and two hexadecimal digits.
+/// Encodes octets as xtext. An octet that xtext does not allow as itself becomes `+` and two
+/// hexadecimal digits.
 pub(crate) fn encode(octets: &[u8]) -> String {
     let mut text = String::with_capacity(octets.len());
     for octet in octets {
@@ -16,8 +17,8 @@ pub(crate) fn encode(octets: &[u8]) -> String {
     text
 }
 
-/// Returns the octets, unless `text` is no xtext. As with Postfix, `=` stands for itself and
-/// hexadecimal digits may be lower-case: neither leaves any doubt.
+/// Returns the decoded octets, or `None` if `text` is not valid xtext. As in Postfix, an unencoded
+/// `=` and lower-case hexadecimal digits are accepted, since neither is ambiguous.
 pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut octets = Vec::with_capacity(text.len());
     let mut rest = text.iter();

@@ -1,15 +1,19 @@
-//! Which names of a client a server takes in XCLIENT and XFORWARD.
+//! Host names that Postfix accepts in XCLIENT and XFORWARD.
 
-/// Longest name (RFC 1035 section 2.3.4 has 253 in this form; Postfix `VALID_HOSTNAME_LEN`).
+/// Longest name in octets (Postfix `VALID_HOSTNAME_LEN`; RFC 1035 section 2.3.4 allows 253 in this
+/// form).
 const NAME: usize = 255;
-/// Longest label (RFC 1035 section 2.3.4).
+/// Longest label in octets (RFC 1035 section 2.3.4).
 const LABEL: usize = 63;
 
-/// The name in a form that Postfix takes, without the dot that may end a name in DNS; `None` if there is none.
+/// Returns the name in a form that Postfix accepts, without a trailing dot. Returns `None` if
+/// Postfix would refuse it.
 ///
-/// A name comes from DNS, where its owner writes what they like: `203.0.113.7.`, `host-.isp.example.`, `*.example`.
-/// Postfix answers such a NAME with 501, and the client could not be identified at all. The rules are those of
-/// its `valid_hostname`: labels of letters, digits, `_` and inner hyphens, and not of digits alone in all.
+/// The name comes from DNS, where its owner can write anything: `203.0.113.7.`,
+/// `host-.isp.example.`, `*.example`. Postfix answers such a NAME with 501, and then the client
+/// could not be identified at all. The rules are those of Postfix `valid_hostname`: labels consist
+/// of letters, digits, `_` and inner hyphens, and the name must not consist of digits and dots
+/// alone.
 pub(super) fn valid(name: &str) -> Option<&str> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_label = |label: &str| {
