@@ -1,8 +1,9 @@
-//! The canonical form of addresses and domains: the form that is looked up and counted.
+//! The canonical form of addresses and domains, used for lookups and counters.
 //!
-//! A server reads more spellings of an address than RFC 5321 allows. A scorer that reads fewer finds
-//! no domain where the onward server finds one, or counts one mailbox under several names. So the
-//! reading here is that of Postfix (`smtpd`, `trivial-rewrite` and `resolve`), and it never fails.
+//! Servers accept more spellings of an address than RFC 5321 allows. If a scorer accepts fewer, it
+//! finds no domain where the onward server finds one, or counts one mailbox under several names. So
+//! this module reads addresses as Postfix does (`smtpd`, `trivial-rewrite` and `resolve`), and it
+//! never fails.
 
 mod a_label;
 
@@ -14,31 +15,34 @@ use super::mailbox::Path;
 #[cfg(test)]
 mod tests;
 
-/// A mailbox in canonical form, as [`Path::canonical`] reads it.
+/// A mailbox in canonical form, as returned by [`Path::canonical`].
 ///
-/// Two spellings that Postfix delivers to one mailbox have one canonical form. Only local parts that
-/// differ in case stay apart here; what counts mailboxes folds the case as well.
+/// Two spellings that Postfix delivers to one mailbox have one canonical form. The exception is the
+/// case of the local part, which is kept here. Code that counts mailboxes also folds the case.
 ///
-/// It is for looking up and counting. To the onward server goes [`Path::written`], octet by octet.
+/// The canonical form is for lookups and counters. The onward server gets [`Path::written`], octet
+/// by octet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct CanonicalMailbox {
-    /// The local part in its case, without quotes, escapes, comments and source route. Octets that are
-    /// not UTF-8 are read as ISO 8859-1. Empty for the null reverse-path.
+    /// The local part with its case, without quotes, escapes, comments and source route. Octets
+    /// that are not UTF-8 are read as ISO 8859-1. Empty for the null reverse-path.
     pub local_part: Box<str>,
-    /// The domain as [`canonical_domain`] has it, without empty labels; a name in brackets that is no address
-    /// literal is that name. (Postfix refuses such domains; Sendmail and others look them up.) `None` if the path has none (`<postmaster>`), which
-    /// the onward server completes with its own.
+    /// The domain as [`canonical_domain`] returns it, without empty labels. If brackets contain a
+    /// name that is not an address literal, the brackets are removed. (Postfix refuses such
+    /// domains; Sendmail and others look them up.) `None` if the path has no domain
+    /// (`<postmaster>`): the onward server adds its own.
     pub domain: Option<Box<str>>,
 }
 
 impl Path {
-    /// Reads the path as Postfix reads it, into one form for all spellings of a mailbox.
+    /// Returns the canonical form of the path: all spellings that Postfix reads as one mailbox have
+    /// the same form.
     ///
-    /// Quotes, backslashes, comments and white space outside of quotes are removed. A source route is
-    /// left out. The domain is what follows the last `@`; without `@` it is the front of `host!user`
-    /// or the end of `user%host` (Postfix `swap_bangpath`, `allow_percent_hack`). A local part that
-    /// repeats the domain (`user%example.org@example.org`) is reduced to its user.
+    /// Quotes, backslashes, comments and white space outside of quotes are removed. A source route
+    /// is removed. The domain is the text after the last `@`. Without `@`, it is the front of
+    /// `host!user` or the end of `user%host` (Postfix `swap_bangpath`, `allow_percent_hack`). If
+    /// the local part repeats the domain (`user%example.org@example.org`), only the user remains.
     ///
     /// ```
     /// let table = [
@@ -64,7 +68,7 @@ impl CanonicalMailbox {
     fn read(address: &[u8]) -> Self {
         let plain = without_quotes(address);
         let plain = without_route(&plain);
-        // An empty domain is as good as none, and the `@` before it does not count.
+        // An empty domain counts as no domain, and the `@` before it is ignored.
         let text = Some(plain.trim_end_matches('@')).filter(|it| !it.is_empty()).unwrap_or(plain);
         let (mut local_part, domain) = match text.rsplit_once('@') {
             Some((_, "")) => (text, None),
@@ -84,26 +88,28 @@ impl CanonicalMailbox {
         Self { local_part: local_part.into(), domain: domain.map(String::into_boxed_str) }
     }
 
-    /// Whether it is the null reverse-path: `<>`, or a spelling that Postfix takes for it (`< >`,
-    /// `<"">`).
+    /// Whether the mailbox is the null reverse-path: `<>`, or a spelling that Postfix reads as such
+    /// (`< >`, `<"">`).
     pub fn is_null(&self) -> bool {
         self.local_part.is_empty() && self.domain.is_none()
     }
 }
 
 impl fmt::Display for CanonicalMailbox {
-    /// Local part and domain with `@` between them; the local part may hold any character.
+    /// Writes the local part and the domain with `@` between them. The local part may contain any
+    /// character.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.local_part)?;
         self.domain.as_ref().map_or(Ok(()), |domain| write!(f, "@{domain}"))
     }
 }
 
-/// Returns the form of a domain that is looked up and compared: in lower case, without a dot at its
-/// end, U-labels as A-labels (RFC 5890), an address literal in one spelling (`[2001:db8::1]`).
+/// Returns the form of a domain that is used for lookups and comparisons. It is in lower case,
+/// without a trailing dot. U-labels become A-labels (RFC 5890), and an address literal gets one
+/// spelling (`[2001:db8::1]`).
 ///
-/// Other characters stay: the result need not be a name that DNS can hold. U-labels are mapped by
-/// case and width; a name that is not in Normalization Form C is not composed.
+/// Other characters are kept, so the result is not always a name that DNS can hold. U-labels are
+/// mapped by case and width. A name that is not in Normalization Form C is not composed.
 ///
 /// ```
 /// use nobounce::canonical_domain;
@@ -124,11 +130,11 @@ pub fn canonical_domain(domain: &str) -> String {
     labels.join(".")
 }
 
-/// Returns the canonical form of the domain that a lenient server looks up: without empty labels, and without
-/// brackets around a name.
+/// Returns the canonical form of the domain that a lenient server would look up: without empty
+/// labels, and without brackets around a name.
 pub(crate) fn lenient_domain(mut domain: &str) -> String {
     loop {
-        // The usual domain has neither dots nor brackets at its ends.
+        // Most domains have neither dots nor brackets at their ends.
         domain = domain.trim_matches('.');
         let inner = domain.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
         let Some(inner) = inner.filter(|_| address_literal(domain).is_none()) else { break };
@@ -141,7 +147,8 @@ pub(crate) fn lenient_domain(mut domain: &str) -> String {
     domain.split('.').filter(|label| !label.is_empty()).collect::<Vec<_>>().join(".")
 }
 
-/// Returns the address of a literal (RFC 5321 section 4.1.3); `None` if it is none.
+/// Returns the address in an address literal (RFC 5321 section 4.1.3), or `None` if `domain` is not
+/// one.
 pub(crate) fn address_literal(domain: &str) -> Option<IpAddr> {
     let inner = domain.strip_prefix('[')?.strip_suffix(']')?;
     let tagged = inner.get(..5).is_some_and(|tag| tag.eq_ignore_ascii_case("IPv6:"));
@@ -151,13 +158,13 @@ pub(crate) fn address_literal(domain: &str) -> Option<IpAddr> {
     })
 }
 
-/// The address without what RFC 822 lets stand in it and what means nothing: quotes, backslashes,
-/// comments, white space, and the list or group that ends in `,` or `;`.
+/// Returns the address without the parts that RFC 822 allows but that have no meaning: quotes,
+/// backslashes, comments, white space, and the list or group that ends in `,` or `;`.
 fn without_quotes(address: &[u8]) -> String {
     let mut plain = Vec::with_capacity(address.len());
     let mut octets = address.iter().copied();
     let (mut quoted, mut comments) = (false, 0_usize);
-    // What ends a list or a group, as long as nothing follows it.
+    // The separator that ends a list or group, while no other text follows it.
     let mut end = None;
     while let Some(octet) = octets.next() {
         match octet {
@@ -196,7 +203,7 @@ fn without_quotes(address: &[u8]) -> String {
     read(&plain)
 }
 
-/// Octets as text: UTF-8, and what is not as ISO 8859-1.
+/// Decodes octets as UTF-8, and octets that are not UTF-8 as ISO 8859-1.
 fn read(octets: &[u8]) -> String {
     let mut text = String::with_capacity(octets.len());
     for chunk in octets.utf8_chunks() {
@@ -206,7 +213,8 @@ fn read(octets: &[u8]) -> String {
     text
 }
 
-/// The address behind source routes, which RFC 5321 section 4.1.2 wants accepted and ignored.
+/// Returns the address after source routes. RFC 5321 section 4.1.2 requires them to be accepted and
+/// ignored.
 fn without_route(mut address: &str) -> &str {
     while address.starts_with('@')
         && let Some((_, behind)) = address.split_once(':')
@@ -216,8 +224,8 @@ fn without_route(mut address: &str) -> &str {
     address
 }
 
-/// The user, if the local part names this domain once more: `user@domain`, `user%domain` or
-/// `domain!user`. Postfix goes on from there if the domain is its own.
+/// Returns the user, if the local part repeats this domain: `user@domain`, `user%domain` or
+/// `domain!user`. Postfix resolves the user in this way if the domain is one of its own.
 fn user_of_domain<'l>(local_part: &'l str, domain: &str) -> Option<&'l str> {
     let same = |host: &&str| canonical_domain(host) == domain;
     let behind = local_part.rsplit_once(['@', '%']).filter(|(_, host)| same(host));

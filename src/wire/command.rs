@@ -1,4 +1,4 @@
-//! Commands and their parameters (RFC 5321 section 4.1): raw octets with a parsed view.
+//! SMTP commands and their parameters (RFC 5321 section 4.1): raw octets with a parsed view.
 
 use std::borrow::Cow;
 
@@ -11,14 +11,14 @@ use super::parameters::{is_keyword, number, printable, trim_end, trim_start};
 #[cfg(test)]
 mod tests;
 
-/// What an HTTP request begins with (RFC 9110 section 9.3, RFC 5789).
+/// HTTP methods, with which an HTTP request begins (RFC 9110 section 9.3, RFC 5789).
 const HTTP_METHODS: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-/// A command as read off one line.
+/// A command, parsed from one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// EHLO and HELO with the name, made printable.
+    /// EHLO or HELO with the client's name, made printable.
     Ehlo(Box<str>),
     Helo(Box<str>),
     Mail(ReversePath),
@@ -37,36 +37,37 @@ pub(crate) enum Command {
     StartTls,
 }
 
-/// Why a line is not a command. The fault is the client's.
+/// Reason why a line is not a valid command. Client fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CommandFault {
     #[error("unknown command")]
     Unknown,
-    /// The line is the request of another protocol, HTTP above all.
+    /// The line belongs to another protocol, usually HTTP.
     #[error("another protocol")]
     Foreign,
-    /// What the command should look like.
+    /// The arguments do not follow this syntax.
     #[error("syntax: {0}")]
     Syntax(&'static str),
-    /// No path where one should be.
+    /// The path is missing or malformed.
     #[error("no reverse-path")]
     ReversePath,
     #[error("no forward-path")]
     ForwardPath,
-    /// A parameter that nobody here knows: 555.
+    /// A parameter that nobounce does not support: reply 555.
     #[error("unknown parameter")]
     UnknownParameter,
-    /// A known parameter with a value that it cannot have, or given twice.
+    /// A known parameter has an invalid value or occurs twice.
     #[error("bad parameter")]
     BadParameter,
-    /// The chunk that follows has an unknown size: nothing behind it can be read.
+    /// The size of the chunk is unknown, so nothing after the command can be read.
     #[error("bad chunk size")]
     ChunkSize,
 }
 
 impl Command {
-    /// Reads a command off a line without its CRLF. The line holds no control octets; its tabs are
-    /// [`spaced`]. Words may have any number of spaces before them, as with Postfix.
+    /// Parses a command from a line without its CRLF. The line must contain no control octets, and
+    /// its tabs must have been replaced by [`spaced`]. Any number of spaces is accepted before each
+    /// word, as in Postfix.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, CommandFault> {
         let line = trim_start(trim_end(line));
         let (verb, tail) = line.split_at(line.iter().take_while(|octet| **octet != b' ').count());
@@ -79,7 +80,7 @@ impl Command {
             b"" => Err(CommandFault::Syntax(syntax)),
             _ => Ok(command),
         };
-        // RFC 5321 section 2.4: verbs are known in any case.
+        // RFC 5321 section 2.4: verbs are case-insensitive.
         match &upper_case(verb)[..verb.len().min(VERB)] {
             b"EHLO" => with(Self::Ehlo(printable(argument)), "EHLO name"),
             b"HELO" => with(Self::Helo(printable(argument)), "HELO name"),
@@ -106,8 +107,8 @@ impl Command {
     }
 }
 
-/// A line with spaces for the tabs between its words. Tabs between the first `<` and the last `>`
-/// stay, since a path is never altered; one that holds a tab is refused.
+/// Replaces the tabs between the words of a line by spaces. Tabs between the first `<` and the last
+/// `>` stay, since a path is never altered. A path with a tab is refused later.
 pub(crate) fn spaced(line: &[u8]) -> Cow<'_, [u8]> {
     if memchr(b'\t', line).is_none() {
         return Cow::Borrowed(line);
@@ -123,9 +124,9 @@ pub(crate) fn spaced(line: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(spaced)
 }
 
-/// Whether a faulty line is, or may be, a BDAT command: a chunk of unknown size follows it (RFC 3030
-/// section 2). Control octets are taken for white space. `is_cut` says that the line goes on behind
-/// these octets; its verb may then be incomplete, or not begun.
+/// Whether a faulty line is, or may be, a BDAT command. If so, a chunk of unknown size follows it
+/// (RFC 3030 section 2). Control octets count as white space. `is_cut` says that the line continues
+/// after these octets, so its verb may be incomplete or missing.
 pub(crate) fn announces_chunk(line: &[u8], is_cut: bool) -> bool {
     const BDAT: &[u8] = b"BDAT";
     let is_space = |octet: &u8| *octet <= b' ' || *octet == 0x7f;
@@ -137,10 +138,10 @@ pub(crate) fn announces_chunk(line: &[u8], is_cut: bool) -> bool {
     }
 }
 
-/// More octets than any verb has.
+/// One octet more than the longest verb.
 const VERB: usize = 9;
 
-/// The first octets of a word, letters in upper case.
+/// Returns the first octets of a word, with letters in upper case.
 fn upper_case(word: &[u8]) -> [u8; VERB] {
     let mut upper = [0; VERB];
     upper.iter_mut().zip(word).for_each(|(upper, octet)| *upper = octet.to_ascii_uppercase());
@@ -170,7 +171,8 @@ fn forward_path_fault(fault: PathFault) -> CommandFault {
     }
 }
 
-/// `SP 1*DIGIT [SP "LAST"]`: what follows BDAT (RFC 3030 section 2), with any number of spaces.
+/// Parses the arguments of BDAT, `SP 1*DIGIT [SP "LAST"]` (RFC 3030 section 2), with any number of
+/// spaces.
 fn chunk(tail: &[u8]) -> Option<Command> {
     let mut words = tail.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
     let size = number(words.next()?)?;
@@ -182,14 +184,14 @@ fn chunk(tail: &[u8]) -> Option<Command> {
     words.next().is_none().then_some(Command::Bdat { size, last })
 }
 
-/// What stands behind `keyword`, in any case.
+/// Returns the rest of the argument after `keyword`, which is case-insensitive.
 fn behind<'a>(argument: &'a [u8], keyword: &str) -> Option<&'a [u8]> {
     let (front, rest) = argument.split_at_checked(keyword.len())?;
     front.eq_ignore_ascii_case(keyword.as_bytes()).then_some(rest)
 }
 
-/// Whether somebody speaks HTTP, or sends a header field: of HTTP, or of a message whose DATA was
-/// refused (Postfix hangs up on both).
+/// Whether the line is an HTTP request or a header field. A header field comes from HTTP, or from a
+/// message whose DATA was refused. Postfix disconnects in both cases.
 fn is_foreign(verb: &[u8], argument: &[u8]) -> bool {
     let is_method = HTTP_METHODS.iter().any(|it| it.as_bytes().eq_ignore_ascii_case(verb));
     (is_method && !argument.is_empty()) || verb.strip_suffix(b":").is_some_and(is_keyword)

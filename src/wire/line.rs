@@ -1,67 +1,68 @@
-//! Command lines: ended by CRLF and by nothing else, of bounded length (RFC 5321 section 2.3.8).
+//! Command lines: ended by CRLF only, and of bounded length (RFC 5321 section 2.3.8).
 
 use memchr::memchr;
 
-/// How many octets of a faulty line are thrown away before the peer is taken for a flood.
+/// Octets of a faulty line that are discarded before the line counts as endless.
 const DISCARD: usize = 65_536;
 
-/// Why a line is not a command line. The fault is the client's. The line is refused as a whole: it is
-/// never split and never forwarded.
+/// Reason why a line is not a valid command line. Client fault. The line is refused as a whole: it
+/// is never split and never forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LineFault {
-    /// LF without CR before it. Ten of twelve servers would see a second command behind it. The
+    /// LF without CR before it. Ten of twelve servers would read a second command after it. The
     /// session closes the connection, since the client and the gate disagree about where lines end.
     #[error("bare line feed")]
     BareLf,
-    /// CR without LF behind it.
+    /// CR without LF after it.
     #[error("bare carriage return")]
     BareCr,
-    /// NUL or another control octet. A tab is none: it separates words, as a space does.
+    /// NUL or another control octet, except a tab: it separates words, like a space.
     #[error("control character")]
     Control,
-    /// Longer than the limit.
+    /// The line is longer than the limit.
     #[error("line too long")]
     TooLong,
-    /// Longer than anyone has patience for.
+    /// The line is still not ended after 65,536 octets.
     #[error("endless line")]
     Endless,
 }
 
-/// Finds the ends of command lines. It holds no octets: the buffer is the caller's.
+/// Splitter of the input into command lines. The input buffer belongs to the caller.
 ///
-/// A bare LF is reported as soon as it is seen; what follows it is no line, and the caller reads
-/// none. A line over the limit is reported as soon as that is seen, and the rest of it, up to its
-/// CRLF, is thrown away.
+/// A bare LF is reported as soon as it is seen. The octets after it are not a command line, and the
+/// caller must not read them. A line over the limit is reported as soon as it exceeds the limit.
+/// The rest of it, up to its CRLF, is discarded.
 #[derive(Debug)]
 pub(crate) struct LineReader {
     limit: usize,
-    /// Octets at the front of the buffer known to hold no LF.
+    /// Octets at the front of the buffer that are known to contain no LF.
     scanned: usize,
-    /// How many octets of a faulty line have been thrown away; `None` outside of one.
+    /// Octets of the current faulty line that have been discarded; `None` if there is no such line.
     discarding: Option<usize>,
-    /// Whether the last octet that was thrown away is a CR.
+    /// Whether the last discarded octet is a CR.
     discarded_cr: bool,
 }
 
 impl LineReader {
-    /// A reader of lines of at most `limit` octets, CRLF included.
+    /// Creates a reader of lines of at most `limit` octets, CRLF included.
     pub(crate) fn new(limit: usize) -> Self {
         Self { limit, scanned: 0, discarding: None, discarded_cr: false }
     }
 
-    /// Forgets what it knows of the buffer, which has been emptied by other hands.
+    /// Resets the state. Call this when the buffer was emptied outside of this reader.
     pub(crate) fn restart(&mut self) {
         *self = Self::new(self.limit);
     }
 
-    /// Whether the buffer begins with a line, not with the rest of a faulty one.
+    /// Whether the buffer begins with a new line, not with the rest of a faulty line.
     pub(crate) fn at_line_start(&self) -> bool {
         self.discarding.is_none()
     }
 
-    /// The next line in `buffer` without its CRLF or why it is none, and how many octets are to be
-    /// taken off the front of `buffer`. `(n, None)` with n > 0: octets to throw away.
+    /// Returns the number of octets to remove from the front of `buffer`, and the next line without
+    /// its CRLF or its fault. `(n, None)` with n > 0 means that n octets must be discarded. `(0,
+    /// None)` means that the line is incomplete.
     pub(crate) fn next<'b>(
         &mut self,
         buffer: &'b [u8],
@@ -102,7 +103,8 @@ impl LineReader {
         seen.len()
     }
 
-    /// Skips to behind the CRLF of a faulty line; says how far, and whether it is endless.
+    /// Skips to the end of the CRLF of a faulty line. Returns the number of octets skipped, and
+    /// whether the line is endless.
     fn discard(&mut self, buffer: &[u8]) -> (usize, bool) {
         let before = self.discarding.unwrap_or(0);
         let window = &buffer[..buffer.len().min(DISCARD.saturating_sub(before))];
@@ -124,7 +126,8 @@ impl LineReader {
     }
 }
 
-/// Whether there are control octets. All are looked at in any case: so many are at once.
+/// Whether the octets contain a control octet. The loop does not stop at the first one, so that the
+/// compiler can vectorise it.
 pub(super) fn has_control(octets: &[u8]) -> bool {
     octets.iter().fold(false, |any, octet| any | octet.is_ascii_control())
 }

@@ -1,4 +1,4 @@
-//! ESMTP parameters of MAIL and RCPT (RFC 5321 section 4.1.1.11), and the words that they are made of.
+//! ESMTP parameters of MAIL and RCPT (RFC 5321 section 4.1.1.11), and parsers for their parts.
 
 use std::borrow::Cow;
 
@@ -9,29 +9,32 @@ use smtp_proto::request::parser::Rfc5321Parser;
 use super::text::is_printable;
 use super::xtext;
 
-/// Longest name that EHLO and HELO keep: that of a domain (RFC 5321 section 4.5.3.1.2).
+/// Longest name of EHLO and HELO that is kept, in octets: the maximum length of a domain (RFC 5321
+/// section 4.5.3.1.2).
 const NAME: usize = 255;
-/// Longest values of ENVID and ORCPT (RFC 3461 sections 4.4 and 4.2).
+/// Longest values of ENVID and ORCPT in octets (RFC 3461 sections 4.4 and 4.2).
 const ENVID: usize = 100;
 const ORCPT: usize = 500;
-/// Most digits of a number on the wire: what fits into 64 bits, whatever the digits.
+/// Maximum number of digits of a number on the wire. Any number of this length fits into 64 bits.
 const DIGITS: usize = 18;
 
 /// The parameters of MAIL.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct MailParameters {
-    /// As written, without the space before the first and without PRDR; goes onward in full.
+    /// The parameters as written, without the space before the first and without PRDR. They are
+    /// sent to the onward server unchanged.
     pub(crate) raw: Bytes,
-    /// SIZE (RFC 1870), octets.
+    /// SIZE (RFC 1870), in octets.
     pub size: Option<u64>,
     /// BODY (RFC 6152).
     pub body: Option<Body>,
     /// SMTPUTF8 (RFC 6531).
     pub smtp_utf8: bool,
-    /// Whether RET or ENVID (RFC 3461) is there.
+    /// Whether RET or ENVID (RFC 3461) is present.
     pub dsn: bool,
-    /// PRDR (draft-hall-prdr): the client understands an answer to the content for each recipient.
+    /// PRDR (draft-hall-prdr): the client supports a separate reply to the content for each
+    /// recipient.
     pub prdr: bool,
 }
 
@@ -39,9 +42,10 @@ pub struct MailParameters {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RcptParameters {
-    /// As written, without the space before the first; goes onward in full.
+    /// The parameters as written, without the space before the first. They are sent to the onward
+    /// server unchanged.
     pub(crate) raw: Bytes,
-    /// Whether NOTIFY or ORCPT (RFC 3461) is there.
+    /// Whether NOTIFY or ORCPT (RFC 3461) is present.
     pub dsn: bool,
 }
 
@@ -54,22 +58,22 @@ pub enum Body {
     EightBitMime,
 }
 
-/// Why a parameter is not accepted. The fault is of whoever wrote it.
+/// Reason why a parameter is not accepted. Fault of the client or caller that wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParameterFault {
-    /// Its keyword or value is not one that nobounce passes on; for `BODY=BINARYMIME`, too, since
-    /// BINARYMIME is never offered.
+    /// The keyword or value is not one that nobounce passes on. This includes `BODY=BINARYMIME`,
+    /// since BINARYMIME is never offered.
     #[error("unknown parameter")]
     Unknown,
-    /// It is against the grammar of parameters (RFC 5321 section 4.1.2), has a value that it cannot
-    /// have, or is given twice.
+    /// The parameter violates the grammar (RFC 5321 section 4.1.2), has an invalid value, or occurs
+    /// twice.
     #[error("bad parameter")]
     Bad,
 }
 
 impl MailParameters {
-    /// Reads parameters as they stand behind a reverse-path, for example `SIZE=3 BODY=8BITMIME`.
+    /// Parses the parameters after a reverse-path, for example `SIZE=3 BODY=8BITMIME`.
     pub fn parse(octets: &[u8]) -> Result<Self, ParameterFault> {
         let raw = trim_start(trim_end(octets));
         if raw.is_empty() {
@@ -82,7 +86,8 @@ impl MailParameters {
         for parameter in split(raw, &["SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "PRDR"]) {
             let Parameter { keyword, value, written } = parameter?;
             match keyword {
-                // Read here: smtp-proto's number has as many bits as the machine.
+                // SIZE is parsed here, since the number type of smtp-proto is only as wide as the
+                // machine word.
                 "SIZE" => {
                     size = Some(value.and_then(octets_of_message).ok_or(ParameterFault::Bad)?);
                     continue;
@@ -116,7 +121,7 @@ impl MailParameters {
         } else {
             has(smtp_proto::MAIL_BODY_7BIT).then_some(Body::SevenBit)
         };
-        // PRDR is between client and gate.
+        // PRDR applies between the client and the gate only, so it is removed.
         let raw = match prdr {
             Some(prdr) => {
                 let words = raw.split(|octet| *octet == b' ');
@@ -134,15 +139,16 @@ impl MailParameters {
         })
     }
 
-    /// The parameters as written, without the space before the first. They go onward in full, but
-    /// for PRDR, which is between the client and us and not among them.
+    /// Returns the parameters as written, without the space before the first. They are sent to the
+    /// onward server unchanged. PRDR is not included, since it applies between the client and the
+    /// gate only.
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }
 }
 
 impl RcptParameters {
-    /// Reads parameters as they stand behind a forward-path, for example `NOTIFY=NEVER`.
+    /// Parses the parameters after a forward-path, for example `NOTIFY=NEVER`.
     pub fn parse(octets: &[u8]) -> Result<Self, ParameterFault> {
         let raw = trim_start(trim_end(octets));
         if raw.is_empty() {
@@ -156,22 +162,23 @@ impl RcptParameters {
         Ok(Self { raw: Bytes::copy_from_slice(raw), dsn: true })
     }
 
-    /// The parameters as written, without the space before the first. They go onward in full.
+    /// Returns the parameters as written, without the space before the first. They are sent to the
+    /// onward server unchanged.
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }
 }
 
-/// One parameter, checked against the grammar (RFC 5321 section 4.1.2).
+/// One parameter that follows the grammar (RFC 5321 section 4.1.2).
 struct Parameter<'p> {
-    /// In upper case, one of those known.
+    /// One of the known keywords, in upper case.
     keyword: &'static str,
     value: Option<&'p [u8]>,
     written: &'p [u8],
 }
 
-/// Splits parameters. Each keyword must be among the `known` ones (at most 8) and stand there once:
-/// smtp-proto adds up what is given twice.
+/// Splits parameters. Each keyword must be one of the `known` ones (at most 8) and must occur only
+/// once, since smtp-proto merges parameters that occur twice.
 fn split<'p>(
     raw: &'p [u8],
     known: &'static [&'static str],
@@ -194,21 +201,22 @@ fn split<'p>(
     })
 }
 
-/// What stands before and behind the first `=`.
+/// Splits a word at the first `=`.
 pub(super) fn halves(word: &[u8]) -> (&[u8], Option<&[u8]>) {
     let mut halves = word.splitn(2, |octet| *octet == b'=');
     (halves.next().unwrap_or_default(), halves.next())
 }
 
-/// `esmtp-keyword`
+/// Whether the octets are an `esmtp-keyword`.
 pub(super) fn is_keyword(octets: &[u8]) -> bool {
     octets.first().is_some_and(u8::is_ascii_alphanumeric)
         && octets.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-')
 }
 
-/// `esmtp-value`, which RFC 6531 section 3.3 extends by UTF-8 (RFC 6533 has use for it in ORCPT). It
-/// may hold `=`, as with Postfix: some clients write it in ORCPT and ENVID. The onward server prints it
-/// in its delivery status notifications, so that characters that are not printable are refused.
+/// Whether the octets are an `esmtp-value`, extended by UTF-8 (RFC 6531 section 3.3; RFC 6533 uses
+/// it in ORCPT). As in Postfix, `=` is allowed, since some clients write it in ORCPT and ENVID.
+/// Characters that are not printable are refused, since the onward server prints the value in
+/// delivery status notifications.
 fn is_value(octets: &[u8]) -> bool {
     let is_ascii = octets.iter().all(|octet| matches!(octet, 33..=126));
     let is_utf8 = || {
@@ -218,8 +226,8 @@ fn is_value(octets: &[u8]) -> bool {
     !octets.is_empty() && (is_ascii || is_utf8())
 }
 
-/// Whether this is a value of NOTIFY (RFC 3461 section 4.1): NEVER alone, or others. Empty places in
-/// the list mean nothing, as with Postfix.
+/// Whether this is a value of NOTIFY (RFC 3461 section 4.1): NEVER alone, or a list of the others.
+/// Empty list elements are ignored, as in Postfix.
 fn is_notify(value: &[u8]) -> bool {
     const OTHERS: [&[u8]; 3] = [b"SUCCESS", b"FAILURE", b"DELAY"];
     let conditions = || value.split(|octet| *octet == b',').filter(|word| !word.is_empty());
@@ -229,8 +237,8 @@ fn is_notify(value: &[u8]) -> bool {
     conditions().next().is_some() && (all_among(&[b"NEVER"]) || all_among(&OTHERS))
 }
 
-/// Whether this is a value of ORCPT (RFC 3461 section 4.2), a type and an address, which may be empty
-/// as with Postfix. Addresses of the type `utf-8` (RFC 6533) are not in xtext.
+/// Whether this is a value of ORCPT (RFC 3461 section 4.2): a type and an address. The address may
+/// be empty, as in Postfix. Addresses of type `utf-8` (RFC 6533) are not checked as xtext.
 fn is_original_recipient(value: &[u8]) -> bool {
     let Some(end) = memchr(b';', value) else { return false };
     let (kind, address) = (&value[..end], &value[end + 1..]);
@@ -238,14 +246,15 @@ fn is_original_recipient(value: &[u8]) -> bool {
     value.len() <= ORCPT && is_keyword(kind) && is_address
 }
 
-/// The value of SIZE (RFC 1870). One that is too large for its type is larger than any limit.
+/// Parses the value of SIZE (RFC 1870). A number too large for the type becomes the maximum, which
+/// exceeds any limit.
 fn octets_of_message(digits: &[u8]) -> Option<u64> {
     let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     is_number.then(|| number(digits).unwrap_or(u64::MAX))
 }
 
-/// A decimal number that cannot overflow: digits and nothing else, at most 18 behind any number of zeros, as
-/// Postfix reads it (`off_cvt_string`).
+/// Parses a decimal number that cannot overflow: only digits, at most 18 after any number of
+/// leading zeros, as in Postfix (`off_cvt_string`).
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
     let figures = &digits[zeros..];
@@ -254,7 +263,8 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
     is_number.then(|| figures.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
 }
 
-/// A name that a client gave itself: what is not a printable octet becomes `?`, the end is cut.
+/// Returns a printable form of a client's name. Octets that are not printable become `?`, and a
+/// long name is cut at the end.
 pub(super) fn printable(octets: &[u8]) -> Box<str> {
     let plain = |octet: &u8| {
         if octet.is_ascii_graphic() { char::from(*octet) } else { '?' }
@@ -262,7 +272,7 @@ pub(super) fn printable(octets: &[u8]) -> Box<str> {
     octets.iter().take(NAME).map(plain).collect::<String>().into()
 }
 
-/// Without spaces in front. Other white space stays, for others to refuse.
+/// Removes spaces at the start. Other white space is kept, since other checks refuse it.
 pub(super) fn trim_start(mut octets: &[u8]) -> &[u8] {
     while let Some(rest) = octets.strip_prefix(b" ") {
         octets = rest;
@@ -270,7 +280,7 @@ pub(super) fn trim_start(mut octets: &[u8]) -> &[u8] {
     octets
 }
 
-/// Without spaces at the end.
+/// Removes spaces at the end.
 pub(super) fn trim_end(mut octets: &[u8]) -> &[u8] {
     while let Some(rest) = octets.strip_suffix(b" ") {
         octets = rest;

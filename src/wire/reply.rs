@@ -1,4 +1,4 @@
-//! Replies: written to clients, read from onward servers (RFC 5321 section 4.2, RFC 2034).
+//! SMTP replies: written to clients and read from onward servers (RFC 5321 section 4.2, RFC 2034).
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -14,35 +14,37 @@ pub use reader::{ReplyFault, ReplyLimits};
 
 mod reader;
 
-/// Longest text of one reply line, a status in front of it included: a whole line has at most 512
-/// octets (RFC 5321 section 4.5.3.1.5), of which code, hyphen and CRLF take six.
+/// Longest text of one reply line in octets, including an enhanced status code before it. A whole
+/// line has at most 512 octets (RFC 5321 section 4.5.3.1.5), of which code, hyphen and CRLF take
+/// six.
 const LINE_TEXT: usize = 506;
-/// Most lines that one reply of ours may have.
+/// Maximum number of lines in a reply of the gate.
 const LINES: usize = 128;
 
-/// A reply code: `2yz` to `5yz`. `199` or `600` cannot be held.
+/// A reply code: `2yz` to `5yz`. Values such as `199` or `600` cannot be represented.
 ///
-/// Codes of our own have a second digit of 0 to 5 (RFC 5321 section 4.2): see [`ReplyCode::new`]. A code read
-/// from an onward server may have any second and third digit, since the first alone decides what it means
-/// (RFC 5321 section 4.2.1): Postfix answers `571` and `595`. It goes to the client as the server wrote it.
+/// Codes made by [`ReplyCode::new`] have a second digit of 0 to 5 (RFC 5321 section 4.2). A code
+/// read from an onward server may have any second and third digit, since only the first digit
+/// decides the meaning (RFC 5321 section 4.2.1). For example, Postfix replies `571` and `595`. Such
+/// a code is passed to the client unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplyCode(u16);
 
-/// What the first digit of a reply code says (RFC 5321 section 4.2.1).
+/// The meaning of the first digit of a reply code (RFC 5321 section 4.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ReplyClass {
-    /// `2yz`: done.
+    /// `2yz`: the command succeeded.
     Completion,
-    /// `3yz`: go on.
+    /// `3yz`: the server expects more input.
     Intermediate,
-    /// `4yz`: not now.
+    /// `4yz`: temporary failure.
     Transient,
-    /// `5yz`: not ever.
+    /// `5yz`: permanent failure.
     Permanent,
 }
 
 impl ReplyCode {
-    /// The code, or `None` if RFC 5321 section 4.2 has no such code.
+    /// Returns the code, or `None` if it is not a valid code by RFC 5321 section 4.2.
     pub const fn new(code: u16) -> Option<Self> {
         if code >= 200 && code <= 559 && (code / 10) % 10 <= 5 { Some(Self(code)) } else { None }
     }
@@ -53,18 +55,18 @@ impl ReplyCode {
     /// `220`, a greeting.
     pub(crate) const GREETING: Self = Self(220);
 
-    /// A code known to be a refusal when the crate is compiled.
+    /// Returns the code of a refusal. An invalid code fails at compile time.
     pub(crate) const fn refusal(code: u16) -> Self {
         assert!(code >= 400 && Self::new(code).is_some());
         Self(code)
     }
 
-    /// The three digits as a number.
+    /// Returns the three digits as a number.
     pub const fn value(self) -> u16 {
         self.0
     }
 
-    /// What the first digit says.
+    /// Returns the meaning of the first digit.
     pub const fn class(self) -> ReplyClass {
         match self.0 / 100 {
             2 => ReplyClass::Completion,
@@ -74,7 +76,7 @@ impl ReplyCode {
         }
     }
 
-    /// Three digits at the start of `line`, if the first of them is 2 to 5.
+    /// Parses the three digits at the start of `line`. The first must be 2 to 5.
     pub(crate) fn read(line: &[u8]) -> Option<Self> {
         let digits = line.get(..3)?;
         let mut code = 0;
@@ -100,8 +102,8 @@ impl fmt::Debug for ReplyCode {
     }
 }
 
-/// Subject and detail of an enhanced status code (RFC 3463). Its class is not here: it is read
-/// off the reply code, so that `550 2.0.0` cannot be written.
+/// Subject and detail of an enhanced status code (RFC 3463). The class is taken from the reply
+/// code, so that a contradiction such as `550 2.0.0` cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EnhancedStatus {
     subject: u16,
@@ -109,34 +111,34 @@ pub struct EnhancedStatus {
 }
 
 impl EnhancedStatus {
-    /// `subject` and `detail`, each cut to three digits.
+    /// Creates a status from `subject` and `detail`, each reduced to its last three digits.
     pub const fn new(subject: u16, detail: u16) -> Self {
         Self { subject: subject % 1000, detail: detail % 1000 }
     }
 
-    /// The second number, for example 7 for "security or policy".
+    /// Returns the subject, the second number. For example, 7 means "security or policy".
     pub const fn subject(self) -> u16 {
         self.subject
     }
 
-    /// The third number.
+    /// Returns the detail, the third number.
     pub const fn detail(self) -> u16 {
         self.detail
     }
 }
 
-/// A reply of one or more lines. Its text is printable ASCII and cannot hold CR, LF or NUL.
+/// A reply of one or more lines. Its text is printable ASCII and cannot contain CR, LF or NUL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Reply {
     code: ReplyCode,
-    /// Written before the text of every line. A reply read from an onward server keeps its status
-    /// in the text, so that it goes on as it came.
+    /// Written before the text of every line. A reply from an onward server keeps its status in the
+    /// text, so that it is passed on unchanged.
     status: Option<EnhancedStatus>,
-    /// Lines, separated by LF.
+    /// The lines, separated by LF.
     text: Text,
 }
 
-/// Text that many may have a copy of, for nothing.
+/// Text that is cheap to clone.
 #[derive(Clone)]
 enum Text {
     Fixed(&'static str),
@@ -163,16 +165,16 @@ impl PartialEq for Text {
 impl Eq for Text {}
 
 impl Reply {
-    /// A reply with an enhanced status code (`3yz` replies have none). A line feed in `text` begins
-    /// a new line, a tab becomes a space, and every other octet that is not printable ASCII becomes `?`;
-    /// what exceeds a reply line, and lines beyond 128, are cut.
+    /// Creates a reply with an enhanced status code (`3yz` replies have none). A line feed in
+    /// `text` begins a new line. A tab becomes a space, and every other octet that is not printable
+    /// ASCII becomes `?`. Text that exceeds a reply line, and lines beyond 128, are cut.
     pub fn new(code: ReplyCode, status: EnhancedStatus, text: &str) -> Self {
         let status = (code.class() != ReplyClass::Intermediate).then_some(status);
         Self::of(code, status, text.as_bytes())
     }
 
-    /// A reply without an enhanced status code, as greetings and EHLO replies are. If the text
-    /// begins with one, that goes for a status, and its class is made to fit the code.
+    /// Creates a reply without an enhanced status code, as for greetings and EHLO replies. If a
+    /// line of the text begins with a status, its class is corrected to match the code.
     pub fn plain(code: ReplyCode, text: &str) -> Self {
         Self::of(code, None, text.as_bytes())
     }
@@ -192,7 +194,8 @@ impl Reply {
         Self { code, status, text: Text::Shared(all.into()) }
     }
 
-    /// A fixed reply of ours: checked when the crate is compiled, free when it is used.
+    /// Creates a fixed reply. It is checked at compile time and needs no memory allocation at run
+    /// time.
     pub(crate) const fn fixed(code: u16, status: Option<(u16, u16)>, text: &'static str) -> Self {
         assert!(ReplyCode::new(code).is_some());
         let octets = text.as_bytes();
@@ -209,17 +212,17 @@ impl Reply {
         Self { code: ReplyCode(code), status, text: Text::Fixed(text) }
     }
 
-    /// The reply code.
+    /// Returns the reply code.
     pub fn code(&self) -> ReplyCode {
         self.code
     }
 
-    /// What the first digit of the code says.
+    /// Returns the meaning of the first digit of the code.
     pub fn class(&self) -> ReplyClass {
         self.code.class()
     }
 
-    /// The enhanced status code, if the reply has one.
+    /// Returns the enhanced status code, if the reply has one.
     pub fn status(&self) -> Option<EnhancedStatus> {
         self.status.or_else(|| {
             let first = self.lines().next()?;
@@ -227,17 +230,19 @@ impl Reply {
         })
     }
 
-    /// The text of each line, without code and without the status that [`Reply::new`] was given.
+    /// Returns the text of each line, without the code and without the status given to
+    /// [`Reply::new`].
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.text.split('\n')
     }
 
-    /// Its text, with a line feed between two lines.
+    /// Returns the text, with a line feed between two lines.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// The same reply with ` (reference)` at the end of its last line, which is cut to make room.
+    /// Returns the reply with ` (reference)` at the end of its last line. That line is cut if there
+    /// is no room for the reference.
     pub(crate) fn with_reference(&self, reference: &str) -> Self {
         let last = self.text.rsplit('\n').next().map_or(0, str::len);
         let room = room(self.status).saturating_sub(reference.len() + 3);
@@ -247,7 +252,7 @@ impl Reply {
         Self::of(self.code, self.status, &text)
     }
 
-    /// Writes the reply, every line ended by CRLF.
+    /// Writes the reply with CRLF after each line.
     pub fn write(&self, output: &mut BytesMut) {
         let code = self.code.0;
         let [class, tens, ones] =
@@ -260,7 +265,7 @@ impl Reply {
             output.extend_from_slice(&[class, tens, ones, separator]);
             if let Some(EnhancedStatus { subject, detail }) = self.status {
                 output.extend_from_slice(&[class, b'.']);
-                // There is room: a buffer grows.
+                // Writing to a growable buffer cannot fail.
                 let _ = u64::from(subject).write_to(output);
                 output.extend_from_slice(b".");
                 let _ = u64::from(detail).write_to(output);
@@ -300,7 +305,7 @@ impl Written for Reply {
 }
 
 impl fmt::Display for Reply {
-    /// The lines as they stand on the wire, separated by LF, without a line end.
+    /// Writes the lines as sent on the wire, separated by LF, without a final line end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_to(f)
     }
@@ -312,16 +317,17 @@ impl fmt::Debug for Reply {
     }
 }
 
-/// The text of a line behind `code` and `status`: printable (a tab becomes a space), no longer than the line
-/// has room, and with a status (if it begins with one) of the code's class. A server that writes
-/// `550 2.1.5` has it corrected, since clients may believe either half.
+/// Returns the text of a line after `code` and `status`. The text is made printable (a tab becomes
+/// a space) and cut to the room in the line. If it begins with a status, that gets the class of the
+/// code. A server's `550 2.1.5` is corrected in this way, since clients may believe either half.
 fn clean(code: ReplyCode, status: Option<EnhancedStatus>, line: &[u8]) -> Cow<'_, str> {
     let line = &line[..line.len().min(room(status))];
     let class = b'0' + (code.0 / 100) as u8;
     let corrected = line.first() != Some(&class)
         && code.class() != ReplyClass::Intermediate
         && read_status(line).is_some();
-    // Nearly always there is nothing to do. To the end in any case: so many are looked at at once.
+    // Most lines need no change. The check does not stop early, so that the compiler can vectorise
+    // it.
     let is_printable = |octet: &u8| (b' '..=b'~').contains(octet);
     if !corrected
         && line.iter().fold(true, |all, octet| all & is_printable(octet))
@@ -338,14 +344,14 @@ fn clean(code: ReplyCode, status: Option<EnhancedStatus>, line: &[u8]) -> Cow<'_
     octets.map(char::from).collect()
 }
 
-/// How long a line's text may be behind this status.
+/// Returns the maximum length of a line's text after this status.
 fn room(status: Option<EnhancedStatus>) -> usize {
     let digits = |number: u16| number.checked_ilog10().map_or(1, |log| log as usize + 1);
     let prefix = |status: EnhancedStatus| 4 + digits(status.subject) + digits(status.detail);
     LINE_TEXT - status.map_or(0, prefix)
 }
 
-/// The status that `text` begins with (RFC 3463 section 2).
+/// Parses the status at the start of `text` (RFC 3463 section 2).
 fn read_status(text: &[u8]) -> Option<EnhancedStatus> {
     let mut parts =
         text.split(|octet| matches!(octet, b' ' | b'\t')).next()?.split(|octet| *octet == b'.');

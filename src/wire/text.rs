@@ -1,10 +1,10 @@
-//! Text written piece by piece. Each argument of `write!` costs a hundred instructions, and what is
-//! written for every message, its record and its trace header, has dozens: it does without.
+//! Text output without `write!`. Each argument of `write!` costs a hundred instructions. The record
+//! and the trace header of every message have dozens of values, so they are written piece by piece.
 
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
-/// What can be written into all that takes text, formatters included.
+/// A value that can be written into any text sink, formatters included.
 pub(crate) trait Written {
     fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result;
 }
@@ -16,7 +16,7 @@ impl Written for str {
 }
 
 impl Written for u64 {
-    /// In decimal digits.
+    /// Writes the number in decimal digits.
     fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
         if *self >= 100 {
             (self / 100).write_to(to)?;
@@ -35,7 +35,7 @@ impl Written for TwoDigits {
     }
 }
 
-/// The last two digits of a number.
+/// Returns the last two digits of a number.
 fn pair(number: u64) -> &'static str {
     const PAIRS: &str = "0001020304050607080910111213141516171819\
                          2021222324252627282930313233343536373839\
@@ -46,7 +46,7 @@ fn pair(number: u64) -> &'static str {
     &PAIRS[at..at + 2]
 }
 
-/// An address in brackets, as in `address-literal` (RFC 5321 section 4.1.3).
+/// An IP address in brackets, as in `address-literal` (RFC 5321 section 4.1.3).
 pub(crate) struct AddressLiteral(pub(crate) IpAddr);
 
 impl Written for AddressLiteral {
@@ -64,9 +64,9 @@ impl Written for AddressLiteral {
     }
 }
 
-/// Whether a log can show this character as it stands. Control characters (C0, DEL, C1) act on terminals,
-/// line and paragraph separators begin lines, and bidirectional and zero-width characters make text look
-/// like other text: none of them is printed as it came from a stranger.
+/// Whether a log can show this character unchanged. Control characters (C0, DEL, C1) can control a
+/// terminal. Line and paragraph separators begin new lines. Bidirectional and zero-width characters
+/// make text look like other text. None of them is printed unchanged in text from a client.
 pub(crate) fn is_printable(c: char) -> bool {
     let is_invisible = matches!(
         c,
@@ -83,13 +83,13 @@ pub(crate) fn is_printable(c: char) -> bool {
     !c.is_control() && !is_invisible
 }
 
-/// Text without quotes, on one line: characters that are not [printable](is_printable) are escaped.
+/// Text without quotes, on one line. Characters that are not [printable](is_printable) are escaped.
 pub(crate) struct Printable<T>(pub(crate) T);
 
 impl<T: AsRef<str> + ?Sized> Written for Printable<&T> {
     fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
         let mut rest = self.0.as_ref();
-        // Most text is ASCII, and to the end: so many octets are looked at at once.
+        // Most text is ASCII. The check does not stop early, so that the compiler can vectorise it.
         if rest.bytes().fold(true, |all, octet| all & (b' '..=b'~').contains(&octet)) {
             return to.write_str(rest);
         }
@@ -116,7 +116,7 @@ fn escape<W: Write>(c: char, to: &mut W) -> fmt::Result {
     }
 }
 
-/// Text as [`fmt::Debug`] has it: in quotes, with what would leave them or the line escaped.
+/// Text as [`fmt::Debug`] writes it: in quotes, with quotes and line breaks escaped.
 pub(crate) struct Quoted<T>(pub(crate) T);
 
 impl<T: Written + ?Sized> Written for Quoted<&T> {
@@ -127,13 +127,13 @@ impl<T: Written + ?Sized> Written for Quoted<&T> {
     }
 }
 
-/// Escapes what is written into it.
+/// A writer that escapes the text written into it.
 struct Escaped<'w, W>(&'w mut W);
 
 impl<W: Write> Write for Escaped<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let is_plain = |octet| matches!(octet, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
-        // To the end in any case: so many are looked at at once.
+        // The check does not stop early, so that the compiler can vectorise it.
         if text.bytes().fold(true, |all, octet| all & is_plain(octet)) {
             return self.0.write_str(text);
         }
@@ -200,14 +200,14 @@ mod tests {
             prop_assert_eq!(text(number), number.to_string());
         }
 
-        /// Whatever [`Printable`] escapes, [`Quoted`] escapes too.
+        /// [`Quoted`] also escapes everything that [`Printable`] escapes.
         #[test]
         fn quoted_text_is_printable(given in "\\PC{0,9}|.{0,9}|[\u{ad}\u{61c}\u{180e}\u{200b}-\u{206f}\u{e0020}]{0,9}") {
             prop_assert!(text(Quoted(&*given)).chars().all(is_printable), "{given:?}");
             prop_assert!(text(Printable(&*given)).chars().all(is_printable), "{given:?}");
         }
 
-        /// The standard library, which escapes the whole, writes the same.
+        /// The output equals that of the standard library, which escapes the whole text at once.
         #[test]
         fn quoted_text_is_debugged(first in ".{0,20}|[ -~\t\r\n\0']{0,20}", second in "\\PC{0,9}|.") {
             struct Pieces<'t>([&'t str; 2]);

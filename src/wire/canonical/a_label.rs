@@ -1,7 +1,7 @@
-//! A-labels of domain names (RFC 5890 section 2.3.2.1), encoded by Punycode (RFC 3492).
+//! A-labels of domain names (RFC 5890 section 2.3.2.1), encoded with Punycode (RFC 3492).
 
-/// Longest label that is encoded, in characters: no longer one fits into DNS, and the encoding takes
-/// time that grows with the square of it.
+/// Longest label that is encoded, in characters. A longer one does not fit into DNS, and the
+/// encoding takes quadratic time.
 const LONGEST: usize = 63;
 
 /// The parameters of Punycode (RFC 3492 section 5).
@@ -13,8 +13,8 @@ const DAMP: u32 = 700;
 const INITIAL_BIAS: u32 = 72;
 const INITIAL_N: u32 = 128;
 
-/// The character as it stands in a U-label: in lower case, of normal width, `.` for the other full
-/// stops (UTS 46 section 4); none for a soft hyphen or a variation selector.
+/// Returns the character as used in a U-label: in lower case and of normal width. Other full stops
+/// become `.` (UTS 46 section 4). A soft hyphen or a variation selector is removed.
 pub(super) fn mapped(c: char) -> impl Iterator<Item = char> {
     let c = match c {
         '\u{3002}' | '\u{ff0e}' | '\u{ff61}' => Some('.'),
@@ -25,7 +25,7 @@ pub(super) fn mapped(c: char) -> impl Iterator<Item = char> {
     c.into_iter().flat_map(char::to_lowercase)
 }
 
-/// The A-label of a label; a label that is ASCII already or too long stays as it is.
+/// Returns the A-label of a label. A label that is ASCII or too long is returned unchanged.
 pub(super) fn of(label: &str) -> String {
     if label.is_ascii() || label.chars().nth(LONGEST).is_some() {
         return label.to_owned();
@@ -33,7 +33,7 @@ pub(super) fn of(label: &str) -> String {
     encode(label).map_or_else(|| label.to_owned(), |encoded| format!("xn--{encoded}"))
 }
 
-/// RFC 3492 section 6.3.
+/// Encodes a label (RFC 3492 section 6.3).
 fn encode(label: &str) -> Option<String> {
     let mut output: String = label.chars().filter(char::is_ascii).collect();
     let basic = u32::try_from(output.len()).ok()?;
@@ -72,7 +72,7 @@ fn encode(label: &str) -> Option<String> {
     Some(output)
 }
 
-/// RFC 3492 section 6.1.
+/// Adapts the bias (RFC 3492 section 6.1).
 fn adapt(delta: u32, points: u32, first: bool) -> u32 {
     let mut delta = if first { delta / DAMP } else { delta / 2 };
     delta += delta / points;
@@ -84,7 +84,7 @@ fn adapt(delta: u32, points: u32, first: bool) -> u32 {
     k + (BASE - T_MIN + 1) * delta / (delta + SKEW)
 }
 
-/// `a` to `z`, then `0` to `9`.
+/// Returns the digit for a value: `a` to `z`, then `0` to `9`.
 fn digit(value: u32) -> char {
     char::from_digit((value + 10) % BASE, BASE).unwrap_or_default()
 }

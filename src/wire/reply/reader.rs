@@ -1,41 +1,42 @@
-//! Replies as an onward server writes them (RFC 5321 section 4.2), read leniently where nothing is in doubt.
+//! Parser for the replies of an onward server (RFC 5321 section 4.2). It is lenient where the
+//! meaning is not in doubt.
 
 use bytes::{Buf, BytesMut};
 use memchr::memchr;
 
 use super::{LINES, Reply, ReplyCode, Text, clean};
 
-/// Why octets from an onward server are not a reply. The fault is that server's.
+/// Reason why octets from an onward server are not a valid reply. Server fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplyFault {
-    /// The line does not begin with a code and a space, tab or hyphen.
+    /// The line does not begin with a code followed by a space, tab or hyphen.
     #[error("not a reply line")]
     Malformed,
-    /// A line ends in LF without CR. Waiting for a CRLF would take until the timeout.
+    /// A line ends in LF without CR. Waiting for a CRLF would last until the timeout.
     #[error("a line ends in LF without CR")]
     BareLf,
-    /// A line of a multi-line reply has a code with another first digit than the line before: one says
-    /// yes and the other no.
+    /// In a multi-line reply, a code has another first digit than the one before it. So the two
+    /// lines contradict each other.
     #[error("the code changes within a reply")]
     CodeChanged,
-    /// A line or a reply is longer than anyone needs.
+    /// A line or the whole reply exceeds [`ReplyLimits`].
     #[error("endless reply")]
     Endless,
-    /// Something was said that nobody had asked for.
+    /// The server sent a reply without a command.
     #[error("a reply to nothing")]
     OutOfTurn,
 }
 
-/// How much an onward server may say in one reply before it is taken for nonsense: the connection is
-/// given up, and the client told 451.
+/// Size limits for one reply of an onward server. If a reply exceeds a limit, the connection is
+/// closed and the client gets 451.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReplyLimits {
-    /// Octets of a line without its CRLF: 4,096. RFC 5321 section 4.5.3.1.5 lets a server write 510;
-    /// what of a line is more than that is not told to the client.
+    /// Octets of a line without its CRLF. Default: 4,096. RFC 5321 section 4.5.3.1.5 lets a server
+    /// write 510 octets; the part of a line beyond that is not passed to the client.
     pub line: usize,
-    /// Lines: 128.
+    /// Lines. Default: 128.
     pub lines: usize,
 }
 
@@ -45,39 +46,41 @@ impl Default for ReplyLimits {
     }
 }
 
-/// Reads replies from an onward server, which is trusted with nothing: strict CRLF, capped
-/// lines, one first digit per reply, text made printable. The code is that of the last line, as Postfix's
-/// client reads it (`smtp_chat_resp`): a yes behind the content that is not understood is a duplicate.
+/// Parser for replies of an onward server, which is not trusted. Lines must end in CRLF and have a
+/// bounded length. A reply has one first digit, and its text is made printable. The code of a reply
+/// is that of its last line, as in Postfix's client (`smtp_chat_resp`). If the gate misread a
+/// positive reply to the content, the client would send a duplicate.
 #[derive(Debug, Default)]
 pub(crate) struct ReplyReader {
     buffer: BytesMut,
-    /// Octets at the front of `buffer` that hold no line end.
+    /// Octets at the front of `buffer` that contain no line end.
     scanned: usize,
-    /// Latest code, and text, of the reply whose last line has not come.
+    /// Latest code of the incomplete reply. `lines` and `text` belong to the same reply.
     code: Option<ReplyCode>,
     lines: usize,
     text: String,
-    /// What went wrong: nothing behind it can be told apart from what was meant otherwise.
+    /// The first fault. The octets after it cannot be interpreted reliably.
     fault: Option<ReplyFault>,
 }
 
 impl ReplyReader {
-    /// Takes what was read from the server.
+    /// Adds octets that were read from the server.
     pub(crate) fn receive(&mut self, octets: &[u8]) {
         self.buffer.extend_from_slice(octets);
     }
 
-    /// Whether nothing is held, not even a part of a reply.
+    /// Whether no octets are buffered, not even a part of a reply.
     pub(crate) fn is_empty(&self) -> bool {
         self.buffer.is_empty() && self.code.is_none()
     }
 
-    /// Forgets all that is held, and the memory for it.
+    /// Discards the buffered octets and frees their memory.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// The next whole reply, if it has arrived. A fault stays: the connection is of no more use.
+    /// Returns the next complete reply, if it has arrived. After a fault, every call returns that
+    /// fault: the connection can no longer be used.
     pub(crate) fn next(&mut self, limits: ReplyLimits) -> Result<Option<Reply>, ReplyFault> {
         if let Some(fault) = self.fault {
             return Err(fault);
@@ -90,7 +93,7 @@ impl ReplyReader {
     fn read(&mut self, limits: ReplyLimits) -> Result<Option<Reply>, ReplyFault> {
         loop {
             let end = self.line_end(limits)?;
-            // Of an unfinished line, the last octet may be the CR of its end.
+            // The last octet of an incomplete line may be the CR of its end.
             if end.unwrap_or(self.buffer.len().saturating_sub(1)) > limits.line {
                 return Err(ReplyFault::Endless);
             }
@@ -122,7 +125,7 @@ impl ReplyReader {
         }
     }
 
-    /// Where the CRLF that ends the first line stands.
+    /// Returns the position of the CRLF that ends the first line.
     fn line_end(&mut self, limits: ReplyLimits) -> Result<Option<usize>, ReplyFault> {
         let from = std::mem::take(&mut self.scanned);
         let Some(at) = memchr(b'\n', &self.buffer[from..]).map(|at| at + from) else {
@@ -137,7 +140,7 @@ impl ReplyReader {
     }
 }
 
-/// Code of a reply line, whether it is the last of its reply, and text.
+/// Parses a reply line. Returns the code, whether the line is the last of its reply, and the text.
 fn read_line(line: &[u8]) -> Option<(ReplyCode, bool, &[u8])> {
     let code = ReplyCode::read(line)?;
     match line.split_at_checked(4) {
