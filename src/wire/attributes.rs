@@ -296,7 +296,8 @@ impl ClientAttributes {
 
     /// Returns the XFORWARD commands, each with its CRLF and at most 512 octets long. They contain
     /// the attributes that are not omitted and that the server has `offered`. `offered` is the text
-    /// after XFORWARD in its EHLO reply. Returns no command if there is no attribute to send.
+    /// after XFORWARD in its EHLO reply. If all attributes are omitted or not offered, the result
+    /// is empty.
     pub fn xforward(&self, offered: &str) -> Vec<Bytes> {
         let mut commands = Vec::new();
         let mut command = String::new();

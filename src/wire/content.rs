@@ -90,7 +90,7 @@ impl MailData {
 pub(crate) enum ContentFault {
     /// The content is over the size limit. Client fault.
     TooBig,
-    /// The memory budget is exhausted. Nobody's fault; a retry may succeed.
+    /// The memory budget is exhausted. Not the client's fault; a retry may succeed.
     NoMemory,
 }
 
@@ -317,7 +317,7 @@ impl ContentDecoder {
         let mut window = [0; BEFORE + PIECE + 1];
         window[..BEFORE].copy_from_slice(&self.wire);
         window[BEFORE..][..piece.len()].copy_from_slice(piece);
-        // Without a dot there is no end of data and no dot-stuffing.
+        // Without a dot the piece contains neither the end of data nor dot-stuffing.
         let has_dot = window.iter().fold(false, |any, octet| any | (*octet == b'.'));
         let end = if DOTS && has_dot { end_of_data(&window) } else { None };
         let piece = &piece[..end.unwrap_or(piece.len())];

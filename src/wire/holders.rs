@@ -1,5 +1,5 @@
-//! Large messages that are being received: whose memory share they use, and which of them gives up
-//! its memory when the budget is exhausted.
+//! Memory of large messages that are being received: the share of each client, and the choice of
+//! the message that gives up its memory when the budget is exhausted.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};

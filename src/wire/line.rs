@@ -38,7 +38,7 @@ pub(crate) struct LineReader {
     limit: usize,
     /// Octets at the front of the buffer that are known to contain no LF.
     scanned: usize,
-    /// Octets of the current faulty line that have been discarded; `None` if there is no such line.
+    /// Octets of the current faulty line that have been discarded; `None` outside of a faulty line.
     discarding: Option<usize>,
     /// Whether the last discarded octet is a CR.
     discarded_cr: bool,

@@ -35,21 +35,21 @@ pub enum ProxyHeader {
     Unspecified,
     /// TCP over IPv4.
     Tcp4 {
-        /// The client.
+        /// The client's address.
         source: SocketAddrV4,
         /// The address that the client connected to.
         destination: SocketAddrV4,
     },
     /// TCP over IPv6.
     Tcp6 {
-        /// The client.
+        /// The client's address.
         source: SocketAddrV6,
         /// The address that the client connected to.
         destination: SocketAddrV6,
     },
     /// Unix stream sockets: paths, padded with NUL. Version 2 only.
     Unix {
-        /// The client.
+        /// The client's address.
         source: Box<[u8; 108]>,
         /// The address that the client connected to.
         destination: Box<[u8; 108]>,

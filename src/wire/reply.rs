@@ -241,8 +241,8 @@ impl Reply {
         &self.text
     }
 
-    /// Returns the reply with ` (reference)` at the end of its last line. That line is cut if there
-    /// is no room for the reference.
+    /// Returns the reply with ` (reference)` at the end of its last line. That line is cut if it is
+    /// too long for the reference.
     pub(crate) fn with_reference(&self, reference: &str) -> Self {
         let last = self.text.rsplit('\n').next().map_or(0, str::len);
         let room = room(self.status).saturating_sub(reference.len() + 3);

@@ -127,7 +127,8 @@ fn a_protocol_that_postfix_refuses_is_not_told() {
     }
 }
 
-/// Only a name can be looked up in vain: a client may call itself whatever it likes. (Found by fuzzing.)
+/// Only a DNS name can be temporarily unavailable. In HELO, `[TEMPUNAVAIL]` is text that the client
+/// chose. (Found by fuzzing.)
 #[test]
 fn a_client_that_calls_itself_unavailable_for_now_is_told_so() {
     for command in [Xclient, Xforward] {
@@ -171,7 +172,7 @@ fn xforward_splits_at_512() {
 
 #[test]
 fn xforward_fills_a_command_to_its_last_octet() {
-    // XFORWARD NAME=… HELO=… CRLF: 8 + 6 + 6 + 2 octets around the values.
+    // `XFORWARD NAME=… HELO=…` and CRLF: 8 + 6 + 6 + 2 octets in addition to the values.
     for (helo, commands) in [(235, 1), (236, 2)] {
         let attributes = ClientAttributes {
             name: known(&("n.".repeat(127) + "n")),
@@ -308,7 +309,7 @@ prop_compose! {
         address in attribute(any::<IpAddr>().prop_map(|address| address.to_canonical())),
         port in attribute(any::<u16>()),
         protocol in text("[A-Z0-9-]{1,20}"),
-        // Six octets of xtext for two: no longer than 255 when written.
+        // An octet can become three in xtext, so the encoded value has at most 255 octets.
         helo in text("[!-Z^-~]{1,85}"),
         ident in text("[!-Z^-~]{1,85}"),
         origin in attribute(prop_oneof![Just(ClientOrigin::Local), Just(ClientOrigin::Remote)]),
@@ -347,7 +348,7 @@ proptest! {
         prop_assert_eq!(read.helo, attributes.helo);
         prop_assert_eq!(read.address.known(), attributes.address.known());
         prop_assert_eq!(read.reverse_name, Attribute::Unavailable);
-        // Login names may hold spaces; they are read back as printable text.
+        // Login names may contain spaces, which are replaced when they are read back.
         let with_login = ClientAttributes { login: login.clone(), ..ClientAttributes::default() };
         let command = with_login.xclient(ALL_XCLIENT).unwrap();
         prop_assert!(!command[..command.len() - 2].iter().any(u8::is_ascii_control));

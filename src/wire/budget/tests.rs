@@ -1,4 +1,4 @@
-//! Blocks, charges, and what is kept for the next ones.
+//! Tests of blocks, charges and the pool of blocks.
 
 use super::*;
 

@@ -3,14 +3,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 
-/// Local part and domain of a path.
+/// Returns the canonical local part and domain of a path.
 fn parts(written: &[u8]) -> (String, Option<String>) {
     let path = ReversePath::parse(written).unwrap().path;
     let CanonicalMailbox { local_part, domain } = path.canonical();
     (local_part.into(), domain.map(Into::into))
 }
 
-/// The domain of each is what Postfix 3.7 made of it (`smtpd -v`: `extract_addr`, then `resolve_clnt`).
+/// The expected domains are those of Postfix 3.7 (`smtpd -v`: `extract_addr`, then `resolve_clnt`).
 #[test]
 fn an_address_has_the_domain_that_postfix_finds() {
     let table: &[(&[u8], &str, Option<&str>)] = &[
@@ -36,7 +36,7 @@ fn an_address_has_the_domain_that_postfix_finds() {
         (b"<a@\"bad.example\">", "a", Some("bad.example")),
         (b"<\"a@bad.example\">", "a", Some("bad.example")),
         (b"<\"\"@bad.example>", "", Some("bad.example")),
-        // More than one `@`, or one too many.
+        // More than one `@`.
         (b"<a@b@bad.example>", "a@b", Some("bad.example")),
         (b"<\"a@b\"@bad.example>", "a@b", Some("bad.example")),
         (b"<a\\@b@bad.example>", "a@b", Some("bad.example")),
@@ -70,7 +70,7 @@ fn an_address_has_the_domain_that_postfix_finds() {
         (b"<a@bad.example(>", "a", Some("bad.example")),
         (b"<a(b@bad.example>", "a", None),
         (b"<a)b@bad.example>", "a)b", Some("bad.example")),
-        // Before there were domains.
+        // Address forms from before the DNS.
         (b"<a%b@c.example>", "a%b", Some("c.example")),
         (b"<a%bad.example>", "a", Some("bad.example")),
         (b"<a%b%bad.example>", "a%b", Some("bad.example")),
@@ -80,12 +80,12 @@ fn an_address_has_the_domain_that_postfix_finds() {
         (b"<b!c!a>", "c!a", Some("b")),
         (b"<c!a%b>", "a%b", Some("c")),
         (b"<c.example!a@bad.example>", "c.example!a", Some("bad.example")),
-        // Literals.
+        // Address literals.
         (b"<a@[192.0.2.1]>", "a", Some("[192.0.2.1]")),
         (b"<a@[IPv6:2001:db8::1]>", "a", Some("[2001:db8::1]")),
         (b"<a@[ipv6:2001:DB8:0::1]>", "a", Some("[2001:db8::1]")),
         (b"<a@[IPv6:::ffff:192.0.2.1]>", "a", Some("[192.0.2.1]")),
-        // U-labels, A-labels, and octets that are no UTF-8.
+        // U-labels, A-labels, and octets that are not UTF-8.
         ("<ü@bad.example>".as_bytes(), "ü", Some("bad.example")),
         (b"<\xff\xfe@bad.example>", "\u{ff}\u{fe}", Some("bad.example")),
         (b"<a@XN--bcher-kva.example>", "a", Some("xn--bcher-kva.example")),
@@ -94,7 +94,7 @@ fn an_address_has_the_domain_that_postfix_finds() {
         (b"<a@b\xfccher.example>", "a", Some("xn--bcher-kva.example")),
         ("<a@b。example>".as_bytes(), "a", Some("b.example")),
         ("<a@ｂad.example>".as_bytes(), "a", Some("bad.example")),
-        // No domain at all.
+        // No domain.
         (b"<postmaster>", "postmaster", None),
         (b"<a>", "a", None),
         (b"<a@>", "a", None),
@@ -129,7 +129,7 @@ fn an_address_has_the_domain_that_postfix_finds() {
     }
 }
 
-/// Postfix takes all of these for `alice@example.net`, if that is one of its own domains.
+/// Postfix delivers all of these to `alice@example.net`, if that is one of its own domains.
 #[test]
 fn a_recipient_has_one_form_however_often_its_domain_is_named() {
     for written in [

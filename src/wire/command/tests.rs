@@ -161,7 +161,7 @@ fn message_sizes_never_wrap() {
     }
 }
 
-/// The parser gets one line and can see no other; what is not complete on it is an error.
+/// The parser sees only one line, so a command that is incomplete on its line is an error.
 #[test]
 fn a_command_that_stops_short_does_not_swallow_the_next() {
     let mut input: &[u8] = b"MAIL FROM\r\nRSET\r\n";
@@ -340,7 +340,7 @@ fn names_are_cut_and_printable() {
     assert_eq!(Command::parse(b"HELO \xff\x7f\x00."), Ok(Command::Helo("???.".into())));
 }
 
-/// Lines that begin well and go on any way.
+/// Generates lines with a valid start and any octets after it.
 fn line() -> impl Strategy<Value = Vec<u8>> {
     let starts: [&[u8]; 10] = [
         b"",
@@ -362,7 +362,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     (prop::sample::select(starts.to_vec()), tail).prop_map(|(start, tail)| [start, &tail].concat())
 }
 
-/// Well-formed parameters, some unknown, some twice.
+/// Generates well-formed parameters. Some are unknown and some occur twice.
 fn parameters() -> impl Strategy<Value = String> {
     let parameter = prop_oneof![
         "SIZE=[0-9]{1,20}",
@@ -382,7 +382,8 @@ proptest! {
             let space = if raw.is_empty() { "" } else { " " };
             [verb.as_bytes(), path, space.as_bytes(), raw].concat()
         };
-        // With one space before the parameters and none behind them, as it goes onward.
+        // The line as sent to the onward server: one space before the parameters and none after
+        // them.
         let squeezed = |line: &[u8], path: &[u8]| {
             let start = line.iter().position(|octet| *octet == b':').unwrap() + 1 + path.len();
             let rest = trim_start(trim_end(&line[start..]));
@@ -414,7 +415,8 @@ proptest! {
         }
     }
 
-    /// What is accepted says what a reading by hand says; what is refused has a reason.
+    /// Accepted parameters have the values that a simple reference parser finds. Refused ones are
+    /// unknown or occur twice.
     #[test]
     fn parameters_mean_what_they_say(raw in parameters()) {
         let words: Vec<String> = raw.split(' ').map(str::to_ascii_uppercase).collect();
@@ -465,7 +467,7 @@ fn a_faulty_line_is_a_chunk_command_however_it_is_spaced() {
         ("NOOP BDAT 6\0", false, false),
         ("", false, false),
         ("  \0", false, false),
-        // The rest of the line may make it one.
+        // The rest of the line may complete the verb BDAT.
         ("", true, true),
         ("    ", true, true),
         (" bd", true, true),

@@ -21,9 +21,9 @@ impl ContentDecoder {
         room.get_mut(held..).unwrap_or_default()
     }
 
-    /// Returns how many octets to read at once when there is no room for reading in place. These
-    /// octets fill a block, so that the following ones can be read in place. The first read is
-    /// small, since most messages are small.
+    /// Returns how many octets to read at once when [`room`](Self::room) is empty. These octets
+    /// fill a block, so that the following ones can be read in place. The first read is small,
+    /// since most messages are small.
     #[cfg(feature = "serve")]
     pub(crate) fn portion(&self) -> usize {
         match &self.filling {

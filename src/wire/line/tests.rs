@@ -4,8 +4,8 @@ use super::*;
 
 const LIMIT: usize = 12;
 
-/// What a session sees of these chunks: lines and faults. It stops at [`LineFault::BareLf`] and at
-/// [`LineFault::Endless`]. Last, what is left in its buffer.
+/// Reads these chunks as a session does. Returns lines and faults, up to [`LineFault::BareLf`] or
+/// [`LineFault::Endless`], and the octets that are left in the buffer.
 fn read<'c>(
     limit: usize,
     chunks: impl IntoIterator<Item = &'c [u8]>,
@@ -42,7 +42,7 @@ fn lines_are_read_in_every_chunking() {
         ("\r\n", &[Ok("")], ""),
         ("NOOP\r\nQUIT\r\nRS", &[Ok("NOOP"), Ok("QUIT")], "RS"),
         ("\u{e9}\r\n", &[Ok("\u{e9}")], ""),
-        // A bare LF is reported at once; nothing behind it is read.
+        // A bare LF is reported at once; nothing after it is read.
         ("A\n", &[Err(BareLf)], ""),
         ("\n", &[Err(BareLf)], ""),
         ("A\nQUIT", &[Err(BareLf)], ""),
@@ -50,7 +50,7 @@ fn lines_are_read_in_every_chunking() {
         ("A\n\r\nNOOP\r\n", &[Err(BareLf)], ""),
         ("A\0B\nC\r\nNOOP\r\n", &[Err(BareLf)], ""),
         ("NOOP\r\nA\nQUIT\r\n", &[Ok("NOOP"), Err(BareLf)], ""),
-        // A bare CR or another control octet is refused with its line.
+        // The whole line with a bare CR or another control octet is refused.
         ("A\rB\r\nNOOP\r\n", &[Err(BareCr), Ok("NOOP")], ""),
         ("A\r\r\nNOOP\r\n", &[Err(BareCr), Ok("NOOP")], ""),
         ("\rA\r\n", &[Err(BareCr)], ""),
@@ -61,7 +61,7 @@ fn lines_are_read_in_every_chunking() {
         ("A\x7f\r\n", &[Err(Control)], ""),
         ("A\x1b\rB\r\n", &[Err(Control)], ""),
         ("A\r\x1bB\r\n", &[Err(BareCr)], ""),
-        // At the limit, over it, and what is behind.
+        // At the limit, over it, and the lines after that.
         ("123456789A\r\n", &[Ok("123456789A")], ""),
         ("123456789AB\r\nNOOP\r\n", &[Err(TooLong), Ok("NOOP")], ""),
         ("123456789ABC\r\nNOOP\r\n", &[Err(TooLong), Ok("NOOP")], ""),
@@ -87,7 +87,7 @@ fn lines_are_read_in_every_chunking() {
 #[test]
 fn an_endless_line_comes_to_an_end() {
     let faults = |faults: &[LineFault]| faults.iter().map(|fault| Err(*fault)).collect::<Vec<_>>();
-    // One octet short of what is put up with, the CRLF at its end.
+    // The longest line that is not endless, with CRLF at its end.
     let mut line = [&vec![b'x'; DISCARD - 2], &b"\r\n"[..]].concat();
     let next = [&line, &b"NOOP\r\n"[..]].concat();
     for size in [1, 1000, next.len()] {
@@ -113,12 +113,12 @@ fn a_reader_starts_again() {
     assert_eq!(reader.next(b"NOO"), (0, None));
     reader.restart();
     assert_eq!(reader.next(b"A\r\n"), (3, Some(Ok(&b"A"[..]))));
-    // A caller that has lost octets loses lines, no more.
+    // If the caller loses octets, the only effect is lost lines.
     assert_eq!(reader.next(b"NOO"), (0, None));
     assert_eq!(reader.next(b"N"), (0, None));
 }
 
-/// Lines as RFC 5321 has them, octet by octet.
+/// Reference reader, which splits lines octet by octet as RFC 5321 specifies.
 fn oracle(limit: usize, input: &[u8]) -> Vec<Result<Vec<u8>, LineFault>> {
     let mut seen = Vec::new();
     let mut line = Vec::new();

@@ -10,7 +10,8 @@ fn path(argument: &str) -> Path {
     scan(argument).unwrap_or_else(|| panic!("{argument} is a path")).0
 }
 
-/// Servers disagree on most of these. Each is a path here and goes onward octet by octet.
+/// Addresses on which servers disagree. Each is accepted as a path and sent to the onward server
+/// octet by octet.
 const ODD_ADDRESSES: [&str; 56] = [
     "<>",
     "<a>",
@@ -233,7 +234,7 @@ fn mailboxes() {
 
 #[test]
 fn a_log_line_stays_a_line() {
-    // A path from the wire holds no control octets, but C1 controls come as UTF-8.
+    // A path from the wire contains no control octets, but C1 controls can be encoded in UTF-8.
     assert_eq!(path("  <a@b>").to_string(), "<a@b>");
     assert_eq!(path("<a\u{85}\u{2028}b\u{9b}31m@\u{e9}>").to_string(), "<a??b?31m@\u{e9}>");
     assert_eq!(path("<\u{85}>").to_string(), "<?>");
@@ -258,8 +259,8 @@ fn paths_for_envelopes() {
     assert!(ForwardPath::parse(b"<\xff@b> NOTIFY=NEVER").is_ok());
 }
 
-/// `Path` as a grammar, read word by word: `<` *( `\` any / quoted / other ) `>` and then SP or the
-/// end; or, without brackets, anything but SP.
+/// Reference parser, which follows the grammar of `Path` octet by octet. A path is `<` *( `\` any /
+/// quoted / other ) `>`, followed by SP or the end. Without brackets, it is any octets except SP.
 fn oracle(argument: &[u8]) -> Option<usize> {
     fn any(text: &[u8]) -> Option<&[u8]> {
         text.split_first().map(|(_, rest)| rest)
@@ -290,7 +291,7 @@ fn oracle(argument: &[u8]) -> Option<usize> {
     }
 }
 
-/// Any text, or a text of the octets that matter.
+/// Any octets, or octets with a meaning in paths.
 fn octets() -> impl Strategy<Value = Vec<u8>> {
     let telling = prop::sample::select(b"<<>>\"\"\\\\ @a:,.\xc3\xa9\0".to_vec());
     prop_oneof![

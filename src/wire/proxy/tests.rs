@@ -18,7 +18,7 @@ fn v2(header: &ProxyHeader) -> BytesMut {
     output
 }
 
-/// A header of version 2 from its last four fields.
+/// Builds a header of version 2 from its last four fields.
 fn v2_from(command: u8, family: u8, length: u16, rest: &[u8]) -> Vec<u8> {
     [V2_SIGNATURE, &[command, family], &length.to_be_bytes(), rest].concat()
 }
@@ -117,7 +117,7 @@ fn version_2() {
     let more = [&octets, b"EHLO a\r\n".as_slice()].concat();
     assert_eq!(ProxyHeader::read(&more), Ok(Some((header, octets.len()))));
 
-    // LOCAL: what it says of addresses is skipped, whatever it is.
+    // The addresses of a LOCAL header are skipped, in any family.
     for family in [0x00, 0x11, 0x21, 0xff] {
         let octets = v2_from(0x20, family, 3, b"abcEHLO");
         assert_eq!(ProxyHeader::read(&octets), Ok(Some((ProxyHeader::Local, 19))));
@@ -192,7 +192,8 @@ fn header() -> impl Strategy<Value = ProxyHeader> {
     ]
 }
 
-/// A header is read when its last octet is there, no sooner, and with nothing of what follows.
+/// Asserts that a header is read as soon as its last octet has arrived, and that no octets after it
+/// are taken.
 fn comes_back(written: &[u8], header: &ProxyHeader) -> Result<(), TestCaseError> {
     for end in 0..written.len() {
         prop_assert_eq!(ProxyHeader::read(&written[..end]), Ok(None), "at {}", end);
@@ -229,7 +230,7 @@ proptest! {
         }
     }
 
-    /// One octet changed: still no panic, and never more octets taken than there are.
+    /// With one octet changed, the parser neither panics nor takes more octets than there are.
     #[test]
     fn damaged_headers_are_judged(header in header(), at in any::<prop::sample::Index>(), octet: u8) {
         for mut written in [v1(&header), v2(&header)] {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Longest line that is read.
+/// Longest reply line that is accepted, in octets.
 const LONGEST: usize = 4_096;
 
 fn code(code: u16) -> ReplyCode {
@@ -53,7 +53,7 @@ fn replies_are_written() {
         (Reply::plain(code(220), ""), "220 \r\n"),
         (Reply::new(code(550), status(7, 1), "a\nb"), "550-5.7.1 a\r\n550 5.7.1 b\r\n"),
         (Reply::plain(code(250), "a\n"), "250-a\r\n250 \r\n"),
-        // What a peer could do with the text.
+        // Text that a peer could use for an attack.
         (Reply::plain(code(550), "a\r\n250 b"), "550-a?\r\n550 250 b\r\n"),
         (Reply::plain(code(550), "a\rb\0c\td\x7f"), "550 a?b?c d?\r\n"),
         (Reply::plain(code(550), "\u{e9}"), "550 ??\r\n"),
@@ -61,7 +61,7 @@ fn replies_are_written() {
         (Reply::plain(code(550), &long), &format!("550 {}\r\n", &long[..506])),
         (Reply::fixed(421, Some((3, 2)), "Bye"), "421 4.3.2 Bye\r\n"),
         (Reply::fixed(354, None, "Go on"), "354 Go on\r\n"),
-        // A status in the text is believed too: it does not contradict the code.
+        // A status at the start of the text is corrected if it contradicts the code.
         (Reply::plain(code(550), "2.0.0 Ok"), "550 5.0.0 Ok\r\n"),
         (Reply::plain(code(250), "5.1.1"), "250 2.1.1\r\n"),
         (Reply::plain(code(450), "a\n5.1.1 b"), "450-a\r\n450 4.1.1 b\r\n"),
@@ -83,7 +83,7 @@ fn replies_are_written() {
     assert_eq!(many.lines().count(), LINES);
 }
 
-/// When the crate is compiled, as a rule.
+/// Fixed replies are normally checked at compile time.
 #[test]
 fn fixed_replies_are_checked() {
     let is_fit = |code, status, text| {
@@ -141,7 +141,8 @@ fn a_reference_finds_room() {
     assert_eq!(many.lines().count(), LINES);
 }
 
-/// What comes of these chunks: replies as they would be written, and the fault that ends them.
+/// Reads these chunks. Returns the replies as they would be written, the fault that ends them, and
+/// whether the reader is empty.
 fn read<'c>(chunks: impl IntoIterator<Item = &'c [u8]>) -> (Vec<String>, Option<ReplyFault>, bool) {
     let mut reader = ReplyReader::default();
     let mut replies = Vec::new();
@@ -172,7 +173,7 @@ fn replies_are_read_in_every_chunking() {
         (b"250-a\r\n250-\r\n250 b\r\n", &["250-a\r\n250-\r\n250 b\r\n"], None),
         (b"250-a\r\n250\r\n", &["250-a\r\n250 \r\n"], None),
         (b"250 a\r\n550 b\r\n", &["250 a\r\n", "550 b\r\n"], None),
-        // As it came, status and all.
+        // Unchanged, including the status.
         (
             b"550-5.1.1 <a@b>: no\r\n550 5.1.1 such user\r\n",
             &["550-5.1.1 <a@b>: no\r\n550 5.1.1 such user\r\n"],
@@ -181,11 +182,11 @@ fn replies_are_read_in_every_chunking() {
         // A status that contradicts the code.
         (b"550 2.0.0 Ok\r\n", &["550 5.0.0 Ok\r\n"], None),
         (b"250-5.7.1 a\r\n250 4.7.1 b\r\n", &["250-2.7.1 a\r\n250 2.7.1 b\r\n"], None),
-        // Text that is more than text.
+        // Text with octets that are not printable.
         (b"250 a\0b\tc\xe9\x7f\r\n", &["250 a?b c??\r\n"], None),
         (b"550 2.0.0\tOk\r\n", &["550 5.0.0 Ok\r\n"], None),
         (b"250 a\rb\r\r\n", &["250 a?b?\r\n"], None),
-        // Lines end in CRLF, and nothing is waited for where one does not.
+        // Lines must end in CRLF. A line that ends in LF only is refused at once.
         (b"250 a\n", &[], Some(BareLf)),
         (b"250 a\n550 b\r\n", &[], Some(BareLf)),
         (b"250 a\r\n250-b\n250 c\n", &["250 a\r\n"], Some(BareLf)),
@@ -194,7 +195,7 @@ fn replies_are_read_in_every_chunking() {
         (b"595-5.7.512 a\r\n595 b\r\n", &["595-5.7.512 a\r\n595 b\r\n"], None),
         (b"299\r\n", &["299 \r\n"], None),
         (b"471 5.7.1 a\r\n", &["471 4.7.1 a\r\n"], None),
-        // What is no reply.
+        // Malformed replies.
         (b"\r\n", &[], Some(Malformed)),
         (b"\n250 a\r\n", &[], Some(BareLf)),
         (b"25 a\r\n", &[], Some(Malformed)),
@@ -202,7 +203,7 @@ fn replies_are_read_in_every_chunking() {
         (b"250_a\r\n", &[], Some(Malformed)),
         (b"250:a\r\n", &[], Some(Malformed)),
         (b"250\x0ba\r\n", &[], Some(Malformed)),
-        // A tab does for a space.
+        // A tab is accepted instead of a space.
         (b"250\ta\r\n", &["250 a\r\n"], None),
         (b"250\t\r\n", &["250 \r\n"], None),
         (b"250-a\r\n250\t2.0.0\tb\r\n", &["250-a\r\n250 2.0.0 b\r\n"], None),
@@ -218,11 +219,11 @@ fn replies_are_read_in_every_chunking() {
         (b"250-a\r\n251-b\r\n354 c\r\n", &[], Some(CodeChanged)),
         (b"354-a\r\n250 b\r\n", &[], Some(CodeChanged)),
         (b"451-a\r\n551\tb\r\n", &[], Some(CodeChanged)),
-        // The last line has the code, as long as the first digit stays.
+        // The code of the last line counts, if the first digit is the same.
         (b"250-a\r\n251 b\r\n", &["251-a\r\n251 b\r\n"], None),
         (b"252-2.0.0 a\r\n299-b\r\n250\r\n", &["250-2.0.0 a\r\n250-b\r\n250 \r\n"], None),
         (b"451-a\r\n421 b\r\n", &["421-a\r\n421 b\r\n"], None),
-        // More than anyone needs.
+        // At and over the limits.
         (longest.as_bytes(), &[&longest_cut], None),
         (&[b"250 x", &longest.as_bytes()[4..]].concat(), &[], Some(Endless)),
         (&[b'2'; LONGEST + 2], &[], Some(Endless)),
@@ -257,7 +258,7 @@ fn a_fault_stays() {
     assert!(reader.is_empty());
 }
 
-/// Octets of which an onward server's nonsense is made.
+/// Generates malformed replies of an onward server.
 fn nonsense() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         6 => "(250|250|251|550|354|199)[ \t-]?(2\\.0\\.0 |5\\.1\\.1 )?[a-z]{0,3}".prop_map(String::into_bytes),
@@ -269,7 +270,7 @@ fn nonsense() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// Any text makes a reply whose every line is a reply line, short enough, and whose status
+    /// Any text gives a valid reply: each line is a reply line within the limit, and its status
     /// agrees with its code.
     #[test]
     fn what_is_written_is_a_reply(
@@ -293,13 +294,13 @@ proptest! {
                     || line.as_bytes()[4] == line.as_bytes()[0];
                 prop_assert!(agrees || number / 100 == 3, "{}", line);
             }
-            // And it is read as what it is: nothing changes any more.
+            // Reading the written reply returns it unchanged.
             let (replies, fault, empty) = read([written.as_bytes()]);
             prop_assert_eq!((replies, fault, empty), (vec![written], None, true));
         }
     }
 
-    /// However the octets arrive, the replies are the same, and sound.
+    /// The replies are valid and do not depend on how the octets are split.
     #[test]
     fn chunks_make_no_difference(octets in nonsense(), cuts in prop::collection::vec(1..9_usize, 1..40)) {
         let whole = read([&octets[..]]);

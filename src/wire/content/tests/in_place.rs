@@ -1,4 +1,4 @@
-//! Decoders, and octets handed over to them in both ways: to be copied, and in their place.
+//! Helpers for the tests: decoders that get octets in both ways, by copy and in place.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ pub(super) fn decoder(limit: u64) -> ContentDecoder {
     ContentDecoder::new(Budget::default(), 0, limit)
 }
 
-/// A decoder with room in a block that was used before, for something nasty.
+/// Creates a decoder with room in a reused block, whose leftover octets look like the end of data.
 fn decoder_with_room() -> ContentDecoder {
     static USED: LazyLock<Budget> = LazyLock::new(Budget::default);
     let mut decoder = ContentDecoder::new(USED.clone(), 0, u64::MAX);
@@ -21,7 +21,7 @@ fn decoder_with_room() -> ContentDecoder {
     decoder
 }
 
-/// Hands octets over by way of the room, as far as there is any.
+/// Passes octets to the decoder by its room, as far as it has any, and the others to `decode`.
 fn in_place(
     decoder: &mut ContentDecoder,
     mut octets: &[u8],
@@ -44,7 +44,7 @@ fn in_place(
     Progress::More
 }
 
-/// What the decoder makes of DATA that comes in these parts, wherever they are read to.
+/// Decodes DATA that arrives in these parts, by copy and in place. Both results must be equal.
 pub(super) fn read<'w>(parts: impl IntoIterator<Item = &'w [u8]> + Clone) -> Option<Read> {
     let read = read_by(decoder(u64::MAX), parts.clone(), ContentDecoder::data);
     let read_in_place = read_by(decoder_with_room(), parts, |decoder, part| {
@@ -96,7 +96,7 @@ pub(super) fn join<'w>(chunks: impl IntoIterator<Item = &'w [u8]> + Clone) -> (V
     joined
 }
 
-/// What is plain is copied by nobody, whatever dots mean.
+/// Octets that need no change are not copied, with DATA or with BDAT.
 #[test]
 fn what_is_plain_stays_where_it_was_read_to() {
     let taken = |wire: &[u8], take: fn(&mut ContentDecoder, usize) -> (usize, Vec<u8>)| {
@@ -108,7 +108,7 @@ fn what_is_plain_stays_where_it_was_read_to() {
     assert_eq!(taken(&plain, ContentDecoder::data_in_place), plain.len());
     let dots = b".\r\n..\r\n".repeat(GLANCE);
     assert_eq!(taken(&dots, ContentDecoder::chunk_in_place), dots.len());
-    // Up to what is to change, but for a few octets.
+    // Octets are taken up to the first change, give or take two.
     for change in [5, 70, GLANCE, GLANCE + PIECE + 1, 2 * GLANCE + 9] {
         let wire = [&[b'x'; 2 * GLANCE + 9][..change], b"\r\n..", &plain].concat();
         let taken = taken(&wire, ContentDecoder::data_in_place);

@@ -10,8 +10,8 @@ mod room;
 
 use in_place::{decoder, join, read};
 
-/// What became of mail data on the wire: the content, how many octets were taken, whether a CR or
-/// LF stood alone, the size, and whether lines of the content begin with a dot.
+/// Result of decoding: the content, the number of octets taken, whether a CR or LF was bare, the
+/// size, and whether lines of the content begin with a dot.
 #[derive(Debug, PartialEq, Eq)]
 struct Read {
     content: Vec<u8>,
@@ -21,7 +21,8 @@ struct Read {
     dots: Dots,
 }
 
-/// RFC 5321 section 4.5.2, line by line and slowly. `None`: no end of data.
+/// Reference decoder for DATA: follows RFC 5321 section 4.5.2 line by line. Returns `None` if there
+/// is no end of data.
 fn read_slowly(wire: &[u8]) -> Option<Read> {
     let (mut content, mut taken, mut bare) = (Vec::new(), 0, false);
     loop {
@@ -43,7 +44,8 @@ fn dots_slowly(content: &[u8]) -> Dots {
     if dots { Dots::Perhaps } else { Dots::None }
 }
 
-/// Octets of a line without its CRLF: here every CR and LF stands alone.
+/// Normalises a line without its CRLF, in which every CR and LF is bare. Returns whether there was
+/// one.
 fn normalise_slowly(line: &[u8], content: &mut Vec<u8>) -> bool {
     for octet in line {
         match octet {
@@ -55,7 +57,7 @@ fn normalise_slowly(line: &[u8], content: &mut Vec<u8>) -> bool {
     line.iter().any(|octet| b"\r\n".contains(octet))
 }
 
-/// The content of chunks that have been joined, and whether a CR or LF stood alone.
+/// Reference decoder for joined chunks. Returns the content and whether a CR or LF was bare.
 fn join_slowly(chunks: &[u8]) -> (Vec<u8>, bool) {
     let (mut content, mut bare, mut rest) = (Vec::new(), false, chunks);
     while let Some(length) = rest.windows(2).position(|pair| pair == b"\r\n") {
@@ -70,13 +72,13 @@ fn join_slowly(chunks: &[u8]) -> (Vec<u8>, bool) {
     (content, bare)
 }
 
-/// Whole, octet by octet, and cut in two wherever that is possible.
+/// Returns the input in one part, octet by octet, and split in two at every place.
 fn cuts(wire: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
     let halves = (1..wire.len()).map(|at| vec![&wire[..at], &wire[at..]]);
     [vec![wire], wire.chunks(1).collect()].into_iter().chain(halves)
 }
 
-/// Cut at these places, taken modulo the length.
+/// Splits the input at these places, taken modulo its length.
 fn cut_at<'w>(wire: &'w [u8], places: &[usize]) -> Vec<&'w [u8]> {
     let mut places: Vec<usize> = places.iter().map(|at| at % (wire.len() + 1)).collect();
     places.extend([0, wire.len()]);
@@ -93,7 +95,7 @@ fn write(segments: &[Bytes]) -> Vec<u8> {
     output.concat()
 }
 
-/// All batches.
+/// Writes all batches.
 fn write_out(segments: &[Bytes], dots: Dots) -> Vec<Bytes> {
     let mut writer = DataWriter::new(segments.to_vec(), dots);
     let mut output = Vec::new();
@@ -108,7 +110,7 @@ fn write_out(segments: &[Bytes], dots: Dots) -> Vec<Bytes> {
     output
 }
 
-/// All strings of up to `longest` of the octets that matter.
+/// Returns all strings of up to `longest` octets from a set of five.
 fn spellings(longest: u32) -> impl Iterator<Item = Vec<u8>> {
     (0..=longest).flat_map(|length| {
         (0..5_usize.pow(length)).map(move |mut number| {
@@ -126,12 +128,13 @@ fn show(wire: &[u8]) -> String {
     wire.escape_ascii().to_string()
 }
 
-/// Octets behind the end of data, which are not to be taken and have no say.
+/// Octets after the end of data. The decoder must not take them, and they must not change the
+/// result.
 const BEHIND: &str = "QUIT\r\n\n.\r\n";
 
 #[test]
 fn what_ends_a_message_elsewhere_is_content_here() {
-    // Between `a` and `b` on the wire, and what stands between them in the content.
+    // The octets between `a` and `b` on the wire, and those between them in the content.
     let table = [
         ("\r\n..\r\n", "\r\n.\r\n"),
         ("\n.\r\n", "\r\n.\r\n"),
@@ -169,7 +172,7 @@ fn what_ends_a_message_elsewhere_is_content_here() {
 
 #[test]
 fn what_ends_a_message() {
-    // From the first octet behind DATA, and the content.
+    // The octets after the DATA line, and the content.
     let table = [
         (".\r\n", ""),
         ("\r\n.\r\n", "\r\n"),
@@ -246,7 +249,7 @@ fn runs_of_one_octet_are_read_as_the_rfc_says() {
     }
 }
 
-/// Mail data as it may come: lines, runs of text, and the octets that matter in any order.
+/// Generates mail data: lines, runs of text, and special octets in any order.
 fn any_wire() -> impl Strategy<Value = Vec<u8>> {
     let run = (0..3 * PIECE).prop_map(|length| vec![b'x'; length]);
     let long = (GLANCE - 3..GLANCE + 3).prop_map(|length| vec![b'y'; length]);
@@ -257,7 +260,7 @@ fn any_wire() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         4 => run, 1 => long, 6 => odd, 6 => line, 3 => dots, 1 => vec(any::<u8>(), 0..100),
     ];
-    // Now and then more than one block.
+    // Sometimes the data fills more than one block.
     let before = prop_oneof![9 => Just(0), 1 => FIRST - 100..FIRST + 9, 1 => BLOCK..2 * BLOCK];
     (before, vec(part, 0..40))
         .prop_map(|(before, parts)| [&vec![b'b'; before][..], &parts.concat()].concat())
@@ -285,7 +288,7 @@ proptest! {
         prop_assert_eq!(&again.segments().concat(), &joined.0);
     }
 
-    /// Guarantee G: whoever reads what is written sees one message, and it ends where it ends.
+    /// Guarantee G: every kind of reader sees the written data as one message with the same end.
     #[test]
     fn what_is_written_is_one_message_to_everyone(
         wire in any_wire(),
@@ -302,7 +305,7 @@ proptest! {
     }
 }
 
-/// Cuts content in segments, anywhere.
+/// Splits content into segments at these places.
 fn segments(content: &Bytes, places: &[usize]) -> Vec<Bytes> {
     let mut cuts: Vec<usize> = places.iter().map(|at| at % (content.len() + 1)).collect();
     cuts.extend([0, content.len()]);
@@ -310,7 +313,8 @@ fn segments(content: &Bytes, places: &[usize]) -> Vec<Bytes> {
     cuts.windows(2).map(|pair| content.slice(pair[0]..pair[1])).collect()
 }
 
-/// Where readers of all kinds see an end of data: what servers were seen to do, and more.
+/// Returns, for each kind of reader, where it sees an end of data. The kinds cover the observed
+/// behaviour of servers, and more.
 fn lenient_readers(wire: &[u8]) -> Vec<(&'static str, Vec<usize>)> {
     fn ends(
         wire: &[u8],
@@ -336,7 +340,7 @@ fn lenient_readers(wire: &[u8]) -> Vec<(&'static str, Vec<usize>)> {
     let lf = |octet: &u8| *octet == LF;
     let whole = [b"\r\n", wire].concat();
     let strict = whole.windows(5).enumerate().filter(|(_, five)| five == b"\r\n.\r\n");
-    // Most of these take the CR of the last CRLF for a line's end, or its LF for an empty line.
+    // Most such readers treat the CR of the last CRLF as a line end, or its LF as an empty line.
     let cr_or_lf = ends(wire, |octet| b"\r\n".contains(octet), |line| line);
     vec![
         ("strict", strict.map(|(at, _)| at + 3).collect()),
@@ -350,7 +354,8 @@ fn lenient_readers(wire: &[u8]) -> Vec<(&'static str, Vec<usize>)> {
     ]
 }
 
-/// Guarantee G2: octets at which others keep their records, and a dot on either side of each.
+/// Guarantee G2: dot-stuffing does not depend on buffer boundaries. The test puts dots on both
+/// sides of the buffer sizes that other servers use.
 #[test]
 fn dots_are_doubled_by_line_and_not_by_record() {
     let records = [512, 1000, 1024, 2048, 4096, 8192, 65_536];

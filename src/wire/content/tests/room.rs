@@ -1,4 +1,4 @@
-//! How much is kept, and of what.
+//! Tests of the memory that content uses.
 
 use super::*;
 
@@ -72,7 +72,7 @@ fn the_room_that_is_made_is_what_was_announced_within_bounds() {
         decoder.chunk(b"x");
         assert_eq!(budget.used(), room);
     }
-    // What was announced is no promise.
+    // The announced size is only a hint.
     let mut decoder = ContentDecoder::new(Budget::default(), 1, u64::MAX);
     let content = b"0123456789\r\n".repeat(20_000);
     content.chunks(1460).for_each(|part| decoder.chunk(part));
@@ -104,7 +104,7 @@ fn a_portion_fills_a_block() {
         (FIRST - 101, 1),
         (1, BLOCK),
         (1, BLOCK - 1),
-        // As far as the limit, and beyond, where nothing is kept.
+        // Up to the limit, and beyond it, where nothing is kept.
         (BLOCK + 99 - FIRST, FIRST - 100),
         (1, BLOCK),
         (BLOCK, BLOCK),
