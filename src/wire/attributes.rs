@@ -26,8 +26,8 @@ const TEMPORARILY_UNAVAILABLE: &str = "[TEMPUNAVAIL]";
 const XCLIENT: [&str; 9] =
     ["NAME", "REVERSE_NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT"];
 const XFORWARD: [&str; 7] = ["NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE"];
-/// Attributes that every XCLIENT command contains. If one were omitted, the server would keep the
-/// value of the gate's own connection.
+/// Attributes that XCLIENT always contains if the server offers them. If one were omitted, the
+/// server would keep the value of the gate's own connection.
 const CONNECTION: [&str; 4] = ["NAME", "REVERSE_NAME", "ADDR", "PORT"];
 
 /// The command that carries client attributes.
@@ -274,8 +274,8 @@ impl ClientAttributes {
 
     /// Returns the XCLIENT command, CRLF included, with the attributes that the server has
     /// `offered`. `offered` is the text after XCLIENT in its EHLO reply. NAME, REVERSE_NAME, ADDR
-    /// and PORT are always sent if offered. Returns `None` if ADDR is not offered: the server would
-    /// still take the gate for the client.
+    /// and PORT are always sent if offered. Returns `None` if ADDR is not offered, since the server
+    /// would still see the gate's address instead of the client's.
     ///
     /// Postfix refuses an IPv6 address if its `inet_protocols` is `ipv4`.
     pub fn xclient(&self, offered: &str) -> Option<Bytes> {

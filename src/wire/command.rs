@@ -138,7 +138,7 @@ pub(crate) fn announces_chunk(line: &[u8], is_cut: bool) -> bool {
     }
 }
 
-/// One octet more than the longest verb.
+/// One octet more than the longest verb, so that a longer word matches no verb.
 const VERB: usize = 9;
 
 /// Returns the first octets of a word, with letters in upper case.

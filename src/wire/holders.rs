@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::blocks::Blocks;
 
 /// Time that a message may take to fill a block while memory is short. A slower message gives up
-/// its memory, since it arrives at less than 6.5 KB/s and blocks other messages.
+/// its memory: it arrives at less than 6.5 KB/s, and other messages need the memory.
 pub(crate) const SLOW: Duration = Duration::from_secs(10);
 
 /// The client whose share of a budget is charged for large messages. The shares are in octets.

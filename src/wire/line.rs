@@ -61,8 +61,8 @@ impl LineReader {
     }
 
     /// Returns the number of octets to remove from the front of `buffer`, and the next line without
-    /// its CRLF or its fault. `(n, None)` with n > 0 means that n octets must be discarded. `(0,
-    /// None)` means that the line is incomplete.
+    /// its CRLF, or its fault. If there is no line yet and the number is not 0, these octets must
+    /// be discarded.
     pub(crate) fn next<'b>(
         &mut self,
         buffer: &'b [u8],

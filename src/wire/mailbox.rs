@@ -43,8 +43,8 @@ pub struct ForwardPath {
     pub parameters: RcptParameters,
 }
 
-/// Reason why octets are not a path with parameters. Fault of the author of the octets: the caller
-/// of [`ReversePath::parse`] and [`ForwardPath::parse`], or the client of a session.
+/// Reason why octets are not a path with parameters. Fault of the caller of [`ReversePath::parse`]
+/// or [`ForwardPath::parse`], or of the client of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathFault {
@@ -100,8 +100,8 @@ fn split(argument: &[u8]) -> Result<(Path, &[u8]), PathFault> {
 }
 
 impl Path {
-    /// Splits a path from the front of `argument`, which is the text after `MAIL FROM:` or `RCPT
-    /// TO:`. Returns the path and the rest, without the spaces between them.
+    /// Splits a path from the front of `argument`, which is the text after the colon of MAIL or
+    /// RCPT. Returns the path and the rest, without the spaces between them.
     pub(crate) fn scan(argument: &[u8]) -> Option<(Self, &[u8])> {
         let (written, rest) = argument.split_at_checked(written_length(argument)?)?;
         if has_control(written) {

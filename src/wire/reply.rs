@@ -55,7 +55,7 @@ impl ReplyCode {
     /// `220`, a greeting.
     pub(crate) const GREETING: Self = Self(220);
 
-    /// Returns the code of a refusal. An invalid code fails at compile time.
+    /// Returns the code of a refusal. In a constant, an invalid code is a compile-time error.
     pub(crate) const fn refusal(code: u16) -> Self {
         assert!(code >= 400 && Self::new(code).is_some());
         Self(code)
@@ -194,8 +194,8 @@ impl Reply {
         Self { code, status, text: Text::Shared(all.into()) }
     }
 
-    /// Creates a fixed reply. It is checked at compile time and needs no memory allocation at run
-    /// time.
+    /// Creates a fixed reply. In a constant, it is checked at compile time. It needs no memory
+    /// allocation.
     pub(crate) const fn fixed(code: u16, status: Option<(u16, u16)>, text: &'static str) -> Self {
         assert!(ReplyCode::new(code).is_some());
         let octets = text.as_bytes();

@@ -116,7 +116,7 @@ fn escape<W: Write>(c: char, to: &mut W) -> fmt::Result {
     }
 }
 
-/// Text as [`fmt::Debug`] writes it: in quotes, with quotes and line breaks escaped.
+/// Text as [`fmt::Debug`] writes it: in quotes, on one line, with special characters escaped.
 pub(crate) struct Quoted<T>(pub(crate) T);
 
 impl<T: Written + ?Sized> Written for Quoted<&T> {

@@ -108,7 +108,7 @@ fn what_is_plain_stays_where_it_was_read_to() {
     assert_eq!(taken(&plain, ContentDecoder::data_in_place), plain.len());
     let dots = b".\r\n..\r\n".repeat(GLANCE);
     assert_eq!(taken(&dots, ContentDecoder::chunk_in_place), dots.len());
-    // Octets are taken up to the first change, give or take two.
+    // Octets are taken up to the first change, with a tolerance of two octets.
     for change in [5, 70, GLANCE, GLANCE + PIECE + 1, 2 * GLANCE + 9] {
         let wire = [&[b'x'; 2 * GLANCE + 9][..change], b"\r\n..", &plain].concat();
         let taken = taken(&wire, ContentDecoder::data_in_place);
