@@ -1,4 +1,4 @@
-//! Scores and findings: what evidence weighs, exactly.
+//! Scores and findings: the exact weight of evidence.
 
 use std::fmt::{self, Write};
 use std::iter::Sum;
@@ -7,14 +7,14 @@ use std::str::FromStr;
 
 use crate::wire::text::{TwoDigits, Written, is_printable};
 
-/// Longest symbol, in octets: that of a SpamAssassin rule.
+/// Maximum length of a symbol in octets: that of a SpamAssassin rule name.
 const SYMBOL: usize = 100;
-/// Longest detail of a finding, in octets: a reply line has room for it (RFC 5321 section
+/// Maximum length of a finding's detail in octets. It fits into a reply line (RFC 5321 section
 /// 4.5.3.1.5).
 const DETAIL: usize = 256;
 
-/// Hundredths of a point: scores add, compare and print exactly. What would leave the range of
-/// ±21,474,836.47 points stays at its end.
+/// A score in hundredths of a point. Scores add, compare and print exactly. Arithmetic saturates at
+/// ±21,474,836.47 points.
 ///
 /// ```
 /// use nobounce::Score;
@@ -27,25 +27,26 @@ const DETAIL: usize = 256;
 pub struct Score(i32);
 
 impl Score {
-    /// Nothing, neither for nor against.
+    /// The neutral score.
     pub const ZERO: Self = Self(0);
 
-    /// Whole points.
+    /// Creates a score from whole points.
     pub const fn points(points: i32) -> Self {
         Self(points.saturating_mul(100))
     }
 
-    /// Hundredths of a point.
+    /// Creates a score from hundredths of a point.
     pub const fn hundredths(hundredths: i32) -> Self {
         Self(hundredths)
     }
 
-    /// The score in hundredths of a point.
+    /// Returns the score in hundredths of a point.
     pub const fn as_hundredths(self) -> i32 {
         self.0
     }
 
-    /// This many hundredths of it, to the nearest hundredth of a point, half of one away from zero.
+    /// Returns `percent` percent of the score, rounded to the nearest hundredth of a point. Half a
+    /// hundredth is rounded away from zero.
     pub(crate) fn percent(self, percent: u16) -> Self {
         let product = i64::from(self.0) * i64::from(percent);
         let rounded = (product + 50 * product.signum()) / 100;
@@ -76,7 +77,7 @@ impl Neg for Score {
 }
 
 impl Sum for Score {
-    /// Saturates once, at the end: the order of the scores does not matter.
+    /// Saturates only once, at the end, so that the order of the scores does not matter.
     fn sum<I: Iterator<Item = Self>>(scores: I) -> Self {
         let sum = scores.fold(0_i64, |sum, score| sum.saturating_add(i64::from(score.0)));
         Self(sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32)
@@ -96,13 +97,13 @@ impl Written for Score {
 }
 
 impl fmt::Display for Score {
-    /// Points with two decimals: `5.20`, `-0.10`.
+    /// Formats the points with two decimals: `5.20`, `-0.10`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_to(f)
     }
 }
 
-/// Not a score, or one out of range. The fault is that of whoever wrote it.
+/// The text is not a score, or the score is out of range. Fault of the author of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a score: digits, with a sign and decimals at will, within ±21474836.47")]
 pub struct BadScore;
@@ -110,7 +111,7 @@ pub struct BadScore;
 impl FromStr for Score {
     type Err = BadScore;
 
-    /// Reads points: `5`, `5.2`, `-0.10`, `+3`. More than two decimals are rounded to the nearest
+    /// Parses points: `5`, `5.2`, `-0.10`, `+3`. More than two decimals are rounded to the nearest
     /// hundredth, half a hundredth away from zero: `2.345` is `2.35`, `-2.345` is `-2.35`.
     fn from_str(text: &str) -> Result<Self, BadScore> {
         let negative = text.starts_with('-');
@@ -126,7 +127,7 @@ impl FromStr for Score {
             return Err(BadScore);
         }
         let decimal = |at| decimals.as_bytes().get(at).map_or(0, |digit| i64::from(digit - b'0'));
-        // The third decimal alone decides: half a hundredth and all above it are rounded alike.
+        // The third decimal alone decides the rounding: from 5 on it rounds up.
         let rounded = decimal(0) * 10 + decimal(1) + i64::from(decimal(2) >= 5);
         let points: i64 = points.parse().map_err(|_| BadScore)?;
         let size = points.checked_mul(100).and_then(|size| size.checked_add(rounded));
@@ -135,18 +136,18 @@ impl FromStr for Score {
     }
 }
 
-/// Whether the client may learn of a finding.
+/// Whether the client may see a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Disclosure {
-    /// Symbol and detail may stand in a reply.
+    /// Symbol and detail may appear in a reply.
     Public,
-    /// For records, and for the header of a tagged message. A sender who learns what gave a
-    /// message away writes the next one without it.
+    /// Only for records and for the header of a tagged message. A sender that learns why a message
+    /// was refused can avoid it in the next message.
     #[default]
     Private,
 }
 
-/// One reason, weighed.
+/// A reason for or against the mail, with its score.
 ///
 /// ```
 /// use nobounce::{Disclosure, Finding, Score};
@@ -165,16 +166,16 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// A finding without detail, not told to the client. A score below zero speaks for the mail.
+    /// Creates a private finding without detail. A negative score counts in favour of the mail.
     ///
-    /// `symbol` is a short name, as `GTUBE`: letters, digits, `_`, `-` and `.`; anything else in it
-    /// becomes `_`, and it is cut at 100 octets.
+    /// `symbol` is a short name such as `GTUBE`. Letters, digits, `_`, `-` and `.` are kept, and
+    /// any other character is replaced by `_`. Symbols are truncated to 100 octets.
     pub fn new(symbol: &str, score: Score) -> Self {
         Self { symbol: word(symbol), score, detail: "".into(), disclosure: Disclosure::default() }
     }
 
-    /// The same finding with this explanation, cut at 256 octets. Control, bidirectional and invisible
-    /// characters in it become spaces.
+    /// Sets the explanation, truncated to 256 octets. Control, bidirectional and invisible
+    /// characters are replaced by spaces.
     #[must_use]
     pub fn with_detail(mut self, detail: &str) -> Self {
         let fitting = detail.char_indices().take_while(|(at, c)| at + c.len_utf8() <= DETAIL);
@@ -183,42 +184,43 @@ impl Finding {
         self
     }
 
-    /// The same finding, of this weight.
+    /// Sets the score.
     #[must_use]
     pub fn with_score(mut self, score: Score) -> Self {
         self.score = score;
         self
     }
 
-    /// The same finding, which the client may learn of or not.
+    /// Sets whether the client may see the finding.
     #[must_use]
     pub fn with_disclosure(mut self, disclosure: Disclosure) -> Self {
         self.disclosure = disclosure;
         self
     }
 
-    /// Its short name.
+    /// Returns the short name.
     pub fn symbol(&self) -> &str {
         &self.symbol
     }
 
-    /// Its weight.
+    /// Returns the score.
     pub fn score(&self) -> Score {
         self.score
     }
 
-    /// What explains it; empty if nothing does.
+    /// Returns the explanation, or an empty string.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// Whether the client may learn of it.
+    /// Returns whether the client may see the finding.
     pub fn disclosure(&self) -> Disclosure {
         self.disclosure
     }
 }
 
-/// A word that cannot be mistaken for two, nor for anything around it in a record or header.
+/// Returns `text` as a single word, with every character replaced that could end a word in a record
+/// or header.
 pub(crate) fn word(text: &str) -> Box<str> {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '_' }

@@ -1,4 +1,4 @@
-//! Scorers: the trait that has a say in whether mail is taken.
+//! Scorers: the traits for components that judge connections, recipients and messages.
 
 mod context;
 
@@ -11,13 +11,13 @@ pub use self::context::{ConnectContext, DataContext, RcptContext};
 use crate::opinion::{Opinion, ScorerError};
 use crate::session::TransactionEnd;
 
-/// Has a say in whether mail is taken. Every hook is silent by default. At one stage the hooks of all
-/// scorers run side by side, each within its own time budget.
+/// Judges connections, recipients and messages. By default every hook returns [`Opinion::silent`].
 ///
-/// They run in one task: a hook that blocks its thread blocks the others, and no budget ends it. A
-/// hook that panics has failed. A hook that is late is dropped.
+/// At one stage the hooks of all scorers run concurrently, each with its own time budget. They run
+/// in one task. A hook that blocks its thread therefore blocks the others, and no budget interrupts
+/// it. A hook that panics counts as failed. A hook that exceeds its budget is dropped.
 ///
-/// `Box<S>` and `Arc<S>` are scorers too, so that a panel can be built from a configuration:
+/// `Box<S>` and `Arc<S>` implement `Scorer` too, so that a panel can be built from a configuration:
 ///
 /// ```
 /// use nobounce::scorers::{Behaviour, Gtube};
@@ -37,59 +37,66 @@ use crate::session::TransactionEnd;
 /// ```
 #[async_trait]
 pub trait Scorer: Send + Sync {
-    /// Returns its name in records: a short word without spaces.
+    /// Returns the scorer's name for records: a short word without spaces.
     fn name(&self) -> &str;
 
-    /// Returns all symbols that it can find, if they are known: weights for others are errors of the
-    /// configuration ([`Panel::unknown_weights`](crate::Panel::unknown_weights)). `None`, the default, for
-    /// a scorer whose symbols are a daemon's to choose.
+    /// Returns all symbols that the scorer can find, if they are known in advance. A weight for any
+    /// other symbol is a configuration error
+    /// ([`Panel::unknown_weights`](crate::Panel::unknown_weights)).
+    ///
+    /// Returns `None` by default. That is correct for a scorer whose symbols are chosen by a
+    /// daemon.
     fn symbols(&self) -> Option<Vec<&str>> {
         None
     }
 
-    /// Opens the scorer of one session, for a scorer that keeps state per session: a dialogue with a
-    /// daemon, a milter. The hooks of what it returns are called in place of this scorer's own.
+    /// Opens the scorer of one session. Implement it for a scorer that keeps state per session,
+    /// such as a dialogue with a daemon or a milter. The hooks of the returned value are called
+    /// instead of the hooks of `self`.
     ///
-    /// Called before the first question of the session, and again when the client changes (XCLIENT). The
-    /// default has no such state, which costs nothing.
+    /// The panel calls it before the first question of the session, and again when the client
+    /// changes (XCLIENT). The default returns `None`: the scorer has no per-session state, which
+    /// costs nothing.
     fn open(&self, at: &ConnectContext<'_>) -> Option<Box<dyn SessionScorer>> {
         let _ = at;
         None
     }
 
-    /// A client has connected; it has not been greeted.
+    /// Judges a client that has connected and has not been greeted yet.
     async fn on_connect(&self, at: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
         let _ = at;
         Ok(Opinion::silent())
     }
 
-    /// The client named a recipient; the relay target has not been asked about it. The envelope holds
-    /// sender, client and the recipients accepted before. If other policies apply to those, refuse
-    /// this one with [`Refusal::come_again`](crate::Refusal::come_again).
+    /// Judges a recipient before the relay target is asked about it. The envelope holds the sender,
+    /// the client and the recipients accepted before. If other policies apply to those recipients,
+    /// refuse this one with [`Refusal::come_again`](crate::Refusal::come_again).
     async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
         let _ = at;
         Ok(Opinion::silent())
     }
 
-    /// The message is complete; nothing of it has gone onward.
+    /// Judges the complete message before any part of it is sent to the relay target.
     async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
         let _ = at;
         Ok(Opinion::silent())
     }
 }
 
-/// The scorer of one session: its hooks may change what it keeps. See [`Scorer::open`].
+/// The scorer of one session. Its hooks take `&mut self` and can keep state. See [`Scorer::open`].
 ///
-/// It is dropped when the session ends. It is also dropped when one of its hooks panics, is late, or is
-/// given up with its question, since its state is unknown then. Every later hook of the session fails
-/// ([`FailureCause::StateLost`](crate::FailureCause::StateLost)), with the failure policy of its seat.
+/// It is dropped when the session ends. It is also dropped when one of its hooks panics, exceeds
+/// its budget or is cancelled together with its question, because its state is then unknown. Every
+/// later hook of the session then fails with
+/// [`FailureCause::StateLost`](crate::FailureCause::StateLost), and the failure policy of the seat
+/// applies.
 ///
 /// ```
 /// use async_trait::async_trait;
 /// use nobounce::{ConnectContext, Finding, Opinion, RcptContext, Score, Scorer, ScorerError};
 /// use nobounce::{SessionScorer, TransactionEnd};
 ///
-/// /// Dislikes clients that begin many transactions and finish none.
+/// /// Scores clients that begin many transactions and finish none.
 /// struct Probes;
 ///
 /// #[derive(Default)]
@@ -136,15 +143,15 @@ pub trait SessionScorer: Send {
         Ok(Opinion::silent())
     }
 
-    /// A transaction has ended. Called once the client has its reply, and before the next question. It
-    /// must not block.
+    /// Reports that a transaction has ended. The panel calls it after the reply was sent to the
+    /// client and before the next question. It must not block.
     fn transaction_ended(&mut self, end: &TransactionEnd) {
         let _ = end;
     }
 }
 
-/// Forwards every hook to what the pointer points to, without a future of its own around that of the
-/// hook.
+/// Forwards every hook to the scorer that the pointer refers to, without wrapping its future in
+/// another one.
 macro_rules! forward_scorer {
     (hook $hook:ident $context:ident) => {
         fn $hook<'s, 'a, 'c, 'f>(

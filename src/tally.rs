@@ -1,4 +1,4 @@
-//! The tally: what was found in a session, and what came of it.
+//! The tally: the findings of a session, and the decisions based on them.
 
 mod distinct;
 mod settled;
@@ -18,12 +18,12 @@ use crate::wire::text::{Printable, Written};
 use distinct::{Distinct, Element};
 use settled::{Counted, Settled};
 
-/// All that scorers said in a session or a transaction, and what the panel made of it.
+/// All answers of scorers in a session or a transaction, and the decisions of the panel.
 ///
-/// A session has one tally, filled when the client connects; the tally of each transaction begins
-/// as a clone of it. A symbol of one scorer counts once, with its highest score, however often it
-/// is given: what speaks against a sender is not worse for being said of each of ten recipients.
-/// What is said again word by word is kept once.
+/// A session has one tally, which is filled when the client connects. The tally of each transaction
+/// starts as a clone of it. Each symbol of a scorer counts once, with its highest score. A finding
+/// about the sender therefore does not count ten times for ten recipients. Identical entries are
+/// kept once.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     entries: Distinct<Entry>,
@@ -31,30 +31,31 @@ pub struct Tally {
     failures: Distinct<Failure>,
     decisions: Distinct<Decision>,
     settled: Option<Box<Settled>>,
-    /// Where the entries of the latest question begin.
+    /// Index of the first entry of the latest question.
     latest: usize,
-    /// The panel refused the recipient of the latest question, and what was found on it still counts.
+    /// Whether the panel refused the recipient of the latest question. The findings on it count
+    /// until [`Tally::settle`].
     refused: bool,
 }
 
-/// A finding, who made it and when, and whether it counts.
+/// A finding with its scorer and stage, and whether it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
     /// The scorer's name.
     pub scorer: Arc<str>,
-    /// When it was asked.
+    /// The stage at which the scorer was asked.
     pub stage: Stage,
-    /// What it found, with the score that counts.
+    /// The finding, with the score that counts.
     pub finding: Finding,
-    /// The score that the scorer gave, before scale and weights.
+    /// The score given by the scorer, before scale and weights.
     pub given: Score,
-    /// The recipient that it was asked about first; `None` at the other stages. The same finding on
-    /// further recipients is kept once.
+    /// The first recipient with this finding. `None` at the other stages. The same finding on
+    /// further recipients is not stored again.
     pub recipient: Option<Path>,
     /// Whether the scorer is only monitored. Its findings never count.
     pub monitored: bool,
-    /// Whether it concerns a recipient that was refused. It no longer counts.
+    /// Whether the finding is about a recipient that was refused. It then no longer counts.
     pub aside: bool,
 }
 
@@ -64,71 +65,71 @@ impl Entry {
     }
 }
 
-/// A scorer's no.
+/// A refusal by a scorer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Objection {
     /// The scorer's name.
     pub scorer: Arc<str>,
-    /// When it was asked.
+    /// The stage at which the scorer was asked.
     pub stage: Stage,
-    /// What it would have the client told.
+    /// The reply that the scorer asks for.
     pub refusal: Refusal,
     /// Whether the scorer is only monitored. Its objections have no effect.
     pub monitored: bool,
 }
 
-/// A scorer that was asked and has not answered.
+/// A failed scorer: it was asked and gave no complete answer.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Failure {
     /// The scorer's name.
     pub scorer: Arc<str>,
-    /// When it was asked.
+    /// The stage at which the scorer was asked.
     pub stage: Stage,
-    /// What went wrong. For records only.
+    /// The cause of the failure. For records only.
     pub cause: FailureCause,
-    /// What was done about it.
+    /// The failure policy that was applied.
     pub policy: FailurePolicy,
-    /// Whether the scorer is only monitored, so that nothing was done.
+    /// Whether the scorer is only monitored. The failure policy then has no effect on the verdict.
     pub monitored: bool,
 }
 
-/// Why there is no answer. The fault is the scorer's, or that of what it asked.
+/// The cause of a missing answer. Fault of the scorer or of a service that it uses.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum FailureCause {
-    /// It said that it failed.
+    /// The scorer returned an error.
     #[error("failed: {0}")]
     Error(#[from] ScorerError),
-    /// It panicked, with this message.
+    /// The scorer panicked with this message.
     #[error("panicked: {}", Printable(.0))]
     Panic(Box<str>),
-    /// It had not answered within this time.
+    /// The scorer did not answer within this time.
     #[error("no answer within {0:?}")]
     Late(Duration),
-    /// The state that it kept for this session was lost, since an earlier answer was late, panicked, or
-    /// was given up ([`SessionScorer`](crate::SessionScorer)).
+    /// The scorer's state for this session was lost, because an earlier answer was late, panicked
+    /// or was cancelled ([`SessionScorer`](crate::SessionScorer)).
     #[error("its state for this session is lost")]
     StateLost,
 }
 
-/// What the panel made of the tally, where that was anything but [`Verdict::Pass`].
+/// A decision of the panel other than [`Verdict::Pass`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Decision {
-    /// When it was asked.
+    /// The stage at which the panel was asked.
     pub stage: Stage,
-    /// The sum of what counted by then.
+    /// The total score at that time.
     pub total: Score,
-    /// What it said, or would have said.
+    /// The verdict, whether it was acted on or not.
     pub verdict: Verdict,
-    /// Whether it did say so; `false` in a panel that only monitors.
+    /// Whether the verdict was acted on. `false` in a panel that only monitors.
     pub acted: bool,
 }
 
 impl Tally {
-    /// An empty tally.
+    /// Creates an empty tally.
     pub const fn new() -> Self {
         Self {
             entries: Distinct::new(),
@@ -141,8 +142,8 @@ impl Tally {
         }
     }
 
-    /// The recipient that the panel was asked about last was refused, by the panel or by the relay
-    /// target: what was found on it stays in the record and no longer counts.
+    /// Records that the recipient of the latest question was refused, by the panel or by the relay
+    /// target. The findings on it stay in the record and no longer count.
     pub fn recipient_refused(&mut self) {
         let latest = self.entries.split_off(self.latest);
         for mut entry in latest {
@@ -153,7 +154,7 @@ impl Tally {
         self.refused = false;
     }
 
-    /// A transaction has ended: what was found on the connection stays, for the next one.
+    /// Ends a transaction. Only the entries of the connect stage are kept for the next transaction.
     pub fn end_transaction(&mut self) {
         self.entries.retain(|entry| entry.stage == Stage::Connect);
         self.objections.retain(|objection| objection.stage == Stage::Connect);
@@ -163,26 +164,26 @@ impl Tally {
         self.ask();
     }
 
-    /// The sum of what counts.
+    /// Returns the sum of the findings that count.
     pub fn total(&self) -> Score {
-        // Of most mail there is nothing to say, and that is asked often.
+        // Most mail has no findings, and the total is queried often.
         match self.entries.as_slice() {
             [] => Score::ZERO,
             entries => Counted::new(entries, self.settled.as_deref()).total(),
         }
     }
 
-    /// The findings that count, in the order of the questions and, within one, of the seats.
+    /// Returns the findings that count, ordered by question and then by seat.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.counted().map(|entry| &entry.finding)
     }
 
-    /// The entries whose findings count, in the same order.
+    /// Returns the entries whose findings count, in the same order.
     pub fn counted(&self) -> impl Iterator<Item = &Entry> {
         self.highest().into_iter().map(|(_, entry)| entry)
     }
 
-    /// What counts, with the place of each.
+    /// Returns the entries that count, each with its index.
     fn highest(&self) -> Vec<(usize, &Entry)> {
         match self.entries.as_slice() {
             [] => Vec::new(),
@@ -190,27 +191,27 @@ impl Tally {
         }
     }
 
-    /// Every finding, whether it counts or not.
+    /// Returns all findings, whether they count or not.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.as_slice().iter()
     }
 
-    /// Every no of a scorer.
+    /// Returns all refusals by scorers.
     pub fn objections(&self) -> impl Iterator<Item = &Objection> {
         self.objections.as_slice().iter()
     }
 
-    /// Every failure of a scorer.
+    /// Returns all failures of scorers.
     pub fn failures(&self) -> impl Iterator<Item = &Failure> {
         self.failures.as_slice().iter()
     }
 
-    /// What the panel made of it, from stage to stage.
+    /// Returns the decisions of the panel, in the order of the stages.
     pub fn decisions(&self) -> impl Iterator<Item = &Decision> {
         self.decisions.as_slice().iter()
     }
 
-    /// The panel is asked something new.
+    /// Prepares the tally for a new question to the panel.
     pub(crate) fn ask(&mut self) {
         self.settle();
         let entries = self.entries.as_slice();
@@ -218,15 +219,15 @@ impl Tally {
         self.latest = entries.len();
     }
 
-    /// Sets aside what was found on a recipient that the panel refused. Until then it counts, so that
-    /// observers of the verdict see what led to it.
+    /// Sets the findings on a refused recipient aside. They count until then, so that observers of
+    /// the verdict see its reasons.
     pub(crate) fn settle(&mut self) {
         if self.refused {
             self.recipient_refused();
         }
     }
 
-    /// The panel refuses the recipient that it was asked about.
+    /// Records that the panel refuses the recipient of the latest question.
     pub(crate) fn refuse_recipient(&mut self) {
         self.refused = true;
     }
@@ -249,7 +250,7 @@ impl Tally {
 }
 
 impl Element for Entry {
-    /// Returns whether it is the same finding, perhaps on another recipient.
+    /// Returns whether both are the same finding, possibly on different recipients.
     fn is_same(&self, other: &Self) -> bool {
         self.stage == other.stage
             && self.monitored == other.monitored
@@ -313,7 +314,7 @@ impl Written for Entry {
 }
 
 impl fmt::Display for Entry {
-    /// The finding, qualified by its scorer: `dnsbl:ZEN=4.00`.
+    /// Formats the finding, qualified by its scorer: `dnsbl:ZEN=4.00`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_to(f)
     }
@@ -331,7 +332,8 @@ impl Written for Tally {
 }
 
 impl fmt::Display for Tally {
-    /// The total and what counts: `score=6.10 dnsbl:ZEN=4.00 authentication:SPF_FAIL=2.10`.
+    /// Formats the total and the findings that count: `score=6.10 dnsbl:ZEN=4.00
+    /// authentication:SPF_FAIL=2.10`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_to(f)
     }

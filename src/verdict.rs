@@ -1,4 +1,4 @@
-//! What the panel says: nothing against it, or no.
+//! Verdicts: the decisions of the panel.
 
 use crate::envelope::{Envelope, SessionId, TransactionId};
 use crate::header::HeaderField;
@@ -7,51 +7,56 @@ use crate::peer::Peer;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode};
 
-/// What the panel says of a client, a recipient or a message. It cannot say yes: a message that
-/// passes is answered with the relay target's answer. It cannot discard.
+/// The decision of the panel about a client, a recipient or a message. The panel cannot accept
+/// mail: if a message passes, the client gets the relay target's reply. The panel cannot discard
+/// mail either.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
     /// No objection.
     Pass,
-    /// No objection, and these header fields stand before the message that goes onward. Before
-    /// there is a message it is [`Verdict::Pass`].
+    /// No objection. These header fields are prepended to the relayed message. Before the DATA
+    /// stage this is equivalent to [`Verdict::Pass`].
     Tag(Vec<HeaderField>),
-    /// The client gets this reply, and nothing goes onward.
+    /// The client gets this reply, and nothing is relayed.
     Refuse(Refusal),
 }
 
 impl Verdict {
-    /// The panel has not answered in time: no objection is not what that means.
+    /// Returns the verdict for a panel that did not answer in time. A timeout must not count as
+    /// [`Verdict::Pass`].
     pub(crate) fn late() -> Self {
         const LATE: Refusal = Refusal::fixed(451, 3, 0, "Not checked in time, try again later");
         Self::Refuse(LATE)
     }
 }
 
-/// A reply that says no: `4yz` or `5yz`, by construction.
+/// A reply that refuses. Its code is always `4yz` or `5yz`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal(Reply);
 
 impl Refusal {
-    /// For now: the client may try again. `code` is brought into `400..=459` (451 if it is not).
+    /// Creates a transient refusal: the client may retry. `code` must be in `400..=459`, otherwise
+    /// 451 is used.
     pub fn transient(code: u16, status: EnhancedStatus, text: &str) -> Self {
         const OTHERWISE: ReplyCode = ReplyCode::refusal(451);
         Self::of_class(OTHERWISE, code, status, text)
     }
 
-    /// For good. `code` is brought into `500..=559` (550 if it is not).
+    /// Creates a permanent refusal. `code` must be in `500..=559`, otherwise 550 is used.
     pub fn permanent(code: u16, status: EnhancedStatus, text: &str) -> Self {
         const OTHERWISE: ReplyCode = ReplyCode::refusal(550);
         Self::of_class(OTHERWISE, code, status, text)
     }
 
-    /// For this recipient's policies are others than those of the recipients accepted before, and
-    /// one message gets one answer: `452 4.5.3`, on which clients send to the recipient in another
-    /// transaction (RFC 5321 section 4.5.3.1.10).
+    /// Returns `452 4.5.3` for a recipient whose policies differ from those of the recipients
+    /// accepted before. One message gets one reply, so such recipients need separate transactions.
+    /// On this code clients send to the recipient in another transaction (RFC 5321 section
+    /// 4.5.3.1.10).
     ///
-    /// A scorer or a relay target says it of a recipient, with [`Envelope::forward_paths`] before
-    /// its eyes. Never of the first: a client that is always told to come again gives up.
+    /// A scorer or a relay target returns it for a recipient after a look at
+    /// [`Envelope::forward_paths`]. Never return it for the first recipient, because a client that
+    /// gets it on every attempt gives up.
     pub fn come_again() -> Self {
         Self::fixed(
             452,
@@ -66,30 +71,31 @@ impl Refusal {
         Self(Reply::new(ReplyCode::new(code).filter(of_class).unwrap_or(otherwise), status, text))
     }
 
-    /// A fixed refusal of ours: its class is checked when the crate is compiled.
+    /// Creates a fixed refusal of ours. Its class is checked at compile time.
     pub(crate) const fn fixed(code: u16, subject: u16, detail: u16, text: &'static str) -> Self {
         assert!(code >= 400);
         Self(Reply::fixed(code, Some((subject, detail)), text))
     }
 
-    /// The reply.
+    /// Returns the reply.
     pub fn reply(&self) -> &Reply {
         &self.0
     }
 
-    /// Whether the client may try again.
+    /// Returns whether the client may retry.
     pub fn is_transient(&self) -> bool {
         self.0.class() == ReplyClass::Transient
     }
 
-    /// Whether the server that says it closes the connection (421, and 521 of RFC 7504).
+    /// Returns whether a server that sends this reply closes the connection (421, and 521 of RFC
+    /// 7504).
     pub(crate) fn closes(&self) -> bool {
         matches!(self.0.code().value(), 421 | 521)
     }
 }
 
 impl TryFrom<Reply> for Refusal {
-    /// The reply, which says something else than no.
+    /// The reply, which is not a refusal.
     type Error = Reply;
 
     fn try_from(reply: Reply) -> Result<Self, Reply> {
@@ -106,20 +112,20 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// What the panel is asked about.
+/// The subject of a question to the panel.
 #[derive(Debug, Clone, Copy)]
 pub enum Subject<'a> {
     /// A client that connected and has not been greeted.
     Connection(&'a SessionId, &'a Peer),
     /// A recipient, before the relay target is asked about it. The envelope holds the recipients
-    /// that were accepted before.
+    /// accepted before.
     Recipient(&'a Envelope, &'a ForwardPath),
-    /// The message, before anything of it goes onward.
+    /// The message, before any part of it is relayed.
     Content(&'a Envelope, &'a Message),
 }
 
 impl Subject<'_> {
-    /// At which stage of the session it comes up.
+    /// Returns the stage of the session at which the panel is asked.
     pub fn stage(&self) -> Stage {
         match self {
             Self::Connection(..) => Stage::Connect,
@@ -128,7 +134,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The transaction; `SESSION.0` for the connection.
+    /// Returns the ID of the transaction, which is `SESSION.0` for the connection.
     pub fn id(&self) -> TransactionId {
         match self {
             Self::Connection(session, _) => session.transaction(0),
@@ -136,7 +142,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The recipient, if it is about one.
+    /// Returns the recipient if the subject is one.
     pub fn recipient(&self) -> Option<&ForwardPath> {
         match self {
             Self::Recipient(_, recipient) => Some(recipient),
@@ -144,7 +150,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The session.
+    /// Returns the session.
     pub fn session(&self) -> &SessionId {
         match self {
             Self::Connection(session, _) => session,
@@ -152,7 +158,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The client.
+    /// Returns the client.
     pub fn peer(&self) -> &Peer {
         match self {
             Self::Connection(_, peer) => peer,
@@ -166,9 +172,9 @@ impl Subject<'_> {
 pub enum Stage {
     /// The client has connected.
     Connect,
-    /// A recipient was named.
+    /// The client has named a recipient.
     Rcpt,
-    /// The content is there.
+    /// The content has been received.
     Data,
 }
 

@@ -1,4 +1,4 @@
-//! Judges: what a gate asks for its verdicts.
+//! Judges: the trait that a gate asks for its verdicts.
 
 use async_trait::async_trait;
 
@@ -10,14 +10,14 @@ use crate::tally::{Failure, FailureCause, Tally};
 use crate::unwind::Guarded;
 use crate::verdict::{Subject, Verdict};
 
-/// Decides about clients, recipients and messages. [`Panel`] does; decision logic of your own can
-/// stand in its place ([`Gate::judge`](crate::Gate::judge)), or around a panel:
+/// Decides about clients, recipients and messages. [`Panel`] implements it. Your own decision logic
+/// can replace the panel ([`Gate::judge`](crate::Gate::judge)) or wrap one:
 ///
 /// ```
 /// use async_trait::async_trait;
 /// use nobounce::{Judge, Panel, Refusal, Runtime, Sitting, Subject, Tally, Verdict};
 ///
-/// /// Lets everything through to postmaster (RFC 5321 section 4.5.1).
+/// /// Never refuses mail to postmaster (RFC 5321 section 4.5.1).
 /// struct ReachablePostmaster(Panel);
 ///
 /// #[async_trait]
@@ -39,9 +39,9 @@ use crate::verdict::{Subject, Verdict};
 /// ```
 #[async_trait]
 pub trait Judge<R: Runtime>: Send + Sync {
-    /// Decides about the subject, and notes in the tally what led to it.
+    /// Decides about the subject and records the reasons in the tally.
     ///
-    /// A judge that panics defers the client, as a scorer does under [`FailurePolicy::Defer`].
+    /// If the judge panics, the client is deferred, as with [`FailurePolicy::Defer`] for a scorer.
     async fn judge(
         &self,
         runtime: &R,
@@ -64,7 +64,7 @@ impl<R: Runtime> Judge<R> for Panel {
     }
 }
 
-/// The judge of a gate. A panel is asked without a future on the heap.
+/// The judge of a gate. Asking a panel allocates no future on the heap.
 pub(crate) enum Bench<R> {
     Panel(Panel),
     Own(Box<dyn Judge<R>>),

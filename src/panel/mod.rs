@@ -1,4 +1,4 @@
-//! The panel: asks scorers, adds up what they found, and turns the sum into a verdict.
+//! The panel: asks the scorers, adds up their findings and derives a verdict from the sum.
 
 mod hearing;
 mod judge;
@@ -26,18 +26,18 @@ pub use sitting::{Answer, Sitting};
 pub use thresholds::{ThresholdError, Thresholds};
 pub use weights::Weights;
 
-/// How long one scorer may take at one stage, if its seat says nothing else (Haraka's
-/// `plugin_timeout`).
+/// Default time budget of one scorer at one stage (Haraka's `plugin_timeout`).
 const SEAT_BUDGET: Duration = Duration::from_secs(30);
-/// How long all of them may take. Postfix waits 100 s for a filter (`smtpd_proxy_timeout`), and the
-/// relay target is still to be asked.
+/// Default time budget of all scorers together at one stage. Postfix waits 100 s for a filter
+/// (`smtpd_proxy_timeout`), and the relay target must still be asked in that time.
 const STAGE_BUDGET: Duration = Duration::from_secs(60);
-/// The name of a scorer that panics when it is asked for its name.
+/// The name of a scorer that panics when asked for its name.
 const UNNAMED: &str = "unnamed";
 
-/// Scorers, what they may cost, and at which sums something is done.
+/// The scorers, their time budgets, and the thresholds for their total score.
 ///
-/// The empty panel has no objection to anything: `()` is a panel, and the relay is transparent.
+/// The empty panel never objects. `()` converts to an empty panel, which makes the relay
+/// transparent.
 ///
 /// ```
 /// # use std::{io, time::Instant};
@@ -87,19 +87,21 @@ const UNNAMED: &str = "unnamed";
 ///
 /// # From answers to a verdict
 ///
-/// 1. A scorer's own refusal ([`Opinion::refusal`]), and the 451 for a scorer that failed under
-///    [`FailurePolicy::Defer`]: a permanent refusal goes before a transient one, then the earlier
-///    seat before the later. A failure goes before the thresholds, since the scorer that failed
-///    might have spoken for the mail; our trouble is nobody's 550. Only if it could not have
-///    ([`ScorerError::adds_only`](crate::ScorerError::adds_only)), and the sum is enough for a permanent
-///    refusal without it, that refusal stands.
-/// 2. The [`Thresholds`], over [`Tally::total`] of this stage and those before it.
+/// 1. Explicit refusals: a scorer's own refusal ([`Opinion::refusal`]), or the 451 for a scorer
+///    that failed under [`FailurePolicy::Defer`]. A permanent refusal has priority over a transient
+///    one, then the earlier seat over the later. A failure has priority over the thresholds,
+///    because the failed scorer might have lowered the score. A fault on our side must not cause a
+///    550. There is one exception: the failed scorer could only have raised the score
+///    ([`ScorerError::adds_only`](crate::ScorerError::adds_only)), and the total is enough for a
+///    permanent refusal without it. Then the permanent refusal is used.
+/// 2. The [`Thresholds`], compared with [`Tally::total`] of this stage and the stages before.
 ///
-/// The reply names findings that are [`Disclosure::Public`](crate::Disclosure) and speak against the mail:
-/// `550 5.7.1 Message refused: GTUBE`. Without any it says `Message refused as unwanted`. Before
-/// the greeting a refusal is 554 (RFC 5321 section 3.1) and a deferral 421 (section 3.8).
+/// The reply names the [`Disclosure::Public`](crate::Disclosure) findings that count against the
+/// mail: `550 5.7.1 Message refused: GTUBE`. Without such findings it says `Message refused as
+/// unwanted`. Before the greeting, the code of a refusal is 554 (RFC 5321 section 3.1) and that of
+/// a deferral is 421 (section 3.8).
 ///
-/// The same answers make the same verdict and the same tally, in whichever order they come.
+/// The verdict and the tally do not depend on the order in which the answers arrive.
 ///
 /// # The header field of a tagged message
 ///
@@ -117,9 +119,9 @@ const UNNAMED: &str = "unnamed";
 /// FWS     = a space, or a fold (RFC 5322 section 3.2.2)
 /// ```
 ///
-/// It says what `X-Spam-Status` says with SpamAssassin: a filter of mailboxes may sort by `Yes,`. The
-/// findings are those that count, private ones included, in the order of the record. A message that
-/// is not tagged has no such field; one that a client sends does not go onward.
+/// The field has the meaning of SpamAssassin's `X-Spam-Status`: a mailbox filter can match `Yes,`.
+/// It lists the findings that count, private ones included, in the order of the record. A message
+/// that is not tagged has no such field. If the client sends one, it is removed.
 #[derive(Default)]
 pub struct Panel {
     seats: Vec<Seat>,
@@ -129,7 +131,7 @@ pub struct Panel {
     monitor: bool,
 }
 
-/// A scorer's place in a panel: what it may cost and what is done when it fails.
+/// A scorer's place in a panel: its time budget, its failure policy, its scale.
 pub struct Seat {
     scorer: Box<dyn Scorer>,
     name: Arc<str>,
@@ -141,41 +143,41 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// A seat with 30 seconds for each answer, which defers when the scorer fails.
+    /// Creates a seat with a budget of 30 seconds for each answer and [`FailurePolicy::Defer`].
     ///
-    /// The scorer is asked for its name here, and never again. When that panics, it is called `unnamed`.
+    /// The scorer is asked for its name here, and only here. If that panics, it is named `unnamed`.
     pub fn new(scorer: impl Scorer + 'static) -> Self {
-        // A panic here would be one of the program that builds the panel.
+        // Without this, the panic would hit the program that builds the panel.
         let name = caught(|| word(scorer.name()).into()).unwrap_or_else(|_| UNNAMED.into());
         let on_failure = FailurePolicy::default();
         let scorer = Box::new(scorer);
         Self { scorer, name, budget: SEAT_BUDGET, on_failure, scale: 100, monitored: false }
     }
 
-    /// How long it may take for each answer. The budget of the stage holds beside it.
+    /// Sets the time budget for each answer. The budget of the stage applies as well.
     #[must_use]
     pub fn budget(mut self, budget: Duration) -> Self {
         self.budget = budget;
         self
     }
 
-    /// What is done when it fails, panics or is late.
+    /// Sets the policy for an error, a panic or a timeout of the scorer.
     #[must_use]
     pub fn on_failure(mut self, policy: FailurePolicy) -> Self {
         self.on_failure = policy;
         self
     }
 
-    /// What it finds weighs this many hundredths of what it says, each finding rounded to the
-    /// nearest hundredth of a point: a scorer whose scale is another than the panel's. [`Weights`]
-    /// go before it.
+    /// Sets a scale in percent for the scores of the scorer, if its scale differs from the panel's.
+    /// Each score is rounded to the nearest hundredth of a point. [`Weights`] have priority over
+    /// the scale.
     #[must_use]
     pub fn scale(mut self, percent: u16) -> Self {
         self.scale = percent;
         self
     }
 
-    /// Only looks on: what it says is recorded, nothing acts, not even its failure.
+    /// Monitor mode: findings and failures are recorded but have no effect on the verdict.
     #[must_use]
     pub fn monitor(mut self) -> Self {
         self.monitored = true;
@@ -190,18 +192,18 @@ impl From<()> for Panel {
 }
 
 impl Panel {
-    /// A panel without scorers, with the default thresholds and 60 seconds for each stage.
+    /// Creates a panel without scorers, with the default thresholds and 60 seconds for each stage.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Seats a scorer, with the default budget and failure policy.
+    /// Adds a scorer with the default budget and failure policy.
     #[must_use]
     pub fn scorer(self, scorer: impl Scorer + 'static) -> Self {
         self.seat(Seat::new(scorer))
     }
 
-    /// Adds a seat. A scorer of a name that is taken is called `name-2` in records, and so on.
+    /// Adds a seat. Duplicate scorer names get a numeric suffix in records (`name-2`).
     #[must_use]
     pub fn seat(mut self, mut seat: Seat) -> Self {
         let taken = |name: &str| self.seats.iter().any(|other| *other.name == *name);
@@ -213,59 +215,59 @@ impl Panel {
         self
     }
 
-    /// Returns the names of its scorers in records, in the order of the seats.
+    /// Returns the names of the scorers as used in records, in the order of the seats.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.seats.iter().map(|seat| &*seat.name)
     }
 
-    /// The sums at which something is done.
+    /// Sets the thresholds.
     #[must_use]
     pub fn thresholds(mut self, thresholds: Thresholds) -> Self {
         self.thresholds = thresholds;
         self
     }
 
-    /// What findings weigh here, whatever scorers say.
+    /// Sets the weights that replace the scores given by the scorers.
     #[must_use]
     pub fn weights(mut self, weights: Weights) -> Self {
         self.weights = weights;
         self
     }
 
-    /// Returns the weights. A clone of them tells later which have [matched
-    /// nothing](Weights::unmatched).
+    /// Returns the weights. Keep a clone of them to find out later which weights are
+    /// [unmatched](Weights::unmatched).
     pub fn site_weights(&self) -> &Weights {
         &self.weights
     }
 
-    /// Returns scorer and symbol of [`Weights`] that can never match: the panel has no scorer of this
-    /// name, or the scorer [lists its symbols](Scorer::symbols) and this is none of them. Treat them as
-    /// errors of the configuration.
+    /// Returns the scorer and symbol of each of the [`Weights`] that can never match. Either the
+    /// panel has no scorer of this name, or the scorer [lists its symbols](Scorer::symbols) and
+    /// this symbol is not in the list. Treat them as configuration errors.
     pub fn unknown_weights(&self) -> impl Iterator<Item = (&str, &str)> {
         self.weights.symbols().filter(|(scorer, symbol)| {
             !self.seats.iter().any(|seat| *seat.name == **scorer && seat.can_find(symbol))
         })
     }
 
-    /// How long all scorers together may take at one stage.
+    /// Sets the time budget of all scorers together at one stage.
     #[must_use]
     pub fn stage_budget(mut self, budget: Duration) -> Self {
         self.stage_budget = Some(budget);
         self
     }
 
-    /// Only looks on: every verdict is noted in the tally, and [`Verdict::Pass`] is given.
+    /// Monitor mode: every verdict is recorded in the tally, but [`Verdict::Pass`] is returned.
     #[must_use]
     pub fn monitor(mut self) -> Self {
         self.monitor = true;
         self
     }
 
-    /// Asks all scorers about `subject`, side by side, and notes in `tally` what they said and what
-    /// follows from it. `sitting` is that of the session.
+    /// Asks all scorers about `subject` concurrently, records their answers and the decision in
+    /// `tally`, and returns the verdict. `sitting` is the sitting of the session.
     ///
-    /// It never fails. It takes no longer than the stage's budget, provided that no scorer blocks
-    /// its thread; dropped before it is ready, it leaves the tally as it was.
+    /// It never fails. It returns within the stage's budget, provided that no scorer blocks its
+    /// thread. If the future is dropped before it is ready, the tally is unchanged.
     pub async fn ask<R: Runtime>(
         &self,
         runtime: &R,
@@ -283,7 +285,7 @@ impl Panel {
         let (mut places, timed) = sitting.places();
         let timed = timed.then_some(began);
         match &self.seats[..] {
-            // Many a panel has one, which takes no list.
+            // Panels with a single scorer are common and need no `Vec`.
             [seat] => {
                 let mut hearings = [seat.begin(places.next(), &at, budget, began)];
                 drop(places);
@@ -304,7 +306,7 @@ impl Panel {
         }
     }
 
-    /// Notes what the scorers answered, in the order of the seats, and what follows from it.
+    /// Records the answers in the order of the seats and derives the verdict.
     fn weigh(
         &self,
         answers: impl Iterator<Item = (Result<Opinion, FailureCause>, Duration)>,
@@ -314,7 +316,7 @@ impl Panel {
     ) -> Verdict {
         let stage = subject.stage();
         let (mut refusals, mut fields) = (Vec::new(), Vec::new());
-        // What is said for scorers that failed and could only have spoken against the mail.
+        // The first deferral caused by a failed scorer that could only have raised the score.
         let mut deferral = None;
         for ((number, seat), (answer, took)) in self.seats.iter().enumerate().zip(answers) {
             sitting.note(seat, number, &answer, took);
@@ -328,7 +330,7 @@ impl Panel {
                 refusals.extend(refusal);
             }
         }
-        // Stable: among equals the earlier seat stays first.
+        // The sort is stable: among equals the earlier seat stays first.
         refusals.sort_by_key(Refusal::is_transient);
         let refusal = refusals.into_iter().next().map(Verdict::Refuse);
         let verdict =
@@ -342,7 +344,7 @@ impl Panel {
         self.annotate(self.conclude(verdict, stage, tally), stage, fields)
     }
 
-    /// Adds the header fields of scorers to a verdict that lets a message pass.
+    /// Adds the header fields of scorers to a verdict that lets the message pass.
     fn annotate(&self, verdict: Verdict, stage: Stage, fields: Vec<HeaderField>) -> Verdict {
         match verdict {
             _ if stage != Stage::Data || fields.is_empty() || self.monitor => verdict,
@@ -352,7 +354,7 @@ impl Panel {
         }
     }
 
-    /// Notes the verdict and gives it, if this panel gives any.
+    /// Records the verdict and returns it, or [`Verdict::Pass`] if the panel only monitors.
     fn conclude(&self, verdict: Verdict, stage: Stage, tally: &mut Tally) -> Verdict {
         if verdict == Verdict::Pass {
             return verdict;
@@ -370,7 +372,6 @@ impl Panel {
 }
 
 impl Seat {
-    /// Asks the scorer.
     fn begin<'a>(
         &'a self,
         place: Option<&'a mut Place>,
@@ -381,7 +382,8 @@ impl Seat {
         Hearing::begin(&*self.scorer, place, at, self.budget.min(stage), began)
     }
 
-    /// Notes what the scorer said, with the fields that it writes; its refusal, if it acts.
+    /// Records the scorer's answer and collects its header fields. Returns its refusal unless the
+    /// seat is only monitored.
     fn take(
         &self,
         answer: Result<Opinion, FailureCause>,
@@ -420,7 +422,7 @@ impl Seat {
         (!self.monitored).then_some(refusal)
     }
 
-    /// Notes that it failed, and does what was said for that.
+    /// Records the failure and applies the failure policy.
     fn fail(
         &self,
         cause: FailureCause,
@@ -441,12 +443,12 @@ impl Seat {
         }
     }
 
-    /// The symbol of its failure.
+    /// Returns the symbol for a failure of the scorer.
     fn failed(&self) -> String {
         format!("{}_FAILED", self.name.to_ascii_uppercase())
     }
 
-    /// Whether it can find this symbol, as far as it is known.
+    /// Returns whether the scorer can find this symbol. Returns true if its symbols are unknown.
     fn can_find(&self, symbol: &str) -> bool {
         let listed = caught(|| {
             let mut all = self.scorer.symbols()?.into_iter();

@@ -1,4 +1,4 @@
-//! A sitting: what a panel keeps of one session.
+//! A sitting: the state of a panel for one session.
 
 use std::fmt;
 use std::mem;
@@ -13,19 +13,19 @@ use crate::tally::FailureCause;
 use crate::unwind::{caught, drop_caught};
 use crate::verdict::Subject;
 
-/// What a panel keeps of one session: the scorers that have state for it. Make one for each session,
-/// with [`Gate::sitting`](crate::Gate::sitting) or [`Sitting::new`]. Dropping it ends the session for
-/// its scorers.
+/// The state of a panel for one session: the scorers that keep state per session. Create one for
+/// each session with [`Gate::sitting`](crate::Gate::sitting) or [`Sitting::new`]. Dropping it ends
+/// the session for its scorers.
 ///
 /// It allocates nothing for scorers without such state.
 #[derive(Default)]
 pub struct Sitting {
-    /// For each seat of the panel what it keeps; empty while none keeps anything.
+    /// The state of each seat. Empty while no seat has state.
     places: Vec<Place>,
     is_open: bool,
-    /// Transactions that ended, of which the scorers have not been told.
+    /// Ended transactions that have not been reported to the scorers yet.
     ended: Vec<TransactionEnd>,
-    /// How each scorer answered the latest question; `None` if nobody wants to know.
+    /// How each scorer answered the latest question. `None` if answers are not kept.
     answers: Option<Vec<Answer>>,
 }
 
@@ -35,54 +35,56 @@ pub struct Sitting {
 pub struct Answer {
     /// The scorer's name.
     pub scorer: Arc<str>,
-    /// What it said, before weights and scale.
+    /// The answer, before weights and scale are applied.
     pub result: Result<Opinion, FailureCause>,
-    /// How long it took.
+    /// The time that the answer took.
     pub took: Duration,
 }
 
-/// What one seat keeps of the session.
+/// The state of one seat for the session.
 pub(super) enum Place {
     Stateless,
     Open {
         scorer: Box<dyn SessionScorer>,
-        /// It has been asked and has not answered. If the question is given up, its state is unknown.
+        /// Whether the scorer has been asked and has not answered. If the question is cancelled,
+        /// the state of the scorer is unknown.
         is_asked: bool,
     },
-    /// Its state is lost, so that every further hook of the session fails.
+    /// The state is lost. Every further hook of the session fails with this cause.
     Lost(FailureCause),
 }
 
 impl Sitting {
-    /// Returns the sitting of a session that begins.
+    /// Returns the sitting of a new session.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Keeps how each scorer [answered](Self::answers) the latest question, and how long it took. Costs
-    /// a copy of each answer and some calls of [`Runtime::now`](crate::Runtime::now).
+    /// Keeps the [answers](Self::answers) of all scorers to the latest question, with the time each
+    /// one took. This costs a copy of each answer and some calls of
+    /// [`Runtime::now`](crate::Runtime::now).
     #[must_use]
     pub fn with_answers(mut self) -> Self {
         self.answers.get_or_insert_default();
         self
     }
 
-    /// Returns how each scorer answered the latest question, in the order of the seats. Empty without
-    /// [`with_answers`](Self::with_answers).
+    /// Returns the answers of all scorers to the latest question, in the order of the seats. The
+    /// slice is empty unless [`with_answers`](Self::with_answers) was called.
     pub fn answers(&self) -> &[Answer] {
         self.answers.as_deref().unwrap_or_default()
     }
 
-    /// A transaction has ended. Scorers are told at the next [`settle`](Self::settle), or before they
-    /// are asked something else.
+    /// Records that a transaction has ended. The scorers are notified at the next
+    /// [`settle`](Self::settle), or before their next question.
     pub fn transaction_ended(&mut self, end: &TransactionEnd) {
         if !self.places.is_empty() {
             self.ended.push(end.clone());
         }
     }
 
-    /// Tells the scorers of the transactions that ended. Call it when the client has its reply, which
-    /// must not wait for them.
+    /// Notifies the scorers of the transactions that ended. Call it after the reply was sent to the
+    /// client, so that the reply does not wait for the scorers.
     pub fn settle(&mut self) {
         if self.ended.is_empty() {
             return;
@@ -98,7 +100,7 @@ impl Sitting {
         }
     }
 
-    /// Opens the scorers of the session, if this is its first question, or if the client is another.
+    /// Opens the scorers of the session if this is its first question or if the client has changed.
     pub(super) fn prepare(&mut self, seats: &[Seat], subject: Subject<'_>) {
         self.settle();
         if let Some(answers) = &mut self.answers {
@@ -133,12 +135,13 @@ impl Sitting {
         self.places.drain(..).for_each(drop_caught);
     }
 
-    /// Returns the places of the seats, or nothing if no seat keeps anything.
+    /// Returns the state of each seat, or an empty iterator if no seat has state. The flag says
+    /// whether answers are kept.
     pub(super) fn places(&mut self) -> (impl Iterator<Item = &mut Place>, bool) {
         (self.places.iter_mut(), self.answers.is_some())
     }
 
-    /// Notes what a scorer answered.
+    /// Records the answer of a scorer.
     pub(super) fn note(
         &mut self,
         seat: &Seat,

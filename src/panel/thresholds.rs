@@ -1,4 +1,4 @@
-//! Thresholds: from a sum to a verdict, and what client and header are told.
+//! Thresholds: turn a total score into a verdict, and write the reply text and the header field.
 
 use crate::header::{HeaderField, OURS};
 use crate::score::{Disclosure, Finding, Score};
@@ -6,15 +6,18 @@ use crate::tally::Tally;
 use crate::verdict::{Refusal, Stage, Verdict};
 use crate::wire::reply::EnhancedStatus;
 
-/// Most findings in the header field of a tagged message.
+/// Maximum number of findings in the header field of a tagged message.
 pub(super) const SYMBOLS: usize = 128;
-/// Most octets of them: an eighth of what Postfix takes for one header (`header_size_limit`), and less
-/// than the default [`Limits::added_fields`](crate::Limits::added_fields).
+/// Maximum size of these findings in octets. It is an eighth of Postfix's limit for one header
+/// (`header_size_limit`), and less than the default
+/// [`Limits::added_fields`](crate::Limits::added_fields).
 pub(super) const OCTETS: usize = 12 << 10;
 
-/// The sums at which something is done; a sum that is equal counts as reached, the strictest one
-/// reached acts. The default tags at 5.00 (SpamAssassin's `required_score`), defers never, and
-/// refuses at 6.31 (amavisd-new's `$sa_kill_level_deflt`).
+/// The total scores at which mail is tagged, deferred or refused. A total equal to a threshold
+/// reaches it. The strictest threshold reached applies.
+///
+/// By default, mail is tagged at 5.00 (SpamAssassin's `required_score`), never deferred, and
+/// refused at 6.31 (amavisd-new's `$sa_kill_level_deflt`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Thresholds {
     tag: Option<Score>,
@@ -22,13 +25,14 @@ pub struct Thresholds {
     refuse: Option<Score>,
 }
 
-/// A milder threshold above a stricter one, which would never act. The fault is the caller's.
+/// A milder threshold is above a stricter one, so it would never apply. Fault of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a threshold of {0} lies above a stricter one of {1}")]
 pub struct ThresholdError(Score, Score);
 
 impl Thresholds {
-    /// Thresholds in ascending order: `tag` ≤ `defer` ≤ `refuse`, as far as they are there.
+    /// Creates thresholds. They must be in ascending order: `tag` ≤ `defer` ≤ `refuse`. `None`
+    /// disables a threshold.
     pub fn new(
         tag: Option<Score>,
         defer: Option<Score>,
@@ -44,7 +48,7 @@ impl Thresholds {
         Ok(Self { tag, defer, refuse })
     }
 
-    /// No sum does anything. What scorers themselves refuse is refused nevertheless.
+    /// Disables all thresholds. Refusals by the scorers themselves still apply.
     pub const fn none() -> Self {
         Self { tag: None, defer: None, refuse: None }
     }
@@ -57,7 +61,7 @@ impl Default for Thresholds {
 }
 
 impl Thresholds {
-    /// What the sum calls for.
+    /// Returns the verdict for the total of `tally`.
     pub(super) fn judge(&self, stage: Stage, tally: &Tally) -> Verdict {
         const POLICY: EnhancedStatus = EnhancedStatus::new(7, 1);
         let total = tally.total();
@@ -77,18 +81,18 @@ impl Thresholds {
     }
 }
 
-/// The reply for a scorer that failed. What failed is nobody's business outside.
+/// Returns the reply for a failed scorer. It does not disclose which scorer failed.
 pub(super) fn unchecked(stage: Stage) -> Refusal {
     let text = format!("{} cannot be checked now, try again later", noun(stage));
     Refusal::transient(later(stage), EnhancedStatus::new(3, 0), &text)
 }
 
-/// The code that says "later": before the greeting that is to close the channel.
+/// Returns the code of a deferral. Before the greeting it is 421, which closes the connection.
 fn later(stage: Stage) -> u16 {
     if stage == Stage::Connect { 421 } else { 451 }
 }
 
-/// What the client asked for.
+/// Returns the noun for the subject of this stage in a reply text.
 fn noun(stage: Stage) -> &'static str {
     match stage {
         Stage::Connect => "Connection",
@@ -97,7 +101,8 @@ fn noun(stage: Stage) -> &'static str {
     }
 }
 
-/// What the client is told: the public findings that speak against it, or nothing in particular.
+/// Returns the reply text: the public findings that count against the mail, or `otherwise` if there
+/// are none.
 fn reasons(stage: Stage, done: &str, otherwise: &str, tally: &Tally) -> String {
     let told = |finding: &&Finding| {
         finding.disclosure() == Disclosure::Public && finding.score() > Score::ZERO
@@ -118,7 +123,7 @@ fn reasons(stage: Stage, done: &str, otherwise: &str, tally: &Tally) -> String {
     }
 }
 
-/// The header field of a tagged message. Its grammar is [`Panel`]'s to document.
+/// Returns the header field of a tagged message. [`Panel`] documents its grammar.
 fn status(total: Score, required: Score, tally: &Tally) -> HeaderField {
     let mut symbols = String::new();
     for entry in tally.counted().take(SYMBOLS) {

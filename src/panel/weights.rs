@@ -1,4 +1,4 @@
-//! Weights: what a site makes of findings, by their symbols.
+//! Weights: scores set by the site for individual symbols.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::score::{Disclosure, Finding, Score, word};
 
-/// What findings weigh in this panel and whether clients may learn of them, by scorer and symbol,
-/// regardless of what the scorer says. Other symbols stay as the scorer has them.
+/// Scores and disclosures set by the site, by scorer and symbol. They replace the values given by
+/// the scorer. Symbols without an entry keep the scorer's values.
 ///
-/// The scorer is named as in records, and so is the symbol: the rule `BAYES_99` of spamd and the symbol
-/// `BAYES_99` of rspamd are two. [`Panel::unknown_weights`](crate::Panel::unknown_weights) finds weights
-/// that no scorer of a panel can ever match. [`Weights::unmatched`] tells which have matched nothing so
-/// far: for daemons, whose symbols are not known before.
+/// Scorers and symbols are named as in records. The same symbol from two scorers is two entries:
+/// the rule `BAYES_99` of spamd is not the symbol `BAYES_99` of rspamd.
+///
+/// [`Panel::unknown_weights`](crate::Panel::unknown_weights) returns the weights that no scorer of
+/// a panel can ever match. [`Weights::unmatched`] returns the weights that have matched nothing so
+/// far. Use it for daemons, whose symbols are not known in advance.
 ///
 /// ```
 /// use nobounce::{Disclosure, Panel, Score, Weights};
@@ -25,7 +27,7 @@ use crate::score::{Disclosure, Finding, Score, word};
 /// assert_eq!(unmatched, [("authentication", "SPF_FAIL"), ("spamd", "BAYES_99")]);
 /// ```
 ///
-/// Clones share what they know of matches.
+/// Clones share the record of matches.
 #[derive(Debug, Clone, Default)]
 pub struct Weights(BTreeMap<Box<str>, BTreeMap<Box<str>, Weight>>);
 
@@ -37,19 +39,19 @@ struct Weight {
 }
 
 impl Weights {
-    /// Every finding stays as it is.
+    /// Creates an empty set, which changes no finding.
     pub const fn new() -> Self {
         Self(BTreeMap::new())
     }
 
-    /// Sets what findings with this symbol of this scorer weigh.
+    /// Sets the score of findings with this symbol from this scorer.
     #[must_use]
     pub fn weigh(mut self, scorer: &str, symbol: &str, score: Score) -> Self {
         self.of(scorer, symbol).score = Some(score);
         self
     }
 
-    /// Sets whether clients may learn of findings with this symbol of this scorer.
+    /// Sets whether clients may see findings with this symbol from this scorer.
     #[must_use]
     pub fn disclose(mut self, scorer: &str, symbol: &str, disclosure: Disclosure) -> Self {
         self.of(scorer, symbol).disclosure = Some(disclosure);
@@ -60,13 +62,13 @@ impl Weights {
         self.0.entry(word(scorer)).or_default().entry(word(symbol)).or_default()
     }
 
-    /// Returns scorer and symbol of the weights and disclosures that have not matched a finding so far.
+    /// Returns scorer and symbol of the entries that have not matched a finding so far.
     pub fn unmatched(&self) -> impl Iterator<Item = (&str, &str)> {
         let all = self.all().filter(|(.., weight)| !weight.has_matched.load(Ordering::Relaxed));
         all.map(|(scorer, symbol, _)| (scorer, symbol))
     }
 
-    /// Returns scorer and symbol of each weight.
+    /// Returns scorer and symbol of each entry.
     pub(super) fn symbols(&self) -> impl Iterator<Item = (&str, &str)> {
         self.all().map(|(scorer, symbol, _)| (scorer, symbol))
     }
@@ -77,12 +79,12 @@ impl Weights {
         })
     }
 
-    /// Whether any of them speaks for the mail.
+    /// Returns whether any score is negative, so that it counts in favour of the mail.
     pub(super) fn speak_for(&self) -> bool {
         self.all().any(|(.., weight)| weight.score.is_some_and(|score| score < Score::ZERO))
     }
 
-    /// The finding of this scorer as it counts here.
+    /// Applies the score and the disclosure of the site to a finding of this scorer.
     pub(super) fn apply(&self, scorer: &str, mut finding: Finding) -> Finding {
         let weight = self.0.get(scorer).and_then(|symbols| symbols.get(finding.symbol()));
         let Some(Weight { score, disclosure, has_matched }) = weight else { return finding };

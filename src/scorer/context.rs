@@ -1,4 +1,4 @@
-//! Contexts: what a hook of a scorer is told.
+//! Contexts: the arguments of a scorer's hooks.
 
 use crate::envelope::{Envelope, SessionId};
 use crate::message::Message;
@@ -8,7 +8,7 @@ use crate::wire::mailbox::ForwardPath;
 
 static NOTHING_YET: Tally = Tally::new();
 
-/// What [`Scorer::on_connect`](crate::Scorer::on_connect) is told.
+/// The argument of [`Scorer::on_connect`](crate::Scorer::on_connect).
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct ConnectContext<'a> {
@@ -16,11 +16,11 @@ pub struct ConnectContext<'a> {
     pub session: &'a SessionId,
     /// The client.
     pub peer: &'a Peer,
-    /// What scorers found in this session before; empty unless the client is asked about again.
+    /// Findings made earlier in this session. Empty unless the panel asks about the client again.
     pub tally: &'a Tally,
 }
 
-/// What [`Scorer::on_rcpt`](crate::Scorer::on_rcpt) is told.
+/// The argument of [`Scorer::on_rcpt`](crate::Scorer::on_rcpt).
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct RcptContext<'a> {
@@ -28,15 +28,15 @@ pub struct RcptContext<'a> {
     pub session: &'a SessionId,
     /// The client: [`Envelope::peer`].
     pub peer: &'a Peer,
-    /// The sender, the client, and the recipients accepted before.
+    /// The sender, the client and the recipients accepted before.
     pub envelope: &'a Envelope,
     /// The recipient in question.
     pub recipient: &'a ForwardPath,
-    /// What scorers found at connect and on earlier recipients.
+    /// Findings made at the connect stage and on earlier recipients.
     pub tally: &'a Tally,
 }
 
-/// What [`Scorer::on_data`](crate::Scorer::on_data) is told.
+/// The argument of [`Scorer::on_data`](crate::Scorer::on_data).
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct DataContext<'a> {
@@ -46,19 +46,19 @@ pub struct DataContext<'a> {
     pub peer: &'a Peer,
     /// The sender, the client and the recipients.
     pub envelope: &'a Envelope,
-    /// The message, with our trace header before it.
+    /// The message, with our trace header prepended.
     pub message: &'a Message,
-    /// What scorers found at the earlier stages.
+    /// Findings made at the earlier stages.
     pub tally: &'a Tally,
 }
 
 impl<'a> ConnectContext<'a> {
-    /// Returns the context of a session that begins, with an empty tally.
+    /// Returns the context of a new session, with an empty tally.
     pub fn new(session: &'a SessionId, peer: &'a Peer) -> Self {
         Self { session, peer, tally: &NOTHING_YET }
     }
 
-    /// Sets the findings made before.
+    /// Sets the findings made earlier.
     #[must_use]
     pub fn tally(self, tally: &'a Tally) -> Self {
         Self { tally, ..self }
@@ -66,7 +66,7 @@ impl<'a> ConnectContext<'a> {
 }
 
 impl<'a> RcptContext<'a> {
-    /// Returns the context of a recipient of this envelope, with an empty tally.
+    /// Returns the context for a recipient of this envelope, with an empty tally.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -85,7 +85,7 @@ impl<'a> RcptContext<'a> {
         Self { session, peer, envelope, recipient, tally: &NOTHING_YET }
     }
 
-    /// Sets the findings made before.
+    /// Sets the findings made earlier.
     #[must_use]
     pub fn tally(self, tally: &'a Tally) -> Self {
         Self { tally, ..self }
@@ -93,13 +93,13 @@ impl<'a> RcptContext<'a> {
 }
 
 impl<'a> DataContext<'a> {
-    /// Returns the context of this message, with an empty tally.
+    /// Returns the context for this message, with an empty tally.
     pub fn new(envelope: &'a Envelope, message: &'a Message) -> Self {
         let (session, peer) = (envelope.id.session(), &*envelope.peer);
         Self { session, peer, envelope, message, tally: &NOTHING_YET }
     }
 
-    /// Sets the findings made before.
+    /// Sets the findings made earlier.
     #[must_use]
     pub fn tally(self, tally: &'a Tally) -> Self {
         Self { tally, ..self }

@@ -1,25 +1,27 @@
-//! A list whose elements differ, which grows in linear time.
+//! A list without duplicates that grows in linear time.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// Elements up to which a new one is compared with each. Most tallies stay below, and build no index.
+/// Up to this length, a new element is compared with every element. Most tallies stay below it and
+/// need no index.
 const FEW: usize = 32;
 
 /// An element of a [`Distinct`] list.
 pub(super) trait Element {
-    /// Whether it says the same as `other`.
+    /// Returns whether both elements have the same content.
     fn is_same(&self, other: &Self) -> bool;
 
-    /// Feeds `to`. Two elements that say the same feed the same.
+    /// Feeds the element to the hasher. Equal elements feed equal data.
     fn digest(&self, to: &mut impl Hasher);
 }
 
-/// A list of elements in the order of their arrival, without repetitions.
+/// A list in insertion order, without duplicates.
 #[derive(Debug, Clone)]
 pub(super) struct Distinct<T> {
     all: Vec<T>,
-    /// The places by the digest of the element, once there are more than a few.
+    /// Index from digest to positions, built when an element is added to a list of [`FEW`] or more
+    /// elements.
     places: Option<Box<Places>>,
 }
 
@@ -46,7 +48,7 @@ impl<T: Element> Distinct<T> {
         &self.all
     }
 
-    /// Adds `element` unless it is there.
+    /// Adds `element` unless an equal element is present.
     pub(super) fn insert(&mut self, element: T) {
         if self.all.len() >= FEW && self.places.is_none() {
             self.index();
@@ -65,7 +67,7 @@ impl<T: Element> Distinct<T> {
         }
     }
 
-    /// Takes the elements from `place` on out of the list.
+    /// Removes the elements from index `place` on and returns them.
     pub(super) fn split_off(&mut self, place: usize) -> Vec<T> {
         let taken = self.all.split_off(place.min(self.all.len()));
         if let Some(places) = &mut self.places {
@@ -91,7 +93,7 @@ impl<T: Element> Distinct<T> {
 }
 
 impl Places {
-    /// The places of elements with the digest of this one.
+    /// Returns the positions of elements with the same digest.
     fn of(&mut self, element: &impl Element) -> &mut Vec<usize> {
         let mut hasher = self.keys.build_hasher();
         element.digest(&mut hasher);

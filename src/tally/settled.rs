@@ -1,4 +1,5 @@
-//! What counts of the earlier questions, so that a sum costs what the latest question added.
+//! Precomputed totals of the earlier questions, so that a total only costs the entries of the
+//! latest question.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,16 +8,16 @@ use crate::score::Score;
 
 use super::Entry;
 
-/// Entries from which on a sum is kept. Below, it is made anew each time.
+/// A total is only cached when more than this many entries are new.
 const FEW: usize = 32;
 
-/// The highest score of each symbol of each scorer, over the first entries of a tally.
+/// The highest score of each symbol of each scorer, over the first `entries` entries of a tally.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settled {
-    /// How many entries.
+    /// Number of entries covered.
     entries: usize,
     highest: BTreeMap<Arc<str>, BTreeMap<Box<str>, Highest>>,
-    /// In hundredths of a point.
+    /// The total in hundredths of a point.
     total: i64,
 }
 
@@ -27,7 +28,7 @@ struct Highest {
 }
 
 impl Settled {
-    /// Brings `settled` up to date with `entries`, none of which changes from here on.
+    /// Updates `settled` with `entries`, which must not change afterwards.
     pub(super) fn settle(settled: &mut Option<Box<Self>>, entries: &[Entry]) {
         let known = settled.as_ref().map_or(0, |settled| settled.entries);
         if entries.len() > known + FEW {
@@ -65,11 +66,11 @@ impl Settled {
     }
 }
 
-/// What counts of all `entries`.
+/// The entries that count, of all `entries`.
 pub(super) struct Counted<'a> {
     entries: &'a [Entry],
     settled: Option<&'a Settled>,
-    /// The highest of each symbol behind the settled ones, where it is more than those have.
+    /// The highest entry of each symbol after the settled entries, if it exceeds the settled score.
     later: BTreeMap<(&'a str, &'a str), (usize, &'a Entry)>,
 }
 
@@ -104,7 +105,7 @@ impl<'a> Counted<'a> {
         Score::hundredths(i32::try_from(bounded).unwrap_or_default())
     }
 
-    /// The entries that count, in the order of their places.
+    /// Returns the entries that count, in the order of their indices.
     pub(super) fn entries(self) -> Vec<(usize, &'a Entry)> {
         let Self { entries, settled, later } = self;
         let settled = settled.into_iter().flat_map(|settled| &settled.highest);
