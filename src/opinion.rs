@@ -1,4 +1,4 @@
-//! Opinions: what a scorer answers, and how it fails.
+//! Opinions: the answers of scorers, and their failures.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use crate::unwind::{caught, drop_caught};
 use crate::verdict::Refusal;
 use crate::wire::text::Printable;
 
-/// The answer of a scorer: findings, header fields, and perhaps a refusal. It cannot accept mail,
-/// and it cannot discard it.
+/// The answer of a scorer: findings, header fields and an optional refusal. A scorer can neither
+/// accept nor discard mail.
 ///
-/// Findings, fields and refusals are opinions by `From`; [`and`](Self::and) joins them.
+/// Findings, header fields and refusals convert to an opinion with `From`. [`and`](Self::and)
+/// combines opinions.
 ///
 /// ```
 /// use nobounce::{EnhancedStatus, Finding, HeaderField, Opinion, Refusal, Score};
@@ -32,27 +33,28 @@ use crate::wire::text::Printable;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Opinion {
-    /// Reasons, weighed. The panel adds them up.
+    /// Findings with their scores. The panel adds the scores up.
     pub findings: Vec<Finding>,
-    /// Header fields to add to the message if it goes onward. They have no effect before the content.
+    /// Header fields to add to the message when it is relayed. They have no effect before the DATA
+    /// stage.
     pub fields: Vec<HeaderField>,
-    /// Refuses, regardless of the other scorers and of the score.
+    /// A refusal that applies regardless of the other scorers and of the score.
     pub refusal: Option<Refusal>,
 }
 
 impl Opinion {
-    /// Returns an opinion that says nothing.
+    /// Returns an opinion without findings, header fields or refusal.
     pub const fn silent() -> Self {
         Self { findings: Vec::new(), fields: Vec::new(), refusal: None }
     }
 
-    /// Returns whether it says nothing.
+    /// Returns whether the opinion has no findings, header fields or refusal.
     pub fn is_silent(&self) -> bool {
         self.findings.is_empty() && self.fields.is_empty() && self.refusal.is_none()
     }
 
-    /// Adds what `other` says. Of two refusals a permanent one goes before a transient one, else the
-    /// first before the second.
+    /// Adds the findings, header fields and refusal of `other`. If both refuse, a permanent refusal
+    /// has priority over a transient one. Otherwise the refusal of `self` has priority.
     #[must_use]
     pub fn and(mut self, other: impl Into<Self>) -> Self {
         let other = other.into();
@@ -102,20 +104,20 @@ impl From<Refusal> for Opinion {
     }
 }
 
-/// Why a scorer has no opinion although it was asked, or only part of one. What it says is told to
-/// observers, never to a client.
+/// The reason why a scorer gave no opinion, or only part of one. The text is passed to observers
+/// and never to a client.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{reason}")]
 pub struct ScorerError {
     reason: Reason,
-    /// What it could say all the same.
+    /// The part of the opinion that the scorer could give.
     opinion: Box<Opinion>,
-    /// What it could not say could only have spoken against the mail.
+    /// Whether the missing part could only have raised the score or refused the mail.
     adds_only: bool,
 }
 
 impl ScorerError {
-    /// The scorer failed for this reason.
+    /// Creates the error of a scorer that failed for this reason.
     pub fn new(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
             reason: Reason(Some(Arc::from(reason.into()))),
@@ -124,7 +126,8 @@ impl ScorerError {
         }
     }
 
-    /// Part of what it asks has answered: that counts, beside what its failure policy does.
+    /// Adds a partial opinion, for a scorer that got some of its answers. The partial opinion
+    /// counts in addition to the effect of the failure policy.
     ///
     /// ```
     /// use nobounce::{Finding, Score, ScorerError};
@@ -139,9 +142,9 @@ impl ScorerError {
         self
     }
 
-    /// States that what is missing could only have spoken against the mail. Where the rest is enough
-    /// for a permanent refusal, the failure could not have changed that, and the panel refuses instead
-    /// of deferring ([`FailurePolicy::Defer`]).
+    /// States that the missing part could only have counted against the mail. If the rest is enough
+    /// for a permanent refusal, the missing part cannot have changed that. The panel then refuses
+    /// instead of deferring ([`FailurePolicy::Defer`]).
     ///
     /// ```
     /// use nobounce::ScorerError;
@@ -155,18 +158,18 @@ impl ScorerError {
         self
     }
 
-    /// Whether what is missing could only have spoken against the mail.
+    /// Returns whether the missing part could only have counted against the mail.
     pub fn could_only_add(&self) -> bool {
         self.adds_only
     }
 
-    /// What it could say all the same.
+    /// Returns the part of the opinion that the scorer could give.
     pub fn opinion(&self) -> &Opinion {
         &self.opinion
     }
 }
 
-/// The error of a scorer's own type. A panic while it is displayed or dropped is caught.
+/// The error value of a scorer. A panic while it is displayed or dropped is caught.
 #[derive(Debug, Clone)]
 struct Reason(Option<Arc<dyn std::error::Error + Send + Sync>>);
 
@@ -174,7 +177,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = caught(|| self.0.as_ref().map(ToString::to_string));
         let text = text.ok().flatten();
-        // It may quote a daemon, or a sender.
+        // The text may quote a daemon or a sender, so unprintable characters are replaced.
         Printable(text.as_deref().unwrap_or("an error that cannot be displayed")).fmt(f)
     }
 }
@@ -185,16 +188,15 @@ impl Drop for Reason {
     }
 }
 
-/// What is done when a scorer that was asked fails, panics or is late.
+/// The effect of a scorer's failure: an error, a panic or a missed deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum FailurePolicy {
-    /// As if it had said nothing: its silence is taken for consent.
+    /// The failure has no effect: the scorer counts as silent.
     Ignore,
-    /// As if it had found something of this weight.
+    /// The failure counts as a finding with this score.
     Score(Score),
     /// The client is asked to try again later (`451 4.3.0`, before the greeting `421 4.3.0`). This
-    /// is the default: nobody has said that what this scorer would have refused may pass unseen,
-    /// and a delayed message is not lost.
+    /// is the default. The scorer might have refused the mail, and a delayed message is not lost.
     #[default]
     Defer,
 }

@@ -1,4 +1,4 @@
-//! A hearing: all scorers asked at once, in one task, each until it answers, fails or is late.
+//! Asks all scorers concurrently in one task, until each has answered, failed or timed out.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -16,21 +16,22 @@ use crate::verdict::Subject;
 
 type Answer<'a> = Guarded<'a, Result<Opinion, ScorerError>>;
 
-/// One scorer that is being heard.
+/// The state of one scorer during a stage.
 pub(super) enum Hearing<'a> {
-    /// Until its budget is spent; `until` is `None` for a budget beyond the end of time.
+    /// Waits for the answer until the deadline `until`. `None` means that the budget is longer than
+    /// an [`Instant`] can represent, so the scorer never times out.
     Waiting { answer: Answer<'a>, budget: Duration, until: Option<Instant> },
     Heard {
         answer: Result<Opinion, FailureCause>,
-        /// How long it took, if it is known.
+        /// The time that the answer took, if known.
         took: Option<Duration>,
     },
 }
 
-/// Hears each scorer within its budget.
+/// Waits for the answer of each scorer within its budget.
 ///
-/// One timer is armed at a time, and none if nobody waits for anything. If `timed`, notes how long each
-/// answer took since then.
+/// At most one timer is armed at a time, and none when no scorer is pending. If `timed` is set, the
+/// function records how long after that instant each answer came.
 pub(super) async fn hear<R: Runtime>(
     runtime: &R,
     hearings: &mut [Hearing<'_>],
@@ -50,7 +51,7 @@ pub(super) async fn hear<R: Runtime>(
             let Some(next) = hearings.iter().filter_map(Hearing::until).min() else {
                 return Poll::Pending;
             };
-            // An armed timer is never too late: deadlines are met or pass, none is added.
+            // An armed timer never fires too late: deadlines are only removed, never added.
             let (at, sleep) = timer.get_or_insert_with(|| (next, runtime.sleep_until(next)));
             ready!(sleep.as_mut().poll(context));
             let now = runtime.now().max(*at);
@@ -61,7 +62,7 @@ pub(super) async fn hear<R: Runtime>(
     .await;
 }
 
-/// What the hooks of one stage are told.
+/// The context for the hooks of one stage.
 pub(super) enum At<'a> {
     Connect(ConnectContext<'a>),
     Rcpt(RcptContext<'a>),
@@ -133,7 +134,7 @@ impl<'a> Hearing<'a> {
         }
     }
 
-    /// The answer, if there is one, has taken this long at most.
+    /// Records the elapsed time if there is an answer without one. The value is an upper bound.
     fn note_time(&mut self, passed: Duration) {
         if let Self::Heard { took, .. } = self {
             took.get_or_insert(passed);
@@ -151,7 +152,7 @@ impl<'a> Hearing<'a> {
         }
     }
 
-    /// Returns the answer and how long it took, unless it is still waited for.
+    /// Returns the answer and the time it took, or `None` if the scorer is still pending.
     pub(super) fn answer(self) -> Option<(Result<Opinion, FailureCause>, Duration)> {
         match self {
             Self::Waiting { .. } => None,
