@@ -1,4 +1,4 @@
-//! Scores what the client did against the rules of SMTP.
+//! Scores violations of the SMTP protocol by the client.
 
 use async_trait::async_trait;
 
@@ -8,27 +8,28 @@ use crate::opinion::{Opinion, ScorerError};
 use crate::score::{Finding, Score};
 use crate::scorer::{DataContext, RcptContext, Scorer};
 
-/// Makes findings of the [`Conduct`] that a session has noted, when a recipient is named and when
-/// the content is there. (Before the greeting nobody has done anything; what comes of input before
-/// it by itself is [`EarlyInput`](crate::EarlyInput)'s to say, and only where that is `Tolerate` is
-/// there anything left to score.)
+/// Turns the [`Conduct`] recorded for a session into findings, at RCPT and at DATA. Input before
+/// the greeting is handled by [`EarlyInput`](crate::EarlyInput). Only with `EarlyInput::Tolerate`
+/// is it left for this scorer.
 ///
-/// | symbol | what the client did | each | at the most |
+/// | symbol | misbehaviour of the client | each | maximum |
 /// |---|---|---|---|
-/// | `EARLY_TALKER` | spoke before the greeting | 4.00 | 4.00 |
+/// | `EARLY_TALKER` | sent input before the greeting | 4.00 | 4.00 |
 /// | `EARLY_DATA` | sent mail data before 354 | 4.00 | 4.00 |
-/// | `UNAUTH_PIPELINING` | did not wait for a reply that it had to wait for | 2.00 | 4.00 |
-/// | `BARE_LINE_END` | ended lines of a content with CR or LF alone | 0.50 | 1.00 |
-/// | `MALFORMED_COMMAND` | put control octets into a command line, or made it too long | 2.00 | 4.00 |
-/// | `UNKNOWN_COMMAND` | said what is no command | 1.00 | 3.00 |
-/// | `COMMAND_SYNTAX` | gave arguments that are none | 0.50 | 2.00 |
-/// | `COMMAND_SEQUENCE` | said commands out of order | 0.50 | 2.00 |
-/// | `RCPT_REFUSED` | named a recipient that was refused for good | 0.25 | 3.00 |
+/// | `UNAUTH_PIPELINING` | pipelined a command where it had to wait for a reply | 2.00 | 4.00 |
+/// | `BARE_LINE_END` | ended content lines with a bare CR or LF | 0.50 | 1.00 |
+/// | `MALFORMED_COMMAND` | sent a command line with control octets, or one that is too long | 2.00 | 4.00 |
+/// | `UNKNOWN_COMMAND` | sent an unknown command | 1.00 | 3.00 |
+/// | `COMMAND_SYNTAX` | sent invalid arguments | 0.50 | 2.00 |
+/// | `COMMAND_SEQUENCE` | sent commands out of order | 0.50 | 2.00 |
+/// | `RCPT_REFUSED` | named a recipient that was permanently refused | 0.25 | 3.00 |
 ///
-/// The weights are ours: one slip of a clumsy program tags nothing, and speaking out of turn alone
-/// refuses nothing at the default [`Thresholds`](crate::Thresholds), but leaves little room. Other
-/// weights are given with [`weigh`](Self::weigh). Clients in networks of our own
-/// ([`Peer::own`](crate::Peer::own)) are not scored: a printer need not know the rules.
+/// The scores are our choice. With the default [`Thresholds`](crate::Thresholds) a single mistake
+/// never tags a message. Input at a time when the client must wait is not refused on its own, but
+/// its score comes close to a refusal. Use [`weigh`](Self::weigh) to change the scores.
+///
+/// Clients in our own networks ([`Peer::own`](crate::Peer::own)) are not scored: devices such as
+/// printers often violate the protocol.
 ///
 /// ```
 /// use nobounce::{Misconduct, Score, scorers::Behaviour};
@@ -41,7 +42,7 @@ pub struct Behaviour {
     weights: [Weight; Misconduct::ALL.len()],
 }
 
-/// What each time weighs, and all of them together at the most.
+/// The score of each occurrence, and the maximum of their sum.
 #[derive(Debug, Clone, Copy)]
 struct Weight {
     each: Score,
@@ -55,7 +56,7 @@ impl Default for Behaviour {
 }
 
 impl Behaviour {
-    /// With the weights of the table.
+    /// Creates the scorer with the scores of the table.
     pub fn new() -> Self {
         let weights = Misconduct::ALL.map(|what| {
             let (each, most) = match what {
@@ -65,7 +66,7 @@ impl Behaviour {
                 Misconduct::UnknownCommand => (100, 300),
                 Misconduct::CommandSyntax | Misconduct::CommandSequence => (50, 200),
                 Misconduct::RecipientRefused => (25, 300),
-                // It has closed the session.
+                // These two close the session, so they are never scored.
                 Misconduct::AnotherProtocol | Misconduct::HandshakeFailed => (0, 0),
             };
             Weight { each: Score::hundredths(each), most: Score::hundredths(most) }
@@ -73,7 +74,7 @@ impl Behaviour {
         Self { weights }
     }
 
-    /// Weighs this otherwise: `each` time it was done, but no more than `most` in all.
+    /// Sets the score of `each` occurrence and the maximum `most` of their sum.
     #[must_use]
     pub fn weigh(mut self, what: Misconduct, each: Score, most: Score) -> Self {
         self.weights[what as usize] = Weight { each, most };

@@ -1,4 +1,4 @@
-//! ClamAV's daemon.
+//! The scorer for ClamAV's daemon `clamd`.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,51 +14,53 @@ use crate::wire::reply::EnhancedStatus;
 use super::daemon::{Answer, Daemon, End, Reader, Request};
 use super::excerpt::{Oversize, SizeLimit};
 
-/// Longest chunk of a stream: far below what four octets can count.
+/// Maximum length of a chunk in a stream. The four-octet length field could hold far more.
 const CHUNK: usize = 1 << 20;
 /// The symbol of a virus.
 const SYMBOL: &str = "CLAMD";
-/// The symbol of content that only a password opens.
+/// The symbol of encrypted content.
 const ENCRYPTED: &str = "CLAMD_ENCRYPTED";
 
-/// What a virus is to [`Clamd`].
+/// The effect of a virus found by [`Clamd`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnVirus {
-    /// A reason to refuse the message: `550 5.7.1 Message refused: virus NAME`.
+    /// Refuses the message: `550 5.7.1 Message refused: virus NAME`.
     #[default]
     Refuse,
-    /// Evidence of this weight.
+    /// Adds this score only.
     Score(Score),
 }
 
-/// Asks ClamAV's `clamd` about each message, over TCP or a Unix socket, with its command
-/// `INSTREAM`: the daemon needs no access to files of ours.
+/// Scans each message with ClamAV's `clamd`, over TCP or a Unix socket. It uses the command
+/// `INSTREAM`, so the daemon needs no access to our files.
 ///
-/// What it finds is one finding `CLAMD` with the name of the signature as its detail, which the
-/// client may learn of. By default the message is refused on top, whatever others say of it.
+/// A virus gives the finding `CLAMD` with the signature name as its detail, which is public. By
+/// default the message is also refused, regardless of the other scorers.
 ///
-/// Two kinds of signatures name no virus:
+/// Two kinds of signatures are not treated as a virus:
 ///
 /// | signature | clamd reports it with | effect |
 /// |---|---|---|
-/// | `Heuristics.Limits.Exceeded.*` | `AlertExceedsMax` | failure: part of the message was not scanned, since it exceeds a limit of clamd such as `MaxScanSize` or `MaxFiles` |
-/// | `Heuristics.Encrypted.*` | `AlertEncrypted` | the finding `CLAMD_ENCRYPTED`, which weighs nothing unless [`Weights`](crate::Weights) say so: clamd cannot scan what only a password opens |
+/// | `Heuristics.Limits.Exceeded.*` | `AlertExceedsMax` | failure: part of the message was not scanned, because it exceeds a limit of clamd such as `MaxScanSize` or `MaxFiles` |
+/// | `Heuristics.Encrypted.*` | `AlertEncrypted` | the finding `CLAMD_ENCRYPTED`, with score 0 unless [`Weights`](crate::Weights) set one: clamd cannot scan encrypted content |
 ///
-/// Any other signature counts as a virus, including those of alerts that a site has to switch on in clamd,
-/// such as macros and broken executables. When clamd reports several signatures, each of them counts. A virus
-/// is then refused even if another line of the reply is a failure.
+/// Any other signature counts as a virus. This includes alerts that must be enabled in clamd, such
+/// as those for macros and broken executables. If clamd reports several signatures, each of them
+/// counts. A virus is refused even if another line of the reply reports a failure.
 ///
-/// Several messages go over one connection, one after another (`IDSESSION`). It has no patience of
-/// its own: give its [`Seat`](crate::Seat) a budget. A daemon that cannot be reached, talks nonsense
-/// or does not come to an end is a [`ScorerError`], and so is one whose `StreamMaxLength` is
-/// below the size limit here: nothing passes unseen without somebody having said so.
+/// Connections are reused for several messages, one after another (`IDSESSION`). The scorer has no
+/// timeout of its own: set a budget on its [`Seat`](crate::Seat).
+///
+/// The scorer fails with a [`ScorerError`] if the daemon is unreachable, its reply is malformed or
+/// its reply does not end. It also fails if clamd's `StreamMaxLength` is below the size limit set
+/// here. No message passes unscanned by accident: the failure policy of the seat decides.
 ///
 /// ```
 /// use std::time::Duration;
 /// use nobounce::scorers::{Clamd, Oversize};
 /// use nobounce::{FailurePolicy, Panel, Runtime, Seat};
 ///
-/// /// Mail waits, with the client, until somebody has looked for viruses in it.
+/// /// Defers mail while clamd is not available.
 /// fn panel<R: Runtime>(runtime: R) -> Result<Panel, Box<dyn std::error::Error>> {
 ///     let clamd = Clamd::new(runtime, "unix:/run/clamav/clamd.ctl".parse()?)
 ///         .size_limit(10 * 1024 * 1024, Oversize::Head);
@@ -76,35 +78,36 @@ pub struct Clamd<R: Runtime> {
 }
 
 impl<R: Runtime> Clamd<R> {
-    /// The largest message that is sent whole if nothing else is said, in octets: 25 MiB, which was clamd's `StreamMaxLength` for long.
+    /// Default limit for messages that are sent whole, in octets: 25 MiB, which was clamd's default
+    /// `StreamMaxLength` for a long time.
     pub const SIZE_LIMIT: usize = 25 * 1024 * 1024;
-    /// The longest reply that is read if nothing else is said, in octets. A name of a signature has some dozens.
+    /// Default limit for a reply, in octets. A signature name has a few dozen.
     pub const REPLY_LIMIT: usize = 4 * 1024;
 
-    /// The daemon that listens at `address`: a Unix socket as a rule, or port 3310.
+    /// Creates a scorer for the daemon at `address`: usually a Unix socket, or port 3310.
     pub fn new(runtime: R, address: Address) -> Self {
         let limit = SizeLimit { octets: Self::SIZE_LIMIT, oversize: Oversize::default() };
         let (daemon, on_virus) = (Daemon::new(runtime, address), OnVirus::default());
         Self { daemon, limit, reply: Self::REPLY_LIMIT, on_virus }
     }
 
-    /// The largest message that is sent whole, in octets, and what is done with larger ones. The
-    /// default is 25 MiB, of larger ones the head. It must not be more than clamd's
-    /// `StreamMaxLength`.
+    /// Sets the largest message that is sent whole, in octets, and the handling of larger ones. By
+    /// default the limit is 25 MiB, and only the head of larger messages is sent. The limit must
+    /// not exceed clamd's `StreamMaxLength`.
     #[must_use]
     pub fn size_limit(mut self, octets: usize, oversize: Oversize) -> Self {
         self.limit = SizeLimit { octets, oversize };
         self
     }
 
-    /// The longest reply that is read, in octets: 4 KiB. A longer one is a failure.
+    /// Sets the longest accepted reply, in octets. Default: 4 KiB. A longer reply is a failure.
     #[must_use]
     pub fn reply_limit(mut self, octets: usize) -> Self {
         self.reply = octets;
         self
     }
 
-    /// What a virus is: a reason to refuse, which is the default, or evidence.
+    /// Sets the effect of a virus. Default: refuse the message.
     #[must_use]
     pub fn on_virus(mut self, what: OnVirus) -> Self {
         self.on_virus = what;
@@ -160,10 +163,10 @@ impl<R: Runtime> Scorer for Clamd<R> {
     }
 }
 
-/// The message in chunks, each behind its length; a length of zero ends it. A chunk holds as many
-/// segments as fit, so that there are no more chunks than the size of the message asks for.
+/// Writes the message in chunks, each prefixed by its length. A length of zero ends the stream. A
+/// chunk holds as many segments as fit, so the number of chunks is minimal.
 fn stream(before: u32, message: &[Bytes]) -> Request {
-    // "z" commands end in NUL, and so do the replies to them.
+    // "z" commands and the replies to them end in NUL.
     let command = if before == 0 { "zIDSESSION\0zINSTREAM\0" } else { "zINSTREAM\0" };
     let mut segments = vec![Bytes::from_static(command.as_bytes())];
     let mut left: usize = message.iter().map(Bytes::len).sum();
@@ -186,16 +189,16 @@ fn stream(before: u32, message: &[Bytes]) -> Request {
     Request { segments, end: End::Counted }
 }
 
-/// The result of a scan: names of signatures, and why the scan is incomplete.
+/// The result of a scan: signature names, and the reason if the scan is incomplete.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Scan {
     viruses: Vec<Box<str>>,
-    /// Signatures of content that only a password opens.
+    /// Signatures for encrypted content.
     encrypted: Vec<Box<str>>,
     fault: Option<ClamdFault>,
 }
 
-/// Why a reply says nothing of the message. The fault is the daemon's, or that of its settings.
+/// The reason why a reply holds no scan result. Fault of the daemon or of its configuration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum ClamdFault {
     #[error("message larger than clamd's StreamMaxLength")]
@@ -208,12 +211,13 @@ enum ClamdFault {
     Malformed(Box<str>),
 }
 
-/// The replies of a session, each with the number of its command: `2: stream: OK` and a NUL.
+/// Parser for the replies of a session. Each reply starts with the number of its command and ends
+/// in NUL: `2: stream: OK`.
 ///
 /// One command may have several replies, and one reply several lines. Each line counts.
 struct Replies {
     number: String,
-    /// Octets of all replies to one command.
+    /// Maximum octets of all replies to one command.
     limit: usize,
 }
 
@@ -242,7 +246,7 @@ impl Reader for Replies {
             let text = text.trim_end_matches(['\r', '\n']);
             for (index, line) in text.split('\n').enumerate() {
                 let result = line.strip_prefix(&self.number);
-                // The first line of a reply has the number.
+                // Only the first line of a reply starts with the number.
                 let is_ours = result.is_some() || index > 0;
                 scan.read_line(line, result.unwrap_or(line).trim_end_matches('\r'), is_ours)?;
                 lines += 1;
@@ -254,14 +258,15 @@ impl Reader for Replies {
             {
                 Err(fault)
             }
-            // Behind several replies there may be another one.
+            // If there were several replies, another one may follow: close the connection.
             scan => Ok(Some(Answer { reply: scan, keep: lines == 1 && end + 1 == octets.len() })),
         }
     }
 }
 
 impl Scan {
-    /// Adds what one line says: the whole of it, and the part behind the number of the command.
+    /// Adds the result of one line. `line` is the whole line; `result` is the line without the
+    /// command number.
     fn read_line(&mut self, line: &str, result: &str, is_ours: bool) -> Result<(), ClamdFault> {
         if result == "INSTREAM size limit exceeded. ERROR" {
             self.fault.get_or_insert(ClamdFault::TooLarge);
@@ -292,8 +297,8 @@ impl Scan {
     }
 }
 
-/// The part of a line behind the name of the stream: `stream`, or `instream(local)` if clamd has
-/// `HeuristicScanPrecedence`.
+/// Returns the part of a line after the stream name. The name is `stream`, or `instream(local)` if
+/// `HeuristicScanPrecedence` is set in clamd.
 fn on_stream(result: &str) -> Option<&str> {
     let (name, result) = result.split_once(": ")?;
     (name == "stream" || name.starts_with("instream(") && name.ends_with(')')).then_some(result)

@@ -1,5 +1,5 @@
-//! Asking a daemon, whatever it speaks: the whole request goes out, one bounded reply comes back,
-//! and a connection that is good for another request waits for it.
+//! A client for scanning daemons of any protocol. It sends a whole request, reads one reply of
+//! limited length, and pools connections that can take another request.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,13 +13,13 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::runtime::{Address, Runtime, Segments};
 
-/// Connections that wait at the same time; what comes back beyond them is closed.
+/// Maximum number of idle connections in the pool. Further connections are closed.
 const IDLE: usize = 8;
-/// How long one is taken for open: clamd gives a session 30 s (`IdleTimeout`). One that was closed
-/// earlier is noticed, or costs a second attempt.
+/// Maximum idle time of a pooled connection. clamd closes idle sessions after 30 s (`IdleTimeout`).
+/// If the daemon closed a connection earlier, the client notices it or retries once.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Why there is no reply. The fault is the daemon's or the network's.
+/// The reason for a missing reply. Fault of the daemon or the network.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault<P> {
     #[error("cannot connect: {0}")]
@@ -36,7 +36,7 @@ pub(super) enum Fault<P> {
     Reply(#[from] P),
 }
 
-/// What is sent, and how the sender shows that it is all.
+/// A request, and how its end is marked.
 pub(super) struct Request {
     pub(super) segments: Vec<Bytes>,
     pub(super) end: End,
@@ -44,35 +44,35 @@ pub(super) struct Request {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// The request says how long it is.
+    /// The request contains its length.
     Counted,
-    /// The sending side is shut down behind it.
+    /// The sending side is shut down after the request.
     ShutDown,
 }
 
-/// Reads replies of one protocol from their first octet on.
+/// Parses the replies of one protocol.
 pub(super) trait Reader {
     type Reply;
     type Fault;
 
-    /// The longest reply that is read, in octets.
+    /// Returns the maximum length of a reply in octets.
     fn limit(&self) -> usize;
 
-    /// The reply, `None` as long as it is not whole.
+    /// Returns the reply, or `None` if it is not complete yet.
     fn read(&self, octets: &[u8]) -> Result<Option<Self::Reply>, Self::Fault>;
 
-    /// Returns the reply when the daemon closes the connection behind these octets. `None` if the
-    /// protocol says where a reply ends.
+    /// Returns the reply if the daemon closes the connection after these octets. Returns `None` if
+    /// the protocol itself marks the end of a reply.
     fn read_to_end(&self, octets: &[u8]) -> Result<Option<Self::Reply>, Self::Fault> {
         let _ = octets;
         Ok(None)
     }
 }
 
-/// Sends `request` and reads the reply to it into `heard`, both at once: a daemon that has heard
-/// enough may say so and close before it was told everything. Such a reply counts.
+/// Sends `request` and reads the reply into `heard` concurrently. A daemon may reply and close the
+/// connection before it has read the whole request. Such a reply counts.
 ///
-/// The second value is whether the request was sent whole.
+/// The second value tells whether the whole request was sent.
 pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin, P: Reader>(
     stream: &mut S,
     request: Request,
@@ -91,7 +91,7 @@ pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin, P: Reader>(
             let mut buffer = [0; 8192];
             let count = match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(count)) => count,
-                // What broke the sending goes before what it broke.
+                // A failed write is the more precise cause, so it has priority over the read error.
                 Poll::Ready(Err(error)) => {
                     let fault = broken(&mut sent).unwrap_or(Fault::Receive(error));
                     return Poll::Ready(Err(fault));
@@ -119,12 +119,12 @@ pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin, P: Reader>(
     .await
 }
 
-/// Why the request could not be sent, if it could not.
+/// Returns the error if sending the request failed.
 fn broken<P>(sent: &mut Option<io::Result<()>>) -> Option<Fault<P>> {
     sent.take_if(|sent| sent.is_err())?.err().map(Fault::Send)
 }
 
-/// The rest of a request.
+/// The part of a request that has not been sent yet.
 struct Sending {
     segments: Segments,
     end: End,
@@ -146,7 +146,7 @@ impl Sending {
     }
 }
 
-/// A daemon that takes one request after another on a connection.
+/// A daemon that accepts several requests on one connection.
 pub(super) struct Daemon<R: Runtime> {
     runtime: R,
     address: Address,
@@ -155,12 +155,12 @@ pub(super) struct Daemon<R: Runtime> {
 
 struct Connection<S> {
     stream: S,
-    /// Requests that were answered on it.
+    /// Number of requests answered on this connection.
     answered: u32,
     since: Instant,
 }
 
-/// A reply, and whether the connection is good for another request.
+/// A reply, and whether the connection can be reused.
 pub(super) struct Answer<T> {
     pub(super) reply: T,
     pub(super) keep: bool,
@@ -171,12 +171,12 @@ impl<R: Runtime> Daemon<R> {
         Self { runtime, address, idle: Mutex::default() }
     }
 
-    /// Asks on a connection that waits, or on a new one. Both request and reader are made for the
-    /// number of requests that were answered on the connection before.
+    /// Sends a request on a pooled connection, or on a new one. `request` and `reader` get the
+    /// number of requests answered on that connection before.
     ///
-    /// A connection that waited may have been closed by the daemon without our having heard of it.
-    /// So if one breaks before a single octet of the reply is there, all is asked once more, from
-    /// the beginning and on a new connection; what happens to that one is final.
+    /// The daemon may have closed a pooled connection without our noticing. If such a connection
+    /// breaks before the first octet of a reply, the whole request is repeated once on a new
+    /// connection. The result of the second attempt is final.
     pub(super) async fn ask<T, P: Reader<Reply = Answer<T>>>(
         &self,
         request: impl Fn(u32) -> Request,
@@ -212,8 +212,8 @@ impl<R: Runtime> Daemon<R> {
         Ok(answer.reply)
     }
 
-    /// The connection that was used last, if it is open as far as one can see. Those that are too
-    /// old or not silent are closed.
+    /// Returns the most recently used connection that still appears open. Connections that are too
+    /// old, or on which there is unexpected input or EOF, are closed.
     fn waiting(&self) -> Option<Connection<R::Stream>> {
         let now = self.runtime.now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);

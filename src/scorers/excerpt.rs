@@ -1,4 +1,4 @@
-//! How much of a large message a daemon gets to see.
+//! Limits the part of a large message that is sent to a daemon.
 
 use std::borrow::Cow;
 
@@ -7,17 +7,18 @@ use memchr::memrchr;
 
 use crate::message::Message;
 
-/// What is done with a message above the size limit.
+/// The handling of a message above the size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Oversize {
-    /// Its beginning is sent, as many whole lines as fit: a spammer who pads gains nothing.
+    /// Sends the head of the message, as many whole lines as fit. Padding a spam message does not
+    /// avoid the scan.
     #[default]
     Head,
-    /// It is not looked at, as `spamc` has it. Big mail passes unseen.
+    /// Skips the scan, as `spamc` does. Large messages pass unscanned.
     Skip,
 }
 
-/// The largest message that is sent whole, and what is done with larger ones.
+/// The largest message that is sent whole, and the handling of larger ones.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SizeLimit {
     pub(super) octets: usize,
@@ -25,7 +26,7 @@ pub(super) struct SizeLimit {
 }
 
 impl SizeLimit {
-    /// What of this message is sent; `None` if nothing is.
+    /// Returns the part of the message to send, or `None` to send nothing.
     pub(super) fn excerpt<'m>(&self, message: &'m Message) -> Option<Cow<'m, [Bytes]>> {
         if message.len() <= self.octets {
             return Some(message.segments().into());
@@ -34,7 +35,7 @@ impl SizeLimit {
     }
 }
 
-/// As many whole lines of `segments` as fit into `limit` octets. A line may reach over any number
+/// Returns as many whole lines of `segments` as fit into `limit` octets. A line may span any number
 /// of segments.
 fn head(segments: &[Bytes], limit: usize) -> Vec<Bytes> {
     let mut room = limit;
@@ -47,7 +48,7 @@ fn head(segments: &[Bytes], limit: usize) -> Vec<Bytes> {
             break;
         }
     }
-    // Back to the last line end.
+    // Cut after the last line end.
     while let Some(last) = head.pop() {
         if let Some(at) = memrchr(b'\n', &last) {
             head.push(last.slice(..=at));

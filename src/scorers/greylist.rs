@@ -1,4 +1,4 @@
-//! Greylisting: whom nobody knows is asked to come again, and spammers seldom do.
+//! Greylisting: unknown senders are deferred once, because spammers seldom retry.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -25,31 +25,34 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Asks whom nobody knows to try again later, and takes the mail when it comes again.
+/// Defers mail from unknown client/sender/recipient triplets with 451 and accepts the retry
+/// (greylisting).
 ///
-/// What is remembered is the triplet: the network of the client, the sender and the recipient, both in
-/// their canonical form ([`Path::canonical`](crate::Path::canonical)).
+/// The stored triplet is the client's network, the sender and the recipient. Sender and recipient
+/// are in canonical form ([`Path::canonical`](crate::Path::canonical)).
 ///
-/// | the triplet | the recipient is |
+/// | the triplet | reply to the recipient |
 /// |---|---|
-/// | is new, or its second try has not come in time | told to try again: `451 4.7.1` |
-/// | comes again too early | told so again; its time runs from the first try |
-/// | comes too early [too often](Self::refuse_after), if that is set | refused: `550 5.7.1` |
-/// | comes again in time | taken, with the finding `GREYLIST_PASSED` that weighs nothing |
-/// | has come again in time before | taken |
-/// | is of a client that has proved itself | taken |
+/// | is new, or the retry window has passed without a retry | deferred: `451 4.7.1` |
+/// | is retried too early | deferred again; the delay still runs from the first attempt |
+/// | is retried too early [too often](Self::refuse_after), if that limit is set | refused: `550 5.7.1` |
+/// | is retried in time | accepted, with the finding `GREYLIST_PASSED` and score 0 |
+/// | was retried in time before | accepted |
+/// | is from a client on the automatic allow list | accepted |
 ///
-/// The defaults are postgrey's: at least 300 seconds, at most 2 days until the second try,
-/// 35 days for what is known. A client proves itself with 5 messages that were taken and that
-/// nothing spoke against, no two of them counted within an hour: it has to hear of what became of
-/// them, by [`Lessons`](super::Lessons). Without these there are only triplets.
+/// The defaults are those of postgrey: the retry must come after at least 300 seconds and at most 2
+/// days. Known triplets are kept for 35 days.
 ///
-/// Of a sender only what stays the same from message to message counts: numbers and what follows
-/// a `+` are left out. The null reverse-path is asked to come again behind the content:
-/// who only wants to know whether a recipient is there is told so.
+/// A client network gets onto the automatic allow list by 5 accepted messages without evidence
+/// against them. At most one message per hour counts. The scorer learns of the outcome through
+/// [`Lessons`](super::Lessons). Without them there is no automatic allow list, only triplets.
 ///
-/// Clients without an address, those that have logged in elsewhere and those in networks of our own
-/// ([`Peer::own`](crate::Peer::own)) are let alone.
+/// Only the stable part of a sender address is compared: numbers and the extension after a `+` are
+/// removed. Mail with the null reverse-path is deferred after the content instead of at RCPT. An
+/// address verification probe therefore gets the true answer for a recipient.
+///
+/// Clients without an address, clients that have logged in at another server and clients in our own
+/// networks ([`Peer::own`](crate::Peer::own)) are not greylisted.
 ///
 /// ```
 /// # use std::{io, time::Instant};
@@ -108,7 +111,7 @@ pub struct Greylist<R> {
 }
 
 impl<R: Runtime> Greylist<R> {
-    /// With the defaults of postgrey.
+    /// Creates a scorer with the defaults of postgrey.
     pub fn new(runtime: R, store: Arc<dyn Store>) -> Self {
         Self {
             runtime,
@@ -122,15 +125,15 @@ impl<R: Runtime> Greylist<R> {
         }
     }
 
-    /// How long a client has to wait at least: 300 seconds unless it is said (postgrey's
-    /// `--delay`). RFC 5321 section 4.5.4.1 has clients wait half an hour, many begin with less.
+    /// Sets the minimum delay before a retry. Default: 300 seconds (postgrey's `--delay`). RFC 5321
+    /// section 4.5.4.1 tells clients to wait at least 30 minutes, but many start with less.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.pace.apart = delay;
         self
     }
 
-    /// How long the second try is waited for, from the first: 2 days unless it is said (postgrey's
+    /// Sets the retry window, measured from the first attempt. Default: 2 days (postgrey's
     /// `--retry-window`).
     #[must_use]
     pub fn retry_window(mut self, window: Duration) -> Self {
@@ -138,57 +141,57 @@ impl<R: Runtime> Greylist<R> {
         self
     }
 
-    /// How long what has proved itself is known without being seen: 35 days unless it is said
-    /// (postgrey's `--max-age`), so that what comes once a month keeps being known.
+    /// Sets how long known triplets and clients are kept since they were last seen. Default: 35
+    /// days (postgrey's `--max-age`), so that monthly mail stays known.
     #[must_use]
     pub fn keep(mut self, time: Duration) -> Self {
         self.pace.again = time;
         self
     }
 
-    /// What of a client's address counts: 24 bits or 64 unless it is said.
+    /// Sets the prefix lengths of client networks. Default: 24 bits for IPv4 and 64 for IPv6.
     #[must_use]
     pub fn widths(mut self, widths: Widths) -> Self {
         self.widths = widths;
         self
     }
 
-    /// The name that a client gave in HELO or EHLO counts, too. It keeps spammers of one network
-    /// apart, and large senders from their own triplets.
+    /// Adds the HELO or EHLO name to the triplet. This separates spammers in the same network. It
+    /// also means that a large sender whose hosts use different names does not reuse its triplets.
     #[must_use]
     pub fn with_helo(mut self) -> Self {
         self.with_helo = true;
         self
     }
 
-    /// With how many messages a client's network proves itself: 5 unless it is said (postgrey's
-    /// `--auto-whitelist-clients`); `None`: never.
+    /// Sets the number of messages after which a client network is on the automatic allow list.
+    /// Default: 5 (postgrey's `--auto-whitelist-clients`). `None` disables the list.
     #[must_use]
     pub fn proven_by(mut self, messages: Option<NonZeroU32>) -> Self {
         self.proven_by = messages;
         self
     }
 
-    /// How many tries of one triplet may come too early before it is refused for good; `None`, the
-    /// default: any number.
+    /// Sets the number of early retries after which a triplet is permanently refused. The default,
+    /// `None`, sets no limit.
     ///
-    /// Who sends many messages at once to one recipient comes often, and early, without meaning
-    /// harm, and what is refused is bounced by who sent it. Choose more than any such sender would
-    /// send within the delay.
+    /// A legitimate client that sends many messages at once to one recipient also makes many early
+    /// attempts. A permanent refusal bounces its mail. Choose more attempts than any such client
+    /// would make within the delay.
     #[must_use]
     pub fn refuse_after(mut self, tries: Option<NonZeroU32>) -> Self {
         self.refused_after = tries;
         self
     }
 
-    /// Networks that are let alone.
+    /// Exempts these networks.
     #[must_use]
     pub fn exempt(mut self, networks: Networks) -> Self {
         self.exempt = networks;
         self
     }
 
-    /// The network that a client is remembered by; `None` if it is let alone.
+    /// Returns the network of a client, or `None` if the client is exempt.
     fn network(&self, peer: &Peer) -> Option<Network> {
         let exempt = peer.own || peer.login.is_some() || self.exempt.include(peer);
         self.widths.network(peer).filter(|_| !exempt)
@@ -205,7 +208,7 @@ impl<R: Runtime> Greylist<R> {
         };
         match &proven {
             Ok(true) => return Ok(Opinion::silent()),
-            // A store that is late is late for the triplet, too.
+            // If the store timed out, it would time out for the triplet as well.
             Err(error @ StoreError::Late(_)) => return Err(failed(error.clone())),
             _ => {}
         }
@@ -213,7 +216,7 @@ impl<R: Runtime> Greylist<R> {
         let triplet = self.store.see(&key, self.pace, now).await.map_err(failed)?;
         let opinion = self.judge(triplet, now);
         match proven {
-            // What is known of the client could have changed that.
+            // The unknown client status could have prevented the refusal.
             Err(error) if opinion.refusal.is_some() => Err(failed(error)),
             _ => Ok(opinion),
         }
@@ -259,12 +262,12 @@ impl<R: Runtime> Greylist<R> {
     }
 }
 
-/// It can only ask clients to wait or refuse them.
+/// Greylisting can only defer or refuse mail, so the error is [`ScorerError::adds_only`].
 fn failed(error: StoreError) -> ScorerError {
     ScorerError::new(error).adds_only()
 }
 
-/// Where the messages of a network are counted that speak for it.
+/// Returns the key of the counter of accepted messages of a network.
 fn proven(network: Network) -> Key {
     Key::new("grey-proven", network)
 }
@@ -289,7 +292,8 @@ impl<R: Runtime> Scorer for Greylist<R> {
     async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
         let (mut opinion, mut failure) = (Opinion::silent(), None);
         if at.envelope.reverse_path.path.canonical().is_null() {
-            // All of them, so that they wait together; one that has to wait speaks for all.
+            // All recipients are asked, so that their delays run in parallel. One refusal is
+            // enough.
             for recipient in &at.envelope.forward_paths {
                 match self.ask(at.envelope, recipient).await {
                     Ok(next) if opinion.refusal.is_none() => opinion = next,
@@ -299,7 +303,7 @@ impl<R: Runtime> Scorer for Greylist<R> {
             }
         }
         match failure {
-            // One that has to wait is enough, whatever is not known of the others.
+            // One refusal is enough, even if the state of other recipients is unknown.
             Some(error) if opinion.refusal.is_none() => Err(error.but_says(opinion)),
             _ => Ok(opinion),
         }
@@ -312,13 +316,13 @@ impl<R: Runtime> Learner for Greylist<R> {
         Some(self.name())
     }
 
-    /// A message that was taken, and that nothing spoke against, speaks for its client's network.
+    /// Counts an accepted message without evidence against it for the client's network.
     async fn learn(&self, lesson: &Lesson) -> Result<(), ScorerError> {
         if lesson.impression != Impression::Good || self.proven_by.is_none() {
             return Ok(());
         }
         if let Some(network) = self.network(&lesson.peer) {
-            // Postgrey counts one in an hour, too.
+            // Postgrey also counts at most one message per hour.
             let pace = Pace { apart: HOUR, once: self.pace.again, again: self.pace.again };
             let now = self.runtime.time_of_day();
             self.store.see(&proven(network), pace, now).await.map_err(ScorerError::new)?;

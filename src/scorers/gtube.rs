@@ -1,4 +1,4 @@
-//! The test message that every spam filter knows.
+//! The GTUBE test string.
 
 use std::sync::LazyLock;
 
@@ -10,17 +10,17 @@ use crate::opinion::{Opinion, ScorerError};
 use crate::score::{Disclosure, Finding, Score};
 use crate::scorer::{DataContext, Scorer};
 
-/// The generic test for unsolicited bulk e-mail, as SpamAssassin defines it.
+/// The Generic Test for Unsolicited Bulk Email, as defined by SpamAssassin.
 const GTUBE: &[u8] = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
 
-/// Octets in which it is looked for.
+/// Number of octets that are searched.
 const SEARCHED: usize = 256 << 10;
 
-/// Finds the GTUBE string in the octets of a message and gives it 1000 points, as SpamAssassin
-/// does: a way to see a refusal without spam at hand.
+/// Finds the GTUBE string in a message and scores it with 1000 points, as SpamAssassin does. Use it
+/// to test a refusal without real spam.
 ///
-/// The string counts as it stands in the first 256 KiB of the content: a message that is sent to be
-/// refused is small. Inside a quoted-printable line that was wrapped, or in base64, it is not seen.
+/// The string is searched in the first 256 KiB of the raw content. It is not found in base64, or in
+/// quoted-printable text if a soft line break splits it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Gtube;
 
@@ -43,10 +43,10 @@ impl Scorer for Gtube {
     }
 }
 
-/// Whether the string is in these segments, or where one meets the next.
+/// Returns whether the string occurs in the segments, also across a segment border.
 fn is_in(segments: &[Bytes]) -> bool {
     const CUT: usize = GTUBE.len() - 1;
-    // The last octets that were seen, of which it may be the first.
+    // The last octets searched. They may be the start of the string.
     let mut border = Vec::new();
     if let [segment] = segments {
         return is_within(&segment[..segment.len().min(SEARCHED)]);
@@ -67,8 +67,8 @@ fn is_in(segments: &[Bytes]) -> bool {
     })
 }
 
-/// Whether the string is in these octets. Most mail has none of its asterisks, or few, and looking for
-/// one octet costs half of looking for many.
+/// Returns whether the string occurs in these octets. Most mail contains few asterisks or none, and
+/// a search for one octet costs half of a search for the whole string.
 fn is_within(octets: &[u8]) -> bool {
     static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(GTUBE));
     let first = GTUBE.iter().position(|octet| *octet == b'*').unwrap_or_default();

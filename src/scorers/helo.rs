@@ -1,4 +1,4 @@
-//! What the client calls itself.
+//! The scorer for the client's HELO or EHLO name.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,24 +12,27 @@ use crate::scorer::{RcptContext, Scorer};
 use crate::scorers::once::Once;
 use crate::wire::canonical::{address_literal, canonical_domain};
 
-/// Looks at what the client said in HELO or EHLO (RFC 5321 section 4.1.1.1), when a recipient is named;
-/// DNS is asked for the first one of a transaction. At most one of these is found, the first that fits:
+/// Checks the name that the client gave in HELO or EHLO (RFC 5321 section 4.1.1.1), at RCPT. DNS is
+/// queried once per transaction, at the first recipient. At most one of these findings is made, the
+/// first that applies:
 ///
-/// | symbol | what it said | weighs, if not set |
+/// | symbol | the name is | default score |
 /// |---|---|---|
 /// | `HELO_OURS` | a name or address of this server | 5 |
-/// | `HELO_LITERAL_OTHER` | the address literal of an address that it does not have | 3 |
-/// | `HELO_LITERAL` | the address literal of its own address | 1 |
+/// | `HELO_LITERAL_OTHER` | an address literal other than the client's address | 3 |
+/// | `HELO_LITERAL` | the address literal of the client's address | 1 |
 /// | `HELO_BARE_ADDRESS` | an address without brackets | 3 |
-/// | `HELO_NO_NAME` | what is no domain name | 2 |
+/// | `HELO_NO_NAME` | not a domain name | 2 |
 /// | `HELO_NO_DOT` | a name of one label | 2 |
 /// | `HELO_UNRESOLVED` | a name without A, AAAA and MX records | 1.50 |
 ///
-/// They are Postfix's `reject_invalid_helo_hostname`, `reject_non_fqdn_helo_hostname` and
-/// `reject_unknown_helo_hostname`, as evidence. RFC 5321 section 4.1.4 forbids to refuse mail for a
-/// name that is not the client's alone; so no name is compared with the client's address. The client
-/// may learn of them: an honest one can be mended. Clients in networks of our own
-/// ([`Peer::own`](crate::Peer::own)) may say what they like: many of them have no name.
+/// They correspond to Postfix's `reject_invalid_helo_hostname`, `reject_non_fqdn_helo_hostname` and
+/// `reject_unknown_helo_hostname`, but add a score instead of refusing. RFC 5321 section 4.1.4
+/// forbids refusing mail only because the name does not match the client's address. Therefore a
+/// name is never compared with the client's address.
+///
+/// The findings are public, so that a legitimate client can be fixed. Clients in our own networks
+/// ([`Peer::own`](crate::Peer::own)) are not checked, because many of them have no valid name.
 ///
 /// ```
 /// # use async_trait::async_trait;
@@ -63,22 +66,22 @@ pub struct HeloNames {
     resolver: Arc<dyn Resolver>,
     ours: Vec<Box<str>>,
     weights: [Score; FLAWS.len()],
-    /// What was found in the transactions of late.
+    /// The results of recent transactions.
     once: Once<Result<Option<HeloFlaw>, ResolveError>>,
 }
 
-/// What may be wrong with a HELO.
+/// A flaw of a HELO name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HeloFlaw {
     /// A name or address of this server.
     Ours,
-    /// The address literal of an address that the client does not have.
+    /// An address literal other than the client's address.
     LiteralOther,
-    /// The address literal of its own address.
+    /// The address literal of the client's address.
     Literal,
     /// An address without brackets.
     BareAddress,
-    /// No domain name.
+    /// Not a domain name.
     NoName,
     /// A name of one label.
     NoDot,
@@ -86,7 +89,7 @@ pub enum HeloFlaw {
     Unresolved,
 }
 
-/// In the order of [`HeloFlaw`]: the symbol, and what it weighs if nobody says otherwise.
+/// Symbol and default score, in the order of [`HeloFlaw`].
 const FLAWS: [(&str, Score); 7] = [
     ("HELO_OURS", Score::points(5)),
     ("HELO_LITERAL_OTHER", Score::points(3)),
@@ -98,20 +101,21 @@ const FLAWS: [(&str, Score); 7] = [
 ];
 
 impl HeloNames {
-    /// With no name that is ours.
+    /// Creates a scorer with the default scores. No name counts as ours yet.
     pub fn new(resolver: impl Resolver + 'static) -> Self {
         let weights = FLAWS.map(|(_, weight)| weight);
         Self { resolver: Arc::new(resolver), ours: Vec::new(), weights, once: Once::new() }
     }
 
-    /// A name or address of this server, which no client has: `mx.example.net`, `192.0.2.25`.
+    /// Adds a name or address of this server, such as `mx.example.net` or `192.0.2.25`. No client
+    /// may use it.
     #[must_use]
     pub fn ours(mut self, name: &str) -> Self {
         self.ours.push(comparable(name).into());
         self
     }
 
-    /// What a flaw weighs.
+    /// Sets the score of a flaw.
     #[must_use]
     pub fn weight(mut self, flaw: HeloFlaw, weight: Score) -> Self {
         self.weights[flaw as usize] = weight;
@@ -141,7 +145,7 @@ impl HeloNames {
             return Ok(Some(HeloFlaw::NoDot));
         }
         let kinds = [RecordKind::A, RecordKind::Aaaa, RecordKind::Mx];
-        // One record is enough, whatever the other questions fail at.
+        // One record is enough, even if the other queries fail.
         let (resolver, name) = (&*self.resolver, &name);
         let resolved = dns::any(kinds.map(|kind| async move {
             let answer = resolver.lookup(name, kind).await?;
@@ -151,7 +155,7 @@ impl HeloNames {
     }
 }
 
-/// The form in which a name or address is compared: without brackets.
+/// Returns a name or address in comparable form, without brackets.
 fn comparable(name: &str) -> String {
     let name = canonical_domain(name);
     let inner = name.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));

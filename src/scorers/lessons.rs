@@ -1,4 +1,4 @@
-//! Lessons: what became of transactions, for scorers that remember.
+//! Lessons: the outcome of transactions, for scorers with a memory.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,56 +15,56 @@ use crate::session::{EndCause, TransactionEnd};
 use crate::tally::{Entry, Tally};
 use crate::wire::reply::{Reply, ReplyClass};
 
-/// Lessons that may wait to be learned.
+/// Maximum number of lessons in the queue.
 const WAITING: usize = 1024;
-/// From which score on a message speaks against its client: where the default
-/// [`Thresholds`](crate::Thresholds) tag it.
+/// A message with at least this score counts against its client. The default
+/// [`Thresholds`](crate::Thresholds) tag at the same score.
 const SUSPICIOUS: Score = Score::points(5);
 
-/// Learns from what became of transactions: [`Greylist`](super::Greylist) and
-/// [`Reputation`](super::Reputation) do, and scorers of your own may.
+/// Learns from the outcome of transactions. [`Greylist`](super::Greylist) and
+/// [`Reputation`](super::Reputation) implement it, and your own scorers can.
 #[async_trait]
 pub trait Learner: Send + Sync {
-    /// Returns the name of the scorer that it is, if it is one. What that scorer found is left out of
-    /// all lessons: nobody is worse for having been bad, nor better for having been good.
+    /// Returns the name of the learner's scorer, if it has one. The findings of that scorer are
+    /// excluded from all lessons. Otherwise earlier outcomes would reinforce themselves.
     fn scorer(&self) -> Option<&str> {
         None
     }
 
-    /// A transaction has ended.
+    /// Learns from a transaction that has ended.
     async fn learn(&self, lesson: &Lesson) -> Result<(), ScorerError>;
 }
 
-/// What there is to be learned from a transaction.
+/// The outcome of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lesson {
     /// The client.
     pub peer: Arc<Peer>,
-    /// What the transaction says of it.
+    /// What the outcome says about the client.
     pub impression: Impression,
-    /// Recipients that the relay target has refused for good.
+    /// Number of recipients that the relay target permanently refused.
     pub strangers: u32,
 }
 
-/// What a transaction says of its client.
+/// The judgement on a client that follows from a transaction.
 ///
-/// What [`Learner`]s found is left out: they say what is known of the client from before.
+/// Findings of [`Learner`]s are excluded, because they only repeat what was known before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Impression {
-    /// The message was taken, and nothing much spoke against it.
+    /// The message was accepted, and its score is below 5 points.
     Good,
-    /// A scorer or the relay target refused the message for good, or what speaks against
-    /// it weighs 5 points and more.
+    /// A scorer or the relay target permanently refused the message, or its score is 5 points or
+    /// more.
     Bad,
-    /// Nothing: there was no message, or nobody has said yes or no to it.
+    /// No judgement: there was no message, or it was neither accepted nor permanently refused.
     Unknown,
 }
 
 impl Lesson {
-    /// Returns what there is to be learned from the end of a transaction, from what was found on it, and
-    /// from what the relay target answered. Findings of the scorers named in `learners` are left out.
+    /// Returns the lesson of a transaction, from its end, its tally and the replies of the relay
+    /// target. Findings of the scorers named in `learners` are excluded.
     pub fn of<N: AsRef<str>>(
         end: &TransactionEnd,
         tally: &Tally,
@@ -85,7 +85,7 @@ impl Lesson {
         } else {
             Impression::Unknown
         };
-        // One of the answers is that to the content.
+        // If the relay target refused the content, one of these replies belongs to the content.
         let refusals = onward.iter().filter(|reply| permanent(reply)).count();
         let strangers = refusals.saturating_sub(usize::from(refused));
         let strangers = u32::try_from(strangers).unwrap_or(u32::MAX);
@@ -93,14 +93,15 @@ impl Lesson {
     }
 }
 
-/// An observer that has scorers learn from what became of transactions.
+/// An observer that teaches scorers the outcome of transactions.
 ///
-/// Observers must not wait and stores may have to, so there are two halves: the observer, which
-/// puts lessons aside, and a future that learns them, for the runtime to run beside the sessions.
-/// If it is not run, nothing is learned. It ends when the observer, that is the gate, is gone.
+/// Observers must not block, but a store may have to wait. So there are two parts: the observer,
+/// which queues lessons, and a future, which delivers them to the learners. Run the future
+/// concurrently with the sessions; otherwise nothing is learned. It ends when the observer is
+/// dropped, together with the gate.
 ///
-/// Lessons are lost, and counted, if a thousand wait already, or if a store fails: what scorers
-/// know of clients is made of many, and mail does not depend on one.
+/// A lesson is dropped, and counted as lost, if 1024 lessons are already queued or if a store
+/// fails. The memory of a scorer consists of many lessons, so losing one does no harm.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -108,7 +109,7 @@ impl Lesson {
 /// use nobounce::store::Memory;
 /// use nobounce::{Gate, Panel, Runtime, Settings, Target};
 ///
-/// /// The gate, and what is to be run beside it: `tokio::spawn(learning)` and the like.
+/// /// Returns the gate and the future to run beside it, for example with `tokio::spawn(learning)`.
 /// fn gate<R: Runtime + Clone>(
 ///     runtime: R,
 ///     target: Box<dyn Target>,
@@ -126,13 +127,13 @@ impl Lesson {
 #[derive(Debug)]
 pub struct Lessons {
     given: Mutex<mpsc::Sender<Lesson>>,
-    /// The scorers that learn.
+    /// Names of the scorers that learn.
     learners: Box<[Box<str>]>,
     lost: Arc<AtomicU64>,
 }
 
 impl Lessons {
-    /// Lessons for these, and the future that has them learn.
+    /// Creates the observer for these learners, and the future that delivers the lessons.
     pub fn for_learners(
         learners: Vec<Box<dyn Learner>>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
@@ -154,18 +155,18 @@ impl Lessons {
         (lessons, learning)
     }
 
-    /// How many lessons were lost, each counted once for every scorer that did not learn it, or
-    /// once if there was no room for it.
+    /// Returns the number of lost lessons. A lesson counts once for each learner that failed, or
+    /// once if the queue was full.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Puts the lesson of a transaction aside.
+    /// Queues the lesson of a transaction.
     pub fn give_of(&self, end: &TransactionEnd, tally: &Tally, onward: &[Reply]) {
         self.give(Lesson::of(end, tally, onward, &self.learners));
     }
 
-    /// Puts a lesson aside. The observer does so for every transaction that ends.
+    /// Queues a lesson. The observer does this at the end of every transaction.
     pub fn give(&self, lesson: Lesson) {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         if given.try_send(lesson).is_err() {

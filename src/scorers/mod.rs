@@ -1,4 +1,4 @@
-//! Scorers that ship with the crate.
+//! Scorers that are part of this crate.
 
 #[cfg(feature = "auth")]
 mod authentication;
@@ -47,7 +47,7 @@ pub use rspamd::{Rspamd, RspamdActions};
 pub use spamd::{BadUser, Spamd};
 pub use whose::Widths;
 
-/// What a test is told of an opinion: its refusal, or its first finding.
+/// The summary of an opinion for tests: its refusal, or its first finding.
 #[cfg(test)]
 fn told(opinion: &crate::opinion::Opinion) -> String {
     match (&opinion.refusal, &opinion.findings[..]) {

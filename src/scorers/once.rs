@@ -1,5 +1,5 @@
-//! Answers that hold for a whole transaction: what does not depend on the recipient is asked once,
-//! however many recipients a client names.
+//! A cache for answers that do not depend on the recipient. The question is asked once per
+//! transaction, regardless of the number of recipients.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,21 +7,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::envelope::{Envelope, TransactionId};
 use crate::opinion::ScorerError;
 
-/// Transactions whose answers are remembered at the same time.
+/// Maximum number of remembered questions.
 const TRANSACTIONS: usize = 1024;
 
-/// The answers of one scorer, for the latest transactions.
+/// The answers of one scorer for the most recent transactions.
 #[derive(Debug)]
 pub(super) struct Once<T>(Mutex<Recent<T>>);
 
 #[derive(Debug)]
 struct Recent<T> {
-    /// Without an answer as long as it is asked for, and for good if that took too long.
+    /// `None` while the question is pending. It stays `None` if the question timed out.
     answers: HashMap<Key, Option<T>>,
     order: VecDeque<Key>,
 }
 
-/// The transaction, and what was asked about.
+/// The transaction and the subject of the question.
 type Key = (TransactionId, String);
 
 impl<T: Clone> Once<T> {
@@ -29,11 +29,11 @@ impl<T: Clone> Once<T> {
         Self(Mutex::new(Recent { answers: HashMap::new(), order: VecDeque::new() }))
     }
 
-    /// The answer about this in this transaction: the one that is known, or that of `ask`.
+    /// Returns the remembered answer about `about` in this transaction, or the answer of `ask`.
     ///
     /// # Errors
     ///
-    /// The scorer was asked before and ran out of time. It would again.
+    /// The question timed out earlier in this transaction and is not asked again.
     pub(super) async fn ask(
         &self,
         envelope: &Envelope,

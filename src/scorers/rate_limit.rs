@@ -1,4 +1,4 @@
-//! Rate limits: how many recipients in how long, for whom.
+//! Rate limits for recipients, per client, sender and recipient.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,32 +18,34 @@ use crate::verdict::Refusal;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::EnhancedStatus;
 
-/// What becomes of recipients beyond a rate.
+/// The effect of exceeding a rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Over {
-    /// The client is asked to try again later: `451 4.7.1`, and when.
+    /// The client is asked to try again later: `451 4.7.1` with the waiting time.
     #[default]
     Defer,
-    /// It is evidence of this weight, one finding for each limit: `RATE_ADDRESS`, `RATE_NETWORK`,
-    /// `RATE_SENDER`, `RATE_RECIPIENT`.
+    /// Adds a finding with this score, with one symbol for each limit: `RATE_ADDRESS`,
+    /// `RATE_NETWORK`, `RATE_SENDER`, `RATE_RECIPIENT`.
     Score(Score),
 }
 
-/// Counts recipients, for the client's address, its network, the sender and the recipient, each
-/// with a token bucket of the rate that is set for it. None is, by default: Postfix, too, leaves
-/// `smtpd_client_recipient_rate_limit` to who knows the traffic.
+/// Limits the rate of recipients per client address, client network, sender and recipient. Each
+/// limit is a token bucket. No limit is set by default, because suitable values depend on the
+/// traffic. (Postfix does not set `smtpd_client_recipient_rate_limit` by default either.)
 ///
-/// Each recipient that is asked for takes a token out of each bucket, in the order above; if one
-/// has none left, what stands behind it loses none. So who is over a limit of its own cannot use up
-/// the recipient's. A store that fails for one bucket does not lift the limits of the others. The null reverse-path has no limit as a sender, and a client without an address
-/// none of its own. Senders and recipients are counted in their canonical form, in lower case
+/// Each requested recipient takes a token from each bucket, in the order above. If a bucket is
+/// empty, the buckets after it lose no token. A client above its own limit therefore cannot exhaust
+/// the recipient's limit. If the store fails for one bucket, the other limits still apply.
+///
+/// The null reverse-path has no sender limit, and a client without an address has no client limits.
+/// Senders and recipients are counted in canonical form and in lower case
 /// ([`Path::canonical`](crate::Path::canonical)).
 ///
-/// Clients in networks of our own ([`Peer::own`](crate::Peer::own)) have no limit and are not counted.
+/// Clients in our own networks ([`Peer::own`](crate::Peer::own)) are neither limited nor counted.
 ///
-/// An IPv6 address is counted with the 2⁶⁴ others that its owner has (`/64`), and its network is
-/// `/48`; an IPv4 network is `/24`.
+/// An IPv6 client address is counted as its `/64` network, because one owner has all of its 2⁶⁴
+/// addresses. The client network is `/48` for IPv6 and `/24` for IPv4.
 ///
 /// ```
 /// # use std::{io, time::Instant};
@@ -96,7 +98,7 @@ pub struct RateLimit<R> {
     exempt: Networks,
 }
 
-/// What a limit is for.
+/// The subject of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limited {
     Address,
@@ -108,44 +110,46 @@ enum Limited {
 const ALL: [Limited; 4] = [Limited::Address, Limited::Network, Limited::Sender, Limited::Recipient];
 
 impl<R: Runtime> RateLimit<R> {
-    /// Without any limit.
+    /// Creates a scorer without limits.
     pub fn new(runtime: R, store: Arc<dyn Store>) -> Self {
         let exempt = Networks::none();
         Self { runtime, store, rates: [None; 4], over: Over::default(), exempt }
     }
 
-    /// How many recipients a client's address may ask for.
+    /// Limits the recipients of one client address.
     #[must_use]
     pub fn per_address(self, rate: Rate) -> Self {
         self.limit(Limited::Address, rate)
     }
 
-    /// How many all clients of a network may.
+    /// Limits the recipients of all clients of one network.
     #[must_use]
     pub fn per_network(self, rate: Rate) -> Self {
         self.limit(Limited::Network, rate)
     }
 
-    /// How many a sender may, wherever its mail comes from. Who forges it uses it up.
+    /// Limits the recipients of one sender, from any client. A client that forges the sender can
+    /// use up this limit.
     #[must_use]
     pub fn per_sender(self, rate: Rate) -> Self {
         self.limit(Limited::Sender, rate)
     }
 
-    /// How often a recipient may be asked for, by all together. Others can use it up.
+    /// Limits the mail to one recipient, from all clients together. Other clients can use up this
+    /// limit.
     #[must_use]
     pub fn per_recipient(self, rate: Rate) -> Self {
         self.limit(Limited::Recipient, rate)
     }
 
-    /// What becomes of recipients beyond a rate.
+    /// Sets the effect of exceeding a limit.
     #[must_use]
     pub fn over(mut self, over: Over) -> Self {
         self.over = over;
         self
     }
 
-    /// Networks whose clients are not counted at all.
+    /// Exempts the clients of these networks. They are not counted.
     #[must_use]
     pub fn exempt(mut self, networks: Networks) -> Self {
         self.exempt = networks;
@@ -182,7 +186,7 @@ impl<R: Runtime> RateLimit<R> {
 }
 
 impl Limited {
-    /// Under which name it is counted; `None` if there is none.
+    /// Returns the key of the bucket, or `None` if the limit does not apply.
     fn key(self, envelope: &Envelope, recipient: &ForwardPath) -> Option<Key> {
         let (peer, sender) = (&envelope.peer, &envelope.reverse_path.path);
         Some(match self {
@@ -235,7 +239,7 @@ impl<R: Runtime> Scorer for RateLimit<R> {
         for limited in ALL {
             let taken = match self.take(limited, at.envelope, at.recipient, now).await {
                 Ok(taken) => taken,
-                // A store that is late is late for the other limits, too.
+                // If the store timed out, it would time out for the other limits as well.
                 Err(error @ StoreError::Late(_)) => return Err(self.failed(error)),
                 Err(error) => {
                     failure = Some(error);

@@ -1,4 +1,4 @@
-//! Reputation: what became of a client's mail before, fading with time.
+//! Reputation: a score from the outcome of a client's earlier mail, decaying over time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,37 +17,38 @@ use crate::score::{Finding, Score};
 use crate::scorer::{ConnectContext, RcptContext, Scorer};
 use crate::store::{Balance, HalfLife, Key, Store, StoreError};
 
-/// What it finds: of the address, of the network.
+/// The symbols for the address and for the network.
 const SYMBOLS: [&str; 2] = ["REPUTATION_ADDRESS", "REPUTATION_NETWORK"];
-/// Whose balances: an IPv6 address has its `/64` beside it, and its network is the `/48`.
+/// Key prefix and prefix lengths of the two balances. For IPv6, the address is counted as its `/64`
+/// and the network as its `/48`.
 const OWNERS: [(&str, Widths); 2] =
     [("reputation-address", Widths::new(32, 64)), ("reputation-network", Widths::new(24, 48))];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many transactions it takes to be known halfway.
+/// The number of transactions at which the reputation has half of its full effect.
 const HALF_KNOWN: f64 = 10.0;
-/// What a recipient that the relay target does not know weighs, against a bad message; and how many
-/// of a transaction count.
+/// The weight of a recipient unknown to the relay target, relative to a bad message. Then the
+/// maximum number of such recipients that count per transaction.
 const STRANGER: f64 = 0.1;
 const STRANGERS: u32 = 10;
 
-/// What became of a client's mail before, as evidence: what was taken speaks for its address and
-/// its network, what was refused against them, and both fade.
+/// Scores a client by the outcome of its earlier mail. Accepted mail improves the reputation of its
+/// address and its network, and refused mail worsens it. Both effects decay over time.
 ///
-/// With `good` and `bad` transactions in memory, each half as much after every half-life (7 days
-/// unless it is said), an address stands at `(bad − good) / (bad + good + 10)`, from −1 to 1: who is
-/// hardly known is hardly judged. At the one end that weighs 3 points against the mail, at the other
-/// 1 point for it; for the network it is half of that. The findings are `REPUTATION_ADDRESS` and
-/// `REPUTATION_NETWORK`, and are left out below a tenth of a point.
+/// The number of `good` and `bad` transactions halves after every half-life (7 days by default).
+/// The standing of an address is `(bad − good) / (bad + good + 10)`, from −1 to 1. Few transactions
+/// therefore have little effect. A standing of 1 scores 3 points against the mail, and a standing
+/// of −1 scores 1 point in its favour. For the network, the scores are half of that. The findings
+/// are `REPUTATION_ADDRESS` and `REPUTATION_NETWORK`. Scores below a tenth of a point are omitted.
 ///
-/// It learns from [`Lessons`](super::Lessons), which leave its own findings out of account.
-/// Recipients that the relay target does not know count a tenth of a bad transaction each, ten at
-/// most at a time.
+/// It learns from [`Lessons`](super::Lessons), which exclude its own findings. Each recipient
+/// unknown to the relay target counts as a tenth of a bad transaction, for at most ten recipients
+/// per transaction.
 ///
-/// Clients in networks of our own ([`Peer::own`](crate::Peer::own)) have no reputation: nothing is found
-/// on them or learned of them.
+/// Clients in our own networks ([`Peer::own`](crate::Peer::own)) have no reputation. They are
+/// neither scored nor learned.
 ///
-/// It speaks when the client has connected; of a client that XFORWARD told of, at RCPT.
+/// The scorer runs when the client connects. For a client announced by XFORWARD, it runs at RCPT.
 ///
 /// ```
 /// # use std::{io, time::Instant};
@@ -77,7 +78,7 @@ const STRANGERS: u32 = 10;
 /// let at = ConnectContext::new(&session, &client);
 /// assert!(reputation.on_connect(&at).await?.is_silent());
 ///
-/// // Ten bad messages, as lessons would have them counted.
+/// // Ten bad messages, counted as lessons would count them.
 /// # let half_life = HalfLife::new(Reputation::<Still>::HALF_LIFE);
 /// # let now = std::time::SystemTime::UNIX_EPOCH;
 /// let key = Key::new("reputation-address", "192.0.2.1/32");
@@ -100,41 +101,41 @@ pub struct Reputation<R> {
 }
 
 impl<R: Runtime> Reputation<R> {
-    /// The half-life unless it is said: a week, for what is spam today is often another's address
-    /// in a month.
+    /// Default half-life: one week. An address that sends spam today often has another owner a
+    /// month later.
     pub const HALF_LIFE: Duration = DAY.saturating_mul(7);
 
-    /// With the default weights and half-life.
+    /// Creates a scorer with the default scores and half-life.
     pub fn new(runtime: R, store: Arc<dyn Store>) -> Self {
         let (best, worst) = (Score::points(-1), Score::points(3));
         let half_life = HalfLife::new(Self::HALF_LIFE);
         Self { runtime, store, half_life, best, worst, exempt: Networks::none() }
     }
 
-    /// In which time what is known counts half.
+    /// Sets the time after which earlier outcomes count half.
     #[must_use]
     pub fn half_life(mut self, time: Duration) -> Self {
         self.half_life = HalfLife::new(time);
         self
     }
 
-    /// What the best and the worst address weigh: −1 and 3 points unless it is said. The networks
-    /// weigh half of it.
+    /// Sets the scores of the best and the worst address. Default: −1 and 3 points. Networks get
+    /// half of them.
     #[must_use]
     pub fn weights(mut self, best: Score, worst: Score) -> Self {
         (self.best, self.worst) = (best, worst);
         self
     }
 
-    /// Networks that have no reputation here.
+    /// Exempts these networks: their clients have no reputation.
     #[must_use]
     pub fn exempt(mut self, networks: Networks) -> Self {
         self.exempt = networks;
         self
     }
 
-    /// The balances of address and network, something added to both; none without an address. One
-    /// may fail without the other.
+    /// Adds `add` to the balances of address and network, and returns them. Returns an empty list
+    /// for a client without an address and for an exempt client. Each balance can fail on its own.
     async fn weigh(&self, peer: &Peer, add: Balance) -> Vec<Result<Balance, StoreError>> {
         let now = self.runtime.time_of_day();
         let exempt = peer.own || self.exempt.include(peer);
@@ -164,7 +165,7 @@ impl<R: Runtime> Reputation<R> {
     fn finding(&self, balance: Balance, symbol: &str, share: i32) -> Option<Finding> {
         let standing = (balance.bad - balance.good) / (balance.weight() + HALF_KNOWN);
         let most = if standing > 0.0 { self.worst } else { -self.best };
-        // A standing is between -1 and 1: this fits.
+        // A standing is between -1 and 1, so the product fits.
         let hundredths = (standing * f64::from(most.as_hundredths() / share)).round() as i32;
         let detail = format!("{:.1} good, {:.1} bad", balance.good, balance.bad);
         let finding = Finding::new(symbol, Score::hundredths(hundredths)).with_detail(&detail);

@@ -1,4 +1,4 @@
-//! The client's name in DNS.
+//! The scorer for the client's reverse DNS name.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use crate::opinion::{Opinion, ScorerError};
 use crate::score::{Disclosure, Finding, Score};
 use crate::scorer::{ConnectContext, Scorer};
 
-/// Looks up whether the client's address has a name in DNS that leads back to it (`iprev` of RFC 8601
-/// section 3), when it connects.
+/// Checks when a client connects whether its address has a reverse DNS name that resolves back to
+/// the address (`iprev` of RFC 8601 section 3).
 ///
-/// Its findings are those of SpamAssassin and Postfix in one: `RDNS_NONE` if the address has no name,
-/// `RDNS_UNCONFIRMED` if none of its names has that address. Both weigh what they are given, and the
-/// client may learn of them: who runs an honest server can mend it. Clients in networks of our own
-/// ([`Peer::own`](crate::Peer::own)) are not looked up.
+/// It makes the finding `RDNS_NONE` if the address has no name, and `RDNS_UNCONFIRMED` if none of
+/// its names resolves to the address. SpamAssassin and Postfix make similar checks. Both scores can
+/// be set. The findings are public, so that a legitimate server can be fixed. Clients in our own
+/// networks ([`Peer::own`](crate::Peer::own)) are not checked.
 ///
 /// ```
 /// # use async_trait::async_trait;
@@ -51,20 +51,20 @@ pub struct ReverseNames {
 }
 
 impl ReverseNames {
-    /// Weighs one point for no name, and half of one for a name that is not confirmed.
+    /// Creates a scorer with 1 point for no name and 0.50 points for an unconfirmed name.
     pub fn new(resolver: impl Resolver + 'static) -> Self {
         let (none, unconfirmed) = (Score::points(1), Score::hundredths(50));
         Self { resolver: Arc::new(resolver), none, unconfirmed }
     }
 
-    /// What it weighs that there is no name.
+    /// Sets the score of an address without a name.
     #[must_use]
     pub fn none(mut self, weight: Score) -> Self {
         self.none = weight;
         self
     }
 
-    /// What it weighs that no name leads back to the address.
+    /// Sets the score of an address that none of its names resolves to.
     #[must_use]
     pub fn unconfirmed(mut self, weight: Score) -> Self {
         self.unconfirmed = weight;
@@ -86,7 +86,7 @@ impl Scorer for ReverseNames {
         let Some(address) = at.peer.address.map(|address| address.ip().to_canonical()) else {
             return Ok(Opinion::silent());
         };
-        // Somebody has looked it up and found it confirmed.
+        // The name has already been looked up and confirmed.
         if at.peer.own || at.peer.name.is_some() {
             return Ok(Opinion::silent());
         }

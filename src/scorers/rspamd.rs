@@ -1,4 +1,4 @@
-//! rspamd, asked as mail servers ask it.
+//! The scorer for rspamd, which is queried as a mail server queries it.
 
 mod http;
 mod report;
@@ -17,57 +17,61 @@ use super::daemon::{Daemon, End, Request};
 use super::excerpt::{Oversize, SizeLimit};
 use http::Responses;
 
-/// Most octets of recipients in a request: rspamd reads no more than 80 KiB of header.
+/// Maximum octets of recipients in a request. rspamd reads at most 80 KiB of header.
 const RECIPIENTS: usize = 64 * 1024;
 
-/// Determines what becomes of the action that rspamd proposes.
+/// The effect of the action that rspamd proposes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum RspamdActions {
-    /// Refuses `reject` and `discard` with 550 and `soft reject` with 451, in rspamd's words for the
-    /// client (`smtp_message`) if there are any. All other actions are evidence only.
+    /// Refuses `reject` and `discard` with 550 and `soft reject` with 451. The reply text is
+    /// rspamd's text for the client (`smtp_message`), if there is one. All other actions are
+    /// evidence only.
     #[default]
     Obey,
-    /// Takes every action as evidence only: the panel's thresholds decide.
+    /// Uses every action as evidence only: the panel's thresholds decide.
     ///
-    /// Modules of rspamd that answer before its rules run (greylisting, rate limits, lists of
-    /// addresses) leave no score to decide by. Such an answer is a failure of the scorer, so the seat's
-    /// failure policy applies. Switch these modules off in rspamd: for greylisting write
+    /// Some modules of rspamd answer before its rules run: greylisting, rate limits and address
+    /// lists. Their answer has no score to decide by. It is therefore a failure of the scorer, and
+    /// the seat's failure policy applies. Disable these modules in rspamd. For greylisting, write
     /// `enabled = false;` to `local.d/greylist.conf`.
     Score,
 }
 
-/// Asks `rspamd` about each message, over TCP or a Unix socket, with `POST /checkv2` to its normal
-/// worker or to a proxy that scans itself. (Feature `rspamd`.)
+/// Checks each message with `rspamd`, over TCP or a Unix socket. It sends `POST /checkv2` to
+/// rspamd's normal worker, or to a proxy in self-scan mode. (Feature `rspamd`.)
 ///
-/// rspamd is told the envelope: client address and name, HELO, sender, recipients, TLS, and the
-/// transaction's name as queue id. Each symbol is a finding with rspamd's score for it and its
-/// options as detail. The finding `RSPAMD` holds the part of rspamd's score that no symbol accounts for,
-/// with the detail `score/required, action`. So the findings add up to rspamd's score.
+/// The request contains the envelope: client address and name, HELO, sender, recipients and TLS.
+/// The ID of the transaction is sent as queue ID.
 ///
-/// **rspamd's scale is not SpamAssassin's:** out of the box it adds a header at 6 points and
-/// rejects at 15, where a [`Panel`](crate::Panel) refuses at 6.31. Set the panel's thresholds so,
-/// or bring rspamd's scores to the panel's scale with [`Seat::scale`](crate::Seat::scale).
+/// Each symbol is a finding with rspamd's score for it and its options as detail. The finding
+/// `RSPAMD` holds the part of rspamd's score that no symbol accounts for, with the detail
+/// `score/required, action`. So the findings add up to rspamd's score.
+///
+/// **rspamd's scale is not SpamAssassin's.** By default rspamd adds a header at 6 points and
+/// rejects at 15, whereas a [`Panel`](crate::Panel) refuses at 6.31. Set the panel's thresholds
+/// accordingly, or convert rspamd's scores to the panel's scale with
+/// [`Seat::scale`](crate::Seat::scale).
 ///
 /// # Fields of the report
 ///
-/// Any field may be missing, `null` or of an unexpected type. It then says nothing. A report without `score`
-/// or without `action` is a failure: its symbols count, and the seat's failure policy applies. Unknown
-/// fields are ignored. Two fields of one name make the report malformed.
+/// Any field may be missing, `null` or of an unexpected type, and then has no effect. A report
+/// without `score` or without `action` is a failure: its symbols count, and the seat's failure
+/// policy applies. Unknown fields are ignored. A report with a duplicate field is malformed.
 ///
 /// | field | effect |
 /// |---|---|
-/// | `score` | the sum of all findings. A number in a string is a number. A failure if it is missing, not finite or beyond the range of a [`Score`](crate::Score), unless `action` refuses. |
-/// | `required_score` | stands in the detail of `RSPAMD`, `-` if missing: rspamd has none without a threshold |
+/// | `score` | the sum of all findings. A number in a string is accepted. It is a failure if the field is missing, not finite or out of the range of a [`Score`](crate::Score), unless `action` refuses. |
+/// | `required_score` | shown in the detail of `RSPAMD`, `-` if missing: rspamd has none without a threshold |
 /// | `action` | see below; a failure if missing or empty |
-/// | `is_skipped` | the detail of `RSPAMD` says `skipped`: the settings of rspamd exempt the message |
+/// | `is_skipped` | adds `skipped` to the detail of `RSPAMD`: the settings of rspamd exempt the message |
 /// | `symbols` | findings: `score`, and `options` as detail. `name`, `metric_score` (the configured weight) and `description` are ignored. |
 /// | `messages.smtp_message` | the text of a refusal |
 /// | `milter.no_action` | the action does not refuse; the message gets a field `X-Rspamd-Action` with the action |
-/// | `milter.add_headers`, `dkim-signature` | up to 64 header fields before the message, in the `order` that rspamd gives. A value is a text, `{"value": …, "order": …}` or a list of them. |
-/// | `milter.remove_headers`, `change_from`, `add_rcpt`, `del_rcpt`, `spam_header` | not done: a message goes onward as it came, to the recipients it was sent to. The detail of `RSPAMD` names them behind `not done`. |
-/// | `milter.reject` (`discard` or `quarantine` in place of `reject`) | not done: the sender is told of a refusal |
-/// | `subject` | not done: the subject stays |
-/// | `error` | a failure that says so, unless `action` refuses |
+/// | `milter.add_headers`, `dkim-signature` | up to 64 header fields prepended to the message, in the `order` given by rspamd. A value is a text, `{"value": …, "order": …}` or a list of them. |
+/// | `milter.remove_headers`, `change_from`, `add_rcpt`, `del_rcpt`, `spam_header` | not carried out: message and recipients are relayed unchanged. The detail of `RSPAMD` names them after `not done`. |
+/// | `milter.reject` (`discard` or `quarantine` instead of `reject`) | not carried out: the client gets a refusal |
+/// | `subject` | not carried out: the subject is unchanged |
+/// | `error` | a failure with this text, unless `action` refuses |
 /// | `messages` other than above, `urls`, `emails`, `groups`, `thresholds`, `passthrough_module`, `message-id`, `time_real`, `profile` | ignored |
 ///
 /// | action | with [`RspamdActions::Obey`] |
@@ -75,23 +79,23 @@ pub enum RspamdActions {
 /// | `reject` | 550 |
 /// | `discard` | 550: mail is never dropped |
 /// | `soft reject` | 451. This is the action of rspamd's own greylisting and of its rate limits. |
-/// | `greylist` | evidence only. rspamd says that a server may greylist at this score, and has done nothing: rspamd's own milter accepts the message. 451 if a symbol `GREYLIST` says `greylisted`, which rspamd's greylisting writes when it has stored the time at which it lets the message pass. |
-/// | `add header`, `rewrite subject`, `quarantine` | evidence only. Set the panel's thresholds, to tag such messages for example. |
+/// | `greylist` | evidence only. rspamd suggests greylisting at this score and has not greylisted the message itself: rspamd's own milter accepts it. Exception: 451 if the symbol `GREYLIST` has the option `greylisted`. rspamd's greylisting writes it after it stored the time from which it accepts the message. |
+/// | `add header`, `rewrite subject`, `quarantine` | evidence only. Set the panel's thresholds, for example to tag such messages. |
 /// | `no action`, any other | evidence only |
 ///
 /// # Failures
 ///
-/// A daemon that cannot be reached, answers with another status than 200 or with something else than a
-/// report is a [`ScorerError`], and the seat's failure policy says what becomes of the message. There
-/// is no timeout: give the [`Seat`](crate::Seat) a budget. Connections that rspamd, or a proxy before it,
-/// keeps open are used again.
+/// The scorer fails with a [`ScorerError`] if the daemon is unreachable, if the status is not 200
+/// or if the response is not a report. The seat's failure policy then applies. The scorer has no
+/// timeout of its own: set a budget on the [`Seat`](crate::Seat). If rspamd, or a proxy in front of
+/// it, keeps a connection open, the connection is reused.
 ///
 /// ```
 /// use std::time::Duration;
 /// use nobounce::scorers::Rspamd;
 /// use nobounce::{FailurePolicy, Panel, Runtime, Seat};
 ///
-/// /// rspamd's 15 points are our 6; without it a message passes.
+/// /// Converts rspamd's 15 points to 6. Without rspamd, messages pass.
 /// fn panel<R: Runtime>(runtime: R) -> Result<Panel, Box<dyn std::error::Error>> {
 ///     let rspamd = Rspamd::new(runtime, "127.0.0.1:11333".parse()?).mta_name("mx.example");
 ///     let seat = Seat::new(rspamd)
@@ -112,12 +116,14 @@ pub struct Rspamd<R: Runtime> {
 }
 
 impl<R: Runtime> Rspamd<R> {
-    /// The largest message that is sent whole if nothing else is said, in octets: 5 MiB; rspamd itself takes 50 MB (`max_message`).
+    /// Default limit for messages that are sent whole, in octets: 5 MiB. rspamd itself accepts 50
+    /// MB (`max_message`).
     pub const SIZE_LIMIT: usize = 5 * 1024 * 1024;
-    /// The longest report that is read if nothing else is said, in octets. One of a mail with hundreds of links has some ten kilobytes.
+    /// Default limit for a report, in octets. For mail with hundreds of links it has about ten
+    /// kilobytes.
     pub const REPLY_LIMIT: usize = 512 * 1024;
 
-    /// The worker that listens at `address`, usually port 11333.
+    /// Creates a scorer for the worker at `address`, usually port 11333.
     pub fn new(runtime: R, address: Address) -> Self {
         Self {
             daemon: Daemon::new(runtime, address.clone()),
@@ -130,36 +136,36 @@ impl<R: Runtime> Rspamd<R> {
         }
     }
 
-    /// The largest message that is sent whole, in octets, and what is done with larger ones. The
-    /// default is 5 MiB, of larger ones the head.
+    /// Sets the largest message that is sent whole, in octets, and the handling of larger ones. By
+    /// default the limit is 5 MiB, and only the head of larger messages is sent.
     #[must_use]
     pub fn size_limit(mut self, octets: usize, oversize: Oversize) -> Self {
         self.limit = SizeLimit { octets, oversize };
         self
     }
 
-    /// The longest report that is read, in octets: 512 KiB. A longer one is a failure.
+    /// Sets the longest accepted report, in octets. Default: 512 KiB. A longer report is a failure.
     #[must_use]
     pub fn reply_limit(mut self, octets: usize) -> Self {
         self.reply = octets;
         self
     }
 
-    /// Sets what becomes of the action that rspamd proposes.
+    /// Sets the effect of the action that rspamd proposes.
     #[must_use]
     pub fn actions(mut self, actions: RspamdActions) -> Self {
         self.actions = actions;
         self
     }
 
-    /// Our own name (`MTA-Name`), by which rspamd knows its authentication results.
+    /// Sets our own name (`MTA-Name`), by which rspamd recognises our authentication results.
     #[must_use]
     pub fn mta_name(mut self, name: &str) -> Self {
         self.mta_name = Some(name.into());
         self
     }
 
-    /// The settings that rspamd is to apply (`Settings-ID`).
+    /// Sets the settings that rspamd applies (`Settings-ID`).
     #[must_use]
     pub fn settings(mut self, id: &str) -> Self {
         self.settings = Some(id.into());
@@ -194,7 +200,7 @@ impl<R: Runtime> Rspamd<R> {
             room = left;
             field("Rcpt", Some(written));
         }
-        // rspamd gives up a client that shuts down its sending side.
+        // rspamd drops clients that half-close the connection.
         Request { segments: request.with_body(message), end: End::Counted }
     }
 }

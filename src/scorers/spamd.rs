@@ -1,4 +1,4 @@
-//! SpamAssassin's daemon, asked as `spamc` asks it.
+//! The scorer for SpamAssassin's daemon `spamd`, which is queried as `spamc` queries it.
 
 mod summary;
 
@@ -19,49 +19,51 @@ use summary::Rule;
 
 /// The symbol of the part of the score that no rule accounts for.
 const SYMBOL: &str = "SPAMD";
-/// The rule by which SpamAssassin says that it left rules out (its setting `time_limit`).
+/// The rule by which SpamAssassin reports that it skipped rules (its setting `time_limit`).
 const CUT_SHORT: &str = "TIME_LIMIT_EXCEEDED";
-/// Most that rounding moves a score.
+/// Maximum effect of rounding on a score.
 const ROUNDING: Score = Score::hundredths(10);
 
-/// Not a user name: empty, longer than 256 octets, or with control characters. The fault is the
-/// caller's.
+/// The user name is invalid: empty, longer than 256 octets, or with control characters. Fault of
+/// the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a user name")]
 pub struct BadUser;
 
-/// Asks SpamAssassin's `spamd` about each message, over TCP or a Unix socket, with the `REPORT`
-/// request of its protocol (version 1.5).
+/// Checks each message with SpamAssassin's `spamd`, over TCP or a Unix socket. It uses the `REPORT`
+/// request of the protocol (version 1.5).
 ///
-/// Each rule that matched is a finding with its score and, as detail, its description. The finding
+/// Each matching rule is a finding with its score and, as detail, its description. The finding
 /// `SPAMD` holds the part of SpamAssassin's score that no rule accounts for, with the detail
-/// `score/required`. So the findings add up to SpamAssassin's score. SpamAssassin's `required_score` decides
-/// nothing: the [`Panel`](crate::Panel)'s thresholds do.
+/// `score/required`. So the findings add up to SpamAssassin's score. SpamAssassin's
+/// `required_score` has no effect: the thresholds of the [`Panel`](crate::Panel) decide.
 ///
-/// The rules are read from the table in SpamAssassin's report (`_SUMMARY_` in its setting `report`). It has
-/// one decimal for scores below 10 and none above, and `SPAMD` holds the difference. A report without that
-/// table leaves the whole score to `SPAMD`.
+/// The rules are read from the table in SpamAssassin's report (`_SUMMARY_` in its setting
+/// `report`). The table shows scores below 10 with one decimal and larger scores with none. `SPAMD`
+/// holds the difference. If a report has no such table, `SPAMD` holds the whole score.
 ///
-/// When SpamAssassin's `time_limit` ended a scan (`TIME_LIMIT_EXCEEDED`), the findings count and the scorer
-/// has failed as well. So it is a failure with findings when spamd's verdict (`True` or `False`) contradicts its
-/// own score, and when it reports `False ; 0 / 0`, which means that there was no scan.
+/// Three results are failures with findings: the findings count, and the seat's failure policy
+/// applies too.
+/// - SpamAssassin's `time_limit` ended the scan (`TIME_LIMIT_EXCEEDED`).
+/// - spamd's verdict (`True` or `False`) contradicts its own score.
+/// - spamd reports `False ; 0 / 0`, which means that there was no scan.
 ///
-/// Before the message stands `X-Envelope-From: <sender>`, as Haraka and spamass-milter put it
-/// there: SpamAssassin takes the envelope sender from it for SPF and its sender lists. Set
-/// `envelope_sender_header X-Envelope-From` in its configuration, since otherwise a field of that
-/// name further down, which the sender of the message may have written, makes it believe neither.
-/// Recipients are not told to it.
+/// `X-Envelope-From: <sender>` is prepended to the message, as Haraka and spamass-milter do.
+/// SpamAssassin takes the envelope sender from it for SPF and its sender lists. Set
+/// `envelope_sender_header X-Envelope-From` in its configuration. Otherwise a second field of that
+/// name, possibly written by the sender of the message, makes SpamAssassin ignore both. Recipients
+/// are not sent to spamd.
 ///
-/// It has no patience of its own: give its [`Seat`](crate::Seat) a budget. A daemon that cannot be
-/// reached, talks nonsense, breaks off or does not come to an end is a [`ScorerError`], and the
-/// seat's failure policy says what becomes of the message.
+/// The scorer has no timeout of its own: set a budget on its [`Seat`](crate::Seat). The scorer
+/// fails with a [`ScorerError`] if the daemon is unreachable, if its reply is malformed or
+/// truncated, or if the reply does not end. The seat's failure policy then applies.
 ///
 /// ```
 /// use std::time::Duration;
 /// use nobounce::scorers::{Oversize, Spamd};
 /// use nobounce::{FailurePolicy, Panel, Runtime, Score, Seat};
 ///
-/// /// SpamAssassin has 10 seconds; without it a message is a little suspicious.
+/// /// Gives SpamAssassin 10 seconds. If it fails, a message gets 1 point.
 /// fn panel<R: Runtime>(runtime: R) -> Result<Panel, Box<dyn std::error::Error>> {
 ///     let spamd = Spamd::new(runtime, "127.0.0.1:783".parse()?)
 ///         .user("nobounce")?
@@ -82,18 +84,20 @@ pub struct Spamd<R> {
 }
 
 impl<R: Runtime> Spamd<R> {
-    /// The largest message that is sent whole if nothing else is said, in octets: 500 KB, as with `spamc --max-size`.
+    /// Default limit for messages that are sent whole, in octets: 500 KB, as with
+    /// `spamc --max-size`.
     pub const SIZE_LIMIT: usize = 500 * 1024;
-    /// The longest reply that is read if nothing else is said, in octets. A report has a few kilobytes.
+    /// Default limit for a reply, in octets. A report has a few kilobytes.
     pub const REPLY_LIMIT: usize = 64 * 1024;
 
-    /// The daemon that listens at `address`, usually port 783.
+    /// Creates a scorer for the daemon at `address`, usually port 783.
     pub fn new(runtime: R, address: Address) -> Self {
         let limit = SizeLimit { octets: Self::SIZE_LIMIT, oversize: Oversize::default() };
         Self { runtime, address, user: None, limit, reply: Self::REPLY_LIMIT }
     }
 
-    /// The user whose preferences the daemon is to apply. Without one it applies its own.
+    /// Sets the user whose preferences the daemon applies. Without a user, the daemon applies its
+    /// own.
     pub fn user(mut self, name: &str) -> Result<Self, BadUser> {
         if !(1..=256).contains(&name.len()) || name.contains(char::is_control) {
             return Err(BadUser);
@@ -102,27 +106,28 @@ impl<R: Runtime> Spamd<R> {
         Ok(self)
     }
 
-    /// The largest message that is sent whole, in octets, and what is done with larger ones. The
-    /// default is 500 KB (`spamc --max-size`), of larger ones the head.
+    /// Sets the largest message that is sent whole, in octets, and the handling of larger ones. By
+    /// default the limit is 500 KB (`spamc --max-size`), and only the head of larger messages is
+    /// sent.
     #[must_use]
     pub fn size_limit(mut self, octets: usize, oversize: Oversize) -> Self {
         self.limit = SizeLimit { octets, oversize };
         self
     }
 
-    /// The longest reply that is read, in octets: 64 KiB. A longer one is a failure.
+    /// Sets the longest accepted reply, in octets. Default: 64 KiB. A longer reply is a failure.
     #[must_use]
     pub fn reply_limit(mut self, octets: usize) -> Self {
         self.reply = octets;
         self
     }
 
-    /// As `spamc` asks.
+    /// Builds the same request as `spamc`.
     fn request(&self, envelope: &Envelope, message: &[Bytes]) -> Request {
         let sender = HeaderField::fold("X-Envelope-From", envelope.reverse_path.path.written());
         let length = sender.octets().len() + message.iter().map(Bytes::len).sum::<usize>();
         let user = self.user.as_ref().map_or(String::new(), |user| format!("User: {user}\r\n"));
-        // The daemon takes these names in this spelling only.
+        // spamd accepts these header names only in this spelling.
         let head = format!("REPORT SPAMC/1.5\r\n{user}Content-length: {length}\r\n\r\n");
         let mut segments = vec![Bytes::from(head), sender.octets().clone()];
         segments.extend_from_slice(message);
@@ -152,9 +157,9 @@ impl<R: Runtime> Scorer for Spamd<R> {
     }
 }
 
-/// The daemon may close the connection behind its reply or leave it open.
+/// Parser for replies. The daemon may close the connection after its reply or leave it open.
 struct Reports {
-    /// Octets of a whole reply.
+    /// Maximum octets of a whole reply.
     limit: usize,
 }
 
@@ -171,7 +176,7 @@ impl Reader for Reports {
     }
 }
 
-/// Why a reply is no report. The fault is the daemon's.
+/// The reason why a reply is not a report. Fault of the daemon.
 #[derive(Debug, thiserror::Error)]
 enum SpamdFault {
     #[error("endless reply")]
@@ -182,7 +187,7 @@ enum SpamdFault {
     Malformed(&'static str),
 }
 
-/// What SpamAssassin says of a message.
+/// A parsed report of SpamAssassin about a message.
 #[derive(Debug, PartialEq, Eq)]
 struct Report {
     is_spam: bool,
@@ -191,7 +196,7 @@ struct Report {
     rules: Vec<Rule>,
 }
 
-/// Why a report does not hold the result of a scan. The fault is the daemon's.
+/// The reason why a report holds no complete scan result. Fault of the daemon.
 #[derive(Debug, thiserror::Error)]
 enum Gap {
     #[error("SpamAssassin's time_limit ended the scan")]
@@ -203,7 +208,7 @@ enum Gap {
 }
 
 impl Report {
-    /// Reads a reply to REPORT, `None` as long as it is not whole:
+    /// Parses a reply to REPORT. Returns `None` if it is not complete yet. Example:
     ///
     /// ```text
     /// SPAMD/1.1 0 EX_OK
@@ -244,11 +249,11 @@ impl Report {
         let size = size.parse().ok().filter(|size| *size <= limit).ok_or(SpamdFault::Endless)?;
         let (is_spam, score, required) =
             result.and_then(read_result).ok_or(Malformed("no result that can be read"))?;
-        // What a daemon of another age sends behind its Content-length is left alone.
+        // Octets after the Content-length, sent by other versions of the daemon, are ignored.
         let Some(body) = reply[length + 4..].get(..size) else {
             return Ok(None);
         };
-        // A report quotes the message, in whatever octets it came.
+        // A report quotes the message, which may not be valid UTF-8.
         let rules = summary::read(&String::from_utf8_lossy(body));
         Ok(Some(Self { is_spam, score, required, rules }))
     }
@@ -256,7 +261,7 @@ impl Report {
     fn into_opinion(self) -> Result<Opinion, ScorerError> {
         let rule =
             |rule: &Rule| Finding::new(&rule.name, rule.score).with_detail(&rule.description);
-        // Under the name of the remainder a rule belongs to it.
+        // A rule with the symbol of the remainder is counted in the remainder.
         let rules: Vec<_> = self.rules.iter().filter(|it| it.name != SYMBOL).map(rule).collect();
         let sum: Score = rules.iter().map(Finding::score).sum();
         let detail = format!("{}/{}", self.score, self.required);
@@ -289,7 +294,7 @@ impl Report {
     }
 }
 
-/// Checks the first line: `SPAMD/1.x 0 EX_OK`. Another code is one of `sysexits.h`.
+/// Checks the first line: `SPAMD/1.x 0 EX_OK`. Any other code is from `sysexits.h`.
 fn check_status(line: &[u8]) -> Result<(), SpamdFault> {
     let malformed = SpamdFault::Malformed("first line");
     let Some(line) = str::from_utf8(line).ok().and_then(|line| line.strip_prefix("SPAMD/1."))
@@ -307,7 +312,7 @@ fn check_status(line: &[u8]) -> Result<(), SpamdFault> {
     }
 }
 
-/// Verdict, score and required score of `True ; 15.2 / 5.0`.
+/// Parses verdict, score and required score from `True ; 15.2 / 5.0`.
 fn read_result(text: &str) -> Option<(bool, Score, Score)> {
     let (verdict, scores) = text.split_once(';')?;
     let (score, required) = scores.split_once('/')?;
@@ -316,7 +321,7 @@ fn read_result(text: &str) -> Option<(bool, Score, Score)> {
         "False" => false,
         _ => return None,
     };
-    // A decimal comma comes from a daemon that runs in such a locale.
+    // A daemon that runs in a locale with decimal commas writes commas.
     let points = |text: &str| text.trim().replace(',', ".").parse().ok();
     Some((is_spam, points(score)?, points(required)?))
 }

@@ -1,12 +1,12 @@
-//! As whom clients, senders and recipients are remembered.
+//! The keys under which clients, senders and recipients are remembered.
 
 use crate::network::Network;
 use crate::peer::Peer;
 use crate::wire::mailbox::Path;
 
-/// How many bits of an address make the network that a client is remembered by. The default is 24
-/// of an IPv4 address and 64 of an IPv6 one: large senders try again from a neighbouring address
-/// (postgrey looks up `/24` for that reason), and whoever has one IPv6 address has 2⁶⁴ of them.
+/// The prefix lengths of the network under which a client is remembered. Default: 24 bits for IPv4
+/// and 64 for IPv6. Large senders often retry from a neighbouring address, and postgrey uses `/24`
+/// for that reason. The owner of one IPv6 address usually has 2⁶⁴ of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Widths {
     ipv4: u32,
@@ -14,13 +14,13 @@ pub struct Widths {
 }
 
 impl Widths {
-    /// So many bits, brought below 33 and 129.
+    /// Creates prefix lengths, limited to 32 and 128 bits.
     pub const fn new(ipv4: u32, ipv6: u32) -> Self {
         let ipv4 = if ipv4 > 32 { 32 } else { ipv4 };
         Self { ipv4, ipv6: if ipv6 > 128 { 128 } else { ipv6 } }
     }
 
-    /// The network of a client; `None` if it has no address.
+    /// Returns the network of a client, or `None` if it has no address.
     pub fn network(self, peer: &Peer) -> Option<Network> {
         let address = peer.address?.ip();
         Some(Network::of(address, if address.is_ipv4() { self.ipv4 } else { self.ipv6 }))
@@ -33,13 +33,13 @@ impl Default for Widths {
     }
 }
 
-/// The name under which a mailbox is counted: its canonical form in lower case.
+/// Returns the key of a mailbox: its canonical form in lower case.
 pub(super) fn mailbox(path: &Path) -> String {
     path.canonical().to_string().to_lowercase()
 }
 
-/// The same without what changes from message to message: an extension behind `+`, and numbers, for
-/// which `#` stands. (So has postgrey it, for the senders of mailing lists.)
+/// Removes the parts of a mailbox that change from message to message: the extension after `+`, and
+/// numbers, which become `#`. (postgrey does the same for the senders of mailing lists.)
 pub(super) fn steady(mailbox: &str) -> String {
     let (local_part, domain) = match mailbox.rsplit_once('@') {
         Some((local_part, domain)) => (local_part, Some(domain)),

@@ -1,46 +1,49 @@
-//! Return codes of lists, as whoever configures them writes them.
+//! Return codes of DNS lists, in the notation of the configuration.
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// Return codes of a DNS list, in the notation of Postfix (`postscreen_dnsbl_sites`): four octets, each
-/// a number, or numbers and ranges in brackets: `127.0.0.[2;4..7]`.
+/// A pattern for return codes of a DNS list, in the notation of Postfix (`postscreen_dnsbl_sites`).
+/// It has four octets. Each is a number, or a list of numbers and ranges in brackets:
+/// `127.0.0.[2;4..7]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Codes([Vec<RangeInclusive<u8>>; 4]);
 
-/// A rule for return codes that cannot be right. Fault of the caller.
+/// An invalid rule for return codes. Fault of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadCodes {
-    /// Not in the notation of [`Codes`].
+    /// The text is not in the notation of [`Codes`].
     #[error("`{0}` is not a return code like 127.0.0.2 or 127.0.[0..255].[1;3]")]
     Malformed(Box<str>),
-    /// No code meets the rule: only 127.0.0.0/8 holds listings, and 127.0.0.1, 127.255.255.0/24 and the
-    /// codes that the list refuses with do not.
+    /// No listing can have a matching code. Only 127.0.0.0/8 holds listings. 127.0.0.1,
+    /// 127.255.255.0/24 and the codes by which the list refuses to answer are not listings.
     #[error(
         "no listing can have the code `{0}`: expected codes of 127.0.0.0/8 other than 127.0.0.1, \
              127.255.255.* and those in `refusing`"
     )]
     Unreachable(Box<str>),
-    /// No bit of the last three octets, or one of the first.
+    /// The mask has no bit of the last three octets, or has a bit of the first octet.
     #[error("no listing can have a bit of the mask {0:#x}: expected a mask from 1 to 0xffffff")]
     Mask(u32),
-    /// The same codes or bits with the same symbol.
+    /// A rule with the same codes or bits and the same symbol exists already.
     #[error("two rules with the same codes have the symbol `{0}`")]
     Duplicate(Box<str>),
 }
 
 impl Codes {
-    /// Whether this is one of them.
+    /// Returns whether this code matches the pattern.
     pub fn include(&self, code: Ipv4Addr) -> bool {
         let octets = code.octets();
         self.0.iter().zip(octets).all(|(ranges, octet)| ranges.iter().any(|it| it.contains(&octet)))
     }
 
-    /// Whether a listing can have one of them, on a list that refuses with these codes.
+    /// Returns whether a listing can have a matching code, on a list that refuses to answer with
+    /// the codes in `refusals`.
     pub(super) fn are_met(&self, refusals: &[Self]) -> bool {
-        /// The same, for codes that begin with octets of which these refusals are left.
+        /// Decides the same for the remaining octets. `left` holds the refusals that match the
+        /// octets before.
         fn met(codes: &[Vec<RangeInclusive<u8>>], left: &[&[Vec<RangeInclusive<u8>>]]) -> bool {
             let ([first, rest @ ..], false) = (codes, left.is_empty()) else {
                 return left.is_empty();
@@ -57,8 +60,8 @@ impl Codes {
         self.0[0].iter().any(|it| it.contains(&127)) && met(&self.0[1..], &left)
     }
 
-    /// By which lists that are known say that they do not answer: 127.255.255.0/24 (Spamhaus), and
-    /// 127.0.0.1 (URIBL, SURBL).
+    /// Returns the codes by which well-known lists refuse to answer: 127.255.255.0/24 (Spamhaus)
+    /// and 127.0.0.1 (URIBL, SURBL).
     pub(super) fn refusals() -> Vec<Self> {
         let just = |octet| vec![octet..=octet];
         vec![
@@ -83,7 +86,7 @@ impl FromStr for Codes {
     }
 }
 
-/// An octet at the front of `text`, and what stands behind it.
+/// Parses the octet at the start of `text` and returns it with the rest of the text.
 fn read_octet(text: &str) -> Option<(Vec<RangeInclusive<u8>>, &str)> {
     if let Some((inner, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
         let range = |part: &str| match part.split_once("..") {

@@ -1,4 +1,4 @@
-//! Lists of addresses.
+//! Lists of IP addresses (DNSBL).
 
 use async_trait::async_trait;
 
@@ -8,15 +8,17 @@ use crate::opinion::{Opinion, ScorerError};
 use crate::peer::Peer;
 use crate::scorer::{ConnectContext, RcptContext, Scorer};
 
-/// Looks the client's address up in DNS lists, bad ones (DNSBL) and good ones (DNSWL), when it connects;
-/// the lists side by side, 20 at a time, within the one budget of its [`Seat`](crate::Seat).
+/// Looks up the client's address in DNS block lists (DNSBL) and allow lists (DNSWL) when the client
+/// connects. The lists are queried concurrently, 20 at a time, within the budget of the
+/// [`Seat`](crate::Seat).
 ///
-/// A client that XFORWARD tells of is looked up when its first recipient is named. A client without an
-/// address is not, nor one in a network of our own ([`Peer::own`](crate::Peer::own)).
+/// A client announced by XFORWARD is looked up at its first recipient. A client without an address,
+/// or one in our own networks ([`Peer::own`](crate::Peer::own)), is not looked up.
 ///
-/// A list that fails is a [`ScorerError`] for the seat's failure policy; what the others have found
-/// counts beside it, and refuses if it is enough by itself and the list that failed could only have
-/// added to it. Lists that may be treated differently when they fail get a scorer each.
+/// If a list fails, the scorer fails with a [`ScorerError`], and the seat's failure policy applies.
+/// The findings of the other lists still count. They refuse the mail if their score is enough and
+/// the failed list could only have raised it. Use a separate scorer for lists that need another
+/// failure policy.
 ///
 /// ```
 /// # use async_trait::async_trait;
@@ -53,7 +55,7 @@ use crate::scorer::{ConnectContext, RcptContext, Scorer};
 pub struct Dnsbl(Lists);
 
 impl Dnsbl {
-    /// Without lists, it looks nothing up.
+    /// Creates a scorer without lists, which looks nothing up.
     pub fn new(resolver: impl Resolver + 'static) -> Self {
         Self(Lists::new(resolver))
     }
@@ -66,7 +68,7 @@ impl Dnsbl {
     }
 }
 
-/// What is asked about a client; nothing if it has no address or is one of our own.
+/// Returns the query for a client, or `None` if it has no address or is one of our own.
 fn about(peer: &Peer) -> Option<[(String, String); 1]> {
     let address = peer.address.filter(|_| !peer.own)?.ip().to_canonical();
     Some([(reversed(address), address.to_string())])

@@ -1,4 +1,4 @@
-//! DNS lists (RFC 5782): what a list is, and what its codes weigh.
+//! DNS lists (RFC 5782): their zones, and the scores of their return codes.
 
 mod code;
 mod dnsbl;
@@ -21,18 +21,20 @@ pub use dnsbl::Dnsbl;
 pub use rhsbl::Rhsbl;
 pub use uribl::Uribl;
 
-/// A list that is kept in DNS: its zone, and what its return codes weigh.
+/// A DNS list: its zone, and the scores of its return codes.
 ///
-/// A list answers with addresses of 127.0.0.0/8, each of which says something else. Each rule that one
-/// of them meets gives one finding; a code that meets none gives a finding named after the zone. A
-/// weight below zero speaks for the mail: such is a list of good senders (DNSWL).
+/// A list answers with addresses in 127.0.0.0/8, and each address has its own meaning. Each rule
+/// that matches one of them makes one finding. A code that matches no rule makes a finding named
+/// after the zone. A negative score counts in favour of the mail: use it for allow lists (DNSWL).
 ///
-/// These are no listings, whatever rules say, but failures, left to the failure policy of the
-/// scorer's seat:
-/// - an answer outside 127.0.0.0/8: somebody bought the zone, or a hotel answers for it;
-/// - 127.255.255.0/24, by which Spamhaus says that it was asked wrongly, by a public resolver or too
-///   often, and 127.0.0.1, by which URIBL and SURBL do (it cannot be a listing by RFC 5782 section 5);
-/// - what [`refusing`](Self::refusing) adds.
+/// The following answers are never listings, regardless of the rules. They are failures, and the
+/// failure policy of the scorer's seat applies:
+/// - an answer outside 127.0.0.0/8: the zone has a new owner, or a captive portal answers for it;
+/// - 127.255.255.0/24, by which Spamhaus reports an invalid query, a public resolver or too many
+///   queries;
+/// - 127.0.0.1, by which URIBL and SURBL report the same (it cannot be a listing by RFC 5782
+///   section 5);
+/// - the codes added by [`refusing`](Self::refusing).
 ///
 /// ```
 /// use nobounce::Score;
@@ -70,12 +72,12 @@ struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Meets {
     Codes(Codes),
-    /// Of the last three octets.
+    /// A mask for the last three octets.
     Bits(u32),
 }
 
-/// Why a list that was asked says nothing. The fault is the list's, that of whoever asks it in a way
-/// that it does not like, or that of the servers between.
+/// The reason why a list gave no answer. Fault of the list, of a query that it does not accept, or
+/// of a DNS server in between.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum ListFault {
     #[error("{zone}: {error}")]
@@ -87,7 +89,7 @@ enum ListFault {
 }
 
 impl DnsList {
-    /// The list of this zone, on which being listed weighs nothing as yet.
+    /// Creates the list of this zone. A listing scores 0 until a score is set.
     pub fn new(zone: &str) -> Result<Self, BadDomainName> {
         let zone: DomainName = zone.parse()?;
         Ok(Self {
@@ -100,25 +102,27 @@ impl DnsList {
         })
     }
 
-    /// What a code weighs that no rule names. Zero if this is not said: it is on record only.
+    /// Sets the score of a code that matches no rule. Default: zero, so that it is only recorded.
     #[must_use]
     pub fn weight(mut self, weight: Score) -> Self {
         self.weight = weight;
         self
     }
 
-    /// How a code is called that no rule names; the zone in capitals (`ZEN_EXAMPLE`) otherwise.
+    /// Sets the symbol of a code that matches no rule. Default: the zone in capitals
+    /// (`ZEN_EXAMPLE`).
     #[must_use]
     pub fn symbol(mut self, symbol: &str) -> Self {
         self.symbol = symbol.into();
         self
     }
 
-    /// Adds a rule: any of these codes, written as [`Codes`] are.
+    /// Adds a rule that matches any of these codes, in the notation of [`Codes`].
     ///
     /// # Errors
     ///
-    /// The codes are malformed, no listing can have one of them, or the rule is there already.
+    /// Returns an error if the codes are malformed, if no listing can have one of them, or if the
+    /// rule exists already.
     pub fn codes(self, codes: &str, symbol: &str, weight: Score) -> Result<Self, BadCodes> {
         let read: Codes = codes.parse()?;
         if !read.are_met(&self.refusals) {
@@ -127,12 +131,13 @@ impl DnsList {
         self.rule(Meets::Codes(read), symbol, weight)
     }
 
-    /// Adds a rule: a code that has any of these bits set, for lists whose codes are masks. The last octet
-    /// of the code is bits 1 to 128, the two before it are higher ones; the first octet, 127, is none.
+    /// Adds a rule that matches codes with any of these bits set, for lists whose codes are bit
+    /// masks. Bits 1 to 128 are the last octet of the code. Higher bits are the two octets before
+    /// it. The first octet, 127, is not used.
     ///
     /// # Errors
     ///
-    /// The mask is 0 or above 0xffffff, or the rule is there already.
+    /// Returns an error if the mask is 0 or above 0xffffff, or if the rule exists already.
     pub fn bits(self, mask: u32, symbol: &str, weight: Score) -> Result<Self, BadCodes> {
         if !(1..=0x00ff_ffff).contains(&mask) {
             return Err(BadCodes::Mask(mask));
@@ -148,11 +153,11 @@ impl DnsList {
         Ok(self)
     }
 
-    /// Adds codes by which the list says that it does not answer us.
+    /// Adds codes by which the list refuses to answer.
     ///
     /// # Errors
     ///
-    /// The codes are malformed, or leave a rule that no listing can meet.
+    /// Returns an error if the codes are malformed, or if a rule could then match no listing.
     pub fn refusing(mut self, codes: &str) -> Result<Self, BadCodes> {
         self.refusals.push(codes.parse()?);
         let met = |rule: &Rule| match &rule.meets {
@@ -165,19 +170,20 @@ impl DnsList {
         Ok(self)
     }
 
-    /// Whether a client may learn that it is listed here, and as what. By default it may not.
+    /// Sets whether a client may see that it is listed here, and with which code. Default: private.
     #[must_use]
     pub fn disclosure(mut self, disclosure: Disclosure) -> Self {
         self.disclosure = disclosure;
         self
     }
 
-    /// Whether being listed can only speak against the mail.
+    /// Returns whether a listing can only raise the score.
     fn adds_only(&self) -> bool {
         self.weight >= Score::ZERO && self.rules.iter().all(|rule| rule.weight >= Score::ZERO)
     }
 
-    /// Asks about one thing: `labels` is what stands before the zone, `what` what it means.
+    /// Queries the list. `labels` is the part of the name before the zone, `what` its readable
+    /// form.
     async fn ask(
         &self,
         resolver: &dyn Resolver,
@@ -185,7 +191,7 @@ impl DnsList {
         what: &str,
     ) -> Result<Vec<Finding>, ListFault> {
         let Ok(name) = self.zone.below(labels) else {
-            // No list can have an entry under such a name.
+            // The name is too long for DNS, so no list can have such an entry.
             return Ok(Vec::new());
         };
         let unknown = |error| ListFault::Unknown { zone: self.zone.clone(), error };
@@ -197,7 +203,7 @@ impl DnsList {
         self.findings(&codes.collect::<Vec<_>>(), what)
     }
 
-    /// What these codes mean.
+    /// Returns the findings for these codes.
     fn findings(&self, codes: &[Ipv4Addr], what: &str) -> Result<Vec<Finding>, ListFault> {
         for code in codes.iter().copied() {
             let zone = self.zone.clone();
@@ -238,11 +244,11 @@ impl Meets {
     }
 }
 
-/// Lists that are asked about the same things.
+/// A set of lists that are queried for the same names or addresses.
 struct Lists {
     resolver: Arc<dyn Resolver>,
     lists: Vec<DnsList>,
-    /// What they said of the transactions of late.
+    /// The answers for recent transactions.
     once: Once<Result<Opinion, ScorerError>>,
 }
 
@@ -251,12 +257,13 @@ impl Lists {
         Self { resolver: Arc::new(resolver), lists: Vec::new(), once: Once::new() }
     }
 
-    /// About how many things the lists can be asked within the questions that a message may cause.
+    /// Returns the number of names or addresses that can be queried within the limit of queries per
+    /// message.
     fn room(&self) -> usize {
         (dns::IN_ALL / self.lists.len().max(1)).max(1)
     }
 
-    /// All symbols of all lists, as findings have them.
+    /// Returns all symbols of all lists.
     fn symbols(&self) -> Vec<&str> {
         let mut symbols = Vec::new();
         for list in &self.lists {
@@ -266,7 +273,8 @@ impl Lists {
         symbols
     }
 
-    /// The same as [`ask`](Self::ask), but once in a transaction, however many recipients it has.
+    /// Like [`ask`](Self::ask), but queries only once per transaction, regardless of the number of
+    /// recipients.
     async fn ask_once(
         &self,
         envelope: &Envelope,
@@ -276,8 +284,8 @@ impl Lists {
         self.once.ask(envelope, labels.join(" "), self.ask(about)).await?
     }
 
-    /// Asks every list about each of these, given as labels and what they mean. What one list says
-    /// stands, whatever has become of the others.
+    /// Queries every list for each of these, given as labels and readable form. The findings of one
+    /// list count even if another list fails.
     async fn ask(&self, about: &[(String, String)]) -> Result<Opinion, ScorerError> {
         let resolver = &*self.resolver;
         let questions = self.lists.iter().flat_map(|list| {

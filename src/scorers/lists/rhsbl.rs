@@ -1,4 +1,4 @@
-//! Lists of names.
+//! Lists of domain names (RHSBL).
 
 use async_trait::async_trait;
 
@@ -8,15 +8,16 @@ use crate::opinion::{Opinion, ScorerError};
 use crate::scorer::{RcptContext, Scorer};
 use crate::wire::canonical::lenient_domain;
 
-/// Looks names up in DNS lists (RHSBL, RFC 5782 section 2.3) when the first recipient is named: the domain of
-/// the sender, what the client said in HELO, and its confirmed name in DNS
-/// ([`Gate::name_clients`](crate::Gate::name_clients)). Each name is asked about once, in its canonical
-/// form: the domain of the sender is the one that the onward server reads, however it is written
-/// ([`Path::canonical`](crate::Path::canonical)).
+/// Looks up names in DNS lists (RHSBL, RFC 5782 section 2.3) at the first recipient of a
+/// transaction. The names are the sender's domain, the HELO name, and the client's confirmed DNS
+/// name ([`Gate::name_clients`](crate::Gate::name_clients)).
 ///
-/// Nothing is asked for clients in networks of our own ([`Peer::own`](crate::Peer::own)).
+/// Each name is queried once, in canonical form. The sender's domain is the domain that the onward
+/// server reads, regardless of its notation ([`Path::canonical`](crate::Path::canonical)).
 ///
-/// What the lists say holds for the whole transaction. Failures are as with [`Dnsbl`](super::Dnsbl).
+/// Clients in our own networks ([`Peer::own`](crate::Peer::own)) are not looked up.
+///
+/// The answers apply to the whole transaction. Failures are handled as in [`Dnsbl`](super::Dnsbl).
 ///
 /// ```
 /// # use async_trait::async_trait;
@@ -49,7 +50,7 @@ use crate::wire::canonical::lenient_domain;
 pub struct Rhsbl(Lists);
 
 impl Rhsbl {
-    /// Without lists, it looks nothing up.
+    /// Creates a scorer without lists, which looks nothing up.
     pub fn new(resolver: impl Resolver + 'static) -> Self {
         Self(Lists::new(resolver))
     }
@@ -82,7 +83,8 @@ impl Scorer for Rhsbl {
         let names = [sender.as_deref(), helo, peer.name.as_deref()].into_iter().flatten();
         let mut names: Vec<DomainName> =
             names.filter_map(|name| lenient_domain(name).parse().ok()).collect();
-        // A name without a dot is nobody's; an address is a matter for lists of addresses.
+        // A name without a dot is not a registered domain, and addresses belong in lists of
+        // addresses.
         names.retain(|name| name.has_dot() && name.parse::<std::net::Ipv4Addr>().is_err());
         names.sort_unstable();
         names.dedup();

@@ -1,4 +1,4 @@
-//! Lists of what links lead to.
+//! Lists of link targets (URIBL).
 
 use async_trait::async_trait;
 
@@ -8,21 +8,25 @@ use crate::opinion::{Opinion, ScorerError};
 use crate::scorer::{DataContext, Scorer};
 use crate::scorers::links::{Host, hosts};
 
-/// Most names that are asked about in one message (SpamAssassin: `uridnsbl_max_domains`).
+/// Maximum number of names queried per message (SpamAssassin: `uridnsbl_max_domains`).
 const DOMAINS: usize = 20;
 
-/// Looks up in DNS lists (URIBL) where the links of a message lead: the registered domain of each, by
-/// the Public Suffix List, or its address.
+/// Looks up the link targets of a message in DNS lists (URIBL). The target is the registered domain
+/// by the Public Suffix List, or the IP address.
 ///
-/// Links are read out of the texts of a message, transfer encodings taken off, and out of the
-/// attributes of HTML, character references (`&#46;`) resolved; with a scheme or without
-/// (`www.example.com`), and mail addresses, too. Addresses in disguise count as what browsers make of
-/// them (`http://3232235777/`, `http://0xc0.0.2.1/`), escapes in a name as what they stand for. Names
-/// that are not ASCII are seen in their A-label form (`xn--…`) only. At most one mebibyte of text is read,
-/// and 20 different domains are asked about: if there are more, the first ten and the last ten. With
-/// more than ten lists there are fewer, so that a message causes no more than 200 questions.
+/// Links are extracted from the text parts of a message and from HTML attributes. Transfer
+/// encodings and character references (`&#46;`) are decoded. Links with and without a scheme
+/// (`www.example.com`) count, and so do mail addresses.
 ///
-/// Failures are as with [`Dnsbl`](super::Dnsbl).
+/// Disguised addresses are read as browsers read them (`http://3232235777/`, `http://0xc0.0.2.1/`).
+/// Escapes in a name are decoded. Names that are not ASCII are only found in A-label form
+/// (`xn--…`).
+///
+/// At most 1 MiB of text is read and 20 different domains are queried. If there are more, the first
+/// ten and the last ten are queried. With more than ten lists there are fewer domains, so that a
+/// message causes at most 200 queries.
+///
+/// Failures are handled as in [`Dnsbl`](super::Dnsbl).
 ///
 /// ```
 /// # use async_trait::async_trait;
@@ -61,12 +65,12 @@ const DOMAINS: usize = 20;
 pub struct Uribl(Lists);
 
 impl Uribl {
-    /// Without lists, it looks nothing up.
+    /// Creates a scorer without lists, which looks nothing up.
     pub fn new(resolver: impl Resolver + 'static) -> Self {
         Self(Lists::new(resolver))
     }
 
-    /// Adds a list of domains and addresses that links lead to.
+    /// Adds a list of domains and addresses of link targets.
     #[must_use]
     pub fn list(mut self, list: DnsList) -> Self {
         self.0.lists.push(list);

@@ -1,5 +1,5 @@
-//! The part of HTTP/1.1 (RFC 9112) that rspamd, and a proxy before it, speak: requests with a
-//! length; responses with a length, in chunks, or up to the end of the connection.
+//! The part of HTTP/1.1 (RFC 9112) that rspamd and proxies in front of it use. Requests have a
+//! `Content-Length`. Responses have a length, are chunked, or end with the connection.
 
 mod chunks;
 
@@ -13,12 +13,12 @@ use crate::runtime::Address;
 use super::report::{BadReport, Report};
 use crate::scorers::daemon::{Answer, Reader};
 
-/// Longest response header, with the interim responses (`1xx`) before it.
+/// Maximum octets of a response header, including interim responses (`1xx`) before it.
 const HEADER: usize = 16 * 1024;
-/// Most fields of a response header.
+/// Maximum number of fields in a response header.
 const FIELDS: usize = 64;
 
-/// A request whose header is being written.
+/// A request whose header is being built.
 pub(super) struct Request {
     header: Vec<u8>,
 }
@@ -34,7 +34,8 @@ impl Request {
         request
     }
 
-    /// Adds a field. What no field value can hold becomes a space (RFC 9110 section 5.5).
+    /// Adds a field. Characters that are invalid in a field value become spaces (RFC 9110 section
+    /// 5.5).
     pub(super) fn field(&mut self, name: &str, value: &[u8]) {
         self.header.extend_from_slice(name.as_bytes());
         self.header.extend_from_slice(b": ");
@@ -53,7 +54,7 @@ impl Request {
     }
 }
 
-/// Why a response is no report. The fault is the server's.
+/// The reason why a response holds no report. Fault of the server.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HttpFault {
     #[error("not a response that can be read: {0}")]
@@ -66,9 +67,9 @@ pub(super) enum HttpFault {
     Report(#[from] BadReport),
 }
 
-/// Responses to `/checkv2`.
+/// Parser for responses to `/checkv2`.
 pub(super) struct Responses {
-    /// Octets of a body.
+    /// Maximum octets of a body.
     pub(super) limit: usize,
 }
 
@@ -77,7 +78,7 @@ impl Reader for Responses {
     type Fault = HttpFault;
 
     fn limit(&self) -> usize {
-        // Small chunks take up to as much again as the body in them.
+        // The framing of small chunks can take as many octets as the body.
         HEADER.saturating_add(self.limit.saturating_mul(2))
     }
 
@@ -91,7 +92,7 @@ impl Reader for Responses {
 }
 
 impl Responses {
-    /// The final response in `octets`, behind any interim ones (RFC 9110 section 15.2).
+    /// Returns the final response in `octets`, after any interim responses (RFC 9110 section 15.2).
     fn response(&self, octets: &[u8], ended: bool) -> Result<Option<Answer<Report>>, HttpFault> {
         let mut rest = octets;
         let header = loop {
@@ -115,7 +116,7 @@ impl Responses {
         if header.declined.is_some() {
             return Err(header.declined(&body.octets));
         }
-        // Behind the offset stands a rewritten message, which we do not ask for.
+        // After the offset comes a rewritten message, which we never request.
         let json = body.octets.get(..header.offset.unwrap_or(body.octets.len()));
         let json = json.ok_or(HttpFault::Malformed("Message-Offset"))?;
         let reply = Report::parse(json)?;
@@ -130,14 +131,14 @@ enum Header {
     Final(Status),
 }
 
-/// What matters of the header of a final response.
+/// The relevant parts of the header of a final response.
 struct Status {
-    /// Code and reason, if the server does not say 200.
+    /// Code and reason, if the status is not 200.
     declined: Option<Box<str>>,
     framing: Framing,
-    /// Where a report ends that something else follows.
+    /// The end of the report, if a rewritten message follows it.
     offset: Option<usize>,
-    /// Whether the server will read another request on this connection.
+    /// Whether the server accepts another request on this connection.
     keep: bool,
 }
 
@@ -146,16 +147,16 @@ struct Status {
 enum Framing {
     Length(usize),
     Chunked,
-    /// With the connection.
+    /// The body ends when the connection is closed.
     Closed,
 }
 
-/// A body that is whole.
+/// A complete body.
 struct Body<'a> {
     octets: Cow<'a, [u8]>,
-    /// Octets that it takes on the wire.
+    /// Octets of the body on the wire.
     length: usize,
-    /// Whether its end was marked.
+    /// Whether the end of the body was marked.
     ended: bool,
 }
 
@@ -169,7 +170,7 @@ impl Header {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut response = httparse::Response::new(&mut fields);
         let mut lenient = httparse::ParserConfig::default();
-        // Of a response the recipient takes these (RFC 9112 sections 5.1 and 5.2).
+        // A recipient accepts these in a response (RFC 9112 sections 5.1 and 5.2).
         lenient.allow_spaces_after_header_name_in_responses(true);
         lenient.allow_obsolete_multiline_headers_in_responses(true);
         match lenient.parse_response(&mut response, octets) {
@@ -216,7 +217,7 @@ impl Header {
             }
         }
         let framing = match length {
-            // Who gives both may have been tampered with (RFC 9112 section 6.3).
+            // A response with both may have been tampered with (RFC 9112 section 6.3).
             _ if chunked => Framing::Chunked,
             Some(length) => Framing::Length(length),
             None => Framing::Closed,
@@ -227,7 +228,7 @@ impl Header {
 }
 
 impl Status {
-    /// The body at the front of `octets`, `None` as long as it is not whole.
+    /// Returns the body at the start of `octets`, or `None` if it is not complete.
     fn body<'a>(
         &self,
         octets: &'a [u8],
@@ -252,7 +253,8 @@ impl Status {
         Ok(body)
     }
 
-    /// Why the server does not report, with what its body says of it.
+    /// Returns the fault for a status other than 200, with the error text of the body if there is
+    /// one.
     fn declined(&self, body: &[u8]) -> HttpFault {
         let status = self.declined.as_deref().unwrap_or_default();
         match BadReport::error(body) {
@@ -262,7 +264,7 @@ impl Status {
     }
 }
 
-/// Digits only, and `usize::MAX` for more than that.
+/// Parses a number that consists of digits only. Returns `usize::MAX` if it is too large.
 fn read_number(value: &[u8]) -> Option<usize> {
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     let number = str::from_utf8(value).ok().filter(|_| digits)?;

@@ -1,4 +1,4 @@
-//! rspamd's reply to `/checkv2`: score, action, symbols, and what else it wants done.
+//! rspamd's reply to `/checkv2`: score, action, symbols and requested changes.
 
 mod milter;
 
@@ -13,15 +13,15 @@ use crate::wire::reply::EnhancedStatus;
 use super::RspamdActions;
 use milter::Milter;
 
-/// Most symbols that are taken from a report, in the order of their names.
+/// Maximum number of symbols taken from a report, in alphabetical order.
 const SYMBOLS: usize = 256;
-/// The symbol of what no other symbol accounts for.
+/// The symbol of the part of the score that no other symbol accounts for.
 const SYMBOL: &str = "RSPAMD";
-/// The symbol by which rspamd's greylisting says what it did.
+/// The symbol by which rspamd's greylisting reports its result.
 const GREYLIST: &str = "GREYLIST";
 
-/// The object that rspamd sends. A field that is missing, `null` or of another type than rspamd
-/// documents says nothing. A field that stands there twice makes the report malformed.
+/// The JSON object sent by rspamd. A field that is missing, `null` or of an undocumented type has
+/// no effect. A duplicate field makes the report malformed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Reply {
@@ -37,7 +37,7 @@ struct Reply {
     error: Value,
 }
 
-/// What rspamd says of a message.
+/// A parsed report of rspamd about a message.
 #[derive(Debug)]
 pub(super) struct Report {
     score: Score,
@@ -46,10 +46,10 @@ pub(super) struct Report {
     /// Whether the settings of rspamd exempt the message.
     is_skipped: bool,
     symbols: Vec<Symbol>,
-    /// What the client is to be told, if anything.
+    /// The reply text for the client; empty if there is none.
     smtp_message: String,
     milter: Milter,
-    /// Why this is less than the result of a scan, if it is.
+    /// The reason if the report holds no complete scan result.
     gap: Option<Gap>,
 }
 
@@ -71,22 +71,22 @@ struct Symbol {
     options: Vec<String>,
 }
 
-/// What rspamd proposes.
+/// The action that rspamd proposes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Action {
     Reject,
-    /// No recipient is to have the message. We cannot drop mail, so the client is told.
+    /// rspamd would drop the message. We never drop mail, so the client gets a refusal.
     Discard,
     SoftReject,
-    /// The score is one at which a server greylists. rspamd has done nothing yet.
+    /// The score is in the range for greylisting. rspamd has not greylisted the message yet.
     Greylist,
-    /// Anything else: `no action`, `add header`, `rewrite subject`, `quarantine`, an action that a
-    /// site has defined for itself, or none.
+    /// Any other action: `no action`, `add header`, `rewrite subject`, `quarantine`, a custom
+    /// action of the site, or none.
     Other(Box<str>),
 }
 
 impl Action {
-    /// rspamd writes spaces; its configuration takes underscores, too.
+    /// Parses an action. rspamd writes spaces; its configuration also accepts underscores.
     fn new(name: &str) -> Self {
         match &*name.trim().to_ascii_lowercase().replace('_', " ") {
             "reject" => Self::Reject,
@@ -108,7 +108,7 @@ impl Action {
     }
 }
 
-/// Why a body is no report. Server fault.
+/// The reason why a body is not a report. Server fault.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BadReport {
     #[error(transparent)]
@@ -120,23 +120,23 @@ pub(super) enum BadReport {
 }
 
 impl BadReport {
-    /// The error that a body tells of in place of a report.
+    /// Returns the error that a body holds instead of a report.
     pub(super) fn error(body: &[u8]) -> Option<Box<str>> {
         let reply: Reply = serde_json::from_slice(body).ok()?;
         text(&reply.error).map(Into::into)
     }
 }
 
-/// The scan did not take place: rspamd answered before its rules ran.
+/// No scan took place: rspamd answered before its rules ran.
 #[derive(Debug, thiserror::Error)]
 #[error("rspamd decided ({0}) before its rules ran, so that there is no score")]
 struct NotJudged(Box<str>);
 
 impl Report {
     pub(super) fn parse(body: &[u8]) -> Result<Self, BadReport> {
-        // Options quote the message, in whatever octets it came.
+        // Options quote the message, which may not be valid UTF-8.
         let reply: Reply = serde_json::from_str(&String::from_utf8_lossy(body))?;
-        // A list would do for serde, too.
+        // serde would also accept a JSON array for the struct.
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(BadReport::Empty);
         }
@@ -187,7 +187,7 @@ impl Report {
         Ok(fields.into_iter().fold(findings.into(), Opinion::and))
     }
 
-    /// The symbols, behind what makes them add up to the score.
+    /// Returns the symbols, preceded by the finding that makes the sum equal to the score.
     fn findings(&self) -> Vec<Finding> {
         let symbols: Vec<_> = self
             .symbols
@@ -203,7 +203,7 @@ impl Report {
         std::iter::once(rest).chain(symbols).collect()
     }
 
-    /// `score/required, action`, and what else there is to say.
+    /// Returns `score/required, action`, followed by `skipped` and the requests not carried out.
     fn detail(&self) -> String {
         let required = self.required.map_or("-".into(), |required| required.to_string());
         let mut detail = format!("{}/{required}, {}", self.score, self.action.name());
@@ -216,7 +216,7 @@ impl Report {
         detail
     }
 
-    /// What the action comes to at SMTP time.
+    /// Returns the refusal for the action, if it refuses.
     fn refusal(&self) -> Option<Refusal> {
         const POLICY: EnhancedStatus = EnhancedStatus::new(7, 1);
         let text = |otherwise| match &*self.smtp_message {
@@ -236,8 +236,8 @@ impl Report {
         }
     }
 
-    /// What rspamd's greylisting did: `greylisted` if it has written down when it will let the
-    /// message pass, `pass` or `passed` if it has let it pass.
+    /// Returns the result of rspamd's greylisting. It is `greylisted` if rspamd stored the time
+    /// from which it accepts the message, and `pass` or `passed` if rspamd let the message pass.
     fn greylisting(&self) -> Option<&str> {
         let symbol = self.symbols.iter().find(|symbol| &*symbol.name == GREYLIST)?;
         let mut options = symbol.options.iter().map(String::as_str);
@@ -247,8 +247,8 @@ impl Report {
         }
     }
 
-    /// Whether a module of rspamd decided before the rules ran: then score 0 does not mean ham.
-    /// Greylisting (`too early`), rate limits and lists of addresses do.
+    /// Returns whether a module of rspamd decided before the rules ran, so that score 0 does not
+    /// mean ham. Greylisting (`too early`), rate limits and address lists do this.
     fn is_unjudged(&self) -> bool {
         let decided = match self.action {
             Action::Reject | Action::Discard | Action::SoftReject => true,
@@ -266,13 +266,13 @@ impl Report {
 }
 
 impl Symbol {
-    /// Symbols by name: `{"NAME": {"score": 1.5, "options": ["…"]}}`.
+    /// Parses the symbols by name: `{"NAME": {"score": 1.5, "options": ["…"]}}`.
     fn all(symbols: &Value) -> Vec<Self> {
         let symbols = symbols.as_object().into_iter().flatten();
         symbols.map(|(name, symbol)| Self::new(name, symbol)).collect()
     }
 
-    /// A symbol without a score weighs nothing: what it adds stands in [`SYMBOL`].
+    /// Parses a symbol. Without a score it counts 0, and the missing part is in [`SYMBOL`].
     fn new(name: &str, symbol: &Value) -> Self {
         let score = points(&symbol["score"]).or_else(|| points(symbol)).unwrap_or_default();
         let options = match &symbol["options"] {
@@ -283,8 +283,8 @@ impl Symbol {
     }
 }
 
-/// Points with decimals, to the nearest hundredth, in a number or in a string. `None` for a number that is
-/// no score: not finite, or more than a [`Score`] holds.
+/// Parses decimal points from a number or a string, rounded to the nearest hundredth. Returns
+/// `None` if the number is not finite or out of the range of [`Score`].
 fn points(value: &Value) -> Option<Score> {
     let points: f64 = match value {
         Value::String(text) => text.trim().parse().ok()?,
@@ -296,7 +296,7 @@ fn points(value: &Value) -> Option<Score> {
     Some(Score::hundredths(hundredths as i32))
 }
 
-/// A text, or a number as one.
+/// Returns a string, or a number as a string.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

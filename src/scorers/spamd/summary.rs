@@ -1,13 +1,14 @@
-//! The table of rules in a report of SpamAssassin (`_SUMMARY_`).
+//! Parses the table of rules in a report of SpamAssassin (`_SUMMARY_`).
 
 use crate::score::Score;
 
-/// Most rules that are taken from a report.
+/// Maximum number of rules taken from a report.
 const RULES: usize = 256;
-/// Most spaces before a score: it takes four columns, and one over 10 has no decimals.
+/// Maximum number of spaces before a score. The column is four wide, and scores of 10 and more have
+/// no decimals.
 const INDENT: usize = 2;
 
-/// A rule that matched.
+/// A rule that matched the message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) name: String,
@@ -28,8 +29,9 @@ pub(super) struct Rule {
 ///                             [192.0.2.1 listed in bl.example]
 /// ```
 ///
-/// Some languages have no line of dashes. Where there is one, nothing before it is a row: there stands a
-/// preview of the message, from which SpamAssassin removes such lines.
+/// In some languages the table has no line of dashes. If there is one, rows before it do not count:
+/// they belong to the preview of the message. SpamAssassin removes lines of dashes from the
+/// preview.
 pub(super) fn read(report: &str) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     let mut within = false;
@@ -55,12 +57,12 @@ pub(super) fn read(report: &str) -> Vec<Rule> {
     rules
 }
 
-/// Whether this line separates the heads of the columns from the rows.
+/// Returns whether this line separates the column heads from the rows.
 fn is_separator(line: &str) -> bool {
     line.starts_with("---- ------------") && line.bytes().all(|octet| matches!(octet, b'-' | b' '))
 }
 
-/// Reads the first line of a row: score, name, and the beginning of the description.
+/// Parses the first line of a row: score, name, and the start of the description.
 fn row(line: &str) -> Option<Rule> {
     let text = line.trim_start_matches(' ');
     let (score, rest) = text.split_once(' ').filter(|_| line.len() - text.len() <= INDENT)?;

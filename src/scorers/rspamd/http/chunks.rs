@@ -4,13 +4,14 @@ use memchr::memmem;
 
 use super::{HEADER, HttpFault};
 
-/// Longest line with the size of a chunk, its extensions included.
+/// Maximum octets of a line with a chunk size and its extensions.
 const LINE: usize = 1024;
 
-/// Returns the body in these chunks and the octets that they take; `None` as long as they are not
-/// whole. A body over `limit` octets is a fault. Extensions and trailer fields are ignored.
+/// Returns the body in these chunks and their length on the wire, or `None` if they are not
+/// complete. A body of more than `limit` octets is a fault. Extensions and trailer fields are
+/// ignored.
 pub(super) fn join(octets: &[u8], limit: usize) -> Result<Option<(Vec<u8>, usize)>, HttpFault> {
-    // The last chunk ends so, and a report in JSON holds no such thing.
+    // The last chunk ends in an empty line, which never occurs in a JSON report.
     if memmem::find(octets, b"\r\n\r\n").is_none() {
         return Ok(None);
     }
@@ -38,7 +39,7 @@ pub(super) fn join(octets: &[u8], limit: usize) -> Result<Option<(Vec<u8>, usize
     }
 }
 
-/// The octets of the trailer at the front, up to the empty line that ends it.
+/// Returns the length of the trailer at the start, including the empty line that ends it.
 fn trailer(octets: &[u8]) -> Result<Option<usize>, HttpFault> {
     let mut length = 0;
     loop {
@@ -52,7 +53,7 @@ fn trailer(octets: &[u8]) -> Result<Option<usize>, HttpFault> {
     }
 }
 
-/// The line at the front, without its end.
+/// Returns the first line without its line end.
 fn line(octets: &[u8], limit: usize) -> Result<Option<&[u8]>, HttpFault> {
     match memmem::find(octets, b"\r\n") {
         Some(end) if end <= limit => Ok(Some(&octets[..end])),

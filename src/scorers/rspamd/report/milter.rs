@@ -1,4 +1,4 @@
-//! What rspamd wants done to a message and its envelope: the block `milter` of its report.
+//! The changes to message and envelope that rspamd requests: the block `milter` of its report.
 
 use serde_json::Value;
 
@@ -6,20 +6,21 @@ use crate::header::{HeaderField, OURS};
 
 use super::{is_true, text};
 
-/// Most header fields that a report adds.
+/// Maximum number of header fields that a report adds.
 const FIELDS: usize = 64;
-/// Requests that a server before the queue of another cannot carry out, or does not.
+/// Requests that are never carried out: a proxy before the queue of another server cannot do it, or
+/// we decided against it.
 const NEVER: [&str; 6] =
     ["remove_headers", "change_from", "add_rcpt", "del_rcpt", "spam_header", "reject"];
 
 /// The requests in a report.
 #[derive(Debug, Default)]
 pub(super) struct Milter {
-    /// The action is for a header field only.
+    /// Whether the action only adds a header field and does not refuse.
     pub(super) no_action: bool,
-    /// Fields that come before the message, from the top.
+    /// Fields to prepend to the message, from the top.
     added: Vec<HeaderField>,
-    /// Names of requests that are not carried out.
+    /// Names of requests that were not carried out.
     pub(super) undone: Vec<&'static str>,
 }
 
@@ -39,7 +40,7 @@ impl Milter {
         Self { no_action: is_true(&milter["no_action"]), added, undone }
     }
 
-    /// The fields that come before the message if it goes onward.
+    /// Returns the fields to prepend when the message is relayed.
     pub(super) fn fields(self, action: &str) -> Vec<HeaderField> {
         let action =
             self.no_action.then(|| HeaderField::fold("X-Rspamd-Action", action.as_bytes()));
@@ -54,18 +55,18 @@ struct Addition<'a> {
     order: Order,
 }
 
-/// Where a field is to stand. All of ours stand before the message.
+/// The requested position of a field. We add all fields before the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Order {
-    /// So many fields from the top.
+    /// Number of fields from the top.
     FromTop(u64),
     Anywhere,
-    /// -1 is the end.
+    /// Position from the end; -1 is the last.
     FromEnd(i64),
 }
 
 impl<'a> Addition<'a> {
-    /// A value alone, or `{"value": …, "order": …}`.
+    /// Parses a plain value, or `{"value": …, "order": …}`.
     fn new(name: &'a str, written: &Value) -> Option<Self> {
         let order = match written.get("order").or(written.get("index")).and_then(Value::as_i64) {
             None => Order::Anywhere,
@@ -75,14 +76,14 @@ impl<'a> Addition<'a> {
         Some(Self { name, value, order })
     }
 
-    /// The field, unless its name is none or is for us alone.
+    /// Returns the field. Returns `None` if its name is invalid or reserved for us.
     fn field(&self) -> Option<HeaderField> {
         let ours = self.name.get(..OURS.len()).is_some_and(|it| it.eq_ignore_ascii_case(OURS));
         HeaderField::new(self.name, &self.value).ok().filter(|_| !ours)
     }
 }
 
-/// The values in a list, or the only one.
+/// Iterates over the values of a list, or over a single value.
 fn each(value: &Value) -> impl Iterator<Item = &Value> {
     let values = match value {
         Value::Array(values) => values.as_slice(),
@@ -91,7 +92,7 @@ fn each(value: &Value) -> impl Iterator<Item = &Value> {
     values.iter()
 }
 
-/// Whether a field says nothing.
+/// Returns whether a field has no content.
 pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
