@@ -68,7 +68,7 @@ fn scores_stay_within_their_range() {
     assert_eq!(least + Score::points(-1), least);
     assert_eq!(-least, most);
     assert_eq!(Score::points(i32::MAX), most);
-    // A sum saturates at its end only: half-way it may be out of range.
+    // A sum saturates only at the end: intermediate sums may be out of range.
     assert_eq!([most, most, -most].into_iter().sum::<Score>(), most);
 }
 
@@ -93,12 +93,12 @@ fn a_detail_is_one_line_and_short() {
     let with = |detail: &str| Finding::new("X", Score::ZERO).with_detail(detail);
     assert_eq!(with("a\r\nb\0c\u{85}").detail(), "a  b c ");
     assert_eq!(with(&"x".repeat(300)).detail().len(), 256);
-    // 256 falls within the last character, which goes.
+    // Octet 256 is inside the last character, which is removed.
     assert_eq!(with(&format!("{}é", "x".repeat(255))).detail().len(), 255);
     assert_eq!(with("").disclosure(), Disclosure::Private);
 }
 
-/// A decimal number as what it is: an integer over a power of ten.
+/// The exact decimal number, as an integer divided by a power of ten.
 fn naive(negative: bool, points: u32, decimals: &[u8]) -> Result<Score, BadScore> {
     let (mut numerator, mut denominator) = (i128::from(points), 1_i128);
     for digit in decimals {

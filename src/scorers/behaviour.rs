@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::rehearsal::{envelope, message, recipient};
 
-    /// The findings on a client that did all this.
+    /// Returns the findings for a client with this misconduct.
     fn findings(behaviour: &Behaviour, did: &[(Misconduct, u16)]) -> Vec<String> {
         let mut envelope = envelope("<a@example.com>");
         for (what, count) in did {

@@ -64,7 +64,7 @@ mod tests {
 
     use super::*;
 
-    /// The same over one piece, octet by octet.
+    /// Reference implementation on a single slice, octet by octet.
     fn naive(octets: &[u8], limit: usize) -> &[u8] {
         let mut end = octets.len().min(limit);
         while end > 0 && octets[end - 1] != b'\n' {
@@ -87,7 +87,7 @@ mod tests {
             cuts in proptest::collection::vec(any::<usize>(), 0..8),
             limit in 0..70_usize,
         ) {
-            // What fits whole is never cut: `excerpt` sees to it.
+            // `excerpt` never calls `head` for a message that fits.
             prop_assume!(limit < text.len());
             let head = head(&cut(text.as_bytes(), &cuts), limit).concat();
             prop_assert_eq!(&head, naive(text.as_bytes(), limit));

@@ -95,7 +95,7 @@ mod tests {
             (String::new(), false),
             (format!("{}{gtube}", "x".repeat(SEARCHED - GTUBE.len())), true),
             (format!("{}{gtube}", "x".repeat(SEARCHED - GTUBE.len() + 1)), false),
-            // Where blocks meet.
+            // At the border of two blocks.
             (format!("{}{gtube}", "x".repeat((64 << 10) - 30)), true),
             (format!("{}{gtube}", "x".repeat((128 << 10) - 66)), true),
         ];

@@ -16,7 +16,7 @@ fn entry(scorer: &str, stage: Stage, symbol: &str, points: i32) -> Entry {
     }
 }
 
-/// A question of the panel, answered with these entries.
+/// Asks a new question and enters these entries.
 fn ask(tally: &mut Tally, entries: impl IntoIterator<Item = Entry>) {
     tally.ask();
     entries.into_iter().for_each(|entry| tally.enter(entry));
@@ -30,7 +30,7 @@ fn a_symbol_of_one_scorer_counts_once_with_its_highest_score() {
     }
     ask(&mut tally, [entry("other", Stage::Rcpt, "LISTED", 1), entry("dns", Stage::Data, "X", -1)]);
     assert_eq!(tally.to_string(), "score=3.00 dns:LISTED=3.00 other:LISTED=1.00 dns:X=-1.00");
-    // The second of the two equal ones is the same word by word.
+    // One of the two equal entries is an exact duplicate and is stored once.
     assert_eq!(tally.entries().count(), 5);
 }
 
@@ -51,7 +51,7 @@ fn the_record_of_a_thousand_recipients_is_short() {
 fn what_was_found_on_a_refused_recipient_is_kept_and_does_not_count() {
     let mut tally = Tally::new();
     ask(&mut tally, [entry("dns", Stage::Connect, "LISTED", 1)]);
-    // A client without a recipient so far: there is none to be refused.
+    // No recipient was named yet, so none can be refused.
     tally.recipient_refused();
     assert_eq!(tally.to_string(), "score=1.00 dns:LISTED=1.00");
 
@@ -60,7 +60,8 @@ fn what_was_found_on_a_refused_recipient_is_kept_and_does_not_count() {
     assert_eq!(tally.to_string(), "score=1.00 dns:LISTED=1.00");
     assert!(tally.entries().any(|entry| entry.finding.symbol() == "TRAP" && entry.aside));
 
-    // Found on another one, which is taken, it counts; a further refusal changes nothing about it.
+    // The same finding on an accepted recipient counts. A second refusal of one recipient has no
+    // effect.
     ask(&mut tally, [entry("trap", Stage::Rcpt, "TRAP", 5)]);
     ask(&mut tally, [entry("trap", Stage::Rcpt, "TRAP", 5)]);
     tally.recipient_refused();
@@ -88,7 +89,7 @@ fn a_transaction_begins_with_what_is_known_of_the_client() {
 }
 
 proptest! {
-    /// Against the sentence: per scorer and symbol the highest of what acts, summed.
+    /// Compares with the definition: the sum of the highest acting score per scorer and symbol.
     #[test]
     fn totals(given in prop::collection::vec((0..3_u8, 0..4_u8, -5..6_i32, any::<bool>()), 0..40)) {
         let mut tally = Tally::new();
@@ -107,7 +108,7 @@ proptest! {
     }
 }
 
-/// What a tally does, in as few words as possible.
+/// A reference implementation of the tally.
 #[derive(Default)]
 struct Naive {
     entries: Vec<Entry>,
@@ -149,7 +150,7 @@ impl Naive {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// However long it is, and whichever recipients were refused.
+    /// For tallies of any length and any refused recipients.
     #[test]
     fn a_long_tally_is_the_naive_one(
         questions in prop::collection::vec(

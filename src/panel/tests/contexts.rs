@@ -1,10 +1,10 @@
-//! What hooks are told, through whichever pointer.
+//! The contexts that hooks get, called directly or through `Box` and `Arc`.
 
 use std::sync::{Arc, Mutex};
 
 use super::*;
 
-/// Notes what its hooks are told.
+/// Records the contexts of its hooks.
 #[derive(Default)]
 struct Listener(Mutex<Vec<String>>);
 

@@ -1,4 +1,4 @@
-//! Side by side, within budgets, whatever a scorer does.
+//! Scorers run concurrently and within their budgets, also if they panic or hang.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -47,7 +47,7 @@ fn who_fails_is_handled_as_was_said() {
     }
 }
 
-/// Written by hand: panics before there is a future.
+/// A scorer that panics before it returns a future.
 struct Hasty;
 
 impl Scorer for Hasty {
@@ -81,8 +81,8 @@ fn a_panic_before_there_is_a_future_is_a_failure_too() {
 #[test]
 fn budgets() {
     let seconds = Duration::from_secs;
-    // What the scorer takes, the seat's budget, the stage's; how long it is waited for, and
-    // whether its answer counts. An answer at the last moment is in time.
+    // Time that the scorer takes, budget of the seat, budget of the stage. Then the expected
+    // waiting time, and whether the answer counts. An answer exactly at the deadline counts.
     let table = [
         (seconds(0), seconds(0), None, seconds(0), true),
         (seconds(1), seconds(0), None, seconds(0), false),
@@ -120,7 +120,7 @@ fn one_timer_is_enough_and_silence_needs_none() {
     assert_eq!((runtime.armed(), runtime.elapsed()), (1, SEAT_BUDGET));
 }
 
-/// Tells the next one that it runs, and answers when the one before has told it so.
+/// Signals the next scorer and answers after the signal of the scorer before it.
 struct Ring {
     name: &'static str,
     next: Mutex<Option<oneshot::Sender<()>>>,
@@ -146,7 +146,8 @@ impl Scorer for Ring {
 fn scorers_run_side_by_side() {
     let (runtime, mut tally) = (Rehearsal::new(), Tally::new());
     let (mut senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
-    // Each waits for the one behind it, the last one for the first: in turn none would answer.
+    // Each scorer waits for another one, in a cycle. They would never answer if they ran in
+    // sequence.
     senders.rotate_right(1);
     let mut panel = Panel::new();
     for ((name, next), before) in ["a", "b", "c"].into_iter().zip(senders).zip(receivers) {
@@ -208,7 +209,7 @@ fn any_policy() -> impl Strategy<Value = FailurePolicy> {
 }
 
 proptest! {
-    /// Whoever answers first, verdict and tally are those of scorers that answer at once.
+    /// The order of the answers does not change verdict and tally.
     #[test]
     fn the_order_of_answers_does_not_matter(
         acts in prop::collection::vec((any_act(), any_policy(), any::<bool>(), 0..30_u64), 0..6),
@@ -229,7 +230,7 @@ proptest! {
     }
 }
 
-/// Panics when it is asked for its name.
+/// Panics when asked for its name.
 struct Nameless;
 
 #[async_trait]

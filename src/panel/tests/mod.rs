@@ -1,4 +1,4 @@
-//! What scorers do here, and how a panel of them is asked.
+//! Scorers with scripted behaviour, and helpers that ask a panel of them.
 
 mod contexts;
 mod hearings;
@@ -18,24 +18,24 @@ use crate::scorer::{ConnectContext, DataContext, RcptContext};
 use crate::wire::reply::EnhancedStatus;
 use Act::{Break, Fail, Find, Hang, No, NoFor, Panic, Silent};
 
-/// What a scorer does at every stage.
+/// The behaviour of a scorer at every stage.
 #[derive(Debug, Clone)]
 enum Act {
     Silent,
-    /// Finds these symbols, each with as many points.
+    /// Returns these findings.
     Find(Vec<Finding>),
     /// Refuses with this code.
     No(u16),
-    /// Refuses with 550 and finds this.
+    /// Refuses with 550 and returns this finding.
     NoFor(Finding),
     Fail,
     Panic,
     Hang,
-    /// Hangs, and panics when it is dropped.
+    /// Hangs, and panics when its future is dropped.
     Break,
 }
 
-/// Does one thing, after a while.
+/// Performs one act after a delay.
 struct Actor {
     name: String,
     act: Act,
@@ -114,12 +114,12 @@ fn seat_after(runtime: &Rehearsal, name: &str, act: Act, after: Duration) -> Sea
     Seat::new(Actor { name: name.into(), act, runtime: runtime.clone(), after })
 }
 
-/// Asks the panel at this stage.
+/// Asks the panel at this stage, with a new sitting.
 fn ask_at(runtime: &Rehearsal, panel: &Panel, stage: Stage, tally: &mut Tally) -> Verdict {
     ask_in(runtime, panel, stage, tally, &mut Sitting::new())
 }
 
-/// Asks the panel at this stage of this sitting.
+/// Asks the panel at this stage, with this sitting.
 fn ask_in(
     runtime: &Rehearsal,
     panel: &Panel,
@@ -144,7 +144,7 @@ fn ask(runtime: &Rehearsal, panel: &Panel) -> (String, Tally) {
     (print(&verdict), tally)
 }
 
-/// A verdict in a line: `pass`, the fields of a tag, or the reply.
+/// Formats a verdict in one line: `pass`, the fields of a tag, or the reply.
 fn print(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Pass => "pass".into(),

@@ -1,4 +1,4 @@
-//! Scorers that keep state for a session, and what is known of each answer.
+//! Scorers that keep state per session, and the record of their answers.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,13 +8,13 @@ use super::*;
 use crate::scorer::SessionScorer;
 use crate::session::{EndCause, TransactionEnd};
 
-/// What happened to the scorers of sessions, in order.
+/// The events of session scorers, in order.
 type Diary = Arc<Mutex<Vec<String>>>;
 
 /// Counts the questions of each session.
 struct Counter {
     diary: Diary,
-    /// What it does at the third question of a session, or at the end of a transaction.
+    /// The fault at the third question of a session or at the end of a transaction.
     fault: Fault,
 }
 
@@ -112,7 +112,7 @@ fn told(diary: &Diary) -> Vec<String> {
 #[test]
 fn a_scorer_keeps_state_for_a_session_and_learns_of_the_ends() {
     let (runtime, diary) = (Rehearsal::new(), Diary::default());
-    // Beside a scorer without state, whose seat comes first.
+    // The first seat is a scorer without state.
     let panel = Panel::new().seat(seat(&runtime, "other", find(1)));
     let panel = panel.scorer(Counter { diary: diary.clone(), fault: Fault::None });
     let (mut sitting, mut other) = (Sitting::new(), Sitting::new());
@@ -128,14 +128,14 @@ fn a_scorer_keeps_state_for_a_session_and_learns_of_the_ends() {
     assert_eq!(told(&diary), ["open test"], "the client has no reply yet");
     sitting.settle();
     assert_eq!(told(&diary), ["ended accepted"]);
-    // Another session, and one that begins without its connection being judged.
+    // A second session, in which the connection is not judged.
     let mut tally = Tally::new();
     ask_in(&runtime, &panel, Stage::Data, &mut tally, &mut other);
     assert_eq!(tally.to_string(), "score=1.01 other:X=0.01 counter:N1=1.00");
     sitting.transaction_ended(&end());
     ask_in(&runtime, &panel, Stage::Rcpt, &mut tally, &mut sitting);
     assert_eq!(told(&diary), ["open test", "ended accepted"], "before it is asked again");
-    // Another client in the same session.
+    // The client changes within the session.
     ask_in(&runtime, &panel, Stage::Connect, &mut tally, &mut sitting);
     assert_eq!(told(&diary), ["closed after 4", "open test"]);
     other.transaction_ended(&end());
@@ -167,7 +167,7 @@ fn a_session_scorer_that_panics_or_is_late_is_dropped_and_fails_from_then_on() {
             ask_in(&runtime, &panel, Stage::Rcpt, &mut tally, &mut sitting);
             assert_eq!(failure(tally).as_deref(), later, "{fault:?}");
         }
-        // A new client has a new state.
+        // A new client gets a new state.
         let mut tally = Tally::new();
         ask_in(&runtime, &panel, Stage::Connect, &mut tally, &mut sitting);
         assert_eq!(tally.to_string(), "score=1.00 counter:N1=1.00");

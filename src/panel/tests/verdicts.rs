@@ -1,4 +1,4 @@
-//! From answers to a verdict, and what is told of it.
+//! From answers to a verdict, and the replies and header fields that report it.
 
 use super::*;
 
@@ -38,7 +38,7 @@ fn sums_and_thresholds() {
         (all, 200, deferred),
         (all, 299, deferred),
         (all, 300, UNWANTED),
-        // Of equal ones the strictest acts.
+        // Among equal thresholds the strictest applies.
         (t(Some(100), Some(100), Some(100)), 100, UNWANTED),
         (t(Some(100), Some(100), None), 100, deferred),
         (t(Some(-100), None, None), -100, &tag("-1.00", "-1.00")),
@@ -81,10 +81,10 @@ fn the_reply_fits_the_stage() {
         (Stage::Connect, Fail, "421 4.3.0 Connection cannot be checked now, try again later"),
         (Stage::Rcpt, Fail, "451 4.3.0 Recipient cannot be checked now, try again later"),
         (Stage::Data, Fail, UNCHECKED),
-        // What would tag a message says nothing before there is one.
+        // The tag threshold has no effect before the DATA stage.
         (Stage::Connect, find(520), "pass"),
         (Stage::Rcpt, find(520), "pass"),
-        // A scorer's own words stay its own.
+        // The reply of a scorer is not changed.
         (Stage::Connect, No(550), "550 5.7.1 a"),
     ];
     for (stage, act, expected) in table {
@@ -136,7 +136,7 @@ fn a_tag_lists_what_counts() {
         format!("X-Nobounce-Status: Yes, score=5.40 required=5.00 symbols={symbols}")
     );
 
-    // However many symbols there are, the field stays within bounds, its lines within theirs.
+    // With any number of symbols, the size of the field and of its lines stays within the limits.
     let many = (0..1000).map(|n| hidden(&format!("{}_{n}", "S".repeat(50)), 0));
     let many = many.chain([hidden("X", 500)]).collect();
     let panel = Panel::new().seat(seat(&runtime, "a", Find(many)));
@@ -157,8 +157,8 @@ fn which_no_is_told() {
         (vec![Fail, No(450)], UNCHECKED),
         (vec![No(450), Fail], "450 4.7.1 a"),
         (vec![Fail, No(554)], "554 5.7.1 b"),
-        // A scorer's no goes before the sum, also a milder one: who failed might have spoken for
-        // the mail.
+        // A scorer's refusal has priority over the score, even if it is milder: a failed scorer
+        // might have lowered the score.
         (vec![evidence(), No(450)], "450 4.7.1 b"),
         (vec![evidence(), Fail], UNCHECKED),
         (vec![evidence(), Silent], UNWANTED),
@@ -218,12 +218,12 @@ fn a_refused_recipient_does_not_weigh_on_the_others() {
     let verdict = ask_at(&runtime, &spammed, Stage::Rcpt, &mut tally);
     assert_eq!(print(&verdict), "550 5.7.1 Recipient refused as unwanted");
     assert_eq!(tally.decisions().next().unwrap().total, Score::points(7));
-    // It counts until the verdict was observed, as a gate says, or else until the next question.
+    // The findings count until a gate settles the tally, or until the next question.
     assert_eq!(tally.total(), Score::points(7));
     tally.settle();
     assert_eq!((tally.total(), tally.entries().count()), (Score::ZERO, 1));
 
-    // At another stage what was found stays.
+    // At other stages the findings stay.
     ask_at(&runtime, &spammed, Stage::Connect, &mut tally);
     assert_eq!(tally.total(), Score::points(7));
 }
@@ -234,7 +234,7 @@ fn evidence_adds_up_from_stage_to_stage() {
     let panel = |symbol| Panel::new().seat(seat(&runtime, "a", Find(vec![hidden(symbol, 250)])));
     assert_eq!(ask_at(&runtime, &panel("A"), Stage::Connect, &mut tally), Verdict::Pass);
     assert_eq!(ask_at(&runtime, &panel("B"), Stage::Rcpt, &mut tally), Verdict::Pass);
-    // The same sender, for another recipient.
+    // The same finding on another recipient.
     assert_eq!(ask_at(&runtime, &panel("B"), Stage::Rcpt, &mut tally), Verdict::Pass);
     let verdict = ask_at(&runtime, &panel("C"), Stage::Data, &mut tally);
     assert_eq!(print(&verdict), UNWANTED);
@@ -250,11 +250,11 @@ fn names_are_distinct_words() {
     let (_, tally) = ask(&runtime, &panel);
     let names: Vec<&str> = tally.entries().map(|entry| &*entry.scorer).collect();
     assert_eq!(names, ["spamd", "spamd-2", "two_words", "spamd-3", "spamd-2-2"]);
-    // Two daemons are two opinions, although their symbols are the same.
+    // Two daemons count separately, even with the same symbols.
     assert_eq!(tally.total(), Score::points(5));
 }
 
-/// A failure that could only have added to what is found does not turn a refusal into a deferral.
+/// If a failure could only have raised the score, it does not turn a refusal into a deferral.
 #[test]
 fn a_failure_that_could_only_have_added_leaves_a_refusal_as_it_is() {
     struct Half(bool, i32);
@@ -281,7 +281,7 @@ fn a_failure_that_could_only_have_added_leaves_a_refusal_as_it_is() {
         (true, 600, Weights::new(), deferred),
         (true, 100, Weights::new(), deferred),
         (false, 700, Weights::new(), deferred),
-        // Here a finding may speak for the mail, whatever the scorer thinks.
+        // The weights contain a negative score, so the missing part could have lowered the score.
         (true, 700, good(), deferred),
     ] {
         let panel = Panel::new().weights(weights).scorer(Half(adds_only, points));

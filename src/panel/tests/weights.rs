@@ -1,4 +1,4 @@
-//! What a site makes of findings: scales, weights, disclosures.
+//! Scores and disclosures set by the site: scales, weights, disclosures.
 
 use super::*;
 
@@ -48,7 +48,7 @@ fn a_failure_weighs_what_is_said_for_it() {
     let failing = seat(&runtime, "a", Fail).scale(10);
     let failing = failing.on_failure(FailurePolicy::Score(Score::points(1)));
     let (_, tally) = ask(&runtime, &Panel::new().seat(failing));
-    // The policy is the seat's own, not on the scorer's scale.
+    // The score of the failure policy is not scaled.
     assert_eq!(tally.to_string(), "score=1.00 a:A_FAILED=1.00");
     let weights = Weights::new().weigh("a", "A_FAILED", Score::points(2));
     let failing = seat(&runtime, "a", Fail).on_failure(FailurePolicy::Score(Score::points(1)));

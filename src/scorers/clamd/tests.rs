@@ -7,7 +7,7 @@ use memchr::memmem;
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// The end of a stream: the last line end, and a length of zero.
+/// The end of a stream: the last line end, and a zero length.
 const END: &[u8] = b"\n\0\0\0\0";
 const VIRUS: &str = "1: stream: Eicar-Signature FOUND\0";
 
@@ -25,7 +25,7 @@ fn ask(runtime: &Rehearsal, clamd: &Clamd<Rehearsal>, content: &str) -> Result<O
     opinion.map_err(|error| error.to_string())
 }
 
-/// The reply when the whole request was heard, and the error that it is.
+/// Returns the error for this reply to a complete request.
 fn error(reply: &str, then: Then) -> String {
     let runtime = Rehearsal::with(script(&[reply], then));
     let error = ask(&runtime, &clamd(&runtime), "x\n").unwrap_err();
@@ -49,7 +49,7 @@ fn a_session_has_one_stream_after_another() {
     }
 }
 
-/// What chunks say, naively; nothing may follow them.
+/// Decodes chunks, as a reference implementation. Nothing may follow them.
 fn dechunk(mut chunks: &[u8]) -> Vec<u8> {
     let mut octets = Vec::new();
     loop {
@@ -77,7 +77,7 @@ proptest! {
 }
 
 proptest! {
-    /// A reply counts for the command that it answers, and only as it is written.
+    /// Only the exact reply to the current command is accepted.
     #[test]
     fn only_the_reply_that_is_due_is_one(before in 0..3_u32, text in "[0-9]: (stream: (OK|X FOUND|)| ?)\0?") {
         let number = before + 1;
@@ -173,7 +173,7 @@ fn no_answer_is_an_error() {
         ),
         ("COMMAND READ TIMED OUT ERROR\0", "clamd says \"COMMAND READ TIMED OUT ERROR\""),
         ("UNKNOWN COMMAND\0", "clamd says \"UNKNOWN COMMAND\""),
-        // The answer to another question.
+        // A reply to another command.
         ("2: stream: OK\0", "not a reply of clamd: \"2: stream: OK\""),
         ("stream: OK\0", "not a reply of clamd: \"stream: OK\""),
         ("1: stream: \0", "not a reply of clamd: \"1: stream: \""),
@@ -224,10 +224,10 @@ fn every_line_and_every_reply_of_an_answer_counts() {
             "refused: CLAMD (Eicar, Other)",
             "",
         ),
-        // With `HeuristicScanPrecedence` clamd names the stream so.
+        // Stream names with `HeuristicScanPrecedence`.
         ("1: instream(local): Eicar FOUND\0".into(), virus, ""),
         ("1: instream(127.0.0.1@3310): Eicar FOUND\0".into(), virus, ""),
-        // A failure does not take back a virus.
+        // A failure does not cancel a virus.
         (format!("1: stream: {LIMIT} FOUND\nstream: Eicar FOUND\0"), virus, ""),
         ("1: stream: Can't read ERROR\nstream: Eicar FOUND\0".into(), virus, ""),
         (format!("1: stream: {LIMIT} FOUND\nstream: OK\0"), &exceeded, ""),
@@ -242,7 +242,7 @@ fn every_line_and_every_reply_of_an_answer_counts() {
         ("1: stream: OK\nx\0".into(), "failure: not a reply of clamd: \"x\"", ""),
         ("1: stream: Eicar FOUND\nx\0".into(), "failure: not a reply of clamd: \"x\"", ""),
         ("1: stream: OK\n\nOK\0".into(), "failure: not a reply of clamd: \"\"", ""),
-        // The answers to other questions.
+        // Replies to other commands.
         (
             "1: stream: OK\x002: stream: OK\0".into(),
             "failure: not a reply of clamd: \"2: stream: OK\"",

@@ -1,8 +1,8 @@
 use super::*;
 use crate::rehearsal::{Cue, Rehearsal, Script, Then, Turn};
 
-/// Requests are `?N;`, N requests having gone before on the connection; replies are a word and `;`,
-/// `!` before it if the connection is not to be kept.
+/// A test protocol. A request is `?N;`, where N is the number of earlier requests on the
+/// connection. A reply is a word and `;`, with `!` before it if the connection must not be reused.
 struct Words;
 
 impl Reader for Words {
@@ -26,7 +26,7 @@ fn request(before: u32) -> Request {
     Request { segments: vec!["?".into(), format!("{before};").into()], end: End::Counted }
 }
 
-/// Asks once for each of these moments, in seconds since the last one; what came of it.
+/// Sends a request at each of these moments, in seconds since the one before. Returns the results.
 fn ask(runtime: &Rehearsal, moments: &[u64]) -> Vec<String> {
     let daemon = Daemon::new(runtime.clone(), "127.0.0.1:1".parse().unwrap());
     runtime.run(async {
@@ -44,7 +44,8 @@ fn turns(says: &[&str], then: Then) -> Script {
     Script::turns(b";", says, then)
 }
 
-/// Scripts of the connections; when it is asked; replies; what was heard; connections made.
+/// Scripts of the connections, moments of the requests, expected replies, data received by the
+/// daemon, number of connections.
 type Case<'a> = (Vec<Script>, &'a [u64], &'a [&'a str], &'a str, usize);
 
 #[test]
@@ -58,13 +59,14 @@ fn connections_are_used_again_while_they_are_good() {
             "?0;?1;?2;",
             1,
         ),
-        // It waits for 20 seconds.
+        // A connection is kept for 20 seconds.
         (vec![turns(&["a;", "b;"], Then::Hang), new()], &[0, 20], &["a", "new"], "?0;?0;", 2),
-        // The daemon has said that it will close it, or has closed it.
+        // The daemon announced that it closes the connection, or closed it.
         (vec![turns(&["!a;"], Then::Hang), new()], &[0, 0], &["a", "new"], "?0;?0;", 2),
         (vec![turns(&["a;"], Then::Close), new()], &[0, 0], &["a", "new"], "?0;?0;", 2),
         (vec![turns(&["a;"], Then::Reset), new()], &[0, 0], &["a", "new"], "?0;?0;", 2),
-        // It closes it while it is asked again: the request is repeated, whole, elsewhere.
+        // The daemon closes the connection during the second request. The whole request is repeated
+        // on a new one.
         (vec![turns(&["a;", ""], Then::Close), new()], &[0, 0], &["a", "new"], "?0;?1;?0;", 2),
         (vec![turns(&["a;", ""], Then::Reset), new()], &[0, 0], &["a", "new"], "?0;?1;?0;", 2),
         (
@@ -74,7 +76,7 @@ fn connections_are_used_again_while_they_are_good() {
             "?0;??0;",
             2,
         ),
-        // Once only, and not when something of a reply was heard.
+        // The request is repeated only once, and not after the start of a reply.
         (
             vec![turns(&["a;", ""], Then::Close), turns(&[""], Then::Close)],
             &[0, 0],
@@ -133,7 +135,7 @@ fn a_reply_before_the_request_is_whole_counts_and_ends_the_connection() {
 fn no_more_than_a_few_connections_wait() {
     let runtime = Rehearsal::with(turns(&["a;", "b;"], Then::Hang));
     let daemon = Daemon::new(runtime.clone(), "127.0.0.1:1".parse().unwrap());
-    // As many at once as there are connections: none has been given back when the next is asked.
+    // All connections are open at once: none is returned before the last one was opened.
     let begin = || runtime.run(daemon.runtime.connect(&daemon.address)).unwrap();
     let connections: Vec<_> = (0..20).map(|_| begin()).collect();
     for stream in connections {
@@ -144,7 +146,8 @@ fn no_more_than_a_few_connections_wait() {
     assert_eq!(runtime.connections(), (20, 0));
 }
 
-/// A daemon that takes one slice in each write, as tokio-util's streams do, and counts the writes.
+/// A daemon that accepts one slice per write, like the streams of tokio-util, and counts the
+/// writes.
 #[derive(Default)]
 struct Counting {
     writes: usize,
@@ -182,7 +185,7 @@ impl AsyncWrite for Counting {
     }
 }
 
-/// Small segments leave together: a packet of its own for each of them took 29 s for 48 MB.
+/// Small segments are written together. With one packet for each segment, 48 MB took 29 s.
 #[test]
 fn small_segments_do_not_become_writes_of_their_own() {
     let segment = |length: usize| Bytes::from(vec![b'x'; length]);

@@ -11,7 +11,7 @@ fn greylist(runtime: &Rehearsal) -> Greylist<Rehearsal> {
     Greylist::new(runtime.clone(), Arc::new(Memory::new()))
 }
 
-/// What a client at this address hears that sends from and to these.
+/// Returns the reply to a client at this address, with this sender and recipient.
 fn ask(greylist: &Greylist<Rehearsal>, address: &str, sender: &str, to: &str) -> String {
     let mut envelope = envelope(sender);
     envelope.peer = Arc::new(Peer::new((address.parse::<std::net::IpAddr>().unwrap(), 1).into()));
@@ -27,7 +27,7 @@ fn pass(runtime: &Rehearsal, seconds: u64) {
 fn a_triplet_in_its_time() {
     let day = 86_400;
     let again = |seconds: u32| format!("451 4.7.1 Greylisted, try again in {seconds} seconds");
-    // Seconds that pass, and what is heard then.
+    // Seconds to wait, and the expected reply then.
     let table: &[&[(u64, String)]] = &[
         &[
             (0, again(300)),
@@ -39,14 +39,14 @@ fn a_triplet_in_its_time() {
             (34 * day, "silent".into()),
             (36 * day, again(300)),
         ],
-        // The second try may come two days later, and not after that.
+        // The retry window ends after two days.
         &[(0, again(300)), (2 * day - 1, "GREYLIST_PASSED=0.00 after 172799 seconds".into())],
         &[
             (0, again(300)),
             (2 * day, again(300)),
             (300, "GREYLIST_PASSED=0.00 after 300 seconds".into()),
         ],
-        // Tries that come too early do not make it longer, nor do they keep it alive.
+        // Early retries neither extend the delay nor the retry window.
         &[
             (0, again(300)),
             (100, again(200)),
@@ -106,7 +106,7 @@ fn who_is_let_alone() {
     let client = Peer::new(([192, 0, 2, 1], 1).into());
     envelope.peer = Arc::new(Peer { login: Some("alice".into()), ..client.clone() });
     assert_eq!(rcpt(&envelope), "silent");
-    // With another HELO it is another client.
+    // Another HELO name is a different triplet.
     for name in ["one.example", "two.example"] {
         let helo = Some(Helo { extended: true, name: name.into() });
         envelope.peer = Arc::new(Peer { helo, ..client.clone() });
@@ -125,12 +125,12 @@ fn who_never_waits_is_refused_where_that_is_wanted() {
         pass(&runtime, 1);
     }
     assert_eq!(try_once(), "550 5.7.1 Too many tries too early");
-    // Whoever waits after all is taken.
+    // A retry after the delay is still accepted.
     pass(&runtime, 296);
     assert!(try_once().starts_with("GREYLIST_PASSED"));
 }
 
-/// A probe hears the truth at RCPT; a notification waits behind its content.
+/// An address probe gets the true answer at RCPT. A bounce is deferred after the content.
 #[test]
 fn the_null_reverse_path_waits_behind_the_content() {
     let runtime = Rehearsal::new();
@@ -158,7 +158,8 @@ fn a_client_proves_itself_with_what_became_of_its_mail() {
     };
     let learn = |impression| runtime.run(greylist.learn(&lesson(impression))).unwrap();
     let knows = || ask(&greylist, "192.0.2.200", "<x@example.org>", "<y@example.net>") == "silent";
-    // Many in an hour are one; bad ones and those without an end count nothing.
+    // Several messages in one hour count once. Bad transactions and those without a result do not
+    // count.
     for _ in 0..10 {
         learn(Impression::Good);
     }
@@ -172,7 +173,7 @@ fn a_client_proves_itself_with_what_became_of_its_mail() {
     pass(&runtime, 3600);
     learn(Impression::Good);
     assert!(knows());
-    // It is known for 35 days.
+    // The allow list entry is kept for 35 days.
     pass(&runtime, 35 * 86_400 - 1);
     assert!(knows());
     pass(&runtime, 1);
@@ -196,7 +197,7 @@ fn only_what_could_change_the_answer_is_a_failure() {
     let greylist = |runtime: &Rehearsal, declines| {
         Greylist::new(runtime.clone(), Arc::new(crate::store::faulty::Faulty::new(declines)))
     };
-    // Whether the client has proved itself is not known: a triplet that has come again needs no proof.
+    // The lookup of the allow list fails. A triplet that was retried in time does not need it.
     let runtime = Rehearsal::new();
     let unproven = greylist(&runtime, "grey-proven");
     let (envelope, to) = (envelope("<a@example.org>"), crate::rehearsal::recipient());
@@ -205,7 +206,7 @@ fn only_what_could_change_the_answer_is_a_failure() {
     pass(&runtime, 300);
     assert!(told(&rcpt().unwrap()).starts_with("GREYLIST_PASSED"));
 
-    // Behind the content one recipient that has to wait is enough, before or behind one that is not known.
+    // After the content, one deferred recipient is enough, before or after one whose lookup fails.
     let greylist = greylist(&runtime, "unknown@");
     let mut envelope = crate::rehearsal::envelope("<>");
     for (recipients, waits) in [

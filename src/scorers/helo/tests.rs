@@ -6,7 +6,8 @@ use crate::dns::{Answer, Record};
 use crate::peer::{Helo, Peer};
 use crate::rehearsal::{envelope, recipient};
 
-/// Knows `a.example`, `six.example` and `mx.example` by one type each; `fails.example` fails.
+/// Has `a.example`, `six.example` and `mx.example` with one record type each. `fails.example`
+/// fails.
 struct Zone;
 
 #[async_trait]
@@ -54,7 +55,7 @@ fn flaws_are_found() {
         ("192.0.2.1", "A.Example.", "Silent"),
         ("192.0.2.1", "six.example", "Silent"),
         ("192.0.2.1", "mx.example", "Silent"),
-        // One record is enough, whatever fails or hangs beside it.
+        // One record is enough, even if other queries fail or hang.
         ("192.0.2.1", "half.example", "Silent"),
         ("192.0.2.1", "mail.example", "Silent"),
         ("192.0.2.1", "slow.example", "Silent"),
@@ -100,7 +101,7 @@ fn dns_is_asked_once_however_many_recipients_there_are() {
     assert!(zone.0.load(Ordering::Relaxed) <= 3);
 }
 
-/// The zone, counting questions.
+/// The zone above, with a counter of queries.
 #[derive(Clone, Default)]
 struct Counting(Arc<AtomicU32>);
 

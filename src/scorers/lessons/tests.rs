@@ -13,7 +13,7 @@ fn reply(code: u16) -> Reply {
     Reply::new(ReplyCode::new(code).unwrap(), NO, "x")
 }
 
-/// Symbols of reputation are found by a learner, others are not.
+/// Symbols that start with `REPUTATION` come from a learner, others do not.
 fn found(symbol: &str, points: i32) -> Entry {
     let scorer = if symbol.starts_with("REPUTATION") { "learner" } else { "x" };
     let finding = Finding::new(symbol, Score::points(points));
@@ -58,7 +58,7 @@ fn what_there_is_to_be_learned() {
     };
     let clean = &tally(&[("X", 4)]);
     let spam = &tally(&[("X", 3), ("Y", 2)]);
-    // What was known before makes nothing good or bad.
+    // Findings of learners do not change the impression.
     let known_bad = &tally(&[("REPUTATION_ADDRESS", 9), ("REPUTATION_NETWORK", 9), ("X", 4)]);
     let known_good = &tally(&[("REPUTATION_ADDRESS", -9), ("X", 5)]);
     type Row<'t> = (EndCause, Option<u16>, &'t Tally, &'t [u16], (Impression, u32));
@@ -69,7 +69,7 @@ fn what_there_is_to_be_learned() {
         (Accepted, Some(250), known_bad, &[250, 250], (Good, 0)),
         (Accepted, Some(250), known_good, &[250, 250], (Bad, 0)),
         (RefusedByPanel, Some(550), spam, &[250], (Bad, 0)),
-        // For what is known alone, or as a transient one.
+        // Refused only because of a learner's findings, or with a transient reply.
         (RefusedByPanel, Some(550), known_bad, &[250], (Unknown, 0)),
         (RefusedByPanel, Some(451), clean, &[250], (Unknown, 0)),
         (RefusedByRelay, Some(550), clean, &[250, 550], (Bad, 0)),
@@ -100,7 +100,7 @@ fn a_scorers_no_for_good_is_bad_unless_it_only_looks_on() {
     }
 }
 
-/// Counts, and fails when it has counted two.
+/// Counts lessons, and fails after the second.
 struct Counts(Arc<AtomicU64>);
 
 #[async_trait]
@@ -127,7 +127,7 @@ fn lessons_are_learned_until_the_observer_is_gone_and_lost_ones_are_counted() {
     assert_eq!(counts.each_ref().map(|count| count.load(Ordering::Relaxed)), [3, 3]);
     assert_eq!(lessons.lost(), 2);
 
-    // Nobody learns: there is an end to what waits (the channel has one place more).
+    // Nothing is delivered, so the queue fills up. The channel has one extra slot.
     (0..2 * WAITING).for_each(|_| lessons.give(lesson.clone()));
     assert_eq!(lessons.lost(), 2 + WAITING as u64 - 1);
     drop(lessons);

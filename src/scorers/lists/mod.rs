@@ -191,7 +191,7 @@ impl DnsList {
         what: &str,
     ) -> Result<Vec<Finding>, ListFault> {
         let Ok(name) = self.zone.below(labels) else {
-            // The name is too long for DNS, so no list can have such an entry.
+            // The name is not valid in DNS (too long), so no list can have such an entry.
             return Ok(Vec::new());
         };
         let unknown = |error| ListFault::Unknown { zone: self.zone.clone(), error };

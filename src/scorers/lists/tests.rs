@@ -16,7 +16,8 @@ use crate::tally::Tally;
 use crate::verdict::{Subject, Verdict};
 use crate::wire::mailbox::ReversePath;
 
-/// Names and their codes; an empty name has none, and `SILENT` says nothing at all.
+/// Names and their codes. An entry without codes does not exist, and a query for `SILENT` never
+/// ends.
 #[derive(Clone, Default)]
 struct Zones {
     codes: Arc<HashMap<String, Vec<Record>>>,
@@ -59,7 +60,7 @@ impl Resolver for Zones {
     }
 }
 
-/// What a list says of these codes: `SYMBOL=WEIGHT` each, or the failure.
+/// Returns the list's result for these codes: `SYMBOL=WEIGHT` each, or the failure.
 fn says(list: &DnsList, codes: &[&str]) -> String {
     let codes: Vec<Ipv4Addr> = codes.iter().map(|code| code.parse().unwrap()).collect();
     match list.findings(&codes, "it") {
@@ -102,7 +103,7 @@ fn codes_weigh_what_rules_say() {
         (&multi, &["127.0.0.2"], "MULTI=0.00"),
         (&good, &["127.0.9.3"], "GOOD=-2.00"),
         (&good, &["127.0.9.0"], "GOOD_EXAMPLE=0.00"),
-        // These are no listings.
+        // These are not listings.
         (&good, &["127.0.0.255"], "good.example does not answer us: 127.0.0.255"),
         (&zen, &["127.255.255.254"], "zen.example does not answer us: 127.255.255.254"),
         (
@@ -147,7 +148,7 @@ fn the_address_of_the_client_is_asked_about() {
     }
     assert_eq!(zones.asked().len(), 4, "a client without an address is not asked about");
 
-    // Whom XFORWARD tells of is asked about with its recipients.
+    // A client announced by XFORWARD is looked up at its recipients.
     let mut envelope = envelope("<a@example.com>");
     envelope.peer = Arc::new(at("192.0.2.1"));
     let rcpt = |envelope: &Envelope| {
@@ -175,7 +176,7 @@ fn names_are_asked_about_once_each() {
         ("<>", "192.0.2.1", None, &[]),
         ("<>", "localhost", Some("a.example"), &["a.example"]),
         ("<a@[192.0.2.1]>", "a b", None, &[]),
-        // The domain that the onward server reads, however it is written.
+        // The domain that the onward server reads, in any notation.
         ("<a@bad.example.>", "localhost", None, &["bad.example"]),
         ("<a@bad..example>", "localhost", None, &["bad.example"]),
         ("<a@.bad.example>", "localhost", None, &["bad.example"]),
@@ -310,7 +311,8 @@ fn what_some_lists_say_stands_beside_what_others_do_not() {
     let (verdict, tally, failures) = ask(lists("broken.example"), FailurePolicy::Defer);
     assert!(matches!(verdict, Verdict::Refuse(refusal) if refusal.is_transient()));
     assert_eq!((tally, failures), ("score=4.00 dnsbl:ZEN=4.00".to_owned(), told));
-    // What the others have found may be enough, unless the one that failed could have spoken for the mail.
+    // The findings of other lists may be enough, unless the failed list could have lowered the
+    // score.
     let enough = |failing: DnsList| {
         let bad = zen().weight(Score::points(7));
         ask(Dnsbl::new(zones.clone()).list(bad).list(failing), FailurePolicy::Defer).0
@@ -320,7 +322,7 @@ fn what_some_lists_say_stands_beside_what_others_do_not() {
     assert!(!is_permanent(enough(list("broken.example").weight(Score::points(-3)))));
     let good = list("broken.example").bits(2, "GOOD", Score::points(-1)).unwrap();
     assert!(!is_permanent(enough(good)));
-    // One that is late takes the others with it: it is the seat that has a budget.
+    // A query that times out fails all lists, because the budget belongs to the seat.
     let (_, tally, failures) = ask(lists("silent.example"), FailurePolicy::Ignore);
     assert_eq!((&*tally, &*failures), ("score=0.00", "no answer within 5s"));
 }
@@ -375,7 +377,7 @@ fn no_list_is_asked_about_own_networks() {
         }
         assert_eq!(zones.asked().is_empty(), own);
     }
-    // What they send is read all the same.
+    // Messages of these clients are still checked.
     Arc::make_mut(&mut envelope.peer).own = true;
     let uribl = Uribl::new(zones.clone()).list(zen());
     let message = message("Subject: x\n\nhttp://bad.com/\n");

@@ -35,7 +35,7 @@ fn each_limit_counts_for_whom_it_is() {
     let network = "451 4.7.1 Too many recipients from your network, try again in 60 seconds";
     let sender = "451 4.7.1 Too many recipients from this sender, try again in 60 seconds";
     let recipient = "451 4.7.1 Too much mail for this recipient, try again in 60 seconds";
-    // The limit, the second question behind the first one, and what is heard.
+    // The limit, the second question after the first one, and the expected reply.
     let table: &[(Setting, (&str, &str, &str), &str)] = &[
         (RateLimit::per_address, first, address),
         (RateLimit::per_address, ("192.0.2.1", "<c@example.org>", "<d@example.net>"), address),

@@ -20,7 +20,7 @@ fn learn(
     reputation.runtime.run(reputation.learn(&lesson)).unwrap();
 }
 
-/// What is found of address and network, in hundredths of a point.
+/// Returns the scores of address and network, in hundredths of a point.
 fn found(reputation: &Reputation<Rehearsal>, address: &str) -> [i32; 2] {
     let opinion = reputation
         .runtime
@@ -36,7 +36,7 @@ fn found(reputation: &Reputation<Rehearsal>, address: &str) -> [i32; 2] {
 #[test]
 fn a_client_is_known_by_what_it_did() {
     use Impression::{Bad, Good, Unknown};
-    // What it did, how often, and what is found: of the address, of the network.
+    // The history of the client with counts, and the expected scores of address and network.
     type Row<'t> = (&'t [(Impression, u32, u32)], [i32; 2]);
     let table: &[Row<'_>] = &[
         (&[], [0, 0]),
@@ -48,7 +48,8 @@ fn a_client_is_known_by_what_it_did() {
         (&[(Good, 0, 10), (Bad, 0, 10)], [0, 0]),
         (&[(Good, 0, 90), (Bad, 0, 10)], [-73, -36]),
         (&[(Unknown, 0, 100)], [0, 0]),
-        // Recipients that are not there: ten are as one bad message, and more at once are ten.
+        // Unknown recipients: ten count as one bad message. More than ten in one transaction count
+        // as ten.
         (&[(Unknown, 10, 10)], [150, 75]),
         (&[(Unknown, 1_000_000, 10)], [150, 75]),
         (&[(Good, 1, 10)], [-43, -21]),
@@ -60,7 +61,7 @@ fn a_client_is_known_by_what_it_did() {
             (0..*times).for_each(|_| learn(&reputation, "192.0.2.1", *impression, *strangers));
         }
         assert_eq!(found(&reputation, "192.0.2.1"), *expected, "{history:?}");
-        // Its neighbour is judged by their network, others are not.
+        // A client in the same network gets the network's score, others get none.
         assert_eq!(found(&reputation, "192.0.2.2"), [0, expected[1]], "{history:?}");
         assert_eq!(found(&reputation, "192.0.3.1"), [0, 0]);
     }

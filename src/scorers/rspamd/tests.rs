@@ -24,7 +24,7 @@ fn ask(rspamd: &Rspamd<Rehearsal>, runtime: &Rehearsal, of: &Envelope) -> Result
     opinion.map_err(|error| error.to_string())
 }
 
-/// What stands before the body, whose length must be right.
+/// Returns the header of the request, after a check of body and length.
 fn header(runtime: &Rehearsal) -> String {
     let heard = runtime.heard();
     let (header, body) = heard.split_once("\r\n\r\n").unwrap();

@@ -5,7 +5,7 @@ use crate::tally::Tally;
 use crate::verdict::{Subject, Verdict};
 use std::time::Duration;
 
-/// What SpamAssassin 4.0.1 answered to a message with the GTUBE string.
+/// The reply of SpamAssassin 4.0.1 to a message with the GTUBE string.
 const GTUBE: &str = "\
 SPAMD/1.1 0 EX_OK\r
 Content-length: 781\r
@@ -31,7 +31,7 @@ Content analysis details:   (1005.2 points, 5.0 required)
 
 ";
 
-/// A reply with this result and this table.
+/// Returns a reply with this result and this table.
 fn reply(result: &str, table: &str) -> String {
     let length = table.len();
     format!("SPAMD/1.1 0 EX_OK\r\nContent-length: {length}\r\nSpam: {result}\r\n\r\n{table}")
@@ -47,7 +47,7 @@ fn ask(spamd: &Spamd<Rehearsal>, content: &str) -> Result<Opinion, String> {
     opinion.map_err(|error| error.to_string())
 }
 
-/// What the daemon was told behind the header of the request, and that header.
+/// Returns header and body of the request that the daemon received.
 fn heard(runtime: &Rehearsal) -> (String, String) {
     let heard = runtime.heard();
     let (header, body) = heard.split_once("\r\n\r\n").unwrap();
@@ -89,7 +89,7 @@ fn a_report_becomes_findings() {
              spamd:MISSING_DATE=2.70 spamd:MISSING_HEADERS=0.90 spamd:GTUBE=1000.00 spamd:TVD_SPACE_RATIO=0.00",
             "1005.20/5.00",
         ),
-        // As the protocol's description has it; with a header of tomorrow.
+        // In the notation of the protocol documentation, and with an unknown header.
         (
             "SPAMD/1.9 0 EX_OK\r\nspam: False ; 2 / 5\r\nX-New: 1\r\ncontent-length:0\r\n\r\n",
             "score=2.00 spamd:SPAMD=2.00",
@@ -98,10 +98,10 @@ fn a_report_becomes_findings() {
         (&below, "score=-0.10 spamd:SPAMD=0.00 spamd:A=-0.40 spamd:B=0.30", "-0.10/5.00"),
         (&rounded, "score=11.77 spamd:SPAMD=-0.23 spamd:A=12.00", "11.77/5.00"),
         (&comma, "score=7.50 spamd:SPAMD=0.00 spamd:A=2.50 spamd:B=5.00", "7.50/5.00"),
-        // A rule cannot pose as the remainder.
+        // A rule cannot replace the remainder.
         (&posing, "score=-1.00 spamd:SPAMD=-1.00", "-1.00/5.00"),
         (&without, "score=1.00 spamd:SPAMD=1.00", "1.00/5.00"),
-        // What follows the promised length is nothing of ours, however it arrives.
+        // Octets after the Content-length are ignored, however they arrive.
         (
             "SPAMD/1.1 0 EX_OK\r\nContent-length: 8\r\nSpam: False ; 1 / 5.0\r\n\r\n 0.5 A x\n 0.5 B x\n",
             "score=1.00 spamd:SPAMD=0.50 spamd:A=0.50",
@@ -109,7 +109,8 @@ fn a_report_becomes_findings() {
         ),
     ];
     for (reply, expected, detail) in table {
-        // Left open or closed behind the reply, in any pieces.
+        // The connection is closed or left open after the reply, which arrives in pieces of any
+        // size.
         for then in [Then::Close, Then::Hang] {
             for chunk in [1, 2, 7, 4096, usize::MAX] {
                 let runtime = Rehearsal::with(Script::new(reply, chunk, then));
@@ -208,7 +209,7 @@ fn a_result_that_contradicts_itself_is_a_failure_with_findings() {
         ("True ; 4.8 / 5.0", Some("spamd's verdict contradicts its score (True ; 4.80 / 5.00)")),
         ("False ; 15 / 5", Some("spamd's verdict contradicts its score (False ; 15.00 / 5.00)")),
         ("False ; -1 / -5", Some("spamd's verdict contradicts its score (False ; -1.00 / -5.00)")),
-        // SpamAssassin rounds 4.96 and 5.04 so.
+        // SpamAssassin rounds 4.96 and 5.04 to this.
         ("False ; 5.0 / 5.0", None),
         ("True ; 5.0 / 5.0", None),
         ("True ; 0 / 0", None),
@@ -261,7 +262,7 @@ fn a_large_message_is_cut_at_a_line_or_skipped() {
     let whole = message(&content).len();
     let lines = |octets: usize| 14 + (octets - 14) / 12 * 12;
     let trace = whole - content.len();
-    // Exactly at the limit it goes whole; one octet less costs a line.
+    // A message of exactly the limit is sent whole; one octet less removes a line.
     for (limit, kept) in [
         (whole, content.len()),
         (whole + 1, content.len()),

@@ -4,16 +4,16 @@ use super::*;
 
 const REPORT: &str = r#"{"score":1.0,"required_score":15.0,"action":"no action"}"#;
 
-/// Octets of a body.
+/// Maximum octets of a body.
 const BODY: usize = 4096;
 const RESPONSES: Responses = Responses { limit: BODY };
 
-/// The response of this header, with a report behind it.
+/// Returns a response with this header and a report.
 fn response(header: &str) -> String {
     format!("{header}\r\nContent-Length: {}\r\n\r\n{REPORT}", REPORT.len())
 }
 
-/// What comes of it, whole and cut at every octet: until it is whole there must be nothing.
+/// Reads a response, whole and truncated at every octet. Truncated responses must give nothing.
 fn read(octets: &[u8]) -> Result<bool, String> {
     let whole = RESPONSES.read(octets).map(|answer| answer.map(|answer| answer.keep));
     let cuts = if matches!(whole, Ok(Some(_))) { octets.len() } else { 0 };
@@ -29,7 +29,7 @@ fn read(octets: &[u8]) -> Result<bool, String> {
     }
 }
 
-/// What comes of it when the server closes the connection.
+/// Reads a response at the end of which the server closes the connection.
 fn read_to_end(octets: &str) -> Result<bool, String> {
     match RESPONSES.read_to_end(octets.as_bytes()) {
         Ok(answer) => Ok(answer.is_some()),
@@ -37,7 +37,7 @@ fn read_to_end(octets: &str) -> Result<bool, String> {
     }
 }
 
-/// A report in chunks of so many octets.
+/// Returns a report in chunks of `size` octets.
 fn chunked(header: &str, size: usize) -> String {
     let chunks = REPORT.as_bytes().chunks(size);
     let chunks = chunks.map(|it| format!("{:X}\r\n{}\r\n", it.len(), String::from_utf8_lossy(it)));
@@ -48,7 +48,7 @@ fn chunked(header: &str, size: usize) -> String {
 #[test]
 fn responses_that_are_read() {
     let table = [
-        // As rspamd 3.4 has it.
+        // As sent by rspamd 3.4.
         (
             "HTTP/1.1 200 OK\r\nConnection: close\r\nServer: rspamd/3.4\r\nContent-Type: application/json",
             false,
@@ -73,7 +73,7 @@ fn responses_that_are_read() {
     for (header, keep) in table {
         assert_eq!(read(response(header).as_bytes()), Ok(keep), "{header}");
     }
-    // What nobody has asked for ends the connection.
+    // Unrequested data ends the connection.
     let more = response("HTTP/1.1 200 OK") + "HTTP/1.1 200 OK\r\n";
     assert!(matches!(RESPONSES.read(more.as_bytes()), Ok(Some(Answer { keep: false, .. }))));
 }
@@ -163,14 +163,15 @@ fn chunks_are_joined() {
         assert_eq!(read(text.as_bytes()), Ok(true), "{size}");
         let trailer = text.replace("0\r\n\r\n", "0;last\r\nX: y\r\nZ: y\r\n\r\n");
         assert_eq!(read(trailer.as_bytes()), Ok(true), "{size}");
-        // Nothing may follow on a connection that is used again.
+        // Data after the response prevents the reuse of the connection.
         assert_eq!(RESPONSES.read((text + "H").as_bytes()).unwrap().map(|it| it.keep), Some(false));
     }
     let whole = chunked("HTTP/1.1 200 OK", 1000);
     for (from, to) in [("38\r\n{", "0038 ;a=\"b\";c\r\n{"), ("chunked", "Chunked ")] {
         assert_eq!(read(whole.replace(from, to).as_bytes()), Ok(true), "{to}");
     }
-    // Neither HTTP/1.0 nor a Content-Length beside it says otherwise, but the connection ends.
+    // HTTP/1.0 or an additional Content-Length does not change the framing, but the connection is
+    // closed.
     assert_eq!(read(chunked("HTTP/1.0 200 OK", 9).as_bytes()), Ok(false));
     assert_eq!(read(chunked("HTTP/1.1 200 OK\r\nContent-Length: 7", 9).as_bytes()), Ok(false));
     let malformed = |what: &str| format!("not a response that can be read: {what}");
@@ -201,13 +202,13 @@ fn a_response_without_a_length_ends_with_the_connection() {
         let text = format!("HTTP/{version} 200 OK\r\nServer: x\r\n\r\n{REPORT}");
         assert_eq!(read(text.as_bytes()), Err("more".into()));
         assert_eq!(read_to_end(&text), Ok(true));
-        // One that was cut is no report.
+        // A truncated response is not a report.
         let error = read_to_end(&text[..text.len() - 1]).unwrap_err();
         assert!(error.contains("EOF while parsing"), "{error}");
     }
     let text = format!("HTTP/1.0 200 OK\r\n\r\n{REPORT}{}", " ".repeat(BODY));
     assert_eq!(read_to_end(&text), Err("endless reply".into()));
-    // Where a length was given, or the chunks have an end, it is waited for.
+    // With a length or with chunks, the end of the connection does not end the body.
     assert_eq!(read_to_end(&response("HTTP/1.0 200 OK").replace(": 56", ": 57")), Ok(false));
     assert_eq!(read_to_end(&chunked("HTTP/1.1 200 OK", 9).replace("0\r\n\r\n", "")), Ok(false));
     assert_eq!(read_to_end(""), Ok(false));
@@ -244,8 +245,7 @@ fn a_request_is_one_request_whatever_stands_in_it() {
 }
 
 proptest! {
-    /// One octet that is another one, or all of them: at the worst it is no response. What is
-    /// read is never more than there is.
+    /// A damaged octet gives at worst an invalid response. A response is never read beyond its end.
     #[test]
     fn damage_is_an_error_or_harmless(at in any::<usize>(), octet in any::<u8>(), cut in any::<usize>()) {
         let mut octets = response("HTTP/1.1 200 OK\r\nConnection: keep-alive").into_bytes();
@@ -253,7 +253,7 @@ proptest! {
         octets[at] = octet;
         let whole = RESPONSES.read(&octets);
         if let (Ok(Some(_)), Ok(Some(_))) = (&whole, RESPONSES.read(&octets[..cut])) {
-            // Only a length that has become shorter lets less be enough.
+            // Only a smaller Content-Length can make a truncated response complete.
             prop_assert!(octets[..cut].len() > octets.len() - REPORT.len());
         }
     }

@@ -3,12 +3,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::header::HeaderField;
 
-/// What rspamd 3.4 answered, with a rule that found something and one that noted what it was told.
+/// A report of rspamd 3.4, with one rule that matched and one that records its input.
 const LIGHT: &str = r#"{"is_skipped":false,"score":1.260000,"required_score":15.0,"action":"no action",
 "symbols":{"LIGHT":{"name":"LIGHT","score":1.250000,"metric_score":1.250000,"description":"x",
 "options":["an option"]},"SEEN":{"name":"SEEN","score":0.010000,"metric_score":0.010000,
 "options":["192.0.2.1","a@b.example"]}},"messages":{},"message-id":"undef","time_real":0.336413}"#;
-/// And to the GTUBE string, which gives no symbol its points.
+/// The report on the GTUBE string, whose symbol has no score.
 const GTUBE: &str = r#"{"is_skipped":true,"score":15.0,"required_score":15.0,"action":"reject",
 "symbols":{"GTUBE":{"name":"GTUBE","score":0.0,"metric_score":0.0}},
 "messages":{"smtp_message":"Gtube pattern"},"message-id":"undef","time_real":0.000502}"#;
@@ -17,7 +17,7 @@ fn report(text: &str) -> Result<Report, String> {
     Report::parse(text.as_bytes()).map_err(|error| error.to_string())
 }
 
-/// The refusal, if there is one, and each finding as `SYMBOL=SCORE (DETAIL)`.
+/// Returns the refusal, if there is one, and each finding as `SYMBOL=SCORE (DETAIL)`.
 fn opinion(text: &str, actions: RspamdActions) -> (String, String) {
     let (refusal, findings) = match report(text).unwrap().into_opinion(actions) {
         Err(error) => (error.to_string(), vec![]),
@@ -35,7 +35,7 @@ fn refusal_and_findings(opinion: Opinion) -> (String, Vec<Finding>) {
     (refusal, opinion.findings)
 }
 
-/// The header fields that go before the message, each as it stands there.
+/// Returns the header fields to prepend, as written in the message.
 fn fields(text: &str) -> Vec<String> {
     let fields = report(text).unwrap().into_opinion(RspamdActions::Obey).unwrap().fields;
     let octets = fields.iter().map(HeaderField::octets);
@@ -81,13 +81,13 @@ fn actions() {
         assert_eq!(refusal.replace("\r\n", " | "), expected, "{text}");
         assert_eq!(findings, format!("RSPAMD=2.00 (2.00/-, {action})"));
         assert_eq!(opinion(&text, RspamdActions::Score).0, "");
-        // As rspamd's configuration spells it.
+        // In the notation of rspamd's configuration.
         let text = text.replace(action, &action.replace(' ', "_"));
         assert_eq!(opinion(&text, RspamdActions::Obey).0, expected, "{text}");
     }
 }
 
-/// A report with this action, score and options of `GREYLIST`.
+/// Returns a report with this action, score and options of `GREYLIST`.
 fn greylisting(action: &str, score: f32, options: &str) -> String {
     format!(
         r#"{{"score":{score},"required_score":15,"action":"{action}",
@@ -98,13 +98,13 @@ fn greylisting(action: &str, score: f32, options: &str) -> String {
 
 #[test]
 fn greylist_is_advice_unless_the_greylisting_of_rspamd_has_acted() {
-    // The options are those that the module `greylist` of rspamd 3.4 writes.
+    // The options are written by the module `greylist` of rspamd 3.4.
     let time = "Mon, 30 Nov 2026 11:17:57 GMT";
     let acted = "451 4.7.1 Try again later";
     let table = [
         ("soft reject", format!(r#"["greylisted","{time}","new record"]"#), acted),
         ("soft reject", format!(r#"["greylisted","{time}","body"]"#), acted),
-        // Where the site has set `action = "greylist"` for the module.
+        // With `action = "greylist"` in the module's configuration.
         ("greylist", format!(r#"["greylisted","{time}","meta"]"#), acted),
         ("greylist", r#"["greylisted","passed"]"#.into(), ""),
         ("greylist", r#"["pass","body"]"#.into(), ""),
@@ -136,7 +136,7 @@ fn with_actions_of_score_an_answer_before_the_rules_ran_is_a_failure() {
         (listed.replace("reject", "discard"), "discard"),
     ] {
         assert_eq!(opinion(&text, RspamdActions::Score).0, unjudged(action), "{text}");
-        // What there is stands in the record all the same.
+        // The existing findings are still recorded.
         let error = report(&text).unwrap().into_opinion(RspamdActions::Score).unwrap_err();
         assert!(!error.opinion().findings.is_empty());
         assert!(opinion(&text, RspamdActions::Obey).0.starts_with(['4', '5']), "{text}");
@@ -240,7 +240,7 @@ fn a_report_without_the_result_of_a_scan_is_a_failure_with_findings() {
             assert_eq!(found.collect::<Vec<_>>().join(" "), findings, "{text}");
         }
     }
-    // A refusal stands without a score. `soft reject` may come without a text, too.
+    // A refusal does not need a score. `soft reject` also works without a text.
     for (text, expected) in [
         (r#"{"score":null,"action":"reject"}"#, "550 5.7.1 Message refused as spam"),
         (r#"{"action":"soft reject"}"#, "451 4.7.1 Try again later"),
@@ -266,7 +266,7 @@ fn no_action_keeps_the_action_from_refusing() {
 
 #[test]
 fn header_fields_that_rspamd_adds_go_before_the_message() {
-    // As rspamd 3.4 writes them, and as its protocol describes them.
+    // As rspamd 3.4 writes them, and as its protocol documentation describes them.
     let milter = |milter: &str| {
         format!(r#"{{"score":1,"action":"no action","milter":{milter},"dkim-signature":"v=1; a"}}"#)
     };
@@ -288,7 +288,7 @@ fn header_fields_that_rspamd_adds_go_before_the_message() {
     let found = fields(&text);
     assert_eq!(found.iter().map(|it| it.replace("  ", " ")).collect::<Vec<_>>(), expected);
     assert!(opinion(&text, RspamdActions::Obey).1.contains("not done: add_headers)"));
-    // None of it is done for a message that is refused.
+    // A refused message gets no header fields.
     let refused = milter(r#"{"add_headers":{"X-A":"a"}}"#).replace("no action", "reject");
     assert_eq!(fields(&refused), [""; 0]);
     let many: Vec<_> = (0..200).map(|number| format!(r#""X-{number}":"x""#)).collect();
@@ -360,7 +360,7 @@ fn options_of_any_octets_are_read() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever the symbols are, and be they thousands, the findings add up to the score.
+    /// The findings always add up to the score, even with thousands of symbols.
     #[test]
     fn findings_add_up(
         score in -99999..99999_i32,

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Each rule as `NAME=SCORE (DESCRIPTION)`.
+/// Returns each rule as `NAME=SCORE (DESCRIPTION)`.
 fn rules(report: &str) -> String {
     let rules = read(report).into_iter();
     let rules = rules.map(|it| format!("{}={} ({})", it.name, it.score, it.description));
@@ -37,7 +37,7 @@ GTUBE=1000.00 (BODY: Generic Test for Unsolicited Bulk Email)
 __a0=-1000.00 (No description available.)";
     assert_eq!(rules(report), expected);
     assert_eq!(rules(&report.replace('\n', "\r\n")), expected);
-    // In German, and in French, which has no heads of columns.
+    // In German, and in French, whose table has no column heads.
     let german =
         report.replace(" pts rule name              description", "Pkte Regelname   Beschreibung");
     assert_eq!(rules(&german), expected);
