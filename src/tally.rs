@@ -332,8 +332,8 @@ impl Written for Tally {
 }
 
 impl fmt::Display for Tally {
-    /// Formats the total and the findings that count: `score=6.10 dnsbl:ZEN=4.00
-    /// authentication:SPF_FAIL=2.10`.
+    /// Formats the total and the findings that count:
+    /// `score=6.10 dnsbl:ZEN=4.00 authentication:SPF_FAIL=2.10`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_to(f)
     }

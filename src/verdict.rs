@@ -54,9 +54,9 @@ impl Refusal {
     /// On this code clients send to the recipient in another transaction (RFC 5321 section
     /// 4.5.3.1.10).
     ///
-    /// A scorer or a relay target returns it for a recipient after a look at
-    /// [`Envelope::forward_paths`]. Never return it for the first recipient, because a client that
-    /// gets it on every attempt gives up.
+    /// A scorer or a relay target returns it for a recipient after comparing it with
+    /// [`Envelope::forward_paths`]. Never return it for the first recipient: a client that gets it
+    /// on every attempt gives up.
     pub fn come_again() -> Self {
         Self::fixed(
             452,

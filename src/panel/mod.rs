@@ -91,15 +91,15 @@ const UNNAMED: &str = "unnamed";
 ///    that failed under [`FailurePolicy::Defer`]. A permanent refusal has priority over a transient
 ///    one, then the earlier seat over the later. A failure has priority over the thresholds,
 ///    because the failed scorer might have lowered the score. A fault on our side must not cause a
-///    550. There is one exception: the failed scorer could only have raised the score
-///    ([`ScorerError::adds_only`](crate::ScorerError::adds_only)), and the total is enough for a
-///    permanent refusal without it. Then the permanent refusal is used.
+///    550. Exception: the failed scorer could only have raised the score
+///    ([`ScorerError::adds_only`](crate::ScorerError::adds_only)), and the total already reaches
+///    the threshold for a permanent refusal. Then the permanent refusal is used.
 /// 2. The [`Thresholds`], compared with [`Tally::total`] of this stage and the stages before.
 ///
 /// The reply names the [`Disclosure::Public`](crate::Disclosure) findings that count against the
-/// mail: `550 5.7.1 Message refused: GTUBE`. Without such findings it says `Message refused as
-/// unwanted`. Before the greeting, the code of a refusal is 554 (RFC 5321 section 3.1) and that of
-/// a deferral is 421 (section 3.8).
+/// mail: `550 5.7.1 Message refused: GTUBE`. Without such findings it says
+/// `Message refused as unwanted`. Before the greeting, the code of a refusal is 554 (RFC 5321
+/// section 3.1) and that of a deferral is 421 (section 3.8).
 ///
 /// The verdict and the tally do not depend on the order in which the answers arrive.
 ///
@@ -147,7 +147,7 @@ impl Seat {
     ///
     /// The scorer is asked for its name here, and only here. If that panics, it is named `unnamed`.
     pub fn new(scorer: impl Scorer + 'static) -> Self {
-        // Without this, the panic would hit the program that builds the panel.
+        // A panic must not reach the program that builds the panel.
         let name = caught(|| word(scorer.name()).into()).unwrap_or_else(|_| UNNAMED.into());
         let on_failure = FailurePolicy::default();
         let scorer = Box::new(scorer);

@@ -42,18 +42,18 @@ pub enum OnVirus {
 /// | signature | clamd reports it with | effect |
 /// |---|---|---|
 /// | `Heuristics.Limits.Exceeded.*` | `AlertExceedsMax` | failure: part of the message was not scanned, because it exceeds a limit of clamd such as `MaxScanSize` or `MaxFiles` |
-/// | `Heuristics.Encrypted.*` | `AlertEncrypted` | the finding `CLAMD_ENCRYPTED`, with score 0 unless [`Weights`](crate::Weights) set one: clamd cannot scan encrypted content |
+/// | `Heuristics.Encrypted.*` | `AlertEncrypted` | the finding `CLAMD_ENCRYPTED`, with score 0 unless [`Weights`](crate::Weights) set another: clamd cannot scan encrypted content |
 ///
 /// Any other signature counts as a virus. This includes alerts that must be enabled in clamd, such
 /// as those for macros and broken executables. If clamd reports several signatures, each of them
 /// counts. A virus is refused even if another line of the reply reports a failure.
 ///
 /// Connections are reused for several messages, one after another (`IDSESSION`). The scorer has no
-/// timeout of its own: set a budget on its [`Seat`](crate::Seat).
+/// built-in timeout: set a budget on its [`Seat`](crate::Seat).
 ///
 /// The scorer fails with a [`ScorerError`] if the daemon is unreachable, its reply is malformed or
 /// its reply does not end. It also fails if clamd's `StreamMaxLength` is below the size limit set
-/// here. No message passes unscanned by accident: the failure policy of the seat decides.
+/// here. The failure policy of the seat then applies, so no message passes unscanned by accident.
 ///
 /// ```
 /// use std::time::Duration;

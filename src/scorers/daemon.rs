@@ -174,7 +174,7 @@ impl<R: Runtime> Daemon<R> {
     /// Sends a request on a pooled connection, or on a new one. `request` and `reader` get the
     /// number of requests answered on that connection before.
     ///
-    /// The daemon may have closed a pooled connection without our noticing. If such a connection
+    /// The daemon may have closed a pooled connection unnoticed. If such a connection
     /// breaks before the first octet of a reply, the whole request is repeated once on a new
     /// connection. The result of the second attempt is final.
     pub(super) async fn ask<T, P: Reader<Reply = Answer<T>>>(

@@ -43,12 +43,12 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The defaults are those of postgrey: the retry must come after at least 300 seconds and at most 2
 /// days. Known triplets are kept for 35 days.
 ///
-/// A client network gets onto the automatic allow list by 5 accepted messages without evidence
-/// against them. At most one message per hour counts. The scorer learns of the outcome through
-/// [`Lessons`](super::Lessons). Without them there is no automatic allow list, only triplets.
+/// A client network enters the automatic allow list after 5 accepted messages with a score below 5
+/// points. At most one message per hour counts. The scorer learns the outcome through
+/// [`Lessons`](super::Lessons). Without them the allow list stays empty and only triplets count.
 ///
 /// Only the stable part of a sender address is compared: numbers and the extension after a `+` are
-/// removed. Mail with the null reverse-path is deferred after the content instead of at RCPT. An
+/// ignored. Mail with the null reverse-path is deferred after the content instead of at RCPT. An
 /// address verification probe therefore gets the true answer for a recipient.
 ///
 /// Clients without an address, clients that have logged in at another server and clients in our own

@@ -31,8 +31,9 @@ use crate::wire::canonical::{address_literal, canonical_domain};
 /// forbids refusing mail only because the name does not match the client's address. Therefore a
 /// name is never compared with the client's address.
 ///
-/// The findings are public, so that a legitimate client can be fixed. Clients in our own networks
-/// ([`Peer::own`](crate::Peer::own)) are not checked, because many of them have no valid name.
+/// The findings are public, so that the operator of a legitimate client can fix it. Clients in our
+/// own networks ([`Peer::own`](crate::Peer::own)) are not checked, because many of them have no
+/// valid name.
 ///
 /// ```
 /// # use async_trait::async_trait;

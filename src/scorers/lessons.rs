@@ -41,7 +41,7 @@ pub trait Learner: Send + Sync {
 pub struct Lesson {
     /// The client.
     pub peer: Arc<Peer>,
-    /// What the outcome says about the client.
+    /// The judgement on the client.
     pub impression: Impression,
     /// Number of recipients that the relay target permanently refused.
     pub strangers: u32,
@@ -58,7 +58,7 @@ pub enum Impression {
     /// A scorer or the relay target permanently refused the message, or its score is 5 points or
     /// more.
     Bad,
-    /// No judgement: there was no message, or it was neither accepted nor permanently refused.
+    /// No judgement: no message was sent, or it was neither accepted nor permanently refused.
     Unknown,
 }
 

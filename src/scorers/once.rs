@@ -33,7 +33,8 @@ impl<T: Clone> Once<T> {
     ///
     /// # Errors
     ///
-    /// The question timed out earlier in this transaction and is not asked again.
+    /// Returns an error if the question timed out earlier in this transaction. It is not asked
+    /// again, because it would probably time out again.
     pub(super) async fn ask(
         &self,
         envelope: &Envelope,

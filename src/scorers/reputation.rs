@@ -27,8 +27,8 @@ const OWNERS: [(&str, Widths); 2] =
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The number of transactions at which the reputation has half of its full effect.
 const HALF_KNOWN: f64 = 10.0;
-/// The weight of a recipient unknown to the relay target, relative to a bad message. Then the
-/// maximum number of such recipients that count per transaction.
+/// The weight of a recipient unknown to the relay target, relative to a bad message. [`STRANGERS`]
+/// is the maximum number of such recipients that count per transaction.
 const STRANGER: f64 = 0.1;
 const STRANGERS: u32 = 10;
 

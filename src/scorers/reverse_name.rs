@@ -13,9 +13,11 @@ use crate::scorer::{ConnectContext, Scorer};
 /// the address (`iprev` of RFC 8601 section 3).
 ///
 /// It makes the finding `RDNS_NONE` if the address has no name, and `RDNS_UNCONFIRMED` if none of
-/// its names resolves to the address. SpamAssassin and Postfix make similar checks. Both scores can
-/// be set. The findings are public, so that a legitimate server can be fixed. Clients in our own
-/// networks ([`Peer::own`](crate::Peer::own)) are not checked.
+/// its names resolves to the address. They combine the corresponding checks of SpamAssassin and
+/// Postfix. Both scores can be set. The findings are public, so that the operator of a legitimate
+/// server can fix it.
+///
+/// Clients in our own networks ([`Peer::own`](crate::Peer::own)) are not checked.
 ///
 /// ```
 /// # use async_trait::async_trait;

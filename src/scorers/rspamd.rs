@@ -87,7 +87,7 @@ pub enum RspamdActions {
 ///
 /// The scorer fails with a [`ScorerError`] if the daemon is unreachable, if the status is not 200
 /// or if the response is not a report. The seat's failure policy then applies. The scorer has no
-/// timeout of its own: set a budget on the [`Seat`](crate::Seat). If rspamd, or a proxy in front of
+/// built-in timeout: set a budget on the [`Seat`](crate::Seat). If rspamd, or a proxy in front of
 /// it, keeps a connection open, the connection is reused.
 ///
 /// ```

@@ -54,7 +54,7 @@ pub struct BadUser;
 /// name, possibly written by the sender of the message, makes SpamAssassin ignore both. Recipients
 /// are not sent to spamd.
 ///
-/// The scorer has no timeout of its own: set a budget on its [`Seat`](crate::Seat). The scorer
+/// The scorer has no built-in timeout: set a budget on its [`Seat`](crate::Seat). The scorer
 /// fails with a [`ScorerError`] if the daemon is unreachable, if its reply is malformed or
 /// truncated, or if the reply does not end. The seat's failure policy then applies.
 ///

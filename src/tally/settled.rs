@@ -1,4 +1,4 @@
-//! Precomputed totals of the earlier questions, so that a total only costs the entries of the
+//! Cached totals of the earlier questions. Computing a total then only visits the entries of the
 //! latest question.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use crate::score::Score;
 
 use super::Entry;
 
-/// A total is only cached when more than this many entries are new.
+/// The cached total is only updated when more than this many entries are new.
 const FEW: usize = 32;
 
 /// The highest score of each symbol of each scorer, over the first `entries` entries of a tally.

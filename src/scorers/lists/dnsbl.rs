@@ -16,9 +16,9 @@ use crate::scorer::{ConnectContext, RcptContext, Scorer};
 /// or one in our own networks ([`Peer::own`](crate::Peer::own)), is not looked up.
 ///
 /// If a list fails, the scorer fails with a [`ScorerError`], and the seat's failure policy applies.
-/// The findings of the other lists still count. They refuse the mail if their score is enough and
-/// the failed list could only have raised it. Use a separate scorer for lists that need another
-/// failure policy.
+/// The findings of the other lists still count. If the failed list could only have raised the score,
+/// the score of the other lists alone can refuse the mail. Use a separate scorer for lists that need
+/// another failure policy.
 ///
 /// ```
 /// # use async_trait::async_trait;
@@ -68,7 +68,7 @@ impl Dnsbl {
     }
 }
 
-/// Returns the query for a client, or `None` if it has no address or is one of our own.
+/// Returns the query for a client, or `None` if it has no address or is in our own networks.
 fn about(peer: &Peer) -> Option<[(String, String); 1]> {
     let address = peer.address.filter(|_| !peer.own)?.ip().to_canonical();
     Some([(reversed(address), address.to_string())])

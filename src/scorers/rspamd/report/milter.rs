@@ -8,8 +8,8 @@ use super::{is_true, text};
 
 /// Maximum number of header fields that a report adds.
 const FIELDS: usize = 64;
-/// Requests that are never carried out: a proxy before the queue of another server cannot do it, or
-/// we decided against it.
+/// Requests that are never carried out: a before-queue proxy cannot carry them out, or does not by
+/// design.
 const NEVER: [&str; 6] =
     ["remove_headers", "change_from", "add_rcpt", "del_rcpt", "spam_header", "reject"];
 
