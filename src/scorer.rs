@@ -86,8 +86,8 @@ pub trait Scorer: Send + Sync {
 /// The scorer of one session. Its hooks take `&mut self` and can keep state. See [`Scorer::open`].
 ///
 /// It is dropped when the session ends. It is also dropped when one of its hooks panics, exceeds
-/// its budget or is cancelled together with its question, because its state is then unknown. Every
-/// later hook of the session then fails with
+/// its budget or is cancelled together with its question. Its state is then unknown, so every
+/// later hook of the session fails with
 /// [`FailureCause::StateLost`](crate::FailureCause::StateLost), and the failure policy of the seat
 /// applies.
 ///

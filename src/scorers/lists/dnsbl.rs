@@ -16,9 +16,9 @@ use crate::scorer::{ConnectContext, RcptContext, Scorer};
 /// or one in our own networks ([`Peer::own`](crate::Peer::own)), is not looked up.
 ///
 /// If a list fails, the scorer fails with a [`ScorerError`], and the seat's failure policy applies.
-/// The findings of the other lists still count. If the failed list could only have raised the score,
-/// the score of the other lists alone can refuse the mail. Use a separate scorer for lists that need
-/// another failure policy.
+/// The findings of the other lists still count. If the failed list could only have raised the
+/// score, the score of the other lists alone can refuse the mail. Use a separate scorer for lists
+/// that need another failure policy.
 ///
 /// ```
 /// # use async_trait::async_trait;
