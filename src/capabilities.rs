@@ -1,45 +1,50 @@
-//! Which ESMTP extensions are offered: by us to clients, by an onward server to us.
+//! The ESMTP extensions that nobounce offers to clients or that an onward server offers to
+//! nobounce.
 
 use crate::wire::reply::Reply;
 
-/// The ESMTP extensions that nobounce understands. What is not here is never passed on: not to a
-/// client in an EHLO reply, not onward in a parameter.
+/// The ESMTP extensions that nobounce understands. Any other extension is filtered out: EHLO
+/// replies do not list it, and commands to the onward server do not use its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// RFC 2920: commands may be sent in groups.
+    /// PIPELINING (RFC 2920): commands may be sent in groups.
     pub pipelining: bool,
-    /// RFC 1870: `Some(0)` is an offer without a fixed limit; octets otherwise.
+    /// SIZE (RFC 1870) in octets. `Some(0)` offers SIZE without a fixed limit.
     pub size: Option<u64>,
-    /// RFC 6152.
+    /// 8BITMIME (RFC 6152).
     pub eight_bit_mime: bool,
-    /// RFC 6531.
+    /// SMTPUTF8 (RFC 6531).
     pub smtp_utf8: bool,
-    /// RFC 3030: BDAT. BINARYMIME is never offered.
+    /// CHUNKING (RFC 3030): BDAT. BINARYMIME is never offered.
     pub chunking: bool,
-    /// RFC 3461.
+    /// DSN (RFC 3461).
     pub dsn: bool,
-    /// RFC 2034.
+    /// ENHANCEDSTATUSCODES (RFC 2034).
     pub enhanced_status_codes: bool,
-    /// RFC 3207.
+    /// STARTTLS (RFC 3207).
     pub start_tls: bool,
-    /// draft-hall-prdr, as Exim speaks it: a target that answers the content per recipient may have
-    /// several of them in one transaction, if the client understands so many answers
-    /// ([`Relay::answer`](crate::Relay::answer)).
+    /// PRDR (draft-hall-prdr, as implemented by Exim): one reply to the content for each recipient.
+    /// With PRDR, a relay target that answers per recipient can accept several recipients in one
+    /// transaction. The client must support PRDR as well ([`Relay::answer`](crate::Relay::answer)).
     pub prdr: bool,
-    /// RFC 9422 `RCPTMAX`: most recipients that one transaction may have; with `prdr`, one without it.
+    /// RFC 9422 `RCPTMAX`: the maximum number of recipients in one transaction. With `prdr`, it is
+    /// the limit for a transaction that does not use PRDR.
     pub recipients_max: Option<usize>,
-    /// RFC 9422 `MAILMAX`: most transactions that one session may have.
+    /// RFC 9422 `MAILMAX`: the maximum number of transactions in one session.
     pub transactions_max: Option<usize>,
-    /// What stands behind XCLIENT. It is between the gate and the onward server alone.
+    /// The attribute names of the XCLIENT keyword. The gate uses them with the onward server and
+    /// never offers them to clients.
     pub(crate) xclient: Option<Box<str>>,
-    /// What stands behind XFORWARD, likewise.
+    /// The attribute names of the XFORWARD keyword. The gate uses them with the onward server and
+    /// never offers them to clients.
     pub(crate) xforward: Option<Box<str>>,
 }
 
 impl Capabilities {
-    /// Every extension that nobounce can speak, without limits, and without STARTTLS and PRDR, which
-    /// need more than a wish.
+    /// Returns every extension that nobounce can handle, without limits. STARTTLS and PRDR are off.
+    /// For STARTTLS, the caller must do the TLS handshake; for PRDR, the relay target must answer
+    /// per recipient.
     pub fn all() -> Self {
         Self {
             pipelining: true,
@@ -60,15 +65,16 @@ impl Capabilities {
 
     /// Returns the extensions that any relay target can honour, whatever it does with mail.
     ///
-    /// - PIPELINING, CHUNKING and SIZE are between the client and the session. The target gets the
+    /// - PIPELINING, CHUNKING and SIZE concern only the client and the session. The target gets the
     ///   message in one piece, and [`Limits::content`](crate::Limits::content) bounds it.
-    /// - 8BITMIME: the target gets the octets of the message as they are.
-    /// - ENHANCEDSTATUSCODES: receipts and refusals have them.
+    /// - 8BITMIME: the target gets the octets of the message unchanged.
+    /// - ENHANCEDSTATUSCODES: receipts and refusals carry enhanced status codes.
     ///
-    /// A target that can do more says so in [`Relay::capabilities`](crate::Relay::capabilities): DSN
-    /// promises reports that the target or a server behind it must write (RFC 3461). SMTPUTF8
-    /// promises that addresses and header fields in UTF-8 are understood to the end of the way (RFC
-    /// 6531). STARTTLS and PRDR need more than a wish.
+    /// A target that supports more returns it from
+    /// [`Relay::capabilities`](crate::Relay::capabilities). DSN promises reports that the target or
+    /// a later server must write (RFC 3461). SMTPUTF8 promises that every later server understands
+    /// addresses and header fields in UTF-8 (RFC 6531). STARTTLS and PRDR are off. For STARTTLS,
+    /// the caller must do the TLS handshake; for PRDR, the relay target must answer per recipient.
     ///
     /// ```
     /// use nobounce::Capabilities;
@@ -80,7 +86,7 @@ impl Capabilities {
         Self { smtp_utf8: false, dsn: false, ..Self::all() }
     }
 
-    /// None at all: a server that knows HELO only.
+    /// Returns no extensions, as for a server that supports only HELO.
     pub fn none() -> Self {
         Self {
             pipelining: false,
@@ -99,17 +105,20 @@ impl Capabilities {
         }
     }
 
-    /// What may be offered to a client of a gate whose onward server offers `self`: extensions that
-    /// are between client and gate alone (PIPELINING, CHUNKING) always, those that reach through
-    /// the gate only if the onward server has them: its replies go to the client as they are, so
-    /// ENHANCEDSTATUSCODES is one of these. PRDR is not spoken with onward servers. How many transactions one of
-    /// their sessions may have is no matter of the client's: there is another session behind it.
+    /// Returns the extensions that a gate can offer to clients when its onward server offers
+    /// `self`.
+    ///
+    /// PIPELINING and CHUNKING are always included, because they concern only the client and the
+    /// gate. PRDR is never included, because the gate does not use PRDR with onward servers. Other
+    /// extensions are included only if the onward server offers them. This includes
+    /// ENHANCEDSTATUSCODES, because the client gets the onward server's replies unchanged.
+    /// `transactions_max` is removed: when one onward session reaches it, the gate opens another.
     pub fn through(&self) -> Self {
         let between = Self { pipelining: true, chunking: true, prdr: false, ..self.clone() };
         Self { transactions_max: None, xclient: None, xforward: None, ..between }
     }
 
-    /// What both offer.
+    /// Returns the extensions that both sides offer, with the smaller limits.
     pub(crate) fn intersection(&self, other: &Self) -> Self {
         let least = |one: Option<usize>, other: Option<usize>| match (one, other) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -135,7 +144,7 @@ impl Capabilities {
         }
     }
 
-    /// The extensions that an EHLO or LHLO reply names. Its first line is the server's name.
+    /// Parses an EHLO or LHLO reply. The first line is skipped, because it is the server's name.
     pub(crate) fn read(reply: &Reply) -> Self {
         let mut offered = Self::none();
         for line in reply.lines().skip(1) {
@@ -179,7 +188,7 @@ fn rest(line: &str, keyword: &str) -> Box<str> {
     line.split_once(keyword).map_or("", |(_, rest)| rest.trim()).into()
 }
 
-/// A plain decimal number of at most 18 digits.
+/// Parses a plain decimal number of at most 18 digits.
 fn number(digits: &str) -> Option<u64> {
     let plain = digits.len() <= 18 && digits.bytes().all(|octet| octet.is_ascii_digit());
     if plain { digits.parse().ok() } else { None }

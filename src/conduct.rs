@@ -1,46 +1,48 @@
-//! What a client did against the rules, counted: evidence for scorers.
+//! Counts of a client's protocol violations, as evidence for scorers.
 
 use std::fmt;
 
 use crate::wire::text::Written;
 
-/// Something that a client did against the rules of SMTP, or that those who send spam do more often.
+/// A violation of the SMTP rules, or behaviour that is more common among senders of spam.
 ///
-/// What depends on who was faster is noted only where it is certain: what had come before we wrote
-/// the reply to it was sent without it.
+/// Violations that depend on timing are counted only when they are certain. Input is certainly
+/// early if it arrived before the session wrote the reply that the client should have waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Misconduct {
-    /// It spoke before the greeting (RFC 5321 section 3.1).
+    /// The client sent input before the greeting (RFC 5321 section 3.1).
     EarlyTalker,
-    /// It sent mail data before 354, or before DATA was refused (section 4.1.1.4).
+    /// The client sent mail data before 354, or before DATA was refused (section 4.1.1.4).
     EarlyData,
-    /// It went on without waiting for a reply that it had to wait for: PIPELINING was not offered,
-    /// it had said HELO, or the command ends a group (RFC 2920 section 3.1).
+    /// The client did not wait for a reply that it had to wait for. Either PIPELINING was not
+    /// offered, or the client had sent HELO, or the command ends a group (RFC 2920 section 3.1).
     Pipelining,
-    /// A content held CR or LF alone (RFC 5321 section 2.3.8). Some clients that are no spammers do
-    /// so too.
+    /// The content contained a bare CR or LF (RFC 5321 section 2.3.8). Some legitimate clients do
+    /// this too.
     BareLineEnd,
-    /// A command line held CR, LF, NUL or another control octet, or was too long (section 4.1).
+    /// A command line contained a bare CR or LF, NUL or another control octet, or was too long
+    /// (section 4.1).
     MalformedCommand,
-    /// A command that SMTP does not know.
+    /// An unknown command.
     UnknownCommand,
-    /// A command with arguments that it cannot have, or that were not offered.
+    /// A command with invalid arguments, or with parameters that were not offered.
     CommandSyntax,
-    /// A command out of its order (section 4.1.4).
+    /// A command out of sequence (section 4.1.4).
     CommandSequence,
-    /// A recipient was refused for good, by the panel or by the relay target: addresses are guessed,
-    /// or a list is old.
+    /// The panel or the relay target refused a recipient with 5yz. This suggests guessed addresses
+    /// or an outdated list.
     RecipientRefused,
-    /// It spoke HTTP or TLS. The session was closed at once; observers can see it.
+    /// The client sent HTTP or TLS instead of SMTP. The session was closed at once, so only
+    /// observers see this violation.
     AnotherProtocol,
-    /// A TLS handshake behind STARTTLS failed, or was not finished in time. The session ended with it;
-    /// observers can see it.
+    /// The TLS handshake after STARTTLS failed or timed out. This ends the session, so only
+    /// observers see this violation.
     HandshakeFailed,
 }
 
 impl Misconduct {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Self; 11] = [
         Self::EarlyTalker,
         Self::EarlyData,
@@ -55,7 +57,7 @@ impl Misconduct {
         Self::HandshakeFailed,
     ];
 
-    /// The symbol under which it is scored and recorded.
+    /// Returns the symbol used in scores and records.
     pub const fn symbol(self) -> &'static str {
         match self {
             Self::EarlyTalker => "EARLY_TALKER",
@@ -73,7 +75,7 @@ impl Misconduct {
     }
 }
 
-/// How often a client did what, since its session began.
+/// The number of violations of each kind by one client since its session began.
 ///
 /// ```
 /// let conduct = nobounce::Conduct::default();
@@ -86,18 +88,18 @@ pub struct Conduct {
 }
 
 impl Conduct {
-    /// How often the client did this; what is more than 65,535 stays there.
+    /// Returns the number of violations of this kind. The count saturates at 65,535.
     pub fn count(&self, what: Misconduct) -> u16 {
         self.counts[what as usize]
     }
 
-    /// Whether nothing was noted.
+    /// Returns whether there were no violations.
     pub fn is_clean(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The client did this once more. The session notes what it sees; callers may add what they
-    /// have seen themselves.
+    /// Adds one violation of this kind. The session counts the violations that it detects; callers
+    /// may add others.
     pub fn note(&mut self, what: Misconduct) {
         let count = &mut self.counts[what as usize];
         *count = count.saturating_add(1);
@@ -105,7 +107,7 @@ impl Conduct {
 }
 
 impl fmt::Display for Conduct {
-    /// What was noted: `EARLY_TALKER=1,UNKNOWN_COMMAND=3`.
+    /// Formats the kinds with a count above zero: `EARLY_TALKER=1,UNKNOWN_COMMAND=3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let noted = Misconduct::ALL.into_iter().filter(|what| self.count(*what) > 0);
         for (index, what) in noted.enumerate() {

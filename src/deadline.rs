@@ -1,110 +1,114 @@
-//! Deadlines: until when something is waited for, and what it is.
+//! Deadlines and timeouts of both state machines.
 
 use std::time::{Duration, Instant};
 
-/// Until when a machine waits, and for what. Call `handle_timeout` once it has passed.
+/// The time at which a state machine stops waiting, and the event that it waits for. Call
+/// `handle_timeout` after this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
-    /// The moment it passes.
+    /// The time of the timeout.
     pub at: Instant,
-    /// What is waited for until then.
+    /// The event that must occur before that time.
     pub awaiting: Awaiting,
 }
 
 impl Deadline {
-    /// `wait` from `now`, for this. A wait beyond what the clock can count to, `Duration::MAX` for
-    /// one, is thirty years.
+    /// Returns the deadline `wait` after `now`. A longer `wait` than 30 years, such as
+    /// `Duration::MAX`, is cut to 30 years, because the clock could overflow.
     pub(crate) fn after(now: Instant, wait: Duration, awaiting: Awaiting) -> Self {
         const EVER: Duration = Duration::from_secs(30 * 365 * 86_400);
         Self { at: now + wait.min(EVER), awaiting }
     }
 }
 
-/// What is waited for. Sections are those of RFC 5321 where not said otherwise.
+/// The event that a deadline applies to. Section numbers without an RFC refer to RFC 5321.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Awaiting {
-    /// Input before the greeting, from a client that is to wait for it: when this passes, it has
-    /// waited, and all is well.
+    /// Input before the greeting, from a client that must wait for the greeting. When this deadline
+    /// passes, the client has waited correctly and gets the greeting.
     EarlyInput,
-    /// A proxy's header, before anything else (PROXY protocol).
+    /// The PROXY protocol header, which must come first on the connection.
     ProxyHeader,
     /// The client's next command (4.5.3.2.7).
     Command,
     /// More mail data from the client (4.5.3.2.5).
     MailData,
-    /// Mail data at the least rate that is set.
+    /// Mail data at the configured minimum rate.
     DataRate,
-    /// The end of the mail data, however much of it comes: a bound on the whole content.
+    /// The end of the mail data. This bounds the time for the whole content, at any data rate.
     EndOfMailData,
-    /// The client's TLS handshake, or the onward server's with its reply to STARTTLS before it
-    /// (RFC 3207).
+    /// The TLS handshake with the client or the onward server (RFC 3207). For the onward server,
+    /// also its reply to STARTTLS.
     Tls,
     /// The panel's verdict.
     Verdict,
-    /// The relay's answer to a recipient.
+    /// The relay target's answer to a recipient.
     RecipientOutcome,
-    /// The relay's answer to the content (shorter than the client's patience, 4.5.3.2.6).
+    /// The relay target's answer to the content. The timeout is shorter than the client's own
+    /// (4.5.3.2.6).
     ContentOutcome,
-    /// The peer to take what is written to it.
+    /// The completion of a write to the peer.
     Transmission,
     /// A connection to the onward server.
     Connection,
     /// The onward server's greeting (4.5.3.2.1).
     Greeting,
-    /// Its reply to EHLO, LHLO or HELO.
+    /// The onward server's reply to EHLO, LHLO or HELO.
     Hello,
-    /// Its reply to XCLIENT or XFORWARD.
+    /// The onward server's reply to XCLIENT or XFORWARD.
     Identification,
-    /// Its reply to RSET.
+    /// The onward server's reply to RSET.
     Reset,
-    /// Its reply to MAIL (4.5.3.2.2).
+    /// The onward server's reply to MAIL (4.5.3.2.2).
     Mail,
-    /// Its reply to RCPT (4.5.3.2.3).
+    /// The onward server's reply to RCPT (4.5.3.2.3).
     Recipient,
-    /// Its 354 (4.5.3.2.4).
+    /// The onward server's 354 reply to DATA (4.5.3.2.4).
     DataInitiation,
-    /// Its reply to the end of the mail data (4.5.3.2.6).
+    /// The onward server's reply to the end of the mail data (4.5.3.2.6).
     DataTermination,
-    /// Its reply to QUIT.
+    /// The onward server's reply to QUIT.
     Quit,
 }
 
-/// How long a [`Session`](crate::Session) waits for what. The defaults are the minima of RFC 5321
-/// section 4.5.3.2, and for the relay a little less than a client must wait for us.
+/// Timeouts of a [`Session`](crate::Session). The defaults for the client are the minima of RFC
+/// 5321 section 4.5.3.2. The defaults for the relay target are a little shorter than the time that
+/// a client waits for a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionTimeouts {
-    /// For a proxy to say for whom it speaks: 5 seconds (Postfix `smtpd_upstream_proxy_timeout`).
+    /// For the header of a PROXY connection: 5 seconds (Postfix `smtpd_upstream_proxy_timeout`).
     pub proxy_header: Duration,
-    /// For a whole command: 5 minutes. Octets that trickle in do not prolong it.
+    /// For a complete command line: 5 minutes. Receiving part of a line does not extend it.
     pub command: Duration,
-    /// For the client, in all, since its session began or since its last message was taken: 1 hour.
-    /// It is closed when this has passed and a command is waited for, so a content is never cut short.
+    /// For the client in total, since its session began or its last message was accepted: 1 hour.
+    /// The session is closed only while it waits for a command, so mail data is never interrupted.
     /// The time that the panel and the relay target take does not count.
     pub commands: Duration,
-    /// For more mail data: 3 minutes from the last octet. The next BDAT of a content is mail data, too;
-    /// other commands before it gain no time.
+    /// For more mail data: 3 minutes from the last octet. Between chunks, the next BDAT counts as
+    /// mail data. Other commands between chunks do not extend this timeout.
     pub mail_data: Duration,
-    /// How far a client may fall behind the least data rate ([`Limits::data_rate`]): 5 minutes
-    /// (Postfix `smtpd_timeout`). That is the credit which every content begins with, in chunks or
-    /// not, and more than that is never earned.
+    /// The allowed delay behind the minimum data rate ([`Limits::data_rate`]): 5 minutes (Postfix
+    /// `smtpd_timeout`). Every content starts with this much credit, with DATA or BDAT. The credit
+    /// never grows beyond it.
     ///
     /// [`Limits::data_rate`]: crate::Limits::data_rate
     pub data_rate: Duration,
-    /// For the content from its first octet to its last: 1 hour. Chunks and what comes between them
-    /// are one content.
+    /// For the content from its first octet to its last: 1 hour. With BDAT, this includes all
+    /// chunks and the time between them.
     pub content: Duration,
     /// For a TLS handshake: 1 minute.
     pub tls: Duration,
-    /// For the panel at one stage: 2 minutes. Panels keep shorter budgets of their own.
+    /// For the panel at one stage: 2 minutes. Panels have shorter budgets of their own.
     pub verdict: Duration,
-    /// For the relay's answer to a recipient: 4 minutes 45 seconds from RCPT, of which the panel may
-    /// have taken some.
+    /// For the relay target's answer to a recipient: 4 minutes 45 seconds from RCPT. The time that
+    /// the panel took is included.
     pub recipient: Duration,
-    /// For the relay's answer to the content: 9 minutes 30 seconds from its end, likewise.
+    /// For the relay target's answer to the content: 9 minutes 30 seconds from the end of the
+    /// content. The time that the panel took is included.
     pub outcome: Duration,
-    /// For the client to take a reply: 5 minutes.
+    /// For writing a reply to the client: 5 minutes.
     pub transmission: Duration,
 }
 
@@ -126,27 +130,27 @@ impl Default for SessionTimeouts {
     }
 }
 
-/// How long an [`Onward`](crate::Onward) waits for what: the client time-outs of RFC 5321 section
-/// 4.5.3.2, cut where the client of the session, who waits meanwhile, has no more patience.
+/// Timeouts of an [`Onward`](crate::Onward): the client timeouts of RFC 5321 section 4.5.3.2. Some
+/// are shorter, because the session's client waits at the same time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OnwardTimeouts {
-    /// For a connection: 30 seconds (Postfix `smtp_connect_timeout`).
+    /// For connecting: 30 seconds (Postfix `smtp_connect_timeout`).
     pub connect: Duration,
     /// For the greeting: 1 minute.
     pub greeting: Duration,
-    /// For the reply to a command before the content: 4 minutes.
+    /// For the reply to each command before the content: 4 minutes.
     pub command: Duration,
-    /// For the reply to STARTTLS, and for the TLS handshake behind it: 1 minute each, so that there
-    /// is time to go on without where the policy lets it.
+    /// For the reply to STARTTLS, and for the TLS handshake after it: 1 minute each. This leaves
+    /// time to retry without TLS if the policy allows it.
     pub tls: Duration,
     /// For 354: 2 minutes.
     pub data_initiation: Duration,
-    /// For the server to take a block of mail data: 3 minutes.
+    /// For writing a block of mail data to the server: 3 minutes.
     pub data_block: Duration,
     /// For the reply to the end of the mail data: 9 minutes.
     pub data_termination: Duration,
-    /// For the reply to QUIT: 5 seconds; nothing depends on it.
+    /// For the reply to QUIT: 5 seconds. Nothing depends on this reply.
     pub quit: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What a session is told when it begins.
+//! Settings of a session.
 
 use std::time::Duration;
 
@@ -10,53 +10,58 @@ use crate::network::Networks;
 use crate::wire::budget::Budget;
 use crate::wire::content::LineEndings;
 
-/// How sessions behave. The default is a transparent, bounded relay.
+/// Settings of sessions. The defaults give a transparent relay with limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The name in the greeting, in EHLO replies and in trace headers.
+    /// The server's name in the greeting, EHLO replies and trace header fields.
     pub host: HostName,
-    /// The text of the greeting behind that name: `ESMTP nobounce`. Octets that a reply cannot hold are
-    /// replaced. RFC 5321 section 4.3.1 wants the host name first, and clients look for `ESMTP`.
+    /// The text of the greeting after the host name. Default: `ESMTP nobounce`. Octets that are not
+    /// allowed in a reply are replaced. RFC 5321 section 4.3.1 requires the host name first, and
+    /// clients look for `ESMTP`.
     pub greeting: String,
-    /// What is offered to clients, as far as the relay target lets it through.
+    /// The extensions offered to clients, reduced to those that the relay target supports.
     pub capabilities: Capabilities,
-    /// Bounds on what a client can make grow.
+    /// Limits on the resources that a client can use.
     pub limits: Limits,
-    /// Memory for mail data and large envelopes, over all sessions. Spent: `452 4.3.1` when the mail
-    /// data is complete, and to RCPT.
+    /// The memory budget for mail data and large envelopes, shared by all sessions. When it is
+    /// exhausted, the session replies `452 4.3.1` to RCPT, or at the end of the mail data.
     pub budget: Budget,
-    /// How long is waited for what.
+    /// Timeouts.
     pub timeouts: SessionTimeouts,
-    /// What becomes of a CR or LF alone in mail data.
+    /// The handling of bare CR and LF in mail data.
     pub line_endings: LineEndings,
-    /// What becomes of a client that does not wait for its turn.
+    /// The handling of clients that do not wait for their turn.
     pub early_input: EarlyInput,
-    /// By which name our own `Authentication-Results` go (RFC 8601 section 2.5). Those that a client
-    /// sends under it are forged and do not go onward (section 5). Without one, none are taken out.
+    /// The authentication service identifier of this server's `Authentication-Results` fields (RFC
+    /// 8601 section 2.5). If a client's message has such fields with this identifier, they are
+    /// forged and are removed (section 5). With `None`, no fields are removed.
     pub authserv_id: Option<HostName>,
-    /// How long the greeting is held back, from when the client connected, for those who cannot wait
-    /// for it: not at all. (Postfix `postscreen_greet_wait` is 6 seconds.) The panel's time counts,
-    /// and more than a minute is taken for one. Neither for [`own_networks`](Self::own_networks) nor
-    /// for those who may say XCLIENT or XFORWARD.
+    /// The delay of the greeting after the connection, to detect clients that send before it.
+    /// Default: none. (Postfix `postscreen_greet_wait` is 6 seconds.) The time that the panel takes
+    /// is included. The maximum is one minute; larger values are reduced to it. The delay does not
+    /// apply to [`own_networks`](Self::own_networks) or to peers that may use XCLIENT or XFORWARD.
     pub greeting_delay: Duration,
-    /// How sessions behave while the gate is under stress.
+    /// Stricter limits while the gate is under stress.
     pub stress: Stress,
-    /// Networks of one's own: no delays, no end of transactions and of refused recipients in a session,
-    /// no share of theirs in the `Admission` of clients, and scorers that leave them alone
-    /// ([`Peer::own`](crate::Peer::own)).
-    /// This machine: `127.0.0.0/8, ::1, local` (Postfix `mynetworks` with `mynetworks_style =
-    /// host`).
+    /// The networks of this site. Their clients have no greeting delay, no limits on transactions
+    /// and refused recipients in a session, and no per-client share in `Admission`. Scorers can
+    /// exempt them too ([`Peer::own`](crate::Peer::own)). Default: this machine, `127.0.0.0/8, ::1,
+    /// local` (Postfix `mynetworks` with `mynetworks_style = host`).
     pub own_networks: Networks,
-    /// Who may say XCLIENT (Postfix `smtpd_authorized_xclient_hosts`), by the address that the
-    /// session begins with. Nobody by default; to all others it is an unknown command.
+    /// The peers that may use XCLIENT (Postfix `smtpd_authorized_xclient_hosts`). The address at
+    /// the start of the session decides. Default: none. For all other peers, XCLIENT is an unknown
+    /// command.
     pub xclient_from: Networks,
-    /// Who may say XFORWARD (Postfix `smtpd_authorized_xforward_hosts`), likewise.
+    /// The peers that may use XFORWARD (Postfix `smtpd_authorized_xforward_hosts`). The address at
+    /// the start of the session decides. Default: none. For all other peers, XFORWARD is an unknown
+    /// command.
     pub xforward_from: Networks,
 }
 
 impl Settings {
-    /// The defaults, for a server of this name. Octets that a domain name cannot hold are replaced.
+    /// Returns the default settings for a server of this name. Octets that are not allowed in a
+    /// domain name are replaced.
     pub fn new(host: &str) -> Self {
         Self {
             host: HostName::new(host),
@@ -77,58 +82,64 @@ impl Settings {
     }
 }
 
-/// Bounds on what one client can make grow in its session. All bounds of the crate, on whatever peer
-/// can make grow, stand in one table: [`docs::bounds`](crate::docs::bounds).
+/// Limits on the resources that one client can use in its session. The table in
+/// [`docs::bounds`](crate::docs::bounds) lists all limits of the crate, for every kind of peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Octets of a command line, CRLF included: 2,048 (Postfix `line_length_limit`; RFC 5321 asks
-    /// for 512 and what extensions add). Longer: `500 5.5.2`.
+    /// Octets of a command line, including CRLF: 2,048 (Postfix `line_length_limit`). RFC 5321
+    /// requires 512, plus the octets that extensions add. A longer line gets `500 5.5.2`.
     pub command_line: usize,
-    /// Octets of content as SIZE counts them: 50 MiB (Exim `message_size_limit`). More:
-    /// `552 5.3.4`.
+    /// Octets of content, counted as for SIZE: 50 MiB (Exim `message_size_limit`). A larger message
+    /// gets `552 5.3.4`.
     pub content: u64,
-    /// RCPT commands in one transaction, taken or refused: 1,000 (Postfix
-    /// `smtpd_recipient_limit`). More: `452 4.5.3`.
+    /// RCPT commands in one transaction, accepted or refused: 1,000 (Postfix
+    /// `smtpd_recipient_limit`). Further commands get `452 4.5.3`.
     pub recipients: usize,
-    /// RCPT commands beyond that in one transaction before each more is a fault: 1,000 (Postfix
-    /// `smtpd_recipient_overshoot_limit`). A client may have sent all of them in one group.
+    /// RCPT commands above [`recipients`](Self::recipients) that do not count as errors: 1,000
+    /// (Postfix `smtpd_recipient_overshoot_limit`). A client may have sent all of them in one
+    /// pipelined group.
     pub recipients_overshoot: usize,
-    /// Servers on the way of a message, this one included, as its `Received` fields have them: 100
-    /// (RFC 5321 section 6.3; Postfix `hopcount_limit` is 50). More are a mail loop: `554 5.4.6`.
+    /// Servers that a message has passed, including this one, counted by `Received` fields: 100
+    /// (RFC 5321 section 6.3; Postfix `hopcount_limit` is 50). A message with more is in a mail
+    /// loop and gets `554 5.4.6`.
     pub hops: usize,
-    /// Recipients that are refused with 5yz one after another, in one session: 20 (Postfix
-    /// `smtpd_hard_error_limit`). The last one is answered with `421 4.7.0`. Refusals with 4yz, such as
-    /// greylisting, do not count, nor do those of [`Settings::own_networks`] and of clients that
-    /// XFORWARD names.
+    /// Consecutive recipients refused with 5yz in one session: 20 (Postfix
+    /// `smtpd_hard_error_limit`). The last one gets `421 4.7.0`, and the session ends. Refusals
+    /// with 4yz, such as greylisting, do not count. Recipients from [`Settings::own_networks`] and
+    /// from clients named by XFORWARD do not count either.
     pub refused_in_a_row: u32,
-    /// Recipients that are refused with 5yz in one session, others accepted between them: 50. The
-    /// last one is answered with `421 4.7.0`. The same do not count.
+    /// All recipients refused with 5yz in one session: 50. The last one gets `421 4.7.0`, and the
+    /// session ends. The exceptions of [`refused_in_a_row`](Self::refused_in_a_row) apply.
     pub refused_recipients: u32,
-    /// Transactions in one session: 1,000. More: 421. Those of [`Settings::own_networks`] may have as
-    /// many as they like.
+    /// Transactions in one session: 1,000. Further transactions get 421. Clients in
+    /// [`Settings::own_networks`] have no limit.
     pub transactions: u32,
-    /// Faulty commands in one session: 20 (Postfix `smtpd_hard_error_limit`). The last one is
-    /// answered with 421.
+    /// Faulty commands in one session: 20 (Postfix `smtpd_hard_error_limit`). The last one gets
+    /// 421.
     pub errors: u32,
-    /// Commands without use (NOOP, RSET, VRFY, EXPN, HELP, repeated EHLO, empty chunks) since the
-    /// last message: 100 (Postfix `smtpd_junk_command_limit`). Then 421.
+    /// Junk commands (NOOP, RSET, VRFY, EXPN, HELP, repeated EHLO, empty chunks) since the last
+    /// message: 100 (Postfix `smtpd_junk_command_limit`). The next one gets 421.
     pub junk_commands: u32,
-    /// Hundredths of [`Settings::budget`] that large messages of one address may hold: 25. An IPv6
-    /// address counts for its /64. More: `452 4.3.1` behind the content. One message of the largest size
-    /// always has room, and [`Settings::own_networks`] and those who speak for others have no bound.
+    /// The percentage of [`Settings::budget`] for large messages from one address: 25. For IPv6,
+    /// the /64 counts as one address. A message above this share gets `452 4.3.1` after its
+    /// content. One message of the maximum size always fits. [`Settings::own_networks`] and trusted
+    /// peers that forward for other clients have no limit.
     pub address_share: u8,
-    /// The same of one network, /24 or /48: 50.
+    /// The percentage of [`Settings::budget`] for large messages from one network, /24 or /48: 50.
+    /// The rules of [`address_share`](Self::address_share) apply.
     pub network_share: u8,
-    /// Octets of header fields that scorers add to one message: 14 KiB. Fields that would go beyond are
-    /// left out. So much room, and 2 KiB for the trace header, is left below the SIZE of the onward
-    /// server when SIZE is offered to clients: a message of the offered size fits with these fields.
+    /// Octets of header fields that scorers add to one message: 14 KiB. Fields that do not fit are
+    /// left out. The SIZE offered to clients is smaller than the onward server's by this limit plus
+    /// 2 KiB for the trace header field. A message of the offered size therefore still fits with
+    /// these fields.
     pub added_fields: usize,
-    /// Octets of mail data in a second, at least: 500 (Postfix `smtpd_min_data_rate`); 0 for any.
-    /// Who has fallen behind by more than [`SessionTimeouts::data_rate`]: `421 4.4.2`.
+    /// The minimum rate of mail data in octets per second: 500 (Postfix `smtpd_min_data_rate`). 0
+    /// means no minimum. A client that falls behind by more than [`SessionTimeouts::data_rate`]
+    /// gets `421 4.4.2`.
     pub data_rate: u32,
-    /// How far messages are taken apart for scorers. Beyond: they are told that there is more, and
-    /// the client nothing.
+    /// Limits on MIME parsing for scorers. When a message exceeds them, scorers see that parts are
+    /// missing. The client is not affected.
     pub mime: MimeLimits,
 }
 
@@ -154,21 +165,23 @@ impl Default for Limits {
     }
 }
 
-/// Bounds on one client while the gate is under stress (Postfix `stress`), where they are smaller than
-/// those of [`Limits`] and [`SessionTimeouts`]. Clients of [`Settings::own_networks`], and those that may
-/// say XCLIENT or XFORWARD, keep the ordinary ones.
+/// Limits on one client while the gate is under stress (Postfix `stress`). They apply where they
+/// are smaller than those of [`Limits`] and [`SessionTimeouts`]. Clients in
+/// [`Settings::own_networks`] and peers that may use XCLIENT or XFORWARD keep the ordinary limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stress {
-    /// For a command, for more mail data, for a TLS handshake, and for the client to take a reply: 10
-    /// seconds (Postfix `smtpd_timeout`).
+    /// The timeout for a command, for more mail data, for a TLS handshake and for writing a reply:
+    /// 10 seconds (Postfix `smtpd_timeout`).
     pub wait: Duration,
-    /// For all commands since the last message was taken, or since stress began: 1 minute. A client whose
-    /// commands come one at a time, each within [`wait`](Self::wait), keeps its place no longer than that.
+    /// The total time for a client since its last accepted message, or since stress began: 1
+    /// minute. A client that sends single commands, each within [`wait`](Self::wait), cannot keep
+    /// its connection slot any longer.
     pub commands: Duration,
-    /// Faulty commands in one session: 1 (Postfix `smtpd_hard_error_limit`). It is answered with 421.
+    /// Faulty commands in one session: 1 (Postfix `smtpd_hard_error_limit`). The last one gets 421.
     pub errors: u32,
-    /// Commands without use since the last message: 1 (Postfix `smtpd_junk_command_limit`).
+    /// Junk commands since the last message: 1 (Postfix `smtpd_junk_command_limit`). The next one
+    /// gets 421.
     pub junk_commands: u32,
 }
 
@@ -183,12 +196,12 @@ impl Default for Stress {
     }
 }
 
-/// What becomes of a client that sends before the greeting, or mail data before 354.
+/// The handling of clients that send input before the greeting, or mail data before 354.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EarlyInput {
-    /// `554 5.5.0`, and the connection is closed. Mail data is never read as commands.
+    /// Replies `554 5.5.0` and closes the connection. Mail data is never read as commands.
     #[default]
     Refuse,
-    /// It is read when its turn comes.
+    /// Processes the input at its turn.
     Tolerate,
 }
