@@ -1,4 +1,4 @@
-//! How a connection is used and how it ends: commands out, deadlines, failures.
+//! Sending commands on a connection, its deadlines, and its end.
 
 use std::time::Instant;
 
@@ -14,7 +14,8 @@ use crate::outcome::{Outcome, RelayError};
 use crate::wire::reply::ReplyFault;
 
 impl Onward {
-    /// Sends a command, unless the server has answered it already: then it does not listen.
+    /// Sends a command. Fails if the server has already sent input that could be taken for the
+    /// reply.
     pub(super) fn send(&mut self, awaited: Awaited, command: Bytes) {
         if !self.reader.is_empty() {
             return self.fail(RelayError::Garbled(ReplyFault::OutOfTurn));
@@ -23,9 +24,10 @@ impl Onward {
         self.machine.apply(Event::Sent(Owed::one(awaited)));
     }
 
-    /// A reply to nothing: a server that closes an idle connection says 421; anything else is
-    /// nonsense. Either way the connection is of no more use. Returns `false` while the reply is not
-    /// complete and may be the client's.
+    /// Handles an unsolicited reply on an idle connection. A server that closes an idle connection
+    /// sends 421; any other reply is a protocol violation. In both cases, the connection can no
+    /// longer be used. Returns `false` while the reply is incomplete and could still be a 421 that
+    /// concerns the client.
     pub(super) fn speaks_out_of_turn(&mut self) -> bool {
         let is_heard = self.part() || self.asked.is_some();
         if is_heard {
@@ -34,8 +36,9 @@ impl Onward {
         is_heard
     }
 
-    /// What is asked cannot be answered on this connection: the answer is 451, unless the
-    /// connection had been dead before and another may be tried.
+    /// Fails the current request on this connection. The outcome is 451, unless the connection was
+    /// probably dead before the request. In that case, the request is retried on another
+    /// connection.
     pub(super) fn fail(&mut self, error: RelayError) {
         let again = std::mem::take(&mut self.stale);
         if !again && self.outcome.is_none() {
@@ -47,7 +50,7 @@ impl Onward {
         self.break_off();
     }
 
-    /// The connection is given up.
+    /// Gives up the connection.
     pub(super) fn break_off(&mut self) {
         self.open = None;
         self.commands.clear();
@@ -81,7 +84,7 @@ impl Onward {
         OnwardStep::Idle
     }
 
-    /// Sets the deadline of what is waited for, once.
+    /// Sets the deadline for `awaiting`, unless it is already set.
     pub(super) fn arm(&mut self, awaiting: Awaiting, now: Instant) {
         if self.deadline.is_some_and(|deadline| deadline.awaiting == awaiting) {
             return;

@@ -1,5 +1,5 @@
-//! When a request goes on over another connection, since this one has a history: transactions before this one,
-//! of this client or of another.
+//! Retries of a request on a new connection. The old connection may fail only because of earlier
+//! transactions, of this client or another one.
 
 use bytes::Bytes;
 
@@ -10,21 +10,23 @@ use super::state::State;
 use crate::wire::reply::{Reply, ReplyClass};
 
 impl Onward {
-    /// Whether the server takes no more transactions on this connection (RFC 9422 `MAILMAX`).
+    /// Returns whether the server accepts no more transactions on this connection (RFC 9422
+    /// `MAILMAX`).
     pub(super) fn is_spent(&self) -> bool {
         let most = self.offered.as_ref().and_then(|offered| offered.transactions_max);
         self.transactions > 0 && most.is_some_and(|most| self.transactions >= most)
     }
 
-    /// Takes leave of a connection that is spent; what is asked is asked on another.
+    /// Sends QUIT on a connection that is spent. The current request then uses another connection.
     pub(super) fn replace(&mut self) {
         self.send(Awaited::Quit, Bytes::from_static(b"QUIT\r\n"));
-        // However the server takes it.
+        // The request is retried regardless of the reply to QUIT.
         self.stale = true;
     }
 
-    /// Whether this refusal may be about what came before on the connection, and the request is made again
-    /// on another, where it is the first. What the server says there is the answer.
+    /// Returns whether to retry the request on a new connection after this refusal. The refusal may
+    /// be caused by earlier transactions on this connection. On the new connection, the server's
+    /// reply is final.
     pub(super) fn goes_elsewhere(&mut self, awaited: Awaited, reply: &Reply) -> bool {
         let concerns_session = match awaited {
             Awaited::Rcpt => recipient_concerns_session(reply),
@@ -34,16 +36,18 @@ impl Onward {
         concerns_session && !self.deaf && self.begins_elsewhere(awaited)
     }
 
-    /// Whether a connection that is lost had served a transaction before, and the request is made again on
-    /// another: the server has closed it while it was idle (RFC 5321 section 3.8).
+    /// Returns whether to retry the request on a new connection after this one was lost. This is so
+    /// if the connection has served an earlier transaction: the server may have closed it while it
+    /// was idle (RFC 5321 section 3.8).
     pub(super) fn was_lost_before(&mut self) -> bool {
         let State::Awaiting(owed) = self.machine.state() else { return false };
         let awaited = owed.first();
         self.begins_elsewhere(awaited)
     }
 
-    /// Makes the request again on another connection, if this one has a history and nothing was accepted on
-    /// it that cannot be named again. A content that was sent is never sent again.
+    /// Retries the request on a new connection, if possible. This connection must have served an
+    /// earlier transaction, and RCPT must be repeatable for all accepted recipients. Content that
+    /// was already sent is never sent again.
     fn begins_elsewhere(&mut self, awaited: Awaited) -> bool {
         let first = self.first_transaction.as_ref();
         let is_first = self.transaction().is_none_or(|asked| first == Some(&asked.id));
@@ -60,7 +64,7 @@ impl Onward {
             (Awaited::Data, Some(Asked::Content { transaction, .. })) => {
                 let held = self.open.as_mut().map(|held| std::mem::take(&mut held.recipients));
                 let recipients = held.unwrap_or_default();
-                // Named again on this connection, they are in the transaction still.
+                // After a renewal on this connection, `again` still lists the recipients.
                 if transaction.again.is_empty() {
                     transaction.again = recipients;
                 }
@@ -76,7 +80,8 @@ impl Onward {
     }
 }
 
-/// The same of the refusal of a recipient: most are about the recipient or the sender (greylisting).
+/// Returns whether the refusal of a recipient may be about the session. Most such refusals concern
+/// the recipient or the sender (greylisting).
 fn recipient_concerns_session(reply: &Reply) -> bool {
     let is_network = reply.status().is_some_and(|status| status.subject() == 4);
     let is_named = matches!(reply.code().value(), 421 | 452 | 503);
@@ -84,8 +89,9 @@ fn recipient_concerns_session(reply: &Reply) -> bool {
     concerns_session(reply) && (is_named || is_transient && (is_network || blames_session(reply)))
 }
 
-/// Whether a refusal may be about the session: too many messages, too many errors, commands out of sequence.
-/// One that is about an address, and a permanent one about the sender or a policy, is not.
+/// Returns whether a refusal may be about the session, for example too many messages, too many
+/// errors, or commands out of sequence. A refusal about an address does not count, and neither does
+/// a permanent refusal about the sender or a policy.
 fn concerns_session(reply: &Reply) -> bool {
     let subject = reply.status().map(|status| status.subject());
     match reply.class() {
@@ -99,7 +105,7 @@ fn concerns_session(reply: &Reply) -> bool {
     }
 }
 
-/// Whether the text says that the session is at fault: `550 5.7.0 Too many messages in this session`.
+/// Returns whether the text blames the session: `550 5.7.0 Too many messages in this session`.
 fn blames_session(reply: &Reply) -> bool {
     let text = reply.to_string().to_ascii_lowercase();
     ["too many", "session", "connection", "timeout", "timed out", "idle"]

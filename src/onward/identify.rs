@@ -1,4 +1,4 @@
-//! Who the client is: what an onward server is told of it, and how.
+//! Telling the onward server who the client is.
 
 use bytes::{Bytes, BytesMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,25 +8,28 @@ use crate::peer::{NameLookup, Peer};
 use crate::wire::attributes::{Attribute, ClientAttributes, ClientOrigin};
 use crate::wire::proxy::ProxyHeader;
 
-/// How the onward server is told who the client is. Whatever is chosen, a server that does not take
-/// it is asked nothing: the client is told 451.
+/// The way in which the onward server is told who the client is. If the server does not accept the
+/// chosen way, no request is sent, and the client gets 451.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Identify {
-    /// Not at all. To the server every message comes from us: it must not trust our address, or it
-    /// relays for everybody. [`Smtp::self_test`](crate::relay::Smtp::self_test) tells.
+    /// The server is not told. Every message seems to come from the gate. The server must not trust
+    /// the gate's address, or it becomes an open relay.
+    /// [`Smtp::self_test`](crate::relay::Smtp::self_test) checks this.
     #[default]
     None,
-    /// By XCLIENT: the server's restrictions, logs and trace fields see the client. For a gate that
-    /// the internet connects to, in front of Postfix with `smtpd_authorized_xclient_hosts` and without our address
-    /// in `mynetworks` and `local_header_rewrite_clients` (which it looks up before XCLIENT).
+    /// XCLIENT: the server uses the client's identity in its restrictions, logs and trace fields.
+    /// Use it for a gate that receives mail from the internet and has Postfix as its onward server.
+    /// In Postfix, add the gate's address to `smtpd_authorized_xclient_hosts`. Remove it from
+    /// `mynetworks` and `local_header_rewrite_clients`, which Postfix looks up before XCLIENT.
     XClient,
-    /// By XFORWARD: the server logs the client, its restrictions see us. For a gate between two
-    /// servers (Postfix `smtpd_proxy_filter`), of which the first has asked who may send.
+    /// XFORWARD: the server logs the client, but its restrictions apply to the gate. Use it for a
+    /// gate between two servers (Postfix `smtpd_proxy_filter`), where the first server has checked
+    /// who may send.
     XForward,
-    /// By a PROXY header in front of everything else: as XCLIENT, without a word of SMTP. A client
-    /// without an address is told 451: there is no header that names it, and one that does not
-    /// name it leaves the server to believe in ours.
+    /// A PROXY header at the start of the connection. It has the effect of XCLIENT without an SMTP
+    /// command. A client without an address gets 451, because no header can name it. With a header
+    /// that does not name the client, the server would use the gate's address.
     Proxy(ProxyVersion),
 }
 
@@ -35,19 +38,19 @@ pub enum Identify {
 pub enum ProxyVersion {
     /// A line of text.
     V1,
-    /// Binary.
+    /// Binary format.
     V2,
 }
 
 impl Identify {
-    /// Whether the server takes the connection for the client's own: it is never used for another
-    /// client, and the name given in EHLO is the client's.
+    /// Returns whether the server treats the connection as the client's own. If so, the connection
+    /// is never used for another client, and EHLO contains the client's name.
     pub fn impersonates(self) -> bool {
         matches!(self, Self::XClient | Self::Proxy(_))
     }
 }
 
-/// Whether both are the same client to a server that was told who it is.
+/// Returns whether the server would see both peers as the same client.
 pub(super) fn is_same(one: &Peer, other: &Peer) -> bool {
     let told = |peer: &Peer| {
         let names = (peer.name.clone(), peer.reverse_name.clone(), peer.name_lookup);
@@ -56,7 +59,8 @@ pub(super) fn is_same(one: &Peer, other: &Peer) -> bool {
     told(one) == told(other)
 }
 
-/// HELO and PROTO are left to the EHLO that follows: in XCLIENT they would be forgotten at once.
+/// Returns the attributes for XCLIENT. HELO and PROTO are omitted, because the EHLO that follows
+/// replaces them at once.
 pub(super) fn xclient(client: &Peer) -> ClientAttributes {
     ClientAttributes {
         name: name(client),
@@ -66,8 +70,9 @@ pub(super) fn xclient(client: &Peer) -> ClientAttributes {
     }
 }
 
-/// All attributes, so that none of another client is left. What we were told by XFORWARD ourselves
-/// and do not know better goes on as it came.
+/// Returns the attributes for XFORWARD. All attributes are set, so that none of another client
+/// remain. Attributes that were received by XFORWARD are passed on if the session does not know
+/// better.
 pub(super) fn xforward(
     client: &Peer,
     id: &TransactionId,
@@ -85,15 +90,15 @@ pub(super) fn xforward(
         },
         origin: match told.map(|told| told.origin.clone()) {
             Some(Attribute::Known(origin)) => Attribute::Known(origin),
-            // Without an address it may be of this machine, or nobody knows.
+            // A client without an address may be local, or its origin is unknown.
             _ => attribute(client.address.map(|_| ClientOrigin::Remote)),
         },
         ..connection(client)
     }
 }
 
-/// The PROXY header; `None` for a client without an address. Where it connected to is not known
-/// here: the same family's unspecified address stands for it.
+/// Returns the PROXY header, or `None` for a client without an address. The destination address is
+/// not known here, so the unspecified address of the same family is used.
 pub(super) fn proxy(version: ProxyVersion, client: &Peer) -> Option<Bytes> {
     let source = client.address?;
     let source = SocketAddr::new(source.ip().to_canonical(), source.port());
@@ -110,8 +115,8 @@ pub(super) fn proxy(version: ProxyVersion, client: &Peer) -> Option<Bytes> {
     Some(octets.freeze())
 }
 
-/// A command that introduces whoever this is. A name that could be more than a word of it is made
-/// one.
+/// Returns a command that introduces a host. Characters that are not allowed in a name are
+/// replaced, so that the name is a single word.
 pub(super) fn hello(verb: &str, name: &str) -> Bytes {
     let plain = |c: char| if c.is_ascii_graphic() { c } else { '?' };
     let name: String = name.chars().take(NAME).map(plain).collect();
@@ -119,10 +124,10 @@ pub(super) fn hello(verb: &str, name: &str) -> Bytes {
     format!("{verb} {name}\r\n").into()
 }
 
-/// Longest domain (RFC 5321 section 4.5.3.1.2).
+/// The maximum length of a domain (RFC 5321 section 4.5.3.1.2).
 const NAME: usize = 255;
 
-/// The port that mail comes in by (RFC 5321 section 4.5.4.2).
+/// The port for incoming mail (RFC 5321 section 4.5.4.2).
 const SMTP: u16 = 25;
 
 fn connection(client: &Peer) -> ClientAttributes {
@@ -137,8 +142,8 @@ fn name(client: &Peer) -> Attribute<Box<str>> {
     looked_up(client, client.name.as_deref())
 }
 
-/// A name from DNS. Without one, the server is told that there is none only if DNS said so: it may
-/// refuse such a client for good.
+/// Returns an attribute for a name from DNS. If there is no name, it is `Unavailable` only if DNS
+/// confirmed that. The server may refuse such a client with 5yz.
 fn looked_up(client: &Peer, name: Option<&str>) -> Attribute<Box<str>> {
     match name {
         Some(name) => Attribute::Known(name.into()),

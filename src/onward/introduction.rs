@@ -1,4 +1,4 @@
-//! How a connection begins: who we are, and for whom we speak.
+//! The start of a connection: EHLO, STARTTLS, and naming the client.
 
 use std::sync::Arc;
 
@@ -15,21 +15,22 @@ use crate::peer::Helo;
 use crate::wire::attributes::AttributeCommand;
 use crate::wire::reply::{Reply, ReplyClass};
 
-/// What has become of TLS.
+/// The TLS state of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Privacy {
-    /// Nothing yet, on this connection.
+    /// TLS was not tried yet on this connection.
     Untried,
-    /// The connection is private.
+    /// The connection is encrypted.
     Private,
-    /// It was tried in vain, and the policy lets it be: the next connection is in the clear.
+    /// TLS failed, and the policy allows a connection without it. The next connection does not use
+    /// TLS.
     InVain,
-    /// The connection stays in the clear.
+    /// This connection does not use TLS.
     Waived,
 }
 
 impl Onward {
-    /// Connects, unless it must be said for whom and there is nothing to say.
+    /// Connects. Fails if a PROXY header is required and the client has no address.
     pub(super) fn start(&mut self) {
         if matches!(self.settings.identify, Identify::Proxy(_)) && self.proxy_header().is_none() {
             return self.fail(RelayError::NoAddress);
@@ -44,7 +45,8 @@ impl Onward {
         }
     }
 
-    /// Before the server says a word. The client may have become another since it was connected for.
+    /// Sends the PROXY header before the server's greeting. The client may have changed since the
+    /// connection was started.
     pub(super) fn send_proxy_header(&mut self) {
         if !matches!(self.settings.identify, Identify::Proxy(_)) {
             return;
@@ -58,7 +60,8 @@ impl Onward {
         }
     }
 
-    /// Returns whether the server greets with the name of the gate that asks: it is that gate.
+    /// Returns whether the greeting contains the mark of the gate that makes the request. If so,
+    /// the gate has connected to itself.
     pub(super) fn leads_back(&self, greeting: &Reply) -> bool {
         let session = self.transaction().map(|transaction| transaction.id.session());
         let mut words = greeting.lines().flat_map(str::split_ascii_whitespace);
@@ -74,8 +77,9 @@ impl Onward {
         }
     }
 
-    /// The server greets the client, and not kindly. What can be meant for a client is its answer;
-    /// all else is meant for us, who may not speak for it.
+    /// Handles a refusal after the server was told who the client is. If the reply can be meant for
+    /// the client, it is the outcome. Any other reply concerns the gate, which the server does not
+    /// allow to name clients.
     pub(super) fn client_refused(&mut self, reply: Reply) {
         let for_client =
             reply.class() == ReplyClass::Transient || matches!(reply.code().value(), 521 | 554);
@@ -87,19 +91,20 @@ impl Onward {
         }
     }
 
-    /// Whether somebody waits for an outcome.
+    /// Returns whether a request waits for its outcome.
     pub(super) fn asks(&self) -> bool {
         self.transaction().is_some()
     }
 
-    /// What the server is told in EHLO: the client's name where it takes us for the client. As long
-    /// as TLS is to be had, EHLO even where the client said HELO: nothing is offered to that.
+    /// Returns the introduction for EHLO or HELO. It contains the client's name if the server
+    /// treats the connection as the client's. While TLS is still possible, it is EHLO even if the
+    /// client sent HELO, because a server offers STARTTLS only in reply to EHLO.
     pub(super) fn hello(&self) -> Helo {
         let (extended, name) = self.introduction();
         Helo { extended, name: name.into() }
     }
 
-    /// Whether that was said last.
+    /// Returns whether the last introduction sent is still the right one.
     pub(super) fn is_introduced(&self) -> bool {
         let said = self.introduced_as.as_ref().map(|said| (said.extended, &*said.name));
         said == Some(self.introduction())
@@ -125,16 +130,19 @@ impl Onward {
         self.send(awaited, command);
     }
 
-    /// Whether HELO may do: a server that was told who the client is knows EHLO.
+    /// Returns whether to try HELO after EHLO was refused. A server that was told who the client is
+    /// supports EHLO.
     pub(super) fn is_ehlo_unknown(&self, reply: &Reply) -> bool {
         let unknown = self.told.is_none() && reply.class() == ReplyClass::Permanent;
         unknown && self.settings.protocol == Protocol::Smtp
     }
 
-    /// The name was the client's, and so is the answer to it. Unless a PROXY header went before it
-    /// and nothing was understood since: a server that expects none takes it for a command, greets
-    /// us, and answers the header where the answer to EHLO is waited for. The connection is out of
-    /// step then.
+    /// Handles the refusal of EHLO with the client's name: the refusal is the outcome for the
+    /// client.
+    ///
+    /// After a PROXY header the reply can have another cause. A server that does not expect the
+    /// header takes it for a command and replies to it after its greeting. That reply arrives where
+    /// the reply to EHLO is expected, so the replies are out of step.
     pub(super) fn hello_refused(&mut self, reply: Reply) {
         let unsure = self.offered.is_none() && self.privacy != Privacy::Private;
         if unsure && matches!(reply.code().value(), 500 | 502 | 503) {
@@ -157,7 +165,7 @@ impl Onward {
                 TlsPolicy::May | TlsPolicy::Never => self.privacy = Privacy::Waived,
             }
         }
-        // EHLO has ended whatever ran (RFC 5321 section 4.1.4).
+        // EHLO ends any transaction (RFC 5321 section 4.1.4).
         self.open = None;
         self.dirty = false;
         if self.settings.one_recipient.applies(self.is_amavisd) {
@@ -170,8 +178,8 @@ impl Onward {
         }
     }
 
-    /// The connection is private now, and as good as new (RFC 3207 section 4.2): nothing that was
-    /// heard in the clear is believed.
+    /// Continues after the TLS handshake. The session starts again, and everything received before
+    /// TLS is discarded (RFC 3207 section 4.2).
     pub(super) fn upgrade(&mut self) {
         self.machine.apply(Event::TlsStarted);
         self.privacy = Privacy::Private;
@@ -181,8 +189,8 @@ impl Onward {
         self.say_hello(self.hello());
     }
 
-    /// TLS was tried in vain. After that the connection is of no use; whether another is, in the
-    /// clear, is the policy's to say.
+    /// Handles a TLS failure. The connection can no longer be used. The policy decides whether
+    /// another connection without TLS is tried.
     pub(super) fn go_without_tls(&mut self, fault: TlsFault) {
         if self.settings.tls == TlsPolicy::May {
             self.privacy = Privacy::InVain;

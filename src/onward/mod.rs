@@ -1,4 +1,4 @@
-//! The SMTP and LMTP client half: asks an onward server, without I/O and without a clock.
+//! The SMTP and LMTP client: a state machine without I/O and without a clock.
 
 mod connection;
 mod fresh;
@@ -33,28 +33,28 @@ use recipients::RENEWALS;
 use request::{Asked, Open, Transaction};
 use state::{Event, Machine, State};
 
-/// How an [`Onward`] speaks.
+/// Settings of an [`Onward`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OnwardSettings {
-    /// The name it gives in EHLO or LHLO.
+    /// The host name in EHLO or LHLO.
     pub host: HostName,
     /// SMTP or LMTP.
     pub protocol: Protocol,
-    /// Whether the connection is upgraded with STARTTLS.
+    /// The policy for STARTTLS.
     pub tls: TlsPolicy,
-    /// Whether each transaction has one recipient.
+    /// The policy for one recipient per transaction.
     pub one_recipient: OneRecipient,
-    /// How the server is told who the client is.
+    /// The way in which the server is told who the client is.
     pub identify: Identify,
-    /// How long it waits for what.
+    /// Timeouts.
     pub timeouts: OnwardTimeouts,
-    /// How much the server may say in one reply.
+    /// Size limits for one reply of the server.
     pub replies: ReplyLimits,
 }
 
 impl OnwardSettings {
-    /// SMTP with the default time-outs, introducing itself by this name.
+    /// Returns settings for SMTP with the default timeouts and this host name in EHLO.
     pub fn new(host: &str) -> Self {
         Self {
             host: HostName::new(host),
@@ -68,108 +68,113 @@ impl OnwardSettings {
     }
 }
 
-/// What the onward server speaks.
+/// The protocol of the onward server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Protocol {
     /// RFC 5321.
     #[default]
     Smtp,
-    /// RFC 2033. It answers the content per recipient, so it is offered one recipient in each
-    /// transaction; the rest is told `452 4.5.3` and comes again. It is offered several if the client
-    /// understands so many answers (PRDR).
+    /// RFC 2033. An LMTP server replies to the content once for each recipient, so each transaction
+    /// has only one recipient. Further recipients get `452 4.5.3`, and the client sends to them in
+    /// another transaction. If the client supports a reply for each recipient (PRDR), a transaction
+    /// can have several.
     Lmtp,
 }
 
-/// Whether an onward server is spoken to over TLS (RFC 3207).
+/// The policy for TLS on the connection to an onward server (RFC 3207).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TlsPolicy {
-    /// In the clear: for a server on the same machine.
+    /// No TLS. For a server on the same machine.
     #[default]
     Never,
-    /// Over TLS if the server offers it; in the clear if it does not, or if it was tried in vain,
-    /// on another connection made for that (opportunistic security, RFC 7435; Postfix `may`). Who
-    /// can alter what is sent can also hide the offer, so this is a guard against listeners only.
+    /// TLS if the server offers it. If the server does not offer it, or if TLS fails, a connection
+    /// without TLS is used. After a failure, that is a new connection. This is opportunistic
+    /// security (RFC 7435; Postfix `may`). An active attacker can remove the server's offer, so it
+    /// protects only against passive eavesdropping.
     May,
-    /// Over TLS or not at all: without it every answer is 451. Whether the server must prove who it
-    /// is, is the caller's to decide where it does the handshake.
+    /// TLS is required. Without it, every outcome is 451. The caller does the handshake and decides
+    /// whether to verify the server's certificate.
     Must,
 }
 
-/// What the caller does next. Until it is done the same step is said again, save for what is handed
-/// over: `Transmit`, `Done` and `Disconnect`.
+/// The next action of the caller. Until the caller has done it, `poll` returns the same step.
+/// `Transmit`, `Done` and `Disconnect` are returned only once.
 #[derive(Debug)]
 #[must_use = "the request stands still until the step is done"]
 pub enum OnwardStep {
-    /// Connect to the server, then [`Onward::connected`] or [`Onward::unreachable`].
+    /// Connect to the server, then call [`Onward::connected`] or [`Onward::unreachable`].
     Connect,
-    /// Write these octets, one after the other, all of them, before the next `poll`. If that fails:
+    /// Write all these octets in order before the next `poll`. If that fails, call
     /// [`Onward::transmit_failed`].
     Transmit(Vec<Bytes>),
-    /// Read, then [`Onward::receive`], or [`Onward::disconnected`] at the end of input.
+    /// Read from the server, then call [`Onward::receive`], or [`Onward::disconnected`] at EOF.
     Receive,
-    /// Upgrade the connection (RFC 3207), then [`Onward::tls_started`] or [`Onward::tls_failed`].
-    /// Nothing that was read in the clear is kept.
+    /// Do the TLS handshake (RFC 3207), then call [`Onward::tls_started`] or
+    /// [`Onward::tls_failed`]. Discard all buffered input that was read before TLS.
     StartTls,
-    /// The request is answered.
+    /// The outcome of the request.
     Done(Outcome),
     /// Close the connection.
     Disconnect,
-    /// Nothing is asked. The connection, if there is one, may stay for the next request.
+    /// No request is pending. A connection can stay open for the next request.
     Idle,
 }
 
-/// The client half of SMTP and LMTP: one connection to an onward server, used for one request at a
-/// time.
+/// The client side of SMTP and LMTP: one connection to an onward server. It handles one request at
+/// a time.
 ///
-/// It is lazy (nothing is connected before something is asked), it fails closed (whatever is lost,
-/// late or nonsense is `451`), and greeting, EHLO, MAIL, RSET, DATA or BDAT, QUIT and reconnection
-/// are its own affair. Use it as a [`Session`](crate::Session): `poll`, do what the step says.
+/// It connects only when there is a request. It fails closed: lost connections, timeouts and
+/// malformed replies all give `451`. It handles the greeting, EHLO, MAIL, RSET, DATA or BDAT, QUIT
+/// and reconnection itself. Use it like a [`Session`](crate::Session): call `poll` and do the step
+/// that it returns.
 #[derive(Debug)]
 pub struct Onward {
     settings: Arc<OnwardSettings>,
     machine: Machine,
     reader: ReplyReader,
-    /// What the server offers on this connection.
+    /// The extensions that the server offers on this connection.
     offered: Option<Arc<Capabilities>>,
-    /// It said so since that was asked last.
+    /// Whether the server sent `offered` since the last call of `new_offer`.
     is_offer_new: bool,
-    /// The server on this connection calls itself amavisd.
+    /// Whether the server on this connection calls itself amavisd.
     is_amavisd: bool,
     privacy: Privacy,
-    /// For whom is asked.
+    /// The client of the requests.
     client: Option<Arc<Peer>>,
-    /// Whom the server takes the connection for; `None`: for us.
+    /// The client that the server was told about. `None`: the server sees the gate as the client.
     told: Option<Arc<Peer>>,
-    /// What was last said in EHLO or HELO.
+    /// The last EHLO or HELO sent.
     introduced_as: Option<Helo>,
-    /// What the server refused on this connection since it last took a message.
+    /// The number of refusals on this connection since the server last accepted a message.
     refusals: usize,
-    /// How often recipients were named again since the server last took a message.
+    /// The number of times that recipients were repeated since the server last accepted a message.
     renewals: u8,
-    /// What the server said when it left because of refusals, until the client is told.
+    /// The server's last reply when it left because of refusals. The client has not received it
+    /// yet.
     farewell: Option<Refusal>,
-    /// MAIL commands that were sent on this connection.
+    /// The number of MAIL commands sent on this connection.
     transactions: usize,
     /// The first transaction on this connection.
     first_transaction: Option<TransactionId>,
     open: Option<Open>,
-    /// The server may hold more than `open` says; RSET comes before the next MAIL.
+    /// The server's transaction state is unknown, so RSET is sent before the next MAIL.
     dirty: bool,
     asked: Option<Asked>,
-    /// Commands of the request that wait for the replies to those before.
+    /// The request's commands that wait for earlier replies.
     commands: Commands,
     output: Vec<Bytes>,
     outcome: Option<Outcome>,
-    /// The connection was idle before this request, and nothing has been heard on it since: if it
-    /// turns out to be dead, that was so before, and another is tried.
+    /// The connection was idle before this request, and no reply has arrived since. If the
+    /// connection turns out to be dead, the request is retried on another one.
     stale: bool,
-    /// The server has stopped reading; only a refusal that it said before is believed.
+    /// Writing to the server has failed. Of the replies that it sent before, only a refusal is
+    /// accepted.
     deaf: bool,
     deadline: Option<Deadline>,
 }
 
 impl Onward {
-    /// A connection that is not there yet.
+    /// Returns a client without a connection.
     pub fn new(settings: Arc<OnwardSettings>) -> Self {
         Self {
             settings,
@@ -201,13 +206,13 @@ impl Onward {
 
     // --- requests ---
 
-    /// Says for whom it will be asked. The envelope of each request says so, too; this is for a
-    /// server that must know before there is a request, which is so with a PROXY header. What has
-    /// been asked for another client and not been answered fails.
+    /// Sets the client of the next requests. The envelope of each request sets it as well. Call
+    /// this for a server that must know the client before the first request, as with a PROXY
+    /// header. A pending request of another client fails.
     pub fn speak_for(&mut self, client: Arc<Peer>) {
         let is_other = |known: &Arc<Peer>| !identify::is_same(known, &client);
         if self.asks() && self.client.as_ref().is_some_and(is_other) {
-            // It would be asked in this client's name, on this connection or on another.
+            // Otherwise the request would be sent in the name of the new client.
             self.stale = false;
             self.fail(RelayError::Lost);
         } else if self.told.as_ref().is_some_and(is_other) {
@@ -219,8 +224,8 @@ impl Onward {
         self.client = Some(client);
     }
 
-    /// Asks about a recipient or the content. A request that was not waited for is given up, and
-    /// the connection with it.
+    /// Starts a request about a recipient or the content. A pending request is given up, together
+    /// with its connection.
     pub fn request(&mut self, request: Request<'_>) {
         self.give_up();
         let envelope = request.envelope();
@@ -231,7 +236,7 @@ impl Onward {
             self.break_off();
         }
         if matches!(self.machine.state(), State::Ready) && !self.reader.is_empty() {
-            // It says good-bye, most likely: the client was slow.
+            // Probably a 421, because the client was slow.
             self.part();
             self.break_off();
         }
@@ -240,8 +245,9 @@ impl Onward {
             self.outcome = Some(Outcome::Refused(farewell));
             return;
         }
-        // Recipients that the client counts on must be those that the server has: otherwise the
-        // transaction was lost with a connection, and mail for some of them would be, too.
+        // The accepted recipients of the session must be the same as those of the server. Otherwise
+        // the transaction was lost with an earlier connection, and some recipients would not get
+        // the mail.
         let known = match &self.open {
             Some(held) if held.id == envelope.id => held.accepted,
             _ => 0,
@@ -278,14 +284,15 @@ impl Onward {
                 self.asked = Some(Asked::Content { transaction, segments, dots });
             }
             Request::Renewal(_) => self.asked = Some(Asked::Renewal { transaction }),
-            // Above.
+            // Handled above.
             Request::Answer(..) => {}
         }
         self.stale = matches!(self.machine.state(), State::Ready) && self.open.is_none();
     }
 
-    /// Asks what the server offers: connects if need be. There is no outcome; when it is done, the
-    /// step is [`OnwardStep::Idle`] and [`capabilities`](Self::capabilities) knows, or not.
+    /// Requests the server's extensions, connecting if necessary. There is no outcome. The step is
+    /// [`OnwardStep::Idle`] when it is done. [`capabilities`](Self::capabilities) then returns the
+    /// extensions, or `None` after a failure.
     pub fn introduce(&mut self) {
         self.give_up();
         if self.offered.is_none() {
@@ -293,7 +300,7 @@ impl Onward {
         }
     }
 
-    /// Takes leave: QUIT, if a connection is there and idle.
+    /// Sends QUIT, if there is an idle connection.
     pub fn quit(&mut self) {
         self.give_up();
         if matches!(self.machine.state(), State::Ready) {
@@ -302,8 +309,8 @@ impl Onward {
         }
     }
 
-    /// Leaves nothing of this client behind: RSET, if a connection is there that may serve another
-    /// client and the server holds something.
+    /// Clears the client's state on the server: sends RSET if there is an idle connection with an
+    /// open transaction.
     pub fn reset(&mut self) {
         self.give_up();
         if matches!(self.machine.state(), State::Ready) && (self.dirty || self.open.is_some()) {
@@ -311,8 +318,7 @@ impl Onward {
         }
     }
 
-    /// A request that nobody waits for any more: what its answer would be is not known, so the
-    /// connection is of no use.
+    /// Gives up a pending request. Its outcome is unknown, so the connection can no longer be used.
     fn give_up(&mut self) {
         let answered = self.asked.take().is_none();
         self.outcome = None;
@@ -323,7 +329,7 @@ impl Onward {
 
     // --- what arrives ---
 
-    /// The connection is there.
+    /// Reports that the connection is established.
     pub fn connected(&mut self) {
         if matches!(self.machine.state(), State::Connecting) {
             self.machine.apply(Event::Connected);
@@ -335,28 +341,29 @@ impl Onward {
         }
     }
 
-    /// The connection could not be made, for this reason.
+    /// Reports that the connection failed, with the reason.
     pub fn unreachable(&mut self, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
         if matches!(self.machine.state(), State::Connecting) {
             self.fail(RelayError::Unreachable(Arc::from(reason.into())));
         }
     }
 
-    /// The TLS handshake is done. Whatever was said before is void.
+    /// Reports that the TLS handshake is done. Everything received before it is discarded.
     pub fn tls_started(&mut self) {
         if matches!(self.machine.state(), State::Upgrading) {
             self.upgrade();
         }
     }
 
-    /// The TLS handshake has failed, for this reason: the connection is of no use.
+    /// Reports that the TLS handshake failed, with the reason. The connection can no longer be
+    /// used.
     pub fn tls_failed(&mut self, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
         if matches!(self.machine.state(), State::Upgrading) {
             self.go_without_tls(TlsFault::Handshake(Arc::from(reason.into())));
         }
     }
 
-    /// The connection has ended.
+    /// Reports that the connection was closed or lost.
     pub fn disconnected(&mut self) {
         if !self.was_lost_before() {
             match self.machine.state() {
@@ -369,15 +376,15 @@ impl Onward {
         self.machine.apply(Event::Disconnected);
     }
 
-    /// What was to be transmitted could not be, or not all of it. The server may have said before
-    /// why it no longer listens; only a refusal is believed from here on.
+    /// Reports that a write failed, completely or in part. The server may have sent its reason
+    /// before it stopped reading. From now on, only a refusal is accepted.
     pub fn transmit_failed(&mut self) {
         self.deaf = true;
         self.output.clear();
         self.machine.apply(Event::Written);
     }
 
-    /// Takes octets that were read from the server; none once the connection is given up.
+    /// Takes octets that were read from the server. Ignores them if the connection was given up.
     pub fn receive(&mut self, octets: &[u8]) {
         let is_open = matches!(self.machine.state(), State::Ready | State::Answering);
         if is_open || self.machine.is_owed_replies() {
@@ -387,7 +394,7 @@ impl Onward {
 
     // --- what is to be done ---
 
-    /// Does what can be done without I/O and says what is to be done next.
+    /// Does all work that needs no I/O and returns the next step.
     pub fn poll(&mut self, now: Instant) -> OnwardStep {
         if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission) {
             self.deadline = None;
@@ -443,16 +450,16 @@ impl Onward {
         }
     }
 
-    /// Until when the step that [`poll`](Self::poll) named is waited for, and what that is.
+    /// Returns the deadline of the step that [`poll`](Self::poll) returned, with its reason.
     pub fn deadline(&self) -> Option<Deadline> {
         self.deadline
     }
 
-    /// Does what is due when [`deadline`](Self::deadline) has passed; nothing before.
+    /// Handles the timeout when [`deadline`](Self::deadline) has passed. Does nothing before.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some(Deadline { awaiting, .. }) = self.deadline.filter(|it| it.at <= now) {
             self.deadline = None;
-            // A server that says no good-bye is left without.
+            // If the server does not reply to QUIT, the retry still happens.
             self.stale &= awaiting == Awaiting::Quit;
             match awaiting {
                 Awaiting::Tls => self.go_without_tls(TlsFault::Late),
@@ -461,26 +468,30 @@ impl Onward {
         }
     }
 
-    /// What the server offers on the connection that is there; `None` without one.
+    /// Returns the extensions that the server offers on the current connection, or `None` without
+    /// one.
     pub fn capabilities(&self) -> Option<&Capabilities> {
         self.offered.as_deref()
     }
 
-    /// What the server offers, if it said so since this was asked last.
+    /// Returns the extensions if the server sent them since the last call.
     #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "for relay targets alone"))]
     pub(crate) fn new_offer(&mut self) -> Option<&Capabilities> {
         let is_new = std::mem::take(&mut self.is_offer_new);
         self.capabilities().filter(|_| is_new)
     }
 
-    /// Whether a connection is there that waits for a request.
+    /// Returns whether there is a connection that waits for a request.
     pub fn is_idle(&self) -> bool {
         matches!(self.machine.state(), State::Ready) && self.asked.is_none()
     }
 
-    /// Whether the connection may serve another client: it is idle, the server holds nothing, does
-    /// not take it for this client's, takes more transactions (RFC 9422 `MAILMAX`), and has refused nothing since it last took a message. (Servers
-    /// count errors, slow down and leave: Postfix `smtpd_soft_error_limit`.)
+    /// Returns whether the connection can serve another client. It must be idle, have no open
+    /// transaction and accept more transactions (RFC 9422 `MAILMAX`). The server must not treat it
+    /// as this client's connection.
+    ///
+    /// The server must also have refused nothing since it last accepted a message. Servers count
+    /// errors, then slow down and disconnect (Postfix `smtpd_soft_error_limit`).
     pub fn is_reusable(&self) -> bool {
         let holds_nothing = self.open.is_none() && !self.dirty && !self.deaf && !self.is_spent();
         let clean = holds_nothing && self.refusals == 0;

@@ -1,4 +1,4 @@
-//! Commands that wait until they may be sent, and replies that the server owes.
+//! Commands that are queued, and replies that the server owes.
 
 use std::collections::VecDeque;
 
@@ -6,11 +6,11 @@ use bytes::{Bytes, BytesMut};
 
 use crate::deadline::Awaiting;
 
-/// Most commands that leave in one group: the replies to them must find room on their way back
-/// while we still write (RFC 2920 section 3.1).
+/// The maximum number of commands in one group. The replies to them must fit into the network
+/// buffers while the group is still being written (RFC 2920 section 3.1).
 pub(super) const GROUP: usize = 50;
 
-/// For whose reply we wait.
+/// The command whose reply is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Awaited {
     Greeting,
@@ -21,7 +21,7 @@ pub(super) enum Awaited {
     Xforward,
     Rset,
     Mail,
-    /// RCPT for a recipient that had been accepted before.
+    /// RCPT for a recipient that the server accepted before.
     RcptAgain,
     Rcpt,
     Data,
@@ -46,27 +46,27 @@ impl Awaited {
     }
 }
 
-/// Commands that wait for the replies to those before, one behind the other.
+/// A queue of commands that must wait for earlier replies.
 #[derive(Debug, Default)]
 pub(super) struct Commands {
     octets: BytesMut,
-    /// Whose reply is awaited, and how long the command is.
+    /// The kind and the length of each command.
     each: VecDeque<(Awaited, usize)>,
 }
 
 impl Commands {
-    /// Puts a command behind the others; it comes in parts.
+    /// Appends a command, given in parts.
     pub(super) fn push(&mut self, awaited: Awaited, parts: &[&[u8]]) {
         if self.octets.capacity() == 0 {
-            // MAIL and a RCPT, mostly.
+            // Enough for MAIL and one RCPT in most cases.
             self.octets.reserve(256);
         }
         parts.iter().for_each(|part| self.octets.extend_from_slice(part));
         self.each.push_back((awaited, parts.iter().map(|part| part.len()).sum()));
     }
 
-    /// Takes the first ones, at most `most` and at most [`GROUP`], and the replies that will be owed. `None` if there
-    /// are none.
+    /// Removes the first commands, at most `most` and at most [`GROUP`]. Returns them with the
+    /// replies that the server will owe, or `None` if the queue is empty.
     pub(super) fn take(&mut self, most: usize) -> Option<(Bytes, Owed)> {
         let (first, mut length) = self.each.pop_front()?;
         let more = most.min(GROUP).saturating_sub(1).min(self.each.len());
@@ -92,8 +92,8 @@ impl Commands {
     }
 }
 
-/// Which replies a server owes, in their order: at least one, and at most those to one group of commands, so that
-/// they need no memory of their own.
+/// The replies that the server owes, in order. There is at least one. There are at most as many as
+/// commands in one group, so they need no heap memory.
 #[derive(Debug)]
 pub(super) struct Owed {
     awaited: [Awaited; GROUP],
@@ -106,7 +106,7 @@ impl Owed {
         Self::new(awaited, [])
     }
 
-    /// The replies to these commands, of which there are at most [`GROUP`].
+    /// Returns the replies owed for these commands. There must be at most [`GROUP`] of them.
     fn new(first: Awaited, more: impl IntoIterator<Item = Awaited>) -> Self {
         let mut owed = Self { awaited: [first; GROUP], next: 0, last: 0 };
         for (place, awaited) in owed.awaited.iter_mut().skip(1).zip(more) {
@@ -116,12 +116,12 @@ impl Owed {
         owed
     }
 
-    /// Returns what the next reply is for.
+    /// Returns the command whose reply comes next.
     pub(super) fn first(&self) -> Awaited {
         self.awaited[usize::from(self.next)]
     }
 
-    /// Notes that the next reply was heard. Returns whether more are owed.
+    /// Records that the next reply has arrived. Returns whether more replies are owed.
     pub(super) fn settle(&mut self) -> bool {
         let more = self.next < self.last;
         self.next += u8::from(more);
