@@ -1,4 +1,4 @@
-//! How many recipients a transaction with the onward server may have.
+//! The limit on recipients in one transaction with the onward server.
 
 use memchr::memchr2_iter;
 
@@ -6,23 +6,25 @@ use super::{Onward, Protocol};
 use crate::verdict::Refusal;
 use crate::wire::reply::Reply;
 
-/// Whether an SMTP server is offered one recipient in each transaction; the others are told `452 4.5.3` and
-/// the client sends to them in transactions of their own (RFC 5321 section 4.5.3.1.10).
+/// The policy for one recipient per transaction with an SMTP server. Further recipients get `452
+/// 4.5.3`, and the client sends to them in other transactions (RFC 5321 section 4.5.3.1.10).
 ///
-/// For a server that takes every recipient and decides at the end of data, with one answer for all of them.
-/// amavisd is one: a message that it passes for one recipient and rejects for another is answered `250 …
-/// queued as …, but 1 REJECT`. Such an answer is never passed on ([`RelayError::Partial`](crate::RelayError::Partial)); with one recipient
-/// it does not come up. A server for LMTP answers per recipient and needs none of this: see [`Protocol::Lmtp`].
+/// Use it for a server that accepts every recipient and then gives one reply to the content for all
+/// of them. amavisd is such a server. If it passes a message for one recipient and rejects it for
+/// another, it replies `250 … queued as …, but 1 REJECT`. Such a reply is never passed on
+/// ([`RelayError::Partial`](crate::RelayError::Partial)). With one recipient it does not occur. An
+/// LMTP server replies per recipient and does not need this policy: see [`Protocol::Lmtp`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OneRecipient {
-    /// If the server's greeting or its reply to EHLO names `amavis` or `amavisd`, otherwise than as its host.
+    /// One recipient if the server's greeting or EHLO reply contains the word `amavis` or
+    /// `amavisd`. The host name in the reply does not count.
     #[default]
     Amavisd,
-    /// Always: for a server that hides what it is, or that has amavisd behind it (Postfix with
-    /// `smtpd_proxy_filter`).
+    /// Always one recipient. For a server that hides its name, or that passes mail to amavisd
+    /// (Postfix with `smtpd_proxy_filter`).
     Always,
-    /// Never, whatever the server calls itself.
+    /// No such limit, whatever the server calls itself.
     Never,
 }
 
@@ -36,14 +38,14 @@ impl OneRecipient {
     }
 }
 
-/// What a recipient is told who belongs in a transaction of its own.
+/// The reply to a recipient that needs a transaction of its own.
 pub(crate) const ONE_BY_ONE: Refusal =
     Refusal::fixed(452, 5, 3, "One recipient at a time, send the rest again");
 
 impl Onward {
-    /// What one more recipient is told, if the transaction has as many as it may have: as the server says
-    /// (RFC 9422 `RCPTMAX`), or one, if the server answers the content for each recipient and the client does
-    /// not understand so many answers.
+    /// Returns the refusal for one more recipient, or `None` if the transaction can have it. The
+    /// limit is the server's (RFC 9422 `RCPTMAX`). It is one if the server replies to the content
+    /// for each recipient and the client does not support that.
     pub(super) fn surplus(&self, recipients: usize, prdr: bool) -> Option<Refusal> {
         const TOO_MANY: Refusal =
             Refusal::fixed(452, 5, 3, "Too many recipients, send the rest in another transaction");
@@ -61,16 +63,17 @@ impl Onward {
     }
 }
 
-/// How often recipients are named again to a server that has forgotten them with a connection, until it
-/// takes a message.
+/// The maximum number of times that recipients are repeated after a lost connection, until the
+/// server accepts a message.
 pub(super) const RENEWALS: u8 = 5;
 
 impl Onward {
-    /// Hears the server's 421 to nothing, if it leaves because of what it has refused this client:
-    /// Postfix `smtpd_hard_error_limit`, Exim `smtp_max_synprot_errors`. It is the answer to what the
-    /// client asks next. On another connection the same client would go on to be refused.
+    /// Reads an unsolicited 421, with which the server leaves because of its refusals to this
+    /// client: Postfix `smtpd_hard_error_limit`, Exim `smtp_max_synprot_errors`. It becomes the
+    /// outcome of the client's next request. Otherwise the client would continue on a new
+    /// connection and be refused again.
     ///
-    /// Returns `false` while the reply may still become that.
+    /// Returns `false` while the reply is incomplete.
     pub(super) fn part(&mut self) -> bool {
         if self.refusals == 0 {
             return true;
@@ -85,20 +88,21 @@ impl Onward {
         true
     }
 
-    /// How often recipients were named again since the server last took a message: for a connection
-    /// that takes the place of another.
+    /// Returns the number of times that recipients were repeated since the server last accepted a
+    /// message. A connection that replaces another one takes over this number.
     #[cfg(feature = "serve")]
     pub(crate) fn renewals(&mut self) -> &mut u8 {
         &mut self.renewals
     }
 }
 
-/// Whether the server says in its greeting or in its reply to EHLO that it is amavisd: `220 [127.0.0.1] ESMTP
-/// amavis service ready`, before 2.12 `amavisd-new`. The first word is the server's host name, and the host of
-/// another server may be called so.
+/// Returns whether the greeting or the EHLO reply says that the server is amavisd: `220 [127.0.0.1]
+/// ESMTP amavis service ready`, before 2.12 `amavisd-new`. The first word does not count: it is the
+/// host name, and another server's host may have such a name.
 pub(super) fn names_amavisd(reply: &Reply) -> bool {
     let text = reply.text().as_bytes();
-    // A word with a letter that is rare in replies; the first word is the name of the host.
+    // Searches for `v`, which is rare in replies. A match needs whitespace before the word, which
+    // excludes the host name.
     memchr2_iter(b'v', b'V', text).any(|letter| {
         let before = letter.checked_sub(4).and_then(|before| text.get(before));
         before.is_some_and(u8::is_ascii_whitespace)

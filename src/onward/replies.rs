@@ -1,4 +1,4 @@
-//! How the onward server's replies are taken: what each leads to, and the answer to the request.
+//! Processing of the onward server's replies: the next state, and the outcome of the request.
 
 use super::introduction::Privacy;
 use super::owed::Awaited;
@@ -13,7 +13,7 @@ use crate::verdict::Refusal;
 use crate::wire::reply::{Reply, ReplyClass, ReplyFault};
 
 impl Onward {
-    /// The server's reply to what `awaited` names.
+    /// Processes the server's reply to `awaited`.
     pub(super) fn hear(&mut self, awaited: Awaited, reply: Reply) {
         self.deadline = None;
         if reply.code().value() == 421 && self.stale {
@@ -49,8 +49,8 @@ impl Onward {
                 self.say_hello(Helo { extended: false, ..self.hello() });
             }
             Awaited::Helo if done => self.introduced(Capabilities::none()),
-            // What the server says behind its 220 and in the clear was perhaps said by another; it
-            // must not be taken for what it says in private.
+            // Input after the 220 came before TLS, and an attacker may have inserted it. It must
+            // not be processed as if it came through TLS.
             Awaited::StartTls if done && self.reader.is_empty() => {
                 self.machine.apply(Event::StartTls);
             }
@@ -76,13 +76,14 @@ impl Onward {
                 }
             }
             Awaited::Mail | Awaited::RcptAgain if self.is_again() => {
-                // The client has been told yes; a no that comes now is for nobody's ears.
+                // The client already got 2xx for this recipient, so this refusal cannot be passed
+                // on.
                 self.fail(RelayError::TransactionLost);
             }
             Awaited::RcptAgain => {}
             Awaited::Mail => self.refuse(reply),
             Awaited::Rcpt if self.asked.is_none() || self.outcome.is_some() => {
-                // MAIL was refused; this is the reply to the RCPT behind it.
+                // MAIL was refused. This is the reply to the pipelined RCPT.
                 self.dirty |= done;
             }
             Awaited::Rcpt => self.answer(Granted::Recipient, reply),
@@ -113,12 +114,13 @@ impl Onward {
             }
         }
         if self.deaf {
-            // It has said why; half of a command or a message lies before whatever comes next.
+            // The refusal has arrived. The server has received only part of a command or message,
+            // so nothing more can be sent.
             self.break_off();
         }
     }
 
-    /// Behind an answer to the content comes another, or the transaction is over.
+    /// Waits for the next reply to the content (LMTP), or ends the transaction after the last one.
     fn next_answer(&mut self) {
         if let Some(held) = &mut self.open {
             held.answered += 1;
@@ -130,7 +132,7 @@ impl Onward {
         }
     }
 
-    /// The server's answer to what was asked.
+    /// Converts the server's reply to a request into its outcome.
     fn answer(&mut self, granted: Granted, reply: Reply) {
         let id = match &self.asked {
             Some(Asked::Answer(id)) => id,
@@ -159,20 +161,21 @@ impl Onward {
         }
     }
 
-    /// Whether one answer to the content has to do for several recipients.
+    /// Returns whether there is one reply to the content for several recipients.
     fn answers_once(&self) -> bool {
         let several = self.open.as_ref().is_some_and(|held| held.accepted > 1);
         several && self.settings.protocol == Protocol::Smtp
     }
 
-    /// The server's refusal is the answer.
+    /// Makes the server's refusal the outcome.
     pub(super) fn refuse(&mut self, reply: Reply) {
         self.commands.clear();
         let wants_tls = self.offered.as_ref().is_some_and(|offered| offered.start_tls)
             && self.privacy != Privacy::Private
             && reply.code().value() == 530;
         if wants_tls {
-            // A refusal of us and not of the client (RFC 3207 section 4), who may come again.
+            // The server refuses the gate, not the client (RFC 3207 section 4). The client may try
+            // again.
             return self.fail(RelayError::NoTls(TlsFault::Required(reply)));
         }
         match Refusal::try_from(reply) {

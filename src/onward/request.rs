@@ -1,4 +1,5 @@
-//! How a request is made of the server: the transaction that it needs, then what is asked.
+//! Sending a request to the server: first the commands for its transaction, then the request
+//! itself.
 
 use std::sync::Arc;
 
@@ -18,24 +19,25 @@ use crate::wire::content::{DataWriter, Dots};
 use crate::wire::mailbox::{ForwardPath, Path, ReversePath};
 use crate::wire::reply::ReplyFault;
 
-/// A transaction that the onward server has open.
+/// An open transaction on the onward server.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) id: TransactionId,
-    /// Recipients that the server has accepted in it.
+    /// The number of recipients that the server has accepted.
     pub(super) accepted: usize,
-    /// Recipients for whom the server has answered the content.
+    /// The number of replies to the content so far, one for each recipient.
     pub(super) answered: usize,
-    /// Which these are, on a connection that has a history: they may have to be named again on another.
+    /// The accepted recipients, if the connection has served an earlier transaction. They may have
+    /// to be repeated on a new connection.
     pub(super) recipients: Vec<ForwardPath>,
-    /// What it said to DATA, if that was no.
+    /// The server's refusal of DATA, if there was one.
     pub(super) refused: Option<Refusal>,
 }
 
-/// What has been asked and not been answered.
+/// A request without an outcome so far.
 #[derive(Debug)]
 pub(super) enum Asked {
-    /// What the server offers.
+    /// A request for the server's extensions.
     Introduction,
     Recipient {
         transaction: Box<Transaction>,
@@ -46,11 +48,11 @@ pub(super) enum Asked {
         segments: Vec<Bytes>,
         dots: Dots,
     },
-    /// Whether recipients of an earlier connection are still accepted.
+    /// A request to repeat the recipients of an earlier connection.
     Renewal {
         transaction: Box<Transaction>,
     },
-    /// The content's answer for the next recipient.
+    /// A request for the reply to the content for the next recipient.
     Answer(TransactionId),
 }
 
@@ -59,11 +61,11 @@ pub(super) enum Asked {
 pub(super) struct Transaction {
     pub(super) id: TransactionId,
     pub(super) reverse_path: ReversePath,
-    /// What we were told of the client by XFORWARD.
+    /// The client's attributes received by XFORWARD.
     pub(super) xforward: Option<Arc<ClientAttributes>>,
-    /// Recipients that the client counts on and that the server has forgotten, with the connection
-    /// on which it had accepted them. They are named again before anything else is asked; unless
-    /// it accepts them all again, the transaction is lost.
+    /// Recipients that the client counts on, but that the server forgot with an earlier connection.
+    /// They are repeated before the request is sent. Unless the server accepts all of them again,
+    /// the transaction is lost.
     pub(super) again: Vec<ForwardPath>,
 }
 
@@ -74,7 +76,7 @@ impl Open {
 }
 
 impl Onward {
-    /// Begins the request on a connection that is ready for it.
+    /// Starts the request on an idle connection.
     pub(super) fn begin(&mut self) {
         let offered = self.offered.clone().unwrap_or_else(|| Arc::new(Capabilities::none()));
         let continued = self.transaction().is_none_or(|transaction| {
@@ -107,7 +109,7 @@ impl Onward {
                 push_rcpt(&mut self.commands, Awaited::Rcpt, recipient);
             }
             Some(Asked::Content { .. } | Asked::Renewal { .. }) if !continued => {}
-            // Each recipient has been named again and accepted.
+            // The server has accepted each repeated recipient.
             Some(Asked::Renewal { .. }) => {
                 self.outcome = Some(Outcome::Accepted(Receipt::recipient()));
             }
@@ -119,7 +121,7 @@ impl Onward {
         }
     }
 
-    /// Asks for the answer to a content that was sent, for its next recipient.
+    /// Requests the reply to content that was already sent, for its next recipient.
     pub(super) fn request_answer(&mut self, transaction: &TransactionId) {
         let held = self.open.as_ref().filter(|held| held.id == *transaction);
         match (self.machine.state(), held) {
@@ -127,7 +129,7 @@ impl Onward {
                 self.asked = Some(Asked::Answer(transaction.clone()));
                 self.machine.apply(Event::AnswerAsked);
             }
-            // The content was not sent, since DATA was refused.
+            // DATA was refused, so the content was not sent.
             (_, Some(Open { refused: Some(refusal), .. })) => {
                 self.outcome = Some(Outcome::Refused(refusal.clone()));
             }
@@ -135,10 +137,10 @@ impl Onward {
         }
     }
 
-    /// Queues what comes before the request in a new transaction; `false` if it cannot be said for
-    /// whom it is.
+    /// Queues the commands before the request in a new transaction. Returns `false` if the client
+    /// cannot be named by XFORWARD.
     fn open_transaction(&mut self, offered: &Capabilities) -> bool {
-        // Its memory is used again.
+        // Reuses the queue's memory.
         let mut commands = std::mem::take(&mut self.commands);
         if self.dirty || self.open.is_some() {
             commands.push(Awaited::Rset, &[b"RSET\r\n"]);
@@ -177,12 +179,13 @@ impl Onward {
         }
     }
 
-    /// Whether recipients are named again.
+    /// Returns whether the request repeats recipients.
     pub(super) fn is_again(&self) -> bool {
         self.transaction().is_some_and(|transaction| !transaction.again.is_empty())
     }
 
-    /// Whether the server would have to drop or refuse a parameter that the client was promised.
+    /// Returns whether the transaction uses a parameter that this server does not offer. The client
+    /// was allowed to use it.
     fn is_lacking(&self, offered: &Capabilities) -> bool {
         let Some(Transaction { reverse_path, again, .. }) = self.transaction() else {
             return false;
@@ -199,7 +202,7 @@ impl Onward {
             || (dsn && !offered.dsn)
     }
 
-    /// Sends the commands that may be sent now: all, if the server offers to take them so.
+    /// Sends the queued commands: a whole group if the server offers PIPELINING, otherwise one.
     pub(super) fn send_commands(&mut self) {
         let pipelining = self.offered.as_ref().is_some_and(|offered| offered.pipelining);
         if let Some((group, owed)) = self.commands.take(if pipelining { GROUP } else { 1 }) {
@@ -208,7 +211,7 @@ impl Onward {
         }
     }
 
-    /// The whole message as one chunk (RFC 3030).
+    /// Sends the whole message as one chunk (RFC 3030).
     fn send_chunk(&mut self) {
         if let Some(Asked::Content { segments, .. }) = &mut self.asked {
             let octets: usize = segments.iter().map(Bytes::len).sum();
@@ -218,8 +221,8 @@ impl Onward {
         }
     }
 
-    /// The message behind 354. A server that has more to say before it heard anything is not
-    /// trusted with it.
+    /// Sends the message after 354. If more input follows the 354, the message is not sent, because
+    /// the server is out of step.
     pub(super) fn send_data(&mut self) {
         match &mut self.asked {
             Some(Asked::Content { segments, dots, .. }) if self.reader.is_empty() => {
@@ -231,7 +234,7 @@ impl Onward {
     }
 }
 
-/// A command with a path and its parameters, both in full and as the client wrote them.
+/// Queues MAIL or RCPT with its path and parameters exactly as the client wrote them.
 fn push(commands: &mut Commands, awaited: Awaited, path: &Path, parameters: &[u8]) {
     let verb: &[u8] = if awaited == Awaited::Mail { b"MAIL FROM:" } else { b"RCPT TO:" };
     let space: &[u8] = if parameters.is_empty() { b"" } else { b" " };

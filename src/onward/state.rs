@@ -15,13 +15,14 @@
 //!                                      Ready         Awaiting        Awaiting
 //! ```
 //!
-//! - A connection begins with the greeting and EHLO: `Awaiting` leads to `Ready`, back to `Awaiting`, and so on. With
-//!   STARTTLS, EHLO follows again. XCLIENT leads to another greeting and another EHLO.
-//! - A request is the commands that it needs, then `Ready` again: RSET, XFORWARD, MAIL and RCPT in groups (RFC 2920),
-//!   and DATA alone. The reply 354 leads to `Sending`.
-//! - An LMTP server answers the content for each recipient (RFC 2033). Until the last answer, `Answering` stands in the
-//!   place of `Ready`.
-//! - Replies that are lost, late or malformed lead to `Broken`.
+//! - A connection begins with the greeting and EHLO: `Awaiting` leads to `Ready`, back to
+//!   `Awaiting`, and so on. After STARTTLS, EHLO is sent again. XCLIENT leads to another greeting
+//!   and another EHLO.
+//! - A request sends its commands and returns to `Ready`. RSET, XFORWARD, MAIL and RCPT are sent in
+//!   groups (RFC 2920), and DATA is sent alone. The reply 354 leads to `Sending`.
+//! - An LMTP server replies to the content once for each recipient (RFC 2033). Until the last
+//!   reply, `Answering` takes the place of `Ready`.
+//! - Lost connections, timeouts and malformed replies lead to `Broken`.
 //!
 //! The field of [`Machine`] is private, so only this file writes it. The other files report an [`Event`] and read the
 //! [`State`].

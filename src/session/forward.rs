@@ -8,9 +8,9 @@ use crate::envelope::Envelope;
 use crate::outcome::{Outcome, Request, RequestKind};
 use crate::wire::mailbox::ForwardPath;
 
-/// A request to the relay target, to look at and to take.
+/// A request to the relay target, to inspect and to take.
 ///
-/// It must be completed. One that is dropped is made again.
+/// It must be completed. If it is dropped, the session makes the request again.
 ///
 /// ```compile_fail,E0382
 /// fn twice(forward: nobounce::Forward<'_>, a: nobounce::Outcome, b: nobounce::Outcome) {
@@ -19,7 +19,7 @@ use crate::wire::mailbox::ForwardPath;
 /// }
 /// ```
 ///
-/// The message is handed over once:
+/// The message can be taken only once:
 ///
 /// ```compile_fail,E0382
 /// fn twice(forward: nobounce::Forward<'_>) {
@@ -31,17 +31,17 @@ use crate::wire::mailbox::ForwardPath;
 #[must_use = "the session asks again until the request is completed"]
 pub struct Forward<'s>(&'s mut Session);
 
-/// A request that was taken and waits for its outcome.
+/// A request that was taken and has no outcome yet.
 ///
-/// If it is dropped, the session makes the request again. It no longer has the message: the request
-/// is then for the [answer](RequestKind::Answer) to the message that was taken. A relay target that
-/// does not know that message answers with 451, and the client sends it again.
+/// If it is dropped, the session makes the request again, but without the message. The new request
+/// then asks for the [answer](RequestKind::Answer) to the message that was taken. If the relay
+/// target does not know that message, it answers 451, and the client sends the message again.
 #[derive(Debug)]
 #[must_use = "the session asks again until the request is completed"]
 pub struct Pending<'s>(&'s mut Option<Outcome>);
 
 impl<'s> Forward<'s> {
-    /// Only for a session in a state of [`Forwarding`].
+    /// Must be called only when the session is in a state of [`Forwarding`].
     pub(super) fn new(session: &'s mut Session) -> Self {
         Self(session)
     }
@@ -51,7 +51,7 @@ impl<'s> Forward<'s> {
         self.0.deadline()
     }
 
-    /// Returns what is asked.
+    /// Returns the kind of the request.
     pub fn kind(&self) -> RequestKind {
         match self.forwarding() {
             Forwarding::Recipient(..) => RequestKind::Recipient,
@@ -82,10 +82,11 @@ impl<'s> Forward<'s> {
         }
     }
 
-    /// Takes the request, to ask the relay target, and what is to be completed with its answer.
+    /// Takes the request for the relay target. Complete the returned [`Pending`] with the target's
+    /// answer.
     ///
-    /// The session keeps nothing of the message, so that a target that writes it onward gives its
-    /// memory back meanwhile.
+    /// The session keeps no copy of the message. A target that writes the message to another server
+    /// can free its memory while it writes.
     ///
     /// ```
     /// use nobounce::{Forward, Outcome, Receipt, Request};
@@ -105,7 +106,7 @@ impl<'s> Forward<'s> {
         (request, Pending(outcome))
     }
 
-    /// Completes it without taking it: the outcome is the client's answer.
+    /// Completes the request without taking it. The client gets the reply from `outcome`.
     pub fn complete(self, outcome: Outcome) {
         self.0.conclude(outcome);
     }
@@ -116,18 +117,19 @@ impl<'s> Forward<'s> {
     }
 }
 
-/// Only `poll` makes a [`Forward`], in this state, and it holds the session since.
+/// Only `poll` creates a [`Forward`], in this state, and the `Forward` borrows the session.
 const STATE: &str = "a Forward outside of its state";
 
 impl Pending<'_> {
-    /// Completes it: the outcome is the client's answer.
+    /// Completes the request. The client gets the reply from `outcome`.
     pub fn complete(self, outcome: Outcome) {
         *self.0 = Some(outcome);
     }
 }
 
 impl Forwarding {
-    /// What is asked, and the place for the answer. A message is handed over once.
+    /// Returns the request and the slot for its outcome. The message is included only in the first
+    /// call.
     pub(super) fn take(&mut self) -> (Request<'_>, &mut Option<Outcome>) {
         match self {
             Self::Recipient(transaction, recipient) => {
@@ -154,7 +156,7 @@ impl Forwarding {
         }
     }
 
-    /// The answer, if it has been given.
+    /// Takes the outcome, if there is one.
     pub(super) fn take_outcome(&mut self) -> Option<Outcome> {
         let (Self::Recipient(transaction, _)
         | Self::Renewal(transaction)
@@ -165,8 +167,8 @@ impl Forwarding {
 }
 
 impl Session {
-    /// Acts on the outcome that a [`Pending`] was completed with. Called before anything that could
-    /// leave the state.
+    /// Acts on the outcome of a [`Pending`]. Must be called before anything that could leave the
+    /// state.
     #[inline]
     pub(super) fn settle(&mut self) {
         if let Some(outcome) = self.machine.take_outcome() {

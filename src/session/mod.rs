@@ -1,4 +1,4 @@
-//! The SMTP server half: a session with one client, without I/O and without a clock.
+//! The SMTP server: a state machine for one client session, without I/O and without a clock.
 
 mod advance;
 mod commands;
@@ -46,43 +46,44 @@ use recipients::Refused;
 pub use settings::{EarlyInput, Limits, Settings, Stress};
 use state::{Asking, Machine, State};
 
-/// A session with one SMTP client (RFC 5321), from its connection to its end.
+/// A session with one SMTP client (RFC 5321), from connection to close.
 ///
-/// It does no I/O. Call [`poll`](Self::poll), do what the [`Step`] says, repeat until
-/// [`Step::Close`]. Octets read from the client go into [`receive`](Self::receive); when
-/// [`deadline`](Self::deadline) has passed, [`handle_timeout`](Self::handle_timeout) is due. Calls
-/// that come too early or too often change nothing.
+/// It does no I/O. Call [`poll`](Self::poll), do the returned [`Step`], and repeat until
+/// [`Step::Close`]. Pass octets read from the client to [`receive`](Self::receive). When
+/// [`deadline`](Self::deadline) has passed, call [`handle_timeout`](Self::handle_timeout). Calls
+/// that are too early or repeated have no effect.
 #[derive(Debug)]
 pub struct Session {
     settings: Arc<Settings>,
     id: SessionId,
     peer: Arc<Peer>,
-    /// Whom the session began with, if it may speak for others.
+    /// The peer at the start of the session, if it may use XCLIENT or XFORWARD.
     trusted: Option<Arc<Peer>>,
-    /// What XCLIENT has said of the client.
+    /// The client's attributes received by XCLIENT.
     xclient: Option<Box<ClientAttributes>>,
-    /// What XFORWARD has said of the client of the next transaction, or of the one that runs.
+    /// The client's attributes received by XFORWARD, for the next or the current transaction.
     xforward: Option<Box<ClientAttributes>>,
-    /// What the relay target lets through.
+    /// The extensions offered to the client: those that both the settings and the relay target
+    /// support.
     offered: Capabilities,
     machine: Machine,
-    /// Received and not yet read.
+    /// Input that was received and not yet processed.
     input: BytesMut,
     lines: LineReader,
-    /// Replies not yet handed out.
+    /// Replies not yet returned by `poll`.
     output: BytesMut,
-    /// Since when `output` holds something.
+    /// The time since which `output` holds replies back.
     held: Option<Instant>,
     deadline: Option<Deadline>,
-    /// Since when the client waits for the answer to its RCPT or its content: the panel and the
-    /// relay target share its patience.
+    /// The time since which the client waits for the reply to its RCPT or its content. The panel
+    /// and the relay target share the time that the client will wait.
     asked: Option<Instant>,
-    /// How long the content that is being received may take.
+    /// The deadlines of the content that is being received.
     pace: Option<Pace>,
-    /// Until when the client may let us wait before a message of it is taken. `None` before it is
-    /// waited for.
+    /// The latest time at which the session waits for a command, unless a message is accepted
+    /// before. `None` until the first wait.
     patience: Option<Instant>,
-    /// With the moment its transaction began.
+    /// The end of a transaction, with the time at which the transaction began.
     ended: Option<(Box<TransactionEnd>, Instant)>,
     conduct: Conduct,
     errors: u32,
@@ -95,38 +96,38 @@ pub struct Session {
     stressed: bool,
     /// Whether no TLS handshake can begin now.
     tls_held: bool,
-    /// `output` holds the answer to a content: the sooner the client has it, the rarer are
+    /// `output` holds the reply to a content. The earlier the client gets it, the rarer are
     /// duplicates (RFC 1047).
     urgent: bool,
-    /// A pair of times, to tell the time of day at any moment of the session.
+    /// A pair of times, to compute the time of day at any point in the session.
     began: (Instant, SystemTime),
 }
 
-/// What the caller does next. Until it is done, the same step is said again, save for what is
-/// handed over: [`Step::Transmit`] and [`Step::Ended`].
+/// The next action of the caller. Until the caller has done it, `poll` returns the same step.
+/// [`Step::Transmit`] and [`Step::Ended`] are returned only once.
 #[derive(Debug)]
 #[must_use = "the session stands still until the step is done"]
 pub enum Step<'s> {
-    /// Write these octets to the client, all of them, before the next `poll`.
+    /// Write all these octets to the client before the next `poll`.
     Transmit(Bytes),
-    /// Read from the client, then [`Session::receive`] or [`Session::receive_eof`]. Read only when
-    /// this is asked: that is the back-pressure.
+    /// Read from the client, then call [`Session::receive`] or [`Session::receive_eof`]. Read only
+    /// when this step is returned: this gives back-pressure.
     Receive,
-    /// Upgrade the connection (RFC 3207), then [`Session::tls_started`]. Nothing that was read in
-    /// the clear is kept.
+    /// Do the TLS handshake (RFC 3207), then call [`Session::tls_started`]. Discard all buffered
+    /// input that was read before TLS.
     StartTls,
-    /// Ask the panel, then [`Question::answer`].
+    /// Ask the panel, then call [`Question::answer`].
     Ask(Question<'s>),
-    /// Ask the relay target, then [`Forward::complete`], or [`Pending::complete`] after
-    /// [`Forward::take`].
+    /// Ask the relay target, then call [`Forward::complete`]. After [`Forward::take`], call
+    /// [`Pending::complete`] instead.
     Forward(Forward<'s>),
-    /// A transaction has ended; this is for the record. There is nothing to do.
+    /// A transaction has ended. This step is for the record and requires no action.
     Ended(Box<TransactionEnd>),
     /// Close the connection. The session is over.
     Close,
 }
 
-/// A question to the panel. It must be answered; one that is dropped is asked again.
+/// A question to the panel. It must be answered. If it is dropped, the session asks it again.
 ///
 /// ```compile_fail,E0382
 /// fn twice(question: nobounce::Question<'_>) {
@@ -139,12 +140,12 @@ pub enum Step<'s> {
 pub struct Question<'s>(&'s mut Session);
 
 impl Question<'_> {
-    /// Until when it is waited for the answer.
+    /// Returns the deadline for the answer.
     pub fn deadline(&self) -> Option<Deadline> {
         self.0.deadline()
     }
 
-    /// What is asked about.
+    /// Returns the subject of the question.
     pub fn subject(&self) -> Subject<'_> {
         match self.0.machine.state() {
             State::Asking(Asking::Recipient(transaction, recipient)) => {
@@ -157,62 +158,62 @@ impl Question<'_> {
         }
     }
 
-    /// The transaction it belongs to; `SESSION.0` for the connection.
+    /// Returns the ID of the question's transaction, or `SESSION.0` for the connection.
     pub fn id(&self) -> TransactionId {
         self.subject().id()
     }
 
-    /// Answers it.
+    /// Answers the question.
     pub fn answer(self, verdict: Verdict) {
         self.0.judge(verdict);
     }
 }
 
-/// What became of a transaction.
+/// The end of a transaction, for the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransactionEnd {
     /// The envelope, with the recipients that were accepted.
     pub envelope: Envelope,
-    /// The recipients that were refused, with the reply that each got: to RCPT, or with PRDR to the
-    /// content.
+    /// The recipients that were refused, each with its reply. It is the reply to RCPT, or with PRDR
+    /// the reply to the content.
     pub refused: Vec<(ForwardPath, Reply)>,
-    /// Octets of content received, as SIZE counts them.
+    /// Octets of content received, counted as for SIZE.
     pub size: u64,
-    /// Why it ended.
+    /// The reason for the end.
     pub cause: EndCause,
-    /// The reply that ended it, if it was one to the content.
+    /// The reply to the content, if it ended the transaction.
     pub reply: Option<Reply>,
-    /// How long it took, from MAIL.
+    /// The duration since MAIL.
     pub duration: Duration,
 }
 
-/// Why a transaction ended.
+/// The reason why a transaction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EndCause {
-    /// The relay target has taken the message.
+    /// The relay target accepted the message.
     Accepted,
-    /// The panel said no to the content.
+    /// The panel refused the content.
     RefusedByPanel,
-    /// The relay target said no to the content.
+    /// The relay target refused the content.
     RefusedByRelay,
-    /// The relay target could not be asked, or has not answered.
+    /// The relay target could not be asked or did not answer.
     RelayFailed,
-    /// The session said no to the content: too big, bare line ends.
+    /// The session refused the content: too big, or bare line ends.
     RefusedBySession,
-    /// The client gave it up: RSET, EHLO, QUIT.
+    /// The client ended it with RSET, EHLO or QUIT.
     Reset,
-    /// The client went away.
+    /// The client disconnected.
     ClientLost,
-    /// Waiting for the client took too long.
+    /// A wait for the client timed out.
     TimedOut,
-    /// The session was closed by us: errors, limits, shutdown.
+    /// The server closed the session because of errors, limits or shutdown.
     Closed,
 }
 
 impl EndCause {
-    /// The word for it in records.
+    /// Returns the word used in records.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -235,8 +236,8 @@ impl std::fmt::Display for EndCause {
 }
 
 impl Session {
-    /// A session with a client that has just connected. `time_of_day` is the wall clock's view of
-    /// `now`; the trace header needs it.
+    /// Creates a session with a client that has just connected. `time_of_day` is the wall-clock
+    /// time at `now`; the trace header field contains it.
     pub fn new(
         settings: Arc<Settings>,
         id: SessionId,
@@ -283,12 +284,12 @@ impl Session {
         }
     }
 
-    /// Sets what the relay target honours: the client is offered what the settings and the target have
-    /// in common. Without this call the target is taken for one that honours
-    /// [`Capabilities::basic`]: no DSN and no SMTPUTF8. Call it before the client's EHLO is answered.
+    /// Sets the extensions that the relay target supports. The client is offered the extensions
+    /// that the settings and the target have in common. Without this call, the session assumes
+    /// [`Capabilities::basic`]: no DSN and no SMTPUTF8. Call it before the session replies to EHLO.
     ///
-    /// The size that is offered is smaller than that of the target, to leave room for the header fields
-    /// that are added to a message: 2 KiB and [`Limits::added_fields`], but no more than half of it.
+    /// The offered SIZE is smaller than the target's, to leave room for added header fields. The
+    /// difference is 2 KiB plus [`Limits::added_fields`], but at most half of the target's size.
     pub fn offer(&mut self, through: &Capabilities) {
         const TRACE: u64 = 2_048;
         let added = TRACE.saturating_add(self.settings.limits.added_fields as u64);
@@ -313,17 +314,19 @@ impl Session {
         self.input.extend_from_slice(&octets[taken..]);
     }
 
-    /// Room for octets of mail data where they will stay, so that nothing has to copy them: read into
-    /// it from the client, then say with [`receive_in_room`](Self::receive_in_room) how many there
-    /// are. There is none (it is empty) for commands, nor before a message has begun, nor in memory
-    /// that no message has used before; then, or instead, [`receive`](Self::receive) takes octets
-    /// from anywhere. What stands in it means nothing.
+    /// Returns a buffer for mail data, so that it need not be copied. Read from the client into it,
+    /// then call [`receive_in_room`](Self::receive_in_room) with the number of octets.
+    ///
+    /// The buffer is empty while commands are expected, before the first octets of a message, and
+    /// if no used memory block is free. In these cases, use [`receive`](Self::receive). It works at
+    /// any other time as well. The initial contents of the buffer have no meaning.
     pub fn room(&mut self) -> &mut [u8] {
         let receiving = self.machine.receiving().filter(|_| self.input.is_empty());
         receiving.map_or(&mut [], Receiving::room)
     }
 
-    /// Takes octets that were read from the client into the first part of the [`room`](Self::room).
+    /// Takes octets that were read from the client into the start of the [`room`](Self::room)
+    /// buffer.
     pub fn receive_in_room(&mut self, length: usize) {
         let length = length.min(self.room().len());
         if length == 0 {
@@ -335,29 +338,30 @@ impl Session {
         self.receive(&rest);
     }
 
-    /// The client will send nothing more. That is no sign that it has gone: it may still read.
+    /// Reports EOF from the client. The client may still read replies (half-close).
     pub fn receive_eof(&mut self) {
         self.input_ended = true;
     }
 
-    /// The client has gone: the connection was reset, or a write to it failed. Nothing that is not
-    /// yet onward goes onward.
+    /// Reports that the client is gone: the connection was reset, or a write failed. Nothing more
+    /// is sent to the relay target.
     pub fn lose_client(&mut self) {
         self.settle();
         self.close(EndCause::ClientLost);
     }
 
-    /// No new transaction is to begin: one that runs may end, then the client is told `421 4.3.2`.
+    /// Starts the shutdown: no new transaction begins. A running transaction can finish, then the
+    /// client gets `421 4.3.2`.
     pub fn shut_down(&mut self) {
         self.going_down = true;
     }
 
-    /// Whether [`shut_down`](Self::shut_down) was called.
+    /// Returns whether [`shut_down`](Self::shut_down) was called.
     pub fn is_going_down(&self) -> bool {
         self.going_down
     }
 
-    /// Does what can be done without I/O and says what is to be done next.
+    /// Does all work that needs no I/O and returns the next step.
     pub fn poll(&mut self, now: Instant) -> Step<'_> {
         self.settle();
         match self.advance(now) {
@@ -371,7 +375,7 @@ impl Session {
         }
     }
 
-    /// Until when the step that [`poll`](Self::poll) named is waited for, and what that is. `None`
+    /// Returns the deadline of the step that [`poll`](Self::poll) returned, with its reason. `None`
     /// before the first `poll` and after the last.
     pub fn deadline(&self) -> Option<Deadline> {
         let wait = self.deadline?;
@@ -381,7 +385,7 @@ impl Session {
         Some(self.pace.map_or(wait, Pace::deadline))
     }
 
-    /// Does what is due when [`deadline`](Self::deadline) has passed; nothing before.
+    /// Handles the timeout when [`deadline`](Self::deadline) has passed. Does nothing before.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.settle();
         if let Some(deadline) = self.deadline().filter(|deadline| deadline.at <= now) {
@@ -389,51 +393,51 @@ impl Session {
         }
     }
 
-    /// The client, as far as it is known by now.
+    /// Returns the client, as far as it is known so far.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// The name of the session.
+    /// Returns the session ID.
     pub fn id(&self) -> &SessionId {
         &self.id
     }
 
-    /// Octets that were received and not yet read.
+    /// Returns the number of octets that were received and not yet processed.
     #[cfg(feature = "serve")]
     pub(crate) fn buffered(&self) -> usize {
         self.input.len()
     }
 
-    /// Octets of content that one message may have: the smallest of our limit, the onward server's, and what
-    /// the budget has room for if nothing else is there.
+    /// Returns the maximum size of one message in octets. It is the smallest of three limits: ours,
+    /// the onward server's, and the whole memory budget.
     fn size_limit(&self) -> u64 {
         let room = self.settings.budget.limit().saturating_sub(BLOCK).max(BLOCK);
         let own = self.settings.limits.content.min(room as u64);
         self.offered.size.filter(|size| *size > 0).map_or(own, |size| size.min(own))
     }
 
-    /// Recipients that one transaction may have.
+    /// Returns the maximum number of recipients in one transaction.
     fn recipients_limit(&self, prdr: bool) -> usize {
         let own = self.settings.limits.recipients;
         let limit = self.offered.recipients_max.filter(|_| !prdr);
         limit.map_or(own, |limit| limit.min(own))
     }
 
-    /// Transactions that the session may have, if there is a limit to them.
+    /// Returns the maximum number of transactions in the session, if there is one.
     fn transactions_limit(&self) -> Option<u32> {
         let own = (!self.peer.own).then_some(self.settings.limits.transactions);
         let limit = self.offered.transactions_max.and_then(|limit| u32::try_from(limit).ok());
         own.into_iter().chain(limit).min()
     }
 
-    /// Whether the session is over.
+    /// Returns whether the session is over.
     pub fn is_closed(&self) -> bool {
         matches!(self.machine.state(), State::Closed)
     }
 }
 
-/// [`Step`] before it borrows the session.
+/// A [`Step`] that does not borrow the session yet.
 enum Next {
     Transmit,
     Receive,

@@ -23,11 +23,11 @@
 //! - A chunk that is refused is read to its end in `Skipping`.
 //! - XCLIENT leads from `Command(Connected)` and `Command(Ready)` back to `Asking(Connection)`.
 //!
-//! States are named for what is awaited. A transaction lives in the variant that has one, so that it is in one state
-//! only.
+//! Each state is named for the event that it waits for. A transaction is stored in the state's
+//! variant, so it is in one state only.
 //!
-//! The field of [`Machine`] is private, so only this file writes it. The other files get what the state holds, and
-//! return what the client is told and one of the transitions that the state has.
+//! The field of [`Machine`] is private, so only this file writes it. The other files receive the
+//! contents of the state. They return the reply to the client and one of the state's transitions.
 
 use std::time::Instant;
 
@@ -57,23 +57,23 @@ pub(super) enum State {
     Asking(Asking),
     /// The outcome from the relay target.
     Forwarding(Forwarding),
-    /// Nothing: the greeting is due.
+    /// Nothing: the greeting is sent next.
     Greeting,
     /// The client's next command.
     Command(Phase),
-    /// Nothing: 354 is due.
+    /// Nothing: 354 is sent next.
     GoAhead(Box<Transaction>, Box<ContentDecoder>),
     /// Mail data from the client.
     Content(Receiving),
-    /// The rest of a chunk that is refused. The client sends it in any case.
+    /// The rest of a refused chunk. The client sends it in any case.
     Skipping {
         remaining: u64,
         phase: Phase,
         refusal: Reply,
     },
-    /// TLS, which the caller starts.
+    /// The TLS handshake, which the caller does.
     StartTls,
-    /// That the client takes the last reply.
+    /// The transmission of the last reply.
     Closing,
     Closed,
 }
@@ -88,29 +88,29 @@ pub(super) enum Asking {
 #[derive(Debug)]
 pub(super) enum Forwarding {
     Recipient(Box<Transaction>, ForwardPath),
-    /// DATA was said, and the relay target has given up what it held of the transaction.
+    /// After DATA, the relay target is asked again because it has given up the transaction.
     Renewal(Box<Transaction>),
-    /// With the message, until it is handed over.
+    /// With the message, until the relay target takes it.
     Content(Box<Transaction>, Option<Message>),
-    /// The content was forwarded; its answer for this recipient, after those for others (PRDR).
+    /// The answer to the content for this recipient, after the answers for others (PRDR).
     Answer(Box<Transaction>, ForwardPath, Answers),
 }
 
-/// What the client has said so far, which decides what it may say next.
+/// The commands so far. They decide which commands are allowed next.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// It has not introduced itself.
+    /// No EHLO or HELO yet.
     Connected,
     /// No transaction.
     Ready,
-    /// MAIL, perhaps recipients.
+    /// MAIL, and possibly recipients.
     Mail(Box<Transaction>),
-    /// BDAT, and more chunks to come.
+    /// BDAT, with more chunks to come.
     Chunks(Box<Transaction>, Box<ContentDecoder>),
-    /// A chunk was refused; only RSET helps (RFC 3030 section 2).
+    /// A chunk was refused. Only RSET is allowed (RFC 3030 section 2).
     Spoiled(Box<Transaction>),
-    /// DATA was refused. Input that is no command is then mail data of a client that did not wait for
-    /// the reply: it must not be read as commands.
+    /// DATA was refused. If the next input is not a command, it is mail data from a client that did
+    /// not wait for the reply. It must not be read as commands.
     DataRefused(Box<Transaction>),
 }
 
@@ -121,13 +121,13 @@ pub(super) enum Phase {
 pub(super) enum AfterCommand {
     /// To the next command.
     Command(Phase, Answer),
-    /// RSET, EHLO and HELO: this transaction is over.
+    /// RSET, EHLO and HELO: this transaction has ended.
     Reset(Option<Box<Transaction>>, Phase, Answer),
-    /// XCLIENT: the session begins anew.
+    /// XCLIENT: the session starts again.
     AskConnection,
     /// RCPT.
     AskRecipient(Box<Transaction>, ForwardPath),
-    /// DATA, for recipients that the relay target has given up.
+    /// DATA, with recipients that the relay target has given up.
     Renew(Box<Transaction>),
     /// DATA.
     GoAhead(Box<Transaction>),
@@ -157,14 +157,14 @@ pub(super) struct Finish {
     pub(super) transaction: Box<Transaction>,
     pub(super) cause: EndCause,
     pub(super) reply: Reply,
-    /// The session ends with it.
+    /// Whether the session ends with this reply.
     pub(super) closes: bool,
 }
 
 // --- transitions ---
 
 impl Session {
-    /// `Asking` → `Forwarding`, or the refusal: the panel has answered.
+    /// `Asking` → `Forwarding`, or a refusal: handles the panel's verdict.
     pub(super) fn judge(&mut self, verdict: Verdict) {
         self.deadline = None;
         let asking = match self.machine.take() {
@@ -199,7 +199,7 @@ impl Session {
         }
     }
 
-    /// `Forwarding` → `Command` or `GoAhead`: the relay target has answered.
+    /// `Forwarding` → `Command` or `GoAhead`: handles the relay target's outcome.
     pub(super) fn conclude(&mut self, outcome: Outcome) {
         self.deadline = None;
         let forwarding = match self.machine.take() {
@@ -230,7 +230,7 @@ impl Session {
         }
     }
 
-    /// To `Forwarding(Answer)` for the next recipient, if there is one (PRDR).
+    /// To `Forwarding(Answer)` for the next recipient, or the end of the transaction (PRDR).
     fn conclude_answer(
         &mut self,
         transaction: Box<Transaction>,
@@ -249,7 +249,7 @@ impl Session {
         self.machine.state = State::Forwarding(forwarding);
     }
 
-    /// `Greeting` → `Command(Connected)`. Returns `false` if it is too soon for the greeting.
+    /// `Greeting` → `Command(Connected)`. Returns `false` if the greeting is not due yet.
     pub(super) fn greet(&mut self, now: Instant) -> bool {
         let is_due = matches!(self.machine.state, State::Greeting);
         let Some(answer) = self.greeting(now).filter(|_| is_due) else { return false };
@@ -294,7 +294,7 @@ impl Session {
         State::GoAhead(transaction, decoder)
     }
 
-    /// `GoAhead` → `Content`: says 354.
+    /// `GoAhead` → `Content`: sends 354.
     pub(super) fn go_ahead(&mut self) {
         match self.machine.take() {
             State::GoAhead(transaction, decoder) => {
@@ -307,7 +307,7 @@ impl Session {
 
     /// From `Content` or `Skipping`, when the mail data or the chunk is complete. Returns whether it is.
     pub(super) fn complete_content(&mut self, now: Instant) -> bool {
-        // To move a state there and back costs more than to look at it.
+        // Moving a state out and back costs more than looking at it.
         match &self.machine.state {
             State::Content(receiving) if receiving.is_complete() => {}
             State::Skipping { remaining: 0, .. } => {}
@@ -364,7 +364,7 @@ impl Session {
         self.record(*transaction, cause, Some(reply));
     }
 
-    /// To `Closing`, from any state but `Closed`: says this, then closes. A transaction that runs is over.
+    /// To `Closing`, from any state but `Closed`: sends the last reply. A running transaction ends.
     pub(super) fn hang_up(&mut self, reply: Reply, cause: EndCause) {
         if matches!(self.machine.state, State::Closed) {
             return;
@@ -376,7 +376,7 @@ impl Session {
         self.reply(&reply);
     }
 
-    /// To `Closed`, from any state. A transaction that runs is over.
+    /// To `Closed`, from any state. A running transaction ends.
     pub(super) fn close(&mut self, cause: EndCause) {
         self.end_transaction(cause);
         self.deadline = None;
@@ -385,7 +385,7 @@ impl Session {
         self.output = BytesMut::new();
     }
 
-    /// To `Closed`. A transaction that runs is over, without a reply to its content.
+    /// To `Closed`. A running transaction ends without a reply to its content.
     fn end_transaction(&mut self, cause: EndCause) {
         let state = self.machine.take();
         let cause = if state.is_taken() { EndCause::Accepted } else { cause };
@@ -407,13 +407,13 @@ impl Machine {
         &self.state
     }
 
-    /// Takes the state, to put the next one in its place. Until then the session is closed, so that nothing that it
-    /// held can be answered with 2xx.
+    /// Takes the state, so that the next one can be stored. Until then the state is `Closed`, so
+    /// the old state's transaction cannot get 2xx.
     fn take(&mut self) -> State {
         std::mem::replace(&mut self.state, State::Closed)
     }
 
-    /// Octets of mail data. Returns how many belong to it.
+    /// Decodes octets of mail data. Returns the number of octets that belong to it.
     pub(super) fn decode(&mut self, octets: &[u8]) -> usize {
         match &mut self.state {
             State::Content(receiving) => receiving.decode(octets),
@@ -427,7 +427,7 @@ impl Machine {
         }
     }
 
-    /// The mail data that is being received.
+    /// Returns the mail data that is being received.
     pub(super) fn receiving(&mut self) -> Option<&mut Receiving> {
         match &mut self.state {
             State::Content(receiving) => Some(receiving),
@@ -435,7 +435,7 @@ impl Machine {
         }
     }
 
-    /// The transaction that the panel is asked about, or that waits for the client's next command.
+    /// Returns the transaction that the panel is asked about, or that waits for the next command.
     pub(super) fn transaction(&mut self) -> Option<&mut Transaction> {
         match &mut self.state {
             State::Asking(Asking::Recipient(transaction, _) | Asking::Content(transaction, _))
@@ -444,13 +444,13 @@ impl Machine {
         }
     }
 
-    /// What the relay target is asked, to hand over, and the place for its answer.
+    /// Returns the request to the relay target, and the slot for its outcome.
     pub(super) fn take_request(&mut self) -> Option<(Request<'_>, &mut Option<Outcome>)> {
         let State::Forwarding(forwarding) = &mut self.state else { return None };
         Some(forwarding.take())
     }
 
-    /// The relay target's answer, if it has been given.
+    /// Takes the relay target's outcome, if there is one.
     pub(super) fn take_outcome(&mut self) -> Option<Outcome> {
         let State::Forwarding(forwarding) = &mut self.state else { return None };
         forwarding.take_outcome()
@@ -458,7 +458,7 @@ impl Machine {
 }
 
 impl State {
-    /// Whether the relay target has taken the content for at least one recipient.
+    /// Returns whether the relay target has accepted the content for at least one recipient.
     fn is_taken(&self) -> bool {
         matches!(self, Self::Forwarding(Forwarding::Answer(.., answers)) if answers.is_taken())
     }
