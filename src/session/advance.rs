@@ -1,4 +1,4 @@
-//! What the session does next, and when it has waited too long.
+//! The session's next step, and its timeouts.
 
 use std::time::Instant;
 
@@ -12,11 +12,11 @@ use crate::deadline::Awaiting;
 use crate::outcome::{Outcome, RelayError};
 use crate::verdict::Verdict;
 
-/// An input buffer larger than this is not kept while the client is idle.
+/// The maximum size of the input buffer that is kept while the client is idle.
 pub(super) const IDLE_BUFFER: usize = 512;
 
 impl Session {
-    /// Goes on until somebody is waited for.
+    /// Advances the session until the caller must act.
     pub(super) fn advance(&mut self, now: Instant) -> Next {
         if self.deadline.is_some_and(|deadline| deadline.awaiting == Awaiting::Transmission) {
             self.deadline = None;
@@ -134,10 +134,10 @@ impl Session {
         }
     }
 
-    /// The deadline of what is awaited has passed.
+    /// Handles the timeout of `awaiting`.
     pub(super) fn expire(&mut self, awaiting: Awaiting) {
         match awaiting {
-            // The client has been silent as long as it had to.
+            // The client has correctly sent nothing before the greeting.
             Awaiting::EarlyInput => self.deadline = None,
             Awaiting::DataRate => self.hang_up(replies::TOO_SLOW, EndCause::TimedOut),
             Awaiting::Verdict

@@ -1,4 +1,4 @@
-//! What each command does to the state (RFC 5321 section 4.1.1).
+//! The effect of each command on the state (RFC 5321 section 4.1.1).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,13 +19,14 @@ use crate::wire::mailbox::{ForwardPath, ReversePath};
 use crate::wire::reply::{Reply, ReplyCode};
 
 impl Session {
-    /// Reads and executes one command, if one is there.
+    /// Reads and executes one command, if the input contains one. Returns whether any input was
+    /// used.
     pub(super) fn next_command(&mut self, now: Instant) -> bool {
         if matches!(self.machine.state(), State::Command(Phase::Connected))
             && self.lines.at_line_start()
             && self.input.first() == Some(&0x16)
         {
-            // A TLS handshake record holds no line end that could be waited for.
+            // A TLS handshake record contains no line end, so waiting for one would not help.
             self.note(Misconduct::AnotherProtocol);
             self.hang_up(replies::ANOTHER_PROTOCOL, EndCause::Closed);
             return true;
@@ -107,7 +108,7 @@ impl Session {
         }
     }
 
-    /// EHLO and HELO (RFC 5321 section 4.1.1.1): a transaction that runs is over.
+    /// EHLO and HELO (RFC 5321 section 4.1.1.1). A running transaction ends.
     fn hello(&mut self, extended: bool, name: Box<str>, phase: Phase) -> AfterCommand {
         let again = !matches!(phase, Phase::Connected);
         let mut peer = (*self.peer).clone();
@@ -198,7 +199,8 @@ impl Session {
         }
     }
 
-    /// Why these parameters cannot be: what was not offered is refused, never dropped.
+    /// Returns the refusal of the MAIL parameters, if there is one. Parameters that were not
+    /// offered are refused, never dropped.
     fn mail_refusal(&self, reverse_path: &ReversePath) -> Option<Reply> {
         let parameters = &reverse_path.parameters;
         let offered = &self.offered;
@@ -211,8 +213,8 @@ impl Session {
         missing.then_some(replies::PARAMETER_NOT_OFFERED).or(too_big.then_some(replies::TOO_BIG))
     }
 
-    /// RCPT (section 4.1.1.3): the panel is asked, then the relay target, then the client is
-    /// answered.
+    /// RCPT (section 4.1.1.3). The panel is asked first, then the relay target. Then the client
+    /// gets the reply.
     fn rcpt(&mut self, forward_path: ForwardPath, phase: Phase) -> AfterCommand {
         let mut transaction = match phase {
             Phase::Mail(transaction) | Phase::DataRefused(transaction) => transaction,
@@ -235,7 +237,7 @@ impl Session {
             return AfterCommand::AskRecipient(transaction, forward_path);
         };
         transaction.surplus += 1;
-        // No fault at first: the client sends the rest in another transaction.
+        // Not an error at first: the client sends to the others in another transaction.
         let is_fault = transaction.surplus > self.settings.limits.recipients_overshoot;
         let answer = if is_fault { Answer::Fault(refusal) } else { Answer::Reply(refusal) };
         AfterCommand::Command(Phase::Mail(transaction), answer)
@@ -265,7 +267,7 @@ impl Session {
         fault_in(phase, refusal)
     }
 
-    /// BDAT (RFC 3030 section 2): the chunk follows in any case.
+    /// BDAT (RFC 3030 section 2). The client sends the chunk in any case.
     fn bdat(&mut self, size: u64, last: bool, phase: Phase) -> AfterCommand {
         let (phase, refusal) = match phase {
             Phase::Mail(transaction) | Phase::DataRefused(transaction) => {
@@ -289,7 +291,7 @@ impl Session {
         AfterCommand::Skip { size, phase, refusal }
     }
 
-    /// STARTTLS (RFC 3207): what follows it in the clear is a violation, not a command.
+    /// STARTTLS (RFC 3207). Input that follows it before TLS is a violation, not a command.
     fn start_tls(&mut self, phase: Phase) -> AfterCommand {
         if !matches!(phase, Phase::Connected | Phase::Ready) {
             fault_in(phase, replies::IN_TRANSACTION)
@@ -298,8 +300,8 @@ impl Session {
         } else if self.peer.tls.is_some() {
             fault_in(phase, replies::TLS_ALREADY)
         } else if self.xclient.is_some() || self.xforward.is_some() {
-            // What was said in the clear must be forgotten, and then the client would be the server
-            // that speaks for it.
+            // TLS discards everything received before it, including XCLIENT and XFORWARD. The
+            // session would then take the forwarding server for the client.
             fault_in(phase, replies::TLS_FIRST)
         } else if self.tls_held {
             hang_up(phase, replies::TLS_BUSY)
@@ -312,15 +314,15 @@ impl Session {
     }
 }
 
-/// A line that was read.
+/// The result of reading a line.
 type Line = Result<Result<Command, CommandFault>, LineFault>;
 
-/// A command that changes nothing.
+/// Answers a junk command.
 fn junk_in(phase: Phase, reply: Reply) -> AfterCommand {
     AfterCommand::Command(phase, Answer::Junk(reply))
 }
 
-/// A command that was wrong.
+/// Answers a faulty command.
 fn fault_in(phase: Phase, refusal: Reply) -> AfterCommand {
     AfterCommand::Command(phase, Answer::Fault(refusal))
 }

@@ -1,4 +1,4 @@
-//! What a session notes of its client's conduct.
+//! Violations that a session detects.
 
 use super::Session;
 use super::state::State;
@@ -7,7 +7,7 @@ use crate::wire::command::Command;
 use crate::wire::reply::Reply;
 
 impl Session {
-    /// What the client did against the rules so far.
+    /// Returns the client's violations so far.
     pub fn conduct(&self) -> &Conduct {
         &self.conduct
     }
@@ -16,13 +16,13 @@ impl Session {
         self.conduct.note(what);
     }
 
-    /// The conduct that belongs to the client of the transaction: what a server did that forwards
-    /// for others is not that client's.
+    /// Returns the violations by the client of the transaction. If a trusted server forwards for
+    /// that client, the server's violations do not count.
     pub(super) fn conduct_of_client(&self) -> Conduct {
         if self.xforward.is_some() { Conduct::default() } else { self.conduct }
     }
 
-    /// Scorers see with the envelope what is known by now.
+    /// Copies the violations so far into the envelope, for the scorers.
     pub(super) fn enclose_conduct(&mut self) {
         let conduct = self.conduct_of_client();
         if let Some(transaction) = self.machine.transaction() {
@@ -30,7 +30,7 @@ impl Session {
         }
     }
 
-    /// The client has earned this answer.
+    /// Records the violation that this reply stands for.
     pub(super) fn note_fault(&mut self, reply: &Reply) {
         let detail = reply.status().map(|status| status.detail());
         self.note(match (reply.code().value(), detail) {
@@ -42,9 +42,9 @@ impl Session {
         });
     }
 
-    /// This command is about to be executed: nothing may have come behind it if it ends a group
-    /// (RFC 2920 section 3.1) or if there are no groups. DATA and STARTTLS see to that themselves;
-    /// behind BDAT comes the chunk.
+    /// Records pipelined input after a command that must be the last of its group (RFC 2920 section
+    /// 3.1), or without an offer of PIPELINING. DATA and STARTTLS check this themselves. BDAT is
+    /// always followed by its chunk.
     pub(super) fn note_haste_behind(&mut self, command: &Command) {
         let waits = match command {
             Command::Ehlo(_) | Command::Helo(_) => true,
@@ -57,16 +57,17 @@ impl Session {
         }
     }
 
-    /// A recipient or a content is about to be answered.
+    /// Records pipelined input before the reply to a recipient or a content.
     pub(super) fn note_haste_before_answer(&mut self) {
-        // Whoever has not said HELO was not answered but greeted: that is an early talker.
+        // A client without EHLO or HELO got only the greeting. In that case the violation is an
+        // early talker.
         let answered = self.peer.helo.is_some();
         if answered && !self.input.is_empty() && !self.may_pipeline() {
             self.note(Misconduct::Pipelining);
         }
     }
 
-    /// The mail data is complete; whether its lines end as they should is known.
+    /// Records bare line ends when the mail data is complete.
     pub(super) fn note_line_ends(&mut self) {
         let State::Content(receiving) = self.machine.state() else { return };
         if receiving.ends_lines_badly() {

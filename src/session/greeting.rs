@@ -1,4 +1,4 @@
-//! The greeting, and the wait for those who cannot wait for it.
+//! The greeting, and its delay to detect clients that do not wait for it.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use crate::conduct::Misconduct;
 use crate::deadline::{Awaiting, Deadline};
 use crate::wire::reply::{Reply, ReplyCode};
 
-/// The longest delay of the greeting: a client waits five minutes for it (RFC 5321 section
-/// 4.5.3.2.1), and the panel and the relay target may have taken some of them.
+/// The maximum delay of the greeting. A client waits five minutes for it (RFC 5321 section
+/// 4.5.3.2.1), and the panel and the relay target may have used part of this time.
 const LONGEST: Duration = Duration::from_secs(60);
 
 impl Session {
-    /// Returns the greeting, or `None` if it is too soon for it.
+    /// Returns the greeting, or `None` if it is not due yet.
     pub(super) fn greeting(&mut self, now: Instant) -> Option<Answer> {
         // XCLIENT may be pipelined.
         let early = !self.input.is_empty() && self.xclient.is_none();
@@ -31,14 +31,16 @@ impl Session {
             return Some(Answer::HangUp(replies::GOING_DOWN, EndCause::Closed));
         }
         let mut text = format!("{} {}", self.settings.host, self.settings.greeting);
-        // By this word the other half of the gate finds out that it has connected to itself.
+        // The mark of the gate. It lets the onward side detect that the gate has connected to
+        // itself.
         if let Some(gate) = self.id.gate() {
             text.extend([" ", gate]);
         }
         Some(Answer::Reply(Reply::plain(ReplyCode::GREETING, &text)))
     }
 
-    /// When the greeting is due, if it is not at once. The time that the panel took counts.
+    /// Returns the time when the greeting is due, or `None` if it is due at once. The time that the
+    /// panel took is included.
     fn greeting_due(&self) -> Option<Instant> {
         let delay = self.settings.greeting_delay.min(LONGEST);
         let at_once = delay.is_zero()

@@ -1,4 +1,4 @@
-//! Mail that goes round in a circle: marks of this gate that come back to it.
+//! Mail loops: detects this gate's own marks in mail that it receives.
 
 use super::transaction::Transaction;
 use super::{Session, replies};
@@ -8,20 +8,20 @@ use crate::wire::attributes::Attribute;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
 
-/// Trace fields of this gate that content may have without being in a loop: a mailing list or a
-/// forwarding address behind us may lead to another recipient of ours.
+/// The number of this gate's trace fields that are allowed in a message. Without a loop, a mailing
+/// list or a forwarding address can send a message back to another recipient of this gate.
 const RETURNS: usize = 2;
 
 impl Session {
-    /// Returns whether a trusted server says by XFORWARD IDENT that this transaction is one of this
-    /// gate, which has come back.
+    /// Returns whether XFORWARD IDENT from a trusted server names a transaction of this gate. The
+    /// message has then come back in a loop.
     pub(super) fn has_come_back(&self, envelope: &Envelope) -> bool {
         let ident = envelope.xforward.as_ref().map(|told| &told.ident);
         matches!(ident, Some(Attribute::Known(ident)) if self.id.is_of_the_gate(ident))
     }
 
-    /// Returns whether this gate wrote the trace field. The name of the host alone does not tell: the
-    /// server behind may have the same name.
+    /// Returns whether this gate wrote the trace field. The host name alone is not enough, because
+    /// the onward server may have the same name.
     fn is_own_trace(&self, value: &[u8]) -> bool {
         let is_ours = |id: &[u8]| str::from_utf8(id).is_ok_and(|id| self.id.is_of_the_gate(id));
         word_behind(value, "id").is_some_and(is_ours)
@@ -29,14 +29,14 @@ impl Session {
     }
 }
 
-/// Looks for loops in the header section of a content.
+/// Detects loops in the header section of a content.
 pub(super) struct LoopWatch<'s> {
     session: &'s Session,
     recipients: &'s [ForwardPath],
     trace: TraceReader,
-    /// Trace fields so far, the one that we write included.
+    /// The number of trace fields so far, including the one that this gate adds.
     hops: usize,
-    /// Those of this gate.
+    /// The number of trace fields that this gate wrote.
     returns: usize,
     is_own_loop: bool,
 }
@@ -55,9 +55,10 @@ impl<'s> LoopWatch<'s> {
         }
     }
 
-    /// Returns the refusal of content that goes round in a circle. This gate's own trace field for
-    /// one of the same recipients, or three of them, are our own loop and refused for now. 100 trace
-    /// fields are a loop somewhere else (RFC 5321 section 6.3).
+    /// Returns the refusal of a message in a mail loop. It is a loop of this gate if one of the
+    /// gate's own trace fields names one of the same recipients, or if there are three of them. The
+    /// refusal is then temporary. A message with more trace fields than the limit (100 by default)
+    /// is in a loop elsewhere (RFC 5321 section 6.3).
     pub(super) fn refusal(mut self) -> Option<Reply> {
         if let Some(value) = std::mem::take(&mut self.trace).finish() {
             self.hop(&value);

@@ -1,4 +1,4 @@
-//! Mail data of a session: behind DATA, and in chunks behind BDAT.
+//! Mail data of a session, after DATA or in chunks after BDAT.
 
 use std::time::Instant;
 
@@ -21,7 +21,8 @@ use crate::wire::holders::Owner;
 use crate::wire::reply::Reply;
 
 impl Session {
-    /// For the content of this transaction, which the client may have announced with SIZE.
+    /// Returns a decoder for the content of this transaction. The client may have given the size
+    /// with SIZE.
     pub(super) fn decoder(&self, transaction: &Transaction) -> Box<ContentDecoder> {
         let announced = transaction.envelope.reverse_path.parameters.size.unwrap_or(0);
         let announced = usize::try_from(announced).unwrap_or(usize::MAX);
@@ -31,15 +32,16 @@ impl Session {
         decoder
     }
 
-    /// In whose share of the memory a content is. Our own networks and trusted servers, which speak for
-    /// others, have no share. An IPv6 address stands for its /64, which is what one customer has.
+    /// Returns the address and the network whose memory share the content counts against. Our own
+    /// networks and trusted servers have no share, because trusted servers forward for other
+    /// clients. For IPv6, the /64 counts as one address, because one customer has a /64.
     fn owner(&self) -> Option<Owner> {
         let is_exempt = self.trusted.is_some() && self.xclient.is_none()
             || self.settings.own_networks.include(&self.peer);
         let address = self.peer.address.filter(|_| !is_exempt)?.ip().to_canonical();
         let (own, network) = if address.is_ipv4() { (32, 24) } else { (64, 48) };
         let first = |prefix| Network::of(address, prefix).first();
-        // One message of the largest size is never too much.
+        // One message of the maximum size always fits.
         let most = usize::try_from(self.size_limit()).unwrap_or(usize::MAX).saturating_add(BLOCK);
         let hundredth = self.settings.budget.limit() / 100;
         let share = |percent: u8| hundredth.saturating_mul(percent.into()).max(most);
@@ -52,8 +54,8 @@ impl Session {
         })
     }
 
-    /// How many octets of mail data are best read at once where there is no room for them; `None` if
-    /// commands are read.
+    /// Returns the best number of octets for one read of mail data when [`room`](Self::room) is
+    /// empty, or `None` if commands are expected.
     #[cfg(feature = "serve")]
     pub(crate) fn portion(&self) -> Option<usize> {
         match self.machine.state() {
@@ -64,7 +66,7 @@ impl Session {
         }
     }
 
-    /// Gives the decoder what is buffered.
+    /// Passes buffered input to the decoder.
     pub(super) fn decode_buffered(&mut self) {
         if self.input.is_empty() {
             return;
@@ -76,7 +78,7 @@ impl Session {
         self.input = input;
     }
 
-    /// A refused chunk was read to its end.
+    /// Handles the end of a refused chunk.
     pub(super) fn skipped(&mut self, phase: Phase, refusal: Reply) -> AfterContent {
         if !matches!(phase, Phase::Spoiled(_)) {
             self.pace = None;
@@ -84,7 +86,7 @@ impl Session {
         AfterContent::Command(phase, Answer::Fault(refusal))
     }
 
-    /// A chunk is there, and more chunks follow.
+    /// Handles the end of a chunk that is not the last.
     pub(super) fn take_chunk(
         transaction: Box<Transaction>,
         decoder: Box<ContentDecoder>,
@@ -101,7 +103,7 @@ impl Session {
         AfterContent::Command(Phase::Chunks(transaction, decoder), answer)
     }
 
-    /// The header fields that scorers add, as far as there may be so many.
+    /// Returns the header fields of scorers, without those that exceed the limit.
     pub(super) fn within_limit(&self, mut fields: Vec<HeaderField>) -> Vec<HeaderField> {
         let mut left = self.settings.limits.added_fields;
         fields.retain(|field| {
@@ -112,7 +114,7 @@ impl Session {
         fields
     }
 
-    /// The whole content is there: it is fit to be asked about, or refused.
+    /// Handles the end of the content. The content goes to the panel, or it is refused.
     pub(super) fn take_content(
         &mut self,
         mut transaction: Box<Transaction>,
@@ -133,8 +135,9 @@ impl Session {
         };
         let (began, time_of_day) = self.began;
         let received = time_of_day + now.saturating_duration_since(began);
-        // XFORWARD is for scorers and logs; the trace header says who was connected (RFC 5321 section
-        // 4.4): the server that forwards has put the client into one of its own.
+        // The trace header field names the connected server (RFC 5321 section 4.4). A forwarding
+        // server has already named the client in its own trace field. XFORWARD is only for scorers
+        // and logs.
         let connected = transaction.envelope.xforward.is_some().then(|| {
             let envelope = transaction.envelope.clone();
             Envelope { peer: self.peer.clone(), ..envelope }
@@ -153,7 +156,7 @@ impl Session {
     }
 }
 
-/// The content is not fit to be asked about.
+/// Ends the transaction with a refusal of the content by the session.
 fn refused(transaction: Box<Transaction>, reply: Reply) -> AfterContent {
     let cause = EndCause::RefusedBySession;
     AfterContent::Finish(Finish { transaction, cause, reply, closes: false })

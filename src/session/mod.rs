@@ -409,8 +409,8 @@ impl Session {
         self.input.len()
     }
 
-    /// Returns the maximum size of one message in octets. It is the smallest of three limits: ours,
-    /// the onward server's, and the whole memory budget.
+    /// Returns the maximum size of one message in octets. It is the smallest of our limit, the
+    /// onward server's limit, and the size that fits into the empty memory budget.
     fn size_limit(&self) -> u64 {
         let room = self.settings.budget.limit().saturating_sub(BLOCK).max(BLOCK);
         let own = self.settings.limits.content.min(room as u64);

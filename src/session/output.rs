@@ -1,4 +1,4 @@
-//! What goes out of a session: replies in their groups, and the deadlines of what is waited for.
+//! Output of a session: pipelined replies in groups, and the session's deadlines.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use super::{EndCause, Next, Session, replies};
 use crate::deadline::{Awaiting, Deadline};
 use crate::wire::reply::Reply;
 
-/// How many octets of replies are held at the most.
+/// The maximum number of octets of replies that are held back.
 pub(super) const HOLD_OCTETS: usize = 8_192;
-/// How long replies are held for the group they belong to (RFC 2920), while scorers or the relay
-/// target take their time.
+/// The maximum time for which replies are held back for their group (RFC 2920) while scorers or the
+/// relay target work.
 pub(super) const HOLD: Duration = Duration::from_secs(1);
 
 impl Session {
@@ -21,7 +21,7 @@ impl Session {
         reply.write(&mut self.output);
     }
 
-    /// Tells the client this, and ends the session if it is time for that.
+    /// Sends the answer to the client, and ends the session if necessary.
     pub(super) fn answer(&mut self, answer: Answer) {
         match answer {
             Answer::Reply(reply) => self.reply(&reply),
@@ -31,7 +31,7 @@ impl Session {
         }
     }
 
-    /// A reply to a command that was wrong; too many of them end the session.
+    /// Refuses a faulty command. Too many of them end the session.
     fn fault(&mut self, reply: &Reply) {
         self.note_fault(reply);
         self.errors += 1;
@@ -42,7 +42,7 @@ impl Session {
         }
     }
 
-    /// A reply to a command that moves nothing; too many of them end the session.
+    /// Replies to a junk command. Too many of them end the session.
     fn junk(&mut self, reply: &Reply) {
         self.junk_commands += 1;
         if self.junk_commands > self.junk_limit() {
@@ -52,13 +52,14 @@ impl Session {
         }
     }
 
-    /// A message was taken: the session is of use.
+    /// Resets the limits on useless commands and total time after a message was accepted.
     pub(super) fn note_use(&mut self) {
         self.junk_commands = 0;
         self.patience = None;
     }
 
-    /// Sets the deadline for the next command. Between chunks it is that for more mail data.
+    /// Sets the deadline for the next command. Between chunks, it is the deadline for more mail
+    /// data.
     pub(super) fn arm_command(&mut self, now: Instant) {
         if matches!(self.machine.state(), State::Command(Phase::Chunks(..))) {
             return self.await_mail_data(now);
@@ -77,7 +78,7 @@ impl Session {
         self.deadline = Some(Deadline { at: next.at.min(patience), ..next });
     }
 
-    /// The time that the panel and the relay target took is none that the client let us wait.
+    /// Extends the client's total time by the time that the panel and the relay target took.
     pub(super) fn be_patient(&mut self, asked: Instant, now: Instant) {
         if let Some(patience) = &mut self.patience {
             let took = now.saturating_duration_since(asked);
@@ -93,8 +94,9 @@ impl Session {
         self.output.split().freeze()
     }
 
-    /// Holds replies back for their group, but not for long. What is waited for then is waited for
-    /// until `wait` after `since`.
+    /// Returns `next`, and holds replies back for their group. If they were held back for too long,
+    /// or if there are too many, transmits them first. The deadline for `awaiting` is `wait` after
+    /// `since`.
     pub(super) fn hold_or(
         &mut self,
         next: Next,
@@ -103,7 +105,7 @@ impl Session {
         since: Instant,
         now: Instant,
     ) -> Next {
-        // A wait that has begun goes on: handing out replies now would begin its deadline anew.
+        // If the wait has begun, do not transmit now: that would restart the deadline.
         let begun = self.deadline.is_some_and(|deadline| deadline.awaiting == awaiting);
         if !begun && !self.output.is_empty() {
             let since = *self.held.get_or_insert(now);
@@ -116,7 +118,7 @@ impl Session {
         next
     }
 
-    /// Sets the deadline of what is waited for, once.
+    /// Sets the deadline for `awaiting`, unless it is already set.
     pub(super) fn arm(&mut self, awaiting: Awaiting, wait: Duration, since: Instant) {
         if self.deadline.is_none_or(|deadline| deadline.awaiting != awaiting) {
             self.deadline = Some(Deadline::after(since, wait, awaiting));

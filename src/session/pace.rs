@@ -1,29 +1,29 @@
-//! How long a content may take: the least rate of its octets, the silence between them, and its end.
+//! Time limits on a content: the minimum data rate, the maximum pause, and the total time.
 
 use std::time::{Duration, Instant};
 
 use super::Session;
 use crate::deadline::{Awaiting, Deadline};
 
-/// The deadlines of a content, from the first wait for its octets to its end. With BDAT it is that of
-/// all chunks and of the time between them: a client gains no time by small chunks, nor by commands
-/// between them.
+/// The deadlines of a content, from the first wait for its octets to its end. With BDAT, they cover
+/// all chunks and the time between them. Small chunks and commands between chunks do not extend
+/// them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    /// When the client has been silent for too long.
+    /// The deadline for the next octet.
     silence: Instant,
-    /// When the client is too far behind the least data rate. Each octet gives it as much time as the
-    /// rate allows for one, up to a fixed credit, so a burst makes up for a pause before it and earns
-    /// one behind it. `None` if any rate will do.
+    /// The deadline of the minimum data rate. Each octet moves it by the time that the rate allows
+    /// for one octet, up to a fixed credit. A burst therefore makes up for an earlier pause and
+    /// allows a later one. `None` without a minimum rate.
     credit: Option<Instant>,
-    /// When the content must be complete.
+    /// The deadline for the complete content.
     end: Instant,
     /// Octets received since `silence` and `credit` were set.
     octets: usize,
 }
 
 impl Pace {
-    /// The gate is under stress: no wait for mail data goes on beyond `limit`.
+    /// Shortens the waits for mail data to `limit`, because the gate is under stress.
     pub(super) fn shorten(&mut self, limit: Instant) {
         self.silence = self.silence.min(limit);
         self.credit = self.credit.map(|credit| credit.min(limit));
@@ -40,7 +40,7 @@ impl Pace {
 }
 
 impl Session {
-    /// Notes that mail data was received.
+    /// Counts received mail data.
     pub(super) fn gain(&mut self, octets: usize) {
         if let Some(pace) = &mut self.pace {
             pace.octets = pace.octets.saturating_add(octets);
@@ -75,7 +75,7 @@ impl Session {
     }
 }
 
-/// How long so many octets may take.
+/// Returns the time that the rate allows for this number of octets.
 fn time_for(octets: usize, rate: u32) -> Duration {
     let nanoseconds = (octets as u64).saturating_mul(1_000_000_000);
     Duration::from_nanos(nanoseconds / u64::from(rate.max(1)))

@@ -1,33 +1,33 @@
-//! An answer to the content for each recipient: PRDR (draft-hall-prdr-00), as Exim speaks it. Behind
-//! the end of data comes 353, a reply for each recipient in the order of the RCPT commands, then one
-//! for the message as a whole.
+//! A reply to the content for each recipient: PRDR (draft-hall-prdr-00), as implemented by Exim.
+//! After the end of data, the session sends 353, then a reply for each recipient in the order of
+//! the RCPT commands. The last reply is for the whole message.
 //!
-//! They leave together: what the relay target took is told in one write, or by none of them.
+//! All these replies are sent in one write. The client therefore gets all of them or none.
 
 use super::EndCause;
 use super::transaction::Transaction;
 use crate::outcome::{Outcome, Receipt, RelayError};
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode};
 
-/// What the relay target has answered so far: one for each recipient, in order.
+/// The relay target's answers so far, one for each recipient, in order.
 #[derive(Debug, Default)]
 pub(super) struct Answers(Vec<Answer>);
 
 #[derive(Debug)]
 enum Answer {
     Taken(Receipt),
-    /// 4yz or 5yz, and whether the relay target has said it.
+    /// The refusal (4yz or 5yz), and whether it came from the relay target.
     Refused(Reply, EndCause),
 }
 
 impl Transaction {
-    /// Whether each recipient gets an answer of its own. One alone needs no more than one answer
-    /// (Exim does it so, too).
+    /// Returns whether each recipient gets a reply of its own. A single recipient needs only one
+    /// reply (as in Exim).
     pub(super) fn is_answered_for_each(&self) -> bool {
         self.envelope.reverse_path.parameters.prdr && self.envelope.forward_paths.len() > 1
     }
 
-    /// Those who were refused after all are no recipients any more.
+    /// Moves the recipients that were refused after the content to the refused ones.
     pub(super) fn settle(mut self: Box<Self>, answers: Answers) -> Box<Self> {
         let mut recipients = std::mem::take(&mut self.envelope.forward_paths).into_iter();
         for (recipient, answer) in recipients.by_ref().zip(answers.0) {
@@ -54,7 +54,7 @@ impl Answers {
     pub(super) fn push(&mut self, outcome: Outcome) {
         self.0.push(match outcome {
             Outcome::Accepted(receipt) => Answer::Taken(receipt),
-            // That the server hangs up is nothing to tell one recipient of.
+            // The relay target's hang-up does not concern a single recipient.
             Outcome::Refused(refusal) if refusal.closes() => {
                 Answer::Refused(RelayError::Lost.reply().clone(), EndCause::RelayFailed)
             }
@@ -72,13 +72,13 @@ impl Answers {
         })
     }
 
-    /// Whether there is a receipt.
+    /// Returns whether at least one recipient was accepted.
     pub(super) fn is_taken(&self) -> bool {
         self.receipts().next().is_some()
     }
 
-    /// The reply for the message as a whole: yes if it was taken for anybody. Otherwise it is no
-    /// harder than the softest refusal: Exim gives up all recipients on 5yz.
+    /// Returns the reply for the whole message. It is 2yz if any recipient was accepted. Otherwise
+    /// it is 4yz if any refusal was temporary, because Exim gives up all recipients after 5yz.
     pub(super) fn overall(&self) -> Reply {
         const NOT_NOW: ReplyCode = ReplyCode::refusal(450);
         const NEVER: ReplyCode = ReplyCode::refusal(550);

@@ -1,4 +1,4 @@
-//! Mail data while it is received: after DATA to its end, or after BDAT one chunk.
+//! Mail data that is being received: all of it after DATA, or one chunk after BDAT.
 
 use std::time::Instant;
 
@@ -13,16 +13,17 @@ pub(super) struct Receiving {
     extent: Extent,
 }
 
-/// How far the mail data goes.
+/// The extent of the mail data.
 #[derive(Debug)]
 enum Extent {
-    /// To the end of data, which was read or not. Octets after it are commands.
+    /// Up to the end-of-data mark. `is_read` tells whether it was read. Octets after it are
+    /// commands.
     EndOfData { is_read: bool },
     /// For `remaining` more octets of `size`.
     Chunk { size: u64, remaining: u64, last: bool },
 }
 
-/// What is complete.
+/// The complete content or chunk.
 #[derive(Debug)]
 pub(super) enum Completed {
     /// The content.
@@ -32,12 +33,12 @@ pub(super) enum Completed {
 }
 
 impl Receiving {
-    /// After DATA.
+    /// Creates the state after DATA.
     pub(super) fn data(transaction: Box<Transaction>, decoder: Box<ContentDecoder>) -> Self {
         Self { transaction, decoder, extent: Extent::EndOfData { is_read: false } }
     }
 
-    /// After BDAT (RFC 3030 section 2).
+    /// Creates the state after BDAT (RFC 3030 section 2).
     pub(super) fn chunk(
         transaction: Box<Transaction>,
         decoder: Box<ContentDecoder>,
@@ -47,7 +48,7 @@ impl Receiving {
         Self { transaction, decoder, extent: Extent::Chunk { size, remaining: size, last } }
     }
 
-    /// Decodes octets. Returns how many of them are mail data.
+    /// Decodes octets. Returns the number of octets that are mail data.
     pub(super) fn decode(&mut self, octets: &[u8]) -> usize {
         match &mut self.extent {
             Extent::EndOfData { is_read: true } => 0,
@@ -68,7 +69,7 @@ impl Receiving {
         }
     }
 
-    /// Room for octets where they stay, so that nothing has to copy them.
+    /// Returns a buffer into which mail data can be read without a copy.
     pub(super) fn room(&mut self) -> &mut [u8] {
         match self.extent {
             Extent::EndOfData { is_read: true } => &mut [],
@@ -82,8 +83,8 @@ impl Receiving {
         }
     }
 
-    /// Decodes octets that were read into that room, as far as they are plain. Returns how many it took,
-    /// and the others.
+    /// Decodes octets that were read into that buffer, as long as they need no change. Returns the
+    /// number of octets taken, and the other octets.
     pub(super) fn decode_in_place(&mut self, length: usize) -> (usize, Vec<u8>) {
         match &mut self.extent {
             Extent::EndOfData { .. } => self.decoder.data_in_place(length),
@@ -99,7 +100,7 @@ impl Receiving {
         self.decoder.tell_time(now);
     }
 
-    /// Returns how many octets are best read at once where there is no room for them.
+    /// Returns the best number of octets for one read when there is no room.
     #[cfg(feature = "serve")]
     pub(super) fn portion(&self) -> usize {
         self.decoder.portion()
@@ -112,7 +113,7 @@ impl Receiving {
         )
     }
 
-    /// Whether the content is complete and has a bare CR or LF.
+    /// Returns whether the content is complete and contains a bare CR or LF.
     pub(super) fn ends_lines_badly(&self) -> bool {
         let is_last = !matches!(self.extent, Extent::Chunk { last: false, .. });
         self.is_complete() && is_last && self.decoder.saw_bare()

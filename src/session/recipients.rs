@@ -1,4 +1,4 @@
-//! What recipients cost: memory for those of a transaction, and patience with those that are refused.
+//! Limits on recipients: the memory for those of a transaction, and the number of refused ones.
 
 use std::mem::size_of;
 
@@ -8,25 +8,26 @@ use crate::wire::budget::Charge;
 use crate::wire::mailbox::{ForwardPath, Path};
 use crate::wire::reply::Reply;
 
-/// Octets of an envelope that are not charged to the budget: so much most of them need not even have.
+/// Octets of an envelope that are not charged to the budget. Most envelopes are smaller.
 const UNCHARGED: usize = 4_096;
-/// Octets that are charged at once.
+/// The granularity of charges in octets.
 const STEP: usize = 4_096;
 
 impl Transaction {
-    /// RCPT commands that were answered for a recipient, with yes or no.
+    /// Returns the number of recipients that were accepted or refused.
     pub(super) fn attempts(&self) -> usize {
         self.envelope.forward_paths.len() + self.refused.len()
     }
 
-    /// Charges the budget for what is kept of this recipient. Says whether it can pay.
+    /// Charges the budget for a recipient. Returns whether the budget was sufficient.
     pub(super) fn afford_recipient(&mut self, session: &Session, path: &ForwardPath) -> bool {
         let octets = kept_of_path(&path.path, path.parameters.raw()) + size_of::<ForwardPath>();
         self.afford(session, octets)
     }
 
-    /// Charges the budget for the reply to a recipient, of which the record has a copy. A reply for
-    /// which there is no money is kept all the same: it was read, and its length is bounded.
+    /// Charges the budget for the reply to a recipient, because the record keeps a copy. If the
+    /// budget is exhausted, the reply is kept anyway: it is already in memory, and its length is
+    /// bounded.
     pub(super) fn pay_for_reply(&mut self, session: &Session, reply: &Reply) {
         self.afford(session, size_of::<Reply>() + reply.text().len());
     }
@@ -50,23 +51,23 @@ impl Transaction {
     }
 }
 
-/// Octets that are kept of a path and its parameters, what they are kept in included.
+/// Returns the octets used for a path and its parameters, including their containers.
 fn kept_of_path(path: &Path, parameters: &[u8]) -> usize {
     2 * size_of::<usize>() + path.written().len() + parameters.len()
 }
 
-/// Recipients of a session that were refused with 5yz.
+/// The number of recipients in a session that were refused with 5yz.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Refused {
-    /// Since the last one that was accepted.
+    /// Refused since the last accepted recipient.
     pub(super) in_a_row: u32,
     all: u32,
 }
 
 impl Session {
-    /// A recipient was refused for good. Says whether there were too many of them: addresses are
-    /// guessed, or a list is old. Those of our own networks and those that a trusted server forwards
-    /// are not counted.
+    /// Counts a recipient refused with 5yz. Returns whether there are too many. This suggests
+    /// guessed addresses or an outdated list. Recipients from our own networks and from clients
+    /// named by XFORWARD do not count.
     pub(super) fn has_too_many_refused(&mut self) -> bool {
         let is_exempt = self.xforward.is_some() || self.settings.own_networks.include(&self.peer);
         if is_exempt {

@@ -1,5 +1,5 @@
-//! Recipients that were accepted and are in doubt: the relay target has given up its connection to an
-//! idle client's transaction, and is asked again at DATA.
+//! Renewal of accepted recipients. If a client is idle, the relay target may give up its connection
+//! for the client's transaction. It is then asked again at DATA.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use super::transaction::Transaction;
 use super::{EndCause, Session};
 use crate::outcome::{Granted, Outcome};
 
-/// How long the relay target may take: clients wait two minutes for 354 (RFC 5321 section
-/// 4.5.3.2.4).
+/// The maximum time for the relay target's answer. Clients wait two minutes for 354 (RFC 5321
+/// section 4.5.3.2.4).
 pub(super) const RENEWAL: Duration = Duration::from_secs(105);
 
 impl Session {
-    /// The relay target has given up what it held of the transaction that waits for the client's next
-    /// command. At DATA it is [asked again](crate::Request::Renewal), before 354, and its refusal is
-    /// the answer to DATA. (BDAT needs no permission: behind it the answer is that to the content.)
+    /// Reports that the relay target has given up its state of the current transaction. At DATA,
+    /// the target is [asked again](crate::Request::Renewal) before 354. If it refuses, the refusal
+    /// is the reply to DATA. BDAT has no 354, so the reply to the content is the answer.
     pub fn doubt_recipients(&mut self) {
         if matches!(self.machine.state(), State::Command(Phase::Mail(_)))
             && let Some(transaction) = self.machine.transaction()
@@ -25,14 +25,14 @@ impl Session {
         }
     }
 
-    /// Whether recipients were accepted for a transaction that waits for the client's next command.
+    /// Returns whether the session waits for a command in a transaction with accepted recipients.
     #[cfg(feature = "serve")]
     pub(crate) fn relies_on_recipients(&self) -> bool {
         let State::Command(Phase::Mail(transaction)) = self.machine.state() else { return false };
         !transaction.envelope.forward_paths.is_empty()
     }
 
-    /// The relay target has answered whether it still takes the recipients.
+    /// Handles the relay target's answer to a renewal.
     pub(super) fn conclude_renewal(
         &mut self,
         mut transaction: Box<Transaction>,

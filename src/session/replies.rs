@@ -1,4 +1,4 @@
-//! The fixed replies of a session, in one table. Each is a complete answer to one command.
+//! The fixed replies of a session, in one table. Each is a complete reply to one command.
 
 use super::EndCause;
 use crate::wire::attributes::{AttributeCommand, AttributeFault};
@@ -7,15 +7,15 @@ use crate::wire::content::ContentFault;
 use crate::wire::line::LineFault;
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyCode};
 
-/// What the client is told.
+/// A reply to the client, and its consequences.
 #[derive(Debug)]
 pub(super) enum Answer {
     Reply(Reply),
-    /// The refusal of a command that was wrong. Too many of them end the session.
+    /// The refusal of a faulty command. Too many of them end the session.
     Fault(Reply),
-    /// The reply to a command that changes nothing. Too many of them end the session.
+    /// The reply to a junk command. Too many of them end the session.
     Junk(Reply),
-    /// The last reply: the session ends, and so does its transaction.
+    /// The last reply: it ends the session and its transaction.
     HangUp(Reply, EndCause),
 }
 
@@ -84,7 +84,7 @@ pub(super) const BARE_LINE_END: Reply =
 pub(super) const ANOTHER_PROTOCOL: Reply =
     Reply::fixed(521, Some((5, 1)), "This is SMTP, you speak something else");
 
-/// The answer to mail data that could not be kept.
+/// Returns the reply to mail data that could not be kept.
 pub(super) fn content_fault(fault: ContentFault) -> Reply {
     match fault {
         ContentFault::TooBig => TOO_BIG,
@@ -92,7 +92,7 @@ pub(super) fn content_fault(fault: ContentFault) -> Reply {
     }
 }
 
-/// The answer to a line that is no command line.
+/// Returns the reply to a malformed command line.
 pub(super) fn line_fault(fault: LineFault) -> Reply {
     match fault {
         LineFault::BareLf => Reply::fixed(521, Some((5, 2)), "Bare LF, lines end in CRLF"),
@@ -103,7 +103,7 @@ pub(super) fn line_fault(fault: LineFault) -> Reply {
     }
 }
 
-/// The answer to a line that is no command of ours.
+/// Returns the reply to an unknown or invalid command.
 pub(super) fn command_fault(fault: CommandFault) -> Reply {
     match fault {
         CommandFault::Unknown => Reply::fixed(500, Some((5, 1)), "Command not recognised"),
@@ -126,7 +126,7 @@ pub(super) fn command_fault(fault: CommandFault) -> Reply {
     }
 }
 
-/// The answer to XCLIENT and XFORWARD that cannot be read.
+/// Returns the reply to an invalid XCLIENT or XFORWARD command.
 pub(super) fn attribute_fault(command: AttributeCommand, fault: AttributeFault) -> Reply {
     const CODE: ReplyCode = ReplyCode::refusal(501);
     Reply::new(CODE, EnhancedStatus::new(5, 4), &format!("{}: {fault}", command.verb()))

@@ -1,4 +1,4 @@
-//! A session while the gate is under stress: it waits less long and forgives less.
+//! Sessions while the gate is under stress: shorter timeouts and stricter limits.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,8 @@ use super::{EndCause, Session, replies};
 use crate::deadline::{Awaiting, Deadline};
 
 impl Session {
-    /// The gate is under stress, or is no longer: [`Settings::stress`](crate::Settings::stress) holds
-    /// while it is. A wait for the client that has begun is shortened; none is prolonged.
+    /// Turns stress on or off. While it is on, [`Settings::stress`](crate::Settings::stress)
+    /// applies. A wait for the client that has already begun is shortened, but never extended.
     pub fn set_stress(&mut self, on: bool, now: Instant) {
         let exempt = self.trusted.is_some() || self.settings.own_networks.include(&self.peer);
         self.stressed = on && !exempt;
@@ -30,28 +30,28 @@ impl Session {
         }
     }
 
-    /// Whether [`Settings::stress`](crate::Settings::stress) holds.
+    /// Returns whether [`Settings::stress`](crate::Settings::stress) applies.
     pub fn is_stressed(&self) -> bool {
         self.stressed
     }
 
-    /// Since when the session waits for a command, if it does so outside of a transaction. Octets that
-    /// trickle in change nothing.
+    /// Returns the time since which the session waits for a command outside of a transaction.
+    /// `None` if it does not. Receiving part of a command line does not change this time.
     pub fn idle_since(&self) -> Option<Instant> {
         let wait = self.wait(self.settings.timeouts.command);
         let deadline = self.deadline.filter(|deadline| deadline.awaiting == Awaiting::Command)?;
         self.is_between_transactions().then(|| deadline.at.checked_sub(wait))?
     }
 
-    /// Closes a session that [is idle](Self::idle_since) with `421 4.3.2`, so that another client has its
-    /// place. Any other session goes on.
+    /// Closes an [idle](Self::idle_since) session with `421 4.3.2` to make room for another client.
+    /// Has no effect on any other session.
     pub fn evict(&mut self) {
         if self.idle_since().is_some() {
             self.hang_up(replies::EVICTED, EndCause::Closed);
         }
     }
 
-    /// How long the client is waited for, of `wait`.
+    /// Returns the timeout for the client: `wait`, or less under stress.
     pub(super) fn wait(&self, wait: Duration) -> Duration {
         if self.stressed { wait.min(self.settings.stress.wait) } else { wait }
     }

@@ -2,7 +2,7 @@ use super::output::{HOLD, HOLD_OCTETS};
 use super::*;
 use crate::outcome::{Outcome, Receipt};
 
-/// A session whose client is to say its next command.
+/// Returns a session that waits for a command.
 #[allow(clippy::disallowed_methods, reason = "any moment will do")]
 fn waiting() -> (Session, Instant) {
     let (now, time_of_day) = (Instant::now(), SystemTime::UNIX_EPOCH);
@@ -13,7 +13,7 @@ fn waiting() -> (Session, Instant) {
     (session, now)
 }
 
-/// Answers until the client is waited for.
+/// Answers questions and requests until the session reads from the client.
 fn wait(session: &mut Session, now: Instant) {
     loop {
         match session.poll(now) {
@@ -26,11 +26,11 @@ fn wait(session: &mut Session, now: Instant) {
     }
 }
 
-/// Whoever has sent much at once and sits idle holds no more than others.
+/// A client that sent much at once and is now idle holds no more memory than others.
 #[test]
 fn an_idle_session_holds_no_large_buffer() {
     for (octets, is_kept) in [(advance::IDLE_BUFFER, true), (advance::IDLE_BUFFER + 1, false)] {
-        // At once, and octet by octet, for which the buffer grows.
+        // All at once, and octet by octet, which makes the buffer grow.
         for size in [octets, 1] {
             let (mut session, now) = waiting();
             let command = format!("NOOP {}\r\n", "x".repeat(octets - 7));
@@ -45,7 +45,7 @@ fn an_idle_session_holds_no_large_buffer() {
     }
 }
 
-/// Mail data is read in portions, and what is not kept of it as it comes.
+/// Mail data is read in portions. Discarded mail data is read without a limit.
 #[test]
 #[cfg(feature = "serve")]
 fn how_much_is_read_at_once_depends_on_what_is_read() {
@@ -73,7 +73,7 @@ fn how_much_is_read_at_once_depends_on_what_is_read() {
     }
 }
 
-/// The time for which a client may let us wait is its own: what the relay target takes does not count.
+/// The client's total time does not include the time that the relay target takes.
 #[test]
 fn the_time_that_the_relay_target_takes_is_none_of_the_client() {
     let (mut session, mut now) = waiting();
@@ -102,7 +102,7 @@ fn the_time_that_the_relay_target_takes_is_none_of_the_client() {
     }
 }
 
-/// Replies wait for their group, for a second and within 8 KiB.
+/// Replies are held back for their group, for at most a second and 8 KiB.
 #[test]
 fn replies_are_held_neither_long_nor_in_large_numbers() {
     let just_before = HOLD - Duration::from_nanos(1);
@@ -125,7 +125,7 @@ fn replies_are_held_neither_long_nor_in_large_numbers() {
     }
 }
 
-/// What the gate does by itself is not the relay target's to let through.
+/// Extensions that the gate implements itself do not depend on the relay target.
 #[test]
 fn what_is_between_client_and_gate_is_offered_whatever_is_behind() {
     let (mut session, now) = waiting();

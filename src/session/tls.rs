@@ -6,10 +6,10 @@ use crate::conduct::Misconduct;
 use crate::peer::Tls;
 
 impl Session {
-    /// The TLS handshake is done.
+    /// Reports that the TLS handshake is done.
     pub fn tls_started(&mut self, tls: Tls) {
         if self.upgrade() {
-            // All that is known of the client now is what TLS says of it.
+            // Everything that the client said before TLS is discarded.
             let mut peer = (*self.peer).clone();
             peer.tls = Some(tls);
             peer.helo = None;
@@ -20,7 +20,8 @@ impl Session {
         }
     }
 
-    /// The TLS handshake has failed: the client has gone, and that counts as its conduct.
+    /// Reports that the TLS handshake failed. The client counts as lost, and the failure counts as
+    /// a violation by the client.
     pub fn tls_failed(&mut self) {
         if matches!(self.machine.state(), State::StartTls) {
             self.note(Misconduct::HandshakeFailed);
@@ -28,8 +29,8 @@ impl Session {
         self.lose_client();
     }
 
-    /// No handshake can begin now, or can again. STARTTLS is answered with `421 4.7.0` meanwhile: a client
-    /// that was told 454 might go on in the clear.
+    /// Sets whether TLS handshakes are suspended. While they are, STARTTLS gets `421 4.7.0`. After
+    /// 454, the client might continue without TLS.
     pub fn hold_tls(&mut self, on: bool) {
         self.tls_held = on;
     }

@@ -1,4 +1,4 @@
-//! What is known of a mail transaction that runs.
+//! A running mail transaction.
 
 use std::time::{Duration, Instant};
 
@@ -13,22 +13,22 @@ use crate::wire::reply::Reply;
 pub(super) struct Transaction {
     pub(super) envelope: Envelope,
     pub(super) refused: Vec<(ForwardPath, Reply)>,
-    /// Recipients named when there were enough.
+    /// The number of recipients above the limit.
     pub(super) surplus: usize,
     /// Octets of content received.
     pub(super) size: u64,
-    /// Octets that are kept of recipients and replies, and what of them is charged to the budget.
+    /// Octets used for recipients and replies, and the part of them that is charged to the budget.
     pub(super) kept: usize,
     pub(super) charge: Option<Charge>,
     pub(super) began: Instant,
-    /// The relay target has given up what it held of it.
+    /// The relay target has given up its state of this transaction.
     pub(super) in_doubt: bool,
-    /// The relay target's answer, before the session has acted on it.
+    /// The relay target's answer, until the session has acted on it.
     pub(super) outcome: Option<Outcome>,
 }
 
 impl Session {
-    /// Keeps how the transaction ended, for the next `poll`.
+    /// Stores the end of the transaction for the next `poll`.
     pub(super) fn record(
         &mut self,
         transaction: Transaction,

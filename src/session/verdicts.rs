@@ -1,6 +1,6 @@
-//! What the client is told after the verdict of the panel and after the outcome from the relay target.
+//! Replies to the client after the panel's verdict and after the relay target's outcome.
 //!
-//! `Ok` goes on to the next state, `Err` is the refusal.
+//! `Ok` leads to the next state. `Err` contains the refusal.
 
 use super::prdr::Answers;
 use super::replies::Answer;
@@ -70,7 +70,8 @@ impl Session {
             Outcome::Accepted(receipt) => {
                 let accepted = &mut transaction.envelope.forward_paths;
                 if accepted.is_empty() {
-                    // One recipient is the rule; a list would make room for four.
+                    // Most transactions have one recipient. By default, a list would reserve space
+                    // for four.
                     accepted.reserve_exact(1);
                 }
                 accepted.push(path);
@@ -108,8 +109,8 @@ impl Session {
         Finish { transaction, cause, reply, closes }
     }
 
-    /// The relay target has answered for the next recipient. Returns the one after it, or the end of
-    /// the transaction.
+    /// Handles the relay target's answer for one recipient. Returns the next recipient, or the end
+    /// of the transaction.
     pub(super) fn answered(
         &mut self,
         transaction: Box<Transaction>,
@@ -139,7 +140,7 @@ impl Session {
         Finish { transaction: transaction.settle(answers), cause, reply, closes: false }
     }
 
-    /// Notes that the recipient was refused.
+    /// Records the refusal of a recipient. Returns the answer for the client.
     pub(super) fn refuse_recipient(
         &mut self,
         mut transaction: Box<Transaction>,

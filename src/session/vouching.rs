@@ -1,4 +1,4 @@
-//! Being told for whom a trusted server speaks: XCLIENT and XFORWARD, as Postfix has them.
+//! XCLIENT and XFORWARD: a trusted server names the client, as with Postfix.
 
 use super::recipients::Refused;
 use super::replies::Answer;
@@ -8,19 +8,19 @@ use crate::conduct::Conduct;
 use crate::peer::{Peer, Voucher};
 use crate::wire::attributes::{Attribute, AttributeCommand, AttributeFault, ClientAttributes};
 
-/// A command that tells of a client, and what it says or why that cannot be read.
+/// An XCLIENT or XFORWARD command with its attributes, or the reason why they are invalid.
 pub(super) type Told = (AttributeCommand, Result<ClientAttributes, AttributeFault>);
 
 impl Session {
-    /// What this line tells of a client, if it comes from somebody who may.
+    /// Parses XCLIENT or XFORWARD, if the peer may use the command.
     pub(super) fn read_told(&self, line: &[u8]) -> Option<Told> {
         let (command, argument) = AttributeCommand::split(line)?;
         let may = self.may_say(command);
         may.then(|| (command, ClientAttributes::parse(command, argument)))
     }
 
-    /// Offers the commands to those who may say them. Where the client had connected to, which XCLIENT
-    /// could tell as well, is nothing to us.
+    /// Adds the commands to the EHLO reply, if the peer may use them. The DEST attributes are not
+    /// offered, because the session does not use the destination.
     pub(super) fn ask_to_be_told(&self, text: &mut String) {
         for command in [AttributeCommand::Xclient, AttributeCommand::Xforward] {
             if self.may_say(command) {
@@ -31,8 +31,8 @@ impl Session {
         }
     }
 
-    /// The right is that of the client which the session began with: XCLIENT neither gives it to the
-    /// client it speaks for nor loses it.
+    /// Returns whether the peer may use this command. The peer at the start of the session decides,
+    /// and XCLIENT does not change this. The client named by XCLIENT does not get the right.
     fn may_say(&self, command: AttributeCommand) -> bool {
         let networks = match command {
             AttributeCommand::Xclient => &self.settings.xclient_from,
@@ -41,7 +41,7 @@ impl Session {
         self.trusted.as_ref().is_some_and(|it| networks.include(it))
     }
 
-    /// XCLIENT and XFORWARD, from those who may.
+    /// Executes XCLIENT or XFORWARD.
     pub(super) fn be_told(&mut self, (command, told): Told, phase: Phase) -> AfterCommand {
         let between = matches!(phase, Phase::Connected | Phase::Ready);
         let answer = match (told, command) {
@@ -59,8 +59,9 @@ impl Session {
         AfterCommand::Command(phase, answer)
     }
 
-    /// XCLIENT: the session begins anew, with another client. HELO and PROTO of an earlier command
-    /// are forgotten, and with another address all the rest of what it said.
+    /// Executes XCLIENT: the session starts again with another client. HELO and PROTO of an earlier
+    /// XCLIENT are discarded. If the address is different, all its other attributes are discarded
+    /// as well.
     fn xclient(&mut self, told: ClientAttributes) {
         let mut client = self.xclient.take().unwrap_or_default();
         let unsaid = |it: &ClientAttributes| it.address == Attribute::Omitted;
@@ -79,21 +80,21 @@ impl Session {
         self.refused = Refused::default();
     }
 
-    /// XFORWARD: the next transaction is another client's. Nothing of what is known of the server
-    /// that says so is mixed in.
+    /// Executes XFORWARD: the next transaction belongs to another client. Nothing known about the
+    /// forwarding server is used for that client.
     fn xforward(&mut self, told: ClientAttributes) {
         let unavailable = || Box::new(ClientAttributes::unavailable());
         self.xforward.get_or_insert_with(unavailable).update(told);
     }
 
-    /// The client of the transaction that begins, if it is not that of the session.
+    /// Returns the client of a new transaction, if XFORWARD has named one.
     pub(super) fn forwarded(&self) -> Option<Peer> {
         let voucher = Voucher::XForward(self.trusted.as_ref().and_then(|it| it.address));
         let client = |told| self.known(Peer::local().speaking_for(told, voucher));
         self.xforward.as_deref().map(client)
     }
 
-    /// The client, and whether it is one of our own.
+    /// Sets whether the client is in our own networks.
     fn known(&self, client: Peer) -> Peer {
         Peer { own: self.settings.own_networks.include(&client), ..client }
     }
