@@ -1,5 +1,5 @@
-//! Retries of a request on a new connection. The old connection may fail only because of earlier
-//! transactions, of this client or another one.
+//! Retries of a request on a new connection. The failure on the old connection may be caused by its
+//! earlier transactions, of this client or another one.
 
 use bytes::Bytes;
 
@@ -24,9 +24,8 @@ impl Onward {
         self.stale = true;
     }
 
-    /// Returns whether to retry the request on a new connection after this refusal. The refusal may
-    /// be caused by earlier transactions on this connection. On the new connection, the server's
-    /// reply is final.
+    /// Retries a refused request on a new connection, if earlier transactions on this connection may
+    /// have caused the refusal. Returns whether it does. The reply on the new connection is final.
     pub(super) fn goes_elsewhere(&mut self, awaited: Awaited, reply: &Reply) -> bool {
         let concerns_session = match awaited {
             Awaited::Rcpt => recipient_concerns_session(reply),
@@ -36,18 +35,18 @@ impl Onward {
         concerns_session && !self.deaf && self.begins_elsewhere(awaited)
     }
 
-    /// Returns whether to retry the request on a new connection after this one was lost. This is so
-    /// if the connection has served an earlier transaction: the server may have closed it while it
-    /// was idle (RFC 5321 section 3.8).
+    /// Retries the request on a new connection after this one was lost, if this one has served an
+    /// earlier transaction. The server may have closed it while it was idle (RFC 5321 section 3.8).
+    /// Returns whether it does.
     pub(super) fn was_lost_before(&mut self) -> bool {
         let State::Awaiting(owed) = self.machine.state() else { return false };
         let awaited = owed.first();
         self.begins_elsewhere(awaited)
     }
 
-    /// Retries the request on a new connection, if possible. This connection must have served an
-    /// earlier transaction, and RCPT must be repeatable for all accepted recipients. Content that
-    /// was already sent is never sent again.
+    /// Retries the request on a new connection, if possible. Returns whether it does. This
+    /// connection must have served an earlier transaction, and all accepted recipients must be known
+    /// so that RCPT can be repeated. Content that was already sent is never sent again.
     fn begins_elsewhere(&mut self, awaited: Awaited) -> bool {
         let first = self.first_transaction.as_ref();
         let is_first = self.transaction().is_none_or(|asked| first == Some(&asked.id));
@@ -64,7 +63,7 @@ impl Onward {
             (Awaited::Data, Some(Asked::Content { transaction, .. })) => {
                 let held = self.open.as_mut().map(|held| std::mem::take(&mut held.recipients));
                 let recipients = held.unwrap_or_default();
-                // After a renewal on this connection, `again` still lists the recipients.
+                // If RCPT was repeated on this connection, `again` still lists the recipients.
                 if transaction.again.is_empty() {
                     transaction.again = recipients;
                 }

@@ -1,4 +1,4 @@
-//! Telling the onward server who the client is.
+//! Passing the client's identity to the onward server.
 
 use bytes::{Bytes, BytesMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,13 +8,13 @@ use crate::peer::{NameLookup, Peer};
 use crate::wire::attributes::{Attribute, ClientAttributes, ClientOrigin};
 use crate::wire::proxy::ProxyHeader;
 
-/// The way in which the onward server is told who the client is. If the server does not accept the
-/// chosen way, no request is sent, and the client gets 451.
+/// The method of passing the client's identity to the onward server. If the server does not accept
+/// the chosen method, no request is sent, and the client gets 451.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Identify {
-    /// The server is not told. Every message seems to come from the gate. The server must not trust
-    /// the gate's address, or it becomes an open relay.
+    /// The client's identity is not passed on. To the server, every message seems to come from
+    /// the gate. The server must not trust the gate's address, or it becomes an open relay.
     /// [`Smtp::self_test`](crate::relay::Smtp::self_test) checks this.
     #[default]
     None,
@@ -71,8 +71,7 @@ pub(super) fn xclient(client: &Peer) -> ClientAttributes {
 }
 
 /// Returns the attributes for XFORWARD. All attributes are set, so that none of another client
-/// remain. Attributes that were received by XFORWARD are passed on if the session does not know
-/// better.
+/// remain. If the gate received IDENT and SOURCE by XFORWARD, it passes them on unchanged.
 pub(super) fn xforward(
     client: &Peer,
     id: &TransactionId,

@@ -45,7 +45,7 @@ pub struct OnwardSettings {
     pub tls: TlsPolicy,
     /// The policy for one recipient per transaction.
     pub one_recipient: OneRecipient,
-    /// The way in which the server is told who the client is.
+    /// The method of passing the client's identity to the server.
     pub identify: Identify,
     /// Timeouts.
     pub timeouts: OnwardTimeouts,
@@ -310,7 +310,7 @@ impl Onward {
     }
 
     /// Clears the client's state on the server: sends RSET if there is an idle connection with an
-    /// open transaction.
+    /// open transaction, or one whose transaction state is unknown.
     pub fn reset(&mut self) {
         self.give_up();
         if matches!(self.machine.state(), State::Ready) && (self.dirty || self.open.is_some()) {
@@ -327,7 +327,7 @@ impl Onward {
         }
     }
 
-    // --- what arrives ---
+    // --- input ---
 
     /// Reports that the connection is established.
     pub fn connected(&mut self) {
@@ -392,7 +392,7 @@ impl Onward {
         }
     }
 
-    // --- what is to be done ---
+    // --- next step ---
 
     /// Does all work that needs no I/O and returns the next step.
     pub fn poll(&mut self, now: Instant) -> OnwardStep {

@@ -6,8 +6,8 @@ use super::{Onward, Protocol};
 use crate::verdict::Refusal;
 use crate::wire::reply::Reply;
 
-/// The policy for one recipient per transaction with an SMTP server. Further recipients get `452
-/// 4.5.3`, and the client sends to them in other transactions (RFC 5321 section 4.5.3.1.10).
+/// The policy for one recipient per transaction with an SMTP server. Further recipients get
+/// `452 4.5.3`, and the client sends to them in other transactions (RFC 5321 section 4.5.3.1.10).
 ///
 /// Use it for a server that accepts every recipient and then gives one reply to the content for all
 /// of them. amavisd is such a server. If it passes a message for one recipient and rejects it for
@@ -68,10 +68,10 @@ impl Onward {
 pub(super) const RENEWALS: u8 = 5;
 
 impl Onward {
-    /// Reads an unsolicited 421, with which the server leaves because of its refusals to this
-    /// client: Postfix `smtpd_hard_error_limit`, Exim `smtp_max_synprot_errors`. It becomes the
-    /// outcome of the client's next request. Otherwise the client would continue on a new
-    /// connection and be refused again.
+    /// Reads an unsolicited 421. A server sends it and disconnects when it has refused too many
+    /// requests of this client: Postfix `smtpd_hard_error_limit`, Exim `smtp_max_synprot_errors`.
+    /// The 421 becomes the outcome of the client's next request. Otherwise the client would
+    /// continue on a new connection and be refused again.
     ///
     /// Returns `false` while the reply is incomplete.
     pub(super) fn part(&mut self) -> bool {
@@ -96,9 +96,9 @@ impl Onward {
     }
 }
 
-/// Returns whether the greeting or the EHLO reply says that the server is amavisd: `220 [127.0.0.1]
-/// ESMTP amavis service ready`, before 2.12 `amavisd-new`. The first word does not count: it is the
-/// host name, and another server's host may have such a name.
+/// Returns whether the greeting or the EHLO reply says that the server is amavisd:
+/// `220 [127.0.0.1] ESMTP amavis service ready`, before 2.12 `amavisd-new`. The first word does not
+/// count: it is the host name, and another server's host may have such a name.
 pub(super) fn names_amavisd(reply: &Reply) -> bool {
     let text = reply.text().as_bytes();
     // Searches for `v`, which is rare in replies. A match needs whitespace before the word, which

@@ -48,7 +48,7 @@ pub(super) enum Asked {
         segments: Vec<Bytes>,
         dots: Dots,
     },
-    /// A request to repeat the recipients of an earlier connection.
+    /// A request to accept the recipients of an earlier connection again.
     Renewal {
         transaction: Box<Transaction>,
     },
@@ -184,8 +184,8 @@ impl Onward {
         self.transaction().is_some_and(|transaction| !transaction.again.is_empty())
     }
 
-    /// Returns whether the transaction uses a parameter that this server does not offer. The client
-    /// was allowed to use it.
+    /// Returns whether the transaction uses a parameter that was offered to the client but is not
+    /// offered by this server.
     fn is_lacking(&self, offered: &Capabilities) -> bool {
         let Some(Transaction { reverse_path, again, .. }) = self.transaction() else {
             return false;

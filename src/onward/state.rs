@@ -24,8 +24,8 @@
 //!   reply, `Answering` takes the place of `Ready`.
 //! - Lost connections, timeouts and malformed replies lead to `Broken`.
 //!
-//! The field of [`Machine`] is private, so only this file writes it. The other files report an [`Event`] and read the
-//! [`State`].
+//! The field of [`Machine`] is private, so only this file writes it. The other files report an
+//! [`Event`] and read the [`State`].
 
 use bytes::Bytes;
 
@@ -38,10 +38,10 @@ pub(super) struct Machine {
     state: State,
 }
 
-/// Named for what is awaited.
+/// The state of a connection. Each variant is named for the event that it waits for.
 #[derive(Debug)]
 pub(super) enum State {
-    /// A request; there is no connection.
+    /// A request, without a connection.
     Disconnected,
     /// The connection, which the caller makes.
     Connecting,
@@ -53,7 +53,7 @@ pub(super) enum State {
     Upgrading,
     /// A request.
     Ready,
-    /// A request for the next answer to the content, which the server owes.
+    /// A request for the next reply to the content, which the server still owes.
     Answering,
     /// The end of the connection, which the caller closes.
     Broken,
@@ -62,13 +62,13 @@ pub(super) enum State {
 /// A cause of a transition.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// There is something to ask.
+    /// There is a request.
     Connect,
     /// The connection is established.
     Connected,
     /// Commands were sent. The server owes these replies.
     Sent(Owed),
-    /// The next reply was heard.
+    /// The next reply was received.
     Heard,
     /// The server is ready for the TLS handshake (220 to STARTTLS).
     StartTls,
@@ -78,11 +78,11 @@ pub(super) enum Event {
     GoAhead(Box<DataWriter>),
     /// The mail data was written, or cannot be written any further.
     Written,
-    /// The server owes the answer to the content for a further recipient.
+    /// The server owes the reply to the content for another recipient.
     OwesAnswer,
-    /// That answer was asked for.
+    /// That reply was requested.
     AnswerAsked,
-    /// The connection is of no more use.
+    /// The connection can no longer be used.
     BrokenOff,
     /// The connection is closed.
     Disconnected,
@@ -101,7 +101,8 @@ impl Machine {
         matches!(self.state, State::Awaiting(_) | State::Sending(_))
     }
 
-    /// Applies the transition that this event causes. An event that the state has no transition for changes nothing.
+    /// Applies the transition that this event causes. If the state has no transition for the event,
+    /// nothing changes.
     pub(super) fn apply(&mut self, event: Event) {
         let content = || State::Awaiting(Owed::one(Awaited::Content));
         let next = match (&mut self.state, event) {
@@ -133,8 +134,8 @@ impl Machine {
         self.state = next;
     }
 
-    /// Appends the next part of the mail data to `output`, if mail data is being written. Behind the last part, the
-    /// answer to the content is awaited.
+    /// Appends the next part of the mail data to `output`, if mail data is being written. After the
+    /// last part, the machine waits for the reply to the content.
     pub(super) fn write_content(&mut self, output: &mut Vec<Bytes>) {
         if let State::Sending(writer) = &mut self.state {
             writer.write(output);

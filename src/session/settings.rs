@@ -46,8 +46,8 @@ pub struct Settings {
     pub stress: Stress,
     /// The networks of this site. Their clients have no greeting delay, no limits on transactions
     /// and refused recipients in a session, and no per-client share in `Admission`. Scorers can
-    /// exempt them too ([`Peer::own`](crate::Peer::own)). Default: this machine, `127.0.0.0/8, ::1,
-    /// local` (Postfix `mynetworks` with `mynetworks_style = host`).
+    /// exempt them too ([`Peer::own`](crate::Peer::own)). Default: this machine,
+    /// `127.0.0.0/8, ::1, local` (Postfix `mynetworks` with `mynetworks_style = host`).
     pub own_networks: Networks,
     /// The peers that may use XCLIENT (Postfix `smtpd_authorized_xclient_hosts`). The address at
     /// the start of the session decides. Default: none. For all other peers, XCLIENT is an unknown

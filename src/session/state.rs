@@ -114,7 +114,7 @@ pub(super) enum Phase {
     DataRefused(Box<Transaction>),
 }
 
-// --- what the other files decide ---
+// --- decisions of the other files ---
 
 /// The transitions from `Command`.
 #[derive(Debug)]
@@ -305,7 +305,7 @@ impl Session {
         }
     }
 
-    /// From `Content` or `Skipping`, when the mail data or the chunk is complete. Returns whether it is.
+    /// From `Content` or `Skipping`, if the mail data or the chunk is complete. Returns whether it is.
     pub(super) fn complete_content(&mut self, now: Instant) -> bool {
         // Moving a state out and back costs more than looking at it.
         match &self.machine.state {
@@ -396,7 +396,7 @@ impl Session {
     }
 }
 
-// --- what a state holds ---
+// --- contents of a state ---
 
 impl Machine {
     pub(super) fn new() -> Self {
