@@ -13,8 +13,8 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Returns the deadline `wait` after `now`. A longer `wait` than 30 years, such as
-    /// `Duration::MAX`, is cut to 30 years, because the clock could overflow.
+    /// Returns the deadline `wait` after `now`. A `wait` of more than 30 years, such as
+    /// `Duration::MAX`, is reduced to 30 years, so that the clock does not overflow.
     pub(crate) fn after(now: Instant, wait: Duration, awaiting: Awaiting) -> Self {
         const EVER: Duration = Duration::from_secs(30 * 365 * 86_400);
         Self { at: now + wait.min(EVER), awaiting }

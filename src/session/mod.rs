@@ -80,8 +80,10 @@ pub struct Session {
     asked: Option<Instant>,
     /// The deadlines of the content that is being received.
     pace: Option<Pace>,
-    /// The latest time at which the session waits for a command, unless a message is accepted
-    /// before. `None` until the first wait.
+    /// The deadline for the client in total ([`SessionTimeouts::commands`]). An accepted message
+    /// resets it. `None` until the first wait for a command.
+    ///
+    /// [`SessionTimeouts::commands`]: crate::SessionTimeouts::commands
     patience: Option<Instant>,
     /// The end of a transaction, with the time at which the transaction began.
     ended: Option<(Box<TransactionEnd>, Instant)>,

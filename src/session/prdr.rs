@@ -27,7 +27,8 @@ impl Transaction {
         self.envelope.reverse_path.parameters.prdr && self.envelope.forward_paths.len() > 1
     }
 
-    /// Moves the recipients that were refused after the content to the refused ones.
+    /// Moves recipients from the accepted to the refused ones if their answer to the content is a
+    /// refusal or is missing.
     pub(super) fn settle(mut self: Box<Self>, answers: Answers) -> Box<Self> {
         let mut recipients = std::mem::take(&mut self.envelope.forward_paths).into_iter();
         for (recipient, answer) in recipients.by_ref().zip(answers.0) {

@@ -13,7 +13,7 @@ pub(super) enum Answer {
     Reply(Reply),
     /// The refusal of a faulty command. Too many of them end the session.
     Fault(Reply),
-    /// The reply to a junk command. Too many of them end the session.
+    /// The reply to a junk command, which changes nothing. Too many of them end the session.
     Junk(Reply),
     /// The last reply: it ends the session and its transaction.
     HangUp(Reply, EndCause),

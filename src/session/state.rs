@@ -145,7 +145,7 @@ pub(super) enum AfterCommand {
 /// The transitions from `Content`, when the mail data or the chunk is complete.
 #[derive(Debug)]
 pub(super) enum AfterContent {
-    /// To the next chunk, or back from a refused one.
+    /// To the next command, after a chunk that is not the last or that is refused.
     Command(Phase, Answer),
     AskContent(Box<Transaction>, Message),
     Finish(Finish),

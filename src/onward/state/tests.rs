@@ -34,7 +34,7 @@ const EVENTS: [Cause; 12] = [
     || ("Disconnected", Event::Disconnected),
 ];
 
-/// Every transition of the diagram, except for the two events that every state knows.
+/// Every transition of the diagram, except for the two events that apply to every state.
 const TRANSITIONS: [(&str, &str, &str); 11] = [
     ("Disconnected", "Connect", "Connecting"),
     ("Connecting", "Connected", "Awaiting Greeting"),
