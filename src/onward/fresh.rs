@@ -24,8 +24,9 @@ impl Onward {
         self.stale = true;
     }
 
-    /// Retries a refused request on a new connection, if earlier transactions on this connection may
-    /// have caused the refusal. Returns whether it does. The reply on the new connection is final.
+    /// Retries a refused request on a new connection, if earlier transactions on this connection
+    /// may have caused the refusal. Returns whether it does. The reply on the new connection is
+    /// final.
     pub(super) fn goes_elsewhere(&mut self, awaited: Awaited, reply: &Reply) -> bool {
         let concerns_session = match awaited {
             Awaited::Rcpt => recipient_concerns_session(reply),
@@ -45,8 +46,8 @@ impl Onward {
     }
 
     /// Retries the request on a new connection, if possible. Returns whether it does. This
-    /// connection must have served an earlier transaction, and all accepted recipients must be known
-    /// so that RCPT can be repeated. Content that was already sent is never sent again.
+    /// connection must have served an earlier transaction, and all accepted recipients must be
+    /// known so that RCPT can be repeated. Content that was already sent is never sent again.
     fn begins_elsewhere(&mut self, awaited: Awaited) -> bool {
         let first = self.first_transaction.as_ref();
         let is_first = self.transaction().is_none_or(|asked| first == Some(&asked.id));

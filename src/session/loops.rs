@@ -56,8 +56,8 @@ impl<'s> LoopWatch<'s> {
     }
 
     /// Returns the refusal of a message in a mail loop. It is a loop of this gate if one of the
-    /// gate's own trace fields names a recipient of this transaction, or if there are three of them.
-    /// The refusal is then temporary. A message with more trace fields than the limit (100 by
+    /// gate's own trace fields names a recipient of this transaction, or if there are three of
+    /// them. The refusal is then temporary. A message with more trace fields than the limit (100 by
     /// default) is in a loop elsewhere (RFC 5321 section 6.3).
     pub(super) fn refusal(mut self) -> Option<Reply> {
         if let Some(value) = std::mem::take(&mut self.trace).finish() {

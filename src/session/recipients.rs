@@ -65,9 +65,9 @@ pub(super) struct Refused {
 }
 
 impl Session {
-    /// Counts a recipient refused with 5yz. Returns whether there are too many. Many refusals suggest
-    /// guessed addresses or an outdated list. Recipients from our own networks and from clients
-    /// named by XFORWARD do not count.
+    /// Counts a recipient refused with 5yz. Returns whether there are too many. Many refusals
+    /// suggest guessed addresses or an outdated list. Recipients from our own networks and from
+    /// clients named by XFORWARD do not count.
     pub(super) fn has_too_many_refused(&mut self) -> bool {
         let is_exempt = self.xforward.is_some() || self.settings.own_networks.include(&self.peer);
         if is_exempt {

@@ -305,7 +305,8 @@ impl Session {
         }
     }
 
-    /// From `Content` or `Skipping`, if the mail data or the chunk is complete. Returns whether it is.
+    /// From `Content` or `Skipping`, if the mail data or the chunk is complete. Returns whether it
+    /// is.
     pub(super) fn complete_content(&mut self, now: Instant) -> bool {
         // Moving a state out and back costs more than looking at it.
         match &self.machine.state {
