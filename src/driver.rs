@@ -1,4 +1,4 @@
-//! The driver: one client, to the end of its session.
+//! The driver: serves one client until its session ends.
 
 #[cfg(any(feature = "smol", feature = "tokio"))]
 mod accept;
@@ -44,50 +44,52 @@ pub(crate) use accept::Adapter;
 #[cfg(any(feature = "smol", feature = "tokio"))]
 pub use accept::{Serve, Shutdown};
 
-/// Octets of commands read at once: so much may wait to be executed.
+/// Octets of commands read at once. This is also the most input that can wait to be executed.
 const COMMANDS: usize = 16_384;
-/// Octets taken from a client that talks while it should wait.
+/// Octets read from a client that sends data while it should wait for a reply.
 const STASH: usize = 4_096;
 
-/// How long the relay target may take to say what it lets through, and to take leave.
+/// Timeouts of the relay target: for its capabilities, and for closing.
 const INTRODUCTION: Duration = Duration::from_secs(30);
 const FAREWELL: Duration = Duration::from_secs(30);
-/// How long a client is given to take the last reply, and how much it may still send meanwhile.
+/// How long a client may take to read the last reply, and how many octets it may still send
+/// meanwhile.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_OCTETS: usize = 1 << 20;
 
-/// Why a session ended without the client having been told good-bye. The mail is where it was: with
-/// the client, or with the relay target if the client was told so or [`Event::Unacknowledged`] was
-/// observed.
+/// The reason why a session ended without a final reply to the client. The responsibility for the
+/// mail is unchanged. It is with the client, or with the relay target if the client got a positive
+/// reply or [`Event::Unacknowledged`] was observed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The connection broke; the client or the network is at fault.
+    /// The connection broke. Client or network fault.
     #[error("the client is lost: {0}")]
     ClientLost(#[source] io::Error),
-    /// The client would not take what was written to it, or not finish a TLS handshake.
+    /// The client did not read its replies, or did not finish a TLS handshake, in time.
     #[error("the client takes nothing")]
     ClientStuck,
-    /// The TLS handshake failed; the client, the network, or what we have in common is at fault.
+    /// The TLS handshake failed. Fault of the client or the network, or no common parameters.
     #[error("no TLS with the client: {0}")]
     Handshake(io::Error),
-    /// TLS was offered by settings or asked for by the caller, but the gate has none. The caller is
-    /// at fault.
+    /// The settings offer TLS or the caller requested it, but the gate has no TLS configuration.
+    /// Caller fault.
     #[error("TLS is offered and the gate has none")]
     NoTls,
-    /// For whom the connection is could not be known. The proxy, its configuration or ours is at
-    /// fault.
+    /// The client of the connection is unknown, because there is no valid PROXY header. Fault of
+    /// the proxy, of its configuration or of this server's configuration.
     #[error("no client: {0}")]
     Unproxied(#[from] ProxyError),
-    /// There were too many clients.
+    /// A connection limit was reached.
     #[error("turned away: {0}")]
     TurnedAway(#[from] TurnedAway),
 }
 
-/// Serves one client, from its connection to its end: the loop over [`Session::poll`] for any
-/// runtime. Every wait has a deadline, writes included.
+/// Serves one client from its connection to the end of its session. It runs the loop over
+/// [`Session::poll`] on any runtime. Every wait has a deadline, including writes.
 ///
-/// Dropping the future closes the connection; what was not answered by then was not taken.
+/// Dropping the future closes the connection. A message that was not answered by then was not
+/// accepted.
 pub fn serve<C, R>(
     client: C,
     peer: Peer,
@@ -100,8 +102,8 @@ where
     attend(client, peer, gate, Opening::Clear, None)
 }
 
-/// Serves one client that speaks TLS from its first octet on (RFC 8314), with the gate's
-/// [`tls`](Gate::tls); otherwise as [`serve`]. Nothing is observed of a client without a handshake.
+/// Serves one client with TLS from the first octet (RFC 8314), using the gate's [`tls`](Gate::tls).
+/// Otherwise it works like [`serve`]. If the handshake does not complete, no event is observed.
 #[cfg(feature = "tls")]
 pub fn serve_tls<C, R>(
     client: C,
@@ -126,7 +128,7 @@ where
     C: AsyncRead + AsyncWrite + Unpin + Send,
     R: Runtime,
 {
-    // In a future of its own, which is gone when the client sits idle, with all that it is given.
+    // A separate boxed future. Its memory is freed with its arguments before the client sits idle.
     let opened = Box::pin(opening.of(client, peer, gate, place));
     async move {
         let _admitted = gate.admit();
@@ -137,7 +139,7 @@ where
         let mut relay = Held::new(relay);
         gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
         let limit = |wait| Some(Deadline::after(runtime.now(), wait, Awaiting::Connection));
-        // A relay target that does not say so in time lets nothing through.
+        // If the relay target does not answer in time, no extensions are offered.
         let through = Guarded::begin(|| relay.relay().capabilities());
         let through = within(runtime, limit(INTRODUCTION), through).await;
         let through = through.and_then(|through| relay.report(gate, &session, through));
@@ -176,9 +178,9 @@ where
     }
 }
 
-/// What ended a wait for the client.
+/// The event that ended a wait for the client.
 enum Received {
-    /// Something came. How the input ended, if it did.
+    /// Input was received. Contains the way the input ended, if it did.
     Input(Option<End>),
     GoingDown,
     Called(Call),
@@ -194,7 +196,7 @@ struct Service<'g, C, R: Runtime> {
     slowness: Slowness,
     going_down: GoingDown,
     place: Place,
-    /// What broke the connection.
+    /// The error that broke the connection.
     fault: Option<ServeError>,
 }
 
@@ -203,7 +205,7 @@ where
     C: AsyncRead + AsyncWrite + Unpin + Send,
     R: Runtime,
 {
-    /// Does what the session says until it is over.
+    /// Executes the steps of the session until it is over.
     async fn run(&mut self, session: &mut Session, relay: &mut Held) {
         let runtime = &self.gate.runtime;
         if self.gate.is_going_down() {
@@ -212,7 +214,7 @@ where
         let mut now = runtime.now();
         loop {
             self.stash.room = STASH.saturating_sub(session.buffered());
-            // Not at each step: asking for the time costs more than many of them.
+            // Not in each step: reading the clock costs more than many of the steps.
             if self.timer.has_waited() {
                 now = runtime.now();
             }
@@ -230,8 +232,8 @@ where
                     {
                         self.gate.observe(&Event::ClientChanged { session, peer });
                     }
-                    // Boxed and pinned here: a future that is handed on by value has room in each
-                    // one it passes through, and idle sessions carry that room too.
+                    // Boxed and pinned here. A future that is passed by value takes space in each
+                    // future that it passes through, and idle sessions would hold that space too.
                     let asked = {
                         let tally = self.log.tally(&id, stage);
                         let ask = self.gate.ask(question.subject(), tally, &mut self.sitting);
@@ -240,7 +242,8 @@ where
                         self.timer.within(deadline, ask).await
                     };
                     if stage == Stage::Connect {
-                        // Whether it waited for the greeting, however soon the panel answered.
+                        // Detects a client that talks before the greeting, however soon the panel
+                        // answered.
                         self.stash.listen(&mut self.client).await;
                     }
                     match asked {
@@ -252,7 +255,7 @@ where
                         Some(None) => {}
                         None => self.late(session, deadline),
                     }
-                    // Scorers also work without waiting.
+                    // Scorers also use time when they do not wait.
                     let began = self.look_at_clock(&mut now);
                     if stage != Stage::Connect {
                         let scoring = now.saturating_duration_since(began);
@@ -273,8 +276,8 @@ where
                         }
                         RequestKind::Content => {
                             let ask = relay.ask(request);
-                            // From here on the client's end changes nothing: the message is complete,
-                            // and half of it onward would help nobody.
+                            // From here on, a disconnect of the client changes nothing. The message
+                            // is complete, and it must not be forwarded only in part.
                             self.stash.listen(&mut self.client).await;
                             match self.stash.is_broken() {
                                 true => Some(None),
@@ -285,8 +288,9 @@ where
                             self.timer.within(deadline, relay.ask(request)).await.map(Some)
                         }
                     };
-                    // Nothing that users plug in comes between this answer and ours, if it is about
-                    // the content: events and input wait until the reply was written.
+                    // No user code runs between this answer and the reply to the client if the
+                    // answer is about the content. Events and input wait until the reply was
+                    // written.
                     let mut waits = recipient.is_none() && !is_renewal;
                     match asked {
                         Some(Some(asked)) => {
@@ -296,7 +300,7 @@ where
                             } else {
                                 let relayed =
                                     Event::Relayed { id: &id, recipient, outcome: &outcome };
-                                // That what was taken is still taken is no news.
+                                // A renewal that is accepted is not reported: nothing has changed.
                                 if !(is_renewal && matches!(outcome, Outcome::Accepted(_))) {
                                     self.gate.observe(&relayed);
                                 }
@@ -325,7 +329,8 @@ where
                 Step::Ended(end) => {
                     self.sitting.transaction_ended(&end);
                     self.log.ended(*end);
-                    // Asked here, too: a client that never waits may never be waited for.
+                    // Also checked here, because a client that keeps sending may never be waited
+                    // for.
                     if self.gate.is_going_down() {
                         session.shut_down();
                     }
@@ -339,16 +344,16 @@ where
         }
     }
 
-    /// Sets the time to what it is now; gives what it was.
+    /// Sets `now` to the current time and returns its old value.
     fn look_at_clock(&mut self, now: &mut Instant) -> Instant {
-        // Not once more at the next step.
+        // The next step then does not read the clock again.
         self.timer.has_waited();
         std::mem::replace(now, self.gate.runtime.now())
     }
 
     async fn transmit(&mut self, session: &mut Session, octets: &[u8]) {
         let deadline = session.deadline();
-        // A message that was taken is said to be so at once: the later, the more duplicates.
+        // A positive reply to a message is not delayed: a delay makes duplicates more likely.
         if self.slowness.is_due() && !self.log.owes_acceptance() {
             let pass = Box::pin(self.slowness.pass(self.gate));
             self.timer.within(None, pass).await;
@@ -375,7 +380,7 @@ where
                 self.late(session, deadline);
             }
         }
-        // What the client sent while its content was forwarded.
+        // Input that the client sent while its content was forwarded.
         if !self.stash.octets.is_empty() || self.stash.end.is_some() {
             self.unstash(session);
         }
@@ -424,13 +429,13 @@ where
         }
     }
 
-    /// Upgrades the connection. What the client sent in the clear behind STARTTLS is in nobody's
-    /// buffer: the session has refused what it had, and the rest is read as the handshake that it
-    /// is not.
+    /// Upgrades the connection. No buffer holds input that the client sent in plain text after
+    /// STARTTLS. The session has refused the part it had read. The rest is read as a TLS handshake,
+    /// which then fails.
     async fn start_tls(&mut self, session: &mut Session) {
         self.stash = Stash::default();
         let deadline = session.deadline();
-        // In a future of its own: idle sessions would carry its room.
+        // A separate boxed future: otherwise idle sessions would hold its memory.
         let shake = Box::pin(handshake(self.gate, &mut self.client, session.peer(), &[], deadline));
         match shake.await {
             Ok(tls) => session.tls_started(tls),
@@ -444,7 +449,7 @@ where
         }
     }
 
-    /// Gives the session what the client sent meanwhile.
+    /// Passes the stashed input of the client to the session.
     fn unstash(&mut self, session: &mut Session) {
         let Stash { octets, end, .. } = std::mem::take(&mut self.stash);
         hand_over(self.gate, session, &octets);
@@ -467,8 +472,8 @@ where
         session.handle_timeout(self.gate.runtime.now());
     }
 
-    /// Closes the connection so that the last reply arrives: a connection closed with unread input
-    /// is reset, and the reply may be lost with it.
+    /// Closes the connection so that the last reply arrives. Closing a connection with unread input
+    /// resets it, and the reply may then be lost.
     async fn close(&mut self) {
         self.log.close(self.fault.is_some());
         if self.fault.is_some() {
@@ -479,7 +484,8 @@ where
         let (client, evicted) = (&mut self.client, self.place.is_revoked());
         let linger = async {
             let _ = client.close().await;
-            // Many may be evicted within that time, and each holds a descriptor.
+            // Not for evicted sessions: many may be evicted within that time, and each holds a
+            // descriptor.
             let mut left = if evicted { 0 } else { LINGER_OCTETS };
             while left > 0 {
                 let read = |context: &mut Context<'_>| {

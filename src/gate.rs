@@ -1,4 +1,4 @@
-//! A gate: all that the sessions of one service share.
+//! The gate: the state that all sessions of one service share.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -32,8 +32,8 @@ use crate::tls::{HandshakeLimits, Turns};
 use crate::unwind::caught;
 use crate::verdict::{Subject, Verdict};
 
-/// What the sessions of one service share: settings, panel, relay target and observers. Made once,
-/// handed to [`serve`](crate::serve) for each client.
+/// State that all sessions of one service share: settings, panel, relay target and observers.
+/// Create it once and pass it to [`serve`](crate::serve) for each client.
 pub struct Gate<R: Runtime> {
     pub(crate) runtime: R,
     pub(crate) settings: Arc<Settings>,
@@ -43,19 +43,19 @@ pub struct Gate<R: Runtime> {
     #[cfg(feature = "tls")]
     pub(crate) turns: Turns,
     pub(crate) observers: Observers,
-    /// Looks clients' names up; `None` if they are not looked up.
+    /// Looks up client names; `None` if names are not looked up.
     #[cfg(feature = "dns")]
     naming: Option<Naming>,
-    /// Who speaks the PROXY protocol; `None` if nobody does.
+    /// Networks from which a PROXY header is expected and trusted; `None` if no header is expected.
     pub(crate) proxies: Option<Networks>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) tarpit: Option<Arc<Tarpit>>,
-    /// Distinguishes the sessions of this process from those of others before and beside it.
+    /// Distinguishes the sessions of this process from those of earlier and concurrent processes.
     prefix: String,
     sessions_begun: AtomicU64,
     sessions_running: AtomicUsize,
     drained: Drained,
-    /// Dropped when the gate goes down, which is what `going_down` waits for.
+    /// Dropped when the gate shuts down. Dropping it resolves `going_down`.
     open: Mutex<Option<oneshot::Sender<()>>>,
     going_down: GoingDown,
 }
@@ -64,12 +64,12 @@ pub struct Gate<R: Runtime> {
 type Signal = Shared<oneshot::Receiver<()>>;
 pub(crate) type GoingDown = Signal;
 
-/// Wakes the callers of [`Gate::drained`] when the last session ends. Empty while nobody waits.
+/// Wakes the callers of [`Gate::drained`] when the last session ends. Empty while no caller waits.
 #[derive(Default)]
 struct Drained(Mutex<Option<(oneshot::Sender<()>, Signal)>>);
 
 impl Drained {
-    /// Resolves the next time that the last session ends.
+    /// Returns a signal that resolves the next time the last session ends.
     fn next(&self) -> Signal {
         let mut waited_for = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, drained) = waited_for.get_or_insert_with(|| {
@@ -85,7 +85,8 @@ impl Drained {
 }
 
 impl<R: Runtime> Gate<R> {
-    /// A gate in front of this relay target, with an empty panel: a transparent, bounded relay.
+    /// Creates a gate for this relay target, with an empty panel. It relays everything, within the
+    /// limits of the settings.
     pub fn new(runtime: R, settings: Settings, target: impl Target + 'static) -> Self {
         let time = runtime.time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (open, going_down) = oneshot::channel();
@@ -112,8 +113,8 @@ impl<R: Runtime> Gate<R> {
         }
     }
 
-    /// What the names of its sessions begin with, instead of time and process: they must still be
-    /// unique, in logs and in the replies that name them.
+    /// Sets the prefix of session ids; by default it is made of the time and the process id.
+    /// Session ids appear in logs and replies, so the prefix must keep them unique.
     #[must_use]
     pub fn session_prefix(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.prefix);
@@ -127,14 +128,14 @@ impl<R: Runtime> Gate<R> {
         self
     }
 
-    /// Sets decision logic of your own in place of a panel.
+    /// Sets your own decision logic in place of a panel.
     #[must_use]
     pub fn judge(mut self, judge: impl Judge<R> + 'static) -> Self {
         self.judge = Bench::Own(Box::new(judge));
         self
     }
 
-    /// Adds a closure that is told of every event of every session.
+    /// Adds a closure that is called with every event of every session.
     ///
     /// ```
     /// # use nobounce::{Event, Gate, Runtime, Settings, relay};
@@ -155,15 +156,15 @@ impl<R: Runtime> Gate<R> {
     /// Adds an [`Observer`], such as [`Lines`](crate::Lines), [`Queue`](crate::Queue) or
     /// [`Lessons`](crate::scorers::Lessons).
     ///
-    /// [`observer`](Self::observer) is for closures: the compiler infers the type of their argument
-    /// only if nothing else than a closure is allowed.
+    /// [`observer`](Self::observer) accepts only closures, so that the compiler can infer the type
+    /// of their argument. This method accepts any observer.
     #[must_use]
     pub fn observed_by(mut self, observer: impl Observer + 'static) -> Self {
         self.observers.add(Box::new(observer));
         self
     }
 
-    /// Offers STARTTLS (RFC 3207), and makes [`serve_tls`](crate::serve_tls) possible.
+    /// Offers STARTTLS (RFC 3207) and enables [`serve_tls`](crate::serve_tls).
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: TlsServer) -> Self {
@@ -172,8 +173,8 @@ impl<R: Runtime> Gate<R> {
         self
     }
 
-    /// How much the TLS handshakes of clients may take of the machine; by default as
-    /// [`HandshakeLimits`] says.
+    /// Limits the resources that TLS handshakes of clients may use. The defaults are those of
+    /// [`HandshakeLimits`].
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn handshakes(mut self, limits: HandshakeLimits) -> Self {
@@ -181,17 +182,21 @@ impl<R: Runtime> Gate<R> {
         self
     }
 
-    /// Looks each client's name up before its session begins, confirmed forwards (RFC 8601 section 3),
-    /// for so long at the most: then the trace header, records, scorers, and a server that is told of
-    /// the client (XCLIENT, XFORWARD) have [`Peer::name`] and [`Peer::reverse_name`].
+    /// Looks up the name of each client before its session begins. The name must be confirmed by a
+    /// forward look-up (RFC 8601 section 3). The session waits for the look-up for at most
+    /// `patience`.
     ///
-    /// A client whose name is known already keeps it, and a loopback address is not looked up: its name is
-    /// not in DNS. [`Peer::name_lookup`] tells a client without a name from one of which DNS said nothing. Such
-    /// a client is not refused.
+    /// The trace header, records and scorers then have [`Peer::name`] and [`Peer::reverse_name`].
+    /// So does an onward server that gets client information by XCLIENT or XFORWARD.
     ///
-    /// At most 4 look-ups are under way for the clients of one network. After 3 in a row that took longer
-    /// than 2 seconds, the names of this network are not looked up for 30 seconds, and for up to 5 minutes
-    /// if it remains slow. Its clients are served at once, without a name.
+    /// A client whose name is already known keeps it. A loopback address is not looked up, because
+    /// its name is not in DNS. [`Peer::name_lookup`] distinguishes a client without a name from a
+    /// client for which DNS gave no answer. Neither is refused.
+    ///
+    /// At most 4 look-ups run at the same time for the clients of one network. After 3 look-ups in
+    /// a row that took longer than 2 seconds, the names of this network are not looked up for 30
+    /// seconds. If the network remains slow, that pause grows to at most 5 minutes. During the
+    /// pause its clients are served at once, without a name.
     #[cfg(feature = "dns")]
     #[must_use]
     pub fn name_clients(mut self, resolver: impl Resolver + 'static, patience: Duration) -> Self {
@@ -199,40 +204,41 @@ impl<R: Runtime> Gate<R> {
         self
     }
 
-    /// [`serve`](crate::serve) expects a header of the PROXY protocol, of version 1 or 2, before
-    /// anything else on every connection, and believes these networks. Other connections, and those
-    /// with no header in time or a malformed one, are closed without a word and
-    /// [observed](Event::Unproxied).
+    /// Makes [`serve`](crate::serve) expect a PROXY protocol header (version 1 or 2) at the start
+    /// of every connection, and trusts headers from these networks. Connections from other networks
+    /// are closed without a reply and [observed](Event::Unproxied). So are connections whose header
+    /// is late or malformed.
     ///
-    /// A gate expects it always or never: if it could be left out, clients could put in their own.
-    /// What is behind the header is the client's; `xclient_from` and `xforward_from` go by its
-    /// address, not by the proxy's.
+    /// A gate expects the header always or never. If it were optional, clients could send their
+    /// own. The header gives the address of the client. `xclient_from` and `xforward_from` are
+    /// matched against that address, not against the address of the proxy.
     #[must_use]
     pub fn expect_proxy(mut self, networks: Networks) -> Self {
         self.proxies = Some(networks);
         self
     }
 
-    /// How many clients are let in; by default as [`AdmissionLimits`](crate::AdmissionLimits) says.
-    /// Those beyond are told 421 before there is a session, with TLS from the first octet they are
-    /// just closed, and either is [observed](Event::TurnedAway).
+    /// Sets the connection limits; the defaults are those of
+    /// [`AdmissionLimits`](crate::AdmissionLimits). A client over the limit gets a 421 reply before
+    /// any session begins. If its connection uses TLS from the first octet, the connection is
+    /// closed without a reply. Both cases are [observed](Event::TurnedAway).
     ///
-    /// Gates that share an `Arc` of one count together.
+    /// Gates that share one `Arc<Admission>` share its counts.
     #[must_use]
     pub fn admission(mut self, admission: impl Into<Arc<Admission>>) -> Self {
         self.admission = admission.into();
         self
     }
 
-    /// Answers those slowly who score badly; nobody by default.
+    /// Delays replies to clients with a high score. No reply is delayed by default.
     #[must_use]
     pub fn tarpit(mut self, tarpit: Tarpit) -> Self {
         self.tarpit = Some(Arc::new(tarpit));
         self
     }
 
-    /// Begins to go down: sessions end with `421 4.3.2`, those in a transaction after it. Clients
-    /// that still come are told the same.
+    /// Starts a graceful shutdown. Sessions end with `421 4.3.2`; a session in a transaction ends
+    /// after the transaction. Clients that still connect get the same reply.
     pub fn shut_down(&self) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -249,43 +255,44 @@ impl<R: Runtime> Gate<R> {
         }
     }
 
-    /// How many sessions run.
+    /// Returns the number of running sessions.
     pub fn sessions(&self) -> usize {
         self.sessions_running.load(Ordering::Acquire)
     }
 
-    /// Whether the gate is under stress: see [`Admission`].
+    /// Returns whether the gate is under stress; see [`Admission`].
     pub fn is_stressed(&self) -> bool {
         self.admission.is_stressed()
     }
 
-    /// How many panics of observers were caught. See [`Observer`].
+    /// Returns the number of observer panics that were caught; see [`Observer`].
     pub fn observer_panics(&self) -> u64 {
         self.observers.panics()
     }
 
-    /// Whether [`shut_down`](Self::shut_down) was called.
+    /// Returns whether [`shut_down`](Self::shut_down) was called.
     pub fn is_going_down(&self) -> bool {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    /// A session with a client that has just connected, and the relay target as this client has it:
-    /// for those who run the loop over [`Session::poll`] themselves. Nobody counts it.
+    /// Opens a session with a client that has just connected, and a relay for it. Use it to run
+    /// your own loop over [`Session::poll`]. The session is not counted in
+    /// [`sessions`](Self::sessions).
     pub fn open(&self, peer: Peer) -> (Session, Box<dyn Relay>) {
         let (now, time_of_day) = (self.runtime.now(), self.runtime.time_of_day());
         let relay = caught(|| self.target.open(&peer)).unwrap_or_else(|_| Box::new(Panicked));
         (Session::new(self.settings.clone(), self.next_id(), peer, now, time_of_day), relay)
     }
 
-    /// Returns the sitting of a session that begins. It keeps the scorers' answers if there are
-    /// observers to tell of them.
+    /// Returns the sitting of a new session. It keeps the scorers' answers if there are observers
+    /// to report them to.
     pub fn sitting(&self) -> Sitting {
         let sitting = Sitting::new();
         if self.observers.is_empty() { sitting } else { sitting.with_answers() }
     }
 
-    /// Asks the panel, and tells observers how each scorer answered ([`Event::Scored`]) and what follows
-    /// ([`Event::Judged`]). See [`Panel::ask`].
+    /// Asks the panel, and reports each scorer's answer ([`Event::Scored`]) and the verdict
+    /// ([`Event::Judged`]) to the observers. See [`Panel::ask`].
     pub async fn ask(
         &self,
         subject: Subject<'_>,
@@ -305,8 +312,9 @@ impl<R: Runtime> Gate<R> {
         verdict
     }
 
-    /// The address that this client counts for; `None` if it counts in all only, as do
-    /// [`Settings::own_networks`] and those who speak for others.
+    /// Returns the address under which this client is counted. Returns `None` if it counts only
+    /// towards the total: clients in [`Settings::own_networks`], and proxies and peers trusted with
+    /// XCLIENT or XFORWARD.
     pub(crate) fn counted(&self, client: &Peer) -> Option<IpAddr> {
         let Settings { own_networks, xclient_from, xforward_from, .. } = &*self.settings;
         let itself = client.vouched.address == Voucher::Socket;
@@ -316,7 +324,7 @@ impl<R: Runtime> Gate<R> {
         address.map(|address| address.ip())
     }
 
-    /// A session begins; it has ended when the guard is dropped.
+    /// Counts a new session until the guard is dropped.
     pub(crate) fn admit(&self) -> Admitted<'_, R> {
         self.sessions_running.fetch_add(1, Ordering::AcqRel);
         Admitted(self)
@@ -326,7 +334,7 @@ impl<R: Runtime> Gate<R> {
         self.going_down.clone()
     }
 
-    /// The client with its name, if somebody is to look it up and there is one.
+    /// Returns the client with its name, if name look-up is enabled and finds one.
     #[cfg(feature = "dns")]
     pub(crate) async fn named(&self, mut peer: Peer) -> Peer {
         if let (Some(naming), Some(address), None) = (&self.naming, peer.address, &peer.name)
@@ -345,13 +353,13 @@ impl<R: Runtime> Gate<R> {
         peer
     }
 
-    /// The network that this client counts for, if it counts for one.
+    /// Returns the network under which this client is counted, if any.
     #[cfg(feature = "tls")]
     pub(crate) fn network(&self, client: &Peer) -> Option<IpAddr> {
         self.counted(client).map(|address| self.admission.network(address.to_canonical()))
     }
 
-    /// Whether a TLS handshake of this client could not even wait for its turn.
+    /// Returns whether even the waiting queue for TLS handshakes is full for this client.
     pub(crate) fn is_busy_with_tls(&self, client: &Peer) -> bool {
         #[cfg(feature = "tls")]
         return self.tls.is_some()
@@ -364,7 +372,7 @@ impl<R: Runtime> Gate<R> {
         false
     }
 
-    /// Says so if stress has begun or ended.
+    /// Reports the begin or end of stress to the observers.
     pub(crate) fn report_overload(&self) {
         if let Some((on, connections)) = self.admission.turn() {
             self.observe(&Event::Overload { on, connections });
@@ -399,7 +407,7 @@ impl<R: Runtime> Drop for Admitted<'_, R> {
     }
 }
 
-/// A number in few letters and digits, none of which is mistaken for another.
+/// Formats a number in base 32, with letters and digits that are not easily confused.
 fn base32(mut number: u128) -> String {
     const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut text = Vec::new();
@@ -435,7 +443,8 @@ mod tests {
         assert_eq!(names, ["west-0", "west-1"]);
     }
 
-    /// Each waiter has a waker of its own, one is dropped, and a session begins after the last one.
+    /// Each waiter has its own waker, one waiter is dropped, and a session begins after the last
+    /// one ended.
     #[test]
     fn several_callers_wait_until_the_gate_is_drained() {
         let runtime = Rehearsal::new();
@@ -449,7 +458,7 @@ mod tests {
                 runtime.sleep(second).await;
                 assert!(gate.drained().now_or_never().is_none());
                 drop(session);
-                // Before the waiters are polled.
+                // This session begins before the waiters are polled.
                 let session = gate.admit();
                 runtime.sleep(second).await;
                 drop(session);

@@ -1,4 +1,4 @@
-//! The names of clients, which are looked up in DNS before their sessions begin.
+//! DNS look-ups of client names, made before the session begins.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,39 +17,39 @@ use crate::unwind::Guarded;
 #[cfg(test)]
 mod tests;
 
-/// Look-ups that are under way at the same time for the clients of one network.
+/// Maximum number of concurrent look-ups for the clients of one network.
 const AT_ONCE: usize = 4;
 /// A look-up that takes longer than this counts as slow, whatever its answer.
 const SLOW: Duration = Duration::from_secs(2);
-/// Slow look-ups in a row after which a network's names are not looked up for a while.
+/// Number of slow look-ups in a row after which look-ups for the network pause.
 const SLOW_IN_A_ROW: u32 = 3;
-/// How long that is, at first and at most (RFC 9520 section 3.2: failures are cached for at most 5 min).
+/// First and longest pause (RFC 9520 section 3.2: failures are cached for at most 5 minutes).
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// Networks that are remembered.
+/// Maximum number of networks that are remembered.
 const NETWORKS: usize = 4_096;
 
-/// Looks up the names of clients. The owner of an address decides how long its name server takes, so a
-/// network with a slow one must not use up the questions that others need.
+/// Looks up the names of clients. The owner of an address decides how long its name server takes. A
+/// network with a slow name server must therefore not use up the queries that other networks need.
 pub(crate) struct Naming {
     resolver: Box<dyn Resolver>,
     patience: Duration,
     networks: Mutex<HashMap<IpAddr, Arc<Zone>>>,
 }
 
-/// The look-ups of one network. Its addresses usually are in one reverse zone.
+/// The look-ups of one network. Its addresses are usually in one reverse zone.
 struct Zone {
     turns: Turns,
     breaker: Breaker,
 }
 
 impl Naming {
-    /// Asks `resolver`, and waits for a name for at most `patience`.
+    /// Creates a `Naming` that queries `resolver` and waits at most `patience` for a name.
     pub(crate) fn new(resolver: Box<dyn Resolver>, patience: Duration) -> Self {
         Self { resolver, patience, networks: Mutex::default() }
     }
 
-    /// Looks up the name of a client of this network.
+    /// Looks up the name of a client in this network.
     pub(crate) async fn name<R: Runtime>(
         &self,
         runtime: &R,
@@ -72,7 +72,8 @@ impl Naming {
         }
     }
 
-    /// Returns `None` if there is no answer. If it is dropped while DNS is asked, the look-up was slow.
+    /// Returns `None` if there is no answer. If this future is dropped during the query, the
+    /// look-up counts as slow.
     async fn ask<R: Runtime>(
         &self,
         runtime: &R,
@@ -96,7 +97,7 @@ impl Naming {
     fn zone(&self, network: IpAddr) -> Arc<Zone> {
         let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
         if networks.len() >= NETWORKS && !networks.contains_key(&network) {
-            // Those in use are no more than there are connections.
+            // The networks in use are at most as many as the connections.
             networks.retain(|_, zone| Arc::strong_count(zone) > 1);
         }
         networks.entry(network).or_default().clone()

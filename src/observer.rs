@@ -1,4 +1,4 @@
-//! Observers: told what happened, never asked.
+//! Observers: notified of events, without influence on the session.
 
 mod lines;
 mod observers;
@@ -27,7 +27,7 @@ pub use lines::Lines;
 pub(crate) use observers::Observers;
 pub use queue::{Queue, Queued};
 
-/// Is told of every event of every session. It cannot change what happens.
+/// Receives every event of every session. An observer cannot change the outcome of a session.
 ///
 /// # Panics in an observer
 ///
@@ -38,12 +38,12 @@ pub use queue::{Queue, Queued};
 ///
 /// # Observers that block
 ///
-/// An observer is called in the task of the session. One that blocks stops this session, and every
-/// other session on the same thread. The reply to a content does not wait for it: events that arise
-/// between the relay target's answer and the client's reply are delivered once the reply was
-/// written. Use [`Queue`] to hand events to a thread or task of your own.
+/// An observer is called in the task of the session. If it blocks, it blocks this session and every
+/// other session on the same thread. The reply to a message does not wait for observers. Events
+/// between the relay target's answer and the client's reply are delivered after the reply was
+/// written. Use [`Queue`] to pass events to your own thread or task.
 pub trait Observer: Send + Sync {
-    /// Something happened.
+    /// Called for each event.
     fn observe(&self, event: &Event<'_>);
 }
 
@@ -54,7 +54,7 @@ impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
 }
 
 impl Observer for Lessons {
-    /// Every transaction that ends is a lesson.
+    /// Makes a lesson of every transaction that ends.
     fn observe(&self, event: &Event<'_>) {
         if let Event::Ended(record) = event {
             self.give_of(&record.end, &record.tally, &record.onward);
@@ -68,10 +68,10 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     }
 }
 
-/// Something that happened in a session.
+/// An event in a session.
 ///
-/// Two observers: a line for every refusal at connect and at RCPT, with the findings that led to it, and a
-/// counter per symbol.
+/// The example has two observers. One writes a line for every refusal at connect and at RCPT, with
+/// the findings that led to it. The other counts findings per symbol.
 ///
 /// ```
 /// # use std::{io, time::Instant};
@@ -131,7 +131,7 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 /// # let subject = Subject::Connection(&session, &client);
 /// # pollster::block_on(gate.ask(subject, &mut Tally::new(), &mut gate.sitting()));
 ///
-/// // After a client on a list has connected:
+/// // After a client that is on a list has connected:
 /// assert!(log.lock().unwrap()[0].contains("client=unknown[192.0.2.1] to=\"none\" score=7.00 lists:LISTED=7.00"));
 /// assert_eq!(counts.lock().unwrap()["lists:LISTED"], 1);
 /// ```
@@ -140,53 +140,55 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 pub enum Event<'e> {
     /// A client has connected.
     Connected {
-        /// The session that begins.
+        /// The new session.
         session: &'e SessionId,
         /// The client.
         peer: &'e Peer,
     },
-    /// The client of the session is another one: who had connected speaks for it (XCLIENT).
+    /// The session has a new client, announced by a trusted peer (XCLIENT).
     ClientChanged {
         /// The session.
         session: &'e SessionId,
-        /// The client.
+        /// The new client.
         peer: &'e Peer,
     },
-    /// A connection could not be accepted: it broke before, or the process or the system is out of
-    /// descriptors or memory. The accept loop of `nobounce::tokio` or `nobounce::smol` tries again.
+    /// A connection could not be accepted. It broke first, or the process or the system has no
+    /// descriptors or memory left. The accept loop of `nobounce::tokio` or `nobounce::smol`
+    /// retries.
     AcceptFailed {
-        /// Why.
+        /// The error of the system.
         error: &'e io::Error,
     },
-    /// A connection was closed, since it is not known for whom it is. There was no session.
+    /// A connection was closed because its client is unknown: the PROXY header is missing,
+    /// malformed or not from a trusted network. No session began.
     Unproxied {
-        /// Who connected.
+        /// The peer that connected.
         peer: &'e Peer,
-        /// Why it was closed.
+        /// The reason why it was closed.
         error: &'e ProxyError,
     },
-    /// A client was turned away; there was no session. Observed once it was told.
+    /// A client was turned away. No session began. Observed after the client got its reply.
     TurnedAway {
         /// The client.
         peer: &'e Peer,
-        /// Why.
+        /// The reason.
         reason: TurnedAway,
     },
-    /// Stress has begun or ended: see [`Admission`](crate::Admission).
+    /// Stress has begun or ended; see [`Admission`](crate::Admission).
     Overload {
         /// Whether the gate is under stress now.
         on: bool,
-        /// Connections at this moment.
+        /// The number of connections at this moment.
         connections: usize,
     },
-    /// A session that was idle is closed, so that another client has its place.
+    /// An idle session is closed to give its place to another client.
     Evicted {
         /// The session.
         session: &'e SessionId,
         /// The client.
         peer: &'e Peer,
     },
-    /// Replies to this client are delayed from here on: it has scored badly.
+    /// Replies to this client are delayed from now on, because of its score.
     Tarpitted {
         /// The session.
         session: &'e SessionId,
@@ -197,14 +199,14 @@ pub enum Event<'e> {
     Received {
         /// The session.
         session: &'e SessionId,
-        /// What it sent: mail, and whatever else a stranger has to say.
+        /// The octets, as sent: untrusted input, which includes mail content.
         octets: &'e [u8],
     },
     /// These octets were written to the client.
     Transmitted {
         /// The session.
         session: &'e SessionId,
-        /// Whole reply lines.
+        /// Complete reply lines.
         octets: &'e [u8],
     },
     /// A scorer has answered or failed. Observed for each scorer, in the order of the seats, before
@@ -212,83 +214,84 @@ pub enum Event<'e> {
     Scored {
         /// The transaction; `SESSION.0` for the connection.
         id: &'e TransactionId,
-        /// The stage at which it was asked.
+        /// The stage at which the scorer was asked.
         stage: Stage,
-        /// What it said, and how long it took.
+        /// The scorer's answer and the time it took.
         answer: &'e Answer,
     },
-    /// The panel has answered.
+    /// The panel has given its verdict.
     Judged {
         /// The transaction; `SESSION.0` for the connection.
         id: &'e TransactionId,
-        /// The client. If it is refused when it connects, no transaction follows and this is all that
-        /// there is for a record.
+        /// The client. If it is refused at connect, no transaction follows, and this event is the
+        /// only source for a record.
         peer: &'e Peer,
-        /// The stage at which it was asked.
+        /// The stage at which the panel was asked.
         stage: Stage,
-        /// The recipient that it was asked about, at RCPT.
+        /// The recipient in question, at RCPT.
         recipient: Option<&'e ForwardPath>,
-        /// All that scorers have said by then, with what led to the verdict. What was found on a
-        /// recipient that is refused counts here, and no longer in what follows.
+        /// All findings of scorers so far, including those that led to the verdict. Findings on a
+        /// refused recipient are counted in this tally, but not in later ones of the transaction.
         tally: &'e Tally,
-        /// What follows from it.
+        /// The verdict.
         verdict: &'e Verdict,
     },
-    /// The relay target has answered. An answer to the content is observed once the client's reply
-    /// was written, or could not be.
+    /// The relay target has answered. An answer to the content is observed after the reply to the
+    /// client was written, or writing it failed.
     Relayed {
         /// The transaction.
         id: &'e TransactionId,
-        /// The recipient that it was asked about; `None` for the content. With PRDR there are as
-        /// many answers to that as recipients, in their order.
+        /// The recipient in question; `None` for the content. With PRDR there is one answer to the
+        /// content for each recipient, in order.
         recipient: Option<&'e ForwardPath>,
-        /// Its answer.
+        /// The answer.
         outcome: &'e Outcome,
     },
-    /// A transaction has ended. If a reply to the content ended it, this is observed once that reply
-    /// was written, or could not be.
+    /// A transaction has ended. If it ended with a reply to the content, this is observed after
+    /// that reply was written, or writing it failed.
     Ended(&'e TransactionRecord),
-    /// A message has been taken, but the client's connection broke before it was told, or before
-    /// anything was heard of it since: it will send it again (RFC 1047), most likely, and the onward
-    /// server will have it twice.
+    /// A message was accepted, but the connection broke before the client confirmed the reply with
+    /// further input. The client will most likely send the message again (RFC 1047). The onward
+    /// server then gets a duplicate.
     Unacknowledged(&'e TransactionRecord),
-    /// Waiting took too long.
+    /// A wait has timed out.
     Late {
         /// The session.
         session: &'e SessionId,
-        /// What was waited for.
+        /// What the session waited for.
         awaiting: Awaiting,
     },
-    /// The relay target panicked where no answer tells of it: asked for its capabilities, closing, or
-    /// dropped. A panic in place of an answer is an [`Outcome::Failed`] in [`Relayed`](Self::Relayed).
+    /// The relay target panicked in a call without an outcome: when its capabilities were read, or
+    /// when it was closed or dropped. A panic in any other call is an [`Outcome::Failed`] in
+    /// [`Relayed`](Self::Relayed).
     RelayPanicked {
         /// The session.
         session: &'e SessionId,
         /// The message of the panic.
         panic: &'e str,
     },
-    /// Another observer panicked for the first time. The gate goes on calling it, and counts in
-    /// [`Gate::observer_panics`](crate::Gate::observer_panics) how often it panics.
+    /// Another observer panicked for the first time. The gate continues to call it, and counts its
+    /// panics in [`Gate::observer_panics`](crate::Gate::observer_panics).
     ObserverFailed {
-        /// Which observer: 0 for the one that was added to the gate first.
+        /// The index of the observer: 0 is the one that was added to the gate first.
         observer: usize,
         /// The message of the panic.
         panic: &'e str,
     },
-    /// The session is over.
+    /// The session has ended.
     Disconnected {
         /// The session.
         session: &'e SessionId,
         /// The client.
         peer: &'e Peer,
-        /// How long it took.
+        /// How long the session lasted.
         duration: Duration,
-        /// What it did against the rules.
+        /// The protocol errors of the client.
         conduct: &'e Conduct,
     },
 }
 
-/// All that a log needs of a transaction: who, what, why, and what became of it.
+/// The complete log record of a transaction: envelope, findings, cause and result.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TransactionRecord {
@@ -296,24 +299,26 @@ pub struct TransactionRecord {
     pub end: TransactionEnd,
     /// Every finding and every failure of a scorer.
     pub tally: Tally,
-    /// What the relay target answered, in order: to recipients, then to the content.
+    /// The answers of the relay target, in order: to recipients, then to the content.
     pub onward: Vec<Reply>,
-    /// Why the relay target could not be asked, where that was so.
+    /// The reasons why the relay target could not be asked, if there were any.
     pub failures: Vec<RelayError>,
-    /// What the onward server calls the message.
+    /// The queue id that the onward server assigned to the message.
     pub queue_id: Option<Box<str>>,
-    /// Time spent on waiting for scorers.
+    /// Time spent waiting for scorers.
     pub scoring: Duration,
-    /// Time spent on waiting for the relay target.
+    /// Time spent waiting for the relay target.
     pub relaying: Duration,
 }
 
-/// Recipients that the line of a record lists, accepted and refused ones each. It counts the others.
+/// Maximum number of accepted recipients, and of refused recipients, listed in a record line. The
+/// line gives the number of the others.
 const LISTED: usize = 50;
 
 impl fmt::Display for TransactionRecord {
-    /// One line, `key=value` separated by spaces; what peers chose is quoted and escaped. Of accepted
-    /// and of refused recipients it lists 50 each, and counts the others.
+    /// Writes one line of `key=value` pairs separated by spaces. Values chosen by peers are quoted
+    /// and escaped. The line lists at most 50 accepted and 50 refused recipients, and gives the
+    /// number of the others.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = String::with_capacity(512);
         self.write(&mut line)?;
@@ -322,7 +327,7 @@ impl fmt::Display for TransactionRecord {
 }
 
 impl TransactionRecord {
-    /// Whether the onward server took the message and says that it goes no further
+    /// Returns whether the onward server accepted the message and reported that it discards it
     /// ([`Receipt::is_discarded`](crate::Receipt::is_discarded)).
     pub fn is_discarded(&self) -> bool {
         let taken = self.end.cause == EndCause::Accepted;
@@ -384,7 +389,7 @@ impl TransactionRecord {
     }
 }
 
-/// Writes how many recipients are not listed, if there are such.
+/// Writes the number of recipients that are not listed, unless it is 0.
 fn put_rest(line: &mut String, key: &str, recipients: usize) -> fmt::Result {
     match recipients.saturating_sub(LISTED) {
         0 => Ok(()),
@@ -392,7 +397,7 @@ fn put_rest(line: &mut String, key: &str, recipients: usize) -> fmt::Result {
     }
 }
 
-/// Writes one thing of a record.
+/// Writes one key and value of a record.
 fn put(line: &mut String, key: &str, value: &(impl Written + ?Sized)) -> fmt::Result {
     line.push_str(key);
     value.write_to(line)

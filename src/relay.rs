@@ -1,4 +1,4 @@
-//! Relay targets: who is asked to take recipients and messages.
+//! Relay targets: the components that accept recipients and messages.
 
 mod mailboxes;
 #[cfg(unix)]
@@ -24,11 +24,11 @@ pub use smtp::{SelfTestError, Smtp};
 
 /// Makes a [`Relay`] for each client.
 pub trait Target: Send + Sync {
-    /// A relay for the session of this client. It does no I/O before it is asked something. If it
-    /// panics, every recipient of the session is answered with 451.
+    /// Returns a relay for the session of this client. It does no I/O before the first request. If
+    /// this method panics, every recipient of the session gets a 451 reply.
     ///
-    /// Who may speak for others may do so later in the session (XCLIENT, XFORWARD): the client of a
-    /// transaction is [`Envelope::peer`], and only that.
+    /// A trusted peer can pass on another client later in the session (XCLIENT, XFORWARD). Use
+    /// [`Envelope::peer`] for the client of a transaction, not `peer`.
     fn open(&self, peer: &Peer) -> Box<dyn Relay>;
 }
 
@@ -44,61 +44,65 @@ impl<T: Target + ?Sized> Target for Arc<T> {
     }
 }
 
-/// The relay target as one client session sees it. Asked about each recipient before the client is
-/// answered, then for the content. Its answer is the client's answer.
+/// The relay target as seen by one client session. The session asks it about each recipient before
+/// it replies to RCPT, and then about the content. Its answer becomes the reply to the client.
 ///
-/// A future that is dropped before it is ready counts as "no answer": the client was told 451. When
-/// a hook panics under [`serve`](crate::serve), the client is told 451, and so is every later
-/// request of that session; the relay is dropped. See [`Observer`](crate::Observer) for programs
-/// that are built with `panic = "abort"`.
+/// A future that is dropped before it is ready counts as "no answer", and the client gets 451. If a
+/// method panics under [`serve`](crate::serve), the relay is dropped. The client then gets 451 for
+/// this request and for every later request of the session. See [`Observer`](crate::Observer) for
+/// programs that are built with `panic = "abort"`.
 #[async_trait]
 pub trait Relay: Send {
-    /// Returns the ESMTP extensions that the target honours. The client is offered no others.
+    /// Returns the ESMTP extensions that the target supports. The client is offered no others.
     ///
-    /// By default [`Capabilities::basic`]: no DSN and no SMTPUTF8. A target that offers DSN must write
-    /// the reports that [`MailParameters`](crate::MailParameters) and
-    /// [`RcptParameters`](crate::RcptParameters) ask for, or hand the parameters on to a server that does.
+    /// The default is [`Capabilities::basic`]: no DSN and no SMTPUTF8. A target that offers DSN
+    /// must write the reports that [`MailParameters`](crate::MailParameters) and
+    /// [`RcptParameters`](crate::RcptParameters) request, or pass the parameters on to a server
+    /// that does.
     ///
-    /// Asked once, before the client's EHLO is answered. A target that must ask a server remembers the
-    /// answer.
+    /// The session calls this once, before it replies to EHLO. A target that must query a server
+    /// should cache the answer.
     async fn capabilities(&mut self) -> Capabilities {
         Capabilities::basic()
     }
 
-    /// Would it take mail for this recipient? `envelope` holds the recipients accepted before; a new
-    /// [`Envelope::id`] is a new transaction, and what was asked in an older one is void.
+    /// Returns whether the target accepts mail for this recipient. `envelope` holds the recipients
+    /// accepted before. A new [`Envelope::id`] means a new transaction; requests of older
+    /// transactions are void.
     async fn rcpt(&mut self, envelope: &Envelope, recipient: &ForwardPath) -> Outcome;
 
-    /// Does it take the message, for all recipients of the envelope? If it
-    /// [answers per recipient](Capabilities::prdr) and the client understands that
-    /// ([`MailParameters::prdr`](crate::MailParameters::prdr)): for the first of them?
+    /// Returns whether the target accepts the message, for all recipients of the envelope. If the
+    /// target [answers per recipient](Capabilities::prdr) and the client supports that
+    /// ([`MailParameters::prdr`](crate::MailParameters::prdr)), the answer is for the first
+    /// recipient only.
     ///
-    /// The message is the target's own: nobody else needs its memory any more.
+    /// The target owns the message, so it can free or reuse its memory.
     async fn content(&mut self, envelope: &Envelope, message: Message) -> Outcome;
 
-    /// And for this one? Asked behind `content` for each further recipient of the envelope, in order,
-    /// if the target answers per recipient and the client understands that.
+    /// Returns the answer for one further recipient. After `content`, the session calls this for
+    /// each further recipient of the envelope, in order, if target and client support answers per
+    /// recipient (PRDR).
     async fn answer(&mut self, envelope: &Envelope, recipient: &ForwardPath) -> Outcome {
         let _ = (envelope, recipient);
         Outcome::failed("a relay target that offers PRDR and has one answer")
     }
 
-    /// Returns whether the target has given up, of its own accord, what it held of the transaction that
-    /// runs: a server with few connections takes back that of a client that idles. Then it is
-    /// [asked](Self::renew) at DATA.
+    /// Returns whether the target has released its resources for the current transaction on its own
+    /// initiative. For example, a server with few connections takes back the connection of an idle
+    /// client. The session then calls [`renew`](Self::renew) at DATA.
     fn has_given_up(&self) -> bool {
         false
     }
 
-    /// Does it still take mail for the recipients of the envelope? Anything but
-    /// [`Outcome::Accepted`] is the answer to DATA.
+    /// Returns whether the target still accepts mail for the recipients of the envelope. Any
+    /// outcome other than [`Outcome::Accepted`] becomes the reply to DATA.
     async fn renew(&mut self, envelope: &Envelope) -> Outcome {
         let _ = envelope;
         Outcome::Accepted(Receipt::recipient())
     }
 
-    /// Asks what a session wants to be [asked](crate::Forward::take). A target that treats all
-    /// requests alike implements this instead of handling each kind in a method of its own.
+    /// Handles any request that a session [forwards](crate::Forward::take). A target that treats
+    /// all requests alike can implement this method instead of one method for each kind.
     ///
     /// ```
     /// use nobounce::{Forward, Relay};
@@ -117,11 +121,11 @@ pub trait Relay: Send {
         }
     }
 
-    /// The client has gone. Nothing depends on this being called.
+    /// Called when the client has disconnected. The call is not guaranteed.
     async fn close(&mut self) {}
 }
 
-/// Stands in for a relay that has panicked: every request fails with 451.
+/// Replacement for a relay that has panicked: every request fails with 451.
 pub(crate) struct Panicked;
 
 #[async_trait]

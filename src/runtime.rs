@@ -1,4 +1,4 @@
-//! All that is needed of tokio, async-std, smol or threads.
+//! The interface to an async runtime, such as tokio, async-std or smol, or to threads.
 
 #[cfg(any(feature = "smol", feature = "tokio"))]
 mod listening;
@@ -37,7 +37,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// Mail goes onward in many segments at once, where the stream has a
     /// [`poll_write_vectored`](AsyncWrite::poll_write_vectored) of its own. Adapters may lack it, and
     /// take one segment in each write (tokio-util's `Compat`), by which large mail costs a quarter more.
-    /// Those of the features `tokio` and `smol` write all of them.
+    /// Returns the current time, for deadlines.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// The time, for deadlines.
@@ -52,7 +52,8 @@ pub trait Runtime: Send + Sync + 'static {
         SystemTime::now()
     }
 
-    /// Returns no sooner than `at`.
+    /// Connects to a server. A TCP connection must set `TCP_NODELAY`; without it, each step of a
+    /// dialogue may cost 40 ms.
     async fn sleep_until(&self, at: Instant);
 
     /// Connects; for TCP with `TCP_NODELAY` set, without which each step of a dialogue may cost 40 ms.
@@ -76,11 +77,12 @@ pub trait Datagrams: Send + Sync {
     /// Sends one datagram.
     async fn send(&self, octets: &[u8]) -> io::Result<()>;
 
-    /// Receives one datagram into `buffer`, and says how long it is; what has no room is lost.
+    /// Receives one datagram into `buffer` and returns its length. Octets beyond the end of
+    /// `buffer` are lost.
     async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
     /// `host:port`; the host is a name or an IP address (`[::1]:25`).
@@ -89,7 +91,7 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// Neither `host:port` nor `unix:/path`. The fault is the caller's.
+/// The text is neither `host:port` nor `unix:/path`. Caller fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither HOST:PORT nor unix:PATH")]
 pub struct BadAddress(Box<str>);
@@ -97,7 +99,7 @@ pub struct BadAddress(Box<str>);
 impl FromStr for Address {
     type Err = BadAddress;
 
-    /// Reads `host:port`, `unix:/path` or `/path`.
+    /// Parses `host:port`, `unix:/path` or `/path`.
     fn from_str(text: &str) -> Result<Self, BadAddress> {
         if let Some(path) = text.strip_prefix("unix:").or(text.starts_with('/').then_some(text)) {
             return Ok(Self::Unix(path.into()));
@@ -119,17 +121,17 @@ impl fmt::Display for Address {
     }
 }
 
-/// Octets read at once.
+/// Maximum number of octets of one read.
 pub(crate) const READ: usize = 64 << 10;
 
 thread_local! {
-    /// Where octets stand for a moment: between a socket and whoever takes them, and while small ones
-    /// are written together. One for each thread that polls: idle sessions hold none, and it is not
-    /// made of zeros anew each time.
+    /// Temporary buffer for octets between a socket and their consumer, and for joining small
+    /// segments into one write. There is one per polling thread. Idle sessions hold no buffer, and
+    /// it is not zeroed for each use.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Lends a buffer of [`READ`] octets, which hold anything.
+/// Passes a buffer of [`READ`] octets to `work`. Its initial content is arbitrary.
 pub(crate) fn with_buffer<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
     let mut buffer = BUFFER.take();
     buffer.resize(READ, 0);
@@ -138,8 +140,8 @@ pub(crate) fn with_buffer<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
     done
 }
 
-/// Reads once, at most `most` octets ([`READ`] in any case), and hands over what came; 0 at the end
-/// of the stream.
+/// Reads once, at most `most` octets and never more than [`READ`], and passes on the octets.
+/// Returns 0 at EOF.
 pub(crate) fn poll_read<S: AsyncRead + Unpin>(
     stream: &mut S,
     context: &mut Context<'_>,
@@ -155,9 +157,9 @@ pub(crate) fn poll_read<S: AsyncRead + Unpin>(
     })
 }
 
-/// One timer for many waits that follow on each other. Most of them are over long before their
-/// deadlines: the timer stays set for the earliest that there was, and is set anew when it has rung
-/// too early, or for a deadline that comes before.
+/// One timer for many consecutive waits. Most waits end long before their deadlines. The timer
+/// therefore stays set for the earliest deadline so far. It is set again when it fires too early,
+/// or when a deadline is earlier than that.
 pub(crate) struct Timer<'r> {
     sleep: Box<dyn Fn(Instant) -> BoxFuture<'r, ()> + Send + Sync + 'r>,
     set: Option<(Instant, BoxFuture<'r, ()>)>,
@@ -165,12 +167,12 @@ pub(crate) struct Timer<'r> {
 }
 
 impl<'r> Timer<'r> {
-    /// A timer that sleeps so.
+    /// Creates a timer that sleeps with `sleep`.
     pub(crate) fn new(sleep: impl Fn(Instant) -> BoxFuture<'r, ()> + Send + Sync + 'r) -> Self {
         Self { sleep: Box::new(sleep), set: None, waited: false }
     }
 
-    /// What `work` gives, or `None` once `deadline` has passed.
+    /// Returns the output of `work`, or `None` if `deadline` passes first.
     pub(crate) async fn within<F: Future>(
         &mut self,
         deadline: Option<Deadline>,
@@ -188,8 +190,8 @@ impl<'r> Timer<'r> {
         .await
     }
 
-    /// Whether anything had to be waited for since this was asked last: if not, it is as late as it
-    /// was, but for the time of our own work.
+    /// Returns whether anything was waited for since the last call. If not, the time has advanced
+    /// only by our own processing.
     pub(crate) fn has_waited(&mut self) -> bool {
         std::mem::take(&mut self.waited)
     }
@@ -218,8 +220,8 @@ impl fmt::Debug for Timer<'_> {
     }
 }
 
-/// What `work` gives, or `None` once `deadline` has passed. No timer is set for what is ready at
-/// once.
+/// Returns the output of `work`, or `None` if `deadline` passes first. If `work` is ready at once,
+/// no timer is set.
 pub(crate) async fn within<R: Runtime, F: Future>(
     runtime: &R,
     deadline: Option<Deadline>,
@@ -256,11 +258,11 @@ mod tests {
         let mut timer = Timer::new(|at| runtime.sleep_until(at));
         runtime.run(async {
             assert_eq!(timer.within(at(10), runtime.sleep(second)).await, Some(()));
-            // It is set for 10 still, rings too early, and is set anew.
+            // The timer is still set for 10. It fires too early and is set again.
             assert_eq!(timer.within(at(20), pending::<()>()).await, None);
             assert_eq!(runtime.elapsed(), second * 20);
             assert_eq!(timer.within(at(60), runtime.sleep(second)).await, Some(()));
-            // A deadline that comes before the one that it is set for.
+            // A deadline earlier than the one the timer is set for.
             assert_eq!(timer.within(at(25), pending::<()>()).await, None);
             assert_eq!(runtime.elapsed(), second * 25);
             assert_eq!(timer.within(None, runtime.sleep(second * 100)).await, Some(()));

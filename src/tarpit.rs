@@ -1,4 +1,4 @@
-//! Tarpit: those who score badly are answered slowly, at a bounded cost to us.
+//! The tarpit: slow replies to clients with a high score, at a bounded cost to the server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use crate::score::Score;
 
-/// The longest delay of one reply: clients wait five minutes for one (RFC 5321 section 4.5.3.2),
-/// and panel and relay target take some of them.
+/// The longest delay of one reply. Clients wait five minutes for a reply (RFC 5321 section
+/// 4.5.3.2), and the panel and the relay target need part of that time.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Delays replies to a client once the tally of its session or transaction has reached a score.
 ///
-/// All of it is bounded: how long one reply is delayed, how long all of a session's are, and how
-/// many sessions stand in the tarpit at once, so that they cannot use up the places of others. Who
-/// finds no room there is answered as always. Never delayed is the reply to a message that was
-/// taken, and nobody in [`own_networks`](crate::Settings::own_networks) is.
+/// Three limits bound the cost: the delay of one reply, the total delay of one session, and the
+/// number of sessions in the tarpit. The last one keeps delayed sessions from using up the
+/// connections of others. When all slots are taken, the client is not delayed. The reply to an
+/// accepted message is never delayed, and neither are replies to clients in
+/// [`own_networks`](crate::Settings::own_networks).
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,9 +34,9 @@ pub struct Tarpit {
 }
 
 impl Tarpit {
-    /// For those who have this score or more: 5 seconds for each reply (Exchange
-    /// `TarpitInterval`), a minute for all of a session's, and 100 sessions at once, a fiftieth of
-    /// those that are let in.
+    /// Delays clients with this score or a higher one. The defaults are 5 seconds for each reply
+    /// (Exchange `TarpitInterval`), one minute in total for a session, and 100 sessions at once.
+    /// That is a fiftieth of the sessions that are admitted.
     pub const fn from(score: Score) -> Self {
         Self {
             from: score,
@@ -46,33 +47,33 @@ impl Tarpit {
         }
     }
 
-    /// For how long each reply is delayed; more than a minute is taken for one.
+    /// Sets the delay of each reply. A delay over one minute is reduced to one minute.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay.min(LONGEST);
         self
     }
 
-    /// For how long all replies of one session are. When that is spent it leaves the tarpit.
+    /// Sets the total delay of one session. When it is used up, the session leaves the tarpit.
     #[must_use]
     pub fn total(mut self, total: Duration) -> Self {
         self.total = total;
         self
     }
 
-    /// How many sessions there are room for.
+    /// Sets the maximum number of sessions in the tarpit.
     #[must_use]
     pub fn sessions(mut self, sessions: usize) -> Self {
         self.sessions = sessions;
         self
     }
 
-    /// Whether it is for those of this score.
+    /// Returns whether a client with this score is delayed.
     pub(crate) fn is_for(&self, score: Score) -> bool {
         score >= self.from
     }
 
-    /// Takes a session in, if there is room.
+    /// Adds a session to the tarpit, if a slot is free.
     pub(crate) fn take_in(self: &Arc<Self>) -> Option<Stuck> {
         let more = |stuck: usize| (stuck < self.sessions).then_some(stuck + 1);
         self.stuck.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
@@ -84,19 +85,19 @@ impl Tarpit {
 #[derive(Debug)]
 pub(crate) struct Stuck {
     tarpit: Arc<Tarpit>,
-    /// How much delay is left to it.
+    /// The delay that is left for this session.
     left: Duration,
 }
 
 impl Stuck {
-    /// For how long the next reply is delayed; `None` if it has been delayed enough.
+    /// Returns the delay of the next reply; `None` if the session's total delay is used up.
     pub(crate) fn next(&mut self) -> Option<Duration> {
         let delay = self.tarpit.delay.min(self.left);
         self.left -= delay;
         (!delay.is_zero()).then_some(delay)
     }
 
-    /// Whether it has been delayed enough.
+    /// Returns whether the session's total delay is used up.
     pub(crate) fn is_spent(&self) -> bool {
         self.left.is_zero()
     }

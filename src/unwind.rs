@@ -1,4 +1,4 @@
-//! Panics of code that users plug in, caught where they would end a session.
+//! Catches panics of user code where they would end a session.
 
 use std::any::Any;
 use std::future::Future;
@@ -30,15 +30,15 @@ fn message(payload: Box<dyn Any + Send>) -> Panic {
         Err(other) => other,
     };
     let message = text.downcast_ref::<&str>().copied().unwrap_or("no message").into();
-    // A payload of any type may panic when it is dropped, and so may the payload of that panic.
+    // The payload's `Drop` may panic, and so may the `Drop` of that second panic's payload.
     if let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(text))) {
         mem::forget(payload);
     }
     message
 }
 
-/// A future of a user's type. A panic while it is made or polled is its output; a panic while it is
-/// dropped is ignored.
+/// A future of user code. If creating or polling it panics, the panic is its output. A panic while
+/// it is dropped is ignored.
 pub(crate) struct Guarded<'a, T>(State<'a, T>);
 
 enum State<'a, T> {
@@ -48,7 +48,8 @@ enum State<'a, T> {
 }
 
 impl<'a, T> Guarded<'a, T> {
-    /// `begin` makes the future. A function written without `async_trait` may panic before that.
+    /// Creates the future with `begin`. A function written without `async_trait` may panic at that
+    /// point.
     pub(crate) fn begin(begin: impl FnOnce() -> BoxFuture<'a, T>) -> Self {
         Self(caught(begin).map_or_else(State::Panicked, State::Running))
     }

@@ -1,4 +1,4 @@
-//! Admission: which clients are let in at all, before anything is spent on them.
+//! Admission: limits on connections, checked before a client costs any resources.
 
 mod crowd;
 mod doorway;
@@ -24,12 +24,14 @@ pub use unproxied::ProxyError;
 use crate::network::Network;
 use crate::wire::reply::Reply;
 
-/// Counts connections, in all and for each address and network, and turns away what is too much.
+/// Counts connections, in total and for each address and network, and turns away connections over
+/// the limits.
 ///
-/// It has no clock and no sockets: address and time are arguments. A [`Gate`](crate::Gate) has one
-/// and asks it for each client of [`serve`](crate::serve), by the client's own address, which is
-/// what a PROXY header says where one is expected; [`own_networks`] and those who speak for others
-/// count in all only. An accept loop of one's own can ask the same one before it spends a task:
+/// It has no clock and no sockets: address and time are arguments. A [`Gate`](crate::Gate) has an
+/// `Admission` and consults it for each client of [`serve`](crate::serve). It uses the client's own
+/// address, taken from the PROXY header if one is expected. Clients in [`own_networks`], and peers
+/// trusted with PROXY, XCLIENT or XFORWARD, count only towards the total. Your own accept loop can
+/// consult the same `Admission` before it spawns a task:
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -51,22 +53,25 @@ use crate::wire::reply::Reply;
 ///
 /// # Overload
 ///
-/// From [`stress_from`](AdmissionLimits::stress_from) percent of the connections on, until they are
-/// fewer than [`stress_until`](AdmissionLimits::stress_until) percent, the gate is under stress, and
-/// [`Event::Overload`](crate::Event::Overload) says so:
+/// Stress begins when [`stress_from`](AdmissionLimits::stress_from) percent of the connections are
+/// in use. It ends when fewer than [`stress_until`](AdmissionLimits::stress_until) percent are in
+/// use. Both changes are reported as [`Event::Overload`](crate::Event::Overload). Under stress:
 ///
-/// - Sessions wait less long and forgive less ([`Settings::stress`](crate::Settings::stress)).
-/// - A network that has more connections than the average of all gets no further one. The client is
-///   told `421 4.3.2`.
-/// - When all places are taken, a client of a smaller network gets the place of a session that idles:
-///   one that waits for a command outside of a transaction, of the network with the most connections
-///   and there of the address with the most, the newest first. That session is told `421 4.3.2`, and
-///   [`Event::Evicted`](crate::Event::Evicted) says so.
+/// - Sessions have shorter timeouts and lower error limits
+///   ([`Settings::stress`](crate::Settings::stress)).
+/// - A network that has more connections than the average network gets no further one. The client
+///   gets
+/// `421 4.3.2`.
+/// - When all places are taken, a client of a smaller network gets the place of an idle session. An
+///   idle
+/// session waits for a command outside a transaction. The session is chosen from the network with
+/// the most connections, and there from the address with the most; among those, the newest goes
+/// first. It gets `421 4.3.2`, and [`Event::Evicted`](crate::Event::Evicted) is reported.
 ///
-/// Clients that count in all only are left alone.
+/// None of this applies to clients that count only towards the total.
 ///
-/// Who is turned away is not held back for it: attempts that failed count nowhere, so that a client
-/// that comes again at once waits no longer than one that does not.
+/// Refused attempts are not counted. A client that reconnects at once therefore waits no longer
+/// than a client that does not.
 ///
 /// [`own_networks`]: crate::Settings::own_networks
 #[derive(Debug)]
@@ -74,43 +79,49 @@ pub struct Admission {
     limits: AdmissionLimits,
     inside: Mutex<Inside>,
     stressed: AtomicBool,
-    /// Whether stress has begun or ended since this was reported.
+    /// Whether stress has begun or ended and this has not been reported yet.
     turned: AtomicBool,
-    /// What times are counted from.
+    /// The origin of the times in the tables.
     began: OnceLock<Instant>,
 }
 
-/// How many clients are let in.
+/// Connection limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AdmissionLimits {
-    /// Connections at once, in all: 20,000 (Exchange `MaxInboundConnection`: 5,000; an idle one costs
-    /// 4 KiB here).
+    /// Maximum number of connections in total. Default: 20,000. (Exchange `MaxInboundConnection`
+    /// has 5,000; an idle connection costs 4 KiB here.)
     ///
-    /// Behind a proxy as many more may wait for their PROXY headers, which are read before it is
-    /// known whether a client is let in. One more takes the place of the one that has waited longest.
+    /// Behind a proxy, the same number of connections may wait for their PROXY headers in addition.
+    /// The header must be read before the limits for the client can be checked. When one more
+    /// connection comes, it displaces the one that has waited longest.
     pub connections: usize,
-    /// At once from one address: 50 (Postfix `smtpd_client_connection_count_limit`).
+    /// Maximum number of connections from one address. Default: 50 (Postfix
+    /// `smtpd_client_connection_count_limit`).
     pub per_address: usize,
-    /// At once from one network: 250, five addresses at their limit. (Postfix counts either by
-    /// address or by network: `smtpd_client_ipv4_prefix_length`, since version 3.8.)
+    /// Maximum number of connections from one network. Default: 250, which is five addresses at
+    /// their limit. (Postfix counts either by address or by network:
+    /// `smtpd_client_ipv4_prefix_length`, since version 3.8.)
     pub per_network: usize,
-    /// New connections from one address: as many as there come (Postfix
-    /// `smtpd_client_connection_rate_limit` is likewise without limit).
+    /// Rate limit for new connections from one address. Default: no limit (as Postfix
+    /// `smtpd_client_connection_rate_limit`).
     pub address_rate: Option<Rate>,
-    /// New connections from one network: likewise.
+    /// Rate limit for new connections from one network. Default: no limit.
     pub network_rate: Option<Rate>,
-    /// Bits of an IPv4 address that make a network: 24.
+    /// Prefix length that defines an IPv4 network. Default: 24 bits.
     pub ipv4_prefix: u8,
-    /// Bits of an IPv6 address that make a network: 64, what one customer has at the least (RFC
-    /// 6177). Its other addresses cost it nothing, so that this is what counts.
+    /// Prefix length that defines an IPv6 network. Default: 64 bits, the smallest allocation of one
+    /// customer (RFC 6177). A customer can use every address in it at no cost, so the limit for the
+    /// network is the one that matters.
     pub ipv6_prefix: u8,
-    /// Addresses, and as many networks, whose rate is remembered when they have left: 65,536, at
-    /// 200 octets each. No fewer than [`connections`](Self::connections) are.
+    /// Number of addresses whose rate is remembered after they disconnect, and the same number of
+    /// networks. Default: 65,536, at 200 octets each. The effective number is at least
+    /// [`connections`](Self::connections).
     pub remembered: usize,
-    /// Percent of [`connections`](Self::connections) at which stress begins: 80. More than 100: never.
+    /// Percentage of [`connections`](Self::connections) at which stress begins. Default: 80. A
+    /// value above 100 disables stress.
     pub stress_from: u8,
-    /// Percent of [`connections`](Self::connections) below which stress ends: 70.
+    /// Percentage of [`connections`](Self::connections) below which stress ends. Default: 70.
     pub stress_until: u8,
 }
 
@@ -131,7 +142,7 @@ impl Default for AdmissionLimits {
     }
 }
 
-/// How often something may happen: a bucket of tokens.
+/// A rate limit, implemented as a token bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     burst: NonZeroU32,
@@ -139,46 +150,48 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `burst` times at once, and as often again in each span of `per`, evenly.
+    /// Allows `burst` events at once. The bucket refills evenly, with `burst` tokens in each span
+    /// of `per`.
     pub const fn new(burst: NonZeroU32, per: Duration) -> Self {
         Self { burst, per }
     }
 
-    /// How long an empty bucket takes to fill.
+    /// Returns the time in which an empty bucket becomes full.
     fn span(self) -> Duration {
         const YEAR: Duration = Duration::from_secs(365 * 86_400);
         self.per.min(YEAR)
     }
 
-    /// How long one token takes to come back.
+    /// Returns the time in which one token is added.
     fn interval(self) -> Duration {
         self.span() / self.burst.get()
     }
 }
 
-/// Why a client is turned away.
+/// The reason why a client is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TurnedAway {
-    /// There are too many connections. The fault is nobody's, or that of all together.
+    /// There are too many connections in total. No single client is at fault.
     #[error("too many connections")]
     Full,
-    /// There are too many from its address.
+    /// There are too many connections from the client's address.
     #[error("too many connections from the address")]
     Address,
-    /// There are too many from its network.
+    /// There are too many connections from the client's network.
     #[error("too many connections from the network")]
     Network,
-    /// Its address connects too often.
+    /// The client's address connects too often.
     #[error("the address connects too often")]
     AddressRate,
-    /// Its network connects too often.
+    /// The client's network connects too often.
     #[error("the network connects too often")]
     NetworkRate,
 }
 
 impl TurnedAway {
-    /// What the client is told instead of the greeting (RFC 5321 section 3.8, RFC 3463).
+    /// Returns the reply that the client gets instead of the greeting (RFC 5321 section 3.8, RFC
+    /// 3463).
     pub fn reply(self) -> Reply {
         let (status, text) = match self {
             Self::Full => ((3, 2), "Too many connections, try again later"),
@@ -193,9 +206,9 @@ impl TurnedAway {
 
 #[derive(Debug)]
 struct Inside {
-    /// Connections of which it is known for whom they count.
+    /// Connections whose client address is known.
     settled: usize,
-    /// Those of which it is not known yet.
+    /// Connections whose client address is not known yet.
     doorway: Doorway,
     crowd: Crowd,
     addresses: Table,
@@ -203,7 +216,7 @@ struct Inside {
 }
 
 impl Inside {
-    /// A settled place is free again, of this address and network.
+    /// Frees a settled place of this address and network.
     fn give_back(&mut self, client: Option<(IpAddr, IpAddr)>) {
         self.settled -= 1;
         if let Some((address, network)) = client {
@@ -220,7 +233,7 @@ impl Default for Admission {
 }
 
 impl Admission {
-    /// With these limits, and nobody inside.
+    /// Creates an admission with these limits and no connections.
     pub fn new(limits: AdmissionLimits) -> Self {
         let remembered = limits.remembered.max(limits.connections);
         let addresses = Table::new(limits.per_address, limits.address_rate, remembered);
@@ -235,8 +248,8 @@ impl Admission {
         }
     }
 
-    /// Lets a client in, or says why not. One without an address, or one that is to count for
-    /// nobody, counts in all.
+    /// Admits a client, or returns the reason why it is turned away. A client without an address
+    /// counts only towards the total.
     pub fn admit(
         self: &Arc<Self>,
         address: Option<IpAddr>,
@@ -250,14 +263,14 @@ impl Admission {
         Ok(place)
     }
 
-    /// Lets in a client of whom it is not known yet where it comes from, as it is before a PROXY
-    /// header. As many as [`AdmissionLimits::connections`] may wait so, beside those that are inside.
-    /// When one more comes, the place is taken away from the one that has waited longest: otherwise
-    /// connections that never send a header would keep all others out.
+    /// Admits a client whose address is not known yet, because its PROXY header has not been read.
+    /// Up to [`AdmissionLimits::connections`] clients may wait in this state, in addition to the
+    /// admitted ones. When one more comes, it displaces the one that has waited longest. Otherwise
+    /// connections that never send a header could keep out all others.
     ///
     /// # Errors
     ///
-    /// The limit is 0.
+    /// Returns [`TurnedAway::Full`] if the limit is 0.
     pub fn enter(self: &Arc<Self>) -> Result<Place, TurnedAway> {
         let mut inside = self.inside();
         let displaced = if inside.doorway.len() >= self.limits.connections {
@@ -271,28 +284,28 @@ impl Admission {
         Ok(Place::unsettled(self.clone(), newcomer))
     }
 
-    /// How many are inside.
+    /// Returns the number of connections, including those that wait for a PROXY header.
     pub fn connections(&self) -> usize {
         let inside = self.inside();
         inside.settled + inside.doorway.len()
     }
 
-    /// Whether the gate is under stress.
+    /// Returns whether the gate is under stress.
     pub fn is_stressed(&self) -> bool {
         self.stressed.load(Ordering::Relaxed)
     }
 
-    /// Whether stress has begun or ended since this was asked last: what it is now, and the number of
-    /// connections.
+    /// Returns the new stress state and the number of connections, if stress has begun or ended
+    /// since the last call.
     pub(crate) fn turn(&self) -> Option<(bool, usize)> {
-        // A load first: a swap would have every connection write to one cache line.
+        // A load first: with a swap alone, every connection would write to one cache line.
         let turned =
             self.turned.load(Ordering::Relaxed) && self.turned.swap(false, Ordering::AcqRel);
         turned.then(|| (self.is_stressed(), self.connections()))
     }
 
-    /// The number of settled connections has changed: stress may begin or end. Returns whom to wake
-    /// for that, once `inside` is unlocked.
+    /// Begins or ends stress after the number of settled connections has changed. Returns the
+    /// sessions to wake for that, once `inside` is unlocked.
     fn weigh(&self, inside: &Inside) -> Vec<Arc<Slot>> {
         let stressed = self.is_stressed();
         let percent = |percent: u8| self.limits.connections as u128 * u128::from(percent);
@@ -306,12 +319,12 @@ impl Admission {
         if begins { inside.crowd.all().cloned().collect() } else { Vec::new() }
     }
 
-    /// The time since this admission was first asked.
+    /// Returns the time since this admission was first used.
     fn time(&self, now: Instant) -> Duration {
         now.saturating_duration_since(*self.began.get_or_init(|| now))
     }
 
-    /// The network that an address belongs to.
+    /// Returns the network that an address belongs to.
     pub(crate) fn network(&self, address: IpAddr) -> IpAddr {
         let AdmissionLimits { ipv4_prefix, ipv6_prefix, .. } = self.limits;
         let prefix = if address.is_ipv4() { ipv4_prefix } else { ipv6_prefix };
