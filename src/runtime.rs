@@ -28,43 +28,43 @@ use crate::deadline::Deadline;
 pub(crate) use segments::SMALL;
 pub(crate) use segments::Segments;
 
-/// A clock, a timer and connections. The features `tokio` and `smol` implement it. For any other runtime
-/// it takes a dozen lines, and two dozen with datagrams: see `examples/on_async_std.rs`.
+/// The services that the crate needs of an async runtime: a clock, a timer and connections. The
+/// features `tokio` and `smol` provide implementations. Your own takes a dozen lines, or two dozen
+/// with datagrams; see `examples/on_async_std.rs`.
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
     /// A connection to an onward server or a scorer's daemon.
     ///
-    /// Mail goes onward in many segments at once, where the stream has a
-    /// [`poll_write_vectored`](AsyncWrite::poll_write_vectored) of its own. Adapters may lack it, and
-    /// take one segment in each write (tokio-util's `Compat`), by which large mail costs a quarter more.
-    /// Returns the current time, for deadlines.
+    /// Mail is written in many segments at once if the stream implements
+    /// [`poll_write_vectored`](AsyncWrite::poll_write_vectored). Adapters without it write one
+    /// segment at a time (such as tokio-util's `Compat`), and large mail then costs a quarter more.
+    /// The streams of the features `tokio` and `smol` write all segments at once.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The time, for deadlines.
+    /// Returns the current time, for deadlines.
     #[allow(clippy::disallowed_methods, reason = "the clock of an edge")]
     fn now(&self) -> Instant {
         Instant::now()
     }
 
-    /// The time of day, for the trace header and for names of files.
+    /// Returns the time of day, for the trace header and file names.
     #[allow(clippy::disallowed_methods, reason = "the clock of an edge")]
     fn time_of_day(&self) -> SystemTime {
         SystemTime::now()
     }
 
-    /// Connects to a server. A TCP connection must set `TCP_NODELAY`; without it, each step of a
-    /// dialogue may cost 40 ms.
+    /// Waits at least until `at`.
     async fn sleep_until(&self, at: Instant);
 
-    /// Connects; for TCP with `TCP_NODELAY` set, without which each step of a dialogue may cost 40 ms.
+    /// Connects to a server. A TCP connection must set `TCP_NODELAY`; without it, each step of a
+    /// dialogue may cost 40 ms.
     async fn connect(&self, address: &Address) -> io::Result<Self::Stream>;
 
-    /// A UDP socket of its own for this server: bound to port 0, so that the system chooses the port
-    /// (who forges answers to DNS queries has to guess it, RFC 5452 section 4.5), and connected, so
-    /// that nothing from anywhere else is received.
+    /// Returns a new UDP socket for this server. It must be bound to port 0, so that the system
+    /// chooses the port: an attacker who forges DNS answers has to guess it (RFC 5452 section 4.5).
+    /// It must also be connected, so that it receives only from this server.
     ///
-    /// A runtime that has none says `Unsupported`, which is what happens if this is not written;
-    /// whoever asked goes on with TCP.
+    /// A runtime without UDP returns `Unsupported`, which is the default. The caller then uses TCP.
     async fn datagrams(&self, server: SocketAddr) -> io::Result<Box<dyn Datagrams>> {
         let _ = server;
         Err(io::ErrorKind::Unsupported.into())

@@ -8,12 +8,13 @@ use crate::wire::mailbox::Path;
 #[cfg(test)]
 mod tests;
 
-/// A set of mailboxes that a relay target of your own accepts mail for.
+/// A set of mailboxes that your own relay target accepts mail for.
 ///
-/// The path of a RCPT command is read as Postfix reads it ([`Path::canonical`]), so all spellings of a
-/// mailbox are found. Local parts are compared without regard to case (RFC 5321 section 2.4), quotes and
-/// backslashes (section 4.1.2). Domains are compared without regard to case and a final dot, U-labels as
-/// A-labels (RFC 5890), address literals by the address they stand for (section 4.1.3).
+/// The path of a RCPT command is interpreted as Postfix does ([`Path::canonical`]), so all
+/// spellings of a mailbox are found. Local parts are compared case-insensitively (RFC 5321 section
+/// 2.4) and without their quotes and backslashes (section 4.1.2). Domains are compared
+/// case-insensitively, without a final dot, and with U-labels converted to A-labels (RFC 5890).
+/// Address literals are compared by the address they stand for (section 4.1.3).
 ///
 /// The postmaster is always in the set: `<postmaster>` without a domain, and `postmaster` at each domain
 /// of the set (RFC 5321 section 4.5.1).
@@ -40,28 +41,28 @@ mod tests;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Mailboxes {
-    /// Each mailbox as the caller wrote it, by its domain and its local part in lower case.
+    /// Each mailbox as the caller wrote it, by its domain and its lower-case local part.
     mailboxes: HashMap<CanonicalMailbox, Box<str>>,
     domains: HashSet<Box<str>>,
     delimiter: Option<char>,
 }
 
-/// What a path was found to be in a set of [`Mailboxes`].
+/// The entry of a set of [`Mailboxes`] that a path matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Match<'m> {
-    /// This mailbox, as it was written when the set was made.
+    /// This mailbox, as written when the set was created.
     Mailbox(&'m str),
-    /// The postmaster, who is not listed as a mailbox.
+    /// The postmaster, which is not listed as a mailbox.
     Postmaster,
 }
 
-/// A mailbox that is not of the form `local-part@domain`. The caller is at fault.
+/// A mailbox that is not of the form `local-part@domain`. Caller fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not LOCAL-PART@DOMAIN")]
 pub struct BadMailbox(Box<str>);
 
 impl Mailboxes {
-    /// Makes the set of these mailboxes, each of the form `local-part@domain`.
+    /// Creates a set of these mailboxes, each of the form `local-part@domain`.
     ///
     /// The local part may be quoted. The domain may be an address literal (`alice@[192.0.2.1]`).
     ///
@@ -80,17 +81,17 @@ impl Mailboxes {
         Ok(set)
     }
 
-    /// Sets the character that separates a mailbox from an extension in local parts, such as `+` (Postfix
-    /// `recipient_delimiter`, subaddresses of RFC 5233). There is none by default.
+    /// Sets the character that separates a mailbox from an extension in local parts, such as `+`
+    /// (Postfix `recipient_delimiter`, subaddresses of RFC 5233). By default there is none.
     ///
-    /// `alice+lists` is looked up as it is, then as `alice`.
+    /// `alice+lists` is first looked up unchanged, then as `alice`.
     #[must_use]
     pub fn with_delimiter(mut self, delimiter: char) -> Self {
         self.delimiter = Some(delimiter);
         self
     }
 
-    /// Returns the mailbox that the path names.
+    /// Returns the entry that the path matches.
     pub fn find(&self, path: &Path) -> Option<Match<'_>> {
         let mut wanted = path.canonical();
         fold(&mut wanted.local_part);
@@ -105,7 +106,7 @@ impl Mailboxes {
         self.look_up(&wanted)
     }
 
-    /// Returns whether the path names a mailbox of the set.
+    /// Returns whether the path matches an entry of the set.
     pub fn contains(&self, path: &Path) -> bool {
         self.find(path).is_some()
     }
@@ -119,7 +120,7 @@ impl Mailboxes {
     }
 }
 
-/// Reads a mailbox that the caller wrote. Nothing in it is left out, other than in a path.
+/// Parses a mailbox that the caller wrote. Unlike in a path, no part of it is dropped.
 fn read(mailbox: &str) -> Option<CanonicalMailbox> {
     let (local_part, written) = mailbox.rsplit_once('@')?;
     let domain = canonical_domain(written);
@@ -134,7 +135,7 @@ fn read(mailbox: &str) -> Option<CanonicalMailbox> {
     is_mailbox.then(|| CanonicalMailbox { local_part, domain: Some(domain.into()) })
 }
 
-/// `"a\b c"` as `ab c` (RFC 5321 section 4.1.2).
+/// Removes quotes and backslashes: `"a\b c"` becomes `ab c` (RFC 5321 section 4.1.2).
 fn unquoted(local_part: &str) -> String {
     let inner = local_part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let Some(inner) = inner else { return local_part.into() };

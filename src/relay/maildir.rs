@@ -1,4 +1,5 @@
-//! A Maildir as the relay target: a message is kept in a folder, durably, before anyone says 250.
+//! A Maildir as the relay target: a message is stored durably in a folder before the client gets
+//! 250.
 
 mod folder;
 #[cfg(test)]
@@ -24,69 +25,70 @@ use crate::peer::Peer;
 use crate::verdict::Refusal;
 use crate::wire::mailbox::{ForwardPath, Path};
 
-/// Deliveries that may be under way at once, each with a thread and an open file: half of the 1,024
-/// open files that a process usually may have. A disk that hangs costs this and no more.
+/// Maximum number of concurrent deliveries, each with a thread and an open file. It is half of the
+/// 1,024 open files that a process usually may have. A disk that hangs blocks at most this many.
 const DELIVERIES: usize = 512;
-/// Octets of stack for a delivery's thread, which calls nothing but the file system.
+/// Stack size of a delivery's thread in octets. The thread makes only file system calls.
 const STACK: usize = 128 * 1024;
 
-/// A relay target that keeps messages in a [Maildir](https://cr.yp.to/proto/maildir.html).
+/// A relay target that stores messages in a [Maildir](https://cr.yp.to/proto/maildir.html).
 ///
-/// A message is written to `tmp/`, synchronised, linked into `new/`, and `new/` is synchronised,
-/// before the client is told `250 2.0.0 Ok: queued as NAME`; `NAME` is its file in `new/`. When any
-/// of it fails the client is told 451 (452 if there is no room) and keeps the message. A crash in
-/// between may leave a message that the client sends again: a duplicate, never a loss.
+/// A message is written to `tmp/` and synchronised, then linked into `new/`, and `new/` is
+/// synchronised. Only then does the client get `250 2.0.0 Ok: queued as NAME`. `NAME` is the name
+/// of the file in `new/`. If a step fails, the client gets 451 (452 if the disk is full) and keeps
+/// the message. A crash in between may leave a message that the client sends again. That is a
+/// duplicate, but never a loss.
 ///
-/// The file holds `Return-Path:`, one `Delivered-To:` for each recipient, and the
-/// [message](Message::segments) octet for octet, its CRLF line ends included: what a signature was
-/// made over stays what it was, and mail readers take either line end.
+/// The file holds `Return-Path:`, one `Delivered-To:` for each recipient, and the unchanged
+/// [message](Message::segments). Its CRLF line ends are kept, so that signatures remain valid; mail
+/// readers accept both kinds of line ends.
 ///
-/// Whoever delivers here is where the mail ends: DSN (RFC 3461) is not offered, because nobody here
-/// would write the notifications. Deliveries block, so each has a thread of its own; no runtime is
-/// needed.
+/// This is final delivery. DSN (RFC 3461) is not offered, because this target cannot write the
+/// notifications. Deliveries block, so each runs on its own thread. No runtime is needed.
 ///
 /// ```
 /// use nobounce::relay::{Mailboxes, Maildir};
 ///
-/// let sink = Maildir::new("maildir"); // takes mail for anyone
+/// let sink = Maildir::new("maildir"); // accepts mail for any recipient
 /// let mailbox = Maildir::new("maildir").recipients(Mailboxes::new(["alice@example.org"])?);
 /// # Ok::<(), nobounce::relay::BadMailbox>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Maildir {
     folder: Arc<Folder>,
-    /// Whose mail it takes; `None` is everybody's.
+    /// The accepted recipients; `None` accepts any.
     recipients: Option<Arc<Mailboxes>>,
 }
 
 impl Maildir {
-    /// The Maildir at `path`, for mail to anyone: a sink. Nothing is touched before the first
-    /// delivery, which creates what is missing of the folder and of its `tmp/`, `new/` and `cur/`
-    /// (mode 0700); the folder's parent must be there.
+    /// Creates a target for the Maildir at `path` that accepts mail for any recipient. The file
+    /// system is not accessed before the first delivery. That creates the folder and its `tmp/`,
+    /// `new/` and `cur/` if they are missing (mode 0700). The parent of the folder must exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { folder: Arc::new(Folder::new(path.into())), recipients: None }
     }
 
-    /// Sets the mailboxes that mail is accepted for; any other is refused with `550 5.1.1`.
+    /// Sets the mailboxes that mail is accepted for. Any other recipient is refused with `550
+    /// 5.1.1`.
     #[must_use]
     pub fn recipients(self, mailboxes: Mailboxes) -> Self {
         Self { recipients: Some(Arc::new(mailboxes)), ..self }
     }
 
-    /// Whether mail for this path is taken.
+    /// Returns whether mail for this path is accepted.
     fn takes(&self, path: &Path) -> bool {
         let Some(mailboxes) = &self.recipients else { return !path.is_null() };
         mailboxes.contains(path)
     }
 
-    /// Keeps the message on a thread of its own.
+    /// Stores the message, on a separate thread.
     async fn keep(&self, segments: Vec<Bytes>) -> io::Result<String> {
         let folder = Arc::clone(&self.folder);
         let slot = folder.slot(DELIVERIES).ok_or(ErrorKind::ResourceBusy)?;
         let (sender, receiver) = oneshot::channel();
         let deliver = move || {
             let kept = folder.draft(&segments).and_then(|draft| match sender.is_canceled() {
-                // The client was told 451 meanwhile and will be back with the same message.
+                // The client got 451 meanwhile and will send the same message again.
                 true => Err(ErrorKind::TimedOut.into()),
                 false => draft.keep(),
             });
@@ -108,7 +110,7 @@ impl Target for Maildir {
 #[async_trait]
 impl Relay for Maildir {
     async fn capabilities(&mut self) -> Capabilities {
-        // It keeps addresses and header fields as they are. It writes no reports.
+        // Addresses and header fields are stored unchanged. DSN reports are not supported.
         Capabilities { smtp_utf8: true, ..Capabilities::basic() }
     }
 
@@ -130,7 +132,7 @@ impl Relay for Maildir {
     }
 }
 
-/// What final delivery puts before a message (RFC 5321 section 4.4).
+/// Returns the fields that final delivery adds to a message (RFC 5321 section 4.4).
 fn delivery_fields(envelope: &Envelope) -> impl Iterator<Item = Bytes> {
     let from = [b"<", envelope.reverse_path.path.address(), b">"].concat();
     let from = HeaderField::fold("Return-Path", &from);
@@ -139,7 +141,7 @@ fn delivery_fields(envelope: &Envelope) -> impl Iterator<Item = Bytes> {
     std::iter::once(from).chain(to).map(|field| field.octets().clone())
 }
 
-/// What becomes of a delivery that failed.
+/// Returns the outcome of a delivery that failed with this error.
 fn failure(error: io::Error) -> Outcome {
     const NO_ROOM: Refusal = Refusal::fixed(452, 3, 1, "Insufficient system storage");
     match error.kind() {

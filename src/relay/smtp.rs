@@ -1,4 +1,4 @@
-//! The relay target that asks an onward server over SMTP or LMTP.
+//! A relay target that forwards to an onward server over SMTP or LMTP.
 
 mod circles;
 mod connection;
@@ -40,8 +40,8 @@ use probing::Probing;
 pub use self_test::SelfTestError;
 use split::Splits;
 
-/// Most connections that are kept idle between clients: a fifth of the servers that Postfix runs at
-/// most (`default_process_limit` 100).
+/// Default maximum number of idle connections: a fifth of the processes that Postfix runs at most
+/// (`default_process_limit` 100).
 const IDLE: usize = 20;
 /// Most connections in all: what leaves a fifth of the servers of Postfix (`default_process_limit`
 /// 100) for mail that comes by other ways.
@@ -50,25 +50,27 @@ const CONNECTIONS: usize = 80;
 /// pauses between two clients of a busy gate, and not so long that a quiet one keeps servers waiting, or
 /// that what TCP has learnt of a large message is held against small ones.
 const IDLE_TIME: Duration = Duration::from_secs(2);
-/// How old a connection may be to serve another client (Postfix `smtp_connection_reuse_time_limit`):
-/// a server's configuration changes.
+/// Maximum age of a connection that serves another client (Postfix
+/// `smtp_connection_reuse_time_limit`). It is limited because the configuration of a server may
+/// change.
 const REUSE_TIME: Duration = Duration::from_secs(300);
-/// How long a client's connection may take to be made fit for the next client.
+/// Timeout for resetting a client's connection so that the next client can use it.
 const RESET: Duration = Duration::from_secs(5);
 
-/// An onward server, asked over SMTP (TCP or Unix socket) or LMTP. Each client has a connection of
-/// its own, made when its first recipient is asked about and kept for its later messages. Behind it
-/// the connection serves another client, unless the server takes it for the first one's
-/// ([`Identify::XClient`], [`Identify::Proxy`]) or has refused something on it.
+/// An onward server, reached over SMTP (TCP or Unix socket) or LMTP. Each client has its own
+/// connection. It is made for the client's first recipient and kept for its later messages.
 ///
-/// A gate that the internet connects to, in front of a Postfix that believes XCLIENT:
+/// After that, the connection can serve another client. It cannot if the server identifies it with
+/// the first client ([`Identify::XClient`], [`Identify::Proxy`]), or has refused something on it.
+///
+/// A gate on the internet, in front of a Postfix that trusts XCLIENT:
 ///
 /// ```no_run
 /// # use nobounce::{Gate, Identify, Runtime, Settings, relay};
 /// # async fn gate<R: Runtime + Copy>(runtime: R) -> Result<Gate<R>, Box<dyn std::error::Error>> {
 /// let target = relay::Smtp::new(runtime, "127.0.0.1:10025".parse()?, "mx.example.org")
 ///     .identify(Identify::XClient);
-/// // Not a client is served in front of an open relay.
+/// // Refuses to start in front of an open relay.
 /// target.self_test().await?;
 /// let gate = Gate::new(runtime, Settings::new("mx.example.org"), target);
 /// # Ok(gate)
@@ -96,13 +98,13 @@ struct Server<R: Runtime> {
     offered: Offered,
 }
 
-/// How many connections there may be, and when.
+/// Limits of connections and of refused recipients.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
     connections: usize,
     idle: usize,
     idle_time: Duration,
-    /// Whether the self-test must have passed before anything goes onward.
+    /// Whether nothing is forwarded before the self-test has passed.
     guards: bool,
     refused: harvests::Bounds,
 }
@@ -115,26 +117,27 @@ impl Default for Bounds {
 }
 
 impl<R: Runtime> Smtp<R> {
-    /// The SMTP server at `address`; `host` is the name we introduce ourselves with.
+    /// Creates a target for the SMTP server at `address`. `host` is the name in our EHLO.
     pub fn new(runtime: R, address: Address, host: &str) -> Self {
         Self::with_settings(runtime, address, OnwardSettings::new(host))
     }
 
-    /// The LMTP server at `address` (RFC 2033): Dovecot, Cyrus.
+    /// Creates a target for the LMTP server at `address` (RFC 2033), such as Dovecot or Cyrus.
     pub fn lmtp(runtime: R, address: Address, host: &str) -> Self {
         let mut settings = OnwardSettings::new(host);
         settings.protocol = Protocol::Lmtp;
         Self::with_settings(runtime, address, settings)
     }
 
-    /// With time-outs and protocol of one's own. Without a TLS client [`TlsPolicy::May`] is `Never`,
-    /// and [`TlsPolicy::Must`] is 451 for everything: see `with_tls`.
+    /// Creates a target with these settings. Without a TLS client, [`TlsPolicy::May`] works as
+    /// `Never`, and with [`TlsPolicy::Must`] every request gets 451; see `with_tls`.
     pub fn with_settings(runtime: R, address: Address, settings: OnwardSettings) -> Self {
         Self::build(Arc::new(runtime), address, settings, None, Bounds::default())
     }
 
-    /// Over TLS, as [`OnwardSettings::tls`] says; where that is [`TlsPolicy::Never`], as
-    /// [`TlsPolicy::Must`]: who hands over a client means it to be used.
+    /// Creates a target that uses TLS according to [`OnwardSettings::tls`]. [`TlsPolicy::Never`] is
+    /// treated as [`TlsPolicy::Must`], because a caller that passes a TLS client wants it to be
+    /// used.
     #[cfg(feature = "tls")]
     pub fn with_tls(
         runtime: R,
@@ -148,43 +151,47 @@ impl<R: Runtime> Smtp<R> {
         Self::build(Arc::new(runtime), address, settings, Some(client), Bounds::default())
     }
 
-    /// Says how the server is told who the client is. To begin with it is not.
+    /// Sets how client information is passed to the server. By default it is not passed.
     #[must_use]
     pub fn identify(self, identify: Identify) -> Self {
         let settings = OnwardSettings { identify, ..(*self.server.settings).clone() };
         self.rebuild(settings, self.server.bounds)
     }
 
-    /// Keeps at most so many connections idle between clients, each for so long; without this, 20
-    /// for 2 seconds (Postfix `smtp_connection_cache_time_limit`). One whose time is over is closed when
-    /// the next client comes or goes.
+    /// Sets the size of the pool: up to `most` idle connections, each for at most `idle_time`. The
+    /// default is 20 for 2 seconds (Postfix `smtp_connection_cache_time_limit`). An expired
+    /// connection is closed when the next client connects or disconnects.
     #[must_use]
     pub fn keep_idle(self, most: usize, idle_time: Duration) -> Self {
         let bounds = Bounds { idle: most, idle_time, ..self.server.bounds };
         self.rebuild((*self.server.settings).clone(), bounds)
     }
 
-    /// Has at most `most` connections to the server at once, idle ones included; without this, 80. It
-    /// must be fewer than the server takes from this machine: Postfix runs 100 processes
-    /// (`default_process_limit`, or `maxproc` in `master.cf`).
+    /// Sets the maximum number of connections to the server, including idle ones. The default is
+    /// 80. It must be lower than the number that the server accepts from this machine. Postfix runs
+    /// 100 processes (`default_process_limit`, or `maxproc` in `master.cf`).
     ///
-    /// A client that needs one more waits up to 30 s, in a queue in which the networks of clients take
-    /// turns, then it is told `451 4.3.2`. While others wait, a client that has sent nothing for a
-    /// second since its last RCPT loses its connection. Its recipients are named again at DATA, and the
-    /// answer to DATA is 451 if the server does not accept all of them again.
+    /// A client that needs a further connection waits up to 30 s and then gets `451 4.3.2`. The
+    /// queue takes turns between the networks of the clients. While other clients wait, a client
+    /// that has sent nothing for a second since its last RCPT loses its connection. Its recipients
+    /// are sent again at DATA. If the server does not accept all of them again, the reply to DATA
+    /// is 451.
     #[must_use]
     pub fn connections(self, most: usize) -> Self {
         let bounds = Bounds { connections: most, ..self.server.bounds };
         self.rebuild((*self.server.settings).clone(), bounds)
     }
 
-    /// How many recipients of an address (IPv6: of its /64), and of its network (/24, /48), the server may
-    /// refuse with 5yz in an hour; without this, 100 and 500. Beyond that RCPT is answered with
-    /// `421 4.7.0`, which ends the session, and the server is not asked, until as much of the hour has passed as one recipient may
-    /// take. A client that guesses addresses and connects again after each session is slowed so.
+    /// Limits how many recipients of a client the server may refuse with 5yz in an hour. The first
+    /// limit is for an address (IPv6: its /64), the second for its network (/24, /48). The defaults
+    /// are 100 and 500.
     ///
-    /// Clients in networks of our own ([`Peer::own`]), and those that a trusted server tells of by XFORWARD, are
-    /// not counted. [`u32::MAX`] is no bound.
+    /// Beyond the limit, RCPT gets `421 4.7.0`, which ends the session, and the server is not
+    /// asked. This lasts until the share of the hour for one recipient has passed. It slows down
+    /// clients that guess addresses and reconnect after each session.
+    ///
+    /// Clients in our own networks ([`Peer::own`]) are not counted. Neither are clients that a
+    /// trusted server announces with XFORWARD. [`u32::MAX`] disables a limit.
     #[must_use]
     pub fn refused_recipients(self, of_address: u32, of_network: u32) -> Self {
         let refused = harvests::Bounds { of_address, of_network };
@@ -192,10 +199,10 @@ impl<R: Runtime> Smtp<R> {
         self.rebuild((*self.server.settings).clone(), bounds)
     }
 
-    /// Asks nothing onward in the name of a client before the [self-test](Self::self_test) has passed:
-    /// until then every RCPT is answered with 451, as it is when the server is down. So a gate can
-    /// greet clients at once, while the server behind it may still be starting. A self-test that
-    /// finds an open relay or a mail loop closes the target again.
+    /// Forwards nothing for clients before the [self-test](Self::self_test) has passed. Until then
+    /// every RCPT gets 451, as if the server were down. A gate can thus greet clients at once,
+    /// while the onward server may still be starting. If a later self-test finds an open relay or a
+    /// mail loop, the target stops forwarding again.
     #[must_use]
     pub fn tested_first(self) -> Self {
         let bounds = Bounds { guards: true, ..self.server.bounds };
@@ -215,7 +222,7 @@ impl<R: Runtime> Smtp<R> {
         bounds: Bounds,
     ) -> Self {
         if tls.is_none() && settings.tls == TlsPolicy::May {
-            // Nobody is there to do it: each connection would be made twice.
+            // There is no TLS client, so `May` would only make each connection twice.
             settings.tls = TlsPolicy::Never;
         }
         let settings = Arc::new(settings);
@@ -245,7 +252,8 @@ impl<R: Runtime> Smtp<R> {
     }
 }
 
-/// A handle to the same target: for a self-test beside the gate that has the other.
+/// Returns a handle to the same target, for example to run the self-test while the gate owns the
+/// other.
 impl<R: Runtime> Clone for Smtp<R> {
     fn clone(&self) -> Self {
         Self { server: self.server.clone() }
@@ -266,7 +274,8 @@ impl<R: Runtime> Relay for Connection<R> {
         if let Some(offered) = server.offered.remembered(now) {
             return offered;
         }
-        // In a future of its own: mostly there is no need of it, and this one is made for each client.
+        // A separate boxed future: it is rarely needed, and the outer future is created for each
+        // client.
         Box::pin(self.introduction(now)).await
     }
 
@@ -308,7 +317,7 @@ impl<R: Runtime> Relay for Connection<R> {
 }
 
 impl<R: Runtime> Connection<R> {
-    /// Asks about a recipient, unless it must come alone or the client's address guesses recipients.
+    /// Asks about a recipient, unless it must be sent alone or the client is guessing recipients.
     async fn forward_recipient(&mut self, envelope: &Envelope, recipient: &ForwardPath) -> Outcome {
         let Server { splits, runtime, .. } = &*self.server;
         if splits.is_split(envelope, recipient, || runtime.now()) {
@@ -326,7 +335,7 @@ impl<R: Runtime> Connection<R> {
         outcome
     }
 
-    /// Asks about the content, unless it went onward for some of its recipients only before.
+    /// Forwards the content, unless it was forwarded before for some of its recipients only.
     async fn forward_content(&mut self, envelope: &Envelope, message: Message) -> Outcome {
         const SPLIT: Refusal = Refusal::fixed(
             451,
@@ -349,8 +358,8 @@ impl<R: Runtime> Connection<R> {
 }
 
 impl<R: Runtime> Server<R> {
-    /// A server that answers the content per recipient gets one at a time, unless the client
-    /// understands so many answers.
+    /// Limits the recipients to one per transaction if the server answers the content per recipient
+    /// and the client does not support that.
     fn one_by_one(&self, offered: Capabilities) -> Capabilities {
         match self.settings.protocol {
             Protocol::Smtp if self.settings.one_recipient == OneRecipient::Always => {

@@ -1,4 +1,4 @@
-//! The folder on disk. Everything here blocks.
+//! The Maildir folder on disk. All functions block.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-/// Names that are tried before a folder is taken for broken.
+/// Number of file names to try before the folder is considered broken.
 const TRIES: usize = 8;
-/// Age at which a file in `tmp/` is one that nobody writes any more (the Maildir specification).
+/// Age at which a file in `tmp/` is considered abandoned (the Maildir specification).
 const ABANDONED: Duration = Duration::from_secs(36 * 3600);
 
 /// A Maildir.
@@ -21,13 +21,13 @@ const ABANDONED: Duration = Duration::from_secs(36 * 3600);
 pub(super) struct Folder {
     root: PathBuf,
     host: String,
-    /// Whether its entries were seen to be durable.
+    /// Whether the entries of the folder are known to be durable.
     ready: AtomicBool,
-    /// Cloned once for each delivery that is under way.
+    /// Cloned once for each running delivery.
     deliveries: Arc<()>,
 }
 
-/// A message in `tmp/`, whole and synchronised. Dropped, it is gone.
+/// A complete and synchronised message in `tmp/`. Dropping it deletes the file.
 #[derive(Debug)]
 pub(super) struct Draft<'f> {
     folder: &'f Folder,
@@ -39,10 +39,11 @@ impl Folder {
         Self { root, host: host(), ready: AtomicBool::new(false), deliveries: Arc::default() }
     }
 
-    /// Room for one more delivery, until it is dropped, if fewer than `limit` are under way.
+    /// Returns a slot for one more delivery, if fewer than `limit` are running. Dropping the slot
+    /// frees it.
     pub(super) fn slot(&self, limit: usize) -> Option<Arc<()>> {
         let slot = Arc::clone(&self.deliveries);
-        // One count is the folder's own.
+        // One reference is the folder's own.
         (Arc::strong_count(&slot) <= limit + 1).then_some(slot)
     }
 
@@ -61,8 +62,8 @@ impl Folder {
         Ok(draft)
     }
 
-    /// Creates what is missing. What was created, or may have been by somebody who then crashed, is
-    /// synchronised before anything is kept in it.
+    /// Creates missing folders. A folder that this process or a crashed one has just created is
+    /// synchronised before a message is stored in it.
     fn prepare(&self) -> io::Result<()> {
         let mut created = create(&self.root)?;
         for part in ["tmp", "new", "cur"] {
@@ -77,7 +78,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes what crashed deliveries left in `tmp/`. Nothing depends on it.
+    /// Removes the files that crashed deliveries left in `tmp/`. Errors are ignored.
     fn sweep(&self) {
         let Ok(entries) = fs::read_dir(self.root.join("tmp")) else { return };
         for entry in entries.flatten() {
@@ -89,8 +90,8 @@ impl Folder {
         }
     }
 
-    /// Names for a file, `SECONDS.MmicrosPpidQcounter.HOST`: unique on this host unless its clock
-    /// was turned back, and then [`claim`] sees to it.
+    /// Returns file names of the form `SECONDS.MmicrosPpidQcounter.HOST`. They are unique on this
+    /// host unless its clock is turned back; [`claim`] handles that case.
     fn names(&self) -> impl Iterator<Item = String> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let pid = process::id();
@@ -105,19 +106,20 @@ impl Folder {
 }
 
 impl Draft<'_> {
-    /// Puts the message into `new/` and says under which name, once that is durable.
+    /// Moves the message into `new/`. Returns its name there once it is durable.
     pub(super) fn keep(self) -> io::Result<String> {
         let names = self.folder.names();
         self.keep_as(names)
     }
 
-    /// The same, under the first of these names that is free.
+    /// Like [`keep`](Self::keep), with the first of these names that is free.
     pub(super) fn keep_as(self, names: impl Iterator<Item = String>) -> io::Result<String> {
         let new = self.folder.root.join("new");
-        // A link, because it never takes the place of another file, as a renamed one would.
+        // A link never replaces an existing file, as a rename would.
         let (path, ()) = claim(&new, names, |path| fs::hard_link(&self.path, path))?;
         if let Err(error) = synchronise(&new) {
-            // It may or may not survive a crash: the client keeps it, so it need not be here.
+            // The message may or may not survive a crash. It can be removed, because the client
+            // keeps it.
             let _ = fs::remove_file(&path);
             return Err(error);
         }
@@ -127,12 +129,12 @@ impl Draft<'_> {
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        // What stays here after all is swept away when it is old enough.
+        // If removal fails, a later sweep removes the file once it is old enough.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Makes a file in `folder` under the first of `names` that no file has.
+/// Makes a file in `folder` under the first of `names` that is free.
 fn claim<T>(
     folder: &Path,
     names: impl Iterator<Item = String>,
@@ -149,7 +151,7 @@ fn claim<T>(
     Err(ErrorKind::AlreadyExists.into())
 }
 
-/// Creates a folder; whether it was missing.
+/// Creates a folder. Returns whether it was missing.
 fn create(folder: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => Ok(true),
@@ -163,7 +165,7 @@ fn synchronise(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The name of this host as it may stand in a file's name and in a reply.
+/// Returns the name of this host, reduced to characters that are safe in file names and replies.
 fn host() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');

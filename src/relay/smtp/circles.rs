@@ -1,10 +1,10 @@
-//! Recipients that are asked about in a circle: before the onward server answers RCPT it asks this gate
-//! about the same recipient, which asks the server again.
+//! Detection of mail loops at RCPT. In such a loop, the onward server asks this gate about a
+//! recipient before it answers RCPT, and the gate asks the server again.
 //!
-//! A Postfix does so whose `smtpd_proxy_filter` is the gate. It passes MAIL and RCPT on as they were
-//! written, and nothing else that the gate could know again. So when many RCPT commands for one recipient
-//! wait side by side, the gate sends one of its own with a token that nobody can guess. If the token comes
-//! back while that RCPT waits, the server leads back to this gate.
+//! A Postfix with the gate as its `smtpd_proxy_filter` does this. It passes MAIL and RCPT on
+//! unchanged, without anything else by which the gate could recognise them. Many RCPT commands for
+//! one recipient then wait at the same time. In that case the gate sends an RCPT of its own with a
+//! secret token. If the token comes back while that RCPT waits, the server leads back to this gate.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -22,66 +22,69 @@ use crate::outcome::{Outcome, RelayError, Request};
 use crate::runtime::{Runtime, within};
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 
-/// RCPT commands that may wait for the server before their recipients are told apart.
+/// Number of RCPT commands that may wait for the server before they are counted per recipient.
 const QUIET: usize = 4;
-/// RCPT commands for one recipient that wait side by side before the server is suspected.
+/// Number of RCPT commands that must wait at the same time for one recipient before a loop is
+/// suspected.
 const SIDE_BY_SIDE: usize = 8;
-/// How long they have waited by then, all of them without an answer. In much more time a circle takes all processes
-/// of a Postfix: it turns in 3 to 20 ms, and the token needs a process, too.
+/// How long they must have waited, with no answer to any of them. After a much longer time, a loop
+/// would occupy all processes of a Postfix: one round takes 3 to 20 ms, and the token needs a
+/// process too.
 const UNANSWERED: Duration = Duration::from_millis(100);
-/// How long the token may take to come back.
+/// How long to wait for the token to come back.
 const RETURN: Duration = Duration::from_secs(5);
-/// How long no other token is sent.
+/// Pause after a token that did not come back, before another token is sent.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How long a recipient whose RCPT leads back is not asked about.
+/// How long a recipient whose RCPT leads back is not forwarded.
 const REMEMBER: Duration = Duration::from_secs(60);
-/// Most of these recipients.
+/// Maximum number of these recipients.
 const RECIPIENTS: usize = 256;
 
-/// What is known of circles.
+/// The state of the loop detection.
 #[derive(Debug, Default)]
 pub(super) struct Circles {
     secret: RandomState,
-    /// RCPT commands that wait for the server.
+    /// Number of RCPT commands that wait for the server.
     waiting: AtomicUsize,
-    /// Whether a recipient is known whose RCPT leads back.
+    /// Whether there are recipients whose RCPT is known to lead back.
     any_known: AtomicBool,
     seen: Mutex<Seen>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// Recipients that are waited for, as hashes under the secret.
+    /// Recipients with waiting RCPT commands, as hashes with the secret.
     waiting: HashMap<u64, Waiting>,
-    /// Recipients whose RCPT leads back, and until when that is believed.
+    /// Recipients whose RCPT leads back, and the time until which this is assumed.
     known: HashMap<u64, Instant>,
-    /// Whether a request watches, with a token or about to send one.
+    /// Whether a request watches: it has sent a token or may send one.
     is_watched: bool,
-    /// Until when no other token is sent.
+    /// The time until which no other token is sent.
     pause: Option<Instant>,
 }
 
-/// RCPT commands for one recipient that wait.
+/// The waiting RCPT commands for one recipient.
 #[derive(Debug, Default)]
 struct Waiting {
     commands: usize,
-    /// Since when none of them was answered.
+    /// The time since which none of them was answered.
     since: Option<Instant>,
 }
 
-/// An RCPT command that waits for the server, until this is dropped.
+/// An RCPT command that waits for the server. Dropping it ends the wait.
 pub(super) struct Asking<'c> {
     circles: &'c Circles,
     recipient: Option<u64>,
     /// Whether its RCPT is known to lead back.
     pub(super) leads_back: bool,
-    /// It sends a token if none is answered for a time; since when none was.
+    /// Set if this request watches and may send a token: the time since which no request was
+    /// answered.
     watches: Option<Instant>,
 }
 
 impl Circles {
-    /// Notes that the server is asked about this recipient. The clock is read only while others are asked
-    /// about, too.
+    /// Registers a request for this recipient. The clock is read only while other requests wait or
+    /// a loop is known.
     pub(super) fn ask(
         &self,
         recipient: &ForwardPath,
@@ -113,7 +116,7 @@ impl Circles {
         asking
     }
 
-    /// Remembers whether RCPT for this recipient leads back.
+    /// Records whether RCPT for this recipient leads back.
     fn conclude(&self, recipient: &ForwardPath, leads_back: bool, now: Instant) {
         let mut seen = self.lock();
         if !leads_back {
@@ -140,12 +143,12 @@ impl Circles {
 }
 
 impl Asking<'_> {
-    /// When the server is to be suspected; `None` if this request does not watch.
+    /// Returns the time at which a loop is suspected; `None` if this request does not watch.
     fn suspects_at(&self) -> Option<Instant> {
         self.watches.map(|since| since + UNANSWERED)
     }
 
-    /// Returns whether all of them still wait.
+    /// Returns whether all of the requests still wait.
     fn suspects(&self) -> bool {
         let seen = self.circles.lock();
         let waiting = self.recipient.and_then(|name| seen.waiting.get(&name));
@@ -170,8 +173,8 @@ impl Drop for Asking<'_> {
 }
 
 impl<R: Runtime> Connection<R> {
-    /// Asks about a recipient, unless that is known to lead back. Finds out whether it does if this is one
-    /// of many requests for that recipient and none of them is answered.
+    /// Asks about a recipient, unless its RCPT is known to lead back. If many requests for the
+    /// recipient wait and none is answered, checks whether it leads back.
     pub(super) async fn ask_about(
         &mut self,
         envelope: &Envelope,
@@ -212,11 +215,11 @@ impl<R: Runtime> Connection<R> {
         }
     }
 
-    /// Returns whether an RCPT for this recipient leads back to this gate: whether a token in MAIL comes
-    /// back before it is answered. No message is sent.
+    /// Returns whether an RCPT for this recipient leads back to this gate. That is the case if a
+    /// token in MAIL comes back before RCPT is answered. No message is sent.
     ///
-    /// The token is an ENVID of the null sender (RFC 3461 section 4.4); then, for a server without DSN,
-    /// a sender of our own domain.
+    /// The token is first sent as an ENVID with the null sender (RFC 3461 section 4.4). For a
+    /// server without DSN it is then sent as a sender address of our own domain.
     pub(super) async fn comes_back(&mut self, recipient: &ForwardPath) -> bool {
         let server = self.server.clone();
         let probe = Probe::new();
@@ -227,7 +230,7 @@ impl<R: Runtime> Connection<R> {
         for (n, sender) in (1..).zip(senders) {
             let Ok(sender) = ReversePath::parse(sender) else { continue };
             let envelope = Envelope::new(session.transaction(n), self.client.clone(), sender);
-            // Whatever the answer is.
+            // The answer does not matter.
             let _ = self.ask_onward(Request::Recipient(&envelope, recipient)).await;
             if probe.has_come_back() {
                 return true;
@@ -274,7 +277,7 @@ mod tests {
         assert!(all[watches].suspects());
         all.pop();
         assert!(!all[watches].suspects(), "the server answers");
-        // Without a loop, no other token is sent for a while.
+        // When no loop was found, no other token is sent for a while.
         circles.conclude(&recipient(1), false, now);
         drop(all.remove(watches));
         all.push(ask());

@@ -1,4 +1,4 @@
-//! The connection to the onward server that one client has.
+//! The onward connection of one client session.
 
 use std::io;
 use std::pin::pin;
@@ -22,34 +22,34 @@ use crate::peer::Peer;
 use crate::runtime::{Runtime, Timer, poll_read, within};
 use crate::tls::Channel;
 
-/// Octets of replies that are read at once.
+/// Maximum number of octets of one read of replies.
 const REPLY: usize = 4_096;
 
-/// The connection to the server that one client has, from one request to the next.
+/// The onward connection of one client session, from one request to the next.
 pub(super) struct Connection<R: Runtime> {
     pub(super) server: Arc<Server<R>>,
     pub(super) client: Arc<Peer>,
     lies: Lies<R>,
-    /// How often recipients were named again on lines that were lost since.
+    /// How often recipients were sent again on lines that were lost afterwards.
     renewals: u8,
     timer: Timer<'static>,
 }
 
-/// Where the line lies between two requests.
+/// The location of the line between two requests.
 enum Lies<R: Runtime> {
-    /// There is none.
+    /// There is no line.
     Nowhere,
     Here(Box<Line<R>>),
-    /// Others may have its place.
+    /// Its place can be taken back for another client.
     Parked(Ticket),
 }
 
-/// A connection to the server, made or to be made, and what is known of the dialogue on it.
+/// An open or future connection to the server, with the state of its dialogue.
 pub(super) struct Line<R: Runtime> {
     onward: Onward,
     connected: Option<Connected<R>>,
     place: Option<Place<R>>,
-    /// Since when nothing is asked.
+    /// The time since which the line is idle.
     pub(super) rested: Option<Instant>,
 }
 
@@ -68,7 +68,8 @@ impl<R: Runtime> Connection<R> {
         Self { server, client, lies: Lies::Nowhere, renewals: 0, timer }
     }
 
-    /// One more connection than there may be: for a question of our own that must not wait for clients.
+    /// Creates a connection beyond the limit, for a request of our own that must not wait for
+    /// clients.
     pub(super) fn beyond_the_bound(server: Arc<Server<R>>, client: Arc<Peer>) -> Self {
         let mut connection = Self::new(server, client);
         let mut line = connection.fresh();
@@ -77,7 +78,7 @@ impl<R: Runtime> Connection<R> {
         connection
     }
 
-    /// Asks in the name of a client.
+    /// Forwards a request of a client.
     pub(super) async fn forward(&mut self, request: Request<'_>) -> Outcome {
         if let Request::Recipient(envelope, recipient) = request
             && self.server.probing.recognises(envelope, recipient)
@@ -107,7 +108,7 @@ impl<R: Runtime> Connection<R> {
             let says_helo = peer.helo.as_ref().is_some_and(|helo| !helo.extended);
             match server.settings.identify.impersonates() {
                 false => server.offered.remember(offered, now + REMEMBER),
-                // The server had nothing to offer to HELO.
+                // The server got HELO and had no extensions to offer.
                 true if says_helo => {}
                 true => server.offered.remember_less(&offered, now),
             }
@@ -117,7 +118,7 @@ impl<R: Runtime> Connection<R> {
         outcome.unwrap_or(Outcome::Failed(RelayError::Lost))
     }
 
-    /// Asks the server what it offers; `None` if it does not say.
+    /// Asks the server for its capabilities; returns `None` if it does not answer.
     pub(super) async fn introduce(&mut self) -> Option<Capabilities> {
         let (server, client) = (self.server.clone(), self.client.clone());
         let mut line = self.line(&client).await?;
@@ -128,13 +129,13 @@ impl<R: Runtime> Connection<R> {
         offered
     }
 
-    /// Whether the place of the line was taken back.
+    /// Returns whether the line's place was taken back.
     pub(super) fn has_lost_place(&self) -> bool {
         matches!(&self.lies, Lies::Parked(ticket) if self.server.places.is_lost(ticket))
     }
 
-    /// The line with a place for it: this client's, one that is idle between two clients, or a new one.
-    /// `None` if no place is free in time.
+    /// Returns a line with a place: the line of this client, an idle one from the pool, or a new
+    /// one. Returns `None` if no place becomes free in time.
     async fn line(&mut self, peer: &Peer) -> Option<Box<Line<R>>> {
         let mut line = match self.pick_up() {
             Some(line) => line,
@@ -149,13 +150,13 @@ impl<R: Runtime> Connection<R> {
             line.overhear().await;
         }
         if line.place.is_none() {
-            // In a future of its own: mostly there is one.
+            // A separate boxed future: it is rarely needed.
             line.place = Box::pin(server.places.take(&server.runtime, peer)).await;
         }
         line.place.is_some().then_some(line)
     }
 
-    /// The line as it lies, if there is one still.
+    /// Takes the line, if there still is one.
     fn pick_up(&mut self) -> Option<Box<Line<R>>> {
         match std::mem::replace(&mut self.lies, Lies::Nowhere) {
             Lies::Nowhere => None,
@@ -171,7 +172,8 @@ impl<R: Runtime> Connection<R> {
         Box::new(Line { onward, connected: None, place: None, rested: None })
     }
 
-    /// Leaves the line until the next request. While the server owes nothing, others may have its place.
+    /// Keeps the line until the next request. If no reply is outstanding, its place can be taken
+    /// back.
     fn lay_down(&mut self, mut line: Box<Line<R>>, peer: &Peer) {
         self.lies = if line.connected.is_none() {
             line.place = None;
@@ -183,7 +185,8 @@ impl<R: Runtime> Connection<R> {
         };
     }
 
-    /// Takes leave, and leaves nothing; or leaves the connection to the next client.
+    /// Puts the connection into the pool for the next client if possible. Otherwise sends QUIT and
+    /// closes it.
     pub(super) async fn hang_up(&mut self) {
         let server = self.server.clone();
         let now = server.runtime.now();
@@ -206,7 +209,7 @@ impl<R: Runtime> Connection<R> {
         Box::pin(line.run(&server, &mut self.timer)).await;
     }
 
-    /// Takes leave, and leaves nothing.
+    /// Sends RSET and QUIT and closes the connection.
     pub(super) async fn leave(&mut self) {
         let server = self.server.clone();
         let Some(mut line) = self.pick_up() else { return };
@@ -216,8 +219,8 @@ impl<R: Runtime> Connection<R> {
         line.run(&server, &mut self.timer).await;
     }
 
-    /// Asks the server what it offers, or waits for another client that asks. Either takes no longer
-    /// than [`INTRODUCTION`].
+    /// Asks the server for its capabilities, or waits for another client that asks. Each takes no
+    /// longer than [`INTRODUCTION`].
     pub(super) async fn introduction(&mut self, now: Instant) -> Capabilities {
         let server = self.server.clone();
         let limit = Some(Deadline { at: now + INTRODUCTION, awaiting: Awaiting::Hello });
@@ -239,7 +242,8 @@ impl<R: Runtime> Connection<R> {
             }
             None => {
                 let offered = server.one_by_one(server.offered.unheard());
-                // What the server thinks of one client is nothing to another.
+                // If the server sees each client's identity, its refusal of one client says nothing
+                // about others.
                 if !(server.settings.identify.impersonates() && in_time) {
                     server.offered.remember(offered.clone(), now + REMEMBER_SILENCE);
                 }
@@ -257,13 +261,14 @@ impl<R: Runtime> Drop for Connection<R> {
 }
 
 impl<R: Runtime> Line<R> {
-    /// Whether another client may have the connection.
+    /// Returns whether another client may use the connection.
     fn is_reusable(&self, now: Instant) -> bool {
         let is_young = |it: &Connected<R>| now < it.since + REUSE_TIME;
         self.onward.is_reusable() && self.connected.as_ref().is_some_and(is_young)
     }
 
-    /// Does what the machine says until the request is answered or nothing is left to do.
+    /// Executes the steps of the state machine until the request is answered or nothing is left to
+    /// do.
     async fn run(&mut self, server: &Server<R>, timer: &mut Timer<'static>) -> Option<Outcome> {
         let runtime = &*server.runtime;
         loop {
@@ -334,7 +339,7 @@ impl<R: Runtime> Line<R> {
         }
     }
 
-    /// Takes notice of what an idle connection has said meanwhile: 421, or its end.
+    /// Reads what the server sent on an idle connection meanwhile: 421 or EOF.
     async fn overhear(&mut self) {
         let Some(Connected { stream, .. }) =
             self.connected.as_mut().filter(|_| self.onward.is_idle())
@@ -357,7 +362,7 @@ impl<R: Runtime> Line<R> {
     }
 }
 
-/// Reads once and hands over what came; `false` at the end of the stream.
+/// Reads once and passes on the octets; returns `false` at EOF.
 async fn read<S: AsyncRead + Unpin>(stream: &mut S, mut take: impl FnMut(&[u8])) -> bool {
     poll_fn(|context| poll_read(stream, context, REPLY, &mut take))
         .await

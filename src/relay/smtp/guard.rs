@@ -1,4 +1,4 @@
-//! Nothing goes onward before the self-test has passed.
+//! Blocks forwarding until the self-test has passed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,30 +6,31 @@ use std::sync::{Mutex, PoisonError};
 use super::self_test::SelfTestError;
 use crate::outcome::RelayError;
 
-/// Whether clients are asked about onward, and if not, why.
+/// Whether requests of clients are forwarded, and if not, why.
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// Whether the self-test decides.
+    /// Whether forwarding depends on the self-test.
     guards: bool,
     is_open: AtomicBool,
     why: Mutex<RelayError>,
 }
 
 impl Guard {
-    /// Open always, or closed until the self-test has passed.
+    /// Creates a guard that is always open, or closed until the self-test has passed.
     pub(super) fn new(guards: bool) -> Self {
         let why = Mutex::new(RelayError::Untested);
         Self { guards, is_open: AtomicBool::new(!guards), why }
     }
 
-    /// Why no client is asked about; `None` if they are.
+    /// Returns the reason why requests are not forwarded; `None` if they are.
     pub(super) fn objection(&self) -> Option<RelayError> {
         let is_open = self.is_open.load(Ordering::Acquire);
         (!is_open).then(|| self.why.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
-    /// The self-test has ended so. A server that has passed and does not answer later is down; one that
-    /// has passed and relays for strangers later is not served any more.
+    /// Records the result of a self-test. A server that passed before and does not answer now is
+    /// down, and the guard stays open. A server that passed before and is an open relay now closes
+    /// the guard.
     pub(super) fn conclude(&self, result: &Result<(), SelfTestError>) {
         let why = match result {
             Ok(()) => None,
@@ -53,7 +54,7 @@ mod tests {
     use crate::rehearsal::{Cue, Rehearsal, Script, Then, Turn, envelope, peer, recipient};
     use crate::relay::{SelfTestError, Smtp, Target};
 
-    /// A server that greets and gives this reply to each line behind EHLO.
+    /// A server that greets and gives this reply to each command after EHLO.
     fn server(reply: &str) -> Script {
         let greeting = Turn { cue: Cue::Octets(0), says: b"220 onward.example\r\n".to_vec() };
         let reply = format!("{reply}\r\n");
@@ -86,7 +87,7 @@ mod tests {
         let unreachable = "451 4.4.1 The next server cannot be reached, try again later";
         assert_eq!(asked(), unreachable);
         assert_eq!(runtime.connections().0, 0, "nothing was asked");
-        // It is away, then it relays for strangers.
+        // The server is unreachable first, then an open relay.
         let tested = runtime.run(target.self_test());
         assert!(matches!(tested, Err(SelfTestError::Unanswered(_))), "{tested:?}");
         assert_eq!(asked(), unreachable);

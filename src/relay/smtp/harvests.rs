@@ -1,4 +1,4 @@
-//! Recipients that the onward server has refused, counted by the networks of clients: addresses are guessed.
+//! Detects address harvesting: counts refused recipients by client address and network.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,18 +8,18 @@ use crate::envelope::Envelope;
 use crate::network::Network;
 use crate::verdict::Refusal;
 
-/// The time in which refused recipients are counted.
+/// The period in which refused recipients are counted.
 const WINDOW: Duration = Duration::from_secs(3_600);
-/// Most addresses and networks that are remembered.
+/// Maximum number of addresses and networks that are remembered.
 const ENTRIES: usize = 65_536;
 
-/// What a client is told that had too many recipients refused. No recipient is asked about meanwhile, so that
-/// the answer says nothing about one. It ends the session: the onward server, which slows down clients that it
-/// refuses, does not slow down this one any more.
+/// The reply to a client with too many refused recipients. No recipient is looked up meanwhile, so
+/// the reply reveals nothing about a recipient. It ends the session: the onward server slows down
+/// clients that it refuses, and no longer sees this one.
 pub(super) const TOO_MANY: Refusal =
     Refusal::fixed(421, 7, 0, "Too many of your recipients were refused, try again later");
 
-/// How many refused recipients a client may have in an hour.
+/// Limits of refused recipients of a client in an hour.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) of_address: u32,
@@ -27,17 +27,19 @@ pub(super) struct Bounds {
 }
 
 impl Default for Bounds {
-    /// Twice what one session may have, and five times that for a network: as connections are bounded.
+    /// Twice the limit of one session for an address, and five times that for a network. The
+    /// connection limits have the same ratio.
     fn default() -> Self {
         Self { of_address: 100, of_network: 500 }
     }
 }
 
-/// Refused recipients of each address and network, in leaky buckets.
+/// Refused recipients of each address and network, as leaky buckets.
 #[derive(Debug)]
 pub(super) struct Harvests {
     bounds: Bounds,
-    /// When a bucket is empty. It is full if that is more than an hour away.
+    /// The time at which a bucket is empty. A bucket is full if that time is more than an hour
+    /// away.
     empty_at: Mutex<HashMap<Network, Instant>>,
     most: usize,
 }
@@ -47,7 +49,7 @@ impl Harvests {
         Self { bounds, empty_at: Mutex::default(), most: ENTRIES }
     }
 
-    /// Whether this client has had too many recipients refused.
+    /// Returns whether this client has had too many recipients refused.
     pub(super) fn refuses(&self, envelope: &Envelope, clock: impl FnOnce() -> Instant) -> bool {
         if self.lock().is_empty() {
             return false;
@@ -63,21 +65,22 @@ impl Harvests {
         })
     }
 
-    /// Notes that a recipient of this client was refused for good.
+    /// Counts a recipient of this client that was refused permanently.
     pub(super) fn count(&self, envelope: &Envelope, now: Instant) {
         let Some(buckets) = self.buckets(envelope) else { return };
         let mut empty_at = self.lock();
         for (network, most) in buckets {
             self.make_room(&mut empty_at, now);
             let at = empty_at.entry(network).or_insert(now);
-            // Rounded up, the last of so many fills the bucket.
+            // Rounded up, so that the last of `most` recipients fills the bucket.
             let drop = WINDOW / most.max(1) + Duration::from_nanos(1);
             *at = (*at).max(now).checked_add(drop).unwrap_or(*at);
         }
     }
 
-    /// The buckets of a client, and how many refused recipients fill each. Our own networks, and clients that a
-    /// trusted server tells of, have none: that server has taken their recipients.
+    /// Returns the buckets of a client, with the number of refused recipients that fills each. Our
+    /// own networks have none. Neither have clients announced by a trusted server, because that
+    /// server has accepted their recipients.
     fn buckets(&self, envelope: &Envelope) -> Option<[(Network, u32); 2]> {
         let is_exempt = envelope.peer.own || envelope.xforward.is_some();
         let address = envelope.peer.address.filter(|_| !is_exempt)?.ip().to_canonical();
@@ -86,7 +89,7 @@ impl Harvests {
         Some([(Network::of(address, own), of_address), (Network::of(address, network), of_network)])
     }
 
-    /// Forgets empty buckets, and if these are not enough, the half that are empty soonest.
+    /// Removes empty buckets. If that is not enough, removes the half that becomes empty first.
     fn make_room(&self, empty_at: &mut HashMap<Network, Instant>, now: Instant) {
         if empty_at.len() < self.most {
             return;
@@ -131,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_client_whose_recipients_are_refused_is_not_asked_about_on_any_connection() {
-        // MAIL is accepted, RCPT is not.
+        // MAIL is accepted, RCPT is refused.
         let mut says = vec!["250 o\r\n"];
         says.extend(["250 Ok\r\n", "550 5.1.1 No such user\r\n"].repeat(2));
         let mut script = Script::turns(b"\r\n", &says, Then::Close);
@@ -158,7 +161,7 @@ mod tests {
         let connections = runtime.connections().0;
         assert_eq!(asked("203.0.113.7", false), 421);
         assert_eq!(runtime.connections().0, connections, "nothing was asked");
-        // Another address, one of our own, and this one when time has passed.
+        // Another address, one of our own networks, and the same address after some time.
         assert_eq!(asked("203.0.113.8", false), 550);
         assert_eq!(asked("203.0.113.7", true), 550);
         runtime.run(runtime.sleep(WINDOW / 100));

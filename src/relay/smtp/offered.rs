@@ -1,4 +1,4 @@
-//! What the onward server offers, as far as it was heard.
+//! The cached capabilities of the onward server.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,18 +7,18 @@ use futures::lock;
 
 use crate::capabilities::Capabilities;
 
-/// How long what a server offers is remembered.
+/// How long the capabilities of a server are cached.
 pub(super) const REMEMBER: Duration = Duration::from_secs(300);
-/// How long it is remembered that a server could not say what it offers.
+/// How long a failure to get the capabilities is cached.
 pub(super) const REMEMBER_SILENCE: Duration = Duration::from_secs(10);
-/// How long a client waits for its greeting because of a server that has not been asked yet.
+/// How long the greeting of a client may be delayed to get the capabilities of the server.
 pub(super) const INTRODUCTION: Duration = Duration::from_secs(5);
 
-/// What the server offered when it was last heard, and until when that is taken for true.
+/// The capabilities that the server last offered, and the time until which they are valid.
 #[derive(Debug, Default)]
 pub(super) struct Offered {
     heard: Mutex<Option<(Capabilities, Instant)>>,
-    /// Held by the client that asks; all others wait for its answer.
+    /// Held by the client that asks the server. All others wait for its answer.
     pub(super) asking: lock::Mutex<()>,
 }
 
@@ -28,9 +28,10 @@ impl Offered {
         heard.as_ref().filter(|(_, until)| now < *until).map(|(offered, _)| offered.clone())
     }
 
-    /// What is offered for a server that cannot be asked: what it had when it last could, otherwise
-    /// everything. A client that misses what its message needs (SMTPUTF8, 8BITMIME) gives it back to
-    /// its sender for good; one that is offered too much is told 451 and comes again.
+    /// Returns the capabilities to offer while the server cannot be asked: the last known ones,
+    /// otherwise all. Offering too little is worse than offering too much. A client that misses an
+    /// extension for its message (SMTPUTF8, 8BITMIME) returns the message to its sender for good. A
+    /// client that uses an extension in vain gets 451 and tries again.
     pub(super) fn unheard(&self) -> Capabilities {
         let heard = self.lock();
         heard.as_ref().map_or_else(Capabilities::all, |(offered, _)| offered.clone())
@@ -40,8 +41,8 @@ impl Offered {
         *self.lock() = Some((offered, until));
     }
 
-    /// What a server offers may be a matter of the client. The next one is offered no more than the
-    /// last one was, until the server is asked again.
+    /// Reduces the cached capabilities to those also offered now, because a server may offer less
+    /// to some clients. The reduction lasts until the server is asked again.
     pub(super) fn remember_less(&self, offered: &Capabilities, now: Instant) {
         if let Some((known, _)) = self.lock().as_mut().filter(|(_, until)| now < *until) {
             *known = known.intersection(offered);
@@ -88,7 +89,7 @@ mod tests {
 
     #[test]
     fn clients_that_come_together_wait_for_one_that_asks() {
-        // A server that is slow to greet: never, within the time.
+        // A server that never greets within the time.
         let runtime = Rehearsal::with(Script::new("", 1, Then::Hang));
         let smtp = Smtp::new(runtime.clone(), "192.0.2.1:25".parse().unwrap(), "mx.example");
         let all = (0..150).map(|_| async { smtp.open(&peer()).capabilities().await });
@@ -96,7 +97,7 @@ mod tests {
         assert!(offered.iter().all(|it| *it == Capabilities::all()));
         assert_eq!(runtime.elapsed(), INTRODUCTION);
         assert_eq!(runtime.connections(), (1, 0));
-        // Nor is it asked again at once.
+        // The server is not asked again at once.
         runtime.run(smtp.open(&peer()).capabilities());
         assert_eq!(runtime.connections(), (1, 0));
     }

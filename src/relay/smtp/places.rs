@@ -1,4 +1,4 @@
-//! Places for connections to the onward server: so many at once, and a queue that is fair to networks.
+//! Limits the connections to the onward server, with a queue that is fair to client networks.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -16,47 +16,48 @@ use crate::network::Network;
 use crate::peer::Peer;
 use crate::runtime::{Runtime, within};
 
-/// How long a client waits for a place: as long as for a connection (Postfix `smtp_connect_timeout`).
+/// How long a client waits for a place: as long as for a connection (Postfix
+/// `smtp_connect_timeout`).
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a client keeps its place without a command if others wait.
+/// How long an idle client keeps its place while others wait.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A network of clients: an IPv4 /24, an IPv6 /64.
+/// A network of clients: an IPv4 /24 or an IPv6 /64.
 type Key = IpAddr;
 
-/// The places of one onward server.
+/// The places of one onward server. Each connection occupies a place.
 pub(super) struct Places<R: Runtime> {
     most: usize,
-    /// How often a place was taken back.
+    /// Number of places that were taken back so far.
     taken_back: AtomicU64,
     held: Mutex<Held<R>>,
 }
 
 struct Held<R: Runtime> {
     taken: usize,
-    /// Lines of clients that idle, in the order in which they began to.
+    /// Lines of idle clients, in the order in which they became idle.
     parked: VecDeque<Parked<R>>,
     tickets: u64,
-    /// Clients that wait, by network, and whose turn it is.
+    /// Waiting clients by network, and below it the order of the networks.
     waiting: HashMap<Key, VecDeque<oneshot::Sender<Place<R>>>>,
     turns: VecDeque<Key>,
 }
 
 struct Parked<R: Runtime> {
-    /// Larger than those before it.
+    /// Greater than the tickets of lines parked earlier.
     ticket: u64,
     line: Box<Line<R>>,
     network: Key,
 }
 
-/// A place that is taken, until this is dropped.
+/// An occupied place. Dropping it frees the place.
 pub(super) struct Place<R: Runtime>(Option<Arc<Places<R>>>);
 
-/// Where a parked line is found again, unless its place was taken back.
+/// Identifies a parked line, until its place is taken back.
 #[derive(Debug)]
 pub(super) struct Ticket {
     number: u64,
-    /// How often a place had been taken back when it was parked.
+    /// Number of places that had been taken back when the line was parked.
     taken_back: u64,
 }
 
@@ -72,9 +73,10 @@ impl<R: Runtime> Places<R> {
         Self { most: most.max(1), taken_back: AtomicU64::new(0), held: Mutex::new(held) }
     }
 
-    /// A place for a connection that this client needs. It waits for one for up to 30 s, in a queue in
-    /// which the networks of clients take turns; meanwhile a client that has idled for a second loses
-    /// its place, first of all one of the network that has the most.
+    /// Returns a place for a connection of this client. If none is free, waits up to 30 s, in a
+    /// queue that takes turns between the networks of clients. While it waits, a client that has
+    /// been idle for a second loses its place. Clients of the network with the most idle lines lose
+    /// it first.
     pub(super) async fn take(self: &Arc<Self>, runtime: &R, client: &Peer) -> Option<Place<R>> {
         let network = network(client);
         let mut receiver = {
@@ -99,12 +101,12 @@ impl<R: Runtime> Places<R> {
         }
     }
 
-    /// Whether somebody waits for a place.
+    /// Returns whether any client waits for a place.
     pub(super) fn are_short(&self) -> bool {
         !self.lock().turns.is_empty()
     }
 
-    /// Leaves the line of a client that idles where its place can be taken back.
+    /// Parks the line of an idle client, from where its place can be taken back.
     pub(super) fn park(&self, line: Box<Line<R>>, client: &Peer) -> Ticket {
         let network = network(client);
         let mut held = self.lock();
@@ -114,20 +116,21 @@ impl<R: Runtime> Places<R> {
         Ticket { number: ticket, taken_back: self.taken_back.load(Ordering::Acquire) }
     }
 
-    /// Gives the line back; `None` if its place was taken back.
+    /// Returns the line; `None` if its place was taken back.
     pub(super) fn unpark(&self, ticket: &Ticket) -> Option<Box<Line<R>>> {
         let mut held = self.lock();
         let at = held.parked(ticket)?;
         held.parked.remove(at).map(|parked| parked.line)
     }
 
-    /// Whether the line's place was taken back.
+    /// Returns whether the line's place was taken back.
     pub(super) fn is_lost(&self, ticket: &Ticket) -> bool {
         self.taken_back.load(Ordering::Acquire) != ticket.taken_back
             && self.lock().parked(ticket).is_none()
     }
 
-    /// Takes back the place of one client that has idled long enough. The place goes to whose turn it is.
+    /// Takes back the place of one client that has been idle long enough. The next client in the
+    /// queue gets it.
     fn take_back(&self, now: Instant) {
         let mut held = self.lock();
         let mut of_network: HashMap<Key, usize> = HashMap::new();
@@ -147,7 +150,7 @@ impl<R: Runtime> Places<R> {
         drop(parked);
     }
 
-    /// A place is free: it is handed on, or there is one more.
+    /// Passes a free place to the next client in the queue, if there is one.
     fn release(self: &Arc<Self>) {
         loop {
             let next = {
@@ -159,7 +162,7 @@ impl<R: Runtime> Places<R> {
             let Some(next) = next else { return };
             match next.send(Place(Some(self.clone()))) {
                 Ok(()) => return,
-                // It has gone meanwhile.
+                // The client has left the queue meanwhile.
                 Err(mut place) => place.0 = None,
             }
         }
@@ -171,19 +174,19 @@ impl<R: Runtime> Places<R> {
 }
 
 impl<R: Runtime> Held<R> {
-    /// Where the line lies that has this ticket.
+    /// Returns the index of the line with this ticket.
     fn parked(&self, ticket: &Ticket) -> Option<usize> {
         self.parked.binary_search_by_key(&ticket.number, |parked| parked.ticket).ok()
     }
 
-    /// Queues a client of this network.
+    /// Adds a client of this network to the queue.
     fn wait(&mut self, network: Key) -> oneshot::Receiver<Place<R>> {
         let (sender, receiver) = oneshot::channel();
         let queue = self.waiting.entry(network).or_insert_with(|| {
             self.turns.push_back(network);
             VecDeque::new()
         });
-        // Those who have gone would be kept until their turn.
+        // Cancelled entries would otherwise stay until their turn.
         while queue.front().is_some_and(oneshot::Sender::is_canceled) {
             queue.pop_front();
         }
@@ -191,7 +194,7 @@ impl<R: Runtime> Held<R> {
         receiver
     }
 
-    /// Whose turn it is.
+    /// Returns the next client in the queue.
     fn next(&mut self) -> Option<oneshot::Sender<Place<R>>> {
         loop {
             let network = self.turns.pop_front()?;
@@ -215,7 +218,7 @@ impl<R: Runtime> Held<R> {
 }
 
 impl<R: Runtime> Place<R> {
-    /// A place that is not counted.
+    /// Returns a place that is not counted.
     pub(super) fn beyond_the_bound() -> Self {
         Self(None)
     }
@@ -236,7 +239,7 @@ impl<R: Runtime> fmt::Debug for Places<R> {
     }
 }
 
-/// The network of a client; clients without an address are one.
+/// Returns the network of a client. All clients without an address are in one network.
 fn network(client: &Peer) -> Key {
     let address = client.address.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
     let address = address.to_canonical();

@@ -1,4 +1,4 @@
-//! Connections to the onward server that are idle between two clients.
+//! The pool of idle connections to the onward server.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use super::connection::Line;
 use crate::runtime::Runtime;
 
-/// Idle connections, the one used last on top.
+/// Idle connections, with the last used one on top.
 pub(super) struct Pool<R: Runtime> {
     most: usize,
     idle_time: Duration,
     idle: Mutex<Vec<Idle<R>>>,
 }
 
-/// A connection that holds nothing of the client it served.
+/// A connection without any state of the client it served.
 struct Idle<R: Runtime> {
     line: Box<Line<R>>,
     until: Instant,
@@ -25,21 +25,21 @@ impl<R: Runtime> Pool<R> {
         Self { most, idle_time, idle: Mutex::new(Vec::new()) }
     }
 
-    /// The connection that was used last, if its time is not over; those whose time is are closed.
+    /// Closes expired connections. Returns the one that was used last, if one is left.
     pub(super) fn take(&self, now: Instant) -> Option<Box<Line<R>>> {
         let mut idle = self.lock();
         idle.retain(|it| now < it.until);
         idle.pop().map(|it| it.line)
     }
 
-    /// Whether one more may be kept.
+    /// Returns whether the pool has room for one more connection.
     pub(super) fn has_room(&self, now: Instant) -> bool {
         let mut idle = self.lock();
         idle.retain(|it| now < it.until);
         idle.len() < self.most
     }
 
-    /// Keeps this connection; closes the one that waited longest if there are too many.
+    /// Adds this connection to the pool. If the pool is full, closes the one that was idle longest.
     pub(super) fn keep(&self, line: Box<Line<R>>, now: Instant) {
         let mut idle = self.lock();
         idle.push(Idle { line, until: now + self.idle_time });

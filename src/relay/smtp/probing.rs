@@ -1,4 +1,4 @@
-//! Tokens that are sent to the onward server, recognised when they come back to this gate: a mail loop.
+//! Tokens sent to the onward server. One that comes back to this gate proves a mail loop.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,11 +9,11 @@ use memchr::memmem;
 use crate::envelope::Envelope;
 use crate::wire::mailbox::ForwardPath;
 
-/// The probes that are under way.
+/// The outstanding probes.
 #[derive(Debug, Default)]
 pub(super) struct Probing(Mutex<Vec<Probe>>);
 
-/// A token that nobody else knows: a local part or an ENVID.
+/// A secret random token: a local part or an ENVID.
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
     token: Arc<str>,
@@ -21,13 +21,13 @@ pub(super) struct Probe {
 }
 
 impl Probing {
-    /// Recognises the probe for as long as the guard lives.
+    /// Recognises the probe until the guard is dropped.
     pub(super) fn expect(&self, probe: Probe) -> Expected<'_> {
         self.lock().push(probe.clone());
         Expected { probing: self, probe }
     }
 
-    /// Returns whether a client's RCPT or the MAIL before it has a token that is under way.
+    /// Returns whether a client's RCPT, or the MAIL before it, contains an outstanding token.
     pub(super) fn recognises(&self, envelope: &Envelope, recipient: &ForwardPath) -> bool {
         self.lock().iter().any(|probe| probe.is_in(envelope, recipient))
     }
@@ -37,7 +37,7 @@ impl Probing {
     }
 }
 
-/// A probe is under way.
+/// Guard of an outstanding probe.
 pub(super) struct Expected<'p> {
     probing: &'p Probing,
     probe: Probe,
@@ -52,7 +52,7 @@ impl Drop for Expected<'_> {
 
 impl Probe {
     pub(super) fn new() -> Self {
-        // Keyed at random by the standard library, and as hard to guess as its keys.
+        // `RandomState` has random keys. The token is as hard to guess as these keys.
         let random = RandomState::new().hash_one(());
         Self { token: format!("self-test-{random:016x}").into(), came_back: Arc::default() }
     }

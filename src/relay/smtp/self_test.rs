@@ -1,4 +1,4 @@
-//! A question to the onward server that must be answered with no.
+//! The self-test: checks that the onward server refuses mail that must be refused.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::wire::content::MailData;
 use crate::wire::mailbox::{ForwardPath, PathFault, ReversePath};
 use crate::wire::reply::Reply;
 
-/// Senders and recipients, all foreign wherever this runs: domains that are reserved (RFC 2606) or
-/// belong to nobody who runs a gate. A server that takes any mail for its own domain is no relay,
-/// so there is no form here that one could read as local.
+/// Senders and recipients that are foreign wherever this runs. Their domains are reserved (RFC
+/// 2606) or belong to nobody who runs a gate. A server that accepts any mail for its own domain is
+/// no open relay, so no recipient has a form that can be read as local.
 const PROBES: [(&str, &str); 5] = [
     ("<>", "<self-test@relay-test.invalid>"),
     ("<>", "<self-test@example.com>"),
@@ -27,15 +27,15 @@ const PROBES: [(&str, &str); 5] = [
     ("<self-test@example.net>", "<self-test@example.com>"),
 ];
 
-/// A client that nobody can be (RFC 5737).
+/// The address of a client that cannot exist (RFC 5737).
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-/// Why mail should not be taken in front of this onward server, or not yet.
+/// The reason why no mail should be accepted in front of this onward server, or not yet.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelfTestError {
-    /// It took a message for a stranger from a stranger. Its configuration trusts our address (Postfix
-    /// `mynetworks`), or it trusts everybody.
+    /// The server accepted a message from a stranger for a foreign recipient. Its configuration
+    /// trusts our address (Postfix `mynetworks`), or it trusts every client.
     #[error(
         "the onward server is an open relay behind us: it took a message for {recipient} from a stranger: \
          {reply}. Remove this machine's address from the networks it trusts (Postfix: mynetworks=, \
@@ -43,42 +43,48 @@ pub enum SelfTestError {
          $forward_method names), or tell it who the client is (XCLIENT, PROXY)"
     )]
     WouldRelay {
-        /// The recipient that it took the message for.
+        /// The recipient of the accepted message.
         recipient: Box<str>,
-        /// What it said to the content.
+        /// The reply to the content.
         reply: Reply,
     },
-    /// It cannot be told who the client is: XCLIENT or XFORWARD is not offered or not believed. Its
-    /// configuration is at fault (Postfix `smtpd_authorized_xclient_hosts`), or ours.
+    /// The client cannot be announced to the server, because XCLIENT or XFORWARD is not offered or
+    /// not trusted. Fault of its configuration (Postfix `smtpd_authorized_xclient_hosts`) or of
+    /// ours.
     #[error("the onward server does not let us say who the client is: {0}")]
     Unidentified(RelayError),
-    /// It leads back to this gate: every recipient would be asked about in a circle. The relay
-    /// target is this gate's own address, or the server behind relays to it.
+    /// The server leads back to this gate, so that every RCPT would loop. The relay target is the
+    /// address of this gate, or the onward server relays to it.
     #[error("the relay target leads back to this gate, directly or through the server behind it")]
     Loop,
-    /// It could not be asked, so nobody knows; every client would be told 451. It may be asked again.
+    /// The server could not be asked, so the result is unknown. Every client would get 451. Retry
+    /// later.
     #[error("the onward server has not answered: {0}")]
     Unanswered(RelayError),
 }
 
 impl<R: Runtime> Smtp<R> {
-    /// Asks the onward server what must be refused: as a stranger from a documentation address
-    /// (192.0.2.1, RFC 5737) it offers mail for foreign recipients. To be called before the first client is
-    /// served.
+    /// Checks that the onward server is not an open relay and does not lead back to this gate. Call
+    /// it before the first client is served. The test acts as a stranger from a documentation
+    /// address (192.0.2.1, RFC 5737) and offers mail for foreign recipients.
     ///
-    /// A recipient that is accepted is sent a message that says what it is: servers such as amavisd take every
-    /// recipient and ask the next server at the end of data. Only a message that is taken shows an open relay.
-    /// It then goes to a reserved domain that has no mail server.
+    /// If a recipient is accepted, the test sends a message that explains itself. Servers such as
+    /// amavisd accept every recipient and ask the next server at the end of data. Only an accepted
+    /// message therefore proves an open relay. The message goes to a reserved domain that has no
+    /// mail server.
     ///
-    /// At the end it asks about `<postmaster>` (RFC 5321 section 4.5.1) with a random token in MAIL, and sends no
-    /// message: if the token comes back to this gate, the server leads back to it ([`SelfTestError::Loop`]).
+    /// Finally the test asks about `<postmaster>` (RFC 5321 section 4.5.1), with a random token in
+    /// MAIL, and sends no message. If the token comes back to this gate, the server leads back to
+    /// it ([`SelfTestError::Loop`]).
     ///
-    /// With [`Identify::None`](crate::Identify::None) it tells whether our own address is trusted.
-    /// With [`Identify::XForward`](crate::Identify::XForward) it is of use only if the server behind
-    /// is not meant to trust us; in a sandwich it is.
+    /// With [`Identify::None`](crate::Identify::None) the test tells whether our own address is
+    /// trusted. With [`Identify::XForward`](crate::Identify::XForward) the test is useful only if
+    /// the onward server is not meant to trust us. In a sandwich setup it is meant to.
     ///
-    /// 4yz counts as refused, unless the server says to the content that it cannot ask the next one (any status
-    /// but `4.1.x` and `4.7.x`): then it is [`SelfTestError::Unanswered`]. A server that would refuse these domains, but not others, passes.
+    /// A 4yz reply counts as a refusal. The exception is a 4yz reply to the content because the
+    /// next server cannot be asked (any status except `4.1.x` and `4.7.x`): that is
+    /// [`SelfTestError::Unanswered`]. A server that refuses these domains but accepts others passes
+    /// the test.
     pub async fn self_test(&self) -> Result<(), SelfTestError> {
         let result = self.probe().await;
         self.server.guard.conclude(&result);
@@ -122,7 +128,8 @@ impl<R: Runtime> Smtp<R> {
                 break;
             }
         }
-        // Recipients that it has no mail for do not come back. RFC 5321 section 4.5.1 has one that it must take.
+        // Mail for unknown recipients does not come back. The server must accept the postmaster
+        // (RFC 5321 section 4.5.1).
         if result.is_ok()
             && let Ok(postmaster) = ForwardPath::parse("<postmaster>")
             && connection.comes_back(&postmaster).await
@@ -133,8 +140,8 @@ impl<R: Runtime> Smtp<R> {
         result
     }
 
-    /// The message for a stranger whom the server would take mail for. It has all that a content filter misses
-    /// in spam: if it were refused as such, nothing would be known of relaying.
+    /// Returns the message for an accepted foreign recipient. It has all the fields that content
+    /// filters expect. If it were refused as spam, the test would not detect an open relay.
     fn message(&self, envelope: &Envelope) -> Message {
         let (host, id) = (&*self.server.settings.host, &envelope.id);
         let now = self.server.runtime.time_of_day();
@@ -159,7 +166,8 @@ impl<R: Runtime> Smtp<R> {
     }
 }
 
-/// Whether a refusal of the content is about the server and not about the recipient: the next server is down.
+/// Returns whether a refusal of the content is about the server and not about the recipient, for
+/// example because the next server is down.
 fn is_undecided(refusal: &Refusal) -> bool {
     let about_server = match refusal.reply().status() {
         Some(status) => !matches!(status.subject(), 1 | 7),
@@ -178,7 +186,7 @@ fn judge(recipient: &ForwardPath, outcome: Outcome) -> Result<(), SelfTestError>
             recipient: recipient.path.to_string().into(),
             reply: receipt.reply().clone(),
         }),
-        // It leaves without an answer to what was asked.
+        // The server closes the connection without an answer to the request.
         Outcome::Refused(refusal) if refusal.reply().code().value() == 421 => {
             Err(SelfTestError::Unanswered(RelayError::Unexpected(refusal.reply().clone())))
         }
@@ -206,8 +214,8 @@ mod tests {
         }
     }
 
-    /// The self-test in front of a server that takes every recipient and says this to the content, and
-    /// what the server has heard.
+    /// Runs the self-test against a server that accepts every recipient and gives this reply to the
+    /// content. Returns the result and the input of the server.
     fn tested(to_content: &str) -> (Result<(), SelfTestError>, String) {
         let turn =
             |tail: &[u8], says: &str| Turn { cue: Cue::Tail(tail.into()), says: says.into() };

@@ -1,5 +1,5 @@
-//! Transactions that are split: messages that the onward server took for some recipients only, with one
-//! answer for all of them.
+//! Split transactions: the retries of a message that the onward server accepted for some recipients
+//! only. The client could get only one reply for all of them.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,21 +12,25 @@ use crate::message::Message;
 use crate::network::Network;
 use crate::wire::mailbox::{ForwardPath, Path};
 
-/// How long a retry is split behind the last one that was.
+/// How long retries are split, counted from the last split retry.
 const TIME: Duration = Duration::from_secs(12 * 3_600);
-/// Most entries: one for each recipient of such a message, and one for its content.
+/// Maximum number of entries. There is one for each recipient of such a message and one for its
+/// content.
 const ENTRIES: usize = 65_536;
-/// Octets at the end of the content that tell it from others.
+/// Number of octets at the end of a content that identify it.
 const TAIL: usize = 1_024;
 
-/// What is remembered of messages that were taken for some of their recipients only, as hashes under a
-/// secret.
+/// Recipients and contents of messages that were accepted for some of their recipients only. Both
+/// are stored as hashes with a secret.
 ///
-/// - **Recipients**, each with the client's network (/24, /64) and the sender: named again by that network
-///   and sender, each is taken as the first of its transaction or told 452. The content is not known by
-///   then, so another message of this sender to these recipients is split too.
-/// - **Contents**, each with the sender: a retry from another network (large senders have many) is
-///   recognised before it goes onward once more.
+/// - **Recipients**, with the client's network (/24, /64) and the sender. In a retry from that
+///   network and
+/// sender, each of them is accepted as the first recipient of its transaction, and otherwise gets
+/// 452. The content is not known at that point. Another message of this sender to these recipients
+/// is therefore split too.
+/// - **Contents**, with the sender. A retry may come from another network (large senders have
+///   many). The
+/// content identifies it before it is forwarded again.
 #[derive(Debug)]
 pub(super) struct Splits {
     secret: RandomState,
@@ -40,13 +44,13 @@ impl Default for Splits {
     }
 }
 
-/// What tells a content from the sender's others: a hash of its end. What stands before it may change from
+/// Identifies a content among those of its sender: a hash of its end. The beginning may change from
 /// one attempt to the next (trace fields).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Content(u64);
 
 impl Splits {
-    /// Remembers a message that was taken for some of its recipients only.
+    /// Remembers a message that was accepted for some of its recipients only.
     pub(super) fn remember(&self, envelope: &Envelope, content: Content, now: Instant) {
         let recipients = envelope.forward_paths.iter();
         let names: Vec<u64> = recipients.map(|it| self.recipient(envelope, it)).collect();
@@ -57,8 +61,8 @@ impl Splits {
         }
     }
 
-    /// Whether this recipient must be the first of its transaction. If it is not, the time begins anew: the
-    /// client is still at it.
+    /// Returns whether this recipient must be the first of its transaction. If it is not the first,
+    /// extends the lifetime of its entry, because the client is still retrying.
     pub(super) fn is_split(
         &self,
         envelope: &Envelope,
@@ -78,8 +82,8 @@ impl Splits {
         }
     }
 
-    /// Whether this is the content of a message that was taken for some of its recipients only. If so, its
-    /// recipients are remembered for the network that it comes from now.
+    /// Returns whether this content belongs to a message that was accepted for some of its
+    /// recipients only. If so, remembers its recipients for the network of this client too.
     pub(super) fn is_known(&self, envelope: &Envelope, content: Content, now: Instant) -> bool {
         let known = self.lock().get(&content.0).is_some_and(|until| now < *until);
         if known {
@@ -88,7 +92,8 @@ impl Splits {
         known
     }
 
-    /// What is known of the content of this message; `None` for a single recipient, who is never split.
+    /// Returns the key of this message's content; `None` for a single recipient, which is never
+    /// split.
     pub(super) fn content(&self, envelope: &Envelope, message: &Message) -> Option<Content> {
         if envelope.forward_paths.len() < 2 {
             return None;
@@ -114,7 +119,7 @@ impl Splits {
         self.secret.hash_one(("recipient", network, paths))
     }
 
-    /// Forgets what is over, and if that is not enough, the half that ends soonest.
+    /// Removes expired entries. If that is not enough, removes the half that expires first.
     fn make_room(&self, until: &mut HashMap<u64, Instant>, now: Instant) {
         if until.len() < self.most {
             return;
@@ -138,7 +143,7 @@ impl Splits {
     }
 }
 
-/// The path in one spelling.
+/// Returns the path in lower case.
 fn folded(path: &Path) -> Vec<u8> {
     path.address().to_ascii_lowercase()
 }
@@ -181,7 +186,7 @@ mod tests {
             ("192.0.2.99", "<a@b>", "<c@d>", "<e@d>", true),
             ("192.0.2.1", "<A@B>", "<e@d>", "<C@D>", true),
             ("::ffff:192.0.2.1", "<a@b>", "<c@d>", "<e@d>", true),
-            // Somebody else's, and what this client sends to others.
+            // Another client's network, and other senders or recipients of this client.
             ("192.0.3.1", "<a@b>", "<c@d>", "<e@d>", false),
             ("2001:db8::1", "<a@b>", "<c@d>", "<e@d>", false),
             ("192.0.2.1", "<x@b>", "<c@d>", "<e@d>", false),
@@ -192,7 +197,7 @@ mod tests {
             let said = splits.is_split(&retry, &path(asked), || now);
             assert_eq!(said, is_split, "{address} {sender} {accepted} {asked}");
         }
-        // The first of a transaction never is.
+        // The first recipient of a transaction is never split.
         let retry = envelope("192.0.2.1", "<a@b>", &[]);
         assert!(!splits.is_split(&retry, &path("<c@d>"), || now));
     }
@@ -223,7 +228,7 @@ mod tests {
         let again = message(&format!("Received: by other\n{text}"));
         let content = splits.content(&elsewhere, &again).unwrap();
         assert!(splits.is_known(&elsewhere, content, now));
-        // From there it is split now.
+        // Retries from that network are split now.
         let retry = envelope("198.51.100.1", "<a@b>", &["<c@d>"]);
         assert!(splits.is_split(&retry, &path("<e@d>"), || now));
 
@@ -232,7 +237,7 @@ mod tests {
         let other_sender = envelope("198.51.100.1", "<x@b>", &["<c@d>", "<e@d>"]);
         let content = splits.content(&other_sender, &mail).unwrap();
         assert!(!splits.is_known(&other_sender, content, now));
-        // A single recipient has a transaction of its own.
+        // A single recipient already has its own transaction.
         assert!(splits.content(&retry, &mail).is_none());
     }
 
@@ -250,7 +255,7 @@ mod tests {
             splits.remember(&envelope, content, now + Duration::from_millis(n));
             assert!(splits.lock().len() <= 100, "{n}");
         }
-        // What was said last is known.
+        // The newest entries are kept.
         let retry = envelope("192.0.2.1", "<a@b>", &["<a999@d>"]);
         assert!(splits.is_split(&retry, &path("<b999@d>"), || now));
     }
@@ -292,7 +297,8 @@ mod tests {
             let outcome = relay.content(&envelope, mail()).await;
             assert!(matches!(outcome, Outcome::Accepted(_)), "{outcome:?}");
 
-            // From another network with both: it is not asked a second time.
+            // A retry from another network with both recipients: the content is not forwarded a
+            // second time.
             let other = self::envelope("198.51.100.1", "<a@b>", &["<c@d>", "<e@d>"]);
             let outcome = server.open(&other.peer).content(&other, mail()).await;
             assert!(outcome.reply().to_string().starts_with("451 4.5.0 "), "{outcome:?}");

@@ -13,8 +13,8 @@ use crate::deadline::{Awaiting, Deadline};
 use crate::onward::OnwardSettings;
 use crate::runtime::{Runtime, Segments, within};
 
-/// Writes all segments in order, many at a time, with a deadline for each block that the server
-/// takes.
+/// Writes all segments in order, many at a time. Each block that the server accepts has its own
+/// deadline.
 pub(super) async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
     runtime: &R,
     settings: &OnwardSettings,
@@ -29,7 +29,7 @@ pub(super) async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
     in_time(runtime, settings, stream.flush()).await
 }
 
-/// What is mostly done at once has no need of a clock.
+/// Most writes finish at once and need no clock.
 async fn in_time<R: Runtime, T>(
     runtime: &R,
     settings: &OnwardSettings,
@@ -55,8 +55,8 @@ mod tests {
     use crate::rehearsal::Rehearsal;
     use crate::runtime::SMALL;
 
-    /// A stream that takes so many octets at a time, and notes of each write how many were offered, in how
-    /// many pieces, and how many segments were still held.
+    /// A stream that accepts at most `most` octets per write. For each write it records the number
+    /// of octets, of slices, and of segments that were still held.
     struct Noting {
         most: usize,
         held: Arc<()>,

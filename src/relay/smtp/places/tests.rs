@@ -12,7 +12,7 @@ fn client(address: [u8; 4]) -> Peer {
     Peer::new((address, 25).into())
 }
 
-/// A server that greets and gives these replies, one to each line, then says no more.
+/// A server that greets, gives one of these replies to each line, and is silent after that.
 fn server(replies: &[&str]) -> Script {
     let greeting = Turn { cue: Cue::Octets(0), says: b"220 onward.example\r\n".to_vec() };
     let mut script = Script::turns(b"\r\n", replies, Then::Hang);
@@ -76,8 +76,8 @@ fn those_who_have_gone_leave_nothing_in_the_queue() {
     assert_eq!(places.lock().taken, 0);
 }
 
-/// Two clients, of which the first idles behind RCPT while the second wants the only place; then the
-/// first says DATA.
+/// Two clients. The first is idle after RCPT while the second needs the only place. Then the first
+/// sends DATA.
 fn idle_behind_rcpt(second_connection: &[&str], third_connection: &[&str]) -> Outcome {
     let runtime = Rehearsal::with_each([
         server(&[EHLO, OK, OK]),
@@ -117,7 +117,7 @@ fn a_client_that_idles_behind_rcpt_loses_its_place_and_its_recipients_are_named_
 
 #[test]
 fn a_client_in_a_command_keeps_its_place_and_the_next_one_hears_451() {
-    // The server does not answer the first RCPT for a long time.
+    // The server delays its answer to the first RCPT.
     let runtime = Rehearsal::with(server(&[EHLO, OK]));
     let smtp = smtp(&runtime);
     let (envelope, recipient) = (envelope("<a@example.com>"), recipient());
