@@ -1,4 +1,4 @@
-//! The clients that are inside, by network: who gives its place up when there is none left.
+//! The admitted clients by network. Selects the client to evict when all places are taken.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -9,20 +9,20 @@ use std::time::Duration;
 
 use futures::task::AtomicWaker;
 
-/// A client that answers a reply needs less time than this. One that has said nothing for longer may
-/// lose its place to a client of a network that is no smaller.
+/// The time in which a live client answers a reply. A client that is silent for longer may also
+/// lose its place to a client of a network of the same size.
 const PROMPT: Duration = Duration::from_secs(2);
-/// Networks that are searched for a client that idles, the largest first.
+/// Number of networks that are searched for an idle client, the largest first.
 const SEARCHED: usize = 16;
 
-/// One client inside, as its session and the admission share it.
+/// One admitted client, shared by its session and the admission.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) address: IpAddr,
-    /// Since when the session waits for a command and has no transaction: milliseconds since the
-    /// admission began, and one. 0: it does not.
+    /// The time since which the session waits for a command outside a transaction, or 0 if it does
+    /// not. In milliseconds since the admission began, plus one.
     idle_since: AtomicU64,
-    /// Its place was given to another client.
+    /// Whether its place was given to another client.
     revoked: AtomicBool,
     waker: AtomicWaker,
 }
@@ -45,7 +45,7 @@ impl Slot {
         self.waker.register(waker);
     }
 
-    /// For how long it has idled; `None` if it does not.
+    /// Returns how long the session has been idle; `None` if it is not idle.
     fn idle_for(&self, now: u64) -> Option<Duration> {
         let since = self.idle_since.load(Ordering::Relaxed).checked_sub(1)?;
         Some(Duration::from_millis(now.saturating_sub(since)))
@@ -55,7 +55,7 @@ impl Slot {
 /// All slots.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
-    /// The newest client of each network is the last.
+    /// The newest client of each network is last.
     networks: HashMap<IpAddr, Vec<Arc<Slot>>>,
     by_size: BTreeSet<(usize, IpAddr)>,
     inside: usize,
@@ -70,7 +70,7 @@ impl Crowd {
             waker: AtomicWaker::new(),
         });
         self.resize(network, |slots| {
-            // Most networks have one client inside; a list would make room for four.
+            // Most networks have one client. Without this, a list would allocate four elements.
             slots.reserve_exact(usize::from(slots.is_empty()));
             slots.push(slot.clone());
         });
@@ -83,23 +83,25 @@ impl Crowd {
         self.inside -= 1;
     }
 
-    /// Takes the place of this client away. It still has to be woken.
+    /// Takes away the place of this client. The caller must wake it.
     pub(super) fn revoke(&mut self, network: IpAddr, slot: &Arc<Slot>) {
         self.leave(network, slot);
         slot.revoked.store(true, Ordering::Release);
     }
 
-    /// Whether a network has no more clients inside than the average, one more included.
+    /// Returns whether the network, with one more client, has no more clients than the average
+    /// network.
     pub(super) fn has_share_left(&self, network: IpAddr) -> bool {
         let size = self.size(network);
         let networks = self.networks.len() + usize::from(size == 0);
         size < (self.inside + 1).div_ceil(networks)
     }
 
-    /// The client that makes room for one of this network, or for one that counts for none: one that
-    /// idles, of the largest network, of the address that has most places there, and the newest of
-    /// these. Clients that have been silent for a while go first. A client of a network that would
-    /// then be smaller than that of the newcomer stays.
+    /// Returns the client that loses its place to a client of network `newcomer`, or to one without
+    /// a network. The client is idle. It is in the largest network, and there at the address with
+    /// the most places, and is the newest of those. Clients that have been silent for a while are
+    /// selected first. A client is not selected if its network would become smaller than the
+    /// network of the newcomer.
     pub(super) fn idler(
         &self,
         newcomer: Option<IpAddr>,

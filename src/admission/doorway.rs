@@ -1,4 +1,5 @@
-//! Connections of which it is not known yet for whom they count: their PROXY headers are awaited.
+//! Connections that wait for their PROXY headers. Until then it is unknown for which client they
+//! count.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,17 +8,17 @@ use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
 
-/// One connection in the doorway, as its driver and the admission share it.
+/// One waiting connection, shared by its driver and the admission.
 #[derive(Debug)]
 pub(super) struct Newcomer {
-    /// Larger than those of connections before it.
+    /// Greater than the numbers of earlier connections.
     number: u64,
-    /// It had to make room.
+    /// Whether the connection was displaced by another one.
     displaced: AtomicBool,
     waker: AtomicWaker,
 }
 
-/// All of them, the oldest first.
+/// All waiting connections, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Doorway {
     waiting: BTreeMap<u64, Arc<Newcomer>>,
@@ -37,12 +38,12 @@ impl Doorway {
         newcomer
     }
 
-    /// Lets this connection out, wherever to.
+    /// Removes this connection.
     pub(super) fn leave(&mut self, newcomer: &Newcomer) {
         self.waiting.remove(&newcomer.number);
     }
 
-    /// Takes out the connection that has waited longest. It still has to be woken.
+    /// Removes the connection that has waited longest. The caller must wake it.
     pub(super) fn displace(&mut self) -> Option<Arc<Newcomer>> {
         let (_, oldest) = self.waiting.pop_first()?;
         oldest.displaced.store(true, Ordering::Release);
@@ -59,7 +60,7 @@ impl Newcomer {
         self.waker.wake();
     }
 
-    /// Ready once it had to make room.
+    /// Ready once the connection was displaced.
     pub(super) fn poll_displaced(&self, context: &mut Context<'_>) -> Poll<()> {
         self.waker.register(context.waker());
         if self.is_displaced() { Poll::Ready(()) } else { Poll::Pending }

@@ -1,4 +1,4 @@
-//! A client's place inside.
+//! The place of a client among the admitted connections.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::doorway::Newcomer;
 use super::{Admission, Fault, Slot, TurnedAway};
 
-/// A client's place inside. It is given back when this is dropped.
+/// The place of an admitted client. Dropping it frees the place.
 #[derive(Debug)]
 #[must_use = "a place that is dropped is free again"]
 pub struct Place {
@@ -16,16 +16,16 @@ pub struct Place {
     counts: Counts,
 }
 
-/// For whom a place counts.
+/// The client for which a place counts.
 #[derive(Debug)]
 enum Counts {
-    /// It is not known yet.
+    /// The client is not known yet.
     Unsettled(Arc<Newcomer>),
     InAll,
     For(Arc<Slot>),
 }
 
-/// Why a session that waits for its client is woken.
+/// The reason why a session that waits for its client is woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
     /// Its place was given to another client.
@@ -39,24 +39,26 @@ impl Place {
         Self { admission, counts: Counts::Unsettled(newcomer) }
     }
 
-    /// It is known now where the client comes from, and it counts for that address and its network.
-    /// An IPv4 address mapped into IPv6 counts as what it is. On an error nothing has changed, and
-    /// once it counts for an address this does nothing.
+    /// Counts the client for this address and its network, now that the address is known. An
+    /// IPv4-mapped IPv6 address counts as the IPv4 address. If the place already counts for an
+    /// address, this does nothing. On an error nothing changes.
     ///
     /// # Errors
     ///
-    /// There are too many clients of this address or network, or too many in all, or the place was given
+    /// Returns an error if a limit for the address, the network or all connections is reached, or
+    /// if the place was given to another client meanwhile.
     /// to another client meanwhile.
     pub fn count_for(&mut self, address: IpAddr, now: Instant) -> Result<(), TurnedAway> {
         self.settle(Some(address.to_canonical()), now)
     }
 
-    /// It is known now that the client counts for no address. It is never evicted, and knows no
-    /// stress.
+    /// Counts the client towards the total only, now that it is known to count for no address. It
+    /// is then never evicted, and stress does not affect it.
     ///
     /// # Errors
     ///
-    /// There are too many clients in all, or the place was given to another client meanwhile.
+    /// Returns an error if the limit for all connections is reached, or if the place was given to
+    /// another client meanwhile.
     pub fn count_in_all(&mut self, now: Instant) -> Result<(), TurnedAway> {
         self.settle(None, now)
     }
@@ -112,7 +114,7 @@ impl Place {
         Ok(())
     }
 
-    /// Ready once the place was taken away because it was not known for too long for whom it counts.
+    /// Ready once the place was taken away because the client remained unknown for too long.
     pub(crate) fn poll_displaced(&self, context: &mut Context<'_>) -> Poll<()> {
         match &self.counts {
             Counts::Unsettled(newcomer) => newcomer.poll_displaced(context),
@@ -120,26 +122,27 @@ impl Place {
         }
     }
 
-    /// Whether the gate is under stress and this client is to feel it.
+    /// Returns whether the gate is under stress and this client is affected.
     pub(crate) fn is_stressed(&self) -> bool {
         matches!(self.counts, Counts::For(_)) && self.admission.is_stressed()
     }
 
-    /// The client is waited for from `since` on, without a transaction: the place may be given to
-    /// another one. `None`: it may not.
+    /// Sets the time since which the session waits for its client outside a transaction. Its place
+    /// may then be given to another client. `None` means that the session is not idle.
     pub(crate) fn set_idle(&self, since: Option<Instant>) {
         if let Counts::For(slot) = &self.counts {
             slot.set_idle(since.map(|since| self.admission.time(since)));
         }
     }
 
-    /// Whether the place was given to another client.
+    /// Returns whether the place was given to another client.
     pub(crate) fn is_revoked(&self) -> bool {
         matches!(&self.counts, Counts::For(slot) if slot.is_revoked())
     }
 
-    /// Ready once the place was given away, if the session is `idle`, or once stress is another than
-    /// `stressed`. A session that is not idle any more when its place is given away goes on until it is.
+    /// Ready once the place was given away, if the session is `idle`, or once stress differs from
+    /// `stressed`. A session that is no longer idle when its place is given away continues until it
+    /// is idle.
     pub(crate) fn poll_called(
         &self,
         idle: bool,
@@ -164,7 +167,7 @@ impl Drop for Place {
         let inside = &mut *lock;
         match &self.counts {
             Counts::Unsettled(newcomer) => return inside.doorway.leave(newcomer),
-            // Its place is another one's already.
+            // The place already belongs to another client.
             Counts::For(slot) if slot.is_revoked() => return,
             Counts::For(slot) => {
                 let network = self.admission.network(slot.address);

@@ -1,4 +1,4 @@
-//! Counts and rates by address, in bounded memory.
+//! Connection counts and rates by address, in bounded memory.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -6,34 +6,35 @@ use std::time::Instant;
 
 use super::Rate;
 
-/// Entries that one new client may clear away which have nothing to tell any more.
+/// Maximum number of obsolete entries that one new client may remove.
 const CLEARED: usize = 16;
 
-/// How many connections each address has, and how full its bucket of tokens is.
+/// The number of connections of each address, and the level of its token bucket.
 ///
-/// A bucket is one moment: when it will be full again. An entry goes when nobody is inside and its
-/// bucket is full: it would be made anew as it was. If there is no room before that, the entry goes
-/// whose bucket is the fullest. So to get rid of an empty bucket, one has to fill the table with
-/// others that are emptier, each paid for with connections of its own: that costs more than it gains.
+/// A bucket is stored as the time at which it is full again. An entry is removed when the address
+/// has no connections and its bucket is full, because a new entry would be identical. If the table
+/// is full before that, the entry with the fullest bucket is removed. To get rid of an empty
+/// bucket, an attacker must fill the table with entries whose buckets are emptier. Each of these
+/// costs connections, so this costs more than it gains.
 #[derive(Debug)]
 pub(super) struct Table {
     limit: usize,
     rate: Option<Rate>,
-    /// Entries at the most, if no more than so many have somebody inside.
+    /// Maximum number of entries. It is exceeded only if more addresses have connections.
     room: usize,
     entries: HashMap<IpAddr, Entry>,
-    /// Those with nobody inside, by when their buckets are full.
+    /// Entries without connections, ordered by the time at which their buckets are full.
     left: BTreeSet<(Instant, IpAddr)>,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
     inside: usize,
-    /// When the bucket is full again; `None` if none is kept.
+    /// The time at which the bucket is full again; `None` if there is no bucket.
     full_at: Option<Instant>,
 }
 
-/// What there is too much of.
+/// The limit that is exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     Count,
@@ -42,17 +43,17 @@ pub(super) enum Fault {
 
 impl Table {
     pub(super) fn new(limit: usize, rate: Option<Rate>, room: usize) -> Self {
-        // Tokens that come back at once are never short.
+        // Tokens that are refilled at once never run out.
         let rate = rate.filter(|rate| !rate.interval().is_zero());
         Self { limit, rate, room, entries: HashMap::new(), left: BTreeSet::new() }
     }
 
-    /// How many are inside.
+    /// Returns the number of connections of this address or network.
     pub(super) fn inside(&self, key: IpAddr) -> usize {
         self.entries.get(&key).map_or(0, |entry| entry.inside)
     }
 
-    /// Whether one more may come. Nothing changes.
+    /// Checks whether one more connection is allowed. Changes nothing.
     pub(super) fn check(&self, key: IpAddr, now: Instant) -> Result<(), Fault> {
         let entry = self.entries.get(&key);
         if entry.map_or(0, |entry| entry.inside) >= self.limit {
@@ -65,7 +66,7 @@ impl Table {
         if empty { Err(Fault::Rate) } else { Ok(()) }
     }
 
-    /// One more comes in.
+    /// Adds a connection.
     pub(super) fn take(&mut self, key: IpAddr, now: Instant) {
         self.make_room(&key, now);
         let entry = self.entries.entry(key).or_default();
@@ -77,7 +78,7 @@ impl Table {
             self.rate.map(|rate| entry.full_at.map_or(now, |at| at.max(now)) + rate.interval());
     }
 
-    /// One leaves.
+    /// Removes a connection.
     pub(super) fn give_back(&mut self, key: IpAddr) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.inside = entry.inside.saturating_sub(1);

@@ -11,7 +11,7 @@ fn v4(last: u8) -> IpAddr {
     [192, 0, 2, last].into()
 }
 
-/// Any moment: all times are counted from it.
+/// An arbitrary time from which all times are counted.
 #[allow(clippy::disallowed_methods, reason = "an instant can only be made by asking for one")]
 fn beginning() -> Instant {
     Instant::now()
@@ -28,7 +28,7 @@ fn admission(set: impl FnOnce(&mut AdmissionLimits)) -> Arc<Admission> {
 }
 
 impl Admission {
-    /// Entries in the two tables.
+    /// Number of entries in the two tables.
     fn entries(&self) -> (usize, usize) {
         let inside = self.inside();
         (inside.addresses.len(), inside.networks.len())
@@ -39,7 +39,7 @@ impl Admission {
 fn one_beyond_each_limit_is_turned_away_and_a_place_that_is_free_is_given_again() {
     let now = beginning();
     let table = [
-        // in all, each address, each network, the clients inside, the one that comes, why not
+        // limit in total, per address, per network; admitted clients; new client; expected reason
         (2, 9, 9, [v4(1), [198, 51, 100, 1].into()], [203, 0, 113, 1].into(), TurnedAway::Full),
         (9, 2, 9, [v4(1), v4(1)], v4(1), TurnedAway::Address),
         (9, 9, 2, [v4(1), v4(2)], v4(3), TurnedAway::Network),
@@ -114,7 +114,7 @@ fn where_a_client_comes_from_may_turn_out_later() {
 #[test]
 fn a_network_is_as_wide_as_one_says() {
     let table: &[(u8, u8, &str, &str, bool)] = &[
-        // IPv4 bits, IPv6 bits, two addresses, whether they are of one network
+        // IPv4 bits, IPv6 bits, two addresses, whether they are in one network
         (24, 64, "192.0.2.1", "192.0.2.254", true),
         (24, 64, "192.0.2.1", "192.0.3.1", false),
         (16, 64, "192.0.2.1", "192.0.3.1", true),
@@ -173,7 +173,7 @@ fn who_tries_again_at_once_waits_no_longer_than_who_does_not() {
     for address in [hasty, patient] {
         assert!(admission.admit(Some(address), now + 60 * SECOND).is_ok(), "{address}");
     }
-    // What the address was refused has cost its network nothing either.
+    // Refused attempts of the address have not used up its network's rate either.
     let at = now + 60 * SECOND;
     let neighbours = (2..20).map(|last| admission.admit(Some(v4(last)), at).map(drop));
     let let_in = neighbours.take_while(Result::is_ok).count();
@@ -196,7 +196,7 @@ fn what_is_remembered_is_bounded_however_many_come() {
         let (addresses, networks) = admission.entries();
         assert!(addresses <= 100 && networks <= 100, "{addresses} {networks}");
     }
-    // And it goes when there is nothing to remember any more.
+    // The entry is removed when it is obsolete.
     for n in 0..20 {
         let address = Ipv4Addr::from_bits((11 << 24) + n * 256).into();
         let _ = admission.admit(Some(address), now + 10_000 * SECOND).unwrap();
@@ -220,7 +220,7 @@ fn nobody_gets_rid_of_an_empty_bucket_by_filling_the_memory_with_others() {
     }
     let spent = || admission.admit(Some(v4(1)), now).map(drop);
     assert_eq!(spent(), Err(TurnedAway::AddressRate));
-    // Each of 10,000 others may come three times, and its own bucket is fuller even then.
+    // Each of 10,000 others may connect three times, and its bucket is still fuller than this one.
     for n in 0..10_000_u32 {
         let other = Ipv4Addr::from_bits((10 << 24) + n).into();
         for _ in 0..3 {
@@ -239,12 +239,12 @@ fn far_away_times_do_no_harm() {
     let now = beginning();
     let _ = admission.admit(Some(v4(1)), now).unwrap();
     assert_eq!(admission.admit(Some(v4(1)), now).unwrap_err(), TurnedAway::AddressRate);
-    // The clock of another thread may be a little behind.
+    // The clock of another thread may be slightly behind.
     let earlier = now.checked_sub(SECOND).unwrap();
     let _ = admission.admit(Some(v4(2)), earlier).unwrap();
 }
 
-/// A bucket that is refilled drop by drop, and lists of who is inside.
+/// A bucket that is refilled token by token, and a list of admitted clients.
 #[derive(Default)]
 struct Oracle {
     inside: Vec<u8>,
@@ -283,7 +283,7 @@ impl Oracle {
 #[derive(Debug, Clone)]
 enum Act {
     Come(u8),
-    /// One of those inside leaves.
+    /// One of the admitted clients leaves.
     Leave(usize),
     Wait,
 }
@@ -298,7 +298,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 proptest! {
-    /// Clients 0 and 1 are of one network, 2 and 3 of another, and so on.
+    /// Clients 0 and 1 are in one network, 2 and 3 in another, and so on.
     #[test]
     fn it_counts_as_a_list_and_a_dripping_bucket_do(acts in acts()) {
         let mut now = beginning();

@@ -1,25 +1,25 @@
-//! Connections that should have come through a proxy, and did not.
+//! Connections that did not come through a trusted proxy as required.
 
 use std::io;
 
 use crate::wire::proxy::ProxyFault;
 
-/// Why it is not known for whom a connection is that should have come through a proxy. It was closed
-/// without a word: no SMTP client is there to read one.
+/// The reason why the client of a proxied connection is unknown. The connection was closed without
+/// a reply, because there is no SMTP client to read one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// It does not come from a proxy that is believed.
+    /// The connection does not come from a trusted proxy.
     #[error("not from a proxy")]
     Stranger,
-    /// There is no PROXY header, or a malformed one. The proxy is at fault, or not expected to say
-    /// one.
+    /// The PROXY header is missing or malformed. Fault of the proxy, or of a configuration that
+    /// does not make it send one.
     #[error(transparent)]
     Header(#[from] ProxyFault),
-    /// The header has not come in time.
+    /// The header did not arrive in time.
     #[error("no PROXY header in time")]
     Late,
-    /// The header was awaited longest when there were too many connections without one: see
+    /// There were too many connections without a header, and this one had waited longest; see
     /// [`Admission::enter`](crate::Admission::enter).
     #[error("no PROXY header yet, and too many connections without one")]
     Displaced,

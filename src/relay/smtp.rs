@@ -43,12 +43,13 @@ use split::Splits;
 /// Default maximum number of idle connections: a fifth of the processes that Postfix runs at most
 /// (`default_process_limit` 100).
 const IDLE: usize = 20;
-/// Most connections in all: what leaves a fifth of the servers of Postfix (`default_process_limit`
-/// 100) for mail that comes by other ways.
+/// Default maximum number of connections. It leaves a fifth of the Postfix processes
+/// (`default_process_limit` 100) for mail that does not come through the gate.
 const CONNECTIONS: usize = 80;
-/// How long they are kept: as long as Postfix does (`smtp_connection_cache_time_limit`), more than the
-/// pauses between two clients of a busy gate, and not so long that a quiet one keeps servers waiting, or
-/// that what TCP has learnt of a large message is held against small ones.
+/// Default time that a connection stays idle in the pool: as long as with Postfix
+/// (`smtp_connection_cache_time_limit`). This is longer than the pauses between two clients of a
+/// busy gate. It is short enough that a quiet gate does not keep server processes waiting. It also
+/// avoids that TCP state from a large message slows down small ones.
 const IDLE_TIME: Duration = Duration::from_secs(2);
 /// Maximum age of a connection that serves another client (Postfix
 /// `smtp_connection_reuse_time_limit`). It is limited because the configuration of a server may

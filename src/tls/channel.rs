@@ -1,4 +1,4 @@
-//! A connection that is in the clear until it is upgraded.
+//! A connection that starts in plain text and can be upgraded to TLS.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,13 +11,13 @@ use super::secure::{Secure, facts};
 use super::{TlsClient, TlsServer};
 use crate::peer::Tls;
 
-/// A connection in the clear or over TLS. It buffers nothing in the clear, so nothing that was read
-/// in the clear can be read again after the upgrade; and once an upgrade has begun nothing is read
-/// or written in the clear any more, whatever becomes of it.
+/// A plain or TLS connection. It does not buffer plain text, so no plain text can be read after the
+/// upgrade. Once an upgrade has begun, nothing is read or written in plain text any more, even if
+/// the upgrade fails.
 #[derive(Debug)]
 pub(crate) struct Channel<S> {
     stream: S,
-    /// Boxed, for the sake of the many that do without.
+    /// Boxed, because most connections do not use it.
     #[cfg(feature = "tls")]
     tls: Option<Box<rustls::Connection>>,
 }
@@ -31,9 +31,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         }
     }
 
-    /// Upgrades as the server. `ahead` was read from the stream and belongs to the handshake: it
-    /// stood behind a PROXY header. What stands behind STARTTLS does not. `turn` is waited for before
-    /// each piece of cryptography, and its output is held until that is done.
+    /// Upgrades the connection as the server. `ahead` was already read from the stream and belongs
+    /// to the handshake, because it followed a PROXY header. Input that followed STARTTLS must not
+    /// be passed here. Before each cryptographic step, `turn` is awaited. Its output is held until
+    /// the step is done.
     pub(crate) async fn accept<T, F: Future<Output = io::Result<T>>>(
         &mut self,
         server: &TlsServer,
@@ -46,7 +47,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         match (*server, ahead, turn()) {}
     }
 
-    /// Upgrades as the client.
+    /// Upgrades the connection as the client.
     pub(crate) async fn connect(&mut self, client: &TlsClient) -> io::Result<Tls> {
         #[cfg(feature = "tls")]
         return self.upgrade(client.begin(), &[], || std::future::ready(Ok(()))).await;
@@ -75,7 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     }
 }
 
-/// Does this to the stream in the clear, or else that over TLS.
+/// Applies the first expression to the plain stream, or the second one to the TLS stream.
 macro_rules! either {
     ($self:ident, $clear:expr, $private:expr) => {{
         let this = $self.get_mut();

@@ -1,4 +1,4 @@
-//! The relay target's side of TLS.
+//! The client side of TLS, towards an onward server.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,7 +12,8 @@ use rustls::{Connection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::{TlsConfigError, certificates, unfit};
 
-/// TLS towards an onward server: whether it must prove who it is. TLS 1.2 and 1.3. Cheap to clone.
+/// TLS settings for an onward server, with or without verification of its certificate. Supports TLS
+/// 1.2 and 1.3. Cheap to clone.
 #[derive(Clone)]
 pub struct TlsClient {
     config: Arc<ClientConfig>,
@@ -20,9 +21,10 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
-    /// The server must prove to be `name`, a domain name or an IP address, with a certificate that
-    /// leads to one of these roots, a PEM text: the server's own certificate authority, or all of
-    /// the system's (on Debian `/etc/ssl/certs/ca-certificates.crt`).
+    /// Requires the server to prove that it is `name`, a domain name or an IP address. Its
+    /// certificate must chain to one of these roots, given as PEM text. The roots can be your own
+    /// certificate authority or all roots of the system (on Debian
+    /// `/etc/ssl/certs/ca-certificates.crt`).
     pub fn verified(name: &str, roots: &[u8]) -> Result<Self, TlsConfigError> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| TlsConfigError::BadName(name.into()))?;
@@ -38,8 +40,8 @@ impl TlsClient {
         Ok(Self { config: config.into(), name })
     }
 
-    /// The server may be anybody: any certificate will do, as most servers' do between mail servers
-    /// (RFC 7435). This hides mail from listeners, not from who stands between.
+    /// Accepts any certificate, as is usual between mail servers (RFC 7435). This protects against
+    /// passive eavesdropping, but not against a man in the middle.
     pub fn unverified() -> Result<Self, TlsConfigError> {
         let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider.clone())
@@ -48,7 +50,7 @@ impl TlsClient {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
             .with_no_client_auth();
-        // An address is not sent as the name of the server, and nobody looks at it here.
+        // An IP address is not sent as the server name, and the verifier ignores it.
         let name = ServerName::IpAddress(IpAddr::from(Ipv4Addr::UNSPECIFIED).into());
         Ok(Self { config: config.into(), name })
     }
@@ -65,8 +67,9 @@ impl fmt::Debug for TlsClient {
     }
 }
 
-/// Takes every certificate. Its signatures are not checked either: that would prove possession of a
-/// key that anybody can make, and fail for the X.509 v1 certificates that some servers have.
+/// Accepts every certificate. Signatures are not checked either. They would prove possession of a
+/// key that anybody can generate. The check would also fail for the X.509 v1 certificates of some
+/// servers.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

@@ -1,7 +1,9 @@
-//! TLS at the edges: certificates and roots, and the channel that a connection becomes.
+//! TLS for clients and onward servers: certificates, roots, and the channel that wraps a
+//! connection.
 //!
-//! rustls stays in this module; of its types only `ServerConfig` is in the public interface. Without the feature `tls` its two configurations cannot be made,
-//! which leaves the channel in the clear.
+//! Only this module uses rustls. Of the types of rustls, only `ServerConfig` is in the public
+//! interface. Without the feature `tls`, neither TLS configuration can be created, and channels
+//! remain plain.
 
 mod channel;
 #[cfg(feature = "tls")]
@@ -30,7 +32,7 @@ pub(crate) use turns::Turns;
 #[cfg(not(feature = "tls"))]
 pub(crate) use without::{TlsClient, TlsServer};
 
-/// Why TLS cannot be had with these certificates. The fault is the caller's.
+/// The reason why these certificates cannot be used. Caller fault.
 #[cfg(feature = "tls")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -38,21 +40,22 @@ pub enum TlsConfigError {
     /// The text is not PEM (RFC 7468).
     #[error("not PEM: {0}")]
     Malformed(Box<dyn std::error::Error + Send + Sync>),
-    /// There is no certificate in it.
+    /// The text contains no certificate.
     #[error("no certificate")]
     NoCertificate,
-    /// There is no private key in it.
+    /// The text contains no private key.
     #[error("no private key")]
     NoKey,
-    /// They cannot be used: a key that is not the certificate's, an unknown algorithm, X.509 v1.
+    /// The certificates are unusable: the key does not match, the algorithm is unknown, or a
+    /// certificate is X.509 v1.
     #[error("of no use: {0}")]
     Unfit(Box<dyn std::error::Error + Send + Sync>),
-    /// Neither a domain name nor an IP address.
+    /// The name is neither a domain name nor an IP address.
     #[error("`{0}` is no name of a server")]
     BadName(Box<str>),
 }
 
-/// The certificates in a PEM text, which may hold other things. At least one.
+/// Returns the certificates in a PEM text, at least one. The text may contain other items.
 #[cfg(feature = "tls")]
 fn certificates(
     pem: &[u8],

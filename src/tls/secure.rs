@@ -1,4 +1,4 @@
-//! TLS over a stream of octets: rustls, which does no I/O, between the futures traits.
+//! TLS over a byte stream: connects rustls, which does no I/O, to the futures traits.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::pin::Pin;
@@ -20,7 +20,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
         Self { stream, tls }
     }
 
-    /// Takes what was read from the stream before.
+    /// Processes input that was read from the stream earlier.
     pub(super) fn take(&mut self, mut octets: &[u8]) -> io::Result<()> {
         while !octets.is_empty() && self.tls.read_tls(&mut octets)? > 0 {
             self.tls.process_new_packets().map_err(invalid)?;
@@ -28,9 +28,10 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
         Ok(())
     }
 
-    /// Ready with `true` when nothing is waited for any more, and with `false` when octets have come
-    /// that [`process`](Self::process) has to look at. What is still to be written goes with what
-    /// comes next: a peer that writes need not read meanwhile.
+    /// Writes and reads during a handshake. Ready with `true` when nothing more is needed. Ready
+    /// with `false` when input has arrived that [`process`](Self::process) must handle. Output that
+    /// cannot be written yet is sent with the next output, because a peer that is writing need not
+    /// read meanwhile.
     pub(super) fn poll_flight(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if let Poll::Ready(Err(error)) = self.poll_flush(context) {
             return Poll::Ready(Err(error));
@@ -44,8 +45,9 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
         Poll::Ready(Ok(false))
     }
 
-    /// An end of the stream without TLS's own is an end, too: many mail programs do no better, and
-    /// SMTP says itself where mail data ends, so nobody gains by cutting it short.
+    /// Treats EOF without a TLS `close_notify` as a normal end. Many mail programs omit
+    /// `close_notify`. SMTP marks the end of mail data itself, so truncation gives an attacker
+    /// nothing.
     pub(super) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
@@ -59,14 +61,15 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
                 }
                 read => return Poll::Ready(read),
             }
-            // What TLS has to say on its own account: the end of a handshake, tickets, new keys. If
-            // the peer no longer listens, it may still have said why.
+            // Output of TLS itself: the end of a handshake, session tickets, key updates. If the
+            // peer no longer reads, it may still have sent the reason.
             let _ = self.poll_flush(context);
             ready!(self.poll_gather(context))?;
         }
     }
 
-    /// Takes no more before the last was written, so that a slow peer is felt by who writes.
+    /// Accepts no more data before the previous data was written, so that the writer gets
+    /// back-pressure.
     pub(super) fn poll_write(
         &mut self,
         context: &mut Context<'_>,
@@ -91,7 +94,7 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
         Pin::new(&mut *self.stream).poll_close(context)
     }
 
-    /// Writes what TLS wants written.
+    /// Writes the pending TLS output.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.tls.wants_write() {
             let mut octets = Octets { stream: &mut *self.stream, context };
@@ -102,23 +105,23 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads once what TLS has to read; 0 at the end of the stream.
+    /// Reads and processes TLS input once; returns 0 at EOF.
     fn poll_gather(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let length = ready!(self.poll_fill(context))?;
         self.process(context)?;
         Poll::Ready(Ok(length))
     }
 
-    /// Reads octets for [`process`](Self::process); 0 at the end of the stream.
+    /// Reads input for [`process`](Self::process); returns 0 at EOF.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut octets = Octets { stream: &mut *self.stream, context };
         later(self.tls.read_tls(&mut octets))
     }
 
-    /// Does the cryptography for what was read.
+    /// Processes the input that was read. This does the cryptography.
     pub(super) fn process(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         self.tls.process_new_packets().map(drop).map_err(|error| {
-            // The peer is told what it did, if it still listens.
+            // Sends the TLS alert, if the peer still reads.
             let _ = self.poll_flush(context);
             invalid(error)
         })
@@ -129,7 +132,8 @@ fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// What is known of a TLS session, in the terms of RFC 3848's authors and of IANA.
+/// Returns the parameters of a TLS session, with the terms of RFC 3848 and the cipher names of
+/// IANA.
 pub(super) fn facts(tls: &Connection) -> Tls {
     let version = match tls.protocol_version() {
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -138,14 +142,14 @@ pub(super) fn facts(tls: &Connection) -> Tls {
     };
     let suite = tls.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
     let cipher = match suite {
-        // rustls marks the suites of TLS 1.3, IANA does not.
+        // rustls marks the cipher suites of TLS 1.3 in the name, IANA does not.
         Some(suite) => suite.replacen("TLS13_", "TLS_", 1),
         None => "unknown".into(),
     };
     Tls::new(version, &cipher)
 }
 
-/// The stream as rustls wants it: what must be waited for is an error.
+/// Adapts the stream to the traits that rustls needs. A pending operation becomes an error.
 struct Octets<'c, 'w, S> {
     stream: &'c mut S,
     context: &'c mut Context<'w>,

@@ -1,4 +1,4 @@
-//! The gate's side of TLS.
+//! The server side of TLS, towards clients.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,23 +13,25 @@ use rustls::{Connection, ServerConfig, ServerConnection};
 
 use super::{TlsConfigError, certificates, unfit};
 
-/// TLS towards clients: a certificate and its key. TLS 1.2 and 1.3 with forward secrecy; clients
-/// are not asked for certificates. Cheap to clone; all clones are the same one, also when it is
-/// [replaced](Self::replace).
+/// TLS settings for clients: a certificate and its key. Supports TLS 1.2 and 1.3 with forward
+/// secrecy. Client certificates are not requested. Cheap to clone. All clones share one
+/// configuration, also after [`replace`](Self::replace).
 #[derive(Clone)]
 pub struct TlsServer(Arc<RwLock<Arc<ServerConfig>>>);
 
 impl TlsServer {
-    /// From PEM texts as certificate authorities and `certbot` write them: the certificate with
-    /// those between it and the root, in this order, and the private key (PKCS #8, PKCS #1 or SEC 1).
+    /// Creates the settings from PEM texts, as certificate authorities and `certbot` write them.
+    /// `chain` holds the certificate, followed by the intermediate certificates. `key` is the
+    /// private key (PKCS #8, PKCS #1 or SEC 1).
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsConfigError> {
         Self::from_pems([(chain, key)])
     }
 
-    /// Several certificates, each as a chain and its key in PEM. A client is shown the first one
-    /// that is valid for the name it asks for (SNI, RFC 6066 section 3) and whose key it can
-    /// verify. Clients that ask for no name, or for an unknown one, are shown the first certificate:
-    /// few clients of MX hosts check the name (RFC 7672 section 8.2.2 asks for exactly this).
+    /// Creates the settings from several certificates, each as a chain and its key in PEM. A client
+    /// gets the first certificate that is valid for the requested name (SNI, RFC 6066 section 3)
+    /// and whose key type it can verify. Without a requested name, or with an unknown one, a client
+    /// gets the first certificate. Few clients of MX hosts check the name, and RFC 7672 section
+    /// 8.2.2 asks for exactly this.
     ///
     /// ```no_run
     /// # use nobounce::TlsServer;
@@ -43,7 +45,7 @@ impl TlsServer {
     ///
     /// # Errors
     ///
-    /// There is no certificate, or one of them or its key cannot be used.
+    /// Returns an error if there is no certificate, or if a certificate or its key cannot be used.
     pub fn from_pems<T: AsRef<[u8]>>(
         certificates: impl IntoIterator<Item = (T, T)>,
     ) -> Result<Self, TlsConfigError> {
@@ -62,10 +64,10 @@ impl TlsServer {
         Ok(Self::from_config(config))
     }
 
-    /// Uses a configuration of rustls: another choice of certificates
-    /// ([`ResolvesServerCert`]), another cryptography, certificates of clients.
+    /// Creates the settings from a rustls configuration. Use it for your own certificate selection
+    /// ([`ResolvesServerCert`]), another cryptography provider, or client certificates.
     ///
-    /// Early data of TLS 1.3 is turned off: SMTP has no use for it, and it can be replayed.
+    /// Early data of TLS 1.3 is turned off: SMTP does not use it, and it can be replayed.
     ///
     /// ```
     /// # fn tls(config: nobounce::rustls::ServerConfig) -> nobounce::TlsServer {
@@ -80,9 +82,9 @@ impl TlsServer {
         Self(Arc::new(RwLock::new(config)))
     }
 
-    /// From now on it has the certificate and the key of `renewed`, in every gate that it was given
-    /// to: for a certificate that comes to its end. Handshakes that have begun, and connections,
-    /// go on with the old one.
+    /// Replaces the certificate and the key by those of `renewed`, in every gate that uses these
+    /// settings. Use it before a certificate expires. Connections and handshakes that have already
+    /// begun continue with the old one.
     pub fn replace(&self, renewed: &Self) {
         let renewed = renewed.config();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = renewed;
@@ -97,7 +99,7 @@ impl TlsServer {
     }
 }
 
-/// A chain and its key, which belong together.
+/// Creates a certified key from a chain and its key.
 fn certified(
     chain: &[u8],
     key: &[u8],
@@ -111,7 +113,7 @@ fn certified(
     CertifiedKey::from_der(chain, key, provider).map(Arc::new).map_err(unfit)
 }
 
-/// Chooses a certificate by the name that the client asks for. There is at least one.
+/// Selects a certificate by the requested name. There is at least one certificate.
 #[derive(Debug)]
 struct ByName(Vec<Arc<CertifiedKey>>);
 

@@ -12,18 +12,18 @@ use rustls::pki_types::pem::PemObject;
 
 use super::{Channel, TlsClient, TlsConfigError, TlsServer};
 
-/// A turn that is always there.
+/// A turn that is always free.
 fn free() -> std::future::Ready<io::Result<()>> {
     std::future::ready(Ok(()))
 }
 
-/// A stream to somebody who answers at once.
+/// A stream to a peer that answers at once.
 #[derive(Clone)]
 struct Line(Arc<Mutex<End>>);
 
 struct End {
     tls: Box<Connection>,
-    /// It has closed: what it said can be read, and nothing can be written to it.
+    /// The peer has closed: its output can be read, but nothing can be written to it.
     closed: bool,
 }
 
@@ -96,7 +96,7 @@ impl AsyncWrite for Line {
     }
 }
 
-/// A private channel to a server.
+/// A TLS channel to a server.
 async fn connected(line: &Line) -> Channel<Line> {
     let mut channel = Channel::new(line.clone());
     let tls = channel.connect(&TlsClient::unverified().unwrap()).await.unwrap();
@@ -133,7 +133,7 @@ fn segments_arrive_in_order() {
     });
 }
 
-/// A channel that was to be private is never used in the clear, whatever became of the handshake.
+/// A channel is never used in plain text once an upgrade has begun, even if the handshake failed.
 #[test]
 fn there_is_no_way_back() {
     pollster::block_on(async {
@@ -142,14 +142,14 @@ fn there_is_no_way_back() {
         line.closes();
         channel.connect(&TlsClient::unverified().unwrap()).await.unwrap_err();
         line.0.lock().unwrap().closed = false;
-        // The server takes a hello and would choke on anything else.
+        // The server accepts a ClientHello and would fail on anything else.
         let _ = channel.write(b"MAIL FROM:<>\r\n").await;
         let _ = channel.flush().await;
         assert!(line.0.lock().unwrap().tls.is_handshaking());
     });
 }
 
-/// A hello that was read with the PROXY header in front of it.
+/// A ClientHello that was read together with a preceding PROXY header.
 #[test]
 fn a_handshake_may_have_been_read_ahead() {
     pollster::block_on(async {
@@ -161,7 +161,7 @@ fn a_handshake_may_have_been_read_ahead() {
             let (ahead, _) = hello.split_at(if all { hello.len() } else { 100 });
             let mut channel = Channel::new(line.clone());
             if !all {
-                // The rest never comes.
+                // The rest is never sent.
                 line.closes();
             }
             let accepted = channel.accept(&server(), ahead, free).await;
@@ -172,7 +172,7 @@ fn a_handshake_may_have_been_read_ahead() {
     });
 }
 
-/// The certificate that a client is shown, once both sides agree.
+/// Returns the certificate that a client gets in a complete handshake.
 fn shown(server: &TlsServer, client: &TlsClient) -> CertificateDer<'static> {
     let (mut server, mut client) = (server.begin().unwrap(), client.begin().unwrap());
     while server.is_handshaking() || client.is_handshaking() {
@@ -212,7 +212,7 @@ fn each_client_is_shown_the_certificate_of_the_name_it_asks_for() {
     {
         assert!(shown(&server, &verified(name)) == certificate(number), "{name}");
     }
-    // No name, and names that no certificate has.
+    // No name, and names for which there is no certificate.
     assert!(shown(&server, &TlsClient::unverified().unwrap()) == certificate(0));
     let none = TlsServer::from_pems([] as [(&str, &str); 0]).unwrap_err();
     assert!(matches!(none, TlsConfigError::NoCertificate));

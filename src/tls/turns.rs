@@ -1,4 +1,5 @@
-//! Turns at the cryptography of handshakes: few at once, a share of the time, and fair by network.
+//! Schedules the cryptography of TLS handshakes: few at once, a limited share of the time, fair by
+//! network.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,36 +15,38 @@ use futures::future::poll_fn;
 
 use crate::runtime::Runtime;
 
-/// Computing time that may be used ahead of its share.
+/// Computing time that may be used in advance of its share.
 const AHEAD: Duration = Duration::from_millis(50);
-/// Timers are no finer than this.
+/// The shortest pause, because timers are not more precise than this.
 const PAUSE: Duration = Duration::from_millis(2);
-/// A network that has computed for a second goes behind others for so many seconds.
+/// Seconds of lower priority that a network gets for each second of computing time.
 const MEMORY: u32 = 100;
-/// What a failed handshake costs its network in addition, in computing time.
+/// Additional computing time that a failed handshake costs its network.
 const FAILURE: Duration = Duration::from_millis(5);
-/// The longest that a network goes behind others.
+/// The longest time that a network has lower priority.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Networks that are remembered.
+/// Maximum number of networks that are remembered.
 const NETWORKS: usize = 4_096;
 
-/// How much the TLS handshakes of clients may take of the machine. A handshake costs as much
-/// computing time as some messages do, and a client gets one for a few octets.
+/// Limits on the resources that TLS handshakes of clients may use. A handshake needs as much
+/// computing time as several messages, and a client can start one with a few octets.
 ///
-/// Only the cryptography counts: a client that is waited for holds nobody up. Handshakes beyond wait
-/// for their turn, up to [`SessionTimeouts::tls`](crate::SessionTimeouts::tls). The turn goes to the
-/// network that has used the least time lately; failed handshakes count for more.
+/// Only the cryptography counts. A handshake that waits for its client does not block others.
+/// Handshakes over the limits wait for their turn, up to
+/// [`SessionTimeouts::tls`](crate::SessionTimeouts::tls). The next turn goes to the network that
+/// has used the least time recently. Failed handshakes count for more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HandshakeLimits {
-    /// Handshakes that compute at once: half as many as there are processors, and at least one.
+    /// Number of handshakes that may compute at once. Default: half the number of processors, and
+    /// at least one.
     pub at_once: NonZero<usize>,
     /// Percent of the time that each of these may compute, on average: 50.
     pub share: u8,
-    /// Handshakes that wait for their turn: 256. Beyond: `421 4.7.0` to STARTTLS; with TLS from the
-    /// first octet the connection is closed.
+    /// Number of handshakes that may wait for their turn. Default: 256. Over the limit, STARTTLS
+    /// gets `421 4.7.0`, and a connection with TLS from the first octet is closed.
     pub waiting: usize,
-    /// Of one network: 32.
+    /// Number of handshakes of one network that may wait. Default: 32.
     pub waiting_of_network: usize,
 }
 
@@ -59,24 +62,24 @@ impl Default for HandshakeLimits {
     }
 }
 
-/// Hands the turns out.
+/// The scheduler.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     limits: HandshakeLimits,
     state: Mutex<State>,
-    /// How many wait, to be looked at without the lock.
+    /// Number of waiting handshakes, readable without the lock.
     waiting: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     computing: usize,
-    /// In the order in which they came.
+    /// In order of arrival.
     waiting: Vec<Waiting>,
     numbered: u64,
-    /// When the time that was used will have been earned.
+    /// The time at which the computing time used so far is covered by the share.
     earned_at: Option<Instant>,
-    /// Until when each network goes behind others.
+    /// The time until which each network has lower priority.
     behind: HashMap<IpAddr, Instant>,
 }
 
@@ -87,7 +90,7 @@ struct Waiting {
     waker: Option<Waker>,
 }
 
-/// There is no room among those that wait.
+/// The waiting queue is full.
 #[derive(Debug, thiserror::Error)]
 #[error("too many TLS handshakes")]
 pub(crate) struct TooMany;
@@ -97,18 +100,18 @@ impl Turns {
         Self { limits, ..Self::default() }
     }
 
-    /// Whether it is worth asking whether it [is full](Self::is_full).
+    /// Returns whether [`is_full`](Self::is_full) may be true. Cheap, without the lock.
     pub(crate) fn may_be_full(&self) -> bool {
         let HandshakeLimits { waiting, waiting_of_network, .. } = self.limits;
         self.waiting.load(Ordering::Relaxed) >= waiting.min(waiting_of_network)
     }
 
-    /// Whether a client of this network could not even wait.
+    /// Returns whether a client of this network cannot even wait.
     pub(crate) fn is_full(&self, network: Option<IpAddr>) -> bool {
         self.state().is_full(network, &self.limits)
     }
 
-    /// Waits for a turn. It ends when it is dropped.
+    /// Waits for a turn. Dropping it ends the turn.
     pub(crate) async fn take<'t, R: Runtime>(
         &'t self,
         runtime: &'t R,
@@ -128,7 +131,7 @@ impl Turns {
         Ok(Turn { turns: self, runtime, network, began: runtime.now() })
     }
 
-    /// A handshake of this network has failed.
+    /// Charges this network for a failed handshake.
     pub(crate) fn failed(&self, network: Option<IpAddr>, now: Instant) {
         self.state().charge(network, FAILURE, now);
     }
@@ -157,7 +160,7 @@ impl State {
             || network.is_some() && of_network() >= limits.waiting_of_network
     }
 
-    /// Ready with `None` when it is the turn of this one, or with the moment to ask again.
+    /// Ready with `None` when it is this one's turn, or with the time at which to ask again.
     fn poll(
         &mut self,
         number: u64,
@@ -183,7 +186,8 @@ impl State {
         Poll::Pending
     }
 
-    /// The one whose turn is next: of the network that has used the least, and the first of these.
+    /// Returns the next in turn: from the network that has used the least time, the one that came
+    /// first.
     fn next(&self) -> Option<u64> {
         let behind = |it: &&Waiting| it.network.and_then(|network| self.behind.get(&network));
         self.waiting.iter().min_by_key(|it| (behind(it), it.number)).map(|it| it.number)
@@ -197,7 +201,7 @@ impl State {
         }
     }
 
-    /// Notes computing time.
+    /// Charges computing time to a network.
     fn charge(&mut self, network: Option<IpAddr>, time: Duration, now: Instant) {
         let Some(network) = network else { return };
         if self.behind.len() >= NETWORKS {
@@ -210,7 +214,7 @@ impl State {
     }
 }
 
-/// A place among those that wait.
+/// A place in the waiting queue.
 struct Place<'t> {
     turns: &'t Turns,
     number: u64,
@@ -227,7 +231,7 @@ impl Drop for Place<'_> {
     }
 }
 
-/// A turn.
+/// The permission to compute. Dropping it ends the turn.
 pub(crate) struct Turn<'t, R: Runtime> {
     turns: &'t Turns,
     runtime: &'t R,
@@ -271,7 +275,7 @@ mod tests {
         Some([198, 51, n, 0].into())
     }
 
-    /// Computes for this time, in steps of the virtual clock.
+    /// Takes a turn and computes for this time, in steps of the virtual clock.
     async fn compute(turns: &Turns, runtime: &Rehearsal, network: Option<IpAddr>, time: Duration) {
         let turn = turns.take(runtime, network).await.unwrap();
         runtime.sleep(time).await;
@@ -284,7 +288,7 @@ mod tests {
         let turns = turns(|limits| (limits.waiting, limits.waiting_of_network) = (1_000, 1_000));
         let work = (0..400).map(|_| compute(&turns, &runtime, network(1), MILLISECOND));
         runtime.run(join_all(work));
-        // 400 ms of work at half of the time, of which 50 ms were ahead.
+        // 400 ms of work at half of the time, of which 50 ms were used in advance.
         let took = runtime.elapsed();
         assert!(took >= MILLISECOND * 740 && took <= MILLISECOND * 860, "{took:?}");
         assert_eq!(turns.state().waiting.len(), 0);
@@ -300,7 +304,7 @@ mod tests {
             compute(&turns, &runtime, network(n), MILLISECOND * 10).await;
             ends.lock().unwrap().push(n);
         };
-        // Thirty of one network are there when one of another comes.
+        // Thirty clients of one network are waiting when a client of another network comes.
         let crowd = (0..30).map(|_| work(1, 0).boxed_local());
         runtime.run(join_all(crowd.chain([work(2, 15).boxed_local()])));
         let ends = ends.into_inner().unwrap();

@@ -1,4 +1,4 @@
-//! The configurations of a build without TLS: there are none.
+//! Replacements for the TLS settings in builds without TLS. They cannot be created.
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum TlsServer {}
