@@ -46,7 +46,7 @@ pub use accept::{Serve, Shutdown};
 
 /// Octets of commands read at once. This is also the most input that can wait to be executed.
 const COMMANDS: usize = 16_384;
-/// Octets read from a client that sends data while it should wait for a reply.
+/// Maximum number of octets read from a client that sends while it should wait for a reply.
 const STASH: usize = 4_096;
 
 /// Timeouts of the relay target: for its capabilities, and for closing.

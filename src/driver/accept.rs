@@ -1,6 +1,8 @@
-//! The accept loop, for any runtime: clients are admitted, served, and drained at shutdown.
+//! The accept loop, for any runtime: admits clients, serves them, and drains the sessions at
+//! shutdown.
 //!
-//! It names no socket and no runtime. The adapters in [`runtime`](crate::runtime) supply both.
+//! It is independent of sockets and runtimes. The adapters in [`runtime`](crate::runtime) supply
+//! both.
 
 #[cfg(test)]
 mod tests;
@@ -27,18 +29,18 @@ use crate::observer::Event;
 use crate::peer::Peer;
 use crate::runtime::Runtime;
 
-/// How long the loop pauses after the first failure to accept. The pause doubles with each further
-/// one, up to [`LONGEST_PAUSE`], as that of Go's `net/http`.
+/// Pause after the first failure to accept. The pause doubles with each further failure, up to
+/// [`LONGEST_PAUSE`], as in Go's `net/http`.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Clients accepted one after another before other tasks of the thread get their turn.
+/// Maximum number of clients accepted in a row before other tasks of the thread run.
 const AT_ONCE: usize = 64;
-/// How long sessions may take to end after shutdown has begun (actix-web `shutdown_timeout`).
+/// Default time for sessions to end after shutdown has begun (actix-web `shutdown_timeout`).
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// What the accept loop needs of a runtime, beside [`Runtime`].
+/// The functions that the accept loop needs in addition to [`Runtime`].
 pub trait Adapter: Runtime {
-    /// Accepts connections.
+    /// A listener that accepts connections.
     type Listener: Send + Unpin + 'static;
 
     /// Accepts a connection.
@@ -47,30 +49,31 @@ pub trait Adapter: Runtime {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<(Self::Stream, Peer)>>;
 
-    /// Writes a few octets to a connection that was just accepted, without waiting.
+    /// Writes a few octets to a newly accepted connection, without waiting.
     fn send_at_once(stream: &Self::Stream, octets: &[u8]);
 
-    /// Runs a future to its end in a task of its own.
+    /// Runs a future to completion in its own task.
     fn spawn(&self, future: impl Future<Output = ()> + Send + 'static);
 }
 
-/// Serves clients until shutdown. Returned by `serve` and `serve_tls`; nothing happens before it is
+/// Serves clients until shutdown. Returned by `serve` and `serve_tls`. It does nothing before it is
 /// awaited.
 ///
-/// - Each client is admitted before a task is spent on it: see [`Admission`](crate::Admission).
+/// - Each client is admitted before a task is spawned for it; see [`Admission`](crate::Admission).
 /// - `TCP_NODELAY` is set on every connection.
-/// - If a connection cannot be accepted, for example because all descriptors are in use, the loop
-///   tries again after 5 ms, then after twice as long, up to 1 s, or as soon as a session ends. Other
-///   clients wait in the backlog meanwhile. [`Event::AcceptFailed`] reports each failure.
-/// - It runs until the signal of [`with_graceful_shutdown`](Self::with_graceful_shutdown) or
-///   [`Gate::shut_down`]. Then the listeners are closed. Sessions in a transaction may end it, and all
-///   others are told `421 4.3.2`. Connections that are left after 30 s are closed:
-///   [`drain_within`](Self::drain_within).
+/// - If a connection cannot be accepted, for example because no descriptors are left, the loop
+///   retries after
+/// 5 ms. The pause doubles with each further failure, up to 1 s, and ends early when a session
+/// ends. Other clients wait in the backlog meanwhile. [`Event::AcceptFailed`] reports each failure.
+/// - It runs until the signal of [`with_graceful_shutdown`](Self::with_graceful_shutdown) or until
+/// [`Gate::shut_down`]. Then the listeners are closed. A session in a transaction may finish it;
+/// all others get `421 4.3.2`. Connections that are still open after 30 s are closed; see
+/// [`drain_within`](Self::drain_within).
 /// - Dropping its future closes the listeners and all connections.
 ///
 /// # Errors
 ///
-/// A listener is for TLS and the gate has none: `InvalidInput`, at once.
+/// Returns `InvalidInput` at once if a listener is for TLS and the gate has no TLS settings.
 #[must_use = "nothing is served until it is awaited"]
 pub struct Serve<R: Adapter> {
     gate: Arc<Gate<R>>,
@@ -84,27 +87,27 @@ struct Door<R: Adapter> {
     opening: Opening,
 }
 
-/// How serving has ended.
+/// The result of serving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shutdown {
-    /// Sessions that had not ended at the deadline, and whose connections were closed. What these
-    /// clients were not told to be taken, they will send again.
+    /// Number of sessions that had not ended at the deadline and whose connections were closed.
+    /// Their clients will retry any message for which they got no positive reply.
     pub cut_off: usize,
 }
 
 impl<R: Adapter> Serve<R> {
-    /// Without a listener yet: add at least one.
+    /// Creates an accept loop without listeners. Add at least one.
     pub fn new(gate: impl Into<Arc<Gate<R>>>) -> Self {
         Self { gate: gate.into(), doors: Vec::new(), signal: Box::pin(pending()), drain: DRAIN }
     }
 
-    /// Accepts clients here, too.
+    /// Adds a listener.
     pub fn and(self, listener: impl Into<R::Listener>) -> Self {
         self.door(listener.into(), Opening::Clear)
     }
 
-    /// Accepts clients here, too, that begin with TLS (RFC 8314).
+    /// Adds a listener for clients that use TLS from the first octet (RFC 8314).
     #[cfg(feature = "tls")]
     pub fn and_tls(self, listener: impl Into<R::Listener>) -> Self {
         self.door(listener.into(), Opening::Tls)
@@ -124,7 +127,7 @@ impl<R: Adapter> Serve<R> {
         self
     }
 
-    /// How long sessions may take to end after shutdown has begun: 30 s.
+    /// Sets the time for sessions to end after shutdown has begun. Default: 30 s.
     pub fn drain_within(mut self, time: Duration) -> Self {
         self.drain = time;
         self
@@ -160,7 +163,7 @@ impl<R: Adapter> Serve<R> {
                         continue;
                     }
                     pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-                    // A session that ends gives a descriptor back.
+                    // A session that ends frees a descriptor.
                     let fewer = sessions.0.fewer_than(sessions.0.count());
                     let over = gate.runtime.sleep_until(gate.runtime.now() + pause);
                     if let Either::Left(_) = select(&mut stop, select(pin!(fewer), over)).await {
@@ -181,8 +184,8 @@ impl<R: Adapter> IntoFuture for Serve<R> {
     type Output = io::Result<Shutdown>;
     type IntoFuture = BoxFuture<'static, io::Result<Shutdown>>;
 
-    /// The loop runs in a task of its own, beside the sessions: a thread that waits in `block_on`
-    /// would be woken for each client.
+    /// The loop runs in its own task, on the same threads as the sessions. If it ran on a thread in
+    /// `block_on`, each client would have to wake that thread.
     fn into_future(self) -> Self::IntoFuture {
         async move {
             let gate = self.gate.clone();
@@ -219,7 +222,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Accepts the next connection at any of the listeners. After each, it is another one's turn.
+/// Accepts the next connection at any listener. The listeners take turns.
 fn poll_accept<R: Adapter>(
     doors: &mut [Door<R>],
     context: &mut Context<'_>,
@@ -235,8 +238,8 @@ fn poll_accept<R: Adapter>(
     Poll::Pending
 }
 
-/// Whether only this connection has failed. All other errors are those of the process or the system,
-/// which is out of descriptors or memory.
+/// Returns whether the error is about one connection only. All other errors mean that the process
+/// or the system has run out of descriptors or memory.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted,
@@ -254,7 +257,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Serves a client in a task of its own, or turns it away without one.
+/// Serves a client in its own task, or turns it away without a task.
 fn receive<R: Adapter>(
     gate: &Arc<Gate<R>>,
     opening: Opening,
@@ -282,14 +285,14 @@ fn receive<R: Adapter>(
     let served = gate.clone();
     gate.runtime.spawn(async move {
         let _ended = ended;
-        // Pinned here: the task has room for one such future, not for two.
+        // Pinned here, so that the task holds only one copy of this future.
         let session = pin!(attend(client, peer, &served, opening, Some(place)));
-        // What went wrong was observed, or it is the client's affair.
+        // Errors were already observed, or concern only the client.
         let _ = Abortable::new(session, aborted).await;
     });
 }
 
-/// Lets the other tasks of this thread run.
+/// Lets other tasks of this thread run.
 async fn yield_now() {
     let mut yielded = false;
     poll_fn(|context| {
@@ -302,7 +305,7 @@ async fn yield_now() {
     .await;
 }
 
-/// The sessions of one loop. They are aborted with it.
+/// The sessions of one loop. Dropping it aborts them.
 struct Running(Arc<Sessions>);
 
 impl Drop for Running {
@@ -312,7 +315,7 @@ impl Drop for Running {
     }
 }
 
-/// The sessions that run, each with what aborts it.
+/// The running sessions with their abort handles.
 #[derive(Default)]
 struct Sessions(Mutex<State>);
 
@@ -325,7 +328,7 @@ struct State {
 }
 
 impl Sessions {
-    /// A session begins. It has ended when the guard is dropped.
+    /// Registers a session until the guard is dropped.
     fn begin(self: &Arc<Self>) -> (Ended, AbortRegistration) {
         let (handle, aborted) = AbortHandle::new_pair();
         let mut state = self.state();
@@ -339,7 +342,7 @@ impl Sessions {
         self.state().handles.len()
     }
 
-    /// Waits until fewer sessions than this run. Only the loop waits.
+    /// Waits until fewer than `count` sessions run. Only the loop waits.
     async fn fewer_than(&self, count: usize) {
         poll_fn(|context| {
             let mut state = self.state();

@@ -1,4 +1,4 @@
-//! The client's TLS handshake.
+//! The TLS handshake with the client.
 
 use futures::io::{AsyncRead, AsyncWrite};
 
@@ -9,7 +9,7 @@ use crate::peer::{Peer, Tls};
 use crate::runtime::{Runtime, within};
 use crate::tls::Channel;
 
-/// Upgrades the connection; `ahead` is what was read of the handshake before.
+/// Upgrades the connection. `ahead` is the part of the handshake that was already read.
 pub(super) async fn handshake<C, R>(
     gate: &Gate<R>,
     client: &mut Channel<C>,

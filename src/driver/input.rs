@@ -1,4 +1,4 @@
-//! What a client sends, and when it is read.
+//! Reading the input of a client.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -13,24 +13,25 @@ use crate::observer::Event;
 use crate::runtime::{Runtime, poll_read};
 use crate::session::Session;
 
-/// What a client sent while somebody else was waited for.
+/// Input of a client that arrived while the session waited for something else.
 #[derive(Default)]
 pub(super) struct Stash {
     pub(super) octets: Vec<u8>,
-    /// How many it may hold: a client that never waits is read no faster than it is answered.
+    /// Maximum number of octets it may hold. A client that never waits is read only as fast as it
+    /// is answered.
     pub(super) room: usize,
     pub(super) end: Option<End>,
 }
 
-/// How a client's input ended.
+/// How the input of a client ended.
 pub(super) enum End {
-    /// It will send nothing more; it may still read.
+    /// EOF: the client sends nothing more, but may still read.
     Orderly,
     Broken(io::Error),
 }
 
-/// Reads once and gives the session what came: mail data in its place where there is room for it. Says
-/// how the input ended, if it did.
+/// Reads once and passes the input to the session. Mail data is read directly into its place if
+/// there is room. Returns how the input ended, if it did.
 pub(super) fn receive<R: Runtime>(
     gate: &Gate<R>,
     session: &mut Session,
@@ -52,7 +53,7 @@ pub(super) fn receive<R: Runtime>(
     read.map(ended)
 }
 
-/// Gives the session what the client sent.
+/// Passes input of the client to the session.
 pub(super) fn hand_over<R: Runtime>(gate: &Gate<R>, session: &mut Session, octets: &[u8]) {
     if !octets.is_empty() {
         gate.observe(&Event::Received { session: session.id(), octets });
@@ -60,7 +61,7 @@ pub(super) fn hand_over<R: Runtime>(gate: &Gate<R>, session: &mut Session, octet
     }
 }
 
-/// Reads once, at most so many octets, and hands over what came; says how the input ended, if it
+/// Reads once, at most `most` octets, and passes on the input. Returns how the input ended, if it
 /// did.
 pub(super) fn read(
     client: &mut (impl AsyncRead + Unpin),
@@ -80,7 +81,7 @@ fn ended(read: io::Result<usize>) -> Option<End> {
 }
 
 impl Stash {
-    /// What `work` gives; `None` if the client's connection breaks before.
+    /// Returns the output of `work`; `None` if the client's connection breaks first.
     pub(super) async fn beside<C: AsyncRead + Unpin, F: Future>(
         &mut self,
         client: &mut C,
@@ -97,7 +98,7 @@ impl Stash {
         .await
     }
 
-    /// Takes what the client has sent by now.
+    /// Reads the input that is available now.
     pub(super) async fn listen<C: AsyncRead + Unpin>(&mut self, client: &mut C) {
         poll_fn(|context| {
             self.poll_listen(client, context);

@@ -1,4 +1,4 @@
-//! What is gathered of a session for the record.
+//! Collects the data of a session's records.
 
 use std::time::Duration;
 
@@ -12,20 +12,21 @@ use crate::unwind::drop_caught;
 use crate::verdict::Stage;
 use crate::wire::reply::Reply;
 
-/// What is gathered for the record, and the events that are observed once the client has its reply.
+/// The data for the record, and the events that are delivered after the client got its reply.
 pub(super) struct Log<'g> {
     observers: &'g Observers,
-    /// What scorers said of the client; `None` before they were asked.
+    /// The scorers' findings about the client; `None` before the scorers were asked.
     pub(super) connection: Option<Tally>,
-    /// Only while there is one: idle sessions have none.
+    /// Allocated only during a transaction, so that idle sessions stay small.
     transaction: Option<Box<(TransactionId, Gathered)>>,
     /// Events between the relay target's answer to a content and the client's reply.
     owed: Vec<Owed>,
-    /// Of these it has been told, as far as writing to it tells; it has not been heard since.
+    /// Accepted messages whose replies were written to the socket, while the client has sent
+    /// nothing since.
     pub(super) told: Vec<TransactionRecord>,
 }
 
-/// An event that waits for the client's reply to be written.
+/// An event that is delivered after the client's reply was written.
 #[allow(clippy::large_enum_variant, reason = "most lists hold one of each, for a moment")]
 enum Owed {
     Relayed(TransactionId, Outcome),
@@ -44,7 +45,7 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// The relay target has answered, about a recipient or about the content.
+    /// Records an answer of the relay target, about a recipient or about the content.
     pub(super) fn note(&mut self, outcome: &Outcome, recipient: bool) {
         self.onward.push(outcome.reply().clone());
         match outcome {
@@ -67,7 +68,7 @@ impl<'g> Log<'g> {
         Self { observers, connection: None, transaction: None, owed, told }
     }
 
-    /// What is gathered of this transaction; it begins with what was said of the connection.
+    /// Returns the data of this transaction. It starts with the findings about the connection.
     pub(super) fn current(&mut self, id: &TransactionId) -> &mut Gathered {
         if self.transaction.as_ref().is_some_and(|current| current.0 != *id) {
             self.transaction = None;
@@ -85,20 +86,21 @@ impl<'g> Log<'g> {
         }
     }
 
-    /// The relay target has answered a content.
+    /// Records the relay target's answer to a content.
     pub(super) fn relayed(&mut self, id: &TransactionId, outcome: &Outcome) {
-        // A list would make room for four; this event and the end of the transaction are the rule.
+        // Without this, a list would allocate four elements. Usually there are two: this event and
+        // the end of the transaction.
         self.owed.reserve_exact(2);
         self.owed.push(Owed::Relayed(id.clone(), outcome.copy_for_event()));
     }
 
-    /// The relay target has not answered a content in time.
+    /// Records that the relay target did not answer a content in time.
     pub(super) fn late(&mut self, session: &SessionId, awaiting: Awaiting) {
         self.owed.push(Owed::Late(session.clone(), awaiting));
     }
 
-    /// A transaction has ended. If that owes the client a reply to its content, or if events before
-    /// it wait for one, the end waits too.
+    /// Records the end of a transaction. If the client still needs a reply to its content, or if
+    /// earlier events wait for that reply, the end is delivered after the reply too.
     pub(super) fn ended(&mut self, end: TransactionEnd) {
         let owes = end.reply.is_some() || end.cause == EndCause::Accepted;
         let record = self.record(end);
@@ -111,17 +113,17 @@ impl<'g> Log<'g> {
         }
     }
 
-    /// Whether the client is still to be told that its message was taken.
+    /// Returns whether the positive reply to a message is still to be sent.
     pub(super) fn owes_acceptance(&self) -> bool {
         let taken = |owed: &Owed| matches!(owed, Owed::Ended(record) if is_taken(record));
         self.owed.iter().any(taken)
     }
 
-    /// The reply was handed to the socket, or it is known to be lost: what waited for that is
-    /// observed.
+    /// Delivers the waiting events, after the reply was passed to the socket or is known to be
+    /// lost.
     #[inline]
     pub(super) fn settle(&mut self, written: bool) {
-        // Most replies are owed nothing.
+        // For most replies there are no waiting events.
         if !self.owed.is_empty() {
             self.settle_owed(written);
         }
@@ -141,7 +143,8 @@ impl<'g> Log<'g> {
                     self.observers.observe(&Event::Ended(&record));
                     match (is_taken(&record), written) {
                         (true, true) => {
-                            // There is mostly one, and lists make room for four.
+                            // Usually there is one. Without this, a list would allocate four
+                            // elements.
                             self.told.reserve_exact(1);
                             self.told.push(record);
                         }
@@ -153,7 +156,7 @@ impl<'g> Log<'g> {
         }
     }
 
-    /// The connection is over. A client whose connection broke has perhaps not read the last reply.
+    /// Ends the connection. If it broke, the client may not have read the last reply.
     pub(super) fn close(&mut self, broken: bool) {
         self.settle(false);
         for record in std::mem::take(&mut self.told).into_iter().filter(|_| broken) {
@@ -179,7 +182,7 @@ fn is_taken(record: &TransactionRecord) -> bool {
 }
 
 impl Drop for Log<'_> {
-    /// The session may be dropped while it writes the reply: its record is observed all the same.
+    /// Delivers the record even if the session is dropped while it writes the reply.
     fn drop(&mut self) {
         self.close(false);
         drop_caught((self.connection.take(), self.transaction.take()));

@@ -1,4 +1,4 @@
-//! How a client's connection begins, before SMTP does: a PROXY header, a TLS handshake, or neither.
+//! The start of a client's connection, before SMTP: a PROXY header, a TLS handshake, or neither.
 
 use std::time::Duration;
 
@@ -21,31 +21,32 @@ use crate::tls::Channel;
 #[cfg(test)]
 mod tests;
 
-/// How long a client that is turned away is given to take its answer: it fits into any buffer.
+/// Timeout for sending the reply to a client that is turned away. The reply fits into any socket
+/// buffer.
 const TURNING: Duration = Duration::from_secs(1);
 
-/// Why a client is not served.
+/// The reason why a client is not served.
 #[cfg(any(feature = "smol", feature = "tokio"))]
 pub(super) enum Refused {
     TurnedAway(TurnedAway),
     Unproxied(ProxyError),
 }
 
-/// Admits a client that has just connected, as far as its address tells.
+/// Admits a client that has just connected, as far as its address is known.
 #[cfg(any(feature = "smol", feature = "tokio"))]
 pub(super) fn admit<R: Runtime>(gate: &Gate<R>, peer: &Peer) -> Result<Place, Refused> {
     if gate.proxies.as_ref().is_some_and(|proxies| !proxies.include(peer)) {
         return Err(Refused::Unproxied(ProxyError::Stranger));
     }
     let mut place = gate.admission.enter().map_err(Refused::TurnedAway)?;
-    // The client of a proxy is not known before its header.
+    // Behind a proxy, the client is unknown until the header was read.
     if gate.proxies.is_none() {
         settle(&mut place, peer, gate).map_err(Refused::TurnedAway)?;
     }
     Ok(place)
 }
 
-/// The client is known now. Does nothing the second time.
+/// Counts the client, which is now known. A second call does nothing.
 fn settle<R: Runtime>(place: &mut Place, peer: &Peer, gate: &Gate<R>) -> Result<(), TurnedAway> {
     let now = gate.runtime.now();
     let settled = match gate.counted(peer) {
@@ -56,7 +57,7 @@ fn settle<R: Runtime>(place: &mut Place, peer: &Peer, gate: &Gate<R>) -> Result<
     settled
 }
 
-/// How a client begins.
+/// How the connection of a client starts.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Opening {
     Clear,
@@ -65,8 +66,8 @@ pub(super) enum Opening {
 }
 
 impl Opening {
-    /// The connection, the client at its end, what it has said already, and its place among the
-    /// others: `place`, if it was admitted before.
+    /// Returns the connection, the client, the input read so far, and the client's place. The place
+    /// is `place` if the client was admitted before.
     pub(super) async fn of<C, R>(
         self,
         client: C,
@@ -79,7 +80,7 @@ impl Opening {
         R: Runtime,
     {
         let mut client = Channel::new(client);
-        // Whom it speaks for may not be known yet, but that it is here counts from the beginning.
+        // The client may not be known yet, but its connection counts from the start.
         let mut place = match place.map_or_else(|| gate.admission.enter(), Ok) {
             Ok(place) => place,
             Err(reason) => return Err(self.turn_away(client, &peer, reason, gate).await),
@@ -93,7 +94,7 @@ impl Opening {
                 }
             };
         if let Err(reason) = settle(&mut place, &peer, gate) {
-            // Others are waiting to say who they are.
+            // The place is needed by connections that wait for their PROXY header.
             drop(place);
             return Err(self.turn_away(client, &peer, reason, gate).await);
         }
@@ -110,7 +111,8 @@ impl Opening {
         Ok((client, gate.named(peer).await, stash, place))
     }
 
-    /// Says why, to those who can read it, and does not wait for those who do not listen.
+    /// Sends the reason to a client that can read it, and does not wait for a client that does not
+    /// read.
     async fn turn_away<C, R>(
         self,
         mut client: Channel<C>,

@@ -1,4 +1,4 @@
-//! Clients behind a proxy: its PROXY header comes before everything else.
+//! Clients behind a proxy: reads the PROXY header before everything else.
 
 use std::task::Poll;
 
@@ -17,7 +17,8 @@ use crate::wire::proxy::ProxyHeader;
 #[cfg(test)]
 mod tests;
 
-/// Reads the PROXY header that `proxy` sends; gives the client and what it has said already.
+/// Reads the PROXY header that `proxy` sends. Returns the client and the client's input read so
+/// far.
 pub(super) async fn client_behind<C, R>(
     connection: &mut C,
     proxy: Peer,
@@ -45,7 +46,7 @@ where
     }
 }
 
-/// The header, and the octets behind it: they are the client's.
+/// Returns the header and the octets after it, which are input of the client.
 async fn header<C: AsyncRead + Unpin>(
     connection: &mut C,
     place: &Place,

@@ -1,4 +1,4 @@
-//! How slowly a client is answered that has scored badly.
+//! Delays replies to a client in the tarpit.
 
 use futures::future::select;
 
@@ -12,19 +12,19 @@ use crate::tarpit::Stuck;
 #[cfg(test)]
 mod tests;
 
-/// Whether a session stands in the tarpit.
+/// Whether a session is in the tarpit.
 #[derive(Default)]
 pub(super) enum Slowness {
     #[default]
     None,
-    /// Boxed: most sessions are never here.
+    /// Boxed, because most sessions are never in this state.
     Stuck(Box<Stuck>),
-    /// It was delayed for as long as one session may be.
+    /// The total delay of the session is used up.
     Over,
 }
 
 impl Slowness {
-    /// The panel has answered.
+    /// Adds the session to the tarpit if the score after this answer of the panel is high enough.
     pub(super) fn judge<R: Runtime>(
         &mut self,
         gate: &Gate<R>,
@@ -43,12 +43,12 @@ impl Slowness {
         }
     }
 
-    /// Whether the next reply is delayed.
+    /// Returns whether the next reply is delayed.
     pub(super) fn is_due(&self) -> bool {
         matches!(self, Self::Stuck(_))
     }
 
-    /// Delays a reply, unless the gate goes down.
+    /// Delays a reply, unless the gate shuts down.
     pub(super) async fn pass<R: Runtime>(&mut self, gate: &Gate<R>) {
         let Self::Stuck(stuck) = self else { return };
         if let Some(delay) = stuck.next() {

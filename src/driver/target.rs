@@ -1,4 +1,4 @@
-//! The relay target as the driver holds it: its panics do not reach the session.
+//! Wraps the relay target so that its panics do not reach the session.
 
 use std::mem;
 
@@ -12,8 +12,8 @@ use crate::unwind::{Guarded, Panic, caught};
 
 /// The relay of one session.
 ///
-/// After a panic its state is unknown. The relay is dropped, and every later request of the session
-/// is answered with 451.
+/// After a panic, the state of the relay is unknown. The relay is dropped, and every later request
+/// of the session gets 451.
 pub(super) struct Held(Box<dyn Relay>);
 
 impl Held {
@@ -25,18 +25,19 @@ impl Held {
         &mut *self.0
     }
 
-    /// Asks what the session wants to know. The output goes through [`settle`](Self::settle).
+    /// Sends a request of the session to the relay. The output must be passed to
+    /// [`settle`](Self::settle).
     pub(super) fn ask<'a>(&'a mut self, request: Request<'a>) -> Guarded<'a, Outcome> {
         let relay = &mut self.0;
         Guarded::begin(move || relay.ask(request))
     }
 
-    /// Returns whether the relay has given up what it held of the transaction that runs.
+    /// Returns whether the relay has released its resources for the current transaction.
     pub(super) fn has_given_up(&self) -> bool {
         caught(|| self.0.has_given_up()).unwrap_or(false)
     }
 
-    /// Returns the answer. A panic is a failure without an answer.
+    /// Returns the answer. A panic becomes a failure without an answer.
     pub(super) fn settle(&mut self, asked: Result<Outcome, Panic>) -> Outcome {
         asked.unwrap_or_else(|panic| {
             let outcome = Outcome::failed(format!("the relay target panicked: {panic}"));
@@ -45,7 +46,7 @@ impl Held {
         })
     }
 
-    /// Reports a panic where no answer tells of it.
+    /// Reports a panic in a call that has no outcome.
     pub(super) fn report<T, R: Runtime>(
         &mut self,
         gate: &Gate<R>,
@@ -59,7 +60,7 @@ impl Held {
         done.ok()
     }
 
-    /// Drops the relay, and reports a panic of that.
+    /// Drops the relay, and reports a panic of its `Drop`.
     pub(super) fn release<R: Runtime>(mut self, gate: &Gate<R>, session: &Session) {
         let relay = mem::replace(&mut self.0, Box::new(Panicked));
         let dropped = caught(move || drop(relay));

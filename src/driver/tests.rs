@@ -20,23 +20,23 @@ use crate::relay::{Relay, Target};
 use crate::session::Settings;
 use crate::wire::mailbox::ForwardPath;
 
-/// A client that has something to say at any time, until it has said everything.
+/// A client that is always ready to send, until it has sent everything.
 pub(super) struct Client<'c> {
     says: Vec<u8>,
-    /// How much it says at once, after each reply; all of it if nothing is said here.
+    /// The size of each group that it sends after a reply. If empty, it sends everything at once.
     pub(super) groups: Vec<usize>,
-    /// How much it had heard when it spoke last.
+    /// Number of octets received when it last sent.
     answered: usize,
-    /// How much it has said.
+    /// Number of octets sent.
     said: Arc<AtomicUsize>,
-    /// Whether it holds its tongue until the greeting.
+    /// Whether it waits for the greeting.
     pub(super) polite: bool,
-    /// How much it says before it waits to be told that its message is queued.
+    /// Number of octets that it sends before it waits for the reply that its message is queued.
     waits_at: usize,
-    /// Whether its connection breaks behind all that.
+    /// Whether its connection breaks at the end.
     breaks: bool,
     heard: &'c mut Vec<u8>,
-    /// Told how much it has said, before it goes on.
+    /// Called with the number of octets sent, before it continues.
     pub(super) listener: &'c (dyn Fn(usize) + Sync),
 }
 
@@ -106,13 +106,13 @@ impl AsyncWrite for Client<'_> {
     }
 }
 
-/// A relay target that takes everything, in its time.
+/// A relay target that accepts everything, after a delay.
 #[derive(Clone)]
 pub(super) struct Slow {
     runtime: Rehearsal,
-    /// Neither says what it lets through nor takes leave.
+    /// Whether it never returns its capabilities and never closes.
     mute: bool,
-    /// How much the client had said when each recipient was asked about.
+    /// Number of octets that the client had sent when each recipient was asked about.
     asked: Arc<std::sync::Mutex<Vec<usize>>>,
     said: Arc<AtomicUsize>,
 }
@@ -171,7 +171,8 @@ fn who_speaks_before_the_greeting_is_noticed_even_by_an_empty_panel() {
 #[test]
 fn a_client_that_never_waits_is_read_no_faster_than_it_is_answered() {
     const BEHIND_CONTENT: usize = 64 << 10;
-    // Behind commands, and behind the end of a chunk that fills most of the first block of its content.
+    // Input after commands, and after the end of a chunk that fills most of the first block of its
+    // content.
     for (chunk, most) in [(None, COMMANDS + STASH), (Some(20_000), BEHIND_CONTENT)] {
         let runtime = Rehearsal::new();
         let target = Slow::new(&runtime, false);
@@ -230,7 +231,7 @@ fn a_relay_target_that_says_nothing_stops_nobody() {
     assert_eq!(runtime.elapsed(), INTRODUCTION + FAREWELL);
 }
 
-/// A relay target that takes everything and says nothing of extensions.
+/// A relay target that accepts everything and offers no extensions.
 struct Plain;
 
 impl Target for Plain {
@@ -288,7 +289,7 @@ fn a_reply_that_was_perhaps_not_read_is_observed() {
     let message = "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 0 LAST\r\n";
     for (behind, breaks, expected) in [
         ("", true, 1),
-        // It has been heard since, or has not gone.
+        // The client has sent something since, or has not disconnected.
         ("NOOP\r\n", true, 0),
         ("QUIT\r\n", true, 0),
         ("", false, 0),

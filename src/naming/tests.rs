@@ -9,7 +9,8 @@ use crate::rehearsal::Rehearsal;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Never answers about 198.51.100.0/24, and answers at once that other addresses have no name.
+/// A resolver that never answers about 198.51.100.0/24, and answers at once that other addresses
+/// have no name.
 struct Names {
     runtime: Rehearsal,
     asked: Arc<AtomicUsize>,
@@ -33,7 +34,7 @@ fn naming(runtime: &Rehearsal) -> (Naming, Arc<AtomicUsize>) {
     (Naming::new(Box::new(names), PATIENCE), asked)
 }
 
-/// Looks up the name of a client, and returns how that went and how long it took.
+/// Looks up the name of a client. Returns the result and the time it took.
 async fn named(naming: &Naming, runtime: &Rehearsal, address: [u8; 4]) -> (NameLookup, Duration) {
     let began = runtime.now();
     let mut peer = Peer::new((address, 4711).into());
@@ -51,13 +52,13 @@ fn a_network_with_a_silent_name_server_has_four_lookups_and_is_then_served_witho
     assert!(heard.iter().all(|it| *it == (NameLookup::Failed, PATIENCE)), "{heard:?}");
     assert_eq!(asked.load(Ordering::Relaxed), AT_ONCE);
 
-    // Its next clients do not wait at all.
+    // Further clients of the network do not wait at all.
     let crowd = (0..100).map(|n| named(&naming, &runtime, [198, 51, 100, n]));
     let heard = runtime.run(join_all(crowd));
     assert!(heard.iter().all(|it| *it == (NameLookup::Failed, Duration::ZERO)), "{heard:?}");
     assert_eq!(asked.load(Ordering::Relaxed), AT_ONCE);
 
-    // After a pause one of them tries again, alone.
+    // After a pause, one client tries again; the others do not wait.
     runtime.run(runtime.sleep(FIRST_PAUSE));
     let crowd = (0..100).map(|n| named(&naming, &runtime, [198, 51, 100, n]));
     let late = runtime.run(join_all(crowd)).iter().filter(|it| it.1 == PATIENCE).count();

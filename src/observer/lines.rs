@@ -1,4 +1,4 @@
-//! Records as lines of a log.
+//! Writes transaction records as log lines.
 
 use std::io::{self, Write};
 use std::mem;
@@ -13,13 +13,13 @@ use memchr::memchr_iter;
 use super::{Event, Observer};
 use crate::runtime::Runtime;
 
-/// How long lines wait for others. A crash loses the lines of this time.
+/// How long lines are buffered to be written together. A crash loses the lines of this time.
 const MOMENT: Duration = Duration::from_millis(10);
-/// Octets that may wait for the writer. Lines beyond are lost and counted.
+/// Maximum number of octets buffered for the writer. Further lines are lost and counted.
 const WAITING: usize = 1 << 20;
 
-/// A log: the record of each transaction that ends, as a line. Lines of one moment (10 ms) are
-/// written together: a system call for each would cost some percent of the whole gate.
+/// A log that writes one line for the record of each transaction. Lines within 10 ms are written
+/// together. A system call for each line would cost a few percent of the gate's throughput.
 ///
 /// ```
 /// # use nobounce::{Gate, Lines, Runtime, Settings, relay};
@@ -45,28 +45,28 @@ struct Output<W> {
     writer: W,
     /// The lines that are being written.
     lines: String,
-    /// The last write ended within a line.
+    /// Whether the last write ended within a line.
     torn: bool,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     lines: String,
-    /// There will be no more.
+    /// Whether the observer is gone, so that no more lines come.
     over: bool,
     waker: Option<Waker>,
 }
 
 impl<W: Write + Send> Lines<W> {
-    /// The observer, and a future that writes the lines. Spawn the future; it ends when the observer
-    /// is gone with its gate and every line was written.
+    /// Returns the observer, and a future that writes the lines. Spawn the future. It ends when the
+    /// observer was dropped with its gate and every line was written.
     ///
-    /// No session waits for the writer. Lines are lost when 1 MiB of them wait, or when the writer
-    /// returns an error; [`lost`](Self::lost) counts them. After a partial write the next line
-    /// begins on a new line.
+    /// No session waits for the writer. Lines are lost when 1 MiB of them are buffered, or when the
+    /// writer returns an error. [`lost`](Self::lost) counts them. After a partial write, the next
+    /// output begins on a new line.
     ///
-    /// The future blocks its thread while the writer blocks, as files, pipes and terminals do. Run
-    /// it on a thread of its own where the reader of a pipe may stop reading.
+    /// The future blocks its thread while the writer blocks, as files, pipes and terminals do. If
+    /// the reader of a pipe may stop reading, run the future on its own thread.
     pub fn to<R: Runtime>(
         writer: W,
         runtime: R,
@@ -84,7 +84,7 @@ impl<W: Write + Send> Lines<W> {
         (lines, writing)
     }
 
-    /// How many lines were lost so far.
+    /// Returns the number of lines lost so far.
     pub fn lost(&self) -> u64 {
         self.0.lost.load(Ordering::Relaxed)
     }
@@ -125,7 +125,7 @@ impl<W> Shared<W> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for something to write; `false` if nothing will come.
+    /// Waits for lines to write. Returns `false` if no more come.
     async fn is_told(&self) -> bool {
         poll_fn(|context| {
             let mut waiting = self.waiting();
@@ -161,7 +161,7 @@ impl<W: Write> Output<W> {
         self.torn = ended.map_or(self.torn, |end| *end != b'\n');
         let lost = match result.and_then(|()| self.writer.flush()) {
             Ok(()) => 0,
-            // The line end that closes a torn line is no line.
+            // The line end that completes a partial line is not counted as a line.
             Err(_) => memchr_iter(b'\n', &self.lines.as_bytes()[written.max(mended)..]).count(),
         };
         self.lines.clear();
@@ -169,7 +169,7 @@ impl<W: Write> Output<W> {
     }
 }
 
-/// Writes as much as the writer takes, and returns how much that was.
+/// Writes as much as the writer accepts. Returns the number of octets written.
 fn write(writer: &mut impl Write, octets: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
     while written < octets.len() {
@@ -196,7 +196,7 @@ mod tests {
     use crate::wire::mailbox::ForwardPath;
     use crate::wire::reply::Reply;
 
-    /// Keeps what is written at once apart.
+    /// Records each write separately.
     #[derive(Debug, Clone, Default)]
     struct Writes(Arc<Mutex<Vec<String>>>);
 
@@ -298,7 +298,7 @@ mod tests {
         assert!(writes.0.lock().unwrap().is_empty(), "no session writes");
     }
 
-    /// A disk with room for so many octets.
+    /// A disk with room for this many octets.
     #[derive(Debug, Clone, Default)]
     struct Disk(Arc<Mutex<(usize, String)>>);
 
@@ -326,14 +326,14 @@ mod tests {
         let (lines, writing) = Lines::to(disk.clone(), runtime.clone());
         let line = |transaction| format!("{}\n", record(transaction));
         let telling = async {
-            // Room for one line and ten octets of the next; three lines are written at once.
+            // Room for one line and ten octets of the next, while three lines are written at once.
             disk.0.lock().unwrap().0 = line(1).len() + 10;
             for transaction in 1..=3 {
                 lines.observe(&Event::Ended(&record(transaction)));
             }
             runtime.sleep(2 * MOMENT).await;
             assert_eq!(lines.lost(), 2);
-            // Nothing at all can be written.
+            // The disk is full.
             lines.observe(&Event::Ended(&record(4)));
             runtime.sleep(2 * MOMENT).await;
             assert_eq!(lines.lost(), 3);

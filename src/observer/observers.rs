@@ -15,7 +15,7 @@ pub(crate) struct Observers {
 
 struct Watched {
     observer: Box<dyn Observer>,
-    /// Whether a panic of it was reported to the others.
+    /// Whether its first panic was reported to the others.
     reported: AtomicBool,
 }
 
@@ -28,8 +28,8 @@ impl Observers {
         self.all.is_empty()
     }
 
-    /// Delivers the event to every observer. A panic of one is counted, and the others still get
-    /// the event.
+    /// Delivers the event to every observer. If an observer panics, the panic is counted and the
+    /// others still get the event.
     #[inline]
     pub(crate) fn observe(&self, event: &Event<'_>) {
         if !self.all.is_empty() {
@@ -45,13 +45,13 @@ impl Observers {
         }
     }
 
-    /// How many panics were caught.
+    /// Returns the number of panics that were caught.
     pub(crate) fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
     }
 
     /// Counts a panic, and reports the first one of each observer to the others. The recursion ends
-    /// because every observer is reported once.
+    /// because every observer is reported only once.
     #[cold]
     fn count(&self, number: usize, panic: &Panic) {
         self.panics.fetch_add(1, Ordering::Relaxed);

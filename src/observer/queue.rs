@@ -9,11 +9,12 @@ use std::task::{Poll, Waker};
 
 use super::{Event, Observer};
 
-/// An observer that never blocks: it turns events into items of your own, and queues them for a
-/// thread or a task.
+/// An observer that never blocks. It converts events into items of your own type and queues them
+/// for a thread or a task.
 ///
-/// The function is called in the task of the session and must not block. It returns `None` for
-/// events that are of no interest. When the queue is full, the item is dropped and counted.
+/// The conversion function is called in the task of the session and must not block. It returns
+/// `None` for events that should be ignored. When the queue is full, the item is dropped and
+/// counted.
 ///
 /// ```
 /// use std::thread;
@@ -24,7 +25,7 @@ use super::{Event, Observer};
 ///         Event::Ended(record) => Some(record.to_string()),
 ///         _ => None,
 ///     });
-///     // A thread of its own may block: on a pipe, a disk, a database.
+/// // This thread may block: on a pipe, a disk, a database.
 ///     thread::spawn(move || {
 ///         while let Some(line) = queued.wait() {
 ///             eprintln!("{line}");
@@ -38,8 +39,8 @@ pub struct Queue<T, F> {
     take: F,
 }
 
-/// The receiving half of a [`Queue`]. It ends once the observer is gone with its gate and every
-/// item was taken.
+/// The receiving half of a [`Queue`]. It ends when the observer was dropped with its gate and every
+/// item was received.
 pub struct Queued<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
@@ -51,14 +52,14 @@ struct Shared<T> {
 struct State<T> {
     items: VecDeque<T>,
     lost: u64,
-    /// The observer is gone.
+    /// Whether the observer was dropped.
     over: bool,
     waker: Option<Waker>,
 }
 
 impl<T: Send, F: Fn(&Event<'_>) -> Option<T> + Send + Sync> Queue<T, F> {
-    /// The observer, and the half that takes the items out. At most `room` items wait, and no fewer
-    /// than one.
+    /// Returns the observer and the receiving half. The queue holds at most `room` items, and at
+    /// least one.
     pub fn new(room: usize, take: F) -> (Self, Queued<T>) {
         let state = State { items: VecDeque::new(), lost: 0, over: false, waker: None };
         let state = Mutex::new(state);
@@ -90,7 +91,7 @@ impl<T, F> Drop for Queue<T, F> {
 }
 
 impl<T> Queued<T> {
-    /// Takes the next item out. Blocks the thread while the queue is empty; `None` at the end.
+    /// Returns the next item; `None` at the end. Blocks the thread while the queue is empty.
     pub fn wait(&self) -> Option<T> {
         let mut state = self.0.state();
         loop {
@@ -104,7 +105,8 @@ impl<T> Queued<T> {
         }
     }
 
-    /// Takes the next item out, as a future; `None` at the end. At most one caller may wait.
+    /// Returns the next item; `None` at the end. Waits while the queue is empty; at most one caller
+    /// may wait.
     pub async fn next(&self) -> Option<T> {
         poll_fn(|context| {
             let mut state = self.0.state();
@@ -119,14 +121,14 @@ impl<T> Queued<T> {
         .await
     }
 
-    /// How many items were lost because the queue was full, since this was asked last.
+    /// Returns the number of items lost since the last call because the queue was full.
     pub fn lost(&self) -> u64 {
         mem::take(&mut self.0.state().lost)
     }
 }
 
 impl<T> Drop for Queued<T> {
-    /// Nothing waits for a receiver that is gone.
+    /// Drops the queued items, which can no longer be received.
     fn drop(&mut self) {
         let items = mem::take(&mut self.0.state().items);
         drop(items);

@@ -1,4 +1,4 @@
-//! Segments on their way to a stream, in few writes.
+//! Writes segments to a stream with few writes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,23 +10,25 @@ use futures::io::AsyncWrite;
 
 use super::with_buffer;
 
-/// Most segments that are written at once.
+/// Maximum number of segments in one write.
 const VECTORS: usize = 64;
-/// Octets of a segment that is worth an element of its own, or a write where a stream takes but one.
+/// Minimum size of a segment that is not joined with others. A larger one gets its own slice, or
+/// its own write if the stream supports only one slice.
 pub(crate) const SMALL: usize = 16 << 10;
-/// Octets of segments that are written in one piece, as they stand in a buffer for a moment.
+/// Maximum total size of segments that are written as one piece, copied through a temporary buffer.
 const FEW: usize = 2 * SMALL;
-/// Octets of segments that are gathered at once: no more than that is copied ahead of the writes.
+/// Maximum number of octets that are gathered at once. No more than that is copied before it is
+/// written.
 const BATCH: usize = VECTORS * SMALL;
 
 /// Segments that are being written to a stream, in order. Small segments are joined, so that a peer
-/// that makes many of them does not make as many writes and packets.
+/// that creates many small segments does not cause as many writes and packets.
 pub(crate) struct Segments {
-    /// Gathered, and written next. Those that are written are empty.
+    /// Gathered segments that are written next. Segments already written are empty.
     batch: Vec<Bytes>,
-    /// How many of the batch are written.
+    /// Number of segments of the batch already written.
     done: usize,
-    /// Not gathered yet.
+    /// Segments that are not gathered yet.
     rest: IntoIter<Bytes>,
 }
 
@@ -41,12 +43,12 @@ impl Segments {
         Self { batch, done: 0, rest: rest.into_iter() }
     }
 
-    /// Whether everything is written.
+    /// Returns whether everything is written.
     pub(crate) fn is_empty(&self) -> bool {
         self.done == self.batch.len() && self.rest.as_slice().is_empty()
     }
 
-    /// Writes as many segments as the stream takes at once.
+    /// Writes as many segments as the stream accepts at once.
     pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
@@ -66,7 +68,7 @@ impl Segments {
             whole
         });
         let done = done.count();
-        // The memory of what was written is used again meanwhile, by whoever reads.
+        // Frees written segments early, so that the reader can reuse their memory.
         left[..done].fill(Bytes::new());
         if let Some(first) = left.get_mut(done) {
             first.advance(written);
@@ -75,7 +77,7 @@ impl Segments {
         Poll::Ready(Ok(()))
     }
 
-    /// Makes the next batch.
+    /// Gathers the next batch.
     fn gather(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
@@ -90,7 +92,7 @@ impl Segments {
     }
 }
 
-/// Writes as many of these segments as the stream takes at once.
+/// Writes as many of these segments as the stream accepts at once.
 fn poll_write<S: AsyncWrite + Unpin>(
     stream: &mut S,
     context: &mut Context<'_>,
@@ -116,7 +118,7 @@ fn poll_write<S: AsyncWrite + Unpin>(
     stream.poll_write_vectored(context, &slices[..length])
 }
 
-/// How many octets these segments have, if that is no more than `most`.
+/// Returns the total size of these segments, if it is at most `most`.
 fn octets(segments: &[Bytes], most: usize) -> Option<usize> {
     let octets = |sum: usize, segment: &Bytes| {
         let sum = sum + segment.len();
@@ -125,8 +127,8 @@ fn octets(segments: &[Bytes], most: usize) -> Option<usize> {
     segments.iter().try_fold(0, octets)
 }
 
-/// The same octets with small segments joined: a copy costs less than another system call, and not
-/// every stream takes many segments at once (tokio's with the futures traits takes one).
+/// Returns the same octets with small segments joined. A copy costs less than another system call.
+/// Some streams also accept only one segment at once (tokio's with the futures traits).
 fn gathered(mut segments: Vec<Bytes>) -> Vec<Bytes> {
     let is_small = |segment: &Bytes| segment.len() < SMALL;
     if !segments.windows(2).any(|pair| pair.iter().all(is_small)) {

@@ -48,8 +48,8 @@ pub fn serve(listener: impl Into<Listener>, gate: impl Into<Arc<Gate<Smol>>>) ->
     Serve::new(gate).and(listener)
 }
 
-/// Serves the clients of this listener, which begin with TLS (RFC 8314), until shutdown. See
-/// [`Serve`]. The gate needs [`Gate::tls`].
+/// Serves the clients of this listener until shutdown, with TLS from the first octet (RFC 8314).
+/// See [`Serve`]. The gate needs [`Gate::tls`].
 #[cfg(feature = "tls")]
 pub fn serve_tls(listener: impl Into<Listener>, gate: impl Into<Arc<Gate<Smol>>>) -> Serve<Smol> {
     Serve::new(gate).and_tls(listener)
@@ -57,12 +57,13 @@ pub fn serve_tls(listener: impl Into<Listener>, gate: impl Into<Arc<Gate<Smol>>>
 
 /// Listens at this address, with a backlog of 4,096 connections.
 ///
-/// Listeners for IPv6 are for IPv6 alone: for every address of the machine, listen at `0.0.0.0:25`
-/// and at `[::]:25`. A Unix socket that a process left behind which is gone is replaced.
+/// An IPv6 listener accepts only IPv6. To listen at every address of the machine, use `0.0.0.0:25`
+/// and `[::]:25`. A stale Unix socket file of a process that has ended is replaced.
 ///
 /// # Errors
 ///
-/// The address is in use, not one of this machine, not allowed to this user, or not found in DNS.
+/// Returns an error if the address is in use, does not belong to this machine, is not permitted to
+/// this user, or is not found in DNS.
 pub async fn listen(address: &Address) -> io::Result<Listener> {
     let listener = async {
         match address {
@@ -87,12 +88,12 @@ pub async fn listen(address: &Address) -> io::Result<Listener> {
     listener.await.map(Listener).map_err(|error| listening::at(address, error))
 }
 
-/// Ready once the process is told to end: by SIGINT (Ctrl-C) or, on Unix, SIGTERM. From this call on
-/// these signals do not end the process themselves.
+/// Returns a future that is ready when the process receives SIGINT (Ctrl-C) or, on Unix, SIGTERM.
+/// After this call, these signals no longer end the process themselves.
 ///
 /// # Errors
 ///
-/// The handlers of the signals cannot be registered.
+/// Returns an error if the signal handlers cannot be registered.
 pub fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut signals = Signals::new([
         Signal::Int,
@@ -156,7 +157,7 @@ impl Adapter for Smol {
             Kind::Tcp(listener) => {
                 let accepted = ready!(poll_accept(listener, TcpListener::accept, context));
                 accepted.and_then(|(client, address)| {
-                    // A connection that is reset by now cannot have it, and its session notices.
+                    // This fails if the connection was already reset. Its session notices that.
                     let _ = client.set_nodelay(true);
                     Ok((Socket::Tcp(Async::new(client)?), Peer::new(address)))
                 })
@@ -186,7 +187,7 @@ impl Adapter for Smol {
     }
 }
 
-/// Accepts a connection, by that function of the standard library.
+/// Accepts a connection with the given function of the standard library.
 fn poll_accept<L, T>(
     listener: &Async<L>,
     accept: impl Fn(&L) -> io::Result<T>,
@@ -202,8 +203,8 @@ fn poll_accept<L, T>(
     }
 }
 
-/// A listener, for TCP or at a Unix socket. Made by [`listen`], or from one of smol or of the
-/// standard library. The backlog of the latter two is raised to what the system allows.
+/// A TCP or Unix socket listener. Created by [`listen`], or from a listener of smol or of the
+/// standard library. The backlog of the latter two is raised to the system's maximum.
 #[derive(Debug)]
 pub struct Listener(Kind);
 
@@ -215,11 +216,13 @@ enum Kind {
 }
 
 impl Listener {
-    /// Where it listens: with the port that the system chose, if that was asked for with port 0.
+    /// Returns the local address. If the listener was created with port 0, it has the port that the
+    /// system chose.
     ///
     /// # Errors
     ///
-    /// The system does not say, or the Unix socket has no path.
+    /// Returns an error if the system does not report the address, or if the Unix socket has no
+    /// path.
     pub fn local_address(&self) -> io::Result<Address> {
         match &self.0 {
             Kind::Tcp(listener) => {
@@ -267,7 +270,7 @@ impl TryFrom<UnixListener> for Listener {
     }
 }
 
-/// A connection. It writes many segments at once.
+/// A connection. Supports vectored writes.
 #[derive(Debug)]
 pub enum Socket {
     /// Over TCP.
@@ -277,7 +280,7 @@ pub enum Socket {
     Unix(Async<UnixStream>),
 }
 
-/// Calls a method of the stream inside, whichever it is.
+/// Calls a method of the inner stream.
 macro_rules! of_stream {
     ($socket:expr, $method:ident($($argument:expr),*)) => {
         match $socket.get_mut() {
@@ -319,7 +322,8 @@ impl AsyncWrite for Socket {
         of_stream!(self, poll_flush(context))
     }
 
-    /// `Async` only flushes; the peer has to see the end of the stream.
+    /// Closing an `Async` only flushes it, so the write side is shut down here: the peer must get
+    /// EOF.
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match &*self {
             Self::Tcp(stream) => stream.get_ref().shutdown(Direction::Write),

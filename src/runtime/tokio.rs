@@ -13,8 +13,8 @@
 //! # }
 //! ```
 //!
-//! Everything needs a runtime with I/O and time enabled, as `#[tokio::main]` makes it. On a machine
-//! with one core a current-thread runtime needs the least CPU time.
+//! A tokio runtime with I/O and time enabled is required, as with `#[tokio::main]`. On a machine
+//! with one core, a current-thread runtime needs the least CPU time.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -43,13 +43,13 @@ pub struct Tokio;
 
 /// Serves the clients of this listener until shutdown. See [`Serve`].
 ///
-/// The listener is one of [`listen`], or of tokio itself.
+/// The listener is created by [`listen`] or is one of tokio.
 pub fn serve(listener: impl Into<Listener>, gate: impl Into<Arc<Gate<Tokio>>>) -> Serve<Tokio> {
     Serve::new(gate).and(listener)
 }
 
-/// Serves the clients of this listener, which begin with TLS (RFC 8314), until shutdown. See
-/// [`Serve`]. The gate needs [`Gate::tls`].
+/// Serves the clients of this listener until shutdown, with TLS from the first octet (RFC 8314).
+/// See [`Serve`]. The gate needs [`Gate::tls`].
 #[cfg(feature = "tls")]
 pub fn serve_tls(listener: impl Into<Listener>, gate: impl Into<Arc<Gate<Tokio>>>) -> Serve<Tokio> {
     Serve::new(gate).and_tls(listener)
@@ -57,12 +57,13 @@ pub fn serve_tls(listener: impl Into<Listener>, gate: impl Into<Arc<Gate<Tokio>>
 
 /// Listens at this address, with a backlog of 4,096 connections.
 ///
-/// Listeners for IPv6 are for IPv6 alone: for every address of the machine, listen at `0.0.0.0:25`
-/// and at `[::]:25`. A Unix socket that a process left behind which is gone is replaced.
+/// An IPv6 listener accepts only IPv6. To listen at every address of the machine, use `0.0.0.0:25`
+/// and `[::]:25`. A stale Unix socket file of a process that has ended is replaced.
 ///
 /// # Errors
 ///
-/// The address is in use, not one of this machine, not allowed to this user, or not found in DNS.
+/// Returns an error if the address is in use, does not belong to this machine, is not permitted to
+/// this user, or is not found in DNS.
 pub async fn listen(address: &Address) -> io::Result<Listener> {
     let listener = async {
         match address {
@@ -87,12 +88,12 @@ pub async fn listen(address: &Address) -> io::Result<Listener> {
     listener.await.map(Listener).map_err(|error| listening::at(address, error))
 }
 
-/// Ready once the process is told to end: by SIGINT (Ctrl-C) or, on Unix, SIGTERM. From this call on
-/// these signals do not end the process themselves.
+/// Returns a future that is ready when the process receives SIGINT (Ctrl-C) or, on Unix, SIGTERM.
+/// After this call, these signals no longer end the process themselves.
 ///
 /// # Errors
 ///
-/// The handlers of the signals cannot be registered.
+/// Returns an error if the signal handlers cannot be registered.
 pub fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     #[cfg(unix)]
     {
@@ -156,7 +157,7 @@ impl Adapter for Tokio {
         Poll::Ready(match &listener.0 {
             Kind::Tcp(listener) => {
                 ready!(listener.poll_accept(context)).map(|(client, address)| {
-                    // A connection that is reset by now cannot have it, and its session notices.
+                    // This fails if the connection was already reset. Its session notices that.
                     let _ = client.set_nodelay(true);
                     (Socket::Tcp(client), Peer::new(address))
                 })
@@ -183,8 +184,8 @@ impl Adapter for Tokio {
     }
 }
 
-/// A listener, for TCP or at a Unix socket. Made by [`listen`], or from one of tokio or of the
-/// standard library. The backlog of the latter two is raised to what the system allows.
+/// A TCP or Unix socket listener. Created by [`listen`], or from a listener of tokio or of the
+/// standard library. The backlog of the latter two is raised to the system's maximum.
 #[derive(Debug)]
 pub struct Listener(Kind);
 
@@ -196,11 +197,13 @@ enum Kind {
 }
 
 impl Listener {
-    /// Where it listens: with the port that the system chose, if that was asked for with port 0.
+    /// Returns the local address. If the listener was created with port 0, it has the port that the
+    /// system chose.
     ///
     /// # Errors
     ///
-    /// The system does not say, or the Unix socket has no path.
+    /// Returns an error if the system does not report the address, or if the Unix socket has no
+    /// path.
     pub fn local_address(&self) -> io::Result<Address> {
         match &self.0 {
             Kind::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?.to_string().into())),
@@ -224,7 +227,7 @@ impl From<TcpListener> for Listener {
 impl TryFrom<std::net::TcpListener> for Listener {
     type Error = io::Error;
 
-    /// Fails outside of a runtime.
+    /// Fails outside of a tokio runtime.
     fn try_from(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         TcpListener::from_std(listener).map(Self::from)
@@ -243,14 +246,14 @@ impl From<UnixListener> for Listener {
 impl TryFrom<std::os::unix::net::UnixListener> for Listener {
     type Error = io::Error;
 
-    /// Fails outside of a runtime.
+    /// Fails outside of a tokio runtime.
     fn try_from(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         UnixListener::from_std(listener).map(Self::from)
     }
 }
 
-/// A connection with the I/O traits of `futures`. It writes many segments at once.
+/// A connection with the I/O traits of `futures`. Supports vectored writes.
 pub enum Socket {
     /// Over TCP.
     Tcp(TcpStream),
@@ -269,7 +272,7 @@ impl fmt::Debug for Socket {
     }
 }
 
-/// Calls a method of the stream inside, whichever it is.
+/// Calls a method of the inner stream.
 macro_rules! of_stream {
     ($socket:expr, $method:ident($($argument:expr),*)) => {
         match $socket.get_mut() {

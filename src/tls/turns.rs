@@ -41,7 +41,7 @@ pub struct HandshakeLimits {
     /// Number of handshakes that may compute at once. Default: half the number of processors, and
     /// at least one.
     pub at_once: NonZero<usize>,
-    /// Percent of the time that each of these may compute, on average: 50.
+    /// Percentage of the time that each of these may compute, on average. Default: 50.
     pub share: u8,
     /// Number of handshakes that may wait for their turn. Default: 256. Over the limit, STARTTLS
     /// gets `421 4.7.0`, and a connection with TLS from the first octet is closed.

@@ -15,7 +15,7 @@ use crate::session::Settings;
 const DESCRIPTORS: i32 = 24;
 const ABORTED: i32 = 103;
 
-/// A rehearsal with tasks, which are polled beside the one that runs.
+/// A rehearsal with tasks, which are polled together with the main future.
 #[derive(Clone)]
 struct Stage {
     rehearsal: Rehearsal,
@@ -65,7 +65,7 @@ impl Runtime for Stage {
     }
 }
 
-/// What each attempt to accept finds; behind the last there is nothing to accept.
+/// The result of each attempt to accept. After the last one, there is nothing to accept.
 type Script = VecDeque<Result<Client, i32>>;
 
 impl Adapter for Stage {
@@ -86,7 +86,7 @@ impl Adapter for Stage {
     }
 }
 
-/// Says nothing, and leaves when this is ready.
+/// A client that sends nothing and disconnects when this future is ready.
 struct Client(Option<BoxFuture<'static, ()>>);
 
 impl Client {
@@ -128,7 +128,7 @@ impl AsyncWrite for Client {
     }
 }
 
-/// Serves until `time` has passed; the milliseconds at which accepting failed.
+/// Serves until `time` has passed. Returns the milliseconds at which accepting failed.
 fn failures(
     stage: &Stage,
     script: impl IntoIterator<Item = Result<Client, i32>>,

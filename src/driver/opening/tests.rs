@@ -10,7 +10,7 @@ use crate::driver::tests::{Client, Slow};
 use crate::rehearsal::{Rehearsal, peer};
 use crate::session::Settings;
 
-/// With room for one client of each address, and nobody in it.
+/// Returns an empty gate that admits one client per address.
 fn gate(runtime: &Rehearsal) -> Gate<Rehearsal> {
     let limits = AdmissionLimits { per_address: 1, ..AdmissionLimits::default() };
     let target = Slow::new(runtime, false);
@@ -19,7 +19,7 @@ fn gate(runtime: &Rehearsal) -> Gate<Rehearsal> {
         .admission(Admission::new(limits))
 }
 
-/// What a client hears that comes from `peer`, and what `serve` says of it.
+/// Connects a client from `peer`. Returns its output and the result of `serve`.
 fn comes(
     gate: &Gate<Rehearsal>,
     peer: Peer,
@@ -33,7 +33,7 @@ fn comes(
     (String::from_utf8(heard).unwrap(), served)
 }
 
-/// A client of this address is inside as long as the place is held.
+/// Occupies a place for a client of this address.
 fn inside(gate: &Gate<Rehearsal>, client: &Peer) -> Place {
     let address = client.address.map(|address| address.ip());
     gate.admission.admit(address, gate.runtime.now()).unwrap()
@@ -99,7 +99,7 @@ fn behind_a_proxy_it_is_the_client_who_counts() {
     let place = inside(&gate, &client);
     assert_eq!(comes(&gate, peer(), &header("198.51.100.1"), false).0, FULL);
     assert_eq!(comes(&gate, peer(), &header("198.51.100.2"), false).0, greeting);
-    // The proxy's own connections are many, and it may look whether we are there.
+    // The proxy itself has many connections, and may check whether the gate is alive.
     let _place = inside(&gate, &peer());
     assert_eq!(comes(&gate, peer(), &header("198.51.100.2"), false).0, greeting);
     assert_eq!(comes(&gate, peer(), "PROXY UNKNOWN\r\n", false).0, greeting);
@@ -114,7 +114,7 @@ fn the_connection_that_has_waited_longest_for_its_proxy_header_makes_room() {
     let limits = AdmissionLimits { connections: 1, ..AdmissionLimits::default() };
     let gate = gate(&runtime).admission(Admission::new(limits));
     let gate = gate.expect_proxy("192.0.2.0/24".parse().unwrap());
-    // One more than are let in may wait for its header.
+    // One connection more than the limit may wait for its header.
     let _place = inside(&gate, &Peer::local());
     let mut heard = Vec::new();
     let mut silent = Client::new("", &mut heard);
@@ -124,7 +124,7 @@ fn the_connection_that_has_waited_longest_for_its_proxy_header_makes_room() {
         runtime.sleep(Duration::from_secs(1)).await;
         let mut newcomer = gate.admission.enter().unwrap();
         assert_eq!(gate.admission.connections(), 2, "the other one does not count any more");
-        // All places inside are taken.
+        // All places of admitted clients are taken.
         let told = newcomer.count_for([198, 51, 100, 1].into(), runtime.now());
         assert_eq!(told, Err(TurnedAway::Full));
     };

@@ -29,7 +29,7 @@ use crate::wire::mailbox::ForwardPath;
 const PROXIES: &str = "192.0.2.0/28";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// What a connection does next.
+/// The next action of a connection.
 #[derive(Clone)]
 enum Does {
     Say(Vec<u8>),
@@ -44,7 +44,7 @@ fn say(octets: impl AsRef<[u8]>) -> Does {
     Say(octets.as_ref().to_vec())
 }
 
-/// A connection that does what it was told, then nothing.
+/// A connection that performs its script and is silent after that.
 struct Connection {
     rehearsal: Rehearsal,
     script: VecDeque<Does>,
@@ -103,7 +103,7 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Takes everything.
+/// A relay target that accepts everything.
 struct Taker;
 
 impl Target for Taker {
@@ -123,7 +123,7 @@ impl Relay for Taker {
     }
 }
 
-/// Finds every client, by its address.
+/// A scorer with a finding for every client; the symbol is the client's address.
 struct Finder;
 
 #[async_trait]
@@ -138,11 +138,11 @@ impl Scorer for Finder {
     }
 }
 
-/// What came of a connection.
+/// The result of a connection.
 struct Served {
     result: Result<(), ServeError>,
     heard: String,
-    /// Events, in short.
+    /// Abbreviated events.
     events: Vec<String>,
     elapsed: Duration,
 }
@@ -199,7 +199,7 @@ fn header(source: &str, destination: &str, v2: bool) -> Vec<u8> {
     octets.to_vec()
 }
 
-/// Headers that are believed, and the client that they tell of.
+/// Trusted headers, and the client that each of them announces.
 fn headers() -> Vec<(Vec<u8>, &'static str)> {
     const V4: &str = "connected unknown[198.51.100.7]:4711 via proxy[192.0.2.7]";
     const V6: &str = "connected unknown[IPv6:2001:db8::7]:4711 via proxy[192.0.2.7]";
@@ -245,8 +245,8 @@ fn a_header_split_anywhere_tells_of_the_client() {
     }
 }
 
-/// What is behind the header is the client's: one that speaks before its greeting is recognised, and
-/// one that is silent is not mistaken for it.
+/// Octets after the header are input of the client. A client that talks before its greeting is
+/// detected, and a silent client is not mistaken for one.
 #[test]
 fn the_client_behind_the_header_must_wait_for_its_greeting() {
     const EARLY: &str = "554 5.5.0 Wait for your turn to speak\r\n";
@@ -302,7 +302,7 @@ fn without_a_header_there_is_no_session_and_no_word() {
 fn a_header_has_five_seconds_in_all() {
     for (header, _) in headers() {
         let (first, rest) = header.split_at(header.len() - 1);
-        // Octets that trickle in do not prolong it.
+        // Octets that trickle in do not extend the timeout.
         let mut late: Vec<_> = first.iter().flat_map(|it| [Wait(1), Say(vec![*it])]).collect();
         late.extend([Wait(5_001 - first.len() as u64), say(rest)]);
         let mut timely = late.clone();
@@ -323,7 +323,7 @@ fn a_header_has_five_seconds_in_all() {
     }
 }
 
-/// Behind a proxy that is trusted with XCLIENT, clients are not.
+/// A proxy may be trusted with XCLIENT, but the clients behind it are not.
 #[test]
 fn the_rights_are_those_of_the_client_not_of_the_proxy() {
     let trusted = |settings: &mut Settings| {
@@ -347,7 +347,7 @@ fn the_rights_are_those_of_the_client_not_of_the_proxy() {
     }
 }
 
-/// What was found about the server that speaks for others does not count against its clients.
+/// Findings about a server that uses XCLIENT do not count against its clients.
 #[test]
 fn the_client_that_xclient_tells_of_is_judged_anew() {
     let trusted = |settings: &mut Settings| settings.xclient_from = "192.0.2.7".parse().unwrap();

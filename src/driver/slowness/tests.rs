@@ -14,7 +14,7 @@ use crate::scorer::{RcptContext, Scorer};
 use crate::session::Settings;
 use crate::tarpit::Tarpit;
 
-/// Gives every recipient this score.
+/// A scorer that gives every recipient this score.
 struct Gives(Score);
 
 #[async_trait]
@@ -34,7 +34,7 @@ fn gate(runtime: &Rehearsal, tarpit: Tarpit) -> Gate<Rehearsal> {
     Gate::new(runtime.clone(), Settings::new("mx.example"), target).panel(panel).tarpit(tarpit)
 }
 
-/// How many seconds it takes until a client is served that says this, one group after another.
+/// Serves a client that sends these groups one after another. Returns how many seconds that takes.
 fn takes(gate: &Gate<Rehearsal>, peer: Peer, says: &[&str]) -> u64 {
     let before = gate.runtime.elapsed();
     let mut heard = Vec::new();
@@ -88,7 +88,7 @@ fn who_finds_no_room_is_answered_as_always() {
 fn a_message_that_was_taken_is_acknowledged_at_once() {
     let runtime = Rehearsal::new();
     let gate = gate(&runtime, tarpit(4));
-    // RCPT and DATA are slow, QUIT is; the answer to the content is not.
+    // RCPT, DATA and QUIT are delayed; the answer to the content is not.
     let says = [MAIL, "DATA\r\n", CONTENT, "QUIT\r\n"];
     assert_eq!(takes(&gate, peer(), &says), 3 * 7);
 }
@@ -107,6 +107,6 @@ fn a_shutdown_does_not_wait_for_the_tarpit() {
     client.groups = vec![MAIL.len(), 6, 6];
     client.listener = &listener;
     runtime.run(serve(client, peer(), &gate)).unwrap();
-    // RCPT was; after that the gate went down.
+    // RCPT was delayed; after that the gate shut down.
     assert_eq!(runtime.elapsed().as_secs(), 7);
 }

@@ -1,4 +1,4 @@
-//! Nothing that users plug in keeps the reply from the client: not by a panic, and not by blocking.
+//! User code cannot keep a reply from the client, neither by a panic nor by blocking.
 
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
@@ -31,7 +31,7 @@ enum Place {
     Nowhere,
 }
 
-/// A relay target that counts the messages that it has taken, and panics in one place.
+/// A relay target that counts the accepted messages and panics in one place.
 #[derive(Clone)]
 struct Fragile {
     place: Place,
@@ -98,13 +98,14 @@ impl Relay for FragileRelay {
     }
 }
 
-/// The name of the event's variant.
+/// Returns the name of the event's variant.
 fn kind(event: &Event<'_>) -> String {
     let debug = format!("{event:?}");
     debug.split(|c: char| !c.is_alphanumeric()).next().unwrap().into()
 }
 
-/// What a client heard that says EHLO, sends a message, waits for the answer, and says `behind`.
+/// Serves a client that sends EHLO and a message, waits for the reply, and sends `behind`. Returns
+/// the replies.
 fn heard_by_client(
     runtime: &Rehearsal,
     gate: &Gate<Rehearsal>,
@@ -172,7 +173,7 @@ fn a_panic_of_an_observer_at_any_event_costs_no_reply() {
     }
 }
 
-/// Finds something, so that the client is tarpitted.
+/// A scorer whose finding puts the client into the tarpit.
 struct Suspicious;
 
 #[async_trait]
@@ -199,7 +200,7 @@ fn observers_that_panic_at_reports_of_panics_are_reported_once_each() {
     assert_eq!(target.taken.load(Ordering::Relaxed), 1);
 }
 
-/// A payload of a panic that panics itself.
+/// A panic payload whose `Drop` panics.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -236,7 +237,7 @@ fn a_panic_of_the_relay_target_is_answered_with_451() {
             });
         let mut heard = Vec::new();
         let data = if rcpt == "250" { CONTENT } else { "" };
-        // A second recipient in a transaction of its own: nothing is asked of a relay that panicked.
+        // The second recipient is in a new transaction. A relay that panicked is not asked again.
         let says = format!("EHLO c\r\n{MESSAGE}{data}RSET\r\n{MESSAGE}QUIT\r\n");
         let mut client = Client::new(&says, &mut heard);
         client.groups = lines(&format!("EHLO c\r\n{MESSAGE}"));
@@ -247,7 +248,7 @@ fn a_panic_of_the_relay_target_is_answered_with_451() {
         let _ = runtime.run(serve(client, peer(), &gate));
         let heard = String::from_utf8(heard).unwrap();
         let replies: Vec<&str> = heard.lines().filter(|line| &line[3..4] == " ").collect();
-        // Greeting, EHLO, MAIL, RCPT, DATA or its content.
+        // Greeting, EHLO, MAIL, RCPT, DATA or the content.
         assert!(replies[3].starts_with(rcpt), "{place:?}: {heard}");
         let answer = if rcpt == "250" { replies[5] } else { replies[4] };
         assert!(answer.starts_with(content), "{place:?}: {heard}");
@@ -266,7 +267,7 @@ fn lines(text: &str) -> Vec<usize> {
     text.split_inclusive("\r\n").map(str::len).collect()
 }
 
-/// A scorer that panics where it is told to.
+/// A scorer that panics in the given place.
 struct FragileScorer {
     late: bool,
 }
@@ -306,7 +307,7 @@ impl Scorer for FragileScorer {
 #[test]
 fn a_scorer_whose_parts_panic_when_they_are_dropped_costs_no_reply() {
     for late in [false, true] {
-        // Its own time, or that of the session, which drops all hearings where they are.
+        // The timeout of the scorer, or that of the session, which drops all running hearings.
         for verdict in [Duration::from_secs(120), Duration::from_secs(1)] {
             let runtime = Rehearsal::new();
             let target = Fragile::new(Place::Nowhere);
@@ -341,7 +342,7 @@ fn the_reply_to_a_content_does_not_wait_for_an_observer_that_blocks() {
         let mut settings = Settings::new("mx.example");
         settings.early_input = EarlyInput::Tolerate;
         let gate = Gate::new(runtime.clone(), settings, target.clone()).observer(move |event| {
-            // Behind the content: blocked until the client has its reply.
+            // After the content: blocks until the client has its reply.
             if let Event::Judged { stage: Stage::Data, .. } = event {
                 is_complete.store(true, Ordering::Relaxed);
             } else if is_complete.load(Ordering::Relaxed) && kind(event) == blocks_at {
@@ -351,7 +352,8 @@ fn the_reply_to_a_content_does_not_wait_for_an_observer_that_blocks() {
         let (hear, heard) = mpsc::channel();
         let session = thread::spawn(move || {
             let mut buffer = Vec::new();
-            // The client does not wait for its reply: there is input while the content is forwarded.
+            // The client does not wait for its reply, so there is input while the content is
+            // forwarded.
             let says = format!("EHLO c\r\n{MESSAGE}{CONTENT}NOOP\r\nQUIT\r\n");
             let mut client = Client::new(&says, &mut buffer);
             client.groups = lines(&format!("EHLO c\r\n{MESSAGE}"));
@@ -372,7 +374,7 @@ fn the_reply_to_a_content_does_not_wait_for_an_observer_that_blocks() {
     }
 }
 
-/// A client whose every reply is passed on as it is written.
+/// A client that passes on every reply as it is written.
 struct Tapped<'c>(Client<'c>, mpsc::Sender<String>);
 
 impl AsyncRead for Tapped<'_> {

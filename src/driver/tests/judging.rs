@@ -1,4 +1,4 @@
-//! What a gate tells of its verdicts, and decision logic in place of a panel.
+//! Events of verdicts, and decision logic in place of a panel.
 
 use std::sync::Mutex;
 
@@ -11,7 +11,7 @@ use crate::session::TransactionEnd;
 use crate::tally::Tally;
 use crate::verdict::{Subject, Verdict};
 
-/// Refuses recipients at `trap`.
+/// A scorer that refuses recipients at `trap`.
 struct Trap;
 
 #[async_trait]
@@ -29,7 +29,7 @@ impl Scorer for Trap {
 fn heard_by(runtime: &Rehearsal, gate: &Gate<Rehearsal>, says: &str) -> String {
     let mut heard = Vec::new();
     let mut client = Client::new(says, &mut heard);
-    // A line at a time.
+    // One line at a time.
     client.groups = says.split_inclusive("\r\n").map(str::len).collect();
     runtime.run(serve(client, peer(), gate)).unwrap();
     String::from_utf8(heard).unwrap()
@@ -75,7 +75,7 @@ fn a_refusal_of_a_recipient_is_told_with_what_led_to_it_and_counts_no_longer_aft
     );
 }
 
-/// Refuses whatever a panel lets pass, or panics.
+/// A judge that refuses whatever a panel accepts, or panics.
 struct Contrary(Panel, bool);
 
 #[async_trait]
@@ -114,7 +114,7 @@ fn decision_logic_stands_in_place_of_a_panel_and_its_panic_defers() {
     assert_eq!(heard.matches("\r\n451 4.3.0 Recipient cannot be checked").count(), 2, "{heard}");
 }
 
-/// Tells when transactions and the session end.
+/// A scorer that records the end of transactions and of the session.
 struct Ends(Arc<Mutex<Vec<String>>>);
 
 impl Scorer for Ends {

@@ -1,4 +1,4 @@
-//! A gate whose places are nearly or wholly taken.
+//! A gate with all or nearly all places taken.
 
 use std::sync::Mutex;
 
@@ -7,8 +7,9 @@ use futures::future::{join, join_all};
 use super::*;
 use crate::admission::{Admission, AdmissionLimits};
 
-/// Each client comes at its second from its address, says this and falls silent. Returns the second at
-/// which its session was over, LINGER included, and the last line that it heard.
+/// Connects each client at the given second from the given address. It sends its input and is then
+/// silent. Returns the second at which each session ended, including `LINGER`, and the last line
+/// that each client received.
 fn hear(
     runtime: &Rehearsal,
     gate: &Gate<Rehearsal>,
@@ -54,7 +55,7 @@ fn a_full_gate_closes_the_newest_idle_session_of_the_largest_network() {
         (0, [203, 0, 113, 1], SILENT),
         (1, [198, 51, 100, 1], SILENT),
         (2, [198, 51, 100, 2], SILENT),
-        // In a transaction, and of the largest network: it keeps its place.
+        // In a transaction, and in the largest network: it keeps its place.
         (3, [198, 51, 100, 3], "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"),
         (10, [192, 0, 2, 1], QUIT),
     ];
@@ -75,7 +76,7 @@ fn own_networks_are_never_evicted_and_always_let_in() {
         (0, [127, 0, 0, 1], SILENT),
         (1, [198, 51, 100, 1], SILENT),
         (5, [127, 0, 0, 1], SILENT),
-        // There is nobody left who could make room.
+        // No session is left that can be evicted.
         (6, [192, 0, 2, 1], QUIT),
     ];
     let heard = hear(&runtime, &gate, &clients);
@@ -99,7 +100,7 @@ fn stress_shortens_waits_that_have_begun_and_ends_by_hysteresis() {
     let mut clients: Vec<_> = (0..6).map(|n| (0, [198, 51, n, 1], SILENT)).collect();
     clients.push((0, [127, 0, 0, 1], SILENT));
     clients.push((100, [192, 0, 2, 1], SILENT));
-    // Stress is over.
+    // Stress has ended.
     clients.push((200, [192, 0, 2, 1], SILENT));
     let heard = hear(&runtime, &gate, &clients);
     let ends: Vec<_> = heard.iter().map(|(second, _)| *second).collect();
@@ -110,7 +111,7 @@ fn stress_shortens_waits_that_have_begun_and_ends_by_hysteresis() {
     assert!(!gate.is_stressed());
 }
 
-/// A client that feeds an octet now and then within one command has been silent all the while.
+/// A client that sends single octets of one command counts as silent.
 #[test]
 fn among_networks_of_one_size_only_who_is_silent_gives_way() {
     for (comes_at, makes_room) in [(1, false), (2, true)] {
@@ -131,7 +132,7 @@ fn a_network_gets_no_more_than_the_average_under_stress() {
     let gate = gate_for(&runtime, |limits| limits.connections = 10);
     let mut clients: Vec<_> = (1..=7).map(|n| (0, [198, 51, 100, n], SILENT)).collect();
     clients.push((1, [203, 0, 113, 1], SILENT));
-    // Places are left, and not for this network.
+    // Places are left, but not for this network.
     clients.push((2, [198, 51, 100, 8], QUIT));
     clients.push((3, [203, 0, 113, 2], QUIT));
     let heard = hear(&runtime, &gate, &clients);
@@ -147,7 +148,7 @@ fn whoever_leaves_meanwhile_costs_no_place() {
     assert_eq!(first[0].1, "221 2.0.0 Bye");
     let address = Some([192, 0, 2, 9].into());
     let place = gate.admission.admit(address, runtime.now()).unwrap();
-    // Its session runs elsewhere, and nobody says that it idles.
+    // Its session runs elsewhere, and is never marked as idle.
     let second = hear(&runtime, &gate, &[(5, [198, 51, 100, 1], QUIT)]);
     assert_eq!(second[0].1, EVICTED);
     drop(place);

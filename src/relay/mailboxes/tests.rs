@@ -87,7 +87,8 @@ fn the_postmaster_is_found_without_being_listed() {
     assert_eq!(found(&listed, "<postmaster@example.org>"), itself);
 }
 
-/// Postfix `recipient_delimiter`: the whole local part first, and no mailbox with an empty name.
+/// Postfix `recipient_delimiter`: the whole local part is looked up first, and an empty name is
+/// never a mailbox.
 #[test]
 fn an_extension_is_left_out_where_a_delimiter_is_set() {
     let mailboxes = Mailboxes::new(LISTED).unwrap().with_delimiter('+');

@@ -13,7 +13,7 @@ use crate::wire::command::{MailParameters, RcptParameters};
 use crate::wire::content::MailData;
 use crate::wire::mailbox::ReversePath;
 
-/// A place for a Maildir, and the Maildir, which is not there yet.
+/// Returns a temporary folder, and the path of a Maildir in it that does not exist yet.
 fn place() -> (TempDir, PathBuf) {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("maildir");
@@ -274,7 +274,7 @@ fn deliveries_run_side_by_side_on_their_threads() {
     assert!(maildir.folder.slot(1).is_some(), "a slot was not given back");
 }
 
-/// Through the traits, as a session uses it.
+/// Through the `Target` and `Relay` traits, as a session uses it.
 mod as_a_relay {
     use pollster::block_on;
 
@@ -297,7 +297,8 @@ mod as_a_relay {
             ("<postmaster>", true),
             ("<bob@example.org>", false),
             ("<alice@[192.0.2.1]>", false),
-            // Nobody's path (RFC 5321 section 4.1.2), and no way back if it cannot be delivered.
+            // The null path is no mailbox (RFC 5321 section 4.1.2), and failed mail to it could not
+            // be returned.
             ("<>", false),
         ];
         for (written, taken) in cases {

@@ -38,7 +38,7 @@ struct Held<R: Runtime> {
     /// Lines of idle clients, in the order in which they became idle.
     parked: VecDeque<Parked<R>>,
     tickets: u64,
-    /// Waiting clients by network, and below it the order of the networks.
+    /// The waiting clients of each network. `turns` holds the order of the networks.
     waiting: HashMap<Key, VecDeque<oneshot::Sender<Place<R>>>>,
     turns: VecDeque<Key>,
 }
