@@ -52,8 +52,7 @@ const STASH: usize = 4_096;
 /// Timeouts of the relay target: for its capabilities, and for closing.
 const INTRODUCTION: Duration = Duration::from_secs(30);
 const FAREWELL: Duration = Duration::from_secs(30);
-/// How long a client may take to read the last reply, and how many octets it may still send
-/// meanwhile.
+/// Time for a client to read the last reply, and octets that it may still send meanwhile.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_OCTETS: usize = 1 << 20;
 
@@ -72,8 +71,7 @@ pub enum ServeError {
     /// The TLS handshake failed. Fault of the client or the network, or no common parameters.
     #[error("no TLS with the client: {0}")]
     Handshake(io::Error),
-    /// The settings offer TLS or the caller requested it, but the gate has no TLS configuration.
-    /// Caller fault.
+    /// TLS is offered or requested, but the gate has no TLS settings. Caller fault.
     #[error("TLS is offered and the gate has none")]
     NoTls,
     /// The client of the connection is unknown, because there is no valid PROXY header. Fault of
@@ -242,8 +240,7 @@ where
                         self.timer.within(deadline, ask).await
                     };
                     if stage == Stage::Connect {
-                        // Detects a client that talks before the greeting, however soon the panel
-                        // answered.
+                        // Detects early talkers, however soon the panel answered.
                         self.stash.listen(&mut self.client).await;
                     }
                     match asked {
@@ -288,9 +285,8 @@ where
                             self.timer.within(deadline, relay.ask(request)).await.map(Some)
                         }
                     };
-                    // No user code runs between this answer and the reply to the client if the
-                    // answer is about the content. Events and input wait until the reply was
-                    // written.
+                    // If the answer is about the content, no user code runs before the client's
+                    // reply was written. Until then, events and input wait.
                     let mut waits = recipient.is_none() && !is_renewal;
                     match asked {
                         Some(Some(asked)) => {
@@ -329,8 +325,7 @@ where
                 Step::Ended(end) => {
                     self.sitting.transaction_ended(&end);
                     self.log.ended(*end);
-                    // Also checked here, because a client that keeps sending may never be waited
-                    // for.
+                    // Also checked here: the wait for a client that keeps sending never happens.
                     if self.gate.is_going_down() {
                         session.shut_down();
                     }
@@ -429,9 +424,8 @@ where
         }
     }
 
-    /// Upgrades the connection. No buffer holds input that the client sent in plain text after
-    /// STARTTLS. The session has refused the part it had read. The rest is read as a TLS handshake,
-    /// which then fails.
+    /// Upgrades the connection. No buffer holds plain-text input sent after STARTTLS: the session
+    /// has refused what it had read, and the rest is read as a TLS handshake, which fails.
     async fn start_tls(&mut self, session: &mut Session) {
         self.stash = Stash::default();
         let deadline = session.deadline();
@@ -484,8 +478,7 @@ where
         let (client, evicted) = (&mut self.client, self.place.is_revoked());
         let linger = async {
             let _ = client.close().await;
-            // Not for evicted sessions: many may be evicted within that time, and each holds a
-            // descriptor.
+            // Evicted sessions do not linger: there may be many, and each holds a descriptor.
             let mut left = if evicted { 0 } else { LINGER_OCTETS };
             while left > 0 {
                 let read = |context: &mut Context<'_>| {

@@ -90,7 +90,7 @@ impl Naming {
             true => pass.succeed(now),
             false => pass.fail(now, &"slow"),
         }
-        // A resolver that panics gives no name, as one that fails.
+        // A resolver that panics is treated as one that fails.
         answer.ok()?.ok()
     }
 

@@ -22,7 +22,7 @@ pub use self::maildir::Maildir;
 pub use mailboxes::{BadMailbox, Mailboxes, Match};
 pub use smtp::{SelfTestError, Smtp};
 
-/// Makes a [`Relay`] for each client.
+/// A relay target: creates a [`Relay`] for each client session.
 pub trait Target: Send + Sync {
     /// Returns a relay for the session of this client. It does no I/O before the first request. If
     /// this method panics, every recipient of the session gets a 451 reply.

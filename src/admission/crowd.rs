@@ -52,7 +52,7 @@ impl Slot {
     }
 }
 
-/// All slots.
+/// The slots of all admitted clients.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     /// The newest client of each network is last.

@@ -79,7 +79,7 @@ mod tests {
         let one = Capabilities { recipients_max: Some(1), prdr: true, ..Capabilities::all() };
         assert_eq!(offers(&away(Protocol::Lmtp)), one);
 
-        // Known from before, however long ago.
+        // The last known capabilities are offered, however old they are.
         let known = Capabilities { dsn: false, size: Some(1000), ..Capabilities::all() };
         smtp.server.offered.remember(known.clone(), runtime.now());
         assert_eq!(offers(&smtp), known);
