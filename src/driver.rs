@@ -424,8 +424,8 @@ where
         }
     }
 
-    /// Upgrades the connection. No buffer holds plain-text input sent after STARTTLS: the session
-    /// has refused what it had read, and the rest is read as a TLS handshake, which fails.
+    /// Upgrades the connection. No plain-text input after STARTTLS stays in a buffer. The session
+    /// has refused the part it had read. The rest is read as a TLS handshake, which fails.
     async fn start_tls(&mut self, session: &mut Session) {
         self.stash = Stash::default();
         let deadline = session.deadline();

@@ -27,7 +27,7 @@ pub trait Target: Send + Sync {
     /// Returns a relay for the session of this client. It does no I/O before the first request. If
     /// this method panics, every recipient of the session gets a 451 reply.
     ///
-    /// A trusted peer can pass on another client later in the session (XCLIENT, XFORWARD). Use
+    /// A trusted peer can announce another client later in the session (XCLIENT, XFORWARD). Use
     /// [`Envelope::peer`] for the client of a transaction, not `peer`.
     fn open(&self, peer: &Peer) -> Box<dyn Relay>;
 }

@@ -60,13 +60,11 @@ use crate::wire::reply::Reply;
 /// - Sessions have shorter timeouts and lower error limits
 ///   ([`Settings::stress`](crate::Settings::stress)).
 /// - A network that has more connections than the average network gets no further one. The client
-///   gets
-/// `421 4.3.2`.
+///   gets `421 4.3.2`.
 /// - When all places are taken, a client of a smaller network gets the place of an idle session. An
-///   idle
-/// session waits for a command outside a transaction. The session is chosen from the network with
-/// the most connections, and there from the address with the most; among those, the newest goes
-/// first. It gets `421 4.3.2`, and [`Event::Evicted`](crate::Event::Evicted) is reported.
+///   idle session waits for a command outside a transaction. The session is chosen from the network
+///   with the most connections, and there from the address with the most; among those, the newest
+///   goes first. It gets `421 4.3.2`, and [`Event::Evicted`](crate::Event::Evicted) is reported.
 ///
 /// None of this applies to clients that count only towards the total.
 ///

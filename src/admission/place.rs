@@ -47,7 +47,6 @@ impl Place {
     ///
     /// Returns an error if a limit for the address, the network or all connections is reached, or
     /// if the place was given to another client meanwhile.
-    /// to another client meanwhile.
     pub fn count_for(&mut self, address: IpAddr, now: Instant) -> Result<(), TurnedAway> {
         self.settle(Some(address.to_canonical()), now)
     }

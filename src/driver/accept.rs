@@ -62,13 +62,13 @@ pub trait Adapter: Runtime {
 /// - Each client is admitted before a task is spawned for it; see [`Admission`](crate::Admission).
 /// - `TCP_NODELAY` is set on every connection.
 /// - If a connection cannot be accepted, for example because no descriptors are left, the loop
-///   retries after
-/// 5 ms. The pause doubles with each further failure, up to 1 s, and ends early when a session
-/// ends. Other clients wait in the backlog meanwhile. [`Event::AcceptFailed`] reports each failure.
+///   retries after 5 ms. The pause doubles with each further failure, up to 1 s, and ends early
+///   when a session ends. Other clients wait in the backlog meanwhile. [`Event::AcceptFailed`]
+///   reports each failure.
 /// - It runs until the signal of [`with_graceful_shutdown`](Self::with_graceful_shutdown) or until
-/// [`Gate::shut_down`]. Then the listeners are closed. A session in a transaction may finish it;
-/// all others get `421 4.3.2`. Connections that are still open after 30 s are closed; see
-/// [`drain_within`](Self::drain_within).
+///   [`Gate::shut_down`]. Then the listeners are closed. A session in a transaction may finish it;
+///   all others get `421 4.3.2`. Connections that are still open after 30 s are closed; see
+///   [`drain_within`](Self::drain_within).
 /// - Dropping its future closes the listeners and all connections.
 ///
 /// # Errors

@@ -16,8 +16,8 @@ mod tests;
 /// case-insensitively, without a final dot, and with U-labels converted to A-labels (RFC 5890).
 /// Address literals are compared by the address they stand for (section 4.1.3).
 ///
-/// The postmaster is always in the set: `<postmaster>` without a domain, and `postmaster` at each domain
-/// of the set (RFC 5321 section 4.5.1).
+/// The postmaster is always in the set: `<postmaster>` without a domain, and `postmaster` at each
+/// domain of the set (RFC 5321 section 4.5.1).
 ///
 /// ```
 /// use nobounce::ForwardPath;

@@ -13,7 +13,8 @@
 //! # }
 //! ```
 //!
-//! Sessions run on smol's global executor, which has one thread unless `SMOL_THREADS` says otherwise.
+//! Sessions run on smol's global executor, which has one thread unless `SMOL_THREADS` sets another
+//! number.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown as Direction, SocketAddr};

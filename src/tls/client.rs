@@ -21,10 +21,14 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
-    /// Requires the server to prove that it is `name`, a domain name or an IP address. Its
-    /// certificate must chain to one of these roots, given as PEM text. The roots can be your own
-    /// certificate authority or all roots of the system (on Debian
+    /// Creates settings that require the server to prove that it is `name`, a domain name or an IP
+    /// address. Its certificate must chain to one of these roots, given as PEM text. The roots can
+    /// be the server's own certificate authority or all roots of the system (on Debian
     /// `/etc/ssl/certs/ca-certificates.crt`).
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if `name` is malformed, or if `roots` has no usable certificate.
     pub fn verified(name: &str, roots: &[u8]) -> Result<Self, TlsConfigError> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| TlsConfigError::BadName(name.into()))?;
@@ -40,8 +44,8 @@ impl TlsClient {
         Ok(Self { config: config.into(), name })
     }
 
-    /// Accepts any certificate, as is usual between mail servers (RFC 7435). This protects against
-    /// passive eavesdropping, but not against a man in the middle.
+    /// Creates settings that accept any certificate, as is usual between mail servers (RFC 7435).
+    /// This protects against passive eavesdropping, but not against a man in the middle.
     pub fn unverified() -> Result<Self, TlsConfigError> {
         let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider.clone())

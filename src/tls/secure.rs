@@ -61,8 +61,8 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
                 }
                 read => return Poll::Ready(read),
             }
-            // Output of TLS itself: the end of a handshake, session tickets, key updates. If the
-            // peer no longer reads, it may still have sent the reason.
+            // Output of TLS itself: the end of a handshake, session tickets, key updates. Errors
+            // are ignored, because a peer that no longer reads may still have sent the reason.
             let _ = self.poll_flush(context);
             ready!(self.poll_gather(context))?;
         }

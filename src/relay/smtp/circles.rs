@@ -3,7 +3,7 @@
 //!
 //! A Postfix with the gate as its `smtpd_proxy_filter` does this. It passes MAIL and RCPT on
 //! unchanged, without anything else by which the gate could recognise them. Many RCPT commands for
-//! one recipient then wait at the same time. In that case the gate sends an RCPT of its own with a
+//! one recipient then wait at the same time. In that case the gate sends a separate RCPT with a
 //! secret token. If the token comes back while that RCPT waits, the server leads back to this gate.
 
 use std::collections::HashMap;

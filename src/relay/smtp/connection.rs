@@ -68,7 +68,7 @@ impl<R: Runtime> Connection<R> {
         Self { server, client, lies: Lies::Nowhere, renewals: 0, timer }
     }
 
-    /// Creates a connection beyond the limit, for a request of our own that must not wait for
+    /// Creates a connection beyond the limit, for an internal request that must not wait for
     /// clients.
     pub(super) fn beyond_the_bound(server: Arc<Server<R>>, client: Arc<Peer>) -> Self {
         let mut connection = Self::new(server, client);

@@ -14,8 +14,8 @@ const WINDOW: Duration = Duration::from_secs(3_600);
 const ENTRIES: usize = 65_536;
 
 /// The reply to a client with too many refused recipients. No recipient is looked up meanwhile, so
-/// the reply reveals nothing about a recipient. It ends the session: the onward server slows down
-/// clients that it refuses, and no longer sees this one.
+/// the reply reveals nothing about a recipient. It ends the session, because the onward server no
+/// longer sees the client and therefore cannot slow it down.
 pub(super) const TOO_MANY: Refusal =
     Refusal::fixed(421, 7, 0, "Too many of your recipients were refused, try again later");
 
@@ -161,7 +161,7 @@ mod tests {
         let connections = runtime.connections().0;
         assert_eq!(asked("203.0.113.7", false), 421);
         assert_eq!(runtime.connections().0, connections, "nothing was asked");
-        // Another address, one of our own networks, and the same address after some time.
+        // Another address, an address in our networks, and the same address after some time.
         assert_eq!(asked("203.0.113.8", false), 550);
         assert_eq!(asked("203.0.113.7", true), 550);
         runtime.run(runtime.sleep(WINDOW / 100));

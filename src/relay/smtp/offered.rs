@@ -29,9 +29,9 @@ impl Offered {
     }
 
     /// Returns the capabilities to offer while the server cannot be asked: the last known ones,
-    /// otherwise all. Offering too little is worse than offering too much. A client that misses an
-    /// extension for its message (SMTPUTF8, 8BITMIME) returns the message to its sender for good. A
-    /// client that uses an extension in vain gets 451 and tries again.
+    /// otherwise all. Offering too much does less harm than offering too little. A client that
+    /// finds no extension for its message (SMTPUTF8, 8BITMIME) bounces the message. A client that
+    /// uses an extension which the server turns out not to have gets 451 and tries again.
     pub(super) fn unheard(&self) -> Capabilities {
         let heard = self.lock();
         heard.as_ref().map_or_else(Capabilities::all, |(offered, _)| offered.clone())

@@ -17,8 +17,8 @@ use crate::wire::mailbox::{ForwardPath, PathFault, ReversePath};
 use crate::wire::reply::Reply;
 
 /// Senders and recipients that are foreign wherever this runs. Their domains are reserved (RFC
-/// 2606) or belong to nobody who runs a gate. A server that accepts any mail for its own domain is
-/// no open relay, so no recipient has a form that can be read as local.
+/// 2606) or do not belong to any user of this crate. A server that accepts any mail for its own
+/// domain is no open relay. No recipient may therefore have a form that can be read as local.
 const PROBES: [(&str, &str); 5] = [
     ("<>", "<self-test@relay-test.invalid>"),
     ("<>", "<self-test@example.com>"),

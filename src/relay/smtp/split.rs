@@ -24,13 +24,11 @@ const TAIL: usize = 1_024;
 /// are stored as hashes with a secret.
 ///
 /// - **Recipients**, with the client's network (/24, /64) and the sender. In a retry from that
-///   network and
-/// sender, each of them is accepted as the first recipient of its transaction, and otherwise gets
-/// 452. The content is not known at that point. Another message of this sender to these recipients
-/// is therefore split too.
+///   network and sender, each of them is accepted as the first recipient of its transaction, and
+///   otherwise gets 452. The content is not known at that point. Another message of this sender to
+///   these recipients is therefore split too.
 /// - **Contents**, with the sender. A retry may come from another network (large senders have
-///   many). The
-/// content identifies it before it is forwarded again.
+///   many). The content identifies it before it is forwarded again.
 #[derive(Debug)]
 pub(super) struct Splits {
     secret: RandomState,
