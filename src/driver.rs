@@ -101,7 +101,7 @@ where
 }
 
 /// Serves one client with TLS from the first octet (RFC 8314), using the gate's [`tls`](Gate::tls).
-/// Otherwise it works like [`serve`]. If the handshake does not complete, no event is observed.
+/// Otherwise it works like [`serve`]. If the handshake fails, no session event is observed.
 #[cfg(feature = "tls")]
 pub fn serve_tls<C, R>(
     client: C,
@@ -325,7 +325,7 @@ where
                 Step::Ended(end) => {
                     self.sitting.transaction_ended(&end);
                     self.log.ended(*end);
-                    // Also checked here: the wait for a client that keeps sending never happens.
+                    // Also checked here: if a client keeps sending, the session may never wait.
                     if self.gate.is_going_down() {
                         session.shut_down();
                     }

@@ -48,8 +48,8 @@ enum State<'a, T> {
 }
 
 impl<'a, T> Guarded<'a, T> {
-    /// Creates the future with `begin`. A function written without `async_trait` may panic at that
-    /// point.
+    /// Creates the future with `begin`. A function written without `async_trait` may panic before it
+    /// returns the future.
     pub(crate) fn begin(begin: impl FnOnce() -> BoxFuture<'a, T>) -> Self {
         Self(caught(begin).map_or_else(State::Panicked, State::Running))
     }

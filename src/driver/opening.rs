@@ -21,8 +21,7 @@ use crate::tls::Channel;
 #[cfg(test)]
 mod tests;
 
-/// Timeout for sending the reply to a client that is turned away. The reply fits into any socket
-/// buffer.
+/// Timeout for the reply to a client that is turned away. The reply fits into any socket buffer.
 const TURNING: Duration = Duration::from_secs(1);
 
 /// The reason why a client is not served.

@@ -68,8 +68,7 @@ impl Maildir {
         Self { folder: Arc::new(Folder::new(path.into())), recipients: None }
     }
 
-    /// Sets the mailboxes that mail is accepted for. Any other recipient is refused with `550
-    /// 5.1.1`.
+    /// Sets the accepted mailboxes. Any other recipient is refused with `550 5.1.1`.
     #[must_use]
     pub fn recipients(self, mailboxes: Mailboxes) -> Self {
         Self { recipients: Some(Arc::new(mailboxes)), ..self }
