@@ -9,10 +9,10 @@
 //!     └───────────────────────── the probe succeeds ─────────────────┘
 //! ```
 //!
-//! It has no clock: time is an argument. [`store::Redis`](crate::store::Redis) has one built in, and
-//! [`store::Guarded`](crate::store::Guarded) puts one around any other store. Scanners (spamd, rspamd,
-//! clamd) have none: a stranger's message decides how long they take, so a few slow messages could
-//! switch them off for everybody else's mail.
+//! The breaker has no clock: the caller passes the time. [`store::Redis`](crate::store::Redis) has
+//! a built-in breaker. [`store::Guarded`](crate::store::Guarded) adds one to any other store.
+//! Scanners (spamd, rspamd, clamd) have no breaker, because the content of a message affects how
+//! long they take. A few slow messages from an attacker could otherwise disable them for all mail.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,17 +23,17 @@ use crate::runtime::Runtime;
 #[cfg(test)]
 mod tests;
 
-/// Failures in a row that open a breaker.
+/// Consecutive failures that open a breaker.
 const FAILURES: u32 = 5;
-/// How long a breaker stays open at first, and at most.
+/// First and longest time that a breaker stays open.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Stops asking what does not answer.
+/// A circuit breaker: suspends operations that keep failing.
 ///
-/// After 5 failures in a row it is open: operations fail at once. When the pause of 1 second is over,
-/// exactly one operation is let through as a probe. If the probe succeeds, the breaker is closed; if it
-/// fails, the pause doubles, to 30 seconds at most.
+/// After 5 consecutive failures the breaker opens, and operations fail at once. After a pause of 1
+/// second, exactly one operation is admitted as a probe. If the probe succeeds, the breaker closes.
+/// If it fails, the pause doubles, up to 30 seconds.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -64,50 +64,50 @@ pub struct Breaker {
 
 type Told = dyn Fn(&Change) + Send + Sync;
 
-/// Whether operations are let through.
+/// State of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
-    /// All are.
+    /// All operations are admitted.
     Closed,
-    /// None is, until this moment; then one is, as a probe.
+    /// No operation is admitted before `until`. After that, one operation is admitted as a probe.
     Open {
-        /// When the pause is over.
+        /// End of the pause.
         until: Instant,
     },
-    /// One was, and its end is awaited; all others fail at once.
+    /// A probe is running. All other operations fail at once.
     Probing,
 }
 
-/// A change that an operator wants to hear of: once when something fails, once when it is back.
+/// A state change to report to an operator: once for an outage, and once for the recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// The breaker has opened. Probes that fail later are not told.
+    /// The breaker opened. Later failed probes are not reported.
     Failed {
-        /// What the last of the failures in a row said.
+        /// Error of the last failure before the breaker opened.
         error: Arc<str>,
     },
-    /// The breaker is closed again.
+    /// The breaker closed again.
     Recovered {
-        /// How long it was open.
+        /// How long the breaker was open.
         after: Duration,
     },
 }
 
-/// Why an operation was not let through: earlier ones have failed.
+/// The operation was not admitted, because earlier operations failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not asked for {pause:?} after repeated failures: {error}")]
 #[non_exhaustive]
 pub struct Suspended {
-    /// The pause that runs, or that has run out while a probe is under way.
+    /// Length of the current pause, or of the last pause while a probe is running.
     pub pause: Duration,
-    /// What the failure said that opened the breaker, or the last probe.
+    /// Error of the last failed operation: the one that opened the breaker, or the last probe.
     pub error: Arc<str>,
 }
 
-/// An operation that was let through. How it ends is said with [`succeed`](Self::succeed) or
-/// [`fail`](Self::fail); if it is dropped, it has failed.
+/// An admitted operation. Report its result with [`succeed`](Self::succeed) or
+/// [`fail`](Self::fail). Dropping it counts as a failure.
 #[derive(Debug)]
 #[must_use = "dropped, it is a failure"]
 pub struct Pass<'b> {
@@ -133,7 +133,8 @@ struct Opening {
 }
 
 impl Breaker {
-    /// Opens after 5 failures in a row, for 1 second at first and 30 seconds at most.
+    /// Creates a breaker that opens after 5 consecutive failures, first for 1 second, later for up
+    /// to 30 seconds.
     pub fn new() -> Self {
         Self {
             failures: FAILURES,
@@ -144,22 +145,22 @@ impl Breaker {
         }
     }
 
-    /// Sets how many failures in a row open it, at least one.
+    /// Sets the number of consecutive failures that open the breaker, at least one.
     #[must_use]
     pub fn failures(mut self, failures: u32) -> Self {
         self.failures = failures.max(1);
         self
     }
 
-    /// Sets how long it stays open at first, and how long at most after probes that failed.
+    /// Sets the first pause, and the longest pause after failed probes.
     #[must_use]
     pub fn pause(mut self, first: Duration, longest: Duration) -> Self {
         (self.first_pause, self.longest_pause) = (first.min(longest), longest);
         self
     }
 
-    /// Sets who is told when it opens and when it is closed again. The closure is called by the
-    /// operation that made the change, so it must not block.
+    /// Sets a callback for when the breaker opens and closes. The operation that causes the change
+    /// runs the callback, so it must not block.
     ///
     /// ```
     /// use nobounce::breaker::{Breaker, Change};
@@ -176,7 +177,7 @@ impl Breaker {
         self
     }
 
-    /// Returns whether operations are let through.
+    /// Returns the state of the breaker.
     pub fn state(&self) -> State {
         match &*self.lock() {
             Circuit::Closed { .. } => State::Closed,
@@ -185,11 +186,11 @@ impl Breaker {
         }
     }
 
-    /// Lets an operation through, or says why it fails at once.
+    /// Admits an operation, or returns why it fails at once.
     ///
     /// # Errors
     ///
-    /// [`Suspended`] while the breaker is open, and while another operation probes.
+    /// [`Suspended`] while the breaker is open, or while another operation is the probe.
     pub fn admit(&self, now: Instant) -> Result<Pass<'_>, Suspended> {
         let mut circuit = self.lock();
         let probes = match &*circuit {
@@ -206,7 +207,7 @@ impl Breaker {
         Ok(Pass { breaker: self, began: now, probes, ended: false })
     }
 
-    /// Runs `work` if it is let through. If its future is dropped before it is ready, it has failed.
+    /// Runs `work` if it is admitted. Dropping the future before it is ready counts as a failure.
     pub(crate) async fn run<R: Runtime, T, E: fmt::Display>(
         &self,
         runtime: &R,
@@ -223,7 +224,7 @@ impl Breaker {
         Ok(result)
     }
 
-    /// An answer is proof that it is back, whichever operation has it.
+    /// Closes the breaker. A success of any operation, not only of the probe, proves the recovery.
     fn succeeded(&self, now: Instant) {
         let before = std::mem::replace(&mut *self.lock(), Circuit::Closed { failed: 0 });
         if let Circuit::Open(Opening { since, .. }) | Circuit::Probing(Opening { since, .. }) =
@@ -247,7 +248,7 @@ impl Breaker {
                 let twice = opening.pause.saturating_mul(2);
                 (opening.since, twice.min(self.longest_pause), false)
             }
-            // It began before the breaker opened, and says nothing new.
+            // The operation began before the breaker opened, so its failure adds nothing.
             Circuit::Open(_) | Circuit::Probing(_) => return,
         };
         let error: Arc<str> = error.to_string().into();
@@ -282,17 +283,17 @@ impl fmt::Debug for Breaker {
     }
 }
 
-/// What is said of an operation that was dropped.
+/// Error for an operation that was dropped.
 const GIVEN_UP: &str = "given up before there was an answer";
 
 impl Pass<'_> {
-    /// The operation was answered.
+    /// Reports that the operation succeeded.
     pub fn succeed(mut self, now: Instant) {
         self.ended = true;
         self.breaker.succeeded(now);
     }
 
-    /// The operation failed, for this reason.
+    /// Reports that the operation failed with this error.
     pub fn fail(mut self, now: Instant, error: &dyn fmt::Display) {
         self.ended = true;
         self.breaker.failed(now, error, self.probes);
@@ -307,7 +308,7 @@ impl Drop for Pass<'_> {
     }
 }
 
-/// An operation that runs; dropped with its pass, it was given up.
+/// A running operation. If it is dropped with its pass, the operation was cancelled.
 struct Running<'b, R: Runtime> {
     runtime: &'b R,
     pass: Option<Pass<'b>>,

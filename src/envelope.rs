@@ -9,13 +9,16 @@ use crate::wire::attributes::ClientAttributes;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 use crate::wire::text::Written;
 
-/// Names a client session, in logs and in replies. The caller chooses it and sees to it that it is
-/// unique; printable ASCII, at most 32 octets, the rest is cut or replaced.
+/// Name of a client session, used in logs and replies.
+///
+/// The caller chooses the name and ensures that it is unique. The name holds up to 32 printable
+/// ASCII characters. Longer names are truncated. Other characters, and the specials `()<>@,;:\"`,
+/// are replaced with `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionId(Arc<str>);
 
 impl SessionId {
-    /// A session's name.
+    /// Creates a session name.
     pub fn new(name: &str) -> Self {
         let is_plain = |c: char| {
             let is_special =
@@ -29,15 +32,15 @@ impl SessionId {
         Self(plain.collect::<String>().into())
     }
 
-    /// The name of the gate: all up to the last hyphen.
+    /// Returns the name of the gate: everything before the last hyphen.
     pub(crate) fn gate(&self) -> Option<&str> {
         self.0.rsplit_once('-').map(|(gate, _)| gate)
     }
 
-    /// Returns whether this names the same gate, or a session or transaction of it. Without the name
-    /// of a gate in it, a session has nothing but itself in common with others.
+    /// Returns whether `name` is the same gate, or one of its sessions or transactions. If this
+    /// session's name contains no gate name, only the session itself and its transactions match.
     pub(crate) fn is_of_the_gate(&self, name: &str) -> bool {
-        // Most names are of something else: their first octet tells.
+        // Fast path: most names differ in the first octet.
         if name.as_bytes().first() != self.0.as_bytes().first() {
             return false;
         }
@@ -53,7 +56,7 @@ impl SessionId {
         }
     }
 
-    /// The `n`th transaction of this session.
+    /// Returns the name of the `n`th transaction of this session.
     pub fn transaction(&self, n: u32) -> TransactionId {
         TransactionId { session: self.clone(), n }
     }
@@ -65,8 +68,11 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// Names a transaction: `SESSION.N`. It stands in the trace header, in the record and in every
-/// refusal of ours, so that whoever complains can be answered. `SESSION.0` is the session itself.
+/// Name of a transaction: `SESSION.N`.
+///
+/// It appears in the trace header, in the record and in every refusal that the gate writes. A
+/// postmaster can therefore find the record that belongs to a complaint. `SESSION.0` is the session
+/// itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TransactionId {
     session: SessionId,
@@ -74,7 +80,7 @@ pub struct TransactionId {
 }
 
 impl TransactionId {
-    /// The session that it is part of.
+    /// Returns the session of this transaction.
     pub fn session(&self) -> &SessionId {
         &self.session
     }
@@ -94,26 +100,26 @@ impl fmt::Display for TransactionId {
     }
 }
 
-/// Who sends, to whom, and which client says so.
+/// The envelope of a transaction: sender, recipients and the client that submits the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Envelope {
-    /// The name of the transaction.
+    /// Name of the transaction.
     pub id: TransactionId,
-    /// The client: that of the session, or the one that XFORWARD told of.
+    /// The client: the peer of the session, or the client that XFORWARD described.
     pub peer: Arc<Peer>,
-    /// All that XFORWARD told of the client and of the message; `None` where it was not said.
+    /// All XFORWARD attributes of the client and the message. `None` if there was no XFORWARD.
     pub xforward: Option<Arc<ClientAttributes>>,
-    /// What the client did against the rules, as far as is known by now.
+    /// Protocol violations by the client that were observed so far.
     pub conduct: Conduct,
-    /// From MAIL, with its parameters.
+    /// The reverse-path from MAIL, with its parameters.
     pub reverse_path: ReversePath,
-    /// The recipients that were accepted so far, in order, each with its parameters.
+    /// The recipients accepted so far, in order, each with its parameters.
     pub forward_paths: Vec<ForwardPath>,
 }
 
 impl Envelope {
-    /// An envelope without recipients.
+    /// Creates an envelope without recipients.
     pub fn new(id: TransactionId, peer: Arc<Peer>, reverse_path: ReversePath) -> Self {
         let (conduct, forward_paths) = (Conduct::default(), Vec::new());
         Self { id, peer, xforward: None, conduct, reverse_path, forward_paths }

@@ -1,4 +1,4 @@
-//! Header fields that we add: well-formed by construction.
+//! Header fields added by nobounce. They are always well-formed.
 
 use std::fmt;
 
@@ -7,38 +7,44 @@ use memchr::memchr;
 
 use crate::wire::text::Written;
 
-/// Beginning of the names of all header fields that are ours. Fields so named that a client sends
-/// are forged and do not go onward.
+/// Prefix of the names of all nobounce header fields. A field with this prefix in a client's
+/// message is forged and is not relayed.
 pub(crate) const OURS: &str = "X-Nobounce-";
 
-/// Longest name of a field, in octets.
+/// Maximum length of a field name, in octets.
 const NAME: usize = 64;
-/// Where a line is folded if it has a space before (RFC 5322 section 2.1.1).
+/// Line length after which a line is folded at a preceding space (RFC 5322 section 2.1.1).
 const FOLD: usize = 78;
-/// Longest word that is not cut: with a name and a space before it, it makes a line of 998 octets,
-/// which is the most that a line may have (same section).
+/// Maximum length of a word before it is split. With a name and a space before it, the word makes a
+/// line of 998 octets, the maximum line length (same section).
 const WORD: usize = 998 - NAME - 2;
-/// Longest field; what is beyond is left out (Postfix: `header_size_limit`).
+/// Maximum length of a field. The rest is dropped (Postfix: `header_size_limit`).
 const FIELD: usize = 102_400;
 
-/// A header field that nobounce or one of its users adds. Folded, ended by CRLF, and unable to hold
-/// any other CR or LF, whoever chose its value.
+/// A header field added by nobounce or by its embedder. The field is folded and ends with CRLF. It
+/// contains no other CR or LF, whatever the source of its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderField {
-    /// The whole field, CRLF included.
+    /// The whole field, including CRLF.
     octets: Bytes,
 }
 
-/// The name holds an octet that no field name may hold, or is empty or over 64 octets. The fault
-/// is the caller's.
+/// The name is empty, longer than 64 octets, or contains an octet that is not allowed in a field
+/// name. Caller fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a header field name")]
 pub struct BadFieldName;
 
 impl HeaderField {
-    /// A field of this name (RFC 5322 section 3.6.8) and value. White space and control characters
-    /// in the value become one space each time, what is not ASCII becomes `?` (a server that was
-    /// not asked for SMTPUTF8 need not take it); the value is folded, and cut at 100 kB.
+    /// Creates a field with this name (RFC 5322 section 3.6.8) and value.
+    ///
+    /// Each white space or control character in the value becomes one space. Non-ASCII characters
+    /// become `?`, because a server need not accept them without SMTPUTF8. The value is folded, and
+    /// truncated at 100 kB.
+    ///
+    /// # Errors
+    ///
+    /// [`BadFieldName`] if `name` is not a valid field name.
     pub fn new(name: &str, value: &str) -> Result<Self, BadFieldName> {
         let fits = (1..=NAME).contains(&name.len());
         if !fits || !name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':') {
@@ -47,7 +53,7 @@ impl HeaderField {
         Ok(Self::fold(name, value.as_bytes()))
     }
 
-    /// The field as it stands in a message, CRLF included.
+    /// Returns the field as it appears in a message, including CRLF.
     pub fn octets(&self) -> &Bytes {
         &self.octets
     }
@@ -56,7 +62,7 @@ impl HeaderField {
         self.octets
     }
 
-    /// `name` must be a field name.
+    /// Folds a field. `name` must be a valid field name.
     pub(crate) fn fold(name: &str, value: &[u8]) -> Self {
         let mut field = FieldWriter::new(name, value.len().min(FIELD));
         let is_harmless = |octet: &u8| (b' '..=b'~').contains(octet);
@@ -87,20 +93,21 @@ impl HeaderField {
     }
 }
 
-/// A field that is being written, word by word, and folded as it grows: it is written once, where it
-/// stays. All that is written must be printable ASCII without spaces.
+/// Writer of a field. It appends word by word and folds in place, so each octet is written once.
+/// The text must be printable ASCII without spaces.
 pub(crate) struct FieldWriter {
     octets: Vec<u8>,
-    /// Where the value begins.
+    /// Start of the value.
     start: usize,
-    /// Where the line begins.
+    /// Start of the current line.
     line: usize,
-    /// Where the word begins, with the space before it.
+    /// Start of the current word, at the space before it.
     word: usize,
 }
 
 impl FieldWriter {
-    /// `name` must be a field name; the value will have about `len` octets.
+    /// Creates a writer. `name` must be a valid field name. `len` is the expected length of the
+    /// value in octets.
     pub(crate) fn new(name: &str, len: usize) -> Self {
         let mut octets = Vec::with_capacity(name.len() + len + 16);
         octets.extend_from_slice(name.as_bytes());
@@ -109,7 +116,7 @@ impl FieldWriter {
         Self { octets, start, line: 0, word: start }
     }
 
-    /// Begins a word with this.
+    /// Begins a new word with this text.
     pub(crate) fn word(&mut self, begin: &(impl Written + ?Sized)) {
         self.end_word();
         self.word = self.octets.len();
@@ -117,9 +124,9 @@ impl FieldWriter {
         self.go_on(begin);
     }
 
-    /// Goes on with the word.
+    /// Appends to the current word.
     pub(crate) fn go_on(&mut self, with: &(impl Written + ?Sized)) {
-        // Writing to a vector does not fail.
+        // Writing to a vector cannot fail.
         let _ = with.write_to(self);
     }
 
@@ -129,7 +136,7 @@ impl FieldWriter {
         HeaderField { octets: self.octets.into() }
     }
 
-    /// The word is whole. If the line has become too long by it, it begins another.
+    /// Ends the current word. If the line is now too long, moves the word to a new line.
     fn end_word(&mut self) {
         if self.octets.len() - self.line > FOLD && self.word > self.start.max(self.line) {
             self.octets.splice(self.word..self.word, *b"\r\n");
@@ -207,8 +214,8 @@ mod tests {
     }
 
     proptest! {
-        /// Every line is short, every line but the first begins with a space, and what is read back
-        /// is the value.
+        /// Every line is short, every line except the first begins with a space, and unfolding
+        /// returns the value.
         #[test]
         fn a_field_is_one_field(name in "[!-9;-~]{1,64}", value in "[ -~\r\n\t\u{80}]{0,3000}") {
             let written = field(&name, &value);

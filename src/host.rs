@@ -1,16 +1,16 @@
-//! The name of a host: ours.
+//! The host name of this server.
 
 use std::fmt;
 use std::ops::Deref;
 
-/// A name that we give ourselves, fit for greetings, EHLO and trace headers: letters, digits and
-/// what else a domain name or an address literal may hold (RFC 5321 section 4.1.2), 255 octets at
-/// the most.
+/// Host name of this server, valid in greetings, EHLO and trace headers. It contains letters,
+/// digits, and the other characters of a domain name or an address literal (RFC 5321 section
+/// 4.1.2). The maximum length is 255 octets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostName(Box<str>);
 
 impl HostName {
-    /// The name; octets that it cannot hold become hyphens, and without any it is `localhost`.
+    /// Creates the name. Invalid characters become hyphens. An empty name becomes `localhost`.
     pub fn new(name: &str) -> Self {
         let plain = |c: char| {
             if c.is_ascii_alphanumeric() || ".-_[]:".contains(c) { c } else { '-' }

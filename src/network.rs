@@ -1,4 +1,4 @@
-//! Networks, for those who are believed what they say of others.
+//! Networks, and lists of trusted networks.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,38 +9,39 @@ use crate::peer::{Peer, Voucher};
 #[cfg(test)]
 mod tests;
 
-/// A network of one family: an address and how many of its leading bits count (RFC 4632).
+/// A network of one address family: an address and the number of its significant leading bits (RFC
+/// 4632).
 ///
-/// IPv4 addresses mapped into IPv6 are IPv4: `::ffff:192.0.2.0/120` is `192.0.2.0/24`, and no IPv4
-/// address is in `::/0`.
+/// IPv4-mapped IPv6 addresses are treated as IPv4: `::ffff:192.0.2.0/120` equals `192.0.2.0/24`,
+/// and `::/0` contains no IPv4 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
     prefix: u32,
 }
 
-/// No network. The fault is the caller's.
+/// Not a valid network. Caller fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no ADDRESS or ADDRESS/PREFIX, or has bits set behind its prefix")]
 pub struct BadNetwork(Box<str>);
 
 impl Network {
-    /// The network of the addresses that share the first `prefix` bits with `address`; `None` if an
-    /// address has fewer, or if `address` has bits set behind them, which is more often a slip than
-    /// a wish.
+    /// Creates the network of all addresses that share the first `prefix` bits with `address`.
+    /// Returns `None` if `prefix` is longer than the address. Also returns `None` if `address` has
+    /// bits set after the prefix, since this is usually a mistake.
     pub fn new(address: IpAddr, prefix: u32) -> Option<Self> {
         let (given, width) = bits(address);
         if given & behind(prefix, width)? != 0 {
             return None;
         }
         let address = address.to_canonical();
-        // Mapped addresses have bits set up to the 96th: with a shorter prefix they were refused.
+        // A mapped address has bits set up to bit 96, so shorter prefixes are already refused here.
         let folded = width - bits(address).1;
         Some(Self { address, prefix: prefix.saturating_sub(folded) })
     }
 
-    /// The network of `prefix` bits that the address is in; of more bits than it has, that of the
-    /// address alone.
+    /// Returns the network of `prefix` bits that contains the address. If `prefix` is longer than
+    /// the address, the network contains only this address.
     ///
     /// ```
     /// let network = nobounce::Network::of([192, 0, 2, 7].into(), 24);
@@ -58,7 +59,7 @@ impl Network {
         Self { address, prefix }
     }
 
-    /// The first address in it.
+    /// Returns the first address of the network.
     ///
     /// ```
     /// let network = nobounce::Network::of([192, 0, 2, 7].into(), 24);
@@ -68,7 +69,7 @@ impl Network {
         self.address
     }
 
-    /// Whether the address is in it.
+    /// Returns whether the network contains the address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (own, width) = bits(self.address);
         let (other, other_width) = bits(address.to_canonical());
@@ -77,7 +78,7 @@ impl Network {
     }
 }
 
-/// An address as a number, and how many bits it has.
+/// Returns an address as a number, and its width in bits.
 fn bits(address: IpAddr) -> (u128, u32) {
     match address {
         IpAddr::V4(address) => (address.to_bits().into(), 32),
@@ -85,14 +86,14 @@ fn bits(address: IpAddr) -> (u128, u32) {
     }
 }
 
-/// The bits of an address of `width` bits that do not count.
+/// Returns the mask of the host bits of an address of `width` bits.
 fn behind(prefix: u32, width: u32) -> Option<u128> {
     let count = width.checked_sub(prefix)?;
     Some(1_u128.checked_shl(count).unwrap_or(0).wrapping_sub(1))
 }
 
 impl From<IpAddr> for Network {
-    /// The network of this address alone.
+    /// Creates the network that contains only this address.
     fn from(address: IpAddr) -> Self {
         let address = address.to_canonical();
         Self { address, prefix: bits(address).1 }
@@ -102,7 +103,7 @@ impl From<IpAddr> for Network {
 impl FromStr for Network {
     type Err = BadNetwork;
 
-    /// Reads `192.0.2.0/24`, `2001:db8::/32`, or an address alone.
+    /// Parses `192.0.2.0/24`, `2001:db8::/32`, or a single address.
     fn from_str(text: &str) -> Result<Self, BadNetwork> {
         let read = || {
             let Some((address, prefix)) = text.split_once('/') else {
@@ -122,7 +123,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// A list of networks: those who are believed. The default is nobody.
+/// A list of networks, for example the trusted ones. Empty by default.
 ///
 /// ```
 /// let proxies: nobounce::Networks = "192.0.2.0/24, ::1, local".parse()?;
@@ -137,19 +138,19 @@ pub struct Networks {
 }
 
 impl Networks {
-    /// Nobody.
+    /// Returns an empty list.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// This machine: `127.0.0.0/8`, `::1`, and Unix sockets.
+    /// Returns the networks of this machine: `127.0.0.0/8`, `::1`, and Unix sockets.
     pub fn loopback() -> Self {
         let networks = [(Ipv4Addr::new(127, 0, 0, 0).into(), 8), (Ipv6Addr::LOCALHOST.into(), 128)];
         let networks = networks.map(|(address, prefix)| Network { address, prefix });
         Self { networks: networks.into(), local: true }
     }
 
-    /// The same and these.
+    /// Adds the networks of another list.
     #[must_use]
     pub fn and(mut self, others: &Self) -> Self {
         self.networks.extend(&others.networks);
@@ -157,13 +158,14 @@ impl Networks {
         self
     }
 
-    /// Whether the address is in one of them.
+    /// Returns whether one of the networks contains the address.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(address))
     }
 
-    /// Whether the peer is in one of them; one without an address, if it is `local` and not merely
-    /// unknown to whoever speaks for it.
+    /// Returns whether the list includes the peer. A peer without an address matches if the list
+    /// contains `local` and the peer connected directly. A peer whose address is unknown to its
+    /// proxy never matches.
     pub fn include(&self, peer: &Peer) -> bool {
         match peer.address {
             Some(address) => self.contains(address.ip()),
@@ -171,7 +173,7 @@ impl Networks {
         }
     }
 
-    /// Whether there is nobody in the list.
+    /// Returns whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty() && !self.local
     }
@@ -186,8 +188,8 @@ impl FromIterator<Network> for Networks {
 impl FromStr for Networks {
     type Err = BadNetwork;
 
-    /// Reads networks with commas or spaces between them. The word `local` stands for clients
-    /// without an address: those on a Unix socket, whose permissions say who can be one.
+    /// Parses networks separated by commas or spaces. The word `local` stands for clients without
+    /// an address: those on a Unix socket, where file permissions control access.
     fn from_str(text: &str) -> Result<Self, BadNetwork> {
         let mut list = Self::none();
         let words = text.split(|c: char| c == ',' || c.is_ascii_whitespace());

@@ -1,5 +1,5 @@
-//! What the relay target answered. A yes can be read off the wire or vouched for; it cannot be
-//! made up.
+//! Answers of the relay target. A positive answer is read from the wire or stated by a relay
+//! target, and code elsewhere cannot fabricate one.
 
 pub(crate) mod partial;
 
@@ -16,114 +16,116 @@ use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
 use crate::wire::text::Printable;
 
-/// The relay target's answer to a recipient or to the content.
+/// The relay target's answer for a recipient or for the content.
 #[derive(Debug)]
 #[must_use = "the client waits for this answer"]
 pub enum Outcome {
-    /// The target said 2xx.
+    /// The target replied 2xx.
     Accepted(Receipt),
-    /// The target said 4yz or 5yz.
+    /// The target replied 4yz or 5yz.
     Refused(Refusal),
-    /// The target could not be asked, or has not answered: the client is told 451 and comes again.
+    /// The target could not be asked, or did not answer. The client gets a 451 reply and retries.
     Failed(RelayError),
 }
 
-/// Why a relay target could not be asked or has not answered. Observers are told; the client is told
-/// 451 and nothing of this.
+/// Reason why a relay target could not be asked or did not answer. Observers get the reason. The
+/// client gets a 451 reply without it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayError {
-    /// There is no connection to the onward server.
+    /// The connection to the onward server could not be established.
     #[error("not connected: {}", Printable(&.0.to_string()))]
     Unreachable(Arc<dyn std::error::Error + Send + Sync>),
-    /// The connection to the onward server ended before the answer.
+    /// The connection to the onward server was lost before the answer.
     #[error("connection lost")]
     Lost,
-    /// The onward server did not do this in time.
+    /// The onward server exceeded this timeout.
     #[error("late: {0:?}")]
     Late(Awaiting),
-    /// The onward server sent something that is no reply. The fault is its own.
+    /// The onward server sent a malformed reply. Server fault.
     #[error("no reply: {0}")]
     Garbled(#[from] ReplyFault),
-    /// The onward server replied what no server replies to this. The fault is its own.
+    /// The onward server sent a reply that is not valid for this command. Server fault.
     #[error("unexpected reply: {}", Printable(&.0.to_string()))]
     Unexpected(Reply),
-    /// The onward server took the message for some of its recipients only, and answered once for all of
-    /// them: amavisd over SMTP, directly or behind a Postfix with `smtpd_proxy_filter`. The client is told
-    /// 451, and the retry has to go onward with one recipient in each transaction; otherwise it is answered
-    /// the same. [`Smtp`](crate::relay::Smtp) sees to that for twelve hours.
+    /// The onward server accepted the message for only some recipients, and sent one reply for all
+    /// of them. amavisd does this over SMTP, directly or after a Postfix with `smtpd_proxy_filter`.
+    /// The client gets a 451 reply. The retry must be relayed with one recipient per transaction,
+    /// or the result is the same. [`Smtp`](crate::relay::Smtp) does so for twelve hours.
     #[error("taken for some recipients only: {}", Printable(&.0.to_string()))]
     Partial(Reply),
-    /// The onward server had recipients of this transaction on a connection that was lost.
+    /// The recipients of this transaction were accepted on a connection that was lost.
     #[error("transaction lost with an earlier connection")]
     TransactionLost,
-    /// There is no TLS with the onward server, and it or the policy asks for it. The fault is its
-    /// own, the caller's, or an attacker's who stands between.
+    /// TLS with the onward server failed, and the server or the policy requires it. Fault of the
+    /// server, of the caller, or of a man in the middle.
     #[error("no TLS: {0}")]
     NoTls(TlsFault),
-    /// The onward server is to be told who the client is by this command, and does not offer it to
-    /// us. The fault is its configuration's, or ours.
+    /// The client's identity must be sent with this command, but the onward server does not offer
+    /// the command to us. Fault of its configuration or ours.
     #[error("{} is not offered to us", .0.verb())]
     NotOffered(AttributeCommand),
-    /// The onward server was told who the client is and does not take our word for it. The fault is
-    /// its configuration's, or ours.
+    /// The onward server was sent the client's identity and refused it. Fault of its configuration
+    /// or ours.
     #[error("not believed who the client is: {}", Printable(&.0.to_string()))]
     NotBelieved(Reply),
-    /// The onward server has as many of our connections as it may have, and none was free in time.
+    /// The connection limit for the onward server is reached, and no connection became free in
+    /// time.
     #[error("no connection is free")]
     Busy,
-    /// The onward server has not been tested yet.
+    /// The self-test has not tested the onward server yet.
     #[error("the onward server has not been tested yet")]
     Untested,
-    /// The onward server relays for strangers, as the self-test has found. The fault is its
-    /// configuration's.
+    /// The self-test found that the onward server relays mail from unauthorised clients. Fault of
+    /// its configuration.
     #[error("the onward server is an open relay behind us")]
     OpenRelay,
-    /// The relay target leads back to this gate. The configuration is at fault, ours or that of the
-    /// onward server.
+    /// The relay target leads back to this gate. Fault of our configuration or of the onward
+    /// server's.
     #[error("mail loop: the relay target leads back to this gate")]
     Loop,
-    /// The client has no address that the onward server could be told.
+    /// The client has no address to send to the onward server.
     #[error("the client has no address to tell")]
     NoAddress,
-    /// The receipt answers another question. The fault is the relay target's.
+    /// The receipt belongs to another request. Relay target fault.
     #[error("a receipt for something else")]
     Mismatch,
-    /// A relay target of one's own failed.
+    /// A relay target written by the embedder failed.
     #[error("{}", Printable(&.0.to_string()))]
     Own(Arc<dyn std::error::Error + Send + Sync>),
 }
 
-/// Why there is no TLS with an onward server.
+/// Reason why there is no TLS with an onward server.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsFault {
     /// The server does not offer STARTTLS.
     #[error("not offered")]
     NotOffered,
-    /// The server offers STARTTLS and replied this to it.
+    /// The server offers STARTTLS, but refused the command with this reply.
     #[error("refused: {}", Printable(&.0.to_string()))]
     Refused(Reply),
-    /// The handshake failed: no version or cipher in common, a certificate that proves nothing, a
-    /// connection lost on the way.
+    /// The handshake failed. There is no common version or cipher, the certificate is not trusted,
+    /// or the connection was lost.
     #[error("handshake: {}", Printable(&.0.to_string()))]
     Handshake(Arc<dyn std::error::Error + Send + Sync>),
-    /// The server did not reply to STARTTLS, or not finish the handshake, in time.
+    /// The server did not reply to STARTTLS or did not finish the handshake in time.
     #[error("late")]
     Late,
-    /// The server wants TLS, and the policy was to do without, or TLS was tried in vain.
+    /// The server requires TLS, but the policy disables TLS or the TLS attempt failed.
     #[error("required: {}", Printable(&.0.to_string()))]
     Required(Reply),
 }
 
 impl Outcome {
-    /// The target failed for this reason. The client is told 451 and none of it.
+    /// Creates the outcome of a target that failed for this reason. The client gets a 451 reply
+    /// without the reason.
     pub fn failed(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Failed(RelayError::Own(Arc::from(reason.into())))
     }
 
-    /// Returns a copy for an event that is observed after the session has consumed the outcome. It
-    /// never reaches a session, so a receipt still answers one question.
+    /// Returns a copy for an event, which is observed after the session has consumed the outcome.
+    /// The copy never reaches a session, so each receipt still answers exactly one request.
     #[cfg(feature = "serve")]
     pub(crate) fn copy_for_event(&self) -> Self {
         match self {
@@ -138,8 +140,8 @@ impl Outcome {
         }
     }
 
-    /// The outcome, if its receipt is for this question; otherwise the relay target's author is at
-    /// fault and the client is told to come again.
+    /// Returns the outcome if its receipt is for this request. Otherwise returns a failure, since
+    /// the relay target has a bug, and the client gets a 451 reply.
     pub(crate) fn covering(self, granted: Granted, transaction: &TransactionId) -> Self {
         match self {
             Self::Accepted(receipt) if !receipt.covers(granted, transaction) => {
@@ -149,7 +151,7 @@ impl Outcome {
         }
     }
 
-    /// The reply that the client gets.
+    /// Returns the reply for the client.
     pub fn reply(&self) -> &Reply {
         match self {
             Self::Accepted(receipt) => &receipt.reply,
@@ -160,7 +162,7 @@ impl Outcome {
 }
 
 impl RelayError {
-    /// The reply that the client gets.
+    /// Returns the reply for the client.
     pub(crate) fn reply(&self) -> &'static Reply {
         static LATE: Reply = Reply::fixed(
             451,
@@ -218,20 +220,20 @@ impl RelayError {
     }
 }
 
-/// What a receipt was given for.
+/// The request that a receipt answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Granted {
     Recipient,
-    /// The content; with an answer for each recipient, for the first.
+    /// The content. With one answer per recipient: the content for the first recipient.
     Content,
-    /// The content, for a further recipient, counted from 0.
+    /// The content for a further recipient, counted from 0.
     Answer(usize),
 }
 
-/// Proof that the relay target took a recipient or the content of a message.
+/// Proof that the relay target accepted a recipient or the content of a message.
 ///
-/// It is read off the wire by [`Onward`](crate::Onward), or stated by a relay target of one's own.
-/// It cannot be cloned: one yes answers one question.
+/// A receipt is read from the wire by [`Onward`](crate::Onward), or stated by a relay target of the
+/// embedder. It cannot be cloned, so each positive answer answers exactly one request.
 ///
 /// ```compile_fail,E0451
 /// use nobounce::{Receipt, Reply};
@@ -248,25 +250,25 @@ pub(crate) enum Granted {
 #[derive(Debug)]
 pub struct Receipt {
     granted: Granted,
-    /// The transaction it was given in; `None` for targets that do not say.
+    /// The transaction of the request. `None` if the target does not state it.
     transaction: Option<TransactionId>,
     reply: Reply,
-    /// What the message is called, where the reply does not tell.
+    /// Queue ID of the message, if the reply does not contain it.
     called: Option<Box<str>>,
 }
 
 impl Receipt {
-    /// States that this recipient's mail would be taken.
+    /// States that mail for this recipient would be accepted.
     pub fn recipient() -> Self {
         const OK: Reply = Reply::fixed(250, Some((1, 5)), "Recipient OK");
         Self { granted: Granted::Recipient, transaction: None, reply: OK, called: None }
     }
 
-    /// States that the message is durably kept, under `queue_id`: it survives a crash of this
+    /// States that the message is stored durably under `queue_id`: it survives a crash of this
     /// process and of this machine.
     ///
-    /// Who calls this takes the responsibility of RFC 5321 section 6.1: to deliver the message or
-    /// to report that it could not. nobounce never calls it for anything but a Maildir that has
+    /// The caller takes the responsibility of RFC 5321 section 6.1: to deliver the message or to
+    /// report the failure. nobounce itself calls this function only after a Maildir delivery has
     /// been synchronised to disk.
     pub fn kept(queue_id: &str) -> Self {
         let text = ["Ok: queued as ", queue_id].concat();
@@ -275,13 +277,14 @@ impl Receipt {
         Self { granted: Granted::Content, transaction: None, reply, called }
     }
 
-    /// A 2xx that a dialogue states.
+    /// Creates a receipt from a 2xx reply in a dialogue.
     #[cfg(feature = "testing")]
     pub(crate) fn stated(granted: Granted, reply: Reply) -> Self {
         Self { granted, transaction: None, reply, called: None }
     }
 
-    /// A 2xx that the onward server gave for this very request; the reply itself if it is none.
+    /// Creates a receipt from the onward server's reply to this request. Returns the reply as an
+    /// error if it is not 2xx.
     pub(crate) fn read(
         granted: Granted,
         transaction: &TransactionId,
@@ -293,7 +296,7 @@ impl Receipt {
         Ok(Self { granted, transaction: Some(transaction.clone()), reply, called: None })
     }
 
-    /// The 2xx reply that the client gets.
+    /// Returns the 2xx reply for the client.
     pub fn reply(&self) -> &Reply {
         &self.reply
     }
@@ -302,7 +305,7 @@ impl Receipt {
         self.reply
     }
 
-    /// What the onward server calls the message, as far as its reply tells.
+    /// Returns the onward server's queue ID for the message, if the reply contains one.
     pub fn queue_id(&self) -> Option<&str> {
         match self.granted {
             Granted::Recipient => None,
@@ -312,19 +315,21 @@ impl Receipt {
         }
     }
 
-    /// Whether the onward server took the message and says that it goes no further: `250 2.7.0 Ok,
-    /// discarded` (amavisd with `D_DISCARD`), or that it writes a bounce. The client hears this 2xx; whether
-    /// mail is lost so is the onward server's configuration to say, and worth a warning to its operator.
+    /// Returns whether the onward server accepted the message and says that it will not deliver it.
+    ///
+    /// The server says so with `250 2.7.0 Ok, discarded` (amavisd with `D_DISCARD`), or announces a
+    /// bounce. The client gets this 2xx reply. Whether mail is lost this way depends on the
+    /// configuration of the onward server. Its operator should be warned.
     pub fn is_discarded(&self) -> bool {
         self.granted != Granted::Recipient && partial::is_discarded(&self.reply)
     }
 
-    /// Whether it says that some recipients of the message get nothing.
+    /// Returns whether the reply says that some recipients do not get the message.
     pub(crate) fn is_partial(&self) -> bool {
         self.granted == Granted::Content && partial::is_partial(&self.reply)
     }
 
-    /// Whether it answers this question of this transaction.
+    /// Returns whether the receipt answers this request of this transaction.
     pub(crate) fn covers(&self, granted: Granted, transaction: &TransactionId) -> bool {
         match &self.transaction {
             Some(own) => own == transaction && self.granted == granted,
@@ -337,8 +342,8 @@ impl Receipt {
     }
 }
 
-/// The queue id in a reply to the content: `queued as ID` (Postfix, chasquid), `id=ID` (Exim),
-/// `ID Message accepted for delivery` (sendmail, OpenSMTPD).
+/// Returns the queue ID from a reply to the content: `queued as ID` (Postfix, chasquid), `id=ID`
+/// (Exim), or `ID Message accepted for delivery` (sendmail, OpenSMTPD).
 fn queue_id(reply: &Reply) -> Option<&str> {
     let text = reply.lines().last()?;
     let after = |mark| split(text, mark).map(|(_, rest)| rest);
@@ -352,8 +357,8 @@ fn queue_id(reply: &Reply) -> Option<&str> {
     (!id.is_empty() && id.len() <= 64).then_some(id)
 }
 
-/// What stands before and behind a mark. Looking for its first octet takes no preparation, unlike
-/// [`str::split_once`], for which a reply is too short to be worth it.
+/// Returns the text before and after a mark. Searching for the first octet needs no setup, unlike
+/// [`str::split_once`], which does not pay off for a text as short as a reply.
 fn split<'t>(text: &'t str, mark: &str) -> Option<(&'t str, &'t str)> {
     let mut places = memchr_iter(*mark.as_bytes().first()?, text.as_bytes());
     places.find_map(|at| {
@@ -362,22 +367,22 @@ fn split<'t>(text: &'t str, mark: &str) -> Option<(&'t str, &'t str)> {
     })
 }
 
-/// What the relay target is asked.
+/// A request to the relay target.
 #[derive(Debug)]
 pub enum Request<'a> {
-    /// Would it take mail for this recipient?
+    /// Accept mail for this recipient?
     Recipient(&'a Envelope, &'a ForwardPath),
-    /// Does it take this message, for the recipients of the envelope? In a transaction with PRDR and
-    /// several recipients: for the first of them?
+    /// Accept this message for all recipients of the envelope? In a PRDR transaction with several
+    /// recipients: accept it for the first of them?
     Content(&'a Envelope, Message),
-    /// And for this one, the next of the envelope's recipients? Asked in transactions with PRDR.
+    /// Accept the message for this next recipient of the envelope? Used in PRDR transactions.
     Answer(&'a Envelope, &'a ForwardPath),
-    /// Does it still take mail for the recipients of the envelope? Asked at DATA, before 354, if the
-    /// target [has given up](crate::Session::doubt_recipients) what it held of the transaction.
+    /// Still accept mail for the recipients of the envelope? Asked at DATA, before 354, if the
+    /// target [has dropped](crate::Session::doubt_recipients) its state of the transaction.
     Renewal(&'a Envelope),
 }
 
-/// What a relay target is asked about, without the message.
+/// Kind of a [`Request`], without the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RequestKind {
     /// [`Request::Recipient`].
@@ -391,7 +396,7 @@ pub enum RequestKind {
 }
 
 impl<'a> Request<'a> {
-    /// Returns what is asked.
+    /// Returns the kind of the request.
     pub fn kind(&self) -> RequestKind {
         match self {
             Self::Recipient(..) => RequestKind::Recipient,
@@ -401,8 +406,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Returns the recipient that the relay target is asked about; `None` if it is asked about the
-    /// whole envelope.
+    /// Returns the recipient that the request is about, or `None` if it is about the whole
+    /// envelope.
     pub fn recipient(&self) -> Option<&'a ForwardPath> {
         match self {
             Self::Recipient(_, recipient) | Self::Answer(_, recipient) => Some(recipient),
@@ -410,7 +415,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The envelope it is about.
+    /// Returns the envelope of the request.
     pub fn envelope(&self) -> &'a Envelope {
         match self {
             Self::Recipient(envelope, _)

@@ -1,4 +1,4 @@
-//! Who is at the other end: what the socket, the client, DNS and trusted servers say of it.
+//! The client of a session: facts from the socket, the client, DNS and trusted servers.
 
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
@@ -7,42 +7,43 @@ use crate::wire::attributes::{Attribute, ClientAttributes};
 use crate::wire::proxy::ProxyHeader;
 use crate::wire::text::{AddressLiteral, Printable, Written};
 
-/// The client of a session, or of a transaction if XFORWARD told of another.
+/// The client of a session, or of a transaction if XFORWARD described another client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
-    /// Where it connected from, port 0 if that is unknown; `None` for a Unix socket, or if who
-    /// speaks for the client does not know.
+    /// Address of the client. The port is 0 if it is unknown. `None` for a Unix socket, or if a
+    /// trusted proxy or server does not know the client's address.
     pub address: Option<SocketAddr>,
-    /// Its name according to DNS, confirmed forwards, if somebody looked it up.
+    /// Forward-confirmed DNS name, if the name was looked up.
     pub name: Option<Box<str>>,
-    /// Its name according to DNS, confirmed or not, if somebody looked it up.
+    /// DNS name from the PTR record, confirmed or not, if the name was looked up.
     pub reverse_name: Option<Box<str>>,
-    /// Whether its names were looked up: what it means that there is none.
+    /// Result of the DNS name lookup. It tells why a name is missing.
     pub name_lookup: NameLookup,
-    /// What it said in HELO or EHLO.
+    /// Name given in HELO or EHLO.
     pub helo: Option<Helo>,
-    /// The name it authenticated as, to a server that said so by XCLIENT.
+    /// Login name of the client, as reported by a server with XCLIENT.
     pub login: Option<Box<str>>,
-    /// The TLS session of the connection, if there is one: with a server that speaks for the client,
-    /// it is that server's.
+    /// TLS session of the connection, if there is one. If a proxy or a trusted server connects on
+    /// behalf of the client, this is the TLS session of that server.
     pub tls: Option<Tls>,
-    /// Who vouches for what of this.
+    /// Source of the address, the name and the HELO.
     pub vouched: Vouched,
-    /// Whether it is in one of [`Settings::own_networks`](crate::Settings::own_networks). The session
-    /// says so, anew for each client that a PROXY header, XCLIENT or XFORWARD tells of; a peer that no
-    /// session has seen is a stranger. What it means is written at each scorer.
+    /// Whether the client is in one of [`Settings::own_networks`](crate::Settings::own_networks).
+    /// The session sets this field again for each client described by a PROXY header, XCLIENT or
+    /// XFORWARD. It is `false` for a peer that no session has processed. Each scorer documents its
+    /// effect.
     pub own: bool,
 }
 
 impl Peer {
-    /// A client that connected from `address`. An IPv4 address mapped into IPv6 is taken as what
-    /// it is.
+    /// Creates a client that connected from `address`. IPv4-mapped IPv6 addresses are converted to
+    /// IPv4.
     pub fn new(address: SocketAddr) -> Self {
         Self { address: Some(canonical(address)), ..Self::local() }
     }
 
-    /// A client of this machine, on a Unix socket or in memory.
+    /// Creates a client on this machine, connected by a Unix socket or in memory.
     pub fn local() -> Self {
         Self {
             address: None,
@@ -57,7 +58,7 @@ impl Peer {
         }
     }
 
-    /// The same client, whose DNS name is known.
+    /// Sets the DNS name of the client and marks the lookup as answered.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         self.name = Some(name.into());
@@ -65,8 +66,9 @@ impl Peer {
         self
     }
 
-    /// The client that this peer, a proxy, speaks for according to its PROXY header: the proxy
-    /// itself if it says `LOCAL`, one of unknown address if it does not know.
+    /// Returns the client that this proxy describes in its PROXY header. The result is the proxy
+    /// itself for `LOCAL`, and a client with unknown address if the proxy does not know the
+    /// address.
     #[must_use]
     pub fn behind(self, header: &ProxyHeader) -> Self {
         if *header == ProxyHeader::Local {
@@ -78,8 +80,9 @@ impl Peer {
         client
     }
 
-    /// The client that this peer speaks for. What was not told stays, except that names go with
-    /// their address, and that who speaks for others has not yet said their HELO.
+    /// Returns the client that this peer describes with XCLIENT or XFORWARD. Omitted attributes
+    /// keep their value, with two exceptions: a new address resets the names, and the HELO is
+    /// always taken from `told`.
     pub(crate) fn speaking_for(&self, told: &ClientAttributes, voucher: Voucher) -> Self {
         let mut client = self.clone();
         if told.address != Attribute::Omitted {
@@ -109,18 +112,18 @@ impl Peer {
     }
 }
 
-/// What came of looking up the names of a [`Peer`] in DNS.
+/// Result of the DNS lookup of the names of a [`Peer`].
 ///
-/// A peer without a name has none only if DNS said so: [`Answered`](Self::Answered). In that case the trace
-/// header says `unknown` and XCLIENT `[UNAVAILABLE]`. Otherwise the trace header has the address alone, and
-/// XCLIENT says `[TEMPUNAVAIL]`.
+/// If a peer has no name and the lookup was [`Answered`](Self::Answered), DNS has no confirmed name
+/// for the address. The trace header then says `unknown` and XCLIENT says `[UNAVAILABLE]`. With any
+/// other result, the trace header contains only the address, and XCLIENT says `[TEMPUNAVAIL]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum NameLookup {
-    /// Nobody has looked.
+    /// The names were not looked up.
     #[default]
     NotAsked,
-    /// DNS answered: the names are all there are.
+    /// DNS answered. A missing name does not exist.
     Answered,
     /// DNS did not answer, or not in time.
     Failed,
@@ -146,7 +149,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// An address as it stands behind a name.
+/// An address in brackets, as written after a name.
 struct Bracketed(Option<SocketAddr>);
 
 impl Written for Bracketed {
@@ -158,20 +161,21 @@ impl Written for Bracketed {
     }
 }
 
-/// Who vouches for what is known of a [`Peer`].
+/// Source of each fact about a [`Peer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct Vouched {
-    /// For its address.
+    /// Source of the address.
     pub address: Voucher,
-    /// For its name.
+    /// Source of the name.
     pub name: Voucher,
-    /// For its HELO: that the client said so, not that it is true.
+    /// Source of the HELO. It vouches that the client sent this HELO, not that the HELO is true.
     pub helo: Voucher,
 }
 
 impl fmt::Display for Vouched {
-    /// All vouchers other than the socket, for address, name and HELO, each once: `xclient[192.0.2.7]`.
+    /// Writes every source other than the socket, for address, name and HELO, without repetition:
+    /// `xclient[192.0.2.7]`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut vouchers = vec![self.address, self.name, self.helo];
         vouchers.retain(|voucher| *voucher != Voucher::Socket);
@@ -181,20 +185,20 @@ impl fmt::Display for Vouched {
     }
 }
 
-/// Who vouches for a fact about a [`Peer`]. Where it is another server, its own address is told as
-/// the session began with it; `None` for a Unix socket.
+/// Source of a fact about a [`Peer`]. If the source is another server, the value is that server's
+/// own address at the start of the session. The address is `None` for a Unix socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Voucher {
-    /// The connection itself: the address is the socket's, the HELO was said here, and the name was
-    /// looked up by whoever made the [`Peer`].
+    /// The connection itself: the address is from the socket, the HELO was received on it, and the
+    /// name was looked up by the creator of the [`Peer`].
     #[default]
     Socket,
-    /// A proxy, in the header of the PROXY protocol.
+    /// A proxy, in its PROXY protocol header.
     Proxy(Option<SocketAddr>),
-    /// A server that may say XCLIENT.
+    /// A server that is allowed to use XCLIENT.
     XClient(Option<SocketAddr>),
-    /// A server that may say XFORWARD, for this transaction.
+    /// A server that is allowed to use XFORWARD, for this transaction.
     XForward(Option<SocketAddr>),
 }
 
@@ -211,27 +215,27 @@ impl fmt::Display for Voucher {
     }
 }
 
-/// How a client introduced itself (RFC 5321 section 4.1.1.1).
+/// HELO or EHLO of a client (RFC 5321 section 4.1.1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Helo {
-    /// Whether it said EHLO.
+    /// Whether the client sent EHLO.
     pub extended: bool,
-    /// The name it gave: printable, but true only as far as one trusts the client.
+    /// The name that the client gave. It is printable but unverified.
     pub name: Box<str>,
 }
 
-/// What is known of a TLS session.
+/// Parameters of a TLS session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tls {
-    /// For example `TLSv1.3`.
+    /// Protocol version, for example `TLSv1.3`.
     pub version: Box<str>,
-    /// For example `TLS_AES_256_GCM_SHA384`.
+    /// Cipher suite, for example `TLS_AES_256_GCM_SHA384`.
     pub cipher: Box<str>,
 }
 
 impl Tls {
-    /// A session of this protocol version and cipher suite.
+    /// Creates the description of a TLS session from its protocol version and cipher suite.
     pub fn new(version: &str, cipher: &str) -> Self {
         Self { version: version.into(), cipher: cipher.into() }
     }
@@ -259,7 +263,7 @@ mod tests {
                 told(ClientAttributes { name, address: address.clone(), ..Default::default() });
             assert_eq!((client.name, client.name_lookup), (known, expected));
         }
-        // Without another address it is the same client.
+        // XCLIENT without attributes describes the same client.
         let same = told(ClientAttributes::default());
         assert_eq!((same.name, same.name_lookup), (server.name.clone(), Answered));
     }

@@ -40,7 +40,7 @@ fn exactly_one_operation_probes() {
         pass.succeed(later);
     }
     assert_eq!(breaker.state(), State::Closed);
-    // What happened before is forgotten: it takes five failures again.
+    // A success resets the count: five more failures are needed.
     breaker.admit(later).unwrap().fail(later, &"no answer");
     assert_eq!(breaker.state(), State::Closed);
 }
@@ -75,7 +75,7 @@ fn a_dropped_operation_has_failed() {
         });
     }
     assert_eq!(breaker.state(), State::Open { until: clock.now() + SECOND });
-    // A probe that is dropped leaves the way free for the next one.
+    // Dropping a probe allows the next one.
     let later = clock.now() + SECOND;
     drop(breaker.admit(later).unwrap());
     assert_eq!(breaker.state(), State::Open { until: later + SECOND * 2 });
@@ -91,7 +91,7 @@ fn operations_from_before_neither_prolong_the_pause_nor_count_twice() {
     }
     assert_eq!(breaker.state(), State::Open { until: late + SECOND });
 
-    // One of them that is answered all the same shows that it is back.
+    // A late success of an earlier operation proves the recovery.
     let breaker = Breaker::new();
     let under_way = breaker.admit(now).unwrap();
     opened(&breaker, now);

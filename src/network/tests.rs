@@ -11,7 +11,7 @@ fn address(text: &str) -> IpAddr {
 #[test]
 fn networks_are_read_and_written() {
     let cases = [
-        // read, written (none: refused)
+        // input, output (none: refused)
         ("192.0.2.0/24", Some("192.0.2.0/24")),
         ("192.0.2.7", Some("192.0.2.7/32")),
         ("0.0.0.0/0", Some("0.0.0.0/0")),
@@ -56,7 +56,7 @@ fn networks_are_read_and_written() {
 #[test]
 fn addresses_are_in_networks_of_their_family() {
     let cases = [
-        // network, in it, not in it
+        // network, an address inside, an address outside
         (
             "192.0.2.0/24",
             "192.0.2.0 192.0.2.255 ::ffff:192.0.2.9",
@@ -88,11 +88,11 @@ fn lists_include_peers() {
         Peer::new(([192, 0, 2, 7], 25).into()),
         Peer::new(([198, 51, 100, 7], 25).into()),
         Peer::local(),
-        // A proxy does not know who its client is: that is not a local client.
+        // A client whose address is unknown to the proxy is not local.
         Peer::local().behind(&crate::wire::proxy::ProxyHeader::Unspecified),
     ];
     let cases = [
-        // list, written, which of the peers are in it
+        // list, its text form, the peers in it
         ("", "", [false, false, false, false]),
         (" , ,", "", [false, false, false, false]),
         ("192.0.2.0/24", "192.0.2.0/24", [true, false, false, false]),
@@ -115,7 +115,7 @@ fn lists_include_peers() {
     assert_eq!(both, "192.0.2.0/24 ::1".parse().unwrap());
 }
 
-/// A family's addresses, often close to each other.
+/// Addresses of one family, often close to each other.
 fn addresses() -> impl Strategy<Value = (IpAddr, IpAddr)> {
     let v4 = |bits: u128| IpAddr::V4(Ipv4Addr::from_bits(bits as u32));
     let v6 = |bits: u128| IpAddr::V6(Ipv6Addr::from_bits(bits));
@@ -130,7 +130,7 @@ fn addresses() -> impl Strategy<Value = (IpAddr, IpAddr)> {
     })
 }
 
-/// The bits of an address, first to last, as a naive reader has them.
+/// The bits of an address, first to last, computed in the simplest way.
 fn spelled(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.octets().map(|octet| format!("{octet:08b}")).concat(),
@@ -139,7 +139,7 @@ fn spelled(address: IpAddr) -> String {
 }
 
 proptest! {
-    /// An address is in a network if it is not below its first address and not above its last.
+    /// An address is in a network if it lies between its first and last address.
     #[test]
     fn networks_are_ranges((base, other) in addresses(), prefix in 0_u32..=128) {
         let (value, width) = match base {
@@ -160,7 +160,7 @@ proptest! {
         let network = Network::new(base, prefix).unwrap();
         prop_assert_eq!(network.to_string().parse(), Ok(network));
 
-        // The oracle: of one family, and the same text up to the prefix.
+        // Oracle: the same family, and the same bits up to the prefix.
         let (own, its) = (spelled(base), spelled(other));
         let folded = prefix.checked_sub(width - own.len() as u32);
         let expected = match folded {
@@ -170,12 +170,12 @@ proptest! {
         };
         prop_assert_eq!(network.contains(other), expected, "{} in {}", other, network);
 
-        // And by arithmetic, where nothing is folded.
+        // Second oracle, by arithmetic, if no mapped address is involved.
         if let (IpAddr::V4(_), IpAddr::V4(it)) = (base, other) {
             let it = u128::from(u32::from(it));
             prop_assert_eq!(expected, it >= first && it - first < size);
         }
-        // Bits behind the prefix are a slip.
+        // Bits set after the prefix are refused.
         if prefix < width {
             let slip = match base {
                 IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from((first | 1) as u32)),

@@ -1,15 +1,16 @@
-//! What a 2xx reply to the content says beside yes: that it holds for some recipients only, or that the
-//! server has thrown the message away.
+//! Restrictions in 2xx replies to the content: the server accepted the message for only some
+//! recipients, or discarded it.
 
 use crate::wire::reply::Reply;
 
-/// How the words begin that say that a recipient gets nothing: amavisd writes `REJECT`, `BOUNCE`, `DISCARD`,
-/// `DISCARD(bounce.suppressed)` and `TEMPFAIL`.
+/// Prefixes of the words for a recipient that does not get the message. amavisd writes `REJECT`,
+/// `BOUNCE`, `DISCARD`, `DISCARD(bounce.suppressed)` and `TEMPFAIL`.
 const FATES: [&str; 9] =
     ["reject", "bounce", "discard", "defer", "drop", "fail", "refuse", "tempfail", "undeliver"];
 
-/// Whether a 2xx reply says that some recipients get nothing: `250 2.0.0 Ok: queued as 4D, but 1 REJECT, and
-/// 2 DISCARD` (amavisd), or the same without `but` where nobody gets anything and for different reasons.
+/// Returns whether a 2xx reply says that some recipients do not get the message. amavisd writes
+/// `250 2.0.0 Ok: queued as 4D, but 1 REJECT, and 2 DISCARD`. It omits `but` if no recipient gets
+/// the message and the reasons differ.
 pub(crate) fn is_partial(reply: &Reply) -> bool {
     let text = joined(reply);
     let words: Vec<&str> = words(&text).collect();
@@ -22,8 +23,9 @@ pub(crate) fn is_partial(reply: &Reply) -> bool {
     behind_but.into_iter().any(|word| is_fate(word)) || words.windows(3).any(counted)
 }
 
-/// Whether a 2xx reply says that the message goes no further: `250 2.7.0 Ok, discarded, id=4D` (amavisd), or
-/// that the server writes a bounce of its own (`250 2.5.0 Ok, id=4D, BOUNCE`).
+/// Returns whether a 2xx reply says that the message is not delivered. Either it is discarded (`250
+/// 2.7.0 Ok, discarded, id=4D`, amavisd), or the server sends its own bounce (`250 2.5.0 Ok, id=4D,
+/// BOUNCE`).
 pub(crate) fn is_discarded(reply: &Reply) -> bool {
     let text = joined(reply);
     let words: Vec<&str> = words(&text).collect();
@@ -37,8 +39,8 @@ fn is_fate(word: &str) -> bool {
     FATES.iter().any(|fate| word.starts_with(fate))
 }
 
-/// The text of all lines as one, in lower case. amavisd cuts a long reply anywhere, in the middle of a word
-/// too, and repeats the status on each line.
+/// Joins the text of all lines, in lower case. amavisd splits a long reply at any position, also
+/// within a word, and repeats the status on each line.
 fn joined(reply: &Reply) -> String {
     let is_status = |word: &str| word.bytes().all(|it| it.is_ascii_digit() || it == b'.');
     let mut text = String::new();
@@ -51,8 +53,8 @@ fn joined(reply: &Reply) -> String {
     text
 }
 
-/// Words, numbers and commas, without what stands between them. Digits and letters that touch are two words:
-/// `but1 reject` is what is left of a line end between them.
+/// Splits a text into words, numbers and commas, and drops all other characters. Adjacent digits
+/// and letters are separate words: a line end between `but` and `1` leaves `but1 reject`.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -96,11 +98,11 @@ mod tests {
             "250 2.0.0 Ok: queued as 4D, but 1 reject",
             "250 2.6.0 Ok, id=1-2, but 1 Reject, 2 Discard",
             "250 2.5.0 Ok, id=1-2, continue delivery, but 1 DISCARD",
-            // Nobody gets it, for two reasons: amavisd leaves the `but` out.
+            // No recipient gets the message, for two different reasons: amavisd omits the `but`.
             "250 2.5.0 Ok, id=1-2, 1 REJECT, and 1 BOUNCE",
             "250 Ok, but 2 recipients were rejected",
             "250 Ok BUT 1 REJECTED",
-            // Cut as amavisd cuts, and elsewhere.
+            // Split as amavisd splits replies, and at other positions.
             "250-2.0.0 Ok: queued as 4D, but 1 RE\r\n250 2.0.0 JECT",
             "250-2.0.0 Ok: queued as 4D, but\r\n250 2.0.0 1 REJECT",
             "250-2.0.0 Ok: queued as 4D, but 1\r\n250 REJECT",

@@ -5,7 +5,7 @@ fn reply(code: u16, text: &str) -> Reply {
     Reply::plain(ReplyCode::new(code).unwrap(), text)
 }
 
-/// What the onward server said to this question of the first transaction.
+/// Creates a receipt from the onward server's reply to this request of the first transaction.
 fn read(granted: Granted, text: &str) -> Receipt {
     let transaction = SessionId::new("test").transaction(1);
     Receipt::read(granted, &transaction, reply(250, text)).unwrap()
@@ -49,7 +49,7 @@ fn only_a_yes_is_a_receipt() {
     }
 }
 
-/// A yes to one question is none to another.
+/// A receipt for one request does not answer another.
 #[test]
 fn a_receipt_answers_one_question() {
     use Granted::{Answer, Content, Recipient};
@@ -66,7 +66,7 @@ fn a_receipt_answers_one_question() {
             assert!(!covered(&other), "{granted:?} for {asked:?} of another transaction");
         }
     }
-    // A target of one's own does not say of which transaction it speaks, nor of which recipient.
+    // A target of the embedder states neither the transaction nor the recipient.
     for asked in questions {
         for (receipt, of_content) in [(Receipt::recipient(), false), (Receipt::kept("1"), true)] {
             let outcome = Outcome::Accepted(receipt).covering(asked, &own);
