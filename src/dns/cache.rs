@@ -1,4 +1,4 @@
-//! Remembers answers for as long as they hold.
+//! A cache of DNS answers that respects their time to live.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,19 +9,19 @@ use async_trait::async_trait;
 use super::{Answer, DomainName, RecordKind, ResolveError, Resolver};
 use crate::runtime::Runtime;
 
-/// Most answers that are kept.
+/// Default number of cached answers.
 const CAPACITY: usize = 10_000;
-/// Longest that an answer is kept, whatever its zone says (unbound: `cache-max-ttl`), and that its
-/// absence is (RFC 2308 section 5: one to three hours).
+/// Longest time for which an answer is cached, regardless of its TTL (unbound: `cache-max-ttl`),
+/// and longest time for a negative answer (RFC 2308 section 5: one to three hours).
 const LONGEST: Duration = Duration::from_secs(86_400);
 const LONGEST_ABSENCE: Duration = Duration::from_secs(3_600);
 
-/// A resolver that remembers what another has answered: records for their time to live, at most a day,
-/// and that there are none for as long as the zone says (RFC 2308), at most an hour. Failures are
-/// not remembered.
+/// A caching resolver. It caches the answers of another resolver for their time to live, at most
+/// one day. It caches negative answers for as long as the zone says (RFC 2308), at most one hour.
+/// Failures are not cached.
 ///
-/// It keeps 10,000 answers. When it is full, what has run out goes first; if nothing has, the half of
-/// it that runs out soonest. Its clones are one.
+/// The capacity is 10,000 answers. When the cache is full, expired answers are removed first. If
+/// none has expired, the half that expires first is removed. All clones share one cache.
 #[derive(Debug)]
 pub struct Cache<D, R> {
     shared: Arc<Shared<D, R>>,
@@ -42,23 +42,23 @@ impl<D, R> Clone for Cache<D, R> {
 }
 
 impl<D: Resolver, R: Runtime> Cache<D, R> {
-    /// Remembers what `resolver` answers, by the clock of `runtime`.
+    /// Creates a cache for the answers of `resolver`, with the clock of `runtime`.
     pub fn new(runtime: R, resolver: D) -> Self {
         Self::with_capacity(runtime, resolver, CAPACITY)
     }
 
-    /// Keeps so many answers, at least one.
+    /// Creates a cache with this capacity, at least one answer.
     pub fn with_capacity(runtime: R, resolver: D, capacity: usize) -> Self {
         let (capacity, answers) = (capacity.max(1), Mutex::default());
         Self { shared: Arc::new(Shared { resolver, runtime, capacity, answers }) }
     }
 
-    /// How many answers it holds, those that have run out included.
+    /// Returns the number of cached answers, including expired ones.
     pub fn len(&self) -> usize {
         self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Whether it holds none.
+    /// Returns whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -92,7 +92,8 @@ impl<D, R: Runtime> Shared<D, R> {
             let mut ends: Vec<_> = answers.values().map(|(_, until)| *until).collect();
             let half = (ends.len() - 1) / 2;
             let (_, median, _) = ends.select_nth_unstable(half);
-            // Those that end with the median go as well: many answers may have the same end.
+            // Answers that expire at the median are removed too, because many answers may expire at
+            // the same time.
             answers.retain(|_, (_, until)| *until > *median);
         }
         answers.insert(key, (answer.clone(), until));

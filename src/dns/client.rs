@@ -1,4 +1,4 @@
-//! A stub resolver: asks the servers it was given, by UDP, and by TCP what does not fit.
+//! A stub resolver: asks the given servers by UDP, and by TCP if the answer is truncated.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,32 +13,33 @@ use super::{Answer, DomainName, RecordKind, ResolveError, Resolver};
 use crate::deadline::{Awaiting, Deadline};
 use crate::runtime::{Address, Runtime, within};
 
-/// How long one server has for one answer (glibc waits 5 s), and how often each is asked.
+/// Timeout of one server for one answer (glibc: 5 s), and number of attempts per server.
 const PATIENCE: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 2;
-/// Questions that are under way at the same time, each with a socket.
+/// Default limit of concurrent questions. Each has its own socket.
 const QUESTIONS: usize = 200;
-/// Longest datagram that is read. Nobody was told that more than 512 octets may come.
+/// Receive buffer for datagrams. Since EDNS is not used, servers should send at most 512 octets.
 const DATAGRAM: usize = 4_096;
-/// Datagrams that may be no answer before the server is asked by TCP instead: who sends them may be
-/// guessing ids (unbound's `unwanted-reply-threshold` is the same thought).
+/// Number of unrelated datagrams after which the server is asked by TCP instead, because somebody
+/// may be guessing IDs (similar to unbound's `unwanted-reply-threshold`).
 const UNRELATED: usize = 32;
 
-/// Asks recursive resolvers, over the datagrams and connections of a [`Runtime`].
+/// A client of recursive resolvers, which uses the datagrams and connections of a [`Runtime`].
 ///
-/// Each question goes out with a random id (of the operating system, by `getrandom`) on a socket of
-/// its own, whose random port the system chooses, and only the answer to this question, from the server
-/// that was asked, is taken (RFC 5452 section 9). What is cut off is asked for again by TCP (RFC 7766),
-/// as is everything where the runtime has no datagrams. EDNS is not used: 512 octets hold the answer
-/// of a list, and longer ones come by TCP.
+/// Each question has a random ID from the operating system (`getrandom`) and its own socket, for
+/// which the system chooses a random port. Only the answer to this question from the asked server
+/// is accepted (RFC 5452 section 9). Truncated answers are requested again by TCP (RFC 7766). If
+/// the runtime has no datagrams, all questions use TCP. EDNS is not used: an answer of a DNS
+/// blocklist fits into 512 octets, and longer answers come by TCP.
 ///
-/// A server that is silent for 3 seconds, declines or talks nonsense makes way for the next; each is
-/// asked twice. So two servers that are silent cost 12 seconds: a scorer's budget ends that sooner.
+/// If a server does not answer within 3 seconds, returns an error or sends a malformed answer, the
+/// next server is asked. Each server is asked up to twice. With two silent servers, a lookup fails
+/// after 12 seconds. The budget of a scorer usually ends it sooner.
 ///
-/// 200 questions are under way at the same time. Later ones wait in the order in which they came, for
-/// as long as whoever asks has time.
+/// Up to 200 questions run concurrently. Further questions wait in order of arrival, until the
+/// budget of the caller ends.
 ///
-/// It remembers nothing: put it in a [`Cache`](super::Cache).
+/// The client does not cache. Wrap it in a [`Cache`](super::Cache).
 #[derive(Debug)]
 pub struct Client<R> {
     turns: Turns,
@@ -46,12 +47,12 @@ pub struct Client<R> {
     servers: Box<[SocketAddr]>,
     patience: Duration,
     rounds: usize,
-    /// The server that answered last; it is asked first.
+    /// Index of the server that answered last. It is asked first.
     preferred: AtomicUsize,
 }
 
 impl<R: Runtime> Client<R> {
-    /// Asks these servers, the first one first as long as it answers.
+    /// Creates a client of these servers. The first server is asked first as long as it answers.
     pub fn new(runtime: R, servers: impl IntoIterator<Item = SocketAddr>) -> Self {
         let servers = servers.into_iter().collect();
         let preferred = AtomicUsize::new(0);
@@ -59,22 +60,22 @@ impl<R: Runtime> Client<R> {
         Self { turns, runtime, servers, patience: PATIENCE, rounds: ROUNDS, preferred }
     }
 
-    /// Sets how many questions may be under way at the same time, at least one: as many sockets are
-    /// open.
+    /// Sets the limit of concurrent questions, at least one. Each question has one open socket.
     #[must_use]
     pub fn concurrent(mut self, questions: usize) -> Self {
         self.turns = Turns::new(questions);
         self
     }
 
-    /// How long one server has for one answer, and how many times each is asked, at least once.
+    /// Sets the timeout of one server for one answer, and the number of attempts per server, at
+    /// least one.
     #[must_use]
     pub fn patience(mut self, patience: Duration, rounds: usize) -> Self {
         (self.patience, self.rounds) = (patience, rounds.max(1));
         self
     }
 
-    /// Asks one server, for as long as it may take.
+    /// Asks one server, with the timeout.
     async fn ask(&self, server: SocketAddr, query: &Query<'_>) -> Result<Answer, ResolveError> {
         let at = self.runtime.now() + self.patience;
         let deadline = Deadline { at, awaiting: Awaiting::Connection };
@@ -87,7 +88,7 @@ impl<R: Runtime> Client<R> {
         within(&self.runtime, Some(deadline), answer).await.unwrap_or(Err(ResolveError::Late))
     }
 
-    /// The answer, or `None` if it is to be had by TCP.
+    /// Asks by UDP. Returns `None` if the question must be sent by TCP.
     async fn by_datagram(
         &self,
         server: SocketAddr,
@@ -106,7 +107,7 @@ impl<R: Runtime> Client<R> {
                 Reply::Answer(answer) => return Ok(Some(answer)),
                 Reply::Failed(error) => return Err(error),
                 Reply::Truncated => return Ok(None),
-                // The answer may still come.
+                // The real answer may still arrive.
                 Reply::Unrelated(_) => {}
             }
         }
@@ -122,7 +123,7 @@ impl<R: Runtime> Client<R> {
             let address = Address::Tcp(server.to_string().into());
             let mut stream = self.runtime.connect(&address).await?;
             let length = u16::try_from(query.octets().len()).unwrap_or(u16::MAX).to_be_bytes();
-            // In one write: RFC 7766 section 8.
+            // Length and question in one write (RFC 7766 section 8).
             stream.write_all(&[&length[..], query.octets()].concat()).await?;
             stream.flush().await?;
             let mut length = [0; 2];
@@ -149,7 +150,7 @@ impl<R: Runtime> Resolver for Client<R> {
         let first = self.preferred.load(Ordering::Relaxed);
         for attempt in 0..self.servers.len() * self.rounds {
             let place = (first + attempt) % self.servers.len();
-            // A new id each time, so that a late answer to the last attempt is none to this one.
+            // Each attempt has a new ID, so a late answer to the previous attempt is not accepted.
             let query = Query::new(random_id()?, name, kind)?;
             match self.ask(self.servers[place], &query).await {
                 Ok(answer) => {

@@ -1,4 +1,4 @@
-//! Hickory's resolver in the place of ours.
+//! Adapter for the resolver of `hickory-resolver`.
 
 use std::time::Duration;
 
@@ -9,17 +9,16 @@ use hickory_resolver::{ConnectionProvider, Resolver as Inner};
 
 use super::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver};
 
-/// A resolver of `hickory-resolver`: what it offers of TLS, DNSSEC and system configuration is chosen
-/// where it is built. It has a cache of its own, and needs no [`Cache`](super::Cache).
+/// A resolver of `hickory-resolver`. Its TLS, DNSSEC and system configuration are chosen when it is
+/// built. It has its own cache and needs no [`Cache`](super::Cache).
 ///
-/// It belongs to the runtime that its provider is made for (usually tokio), and is asked from within
-/// that: outside of tokio a lookup by `TokioResolver` panics, which a [`Panel`](crate::Panel) notes
-/// as the failure of the scorer that asked.
+/// It must be used within the runtime of its provider, usually tokio. Outside tokio, a lookup by
+/// `TokioResolver` panics. A [`Panel`](crate::Panel) records the panic as a failure of the scorer.
 #[derive(Debug, Clone)]
 pub struct Hickory<P: ConnectionProvider>(Inner<P>);
 
 impl<P: ConnectionProvider> Hickory<P> {
-    /// This resolver.
+    /// Wraps a resolver.
     pub fn new(resolver: Inner<P>) -> Self {
         Self(resolver)
     }
@@ -28,7 +27,7 @@ impl<P: ConnectionProvider> Hickory<P> {
 #[async_trait]
 impl<P: ConnectionProvider> Resolver for Hickory<P> {
     async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
-        // Absolute: no search list of this machine is to be tried.
+        // Absolute name, so that the search list of this machine is not used.
         let mut name = Name::from_ascii(&**name).map_err(other)?;
         name.set_fqdn(true);
         let lookup = match self.0.lookup(name, record_type(kind)).await {
@@ -72,7 +71,8 @@ fn record(data: &RData, kind: RecordKind) -> Option<Record> {
     })
 }
 
-/// Escapes in a name as text stand for what cannot be looked up.
+/// Converts a name. Returns `None` for names with escapes in their text form, since they cannot be
+/// looked up.
 fn domain(name: &Name) -> Option<DomainName> {
     name.to_ascii().parse().ok()
 }

@@ -1,31 +1,32 @@
-//! The name of an address, confirmed forwards (RFC 8601 section 3).
+//! Forward-confirmed reverse DNS (RFC 8601 section 3).
 
 use std::net::IpAddr;
 
 use super::{DomainName, Record, RecordKind, ResolveError, Resolver, any};
 
-/// Most names of one address that are looked at: RFC 8601 section 3 leaves the limit to us, that of
-/// SPF's `ptr` is ten (RFC 7208 section 4.6.4).
+/// Maximum number of names of one address that are checked. RFC 8601 section 3 leaves this limit to
+/// the implementation. The limit of SPF's `ptr` is ten (RFC 7208 section 4.6.4).
 const NAMES: usize = 10;
 
-/// What DNS calls an address.
+/// Result of a reverse lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReverseName {
-    /// The address has this name, and the name has this address.
+    /// The address has this name, and the name resolves to the address.
     Confirmed(DomainName),
-    /// The address has this name, and others perhaps, but no name of it has this address.
+    /// The address has this name and perhaps others, but none of its names resolves to the address.
     Unconfirmed(DomainName),
-    /// It has no name.
+    /// The address has no name.
     Nameless,
 }
 
-/// Looks up the name of an address, and whether the name has the address: `iprev` of RFC 8601 section
-/// 3. The first name that is confirmed counts; the others are not waited for.
+/// Looks up the names of an address, and checks whether one of them resolves to the address
+/// (`iprev` of RFC 8601 section 3). Returns the first confirmed name without waiting for the
+/// others.
 ///
 /// # Errors
 ///
-/// No name is confirmed, and one of the questions failed. A failure beside a confirmed name changes
-/// nothing.
+/// Returns an error if no name is confirmed and a lookup failed. If a name is confirmed, failures
+/// of other lookups are ignored.
 pub async fn reverse_name(
     resolver: &dyn Resolver,
     address: IpAddr,

@@ -1,4 +1,4 @@
-//! DNS messages (RFC 1035 section 4): the question out, the answer in.
+//! DNS messages (RFC 1035 section 4): encodes questions and parses answers.
 
 use std::borrow::Cow;
 use std::string::FromUtf8Error;
@@ -10,15 +10,15 @@ use simple_dns::{OPCODE, ResourceRecord};
 
 use super::{Answer, DomainName, Record, RecordKind, ResolveError};
 
-/// Octets of a message's header, and the least that a record has.
+/// Size of the message header, and minimum size of a record, in octets.
 const HEADER: usize = 12;
 const RECORD: usize = 11;
-/// Most records that are looked at: a name with more has no use for mail.
+/// Maximum number of records in a message. A name with more is useless for mail.
 const RECORDS: usize = 1_000;
-/// Most aliases that are followed, one behind another (unbound: 11).
+/// Maximum length of a CNAME chain (unbound: 11).
 const ALIASES: usize = 11;
 
-/// A question on its way.
+/// An encoded question.
 #[derive(Debug)]
 pub(super) struct Query<'n> {
     id: u16,
@@ -27,21 +27,21 @@ pub(super) struct Query<'n> {
     octets: Vec<u8>,
 }
 
-/// What a message is to a query.
+/// Meaning of a received message for a query.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// Its answer.
+    /// The answer.
     Answer(Answer),
-    /// Its answer, cut off: it is to be asked for again by TCP.
+    /// The answer, but truncated. The question must be sent again by TCP.
     Truncated,
     /// The answer to another question, a forgery, or noise.
     Unrelated(&'static str),
-    /// Its answer, which is none.
+    /// An error response.
     Failed(ResolveError),
 }
 
 impl<'n> Query<'n> {
-    /// Asks a recursive resolver. `id` must be such that nobody can guess it.
+    /// Creates a question to a recursive resolver. `id` must be unpredictable.
     pub(super) fn new(
         id: u16,
         name: &'n DomainName,
@@ -57,12 +57,12 @@ impl<'n> Query<'n> {
         Ok(Self { id, name, kind, octets })
     }
 
-    /// As it goes to the server.
+    /// Returns the encoded question.
     pub(super) fn octets(&self) -> &[u8] {
         &self.octets
     }
 
-    /// Reads what came back. Only a message with the id and the question of this query is its answer
+    /// Parses a received message. It is the answer only if its ID and question match this query
     /// (RFC 5452 section 9.1).
     pub(super) fn read(&self, octets: &[u8]) -> Reply {
         if octets.get(..2) != Some(&self.id.to_be_bytes()[..]) {
@@ -71,7 +71,7 @@ impl<'n> Query<'n> {
         if !has_room(octets) {
             return Reply::Unrelated("more records than octets");
         }
-        // A truncated message may end within a record: its question is enough to know it.
+        // A truncated message may end within a record. To identify it, the question is enough.
         let truncated = octets[2] & 0x02 != 0;
         let octets: Cow<'_, [u8]> = if truncated { question_only(octets) } else { octets.into() };
         let Ok(packet) = Packet::parse(&octets) else {
@@ -95,7 +95,7 @@ impl<'n> Query<'n> {
 
     fn is_question_of(&self, packet: &Packet<'_>) -> bool {
         let [question] = &packet.questions[..] else {
-            // Some servers repeat no question when they decline.
+            // Some servers omit the question in error responses.
             return packet.questions.is_empty() && !is_answer(packet.rcode());
         };
         question.qtype == QTYPE::TYPE(record_type(self.kind))
@@ -103,7 +103,8 @@ impl<'n> Query<'n> {
             && domain(&question.qname).as_ref() == Some(self.name)
     }
 
-    /// The records of the name that the aliases end at; `None` if they do not end.
+    /// Follows the CNAME chain and returns the records of its last name. Returns `None` if the
+    /// chain is too long or a loop.
     fn answer(&self, packet: &Packet<'_>) -> Option<Answer> {
         let mut name = self.name.clone();
         let mut ttl = u32::MAX;
@@ -124,7 +125,7 @@ impl<'n> Query<'n> {
                     ttl = ttl.min(seconds(alias_ttl));
                     name = target;
                 }
-                // An alias for what cannot be looked up leads nowhere.
+                // An alias to a name that cannot be looked up: no records.
                 Some((None, _)) | None => return Some(nothing(packet, ttl)),
             }
         }
@@ -145,8 +146,9 @@ impl<'n> Query<'n> {
     }
 }
 
-/// Whether the message can hold as many records as its header says, and holds no more than anybody
-/// needs: room is made for all of them before the first is read.
+/// Returns whether the message is long enough for the number of records in its header, and whether
+/// that number is acceptable. The parser allocates memory for all records before it reads the
+/// first.
 fn has_room(octets: &[u8]) -> bool {
     let counts =
         |at: usize| octets.get(at..at + 2).map(|it| usize::from(it[0]) << 8 | usize::from(it[1]));
@@ -154,14 +156,14 @@ fn has_room(octets: &[u8]) -> bool {
     all.is_some_and(|all| all <= RECORDS && all.saturating_sub(1) * RECORD <= octets.len())
 }
 
-/// The message with no records in it, if its header is believed.
+/// Returns the message with all record counts set to zero.
 fn question_only(octets: &[u8]) -> Cow<'static, [u8]> {
     let mut octets = octets.to_vec();
     octets[6..HEADER].fill(0);
     octets.into()
 }
 
-/// Whether the response code says that there is an answer, be it that there is nothing.
+/// Returns whether the response code means an answer, which may be empty.
 fn is_answer(rcode: RCODE) -> bool {
     matches!(rcode, RCODE::NoError | RCODE::NameError)
 }
@@ -176,7 +178,7 @@ fn record_type(kind: RecordKind) -> TYPE {
     }
 }
 
-/// The records of this name, of whatever type.
+/// Returns the records of this name, of any type.
 fn of_name<'p>(
     records: &'p [ResourceRecord<'p>],
     name: &DomainName,
@@ -187,8 +189,8 @@ fn of_name<'p>(
     records.iter().filter(is_of)
 }
 
-/// There is no such record, and for as long as the zone says so (RFC 2308 section 5), which is not
-/// at all if it does not say.
+/// Returns the negative answer, valid for the time given by the zone (RFC 2308 section 5). Without
+/// an SOA record the time is zero.
 fn nothing(packet: &Packet<'_>, ttl: u32) -> Answer {
     let zone = packet.name_servers.iter().find_map(|record| match &record.rdata {
         RData::SOA(soa) => Some(seconds(record.ttl).min(seconds(soa.minimum))),
@@ -197,13 +199,13 @@ fn nothing(packet: &Packet<'_>, ttl: u32) -> Answer {
     Answer::new([], Duration::from_secs(zone.unwrap_or(0).min(ttl).into()))
 }
 
-/// A time to live; one with the highest bit set is none (RFC 2181 section 8).
+/// Returns a valid TTL. A TTL with the highest bit set counts as zero (RFC 2181 section 8).
 fn seconds(ttl: u32) -> u32 {
     if ttl > i32::MAX as u32 { 0 } else { ttl }
 }
 
-/// A name that came over the wire, if it is one that can be looked up. Its labels may hold anything,
-/// dots included, which a name as text must not be mistaken for.
+/// Converts a name from the wire format, if it can be looked up. Labels may contain any octet. A
+/// label that contains a dot is refused, because it would be ambiguous in the text form.
 fn domain(name: &Name<'_>) -> Option<DomainName> {
     let labels: Result<Vec<&str>, _> =
         name.get_labels().iter().map(|label| str::from_utf8(label.as_ref())).collect();
@@ -212,7 +214,7 @@ fn domain(name: &Name<'_>) -> Option<DomainName> {
     plain.then(|| labels.join(".").parse().ok()).flatten()
 }
 
-/// The strings of a record, joined, whether they are UTF-8 or not.
+/// Joins the strings of a TXT record. They need not be UTF-8.
 fn text(record: &TXT<'_>) -> Box<[u8]> {
     let text = String::try_from(record.clone());
     text.map_or_else(FromUtf8Error::into_bytes, String::into_bytes).into()

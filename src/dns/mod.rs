@@ -1,12 +1,13 @@
-//! What DNS knows: the [`Resolver`] that scorers ask, and one that asks the servers of your choice.
+//! DNS: the [`Resolver`] trait for scorers, and a resolver that asks given servers.
 //!
 //! ```
 //! # use nobounce::Runtime;
 //! # fn resolver<R: Runtime + Clone>(runtime: R) -> nobounce::dns::Cache<nobounce::dns::Client<R>, R> {
 //! use nobounce::dns::{Cache, Client};
 //!
-//! // A validating resolver on this machine is what a mail server wants (RFC 5782 section 6:
-//! // public resolvers are refused by many lists). Made once, cloned for each scorer.
+//! // A mail server should use a validating resolver on the same machine, because many
+//! // blocklists refuse public resolvers (RFC 5782 section 6). Create it once and clone it for
+//! // each scorer.
 //! let client = Client::new(runtime.clone(), ["127.0.0.1:53".parse().expect("an address")]);
 //! Cache::new(runtime, client)
 //! # }
@@ -38,19 +39,20 @@ pub(crate) use name::reversed;
 pub use name::{BadDomainName, DomainName};
 pub(crate) use turns::Turns;
 
-/// Questions that one scorer asks at a time about one message.
+/// Number of concurrent questions of one scorer about one message.
 const AT_ONCE: usize = 20;
-/// Questions that one scorer asks about one message in all.
+/// Total number of questions of one scorer about one message.
 pub(crate) const IN_ALL: usize = 200;
 
-/// Asks several questions, 20 at a time, and gives the answers in the order of the questions. A
-/// message with much to ask about leaves turns to the others.
+/// Runs several questions, 20 at a time, and returns the answers in the order of the questions. The
+/// limit keeps resources free for other messages.
 pub(crate) async fn ask_all<F: Future>(questions: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     stream::iter(questions).buffered(AT_ONCE).collect().await
 }
 
-/// Asks several questions and gives the first yes (`Some`), as soon as there is one: whatever the
-/// others fail at, or wait for, cannot change it. Only without a yes does a failure count.
+/// Runs several questions and returns the first positive answer (`Some`) as soon as it arrives.
+/// Failed or pending questions cannot change it. A failure is returned only if no answer is
+/// positive.
 pub(crate) async fn any<T>(
     questions: impl IntoIterator<Item = impl Future<Output = Result<Option<T>, ResolveError>>>,
 ) -> Result<Option<T>, ResolveError> {
@@ -66,21 +68,23 @@ pub(crate) async fn any<T>(
     failure.map_or(Ok(None), Err)
 }
 
-/// Asks DNS. Clones of an `Arc` of one are one.
+/// Asynchronous DNS lookups. Clones of an `Arc` share one resolver.
 #[async_trait]
 pub trait Resolver: Send + Sync {
-    /// The records of this type that the name has, aliases followed. A name that has none, or is
-    /// not there at all, has an empty [`Answer`]; an error is that nobody knows.
+    /// Returns the records of this type for the name. Aliases are followed. If the name has no such
+    /// records or does not exist, the [`Answer`] is empty. An error means that the answer is
+    /// unknown.
     ///
-    /// It may take as long as it likes within reason: whoever asks has a budget, and drops it.
+    /// A lookup needs no timeout of its own: the caller has a budget and drops the future when it
+    /// ends.
     async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError>;
 
-    /// The addresses of a name, of both kinds. If one kind cannot be had and the other has addresses,
-    /// those.
+    /// Returns the IPv4 and IPv6 addresses of a name. If one of the two lookups fails and the other
+    /// returns addresses, returns those.
     ///
     /// # Errors
     ///
-    /// No address is known, and one of the questions failed.
+    /// Returns an error if there are no addresses and a lookup failed.
     async fn addresses(&self, name: &DomainName) -> Result<Vec<IpAddr>, ResolveError> {
         let kinds = [RecordKind::A, RecordKind::Aaaa];
         let answers = kinds.map(|kind| self.lookup(name, kind));
@@ -102,23 +106,23 @@ impl<D: Resolver + ?Sized> Resolver for Arc<D> {
     }
 }
 
-/// What is asked for: the types of records that a mail server has a use for.
+/// Record types that a mail server needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RecordKind {
-    /// IPv4 addresses; the codes of lists.
+    /// IPv4 addresses, and the return codes of blocklists.
     A,
     /// IPv6 addresses.
     Aaaa,
-    /// The servers that take mail for a domain.
+    /// Mail servers of a domain.
     Mx,
-    /// The name of an address.
+    /// Name of an address.
     Ptr,
-    /// Text: SPF, DKIM, DMARC, the reasons of lists.
+    /// Text: SPF, DKIM, DMARC, and the reasons of blocklists.
     Txt,
 }
 
-/// One record.
+/// A DNS record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Record {
@@ -126,16 +130,17 @@ pub enum Record {
     A(Ipv4Addr),
     /// An IPv6 address.
     Aaaa(Ipv6Addr),
-    /// A server that takes mail, the least preference first asked. A null MX (RFC 7505) names none.
+    /// A mail server. Servers with lower preference are tried first. A null MX (RFC 7505) has no
+    /// exchange.
     Mx {
-        /// Its place among the others.
+        /// Preference value.
         preference: u16,
-        /// Its name.
+        /// Name of the server. `None` for a null MX.
         exchange: Option<DomainName>,
     },
     /// A name.
     Ptr(DomainName),
-    /// Its strings, joined without anything between (RFC 7208 section 3.3).
+    /// The strings of the record, joined without separator (RFC 7208 section 3.3).
     Txt(Box<[u8]>),
 }
 
@@ -149,45 +154,45 @@ impl Record {
     }
 }
 
-/// What DNS says of a name.
+/// Answer to a lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
-    /// The records, in the order of the answer; empty if there are none.
+    /// The records, in the order of the response. Empty if there are none.
     pub records: Arc<[Record]>,
-    /// How long this holds; zero for what must not be kept.
+    /// Time to live. Zero means that the answer must not be cached.
     pub ttl: Duration,
 }
 
 impl Answer {
-    /// An answer that holds for this long.
+    /// Creates an answer with this time to live.
     pub fn new(records: impl IntoIterator<Item = Record>, ttl: Duration) -> Self {
         Self { records: records.into_iter().collect(), ttl }
     }
 }
 
-/// Why there is no answer. The fault is that of the servers that were asked, of the network, or of
-/// whoever named those servers.
+/// Reason why there is no answer. Fault of the servers, of the network, or of the configuration
+/// that names the servers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
-    /// The server could not be reached, or the connection broke.
+    /// The server is unreachable, or the connection was lost.
     #[error("no connection: {0}")]
     Network(Box<str>),
-    /// No answer to this question came in time.
+    /// There was no answer to this question in time.
     #[error("no answer in time")]
     Late,
-    /// Whatever came was no answer to this question.
+    /// The response is malformed or does not match the question.
     #[error("not an answer: {0}")]
     Malformed(&'static str),
-    /// The server declines, with this response code (RFC 1035 section 4.1.1): 2 is "server failure",
-    /// 5 is "refused".
+    /// The server returned this response code (RFC 1035 section 4.1.1), for example 2 "server
+    /// failure" or 5 "refused".
     #[error("declined with response code {0}")]
     Declined(u16),
-    /// There is no server to ask.
+    /// No server is configured.
     #[error("no server to ask")]
     NoServer,
-    /// Another resolver failed, for this reason.
+    /// Another resolver implementation failed with this message.
     #[error("{0}")]
     Other(Box<str>),
 }

@@ -1,4 +1,4 @@
-//! Domain names, and the names under which addresses are looked up.
+//! Domain names, including the names for reverse lookups.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::str::FromStr;
 
-/// A domain name that can be looked up: in lower case, without a dot at its end, of letters, digits,
-/// hyphens and underscores; labels of 1 to 63 octets, 253 in all (RFC 1035 section 2.3.4).
+/// A domain name that can be looked up: lower case, without a trailing dot. It consists of letters,
+/// digits, hyphens and underscores. Labels have 1 to 63 octets, and the whole name at most 253 (RFC
+/// 1035 section 2.3.4).
 ///
-/// A name that is not ASCII is one in its A-label form (`xn--…`, RFC 5890) only.
+/// Non-ASCII names must be in A-label form (`xn--…`, RFC 5890).
 ///
 /// ```
 /// use nobounce::dns::DomainName;
@@ -22,37 +23,38 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DomainName(Box<str>);
 
-/// Not a domain name. The fault is that of whoever wrote it.
+/// Not a valid domain name. Fault of its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a domain name")]
 pub struct BadDomainName;
 
-/// Longest name, in octets as text.
+/// Maximum length of a name, in octets of its text form.
 const NAME: usize = 253;
-/// Longest label.
+/// Maximum length of a label.
 const LABEL: usize = 63;
 
 impl DomainName {
-    /// The name below which an address has its PTR record: `1.2.0.192.in-addr.arpa` (RFC 1035
-    /// section 3.5), or 32 nibbles and `ip6.arpa` (RFC 3596 section 2.5).
+    /// Returns the name of the PTR record of an address: `1.2.0.192.in-addr.arpa` (RFC 1035 section
+    /// 3.5), or 32 nibbles and `ip6.arpa` (RFC 3596 section 2.5).
     pub fn reverse(address: IpAddr) -> Self {
         let zone = if address.to_canonical().is_ipv4() { "in-addr.arpa" } else { "ip6.arpa" };
         Self(format!("{}.{zone}", reversed(address)).into())
     }
 
-    /// This name with labels before it: what a list is asked. Not if it would be too long.
+    /// Returns this name with labels in front, as for a blocklist query. Fails if the result is too
+    /// long.
     pub(crate) fn below(&self, labels: &str) -> Result<Self, BadDomainName> {
         format!("{labels}.{self}").parse()
     }
 
-    /// Whether it has more than one label.
+    /// Returns whether the name has more than one label.
     pub(crate) fn has_dot(&self) -> bool {
         self.0.contains('.')
     }
 }
 
-/// The octets of an IPv4 address or the nibbles of an IPv6 address, last first, with dots between
-/// (RFC 5782 sections 2.1 and 2.4).
+/// Returns the octets of an IPv4 address or the nibbles of an IPv6 address in reverse order,
+/// separated by dots (RFC 5782 sections 2.1 and 2.4).
 pub(crate) fn reversed(address: IpAddr) -> String {
     let parts: Vec<String> = match address.to_canonical() {
         IpAddr::V4(address) => address.octets().iter().rev().map(u8::to_string).collect(),

@@ -1,11 +1,11 @@
-//! A fair semaphore: so many at once, and the others in the order in which they came.
+//! A fair semaphore: a limited number of permits, granted in order of arrival.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::channel::oneshot;
 
-/// So many turns; whoever finds none waits for one.
+/// A limited number of turns (permits). A caller waits if no turn is free.
 #[derive(Debug)]
 pub(crate) struct Turns(Arc<Mutex<Queue>>);
 
@@ -15,17 +15,17 @@ struct Queue {
     waiting: VecDeque<oneshot::Sender<Turn>>,
 }
 
-/// A turn, until it is dropped.
+/// A permit. Dropping it passes the turn to the next waiter.
 #[derive(Debug)]
 pub(crate) struct Turn(Option<Arc<Mutex<Queue>>>);
 
 impl Turns {
-    /// So many at once, at least one.
+    /// Creates a semaphore with `most` turns, at least one.
     pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(Mutex::new(Queue { free: most.max(1), waiting: VecDeque::new() })))
     }
 
-    /// Waits for a turn. A future that is dropped gives its place up.
+    /// Waits for a turn. Dropping the future leaves the queue.
     pub(crate) async fn take(&self) -> Turn {
         let coming = {
             let mut queue = lock(&self.0);
@@ -37,7 +37,7 @@ impl Turns {
             queue.waiting.push_back(given);
             coming
         };
-        // The sender is dropped with the queue only, which is held here.
+        // The sender is dropped only with the queue, and this function holds the queue.
         coming.await.unwrap_or(Turn(None))
     }
 }
@@ -49,7 +49,7 @@ impl Drop for Turn {
             let Some(next) = lock(&shared).waiting.pop_front() else { break };
             match next.send(Self(Some(shared.clone()))) {
                 Ok(()) => return,
-                // That one waits no more.
+                // This waiter has been dropped. Prevent the returned turn from releasing itself.
                 Err(mut turn) => turn.0 = None,
             }
         }
@@ -85,7 +85,8 @@ mod tests {
             drop(one);
             assert!(poll!(fifth.as_mut()).is_pending(), "the third is before it");
             let third = third.await;
-            // The fifth is given the next turn; the sixth is given one and leaves without looking.
+            // The fifth gets the next turn. The sixth gets one too, but is dropped before it is
+            // polled.
             drop(two);
             drop(third);
             drop(sixth);

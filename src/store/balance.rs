@@ -1,4 +1,4 @@
-//! Balances: good and bad, weighed, both of which fade.
+//! Reputation balances: weights for and against something, which decay over time.
 
 use std::ops::Add;
 use std::time::{Duration, SystemTime};
@@ -6,33 +6,33 @@ use std::time::{Duration, SystemTime};
 use super::moment::{length, milliseconds};
 use super::table::Record;
 
-/// A balance is forgotten when nothing was added to it for so many half-lives: of a thousand there
-/// is a hundredth left.
+/// A balance expires this many half-lives after the last addition. By then a weight of one thousand
+/// has decayed to less than 0.01.
 pub(super) const HALF_LIVES: u64 = 17;
-/// The most that either side of a balance holds.
+/// Maximum weight of each side of a balance.
 pub(super) const MOST: f64 = 1e12;
 
-/// What speaks for something and what against it, in units of the caller's.
+/// Weights for and against something, in units chosen by the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Balance {
-    /// What speaks for it, from zero to 10¹².
+    /// Weight in favour, from 0 to 10¹².
     pub good: f64,
-    /// What speaks against it, likewise.
+    /// Weight against, from 0 to 10¹².
     pub bad: f64,
 }
 
 impl Balance {
-    /// Nothing either way.
+    /// The empty balance.
     pub const ZERO: Self = Self { good: 0.0, bad: 0.0 };
 
-    /// What is not a number, or below zero, is zero.
+    /// Creates a balance. NaN and negative weights become zero. Weights over 10¹² become 10¹².
     pub fn new(good: f64, bad: f64) -> Self {
         let bounded = |weight: f64| if weight.is_nan() { 0.0 } else { weight.clamp(0.0, MOST) };
         Self { good: bounded(good), bad: bounded(bad) }
     }
 
-    /// Both together: how much is known.
+    /// Returns the sum of both weights: how much evidence there is.
     pub fn weight(&self) -> f64 {
         self.good + self.bad
     }
@@ -50,13 +50,12 @@ impl Add for Balance {
     }
 }
 
-/// The time in which a balance fades to half; from a second to a year, what is beyond is brought
-/// there.
+/// Time in which a balance decays to half. Clamped to the range from one second to one year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HalfLife(u64);
 
 impl HalfLife {
-    /// This half-life.
+    /// Creates a half-life, clamped to the valid range.
     pub fn new(time: Duration) -> Self {
         const DAY: u64 = 24 * 60 * 60;
         Self(length(time.clamp(Duration::from_secs(1), Duration::from_secs(365 * DAY))))
@@ -67,17 +66,17 @@ impl HalfLife {
     }
 }
 
-/// A balance as it is kept; times in milliseconds, since 1970.
+/// Stored form of a reputation balance. Times are Unix milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Weighed {
     pub(super) balance: Balance,
-    /// When it stood so.
+    /// The time at which `balance` was computed.
     pub(super) at: u64,
     pub(super) expires: u64,
 }
 
 impl Weighed {
-    /// What was there, faded, and what was added. `weigh.lua` says the same.
+    /// Decays the stored balance and adds `add`. `weigh.lua` does the same.
     pub(super) fn weigh(
         before: Option<Self>,
         add: Balance,
@@ -86,7 +85,7 @@ impl Weighed {
     ) -> (Option<Self>, Balance) {
         let now = milliseconds(now);
         let alive = before.filter(|weighed| now < weighed.expires);
-        // A little in the future was put there by a clock that is a little ahead.
+        // A time slightly in the future comes from a gate whose clock is slightly ahead.
         let at = alive.map(|it| it.at).filter(|at| *at <= now + half_life).unwrap_or(now);
         let elapsed = now.saturating_sub(at) as f64 / half_life as f64;
         let balance = alive.map_or(Balance::ZERO, |it| it.balance.faded(0.5_f64.powf(elapsed)));
@@ -103,7 +102,8 @@ impl Record for Weighed {
         milliseconds(now) >= self.expires
     }
 
-    /// How much there was to be known. (Doubles that are not negative compare as their bits do.)
+    /// Returns the total weight: how much evidence would be lost. Non-negative doubles compare like
+    /// their bits.
     fn worth(&self) -> (u64, u64) {
         (self.balance.weight().to_bits(), self.at)
     }

@@ -1,4 +1,4 @@
-//! Token buckets: how much of something may be had, and when again.
+//! Token buckets: how much of a resource is available, and when more will be.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,39 +8,43 @@ use super::table::Record;
 /// Longest time in which a bucket fills up: ten years.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// So many tokens in so long: a bucket that holds them all, and fills up in that time, evenly.
+/// Rate of a token bucket: its capacity, and the time in which it fills up evenly from empty.
 ///
-/// Whoever has waited long enough may take all at once; in the long run nobody has more than the
-/// rate. Fractions of a microsecond for each token are rounded up.
+/// A full bucket can be emptied at once. In the long run, nobody gets more than the rate. The time
+/// per token is rounded up to whole microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     tokens: u32,
-    /// Microseconds in which one token comes.
+    /// Microseconds per token.
     each: u64,
 }
 
-/// No tokens, or a time of none or of more than ten years. The fault is the caller's.
+/// The rate has no tokens, or its time is zero or more than ten years. Caller fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a rate: at least one token, in more than no time and at most ten years")]
 pub struct BadRate;
 
-/// What a bucket gave.
+/// Result of taking tokens from a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// What was asked for.
+    /// The requested tokens were taken.
     Granted {
-        /// How many whole tokens are left.
+        /// Number of whole tokens left.
         left: u32,
     },
-    /// Nothing: there is less than was asked for.
+    /// Nothing was taken: the bucket holds fewer tokens than requested.
     Exhausted {
-        /// How long until there is enough, if nobody else takes any.
+        /// Time until the bucket holds enough tokens, if nobody else takes any.
         wait: Duration,
     },
 }
 
 impl Rate {
-    /// So many tokens in so long.
+    /// Creates a rate of `tokens` per `time`.
+    ///
+    /// # Errors
+    ///
+    /// [`BadRate`] if `tokens` is zero, or if `time` is zero or more than ten years.
     pub fn new(tokens: u32, time: Duration) -> Result<Self, BadRate> {
         if tokens == 0 || time.is_zero() || time > LONGEST {
             return Err(BadRate);
@@ -48,31 +52,33 @@ impl Rate {
         Ok(Self { tokens, each: fine_length(time).max(1).div_ceil(tokens.into()) })
     }
 
-    /// How many tokens the bucket holds. Who asks for more asks for all.
+    /// Returns the capacity of the bucket in tokens. A request for more is treated as a request for
+    /// all.
     pub fn tokens(&self) -> u32 {
         self.tokens
     }
 
-    /// Microseconds in which a token comes.
+    /// Returns the microseconds per token.
     pub(super) fn each(&self) -> u64 {
         self.each
     }
 
-    /// Microseconds in which an empty bucket fills up.
+    /// Returns the microseconds in which an empty bucket fills up.
     pub(super) fn whole(&self) -> u64 {
         self.each * u64::from(self.tokens)
     }
 }
 
-/// A bucket as it is kept: when it will be full, in microseconds since 1970. (Known elsewhere as
-/// the theoretical arrival time of the generic cell rate algorithm.)
+/// Stored form of a bucket: the time at which it will be full, in Unix microseconds. This is the
+/// theoretical arrival time of the generic cell rate algorithm (GCRA).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bucket {
     pub(super) full: u64,
 }
 
 impl Bucket {
-    /// What was there, less what was taken; `None` if it is full. `take.lua` says the same.
+    /// Takes tokens from the stored bucket. The new record is `None` if the bucket is full.
+    /// `take.lua` does the same.
     pub(super) fn take(
         before: Option<Self>,
         rate: Rate,
@@ -80,7 +86,7 @@ impl Bucket {
         now: SystemTime,
     ) -> (Option<Self>, Taken) {
         let (now, whole) = (microseconds(now), rate.whole());
-        // No bucket is emptier than empty, whatever another clock says.
+        // Clamp: another gate's clock may have written a time too far in the future.
         let full = before.map_or(now, |bucket| bucket.full.clamp(now, now + whole));
         let taken = full + rate.each * u64::from(tokens.min(rate.tokens));
         let (full, answer) = match (now + whole).checked_sub(taken) {
@@ -92,12 +98,12 @@ impl Bucket {
 }
 
 impl Taken {
-    /// With so many microseconds' worth of tokens left.
+    /// Returns the result for tokens worth `rest` microseconds left.
     pub(super) fn granted(rest: u64, rate: Rate) -> Self {
         Self::Granted { left: u32::try_from(rest / rate.each).unwrap_or(u32::MAX) }
     }
 
-    /// For so many microseconds.
+    /// Returns the result for a wait of so many microseconds.
     pub(super) fn exhausted(wait: u64) -> Self {
         Self::Exhausted { wait: Duration::from_micros(wait) }
     }
@@ -108,7 +114,7 @@ impl Record for Bucket {
         microseconds(now) >= self.full
     }
 
-    /// The longer a bucket takes to fill up, the more was taken out of it.
+    /// A bucket that takes longer to fill up has had more tokens taken from it.
     fn worth(&self) -> (u64, u64) {
         (self.full, 0)
     }

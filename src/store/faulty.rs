@@ -8,7 +8,7 @@ use super::{
     Balance, HalfLife, Key, Memory, Pace, Page, Rate, Retention, Sighting, Store, StoreError, Taken,
 };
 
-/// A store in memory that declines keys in which this stands.
+/// A store in memory that returns an error for keys that contain `declines`.
 pub(crate) struct Faulty {
     memory: Memory,
     declines: &'static str,

@@ -15,14 +15,14 @@ use crate::breaker::{Breaker, State};
 use crate::deadline::{Awaiting, Deadline};
 use crate::runtime::{Runtime, within};
 
-/// How long one operation may take.
+/// Default timeout of one operation.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A store with a timeout and a circuit [`Breaker`] around it, so that a store that hangs costs a few
-/// messages its timeout and the others nothing.
+/// A store with a timeout and a circuit [`Breaker`] around it. If the store hangs, a few messages
+/// wait for the timeout, and all others continue without delay.
 ///
-/// For a store that does I/O and has neither: `Embedded` (feature `redb`), whose disk may hang, and
-/// stores of your own. [`Redis`](super::Redis) has both built in.
+/// Use it for stores that do I/O and have neither: `Embedded` (feature `redb`), whose disk may
+/// hang, and your own stores. [`Redis`](super::Redis) has both built in.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -53,21 +53,22 @@ impl<S: Store, R: Runtime> Guarded<S, R> {
         Self { runtime, store, patience: PATIENCE, breaker: Breaker::new() }
     }
 
-    /// Sets how long an operation may take. The budget of a [`Seat`](crate::Seat) holds beside it.
+    /// Sets the timeout of an operation. The budget of the [`Seat`](crate::Seat) applies in
+    /// addition.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Sets the breaker, and with it who is told when the store fails and when it is back.
+    /// Sets the breaker, including its callback for failure and recovery.
     #[must_use]
     pub fn breaker(mut self, breaker: Breaker) -> Self {
         self.breaker = breaker;
         self
     }
 
-    /// Returns whether the store is asked at all at the moment.
+    /// Returns the state of the breaker. While it is open, the store is not asked.
     pub fn state(&self) -> State {
         self.breaker.state()
     }
@@ -165,7 +166,7 @@ mod tests {
     use crate::breaker::Change;
     use crate::rehearsal::Rehearsal;
 
-    /// A store that hangs as long as it is told to, and counts how often it was asked.
+    /// A store that hangs on request and counts its operations.
     #[derive(Default)]
     struct Disk {
         hangs: AtomicBool,
@@ -233,7 +234,8 @@ mod tests {
         }
     }
 
-    /// A hundred messages, one a second: the disk hangs at the tenth and works again at the sixtieth.
+    /// A hundred messages, one per second: the disk hangs at the tenth and works again at the
+    /// sixtieth.
     #[test]
     fn a_hung_store_costs_a_few_messages_their_time_and_the_others_none() {
         let (clock, disk) = (Rehearsal::new(), Arc::new(Disk::default()));

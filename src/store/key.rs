@@ -1,14 +1,14 @@
-//! Keys: under which name something is remembered.
+//! Keys of stored records.
 
 use std::fmt;
 use std::fmt::Write as _;
 
-/// Under which name something is remembered: what it is, whose it is, and whatever else tells it
-/// from others. Keys are equal if all their parts are, in order.
+/// Key of a stored record: its kind, its owner, and further parts. Two keys are equal if all their
+/// parts are equal, in order.
 ///
-/// Bounded stores keep the records of one owner in a small part of their room, so that nobody
-/// makes them forget more than that of others. So let the owner be what an attacker has little
-/// choice of: the network of the client rather than the sender it claims to be.
+/// A bounded store keeps all records of one owner in a small part of its capacity. One owner can
+/// therefore evict only few records of others. Choose an owner that an attacker cannot vary easily:
+/// the network of the client rather than the sender address.
 ///
 /// ```
 /// use nobounce::store::Key;
@@ -19,15 +19,15 @@ use std::fmt::Write as _;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     text: String,
-    /// How much of it names kind and owner.
+    /// Length of the part that names kind and owner.
     owner: usize,
 }
 
 impl Key {
-    /// The key of something of this kind and owner.
+    /// Creates a key from a kind and an owner.
     pub fn new(kind: &str, owner: impl fmt::Display) -> Self {
         let mut text = String::new();
-        // A string takes whatever it is given.
+        // Writing to a string cannot fail.
         let _ = write!(Plain(&mut text), "{kind}");
         text.push(' ');
         let _ = write!(Plain(&mut text), "{owner}");
@@ -35,7 +35,7 @@ impl Key {
         Self { text, owner }
     }
 
-    /// The same key with one more part.
+    /// Adds one more part to the key.
     #[must_use]
     pub fn and(mut self, part: impl fmt::Display) -> Self {
         self.text.push(' ');
@@ -43,26 +43,26 @@ impl Key {
         self
     }
 
-    /// Kind and owner alone.
+    /// Returns the text of kind and owner only.
     pub(super) fn owner(&self) -> &str {
         &self.text[..self.owner]
     }
 
-    /// All of it: printable ASCII.
+    /// Returns the text of the whole key, in printable ASCII.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 }
 
 impl fmt::Display for Key {
-    /// The parts with spaces between them; in a part, all that is not printable ASCII, spaces and
-    /// `%` are written as `%` and two hex digits for each octet.
+    /// Writes the parts separated by spaces. Within a part, spaces, `%` and everything except
+    /// printable ASCII are percent-encoded: `%` and two hex digits per octet.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-/// Writes parts so that no two lists of them look alike.
+/// Percent-encodes the parts, so that different lists of parts have different texts.
 struct Plain<'t>(&'t mut String);
 
 impl fmt::Write for Plain<'_> {

@@ -1,4 +1,4 @@
-//! Logs: records one behind another, which many append and few read.
+//! Logs: append-only sequences of records with many writers and few readers.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,20 +7,21 @@ use std::time::{Duration, SystemTime};
 use super::moment::{length, microseconds, milliseconds};
 use super::table::{Name, Named};
 
-/// Records of one log at most, whatever its [`Retention`] says.
+/// Maximum number of records in a log, regardless of its [`Retention`].
 const RECORDS: u32 = 65_536;
-/// Logs in a process. There is one for each purpose, not for each client.
+/// Maximum number of logs in a process. There is one log per purpose, not per client.
 pub(super) const LOGS: usize = 256;
-/// What a record costs beside its octets.
+/// Memory charged for a record in addition to its octets.
 const OVERHEAD: usize = 64;
-/// Octets of the records of one page. The largest record fits.
+/// Maximum total size of the records of one page, in octets. The largest possible record fits.
 pub(super) const PAGE: usize = super::MAX_OCTETS;
-/// Records of one page.
+/// Maximum number of records of one page.
 pub(super) const PAGE_RECORDS: usize = 1_024;
 
-/// How much of a log is kept: the latest records, and for how long after the last one was appended.
+/// Retention of a log: how many of the latest records are kept, and for how long after the last
+/// append.
 ///
-/// All who append to a log should use the same.
+/// All writers of a log should use the same retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Retention {
     pub(super) records: u32,
@@ -29,37 +30,38 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Keeps up to `records` records, brought between 1 and 65,536, for `time` after the last one.
+    /// Creates a retention of `records` records, clamped to 1..=65,536, for `time` after the last
+    /// append.
     pub fn new(records: u32, time: Duration) -> Self {
         Self { records: records.clamp(1, RECORDS), time: length(time) }
     }
 }
 
-/// Records that were read from a log, oldest first.
+/// Records read from a log, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Page {
-    /// The records. Empty when the log has none from the position on.
+    /// The records. Empty if the log has none from the position on.
     pub records: Vec<Vec<u8>>,
-    /// The position to read from next.
+    /// Position at which to continue reading.
     pub next: u64,
-    /// Whether records were dropped before they were read: the log holds fewer than were appended, was
-    /// forgotten, or began anew.
+    /// Whether records were dropped before they were read. The log has dropped old records, was
+    /// evicted, or was started again.
     pub missed: bool,
 }
 
-/// A change of the logs, for a journal.
+/// A change of the logs, reported to a journal.
 #[derive(Debug, Clone)]
 #[cfg_attr(not(feature = "redb"), allow(dead_code, reason = "for the file alone"))]
 pub(super) enum LogChange {
-    /// What is at this position now.
+    /// The record at this position. `None` if it was removed.
     Record(Name, u64, Option<Arc<[u8]>>),
-    /// When the log is over; `None` if it is no longer there.
+    /// The expiry time of the log. `None` if the log was removed.
     End(Name, Option<u64>),
 }
 
-/// Logs in memory: so many octets in all. Where there are more, the log that holds most of them loses its
-/// oldest records.
+/// Logs in memory, bounded by their total size in octets. When the bound is exceeded, the largest
+/// log loses its oldest records.
 #[derive(Debug)]
 pub(super) struct Logs {
     most: usize,
@@ -74,11 +76,11 @@ struct All {
 
 #[derive(Debug, Default)]
 struct Log {
-    /// The position of the first record.
+    /// Position of the first record.
     first: u64,
     records: VecDeque<Arc<[u8]>>,
     octets: usize,
-    /// In milliseconds since 1970.
+    /// Expiry time in Unix milliseconds.
     end: u64,
 }
 
@@ -87,7 +89,7 @@ impl Logs {
         Self { most: octets, all: Mutex::default() }
     }
 
-    /// Appends a record; returns its position. `append.lua` does the same.
+    /// Appends a record and returns its position. `append.lua` does the same.
     pub(super) fn append(
         &self,
         name: Name,
@@ -97,7 +99,7 @@ impl Logs {
         mut journal: impl FnMut(LogChange),
     ) -> u64 {
         let all = &mut *self.lock();
-        // A log that begins anew goes on behind what any reader has seen of it.
+        // A restarted log continues after all positions that a reader may have seen.
         let mut first = microseconds(now).max(1);
         if let Some(log) = all.logs.get(&name)
             && milliseconds(now) >= log.end
@@ -144,7 +146,7 @@ impl Logs {
         page
     }
 
-    /// Puts a record there that comes from a file, behind those that did before.
+    /// Adds a record from the file after the records already loaded.
     #[cfg(feature = "redb")]
     pub(super) fn load(&self, name: Name, position: u64, record: Arc<[u8]>, end: u64) {
         let all = &mut *self.lock();
@@ -153,7 +155,7 @@ impl Logs {
         all.octets += log.push(record);
     }
 
-    /// Forgets what is too much after records were loaded.
+    /// Drops the records that exceed the bound after loading.
     #[cfg(feature = "redb")]
     pub(super) fn tidy(&self, mut journal: impl FnMut(LogChange)) {
         self.lock().shrink(self.most, &mut journal);
@@ -163,7 +165,7 @@ impl Logs {
         self.lock().logs.values().map(|log| log.records.len()).sum()
     }
 
-    /// What all records cost.
+    /// Returns the total cost of all records.
     pub(super) fn octets(&self) -> usize {
         self.lock().octets
     }
@@ -183,7 +185,7 @@ impl All {
         journal(LogChange::End(name, None));
     }
 
-    /// Forgets the log that ends soonest, if there is no place for another.
+    /// Removes the log that expires first, if the limit for the number of logs is reached.
     fn make_place(&mut self, journal: &mut impl FnMut(LogChange)) {
         if self.logs.len() >= LOGS
             && let Some((&soonest, _)) = self.logs.iter().min_by_key(|(_, log)| log.end)
@@ -203,12 +205,12 @@ impl All {
 }
 
 impl Log {
-    /// The position of the next record.
+    /// Returns the position of the next record.
     fn next(&self) -> u64 {
         self.first + self.records.len() as u64
     }
 
-    /// Returns what the record costs.
+    /// Adds a record and returns its cost.
     fn push(&mut self, record: Arc<[u8]>) -> usize {
         let cost = record.len() + OVERHEAD;
         self.octets += cost;
@@ -216,7 +218,7 @@ impl Log {
         cost
     }
 
-    /// Drops the oldest record; returns what it cost.
+    /// Drops the oldest record and returns its cost.
     fn pop(&mut self, name: Name, journal: &mut impl FnMut(LogChange)) -> usize {
         let Some(record) = self.records.pop_front() else { return 0 };
         let cost = record.len() + OVERHEAD;

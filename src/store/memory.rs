@@ -13,29 +13,31 @@ use super::table::{Name, Secret, Table};
 use super::value::{Value, Values};
 use super::{Store, StoreError, sized};
 
-/// Records of each kind, unless said otherwise: 262,144.
+/// Default capacity per kind of record: 262,144.
 pub(super) const RECORDS: usize = 1 << 18;
 
-/// A store in the memory of the process: bounded, and empty when the process begins.
+/// A bounded store in the memory of the process. It is empty when the process starts.
 ///
-/// It holds sightings, buckets and balances, as many of each as it is made for, in about 60 octets
-/// each. What does not fit makes it forget something else, which is arranged so that an attacker
-/// gains little from it:
+/// The store holds a fixed number of sightings, buckets and balances. Each record takes about 60
+/// octets. When a new record does not fit, another one is evicted. The eviction rules ensure that
+/// an attacker gains little:
 ///
-/// - A record is forgotten only for another of its kind, and of owners who share a corner with it
-///   (1,792 records, corners dealt out by a secret). Who floods the store from one
-///   network makes it forget what it knows of that network, and of one in some hundred others.
-/// - In a corner, what is over goes first. Then goes what is cheap to make: things seen once before
-///   things seen again, which took their time; fuller buckets before emptier ones; balances of
-///   little weight. So a client that is over its rate does not get out of it by being
-///   remembered for much else, nor a proven sender into oblivion by others that are not.
+/// - A record is evicted only for a record of the same kind. Each owner is mapped to a few shards
+///   by a secret, 1,792 records in total, and evicts only records in these shards. A client that
+///   floods the store from one network therefore evicts records of that network, and of about one
+///   in some hundred other networks.
+/// - Within a shard, expired records are evicted first. Then come the records that are cheapest to
+///   create again. Things seen once go before things seen several times, fuller buckets before
+///   emptier ones, and balances of low weight before others. A client over its rate limit cannot
+///   evict its own bucket by creating many other records. New senders cannot evict a sender with an
+///   established reputation.
 ///
-/// Values and logs have a bound in octets, 64 for each record of the other kinds: 16 MiB of values and
-/// 16 MiB of logs unless said otherwise, with 64 octets charged for each. The values of an owner share
-/// their corners with few others, and those that end soonest are forgotten first. The log that holds the
-/// most octets loses its oldest records first.
+/// Values and logs are bounded in octets, at 64 octets for each record of the other kinds. The
+/// default is 16 MiB of values and 16 MiB of logs. Each value or record is charged 64 octets in
+/// addition to its size. Values use shards too, and those that expire first are evicted first. The
+/// largest log loses its oldest records first.
 ///
-/// Keys are kept as hashes, with a secret of the process's own: mail addresses are nowhere in it.
+/// Keys are stored as hashes with a secret of the process. The store contains no mail addresses.
 #[derive(Debug)]
 pub struct Memory {
     secret: Secret,
@@ -47,12 +49,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// For 262,144 records of each kind: 16 MB each when it is full.
+    /// Creates a store for 262,144 records of each kind. Each kind takes 16 MB when full.
     pub fn new() -> Self {
         Self::with_capacity(RECORDS)
     }
 
-    /// For so many records of each kind, rounded up to whole corners of 448.
+    /// Creates a store for so many records of each kind, rounded up to whole shards of 448 records.
     pub fn with_capacity(records: usize) -> Self {
         Self::with_secret(records, Secret::random())
     }
@@ -65,19 +67,19 @@ impl Memory {
         Self { secret, sightings, buckets, balances: Table::new(records), values, logs }
     }
 
-    /// How many records there are, of all kinds, those included that are over and have not been
-    /// forgotten yet.
+    /// Returns the number of records of all kinds. Includes expired records that were not evicted
+    /// yet.
     pub fn len(&self) -> usize {
         let small = self.sightings.len() + self.buckets.len() + self.balances.len();
         small + self.values.len() + self.logs.len()
     }
 
-    /// Returns how many octets values and logs are charged for.
+    /// Returns the octets charged for values and logs.
     pub fn octets(&self) -> usize {
         self.values.octets() + self.logs.octets()
     }
 
-    /// Whether there are none.
+    /// Returns whether the store is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,4 +1,4 @@
-//! What scorers remember: the trait, and the three stores that ship.
+//! Shared storage for scorers: the trait, and the three stores of this crate.
 
 mod balance;
 mod bucket;
@@ -35,38 +35,40 @@ pub use memory::Memory;
 pub use redis::Redis;
 pub use sighting::{Pace, Sighting};
 
-/// Octets of a value, and of a record of a log, at most.
+/// Maximum size of a value or of a log record, in octets.
 pub const MAX_OCTETS: usize = 65_536;
 
-/// A memory that scorers share: sightings, token buckets, balances, values and logs, each under a [`Key`].
+/// Storage shared by scorers: sightings, token buckets, balances, values and logs, each under a
+/// [`Key`].
 ///
-/// There are three. [`Memory`] is bounded, and forgets when the process ends. `Embedded` (feature
-/// `redb`) is the same with a file behind it, for one gate. [`Redis`] is for many gates at once.
-/// They say the same to the same questions.
+/// There are three stores. [`Memory`] is bounded and loses its records when the process ends.
+/// `Embedded` (feature `redb`) adds a file to it, for one gate. [`Redis`] is shared by many gates.
+/// All three give the same answers to the same operations.
 ///
-/// A store that hangs must not cost every message a timeout. [`Redis`] therefore has a circuit
-/// [`Breaker`](crate::breaker::Breaker); put `Embedded`, and stores of your own that do I/O, into a
+/// A store that hangs must not delay every message by a timeout. [`Redis`] therefore has a circuit
+/// [`Breaker`](crate::breaker::Breaker). Wrap `Embedded`, and your own stores that do I/O, in a
 /// [`Guarded`].
 ///
 /// # Every operation is atomic
 ///
-/// Two at the same time, from two gates or one, leave what one after the other would leave. An
-/// operation that fails, or whose future is dropped before it is ready, was done or was not, and
-/// is never done twice.
+/// Two concurrent operations, from one gate or from two, have the same result as one after the
+/// other. An operation that fails, or whose future is dropped before it is ready, was done once or
+/// not at all. It is never done twice.
 ///
 /// # Time
 ///
-/// `now` is the caller's time of day: stores have no clock. Clocks of gates that share a store may
-/// differ a little. A record that another clock has put into the future is read as made now; so a
-/// gate whose clock is behind by a second sees a wait end a second earlier and a bucket filled a
-/// second later, and a clock that was wrong by years does its harm until its record is touched
-/// next, not for years. Keep clocks within a few seconds (NTP does): where they differ by
-/// more than a rate's whole period, it is no longer held.
+/// `now` is the caller's time of day: stores have no clock. The clocks of gates that share a store
+/// may differ slightly. A record that another clock has put into the future is treated as written
+/// now. If the clock of a gate is one second behind, a wait ends one second early and a bucket
+/// fills up one second late. If a clock was wrong by years, the damage lasts only until the next
+/// change of the record. Keep clocks within a few seconds, for example with NTP. If they differ by
+/// more than the whole period of a rate, the rate is no longer enforced.
 ///
 /// # No listing
 ///
-/// Keys cannot be listed, neither all nor by a prefix. Memory and file keep hashes of keys, and a Redis
-/// server would have to walk through all it has. What must be found again without its key goes to a log.
+/// Keys cannot be listed, neither all of them nor by prefix. `Memory` and `Embedded` store only
+/// hashes of keys. A Redis server would have to scan all its keys. Use a log for records that must
+/// be found without their key.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -88,15 +90,16 @@ pub const MAX_OCTETS: usize = 65_536;
 /// ```
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Notes that this was seen, and says what is known of it from now on.
+    /// Records a sighting, and returns everything known about the key including this sighting.
     async fn see(&self, key: &Key, pace: Pace, now: SystemTime) -> Result<Sighting, StoreError>;
 
-    /// What is known of this without its being seen now; `None` if nothing is, or nothing any more.
+    /// Returns what is known about the key, without recording a sighting. `None` if nothing is
+    /// known, or if the record has expired.
     async fn recall(&self, key: &Key, now: SystemTime) -> Result<Option<Sighting>, StoreError>;
 
-    /// Takes tokens out of a bucket, all of them or none. The bucket is full at first.
+    /// Takes tokens from a bucket: all of them or none. A new bucket is full.
     ///
-    /// A bucket keeps its rate by being asked with the same one each time.
+    /// Use the same rate for every operation on a bucket. Otherwise the rate is not enforced.
     async fn take(
         &self,
         key: &Key,
@@ -105,7 +108,8 @@ pub trait Store: Send + Sync {
         now: SystemTime,
     ) -> Result<Taken, StoreError>;
 
-    /// Adds to a balance, and says how it stands then; with [`Balance::ZERO`] it only says so.
+    /// Adds to a balance and returns the result. With [`Balance::ZERO`] it only returns the current
+    /// balance.
     async fn weigh(
         &self,
         key: &Key,
@@ -114,10 +118,10 @@ pub trait Store: Send + Sync {
         now: SystemTime,
     ) -> Result<Balance, StoreError>;
 
-    /// Keeps a value until `until`, in place of the one that is there. A value whose time is over is
-    /// removed instead.
+    /// Stores a value until `until`, replacing any current value. If `until` has passed, the
+    /// current value is removed.
     ///
-    /// A bounded store may forget it before: first those that end soonest.
+    /// A bounded store may evict the value earlier. Values that expire first are evicted first.
     ///
     /// # Errors
     ///
@@ -146,24 +150,26 @@ pub trait Store: Send + Sync {
         now: SystemTime,
     ) -> Result<(), StoreError>;
 
-    /// Returns the value of this key; `None` if there is none, or none any more.
+    /// Returns the value of this key. `None` if there is none, or if it has expired.
     async fn get(&self, key: &Key, now: SystemTime) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Forgets the value of this key, if there is one.
+    /// Removes the value of this key, if there is one.
     async fn remove(&self, key: &Key) -> Result<(), StoreError>;
 
-    /// Appends a record to a log and returns its position. The first append makes the log.
+    /// Appends a record to a log and returns its position. The first append creates the log.
     ///
-    /// Positions of a log are consecutive. A log that was forgotten begins anew behind them, as far as the
-    /// clocks of its writers go together: positions of a new log begin at the microseconds since 1970.
-    /// A store in memory or in a file drops records before `retention` does when all logs together
-    /// outgrow its bound in octets, and has at most 256 logs; beyond, the one that ends soonest is
-    /// forgotten. A Redis server bounds a log by the number of its records alone.
+    /// Positions in a log are consecutive. When an evicted or expired log is created again, its
+    /// positions start after the old ones, as long as the clocks of its writers agree. The first
+    /// position of a new log is the current time in Unix microseconds.
+    ///
+    /// A store in memory or in a file drops records before `retention` does if all logs together
+    /// exceed its bound in octets. It has at most 256 logs. When one more is created, the log that
+    /// expires first is removed. A Redis server limits a log only by the number of its records.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Oversized`] for more than [`MAX_OCTETS`]. After any other error the record may be
-    /// there or not; appended again, it may be there twice.
+    /// [`StoreError::Oversized`] for more than [`MAX_OCTETS`]. After any other error the record may
+    /// be in the log or not. Appending it again may duplicate it.
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
@@ -192,15 +198,15 @@ pub trait Store: Send + Sync {
         now: SystemTime,
     ) -> Result<u64, StoreError>;
 
-    /// Reads a page of a log from this position on: up to 1,024 records, and up to [`MAX_OCTETS`] in all.
-    /// Position 0 stands for the oldest record that there is.
+    /// Reads a page of a log from this position on: up to 1,024 records, and up to [`MAX_OCTETS`]
+    /// in total. Position 0 stands for the oldest record.
     ///
-    /// Reading changes nothing. A position that is not in the log is read as 0, and
-    /// [`Page::missed`] tells so.
+    /// Reading changes nothing. A position that is not in the log is treated as 0, and
+    /// [`Page::missed`] is set.
     async fn read(&self, log: &Key, from: u64, now: SystemTime) -> Result<Page, StoreError>;
 }
 
-/// The octets, if they are not too many.
+/// Returns the octets unless there are too many.
 fn sized(octets: &[u8]) -> Result<&[u8], StoreError> {
     match octets.len() {
         ..=MAX_OCTETS => Ok(octets),
@@ -208,34 +214,34 @@ fn sized(octets: &[u8]) -> Result<&[u8], StoreError> {
     }
 }
 
-/// Why a store has not answered. Whether it has done what it was asked is not known.
+/// Reason why a store did not answer. The operation may have been done or not.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// There is no connection to it, or there is none any more. The network or the store is at
-    /// fault.
+    /// The connection to the store failed or was lost. Fault of the network or of the store.
     #[error("store: {0}")]
     Unreachable(Arc<io::Error>),
-    /// It had not answered within this time.
+    /// The store did not answer within this time.
     #[error("store: no answer within {0:?}")]
     Late(Duration),
-    /// It sent what is no answer to what it was asked. The fault is its own.
+    /// The store sent an invalid answer. Store fault.
     #[error("store: not an answer: {0}")]
     Garbled(&'static str),
-    /// It refuses to answer, in these words. Most often its configuration is at fault, or ours.
+    /// The store refused the operation with this message. Usually its configuration or ours is
+    /// wrong.
     #[error("store says {0:?}")]
     Declined(Box<str>),
-    /// The file cannot be written. The disk is at fault.
+    /// The file could not be written. Disk fault.
     #[error("store: {0}")]
     Disk(Arc<dyn std::error::Error + Send + Sync>),
-    /// It was not asked, since earlier operations have failed: its circuit
-    /// [`Breaker`](crate::breaker::Breaker) is open. The store is at fault, or the network.
+    /// The store was not asked, because earlier operations failed: its circuit
+    /// [`Breaker`](crate::breaker::Breaker) is open. Fault of the store or of the network.
     #[error("store: {0}")]
     Suspended(#[from] Suspended),
-    /// A value or a record has so many octets, more than [`MAX_OCTETS`]. The caller is at fault.
+    /// The size of a value or record in octets, which exceeds [`MAX_OCTETS`]. Caller fault.
     #[error("store: {0} octets are more than {MAX_OCTETS}")]
     Oversized(usize),
-    /// More wait for the disk than may.
+    /// Too many changes wait for the disk.
     #[error("store: the disk does not keep up")]
     Behind,
 }

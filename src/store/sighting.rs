@@ -1,39 +1,39 @@
-//! Sightings: when something was first seen, when last, and how often.
+//! Sightings: when something was first and last seen, and how often.
 
 use std::time::{Duration, SystemTime};
 
 use super::moment::{length, milliseconds, time_of_day};
 use super::table::Record;
 
-/// Which sightings count, and how long they are remembered. Times are kept to the millisecond, and
-/// a hundred years are the longest.
+/// Which sightings count, and how long they are remembered. Times have a resolution of one
+/// millisecond and a maximum of a hundred years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// A sighting counts if it comes at least so long after the last one that did.
+    /// Minimum interval between two sightings that count.
     pub apart: Duration,
-    /// How long something is remembered that was seen once.
+    /// How long something seen once is remembered.
     pub once: Duration,
-    /// How long something is remembered that was seen again, from the last sighting that counts.
+    /// How long something seen several times is remembered, after the last sighting that counts.
     pub again: Duration,
 }
 
-/// What is known of something that was seen.
+/// Everything known about something that was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sighting {
-    /// When it was seen first.
+    /// Time of the first sighting.
     pub first: SystemTime,
-    /// When it was last seen with that sighting counting.
+    /// Time of the last sighting that counted.
     pub last: SystemTime,
-    /// How many sightings counted, the first one among them.
+    /// Number of sightings that counted, including the first.
     pub times: u32,
-    /// How many came too early to count.
+    /// Number of sightings that came too early to count.
     pub early: u32,
-    /// Whether this one counted; `false` of what is only recalled.
+    /// Whether this sighting counted. Always `false` for [`recall`](super::Store::recall).
     pub counted: bool,
 }
 
-/// A sighting as it is kept; times in milliseconds since 1970.
+/// Stored form of a sighting. Times are Unix milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) first: u64,
@@ -44,7 +44,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// What was there, as seen once more. `see.lua` says the same.
+    /// Adds a sighting to the stored record. `see.lua` does the same.
     pub(super) fn see(before: Option<Self>, pace: Pace, now: SystemTime) -> (Self, Sighting) {
         let now = milliseconds(now);
         let [apart, once, again] = [pace.apart, pace.once, pace.again].map(length);
@@ -52,7 +52,7 @@ impl Seen {
             let seen = Self { first: now, last: now, expires: now + once, times: 1, early: 0 };
             return (seen, seen.told(true));
         };
-        // What is in the future was put there by another clock.
+        // A time in the future comes from a gate with another clock.
         seen.first = seen.first.min(now);
         seen.last = seen.last.min(now);
         let counted = now - seen.last >= apart;
@@ -67,7 +67,7 @@ impl Seen {
         (seen, seen.told(counted))
     }
 
-    /// What is known of it, if it is still.
+    /// Returns the sighting unless it has expired.
     pub(super) fn recall(before: Option<Self>, now: SystemTime) -> Option<Sighting> {
         let now = milliseconds(now);
         before.filter(|seen| now < seen.expires).map(|seen| seen.told(false))
@@ -85,7 +85,8 @@ impl Record for Seen {
         milliseconds(now) >= self.expires
     }
 
-    /// What was seen again took its time to be. Among equals, what was seen lately.
+    /// Evicts things seen once before things seen several times; among equals, the one seen least
+    /// recently.
     fn worth(&self) -> (u64, u64) {
         (self.times.into(), self.last)
     }

@@ -1,4 +1,4 @@
-//! Tables in memory: bounded, with many locks, and fair to those who would be forgotten.
+//! Bounded tables in memory, with one lock per shard (`corner` in the code) and fair eviction.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -9,33 +9,33 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::key::Key;
 
-/// Records in one corner: as many as a hash map of 512 slots holds.
+/// Maximum number of records in a shard: the capacity of a hash map with 512 slots.
 pub(super) const CORNER: usize = 448;
-/// Corners over which the records of one owner are spread.
+/// Number of shards that hold the records of one owner.
 pub(super) const SPREAD: usize = 4;
 
-/// Something that is remembered.
+/// A stored record.
 pub(super) trait Record: Copy + PartialEq {
-    /// Whether it says no more than its absence would.
+    /// Returns whether the record has expired, so that it means the same as no record.
     fn is_over(&self, now: SystemTime) -> bool;
 
-    /// What is worth least is forgotten first. Much must be worth what it costs an attacker to make
-    /// the same.
+    /// Returns the value of the record. The least valuable record is evicted first. The value must
+    /// grow with the cost for an attacker to create such a record.
     fn worth(&self) -> (u64, u64);
 }
 
-/// The name of a record: a hash of its key under a secret, 32 bits for the owner and 96 for all.
-/// Who does not know the secret can neither make two keys collide nor choose whose corner to fill.
+/// Name of a record: a keyed hash of its key, with 32 bits for the owner and 96 for the whole key.
+/// Without the secret, nobody can make two keys collide or choose which shard to fill.
 pub(super) type Name = u128;
 
-/// The secret under which names are made.
+/// The secret key of the hash.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Secret(pub(super) u128);
 
 impl Secret {
-    /// A new one, from the operating system's random numbers.
+    /// Creates a new secret from the random numbers of the operating system.
     pub(super) fn random() -> Self {
-        // Each state is another key from the same source.
+        // Each `RandomState` has a different key from the same random source.
         let [high, low] = [(); 2].map(|()| RandomState::new().hash_one(()));
         Self(u128::from(high) << 64 | u128::from(low))
     }
@@ -52,10 +52,11 @@ impl Secret {
     }
 }
 
-/// Records of one kind. Each owner has a few corners, shared with those whom chance has put there;
-/// when a corner is full, what is worth least in it is forgotten.
+/// Records of one kind. The records of each owner are in a few shards, which it shares with
+/// randomly assigned other owners. When a shard is full, its least valuable record is evicted.
 ///
-/// So an owner who is remembered for ever more things pushes out those of its own corners' records
+/// An owner with ever more records therefore evicts only records in its own shards that are less
+/// valuable than the new ones. Each shard has its own lock.
 /// that are worth less than what it makes, and nobody else's. There is a lock for each corner.
 #[derive(Debug)]
 pub(super) struct Table<T> {
@@ -63,15 +64,15 @@ pub(super) struct Table<T> {
 }
 
 impl<T: Record> Table<T> {
-    /// For so many records, rounded up to whole corners.
+    /// Creates a table for so many records, rounded up to whole shards.
     pub(super) fn new(records: usize) -> Self {
         let corners = records.div_ceil(CORNER).max(SPREAD);
         Self { corners: (0..corners).map(|_| Mutex::default()).collect() }
     }
 
-    /// Changes the record of this name: `change` gets what is there and gives what is to be there,
-    /// and an answer. `journal` is told of what is now there and what was forgotten, in the order
-    /// of the changes to each record.
+    /// Changes the record of this name. `change` gets the current record and returns the new one
+    /// and an answer. `journal` gets each record that was set or removed, in the order of the
+    /// changes.
     pub(super) fn change<A>(
         &self,
         name: Name,
@@ -88,12 +89,12 @@ impl<T: Record> Table<T> {
         answer
     }
 
-    /// What is there under this name.
+    /// Returns the record of this name.
     pub(super) fn get(&self, name: Name) -> Option<T> {
         self.corner(name).get(&name).copied()
     }
 
-    /// Puts a record there that comes from another table. `journal` is told of what was forgotten.
+    /// Adds a record from the file. `journal` gets the name of an evicted record.
     #[cfg(feature = "redb")]
     pub(super) fn load(&self, name: Name, record: T, mut journal: impl FnMut(Name)) {
         let mut corner = self.corner(name);
@@ -111,7 +112,7 @@ impl<T: Record> Table<T> {
         );
     }
 
-    /// How many records there are.
+    /// Returns the number of records.
     pub(super) fn len(&self) -> usize {
         self.corners.iter().map(|corner| lock(corner).len()).sum()
     }
@@ -121,18 +122,19 @@ impl<T: Record> Table<T> {
     }
 }
 
-/// The corner of this name, of so many.
+/// Returns the shard of this name.
 pub(super) fn place(name: Name, corners: usize) -> usize {
     let owner = (name >> 96) as usize;
     (owner * SPREAD + name as usize % SPREAD) % corners
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whoever panicked left whole records: they are put and removed as such.
+    // After a panic the records are still consistent, because each is inserted or removed as a
+    // whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Puts or removes a record, and forgets another one if the corner is full.
+/// Inserts or removes a record. Evicts another record if the shard is full.
 fn put<T: Record>(
     corner: &mut HashMap<Name, T, Named>,
     name: Name,
@@ -159,7 +161,7 @@ fn put<T: Record>(
     journal(name, Some(new));
 }
 
-/// Names are hashes, and need not be hashed again.
+/// Hasher for names. Names are already hashes, so it only selects bits.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Named(u64);
 

@@ -1,4 +1,4 @@
-//! Values: octets under a key, until their end.
+//! Values: octets under a key, with an expiry time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,16 +7,16 @@ use std::time::SystemTime;
 use super::moment::milliseconds;
 use super::table::{Name, Named, SPREAD, place};
 
-/// Octets of all values in one corner: room for four of the largest.
+/// Maximum size of the values in one shard: room for four of the largest.
 const CORNER: usize = 4 * super::MAX_OCTETS;
-/// What a value costs beside its octets: its name, its end, its place in the table.
+/// Memory charged for a value in addition to its octets: name, expiry time and table entry.
 const OVERHEAD: usize = 64;
 
-/// A value as it is kept.
+/// Stored form of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Value {
     pub(super) octets: Arc<[u8]>,
-    /// In milliseconds since 1970.
+    /// Expiry time in Unix milliseconds.
     pub(super) end: u64,
 }
 
@@ -25,7 +25,7 @@ impl Value {
         Self { octets: octets.into(), end: milliseconds(until) }
     }
 
-    /// Whether it says no more than its absence would.
+    /// Returns whether the value has expired.
     pub(super) fn is_over(&self, now: SystemTime) -> bool {
         milliseconds(now) >= self.end
     }
@@ -35,8 +35,8 @@ impl Value {
     }
 }
 
-/// Values in memory. As with [`Table`](super::table::Table), each owner has a few corners. A corner has
-/// room for so many octets, and forgets the values that end soonest.
+/// Values in memory. As with [`Table`](super::table::Table), the values of each owner are in a few
+/// shards. A shard is bounded in octets and evicts the values that expire first.
 #[derive(Debug)]
 pub(super) struct Values {
     corners: Box<[Mutex<Corner>]>,
@@ -45,18 +45,18 @@ pub(super) struct Values {
 #[derive(Debug, Default)]
 struct Corner {
     values: HashMap<Name, Value, Named>,
-    /// What all of them cost.
+    /// Total cost of the values.
     octets: usize,
 }
 
 impl Values {
-    /// For so many octets, rounded up to whole corners.
+    /// Creates a table for so many octets, rounded up to whole shards.
     pub(super) fn new(octets: usize) -> Self {
         let corners = octets.div_ceil(CORNER).max(SPREAD);
         Self { corners: (0..corners).map(|_| Mutex::default()).collect() }
     }
 
-    /// Puts a value there, or removes it. `journal` is told of what is now there and what was forgotten.
+    /// Sets or removes a value. `journal` gets each value that was set or removed.
     pub(super) fn put(
         &self,
         name: Name,
@@ -78,7 +78,7 @@ impl Values {
         journal(name, Some(value));
     }
 
-    /// Puts a value there that comes from a file. `forget` is told of what was forgotten.
+    /// Adds a value from the file. `forget` gets the names of evicted values.
     #[cfg(feature = "redb")]
     pub(super) fn load(&self, name: Name, value: Value, forget: impl FnMut(Name)) {
         let mut corner = self.corner(name);
@@ -87,7 +87,7 @@ impl Values {
         corner.values.insert(name, value);
     }
 
-    /// The octets that are there under this name.
+    /// Returns the octets of this name, unless they have expired.
     pub(super) fn get(&self, name: Name, now: SystemTime) -> Option<Vec<u8>> {
         let corner = self.corner(name);
         let value = corner.values.get(&name).filter(|value| !value.is_over(now))?;
@@ -98,7 +98,7 @@ impl Values {
         self.corners.iter().map(|corner| lock(corner).values.len()).sum()
     }
 
-    /// What all values cost.
+    /// Returns the total cost of all values.
     pub(super) fn octets(&self) -> usize {
         self.corners.iter().map(|corner| lock(corner).octets).sum()
     }
@@ -115,7 +115,7 @@ impl Corner {
         Some(value)
     }
 
-    /// Forgets values until there is room for `cost` octets.
+    /// Evicts values until there is room for `cost` octets.
     fn make_room(&mut self, cost: usize, mut forget: impl FnMut(Name)) {
         if self.octets + cost <= CORNER {
             return;
@@ -133,6 +133,6 @@ impl Corner {
 }
 
 fn lock(mutex: &Mutex<Corner>) -> MutexGuard<'_, Corner> {
-    // Nothing in here panics between a value and what it costs.
+    // Nothing here can panic between changing the values and updating `octets`.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

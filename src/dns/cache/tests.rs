@@ -4,7 +4,8 @@ use super::*;
 use crate::dns::Record;
 use crate::rehearsal::Rehearsal;
 
-/// Counts how often it is asked. Names say what it answers: `SECONDS.…`, and `none` for nothing.
+/// A resolver that counts its lookups. The name determines the answer: `SECONDS.…` sets the TTL,
+/// and `none` means no records.
 #[derive(Debug, Default, Clone)]
 struct Counter(Arc<AtomicUsize>);
 
@@ -32,7 +33,7 @@ impl Desk {
         Self { rehearsal, counter, cache }
     }
 
-    /// What it says of this name, and whether somebody had to be asked.
+    /// Returns the answer for this name, and whether the resolver was asked.
     fn ask(&self, name: &str, kind: RecordKind) -> (Result<Answer, ResolveError>, bool) {
         let before = self.counter.0.load(Ordering::Relaxed);
         let answer = self.rehearsal.run(self.cache.lookup(&name.parse().unwrap(), kind));
@@ -96,7 +97,7 @@ fn it_holds_no_more_than_it_has_room_for() {
     }
     assert!(!desk.asks("60.n999.example"));
 
-    // What has run out goes first, then what runs out soonest.
+    // Expired answers are removed first, then those that expire soonest.
     let desk = Desk::new(100);
     for n in 0..50 {
         desk.asks(&format!("10.n{n}.example"));

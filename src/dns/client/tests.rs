@@ -15,16 +15,17 @@ use crate::runtime::Datagrams;
 
 type Says<T> = Arc<Mutex<dyn FnMut(SocketAddr, &[u8]) -> T + Send>>;
 
-/// The servers, as a runtime whose clock is the rehearsal's.
+/// DNS servers, as a runtime with the clock of a rehearsal.
 #[derive(Clone)]
 struct Network {
     rehearsal: Rehearsal,
-    /// What comes back for a datagram; none can be sent if there is nobody.
+    /// Responses to a datagram. `None`: the runtime has no datagrams.
     datagrams: Option<Says<Vec<Datagram>>>,
-    /// What comes back by TCP, three octets at a time, and what then; nobody listens if there is nobody.
+    /// Response by TCP, in pieces of three octets, and what follows it. `None`: connections are
+    /// refused.
     stream: Option<Says<(Vec<u8>, Then)>>,
     sockets: Arc<Mutex<usize>>,
-    /// Sockets that are open, and how many ever were at the same time.
+    /// Open sockets, and the maximum that were open at the same time.
     open: Arc<Mutex<(usize, usize)>>,
 }
 
@@ -69,7 +70,7 @@ impl Network {
         self
     }
 
-    /// Asks a client, and says what came of it and how long it took.
+    /// Asks a client. Returns the result and the elapsed time.
     fn ask(&self, client: &Client<Self>) -> (Result<Vec<Record>, ResolveError>, Duration) {
         let began = self.rehearsal.elapsed();
         let answer = self.rehearsal.run(client.lookup(&name(), RecordKind::A));
@@ -179,7 +180,7 @@ impl AsyncWrite for Connection {
         _: &mut Context<'_>,
         octets: &[u8],
     ) -> Poll<io::Result<usize>> {
-        // Length and question come in one write.
+        // Length and question arrive in one write.
         assert_eq!(usize::from(octets[0]) << 8 | usize::from(octets[1]), octets.len() - 2);
         let said = (self.says.lock().unwrap())(self.server, &octets[2..]);
         (self.coming, self.then) = (Some(said.0), said.1);
@@ -203,7 +204,7 @@ fn server(last: u8) -> SocketAddr {
     ([127, 0, 0, last], 53).into()
 }
 
-/// A reply to `query` with one A record, or none and this response code.
+/// Creates a reply to `query` with one A record, or with only this response code.
 fn reply(query: &[u8], rcode: u8) -> Vec<u8> {
     let mut reply = query.to_vec();
     (reply[2], reply[3]) = (0x81, 0x80 | rcode);
@@ -228,8 +229,8 @@ fn listed() -> Result<Vec<Record>, ResolveError> {
     Ok(vec![Record::A([127, 0, 0, 2].into())])
 }
 
-/// Asks two servers that do this with datagrams, and says what came of it, how long it took and
-/// how many sockets it took.
+/// Asks two servers that respond to datagrams like this. Returns the result, the elapsed time and
+/// the number of sockets used.
 fn ask_two(
     says: impl FnMut(SocketAddr, &[u8]) -> Vec<Datagram> + Send + 'static,
 ) -> (Result<Vec<Record>, ResolveError>, Duration, usize) {
@@ -257,7 +258,7 @@ fn a_server_that_does_not_answer_makes_way() {
         (|query| vec![Datagram::Octets(reply(query, 2))], Duration::ZERO),
         (|query| vec![Datagram::Octets(reply(query, 5))], Duration::ZERO),
         (|_| vec![Datagram::Octets(vec![0; 65_507]), Datagram::Octets(vec![])], PATIENCE),
-        // It never stops, and does not listen on TCP either.
+        // The server floods without end, and does not listen on TCP either.
         (|_| vec![Datagram::Octets(vec![255; 20]); 1_000], Duration::ZERO),
     ];
     for (misbehaves, takes) in table {
@@ -314,9 +315,8 @@ fn every_question_has_an_id_and_a_socket_of_its_own() {
     assert_eq!(*network.sockets.lock().unwrap(), 200);
 }
 
-/// What becomes of it when the server says this by TCP.
-/// A thousand questions to a server that is silent: no more than 200 sockets are open, and the rest
-/// waits for its turn.
+/// With a thousand questions to a silent server, at most 200 sockets are open. The other questions
+/// wait for their turn.
 #[test]
 fn so_many_questions_are_under_way_and_the_rest_waits() {
     let name = name();
@@ -336,7 +336,7 @@ fn so_many_questions_are_under_way_and_the_rest_waits() {
     assert_eq!(ask(client, &network), (500, PATIENCE * 2 * 2));
 }
 
-/// The budget of whoever asks ends the waiting, and its place is given up.
+/// When the caller's budget ends, it stops waiting and leaves the queue.
 #[test]
 fn whoever_is_out_of_time_waits_for_no_turn() {
     let network = Network::new().datagrams(|_, _| vec![]);
@@ -366,7 +366,8 @@ fn by_tcp(
 fn what_is_cut_off_comes_by_tcp() {
     let (answer, _) = by_tcp(|query| with_length(&reply(query, 0)), Then::Hang);
     assert_eq!(answer, listed());
-    // So does everything without datagrams, and from who floods us with them.
+    // TCP is also used if the runtime has no datagrams, and if a server floods the client with
+    // datagrams.
     let whole = |_, query: &[u8]| (with_length(&reply(query, 0)), Then::Close);
     let flood = |_, _: &[u8]| vec![Datagram::Octets(vec![0; 12]); 10_000];
     for network in [Network::new().stream(whole), Network::new().stream(whole).datagrams(flood)] {

@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use super::*;
 use crate::dns::Answer;
 
-/// A zone as lines of `NAME TYPE DATA`; data `fails` is no answer, and for `hangs` none ever comes.
+/// A zone of lines `NAME TYPE DATA`. With data `fails` the lookup fails, and with `hangs` it never
+/// ends.
 struct Zone(&'static str);
 
 #[async_trait]
@@ -54,7 +55,7 @@ fn a_name_is_confirmed_if_it_leads_back() {
             ptr("a.example b.example") + "a.example A 192.0.2.1\nb.example A 192.0.2.1",
             confirmed("a.example"),
         ),
-        // A failure may hide what would confirm, and does not undo it.
+        // A failed lookup might have confirmed a name, but it does not undo a confirmed one.
         (ptr("fails"), failed.clone()),
         (ptr("a.example") + "a.example A fails", failed.clone()),
         (
@@ -66,7 +67,7 @@ fn a_name_is_confirmed_if_it_leads_back() {
                 + "a.example A fails\nb.example A hangs\nc.example A 192.0.2.1",
             confirmed("c.example"),
         ),
-        // Ten names are looked at.
+        // At most ten names are checked.
         (ptr(&many.join(" ")) + "n9.example A 192.0.2.1", confirmed("n9.example")),
         (ptr(&many.join(" ")) + "n10.example A 192.0.2.1", unconfirmed("n0.example")),
     ] {
@@ -76,7 +77,7 @@ fn a_name_is_confirmed_if_it_leads_back() {
             assert_eq!(found, expected, "{}", zone.0);
         }
     }
-    // Of two kinds of addresses one is enough.
+    // The addresses of one family are enough.
     for (zone, expected) in [
         ("a.example A 192.0.2.1\na.example AAAA fails", Ok(1)),
         ("a.example A fails\na.example AAAA ::1", Ok(1)),

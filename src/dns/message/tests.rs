@@ -8,10 +8,10 @@ fn name(text: &str) -> DomainName {
     text.parse().unwrap()
 }
 
-/// A record as its owner, time to live and data.
+/// A record: owner, TTL and data.
 type Given<'g> = (&'g str, u32, RData<'g>);
 
-/// The reply to this question with these records in its answer and authority sections.
+/// Creates the reply to this question with these records in its answer and authority sections.
 fn reply(query: &Query<'_>, answers: &[Given<'_>], authority: &[Given<'_>]) -> Vec<u8> {
     changed(query, answers, authority, |_| {})
 }
@@ -74,10 +74,10 @@ fn records_are_read_with_the_least_time_to_live() {
     let table: &[(&[Given<'_>], &[Given<'_>], Reply)] = &[
         (&[("a.example", 60, a(2))], &[], answer(&[code(2)], 60)),
         (&[("A.EXAMPLE", 60, a(2)), ("a.example", 30, a(4))], &[], answer(&[code(2), code(4)], 30)),
-        // Of other names and types nothing is taken.
+        // Records of other names and types are ignored.
         (&[("b.example", 60, a(2)), ("a.example", 60, a(3))], &[], answer(&[code(3)], 60)),
         (&[("a.example", 60, zone(9))], &[], answer(&[], 0)),
-        // Aliases, in whatever order.
+        // Aliases, in any order.
         (
             &[("b.example", 60, a(2)), ("a.example", 10, alias("b.example"))],
             &[],
@@ -94,7 +94,7 @@ fn records_are_read_with_the_least_time_to_live() {
             &[],
             Reply::Failed(ResolveError::Malformed("endless aliases")),
         ),
-        // Nothing, for as long as the zone says: RFC 2308 section 5.
+        // No records, for the time given by the zone (RFC 2308 section 5).
         (&[], &[("example", 300, zone(900))], answer(&[], 300)),
         (&[], &[("example", 900, zone(300))], answer(&[], 300)),
         (&[], &[], answer(&[], 0)),
@@ -112,7 +112,7 @@ fn records_are_read_with_the_least_time_to_live() {
 fn so_many_records_and_aliases_and_no_more() {
     let asked = name("a.example");
     let query = Query::new(7, &asked, RecordKind::A).unwrap();
-    // The question is one of them.
+    // The question counts as one record.
     let records = |count| reply(&query, &vec![("a.example", 60, a(2)); count], &[]);
     assert!(matches!(query.read(&records(RECORDS - 1)), Reply::Answer(_)));
     assert!(matches!(query.read(&records(RECORDS)), Reply::Unrelated(_)));
@@ -230,7 +230,7 @@ fn pointers_end() {
     let query = Query::new(7, &asked, RecordKind::A).unwrap();
     let header = b"\0\x07\x81\x80\0\x01\0\x01\0\0\0\0";
     let question = &query.octets()[12..];
-    // To itself, to the one behind it, to and fro, and beyond the end.
+    // Compression pointers to themselves, to the next one, in a loop, and beyond the end.
     let at = 12 + question.len();
     for pointer in [at, at + 2, 0x3fff, 12, 0] {
         let pointer = (0xc000 | pointer as u16).to_be_bytes();
@@ -245,7 +245,7 @@ fn pointers_end() {
 }
 
 proptest! {
-    /// Whatever comes, it is read, and nothing but the right octets is an answer with records.
+    /// The parser handles any input, and only a correct message gives an answer with records.
     #[test]
     fn anything_can_come(mut octets: Vec<u8>, likely: bool) {
         let asked = name("a.example");

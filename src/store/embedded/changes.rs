@@ -1,4 +1,4 @@
-//! Changes that wait for the disk.
+//! Pending changes, not yet written to disk.
 
 use std::collections::HashMap;
 
@@ -12,13 +12,13 @@ use crate::store::sighting::Seen;
 use crate::store::table::{Name, Record};
 use crate::store::value;
 
-/// A change to be written.
+/// A pending change.
 pub(super) trait Note {
-    /// Notes it, in place of an older change of the same record.
+    /// Adds the change to `changes`. It replaces an older change of the same record.
     fn note(self, changes: &mut Changes);
 }
 
-/// What is to be there under each name; `None`: nothing.
+/// New record for each name. `None` removes the record.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     pub(super) sightings: HashMap<Name, Option<Seen>>,
@@ -27,7 +27,7 @@ pub(super) struct Changes {
     pub(super) octets: OctetChanges,
 }
 
-/// A record as the file has it.
+/// A record as stored in the file.
 pub(super) trait Row: Record {
     type Columns: for<'a> Value<SelfType<'a> = Self::Columns> + 'static;
     const TABLE: TableDefinition<'static, Name, Self::Columns>;
@@ -95,7 +95,7 @@ impl Changes {
         small && self.octets.is_empty()
     }
 
-    /// Takes in older changes, where there are no newer ones.
+    /// Merges older changes. Newer changes of the same record win.
     pub(super) fn fill_up(&mut self, older: Self) {
         fill(&mut self.sightings, older.sightings);
         fill(&mut self.buckets, older.buckets);

@@ -1,4 +1,4 @@
-//! The file: tables of records, the secret of their names, and the form of it all.
+//! The database file: tables of records, the secret for hashing names, and the format version.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,33 +22,33 @@ use crate::store::memory::Memory;
 use crate::store::sighting::Seen;
 use crate::store::table::{Name, Secret, Table};
 
-/// The form of the file, in case that another comes after it.
+/// Format version of the file.
 const FORM: u128 = 1;
-/// Octets of the file that are held in memory: little, since all records are.
+/// Size of redb's cache in octets. It is small, because all records are also in memory.
 const CACHE: usize = 8 << 20;
 
-/// What is true of the whole file: its form and its secret.
+/// Properties of the whole file: format version and secret.
 const ABOUT: TableDefinition<'_, &str, u128> = TableDefinition::new("about");
 
-/// Why a file cannot be used as a store. The caller or the disk is at fault.
+/// Reason why a file cannot be used as a store. Fault of the caller or of the disk.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process has opened it. It can be opened when that process has closed it.
+    /// Another process has the file open. It can be opened after that process closes it.
     #[error("another process has opened the store's file")]
     InUse,
-    /// It cannot be opened, or is no database.
+    /// The file cannot be opened, or is not a database.
     #[error("cannot open the store's file: {0}")]
     File(Box<dyn std::error::Error + Send + Sync>),
-    /// It was written by another version of this crate, in a form that is not known here.
+    /// The file was written by another version of this crate, in an unknown format.
     #[error("the store's file has form {0}, not {FORM}")]
     Form(u128),
-    /// There is no thread for it.
+    /// The writer thread could not be started.
     #[error("no thread for the store's file: {0}")]
     Thread(#[source] io::Error),
 }
 
-/// Opens the database of this path, and creates it for its owner alone (mode 0600).
+/// Opens the database at this path. A new file is readable only by its owner (mode 0600).
 pub(super) fn database(path: &Path) -> Result<Database, DatabaseError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -59,7 +59,7 @@ pub(super) fn database(path: &Path) -> Result<Database, DatabaseError> {
     Database::builder().set_cache_size(CACHE).create_with_backend(file)
 }
 
-/// The file. After an error the data base has to be opened anew.
+/// The database file. After an error, the database must be reopened.
 pub(super) struct File {
     open: Box<dyn Fn() -> Result<Database, DatabaseError> + Send>,
     database: Option<Database>,
@@ -76,7 +76,7 @@ impl File {
         Ok(Self { open: Box::new(open), database })
     }
 
-    /// The secret of the names in it; made and kept if the file is new.
+    /// Returns the secret for hashing names. Creates and stores it if the file is new.
     pub(super) fn secret(&mut self) -> Result<Secret, OpenError> {
         let mut form = FORM;
         let secret = self.attempt(|database| {
@@ -95,7 +95,7 @@ impl File {
             transaction.open_table(Bucket::TABLE)?;
             transaction.open_table(Weighed::TABLE)?;
             octets::create(&transaction)?;
-            // Of a form that is not known, nothing is touched.
+            // Change nothing in a file of unknown format.
             if form == FORM {
                 transaction.commit()?
             } else {
@@ -109,7 +109,7 @@ impl File {
         secret.map_err(OpenError::file)
     }
 
-    /// Reads all records. What the memory has no room for is to be removed from the file.
+    /// Reads all records. Returns removals for the records that do not fit into memory.
     pub(super) fn load(&mut self, memory: &Memory) -> Result<Changes, OpenError> {
         let load = |database: &Database| {
             let mut surplus = Changes::default();
@@ -122,7 +122,7 @@ impl File {
         self.attempt(load).map_err(OpenError::file)
     }
 
-    /// Makes all changes, or none. They are on disk when it returns.
+    /// Writes all changes in one transaction. They are on disk when this returns without an error.
     pub(super) fn write(&mut self, changes: &Changes) -> Result<(), redb::Error> {
         self.attempt(|database| {
             let transaction = database.begin_write()?;
@@ -134,7 +134,7 @@ impl File {
         })
     }
 
-    /// Does this with the data base; opened anew if it failed before.
+    /// Runs `work` on the database. Reopens the database first if the last attempt failed.
     fn attempt<T>(
         &mut self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,

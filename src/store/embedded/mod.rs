@@ -1,4 +1,4 @@
-//! A store in a file: what is in memory, kept on disk by a thread of its own.
+//! A store in memory that a separate thread writes to a file.
 
 mod changes;
 mod file;
@@ -23,19 +23,20 @@ use writer::Writer;
 
 pub use file::OpenError;
 
-/// A store in a file, for one gate: a [`Memory`] whose every change is on disk before it is
-/// answered.
+/// A store in a file, for one gate: a [`Memory`] that writes each change to disk before it answers.
 ///
-/// What was answered survives the death of the process and, as far as disk and file system keep
-/// their word on `fdatasync`, that of the machine. What was asked and not answered may survive or
-/// not.
+/// A change that was answered survives the death of the process. If disk and file system implement
+/// `fdatasync` correctly, it also survives a crash of the machine. A change that was not answered
+/// may survive or not.
 ///
-/// The file belongs to one process at a time. It is written by a thread of its own, so a slow disk
-/// keeps nobody waiting but those who change something; all changes that come while one lot is being
-/// written make up the next, in one transaction. Reading never waits for the disk: all records are
-/// in memory, too, with the bounds of [`Memory`], and the file is bounded with them. It holds hashes
-/// of keys, no addresses. When the disk fails, who waits for it is told so; what was not written is
-/// tried again with the next change.
+/// Only one process at a time can open the file. A separate thread writes it, so a slow disk delays
+/// only operations that change something. All changes that arrive during one write go into the next
+/// transaction. Reading never waits for the disk, because all records are also in memory. The
+/// bounds of [`Memory`] apply to the file too. The file contains hashes of keys, no addresses. If
+/// the disk fails, the waiting callers get an error. The changes are written again with the next
+/// change.
+///
+/// Opening and dropping block: opening reads the file, and dropping waits for the last write.
 ///
 /// Opening and dropping it block: the former reads the file, the latter waits for the last write.
 ///
@@ -67,13 +68,13 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Opens the file, which is made if it is not there, for 262,144 records of each kind.
+    /// Opens the file, or creates it, for 262,144 records of each kind.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         Self::with_capacity(path, RECORDS)
     }
 
-    /// Opens the file for so many records of each kind, as [`Memory::with_capacity`] has it. If it
-    /// holds more, what is worth least is forgotten.
+    /// Opens the file for so many records of each kind, with the bounds of
+    /// [`Memory::with_capacity`]. If the file holds more, the least valuable records are removed.
     pub fn with_capacity(path: impl AsRef<Path>, records: usize) -> Result<Self, OpenError> {
         let path = path.as_ref().to_owned();
         Self::with_file(File::new(move || file::database(&path))?, records)

@@ -1,4 +1,4 @@
-//! Values and logs as the file has them.
+//! Values and logs as stored in the file.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,20 +11,20 @@ use crate::store::memory::Memory;
 use crate::store::table::Name;
 use crate::store::value::Value;
 
-/// Ends and octets of values.
+/// Expiry times and octets of values.
 const VALUES: TableDefinition<'_, Name, (u64, &[u8])> = TableDefinition::new("values");
-/// Records of logs, by log and position.
+/// Log records by log and position.
 const RECORDS: TableDefinition<'_, (Name, u64), &[u8]> = TableDefinition::new("log records");
-/// When each log is over.
+/// Expiry time of each log.
 const ENDS: TableDefinition<'_, Name, u64> = TableDefinition::new("log ends");
 
-/// What is to be there under each name; `None`: nothing.
+/// New content for each name. `None` removes it.
 #[derive(Debug, Default)]
 pub(super) struct OctetChanges {
     values: HashMap<Name, Option<Value>>,
     records: HashMap<(Name, u64), Option<Arc<[u8]>>>,
     ends: HashMap<Name, Option<u64>>,
-    /// Octets that were noted.
+    /// Total size of the noted values and records, in octets.
     octets: usize,
 }
 
@@ -50,12 +50,12 @@ impl OctetChanges {
         self.values.is_empty() && self.records.is_empty() && self.ends.is_empty()
     }
 
-    /// Returns how many octets were noted.
+    /// Returns the total size of the noted values and records, in octets.
     pub(super) fn len(&self) -> usize {
         self.octets
     }
 
-    /// Takes in older changes, where there are no newer ones.
+    /// Merges older changes. Newer changes of the same record win.
     pub(super) fn fill_up(&mut self, older: Self) {
         fill(&mut self.values, older.values);
         fill(&mut self.records, older.records);
@@ -92,7 +92,7 @@ impl OctetChanges {
     }
 }
 
-/// Makes the tables, if they are not there.
+/// Creates the tables that do not exist yet.
 pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     transaction.open_table(VALUES)?;
     transaction.open_table(RECORDS)?;
@@ -100,7 +100,7 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
     Ok(())
 }
 
-/// Reads all values and logs. What the memory has no room for is to be removed from the file.
+/// Reads all values and logs. Adds removals to `surplus` for those that do not fit into memory.
 pub(super) fn read(
     database: &Database,
     memory: &Memory,
@@ -124,7 +124,7 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Takes in older changes, where there are no newer ones.
+/// Merges older changes. Newer changes of the same record win.
 pub(super) fn fill<K: Eq + Hash, T>(newer: &mut HashMap<K, T>, older: HashMap<K, T>) {
     older.into_iter().for_each(|(key, record)| {
         newer.entry(key).or_insert(record);

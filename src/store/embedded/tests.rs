@@ -11,13 +11,13 @@ use redb::backends::InMemoryBackend;
 
 use super::*;
 
-/// A disk that does as it is told.
+/// A disk whose failures are controlled by the test.
 #[derive(Debug, Clone)]
 struct Disk {
     octets: Arc<InMemoryBackend>,
     broken: Arc<AtomicBool>,
     syncs: Arc<AtomicUsize>,
-    /// Held by the test: the disk hangs.
+    /// Locked by the test to make the disk hang.
     hanging: Arc<std::sync::Mutex<()>>,
 }
 
@@ -92,12 +92,12 @@ fn a_broken_disk_is_told_of_and_forgiven() {
         let error = block_on(see(&store, what)).unwrap_err();
         assert!(matches!(error, StoreError::Disk(_)), "{error}");
     }
-    // What it knows needs no disk.
+    // Records in memory can be read without the disk.
     assert_eq!(block_on(store.recall(&Key::new("k", 1), NOW)).unwrap().unwrap().times, 2);
     disk.broken.store(false, Ordering::Relaxed);
     assert_eq!(block_on(see(&store, 1)).unwrap(), 3);
     drop(store);
-    // What could not be written then was written with the next change.
+    // The failed changes were written with the next change.
     let store = disk.store();
     assert_eq!(block_on(see(&store, 1)).unwrap(), 4);
     assert_eq!(block_on(see(&store, 2)).unwrap(), 3);
@@ -118,11 +118,12 @@ fn all_that_comes_while_the_disk_is_busy_is_one_lot() {
         result.unwrap();
     });
     let syncs = disk.syncs.load(Ordering::Relaxed) - before;
-    // How much is done in the first lot is chance; the rest is in the second, or few more.
+    // The size of the first batch depends on timing. The rest is in the second batch, or a few
+    // more.
     assert!(syncs <= 100 * each, "{syncs} for 1000 changes, {each} for one");
 }
 
-/// A disk that hangs keeps a thread of the store's waiting, and whoever waits for what he wrote.
+/// If the disk hangs, only the writer thread and the callers who change something wait.
 #[test]
 fn a_disk_that_hangs_does_not_stall_those_who_only_ask() {
     let disk = Disk::new();
@@ -159,7 +160,8 @@ fn a_file_of_another_form_is_left_alone() {
     assert!(matches!(error, OpenError::Form(2)), "{error}");
 }
 
-/// Octets that wait for a broken disk are bounded, and written when it works again.
+/// The number of octets that wait for a broken disk is bounded. They are written when it works
+/// again.
 #[test]
 fn so_many_octets_wait_for_the_disk() {
     let disk = Disk::new();
@@ -174,7 +176,7 @@ fn so_many_octets_wait_for_the_disk() {
     assert_eq!((disk_failed.len(), behind.len()), (256, 44));
     assert!(behind.iter().all(|error| matches!(error, StoreError::Behind)));
     disk.broken.store(false, Ordering::Relaxed);
-    // One that is refused makes the thread try again.
+    // A refused change makes the thread try again.
     let written = (0..1_000_000).find_map(|_| {
         std::thread::yield_now();
         put(0).ok()

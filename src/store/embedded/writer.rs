@@ -1,4 +1,4 @@
-//! The writer: a thread that puts changes on disk, in lots, and tells those who wait for it.
+//! The writer: a thread that writes batches of changes to disk and notifies the waiting callers.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -9,39 +9,40 @@ use super::changes::{Changes, Note};
 use super::file::{File, OpenError};
 use crate::store::StoreError;
 
-/// Most that may wait for the disk at once: more sessions than a machine has.
+/// Maximum number of callers that wait for the disk. It is more than the sessions of one machine.
 const WAITING: usize = 1 << 16;
-/// Most octets of values and records of logs that may wait for the disk.
+/// Maximum size of the values and log records that wait for the disk, in octets.
 const WAITING_OCTETS: usize = 16 << 20;
 
-/// Hands changes to the thread. Dropped, it waits until all are written.
+/// Handle that passes changes to the writer thread. Dropping it waits until all changes are
+/// written.
 #[derive(Debug)]
 pub(super) struct Writer {
     desk: Arc<Desk>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Where changes lie until the thread takes them.
+/// State shared with the writer thread.
 #[derive(Debug, Default)]
 struct Desk {
     pending: Mutex<Pending>,
-    /// Somebody waits, or all is to end.
+    /// Signals that a caller is waiting, or that the writer is closing.
     called: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Pending {
     changes: Changes,
-    /// Octets of values and records that the thread is writing.
+    /// Size of the values and records in the current write, in octets.
     writing: usize,
     waiting: Vec<oneshot::Sender<Result<(), StoreError>>>,
     closing: bool,
-    /// The thread has ended: nobody will be told anything.
+    /// The thread has ended and will not notify anybody.
     gone: bool,
 }
 
 impl Writer {
-    /// Starts the thread, with changes that nobody waits for.
+    /// Starts the thread with initial changes that no caller waits for.
     pub(super) fn start(file: File, changes: Changes) -> Result<Self, OpenError> {
         let pending = Mutex::new(Pending { changes, ..Pending::default() });
         let desk = Arc::new(Desk { pending, called: Condvar::new() });
@@ -55,10 +56,11 @@ impl Writer {
         Ok(Self { desk, thread: Some(thread) })
     }
 
-    /// Makes changes in memory, which `change` notes in the journal that it is given, and waits
-    /// until they are on disk.
+    /// Makes a change in memory and waits until it is on disk. `change` reports each changed record
+    /// to the journal that it gets.
     ///
-    /// Notes of one record must be made in the order of its changes: under its lock.
+    /// Notes of one record must be made in the order of its changes, so hold the record's lock
+    /// while noting.
     pub(super) async fn write<N: Note, A>(
         &self,
         change: impl FnOnce(&mut dyn FnMut(N)) -> A,
@@ -74,13 +76,14 @@ impl Writer {
         Ok(answer)
     }
 
-    /// As [`write`](Self::write), for changes of many octets: none is made when many wait for the disk.
+    /// Makes a change of many octets, as [`write`](Self::write) does. If too many octets already
+    /// wait for the disk, makes no change and returns an error.
     pub(super) async fn write_octets<N: Note, A>(
         &self,
         change: impl FnOnce(&mut dyn FnMut(N)) -> A,
     ) -> Result<A, StoreError> {
         if self.desk.lock().is_full() {
-            // The thread tries again to write them.
+            // Wakes the thread to retry the write.
             drop(self.desk.call()?);
             return Err(StoreError::Behind);
         }
@@ -93,21 +96,22 @@ impl Drop for Writer {
         self.desk.lock().closing = true;
         self.desk.called.notify_one();
         if let Some(thread) = self.thread.take() {
-            // If it has panicked, those who waited for it know.
+            // If the thread panicked, the waiting callers have already got an error.
             let _ = thread.join();
         }
     }
 }
 
 impl Pending {
-    /// Whether no more octets of values and records may wait for the disk.
+    /// Returns whether the limit for waiting octets is reached.
     fn is_full(&self) -> bool {
         self.changes.octets.len() + self.writing >= WAITING_OCTETS
     }
 }
 
 impl Desk {
-    /// Calls the thread; what it says comes when everything noted so far is on disk.
+    /// Wakes the thread. The receiver resolves when everything noted so far is on disk, or with an
+    /// error.
     fn call(&self) -> Result<oneshot::Receiver<Result<(), StoreError>>, StoreError> {
         let mut pending = self.lock();
         if pending.gone {
@@ -122,7 +126,7 @@ impl Desk {
         Ok(tells)
     }
 
-    /// The thread: writes what has come while the lot before was being written.
+    /// Main loop of the thread. Each iteration writes what arrived during the previous write.
     fn run(&self, mut file: File) {
         loop {
             let idle = |pending: &mut Pending| pending.waiting.is_empty() && !pending.closing;
@@ -141,7 +145,7 @@ impl Desk {
                     Ok(())
                 }
                 Err(error) => {
-                    // They are tried again with the next ones.
+                    // The failed changes are retried with the next ones.
                     let mut pending = self.lock();
                     pending.writing = 0;
                     pending.changes.fill_up(changes);
@@ -149,7 +153,7 @@ impl Desk {
                 }
             };
             for waiter in waiting {
-                // Who has stopped waiting need not be told.
+                // The caller may have stopped waiting.
                 let _ = waiter.send(told.clone());
             }
             if closing {
@@ -163,7 +167,7 @@ impl Desk {
     }
 }
 
-/// As long as the thread has it, somebody writes.
+/// Guard held by the thread. Its drop marks the thread as gone, also after a panic.
 struct Present(Arc<Desk>);
 
 impl Drop for Present {

@@ -1,6 +1,6 @@
--- Appends a record to a log. Says the same as `Logs`.
+-- Appends a record to a log. Does the same as `Logs`.
 -- KEYS: the log, a stream. ARGV: record, records kept, end, now (milliseconds), first position of a new log.
--- Entry: its position as ID, the end of the log, the record. Answer: the position.
+-- Entry: position as ID, expiry time of the log, record. Answer: the position.
 local now, position = tonumber(ARGV[4]), tonumber(ARGV[5])
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if last then

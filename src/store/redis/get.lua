@@ -1,4 +1,4 @@
--- Says what value there is. KEYS: the record. ARGV: now (milliseconds).
+-- Returns a value. KEYS: the record. ARGV: now (milliseconds).
 -- Answer: empty if there is none, or "=" and the value.
 local record = redis.call('GET', KEYS[1])
 if not record then

@@ -1,4 +1,4 @@
-//! A store for many gates: a Redis or Valkey server.
+//! A store shared by many gates: a Redis or Valkey server.
 
 mod resp;
 
@@ -26,11 +26,11 @@ use crate::deadline::{Awaiting, Deadline};
 use crate::runtime::{Address, Runtime, within};
 use resp::{Garbled, REPLY, Reply};
 
-/// How long one operation may take (rspamd's `timeout` for Redis).
+/// Default timeout of one operation (the same as rspamd's `timeout` for Redis).
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Connections at once.
+/// Default number of connections.
 const CONNECTIONS: usize = 8;
-/// Before all keys.
+/// Default prefix of all keys.
 const PREFIX: &str = "nobounce:";
 
 const SEE: &str = include_str!("see.lua");
@@ -42,28 +42,28 @@ const REMOVE: &str = "redis.call('DEL', KEYS[1]) return ''";
 const APPEND: &str = include_str!("append.lua");
 const READ: &str = include_str!("read.lua");
 
-/// Octets of a reply with a value or a page of a log.
+/// Maximum size of a reply with a value or a page of a log, in octets.
 const LONG_REPLY: usize =
     REPLY + if PAGE > MAX_OCTETS { PAGE } else { MAX_OCTETS } + 8 * PAGE_RECORDS;
 
-/// A store for many gates at once: a server that speaks Redis's protocol and has its `EVAL`, as
-/// Redis and Valkey do.
+/// A store shared by many gates: a server that implements the Redis protocol with `EVAL`, such as
+/// Redis or Valkey.
 ///
-/// Each operation is one Lua script on one key, which the server runs whole and alone. A
-/// command that was sent is never sent again: if its answer does not come, it was done or not,
-/// and the caller is told of the failure; nothing is counted twice.
+/// Each operation is one Lua script on one key, which the server runs atomically. A command is
+/// never sent twice. If the answer does not arrive, the operation was done or not, and the caller
+/// gets an error. Nothing is counted twice.
 ///
-/// A few connections are kept and used in turn. One that the server has closed meanwhile
-/// is noticed and replaced, and so is one on which anything went wrong. The server may be
-/// absent, hang or talk nonsense: each operation ends within the store's own patience, waiting for
-/// a connection included, and no reply is read beyond its bound. After 5 failures in a row the
-/// server is not asked for a while and operations fail at once, so that a server that hangs costs a few
-/// messages a second and the others nothing (see [`Breaker`]).
+/// The store keeps a pool of a few connections. A connection that the server has closed is detected
+/// and replaced, and so is a connection after any error. The server may be absent, hang or send
+/// malformed replies. Each operation still ends within the timeout, which includes waiting for a
+/// connection. The size of replies is limited. After 5 consecutive failures, operations fail at
+/// once for a while, and only probes reach the server. A hung server therefore delays a few
+/// messages by seconds and the others not at all (see [`Breaker`]).
 ///
-/// Records leave the server by themselves when they are over. The keys are those of the scorers
-/// and have mail addresses in them: guard the server accordingly. Its `maxmemory-policy` should be
-/// `volatile-ttl`, which forgets what would soon be over, or `noeviction`, with which a server that
-/// is full is one that fails. Clusters are not followed from node to node.
+/// Records expire on the server by themselves. The keys are those of the scorers and contain mail
+/// addresses, so restrict access to the server. Set `maxmemory-policy` to `volatile-ttl`, which
+/// evicts the records that expire next. With `noeviction`, a full server returns errors.
+/// Redirections between the nodes of a cluster are not followed.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -89,12 +89,12 @@ pub struct Redis<R: Runtime> {
     patience: Duration,
     breaker: Breaker,
     connections: Box<[Mutex<Option<R::Stream>>]>,
-    /// Whose turn it is.
+    /// Connection slot to wait for when all are in use (round robin).
     turn: AtomicUsize,
 }
 
 impl<R: Runtime> Redis<R> {
-    /// The server that listens at `address`, usually port 6379; it is not asked for yet.
+    /// Creates a store on the server at `address`, usually port 6379. Does not connect yet.
     pub fn new(runtime: R, address: Address) -> Self {
         let store = Self {
             runtime,
@@ -110,57 +110,57 @@ impl<R: Runtime> Redis<R> {
         store.connections(CONNECTIONS)
     }
 
-    /// Whom the server knows us as. Without users of its own its only one is called `default`.
+    /// Sets user name and password. On a server without named users, the user is `default`.
     #[must_use]
     pub fn login(mut self, user: &str, password: &str) -> Self {
         self.login = Some((user.into(), password.into()));
         self
     }
 
-    /// The number of the database in the server; 0 unless it is said.
+    /// Sets the number of the database on the server. Default: 0.
     #[must_use]
     pub fn database(mut self, number: u32) -> Self {
         self.database = number;
         self
     }
 
-    /// What all keys begin with: `nobounce:` unless it is said. Gates share what they count if
-    /// they have the same.
+    /// Sets the prefix of all keys. Default: `nobounce:`. Gates with the same prefix share their
+    /// records.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// How long an operation may take in all: a second unless it is said (rspamd has the same).
-    /// The budget of a [`Seat`](crate::Seat) holds beside it.
+    /// Sets the timeout of an operation. Default: 1 second, as in rspamd. The budget of the
+    /// [`Seat`](crate::Seat) applies in addition.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Sets the circuit breaker, and with it who is told when the server fails and when it is back;
-    /// [`Breaker::new`] unless it is said.
+    /// Sets the circuit breaker, including its callback for failure and recovery. Default:
+    /// [`Breaker::new`].
     #[must_use]
     pub fn breaker(mut self, breaker: Breaker) -> Self {
         self.breaker = breaker;
         self
     }
 
-    /// Returns whether the server is asked at all at the moment.
+    /// Returns the state of the breaker. While it is open, the server is not asked.
     pub fn state(&self) -> State {
         self.breaker.state()
     }
 
-    /// How many connections there may be at once, at least one; eight unless it is said.
+    /// Sets the maximum number of connections, at least one. Default: 8.
     #[must_use]
     pub fn connections(mut self, most: usize) -> Self {
         self.connections = (0..most.max(1)).map(|_| Mutex::default()).collect();
         self
     }
 
-    /// What the script answers: words.
+    /// Runs a script and returns its answer as words.
     async fn run(
         &self,
         script: &str,
@@ -174,7 +174,7 @@ impl<R: Runtime> Redis<R> {
         Ok(Answer(text.into()))
     }
 
-    /// What the script answers, of at most so many octets.
+    /// Runs a script and returns its answer of at most `most` octets.
     async fn evaluate(
         &self,
         script: &str,
@@ -189,7 +189,8 @@ impl<R: Runtime> Redis<R> {
         let deadline = Deadline::after(self.runtime.now(), self.patience, Awaiting::Connection);
         let ask = async {
             let mut place = self.place().await;
-            // Whoever does not come to the end of it takes the connection away.
+            // The connection leaves its slot during the operation. If the operation is dropped or
+            // fails, the connection is closed.
             let mut stream = match still_open(place.take()).await {
                 Some(stream) => stream,
                 None => self.connect().await?,
@@ -205,7 +206,8 @@ impl<R: Runtime> Redis<R> {
         self.breaker.run(&self.runtime, timed).await?
     }
 
-    /// A place for a connection that nobody else has: a free one if there is any.
+    /// Locks a connection slot. Prefers a free slot with a connection, then a free slot without
+    /// one. If all are in use, waits.
     async fn place(&self) -> MutexGuard<'_, Option<R::Stream>> {
         let mut unconnected = None;
         for place in self.connections.iter().filter_map(Mutex::try_lock) {
@@ -248,8 +250,8 @@ impl<R: Runtime> Redis<R> {
     }
 }
 
-/// A connection that was not used for a while, if it can be: the server has nothing to say on it,
-/// except that it closes it.
+/// Returns the idle connection if it is still usable. The server sends nothing on an idle
+/// connection, so readable data or EOF mean that it is not.
 async fn still_open<S: AsyncRead + Unpin>(stream: Option<S>) -> Option<S> {
     let mut stream = stream?;
     match poll!(stream.read(&mut [0; 1])) {
@@ -258,7 +260,7 @@ async fn still_open<S: AsyncRead + Unpin>(stream: Option<S>) -> Option<S> {
     }
 }
 
-/// Sends a command and reads the reply to it.
+/// Sends a command and reads the reply.
 async fn ask(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     command: &[u8],
@@ -294,7 +296,7 @@ impl From<Garbled> for StoreError {
     }
 }
 
-/// What a script answered: words with spaces between them.
+/// Answer of a script: words separated by spaces.
 struct Answer(Box<str>);
 
 impl Answer {
@@ -431,7 +433,7 @@ impl<R: Runtime> Store for Redis<R> {
     }
 }
 
-/// Reads what `read.lua` answers.
+/// Parses the answer of `read.lua`.
 fn page(answer: &[u8]) -> Option<Page> {
     let word = |octets: &mut &[u8], end: u8| -> Option<u64> {
         let at = memchr::memchr(end, octets)?;
@@ -452,7 +454,7 @@ fn page(answer: &[u8]) -> Option<Page> {
 }
 
 impl<R: Runtime> fmt::Debug for Redis<R> {
-    /// Without the password.
+    /// Omits the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis").field("address", &self.address).finish_non_exhaustive()
     }

@@ -1,6 +1,6 @@
--- Reads a page of a log. Says the same as `Logs`.
+-- Reads a page of a log. Does the same as `Logs`.
 -- KEYS: the log. ARGV: from (a position), now (milliseconds), octets and records of a page.
--- Answer: next position, 1 if records were missed, and behind a line end each record as its length, a
+-- Answer: next position, 1 if records were missed, a line end, then each record as its length, a
 -- space and its octets.
 local from, now, octets, records = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local function position(entry)
@@ -21,7 +21,7 @@ if from ~= 0 and start ~= from then
 end
 local page, following = {}, start
 while following <= position(last) and records > 0 do
-  -- A few at a time: a page may end with the first.
+  -- In small batches, because the page may already be full after the first record.
   local entries = redis.call('XRANGE', KEYS[1], string.format('%.0f-0', following), '+', 'COUNT', 16)
   for _, entry in ipairs(entries) do
     local record = entry[2][4]

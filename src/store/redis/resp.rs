@@ -1,8 +1,9 @@
-//! The redis serialisation protocol, as far as it is needed: RESP2, commands out, one string in.
+//! The part of the Redis serialisation protocol that is needed: RESP2 commands, and replies of one
+//! string.
 
 use memchr::memmem;
 
-/// Longest reply that is read to what has short ones: less than a hundred octets.
+/// Maximum size of a short reply. Actual short replies have less than a hundred octets.
 pub(super) const REPLY: usize = 4096;
 
 /// A reply.
@@ -10,15 +11,15 @@ pub(super) const REPLY: usize = 4096;
 pub(super) enum Reply {
     /// A string.
     Text(Box<[u8]>),
-    /// A no, and why.
+    /// An error message.
     Error(Box<str>),
 }
 
-/// What is no reply, or none that is expected.
+/// The reply is malformed or not of the expected type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Garbled(pub(super) &'static str);
 
-/// A command with its arguments.
+/// Encodes a command with its arguments.
 pub(super) fn command<W: AsRef<[u8]>>(words: &[W]) -> Vec<u8> {
     let mut command = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
@@ -31,8 +32,8 @@ pub(super) fn command<W: AsRef<[u8]>>(words: &[W]) -> Vec<u8> {
 }
 
 impl Reply {
-    /// Reads a reply with a string of at most `most` octets; `None` as long as it is not whole. Nothing
-    /// may follow it: nothing else was asked.
+    /// Parses a reply with a string of at most `most` octets. Returns `None` while the reply is
+    /// incomplete. Octets after the reply are an error, because only one command was sent.
     pub(super) fn parse(octets: &[u8], most: usize) -> Result<Option<Self>, Garbled> {
         let head = &octets[..octets.len().min(REPLY + 2)];
         let Some(end) = memmem::find(head, b"\r\n") else {

@@ -1,4 +1,4 @@
--- Notes that something was seen, unless ARGV[5] says to recall it only. Says the same as `Seen`.
+-- Records a sighting, or only returns it if ARGV[5] is "recall". Does the same as `Seen`.
 -- KEYS: the record. ARGV: now, apart, once, again (milliseconds), "see" or "recall".
 -- Record: first, last, expires, times, early. Answer: first, last, times, early, counted.
 local now, apart, once, again = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])

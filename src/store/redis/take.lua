@@ -1,7 +1,7 @@
--- Takes tokens out of a bucket, all of them or none. Says the same as `Bucket`.
+-- Takes tokens from a bucket, all of them or none. Does the same as `Bucket`.
 -- KEYS: the record. ARGV: now, whole, each (microseconds), tokens (no more than the bucket holds).
--- Record: when it will be full. Answer: "granted" and the rest, or "exhausted" and the wait, in
--- microseconds.
+-- Record: the time at which the bucket will be full. Answer: "granted" and the rest, or "exhausted"
+-- and the wait, in microseconds.
 local now, whole, each, tokens = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local record = redis.call('GET', KEYS[1])
 local full = record and tonumber(record) or now

@@ -13,22 +13,22 @@ use crate::scorers::RateLimit;
 use crate::tally::Tally;
 use crate::verdict::{Subject, Verdict};
 
-/// What a server does with a connection: what it says to each command, and then.
+/// Behaviour of the server on a connection: its answer to each command, and what follows.
 #[derive(Debug, Clone)]
 enum Server {
     Absent,
-    /// Never answers, not even that it is not there.
+    /// Drops all packets: connecting never succeeds or fails.
     Unreachable,
-    /// Says this to each command.
+    /// Sends this answer to each command.
     Says(Vec<u8>),
-    /// Says this to each command, and closes.
+    /// Sends this answer to each command, then closes.
     Leaves(Vec<u8>),
     Hangs,
-    /// Does not even take the command.
+    /// Does not read the command.
     Clogged,
 }
 
-/// A network of virtual time, with one server.
+/// A network in virtual time with one server.
 #[derive(Debug, Clone)]
 struct Net {
     clock: Rehearsal,
@@ -38,7 +38,7 @@ struct Net {
 #[derive(Debug)]
 struct State {
     server: Server,
-    /// Connections that were made, and those that are there.
+    /// Connections made, and connections open.
     made: usize,
     open: usize,
     read: usize,
@@ -185,8 +185,7 @@ fn one_connection_serves_one_after_another() {
     assert_eq!((state.made, state.open), (1, 1));
 }
 
-/// The server in all the ways in which it may fail: the operation fails, in time, and no connection
-/// stays that anything went wrong on.
+/// For every kind of server failure, the operation fails in time, and the connection is closed.
 #[test]
 fn whatever_the_server_does_the_operation_ends() {
     let second = Duration::from_secs(1);
@@ -236,7 +235,7 @@ fn whatever_the_server_does_the_operation_ends() {
         }
         let state = net.state.lock().unwrap();
         assert!(state.read <= 3 * (REPLY + 512), "{} octets were read", state.read);
-        // What was answered as it should be and makes no sense leaves the connection in step.
+        // After a well-formed but invalid answer, the connection is still in sync and is kept.
         let makes_no_sense = ["neither granted", "not UTF-8"].map(|what| expected.contains(what));
         let kept = usize::from(makes_no_sense.contains(&true));
         assert_eq!(state.open, kept, "{expected}");
@@ -262,7 +261,8 @@ fn no_more_connections_than_there_may_be() {
     let store = net.store().connections(3);
     let rate = Rate::new(60, MINUTE).unwrap();
     let key = Key::new("k", "");
-    // So many are polled together; of more, only those that are woken, which a rehearsal does not.
+    // `join_all` polls up to 30 futures together. With more it polls only woken ones, which a
+    // rehearsal does not support.
     let takes = (0..30).map(|_| store.take(&key, rate, 1, SystemTime::UNIX_EPOCH));
     let answers = net.clock.run(futures::future::join_all(takes));
     assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Late(_)))));
@@ -270,7 +270,7 @@ fn no_more_connections_than_there_may_be() {
     assert_eq!(net.state.lock().unwrap().open, 0);
 
     net.state.lock().unwrap().server = says("$16\r\ngranted 58000000\r\n");
-    // So many failures have opened the breaker: one operation probes before the others.
+    // These failures opened the breaker: one operation is the probe.
     net.clock.run(net.clock.sleep(Duration::from_secs(1)));
     net.clock.run(store.take(&key, rate, 1, SystemTime::UNIX_EPOCH)).unwrap();
     let takes = (0..30).map(|_| store.take(&key, rate, 1, SystemTime::UNIX_EPOCH));
@@ -279,8 +279,7 @@ fn no_more_connections_than_there_may_be() {
     assert!(net.state.lock().unwrap().open <= 3);
 }
 
-/// Who drops the operation takes the connection with it: the answer that is still to come is
-/// nobody else's.
+/// Dropping an operation closes its connection, so no other operation can read the late answer.
 #[test]
 fn a_dropped_operation_leaves_no_answer_behind() {
     let net = Net::new(Server::Hangs);
@@ -316,7 +315,8 @@ fn a_hung_server_costs_five_operations_their_time_and_the_others_none() {
     assert_eq!(store.state(), breaker::State::Closed);
 }
 
-/// The seat's policy says what becomes of the mail, within the shorter of both times.
+/// If the store fails, the failure policy of the seat decides. The shorter of the two timeouts
+/// applies.
 #[test]
 fn a_scorer_without_its_store_has_failed() {
     let rate = Rate::new(60, MINUTE).unwrap();

@@ -1,5 +1,5 @@
--- Adds to a balance; if there is nothing to add, only says how it stands. Says the same as `Weighed`.
--- KEYS: the record. ARGV: now, half-life (milliseconds), good, bad, most of either, lifetime (in
+-- Adds to a balance. If there is nothing to add, only returns it. Does the same as `Weighed`.
+-- KEYS: the record. ARGV: now, half-life (milliseconds), good, bad, maximum of either, lifetime (in
 -- half-lives).
 -- Record: good, bad, at, expires. Answer: good, bad.
 local now, half_life = tonumber(ARGV[1]), tonumber(ARGV[2])
