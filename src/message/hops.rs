@@ -1,20 +1,20 @@
-//! The way that a message has come: its trace fields (RFC 5321 section 4.4), counted to find loops.
+//! Trace fields of a message (RFC 5321 section 4.4), counted to detect mail loops.
 
 use super::section::continues;
 
-/// Octets of a trace field that are read: more than one of ours can have.
+/// Maximum length of a trace field value that is read. Our own fields are shorter.
 const FIELD: usize = 2_048;
 
-/// Finds the `Received` fields of a header section that is read line by line. A value is cut after
-/// 2,048 octets.
+/// Finds the `Received` fields in a header section that is read line by line. Values are truncated
+/// at 2,048 octets.
 #[derive(Debug, Default)]
 pub(crate) struct TraceReader {
-    /// The value of the field that is being read, if it is a trace field.
+    /// Value of the current field, if it is a trace field.
     value: Option<Vec<u8>>,
 }
 
 impl TraceReader {
-    /// Takes the next line; returns the value of the trace field that ended before it.
+    /// Processes the next line. Returns the value of a trace field that ended before this line.
     pub(crate) fn next(&mut self, line: &[u8]) -> Option<Vec<u8>> {
         if !continues(line) {
             let value = received(line).map(|value| value[..value.len().min(FIELD)].to_vec());
@@ -27,13 +27,13 @@ impl TraceReader {
         None
     }
 
-    /// Returns the value of the trace field that the header section ended with.
+    /// Returns the value of a trace field that ended with the header section.
     pub(crate) fn finish(self) -> Option<Vec<u8>> {
         self.value
     }
 }
 
-/// The value of a line that begins a `Received` field.
+/// Returns the value on the first line of a `Received` field.
 fn received(line: &[u8]) -> Option<&[u8]> {
     const NAME: &[u8] = b"Received";
 
@@ -42,7 +42,8 @@ fn received(line: &[u8]) -> Option<&[u8]> {
     is_name.then(|| rest.trim_ascii_start().strip_prefix(b":")).flatten()
 }
 
-/// The word behind this one in the value of a trace field: `by HOST`, `id NAME`, `for <PATH>`.
+/// Returns the word after a clause name in the value of a trace field: `by HOST`, `id NAME`, `for
+/// <PATH>`.
 pub(crate) fn word_behind<'v>(value: &'v [u8], clause: &str) -> Option<&'v [u8]> {
     let is_space = |octet: &u8| octet.is_ascii_whitespace();
     let mut words = value.split(is_space).filter(|word| !word.is_empty());

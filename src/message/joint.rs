@@ -1,4 +1,4 @@
-//! Where our header fields meet the client's content.
+//! The boundary between our header fields and the client's content.
 
 use std::ops::Range;
 
@@ -9,33 +9,36 @@ use crate::header::OURS;
 use crate::wire::blocks::Blocks;
 use crate::wire::budget::{BLOCK, Block, Budget, FIRST};
 
-/// Longest name of a server that can be ours (RFC 1035 section 2.3.4).
+/// Maximum length of a server name that can be ours (RFC 1035 section 2.3.4).
 const NAME: usize = 255;
-/// Octets of `Authentication-Results`, behind its name, in which the name of the server that has
-/// checked must end. A field with more white space and comments before that name counts as forged, so
-/// that no field is read further.
+/// Number of octets after the name `Authentication-Results` in which the server name (authserv-id)
+/// must end. If more white space and comments precede the server name, the field counts as forged.
+/// This limits how far each field is read.
 const AUTHSERV_ID: usize = 2 * NAME + 2;
 
-/// Most lines that mailbox files have before a message which become fields. Mail has one of them or none.
+/// Maximum number of leading mbox lines that are converted to fields. Real mail has at most one.
 const MBOX_LINES: usize = 16;
 
-/// Octets of a kept range that is worth a segment of its own. Shorter ranges are copied, since a
+/// Minimum size of a kept range that gets its own segment. Smaller ranges are copied, because a
 /// segment costs 32 octets.
 const SEGMENT: usize = 4 << 10;
 
-/// Appends the content to `segments`, which hold our fields: the joint first, forged fields left
-/// out, and those `Authentication-Results` that claim to be by `authserv_id` (RFC 8601 section 5).
+/// Appends the content to `segments`, which already contain our fields. Forged fields are removed,
+/// including every `Authentication-Results` that claims to be from `authserv_id` (RFC 8601 section
+/// 5). An empty line is inserted before the content if necessary.
 ///
-/// The header section is searched for forged fields down to the first empty line, as the most
-/// lenient readers do: Dovecot, whose Sieve may well file mail by our fields, reads on behind a line
-/// that is no field, and mail-parser (Stalwart) then takes an indented line for one. Continuation
-/// lines go with their field, so that none is left to continue another.
+/// The search for forged fields ends at the first empty line, because the most lenient readers also
+/// continue to that line. Dovecot continues after a line that is not a field, and its Sieve scripts
+/// may well sort mail by our fields. mail-parser (Stalwart) then accepts an indented line as a
+/// field. Continuation lines are removed with their field, so they cannot continue another field.
 ///
-/// Takes linear time: one pass over the lines, and a bounded number of octets behind each
-/// `Authentication-Results`. There are at most two segments for each 4 KiB of content. What is copied
-/// is charged to `budget`. If that has no memory for it, the segments are incomplete.
+/// The time is linear: one pass over the lines, plus a bounded number of octets after each
+/// `Authentication-Results`. There are at most two segments per 4 KiB of content. Copied octets are
+/// charged to `budget`. If the budget is exhausted, an error is returned and the segments are
+/// incomplete.
 ///
-/// `visit` sees each line of the header section, top down, of a longer one the first [`HEAD`] octets.
+/// `visit` gets each line of the header section in order. Of longer lines, it gets the first
+/// [`HEAD`] octets.
 pub(super) fn append(
     content: &Blocks,
     authserv_id: Option<&str>,
@@ -45,7 +48,7 @@ pub(super) fn append(
 ) -> Result<(), Starved> {
     let len = content.len();
     let mut kept = Kept { content, budget, segments, copied: 0, small: None, starved: false };
-    // Where the range begins that is to be kept.
+    // Start of the current range to keep.
     let mut begin = 0;
     let mut joined = false;
     let mut mbox_lines = 0;
@@ -90,21 +93,21 @@ pub(super) fn append(
     kept.finish(begin..len)
 }
 
-/// There is no memory for what is copied.
+/// The budget has no memory left for the copied octets.
 #[derive(Debug)]
 pub(super) struct Starved {
-    /// Octets that were copied until then.
+    /// Octets copied before the failure.
     pub(super) copied: usize,
 }
 
-/// The ranges of the content that are kept, written in order.
+/// Writer of the kept ranges of the content, in order.
 struct Kept<'c> {
     content: &'c Blocks,
     budget: &'c Budget,
     segments: &'c mut Vec<Bytes>,
-    /// Short ranges, joined.
+    /// Short ranges, joined into one block.
     small: Option<Block>,
-    /// Octets that were copied into blocks.
+    /// Octets copied into blocks.
     copied: usize,
     starved: bool,
 }
@@ -123,7 +126,7 @@ impl Kept<'_> {
         while !octets.is_empty() && !self.starved {
             if self.small.as_ref().is_none_or(Block::is_full) {
                 self.flush();
-                // Most messages have one removed field, or none.
+                // Most messages have at most one removed field, so start with a small block.
                 self.small = self.budget.block(if self.copied == 0 { FIRST } else { BLOCK });
             }
             match &mut self.small {
@@ -137,7 +140,7 @@ impl Kept<'_> {
         }
     }
 
-    /// Ends our header section.
+    /// Ends our header section with an empty line.
     fn empty_line(&mut self) {
         self.flush();
         self.segments.push(Bytes::from_static(b"\r\n"));
@@ -147,7 +150,7 @@ impl Kept<'_> {
         self.segments.extend(self.small.take().map(Bytes::from_owner));
     }
 
-    /// Writes what is left of the content. Where nothing was changed nothing is copied.
+    /// Writes the rest of the content. Unchanged content is not copied.
     fn finish(mut self, range: Range<usize>) -> Result<(), Starved> {
         self.flush();
         self.segments.extend(self.content.slices(range));
@@ -156,8 +159,8 @@ impl Kept<'_> {
     }
 }
 
-/// Whether the line, which begins at `at`, begins a field that no client may send: one of ours, or
-/// `Authentication-Results` by `authserv_id`. White space and colons before the name are skipped.
+/// Returns whether the line at `at` begins a field that the client must not send: one of ours, or
+/// `Authentication-Results` from `authserv_id`. White space and colons before the name are skipped.
 fn is_forged(content: &Blocks, at: usize, line: &[u8], authserv_id: Option<&str>) -> bool {
     let before = |octet: u8| octet != b'\n' && (octet.is_ascii_whitespace() || octet == b':');
     let names_forged = |at, line: &[u8]| {
@@ -170,22 +173,22 @@ fn is_forged(content: &Blocks, at: usize, line: &[u8], authserv_id: Option<&str>
     names_forged(begin, &content.head(begin, HEAD))
 }
 
-/// Whether the line begins a field whose name begins like ours, in the eyes of a reader that does
-/// not look closely at the rest of the name.
+/// Returns whether the field name begins with our prefix. The rest of the name is not validated,
+/// because some readers do not validate it either.
 fn is_ours(line: &[u8]) -> bool {
     let Some((begin, rest)) = line.split_at_checked(OURS.len()) else { return false };
     if !begin.eq_ignore_ascii_case(OURS.as_bytes()) {
         return false;
     }
     let name = rest.split(|octet| *octet == b':').next().unwrap_or_default();
-    // The colon may stand beyond the octets that are looked at.
+    // The colon may be after the octets examined here.
     let has_colon = name.len() < rest.len() || !rest.ends_with(b"\n");
     has_colon && !name.trim_ascii_end().iter().any(u8::is_ascii_whitespace)
 }
 
-/// Whether `Authentication-Results` begins at `begin`, with this line, and names `id` as the one that
-/// has checked. That is the first word of its value, comments and quotes left out (RFC 8601 section
-/// 2.2).
+/// Returns whether an `Authentication-Results` field with this server name `id` begins at `begin`,
+/// where `line` starts. The server name is the first word of the value, without comments and quotes
+/// (RFC 8601 section 2.2).
 fn claims_to_be_by(id: &str, content: &Blocks, begin: usize, line: &[u8]) -> bool {
     const NAME: &[u8] = b"Authentication-Results";
 
@@ -203,17 +206,17 @@ fn claims_to_be_by(id: &str, content: &Blocks, begin: usize, line: &[u8]) -> boo
     }
 }
 
-/// Which server an `Authentication-Results` field is by.
+/// Server name of an `Authentication-Results` field.
 enum AuthservId {
     Name(Vec<u8>),
-    /// It is not in the octets that were looked at.
+    /// The name is not in the examined octets.
     Unknown,
-    /// The name of the field goes on.
+    /// The field has a longer name, so it is another field.
     OtherField,
 }
 
-/// Reads the first word of the structured field whose name ends before `octets`: comments before it
-/// skipped, quotes taken off. `whole` says whether the message ends with them.
+/// Reads the first word of a structured field, skipping comments and removing quotes. `octets`
+/// begin after the field name. `whole` tells whether the message ends with `octets`.
 fn authserv_id(octets: &[u8], whole: bool) -> AuthservId {
     let field = field(octets);
     let whole = whole || field.len() < octets.len();
@@ -246,7 +249,7 @@ fn authserv_id(octets: &[u8], whole: bool) -> AuthservId {
     if whole { AuthservId::Name(word) } else { AuthservId::Unknown }
 }
 
-/// The rest of a field, down to the line that does not continue it.
+/// Returns the rest of the field, including its continuation lines.
 fn field(octets: &[u8]) -> &[u8] {
     let ends = |pair: &[u8]| pair[0] == b'\n' && !continues(&pair[1..]);
     let end = octets.windows(2).position(ends);

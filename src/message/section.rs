@@ -1,4 +1,4 @@
-//! The header section of a message: lines, fields, and what merely looks like one.
+//! The header section of a message: lines and fields.
 
 use memchr::memchr;
 
@@ -6,42 +6,42 @@ use memchr::memchr;
 /// `line_length_limit`), and longer delimiters of MIME parts are cut.
 pub(super) const HEAD: usize = 4_096;
 
-/// Where the line that begins at `from` ends, its line end included.
+/// Returns the end of the line that begins at `from`, after its line end.
 pub(super) fn line_end(octets: &[u8], from: usize) -> usize {
     let rest = octets.get(from..).unwrap_or_default();
     memchr(b'\n', rest).map_or(octets.len(), |at| from + at + 1)
 }
 
-/// The line without its CRLF or LF.
+/// Returns the line without its CRLF or LF.
 pub(super) fn without_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Whether the line continues the field before it.
+/// Returns whether the line continues the previous field.
 pub(super) fn continues(line: &[u8]) -> bool {
     matches!(line.first(), Some(b' ' | b'\t'))
 }
 
-/// Name of a header field and what stands behind the colon (RFC 5322 section 2.2; white space
-/// before the colon as in section 4.5).
+/// Returns the name of a header field and the octets after the colon (RFC 5322 section 2.2). White
+/// space before the colon is accepted (section 4.5).
 pub(super) fn split_field(line: &[u8]) -> Option<(&str, &[u8])> {
-    // A colon is found much faster than a name is read, and most long lines have none.
+    // Searching for a colon is much faster than reading a name, and most long lines have none.
     let (name, value) = line.split_at(colon(line)?);
     Some((str::from_utf8(field_name(name)?).ok()?, &value[1..]))
 }
 
-/// Whether the line begins a header field.
+/// Returns whether the line begins a header field.
 pub(super) fn is_field(line: &[u8]) -> bool {
     colon(line).is_some_and(|colon| field_name(&line[..colon]).is_some())
 }
 
-/// Where the colon stands that may end a field name.
+/// Returns the position of the colon that may end a field name.
 fn colon(line: &[u8]) -> Option<usize> {
     memchr(b':', &line[..line.len().min(HEAD)])
 }
 
-/// The name in what stands before a colon: printable ASCII.
+/// Returns the field name from the octets before a colon. A name is printable ASCII.
 fn field_name(before: &[u8]) -> Option<&[u8]> {
     let end = before.iter().take_while(|octet| octet.is_ascii_graphic()).count();
     let (name, space) = before.split_at(end);
@@ -49,7 +49,7 @@ fn field_name(before: &[u8]) -> Option<&[u8]> {
     is_name.then_some(name)
 }
 
-/// Whether the line is one that mailbox files have before each message, quoted by `>` or not.
+/// Returns whether the line is an mbox separator (`From `), quoted with `>` or not.
 pub(super) fn is_mbox(line: &[u8]) -> bool {
     let quotes = line.iter().take_while(|octet| **octet == b'>').count();
     line[quotes..].starts_with(b"From ")

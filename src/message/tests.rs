@@ -30,7 +30,7 @@ fn message(content: &[u8]) -> Message {
 const TRACE: &str = "Received: from client.example ([192.0.2.1]) by mx.example (nobounce) with\r\n \
                      ESMTP id s.1; Thu, 01 Jan 1970 00:00:00 +0000\r\n";
 
-/// Everything behind the trace header.
+/// Returns everything after the trace header.
 fn behind_trace(message: &Message) -> String {
     let whole = String::from_utf8(message.segments().concat()).unwrap();
     whole.strip_prefix(TRACE).unwrap_or_else(|| panic!("{whole}")).to_owned()
@@ -39,7 +39,7 @@ fn behind_trace(message: &Message) -> String {
 #[test]
 fn our_fields_do_not_merge_with_the_content() {
     for (content, expected) in [
-        // Nothing, or an empty line, or a header field: straight on.
+        // Nothing, an empty line, or a header field: nothing is inserted.
         ("", ""),
         ("\r\n", "\r\n"),
         ("\r\nbody\r\n", "\r\nbody\r\n"),
@@ -48,7 +48,7 @@ fn our_fields_do_not_merge_with_the_content() {
         ("A \t: b\r\n", "A \t: b\r\n"),
         ("!$%=: b\r\n", "!$%=: b\r\n"),
         (".: b\r\n", ".: b\r\n"),
-        // White space, or no header field: an empty line before it.
+        // White space, or not a header field: an empty line is inserted.
         (" A: b\r\n", "\r\n A: b\r\n"),
         ("\tA: b\r\n", "\r\n\tA: b\r\n"),
         (" \r\nA: b\r\n", "\r\n \r\nA: b\r\n"),
@@ -59,7 +59,7 @@ fn our_fields_do_not_merge_with_the_content() {
         ("A\0: b\r\n", "\r\nA\0: b\r\n"),
         ("A\x0c: b\r\n", "\r\nA\x0c: b\r\n"),
         (".\r\n", "\r\n.\r\n"),
-        // An mbox line becomes a field, and does not hide what is behind it.
+        // An mbox line becomes a field and does not hide the lines after it.
         ("From a\r\nB: c\r\n", "Mailbox-Line: From a\r\nB: c\r\n"),
         (">From a\r\nB: c\r\n", "Mailbox-Line: >From a\r\nB: c\r\n"),
         (">>From a\r\n\r\nc\r\n", "Mailbox-Line: >>From a\r\n\r\nc\r\n"),
@@ -70,7 +70,7 @@ fn our_fields_do_not_merge_with_the_content() {
         ("From: a\r\n", "From: a\r\n"),
         ("from a\r\n", "\r\nfrom a\r\n"),
         ("> From a\r\n", "\r\n> From a\r\n"),
-        // The joint is behind forged fields that come first.
+        // Removed fields at the start do not affect the boundary.
         ("X-Nobounce-A: b\r\n", ""),
         ("X-Nobounce-A: b\r\nC: d\r\n", "C: d\r\n"),
         ("X-Nobounce-A: b\r\n\r\nC\r\n", "\r\nC\r\n"),
@@ -92,18 +92,18 @@ fn forged_fields_are_left_out() {
         ("A: b\r\nX-Nobounce-C \t: d\r\nE: f\r\n", "A: b\r\nE: f\r\n"),
         ("A: b\r\nX-Nobounce-: d\r\nE: f\r\n", "A: b\r\nE: f\r\n"),
         ("A: b\r\nX-Nobounce-C\0\u{e9}: d\r\nE: f\r\n", "A: b\r\nE: f\r\n"),
-        // With continuation lines, which then continue nothing else; white space is one of them.
+        // Continuation lines are removed too, including lines of white space.
         ("A: b\r\nX-Nobounce-C: d\r\n e\r\n\tf\r\nG: h\r\n", "A: b\r\nG: h\r\n"),
         ("A: b\r\nX-Nobounce-C: d\r\n \r\n e\r\nG: h\r\n", "A: b\r\nG: h\r\n"),
         ("A: b\r\n c\r\nX-Nobounce-C: d\r\nE: f\r\n g\r\n", "A: b\r\n c\r\nE: f\r\n g\r\n"),
         ("A: b\r\nX-Nobounce-C:\r\nX-Nobounce-C:\r\nE: f\r\n", "A: b\r\nE: f\r\n"),
-        // Behind a line that is no field: some readers read on.
+        // After a line that is not a field: some readers continue.
         ("A: b\r\njunk\r\nX-Nobounce-C: d\r\n\r\n", "A: b\r\njunk\r\n\r\n"),
         ("A: b\r\njunk\r\n\tX-Nobounce-C: d\r\n e\r\nF: g\r\n", "A: b\r\njunk\r\nF: g\r\n"),
         ("A: b\r\njunk\r\n more\r\n X-Nobounce-C: d\r\n\r\n", "A: b\r\njunk\r\n more\r\n\r\n"),
         ("A: b\r\n: X-Nobounce-C: d\r\n\x0cX-Nobounce-C: d\r\n\r\n", "A: b\r\n\r\n"),
         ("A: b\r\n \r\nX-Nobounce-C: d\r\n\r\n", "A: b\r\n \r\n\r\n"),
-        // The body is not the header, and a word is not a field.
+        // Fields in the body are kept, and a name without a colon is not a field.
         ("A: b\r\n\r\nX-Nobounce-C: d\r\n", "A: b\r\n\r\nX-Nobounce-C: d\r\n"),
         ("\r\nX-Nobounce-C: d\r\n", "\r\nX-Nobounce-C: d\r\n"),
         ("X-Nobounce-C is: it\r\n", "\r\nX-Nobounce-C is: it\r\n"),
@@ -169,7 +169,7 @@ fn nothing_is_copied_and_nothing_is_told_to_logs() {
     assert!(!told.contains("secret") && !told.contains("body"), "{told}");
 }
 
-/// Lines of which the evil contents of the properties are made.
+/// Generates hostile contents for the property tests.
 fn content() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
         Just("X-Nobounce-Score: 1"),
@@ -196,7 +196,7 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|lines| lines.iter().flat_map(|(l, e)| [l, e.as_bytes()].concat()).collect())
 }
 
-/// What stands behind our field, line by line as the rule says it.
+/// Returns the expected octets after our field, computed line by line from the rules.
 fn onward(content: &[u8]) -> Vec<u8> {
     let mut onward: Vec<Vec<u8>> = Vec::new();
     let (mut forged, mut header, mut first, mut field) = (false, true, true, true);
@@ -240,7 +240,8 @@ fn onward(content: &[u8]) -> Vec<u8> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// What goes onward is our field, at most one empty line, and the content without forged fields.
+    /// The relayed message is our field, at most one empty line, and the content without forged
+    /// fields.
     #[test]
     fn the_content_goes_onward(content in content()) {
         let message = message(&content);
@@ -251,7 +252,7 @@ proptest! {
         prop_assert_eq!(message.len(), whole.len());
     }
 
-    /// Wherever blocks end, the same goes onward.
+    /// The positions of the block boundaries do not affect the relayed message.
     #[test]
     fn blocks_change_nothing(content in content(), place in any::<prop::sample::Index>()) {
         let content = MailData::normalise(&content).segments().concat();
@@ -263,7 +264,7 @@ proptest! {
         prop_assert_eq!(String::from_utf8_lossy(&found), String::from_utf8_lossy(&expected));
     }
 
-    /// Another reader finds our field first, and as we wrote it, whatever follows; and no field of
+    /// Another parser reads our field first and unchanged, whatever follows. It finds no field of
     /// ours that the client wrote.
     #[test]
     fn another_reader_agrees(content in content()) {
@@ -291,7 +292,7 @@ fn results_in_our_name_are_taken_out() {
         "Authentication-Results: \"mx.ex\\ample\"; dkim=pass\n",
         "Authentication-Results: mx.example\n",
         "Authentication-Results\n : mx.example; spf=pass\n",
-        // No name is found within the octets that are searched.
+        // The server name is not within the examined octets.
         &format!("Authentication-Results: ({}) mx.other.example; spf=pass\n", "x".repeat(600)),
         &format!("Authentication-Results{}: mx.other.example; spf=pass\n", " ".repeat(600)),
     ];
@@ -334,7 +335,7 @@ fn results_in_our_name_are_taken_out() {
     }
 }
 
-/// Forged fields in any number leave few segments behind: a segment costs 32 octets.
+/// Any number of forged fields makes only few segments. A segment costs 32 octets.
 #[test]
 fn header_surgery_makes_few_segments() {
     for (line, count) in [
@@ -361,7 +362,7 @@ fn header_surgery_makes_few_segments() {
     }
 }
 
-/// What header surgery copies is charged to the budget of the mail data.
+/// Octets copied by header changes are charged to the mail data budget.
 #[test]
 fn header_surgery_is_charged_to_the_budget() {
     let kept = format!("B: {}\r\n", "x".repeat(95));
@@ -371,7 +372,7 @@ fn header_surgery_is_charged_to_the_budget() {
     for (budget, held, expected) in [
         (whole + 3 * BLOCK, 0, Ok(())),
         (whole + others, others, Err(ContentFault::NoMemory)),
-        // However long it is waited for the others.
+        // Waiting for other messages cannot help.
         (whole - BLOCK, 0, Err(ContentFault::TooBig)),
     ] {
         let budget = Budget::new(budget);
@@ -391,7 +392,7 @@ fn header_surgery_is_charged_to_the_budget() {
     }
 }
 
-/// A message that is made of mbox lines takes no more memory than its content.
+/// A message of mbox lines takes no more memory than its content.
 #[test]
 fn so_many_mbox_lines_become_fields_and_the_rest_is_text() {
     for count in [1, 16, 17, 100_000] {

@@ -1,4 +1,4 @@
-//! What scorers read of a message: header fields, parts, text.
+//! Parsed messages for scorers: header fields, parts and text.
 
 #[cfg(any(test, feature = "dns"))]
 use std::borrow::Cow;
@@ -12,48 +12,53 @@ use super::decode;
 use super::section::{continues, line_end, split_field, without_end};
 use crate::wire::blocks::Blocks;
 
-/// A message taken apart by MIME (RFC 2045, RFC 2046): all its parts in the order in which they
-/// stand, whatever they are nested in. Attached messages are taken apart too.
+/// A message parsed as MIME (RFC 2045, RFC 2046): all its parts in order of appearance, at any
+/// nesting depth. Attached messages are parsed too.
 ///
-/// Anything is a message here: what makes no sense as MIME is one part of plain text.
+/// Any input is accepted. A message that is not valid MIME is one part of plain text.
 pub struct MessageView {
-    /// The message itself, then what is in it.
+    /// The message itself, then the parts in it.
     parts: Vec<MimePart>,
     truncated: bool,
 }
 
 impl MessageView {
-    /// The message itself, then what is in it; `truncated` if a limit left something out.
+    /// Creates a view of the message itself and the parts in it. `truncated` means that a limit
+    /// excluded something.
     pub(super) fn of(parts: Vec<MimePart>, truncated: bool) -> Self {
         Self { parts, truncated }
     }
 
-    /// The header fields of the message, in order.
+    /// Returns the header fields of the message, in order.
     pub fn fields(&self) -> Fields<'_> {
         Fields(self.parts.first().map_or(b"", |message| &message.header))
     }
 
-    /// The first header field of this name, in whatever case.
+    /// Returns the first header field of this name. The case is ignored.
     pub fn field(&self, name: &str) -> Option<Field<'_>> {
         self.fields().find(|field| field.name.eq_ignore_ascii_case(name))
     }
 
-    /// All parts: the message itself first, then depth first what is in it, containers included.
+    /// Returns all parts: first the message itself, then its parts depth first, including
+    /// containers.
     pub fn parts(&self) -> &[MimePart] {
         &self.parts
     }
 
-    /// The text of every part that people are shown as text: `text/plain` and `text/html` (markup
-    /// included), and what claims to be of several parts and is not.
+    /// Returns the text of every part that mail programs display as text. These are `text/plain`
+    /// and `text/html` (including markup), and parts declared as multipart that have no parts.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(MimePart::text)
     }
 
-    /// Whether there is more in the message than is seen here, since it goes beyond its
-    /// [`MimeLimits`](crate::MimeLimits), by default more than 10,000 parts, parts nested more than
-    /// 100 deep, MIME fields of more than 2,048 octets, headers of more than 1 MiB or 8 MiB of attached
-    /// messages that are encoded, or holds an attached message inside more
-    /// than three transfer encodings. What mail for people does so?
+    /// Returns whether the view is incomplete because the message exceeds its
+    /// [`MimeLimits`](crate::MimeLimits). Mail from people does not. The default limits are:
+    ///
+    /// - 10,000 parts, nested up to 100 deep
+    /// - MIME fields of 2,048 octets
+    /// - 1 MiB of headers
+    /// - 8 MiB of encoded attached messages
+    /// - an attached message inside at most three transfer encodings
     pub fn truncated(&self) -> bool {
         self.truncated
     }
@@ -65,8 +70,8 @@ impl fmt::Debug for MessageView {
     }
 }
 
-/// Part of a message: one with a body of its own, a container of others (`multipart/…`), or an
-/// attached message, whose own header and body are the next part.
+/// A part of a message. It is a leaf with its own body, a container of other parts (`multipart/…`),
+/// or an attached message. The header and body of an attached message are the next part.
 pub struct MimePart {
     pub(super) depth: usize,
     pub(super) header: Bytes,
@@ -76,13 +81,13 @@ pub struct MimePart {
     pub(super) disposition: Option<Box<str>>,
     pub(super) file_name: Option<Box<str>>,
     pub(super) encoding: Encoding,
-    /// Whether other parts were found in its body, as it stands.
+    /// Whether other parts were found in its undecoded body.
     pub(super) container: bool,
     pub(super) octets: OnceLock<Bytes>,
     pub(super) text: OnceLock<Box<str>>,
 }
 
-/// A stretch of a message; joined when it is looked at.
+/// A range of the message, joined on first access.
 #[derive(Default)]
 pub(super) struct Stretch {
     pub(super) source: Arc<Blocks>,
@@ -96,7 +101,7 @@ impl Stretch {
     }
 }
 
-/// How the body is encoded (RFC 2045 section 6).
+/// Transfer encoding of the body (RFC 2045 section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
     Identity,
@@ -105,64 +110,64 @@ pub(super) enum Encoding {
 }
 
 impl MimePart {
-    /// How deep it is nested; the message itself is at 0.
+    /// Returns the nesting depth. The message itself has depth 0.
     pub fn depth(&self) -> usize {
         self.depth
     }
 
-    /// Its header fields, in order.
+    /// Returns the header fields of the part, in order.
     pub fn fields(&self) -> Fields<'_> {
         Fields(&self.header)
     }
 
-    /// Its media type in lower case, without parameters: `text/plain` if it does not say.
+    /// Returns the media type in lower case, without parameters. Default: `text/plain`.
     pub fn content_type(&self) -> &str {
         &self.content_type
     }
 
-    /// Its character set as it was written.
+    /// Returns the character set as written in the message.
     pub fn charset(&self) -> Option<&str> {
         self.charset.as_deref()
     }
 
-    /// Its disposition in lower case, for example `attachment` (RFC 2183).
+    /// Returns the disposition in lower case, for example `attachment` (RFC 2183).
     pub fn disposition(&self) -> Option<&str> {
         self.disposition.as_deref()
     }
 
-    /// Its file name, from Content-Disposition or Content-Type. It is what the sender wrote, slashes
-    /// and all.
+    /// Returns the file name from Content-Disposition or Content-Type. It is not sanitised: it may
+    /// contain slashes.
     pub fn file_name(&self) -> Option<&str> {
         self.file_name.as_deref()
     }
 
-    /// Whether it is a container, and its parts are among the next ones.
+    /// Returns whether the part is a container. Its parts are among the next ones.
     pub fn is_container(&self) -> bool {
         self.container
     }
 
-    /// Its body as it stands in the message. Where a block of 64 KiB ends within it, it is copied
-    /// when this is first called, and once.
+    /// Returns the body without decoding. A body that spans several blocks of 64 KiB is copied
+    /// once, on the first call.
     pub fn body(&self) -> &Bytes {
         self.body.octets()
     }
 
-    /// Its body without the transfer encoding; of a container, the body as it stands. Decoded when
-    /// this is first called, and once. Octets that are wrong in the encoding are passed over, as
-    /// mail programs do.
+    /// Returns the body with its transfer encoding removed. The body of a container is returned
+    /// unchanged. It is decoded once, on the first call. Invalid octets in the encoding are
+    /// skipped, as mail programs do.
     pub fn octets(&self) -> &Bytes {
         self.octets.get_or_init(|| self.decoded(self.body()))
     }
 
-    /// Its body as text, if people are shown it as text; see [`MessageView::texts`]. What cannot be
-    /// read in its character set becomes U+FFFD.
+    /// Returns the body as text, if mail programs display it as text (see [`MessageView::texts`]).
+    /// Octets that are invalid in the character set become U+FFFD.
     pub fn text(&self) -> Option<&str> {
         let read = || decode::text(self.charset(), self.octets()).into();
         self.is_shown().then(|| &**self.text.get_or_init(read))
     }
 
-    /// Returns the beginning of [`text`](Self::text), of about this many octets or more. Takes memory
-    /// and time for no more than that, and keeps nothing.
+    /// Returns the beginning of [`text`](Self::text), of about this many octets or more. Memory and
+    /// time are limited accordingly, and nothing is cached.
     #[cfg(any(test, feature = "dns"))]
     pub(crate) fn text_head(&self, octets: usize) -> Option<Cow<'_, str>> {
         if !self.is_shown() {
@@ -171,20 +176,20 @@ impl MimePart {
         if let Some(text) = self.text.get() {
             return Some((&**text).into());
         }
-        // A quoted-printable octet takes three, of base64 there are 78 in a line for 57.
+        // A quoted-printable octet takes up to three octets. A base64 line has 78 octets for 57.
         let Range { start, end } = self.body.range;
         let body = self.body.source.join(start..end.min(start.saturating_add(3 * octets)));
         let octets = &self.decoded(&body)[..];
         Some(decode::text(self.charset(), octets).into())
     }
 
-    /// Whether people are shown it as text.
+    /// Returns whether mail programs display the part as text.
     fn is_shown(&self) -> bool {
         matches!(&*self.content_type, "text/plain" | "text/html")
             || !self.container && self.is_multipart()
     }
 
-    /// Takes the transfer encoding off the body, or off its beginning.
+    /// Removes the transfer encoding from the body, or from its beginning.
     fn decoded(&self, body: &Bytes) -> Bytes {
         match self.encoding {
             _ if self.container => body.clone(),
@@ -204,7 +209,7 @@ impl MimePart {
 }
 
 impl fmt::Debug for MimePart {
-    /// Nothing of what somebody wrote to somebody.
+    /// Shows no content, because messages are private.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut part = f.debug_struct("MimePart");
         part.field("depth", &self.depth).field("content_type", &self.content_type);
@@ -212,7 +217,7 @@ impl fmt::Debug for MimePart {
     }
 }
 
-/// The header fields of a part, in order.
+/// Iterator over the header fields of a part, in order.
 #[derive(Clone)]
 pub struct Fields<'m>(pub(super) &'m [u8]);
 
@@ -249,19 +254,20 @@ pub struct Field<'m> {
 }
 
 impl<'m> Field<'m> {
-    /// Its name as it was written. A line in the header section that is no field has no name: it
-    /// is all value.
+    /// Returns the name as written. A line in the header section that is not a field has an empty
+    /// name, and the whole line is its value.
     pub fn name(&self) -> &'m str {
         self.name
     }
 
-    /// Its value as it stands in the message behind the colon, folded, without the last CRLF.
+    /// Returns the octets after the colon, still folded, without the final CRLF.
     pub fn value(&self) -> &'m [u8] {
         self.value
     }
 
-    /// Its value as people are shown it: unfolded, encoded words (RFC 2047) decoded. Addresses are
-    /// not to be read off it, since an encoded word may hold anything.
+    /// Returns the value as mail programs display it: unfolded, with encoded words (RFC 2047)
+    /// decoded. Do not parse addresses from this text, because an encoded word may contain
+    /// anything.
     pub fn text(&self) -> String {
         decode::words(self.value)
     }

@@ -353,6 +353,7 @@ fn whoever_is_out_of_time_waits_for_no_turn() {
     assert_eq!(network.rehearsal.elapsed(), PATIENCE * 4);
 }
 
+/// Returns the result if the server responds like this by TCP.
 fn by_tcp(
     says: impl Fn(&[u8]) -> Vec<u8> + Send + 'static,
     then: Then,
