@@ -1,5 +1,5 @@
-//! Virtual time and scripted peers, for tests: one thread, a clock that jumps to the next timer as soon as
-//! nothing else can happen, connections in memory.
+//! Virtual time and scripted peers for tests. Everything runs on one thread with in-memory
+//! connections. When nothing else can happen, the clock jumps to the next timer.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "for tests only")]
 

@@ -46,12 +46,17 @@ struct Parts {
 }
 
 impl Message {
-    /// The message of `envelope`, with the trace header that the onward MTA's clean-up would have
-    /// put there before a filter saw it: `Received:` (RFC 5321 section 4.4), by `host` at `received`.
+    /// Creates the message of `envelope` with a trace header: `Received:` (RFC 5321 section 4.4), by
+    /// `host` at `received`. The onward MTA's cleanup would have added this header before a content
+    /// filter saw the message.
     ///
-    /// Our fields stay apart from whatever the content begins with: an mbox line (`From `) becomes
-    /// a field `Mailbox-Line:`, as Postfix has it, of many the first 16, and before anything else that is neither header
-    /// field nor empty line an empty line is put. Empty content makes a message of header only.
+    /// Our fields are separated from the content:
+    ///
+    /// - A leading mbox line (`From `) becomes a `Mailbox-Line:` field, as in Postfix. Only the first
+    ///   16 such lines are converted.
+    /// - If the content begins with anything else that is neither a header field nor an empty line,
+    ///   an empty line is inserted before it.
+    /// - Empty content makes a message that consists of the header only.
     pub fn new(host: &str, envelope: &Envelope, received: SystemTime, content: MailData) -> Self {
         let trace = trace::received(host, envelope, received);
         let budget = Budget::new(usize::MAX);
@@ -68,7 +73,6 @@ impl Message {
     /// [`ContentFault::NoMemory`] if the content's budget has no memory left for the changes in the
     /// header. [`ContentFault::TooBig`] if the whole budget would not suffice for this message
     /// alone.
-    /// header, [`ContentFault::TooBig`] if it would have none for this message alone.
     pub(crate) fn within(
         mime: MimeLimits,
         authserv_id: Option<&str>,

@@ -2,8 +2,8 @@
 
 use memchr::memchr;
 
-/// Octets of a line that decide what the line is: a colon behind them ends no field name (Postfix:
-/// `line_length_limit`), and longer delimiters of MIME parts are cut.
+/// Number of octets at the start of a line that are examined. A colon after them does not end a
+/// field name (Postfix: `line_length_limit`). Longer MIME boundary delimiters are truncated.
 pub(super) const HEAD: usize = 4_096;
 
 /// Returns the end of the line that begins at `from`, after its line end.

@@ -1,6 +1,7 @@
-//! An onward server that plays itself: for dialogues, and for the scripts of a virtual runtime.
+//! An onward server that replies automatically, for dialogues and for the scripts of a virtual
+//! runtime.
 
-/// How much of the onward side goes by itself, and the state of it.
+/// State of the automatic server, and which part of the onward side it plays.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Automatic {
     role: Role,
@@ -8,18 +9,18 @@ pub(crate) struct Automatic {
     /// The reply to EHLO.
     hello: Vec<u8>,
     messages: u32,
-    /// Beginnings of commands, in upper case, and the replies to them.
+    /// Command prefixes in upper case, each with its reply.
     replies: Vec<(Box<[u8]>, Box<str>)>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Role {
-    /// All of it is in the dialogue.
+    /// The dialogue contains the whole onward side.
     #[default]
     Nothing,
-    /// Connection, greeting and EHLO.
+    /// Connection, greeting and EHLO are automatic.
     Introduces,
-    /// Everything.
+    /// The whole onward side is automatic.
     Accepts,
 }
 
@@ -28,15 +29,15 @@ enum Reading {
     #[default]
     Commands,
     Data,
-    /// A chunk, of which so many octets are to come.
+    /// A BDAT chunk, with the number of octets still to come.
     Chunk(usize),
 }
 
-/// What the server does about a line.
+/// Reaction of the server to a line.
 pub(crate) enum Heard {
-    /// It is for the dialogue.
+    /// The dialogue handles the line.
     Scripted,
-    /// It says this.
+    /// The server sends this reply, which may be empty.
     Says(Vec<u8>),
 }
 
@@ -45,7 +46,7 @@ impl Automatic {
         Self::new(Role::Introduces, keywords)
     }
 
-    /// Without keywords it offers what most servers do.
+    /// Creates a server that accepts everything. Without keywords it offers the usual extensions.
     pub(crate) fn accepts(keywords: &[&str]) -> Self {
         const USUAL: [&str; 5] = ["PIPELINING", "SIZE 0", "8BITMIME", "SMTPUTF8", "DSN"];
         let keywords = if keywords.is_empty() { &USUAL } else { keywords };
@@ -58,7 +59,7 @@ impl Automatic {
         server
     }
 
-    /// Sets the keywords of the reply to EHLO.
+    /// Sets the keywords of the EHLO reply.
     pub(crate) fn offer(&mut self, keywords: &[&str]) {
         let mut lines = vec!["onward.example.com"];
         lines.extend(keywords.iter().filter(|keyword| **keyword != "none"));
@@ -70,7 +71,8 @@ impl Automatic {
         self.hello = hello;
     }
 
-    /// Sets the reply to commands that begin so; to `.` it is the reply to the mail data.
+    /// Sets the reply to commands that begin with `command`. The command `.` stands for the end of
+    /// the mail data.
     #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "for scripts alone"))]
     pub(crate) fn reply_to(&mut self, command: &str, reply: &str) {
         let command = command.to_ascii_uppercase().into_bytes().into();
@@ -84,18 +86,18 @@ impl Automatic {
         self.replies.iter().find(|(command, _)| same(command)).map(|(_, reply)| &**reply)
     }
 
-    /// The greeting, if connections are made without a word in the dialogue.
+    /// Returns the greeting if it is automatic.
     pub(crate) fn greeting(&mut self) -> Option<&'static [u8]> {
         self.reading = Reading::Commands;
         (self.role != Role::Nothing).then_some(b"220 onward.example.com ESMTP\r\n")
     }
 
-    /// Whether nothing of the onward side is in the dialogue.
+    /// Returns whether the whole onward side is automatic.
     pub(crate) fn is_alone(&self) -> bool {
         self.role == Role::Accepts
     }
 
-    /// Takes a line without its CRLF.
+    /// Processes a line without its CRLF.
     pub(crate) fn hear(&mut self, line: &[u8]) -> Heard {
         let is_asked = match self.reading {
             Reading::Commands => true,

@@ -1,4 +1,4 @@
-//! The runtime: a clock that jumps, and servers that follow scripts.
+//! The virtual runtime: a clock that jumps, and servers that follow scripts.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::{Future, poll_fn};
@@ -14,12 +14,13 @@ use async_trait::async_trait;
 use super::server::{Connection, Heard, Script};
 use crate::runtime::{Address, Runtime};
 
-/// A [`Runtime`] without sockets, in virtual time: for tests of scorers, panels, relay targets and whole
-/// gates.
+/// A [`Runtime`] without sockets, in virtual time, for tests of scorers, panels, relay targets and
+/// whole gates.
 ///
-/// It runs one future on the calling thread. When that future waits, the clock jumps to the next timer: a
-/// test of a timeout of five minutes takes no time, and it goes the same way each time. Servers follow a
-/// [`Script`], and so does the client that a gate serves. Clones are one.
+/// It runs one future on the calling thread. When that future waits, the clock jumps to the next
+/// timer. A test of a five-minute timeout therefore takes no real time and is deterministic.
+/// Servers follow a [`Script`], and so does the client that a gate serves. All clones share one
+/// state.
 ///
 /// ```
 /// use nobounce::relay::Smtp;
@@ -60,18 +61,19 @@ pub struct VirtualRuntime(Arc<Mutex<State>>);
 struct State {
     began: Instant,
     now: Instant,
-    /// Those that are waited for, and who waits.
+    /// Pending timers, each with the waker of its future.
     timers: BTreeMap<usize, (Instant, Option<Waker>)>,
-    /// How many timers there ever were.
+    /// Number of timers created so far.
     armed: usize,
-    /// What connections find, one after another; those that follow find what the last one found.
+    /// Scripts of successive connections. The last script is used for all further connections.
     scripts: Vec<Script>,
-    /// What connections to these addresses find instead, and what they say.
+    /// Scripts of servers at certain addresses, and the octets sent to them. They take precedence
+    /// over `scripts`.
     servers: HashMap<Address, (Script, Heard)>,
-    /// Connections that were made, and that are open.
+    /// Number of connections to servers so far, and number of open connections.
     connected: usize,
     open: Arc<AtomicUsize>,
-    /// What was written to all of them.
+    /// All octets sent to servers.
     heard: Heard,
 }
 
@@ -82,7 +84,7 @@ impl Default for VirtualRuntime {
 }
 
 impl VirtualRuntime {
-    /// A runtime in which nobody listens.
+    /// Creates a runtime without servers: all connections are refused.
     #[allow(clippy::disallowed_methods, reason = "an instant can only be made by asking for one")]
     pub fn new() -> Self {
         let began = Instant::now();
@@ -99,37 +101,38 @@ impl VirtualRuntime {
         })))
     }
 
-    /// A runtime whose servers all follow this script, whatever their address.
+    /// Creates a runtime in which every address has a server that follows this script.
     pub fn with(script: Script) -> Self {
         Self::with_each([script])
     }
 
-    /// A runtime whose connections follow these scripts, one after another; all others follow the last.
+    /// Creates a runtime in which successive connections follow these scripts. Further connections
+    /// follow the last script.
     pub fn with_each(scripts: impl IntoIterator<Item = Script>) -> Self {
         let runtime = Self::new();
         runtime.state().scripts = scripts.into_iter().collect();
         runtime
     }
 
-    /// Starts a server at this address, and returns what is sent to it. Each connection follows the script
-    /// from its beginning.
+    /// Starts a server at this address, and returns a record of everything sent to it. Each
+    /// connection follows the script from the start.
     pub fn listen(&self, address: &Address, script: Script) -> Heard {
         let heard = Heard::default();
         self.state().servers.insert(address.clone(), (script, heard.clone()));
         heard
     }
 
-    /// Returns the connection of a client that follows this script, to be served by a gate.
+    /// Returns the connection of a client that follows this script. Pass it to a gate.
     pub fn client(&self, script: Script) -> Connection {
         Connection::new(self.state().open.clone(), script, [Heard::default(), Heard::default()])
     }
 
-    /// Runs `future` to its end, time included.
+    /// Runs `future` to completion in virtual time.
     ///
     /// # Panics
     ///
-    /// When the future waits for something that cannot happen: no timer is set, and every peer has come to
-    /// the end of its script.
+    /// Panics if the future can never continue: no timer is set, and every peer has reached the end
+    /// of its script.
     pub fn run<F: Future>(&self, future: F) -> F::Output {
         let woken = Arc::new(Woken(AtomicBool::new(false)));
         let waker = Waker::from(woken.clone());
@@ -156,41 +159,41 @@ impl VirtualRuntime {
         due.into_iter().for_each(Waker::wake);
     }
 
-    /// Returns how much virtual time has passed since it was made.
+    /// Returns the virtual time elapsed since the runtime was created.
     pub fn elapsed(&self) -> Duration {
         let state = self.state();
         state.now - state.began
     }
 
-    /// Returns how many timers there ever were.
+    /// Returns the number of timers created so far.
     #[cfg(test)]
     pub(crate) fn armed(&self) -> usize {
         self.state().armed
     }
 
-    /// Returns all that was sent to servers, as text.
+    /// Returns everything sent to servers, as text.
     pub fn heard(&self) -> String {
         self.state().heard.text()
     }
 
-    /// Returns all that was sent to servers.
+    /// Returns everything sent to servers.
     #[cfg(test)]
     pub(crate) fn octets(&self) -> Vec<u8> {
         self.state().heard.octets()
     }
 
-    /// Returns how many connections to servers were made, and how many connections are open.
+    /// Returns the number of connections to servers so far, and the number of open connections.
     pub fn connections(&self) -> (usize, usize) {
         let state = self.state();
         (state.connected, state.open.load(Ordering::Relaxed))
     }
 
-    /// Waits for so much virtual time.
+    /// Sleeps for this virtual time.
     pub async fn sleep(&self, time: Duration) {
         self.sleep_until(self.now() + time).await;
     }
 
-    /// Moves the clock on to `at`, if that is to come.
+    /// Moves the clock forward to `at`. Does nothing if that time has passed.
     #[cfg(feature = "testing")]
     pub(crate) fn advance_to(&self, at: Instant) {
         let mut state = self.state();
@@ -210,7 +213,7 @@ impl Runtime for VirtualRuntime {
         self.state().now
     }
 
-    /// A day in 2023, and the time that has passed since.
+    /// Returns a time on a day in 2023, plus the virtual time elapsed.
     fn time_of_day(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + self.elapsed()
     }
@@ -238,7 +241,7 @@ impl Runtime for VirtualRuntime {
     }
 }
 
-/// In the state as long as it is waited for.
+/// A timer. It is registered in the state until it is dropped.
 struct Timer(VirtualRuntime, usize);
 
 impl Timer {

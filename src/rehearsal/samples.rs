@@ -1,4 +1,4 @@
-//! Values for tests, each in one call.
+//! Sample values for tests, each from one call.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,12 +19,12 @@ pub fn peer() -> Peer {
     Peer::new(([192, 0, 2, 1], 4711).into())
 }
 
-/// Returns the envelope of the first transaction of a session `test`, with this sender, without
-/// recipients; the client is [`peer`].
+/// Returns the envelope of the first transaction of a session `test`, with this sender and no
+/// recipients. The client is [`peer`].
 ///
 /// # Panics
 ///
-/// If the sender is no path in angle brackets, such as `<a@example.org>` or `<>`.
+/// Panics if the sender is not a path in angle brackets, such as `<a@example.org>` or `<>`.
 #[track_caller]
 pub fn envelope(sender: &str) -> Envelope {
     let (path, _) = Path::scan(sender.as_bytes()).expect("a path in angle brackets");
@@ -32,7 +32,7 @@ pub fn envelope(sender: &str) -> Envelope {
     Envelope::new(SessionId::new("test").transaction(1), Arc::new(peer()), reverse_path)
 }
 
-/// The session of the tests.
+/// Returns the session name used in tests.
 #[cfg(test)]
 pub(crate) fn session() -> SessionId {
     SessionId::new("test")
@@ -44,8 +44,8 @@ pub(crate) fn recipient() -> ForwardPath {
     ForwardPath { path, parameters: RcptParameters::default() }
 }
 
-/// Returns a message of this content, received by `mx.example` from `<a@example.com>` at the beginning of
-/// 1970. Bare CR and LF are read as line ends.
+/// Returns a message with this content, received by `mx.example` from `<a@example.com>` at the Unix
+/// epoch. Bare CR and LF are treated as line ends.
 pub fn message(content: &(impl AsRef<[u8]> + ?Sized)) -> Message {
     let content = MailData::normalise(content.as_ref());
     Message::new("mx.example", &envelope("<a@example.com>"), SystemTime::UNIX_EPOCH, content)

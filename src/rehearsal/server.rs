@@ -1,4 +1,4 @@
-//! Servers and clients that follow a script.
+//! Scripted servers and clients.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,77 +11,79 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use super::automatic::{Automatic, Heard as Answer};
 
-/// What the peer at the other end of a connection does: a client, an onward server, or the daemon that a
-/// scorer asks.
+/// Behaviour of the peer at the other end of a connection: a client, an onward server, or the
+/// daemon of a scorer.
 #[derive(Debug, Clone)]
 pub struct Script {
     pub(crate) listens: bool,
-    /// Octets that it takes before it resets the connection.
+    /// Number of octets that the peer accepts before it resets the connection.
     pub(crate) takes: usize,
     pub(crate) turns: Vec<Turn>,
-    /// Most octets that one read gives.
+    /// Maximum number of octets per read.
     pub(crate) chunk: usize,
     pub(crate) then: Then,
-    /// An SMTP server, in place of the turns.
+    /// An automatic SMTP server, used instead of `turns`.
     pub(crate) server: Option<Automatic>,
 }
 
-/// What it says when it has heard something.
+/// A reply, and the cue for it.
 #[derive(Debug, Clone)]
 pub(crate) struct Turn {
     pub(crate) cue: Cue,
     pub(crate) says: Vec<u8>,
 }
 
-/// When it begins to speak. What was heard in earlier turns does not count.
+/// Condition for a reply. Octets received in earlier turns do not count.
 #[derive(Debug, Clone)]
 pub(crate) enum Cue {
-    /// It was told everything: the other side has shut down its sending.
+    /// The other side has shut down its sending direction.
     ShutDown,
-    /// It has heard so many octets.
+    /// This number of octets was received.
     Octets(usize),
-    /// What it has heard ends in this.
+    /// The received octets end with this.
     Tail(Box<[u8]>),
-    /// It has heard a whole SMTP reply.
+    /// A complete SMTP reply was received.
     Reply,
 }
 
-/// What the peer does when it has said everything.
+/// Behaviour of the peer after its last reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Then {
-    /// It closes the connection.
+    /// Closes the connection.
     Close,
-    /// It resets the connection.
+    /// Resets the connection.
     Reset,
-    /// It says nothing more, and keeps the connection open.
+    /// Keeps the connection open and sends nothing.
     Hang,
 }
 
 impl Script {
-    /// Says this when it was told everything.
+    /// Creates a script that sends `says` after the other side has shut down its sending direction.
     pub(crate) fn new(says: impl Into<Vec<u8>>, chunk: usize, then: Then) -> Self {
         let turns = vec![Turn { cue: Cue::ShutDown, says: says.into() }];
         Self { listens: true, takes: usize::MAX, turns, chunk, then, server: None }
     }
 
-    /// A daemon that replies once, when the other side has sent its request and shut down its sending
-    /// (spamd).
+    /// Creates a daemon that replies once, after the other side has sent its request and shut down
+    /// its sending direction (spamd).
     pub fn after_request(says: impl Into<Vec<u8>>, then: Then) -> Self {
         Self::new(says, usize::MAX, then)
     }
 
-    /// Says these, one after another, each when what it has heard since the one before ends in `tail`.
+    /// Creates a script that sends these replies in order. Each reply is sent when the octets
+    /// received since the previous one end with `tail`.
     pub fn turns(tail: &[u8], says: &[&str], then: Then) -> Self {
         let turn = |says: &&str| Turn { cue: Cue::Tail(tail.into()), says: says.as_bytes().into() };
         let turns = says.iter().map(turn).collect();
         Self { turns, ..Self::new("", usize::MAX, then) }
     }
 
-    /// An SMTP client that sends these, each after a whole reply, the first after the greeting. CRLF is
-    /// added where it is missing. When it has the reply to the last one it closes the connection.
+    /// Creates an SMTP client that sends each item after a complete reply, the first one after the
+    /// greeting. Missing CRLFs are added. After the reply to the last item, the client closes the
+    /// connection.
     ///
-    /// A message is one of them: `"Subject: hello\r\n\r\nHello!\r\n."`.
+    /// A message is one item: `"Subject: hello\r\n\r\nHello!\r\n."`.
     pub fn smtp_client<S: AsRef<str>>(says: impl IntoIterator<Item = S>) -> Self {
         let turn = |says: S| {
             let mut says = says.as_ref().as_bytes().to_vec();
@@ -95,14 +97,14 @@ impl Script {
         Self { turns, ..Self::new("", usize::MAX, Then::Close) }
     }
 
-    /// An SMTP server that accepts everything; see [`replying`](Self::replying).
+    /// Creates an SMTP server that accepts everything. Use [`replying`](Self::replying) to change
+    /// its replies.
     pub fn smtp_server() -> Self {
         let server = Some(Automatic::accepts(&[]));
         Self { server, turns: Vec::new(), ..Self::new("", usize::MAX, Then::Hang) }
     }
 
-    /// Sets the extensions that an [`smtp_server`](Self::smtp_server) offers: the keywords of its EHLO
-    /// reply.
+    /// Sets the EHLO keywords that an [`smtp_server`](Self::smtp_server) offers.
     #[must_use]
     pub fn offering(mut self, keywords: &[&str]) -> Self {
         if let Some(server) = &mut self.server {
@@ -111,9 +113,9 @@ impl Script {
         self
     }
 
-    /// Sets what an [`smtp_server`](Self::smtp_server) replies to commands that begin with `command`,
-    /// without regard to case. `"."` stands for the end of the mail data. An empty reply is none: the
-    /// server hangs.
+    /// Sets the reply of an [`smtp_server`](Self::smtp_server) to commands that begin with
+    /// `command`. The case is ignored. `"."` stands for the end of the mail data. With an empty
+    /// reply, the server does not reply at all.
     #[must_use]
     pub fn replying(mut self, command: &str, reply: &str) -> Self {
         if let Some(server) = &mut self.server {
@@ -122,25 +124,25 @@ impl Script {
         self
     }
 
-    /// A server that nobody can connect to.
+    /// Creates a server that refuses connections.
     pub fn refuses() -> Self {
         Self { listens: false, ..Self::new("", 1, Then::Close) }
     }
 
-    /// Sends at most so many octets at once.
+    /// Limits the number of octets sent at once.
     #[must_use]
     pub fn in_chunks(self, octets: usize) -> Self {
         Self { chunk: octets.max(1), ..self }
     }
 
-    /// Resets the connection once so many octets were sent to it.
+    /// Resets the connection after the peer has received this number of octets.
     #[must_use]
     pub fn resetting_after(self, octets: usize) -> Self {
         Self { takes: octets, ..self }
     }
 }
 
-/// What was sent to a peer that follows a [`Script`]. Clones are one.
+/// Record of the octets sent to a peer that follows a [`Script`]. All clones share one record.
 #[derive(Debug, Clone, Default)]
 pub struct Heard(Arc<Mutex<Vec<u8>>>);
 
@@ -150,7 +152,7 @@ impl Heard {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns all octets so far as text; what is not UTF-8 is replaced.
+    /// Returns all octets so far as text. Invalid UTF-8 is replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.octets()).into_owned()
     }
@@ -160,22 +162,22 @@ impl Heard {
     }
 }
 
-/// A connection in memory; a peer at its other end follows a [`Script`].
+/// A connection in memory. The peer at its other end follows a [`Script`].
 #[derive(Debug)]
 pub struct Connection {
-    /// How many connections are open: one less when this is dropped.
+    /// Number of open connections, decremented on drop.
     open: Arc<AtomicUsize>,
     script: Script,
-    /// What it has heard in this turn.
+    /// Octets received in the current turn.
     heard: Vec<u8>,
-    /// What an SMTP server has to say.
+    /// Pending replies of an SMTP server.
     replies: VecDeque<u8>,
-    /// Of this peer, and of all servers.
+    /// Records of this peer, and of all servers.
     records: [Heard; 2],
     taken: usize,
-    /// Whether the sending side was shut down.
+    /// Whether the sending direction was shut down.
     finished: bool,
-    /// Whether it was reset.
+    /// Whether the connection was reset.
     broken: bool,
     reader: Option<Waker>,
 }
@@ -199,7 +201,8 @@ impl Connection {
         }
     }
 
-    /// Returns what is sent to the peer; it can be read when the connection is gone.
+    /// Returns the record of the octets sent to the peer. It stays valid after the connection is
+    /// closed.
     pub fn heard(&self) -> Heard {
         self.records[0].clone()
     }
@@ -217,7 +220,7 @@ impl Connection {
         }
     }
 
-    /// The peer has nothing to say as yet.
+    /// Suspends a read until the peer has something to send.
     fn wait(&mut self, context: &Context<'_>) -> Poll<io::Result<usize>> {
         if self.broken {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -226,7 +229,7 @@ impl Connection {
         Poll::Pending
     }
 
-    /// An SMTP server reads whole lines and replies to them.
+    /// Runs the SMTP server on the complete lines received so far.
     fn serve(&mut self) {
         let Some(server) = &mut self.script.server else { return };
         while let Some(end) = memchr::memmem::find(&self.heard, b"\r\n") {
@@ -269,7 +272,7 @@ impl AsyncRead for Connection {
             if turn.says.is_empty() {
                 self.heard.clear();
             } else {
-                // The rest follows without another cue.
+                // The rest of the reply needs no further cue.
                 turn.cue = Cue::Octets(0);
                 self.script.turns.push(turn);
             }

@@ -1,4 +1,4 @@
-//! DNS answers that a test writes down.
+//! DNS answers written down in a test.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use async_trait::async_trait;
 
 use crate::dns::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver};
 
-/// A [`Resolver`] whose answers are written down in a test.
+/// A [`Resolver`] that answers from a zone written in a test.
 ///
-/// Each line is `NAME TYPE DATA`, with the types `A`, `AAAA`, `MX`, `PTR` and `TXT`. Lines with the same name
-/// and type make one answer. Data `fails` makes the server decline the question (SERVFAIL). All other names
-/// have no records.
+/// Each line is `NAME TYPE DATA`, with the types `A`, `AAAA`, `MX`, `PTR` and `TXT`. Lines with the
+/// same name and type form one answer. With data `fails`, the lookup fails with SERVFAIL. All other
+/// names have no records.
 ///
 /// ```
 /// use nobounce::dns::{Record, RecordKind, Resolver};
@@ -37,17 +37,17 @@ use crate::dns::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver}
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Zone {
-    /// By name and type. `None` is a question that is declined.
+    /// Answers by name and type. `None` means that the lookup fails.
     answers: HashMap<(String, RecordKind), Option<Vec<Record>>>,
     lookups: Arc<AtomicUsize>,
 }
 
 impl Zone {
-    /// Reads the zone. An MX has preference 10.
+    /// Parses a zone. Every MX gets preference 10.
     ///
     /// # Panics
     ///
-    /// If a line cannot be read.
+    /// Panics if a line is invalid.
     pub fn new(text: &str) -> Self {
         let mut zone = Self::default();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -56,7 +56,7 @@ impl Zone {
         zone
     }
 
-    /// Returns how many questions were asked of it and its clones.
+    /// Returns the number of lookups, including those of clones.
     pub fn lookups(&self) -> usize {
         self.lookups.load(Ordering::Relaxed)
     }

@@ -57,7 +57,6 @@ impl Secret {
 ///
 /// An owner with ever more records therefore evicts only records in its own shards that are less
 /// valuable than the new ones. Each shard has its own lock.
-/// that are worth less than what it makes, and nobody else's. There is a lock for each corner.
 #[derive(Debug)]
 pub(super) struct Table<T> {
     corners: Box<[Mutex<HashMap<Name, T, Named>>]>,

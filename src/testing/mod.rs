@@ -1,4 +1,4 @@
-//! A kit for tests of scorers, panels, relay targets and gates: without sockets, in virtual time.
+//! Test kit for scorers, panels, relay targets and gates, without sockets and in virtual time.
 #![cfg_attr(feature = "serve", doc = include_str!("guide.md"))]
 
 #[cfg(feature = "serve")]

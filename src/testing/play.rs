@@ -1,4 +1,4 @@
-//! A dialogue with a panel and an observer, in virtual time.
+//! Dialogues with a panel and an observer, in virtual time.
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ use crate::wire::reply::Reply;
 
 /// A [`Transcript`] on a [`VirtualRuntime`], with a panel and an observer.
 ///
-/// The panel is asked wherever no `J:` line answers. Its scorers may use the runtime: the dialogue goes on
-/// when they have answered, and its `T:` lines move the same clock. Each transaction has a tally of its own,
-/// which begins with what was said of the connection.
+/// The panel answers every question without a `J:` line. Its scorers may use the runtime. The
+/// dialogue continues after they have answered, and its `T:` lines advance the same clock. Each
+/// transaction has its own tally, which begins with the findings about the connection.
 ///
 /// ```
 /// use nobounce::Panel;
@@ -57,28 +57,28 @@ pub struct Play<'p> {
 }
 
 impl Transcript {
-    /// Puts the dialogue on a runtime, to be played with a panel and an observer.
+    /// Prepares the dialogue to be played on a runtime, with an optional panel and observer.
     pub fn on<'p>(&'p self, runtime: &'p VirtualRuntime) -> Play<'p> {
         Play { transcript: self, runtime, panel: None, observer: None }
     }
 }
 
 impl<'p> Play<'p> {
-    /// Sets the panel. Without one, no question has an objection.
+    /// Sets the panel. Without a panel, every verdict is pass.
     pub fn panel(self, panel: &'p Panel) -> Self {
         Self { panel: Some(panel), ..self }
     }
 
-    /// Sets who is told of what happens.
+    /// Sets the observer of the events.
     pub fn observer(self, observer: &'p dyn Observer) -> Self {
         Self { observer: Some(observer), ..self }
     }
 
-    /// Plays the dialogue; returns the records of its transactions.
+    /// Plays the dialogue and returns the records of its transactions.
     ///
     /// # Errors
     ///
-    /// Where the dialogue went otherwise.
+    /// Returns the first deviation from the dialogue.
     pub fn play(self, chunking: Chunking) -> Result<Vec<TransactionRecord>, TranscriptError> {
         let mut watched = Watched {
             play: self,
@@ -100,7 +100,7 @@ impl std::fmt::Debug for Play<'_> {
     }
 }
 
-/// What is gathered of a dialogue, and who is told of it.
+/// Collected data of a running dialogue, with its observer.
 struct Watched<'p> {
     play: Play<'p>,
     session: SessionId,

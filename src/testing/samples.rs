@@ -1,4 +1,4 @@
-//! Values for tests, each in one call.
+//! Sample values for tests, each from one call.
 
 use crate::wire::mailbox::ForwardPath;
 
@@ -12,7 +12,7 @@ use crate::wire::mailbox::ForwardPath;
 ///
 /// # Panics
 ///
-/// If it is no path in angle brackets.
+/// Panics if `path` is not a path in angle brackets.
 #[track_caller]
 #[allow(clippy::expect_used, reason = "for tests only")]
 pub fn recipient(path: &str) -> ForwardPath {

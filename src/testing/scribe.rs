@@ -1,4 +1,4 @@
-//! An observer that writes sessions down as transcripts.
+//! An observer that writes sessions as transcripts.
 
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
@@ -15,18 +15,18 @@ use crate::session::EndCause;
 use crate::verdict::{Stage, Verdict};
 use crate::wire::reply::Reply;
 
-/// An observer that writes each session down as a [`Transcript`](super::Transcript), to be read, kept and
-/// played again.
+/// An observer that writes each session as a [`Transcript`](super::Transcript), which can be read,
+/// stored and played again.
 ///
-/// The panel stands in `J:` lines and the relay target in `A:` lines, so the transcript can be played
-/// without the scorers and the server that were there. Refusals name the session `play`, as they do in every
-/// transcript, and the greeting does not name the gate.
+/// The answers of the panel are in `J:` lines, and those of the relay target in `A:` lines. The
+/// transcript can therefore be played without the original scorers and server. As in every
+/// transcript, refusals name the session `play`. The greeting omits the name of the gate.
 ///
-/// What events do not tell is inferred: a shutdown from its reply, the end of the client's input from a
-/// session that ends without a closing reply. Settings other than the defaults stand in the head only if they
-/// were given to [`setting`](Self::setting).
+/// Some facts are not in the events and are inferred. A shutdown is inferred from its reply. The
+/// end of the client's input is inferred if a session ends without a closing reply. Non-default
+/// settings are in the head only if they were passed to [`setting`](Self::setting).
 ///
-/// It is for tests: it keeps all sessions, and all that was said in them.
+/// Use it only in tests: it keeps all sessions in memory with their full content.
 ///
 /// ```
 /// use nobounce::relay::Smtp;
@@ -73,7 +73,7 @@ pub struct Scribe<R> {
 }
 
 impl<R: Runtime> Scribe<R> {
-    /// A scribe by the clock of this runtime.
+    /// Creates a scribe with the clock of this runtime.
     pub fn new(runtime: R) -> Self {
         Self { runtime, head: String::new(), sessions: Mutex::default() }
     }
@@ -87,7 +87,7 @@ impl<R: Runtime> Scribe<R> {
         self
     }
 
-    /// Returns what was written of each session so far, in the order in which they began.
+    /// Returns the transcripts of all sessions so far, ordered by the start of the session.
     pub fn transcripts(&self) -> Vec<String> {
         self.lock().iter().map(|(_, notes)| notes.print(&self.head)).collect()
     }
@@ -96,7 +96,7 @@ impl<R: Runtime> Scribe<R> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes into the notes of this session.
+    /// Changes the notes of this session.
     fn note(&self, session: &SessionId, write: impl FnOnce(&mut Notes)) {
         let now = self.runtime.now();
         let mut sessions = self.lock();
@@ -145,26 +145,26 @@ impl<R> fmt::Debug for Scribe<R> {
     }
 }
 
-/// A reply that ends the session, other than by its code.
+/// A reply that ends the session although its code does not say so.
 const OUT_OF_TURN: &str = "554 5.5.0 Wait for your turn";
 
-/// What was written of a session.
+/// Notes about one session.
 struct Notes {
-    /// The name of the session in a refusal: `(NAME.`.
+    /// Name of the session as it appears in refusals: `(NAME.`.
     name: String,
-    /// The name of the gate, with which its greeting ends.
+    /// Name of the gate, which ends its greeting.
     gate: Option<String>,
     client: Option<String>,
-    /// What was offered to the client.
+    /// Extensions offered to the client.
     offered: Option<String>,
     lines: Vec<String>,
-    /// Received, and no whole line yet.
+    /// Received octets that do not yet form a complete line.
     rest: Vec<u8>,
-    /// Until when time has passed in the lines.
+    /// Time up to which the lines account for the time passed.
     written: Instant,
     now: Instant,
     progress: Progress,
-    /// The client asked for TLS with its last line.
+    /// Whether the client's last line was STARTTLS.
     asks_for_tls: bool,
     in_mail_data: bool,
 }
@@ -173,11 +173,11 @@ struct Notes {
 enum Progress {
     BeforeGreeting,
     Open,
-    /// The client has not been heard since the TLS handshake began.
+    /// The TLS handshake has begun, and the client has not sent anything since.
     Handshaking,
-    /// A reply ends the session.
+    /// A reply that ends the session was sent.
     Closing,
-    /// The client is gone.
+    /// The connection to the client was lost.
     Lost,
 }
 
@@ -244,14 +244,15 @@ impl Notes {
         }
     }
 
-    /// A client that does not wait for its turn speaks before the greeting, or sends several commands in
-    /// one piece.
+    /// Returns the label of a client line. It is `C!` if the client did not wait for its turn: it
+    /// sent the line before the greeting, or several commands in one piece.
     fn speaker(&self, glued: bool) -> &'static str {
         let early = self.progress == Progress::BeforeGreeting;
         if early || (glued && !self.in_mail_data) { "C!" } else { "C" }
     }
 
-    /// A line of the client that came before the greeting was there before the panel answered.
+    /// Adds a client line. A line sent before the greeting goes before the panel's answer, because
+    /// it arrived before that answer.
     fn write_client(&mut self, line: String) {
         let before = match self.lines.last() {
             Some(last) if last.starts_with("J:") && line.starts_with("C!") => self.lines.len() - 1,
@@ -260,7 +261,7 @@ impl Notes {
         self.lines.insert(before, line);
     }
 
-    /// Writes what the client has sent without an end of line.
+    /// Writes pending client octets that have no line end.
     fn flush(&mut self) {
         if !self.rest.is_empty() {
             let rest = std::mem::take(&mut self.rest);
@@ -275,7 +276,7 @@ impl Notes {
         let text = String::from_utf8_lossy(octets).replace(&self.name, "(play.");
         for line in text.split_terminator("\r\n") {
             if line.starts_with("421 4.3.2 Service going down") {
-                // At once, or when the time before it has passed.
+                // Insert at the very start, or after the `T:` line of the time before the shutdown.
                 let early = self.progress == Progress::BeforeGreeting;
                 let at_once = early && !self.lines.iter().any(|line| line.starts_with("T:"));
                 let at = if at_once { 0 } else { self.lines.len() };
@@ -306,7 +307,7 @@ impl Notes {
         self.read_offer(&text);
     }
 
-    /// Remembers the first EHLO reply of more than one line: that is what is offered.
+    /// Stores the keywords of the first multi-line EHLO reply as the offered capabilities.
     fn read_offer(&mut self, text: &str) {
         let keywords: Option<Vec<_>> =
             text.split_terminator("\r\n").map(|line| line.strip_prefix("250")?.get(1..)).collect();
@@ -346,7 +347,7 @@ impl Notes {
         self.lines.push(format!("A: {}", reply(outcome.reply())));
     }
 
-    /// Who did not answer in time kept silent.
+    /// Records a timeout as `silent`.
     fn late(&mut self, awaiting: Awaiting) {
         self.flush();
         match awaiting {
@@ -393,7 +394,7 @@ impl Notes {
     }
 }
 
-/// A reply in one line: its code, and the text of its lines with `\n` between them.
+/// Formats a reply in one line: its code, and its text lines joined with `\n`.
 fn reply(reply: &Reply) -> String {
     let text = reply.to_string();
     let lines: Vec<_> = text
@@ -403,7 +404,8 @@ fn reply(reply: &Reply) -> String {
     format!("{} {}", reply.code(), lines.join("\\n"))
 }
 
-/// Octets as a transcript has them; with `expected`, dots that would stand for anything are escaped.
+/// Escapes octets for a transcript. With `expected`, dots that would act as a wildcard are escaped
+/// too.
 fn escaped(octets: &[u8], expected: bool) -> String {
     let mut text = String::with_capacity(octets.len());
     let last = octets.len().saturating_sub(1);

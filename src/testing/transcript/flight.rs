@@ -1,22 +1,22 @@
-//! Octets on their way, and the pieces they arrive in.
+//! Octets in transit, and how they are split into pieces.
 
 use std::collections::VecDeque;
 
 use super::Chunking;
 
-/// Octets on their way.
+/// Octets in transit.
 #[derive(Debug, Default)]
 pub(super) struct Flight {
-    /// Lines, each with whether it arrives in one piece.
+    /// Lines, each with a flag that it must arrive in one piece.
     lines: VecDeque<(Vec<u8>, bool)>,
-    /// Octets of all lines.
+    /// Total length of the lines in octets.
     length: usize,
-    /// No more octets come behind them.
+    /// Whether EOF follows the lines.
     pub(super) eof: bool,
 }
 
 impl Flight {
-    /// A line behind those that are on their way; `glued`: in one piece with the line before.
+    /// Adds a line. With `glued`, it arrives in one piece with the previous line.
     pub(super) fn push(&mut self, octets: &[u8], glued: bool) {
         self.length += octets.len();
         match self.lines.back_mut() {
@@ -28,7 +28,7 @@ impl Flight {
         }
     }
 
-    /// What arrives next.
+    /// Returns the next piece to arrive.
     pub(super) fn take(&mut self, cutter: &mut Cutter) -> Option<Vec<u8>> {
         let mut left = if self.length > 0 { cutter.cut(self.length) } else { 0 };
         let mut piece = Vec::with_capacity(left);
@@ -46,7 +46,7 @@ impl Flight {
         (!piece.is_empty()).then_some(piece)
     }
 
-    /// Whether all octets have arrived and there is an end to be told, which it is herewith.
+    /// Returns whether all octets have arrived and EOF follows. Returns `true` only once.
     pub(super) fn ends(&mut self) -> bool {
         self.lines.is_empty() && std::mem::take(&mut self.eof)
     }
@@ -56,7 +56,7 @@ impl Flight {
     }
 }
 
-/// Cuts what arrives into pieces.
+/// Splits arriving octets into pieces.
 pub(super) struct Cutter {
     chunking: Chunking,
     state: u64,
@@ -71,14 +71,14 @@ impl Cutter {
         Self { chunking, state }
     }
 
-    /// How many of `length` octets arrive now: at least one.
+    /// Returns how many of `length` octets arrive now, at least one.
     fn cut(&mut self, length: usize) -> usize {
         match self.chunking {
             Chunking::Whole => length,
             Chunking::Octets => 1,
             Chunking::Random(_) => {
-                // Short and long pieces alike: a bound of a random order of magnitude, then a
-                // random length below it.
+                // Mix short and long pieces: choose a bound of a random order of magnitude, then a
+                // random length within it.
                 let bound = 1 << (self.random() % 8);
                 1 + self.random() as usize % length.min(bound)
             }

@@ -1,32 +1,32 @@
-//! Which lines of a dialogue have come true, and whether what comes is among the others.
+//! Progress of a dialogue: which entries are matched, and whether an event matches the next one.
 
 use std::fmt;
 
 use super::TranscriptError;
 use super::script::{Entry, Event, Expected, Script};
 
-/// A dialogue as far as it has come.
+/// Progress of a dialogue.
 pub(super) struct Ledger<'s> {
     entries: &'s [Entry],
-    /// Which entries have come true.
+    /// Which entries are matched.
     met: Vec<bool>,
-    /// The line of the entry that did so last.
+    /// Line number of the entry matched last.
     line: usize,
-    /// An expected `Received` field may go on.
+    /// Whether the expected `Received` field may continue.
     in_trace: bool,
 }
 
-/// Who of us speaks.
+/// The part of the gate that acts.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Speaker {
     Session,
     Relay,
 }
 
-/// What one of us did.
+/// An action of the gate.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Came<'c> {
-    /// Said a line, without its CRLF.
+    /// A line was sent (without its CRLF).
     Line(&'c [u8]),
     Connect,
     StartTls,
@@ -39,7 +39,7 @@ impl<'s> Ledger<'s> {
         Self { entries, met: vec![false; entries.len()], line: 0, in_trace: false }
     }
 
-    /// Compares what came with what the dialogue says.
+    /// Matches an action against the dialogue.
     pub(super) fn heard(
         &mut self,
         speaker: Speaker,
@@ -74,44 +74,43 @@ impl<'s> Ledger<'s> {
         Ok(())
     }
 
-    /// An entry has come true.
+    /// Marks an entry as matched.
     pub(super) fn meet(&mut self, at: usize) {
         self.met[at] = true;
         self.line = self.entries[at].line;
     }
 
-    /// Whose turn it is: the first entry that has not come true, `S:` lines aside, since they may be
-    /// late.
+    /// Returns the next unmatched entry, ignoring `S:` lines, because replies may be delayed.
     pub(super) fn turn(&self) -> Option<(usize, &'s Event)> {
         self.open()
             .map(|(at, entry)| (at, &entry.event))
             .find(|(_, event)| !matches!(event, Event::Session(_)))
     }
 
-    /// Whether the panel answers when the time that is to pass now has passed.
+    /// Returns whether the panel answers after the time of the next `T:` lines has passed.
     pub(super) fn is_panel_next(&self) -> bool {
         let events = self.open().map(|(_, entry)| &entry.event);
         let mut others = events.filter(|it| !matches!(it, Event::Session(_) | Event::Time(_)));
         matches!(others.next(), Some(Event::Panel(_)))
     }
 
-    /// The first entry that has not come true.
+    /// Returns the first unmatched entry.
     pub(super) fn owed(&self) -> Option<usize> {
         self.open().next().map(|(at, _)| at)
     }
 
-    /// The entries from here on.
+    /// Returns the entries from this position on.
     pub(super) fn from(&self, at: usize) -> impl Iterator<Item = (usize, &'s Event)> + use<'s> {
         self.entries.iter().map(|entry| &entry.event).enumerate().skip(at)
     }
 
-    /// This entry does not come true.
+    /// Returns the error for an entry that cannot be matched.
     pub(super) fn missing(&self, at: usize) -> TranscriptError {
         let entry = &self.entries[at];
         TranscriptError::new(entry.line, &entry.event, "nothing")
     }
 
-    /// Something that is in no entry.
+    /// Returns the error for an action that matches no entry.
     pub(super) fn unexpected(&self, expected: &str, came: impl fmt::Display) -> TranscriptError {
         TranscriptError::new(self.line, expected, came)
     }

@@ -18,8 +18,10 @@ use crate::wire::mailbox::ForwardPath;
 use player::Player;
 use script::Script;
 
-/// A dialogue between a client and a gate and, behind it, an onward server; played without sockets
-/// and in virtual time against a [`Session`](crate::Session) and an [`Onward`](crate::Onward).
+/// A dialogue between a client, a gate and its onward server.
+///
+/// It is played against a [`Session`](crate::Session) and an [`Onward`](crate::Onward), without
+/// sockets and in virtual time.
 ///
 /// ```
 /// use nobounce::testing::{Chunking, Transcript};
@@ -47,61 +49,73 @@ use script::Script;
 ///
 /// # Notation
 ///
-/// | line | |
-/// |---|---|
-/// | `C:` | The client sends this line. `<eof>`: it will send no more; `<reset>`: it is gone. |
-/// | `C!:` | The same, without waiting for its turn: in one piece with the `C:` line before, or, at the beginning, before the greeting. |
-/// | `S:` | The gate says this line to the client. `<starttls>`: it begins the handshake, which succeeds; `<close>`: it closes. |
-/// | `R:` | The gate says this line to the onward server. `<connect>`, `<close>`; `<starttls>`: it begins the handshake; `<trace>`: the `Received` field with all its lines. |
-/// | `O:` | The onward server sends this line. `<eof>`: it closes; `<refused>`: there is no connection, or the handshake fails; `<deaf>`: what comes next cannot be written to it. |
-/// | `O!:` | The same, in one piece with the `O:` line before. |
-/// | `J:` | The panel's answer to the question pending: `pass`, `refuse 550 5.7.1 text`, `tag Name: value`, `come again` ([`Refusal::come_again`](crate::Refusal::come_again)), or `silent`. Where none stands, it is `pass`. |
-/// | `A:` | With `@ relay answers`: the relay target's answer to the request pending, `550 5.1.1 text`, or `silent`. |
-/// | `T:` | Time passes: `20s`, `5m`, `1h`, `1500ms`. With a `J:` line behind it, before the panel answers. |
-/// | `@` | A setting, at the head; `@ shutdown` anywhere. |
-/// | `#` | A comment. |
+/// - `C:` The client sends this line. `<eof>`: it closes its sending direction. `<reset>`: the
+///   connection is lost.
+/// - `C!:` The client sends this line without waiting for its turn. The line arrives in one piece
+///   with the previous `C:` line, or before the greeting if it is at the beginning.
+/// - `S:` The gate sends this line to the client. `<starttls>`: it begins the TLS handshake, which
+///   succeeds. `<close>`: it closes the connection.
+/// - `R:` The gate sends this line to the onward server. `<connect>` and `<close>`: it opens or
+///   closes the connection. `<starttls>`: it begins the TLS handshake. `<trace>`: the `Received`
+///   field with all its lines.
+/// - `O:` The onward server sends this line. `<eof>`: it closes the connection. `<refused>`: the
+///   connection is refused, or the handshake fails. `<deaf>`: the next write to it fails.
+/// - `O!:` The onward server sends this line in one piece with the previous `O:` line.
+/// - `J:` The panel answers the pending question: `pass`, `refuse 550 5.7.1 text`, `tag Name:
+///   value`, `come again` ([`Refusal::come_again`](crate::Refusal::come_again)), or `silent`.
+///   Without a `J:` line, the answer is `pass`.
+/// - `A:` With `@ relay answers`, the relay target answers the pending request: `550 5.1.1 text`,
+///   or `silent`.
+/// - `T:` Time passes: `20s`, `5m`, `1h`, `1500ms`. If a `J:` line follows, the time passes before
+///   the panel answers.
+/// - `@` A setting. It must be in the head, except `@ shutdown`, which may be anywhere.
+/// - `#` A comment.
 ///
-/// `C*5:` stands for five such lines. Lines end in CRLF, save for a `C:` or `O:` line that ends in a
-/// backslash; `\r \n \t \0 \. \\ \xHH` stand for octets. In `S:` and `R:` lines `...` matches
-/// anything.
+/// `C*5:` stands for five identical lines. Lines end with CRLF, except `C:` and `O:` lines that end
+/// with a backslash. The escapes `\r \n \t \0 \. \\ \xHH` stand for octets. In `S:` and `R:` lines,
+/// `...` matches any text.
 ///
-/// Consecutive `C:` lines are one flight, sent when all that stands before has come. What is said
-/// is never sooner than where it stands; an `S:` line may be later, up to the next `C:` line, since
-/// replies to a group of commands leave together.
+/// Consecutive `C:` lines form one flight. It is sent when all lines before it are matched. No line
+/// may come earlier than its place in the dialogue. An `S:` line may come later, up to the next
+/// `C:` line, because the replies to a group of commands are sent together.
 ///
 /// # Settings
 ///
-/// `@ budget 0`,
-/// `@ limits.recipients 2` (and `command_line`, `content`, `hops`, `recipients_overshoot`, `transactions`,
-/// `errors`, `junk_commands`, `refused_in_a_row`, `refused_recipients`, `added_fields`, `data_rate`,
-/// `mime.parts`, `mime.depth`, `mime.field`), `@ replies.line 100`
-/// (and `lines`; of the onward server), `@ line_endings refuse`, `@ early_input tolerate`, `@ protocol lmtp`, `@ tls may`
-/// or `must` (to the onward server),
-/// `@ xclient_from 192.0.2.0/24`, `@ xforward_from …`,
-/// `@ identify xclient` (`xforward`, `proxy`), `@ client 192.0.2.7:4321 mail.example.org` (the name
-/// may be left out) or `@ client local`, `@ capabilities PIPELINING, SIZE 1000` or `none` (of the
-/// session), `@ through …` (what
-/// [`Session::offer`](crate::Session::offer) is told). `@ host mx.example` names the gate. `@ relay offers …`: greeting and EHLO on the
-/// onward side go by themselves; `@ relay accepts …`: everything there does, and is taken; `@ relay answers`:
-/// there is no onward server, and the relay target answers in `A:` lines.
+/// - `@ budget 0`
+/// - `@ limits.recipients 2` (also `command_line`, `content`, `hops`, `recipients_overshoot`,
+///   `transactions`, `errors`, `junk_commands`, `refused_in_a_row`, `refused_recipients`,
+///   `added_fields`, `data_rate`, `mime.parts`, `mime.depth`, `mime.field`)
+/// - `@ replies.line 100` (also `lines`): limits for replies of the onward server
+/// - `@ line_endings refuse`, `@ early_input tolerate`, `@ protocol lmtp`
+/// - `@ tls may` or `must`: TLS to the onward server
+/// - `@ xclient_from 192.0.2.0/24`, `@ xforward_from …`
+/// - `@ identify xclient` (or `xforward`, `proxy`)
+/// - `@ client 192.0.2.7:4321 mail.example.org` (the name is optional) or `@ client local`
+/// - `@ capabilities PIPELINING, SIZE 1000` or `none`: capabilities of the session
+/// - `@ through …`: the argument of [`Session::offer`](crate::Session::offer)
+/// - `@ host mx.example`: the name of the gate
+/// - `@ relay offers …`: greeting and EHLO on the onward side are automatic
+/// - `@ relay accepts …`: the whole onward side is automatic, and everything is accepted
+/// - `@ relay answers`: there is no onward server, and the relay target answers in `A:` lines
 ///
-/// The gate is `gate.example.com`, the client `192.0.2.1:4321`, the session `play`: a refusal of ours in
-/// the first transaction ends in `(play.1)`.
+/// The defaults are `gate.example.com` for the gate, `192.0.2.1:4321` for the client and `play` for
+/// the session. A refusal by the gate in the first transaction therefore ends with `(play.1)`.
 #[derive(Debug, Clone)]
 pub struct Transcript(Script);
 
 impl Transcript {
-    /// Reads a dialogue. The fault in an error is its author's.
+    /// Parses a dialogue. An error is a fault in `text`.
     pub fn parse(text: &str) -> Result<Self, TranscriptError> {
         Script::parse(text).map(Self)
     }
 
-    /// Plays the dialogue; says what became of its transactions, or where it went otherwise.
+    /// Plays the dialogue. Returns the ends of its transactions, or the first deviation from the
+    /// dialogue.
     pub fn play(&self, chunking: Chunking) -> Result<Vec<TransactionEnd>, TranscriptError> {
         self.play_with(chunking, |_| Verdict::Pass)
     }
 
-    /// Plays the dialogue with a panel, which is asked wherever no `J:` line answers.
+    /// Plays the dialogue with a panel, which answers every question without a `J:` line.
     #[allow(
         clippy::disallowed_methods,
         reason = "any moment will do; from here on time is in the dialogue"
@@ -124,33 +138,34 @@ impl Transcript {
     }
 }
 
-/// What the session of a dialogue is called.
+/// Session name in dialogues.
 pub(super) const SESSION: &str = "play";
 
-/// The panel of a dialogue, and whoever looks on.
+/// The panel and the observer of a dialogue.
 pub(super) trait Company {
-    /// Answers a question to which the dialogue has no answer. Time may pass meanwhile.
+    /// Answers a question without an answer in the dialogue. May advance the time.
     fn judge(&mut self, question: &Question<'_>, now: &mut Instant) -> Verdict;
 
-    /// Sees what happens.
+    /// Observes an event.
     fn see(&mut self, now: Instant, happened: Happened<'_>);
 }
 
-/// What happens in a dialogue.
+/// An event of a dialogue.
 #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "nobody looks on"))]
 pub(super) enum Happened<'h> {
     Connected(&'h Session),
     Received(&'h [u8]),
     Transmitted(&'h [u8]),
     Judged(&'h TransactionId, Subject<'h>, &'h Verdict),
-    /// The relay target's answer about a recipient; `None`: about the content, or all recipients.
+    /// The relay target's answer about a recipient. `None`: about the content, or about all
+    /// recipients.
     Relayed(&'h TransactionId, Option<&'h ForwardPath>, &'h Outcome),
     Late(Awaiting),
     Ended(&'h TransactionEnd),
     Closed(&'h Session),
 }
 
-/// A panel, and nobody who looks on.
+/// A panel without an observer.
 struct Alone<F>(F);
 
 impl<F: FnMut(Subject<'_>) -> Verdict> Company for Alone<F> {
@@ -161,27 +176,27 @@ impl<F: FnMut(Subject<'_>) -> Verdict> Company for Alone<F> {
     fn see(&mut self, _: Instant, _: Happened<'_>) {}
 }
 
-/// How octets arrive, from the client and from the onward server.
+/// Splitting of the octets from the client and from the onward server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Chunking {
-    /// Each flight at once.
+    /// Each flight arrives in one piece.
     Whole,
-    /// One by one.
+    /// Each octet arrives separately.
     Octets,
-    /// In pieces of random length, the same ones for the same seed.
+    /// Pieces of random length arrive. The same seed gives the same pieces.
     Random(u64),
 }
 
-/// Where a dialogue is not what was said, or cannot be read.
+/// A deviation from a dialogue, or a syntax error in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: expected {expected}, came {came}")]
 #[non_exhaustive]
 pub struct TranscriptError {
-    /// The line of the dialogue, from 1. For what nobody expected: the last line before it.
+    /// Line number in the dialogue, from 1. For an unexpected event, the last matched line.
     pub line: usize,
-    /// What should have been there.
+    /// Expected event or syntax.
     pub expected: String,
-    /// What was.
+    /// Actual event or text.
     pub came: String,
 }
 

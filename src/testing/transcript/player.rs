@@ -1,4 +1,4 @@
-//! Plays a dialogue: whoever is not the gate is in the script, time included.
+//! Player of dialogues: the script controls the time and everything except the gate.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::verdict::Refusal;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
 
-/// The time of day when a dialogue begins: 2026-01-01 00:00:00 UTC.
+/// Time of day at the start of a dialogue: 2026-01-01 00:00:00 UTC.
 const BEGINNING: Duration = Duration::from_secs(1_767_225_600);
 
 pub(super) struct Player<'p> {
@@ -30,22 +30,22 @@ pub(super) struct Player<'p> {
     onward: Onward,
     server: Automatic,
     now: Instant,
-    /// Time is passing until then.
+    /// End of the current `T:` line, while its time passes.
     until: Option<Instant>,
     cutter: Cutter,
     from_client: Flight,
     from_server: Flight,
     waits: Waits,
-    /// The relay target has been asked what the session asks.
+    /// Whether the session's request was passed to the relay target.
     requested: bool,
-    /// About a recipient, or all of them.
+    /// Whether the request is about a recipient, or about all of them.
     asks_recipient: bool,
-    /// The panel has been asked, and keeps silent.
+    /// Whether the panel was asked and does not answer.
     silent: bool,
     outcome: Option<Outcome>,
-    /// In which transaction the relay target was asked, and about which recipient.
+    /// Transaction and recipient of the relay target's current request.
     asked: Option<(TransactionId, Option<ForwardPath>)>,
-    /// The relay target has been asked, and keeps silent.
+    /// Whether the relay target was asked and does not answer.
     mute: bool,
     connecting: bool,
     handshaking: bool,
@@ -53,7 +53,7 @@ pub(super) struct Player<'p> {
     ends: Vec<TransactionEnd>,
 }
 
-/// For whom the session waits.
+/// The party that the session waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waits {
     Client,
@@ -125,7 +125,7 @@ impl<'p> Player<'p> {
         }
     }
 
-    // --- the machines: `true` if something was done ---
+    // --- the state machines: `true` if there was progress ---
 
     fn poll_session(&mut self) -> Result<bool, TranscriptError> {
         let step = self.session.poll(self.now);
@@ -302,8 +302,8 @@ impl<'p> Player<'p> {
         Ok(true)
     }
 
-    /// What was sent in the clear behind 220 and has not been read is read as the handshake that it
-    /// is not.
+    /// Starts TLS to the onward server. Unread plaintext after the 220 reply counts as an invalid
+    /// handshake.
     fn start_tls_onward(&mut self) -> Result<bool, TranscriptError> {
         if !std::mem::replace(&mut self.connecting, true) {
             self.ledger.heard(Speaker::Relay, Came::StartTls)?;
@@ -343,7 +343,7 @@ impl<'p> Player<'p> {
 
     // --- the script ---
 
-    /// Nobody can go on: the script does.
+    /// Performs the next scripted event, because nothing else can make progress.
     fn next_event(&mut self) -> Result<bool, TranscriptError> {
         if let Some(until) = self.until {
             self.pass_time(until);
@@ -353,7 +353,8 @@ impl<'p> Player<'p> {
         let Some((at, event)) = self.ledger.turn() else {
             return owed.map_or(Ok(false), |owed| Err(self.ledger.missing(owed)));
         };
-        // Replies to a group may be held while somebody is waited for.
+        // Replies to a group of commands may be delayed while the session waits for the panel or
+        // the relay target.
         let held = matches!(self.waits, Waits::Panel | Waits::Relay)
             && !matches!(event, Event::Client(Sent::Octets { .. } | Sent::Eof));
         if let Some(owed) = owed.filter(|owed| *owed < at && !held) {
@@ -398,7 +399,7 @@ impl<'p> Player<'p> {
         Ok(true)
     }
 
-    /// Puts the flight that begins here on its way.
+    /// Sends the flight that begins here.
     fn take_off(&mut self, at: usize) {
         let of_client = matches!(self.ledger.from(at).next(), Some((_, Event::Client(_))));
         for (at, event) in self.ledger.from(at) {
@@ -450,7 +451,7 @@ impl<'p> Player<'p> {
         }
     }
 
-    /// Whether the script lets time pass, or the client leave, instead of going on.
+    /// Returns whether, instead of an answer, time passes or the client leaves next.
     fn is_left_waiting(&self) -> bool {
         let leaves = |event: &Event| {
             matches!(event, Event::Time(_) | Event::Client(Sent::Reset) | Event::Client(Sent::Eof))
@@ -459,7 +460,7 @@ impl<'p> Player<'p> {
     }
 }
 
-/// An outcome with this reply of the relay target.
+/// Creates the outcome for this reply of the relay target.
 fn answered(reply: &Reply, recipient: bool) -> Outcome {
     let granted = if recipient { Granted::Recipient } else { Granted::Content };
     match Refusal::try_from(reply.clone()) {
@@ -468,7 +469,8 @@ fn answered(reply: &Reply, recipient: bool) -> Outcome {
     }
 }
 
-/// The lines of these octets without their CRLF, or what stands behind the last.
+/// Splits octets into lines without CRLF. Returns the rest as an error if the last line is
+/// incomplete.
 fn whole_lines(octets: &[u8]) -> Result<Vec<&[u8]>, String> {
     let mut lines = Vec::new();
     let mut rest = octets;

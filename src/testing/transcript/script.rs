@@ -1,4 +1,4 @@
-//! The text of a dialogue, read into entries.
+//! Parser of dialogues.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::wire::budget::Budget;
 use crate::wire::content::LineEndings;
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode};
 
-/// What our gate is called.
+/// Default host name of the gate.
 const HOST: &str = "gate.example.com";
 
 const DURATION: &str = "a duration as `20s`, `5m`, `1h`, `1500ms`";
 
-/// A dialogue that has been read.
+/// A parsed dialogue.
 #[derive(Debug, Clone)]
 pub(super) struct Script {
     pub(super) settings: Settings,
@@ -29,7 +29,7 @@ pub(super) struct Script {
     pub(super) client: Peer,
     pub(super) through: Option<Capabilities>,
     pub(super) server: Automatic,
-    /// The relay target answers in `A:` lines; there is no onward server.
+    /// Whether the relay target answers in `A:` lines, without an onward server.
     pub(super) answers: bool,
     pub(super) entries: Vec<Entry>,
 }
@@ -48,16 +48,16 @@ pub(super) enum Event {
     Relay(Expected),
     Onward(Sent),
     Panel(Ruling),
-    /// The relay target's answer; `None`: it keeps silent.
+    /// The relay target's answer. `None`: it does not answer.
     Answer(Option<Reply>),
     Time(Duration),
     ShutDown,
 }
 
-/// What a peer does.
+/// An action of a peer.
 #[derive(Debug, Clone)]
 pub(super) enum Sent {
-    /// `at_once`: without waiting for its turn.
+    /// With `at_once`, the peer does not wait for its turn.
     Octets {
         octets: Vec<u8>,
         at_once: bool,
@@ -68,10 +68,10 @@ pub(super) enum Sent {
     Deaf,
 }
 
-/// What we do.
+/// An expected action of the gate.
 #[derive(Debug, Clone)]
 pub(super) enum Expected {
-    /// A line of these pieces, with anything between them.
+    /// A line of these pieces, with any text between them.
     Line(Vec<Vec<u8>>),
     Trace,
     Connect,
@@ -109,7 +109,7 @@ impl Script {
         Ok(script)
     }
 
-    /// Reads a line, or says what should have been there.
+    /// Parses a line. Returns the expected syntax as an error.
     fn read(&mut self, line: usize, text: &str) -> Result<(), &'static str> {
         if let Some(setting) = text.strip_prefix('@') {
             let (name, value) = split(setting.trim());
@@ -287,7 +287,7 @@ impl Expected {
         })
     }
 
-    /// Whether it is this line.
+    /// Returns whether a line matches.
     pub(super) fn matches(&self, line: &[u8]) -> bool {
         match self {
             Self::Line(pieces) => matches(pieces, line),
@@ -356,7 +356,7 @@ impl Ruling {
     }
 }
 
-/// The relay target's answer.
+/// Parses the relay target's answer.
 fn answer(said: &str) -> Result<Option<Reply>, &'static str> {
     const ANSWER: &str = "`CODE text` with a code from 200 to 599 that is no 3yz, or `silent`";
     if said.trim() == "silent" {
@@ -389,7 +389,7 @@ fn refusal(said: &str) -> Option<Refusal> {
     }
 }
 
-/// Capabilities by the keywords of an EHLO reply, separated by commas.
+/// Parses capabilities from EHLO keywords separated by commas.
 fn capabilities(keywords: &str) -> Capabilities {
     let lines = format!("{HOST}\n{}", keywords.replace(',', "\n"));
     Capabilities::read(&Reply::plain(ReplyCode::OK, &lines))
@@ -408,13 +408,13 @@ fn duration(text: &str) -> Option<Duration> {
     unit.checked_mul(number.parse().ok()?)
 }
 
-/// The first word and the rest.
+/// Splits off the first word.
 fn split(text: &str) -> (&str, &str) {
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     (word, rest.trim_start())
 }
 
-/// The octets that `text` stands for, and whether it ends in a backslash.
+/// Decodes escapes. Also returns whether `text` ends with a backslash.
 fn unescape(text: &str) -> Result<(Vec<u8>, bool), &'static str> {
     let mut octets = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -446,7 +446,8 @@ fn unescape(text: &str) -> Result<(Vec<u8>, bool), &'static str> {
     Ok((octets, false))
 }
 
-/// Whether `line` is these pieces, in order, the first at its beginning and the last at its end.
+/// Returns whether `line` consists of these pieces in order. The first must be at its start and the
+/// last at its end.
 fn matches(pieces: &[Vec<u8>], line: &[u8]) -> bool {
     match pieces {
         [] => true,
