@@ -108,7 +108,7 @@ pub struct Envelope {
     pub id: TransactionId,
     /// The client: the peer of the session, or the client that XFORWARD described.
     pub peer: Arc<Peer>,
-    /// All XFORWARD attributes of the client and the message. `None` if there was no XFORWARD.
+    /// All XFORWARD attributes of the client and the message. `None` without XFORWARD.
     pub xforward: Option<Arc<ClientAttributes>>,
     /// Protocol violations by the client that were observed so far.
     pub conduct: Conduct,

@@ -21,8 +21,8 @@ const WORD: usize = 998 - NAME - 2;
 /// Maximum length of a field. The rest is dropped (Postfix: `header_size_limit`).
 const FIELD: usize = 102_400;
 
-/// A header field added by nobounce or by its embedder. The field is folded and ends with CRLF. It
-/// contains no other CR or LF, whatever the source of its value.
+/// A header field added by nobounce or by a program that uses it. The field is folded and ends with
+/// CRLF. It contains no CR or LF except in folds, whatever the source of its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderField {
     /// The whole field, including CRLF.

@@ -1,5 +1,5 @@
-//! Answers of the relay target. A positive answer is read from the wire or stated by a relay
-//! target, and code elsewhere cannot fabricate one.
+//! Answers of the relay target. A positive answer carries a [`Receipt`]. The receipt is read from
+//! the wire or stated by a custom relay target, and cannot be cloned or altered.
 
 pub(crate) mod partial;
 
@@ -90,7 +90,7 @@ pub enum RelayError {
     /// The receipt belongs to another request. Relay target fault.
     #[error("a receipt for something else")]
     Mismatch,
-    /// A relay target written by the embedder failed.
+    /// A custom relay target failed.
     #[error("{}", Printable(&.0.to_string()))]
     Own(Arc<dyn std::error::Error + Send + Sync>),
 }
@@ -232,8 +232,8 @@ pub(crate) enum Granted {
 
 /// Proof that the relay target accepted a recipient or the content of a message.
 ///
-/// A receipt is read from the wire by [`Onward`](crate::Onward), or stated by a relay target of the
-/// embedder. It cannot be cloned, so each positive answer answers exactly one request.
+/// A receipt is read from the wire by [`Onward`](crate::Onward), or stated by a custom relay target.
+/// It cannot be cloned, so each positive answer answers exactly one request.
 ///
 /// ```compile_fail,E0451
 /// use nobounce::{Receipt, Reply};

@@ -356,7 +356,7 @@ mod tests {
             prop_assert!(written.starts_with(weekday[usize::from(read.day_of_week())]));
         }
 
-        /// Whatever the client claims, the field shows the address of the socket.
+        /// The field shows the address of the socket, regardless of the client's claims.
         #[test]
         fn no_client_breaks_out(helo in "\\PC{0,400}|[()\\[\\]\"\\\\ a-z\r\n]{0,40}", name in ".{0,80}") {
             let peer = peer("192.0.2.1", &helo).named(&name);

@@ -66,7 +66,7 @@ fn a_receipt_answers_one_question() {
             assert!(!covered(&other), "{granted:?} for {asked:?} of another transaction");
         }
     }
-    // A target of the embedder states neither the transaction nor the recipient.
+    // A custom relay target states neither the transaction nor the recipient.
     for asked in questions {
         for (receipt, of_content) in [(Receipt::recipient(), false), (Receipt::kept("1"), true)] {
             let outcome = Outcome::Accepted(receipt).covering(asked, &own);

@@ -103,7 +103,7 @@ impl Taken {
         Self::Granted { left: u32::try_from(rest / rate.each).unwrap_or(u32::MAX) }
     }
 
-    /// Returns the result for a wait of so many microseconds.
+    /// Returns the result for a wait of `wait` microseconds.
     pub(super) fn exhausted(wait: u64) -> Self {
         Self::Exhausted { wait: Duration::from_micros(wait) }
     }

@@ -24,8 +24,8 @@ pub(super) const RECORDS: usize = 1 << 18;
 ///
 /// - A record is evicted only for a record of the same kind. Each owner is mapped to a few shards
 ///   by a secret, 1,792 records in total, and evicts only records in these shards. A client that
-///   floods the store from one network therefore evicts records of that network, and of about one
-///   in some hundred other networks.
+///   floods the store from one network therefore evicts records of that network, and of roughly
+///   one in a hundred other networks.
 /// - Within a shard, expired records are evicted first. Then come the records that are cheapest to
 ///   create again. Things seen once go before things seen several times, fuller buckets before
 ///   emptier ones, and balances of low weight before others. A client over its rate limit cannot
@@ -54,7 +54,7 @@ impl Memory {
         Self::with_capacity(RECORDS)
     }
 
-    /// Creates a store for so many records of each kind, rounded up to whole shards of 448 records.
+    /// Creates a store for `records` records of each kind, rounded up to whole shards of 448.
     pub fn with_capacity(records: usize) -> Self {
         Self::with_secret(records, Secret::random())
     }

@@ -63,7 +63,7 @@ pub(super) struct Table<T> {
 }
 
 impl<T: Record> Table<T> {
-    /// Creates a table for so many records, rounded up to whole shards.
+    /// Creates a table for `records` records, rounded up to whole shards.
     pub(super) fn new(records: usize) -> Self {
         let corners = records.div_ceil(CORNER).max(SPREAD);
         Self { corners: (0..corners).map(|_| Mutex::default()).collect() }

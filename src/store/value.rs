@@ -50,7 +50,7 @@ struct Corner {
 }
 
 impl Values {
-    /// Creates a table for so many octets, rounded up to whole shards.
+    /// Creates a table for `octets` octets, rounded up to whole shards.
     pub(super) fn new(octets: usize) -> Self {
         let corners = octets.div_ceil(CORNER).max(SPREAD);
         Self { corners: (0..corners).map(|_| Mutex::default()).collect() }

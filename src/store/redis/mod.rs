@@ -58,12 +58,12 @@ const LONG_REPLY: usize =
 /// malformed replies. Each operation still ends within the timeout, which includes waiting for a
 /// connection. The size of replies is limited. After 5 consecutive failures, operations fail at
 /// once for a while, and only probes reach the server. A hung server therefore delays a few
-/// messages by seconds and the others not at all (see [`Breaker`]).
+/// messages by the timeout and the others not at all (see [`Breaker`]).
 ///
 /// Records expire on the server by themselves. The keys are those of the scorers and contain mail
 /// addresses, so restrict access to the server. Set `maxmemory-policy` to `volatile-ttl`, which
 /// evicts the records that expire next. With `noeviction`, a full server returns errors.
-/// Redirections between the nodes of a cluster are not followed.
+/// Redis Cluster redirections are not followed.
 ///
 /// ```
 /// use std::sync::Arc;
