@@ -123,7 +123,7 @@ pub enum NameLookup {
     /// The names were not looked up.
     #[default]
     NotAsked,
-    /// DNS answered. A missing name does not exist.
+    /// DNS answered. A name that is `None` does not exist in DNS.
     Answered,
     /// DNS did not answer, or not in time.
     Failed,

@@ -173,8 +173,8 @@ fn is_forged(content: &Blocks, at: usize, line: &[u8], authserv_id: Option<&str>
     names_forged(begin, &content.head(begin, HEAD))
 }
 
-/// Returns whether the field name begins with our prefix. The rest of the name is not validated,
-/// because some readers do not validate it either.
+/// Returns whether the field name begins with our prefix. The rest of the name is not fully
+/// validated, because some readers do not validate it either.
 fn is_ours(line: &[u8]) -> bool {
     let Some((begin, rest)) = line.split_at_checked(OURS.len()) else { return false };
     if !begin.eq_ignore_ascii_case(OURS.as_bytes()) {

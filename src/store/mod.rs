@@ -59,10 +59,10 @@ pub const MAX_OCTETS: usize = 65_536;
 ///
 /// `now` is the caller's time of day: stores have no clock. The clocks of gates that share a store
 /// may differ slightly. A record with a time in the future, from another gate's clock, is treated
-/// as written now. If the clock of a gate is one second behind, a wait ends one second early and a bucket
-/// fills up one second late. If a clock was wrong by years, the damage lasts only until the next
-/// change of the record. Keep clocks within a few seconds, for example with NTP. If they differ by
-/// more than the whole period of a rate, the rate is no longer enforced.
+/// as written now. If the clock of a gate is one second behind, a wait ends one second early and a
+/// bucket fills up one second late. If a clock was wrong by years, the damage lasts only until the
+/// next change of the record. Keep clocks within a few seconds, for example with NTP. If they
+/// differ by more than the whole period of a rate, the rate is no longer enforced.
 ///
 /// # No listing
 ///

@@ -33,8 +33,8 @@ pub use file::OpenError;
 /// only operations that change something. All changes that arrive during one write go into the next
 /// transaction. Reading never waits for the disk, because all records are also in memory. The
 /// bounds of [`Memory`] apply to the file too. The file contains hashes of keys, no addresses. If
-/// the disk fails, the waiting callers get an error. The changes are written again with the next
-/// change.
+/// the disk fails, the waiting callers get an error. The failed changes are retried together with
+/// the next change.
 ///
 /// Opening and dropping block: opening reads the file, and dropping waits for the last write.
 ///
