@@ -42,8 +42,8 @@ fn received(line: &[u8]) -> Option<&[u8]> {
     is_name.then(|| rest.trim_ascii_start().strip_prefix(b":")).flatten()
 }
 
-/// Returns the word after a clause name in the value of a trace field: `by HOST`, `id NAME`, `for
-/// <PATH>`.
+/// Returns the word after a clause name in the value of a trace field: `by HOST`, `id NAME`,
+/// `for <PATH>`.
 pub(crate) fn word_behind<'v>(value: &'v [u8], clause: &str) -> Option<&'v [u8]> {
     let is_space = |octet: &u8| octet.is_ascii_whitespace();
     let mut words = value.split(is_space).filter(|word| !word.is_empty());

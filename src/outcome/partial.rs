@@ -23,9 +23,9 @@ pub(crate) fn is_partial(reply: &Reply) -> bool {
     behind_but.into_iter().any(|word| is_fate(word)) || words.windows(3).any(counted)
 }
 
-/// Returns whether a 2xx reply says that the message is not delivered. Either it is discarded (`250
-/// 2.7.0 Ok, discarded, id=4D`, amavisd), or the server sends its own bounce (`250 2.5.0 Ok, id=4D,
-/// BOUNCE`).
+/// Returns whether a 2xx reply says that the message is not delivered. Either it is discarded
+/// (`250 2.7.0 Ok, discarded, id=4D`, amavisd), or the server sends its own bounce
+/// (`250 2.5.0 Ok, id=4D, BOUNCE`).
 pub(crate) fn is_discarded(reply: &Reply) -> bool {
     let text = joined(reply);
     let words: Vec<&str> = words(&text).collect();

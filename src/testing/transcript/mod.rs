@@ -61,9 +61,9 @@ use script::Script;
 /// - `O:` The onward server sends this line. `<eof>`: it closes the connection. `<refused>`: the
 ///   connection is refused, or the handshake fails. `<deaf>`: the next write to it fails.
 /// - `O!:` The onward server sends this line in one piece with the previous `O:` line.
-/// - `J:` The panel answers the pending question: `pass`, `refuse 550 5.7.1 text`, `tag Name:
-///   value`, `come again` ([`Refusal::come_again`](crate::Refusal::come_again)), or `silent`.
-///   Without a `J:` line, the answer is `pass`.
+/// - `J:` The panel answers the pending question: `pass`, `refuse 550 5.7.1 text`,
+///   `tag Name: value`, `come again` ([`Refusal::come_again`](crate::Refusal::come_again)), or
+///   `silent`. Without a `J:` line, the answer is `pass`.
 /// - `A:` With `@ relay answers`, the relay target answers the pending request: `550 5.1.1 text`,
 ///   or `silent`.
 /// - `T:` Time passes: `20s`, `5m`, `1h`, `1500ms`. If a `J:` line follows, the time passes before
