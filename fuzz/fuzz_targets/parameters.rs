@@ -13,10 +13,10 @@ fuzz_target!(|input: &[u8]| {
     is_read(read.as_ref().err(), &faults(&words, mail), input);
     if let Ok(parameters) = read {
         let value = |name| words.iter().find(|word| word.keyword == name).map(|word| word.value);
-        // More digits than any size has are larger than any limit.
-        let number = |digits: Option<&[u8]>| match digits? {
-            digits if digits.len() > 18 => Some(u64::MAX),
-            digits => str::from_utf8(digits).ok()?.parse().ok(),
+        // More digits than any size has are larger than any limit. Leading zeros are no digits of it.
+        let number = |digits: Option<&[u8]>| {
+            let digits = str::from_utf8(digits?).ok()?.trim_start_matches('0');
+            if digits.len() > 18 { Some(u64::MAX) } else { format!("0{digits}").parse().ok() }
         };
         assert_eq!(parameters.size, value("SIZE").and_then(number));
         let body = value("BODY").flatten().map(|body| match body.len() {
