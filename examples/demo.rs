@@ -1,5 +1,7 @@
-//! A gate in front of a Maildir, and a client (lettre) that sends it three mails; without network,
-//! root or a mail server: `cargo run --example demo`.
+//! A self-contained demo: a gate in front of a Maildir, and a client (lettre) that sends it three
+//! messages.
+//!
+//! It needs no network, no root privileges and no mail server: `cargo run --example demo`.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -17,14 +19,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 const GTUBE: &str = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
-/// What is sent: a title, the recipient, the text.
+/// The messages to send: title, recipient, text.
 const MAILS: [(&str, &str, &str); 3] = [
     ("A mail that nobody minds", "alice@example.org", "Hello Alice,\r\n.\r\nis a dot.\r\n"),
     ("Spam: GTUBE, which every filter knows", "alice@example.org", GTUBE),
     ("A recipient that does not exist", "bob@example.org", "Are you there?\r\n"),
 ];
 
-struct Tokio; // All that nobounce needs of it; nobody here connects to anything.
+struct Tokio; // The minimum that nobounce needs; this demo opens no outgoing connection.
 
 #[async_trait]
 impl Runtime for Tokio {
@@ -39,7 +41,8 @@ impl Runtime for Tokio {
     }
 }
 
-/// Prints each session when it is over: the dialogue as RFC 5321 writes it, then what came of it.
+/// Prints each session after it ends: first the dialogue in the notation of RFC 5321, then the
+/// result.
 struct Narrator {
     new: PathBuf,
     story: Mutex<[String; 2]>,

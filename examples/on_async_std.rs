@@ -17,7 +17,7 @@ use nobounce::{Address, Event, Gate, Panel, Peer, Runtime, Settings, Target, rel
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-/// All that nobounce needs of async-std.
+/// The runtime adapter for async-std, with the minimum that nobounce needs.
 #[derive(Debug, Clone, Copy)]
 struct AsyncStd;
 
@@ -77,7 +77,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(&options.listen).await?;
     let mut stop = stop_signal()?;
     println!("listening on {}", listener.local_addr()?);
-    // Each client has a clone, from when it was accepted: when all are gone, so are the clients.
+    // Each session holds a clone of `inside`. The channel closes when the last session has ended.
     let (inside, empty) = channel::bounded::<()>(1);
     loop {
         let mut signal = [0];
@@ -90,14 +90,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
                 let (gate, inside) = (gate.clone(), inside.clone());
                 let session = async move {
                     let _ = client.set_nodelay(true);
-                    // What went wrong is in the record; the gate goes on.
+                    // The record contains the error. The gate keeps serving.
                     let _ = serve(client, Peer::new(address), &gate).await;
                     drop(inside);
                 };
                 task::spawn(session);
             }
             Err(error) => {
-                // Out of descriptors, most likely: some will be free again soon.
+                // Most likely out of file descriptors. Some will soon be free again.
                 let _ = writeln!(io::stderr(), "accept: {error}");
                 task::sleep(Duration::from_millis(100)).await;
             }
@@ -109,7 +109,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Can be read from once SIGINT or SIGTERM has come.
+/// Returns a stream that becomes readable on SIGINT or SIGTERM.
 fn stop_signal() -> io::Result<UnixStream> {
     let (read, write) = std::os::unix::net::UnixStream::pair()?;
     pipe::register(SIGINT, write.try_clone()?)?;

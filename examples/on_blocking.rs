@@ -1,4 +1,5 @@
-//! The run loop by hand, over `std::net`: `cargo run --example on_blocking -- --relay 127.0.0.1:25`.
+//! A hand-written run loop over `std::net`: `cargo run --example on_blocking -- --relay
+//! 127.0.0.1:25`.
 
 use std::io::{self, ErrorKind::Interrupted, ErrorKind::WouldBlock, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -12,7 +13,8 @@ use nobounce::{Address, Gate, Panel, Peer, Runtime, Settings, Step, Tally, Targe
 use pollster::block_on;
 use signal_hook::{consts::SIGINT, consts::SIGTERM, iterator::Signals};
 
-/// Scorers and relay targets are written with `async`; `async-io` does their waiting.
+/// The runtime adapter for scorers and relay targets, which are `async`. It is built on
+/// `async-io`.
 struct Waiting;
 
 #[async_trait::async_trait]
@@ -30,7 +32,8 @@ impl Runtime for Waiting {
     }
 }
 
-/// One client, on a thread of its own. Each second its socket lets go, to look at the time.
+/// Serves one client on its own thread. The read times out every second, so that the loop can
+/// check the time.
 fn serve(mut client: TcpStream, gate: &Gate<Waiting>) -> io::Result<()> {
     client.set_nodelay(true)?;
     client.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -72,7 +75,7 @@ fn serve(mut client: TcpStream, gate: &Gate<Waiting>) -> io::Result<()> {
         }
     };
     block_on(relay.close());
-    // Unread input would reset the connection, and the last reply might be lost with it.
+    // Closing a socket with unread input resets the connection, and the last reply could be lost.
     ended.and_then(|()| client.read(&mut [0; 16_384]).map(drop))
 }
 
@@ -105,12 +108,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         scope.spawn(|| {
             signals.forever().next();
             gate.shut_down();
-            TcpStream::connect(own) // ends the wait for a client
+            TcpStream::connect(own) // wakes the accept loop
         });
         for client in listener.incoming().take_while(|_| !gate.is_going_down()) {
             let spawn = |client| Builder::new().spawn_scoped(scope, || serve(client, &gate));
             if let Err(error) = client.and_then(spawn) {
-                // Out of descriptors or threads, most likely: some will be free again soon.
+                // Most likely out of file descriptors or threads. Some will soon be free again.
                 let _ = writeln!(io::stderr(), "accept: {error}");
                 thread::park_timeout(Duration::from_millis(100));
             }

@@ -34,7 +34,7 @@ async fn run(options: Options) -> io::Result<()> {
         panel = panel.scorer(Spamd::new(Smol, address));
     }
     let gate = Gate::new(Smol, Settings::new("localhost"), target).panel(panel).observer(|event| {
-        // Unlike `println!`, this does not panic when nobody reads any more.
+        // Unlike `println!`, this does not panic when standard output is closed.
         let _ = match event {
             Event::Ended(record) => writeln!(io::stdout(), "{record}"),
             Event::AcceptFailed { error } => writeln!(io::stderr(), "accept: {error}"),

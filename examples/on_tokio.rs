@@ -44,7 +44,7 @@ async fn run(options: Options) -> Result<()> {
     let listener = listen(&options.listen).await?;
     println!("listening on {}", listener.local_address()?);
     serve(listener, gate).with_graceful_shutdown(shutdown_signal()?).await?;
-    // The gate is gone, so the last lines are written.
+    // The gate has been dropped, so the writer ends after the last lines.
     writing.await?;
     Ok(())
 }

@@ -1,5 +1,7 @@
-//! A scorer of one's own in a gate that runs: `cargo run --example scorer`, then say `HELO me` to it
-//! and see it in the record; `HELO me.example` is fine.
+//! A custom scorer in a running gate.
+//!
+//! Start it with `cargo run --example scorer`, connect and send `HELO me`: the finding appears in
+//! the record. `HELO me.example` causes no finding.
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
@@ -13,7 +15,7 @@ use nobounce::{Peer, Runtime, Score, Scorer, ScorerError, Settings, Thresholds, 
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
-/// Dislikes a HELO without a dot: no host on the internet is called that.
+/// Dislikes a HELO name without a dot. A host on the internet has a fully qualified name.
 struct BareName;
 
 #[async_trait]
@@ -29,7 +31,7 @@ impl Scorer for BareName {
     }
 }
 
-/// This gate connects to nobody, so a timer is all it needs.
+/// The runtime adapter. This gate opens no outgoing connection, so it only needs a timer.
 struct Timers;
 
 #[async_trait]

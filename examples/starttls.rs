@@ -14,7 +14,8 @@ use nobounce::{
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
-/// As much of tokio as an onward server over TCP needs; `on_tokio` has the rest.
+/// The runtime adapter for tokio, limited to what an onward server over TCP needs. `on_tokio` uses
+/// the complete one.
 #[derive(Debug, Clone, Copy)]
 struct Tokio;
 

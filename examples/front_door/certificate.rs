@@ -1,4 +1,5 @@
-//! The certificate that clients see and its key: read, matched, and looked at for what will go wrong later.
+//! Reads the TLS certificate and its key, checks that they match, and warns of problems to come,
+//! such as expiry.
 
 use std::fs;
 use std::path::Path;
@@ -10,11 +11,11 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::options::Options;
 
-/// From when on before its end a certificate is warned about: certbot renews 30 days before it.
+/// Days before expiry from which on front_door warns. certbot renews 30 days before expiry.
 const SOON: u64 = 14;
 const DAY: u64 = 86_400;
 
-/// The certificate and its key; `None` when there is none.
+/// Reads the certificate and its key. Returns `None` if none is configured.
 pub(crate) fn read(options: &Options) -> Result<Option<TlsServer>, String> {
     let (Some(chain), Some(key)) = (&options.tls_cert, &options.tls_key) else {
         return Ok(None);
@@ -31,7 +32,7 @@ pub(crate) fn read(options: &Options) -> Result<Option<TlsServer>, String> {
     })
 }
 
-/// What is wrong, or will soon be, with a certificate that can be used.
+/// Returns warnings about a usable certificate: current problems and those that will soon occur.
 pub(crate) fn doubts(options: &Options) -> Vec<String> {
     let Some(path) = &options.tls_cert else { return Vec::new() };
     let Ok(text) = fs::read(path) else { return Vec::new() };
@@ -64,17 +65,17 @@ pub(crate) fn doubts(options: &Options) -> Vec<String> {
     doubts
 }
 
-/// Reads a file that an option names.
+/// Reads a file that was named by an option.
 pub(crate) fn file(option: &str, path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| format!("{option} {}: {error}", path.display()))
 }
 
-/// What an X.509 certificate says of its time and its place in a chain (RFC 5280 section 4.1).
+/// The validity period of an X.509 certificate and its position in a chain (RFC 5280 section 4.1).
 #[derive(PartialEq, Eq)]
 struct Facts<'a> {
     issuer: &'a [u8],
     subject: &'a [u8],
-    /// Seconds since 1970.
+    /// Unix time in seconds.
     not_before: u64,
     not_after: u64,
 }
@@ -91,12 +92,12 @@ impl<'a> Facts<'a> {
             rest = behind;
             Some((tag, value))
         };
-        // The version is left out in version 1.
+        // Version 1 certificates omit the version field.
         let first = next()?;
         if first.0 == VERSION {
             next()?; // serial number
         }
-        next()?; // algorithm of the signature
+        next()?; // signature algorithm
         let issuer = next()?.1;
         let validity = next()?.1;
         let subject = next()?.1;
@@ -107,7 +108,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// An element of DER: its tag, its value, and the octets behind it.
+/// Splits off the first DER element. Returns its tag, its value, and the remaining octets.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&first, mut rest) = rest.split_first()?;
@@ -125,7 +126,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, value, behind))
 }
 
-/// A time of DER, `YYMMDDhhmmssZ` or `YYYYMMDDhhmmssZ`, in seconds since 1970.
+/// Converts a DER time, `YYMMDDhhmmssZ` or `YYYYMMDDhhmmssZ`, to Unix seconds.
 fn seconds(tag: u8, time: &[u8]) -> Option<u64> {
     const UTC_TIME: u8 = 0x17;
     let text = str::from_utf8(time).ok()?;
@@ -141,7 +142,7 @@ fn seconds(tag: u8, time: &[u8]) -> Option<u64> {
     if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
-    // Years begin in March, so that the leap day is the last one.
+    // Count years from March, so that the leap day is the last day of a year.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     Some(days.checked_sub(719_468)? * DAY + hour * 3_600 + minute * 60 + second)

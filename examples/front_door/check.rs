@@ -1,4 +1,5 @@
-//! `--check`: looks for what would keep front_door from running, or make it run otherwise than was meant.
+//! `--check`: looks for everything that would keep front_door from running, or make it behave
+//! other than intended.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
@@ -16,15 +17,15 @@ use nobounce::{Address, Settings};
 use crate::options::Options;
 use crate::{Policy, certificate, doors, journal, sense, target, user};
 
-/// How long a daemon may take to accept a connection before that is remarked.
+/// Time for a daemon to accept a connection. `--check` reports a slower daemon.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// What was found.
+/// Results of `--check`.
 #[derive(Default)]
 pub(crate) struct Findings {
-    /// What keeps it from running, or is no use.
+    /// Errors that keep front_door from running or make it useless.
     pub(crate) faults: Vec<String>,
-    /// What may be meant.
+    /// Warnings: settings that may be intended.
     pub(crate) doubts: Vec<String>,
 }
 
@@ -34,7 +35,7 @@ impl Findings {
     }
 }
 
-/// Checks everything but whether the ports are free: a front_door that runs may have them.
+/// Checks everything except whether the ports are free, since a running front_door may hold them.
 pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> Findings {
     let mut findings = Findings::default();
     findings.faults.extend(sense::faults(options, policy.config.as_ref()));
@@ -59,7 +60,7 @@ pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> 
     for (name, address) in options.addresses().into_iter().chain(addresses) {
         server(&mut findings, &name, &address);
     }
-    // Files are looked at by the user who will have them.
+    // Check files with the privileges of the user that will open them.
     if let Some(name) = &options.user {
         findings.fault(user::change_to(name));
     }
@@ -83,7 +84,8 @@ pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> 
     findings
 }
 
-/// A name that has no address is a fault. A daemon that does not answer now may do so later.
+/// Checks a server. A name without an address is an error. A daemon that does not answer is only a
+/// warning, since it may be started later.
 fn server(findings: &mut Findings, name: &str, address: &Address) {
     let answer = match address {
         Address::Unix(path) => UnixStream::connect(path).map(drop),
@@ -124,13 +126,14 @@ fn log(findings: &mut Findings, path: &Path) {
     }
 }
 
-/// Whether both paths lead to one file, or will.
+/// Returns whether both paths lead to the same file, or will once it exists.
 fn is_same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     real(one) == real(other)
 }
 
-/// Whether a store can be had there. One that another process holds is no fault: it may be ours.
+/// Checks whether a store can be opened at `path`. A store that another process holds is no error,
+/// since that process may be a running front_door.
 fn store(path: &Path) -> Result<Option<String>, String> {
     let name = path.display();
     if !path.exists() {
@@ -153,8 +156,8 @@ fn store(path: &Path) -> Result<Option<String>, String> {
     }
 }
 
-/// Whether a file can be made there. systemd makes the folders of a service when it starts it
-/// (`StateDirectory=`, `LogsDirectory=`), so that these need not be there yet.
+/// Checks whether a file can be created at `path`. A missing folder is no error if systemd creates
+/// it when it starts the service (`StateDirectory=`, `LogsDirectory=`).
 fn folder(path: &Path) -> Result<Option<String>, String> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

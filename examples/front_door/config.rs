@@ -1,7 +1,7 @@
-//! The configuration file: which scorers there are, and what becomes of what they say.
+//! The configuration file: the scorers, and how the gate acts on their findings.
 //!
-//! What stands in it is documented in `front_door.toml`. Whatever is wrong with it is said with file,
-//! line and what was expected, before a port is opened.
+//! `front_door.toml` documents every key. Errors are reported with file, line and the expected
+//! value before any port is opened.
 
 mod clients;
 pub(crate) mod dns;
@@ -28,13 +28,13 @@ use place::Document;
 pub(crate) use sense::DAEMONS;
 use values::{Excess, Level, Patience, Points, Symbol, Told};
 
-/// A file that was read. What is wrong with its values is known by now, except for what only the
-/// scorers can tell.
+/// A configuration file that has been read. Its values have been validated, except for those that
+/// only the scorers can check.
 pub(crate) struct Config {
     path: PathBuf,
     text: String,
     file: File,
-    /// Has one memory for all that ask it.
+    /// Shared by all scorers that ask DNS, so they share one cache.
     resolver: Arc<dyn Resolver>,
 }
 
@@ -79,7 +79,7 @@ struct Levels {
     refuse: Option<Level>,
 }
 
-/// What is wrong, and where.
+/// An error in the configuration file, with its position.
 #[derive(Debug)]
 pub(crate) enum ConfigError {
     Unread(PathBuf, io::Error),
@@ -133,8 +133,8 @@ impl Config {
         }
     }
 
-    /// The panel that the file describes, without those who [remember](Self::remember). `host` is our
-    /// own name.
+    /// Returns the panel that the file describes, without the scorers that need a store (see
+    /// [`remember`](Self::remember)). `host` is our own name.
     pub(crate) fn panel<R: Runtime + Clone>(
         &self,
         runtime: &R,
@@ -187,21 +187,21 @@ impl Config {
         Ok(if file.monitor { panel.monitor() } else { panel })
     }
 
-    /// Bounds and timeouts of sessions that the file names, instead of those that stand there.
+    /// Overwrites the limits and timeouts of client sessions that the file sets.
     pub(crate) fn session(&self, settings: &mut Settings) {
         if let Some(table) = &self.file.session {
             table.apply(settings);
         }
     }
 
-    /// Timeouts towards the onward server that the file names, instead of those that stand there.
+    /// Overwrites the onward timeouts that the file sets.
     pub(crate) fn onward(&self, settings: &mut OnwardSettings) {
         if let Some(table) = &self.file.onward {
             table.apply(settings);
         }
     }
 
-    /// The servers that the file names, with their keys.
+    /// Returns the servers that the file names, each with its key.
     pub(crate) fn addresses(&self) -> Vec<(String, Address)> {
         let file = &self.file;
         let mut addresses = Vec::new();
@@ -216,8 +216,8 @@ impl Config {
         addresses
     }
 
-    /// The defaults are those of the library; where one lies above a stricter threshold that the
-    /// file names, it comes down to it.
+    /// Returns the thresholds. A missing one has the library's default. If the file sets a
+    /// stricter threshold, the default of `tag` is lowered to it.
     fn thresholds(&self) -> Result<Thresholds, ConfigError> {
         let Some(table) = &self.file.thresholds else {
             return Ok(Thresholds::default());
@@ -260,7 +260,7 @@ fn oversize(said: Option<Excess>) -> Oversize {
     said.map_or(Oversize::default(), |excess| excess.0)
 }
 
-/// The line where something begins.
+/// Returns the number of the line in which `span` begins.
 fn line(text: &str, span: Option<Range<usize>>) -> usize {
     let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
     before.matches('\n').count() + 1

@@ -1,4 +1,5 @@
-//! Where clients come in: ports that we open, and sockets that systemd or an earlier process hands over.
+//! Listeners: ports that front_door opens, and sockets that systemd or a previous process hands
+//! over.
 
 use std::env;
 use std::io;
@@ -9,18 +10,19 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::options::Options;
 
-/// Connections that wait in the kernel. Of 1,000 clients at once, the 128 of the standard library lose a
-/// third: an SMTP client waits for the server to speak, so it does not repeat a lost handshake.
+/// Length of the accept queue. With the standard library's 128, a third of 1,000 simultaneous
+/// clients is lost: an SMTP client waits for the server to speak first, so it does not repeat a
+/// lost handshake.
 const BACKLOG: i32 = 4_096;
 
 pub(crate) struct Door {
     pub(crate) listener: TcpListener,
-    /// Whether clients begin with TLS.
+    /// Whether the client starts TLS immediately (implicit TLS).
     pub(crate) tls: bool,
 }
 
-/// Opens the ports of the options, beside the sockets that systemd holds. A process that replaces another
-/// one has that one's listeners instead, and opens none.
+/// Opens the ports from the options, in addition to the sockets that systemd holds. A process that
+/// replaces another one takes over the listeners of that process instead and opens none.
 pub(crate) fn open(options: &Options, replaces: bool) -> Result<Vec<Door>, String> {
     let mut doors = handed_over()?;
     if !replaces {
@@ -48,7 +50,8 @@ pub(crate) fn open(options: &Options, replaces: bool) -> Result<Vec<Door>, Strin
     Ok(doors)
 }
 
-/// A listener. One for IPv6 is for IPv6 alone, so that `[::]:25` and `0.0.0.0:25` can be open side by side.
+/// Opens a listener. An IPv6 listener accepts only IPv6, so that `[::]:25` and `0.0.0.0:25` can be
+/// open at the same time.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -77,14 +80,14 @@ fn refused(option: &str, address: SocketAddr, error: &io::Error) -> String {
     format!("{option} {address}: {error}; {remedy}")
 }
 
-/// Listens nowhere, and tells whether it could at this address, whatever the port.
+/// Checks whether the address can be bound, with any port. Leaves no listener open.
 pub(crate) fn try_address(option: &str, address: SocketAddr) -> Result<(), String> {
     let probe = TcpListener::bind(SocketAddr::new(address.ip(), 0));
     probe.map(drop).map_err(|error| refused(option, address, &error))
 }
 
-/// The sockets are ours if `LISTEN_PID` says so, which listenfd looks at. Their names stand in
-/// `LISTEN_FDNAMES` in the same order (`FileDescriptorName=` in the unit).
+/// Takes over the sockets if `LISTEN_PID` is our process; listenfd checks this. `LISTEN_FDNAMES`
+/// contains their names in the same order (`FileDescriptorName=` in the unit).
 fn handed_over() -> Result<Vec<Door>, String> {
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');

@@ -1,5 +1,5 @@
-//! Daemons that fail: spamd, rspamd, clamd, stores, DNS servers, the onward server. Each is reported once when
-//! it fails and once when it is back.
+//! Failures of daemons: spamd, rspamd, clamd, stores, DNS servers, the onward server. Each is
+//! reported once when it fails and once when it has recovered.
 
 use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,11 +9,12 @@ use nobounce::{Event, FailurePolicy, Outcome, RelayError, Stage};
 
 use crate::output::Output;
 
-/// How long a daemon must not have failed before it is reported as back. A scorer that leaves a client alone
-/// does not ask its daemon, so one answer without a failure proves little. It also bounds the reports.
+/// Time without a failure after which a daemon is reported as recovered. A scorer that exempts a
+/// client does not ask its daemon, so one answer without a failure proves little. This time also
+/// limits how often reports are written.
 const CALM: Duration = Duration::from_secs(5);
 
-/// Watches for failures of what we ask.
+/// Watches the daemons that front_door asks for failures.
 pub(crate) struct Health {
     errors: Output,
     failing: Mutex<Vec<Failing>>,
@@ -21,7 +22,7 @@ pub(crate) struct Health {
 
 struct Failing {
     name: String,
-    /// When it was asked, if it is a scorer's.
+    /// The stage at which a scorer asked it; `None` if it is not a scorer's daemon.
     stage: Option<Stage>,
     last: Instant,
     times: u64,
@@ -49,7 +50,7 @@ impl Health {
                     failures().all(|failure| *failure.scorer != *name)
                 });
             }
-            // A client without an address is no failure of the server.
+            // `NoAddress` means that the client has no address. It is no failure of the server.
             Event::Relayed { outcome: Outcome::Failed(RelayError::NoAddress), .. } => {}
             Event::Relayed { outcome: Outcome::Failed(error), .. } => {
                 self.failed("the onward server", None, error, "clients are told 451");

@@ -1,4 +1,5 @@
-//! The log: a line of JSON for each transaction, and for each client that is refused before it has one.
+//! The log: one line of JSON for each transaction, and for each client that is refused before its
+//! first transaction.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -16,17 +17,17 @@ use crate::output::{LineEnd, Output, lost_lines};
 
 /// The log of transactions.
 pub(crate) enum Journal {
-    /// Lines for people, on standard output.
+    /// Human-readable lines on standard output.
     Text(Output),
-    /// Lines of JSON, on an output that we were started with.
+    /// Lines of JSON on standard output or standard error.
     Json(Output),
-    /// Lines of JSON in a file, which is opened anew when it was moved away.
+    /// Lines of JSON in a file, which is reopened after log rotation.
     File(Output, PathBuf),
 }
 
 impl Journal {
-    /// Opens the log file, or uses standard output or standard error if `path` names one of them. Those
-    /// cannot be opened by their path once we are another user than the one who started us.
+    /// Opens the log file, or uses standard output or standard error if `path` names one of them.
+    /// Those cannot be opened by path after front_door has changed to another user.
     pub(crate) fn open(path: Option<PathBuf>, errors: &Output) -> io::Result<Self> {
         let Some(path) = path else {
             return Ok(Self::Text(Output::standard_output(errors, lost_lines)?));
@@ -49,7 +50,7 @@ impl Journal {
         }
     }
 
-    /// Opens the file anew, after a log rotation has moved it away.
+    /// Reopens the file after log rotation has renamed it.
     pub(crate) fn reopen(&self) -> io::Result<()> {
         if let Self::File(output, path) = self {
             let (file, end) = append(path)?;
@@ -58,7 +59,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes what the log holds of this event, if anything.
+    /// Logs this event if it belongs into the log.
     pub(crate) fn observe(&self, event: &Event<'_>) {
         match event {
             Event::Ended(record) => self.end("ended", record),
@@ -85,7 +86,7 @@ impl Journal {
         }
     }
 
-    /// The panel has refused a client when it connected.
+    /// Logs that the panel has refused a client when it connected.
     fn refusal(&self, id: &TransactionId, peer: &Peer, tally: &Tally, refusal: &Refusal) {
         let refused = refusal.reply();
         match self {
@@ -106,8 +107,9 @@ impl Journal {
     }
 }
 
-/// Returns the JSON with everything escaped that is not ASCII or printable: terminals act on C1 control
-/// characters, and bidirectional characters make a line look like another.
+/// Returns the JSON with every character escaped that is not ASCII or not printable. Terminals
+/// interpret C1 control characters, and bidirectional characters can make one line look like
+/// another.
 fn escaped(value: &Value) -> String {
     let (json, mut line) = (value.to_string(), String::new());
     for c in json.chars() {
@@ -120,8 +122,8 @@ fn escaped(value: &Value) -> String {
     line
 }
 
-/// The number of the standard descriptor that this path leads to: `-`, `/dev/stdout`, or a symbolic link to
-/// that, as container images have them.
+/// Returns the number of the standard descriptor that this path leads to: `-`, `/dev/stdout`, or a
+/// symbolic link to it, as in container images.
 fn standard_descriptor(path: &Path) -> Option<u8> {
     let mut path = path.to_owned();
     for _ in 0..8 {
@@ -134,18 +136,18 @@ fn standard_descriptor(path: &Path) -> Option<u8> {
     None
 }
 
-/// Whether `path` names standard output or standard error.
+/// Returns whether `path` names standard output or standard error.
 pub(crate) fn is_standard_output(path: &Path) -> bool {
     standard_descriptor(path).is_some()
 }
 
-/// Checks that a file is empty, or that its first record is one of JSON: another file would be spoilt.
+/// Checks that a file is empty or that its first record is JSON, so that no other file is damaged.
 pub(crate) fn is_ours(path: &Path) -> Result<(), String> {
     if !fs::metadata(path).is_ok_and(|it| it.is_file()) {
         return Ok(());
     }
     let mut begin = Vec::new();
-    // Who may write the log need not be able to read it.
+    // A user may be allowed to write the log but not to read it.
     let Ok(file) = File::open(path) else { return Ok(()) };
     file.take(64).read_to_end(&mut begin).map_err(|error| error.to_string())?;
     match begin.trim_ascii_start() {
@@ -154,12 +156,12 @@ pub(crate) fn is_ours(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Opens a log file for appending, and tells whether its last line is complete. Only its owner may write it
-/// and its group read it.
+/// Opens a log file for appending and returns whether its last line is complete. Only the owner
+/// may write it, and only the group may read it.
 fn append(path: &Path) -> io::Result<(File, LineEnd)> {
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o640);
-    // Without a reader, a FIFO that is opened for writing alone keeps us waiting.
+    // Opening a FIFO for writing only would block until it has a reader.
     let kind = fs::metadata(path).map(|it| it.file_type()).ok();
     if kind.is_some_and(|kind| kind.is_fifo()) {
         options.read(true);
@@ -177,7 +179,7 @@ fn append(path: &Path) -> io::Result<(File, LineEnd)> {
     Ok((options.open(path).map_err(said)?, end.unwrap_or(LineEnd::Complete)))
 }
 
-/// How a file ends. A crash or a full disk may have cut its last line off.
+/// Returns how a file ends. A crash or a full disk may have truncated its last line.
 fn last_line(path: &Path) -> Option<LineEnd> {
     let (mut file, mut last) = (File::open(path).ok()?, [0]);
     file.seek(SeekFrom::End(-1)).ok()?;
@@ -185,12 +187,12 @@ fn last_line(path: &Path) -> Option<LineEnd> {
     Some(if last == *b"\n" { LineEnd::Complete } else { LineEnd::Missing })
 }
 
-/// The line that tells how many lines were lost.
+/// Returns the line that reports the number of lost lines.
 fn lost(lines: u64) -> String {
     json!({ "event": "lines-lost", "time": now(), "lines": lines }).to_string()
 }
 
-/// All that scorers said, and what came of it.
+/// Returns all findings, and the resulting decision.
 fn judged(tally: &Tally) -> Value {
     let findings = tally.entries().map(|entry| {
         let finding = &entry.finding;
@@ -239,10 +241,11 @@ fn judged(tally: &Tally) -> Value {
     })
 }
 
-/// Recipients, and replies of the onward server, that a line lists. Of the replies they are the last.
+/// Maximum number of recipients in a line, and of replies of the onward server. Of the replies,
+/// the last ones are listed.
 const LISTED: usize = 50;
 
-/// What is known of a transaction.
+/// Returns everything known of a transaction.
 fn transaction(event: &str, record: &TransactionRecord) -> Value {
     let end = &record.end;
     let envelope = &end.envelope;
@@ -277,7 +280,7 @@ fn transaction(event: &str, record: &TransactionRecord) -> Value {
     with(line, judged(&record.tally))
 }
 
-/// One object with what stands in both.
+/// Merges two JSON objects.
 fn with(mut line: Value, more: Value) -> Value {
     if let (Value::Object(line), Value::Object(more)) = (&mut line, more) {
         line.extend(more);
@@ -315,7 +318,7 @@ fn recipient(path: &ForwardPath) -> Value {
     })
 }
 
-/// As it stands on the wire.
+/// Returns the reply as sent on the wire.
 fn reply(reply: &Reply) -> Value {
     reply.to_string().into()
 }
@@ -324,13 +327,13 @@ fn points(score: Score) -> f64 {
     f64::from(score.as_hundredths()) / 100.0
 }
 
-/// Seconds since 1970.
+/// Returns the Unix time in seconds.
 fn now() -> f64 {
     #[allow(clippy::disallowed_methods, reason = "the clock of an edge")]
     seconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// To the millisecond.
+/// Returns seconds, rounded to the millisecond.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000.0).round() / 1_000.0
 }

@@ -1,4 +1,5 @@
-//! The complete front: takes port 25, becomes a user of its own, stands before a mail server.
+//! A complete gate for production: binds port 25, drops root privileges and protects a mail
+//! server.
 //!
 //! ```sh
 //! cargo run --release --features auth,redb,rspamd,tls,tokio --example front_door -- \
@@ -6,13 +7,17 @@
 //!     --spamd 127.0.0.1:783 --json-log /var/log/nobounce/mail.json
 //! ```
 //!
-//! SIGTERM and SIGINT: no more clients are taken, those in a transaction finish it, all others are
-//! told `421 4.3.2`. SIGHUP: the log is opened and the certificate read anew. SIGUSR2: a new process takes
-//! over the ports. Exit code 1: it has refused to run, and why stands on standard error. `front_door.8` is
-//! its manual page.
+//! - SIGTERM and SIGINT: front_door accepts no more clients. Clients in a transaction may finish it; all others
+//!   get `421 4.3.2`.
+//! - SIGHUP: reopens the log and rereads the certificate.
+//! - SIGUSR2: a new process takes over the ports.
+//! - Exit code 1: front_door refused to run. The reason is on standard error.
 //!
-//! A closed or full standard output, standard error or log disk costs lines of the log and never mail. Both
-//! macros that panic there are therefore denied; [`output`] writes instead.
+//! `front_door.8` is the manual page.
+//!
+//! If standard output, standard error or the log disk is closed or full, log lines are lost, but
+//! never mail. The print macros that panic in this case are therefore denied; [`output`] is used
+//! instead.
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
@@ -67,14 +72,15 @@ use strangers::Strangers;
 use successor::{Heritage, Predecessor};
 use tested::Tested;
 
-/// How long the outputs may take at the end to write what waits.
+/// Time for the outputs to write their pending lines at exit.
 const LAST_LINES: Duration = Duration::from_secs(5);
-/// How long a store's file that another process holds is waited for, beyond the time which the sessions of
-/// that process have to end.
+/// Time to wait for a store file that another process holds, in addition to the grace period of
+/// the sessions of that process.
 const STORE_PATIENCE: Duration = Duration::from_secs(15);
 
 fn main() -> ExitCode {
-    // A file that may not grow further is an error of the write then, and no end of the process.
+    // With a handler for SIGXFSZ, a file that exceeds the size limit makes the write fail instead
+    // of ending the process.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     if let Some(fault) = unseen(env::args_os()) {
         tell(fault);
@@ -88,7 +94,8 @@ fn main() -> ExitCode {
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Tells of the first argument that would not be seen as it is when a message quotes it.
+/// Returns an error for the first argument that contains characters which a message could not show
+/// correctly.
 fn unseen(arguments: impl Iterator<Item = OsString>) -> Option<String> {
     let mut before = String::new();
     for argument in arguments {
@@ -104,12 +111,13 @@ fn unseen(arguments: impl Iterator<Item = OsString>) -> Option<String> {
     None
 }
 
-/// Writes a line to standard error. Control characters of a quoted value are escaped. Nobody may read it.
+/// Writes a line to standard error and ignores errors. Control characters in a quoted value are
+/// escaped.
 fn tell(what: impl Display) {
     let _ = writeln!(io::stderr(), "{}", output::for_operators(what));
 }
 
-/// Says all that is wrong, or that all is good.
+/// Prints all errors and warnings, or that the configuration is good.
 fn checked(options: &Options) -> Result<(), Box<dyn Error>> {
     let policy = Policy::of(options)?;
     let settings = settings(options, policy.config.as_ref())?;
@@ -126,7 +134,8 @@ fn checked(options: &Options) -> Result<(), Box<dyn Error>> {
     Err(last.into())
 }
 
-/// What needs privileges, then the loss of them, then all the rest: no thread has begun by then.
+/// Does everything that needs privileges, drops them, and then starts the runtime. No thread
+/// exists before that.
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let policy = Policy::of(&options)?;
     if let Some(fault) = sense::faults(&options, policy.config.as_ref()).into_iter().next() {
@@ -155,7 +164,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     served
 }
 
-/// What becomes of clients and their mail, as options and file have it.
+/// How clients and their mail are treated, according to the options and the configuration file.
 struct Policy {
     config: Option<Config>,
     names: Names,
@@ -176,7 +185,7 @@ impl Policy {
     }
 }
 
-/// What was opened with the privileges of the start.
+/// Resources that were opened with the privileges at start.
 struct Start {
     options: Arc<Options>,
     doors: Vec<Door>,
@@ -185,7 +194,7 @@ struct Start {
     predecessor: Option<Predecessor>,
 }
 
-/// How sessions behave, as options and file have it.
+/// Returns the session settings according to the options and the configuration file.
 fn settings(options: &Options, config: Option<&Config>) -> Result<Settings, Box<dyn Error>> {
     let host = options.host()?;
     let mut settings = Settings::new(&host);
@@ -220,7 +229,7 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
             () = end.comes() => return Ok(()),
         }
     }
-    // All is in order, except that the predecessor has the store.
+    // Everything is ready except for the store, which the predecessor still holds.
     if let Some(predecessor) = &predecessor {
         predecessor.dismiss();
     }
@@ -295,14 +304,14 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
             error = target.test_again(&tests) => Err(error),
         };
         service::stopping();
-        // It has copies of the listeners. When those of this process are closed too, clients that
-        // connect are the next process's.
+        // The `succession` task holds copies of the listeners. Once these and the listeners of this
+        // process are closed, all new clients reach the next process.
         succession.abort();
         let _ = succession.await;
         let _ = ends.send(served);
     };
     serving.with_graceful_shutdown(stop).drain_within(Duration::from_secs(options.grace)).await?;
-    // Daemons choose their symbols, so only now is it known which weights matched none.
+    // Daemons choose their symbols, so unmatched weights are only known at the end.
     let unmatched: Vec<_> = weights
         .unmatched()
         .filter(|(scorer, _)| config::DAEMONS.contains(scorer))
@@ -356,7 +365,7 @@ fn panel(options: &Options, config: Option<&Config>) -> Result<Panel, Box<dyn Er
     Ok(if options.monitor { panel.monitor() } else { panel })
 }
 
-/// Whoever rotates the log moves it away and says SIGHUP; whoever has a new certificate says so, too.
+/// On SIGHUP, reopens the log after rotation and rereads a renewed certificate.
 fn renew_on_hangup(
     options: Arc<Options>,
     journal: Arc<Journal>,
@@ -381,7 +390,8 @@ fn renew_on_hangup(
     Ok(())
 }
 
-/// SIGUSR2 lets a new process take over. Until that is ready, this one serves.
+/// On SIGUSR2, starts a new process that takes over. This process serves until the new one is
+/// ready.
 fn succeed_on_signal(heritage: Heritage, errors: Output) -> io::Result<JoinHandle<()>> {
     let mut called = signal(SignalKind::user_defined2())?;
     Ok(tokio::spawn(async move {
@@ -401,7 +411,7 @@ fn succeed_on_signal(heritage: Heritage, errors: Output) -> io::Result<JoinHandl
     }))
 }
 
-/// The signals that end it.
+/// The signals that end the process.
 struct End([Signal; 2]);
 
 impl End {

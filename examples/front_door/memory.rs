@@ -1,4 +1,4 @@
-//! Memory that was freed goes back to the system.
+//! Returns freed memory to the operating system.
 
 use std::time::Duration;
 
@@ -7,8 +7,9 @@ use tokio::time::interval;
 
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Gives the system what was freed, now and then. By itself glibc gives back only what lies behind
-/// everything that is in use: of the mail data of a burst next to nothing, of many sessions neither.
+/// Periodically returns freed memory to the system. glibc by itself only returns free memory at
+/// the top of the heap. After a burst of mail data that is next to nothing, and after many
+/// sessions, too.
 pub(crate) async fn give_back(mail_data: Budget) {
     let mut moments = interval(EVERY);
     loop {
@@ -21,10 +22,11 @@ pub(crate) async fn give_back(mail_data: Budget) {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code, reason = "nobody offers it otherwise")]
 fn trim() {
-    // SAFETY: it takes a number, may be called at any time by any thread, and touches free memory only.
+    // SAFETY: `malloc_trim` takes a number, may be called at any time from any thread, and only
+    // touches free memory.
     unsafe { nix::libc::malloc_trim(0) };
 }
 
-/// Other allocators do so by themselves, or cannot be asked.
+/// Does nothing: other allocators return memory by themselves, or offer no function for it.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn trim() {}

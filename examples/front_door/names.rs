@@ -1,4 +1,4 @@
-//! Whether clients' names are looked up in DNS, and for whom.
+//! Decides whether clients' names are looked up in DNS, and for which scorers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use crate::config::{Config, dns};
 use crate::options::Options;
 use nobounce::tokio::Tokio;
 
-/// How long a look-up may take unless the file says otherwise.
+/// Default timeout of a look-up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How clients' names are looked up.
 pub(crate) struct Names {
-    /// The resolver, and how long a look-up may take; `None` if there is none.
+    /// The resolver and the timeout of a look-up; `None` if names are not looked up.
     pub(crate) lookup: Option<(Arc<dyn Resolver>, Duration)>,
-    /// What the operator should know about it.
+    /// A warning for the operator about this choice.
     pub(crate) warning: Option<String>,
 }
 
 impl Names {
-    /// Names are looked up unless the file says otherwise, if anything reads them: to SpamAssassin and rspamd
-    /// a client of unknown name is one without a name.
+    /// Decides from the options and the file. By default names are looked up if anything reads
+    /// them: SpamAssassin and rspamd treat a client of unknown name as a client without a name.
     pub(crate) fn of(options: &Options, config: Option<&Config>) -> Self {
         let mut readers = config.map(Config::readers_of_names).unwrap_or_default();
         readers.extend(options.spamd.is_some().then_some("--spamd"));

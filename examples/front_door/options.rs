@@ -21,7 +21,7 @@ const SIGNALS: &str = "Signals: SIGHUP opens the log and reads the certificate a
     process that takes over the ports, without refusing a client; this one ends when that is ready. SIGTERM and \
     SIGINT end it: transactions are finished, and other clients are told 421.";
 
-/// Recipients of one message that every server takes.
+/// Recipients of one message that every server must accept.
 const LEAST_RECIPIENTS: usize = 100;
 
 /// A spam gate in front of a mail server: refuses spam while the client waits, and never bounces.
@@ -137,7 +137,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Our name: that of `--host`, or of the machine.
+    /// Returns our name: the value of `--host`, or the name of the machine.
     pub(crate) fn host(&self) -> Result<String, String> {
         if let Some(host) = &self.host {
             return Ok(host.clone());
@@ -168,14 +168,14 @@ impl Options {
         together(&self.own_network)
     }
 
-    /// The servers that options name, with the options.
+    /// Returns the servers that options name, each with its option.
     pub(crate) fn addresses(&self) -> Vec<(String, Address)> {
         let relay = self.relay.as_ref().map(|relay| ("--relay".to_owned(), relay.address.clone()));
         let spamd = self.spamd.as_ref().map(|spamd| ("--spamd".to_owned(), spamd.0.clone()));
         relay.into_iter().chain(spamd).collect()
     }
 
-    /// What can be done and is most likely not meant.
+    /// Returns warnings about settings that are possible but most likely a mistake.
     pub(crate) fn doubts(&self, settings: &Settings, limits: &AdmissionLimits) -> Vec<String> {
         let mut doubts = Vec::new();
         let to_server = self.relay.as_ref().is_some_and(|relay| relay.protocol == Protocol::Smtp);
@@ -203,7 +203,8 @@ impl Options {
                 message.div_ceil(1 << 20)
             ));
         }
-        // A client, the onward server, and a daemon or two for each, now and then.
+        // One descriptor for the client, one for the onward server, and sometimes one or two for
+        // daemons.
         let wanted = (limits.connections as u64).saturating_mul(2).saturating_add(100);
         if let Ok((descriptors, _)) = getrlimit(Resource::RLIMIT_NOFILE)
             && descriptors < wanted
@@ -217,7 +218,7 @@ impl Options {
         doubts
     }
 
-    /// How many clients are let in, as these options or the file have it.
+    /// Returns the connection limits from these options or from the file.
     pub(crate) fn admission(&self, config: Option<&Config>) -> Result<AdmissionLimits, SaidTwice> {
         let mut limits = AdmissionLimits::default();
         limits.connections = 1_000;
@@ -234,7 +235,7 @@ impl Options {
         Ok(limits)
     }
 
-    /// Who is answered slowly, likewise; nobody, if neither says so.
+    /// Returns the tarpit from these options or from the file; `None` if neither configures one.
     pub(crate) fn tarpit(&self, config: Option<&Config>) -> Result<Option<Tarpit>, SaidTwice> {
         match (self.tarpit, config.and_then(Config::tarpit)) {
             (Some(_), Some(_)) => Err(SaidTwice("tarpit")),
@@ -244,7 +245,7 @@ impl Options {
     }
 }
 
-/// An option for what a table of the file says.
+/// The same setting occurs as an option and in a table of the file.
 #[derive(Debug)]
 pub(crate) struct SaidTwice(&'static str);
 
@@ -256,7 +257,7 @@ impl fmt::Display for SaidTwice {
 
 impl std::error::Error for SaidTwice {}
 
-/// Where the onward server listens and what it speaks.
+/// Address and protocol of the onward server.
 #[derive(Clone)]
 pub(crate) struct Onward {
     pub(crate) address: Address,
@@ -279,7 +280,7 @@ fn together(networks: &[Networks]) -> Networks {
     networks.iter().fold(Networks::none(), |all, more| all.and(more))
 }
 
-/// A domain name or an address literal (RFC 5321 section 4.1.3).
+/// Parses a domain name or an address literal (RFC 5321 section 4.1.3).
 fn host_name(text: &str) -> Result<String, String> {
     let literal = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let good = match literal {

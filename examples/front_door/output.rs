@@ -11,28 +11,29 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Octets of lines that wait for a slow reader or disk. Lines beyond are lost and counted.
+/// Maximum size of the pending lines in octets. When a slow reader or disk exceeds it, further
+/// lines are lost and counted.
 const WAITING: usize = 16 << 20;
-/// What a waiting line costs beside its octets.
+/// Memory of a pending line in addition to its octets.
 const OVERHEAD: usize = 64;
-/// How long no line may be lost before the loss is reported as over. It bounds how often an output that
-/// fails now and then is reported.
+/// Time without a lost line after which the loss is reported as over. It also limits how often an
+/// output that fails intermittently is reported.
 const CALM: Duration = Duration::from_secs(1);
-/// Pause before a write to a non-blocking output is tried again.
+/// Pause before a write to a non-blocking output is retried.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// One output. Clones share it.
+/// An output. Clones share it.
 ///
-/// When lines begin to be lost, standard error says so once, and once more when lines can be written again.
-/// The output itself gets a line with their number.
+/// When the first line is lost, standard error gets one report, and another one when lines can be
+/// written again. The output itself gets a line with the number of lost lines.
 #[derive(Clone)]
 pub(crate) struct Output(Arc<Shared>);
 
 struct Shared {
     name: String,
-    /// Where losses are reported.
+    /// The output to which losses are reported.
     errors: Option<Output>,
-    /// Makes the line that tells how many lines were lost.
+    /// Formats the line that reports the number of lost lines.
     loss: fn(u64) -> String,
     state: Mutex<State>,
     changed: Condvar,
@@ -44,23 +45,23 @@ struct State {
     octets: usize,
     /// The thread is writing a line.
     writing: bool,
-    /// Lines lost since the last report that the loss is over.
+    /// Lines lost since the last report that a loss is over.
     lost: u64,
     last_loss: Option<Instant>,
 }
 
 enum Job {
     Write(String),
-    /// Write to this file from here on.
+    /// Write to this file from now on.
     Replace(File, LineEnd),
 }
 
-/// Where the next line begins.
+/// State of the file before the next line is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LineEnd {
-    /// At the beginning of a line.
+    /// The last line is complete.
     Complete,
-    /// Behind a line that was cut off.
+    /// The last line was truncated.
     Missing,
 }
 
@@ -75,7 +76,8 @@ impl Output {
         Self::start("standard output", file, LineEnd::Complete, Some(errors.clone()), loss)
     }
 
-    /// Starts the thread that writes to `file`. `loss` makes the line that tells how many were lost.
+    /// Starts the thread that writes to `file`. `loss` formats the line that reports the number of
+    /// lost lines.
     pub(crate) fn start(
         name: &str,
         file: File,
@@ -93,7 +95,7 @@ impl Output {
         Ok(Self(shared))
     }
 
-    /// Writes a line soon. Never blocks and never fails: when too much waits already, the line is lost.
+    /// Queues a line. Never blocks and never fails: if too much is pending, the line is lost.
     pub(crate) fn line(&self, line: impl Display) {
         let mut line = line.to_string();
         line.push('\n');
@@ -107,7 +109,8 @@ impl Output {
         self.0.changed.notify_all();
     }
 
-    /// Writes a line for operators soon. Control characters in it, which may be a stranger's, are escaped.
+    /// Queues a line for operators. Control characters are escaped, since the text may come from a
+    /// stranger.
     pub(crate) fn report(&self, text: impl Display) {
         self.line(for_operators(text));
     }
@@ -118,7 +121,7 @@ impl Output {
         self.0.changed.notify_all();
     }
 
-    /// Waits until all lines are written, for at most `patience`.
+    /// Waits for at most `patience` until all lines are written.
     pub(crate) fn finish(&self, patience: Duration) {
         let idle = |state: &mut State| state.writing || !state.jobs.is_empty();
         let _ = self.0.changed.wait_timeout_while(self.0.state(), patience, idle);
@@ -191,13 +194,14 @@ impl Shared {
     }
 }
 
-/// Returns a line for operators. Control characters, bidirectional ones and others that are not seen are
-/// escaped: a value may be a stranger's, or a mistake in a configuration file.
+/// Returns a line for operators. Control, bidirectional and other invisible characters are
+/// escaped: the value may come from a stranger or from a mistake in a configuration file.
 pub(crate) fn for_operators(text: impl Display) -> String {
     format!("front_door: {}", escaped(text.to_string().trim_end()))
 }
 
-/// Returns the text with all escaped that is not seen, or that changes how the rest is seen.
+/// Returns the text with all characters escaped that are invisible or that change how the rest is
+/// displayed.
 pub(crate) fn escaped(text: &str) -> String {
     let mut line = String::new();
     for character in text.chars() {
@@ -212,8 +216,8 @@ pub(crate) fn escaped(text: &str) -> String {
     line
 }
 
-/// Writes one line in one write where that is possible. Behind a line that was cut off, it begins a new
-/// one first.
+/// Writes a line, in a single write where possible. After a truncated line, starts a new line
+/// first.
 fn write(file: &mut File, line: &str, end: &mut LineEnd) -> io::Result<()> {
     let begun = match end {
         LineEnd::Complete => Cow::Borrowed(line),
@@ -237,7 +241,7 @@ fn write(file: &mut File, line: &str, end: &mut LineEnd) -> io::Result<()> {
     Ok(())
 }
 
-/// The line, for people, that tells how many lines were lost.
+/// Returns the human-readable line that reports the number of lost lines.
 pub(crate) fn lost_lines(lost: u64) -> String {
     format!("front_door: {lost} lines were lost here")
 }

@@ -1,5 +1,5 @@
-//! Options that are each possible, and that make no sense or are dangerous: networks of strangers that are
-//! trusted, a port that is opened twice, a server that is this program.
+//! Checks options that are valid one by one but useless or dangerous: trusted networks that
+//! contain strangers, a port that is opened twice, a server that is this program.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 
@@ -8,12 +8,12 @@ use nobounce::{Address, Networks};
 use crate::config::Config;
 use crate::options::Options;
 
-/// Fewest bits of an IPv4 network of people one knows: 10.0.0.0/8 is the largest private one.
+/// Shortest prefix of a trusted IPv4 network: 10.0.0.0/8 is the largest private network.
 const IPV4_WIDTH: u8 = 8;
-/// Fewest bits of a public IPv6 network of people one knows.
+/// Shortest prefix of a trusted public IPv6 network.
 const IPV6_WIDTH: u8 = 16;
 
-/// Returns what is wrong, if anything: a message each, with the option, the value and what is expected.
+/// Returns one message for each fault, with the option, the value and the expected value.
 pub(crate) fn faults(options: &Options, config: Option<&Config>) -> Vec<String> {
     let mut faults = Vec::new();
     for (option, networks, danger) in [
@@ -70,7 +70,8 @@ pub(crate) fn too_wide(networks: &Networks) -> Option<String> {
     networks.to_string().split(", ").find(is_wide).map(str::to_owned)
 }
 
-/// Whether both cannot be opened. Port 0 is another one each time.
+/// Returns whether the two addresses conflict. Port 0 never does, since the kernel chooses another
+/// port each time.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port()
         && one.port() != 0
@@ -78,11 +79,11 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
         && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
-/// Whether a connection to `address` arrives at this door.
+/// Returns whether a connection to `address` arrives at this listener.
 fn leads_to(address: &Address, door: SocketAddr) -> bool {
     let Address::Tcp(text) = address else { return false };
     let ends = |port: &str| port.parse() == Ok(door.port());
-    // Names are looked up only where the port is the same.
+    // Look up names only if the port is the same.
     if door.port() == 0 || !text.rsplit_once(':').is_some_and(|(_, port)| ends(port)) {
         return false;
     }

@@ -1,12 +1,12 @@
-//! What systemd is told: that we are ready, that we end, and that we still work.
+//! Notifications to systemd: ready, stopping, and watchdog keep-alives.
 
 use std::io;
 
 use sd_notify::NotifyState;
 use tokio::time::interval;
 
-/// Clients are served from here on. With `WatchdogSec=` in the unit, systemd hears of us twice in that time;
-/// when the runtime no longer runs tasks, it does not, and starts us anew.
+/// Reports that clients are served. With `WatchdogSec=` in the unit, systemd gets two keep-alives
+/// in that time. If the runtime no longer runs tasks, they stop and systemd restarts front_door.
 pub(crate) fn ready() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Ready])?;
     if let Some(patience) = sd_notify::watchdog_enabled() {
@@ -14,7 +14,7 @@ pub(crate) fn ready() -> io::Result<()> {
             let mut moments = interval(patience / 2);
             loop {
                 moments.tick().await;
-                // A worker that is not this one, if there are several.
+                // With several workers, a spawned task can run on another worker than this one.
                 if tokio::spawn(async {}).await.is_ok() {
                     let _ = sd_notify::notify(&[NotifyState::Watchdog]);
                 }

@@ -1,4 +1,5 @@
-//! What operators are told of clients that never had a session. A flood of them does not flood the log.
+//! Reports clients that were turned away without a session. A flood of clients does not flood the
+//! log.
 
 use std::fmt::{self, Display};
 use std::sync::{Mutex, PoisonError};
@@ -8,11 +9,11 @@ use nobounce::Event;
 
 use crate::output::Output;
 
-/// Lines that are written at once, and how long it takes until one more is.
+/// Lines that may be written at once, and the interval after which one more is allowed.
 const BURST: u32 = 20;
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Reports clients that were turned away, up to a rate, and counts those that are not reported.
+/// Reports clients that were turned away, up to a rate limit, and counts the others.
 pub(crate) struct Strangers {
     errors: Output,
     lines: Mutex<Lines>,
@@ -20,7 +21,7 @@ pub(crate) struct Strangers {
 
 struct Lines {
     left: u32,
-    /// When lines were last added to those that are left.
+    /// Last time at which the token bucket was refilled.
     added: Instant,
     /// Clients that were not reported.
     omitted: u64,
@@ -59,7 +60,8 @@ impl Strangers {
 }
 
 impl Lines {
-    /// Takes a line, and returns how many clients it stands for beside its own; `None` if none is left.
+    /// Takes a token and returns the number of clients omitted since the last line; `None` if the
+    /// bucket is empty.
     fn take(&mut self, now: Instant) -> Option<u64> {
         while self.left < BURST && now >= self.added + INTERVAL {
             (self.left, self.added) = (self.left + 1, self.added + INTERVAL);

@@ -1,5 +1,6 @@
-//! Restart without a refused client: on SIGUSR2 a new process gets the listeners, and this one ends when the
-//! new one is ready. No connection is lost, since the kernel's queue belongs to the listener.
+//! Restart without a refused client: on SIGUSR2 a new process inherits the listeners. This process
+//! ends when the new one is ready. No connection is lost, since the accept queue belongs to the
+//! listener in the kernel.
 
 use std::env;
 use std::error::Error;
@@ -14,20 +15,22 @@ use tokio::process::{Child, Command};
 
 use crate::doors::Door;
 
-/// Names the process that is replaced, for its successor.
+/// Environment variable that tells the successor the process it replaces.
 const REPLACES: &str = "FRONT_DOOR_REPLACES";
 
-/// The process that this one replaces, while that one lives.
+/// The process that this one replaces, as long as that process lives.
 pub(crate) struct Predecessor(Pid);
 
 impl Predecessor {
-    /// It is our parent; a variable that came from elsewhere does not count.
+    /// Finds the predecessor, which must be our parent process. A variable of other origin is
+    /// ignored.
     pub(crate) fn find() -> Option<Self> {
         let pid = Pid::from_raw(env::var(REPLACES).ok()?.parse().ok()?);
         (pid == getppid()).then_some(Self(pid))
     }
 
-    /// Lets it end: it closes its listeners, finishes its transactions, and gives up the store.
+    /// Ends the predecessor: it closes its listeners, finishes its transactions and releases the
+    /// store.
     pub(crate) fn dismiss(&self) {
         if self.0 == getppid() {
             let _ = kill(self.0, Signal::SIGTERM);
@@ -35,7 +38,7 @@ impl Predecessor {
     }
 }
 
-/// The listeners, kept to be handed over.
+/// The listeners to hand over to a successor.
 pub(crate) struct Heritage(Vec<(TcpListener, bool)>);
 
 impl Heritage {
@@ -44,8 +47,8 @@ impl Heritage {
         kept.collect::<std::io::Result<_>>().map(Self)
     }
 
-    /// Starts the same program with the same arguments and these listeners. It ends this process by SIGTERM
-    /// when it is ready; if it ends by itself, it has failed.
+    /// Starts the same program with the same arguments and these listeners. The new process ends
+    /// this one with SIGTERM when it is ready. If the new process exits first, it has failed.
     pub(crate) fn hand_over(&self) -> Result<Child, Box<dyn Error>> {
         if env::var_os("NOTIFY_SOCKET").is_some() {
             return Err(
@@ -70,12 +73,13 @@ impl Heritage {
         Ok(child?)
     }
 
-    /// Copies of the descriptors, one behind another as the successor looks for them, that stay open in it.
+    /// Duplicates the descriptors to consecutive numbers, as the successor expects them, without
+    /// close-on-exec.
     fn inheritable(&self) -> Result<(RawFd, Vec<RawFd>), Box<dyn Error>> {
         let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         let count = self.0.len() as RawFd;
         let limit = RawFd::try_from(limit).unwrap_or(RawFd::MAX).min(1 << 16);
-        // The highest ones are free for longest.
+        // The highest numbers are the least likely to be in use.
         for first in (3..limit - count).rev().step_by(self.0.len()).take(64) {
             let mut copies = Vec::new();
             for ((listener, _), wanted) in self.0.iter().zip(first..) {

@@ -1,5 +1,6 @@
-//! The onward server, behind its self-test: no message goes there before it has shown that it does not relay
-//! for strangers. Until then clients are greeted, and told 451 at RCPT.
+//! A wrapper of the onward server that enforces its self-test: no message is forwarded before the
+//! server has shown that it does not relay for strangers. Until then clients get the greeting, but
+//! 451 to RCPT.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -13,12 +14,13 @@ use tokio::time::{sleep, timeout};
 use crate::output::Output;
 use nobounce::tokio::Tokio;
 
-/// How long the greeting of the first clients waits for the test. A server that is up takes much less.
+/// Time that the greeting of the first clients waits for the test. A running server needs much
+/// less.
 const FIRST: Duration = Duration::from_secs(3);
-/// How often a server that has not answered is asked again.
+/// Interval between tests of a server that has not answered.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// A relay target whose self-test decides whether it gets anything.
+/// A relay target that gets no mail until its self-test has passed.
 #[derive(Clone)]
 pub(crate) struct Tested {
     target: Smtp<Tokio>,
@@ -26,17 +28,17 @@ pub(crate) struct Tested {
 }
 
 impl Tested {
-    /// Nothing goes to `target` before the test.
+    /// Wraps a target that must pass the test first.
     pub(crate) fn new(target: Smtp<Tokio>) -> Self {
         Self { target: target.tested_first(), passed: Arc::default() }
     }
 
-    /// Takes it as tested.
+    /// Wraps a target without a test.
     pub(crate) fn trusted(target: Smtp<Tokio>) -> Self {
         Self { target, passed: Arc::new(true.into()) }
     }
 
-    /// Tests it once. A server that does not answer is no error here.
+    /// Tests the server once. A server that does not answer is no error here.
     pub(crate) async fn test(&self, errors: &Output) -> Result<(), SelfTestError> {
         let again = "clients are told 451, and it is asked again";
         match timeout(FIRST, self.target.self_test()).await {
@@ -55,7 +57,7 @@ impl Tested {
         Ok(())
     }
 
-    /// Tests it until it has answered, and returns only if it fails the test.
+    /// Repeats the test until the server has answered. Returns only if the server fails the test.
     pub(crate) async fn test_again(&self, errors: &Output) -> SelfTestError {
         while !self.passed.load(Ordering::Acquire) {
             sleep(AGAIN).await;

@@ -1,10 +1,12 @@
-//! The user that front_door runs as: root binds a port below 1024, another user talks to strangers.
+//! The user that front_door runs as: root is needed to bind a port below 1024, but an unprivileged
+//! user talks to strangers.
 
 use std::error::Error;
 
 use nix::unistd::{Uid, User, geteuid, getuid, setgid, setgroups, setuid};
 
-/// Becomes `user` for good. Fails if that would leave us root and `as_root` is not set.
+/// Changes to `user` permanently. Fails if the process would still be root and `as_root` is not
+/// set.
 pub(crate) fn become_own(user: Option<&str>, as_root: bool) -> Result<(), Box<dyn Error>> {
     if let Some(name) = user {
         change_to(name)?;
@@ -15,7 +17,7 @@ pub(crate) fn become_own(user: Option<&str>, as_root: bool) -> Result<(), Box<dy
     Ok(())
 }
 
-/// Becomes this user, which takes root; or does nothing if we are it.
+/// Changes to this user, which needs root. Does nothing if the process already runs as this user.
 pub(crate) fn change_to(name: &str) -> Result<(), Box<dyn Error>> {
     let user = User::from_name(name)?.ok_or_else(|| {
         format!(
@@ -33,7 +35,7 @@ pub(crate) fn change_to(name: &str) -> Result<(), Box<dyn Error>> {
         )
         .into());
     }
-    // In this order: a process that is no longer root may not change its groups.
+    // The order matters: a process that is no longer root may not change its groups.
     setgroups(&[user.gid])?;
     setgid(user.gid)?;
     setuid(user.uid)?;

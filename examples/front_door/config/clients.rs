@@ -1,4 +1,4 @@
-//! The tables on clients: how many there may be, how slowly they are answered, how they behave.
+//! The tables on clients: connection limits, tarpit, and scores for protocol violations.
 
 use std::num::NonZeroU32;
 
@@ -10,7 +10,7 @@ use super::Config;
 use super::tables::table;
 use super::values::{Count, Penalty, Seconds, Threshold, Wait, Width};
 
-/// How many clients are let in.
+/// Limits on the number and the rate of client connections.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Admitted {
@@ -24,7 +24,7 @@ pub(crate) struct Admitted {
     remembered: Option<Count>,
 }
 
-/// So many in so many seconds.
+/// A rate: a number of connections in a number of seconds.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Often {
@@ -32,7 +32,7 @@ pub(super) struct Often {
     seconds: Seconds,
 }
 
-/// Who is answered slowly.
+/// Settings of the tarpit.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Slowed {
@@ -43,7 +43,7 @@ pub(crate) struct Slowed {
 }
 
 table! {
-    /// What clients do against the rules.
+    /// Scores for violations of the protocol by a client.
     Conduct {
         early_talker: Option<Weight>,
         early_data: Option<Weight>,
@@ -57,7 +57,7 @@ table! {
     }
 }
 
-/// What it weighs each time, and all times together.
+/// The score of one occurrence, and the maximum of all occurrences in a session together.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Weight {
@@ -66,7 +66,7 @@ pub(super) struct Weight {
 }
 
 impl Config {
-    /// How many clients are let in, if the file says so; what it leaves out is as in `usual`.
+    /// Returns the connection limits if the file has any. Missing keys are taken from `usual`.
     pub(crate) fn admission(&self, usual: &AdmissionLimits) -> Option<AdmissionLimits> {
         let table = self.file.admission.as_ref()?;
         let mut limits = usual.clone();
@@ -87,7 +87,8 @@ impl Config {
         Some(limits)
     }
 
-    /// Who is answered slowly, if the file says so: from where mail is tagged by default.
+    /// Returns the tarpit if the file has one. By default it starts at the score at which mail is
+    /// tagged by default.
     pub(crate) fn tarpit(&self) -> Option<Tarpit> {
         let table = self.file.tarpit.as_ref()?;
         let mut tarpit = Tarpit::from(table.from.map_or(Score::points(5), |points| points.0));

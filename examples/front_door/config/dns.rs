@@ -21,10 +21,10 @@ use super::tables::table;
 use super::values::{Mask, Parsed, Points, Symbol, Told, WaitOrNever, is_name};
 use super::{Config, ConfigError};
 
-/// Where the system says which servers it asks.
+/// File in which the system lists its DNS servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Who is asked.
+/// The DNS servers, and whether clients' names are looked up.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Dns {
@@ -33,7 +33,7 @@ pub(crate) struct Dns {
     name_clients: Option<WaitOrNever>,
 }
 
-/// Servers that are named, each once.
+/// The configured DNS servers, without duplicates.
 #[derive(Default, Deserialize)]
 #[serde(try_from = "Vec<Parsed<Server>>")]
 struct Servers(Vec<SocketAddr>);
@@ -53,12 +53,12 @@ impl TryFrom<Vec<Parsed<Server>>> for Servers {
     }
 }
 
-/// The first that is the same as one before it.
+/// Returns the first item that equals an earlier one.
 fn repeated<T: PartialEq>(all: &[T]) -> Option<&T> {
     all.iter().enumerate().find(|(place, it)| all[..*place].contains(it)).map(|(_, it)| it)
 }
 
-/// `ADDRESS` or `ADDRESS:PORT`.
+/// A DNS server: `ADDRESS` or `ADDRESS:PORT`.
 struct Server(SocketAddr);
 
 impl FromStr for Server {
@@ -79,22 +79,22 @@ impl FromStr for Server {
 }
 
 table! {
-    /// Lists of clients' addresses.
+    /// DNS lists of clients' addresses.
     Addresses { list: Lists, }
 }
 
 table! {
-    /// Lists of names: of the client, in HELO, of the sender.
+    /// DNS lists of names: the client's name, its HELO name and the sender's domain.
     Names { list: Lists, }
 }
 
 table! {
-    /// Lists of what links lead to.
+    /// DNS lists of the hosts that links in a message lead to.
     Links { list: Lists, }
 }
 
 table! {
-    /// Names in HELO.
+    /// Checks of the HELO name.
     Helo {
         #[serde(default)]
         ours: Vec<Parsed<Ours>>,
@@ -104,7 +104,7 @@ table! {
 }
 
 table! {
-    /// Names of clients in DNS.
+    /// Checks of the client's reverse name.
     ReverseName {
         #[serde(default)]
         weights: NameWeights,
@@ -122,7 +122,7 @@ table! {
     }
 }
 
-/// A name or address of this server.
+/// A name or address of this server. No client may use it in HELO.
 pub(crate) struct Ours(HostName);
 
 impl FromStr for Ours {
@@ -140,7 +140,7 @@ impl FromStr for Ours {
     }
 }
 
-/// What may be wrong with a HELO, by its symbol.
+/// A flaw of a HELO name, parsed from its symbol.
 #[derive(PartialEq, Eq, Hash)]
 pub(crate) struct Flaw(HeloFlaw);
 
@@ -176,7 +176,7 @@ pub(crate) struct NameWeights {
     unconfirmed: Option<Points>,
 }
 
-/// At least one list.
+/// One or more lists.
 #[derive(Deserialize)]
 #[serde(try_from = "Vec<List>")]
 pub(crate) struct Lists(Vec<List>);
@@ -199,24 +199,24 @@ impl TryFrom<Vec<List>> for Lists {
 }
 
 impl Lists {
-    /// Gives them to a scorer, one after another.
+    /// Adds all lists to a scorer.
     fn to<S>(&self, scorer: S, add: fn(S, DnsList) -> S) -> S {
         self.0.iter().map(|list| list.list.clone()).fold(scorer, add)
     }
 }
 
 impl Lists {
-    /// What its findings are called.
+    /// Returns the symbols of all findings that these lists can produce.
     pub(super) fn symbols(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flat_map(|list| &list.symbols).map(|symbol| &**symbol)
     }
 }
 
-/// One list, with the rules for its codes.
+/// A list, with the rules for its return codes.
 #[derive(Deserialize)]
 #[serde(try_from = "Described")]
 struct List {
-    /// In lower case, without a final period.
+    /// The zone in lower case, without a trailing dot.
     zone: String,
     list: DnsList,
     symbols: Vec<String>,
@@ -287,7 +287,7 @@ impl TryFrom<Described> for List {
     }
 }
 
-/// Text that can be read as a `T`, for those who read it themselves.
+/// Text that was checked to parse as a `T`, for scorers that take the text.
 struct Checked<T> {
     text: String,
     kind: PhantomData<T>,
@@ -301,7 +301,7 @@ impl<T: FromStr> FromStr for Checked<T> {
     }
 }
 
-/// Asks the servers that the file names, or those of the system.
+/// Returns a resolver that asks the servers in the file, or else those of the system.
 pub(crate) fn resolver<R: Runtime + Clone>(dns: Option<&Dns>, runtime: &R) -> Arc<dyn Resolver> {
     let mut servers = dns.map(|dns| dns.servers.0.clone()).unwrap_or_default();
     if servers.is_empty() {
@@ -310,8 +310,8 @@ pub(crate) fn resolver<R: Runtime + Clone>(dns: Option<&Dns>, runtime: &R) -> Ar
     Arc::new(Cache::new(runtime.clone(), Client::new(runtime.clone(), servers)))
 }
 
-/// The servers that `resolv.conf` names, of which the system asks three (resolv.conf(5)); without one, that
-/// of this machine.
+/// Returns the first three servers in `resolv.conf`, as the system does (resolv.conf(5)). Without
+/// any, returns the one on this machine.
 fn system_servers(text: &str) -> Vec<SocketAddr> {
     let named = text.lines().filter_map(|line| {
         let mut words = line.split_ascii_whitespace();
@@ -326,7 +326,7 @@ fn system_servers(text: &str) -> Vec<SocketAddr> {
 }
 
 impl Config {
-    /// The scorers of this file that ask DNS take their seats.
+    /// Adds the scorers of this file that ask DNS to the panel.
     pub(super) fn seat_dns(&self, mut panel: Panel, host: &str) -> Result<Panel, ConfigError> {
         let (file, resolver) = (&self.file, || self.resolver.clone());
         if let Some(table) = &file.dnsbl {
@@ -366,30 +366,33 @@ impl Config {
         Ok(if table.refuse_rejected { scorer.refuse_rejected() } else { scorer })
     }
 
-    /// In whose name it is said what was authenticated, if it is: whoever else uses it forges.
+    /// Returns the authserv-id under which results are published, if they are. An
+    /// Authentication-Results field from a client with this name is forged.
     pub(crate) fn authserv_id(&self, host: &str) -> Option<HostName> {
         self.file.authentication.as_ref().map(|table| table.get_ref().name(host))
     }
 
-    /// The resolver, for clients' names.
+    /// Returns the resolver, which is also used for clients' names.
     pub(crate) fn resolver(&self) -> Arc<dyn Resolver> {
         self.resolver.clone()
     }
 
-    /// How long clients' names are looked up, as the file says; `None` if it says nothing.
+    /// Returns the configured timeout for looking up clients' names: `None` if the file does not
+    /// set it, `Some(None)` for never.
     pub(crate) fn name_clients(&self) -> Option<Option<Duration>> {
         self.file.dns.as_ref()?.name_clients.map(|time| time.0)
     }
 
-    /// The scorers that read clients' names in DNS from others: SpamAssassin and rspamd hold it against a
-    /// client if there is none.
+    /// Returns the scorers that take the client's DNS name from us. SpamAssassin and rspamd
+    /// penalise a client without a name.
     pub(crate) fn readers_of_names(&self) -> Vec<&'static str> {
         let readers =
             [("[spamd]", self.file.spamd.is_some()), ("[rspamd]", self.file.rspamd.is_some())];
         readers.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
     }
 
-    /// Whether another scorer reads them: it takes a look-up that was made already.
+    /// Returns whether another scorer uses clients' names. It reuses a look-up that was already
+    /// made.
     pub(crate) fn uses_names(&self) -> bool {
         self.file.rhsbl.is_some() || self.file.reverse_name.is_some()
     }

@@ -1,4 +1,4 @@
-//! The tables of scorers that remember, and where they do.
+//! The tables of scorers that keep state, and of the store that holds it.
 
 use std::fmt::Display;
 use std::fs::{self, Permissions};
@@ -21,7 +21,7 @@ use super::{Config, ConfigError};
 use crate::output::Output;
 use crate::sense::too_wide;
 
-/// Where it is remembered: in memory if nothing else is said.
+/// The store. In memory by default.
 #[derive(Deserialize)]
 #[serde(try_from = "Named")]
 pub(crate) enum Place {
@@ -30,7 +30,7 @@ pub(crate) enum Place {
     Redis(Box<Server>),
 }
 
-/// A Redis server, and what it is to be told.
+/// A Redis server and its connection settings.
 pub(crate) struct Server {
     address: Address,
     named: Named,
@@ -80,7 +80,7 @@ impl Place {
 }
 
 impl Named {
-    /// Whether there is something that only Redis needs.
+    /// Returns whether a key is set that only Redis uses.
     fn tells(&self) -> bool {
         let login = self.user.is_some() || self.password.is_some();
         let place = self.database.is_some() || self.prefix.is_some();
@@ -89,7 +89,7 @@ impl Named {
 }
 
 table! {
-    /// Who is not known comes again.
+    /// Greylisting: defers unknown triplets.
     Greylisting {
         delay: Option<Seconds>,
         retry_window: Option<Seconds>,
@@ -106,7 +106,7 @@ table! {
 }
 
 table! {
-    /// So many recipients in so long.
+    /// Rate limits: numbers of recipients per period.
     Rates {
         per_address: Option<Limit>,
         per_network: Option<Limit>,
@@ -119,7 +119,7 @@ table! {
 }
 
 table! {
-    /// What became of a client's mail before.
+    /// Reputation: scores clients by the outcome of their previous mail.
     Repute {
         half_life: Option<Seconds>,
         best: Option<Merit>,
@@ -129,7 +129,7 @@ table! {
     }
 }
 
-/// Networks whose clients a scorer lets alone.
+/// Networks whose clients a scorer ignores.
 pub(crate) struct Exempt(Networks);
 
 impl Default for Exempt {
@@ -151,7 +151,7 @@ impl<'de> Deserialize<'de> for Exempt {
     }
 }
 
-/// So many in so many seconds.
+/// A rate: a number of recipients in a number of seconds.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "RecipientsInSeconds")]
 pub(crate) struct Limit(Rate);
@@ -171,17 +171,17 @@ impl TryFrom<RecipientsInSeconds> for Limit {
     }
 }
 
-/// Those whom lessons are given.
+/// The scorers that learn from the outcome of transactions.
 pub(crate) type Learners = Vec<Box<dyn Learner>>;
 
 impl Config {
-    /// Whether a scorer of this file remembers anything.
+    /// Returns whether any scorer of this file needs the store.
     fn remembers(&self) -> bool {
         let file = &self.file;
         file.greylist.is_some() || file.rate_limit.is_some() || file.reputation.is_some()
     }
 
-    /// The file of the store, if there is one that is used.
+    /// Returns the file of the store if one is configured and used.
     pub(crate) fn store_file(&self) -> Option<&Path> {
         match &self.file.store {
             Some(Place::File(path)) if self.remembers() => Some(path.get_ref()),
@@ -189,7 +189,7 @@ impl Config {
         }
     }
 
-    /// What is wrong with the file of the store, with its line.
+    /// Returns an error about the store file, with its line in the configuration.
     pub(crate) fn store_fault(&self, what: &dyn Display) -> ConfigError {
         match &self.file.store {
             Some(Place::File(path)) => self.wrong(path.span(), what),
@@ -197,9 +197,9 @@ impl Config {
         }
     }
 
-    /// The scorers of this file that remember take their seats; those of them that learn. A store is
-    /// opened for it, so this is for the user whose file that is. A file that another process holds is
-    /// waited for.
+    /// Adds the scorers of this file that keep state to the panel, and returns those of them that
+    /// learn. Opens the store, so it must run as the user who owns the file. If another process
+    /// holds the file, waits for it for `patience`.
     pub(crate) async fn remember<R: Runtime + Clone>(
         &self,
         mut panel: Panel,
@@ -273,8 +273,8 @@ impl Config {
     }
 }
 
-/// Gives a file that others may read or write the mode 0600, and tells so: it names senders, recipients and
-/// clients.
+/// Sets the mode of a file that others may read or write to 0600, since it contains senders,
+/// recipients and clients. Returns a message about the change.
 fn keep_private(path: &Path) -> Option<String> {
     let mode = fs::metadata(path).ok().filter(|it| it.is_file())?.permissions().mode() & 0o777;
     (mode & 0o077 != 0).then_some(())?;
@@ -291,7 +291,7 @@ fn keep_private(path: &Path) -> Option<String> {
     })
 }
 
-/// How often a file that another process holds is tried.
+/// Interval between attempts to open a file that another process holds.
 const RETRY: Duration = Duration::from_millis(100);
 
 fn in_use(path: &Spanned<PathBuf>) -> String {

@@ -1,11 +1,11 @@
-//! Which key stands at a place of the file, and where a key stands.
+//! Maps positions in the file to keys, and keys to positions.
 
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The file as TOML, if it is that.
+/// The file as TOML; `None` if it is not valid TOML.
 pub(super) struct Document<'a>(Option<Spanned<DeTable<'a>>>);
 
 impl<'a> Document<'a> {
@@ -13,7 +13,8 @@ impl<'a> Document<'a> {
         Self(DeTable::parse(text).ok())
     }
 
-    /// The path of the innermost key that this place belongs to, as `greylist.delay`; empty for none.
+    /// Returns the path of the innermost key at this position, such as `greylist.delay`, or an
+    /// empty string.
     pub(super) fn path(&self, place: Option<&Range<usize>>) -> String {
         let mut path = String::new();
         if let (Some(table), Some(place)) = (&self.0, place) {
@@ -22,35 +23,35 @@ impl<'a> Document<'a> {
         path
     }
 
-    /// The number of a key, and where it stands.
+    /// Returns the number at a key of a table, with its position.
     pub(super) fn number(&self, table: &str, key: &str) -> Option<(f64, Range<usize>)> {
         let value = self.tables().find(|it| it.0 == table)?.1.get(key)?;
         Some((number(value.get_ref())?, value.span()))
     }
 
-    /// The number of a key above all tables.
+    /// Returns the number at a top-level key.
     pub(super) fn top_number(&self, key: &str) -> Option<f64> {
         number(self.0.as_ref()?.get_ref().get(key)?.get_ref())
     }
 
-    /// The tables of the first level, with their names.
+    /// Returns the tables of the first level with their names.
     pub(super) fn tables(&self) -> impl Iterator<Item = (&str, &DeTable<'a>)> {
         let table = self.0.iter().flat_map(|table| table.get_ref().iter());
         table.filter_map(|(key, value)| Some((&**key.get_ref(), value.get_ref().as_table()?)))
     }
 
-    /// Where a table of the first level stands.
+    /// Returns the position of a first-level table.
     pub(super) fn table_span(&self, table: &str) -> Option<Range<usize>> {
         Some(self.0.as_ref()?.get_ref().get_key_value(table)?.0.span())
     }
 
-    /// Where a key of a table stands.
+    /// Returns the position of a key in a table.
     pub(super) fn span(&self, table: &str, key: &str) -> Option<Range<usize>> {
         let (_, table) = self.tables().find(|it| it.0 == table)?;
         Some(table.get_key_value(key)?.0.span())
     }
 
-    /// Where a key of a table in a table stands.
+    /// Returns the position of a key in a nested table.
     pub(super) fn inner_span(&self, table: &str, inner: &str, key: &str) -> Option<Range<usize>> {
         let (_, table) = self.tables().find(|it| it.0 == table)?;
         Some(table.get(inner)?.get_ref().as_table()?.get_key_value(key)?.0.span())

@@ -1,4 +1,5 @@
-//! Values that are each possible and make no sense together, and symbols that no scorer has.
+//! Checks values that are valid one by one but contradict each other, and symbols that no scorer
+//! has.
 
 use std::ops::Range;
 
@@ -6,13 +7,14 @@ use super::place::Document;
 use super::values::Symbol;
 use super::{Config, ConfigError, File};
 
-/// Of a panel, if the file does not say otherwise.
+/// Default stage budget of a panel, in seconds.
 const STAGE_BUDGET: f64 = 60.0;
 
-/// A table, a key and its default, a key that must not be less, and why.
+/// A rule: a table, a key with its default, a second key with its default that must not be less,
+/// and the reason.
 type Order = (&'static str, (&'static str, f64), (&'static str, f64), &'static str);
 
-/// The keys of this table that must be in this order, with their defaults, and why.
+/// Pairs of keys whose values must be in this order.
 const ORDERS: &[Order] = &[
     ("tarpit", ("delay", 5.0), ("total", 60.0), "the delay of one reply counts towards the total"),
     ("greylist", ("delay", 300.0), ("retry_window", 172_800.0), "no retry would be in time"),
@@ -42,10 +44,10 @@ const ORDERS: &[Order] = &[
     ),
 ];
 
-/// Scorers whose symbols a daemon chooses.
+/// Scorers whose symbols are chosen by a daemon.
 pub(crate) const DAEMONS: &[&str] = &["rspamd", "spamd"];
 
-/// Scorers whose symbols are fixed, with these symbols. Those of lists are in the file.
+/// Scorers with fixed symbols. The symbols of DNS lists are defined in the file.
 const SYMBOLS: &[(&str, &[&str])] = &[
     (
         "authentication",
@@ -109,7 +111,7 @@ const SYMBOLS: &[(&str, &[&str])] = &[
     ("reverse-names", &["RDNS_NONE", "RDNS_UNCONFIRMED"]),
 ];
 
-/// A place, and what is wrong there.
+/// A contradiction: its position and its description.
 type Nonsense = (Option<Range<usize>>, String);
 
 pub(super) fn check(document: &Document<'_>) -> Result<(), Nonsense> {
@@ -139,7 +141,7 @@ pub(super) fn check(document: &Document<'_>) -> Result<(), Nonsense> {
     behaviour(document)
 }
 
-/// Limits on recipients that are none.
+/// Refuses a rate-limit table without a limit.
 fn limits(document: &Document<'_>) -> Result<(), Nonsense> {
     let Some((_, table)) = document.tables().find(|it| it.0 == "rate_limit") else {
         return Ok(());
@@ -152,7 +154,8 @@ fn limits(document: &Document<'_>) -> Result<(), Nonsense> {
     Err((document.table_span("rate_limit"), told.to_owned()))
 }
 
-/// An address is part of its network, so the network may connect as often.
+/// Refuses a rate of an address that exceeds the rate of its network, since the address is part of
+/// the network.
 fn rates(document: &Document<'_>) -> Result<(), Nonsense> {
     for (table, less, more, count) in [
         ("admission", "address_rate", "network_rate", "connections"),
@@ -165,7 +168,7 @@ fn rates(document: &Document<'_>) -> Result<(), Nonsense> {
             Some((value(count)?, value("seconds")?))
         };
         let (Some(one), Some(all)) = (rate(less), rate(more)) else { continue };
-        // More at once and more in the long run.
+        // The burst and the long-term rate are both higher.
         if one.0 > all.0 && one.0 / one.1 > all.0 / all.1 {
             let told = format!(
                 "{} {count} in {} seconds are more than the {} in {} seconds of `{more}`, expected at most \
@@ -178,7 +181,7 @@ fn rates(document: &Document<'_>) -> Result<(), Nonsense> {
     Ok(())
 }
 
-/// One time may not weigh more than all times.
+/// Refuses a score for one occurrence that exceeds the maximum of all occurrences.
 fn behaviour(document: &Document<'_>) -> Result<(), Nonsense> {
     let Some((_, conduct)) = document.tables().find(|it| it.0 == "behaviour") else {
         return Ok(());
@@ -205,7 +208,8 @@ impl Document<'_> {
 }
 
 impl Config {
-    /// Keys of `[weights]` and `[disclosure]` that can match no finding.
+    /// Returns an error for each key of `[weights]` and `[disclosure]` that matches no possible
+    /// finding.
     pub(crate) fn unknown_symbols(&self) -> Vec<ConfigError> {
         let document = Document::read(&self.text);
         let mut unknown = Vec::new();
@@ -230,7 +234,8 @@ impl Config {
 }
 
 impl File {
-    /// Whether a scorer of this name can find this symbol, as far as it is known.
+    /// Returns whether a scorer of this name can produce this symbol. Symbols chosen by a daemon
+    /// count as possible.
     fn can_find(&self, scorer: &str, symbol: &str) -> bool {
         let lists = match scorer {
             "dnsbl" => self.dnsbl.as_ref().map(|table| &table.list),

@@ -1,11 +1,11 @@
-//! The tables on sessions with clients and with the onward server: greeting, bounds, timeouts.
+//! The tables on client and onward sessions: greeting, limits, timeouts.
 
 use nobounce::{OnwardSettings, Settings};
 use serde::Deserialize;
 
 use super::values::{Count, DataRate, MessageSize, Parsed, Printable, Timeout};
 
-/// What a client may do in one session, and how long it may take.
+/// Limits and timeouts of a client session.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Session {
@@ -23,7 +23,7 @@ pub(crate) struct Session {
     tls_timeout: Option<Timeout>,
 }
 
-/// How long the onward server may take.
+/// Timeouts of the onward server.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Onward {

@@ -1,10 +1,10 @@
-//! The tables of scorers. A scorer takes part if its table is there.
+//! The tables of scorers. A scorer is enabled if its table is present.
 
 use toml::Spanned;
 
 use super::values::{Actions, Excess, Octets, Parsed, Printable, ServerAddress, UserName, Virus};
 
-/// A table: the keys of a scorer, and those that each has.
+/// Defines a table with the given keys of a scorer and the keys that all scorers have.
 macro_rules! table {
     ($(#[$doc:meta])* $name:ident { $($(#[$attribute:meta])* $key:ident: $value:ty,)* }) => {
         $(#[$doc])*
@@ -40,7 +40,7 @@ macro_rules! table {
 pub(super) use table;
 
 table! {
-    /// The test message.
+    /// GTUBE, the standard test message.
     Gtube {}
 }
 

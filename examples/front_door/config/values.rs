@@ -1,4 +1,4 @@
-//! Values of the file, each of which says what it expects.
+//! Types of values in the file. Each describes the values it expects.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,8 +10,8 @@ use nobounce::scorers::{OnVirus, Over, Oversize, RspamdActions};
 use nobounce::{Address, Disclosure, FailurePolicy, Score};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
-/// A word or a number, made into a value by `read`; what is none of these is an error that says
-/// what was expected.
+/// Deserializes a word or a number with `read`. Any other value is an error that states what was
+/// expected.
 struct WordOrNumber<T> {
     expected: &'static str,
     read: fn(Written<'_>) -> Option<T>,
@@ -41,13 +41,13 @@ impl<T> Visitor<'_> for WordOrNumber<T> {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
-        // Exact as far as scores and seconds go.
+        // The conversion is exact for all valid scores and seconds.
         let value = (self.read)(Written::Number(number as f64));
         value.ok_or_else(|| E::invalid_value(Unexpected::Signed(number), &self))
     }
 }
 
-/// A value that is read from a word or a number.
+/// Defines a value type that is read from a word or a number.
 macro_rules! value {
     ($(#[$doc:meta])* $name:ident($inner:ty), $expected:literal, $read:expr) => {
         $(#[$doc])*
@@ -70,25 +70,25 @@ value!(
     points
 );
 value!(
-    /// A score from which on something is done, so 0 is none.
+    /// A score that triggers an action. It is above 0.
     Threshold(Score),
     "a score above 0",
     |written| points(written).filter(|score| *score > Score::ZERO)
 );
 value!(
-    /// A score that cannot speak for a client.
+    /// A score that is never negative, so it cannot favour a client.
     Penalty(Score),
     "a score of at least 0",
     |written| points(written).filter(|score| *score >= Score::ZERO)
 );
 value!(
-    /// A score that cannot speak against a client.
+    /// A score that is never positive, so it cannot count against a client.
     Merit(Score),
     "a score of at most 0",
     |written| points(written).filter(|score| *score <= Score::ZERO)
 );
 value!(
-    /// A threshold, or none.
+    /// A threshold, or none for "never".
     Level(Option<Score>),
     "a score above 0 or \"never\"",
     |written| match written {
@@ -97,37 +97,38 @@ value!(
     }
 );
 value!(
-    /// A time.
+    /// A duration.
     Seconds(Duration),
     "a number of seconds above 0 and at most 315360000 (ten years)",
     |written| seconds(written, 315_360_000.0)
 );
 value!(
-    /// A time for which a client waits.
+    /// A duration for which a client waits.
     Wait(Duration),
     "a number of seconds above 0 and at most 60",
     |written| seconds(written, 60.0)
 );
 value!(
-    /// A time for all scorers of a stage, or one of them: a session gives them two minutes.
+    /// A budget for all scorers of a stage, or for one of them. A session allows at most two
+    /// minutes.
     Patience(Duration),
     "a number of seconds above 0 and at most 120",
     |written| seconds(written, 120.0)
 );
 value!(
-    /// A time of a session: clients wait minutes.
+    /// A session timeout. Clients wait for minutes.
     Timeout(Duration),
     "a number of seconds from 1 to 86400 (a day)",
     |written| seconds(written, 86_400.0).filter(|time| *time >= Duration::from_secs(1))
 );
 value!(
-    /// A count from 1 on.
+    /// A count of at least 1.
     Count(usize),
     "a whole number from 1 to 10000000",
     |written| whole(written, 10_000_000.0).map(|count| count as usize)
 );
 value!(
-    /// A time that a client waits for us, or 0 for what is not to be done at all.
+    /// A duration for which a client waits, or 0 to disable the feature.
     WaitOrNever(Option<Duration>),
     "a number of seconds of at most 60, or 0 for never",
     |written| match written {
@@ -136,7 +137,7 @@ value!(
     }
 );
 value!(
-    /// What is done when a scorer fails.
+    /// The action when a scorer fails.
     OnFailure(FailurePolicy),
     "\"defer\", \"ignore\" or a score above 0",
     |written| match written {
@@ -146,7 +147,7 @@ value!(
     }
 );
 value!(
-    /// What a virus is.
+    /// The effect of a virus finding.
     Virus(OnVirus),
     "\"refuse\" or a score above 0",
     |written| match written {
@@ -155,13 +156,14 @@ value!(
     }
 );
 value!(
-    /// A size.
+    /// A size in octets.
     Octets(usize),
     "a number of octets above 0 and at most 1099511627776 (1 TiB)",
     |written| whole(written, 1_099_511_627_776.0).map(|octets| octets as usize)
 );
 value!(
-    /// The size of the largest message: a server takes at least 64 KiB (RFC 5321 section 4.5.3.1.7).
+    /// The maximum message size. A server must accept at least 64 KiB (RFC 5321 section
+    /// 4.5.3.1.7).
     MessageSize(usize),
     "a number of octets from 65536 (RFC 5321 section 4.5.3.1.7) to 1099511627776 (1 TiB)",
     |written| whole(written, 1_099_511_627_776.0)
@@ -169,7 +171,8 @@ value!(
         .map(|octets| octets as usize)
 );
 value!(
-    /// Octets in a second that a client must send, or 0 for any rate.
+    /// Minimum rate at which a client must send content, in octets per second. 0 disables the
+    /// limit.
     DataRate(u32),
     "a whole number of octets a second of at most 100000, which a slow line still carries, or 0 for any rate",
     |written| match written {
@@ -178,7 +181,7 @@ value!(
     }
 );
 value!(
-    /// Bits of a list's code.
+    /// A mask for the bits of a list's return code.
     Mask(u32),
     "a mask of bits from 1 to 0xffffff",
     |written| match written {
@@ -189,7 +192,7 @@ value!(
     }
 );
 value!(
-    /// Hundredths.
+    /// A factor in hundredths.
     Percent(u16),
     "a factor from 0.01 to 100 with at most two decimals, such as 0.4",
     |written| match written {
@@ -201,7 +204,7 @@ value!(
     }
 );
 value!(
-    /// What is done with what is larger than the limit.
+    /// The treatment of messages above the size limit.
     Excess(Oversize),
     "\"head\" or \"skip\"",
     |written| match written {
@@ -211,7 +214,7 @@ value!(
     }
 );
 value!(
-    /// What becomes of what is beyond a rate.
+    /// The treatment of recipients above a rate.
     Beyond(Over),
     "\"defer\" or a score above 0",
     |written| match written {
@@ -220,7 +223,7 @@ value!(
     }
 );
 value!(
-    /// What becomes of rspamd's actions.
+    /// The treatment of rspamd's actions.
     Actions(RspamdActions),
     "\"obey\" or \"score\"",
     |written| match written {
@@ -230,7 +233,7 @@ value!(
     }
 );
 value!(
-    /// Whether clients may learn of a finding.
+    /// Whether a refused client may learn of a finding.
     Told(Disclosure),
     "\"public\" or \"private\"",
     |written| match written {
@@ -240,7 +243,8 @@ value!(
     }
 );
 
-/// To the hundredth, as one writes it: `0.005` is no score. A thousand points are those of a test message.
+/// Reads a score with at most two decimals: `0.005` is refused. The limit of 100,000 points is far
+/// above the 1,000 points of the GTUBE test message.
 fn points(written: Written<'_>) -> Option<Score> {
     let Written::Number(points) = written else {
         return None;
@@ -268,7 +272,7 @@ fn whole(written: Written<'_>, most: f64) -> Option<u64> {
     }
 }
 
-/// Bits of an address that make a network.
+/// Prefix length that defines the network of an address.
 #[derive(Clone, Copy, serde::Deserialize)]
 #[serde(try_from = "u32")]
 pub(crate) struct Width<const MOST: u32>(pub(crate) u32);
@@ -290,7 +294,7 @@ impl FromStr for ServerAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        /// Of a path in a socket's address; the last octet is NUL.
+        /// Maximum length of the path in a Unix socket address. The last octet is NUL.
         const PATH: usize = 107;
         const EXPECTED: &str = "expected HOST:PORT, [ADDRESS]:PORT for IPv6, or unix:/PATH";
         let address: Address = text.parse().map_err(|error| format!("{error}; {EXPECTED}"))?;
@@ -311,7 +315,7 @@ impl FromStr for ServerAddress {
     }
 }
 
-/// A name, an IPv4 address, or an IPv6 address in brackets.
+/// Returns whether `host` is a name, an IPv4 address, or an IPv6 address in brackets.
 fn is_host(host: &str) -> bool {
     match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
@@ -319,8 +323,8 @@ fn is_host(host: &str) -> bool {
     }
 }
 
-/// The name of a host (RFC 5321 section 4.1.2), with the underscores that some have. One that consists of
-/// numbers must be an address.
+/// Returns whether `name` is a host name (RFC 5321 section 4.1.2). Underscores are allowed, since
+/// some hosts have them. A name that consists of numbers must be a valid address.
 pub(crate) fn is_name(name: &str) -> bool {
     let label = |label: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -333,8 +337,8 @@ pub(crate) fn is_name(name: &str) -> bool {
         && (!numbers || name.parse::<Ipv4Addr>().is_ok())
 }
 
-/// The name of a user, in the protocol of spamd: letters, digits and `._@+-`, as in a name that `useradd` takes
-/// or in an address.
+/// A user name in the spamd protocol: letters, digits and `._@+-`, as in the names that `useradd`
+/// accepts and in addresses.
 pub(crate) struct UserName(pub(crate) String);
 
 impl FromStr for UserName {
@@ -352,7 +356,7 @@ impl FromStr for UserName {
     }
 }
 
-/// A text that goes into a protocol's header: printable ASCII.
+/// Text for a protocol header: printable ASCII.
 pub(crate) struct Printable(pub(crate) String);
 
 impl FromStr for Printable {
@@ -368,8 +372,8 @@ impl FromStr for Printable {
     }
 }
 
-/// What is read from a string, as everywhere. It is read while the string is at hand, so that an
-/// error is told with its line.
+/// A value that is parsed from a string with `FromStr`. Parsing happens during deserialization, so
+/// that errors have a line number.
 pub(crate) struct Parsed<T>(pub(crate) T);
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
@@ -392,7 +396,7 @@ impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
     }
 }
 
-/// The name of a finding.
+/// The symbol of a finding.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Symbol(pub(crate) String);
 
