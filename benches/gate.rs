@@ -1,18 +1,22 @@
 //! End to end over loopback: source → gate → sink. `cargo bench --bench gate`.
 //!
-//! The gate is the example `on_tokio`, built as for release (but with debug information). Beside it stand the source sending to
-//! the sink without anything between them, and HAProxy in TCP mode, if it is installed, which moves
-//! the same octets and parses none. Source, gate and sink share the machine: rates are for
-//! comparison within one run, and the CPU time of the gate's process is the figure to trust.
+//! The gate is the example `on_tokio`, built as for release (but with debug information). It is
+//! compared with a source that sends directly to the sink, and with HAProxy in TCP mode, if
+//! installed. HAProxy moves the same octets without parsing them. Source, gate and sink share the
+//! machine. Compare rates only within one run; the reliable figure is the CPU time of the gate's
+//! process.
 //!
-//! Not the same on both sides: the gate writes a record of each message to a pipe and runs GTUBE over
-//! the content; HAProxy logs nothing. The gate keeps its connections to the sink for the next client,
-//! which HAProxy cannot. HAProxy has one thread, the gate as many as there are cores (and no locks on one).
+//! Differences between the candidates:
 //!
-//! Beside the tables it makes the plot `benches/plots/gate.svg`, of the same figures.
+//! - The gate writes a record of each message to a pipe and runs GTUBE over the content. HAProxy logs nothing.
+//! - The gate pools its connections to the sink for the next client. HAProxy cannot do this.
+//! - HAProxy has one thread. The gate has as many threads as cores (and no locks on one core).
 //!
-//! Cells are `new` (a connection for each message) or `keep` (connections are kept by the client), and
-//! the size of the content, of 20 clients at once (`keep-10m`: 4, `c1`: 1). Each command waits for its reply.
+//! Besides the tables, it writes the same figures as a plot to `benches/plots/gate.svg`.
+//!
+//! Cases are `new` (a connection for each message) or `keep` (the client keeps its connections),
+//! with the size of the content. There are 20 concurrent clients (`keep-10m`: 4, `c1`: 1). Each
+//! command waits for its reply.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a benchmark")]
 
@@ -63,7 +67,7 @@ const CELLS: &[(&str, Load)] = &[
     ("new-4k-c1", Load { keep: false, size: 4 << 10, clients: 1, messages: 200 }),
 ];
 
-/// What one candidate came to in one round.
+/// The result of one candidate in one round.
 struct Turn {
     seconds: f64,
     cpu: f64,
@@ -91,7 +95,7 @@ async fn throughput(peers: &Peers) {
                 let sent = send(*server, load).await;
                 let cpu = cpu() - before;
                 if round > 0 {
-                    // What comes before the first round warms up.
+                    // The first round is a warm-up.
                     let (seconds, cpu) = (sent.time.as_secs_f64(), cpu.as_secs_f64());
                     turns[at].push(Turn { seconds, cpu });
                     latencies[at].extend(sent.latencies);
@@ -136,12 +140,12 @@ async fn throughput(peers: &Peers) {
     }
 }
 
-/// Octets of content that a busy client has sent.
+/// Octets of content that each busy client has sent.
 const BUSY: usize = 64 << 10;
 
 async fn memory(sink: &Process, descriptors: usize) {
     let (idle, busy) = if is_quick() { (500, 50) } else { (10_000, 1_000) };
-    // HAProxy has two descriptors for each client.
+    // HAProxy needs two descriptors per client.
     let room = (descriptors - 100) / 2 - 20;
     let gate = |server| Some(Process::on_tokio(server));
     let haproxy = |server| Process::haproxy(server, room + 10);
@@ -151,7 +155,7 @@ async fn memory(sink: &Process, descriptors: usize) {
     let mut rows = Vec::new();
     for (name, idle, start) in candidates {
         for (kind, clients, sent) in [("idle", idle, None), ("busy", busy, Some(BUSY))] {
-            // A process that has done nothing before, but for one client.
+            // A fresh process, warmed up with one client.
             let Some(process) = start(sink.address) else { continue };
             drop(hold(process.address, 1, sent).await);
             let before = process.resident();

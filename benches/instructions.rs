@@ -1,11 +1,13 @@
-//! Instructions on the hot paths, counted by valgrind: figures that are the same whatever else the
-//! machine does. `cargo bench --bench instructions` holds them against `benches/instructions.txt`
-//! and fails if one is more than 3 % worse; `cargo bench --bench instructions -- --renew` writes
-//! them anew, in the change that is the reason.
+//! Instruction counts of the hot paths, measured with valgrind. They do not depend on the load of
+//! the machine.
 //!
-//! Another compiler, C library or processor makes other instructions of the same code. So the file
-//! begins with what it was counted with, and with anything else the differences are told and nothing
-//! fails.
+//! - `cargo bench --bench instructions` compares them with `benches/instructions.txt` and fails if one is more than
+//!   3 % worse.
+//! - `cargo bench --bench instructions -- --renew` rewrites the file. Do this in the commit that changes the figures.
+//!
+//! Another compiler, C library or processor leads to other instruction counts for the same code.
+//! The file therefore begins with the environment of the measurement. In any other environment,
+//! differences are printed but nothing fails.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a benchmark")]
 
@@ -31,7 +33,7 @@ use nobounce::{
 };
 use shapes::{SHAPES, content};
 
-/// By how much a figure may be worse.
+/// Tolerated relative increase of a figure.
 const TOLERANCE: f64 = 0.03;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
@@ -79,7 +81,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A name for what is counted, how often it is done in one turn, and the turn.
+/// A benchmark case: its name, its number of repetitions in one turn, and the turn.
 type Case = (String, u64, Box<dyn FnMut()>);
 
 fn cases() -> Vec<Case> {
@@ -156,7 +158,7 @@ const LENGTH: usize = 64 << 10;
 
 fn run_all() {
     for (_, _, mut turn) in cases() {
-        // What is made once, and memory that is asked for the first time, are not to be counted.
+        // Warm up: one-time initialisation and first-time allocations are not counted.
         turn();
         counting_begins();
         turn();
@@ -164,8 +166,8 @@ fn run_all() {
     }
 }
 
-/// Valgrind knows these two by their names, and writes down what was counted so far when they are
-/// called.
+/// Valgrind recognises these two functions by their names. When they are called, it writes the
+/// counts so far to a file.
 #[inline(never)]
 fn counting_begins() {
     black_box("begin");
@@ -176,7 +178,7 @@ fn counting_ends() {
     black_box("end");
 }
 
-/// Instructions of each case.
+/// Returns the number of instructions of each case.
 fn count() -> Vec<(String, u64)> {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let own = env::current_exe().expect("we run");
@@ -209,7 +211,7 @@ fn count() -> Vec<(String, u64)> {
     cases.into_iter().zip(turns).map(|((name, times, _), total)| (name, total / times)).collect()
 }
 
-/// What the figures depend on beside the code.
+/// Returns the environment that the figures depend on, apart from the code.
 fn circumstances() -> String {
     let said = |program: &str, argument: &str| {
         let output = Command::new(program).arg(argument).output();

@@ -1,9 +1,10 @@
-//! How cost grows with what there is more of. `cargo bench --bench scale` prints a table for each
-//! and makes the plots in `benches/plots/`.
+//! How cost grows with the size of the content and the number of recipients, scorers, header
+//! fields and connections. `cargo bench --bench scale` prints a table for each and writes the
+//! plots in `benches/plots/`.
 //!
-//! Messages go through `serve` with everything in memory, and their CPU time is taken; connections
-//! are held over loopback by the example `on_tokio`, whose process is looked at. `growth` is the
-//! exponent between a row and the one before: 1 is linear, 0 is no growth at all.
+//! Messages go through `serve` with everything in memory; the figure is CPU time. Connections are
+//! held over loopback by the example `on_tokio`; the figures are those of its process. `growth` is
+//! the exponent between a row and the previous row: 1 is linear, 0 is no growth.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a benchmark")]
 
@@ -30,7 +31,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let by_connections = || runtime.expect("a runtime can be made").block_on(connections());
     if has("--connections") {
-        // Nothing else: it takes the longest.
+        // Run separately, since it takes the longest.
         return by_connections();
     }
     let sizes = [1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 50 << 20];
@@ -54,7 +55,7 @@ fn main() {
     by_connections();
 }
 
-/// A message and who looks at it.
+/// A message, and the number of scorers that read it.
 struct Mail {
     content: Arc<[u8]>,
     recipients: usize,
@@ -67,13 +68,14 @@ impl Default for Mail {
     }
 }
 
-/// A header section of so many fields that the client sends, each of which might be one of ours.
+/// Returns a message with this many client header fields, each of which must be compared with our
+/// own field names.
 fn with_fields(fields: usize) -> Vec<u8> {
     let field = "X-Nobody-Knows: what this is for\r\n";
     format!("{}\r\nHello!\r\n.\r\n", field.repeat(fields)).into_bytes()
 }
 
-/// Looks for a word in the text of the message.
+/// A scorer that searches the text of the message for a word.
 struct Word;
 
 #[async_trait]
@@ -108,7 +110,7 @@ fn in_memory(name: &str, axis: &str, steps: &[usize], mail: impl Fn(usize) -> Ma
     show(name, axis, "microseconds", &[("CPU time of a session, µs", &points)]);
 }
 
-/// Octets that idle connections cost, and what a message costs beside them and among others.
+/// Measures the memory of idle connections and the cost of a message beside them and among them.
 async fn connections() {
     let steps: &[usize] = if is_quick() { &[1, 100] } else { &[1, 10, 100, 1_000, 10_000] };
     let rounds = if is_quick() { 1 } else { 5 };
@@ -124,7 +126,7 @@ async fn connections() {
         let load = Load { keep: true, size: 4 << 10, clients: 20.min(step), messages: 400 };
         beside.push((x, cpu(&gate, load, rounds).await));
         drop(idle);
-        // Each client has a connection to the sink as well.
+        // Each client also has a connection to the sink.
         let clients = step.min(9_000);
         let messages = clients.max(400) * 3;
         among.push((x, cpu(&gate, Load { clients, messages, ..load }, rounds).await));
@@ -135,7 +137,7 @@ async fn connections() {
     show("connections", "connections", "microseconds", &lines);
 }
 
-/// CPU time of the gate for each message, in microseconds.
+/// Returns the gate's CPU time per message in microseconds.
 async fn cpu(gate: &Process, load: Load, rounds: usize) -> f64 {
     let mut turns = Vec::new();
     for _ in 0..=rounds {

@@ -1,16 +1,16 @@
-//! Whole sessions in memory: time and allocations for each transaction, octets per second of large
+//! Whole sessions in memory: time and allocations per transaction, and throughput for large
 //! content. `cargo bench --bench session`.
 //!
-//! A transaction is four commands, each answered before the next: MAIL, RCPT, DATA, and content of
-//! three lines. Three ways:
+//! A transaction is MAIL, RCPT, DATA, and content of three lines. Each waits for its reply. There
+//! are three variants:
 //!
-//! - `session`: the server half, with a relay target that takes everything;
-//! - `session, onward`: with the client half and the replies of a server that takes everything;
-//! - `serve`: all of that in a gate with an empty panel, over connections in memory. Timers are not
-//!   in it: they are the runtime's.
+//! - `session`: the server half, with a relay target that accepts everything;
+//! - `session, onward`: with the client half and the replies of a server that accepts everything;
+//! - `serve`: all of that in a gate with an empty panel, over in-memory connections. Timers are not
+//!   included, since they belong to the runtime.
 //!
-//! The yardstick for a transaction is smtp-proto's parser and its `DataReceiver` on the same lines,
-//! which check, answer and keep nothing; for large content it is memcpy.
+//! The baseline for a transaction is smtp-proto's parser and its `DataReceiver` on the same lines,
+//! without checks, replies or storage. The baseline for large content is memcpy.
 
 #![allow(unsafe_code, reason = "an allocator that counts can only be written with it")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a benchmark")]
@@ -29,7 +29,8 @@ use measure::{cpu_time, interleaved, is_quick, repeated, table, timed};
 use nobounce::{OnwardSettings, Panel, Settings};
 use smtp_proto::request::receiver::DataReceiver;
 
-/// Counts what this thread asks for. To be moved to another place counts, too.
+/// An allocator that counts the allocations of this thread, including reallocations that move
+/// memory.
 struct Counting;
 
 thread_local! {
@@ -40,22 +41,22 @@ fn count() {
     let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
 }
 
-// SAFETY: every call is the system allocator's, arguments and result unchanged.
+// SAFETY: every call is passed to the system allocator with unchanged arguments and result.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller's duties are the same.
+        // SAFETY: the requirements for the caller are the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's duties are the same.
+        // SAFETY: the requirements for the caller are the same.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: the caller's duties are the same.
+        // SAFETY: the requirements for the caller are the same.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -85,7 +86,8 @@ fn transactions(settings: &Arc<Settings>, rounds: usize, times: u32) {
     let gate = served::gate(settings, Panel::new());
     let content: Arc<[u8]> = CONTENT.into();
     let many = usize::try_from(times).expect("it fits");
-    // A session of one transaction is taken off: what remains is that of the others.
+    // Subtracts a session with a single transaction, so that only the other transactions are
+    // measured.
     let mut serve = || {
         let begin = cpu_time();
         assert_eq!(served::session(&gate, 1, 1, &content), 1);
@@ -130,7 +132,7 @@ fn transactions(settings: &Arc<Settings>, rounds: usize, times: u32) {
     table("Sessions in memory, each transaction", &head, &rows);
 }
 
-/// The lines of a transaction through smtp-proto.
+/// Parses the lines of a transaction with smtp-proto.
 fn parsed() -> Vec<u8> {
     for line in [MAIL, RCPT, DATA] {
         let parsed = smtp_proto::Request::parse(&mut black_box(line).iter());
@@ -141,7 +143,7 @@ fn parsed() -> Vec<u8> {
     content
 }
 
-/// How many allocations one repetition needs.
+/// Returns the number of allocations per repetition.
 fn allocations(times: u32, mut work: impl FnMut()) -> f64 {
     let before = ALLOCATIONS.get();
     for _ in 0..times {

@@ -1,9 +1,10 @@
-//! What a store does in a second: in memory, in a file (feature `redb`), and in Redis.
+//! Throughput of the stores: in memory, in a file (feature `redb`), and in Redis. Needs
+//! redis-server.
 //!
-//! Beside them stands what one would write first, a map behind one lock. Each of some threads is a gate
-//! that asks one thing after another, each answered before the next: where one waits for a disk or
-//! for a server, many at once are what counts. Wall time, the best of some rounds: what else the machine
-//! does only takes away. Needs redis-server.
+//! The baseline is the simplest implementation, a map with one lock. Each thread acts as a gate
+//! that sends one request after another and waits for each answer. Where a request waits for a
+//! disk or a server, concurrency matters. The figure is wall time, the best of several rounds,
+//! since other work on the machine can only slow a round down.
 
 #![allow(
     clippy::unwrap_used,
@@ -82,7 +83,7 @@ fn measure(threads: usize, time: Duration, keys: &[Key], one: &(dyn Fn(&Key) + S
         for thread in 0..threads {
             let done = &done;
             scope.spawn(move || {
-                // Each goes through all of them, from another one on.
+                // Each thread goes through all keys, from a different start.
                 let start = thread * keys.len() / threads;
                 let mut keys = keys.iter().cycle().skip(start);
                 while begun.elapsed() < time {

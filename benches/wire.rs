@@ -1,17 +1,18 @@
-//! The wire: mail data in and out, commands, replies. `cargo bench --bench wire`.
+//! The wire format: incoming and outgoing mail data, commands, replies. `cargo bench --bench
+//! wire`.
 //!
-//! Mail data is measured as it passes through a `Session` and an `Onward`: 10 MiB, copied into the
-//! session's room as reading from a socket would, in pieces of 16 KiB where there is none, up to the
-//! question to the panel, and from there up to what is to be written to the onward server.
-//! The yardsticks are handed the same pieces:
+//! Mail data passes through a `Session` and an `Onward`: 10 MiB, copied into the session's room as
+//! a socket read would do, in pieces of 16 KiB where there is no room. The first part ends at the
+//! question to the panel. The second part begins there and ends at the data to write to the onward
+//! server. The baselines get the same pieces:
 //!
-//! - `memcpy`: the octets, piece by piece, into memory that was used before, as the session's is;
-//! - smtp-proto's `DataReceiver`, which is given room for all of it beforehand (the session is told SIZE,
-//!   and trusts it up to 1 MiB): what a decoder that is not strict needs (it takes `CRLF . CR CR LF`
-//!   for the end of data, and leaves CR and LF as they come);
-//! - the oracle: octet by octet, the sentence of the RFC as it stands there.
+//! - `memcpy`: copies the pieces into memory that was used before, like the session's memory;
+//! - smtp-proto's `DataReceiver`, with memory for all of it allocated beforehand (the session gets SIZE and
+//!   trusts it up to 1 MiB). This is the cost of a decoder that is not strict: it accepts `CRLF . CR CR LF` as the
+//!   end of data, and leaves bare CR and LF unchanged;
+//! - the oracle: octet by octet, a direct implementation of the RFC's wording.
 //!
-//! What is compared is checked first: the oracle's content is the session's.
+//! Before the measurement, the oracle's content is checked to be equal to the session's.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a benchmark")]
 
@@ -117,9 +118,9 @@ fn settings(line_endings: LineEndings) -> Arc<Settings> {
     settings.into()
 }
 
-/// Content, octet by octet (RFC 5321 section 4.5.2): the end of data is a dot alone on its line, a
-/// dot before more is taken off, where lines end in CRLF. LF alone is a line's end, too, CR alone a
-/// space.
+/// Decodes content octet by octet (RFC 5321 section 4.5.2). The end of data is a dot alone on its
+/// line. A dot before other text is removed, where lines end in CRLF. A bare LF also becomes a
+/// line end, and a bare CR a space.
 fn oracle(wire: &[u8]) -> Vec<u8> {
     let mut content = Vec::with_capacity(wire.len());
     let mut behind_crlf = true;
@@ -186,7 +187,8 @@ fn content_out(length: usize, rounds: usize) {
     table(&title, &["shape", "memcpy, GB/s", "onward", "oracle"], &rows.collect::<Vec<_>>());
 }
 
-/// Mail data as it goes out, octet by octet: a dot before a line's dot, a dot alone at the end.
+/// Encodes mail data octet by octet: doubles a dot at the start of a line and adds a dot alone at
+/// the end.
 fn stuffed(segments: &[Bytes]) -> Vec<u8> {
     let mut wire = Vec::with_capacity(segments.iter().map(Bytes::len).sum());
     let mut last = b'\n';
@@ -267,7 +269,8 @@ fn replies(rounds: usize, times: u32) {
     assert_eq!(output, their_output);
 }
 
-/// A row: a name, what theirs and ours need in nanoseconds, and ours as a multiple of theirs.
+/// Returns a table row: a name, the times of the baseline and of our code in nanoseconds, and the ratio of
+/// ours to the baseline.
 fn side_by_side<T, U>(
     name: &str,
     rounds: usize,

@@ -1,5 +1,5 @@
-//! Sessions in memory: a client that says its lines, a panel that objects to nothing, and either a
-//! relay target that takes everything or an onward server that says yes to everything.
+//! Sessions in memory: a client that sends its lines, a panel without findings, and either a relay
+//! target or an onward server that accepts everything.
 
 #![allow(dead_code, reason = "each benchmark uses its part")]
 
@@ -14,35 +14,35 @@ use nobounce::{
     Request, ReversePath, Session, SessionId, Settings, Step, Subject, Verdict,
 };
 
-/// Octets that are read from a client at once: so many has the buffer of `serve`.
+/// Octets read from a client at once: the buffer size of `serve`.
 pub(crate) const READ: usize = 16_384;
 
 pub(crate) const EHLO: &[u8] = b"EHLO client.example\r\n";
-/// The four commands of a transaction are three lines and the content.
+/// The lines of a transaction: three commands, then the content.
 pub(crate) const MAIL: &[u8] = b"MAIL FROM:<alice@client.example>\r\n";
 pub(crate) const RCPT: &[u8] = b"RCPT TO:<bob@mx.example>\r\n";
 pub(crate) const DATA: &[u8] = b"DATA\r\n";
 pub(crate) const CONTENT: &[u8] = b"Subject: hello\r\n\r\nHello!\r\n.\r\n";
 
-/// A moment; time does not pass here.
+/// Returns a fixed instant for a dialogue, in which time does not pass.
 #[allow(clippy::disallowed_methods, reason = "an instant can only be made by asking for one")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// A client and its session.
+/// A client together with its session.
 pub(crate) struct Dialogue {
     session: Session,
     now: Instant,
-    /// Octets that the client was told.
+    /// Octets sent to the client.
     pub(crate) heard: usize,
-    /// Messages that were taken.
+    /// Number of accepted messages.
     pub(crate) taken: usize,
     onward: Option<Server>,
 }
 
 impl Dialogue {
-    /// A client that has been greeted and has said EHLO; the relay target takes everything.
+    /// Starts a dialogue after the greeting and EHLO. The relay target accepts everything.
     pub(crate) fn new(settings: &Arc<Settings>, now: Instant) -> Self {
         let id = SessionId::new("bench");
         let peer = Peer::new(([192, 0, 2, 1], 4711).into());
@@ -53,7 +53,7 @@ impl Dialogue {
         dialogue
     }
 
-    /// The same with an onward server behind it.
+    /// Starts the same dialogue with an onward server.
     pub(crate) fn with_onward(
         settings: &Arc<Settings>,
         onward: &Arc<OnwardSettings>,
@@ -64,13 +64,13 @@ impl Dialogue {
         dialogue
     }
 
-    /// The client says this, in one segment; all that follows from it is done.
+    /// Sends these octets in one segment and runs the session until it wants to read again.
     pub(crate) fn say(&mut self, octets: &[u8]) {
         self.session.receive(octets);
         self.settle();
     }
 
-    /// One transaction, each command waiting for its reply.
+    /// Runs one transaction. Each command waits for its reply.
     pub(crate) fn transaction(&mut self, content: &[u8]) {
         for command in [MAIL, RCPT, DATA] {
             self.say(command);
@@ -81,8 +81,8 @@ impl Dialogue {
         assert_eq!(self.taken, taken + 1, "the message was not taken");
     }
 
-    /// The client sends content, which is read as `serve` reads it, until the session has something
-    /// else to do: to ask about it, or to refuse it. That is not done.
+    /// Sends content, which is read the way `serve` reads it, until the session requests something
+    /// else: to ask the panel, or to send a refusal. That step is not executed.
     pub(crate) fn stream(&mut self, content: &[u8]) {
         let mut rest = content;
         while !rest.is_empty() {
@@ -90,7 +90,7 @@ impl Dialogue {
             let most = if room.is_empty() { READ } else { room.len() };
             let (piece, behind) = rest.split_at(rest.len().min(most));
             match room.get_mut(..piece.len()) {
-                // What reading does, and then nobody copies it again.
+                // Same as a socket read directly into the room: no further copy.
                 Some(room) if !room.is_empty() => {
                     room.copy_from_slice(piece);
                     self.session.receive_in_room(piece.len());
@@ -105,8 +105,8 @@ impl Dialogue {
         panic!("the end of data was not seen");
     }
 
-    /// The message that the panel is to be asked about, as it would go onward; `None` if the content
-    /// was refused.
+    /// Returns the message that the session asks the panel about, as it would be forwarded.
+    /// Returns `None` if the content was refused.
     pub(crate) fn message(&mut self) -> Option<Vec<u8>> {
         match self.session.poll(self.now) {
             Step::Ask(question) => match question.subject() {
@@ -117,7 +117,7 @@ impl Dialogue {
         }
     }
 
-    /// Does what the session says until it wants to read.
+    /// Executes the steps of the session until it wants to read.
     fn settle(&mut self) {
         loop {
             match self.session.poll(self.now) {
@@ -145,10 +145,10 @@ impl Dialogue {
     }
 }
 
-/// An onward server that says yes to everything, and the machine that speaks to it.
+/// An onward server that accepts everything, and the state machine that talks to it.
 pub(crate) struct Server {
     onward: Onward,
-    /// It waits for the end of data.
+    /// Whether the server waits for the end of data.
     in_content: bool,
 }
 
@@ -170,8 +170,8 @@ impl Server {
         }
     }
 
-    /// Goes as far as the server's 354, which has been received: what the machine says next is the
-    /// content as it stands on the wire.
+    /// Runs the transaction up to the server's 354 reply. The next output of the state machine is
+    /// the content in wire format.
     pub(crate) fn offer(&mut self, envelope: &Envelope, message: &Message, now: Instant) {
         self.onward.request(Request::Content(envelope, message.clone()));
         while !self.in_content {
@@ -180,7 +180,7 @@ impl Server {
         }
     }
 
-    /// What is to be written to the server, all batches of it.
+    /// Returns everything to write to the server, in batches.
     pub(crate) fn written(&mut self, now: Instant) -> Vec<Bytes> {
         let mut all = Vec::new();
         loop {
@@ -217,7 +217,7 @@ impl Server {
 
 const TAKEN: &[u8] = b"250 2.0.0 Ok: queued as 4711\r\n";
 
-/// What an onward server says to commands, or to the end of content.
+/// Answers a command, or the end of content, in the role of the onward server.
 fn answer(octets: &[u8], in_content: &mut bool, mut say: impl FnMut(&[u8])) {
     if std::mem::take(in_content) {
         return say(TAKEN);
@@ -236,7 +236,7 @@ fn answer(octets: &[u8], in_content: &mut bool, mut say: impl FnMut(&[u8])) {
     }
 }
 
-/// An envelope for messages that come from no session, and the recipient that is in it.
+/// Returns an envelope for messages without a session, and its recipient.
 pub(crate) fn envelope() -> (Envelope, ForwardPath) {
     let peer = Arc::new(Peer::new(([192, 0, 2, 1], 4711).into()));
     let sender = ReversePath::parse(b"<alice@client.example>").expect("it is one");

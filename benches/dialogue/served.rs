@@ -1,5 +1,5 @@
-//! The same with everything around it: `serve`, a gate, a panel, and `relay::Smtp` with an onward
-//! server, over connections in memory. Timers never fire and cost nothing.
+//! The same sessions with the complete stack: `serve`, a gate, a panel, and `relay::Smtp` with an
+//! onward server, over in-memory connections. Timers never fire and cost nothing.
 
 use std::io;
 use std::pin::Pin;
@@ -14,15 +14,15 @@ use nobounce::{Address, Gate, Panel, Peer, Runtime, Settings, serve};
 
 use super::{DATA, EHLO, MAIL, RCPT, answer};
 
-/// A gate in front of an onward server in memory.
+/// Returns a gate in front of an in-memory onward server.
 pub(crate) fn gate(settings: &Settings, panel: Panel) -> Gate<Memory> {
     let server = Address::Tcp("onward.example:25".into());
     let target = Smtp::new(Memory, server, "mx.example");
     Gate::new(Memory, settings.clone(), target).panel(panel)
 }
 
-/// One client with so many transactions of the same content and recipients, from its greeting to its QUIT; says how
-/// many messages were taken.
+/// Runs a client session from greeting to QUIT. It has the given number of transactions, all with
+/// the same content and recipients. Returns the number of accepted messages.
 pub(crate) fn session(
     gate: &Gate<Memory>,
     transactions: usize,
@@ -59,10 +59,10 @@ impl From<&'static [u8]> for Line {
     }
 }
 
-/// A client that says one line after the other, each when it has been answered.
+/// A client that sends its lines one by one, each after the reply to the previous one.
 struct Client<'t> {
     lines: std::vec::IntoIter<Line>,
-    /// What it is saying, and how much of that it has said.
+    /// The line being sent, and the number of octets already sent.
     rest: Option<(Line, usize)>,
     turn: bool,
     taken: &'t mut usize,
@@ -117,7 +117,7 @@ impl AsyncWrite for Client<'_> {
     }
 }
 
-/// The runtime: connections lead to the onward server, time stands still.
+/// The runtime: every connection leads to the onward server, and time does not pass.
 pub(crate) struct Memory;
 
 #[async_trait]
@@ -134,9 +134,9 @@ impl Runtime for Memory {
     }
 }
 
-/// An onward server that takes everything.
+/// An onward server that accepts everything.
 pub(crate) struct Server {
-    /// What it has said and was not yet read.
+    /// Replies that have not been read yet.
     replies: Vec<u8>,
     in_content: bool,
     last: [u8; 5],

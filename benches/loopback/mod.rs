@@ -1,5 +1,5 @@
-//! Over loopback: a source of mail, a sink for it, and what stands between them as processes of
-//! their own, whose CPU time and memory the system knows.
+//! Loopback benchmarks: a source of mail, a sink, and the candidates between them. Candidates are
+//! separate processes, so the system reports their CPU time and memory.
 
 #![allow(dead_code, reason = "each benchmark uses its part")]
 

@@ -1,4 +1,4 @@
-//! What stands between source and sink, as a process.
+//! The processes between source and sink.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,7 +11,7 @@ use std::{env, thread};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tempfile::TempDir;
 
-/// A process that listens on loopback until this is dropped.
+/// A process that listens on loopback. It is killed on drop.
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -19,23 +19,24 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// The example `on_tokio`, built as benchmarks are, in front of this server. It writes its record of
-    /// each message to a pipe.
+    /// Starts the example `on_tokio`, built as benchmarks are, in front of this server. It writes
+    /// a record of each message to a pipe.
     pub(crate) fn on_tokio(server: SocketAddr) -> Self {
         let mut command = Command::new(example("on_tokio"));
         command.args(["--listen", "127.0.0.1:0", "--relay", &server.to_string()]);
         Self::that_tells(command)
     }
 
-    /// This benchmark as a sink: a process of its own, so that each has its own descriptors.
+    /// Starts this benchmark as a sink in a separate process, so that it has its own file
+    /// descriptors.
     pub(crate) fn sink() -> Self {
         let mut command = Command::new(env::current_exe().expect("we run"));
         command.arg("--sink");
         Self::that_tells(command)
     }
 
-    /// HAProxy moving octets to this server, with one thread and no log; `None` if it is not
-    /// installed.
+    /// Starts HAProxy as a TCP proxy to this server, with one thread and no log. Returns `None` if
+    /// it is not installed.
     pub(crate) fn haproxy(server: SocketAddr, connections: usize) -> Option<Self> {
         let binary = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"];
         let binary = binary.iter().find(|binary| Path::new(binary).exists())?;
@@ -57,7 +58,7 @@ impl Process {
             .expect("it is installed");
         let process = Self { child, address, _folder: Some(folder) };
         for _ in 0..1_000 {
-            // Where nobody listens yet, a connection may come to have itself for the other end.
+            // Without a listener, a loopback connection can connect to itself.
             let connected = TcpStream::connect(address).and_then(|stream| stream.local_addr());
             if connected.is_ok_and(|own| own != address) {
                 return Some(process);
@@ -68,7 +69,7 @@ impl Process {
         panic!("HAProxy does not listen");
     }
 
-    /// One that says `listening on ADDRESS`. All else that it says is thrown away.
+    /// Starts a process that prints `listening on ADDRESS`. All other output is discarded.
     fn that_tells(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|error| {
             panic!("{}: {error}", command.get_program().display());
@@ -81,8 +82,8 @@ impl Process {
         Self { child, address, _folder: None }
     }
 
-    /// CPU time of all its threads. Those that have ended do not count; none of these processes
-    /// ends threads while it is measured.
+    /// Returns the CPU time of all its threads. Ended threads are not included, but these
+    /// processes end no thread during a measurement.
     pub(crate) fn cpu_time(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
         let nanoseconds = tasks.expect("it runs").filter_map(|task| {
@@ -92,7 +93,7 @@ impl Process {
         Duration::from_nanos(nanoseconds.sum())
     }
 
-    /// Octets of resident memory.
+    /// Returns the resident memory in octets.
     pub(crate) fn resident(&self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let text = text.expect("it runs");
@@ -109,18 +110,18 @@ impl Drop for Process {
     }
 }
 
-/// Lets this process and those it starts have as many descriptors as the system allows; says how
-/// many.
+/// Raises the limit of file descriptors for this process and its children to the hard limit.
+/// Returns the limit.
 pub(crate) fn raise_descriptor_limit() -> usize {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard limit all may");
     usize::try_from(hard).unwrap_or(usize::MAX)
 }
 
-/// Builds the example and says where it is.
+/// Builds the example and returns its path.
 pub(crate) fn example(name: &str) -> PathBuf {
     let own = env::current_exe().expect("we run");
-    // target/release/deps/gate-0123 or target/release/deps of any other target folder
+    // target/release/deps/gate-0123, or the same below another target folder
     let profile = own.parent().and_then(Path::parent).expect("cargo has put us there");
     let target = profile.parent().expect("cargo has put us there");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -144,7 +145,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
     target.join("release/examples").join(name)
 }
 
-/// An address that was free just now, for programs that do not say which one they got.
+/// Returns an unused address for programs that do not report the port they got.
 fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     listener.and_then(|listener| listener.local_addr()).expect("a port is free")

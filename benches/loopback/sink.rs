@@ -1,5 +1,5 @@
-//! A server that says yes to everything and looks at nothing. Who sends to it waits for its reply to
-//! the content, so the end of data is at the end of what has come.
+//! A server that accepts everything without parsing it. The client waits for the reply to its
+//! content, so the end of data is always at the end of the received octets.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -10,13 +10,13 @@ use tokio::net::{TcpSocket, TcpStream};
 const OFFER: &[u8] = b"250-sink.example\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n\
                        250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n";
 
-/// Runs until the process is killed.
+/// Serves until the process is killed.
 pub(crate) fn run() -> ! {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime can be made").block_on(async {
         let socket = TcpSocket::new_v4().expect("there is IPv4");
         socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is free");
-        // As many as the system lets wait: thousands may come at once.
+        // The maximum backlog, since thousands of clients may connect at once.
         let listener = socket.listen(u32::MAX >> 1).expect("it is bound");
         println!("listening on {}", listener.local_addr().expect("it has one"));
         loop {
@@ -59,7 +59,7 @@ async fn serve(mut client: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Reads content to its end.
+/// Reads the content up to the end of data.
 async fn swallow(client: &mut TcpStream) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 16];
     let mut last = *b"\0\0\0\r\n";

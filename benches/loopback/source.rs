@@ -1,4 +1,4 @@
-//! Clients that send mail, each command when the one before is answered.
+//! Clients that send mail without pipelining.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,32 +11,33 @@ use tokio::net::TcpStream;
 use tokio::sync::{Barrier, Semaphore};
 use tokio::task::JoinSet;
 
-/// Most clients that connect at the same time: fewer than a listener lets wait (128). One that is forgotten
-/// there is told nothing, and waits for a greeting.
+/// Maximum number of clients that connect at the same time. It is below the listener's backlog
+/// (128). If the backlog overflows, the kernel drops a connection silently and its client waits
+/// for a greeting forever.
 const CONNECTING: usize = 100;
 
-/// Messages to be sent.
+/// The messages to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Load {
-    /// A connection serves one message, or as many as its turn comes for. Then no second is sent before
-    /// each has sent one, so that all are there.
+    /// Whether a client reuses its connection. If so, no client sends a second message before each
+    /// has sent its first, so that all are connected.
     pub(crate) keep: bool,
-    /// Octets of content.
+    /// Size of the content in octets.
     pub(crate) size: usize,
-    /// Clients at the same time.
+    /// Number of concurrent clients.
     pub(crate) clients: usize,
     pub(crate) messages: usize,
 }
 
-/// What it took.
+/// Times of a run.
 pub(crate) struct Sent {
     pub(crate) time: Duration,
-    /// From MAIL, or from connecting where each message has its own connection, to the reply to the
-    /// content.
+    /// Latencies up to the reply to the content. They start at MAIL, or at connecting if each
+    /// message has its own connection.
     pub(crate) latencies: Vec<Duration>,
 }
 
-/// Sends all messages to this server.
+/// Sends all messages of the load to this server.
 pub(crate) async fn send(server: SocketAddr, load: Load) -> Sent {
     let content: Arc<[u8]> = content(load.size).into();
     let left = Arc::new(AtomicUsize::new(load.messages));
@@ -54,7 +55,7 @@ pub(crate) async fn send(server: SocketAddr, load: Load) -> Sent {
     Sent { time, latencies }
 }
 
-/// A message of so many octets in 76-column lines, the end of data behind it.
+/// Returns a message of `size` octets in 76-column lines, with the end of data.
 pub(crate) fn content(size: usize) -> Vec<u8> {
     let head = "From: alice@client.example\r\nTo: bob@mx.example\r\nSubject: load\r\n\
                 Date: Sat, 28 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@client.example>\r\n\r\n";
@@ -86,7 +87,7 @@ async fn client(
         };
         let first = first.await;
         drop(permit);
-        // Whatever became of it: the others wait.
+        // Wait even after an error, since the other clients wait for this one.
         all.wait().await;
         kept = Some(first?);
     }
@@ -119,7 +120,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// A client that was greeted and has said EHLO.
+/// A client connection after the greeting and EHLO.
 pub(crate) struct Connection(TcpStream);
 
 impl Connection {
@@ -132,7 +133,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Sends a message, and says how long it took.
+    /// Sends a message and returns the time it took.
     async fn send(&mut self, content: &[u8]) -> io::Result<Duration> {
         let begin = now();
         self.say(b"MAIL FROM:<alice@client.example>\r\n", b'2').await?;
@@ -142,7 +143,7 @@ impl Connection {
         Ok(begin.elapsed())
     }
 
-    /// Says something and waits for the reply, which is to begin with this digit.
+    /// Sends octets and waits for the reply, which must begin with this digit.
     pub(crate) async fn say(&mut self, octets: &[u8], digit: u8) -> io::Result<()> {
         self.write(octets).await?;
         self.hear(digit).await
@@ -152,7 +153,7 @@ impl Connection {
         self.0.write_all(octets).await
     }
 
-    /// A reply is over with a line that has a space behind its code.
+    /// Reads a reply. Its last line has a space after the code.
     async fn hear(&mut self, digit: u8) -> io::Result<()> {
         let mut buffer = [0; 1024];
         let mut length = 0;
@@ -174,8 +175,8 @@ impl Connection {
     }
 }
 
-/// So many clients that sit idle behind EHLO, or in the midst of content of which each has sent so
-/// many octets.
+/// Opens this many clients and keeps them idle, either after EHLO or in the middle of content of
+/// which each has sent `sent` octets.
 pub(crate) async fn hold(
     server: SocketAddr,
     clients: usize,

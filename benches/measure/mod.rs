@@ -1,8 +1,8 @@
-//! What the benchmarks share: rounds in which every candidate takes its turn, and tables.
+//! Shared by all benchmarks: interleaved rounds and tables.
 //!
-//! Other work on the machine slows all candidates of a round down alike, so a ratio is taken within
-//! each round, and of these the median. Time is the thread's CPU time: what others ran meanwhile
-//! does not count.
+//! Other work on the machine slows all candidates of a round down equally. Ratios are therefore
+//! computed within each round, and the median ratio is reported. Time is the thread's CPU time, so
+//! other processes are not measured.
 
 #![allow(dead_code, reason = "each benchmark uses its part")]
 
@@ -10,25 +10,25 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Whether only a look is wanted at whether everything still runs: `cargo bench -- --quick`, and
-/// whenever it is not `cargo bench` that runs it.
+/// Returns whether this is only a smoke test: with `cargo bench -- --quick`, and whenever not
+/// started by `cargo bench`.
 pub(crate) fn is_quick() -> bool {
     let arguments: Vec<String> = std::env::args().collect();
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
     has("--quick") || !has("--bench")
 }
 
-/// What one candidate came to, over all rounds.
+/// The result of one candidate over all rounds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Figure {
-    /// Median time of one turn, in seconds.
+    /// Median time of a turn in seconds.
     pub(crate) seconds: f64,
-    /// Median of its time as a multiple of the first candidate's in the same round.
+    /// Median ratio to the first candidate's time in the same round.
     pub(crate) ratio: f64,
 }
 
-/// Lets each candidate take one turn in each of so many rounds, and one before that does not count.
-/// A candidate says how long its turn took.
+/// Runs the rounds. In each, every candidate takes one turn and returns its time. An additional
+/// first round is a warm-up and is ignored.
 pub(crate) fn interleaved<const N: usize>(
     rounds: usize,
     mut candidates: [&mut dyn FnMut() -> Duration; N],
@@ -42,7 +42,7 @@ pub(crate) fn interleaved<const N: usize>(
     })
 }
 
-/// The CPU time that this thread needs for it. What it makes is dropped behind that.
+/// Returns this thread's CPU time for `work`. The result is dropped outside of the measurement.
 pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> Duration {
     let begin = cpu_time();
     let made = std::hint::black_box(work());
@@ -51,7 +51,7 @@ pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> Duration {
     time
 }
 
-/// The CPU time that this thread needs for so many repetitions.
+/// Returns this thread's CPU time for `times` repetitions.
 pub(crate) fn repeated<T>(times: u32, mut work: impl FnMut() -> T) -> Duration {
     timed(|| {
         for _ in 0..times {
@@ -60,7 +60,7 @@ pub(crate) fn repeated<T>(times: u32, mut work: impl FnMut() -> T) -> Duration {
     })
 }
 
-/// CPU time of this thread.
+/// Returns the CPU time of this thread.
 pub(crate) fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("Linux has it").into()
 }
@@ -71,12 +71,12 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Prints a table in Markdown, as wide as its cells.
+/// Prints a Markdown table with aligned columns.
 pub(crate) fn table(title: &str, head: &[&str], rows: &[Vec<String>]) {
     println!("\n{title}\n\n{}", markdown(head, rows));
 }
 
-/// A table in Markdown. The first column is text, the others are figures.
+/// Formats a Markdown table. The first column is text, the others are numbers.
 pub(crate) fn markdown(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());

@@ -14,11 +14,10 @@ const BOTTOM: f64 = 60.0;
 const RIGHT: f64 = 20.0;
 const COLOURS: &[&str] = &["#1b6ca8", "#c8553d", "#588157", "#7b5ea7"];
 
-/// A line of a plot: its name and its points, all above nought.
+/// A line of a plot: its name and its points. All coordinates are positive.
 pub(crate) type Line<'a> = (&'a str, &'a [(f64, f64)]);
 
-/// Writes a plot of lines on two logarithmic axes: what grows linearly has the slope of the dashed
-/// line.
+/// Writes a plot with two logarithmic axes. Linear growth has the slope of the dashed line.
 pub(crate) fn lines(file: &str, title: &str, axes: [&str; 2], lines: &[Line<'_>]) {
     let points = || lines.iter().flat_map(|(_, points)| points.iter());
     let x = Axis::new(points().map(|point| point.0), LEFT, WIDTH - RIGHT);
@@ -73,7 +72,7 @@ pub(crate) fn lines(file: &str, title: &str, axes: [&str; 2], lines: &[Line<'_>]
     finish(file, svg);
 }
 
-/// Writes a plot of bars in groups: what each series has in each group, from nought on.
+/// Writes a grouped bar chart: the value of each series in each group, starting at zero.
 pub(crate) fn bars(file: &str, title: &str, groups: &[&str], series: &[(&str, Vec<f64>)]) {
     let most = series.iter().flat_map(|(_, values)| values).copied().fold(0.0, f64::max);
     let height = |value: f64| value / most * (HEIGHT - TOP - BOTTOM);
@@ -103,7 +102,7 @@ pub(crate) fn bars(file: &str, title: &str, groups: &[&str], series: &[(&str, Ve
     finish(file, svg);
 }
 
-/// A logarithmic axis: what it spans, and where its ends are on the page.
+/// A logarithmic axis: its range of values, and the positions of its ends on the page.
 struct Axis {
     from: f64,
     to: f64,

@@ -1,4 +1,4 @@
-//! Mail data by what it repeats: what is common, and what is worst for one decoder or another.
+//! Mail data of various repeated patterns: common ones, and the worst cases of various decoders.
 
 pub(crate) const SHAPES: &[(&str, &[u8])] = &[
     (
@@ -14,8 +14,8 @@ pub(crate) const SHAPES: &[(&str, &[u8])] = &[
     ("CRLF, two dots", b"\r\n.."),
 ];
 
-/// So many octets of a shape behind a header section, as they stand on the wire, but for the end of
-/// data.
+/// Returns wire-format mail data without the end of data: a header section and `length` octets of
+/// the pattern.
 pub(crate) fn content(pattern: &[u8], length: usize) -> Vec<u8> {
     let body = pattern.repeat(length / pattern.len());
     [b"Subject: shapes\r\n\r\n", body.as_slice()].concat()
