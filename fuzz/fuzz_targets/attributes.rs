@@ -1,4 +1,4 @@
-//! XCLIENT and XFORWARD: what a server tells of a client, read and told again.
+//! XCLIENT and XFORWARD: attributes that are parsed are written and parsed again.
 
 #![no_main]
 
@@ -7,7 +7,7 @@ use nobounce::{Attribute, AttributeCommand, ClientAttributes};
 use nobounce_fuzz::{line, shown};
 
 fuzz_target!(|input: &[u8]| {
-    // What the server behind offers stands in the first line, if there are two.
+    // With two lines, the first one lists the attributes that the onward server offers.
     let (offered, command) = match line(input) {
         Some((offered, command)) => (String::from_utf8_lossy(offered).into_owned(), command),
         None => (String::new(), input),
@@ -54,7 +54,7 @@ fn texts(client: &ClientAttributes) -> [&Attribute<Box<str>>; 6] {
     [name, reverse_name, protocol, helo, login, ident]
 }
 
-/// Nothing has become something else; XCLIENT leaves no attribute of the connection unsaid.
+/// Checks that no attribute has changed, and that XCLIENT sends every attribute of the connection.
 fn is_same(
     client: &ClientAttributes,
     again: &ClientAttributes,
@@ -64,9 +64,10 @@ fn is_same(
     let context = || format!("{client:?}\n{again:?}\n{}", shown(argument));
     for (one, other) in texts(client).into_iter().zip(texts(again)) {
         match (one, other) {
-            // What is too long in xtext, or what Postfix would refuse, is not known rather than another.
+            // An attribute that is too long in xtext, or that Postfix would refuse, becomes
+            // unavailable instead of changing.
             (_, Attribute::Unavailable) => {}
-            // XCLIENT has two protocols, written in one way, and names end without a dot.
+            // XCLIENT has two protocols with one spelling, and names without a trailing dot.
             (Attribute::Known(_), Attribute::Omitted) if command == AttributeCommand::Xclient => {}
             (Attribute::Known(one), Attribute::Known(other)) => {
                 let one = one.strip_suffix('.').unwrap_or(one);

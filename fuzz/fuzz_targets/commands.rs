@@ -1,4 +1,5 @@
-//! Command lines: what is one, what is in it, and that what goes onward is what the client said.
+//! Command lines: which lines are commands, what they contain, and that they are forwarded as the
+//! client sent them.
 
 #![no_main]
 
@@ -17,8 +18,8 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// Lines end in CRLF, hold no control octets but tabs, and have at most `limit` octets. A line that
-/// is too long ends with its CRLF. Nothing is read behind a bare LF.
+/// Splits command lines naively. Lines end in CRLF, contain no control octets except tabs, and have
+/// at most `limit` octets. A line that is too long ends with its CRLF. Reading stops at a bare LF.
 fn lines_slowly(mut wire: &[u8], limit: usize) -> Vec<Result<Vec<u8>, LineFault>> {
     let mut lines = Vec::new();
     loop {
@@ -47,7 +48,7 @@ fn lines_slowly(mut wire: &[u8], limit: usize) -> Vec<Result<Vec<u8>, LineFault>
 }
 
 fn is_command(line: &[u8]) {
-    // Tabs are spaces, except in paths, which must not hold any.
+    // Tabs count as spaces, except in paths, which must not contain any.
     let whole = fuzzing::command(line);
     let line = line.trim_ascii();
     if line.contains(&b'\t') {
@@ -90,8 +91,8 @@ fn is_command(line: &[u8]) {
     }
 }
 
-/// The command as it goes onward. Octets of the path and of the parameters are the client's; who
-/// reads the path otherwise than we do finds it within the same octets.
+/// Returns the command as forwarded. The octets of the path and of the parameters are those of the
+/// client, so a server that parses the path differently still finds it in the same octets.
 fn is_path(line: &[u8], keyword: &[u8], path: &Path, parameters: &[u8]) -> Vec<u8> {
     let argument = line[4..].trim_ascii_start();
     assert!(argument[..keyword.len()].eq_ignore_ascii_case(keyword));
@@ -107,10 +108,10 @@ fn is_path(line: &[u8], keyword: &[u8], path: &Path, parameters: &[u8]) -> Vec<u
     assert!(!path.to_string().contains(|c: char| c.is_control()));
     if let Some(mailbox) = path.mailbox() {
         let text = mailbox.to_string();
-        // Of a mailbox of other characters some are printed escaped.
+        // A non-ASCII mailbox is printed with some characters escaped.
         if address.is_ascii() {
             assert!(address.ends_with(text.as_bytes()));
-            // Written again, it is the same mailbox.
+            // Parsing the printed mailbox gives the same mailbox.
             let again = nobounce::ForwardPath::parse(format!("<{text}>")).expect("a path");
             assert_eq!(again.path.mailbox(), Some(mailbox), "{text}");
         }

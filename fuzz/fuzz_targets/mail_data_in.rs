@@ -1,4 +1,5 @@
-//! Mail data in: whatever comes behind DATA and BDAT, however it is cut, is what the RFC says.
+//! Incoming mail data: the content after DATA or BDAT follows the RFC, however the input is cut
+//! into reads.
 
 #![no_main]
 
@@ -25,13 +26,13 @@ fuzz_target!(|input: &[u8]| {
     is(&read, wire.len(), wire, &budget, limit);
 });
 
-/// Holds what was read to what should have been: where it ended, and the octets of the lines.
+/// Checks the result of reading: the position of its end, and the content.
 fn is(read: &fuzzing::Read, end: usize, unstuffed: &[u8], budget: &Budget, limit: u64) {
     let content = content::normalised(unstuffed);
     assert_eq!(read.taken, end);
     assert_eq!(read.bare, content::has_bare(unstuffed));
     assert_eq!(read.too_big, read.size > limit);
-    // What ends the last chunk for the client is not counted as sent.
+    // The line end that is added to the last chunk for the client does not count as sent.
     let added = content.len() as u64 - read.size;
     assert!(added <= 3, "{added} octets more than were counted");
     match &read.content {

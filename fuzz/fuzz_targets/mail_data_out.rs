@@ -1,5 +1,5 @@
-//! Mail data out: of any content, in any segments, every reader sees one message, and it is the
-//! same (guarantee G: nothing is smuggled).
+//! Outgoing mail data: for any content in any segments, every reader sees exactly one message with
+//! the same content (guarantee G: no smuggling).
 
 #![no_main]
 
@@ -10,14 +10,14 @@ use nobounce_fuzz::{Dice, content};
 
 fuzz_target!(|input: &[u8]| {
     let (octets, mut dice) = Dice::split(input);
-    // Blocks of the writer are 4 KiB; what is there once is there at their borders, too.
+    // The writer has blocks of 4 KiB. A prefix moves the input to a block boundary.
     let before = if dice.below(4) == 0 { 4090 + dice.below(12) } else { 0 };
     let octets = [&vec![b'x'; before], octets].concat();
 
     let mail_data = fuzzing::octets(&MailData::normalise(&octets));
     assert_eq!(mail_data, content::normalised(&octets));
 
-    // In blocks, which are cut wherever that is.
+    // Segments with arbitrary boundaries.
     let segments = dice.cut(&mail_data).into_iter().filter(|segment| !segment.is_empty());
     let segments: Vec<_> = segments.map(Bytes::copy_from_slice).collect();
 

@@ -1,4 +1,5 @@
-//! The MIME view, and how our header fields meet the content: bounded, within the content, whole.
+//! The MIME view, and the boundary between our header fields and the content: results are bounded,
+//! and the content is complete.
 
 #![no_main]
 
@@ -28,7 +29,7 @@ fuzz_target!(|input: &[u8]| {
         assert!(part.body().len() <= content.len());
         assert!(part.octets().len() <= part.body().len());
         octets += if part.is_container() { 0 } else { part.octets().len() };
-        // Characters of no set are longer than four octets.
+        // In every character set, an octet decodes to at most four octets.
         assert!(part.text().is_none_or(|text| text.len() <= 4 * part.octets().len() + 4));
         assert!(part.content_type().contains('/'));
         for field in part.fields() {
@@ -38,7 +39,7 @@ fuzz_target!(|input: &[u8]| {
             assert!(field.text().len() <= 4 * field.value().len() + 4);
         }
     }
-    // Attached messages within encoded ones are looked at three deep.
+    // Messages attached to encoded messages are parsed to a depth of three.
     assert!(octets <= 4 * content.len());
 
     let whole = message.segments().concat();
@@ -52,7 +53,7 @@ fuzz_target!(|input: &[u8]| {
         let forged = forged && !name.trim_ascii_end().iter().any(u8::is_ascii_whitespace);
         assert!(!forged, "{}", shown(line));
     }
-    // Nothing of ours is continued by the client's, and nothing but forged fields is left out.
+    // The client's header does not continue a field of ours, and only forged fields are removed.
     let ours = message.segments()[0].len();
     assert!(!whole.get(ours).is_some_and(|octet| b" \t".contains(octet)), "{}", shown(&whole));
     let forged = content.to_ascii_lowercase().windows(11).any(|eleven| eleven == b"x-nobounce-");

@@ -1,9 +1,8 @@
-//! An onward connection, and whatever may happen to it in any order: a yes is what the server said
-//! to that very request, and the server is never told anything that it could misunderstand.
+//! An onward connection under arbitrary events in any order. A request only succeeds if the server
+//! accepted exactly this request, and the server never gets anything ambiguous.
 //!
-//! Of the input, the first two octets choose the settings. Of the rest, ASCII is what the server
-//! says, and each octet above it is something that happens, as `happen` has it; `0xff` quotes the
-//! next.
+//! The first two octets of the input choose the settings. In the rest, ASCII is output of the
+//! server, and each octet above it is an event (see `happen`). `0xff` quotes the next octet.
 
 #![no_main]
 
@@ -32,7 +31,7 @@ fuzz_target!(|input: &[u8]| {
     course.end();
 });
 
-/// What an onward connection waits for.
+/// The event that an onward connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
     Connect,
@@ -41,7 +40,7 @@ enum Wait {
     Idle,
 }
 
-/// What is asked and not answered.
+/// The pending request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Question {
     Recipient(usize),
@@ -107,9 +106,9 @@ impl Course {
         course
     }
 
-    /// The server says this, whether it was asked or not.
+    /// The server sends these octets, whether it was asked or not.
     fn say(&mut self, octets: &[u8]) {
-        // What comes while the connection is upgraded is no SMTP.
+        // Octets received during the TLS handshake are no SMTP.
         if matches!(self.wait, Wait::Receive | Wait::Idle) {
             self.onward.receive(octets);
             self.server.say(octets);
@@ -133,7 +132,7 @@ impl Course {
                 self.onward.request(Request::Content(&self.envelope, message));
                 self.asked = Some(Question::Content);
             }
-            // Another transaction, of this client or of the other.
+            // Starts another transaction, of this client or of the other one.
             what @ (2 | 3) => {
                 self.transactions += 1;
                 let id = SessionId::new("fuzz").transaction(self.transactions);
@@ -184,7 +183,7 @@ impl Course {
         }
     }
 
-    /// Whatever was asked is not waited for any more.
+    /// Abandons the pending request.
     fn give_up(&mut self, then: fn(&mut Onward)) {
         self.asked = None;
         then(&mut self.onward);
@@ -197,7 +196,7 @@ impl Course {
         }
     }
 
-    /// Polls until somebody is waited for.
+    /// Polls until the machine waits for an event.
     fn go_on(&mut self) {
         loop {
             self.wait = match self.onward.poll(self.now) {
@@ -227,7 +226,8 @@ impl Course {
         assert!(self.wait != Wait::Idle || self.asked.is_none(), "idle, and {:?}", self.asked);
     }
 
-    /// The request is answered: yes only if the server said so, to this, whole.
+    /// Checks the answer to the request: it only succeeds if the server's complete reply to this
+    /// request was positive.
     fn done(&mut self, outcome: &Outcome) {
         let asked = self.asked.take().expect("an answer to nothing");
         let Outcome::Accepted(receipt) = outcome else {
@@ -260,7 +260,7 @@ impl Course {
                 let content = MailData::normalise(self.content);
                 let message = Message::new("mx.example", &self.envelope, UNIX_EPOCH, content);
                 assert_eq!(*octets, message.segments().concat());
-                // Whom the client counts on, the server has.
+                // The server has accepted every recipient that the client was told is accepted.
                 for recipient in &RECIPIENTS[..self.envelope.forward_paths.len()] {
                     assert!(self.server.granted(&named(recipient)), "{recipient} was not named");
                 }
@@ -268,7 +268,7 @@ impl Course {
         }
     }
 
-    /// The server is silent, and cannot be connected to: what is asked is answered nevertheless.
+    /// Ends the input: the server is silent and unreachable. Every request must still be answered.
     fn end(mut self) {
         for _ in 0..100 {
             match self.wait {

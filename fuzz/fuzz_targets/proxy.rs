@@ -1,4 +1,4 @@
-//! PROXY headers, versions 1 and 2, from whoever may connect.
+//! PROXY headers, versions 1 and 2, from untrusted peers.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use nobounce::ProxyHeader;
 
 fuzz_target!(|input: &[u8]| {
     let whole = ProxyHeader::read(input);
-    // As it arrives: nothing is decided twice, and nothing is decided too early.
+    // Every prefix is incomplete, or has the same fault as the whole input.
     let taken = match &whole {
         Ok(Some((_, taken))) => *taken,
         _ => input.len(),
@@ -22,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     if let Ok(Some((header, taken))) = &whole {
-        // What follows is not its own.
+        // Octets after the header do not change the result.
         assert_eq!(ProxyHeader::read(&input[..*taken]), whole);
         if input.starts_with(b"PROXY ") {
             assert!(*taken <= 107 && input[..*taken].ends_with(b"\r\n"));

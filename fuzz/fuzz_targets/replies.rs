@@ -1,4 +1,4 @@
-//! Replies read from a server that may say anything.
+//! Replies from an arbitrary server.
 
 #![no_main]
 
@@ -24,7 +24,7 @@ fuzz_target!(|input: &[u8]| {
     for (reply, expected) in read.iter().zip(&expected) {
         assert_eq!(reply.code().value(), expected.code);
         assert_eq!(reply.lines().count(), expected.lines.len());
-        // What goes on is a reply again, and says the same, made printable and cut.
+        // The forwarded reply is a valid reply with the same text, made printable and truncated.
         let mut octets = BytesMut::new();
         reply.write(&mut octets);
         let written = replies::written(&octets);

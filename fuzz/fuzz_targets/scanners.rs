@@ -1,5 +1,5 @@
-//! Replies of scanner daemons, which are asked as a panel would ask them. A new scanner is one more
-//! line in `all`.
+//! Replies of scanner daemons. The scanners are called as a panel calls them. To add a scanner, add
+//! a line to `all`.
 
 #![no_main]
 
@@ -48,13 +48,14 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// All scanners, each of which asks this daemon.
+/// Returns all scanners, each connected to this daemon.
 fn all(daemon: &Daemon) -> Vec<Box<dyn Scorer>> {
     let address: Address = "127.0.0.1:1".parse().expect("an address");
     vec![Box::new(Spamd::new(daemon.clone(), address))]
 }
 
-/// A daemon that listens to everything and says this, so many octets at a time. Then it hangs up.
+/// A daemon that reads everything, sends its reply in pieces of the given size, and closes the
+/// connection.
 #[derive(Clone)]
 struct Daemon {
     reply: Arc<[u8]>,

@@ -1,7 +1,7 @@
-//! A session, and whatever may happen to it in any order: held to what its client counts.
+//! A session under arbitrary events in any order, checked against the client's own bookkeeping.
 //!
-//! Of the input, the first octet chooses the settings. Of the rest, ASCII is what the client sends,
-//! and each octet above it is something that happens, as `happen` has it; `0xff` quotes the next.
+//! The first octet of the input chooses the settings. In the rest, ASCII is sent by the client, and
+//! each octet above it is an event (see `happen`). `0xff` quotes the next octet.
 
 #![no_main]
 
@@ -30,7 +30,7 @@ fuzz_target!(|input: &[u8]| {
     course.end();
 });
 
-/// What a session waits for.
+/// The event that a session waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
     Receive,
@@ -48,7 +48,7 @@ struct Course {
     transactions: u32,
     ended: Vec<TransactionEnd>,
     input_ended: bool,
-    /// What the relay target has taken: recipients and contents.
+    /// Recipients that the relay target has accepted. The next field holds the contents.
     recipients: Vec<Vec<u8>>,
     contents: Vec<Vec<u8>>,
 }
@@ -97,7 +97,7 @@ impl Course {
         course
     }
 
-    /// The client sends these octets, whether it was asked to or not.
+    /// The client sends these octets, whether it was asked or not.
     fn send(&mut self, octets: &[u8]) {
         self.session.receive(octets);
         self.client.send(octets);
@@ -116,7 +116,7 @@ impl Course {
                 self.answer(Verdict::Tag(vec![field]));
             }
             4 => self.take(),
-            // A receipt for something else.
+            // A receipt for another kind of request.
             5 => {
                 let is_content = self.is_content();
                 let wrong = if is_content { Receipt::recipient() } else { Receipt::kept("1") };
@@ -127,7 +127,7 @@ impl Course {
             8 => self.complete(Outcome::failed("of its own")),
             9 => self.run_out(),
             10 => {
-                // Not yet.
+                // A timeout event before the deadline must change nothing.
                 let before = (self.wait, self.session.deadline());
                 if let Some(Deadline { at, .. }) = before.1 {
                     if at <= self.now {
@@ -153,7 +153,7 @@ impl Course {
             }
             15 => self.session.shut_down(),
             16 => self.session.offer(&Capabilities::none()),
-            // All is well: whatever is asked is granted, as long as something is asked.
+            // Success: grants everything that the session asks for.
             17 => {
                 for _ in 0..100 {
                     match self.wait {
@@ -168,7 +168,7 @@ impl Course {
         }
     }
 
-    /// The session's deadline passes.
+    /// Lets the session's deadline pass.
     fn run_out(&mut self) {
         if let Some(deadline) = self.session.deadline() {
             self.now = self.now.max(deadline.at);
@@ -195,7 +195,7 @@ impl Course {
         }
     }
 
-    /// The relay target takes what it is asked to.
+    /// The relay target accepts the pending request.
     fn take(&mut self) {
         let Step::Forward(forward) = self.session.poll(self.now) else {
             return;
@@ -224,7 +224,7 @@ impl Course {
         pending.complete(Outcome::Accepted(receipt));
     }
 
-    /// Polls until somebody is waited for.
+    /// Polls until the session waits for an event.
     fn go_on(&mut self) {
         loop {
             self.wait = match self.session.poll(self.now) {
@@ -244,19 +244,19 @@ impl Course {
         let deadline = self.session.deadline();
         assert_eq!(deadline.is_none(), self.wait == Wait::Close);
         assert_eq!(self.session.is_closed(), self.wait == Wait::Close);
-        // A step that is not done is said again.
+        // A step that was not completed is returned again.
         assert_eq!(wait(&self.session.poll(self.now)), self.wait);
         assert_eq!(self.session.deadline(), deadline);
         self.check();
     }
 
-    /// The promise, and what follows from it.
+    /// Checks the delivery promise and its consequences.
     fn check(&mut self) {
         let told = &self.client;
         assert!(told.recipients.len() <= self.recipients.len(), "a 2xx to RCPT out of nowhere");
         assert!(told.contents.len() <= self.contents.len(), "a 2xx to content out of nowhere");
         for (told, taken) in told.recipients.iter().zip(&self.recipients) {
-            // Spaces between the words are the client's.
+            // Ignore the client's spaces between words.
             let squeezed = |path: &[u8]| path.iter().filter(|it| **it != b' ').copied().collect();
             let [told, taken]: [Vec<u8>; 2] = [squeezed(told), squeezed(taken)];
             assert_eq!(told, taken, "another recipient");
@@ -272,7 +272,7 @@ impl Course {
         }
     }
 
-    /// The client goes, and nobody answers any more.
+    /// Ends the input: the client disconnects, and nothing answers the session any more.
     fn end(mut self) {
         self.session.receive_eof();
         self.input_ended = true;

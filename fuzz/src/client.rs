@@ -1,38 +1,38 @@
-//! A client's view of a session: what it has sent, in units that are answered by one reply each.
+//! The client's view of a session: the input it has sent, in units that get one reply each.
 
 use super::replies::{self, Reply};
 use super::{content, line, shown};
 
-/// A client that keeps count. It panics at whatever no server may do.
+/// A client that tracks the session. It panics on everything that a server must not do.
 pub struct Client {
-    /// Most octets of a command line, CRLF included.
+    /// Maximum length of a command line in octets, including CRLF.
     line_limit: usize,
     sent: Vec<u8>,
-    /// How far `sent` has been answered.
+    /// Number of octets of `sent` that have been answered.
     answered: usize,
-    /// Whether mail data is sent, behind 354.
+    /// Whether mail data is being sent after 354.
     in_data: bool,
-    /// Whether the line that is being sent was refused before its end.
+    /// Whether the current line was refused before its end.
     refused: bool,
     greeted: bool,
-    /// Whether a reply came that answers nothing: nothing may follow it.
+    /// Whether an unsolicited reply was received. No other reply may follow it.
     pub said_good_bye: bool,
-    /// Chunks of the content that is being sent.
+    /// Chunks of the current content.
     chunks: Vec<u8>,
-    /// How often MAIL was answered with 2xx.
+    /// Number of MAIL commands answered with 2xx.
     pub senders: usize,
-    /// Paths of the RCPTs that were answered with 2xx.
+    /// Paths of the RCPT commands answered with 2xx.
     pub recipients: Vec<Vec<u8>>,
-    /// Contents that were answered with 2xx.
+    /// Contents answered with 2xx.
     pub contents: Vec<Vec<u8>>,
 }
 
-/// What is answered by one reply.
+/// A unit of input that gets one reply.
 enum Unit {
     Command(Vec<u8>),
-    /// A line that is no command line.
+    /// A malformed command line.
     Faulty,
-    /// Mail data, dots undone.
+    /// Mail data with dot-stuffing removed.
     Data(Vec<u8>),
     Chunk {
         octets: Vec<u8>,
@@ -61,12 +61,12 @@ impl Client {
         self.sent.extend_from_slice(octets);
     }
 
-    /// Whatever was sent in the clear is void.
+    /// Discards everything that was sent before TLS.
     pub fn start_tls(&mut self) {
         self.answered = self.sent.len();
     }
 
-    /// What the server writes.
+    /// Receives output of the server.
     pub fn hear(&mut self, octets: &[u8]) {
         for reply in replies::written(octets) {
             assert!(!self.said_good_bye, "{} behind the last reply", reply.code);
@@ -74,7 +74,7 @@ impl Client {
         }
     }
 
-    /// Panics unless all that was sent has been answered.
+    /// Panics unless everything sent has been answered.
     pub fn is_answered(&mut self) {
         assert!(self.greeted, "not greeted");
         assert!(!self.said_good_bye, "asked for more behind the last reply");
@@ -137,7 +137,7 @@ impl Client {
             }
             b"RCPT" if yes => {
                 let colon = line.iter().position(|octet| *octet == b':').expect("RCPT TO:");
-                // Where a path is taken, it holds no tab.
+                // An accepted path contains no tab.
                 let octets = line[colon + 1..].iter();
                 let spaced = octets.map(|octet| if *octet == b'\t' { b' ' } else { *octet });
                 self.recipients.push(spaced.collect());
@@ -146,7 +146,7 @@ impl Client {
         }
     }
 
-    /// The first unit that is whole and not answered, and where it ends.
+    /// Returns the first complete unanswered unit and the position of its end.
     fn unit(&mut self) -> Option<(Unit, usize)> {
         if self.in_data {
             let (length, octets) = content::behind_data(&self.sent[self.answered..])?;
@@ -180,7 +180,8 @@ fn verb(line: &[u8]) -> Vec<u8> {
     word.unwrap_or_default().to_ascii_uppercase()
 }
 
-/// Size of the chunk that BDAT announces, and whether it is the last (RFC 3030 section 2).
+/// Returns the size of the chunk announced by BDAT, and whether it is the last (RFC 3030 section
+/// 2).
 fn chunk(line: &[u8]) -> Option<(usize, bool)> {
     let line = str::from_utf8(line).ok()?.to_ascii_uppercase();
     let (size, last) = match *line.split_ascii_whitespace().collect::<Vec<_>>() {

@@ -1,7 +1,9 @@
-//! Mail data, octet by octet (RFC 5321 section 4.5.2, RFC 3030), and readers of all kinds.
+//! Mail data, processed octet by octet (RFC 5321 section 4.5.2, RFC 3030), and readers of all
+//! kinds.
 
-/// Where mail data behind DATA is over, and its content with dots undone: what stands before the
-/// first line that is a dot and nothing else. Lines end in CRLF.
+/// Returns the position of the end of mail data after DATA, and the content before it with
+/// dot-stuffing removed. The end is the first line that consists of a single dot. Lines end in
+/// CRLF.
 pub fn behind_data(wire: &[u8]) -> Option<(usize, Vec<u8>)> {
     let (mut content, mut at) = (Vec::new(), 0);
     loop {
@@ -15,7 +17,8 @@ pub fn behind_data(wire: &[u8]) -> Option<(usize, Vec<u8>)> {
     }
 }
 
-/// Lines that end in CRLF: LF alone ends one, too, CR alone is a space, the last one is ended.
+/// Returns the content with CRLF line ends: a bare LF also ends a line, a bare CR becomes a space,
+/// and the last line is terminated.
 pub fn normalised(content: &[u8]) -> Vec<u8> {
     let mut lines = Vec::new();
     for (at, octet) in content.iter().enumerate() {
@@ -35,13 +38,13 @@ pub fn normalised(content: &[u8]) -> Vec<u8> {
     lines
 }
 
-/// Whether a CR or LF stands alone.
+/// Returns whether there is a bare CR or LF.
 pub fn has_bare(octets: &[u8]) -> bool {
     let pairs = octets.windows(2).filter(|pair| pair == b"\r\n").count();
     octets.iter().filter(|octet| b"\r\n".contains(octet)).count() != 2 * pairs
 }
 
-/// Content with a dot more before each line that begins with one, and the end of data.
+/// Returns the content with dot-stuffing, followed by the end of data.
 pub fn written(content: &[u8]) -> Vec<u8> {
     let mut wire = Vec::new();
     for line in content.split_inclusive(|octet| *octet == b'\n') {
@@ -52,9 +55,9 @@ pub fn written(content: &[u8]) -> Vec<u8> {
     wire
 }
 
-/// Panics unless every reader, strict or lenient, sees one end of data in `wire`, at its very end
-/// (facts about servers: lines that end in LF, in any number of CR and LF, or in CR; text that ends
-/// at NUL; LF taken for the line end because the first line has it).
+/// Panics unless every reader, strict or lenient, sees exactly one end of data in `wire`, at its
+/// very end. The readers model real servers: lines that end in LF, in any number of CR and LF, or
+/// in CR; text that ends at NUL; LF accepted as line end because the first line has it.
 pub fn is_one_message(wire: &[u8]) {
     for (reader, cut) in READERS {
         let mut at = 0;
@@ -74,7 +77,8 @@ pub fn is_one_message(wire: &[u8]) {
     assert_eq!(ends, [wire.len()], "CRLF . CRLF: {}", super::shown(wire));
 }
 
-/// A reader of lines that end in LF, and what it makes of one without its LF.
+/// A reader with lines that end in LF: its name, and a function that interprets a line without its
+/// LF.
 type Reader = (&'static str, fn(&[u8]) -> &[u8]);
 
 const READERS: &[Reader] = &[

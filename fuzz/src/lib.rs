@@ -1,26 +1,26 @@
-//! What the fuzz targets share: how input is cut, and what the RFCs say, written down naively.
+//! Shared by the fuzz targets: splitting the input, and naive implementations of the RFCs.
 
 pub mod client;
 pub mod content;
 pub mod replies;
 pub mod server;
 
-/// A source of numbers that is spelt out by the input: its last octets, so that the rest of a seed
-/// can be read as it stands.
+/// A random number generator seeded by the last octets of the input. The rest of a seed file stays
+/// readable.
 pub struct Dice(u64);
 
-/// How many octets at the end of an input are for [`Dice`].
+/// Number of octets at the end of an input that seed [`Dice`].
 const SEED: usize = 4;
 
 impl Dice {
-    /// Parts the input into what is read and what it is cut by.
+    /// Splits the input into the data to read and a generator that decides how to cut it.
     pub fn split(input: &[u8]) -> (&[u8], Self) {
         let (input, seed) = input.split_at(input.len().saturating_sub(SEED));
         let seed = seed.iter().fold(0, |sum, octet| sum << 8 | u64::from(*octet));
         (input, Self(seed))
     }
 
-    /// The next number below `bound` (splitmix64).
+    /// Returns the next number below `bound` (splitmix64).
     pub fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -29,8 +29,8 @@ impl Dice {
         ((mixed ^ mixed >> 31) % bound as u64) as usize
     }
 
-    /// Cuts octets as a network may: whole, octet by octet, or in pieces of any size, empty ones
-    /// among them.
+    /// Cuts octets as a network may: whole, octet by octet, or in pieces of any size, including
+    /// empty ones.
     pub fn cut<'i>(&mut self, octets: &'i [u8]) -> Vec<&'i [u8]> {
         match self.below(4) {
             0 => return vec![octets],
@@ -49,8 +49,8 @@ impl Dice {
     }
 }
 
-/// What an input tells of a course of things: octets that somebody says, each time with what happens
-/// behind them, but for the last. ASCII is said; each octet above it happens; `0xff` quotes the next.
+/// Parses a script of events: octets to send, each with the event after them (the last has none).
+/// ASCII octets are sent; each octet above ASCII is an event; `0xff` quotes the next octet.
 pub fn course(script: &[u8]) -> Vec<(Vec<u8>, Option<u8>)> {
     const QUOTE: u8 = 0xff;
 
@@ -68,12 +68,12 @@ pub fn course(script: &[u8]) -> Vec<(Vec<u8>, Option<u8>)> {
     course
 }
 
-/// Octets that a report shows as text.
+/// Formats octets as text for a report.
 pub fn shown(octets: &[u8]) -> String {
     octets.escape_ascii().to_string()
 }
 
-/// What stands before the first CRLF, and behind it.
+/// Splits at the first CRLF.
 pub fn line(octets: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = octets.windows(2).position(|pair| pair == b"\r\n")?;
     Some((&octets[..end], &octets[end + 2..]))

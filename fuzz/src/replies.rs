@@ -1,15 +1,15 @@
-//! Replies (RFC 5321 section 4.2) as a client reads them that believes nothing.
+//! Replies (RFC 5321 section 4.2) as read by a client that trusts nothing.
 
 use super::{line, shown};
 
-/// A reply: its code and its lines as they stand on the wire, without CRLF.
+/// A reply: its code, and its lines in wire format without CRLF.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     pub code: u16,
     pub lines: Vec<Vec<u8>>,
 }
 
-/// The replies in what we write. Panics at anything that no server may write.
+/// Parses the replies in our own output. Panics on everything that a server must not write.
 pub fn written(mut octets: &[u8]) -> Vec<Reply> {
     let mut replies = Vec::new();
     let mut lines: Vec<Vec<u8>> = Vec::new();
@@ -29,7 +29,7 @@ pub fn written(mut octets: &[u8]) -> Vec<Reply> {
         if let [[class @ (b'2' | b'4' | b'5')], subject, detail] = numbers[..]
             && (number(subject) && number(detail))
         {
-            // Replies 3yz have none: there it is mere text.
+            // A 3yz reply has no enhanced status code, so text like one has no meaning there.
             let fits = *class == text[0] || text[0] == b'3';
             assert!(fits, "the status is of another class: {seen}");
         }
@@ -44,14 +44,14 @@ pub fn written(mut octets: &[u8]) -> Vec<Reply> {
     replies
 }
 
-/// The code that a line begins with, if a reply may have it.
+/// Returns the code at the start of a line if it is valid in a reply.
 pub fn code(line: &[u8]) -> Option<u16> {
     let digits = str::from_utf8(line.get(..3)?).ok()?;
     let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
     digits.parse().ok().filter(|code| plain && (200..600).contains(code))
 }
 
-/// What ends the reading of replies.
+/// The reason why reading replies stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fault {
     Malformed,
@@ -60,12 +60,12 @@ pub enum Fault {
     Endless,
 }
 
-/// Most octets of a line without its CRLF.
+/// Maximum length of a line in octets without its CRLF.
 const LINE: usize = 4096;
-/// Most lines of a reply.
+/// Maximum number of lines in a reply.
 const LINES: usize = 128;
 
-/// The replies in what a server writes, and what is wrong behind them.
+/// Parses the replies in a server's output. Returns them, and the fault after them.
 pub fn read(mut octets: &[u8]) -> (Vec<Reply>, Option<Fault>) {
     let mut replies = Vec::new();
     let mut lines: Vec<Vec<u8>> = Vec::new();

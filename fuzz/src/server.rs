@@ -1,44 +1,44 @@
-//! An onward server's view of a connection: what it has been told, and what it has answered.
+//! The onward server's view of a connection: the requests it has received and its replies.
 
 use super::replies::{self, Reply};
 use super::{content, line, shown};
 
-/// A server that keeps count. It panics at whatever no client may do.
+/// A server that tracks the connection. It panics on everything that a client must not do.
 #[derive(Default)]
 pub struct Server {
-    /// What it says in this connection, or since TLS began.
+    /// Its output on this connection, or since TLS began.
     said: Vec<u8>,
-    /// What it has been asked, in order.
+    /// The requests it has received, in order.
     asked: Vec<Asked>,
-    /// Whom the PROXY header named.
+    /// The client named by the PROXY header.
     client: Option<String>,
-    /// Mail data behind 354 that has not ended. It comes in batches.
+    /// Incomplete mail data after 354. It arrives in batches.
     mail_data: Vec<u8>,
     /// Whether a PROXY header comes first.
     pub proxied: bool,
-    /// Whether it has greeted, or TLS has begun and there is no greeting.
+    /// Whether TLS has begun, so that there is no greeting.
     private: bool,
-    /// Whether what was written to it did not arrive whole: nothing is known of it any more.
+    /// Whether a write to it was incomplete, so that its state is unknown.
     pub lost: bool,
 }
 
-/// What it is asked.
+/// A request to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
-    /// For its greeting, by connecting.
+    /// The connection itself, which asks for the greeting.
     Greeting,
     Command(Vec<u8>),
-    /// Mail data behind 354 or in a chunk, as it is understood.
+    /// Mail data after 354 or in a chunk, as the server interprets it.
     Content(Vec<u8>),
 }
 
 impl Server {
-    /// A new connection.
+    /// Opens a new connection.
     pub fn connect(proxied: bool) -> Self {
         Self { asked: vec![Asked::Greeting], proxied, ..Self::default() }
     }
 
-    /// TLS has begun: nothing that was said counts.
+    /// Starts TLS. Everything sent before is discarded.
     pub fn start_tls(&mut self) {
         *self = Self { private: true, client: self.client.take(), ..Self::default() };
     }
@@ -47,12 +47,12 @@ impl Server {
         self.said.extend_from_slice(octets);
     }
 
-    /// What has been said so far: whole replies.
+    /// Returns the complete replies so far.
     fn replies(&self) -> Vec<Reply> {
         replies::read(&self.said).0
     }
 
-    /// What is written to it: commands in groups of whole lines.
+    /// Receives commands in groups of whole lines.
     pub fn hear(&mut self, octets: &[u8]) {
         let mut rest = octets;
         if std::mem::take(&mut self.proxied) {
@@ -97,14 +97,14 @@ impl Server {
         }
     }
 
-    /// What it was asked last, and its reply to that: one reply each, in order. What it says beyond
-    /// that is an answer to nothing.
+    /// Returns the last request and the reply to it. Requests and replies are matched in order, one
+    /// to one. Further output answers no request.
     pub fn last(&self) -> Option<(&Asked, Reply)> {
         let reply = self.replies().into_iter().nth(self.asked.len().checked_sub(1)?)?;
         Some((self.asked.last()?, reply))
     }
 
-    /// Whether the command was answered with 2xx.
+    /// Returns whether the command was answered with 2xx.
     pub fn granted(&self, command: &[u8]) -> bool {
         let mut answered = self.asked.iter().zip(self.replies());
         answered.any(|(asked, reply)| {
@@ -112,8 +112,8 @@ impl Server {
         })
     }
 
-    /// For whose it takes the connection, if it was told and believed it: an address, or
-    /// `[UNAVAILABLE]`.
+    /// Returns the client for whom the server regards this connection to be, if it was told and
+    /// accepted it: an address, or `[UNAVAILABLE]`.
     pub fn client(&self) -> Option<String> {
         let told = self.asked.iter().zip(self.replies()).filter_map(|(asked, reply)| match asked {
             Asked::Command(command) if command.starts_with(b"XCLIENT ") && reply.code == 220 => {
@@ -125,7 +125,7 @@ impl Server {
         told.last().or_else(|| self.client.clone())
     }
 
-    /// Whether TLS has begun.
+    /// Returns whether TLS has begun.
     pub fn is_private(&self) -> bool {
         self.private
     }
