@@ -9,7 +9,7 @@ import shutil
 
 from harness import HERE, PROGRAMS, Program, free_port, listens, wait_for
 
-# Words that rules and signatures look for.
+# Words that the rules and signatures match.
 HEAVY, LIGHT, GREY, LATER = "heavy-word", "light-word", "grey-word", "later-word"
 VIRUS, SIGNATURE = "nobounce-signature-of-our-own", "Nobounce.Test.Signature.UNOFFICIAL"
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
@@ -41,7 +41,7 @@ class Rspamd:
         for made in ("db", "run"):
             (self.folder / made).mkdir(mode=0o755)
             shutil.chown(self.folder / made, user.pw_uid, user.pw_gid)
-        # The whole list of top-level domains takes it half a minute to compile.
+        # Compiling the complete list of top-level domains would take half a minute.
         (self.folder / "tlds").write_text("com\nexample\norg\n")
         (self.folder / "rules.lua").write_text(f"""\
 local function has(word)

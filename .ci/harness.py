@@ -20,15 +20,16 @@ import tempfile
 import time
 
 HERE = "127.0.0.1"
-PATIENCE = 30  # seconds for anything to start or to arrive
+PATIENCE = 30  # seconds for a program to start or for a message to arrive
 ALICE, BOB, CAROL = "alice@example.org", "bob@example.org", "carol@example.org"
 NOBODY = "nobody@example.org"
 SENDER = "sender@example.com"
 
-# Where the step `programs` of .ci/run puts what cannot be installed side by side.
+# The folder in which the step `programs` of .ci/run installs programs that conflict with each
+# other.
 PROGRAMS = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")).absolute() / "programs"
 
-# What breaks proxies: lines of dots, a long line, octets beyond ASCII, no space before a tab.
+# Lines that break proxies: dots, a long line, octets beyond ASCII, no space before a tab.
 ODD_LINES = [".", "..", ".leading dot", "a.", "", "\ttab", "x" * 1500, "grüße", " "]
 
 
@@ -50,7 +51,7 @@ def wait_for(what, condition, patience=PATIENCE):
 
 def listens(port):
     with contextlib.suppress(OSError), socket.create_connection((HERE, port), 1) as connection:
-        # Where nobody listens yet, a connection may come to have itself for the other end.
+        # Without a listener, a loopback connection can connect to itself.
         return connection.getsockname() != connection.getpeername()
     return False
 
@@ -85,7 +86,7 @@ class Postfix:
             new.mkdir(mode=0o755)
         shutil.chown(folder / "data", "postfix")
         os.chown(self.boxes, user.pw_uid, user.pw_gid)
-        # `postfix start` after a crash has something to say, as Postfix's user, and must be able to.
+        # `postfix start` after a crash writes to the log as Postfix's user, so the file must exist.
         self.log.touch()
         shutil.chown(self.log, "postfix")
         users = {mailbox: mailbox.split("@") for mailbox in mailboxes}
@@ -116,7 +117,7 @@ class Postfix:
             "default_transport": "error:nothing leaves this machine",
             "relay_transport": "error:nothing leaves this machine",
         }
-        # Said twice, a parameter makes postlogd warn, to itself, and wait for itself for ever.
+        # A duplicate parameter makes postlogd log a warning to itself, which blocks it forever.
         main |= settings or {}
         lines = [f"{name} = {value}\n" for name, value in main.items()]
         (self.config / "main.cf").write_text("".join(lines))
@@ -147,7 +148,7 @@ class Postfix:
         try:
             self.do("postfix", "stop")
         except subprocess.CalledProcessError:
-            pass  # it did not run
+            pass  # it was not running
         except subprocess.TimeoutExpired:
             master = int((self.folder / "queue/pid/master.pid").read_text())
             os.killpg(master, signal.SIGKILL)
@@ -194,7 +195,7 @@ class Swaks:
 
     def __init__(self, port, content, *to, sender=SENDER, options=()):
         with tempfile.NamedTemporaryFile() as data:
-            data.write(content.removesuffix(b"\n"))  # swaks ends the last line itself
+            data.write(content.removesuffix(b"\n"))  # swaks adds the last line end itself
             data.flush()
             command = ["swaks", "--server", HERE, "--port", str(port), "--helo", "client.example.com"]
             command += ["--from", sender, "--to", ",".join(to), "--data", "@" + data.name, *options]
@@ -251,7 +252,7 @@ def run(trial, names, logs):
         try:
             getattr(trial, name)()
             verdict = "ok"
-        except Exception as error:  # each case is on its own, whatever it dies of
+        except Exception as error:  # any failure of one case must not stop the others
             failed += 1
             verdict = f"FAILED\n{brief(str(error))}"
         print(f"{name.replace('_', ' ')} ... {verdict} ({time.monotonic() - begin:.1f} s)", flush=True)

@@ -55,7 +55,7 @@ class Postfix(harness.Postfix):
 
     def __init__(self, folder, **settings):
         folder.mkdir()
-        # A fresh process takes a second where one of 100 uses has just ended.
+        # Each smtpd process ends after 100 uses by default, and starting a new one takes a second.
         patient = {"smtpd_soft_error_limit": 1000, "smtpd_hard_error_limit": 1000, "max_use": 10_000}
         room = {"message_size_limit": 60_000_000, "virtual_mailbox_limit": 0}
         tags = {"recipient_delimiter": "+"}
@@ -220,7 +220,7 @@ MAILER(`smtp')dnl
         command = ["m4", f"-D_CF_DIR_={features}/", str(macros)]
         made = subprocess.run(command, capture_output=True, text=True, check=True)
         config = self.write("sendmail.cf", made.stdout)
-        # With a host name that has no dot it would wait a minute for a better one.
+        # With a host name without a dot it would wait a minute for a better one.
         run = f"hostname mx.example.org; exec {package}/sendmail -bD -C {config}"
         return ["unshare", "--uts", "sh", "-euc", run]
 

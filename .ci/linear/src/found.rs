@@ -1,4 +1,5 @@
-//! Recipients about whom scorers have much to say: each finding, refusal and failure is another one.
+//! Shapes with many recipients, for each of which scorers report a different finding, refusal or
+//! failure.
 
 use async_trait::async_trait;
 use nobounce::{
@@ -10,13 +11,13 @@ use crate::input::Input;
 use crate::service::Service;
 use crate::{Shape, Work};
 
-/// Twice as many are the most that a message has by default.
+/// A message has at most twice as many by default.
 const RECIPIENTS: usize = 500;
 
 pub(crate) const SHAPES: &[Shape] =
     &[Shape { name: "found-of-recipients", size: RECIPIENTS, least: 5.0, prepare: found }];
 
-/// What a scorer says of each recipient, with its address.
+/// A scorer that reports this for each recipient, with the recipient's address.
 enum Says {
     Finding(&'static str),
     No,

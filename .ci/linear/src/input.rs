@@ -1,19 +1,19 @@
-//! What a client says, made as it is read: it takes no memory of its own.
+//! Client input that is generated while it is read, so it takes no memory.
 
-/// Octets that begin so, go on with one unit after another, and end so.
+/// Input with a beginning, a number of generated units, and an end.
 pub struct Input {
-    /// What is left of the part that is being read.
+    /// The part being read.
     part: Vec<u8>,
     read: usize,
     unit: Box<dyn Fn(usize) -> Vec<u8> + Send>,
-    /// Units that were made, and how many octets of them there may be yet.
+    /// Number of generated units, and octets left for further units.
     made: usize,
     left: usize,
     end: Vec<u8>,
 }
 
 impl Input {
-    /// `octets`: of all units.
+    /// `octets` is the total size of the units.
     pub fn new(
         begin: impl Into<Vec<u8>>,
         unit: impl Fn(usize) -> Vec<u8> + Send + 'static,
@@ -24,7 +24,7 @@ impl Input {
         Self { part, read: 0, unit: Box::new(unit), made: 0, left: octets, end }
     }
 
-    /// Reads as much as fits; says how much that is.
+    /// Fills the buffer as far as possible and returns the number of octets.
     pub fn read(&mut self, buffer: &mut [u8]) -> usize {
         let mut count = 0;
         while count < buffer.len() {
@@ -39,7 +39,7 @@ impl Input {
         count
     }
 
-    /// Goes on to the next part, if there is one.
+    /// Goes on to the next part. Returns whether there is one.
     fn next(&mut self) -> bool {
         self.read = 0;
         if self.left > 0 {

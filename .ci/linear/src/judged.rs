@@ -1,4 +1,4 @@
-//! Shapes of mail, each through a whole session with everything on: every scorer with its daemon, DNS,
+//! Shapes of mail in a complete session with everything enabled: every scorer with its daemon, DNS,
 //! an observer that writes records, an onward server.
 
 use nobounce::Budget;
@@ -7,7 +7,7 @@ use crate::input::Input;
 use crate::service::{Got, Service};
 use crate::{Shape, Work};
 
-/// A shape of mail data, which begins so and goes on with units.
+/// A shape of mail data: a beginning and a generated unit.
 pub struct Mail {
     pub name: &'static str,
     begin: &'static str,
@@ -26,8 +26,8 @@ macro_rules! mails {
     };
 }
 
-/// Octets: twice as many are below every bound of what scorers look at, of which 64 KiB of header is the
-/// smallest.
+/// Size in octets. Twice as much is below every limit of the scorers, the smallest of which is 64
+/// KiB of header.
 const SIZE: usize = 30_000;
 
 const BODY: &str = "From: a@example.org\r\nSubject: x\r\n\r\n";
@@ -146,13 +146,13 @@ const COMMANDS: &str = "EHLO client.example.org\r\nMAIL FROM:<a@example.org>\r\n
                         RCPT TO:<b@example.net>\r\nDATA\r\n";
 
 impl Mail {
-    /// Serves a client that sends so much of it.
+    /// Serves a client that sends this many octets of the shape.
     pub fn serve(&self, octets: usize, budget: Budget) -> Got {
         Service::new(budget).serve(input(self.begin, self.unit, octets))
     }
 }
 
-/// Serves a client that sends this over and over: as mail data, or all of it if it begins with a
+/// Serves a client that repeats this seed, as mail data, or as the whole input if it begins with a
 /// command.
 pub fn seed(seed: Vec<u8>, octets: usize, budget: Budget) -> Got {
     let is_session = [b"EHLO", b"HELO", b"ehlo"].iter().any(|word| seed.starts_with(&word[..]));

@@ -1,5 +1,5 @@
-//! Input of shapes that a hostile peer may choose, and what nobounce has to do with it. That it is
-//! done, and done right, is checked with each.
+//! Input shapes that a hostile peer may choose, and the work they cause. Each shape also checks
+//! that the work is done correctly.
 
 mod found;
 mod input;
@@ -9,21 +9,21 @@ mod mime;
 mod service;
 mod talk;
 
-/// What is done once the input is there; says how many octets were worked on.
+/// The measured work on prepared input. Returns the number of octets processed.
 pub type Work = Box<dyn FnOnce() -> usize>;
 
-/// A shape of input.
+/// An input shape.
 pub struct Shape {
     pub name: &'static str,
-    /// How much of it: octets, lines, levels, whatever the shape is made of.
+    /// Its size, in whatever unit the shape consists of: octets, lines, levels.
     pub size: usize,
-    /// The least number of instructions for each octet worked on that can be believed.
+    /// The minimum plausible number of instructions per processed octet.
     pub least: f64,
-    /// Makes it.
+    /// Prepares the input of the given size.
     pub prepare: fn(usize) -> Work,
 }
 
-/// All shapes.
+/// Returns all shapes.
 pub fn shapes() -> impl Iterator<Item = &'static Shape> {
     [mail::SHAPES, mime::SHAPES, talk::SHAPES, found::SHAPES, judged::SHAPES].into_iter().flatten()
 }

@@ -1,4 +1,4 @@
-//! Shapes of mail data: in from a client, out to a server.
+//! Shapes of mail data: incoming from a client, outgoing to a server.
 
 use crate::talk::{HELLO, converse};
 use crate::{Shape, Work};
@@ -29,7 +29,7 @@ pub(crate) const SHAPES: &[Shape] = &[
     Shape { name: "only-spaces", size: MIB, least: 0.5, prepare: only_spaces },
 ];
 
-/// The smallest read that comes by the thousand: a segment.
+/// Size of a TCP segment: the smallest read that occurs in large numbers.
 const SEGMENT: usize = 1_460;
 
 fn mail(size: usize) -> Work {
@@ -42,7 +42,7 @@ fn mail_in_octets(size: usize) -> Work {
     data(line.repeat(size / line.len()), line.repeat(size / line.len()), 1, 0)
 }
 
-/// The second is read to its place, in the memory that the first has left.
+/// The second mail is read directly into the memory that the first one has freed.
 fn mails_in_octets(size: usize) -> Work {
     let line = format!("{}\r\n", "x".repeat(74));
     twice(line.repeat(size / line.len()), line.repeat(size / line.len()), 1)
@@ -57,7 +57,7 @@ fn one_line(size: usize) -> Work {
     data(line.clone(), line, SEGMENT, 0)
 }
 
-/// The first of them is deleted, and put there again.
+/// The first dot is removed when receiving and added again when sending.
 fn only_dots(size: usize) -> Work {
     data(format!("{}\r\n", ".".repeat(size)), format!("{}\r\n", ".".repeat(size - 1)), SEGMENT, 1)
 }
@@ -78,7 +78,7 @@ fn dot_lines(size: usize) -> Work {
     data("..\r\n".repeat(size / 4), ".\r\n".repeat(size / 4), SEGMENT, size / 4)
 }
 
-/// What others take for an end of data, over and over.
+/// Repeats sequences that other servers accept as end of data.
 fn odd_ends(size: usize) -> Work {
     let count = size / 11;
     data("x\n.\r\n..\n.\r\r".repeat(count) + "\r\n", odd(count), SEGMENT, 3 * count)
@@ -88,7 +88,7 @@ fn odd(count: usize) -> String {
     "x\r\n.\r\n.\r\n.  ".repeat(count) + "\r\n"
 }
 
-/// A client sends this behind DATA, and again, so many octets at a time. It means this, both times.
+/// Sends the wire data after DATA twice, in reads of the given size. Each must decode to `content`.
 fn twice(wire: String, content: String, read: usize) -> Work {
     let mail = HELLO.strip_prefix("EHLO c\r\n").expect("EHLO comes first");
     let said = format!("{HELLO}DATA\r\n{wire}.\r\n{mail}DATA\r\n{wire}.\r\n");
@@ -101,8 +101,8 @@ fn twice(wire: String, content: String, read: usize) -> Work {
     })
 }
 
-/// A client sends this behind DATA, so many octets at a time. It means this, and `dots` of its lines
-/// begin with a dot.
+/// Sends the wire data after DATA, in reads of the given size. It must decode to `content`, in
+/// which `dots` lines begin with a dot.
 fn data(wire: String, content: String, read: usize, dots: usize) -> Work {
     let said = format!("{HELLO}DATA\r\n{wire}.\r\n");
     Box::new(move || {
@@ -111,7 +111,7 @@ fn data(wire: String, content: String, read: usize, dots: usize) -> Work {
             panic!("{} messages", got.messages.len());
         };
         assert!(taken == content.as_bytes(), "another content");
-        // The trace header and what joins it come first.
+        // The trace header and the fields around it come first.
         let least = taken.len() + dots + ".\r\n".len();
         assert!((least + 1..least + 500).contains(&got.written), "{} for {least}", got.written);
         taken.len()
@@ -123,7 +123,7 @@ fn results(size: usize) -> Work {
     header(lines.clone(), lines)
 }
 
-/// A reader may take each of the lines for a field that the next ones continue.
+/// A parser may regard each line as a field that the next lines continue.
 fn results_behind_junk(size: usize) -> Work {
     let lines = format!("Subject: x\r\njunk\r\n{}", " Authentication-Results: x\r\n".repeat(size));
     header(lines.clone(), lines)
@@ -135,7 +135,7 @@ fn results_in_comments(size: usize) -> Work {
     header(format!("Subject: x\r\njunk\r\n{lines}\r\n"), "Subject: x\r\njunk\r\n".into())
 }
 
-/// In every second of them the quotes are closed.
+/// Every second line closes the quotes.
 fn results_in_quotes(size: usize) -> Work {
     let lines = " Authentication-Results: \"\r\n".repeat(size / 2 * 2);
     header(format!("Subject: x\r\njunk\r\n{lines}"), format!("Subject: x\r\njunk\r\n{lines}"))
@@ -146,7 +146,7 @@ fn results_unnamed(size: usize) -> Work {
     header(format!("Subject: x\r\njunk\r\n{lines}"), format!("Subject: x\r\njunk\r\n{lines}"))
 }
 
-/// Behind many of them stands a long line.
+/// A long line after many short ones.
 fn results_long_line(size: usize) -> Work {
     let lines = " Authentication-Results:\r\n".repeat(20);
     let long = format!("{lines} {}\r\n", "x".repeat(size * 40));
@@ -173,7 +173,7 @@ fn only_spaces(size: usize) -> Work {
     header(lines.clone(), lines)
 }
 
-/// A client sends a message of this header; this of it goes onward.
+/// Sends a message with these header lines. `kept` must be forwarded.
 fn header(lines: String, kept: String) -> Work {
     let said = format!("{HELLO}DATA\r\n{lines}\r\nbody\r\n.\r\n");
     Box::new(move || {

@@ -1,7 +1,9 @@
-//! `linear SHAPE SIZE`: does the work of one shape, and says how many octets that was.
-//! `linear mail NAME OCTETS` and `linear seed FILE OCTETS`: serves a client that sends a mail of this
-//! shape, or of this file over and over, with everything on and 64 MiB of budget; says what came of
-//! it and how much memory the process had at most.
+//! Command-line tool:
+//!
+//! - `linear SHAPE SIZE` does the work of one shape and prints the number of octets processed.
+//! - `linear mail NAME OCTETS` and `linear seed FILE OCTETS` serve a client that sends a mail of
+//!   this shape, or repeats this file, with everything enabled and a budget of 64 MiB. They print
+//!   the result and the peak memory of the process.
 
 use std::fs;
 
@@ -36,13 +38,13 @@ fn main() {
     }
 }
 
-/// What callgrind looks at: `--toggle-collect=linear::measured*`.
+/// The function measured by callgrind: `--toggle-collect=linear::measured*`.
 #[inline(never)]
 fn measured(work: Work) -> usize {
     work()
 }
 
-/// The most resident memory that this process has had, in KiB.
+/// Returns the peak resident memory of this process in KiB.
 fn peak() -> usize {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");

@@ -1,4 +1,4 @@
-//! Shapes of messages: taken apart by MIME, every part and every field read.
+//! Shapes of messages for the MIME parser. Every part and every field is read.
 
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -24,7 +24,7 @@ pub(crate) const SHAPES: &[Shape] = &[
 
 const MULTIPART: &str = "Content-Type: multipart/mixed; boundary=";
 
-/// Deeper than anybody looks, and closed again.
+/// Nested deeper than the parser's limit, with all levels closed.
 fn nested(size: usize) -> Work {
     let open = |n| format!("{MULTIPART}b{n}\r\n\r\n--b{n}\r\n");
     let begin: String = (0..size).map(open).collect();
@@ -40,7 +40,8 @@ fn messages(size: usize) -> Work {
     })
 }
 
-/// One in another, as deep as anybody looks, and then lines that may be delimiters of each.
+/// Multiparts nested almost to the parser's limit, followed by lines that look like delimiters of
+/// each.
 fn unclosed(size: usize) -> Work {
     let open = |n| format!("{MULTIPART}b{n}\r\n\r\n--b{n}\r\n");
     let begin: String = (0..90).map(open).collect();
@@ -76,7 +77,7 @@ fn folded(size: usize) -> Work {
     })
 }
 
-/// Each of them as long as it may be and full of parameters.
+/// Content types of maximum length, full of parameters.
 fn content_types(size: usize) -> Work {
     let field = format!("Content-Type: text/plain{}\r\n", "; a*0*=utf-8''%41".repeat(110));
     view(field.repeat(size) + "\r\n", |view| {
@@ -114,7 +115,7 @@ fn quoted(size: usize) -> Work {
     })
 }
 
-/// A message of this content: what it is taken for, and that all of it goes onward.
+/// Parses a message with this content, checks the view, and checks that all of it is forwarded.
 fn view(content: String, check: impl FnOnce(&MessageView) + 'static) -> Work {
     let sender = ReversePath::parse("<a>").expect("a path");
     let id = SessionId::new("linear").transaction(1);

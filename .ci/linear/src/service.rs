@@ -1,4 +1,5 @@
-//! A gate with everything on: every scorer, its daemons, DNS, an onward server. None of it waits.
+//! A gate with everything enabled: every scorer with its daemon, DNS, an onward server. Nothing
+//! waits.
 
 use std::io;
 use std::pin::Pin;
@@ -23,30 +24,30 @@ use nobounce::{
 
 use crate::input::Input;
 
-/// What came of a session.
+/// The result of a session.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Got {
-    /// The first digit of the last reply.
+    /// First digit of the last reply.
     pub last: usize,
-    /// Octets that the onward server has got.
+    /// Octets received by the onward server.
     pub onward: usize,
-    /// Octets that the daemons have got.
+    /// Octets received by the daemons.
     pub daemons: usize,
 }
 
-/// A gate, and the world it is in.
+/// A gate and its environment.
 pub struct Service {
     world: World,
     gate: Gate<World>,
 }
 
 impl Service {
-    /// With every scorer.
+    /// Returns a gate with every scorer.
     pub fn new(budget: Budget) -> Self {
         Self::with(budget, panel)
     }
 
-    /// With this panel.
+    /// Returns a gate with this panel.
     pub fn with(budget: Budget, panel: impl FnOnce(&World) -> Panel) -> Self {
         let world = World::default();
         let mut settings = Settings::new("mx.example");
@@ -62,7 +63,7 @@ impl Service {
         Self { world, gate }
     }
 
-    /// Serves a client that says this. No scorer acts, so that its mail is relayed.
+    /// Serves a client with this input. All scorers are in monitor mode, so its mail is relayed.
     pub fn serve(&self, input: Input) -> Got {
         let (client, last) = Client::new(input);
         let peer = Peer::new(([192, 0, 2, 1], 4711).into());
@@ -79,7 +80,7 @@ fn address(text: &str) -> Address {
     text.parse().expect("an address")
 }
 
-/// All scorers; none of them acts.
+/// Returns a panel with all scorers in monitor mode.
 fn panel(world: &World) -> Panel {
     let store = Arc::new(Memory::with_capacity(100));
     let list = || DnsList::new("list.example").expect("a zone").weight(Score::points(1));
@@ -104,7 +105,7 @@ fn panel(world: &World) -> Panel {
     seats.into_iter().fold(panel, |panel, seat| panel.seat(seat.monitor()))
 }
 
-/// An observer that writes each record, as programs log it.
+/// An observer that formats each record as a program's log would.
 struct Written;
 
 impl Observer for Written {
@@ -115,7 +116,7 @@ impl Observer for Written {
     }
 }
 
-/// DNS: every name has records of every kind, but for lists, on which nobody is.
+/// DNS: every name has records of every type, except in DNS lists, which list nobody.
 struct Zone;
 
 #[async_trait]
@@ -135,7 +136,7 @@ impl Resolver for Zone {
     }
 }
 
-/// Connections to servers; time stands still.
+/// The runtime: connections to in-memory servers. Time does not pass.
 #[derive(Clone)]
 pub struct World(Arc<Counted>);
 
@@ -177,12 +178,12 @@ impl Runtime for World {
     }
 }
 
-/// A server that takes everything.
+/// A server that accepts everything.
 pub struct Server {
     world: World,
     kind: Kind,
     says: Vec<u8>,
-    /// The command that is being read, or the last octets of mail data.
+    /// The current command, or the last octets of the mail data.
     line: Vec<u8>,
 }
 
@@ -190,7 +191,7 @@ pub struct Server {
 enum Kind {
     Spamd,
     Rspamd,
-    /// Requests that it has answered.
+    /// ClamAV, with the number of requests answered.
     Clamd(u32),
     Onward(Mail),
 }
@@ -202,7 +203,7 @@ enum Mail {
 }
 
 impl Server {
-    /// The request has come to its end.
+    /// Answers a complete request.
     fn answer(&mut self) {
         const REPORT: &str =
             r#"{"action":"no action","score":0.1,"required_score":15,"symbols":{}}"#;
@@ -224,7 +225,7 @@ impl Server {
         };
     }
 
-    /// What the onward server hears.
+    /// Receives input in the role of the onward server.
     fn hear(&mut self, octets: &[u8]) {
         let Kind::Onward(mail) = &mut self.kind else {
             return;
@@ -302,7 +303,7 @@ impl AsyncWrite for Server {
     }
 }
 
-/// A client that says everything at once, in segments as they come from the internet.
+/// A client that sends everything at once, in segments as on the internet.
 struct Client {
     input: Input,
     /// First digit of the last reply.

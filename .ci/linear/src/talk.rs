@@ -1,4 +1,4 @@
-//! Shapes of commands and replies; and both machines, driven to the end.
+//! Shapes of commands and replies, and loops that run both state machines to their end.
 
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
@@ -22,19 +22,19 @@ pub(crate) const SHAPES: &[Shape] = &[
 
 pub(crate) const HELLO: &str = "EHLO c\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\n";
 
-/// What a client got.
+/// The result of a client session.
 #[derive(Default)]
 pub(crate) struct Got {
     pub(crate) replies: usize,
-    /// Messages that it was told are taken, as they were taken.
+    /// Messages that were accepted according to the replies, as the relay target received them.
     pub(crate) messages: Vec<(Envelope, Vec<u8>)>,
     pub(crate) recipients: usize,
-    /// Octets that the onward server was written.
+    /// Octets written to the onward server.
     pub(crate) written: usize,
 }
 
-/// A client that says this, so many octets at a time, and is granted everything. `onward` says
-/// whether there is a server to write to.
+/// Runs a client that sends these octets in reads of the given size. Everything is accepted.
+/// `onward` selects whether there is an onward server to write to.
 pub(crate) fn converse(said: &[u8], read: usize, onward: bool) -> Got {
     let mut settings = Settings::new("mx.example");
     settings.early_input = EarlyInput::Tolerate;
@@ -54,7 +54,7 @@ pub(crate) fn converse(said: &[u8], read: usize, onward: bool) -> Got {
                 got.replies += octets.iter().filter(|octet| **octet == b'\n').count();
             }
             Step::Receive if rest.is_empty() => session.receive_eof(),
-            // As `serve` reads: to their place, where there is room for them.
+            // Reads like `serve`: directly into the room, if there is any.
             Step::Receive => {
                 let room = session.room();
                 let most = if room.is_empty() { read } else { read.min(room.len()) };
@@ -93,7 +93,8 @@ pub(crate) fn converse(said: &[u8], read: usize, onward: bool) -> Got {
     }
 }
 
-/// Asks a server that takes everything, behind DATA; says how many octets of mail data it got.
+/// Sends a message to a server that accepts everything, with DATA. Returns the number of octets of
+/// mail data received.
 fn relay(envelope: &Envelope, message: Message) -> usize {
     let mut onward = Onward::new(Arc::new(OnwardSettings::new("mx.example")));
     let mut written = 0;
@@ -126,7 +127,7 @@ fn relay(envelope: &Envelope, message: Message) -> usize {
     }
 }
 
-/// Time does not pass.
+/// Returns a fixed instant, since time does not pass.
 fn now() -> Instant {
     static NOW: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     *NOW.get_or_init(Instant::now)
@@ -159,7 +160,7 @@ fn faulty(size: usize) -> Work {
     })
 }
 
-/// Lines of 60,000 octets, each of which is too long: it comes in small reads.
+/// Lines of 60,000 octets, each of which is too long, in small reads.
 fn endless(size: usize) -> Work {
     const LINE: usize = 60_000;
     let line = format!("{}\r\n", "x".repeat(LINE));
@@ -188,7 +189,7 @@ fn replies_in_octets(size: usize) -> Work {
     hear(size, 1)
 }
 
-/// Each recipient is answered in as many and as long lines as are taken for a reply.
+/// Each recipient gets a reply with the maximum number of lines of maximum length.
 fn hear(size: usize, read: usize) -> Work {
     let line = |more| format!("250{more}{}\r\n", "x".repeat(4_000));
     let reply = [line('-').repeat(127), line(' ')].concat();

@@ -1,4 +1,4 @@
-//! Doubling the input costs no more than 2.2 times the instructions, whatever its shape.
+//! Doubling the input costs at most 2.2 times the instructions, for every shape.
 
 use std::process::Command;
 use std::sync::Mutex;
@@ -7,9 +7,10 @@ use std::thread;
 
 use linear::{Shape, shapes};
 
-/// Twice the work, and what a size of its own may add: another step of a buffer, a table.
+/// Twice the work, plus an allowance for size-dependent steps, such as the growth of a buffer or a
+/// table.
 const MOST: f64 = 2.2;
-/// Less, and the work was not done.
+/// With less, the work was not done.
 const LEAST: f64 = 1.8;
 
 #[test]
@@ -32,7 +33,7 @@ fn twice_the_input_costs_twice_the_instructions() {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
-/// Measures one shape.
+/// Measures one shape and checks its growth.
 fn hold(shape: &Shape) -> Result<(), String> {
     let Shape { name, size, least, .. } = shape;
     let (octets, once) = measure(shape, *size)?;
@@ -44,7 +45,8 @@ fn hold(shape: &Shape) -> Result<(), String> {
     if !(1.95..2.05).contains(&growth) {
         return Err(format!("{name}: {octets} octets, then {more_octets}"));
     }
-    // A session costs something whatever its mail, and much of a mail is looked at in part.
+    // A session has a fixed cost regardless of its mail, and scorers read only a part of a large
+    // mail.
     let least_ratio = if name.starts_with("judged-") { 1.0 } else { LEAST };
     if !(least_ratio..=MOST).contains(&ratio) {
         return Err(format!("{name}: {once} instructions, then {twice}: {ratio:.3} times as many"));
@@ -55,7 +57,7 @@ fn hold(shape: &Shape) -> Result<(), String> {
     Ok(())
 }
 
-/// Octets that were worked on, and instructions.
+/// Returns the number of octets processed and the number of instructions.
 fn measure(shape: &Shape, size: usize) -> Result<(usize, u64), String> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])

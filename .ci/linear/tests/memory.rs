@@ -1,5 +1,5 @@
-//! A mail of any shape, judged with everything on, takes no more memory than the budget and a constant,
-//! and no more time than its size asks for.
+//! Mail of every shape, scored with everything enabled, takes no more memory than the budget and a
+//! constant, and no more time than is proportional to its size.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use linear::judged::MAILS;
 
-/// Octets of a mail: the default of `Limits::content`.
+/// Size of a mail in octets: the default of `Limits::content`.
 const OCTETS: usize = 50 << 20;
-/// Beside the budget of 64 MiB.
+/// Peak memory in KiB: 64 MiB in addition to the budget of 64 MiB.
 const MOST: usize = (64 + 64) << 10;
-/// For one mail. A quadratic shape takes hours.
+/// Time limit for one mail. A quadratic shape would take hours.
 const TIME: Duration = Duration::from_secs(60);
 
 #[test]
