@@ -1,4 +1,4 @@
-//! How an onward server answers: as it should, or in one of the ways that it should not.
+//! Answers of an onward server: the correct one, or one of many wrong ones.
 
 use std::time::Duration;
 
@@ -21,20 +21,20 @@ pub enum Act {
     Reset,
     /// Never answers.
     Silent,
-    /// Answers, after a while that may be too long.
+    /// Answers after a delay that may be too long.
     Late,
-    /// Says a part of its answer, then closes.
+    /// Sends a part of its answer, then closes.
     Cut,
     Endless,
     Nonsense,
-    /// Says it in octets that should not be in a reply.
+    /// Adds octets that must not be in a reply.
     Odd,
     WrongClass,
-    /// Answers, and says something more that nobody asked for.
+    /// Answers, and sends another unsolicited reply.
     OutOfTurn,
 }
 
-/// No replies at all, whatever is asked.
+/// Answers that are no valid replies to any command.
 const NONSENSE: [&[u8]; 9] = [
     b"199 2.0.0 c0.0 INTERNAL\r\n",
     b"650 2.0.0 c0.0 INTERNAL\r\n",
@@ -47,16 +47,16 @@ const NONSENSE: [&[u8]; 9] = [
     b"250\tINTERNAL\r\n",
 ];
 
-/// What no reply should hold (RFC 5321 section 4.2).
+/// Octets that no reply may contain (RFC 5321 section 4.2).
 const ODD: [&[u8]; 5] = [b" \x80\xff", b" \x00", b" \x1b[2J", b" \xc3\xa9", b"\r"];
 
 impl Act {
-    /// Whether it says no, so that nothing has changed.
+    /// Returns whether this is a refusal, after which the server's state is unchanged.
     pub fn is_no(self) -> bool {
         matches!(self, Self::Refuse(_))
     }
 
-    /// Whether a server that acts so has kept the content.
+    /// Returns whether a server that answers like this has accepted the content.
     pub fn keeps(self, rng: &mut Rng) -> bool {
         match self {
             Self::Plain | Self::Late | Self::Odd | Self::OutOfTurn => true,
@@ -84,7 +84,7 @@ impl Act {
     }
 }
 
-/// What is said out of turn, with one of five codes in front.
+/// The unsolicited reply. One of five codes replaces `000`.
 const EARLY: &str = "000 early\r\n";
 const EARLY_CODES: [&str; 5] = ["250", "354", "421", "451", "550"];
 
@@ -110,7 +110,8 @@ impl Server {
         }
     }
 
-    /// Answers with `yes` and these lines, or as this act has it. Whoever gets `Ok` has said it whole.
+    /// Answers with code `yes` and these lines, or as `act` demands. `Ok` means that the complete
+    /// answer was sent.
     pub async fn answer(&mut self, act: Act, yes: u16, lines: &[&str]) -> Result<(), Over> {
         if !self.plan.thinks.is_zero() {
             let time = self.rng.wait(self.plan.thinks);
@@ -188,7 +189,7 @@ impl Server {
         }
     }
 
-    /// The whole answer.
+    /// Sends the whole answer.
     async fn say(&mut self, reply: &[u8]) -> Result<(), Over> {
         self.write(reply).await?;
         let state = self.world.state();
@@ -196,7 +197,7 @@ impl Server {
         Ok(())
     }
 
-    /// Whoever is answered like this does not go on.
+    /// Waits until the gate closes, since no client continues after such an answer.
     async fn wait_to_be_left(&mut self) -> Result<(), Over> {
         self.end.left().await;
         Err(Over)
@@ -210,7 +211,7 @@ impl Server {
             let connection = &mut state.connections[self.at];
             let [gate, peer] = [super::network::GATE, super::network::PEER];
             let unanswered = connection.pipes[gate].written > connection.pipes[gate].read;
-            // Nobody can tell it from the answer to what is on its way.
+            // The gate cannot distinguish it from the answer to a command that is on its way.
             connection.lied |= unanswered || !self.input.is_empty();
             if connection.lied {
                 let session = connection.session;

@@ -1,4 +1,4 @@
-//! Clients that stay within every rule that they know of, and pay the least for what they hold.
+//! Attackers that follow every rule they know, and hold resources at the lowest cost to themselves.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use super::clock::Sleep;
 use super::contents;
 use super::coverage::At;
 
-/// The local part of recipients that no onward server of the simulation has.
+/// Local part of recipients that no onward server of the simulation has.
 pub const UNKNOWN: &str = "unknown";
 
-/// Recipients that one session may be refused (`Limits::refused_recipients`).
+/// Maximum number of refused recipients in a session (`Limits::refused_recipients`).
 pub const REFUSED: u32 = 50;
 
-/// What an attacker holds.
+/// An attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attack {
-    /// Asks for one unknown recipient after another, behind one that is known.
+    /// Asks for one unknown recipient after another, after a known one.
     Harvest,
-    /// Sends mail data in chunks of one octet, and pauses between them.
+    /// Sends mail data in chunks of one octet with pauses between them.
     OctetChunks,
-    /// Sends most of its mail data, then an octet now and then.
+    /// Sends most of its mail data, then single octets with long pauses.
     SlowHolder,
-    /// Says nothing behind an accepted recipient, then sends its mail.
+    /// Idles after an accepted recipient, then sends its mail.
     IdleBehindRcpt,
 }
 
@@ -32,7 +32,7 @@ impl Attack {
 }
 
 impl Client {
-    /// Begins a mail with one recipient, then attacks.
+    /// Starts a mail with one recipient, then attacks.
     pub async fn attack(&mut self, attack: Attack) -> Result<(), Gone> {
         let (_, content) = self.new_mail();
         let mut group = self.sender();
@@ -107,7 +107,7 @@ impl Client {
         Ok(())
     }
 
-    /// Says nothing for up to so many seconds.
+    /// Stays silent for at most this many seconds.
     async fn wait(&mut self, seconds: u64) {
         let time = self.rng.wait(Duration::from_secs(seconds));
         Sleep::of(&self.world, time).await;

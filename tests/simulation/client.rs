@@ -1,4 +1,4 @@
-//! A client's end of the dialogue: what it says, what it hears, and what it makes of that.
+//! The client's side of the dialogue: it sends commands, reads replies, and interprets them.
 
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
@@ -15,17 +15,17 @@ use super::network::{Blow, End};
 use super::rng::Rng;
 use super::world::World;
 
-/// The client or the gate has gone.
+/// The client or the gate has closed the connection.
 #[derive(Debug)]
 pub struct Gone;
 
-/// What a client waits for the answer to.
+/// The command whose reply the client waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
     Greeting,
     Hello,
     Mail,
-    /// This recipient.
+    /// RCPT for the recipient with this number.
     Rcpt(usize),
     Data,
     Chunk,
@@ -50,7 +50,7 @@ impl Asked {
         }
     }
 
-    /// Whether this can be the answer.
+    /// Returns whether a reply with this code can answer the command.
     fn may_be(self, code: u16) -> bool {
         let yes = match self {
             Self::Greeting => code == 220,
@@ -62,7 +62,7 @@ impl Asked {
     }
 }
 
-/// What goes wrong with it, at a place where it stands.
+/// A fault of the client.
 #[derive(Debug, Clone, Copy)]
 pub enum Trouble {
     Reset,
@@ -77,21 +77,21 @@ pub struct Client {
     pub end: End,
     pub rng: Rng,
     pub session: usize,
-    /// Behind so many pauses.
+    /// A fault after this many pauses.
     pub trouble: Option<(usize, Trouble)>,
-    /// At this moment, whatever it waits for then.
+    /// A fault at this time, wherever the dialogue is.
     pub due: Option<(Instant, Trouble)>,
-    /// It takes its time, up to so much at each pause.
+    /// The maximum delay at each pause, if the client is slow.
     pub slow: Option<Duration>,
     pub waits: VecDeque<Asked>,
-    /// How far it is.
+    /// Its position in the dialogue.
     pub stands: At,
-    /// The mail that its commands are about.
+    /// The mail that its commands refer to.
     pub mail: usize,
     heard: Vec<u8>,
-    /// It never hears what it is told.
+    /// It never reads a reply.
     pub is_deaf: bool,
-    /// It was told that the connection is closed.
+    /// It got a reply that closes the connection.
     dismissed: bool,
 }
 
@@ -114,13 +114,13 @@ impl Client {
         }
     }
 
-    /// Tells the world where it stands.
+    /// Records the client's position in the world.
     pub fn stand(&self) {
         let at = self.waits.front().map_or(self.stands, |asked| asked.at());
         self.world.stand(self.session, at);
     }
 
-    /// Takes its time; and here things go wrong.
+    /// Waits if the client is slow. Planned faults happen here.
     pub async fn pause(&mut self) -> Result<(), Gone> {
         self.stand();
         if let Some(most) = self.slow {
@@ -155,9 +155,10 @@ impl Client {
         self.hear_out().await
     }
 
-    // --- saying ---
+    // --- sending ---
 
-    /// Says this, to which these are the answers; hears meanwhile, as who pipelines must.
+    /// Sends octets that contain the commands `asked`. Reads replies meanwhile, as a pipelining
+    /// client must.
     pub async fn say(&mut self, octets: &[u8], asked: &[Asked]) -> Result<(), Gone> {
         self.waits.extend(asked);
         self.stand();
@@ -181,7 +182,7 @@ impl Client {
         Ok(())
     }
 
-    /// Writes some of it; `None` if nothing more can be written.
+    /// Writes a part of the octets. Returns `None` if the connection accepts no more.
     async fn write(&mut self, octets: &[u8]) -> Option<usize> {
         let mut buffer = [0; 512];
         poll_fn(|context| {
@@ -201,9 +202,9 @@ impl Client {
         .await
     }
 
-    // --- hearing ---
+    // --- reading ---
 
-    /// Hears everything until the gate closes.
+    /// Reads everything until the gate closes.
     pub async fn hear_out(&mut self) -> Result<(), Gone> {
         if self.is_deaf {
             self.end.left().await;
@@ -214,7 +215,7 @@ impl Client {
         }
     }
 
-    /// Hears the answers to all that it has said; the last code.
+    /// Reads the replies to all its commands and returns the last code.
     pub async fn hear_all(&mut self) -> Result<u16, Gone> {
         let mut code = 0;
         while !self.waits.is_empty() {
@@ -223,7 +224,7 @@ impl Client {
         Ok(code)
     }
 
-    /// Hears one reply.
+    /// Reads one reply.
     pub async fn hear(&mut self) -> Result<u16, Gone> {
         let mut buffer = [0; 512];
         loop {
@@ -252,7 +253,7 @@ impl Client {
         }
     }
 
-    /// The octets of the next reply, if all of it is there (RFC 5321 section 4.2).
+    /// Returns the next reply if it is complete (RFC 5321 section 4.2).
     fn next_reply(&mut self) -> Option<Vec<u8>> {
         let mut at = 0;
         loop {
@@ -278,11 +279,11 @@ impl Client {
         self.world.state().violate(format!("client {}: {what}", self.session));
     }
 
-    /// Makes of a reply what it means; gives its code.
+    /// Interprets a reply and returns its code.
     fn understand(&mut self, reply: &[u8]) -> u16 {
         let code = reply[..3].iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
         let text = reply.escape_ascii();
-        // Who speaks out of turn says anything to anybody.
+        // After an unsolicited reply of the server, any reply may reach the client.
         let lied_to = self.world.state().sessions[self.session].lied_to;
         let internal = holds(reply, b"INTERNAL") && !lied_to;
         if internal || holds(reply, b"PRIVATE") {
@@ -298,7 +299,7 @@ impl Client {
         self.dismissed = matches!(code, 221 | 421 | 521);
         match self.waits.pop_front() {
             Some(asked) if asked.may_be(code) => self.learn(asked, code, reply),
-            // Its time is over, or the gate goes down.
+            // A timeout, or the gate is shutting down.
             None if code == 421 => {}
             asked => self.violate(&format!("was told `{text}` to {asked:?}")),
         }
@@ -336,7 +337,7 @@ impl Client {
         }
     }
 
-    /// The recipients of this mail that it was told yes of.
+    /// Returns whether any recipient of this mail was accepted.
     pub fn accepted(&self) -> bool {
         self.world.state().sessions[self.session].mails[self.mail].told != 0
     }

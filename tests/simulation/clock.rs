@@ -1,4 +1,4 @@
-//! Virtual time: it stands still while somebody can go on, then it is the time of the next timer.
+//! Virtual time: it stands still while a task is ready, then jumps to the next timer.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,7 +13,7 @@ use super::world::World;
 pub struct Clock {
     began: Instant,
     pub now: Instant,
-    /// What the time of day is ahead of the time, in seconds; the machine's owner turns it.
+    /// Offset of the time of day in seconds. Clock changes set it.
     day: i64,
     timers: Vec<Option<Timer>>,
     free: Vec<usize>,
@@ -46,7 +46,7 @@ impl Clock {
         self.now - self.began
     }
 
-    /// A broken clock may stand before 1970.
+    /// The time of day may be before 1970, as with a broken clock.
     pub fn time_of_day(&self) -> SystemTime {
         let ahead = Duration::from_secs(self.day.unsigned_abs());
         let day = if self.day < 0 {
@@ -61,13 +61,13 @@ impl Clock {
         self.day += seconds;
     }
 
-    /// The machine slept: nothing happened meanwhile.
+    /// Advances the time as if the machine had been suspended.
     pub fn leap(&mut self, time: Duration) {
         self.now += time;
         self.fire();
     }
 
-    /// Time goes on to the next timer; `false` if there is none.
+    /// Advances the time to the next timer. Returns `false` if there is none.
     pub fn pass(&mut self) -> bool {
         while let Some(Reverse((at, number, timer))) = self.due.peek().copied() {
             if self.is_armed(timer, number) {
@@ -122,14 +122,14 @@ impl Clock {
         self.free.push(timer);
     }
 
-    /// Timers that the gate's tasks have armed and not let go.
+    /// Returns the number of armed timers that belong to the gate's tasks.
     pub fn held_by_gate(&self) -> usize {
         let gates = |timer: &&Timer| matches!(timer.owner, Owner::Gate(_));
         self.timers.iter().flatten().filter(gates).count()
     }
 }
 
-/// Waits until then; gives its timer back when it is dropped.
+/// A future that waits until a time. It releases its timer on drop.
 pub struct Sleep {
     world: World,
     at: Instant,

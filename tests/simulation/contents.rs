@@ -1,9 +1,9 @@
-//! Mail data of every sort, and what must become of it.
+//! Mail data of every kind, and the form in which it must arrive.
 
 use super::ledger;
 use super::rng::Rng;
 
-/// What some server or other takes for an end of data.
+/// Sequences that some servers accept as end of data.
 const ALMOST_ENDS: [&str; 12] = [
     "\n.\n",
     "\n.\r\n",
@@ -19,7 +19,7 @@ const ALMOST_ENDS: [&str; 12] = [
     "\n\n.\n",
 ];
 
-/// The mail data of this mail, before any stuffing. Its first line names it.
+/// Returns random mail data before dot-stuffing. Its first line contains the name of the mail.
 pub fn draw(rng: &mut Rng, session: usize, mail: usize) -> Vec<u8> {
     let mut content = format!("X-Mail: {}\r\n", ledger::name(session, mail)).into_bytes();
     match rng.below(20) {
@@ -54,7 +54,8 @@ pub fn draw(rng: &mut Rng, session: usize, mail: usize) -> Vec<u8> {
     content
 }
 
-/// With its line ends made right: LF alone ends a line, CR alone is a space, the last line is ended.
+/// Normalises line ends: a bare LF ends a line, a bare CR becomes a space, and the last line is
+/// terminated.
 pub fn normalised(content: &[u8]) -> Vec<u8> {
     let mut lines = Vec::with_capacity(content.len() + 2);
     let mut at = 0;
@@ -76,7 +77,7 @@ pub fn normalised(content: &[u8]) -> Vec<u8> {
     lines
 }
 
-/// As it goes behind 354 (RFC 5321 section 4.5.2), without the end of data.
+/// Returns the content with dot-stuffing (RFC 5321 section 4.5.2), without the end of data.
 pub fn stuffed(content: &[u8]) -> Vec<u8> {
     let mut stuffed = Vec::with_capacity(content.len() + 8);
     for (at, octet) in content.iter().enumerate() {

@@ -1,62 +1,64 @@
-//! Which faults struck where the dialogue stood: counted, and none of the possible ones left out.
+//! Counts which faults happened at which positions of the dialogue. Every possible pair must be
+//! covered.
 
 use std::fmt::Write as _;
 
 use super::reach::{Reach, reach};
 
-/// Where a client stands: for whose answer it waits (said in part or whole), or else how far it is.
+/// The position of a client: the command whose reply it waits for (whether sent in part or whole),
+/// or else its progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum At {
-    /// Waits for its greeting.
+    /// Waits for the greeting.
     Greeting,
-    /// Was greeted and has said nothing.
+    /// Has read the greeting and sent nothing.
     Greeted,
-    /// Waits for the answer to EHLO or HELO.
+    /// Waits for the reply to EHLO or HELO.
     Hello,
-    /// Stands between two transactions, or before the first.
+    /// Is between two transactions, or before the first.
     Ready,
-    /// Waits for the answer to MAIL.
+    /// Waits for the reply to MAIL.
     Mail,
-    /// Stands behind MAIL.
+    /// Has sent MAIL, and no RCPT.
     Sender,
-    /// Waits for the answer to RCPT.
+    /// Waits for the reply to RCPT.
     Rcpt,
-    /// Stands behind an accepted RCPT.
+    /// Has at least one accepted recipient.
     Recipients,
     /// Waits for 354.
     Data,
-    /// Is in its mail data, or in a chunk of it.
+    /// Is sending mail data or a chunk.
     Content,
-    /// Waits for the answer to a chunk that is not the last.
+    /// Waits for the reply to a chunk that is not the last.
     Chunk,
-    /// Stands between two chunks.
+    /// Is between two chunks.
     Chunks,
-    /// Waits for the answer to its content.
+    /// Waits for the reply to its content.
     Ended,
-    /// Waits for the answer to a command that moves nothing, or to nonsense.
+    /// Waits for the reply to an invalid command, or to one without effect.
     Other,
-    /// Waits for the answer to QUIT.
+    /// Waits for the reply to QUIT.
     Quit,
-    /// Is gone; the gate may still be taking leave of the onward server.
+    /// Has disconnected. The gate may still be closing its onward session.
     Gone,
 }
 
-/// Where a connection to the onward server stands, likewise.
+/// The position of a connection to the onward server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Onward {
-    /// There is none.
+    /// There is no connection.
     None,
     Connecting,
     Greeting,
     Hello,
     /// XCLIENT or XFORWARD.
     Identify,
-    /// No transaction; perhaps no client either.
+    /// No transaction, and perhaps no client.
     Idle,
     Rset,
     Mail,
     Rcpt,
-    /// A transaction, and nothing is asked.
+    /// A transaction with no pending request.
     Held,
     Data,
     Content,
@@ -64,48 +66,48 @@ pub enum Onward {
     Quit,
 }
 
-/// What goes wrong.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     ClientResets,
-    /// It ends its input and still reads.
+    /// The client ends its input, but still reads.
     ClientHalfCloses,
-    /// It says nothing more and waits.
+    /// The client sends nothing more and waits.
     ClientStalls,
-    /// It is gone without a sign.
+    /// The client disappears without closing.
     ClientVanishes,
     ClientStopsReading,
-    /// It talks before its turn.
+    /// The client sends before its turn.
     ClientOutOfTurn,
     Unreachable,
     ConnectsLate,
     Refuses,
     Defers,
-    /// 421 or 521.
+    /// Replies 421 or 521.
     Leaves,
     Closes,
     Resets,
     Silent,
     Late,
-    /// Says half of a reply.
+    /// Sends half a reply.
     Cuts,
-    /// `250-` for ever.
+    /// Sends `250-` lines forever.
     Endless,
     Nonsense,
-    /// A reply of another class than this command can have.
+    /// Sends a reply of a class that the command does not allow.
     WrongClass,
     ServerOutOfTurn,
     ServerStopsReading,
     ScorerErrs,
     ScorerPanics,
-    /// Does not answer within its budget.
+    /// Exceeds its budget.
     ScorerLate,
     ScorerRefuses,
     ScorerDefers,
     ScorerHangsUp,
     ScorerTags,
     Shutdown,
-    /// The machine slept.
+    /// The machine was suspended.
     Leap,
     DayForward,
     DayBack,
@@ -188,12 +190,12 @@ impl Fault {
     ];
 }
 
-/// A place of either side.
+/// A position on either side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     Client(At),
     Onward(Onward),
-    /// The client is answered slowly, wherever it stands.
+    /// The client is in the tarpit, at any position.
     Tarpit,
 }
 
@@ -206,7 +208,7 @@ impl Place {
 
 const PLACES: usize = At::ALL.len() + Onward::ALL.len() + 1;
 
-/// How often each fault struck at each place.
+/// Counts each fault at each position.
 #[derive(Clone)]
 pub struct Coverage([[u64; Fault::ALL.len()]; PLACES]);
 
@@ -238,13 +240,13 @@ impl Coverage {
         })
     }
 
-    /// Pairs that must be visited: how many were, and how many there are.
+    /// Returns how many required pairs were visited, and how many are required.
     pub fn counts(&self) -> (usize, usize) {
         let must = || self.pairs().filter(|(place, fault, _)| reach(*place, *fault) == Reach::Must);
         (must().filter(|(.., count)| *count > 0).count(), must().count())
     }
 
-    /// Pairs that must be visited and were not, by fault.
+    /// Returns the required pairs that were not visited, by fault.
     pub fn missing(&self) -> Vec<String> {
         let by_fault = |fault: Fault| {
             let missing = self.pairs().filter(|(place, of, count)| {
@@ -256,7 +258,7 @@ impl Coverage {
         Fault::ALL.into_iter().filter_map(by_fault).collect()
     }
 
-    /// Pairs that were said to be impossible.
+    /// Returns the visited pairs that were declared impossible.
     pub fn impossible(&self) -> Vec<String> {
         self.pairs()
             .filter(|(.., count)| *count > 0)
@@ -267,7 +269,7 @@ impl Coverage {
             .collect()
     }
 
-    /// The rarest pairs, of those that must be visited.
+    /// Returns the least visited of the required pairs.
     pub fn rarest(&self, count: usize) -> String {
         let must = |it: &(Place, Fault, u64)| it.2 > 0 && reach(it.0, it.1) == Reach::Must;
         let mut pairs: Vec<_> = self.pairs().filter(must).collect();

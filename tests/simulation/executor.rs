@@ -1,4 +1,4 @@
-//! One thread that runs all tasks: chance says which of those that can go on goes on next.
+//! A single-threaded executor that picks the next ready task at random.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use super::world::World;
 
 pub type Work = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Whose work a task is. What the gate's tasks leave behind is leaked.
+/// The owner of a task. What the gate's tasks have not released at the end is a leak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// `serve` for this session.
@@ -19,12 +19,12 @@ pub enum Owner {
     Client(usize),
     /// The onward server at this connection.
     Server(usize),
-    /// Whoever shuts down and turns clocks.
+    /// The task that shuts the gate down and changes the clocks.
     Hand,
 }
 
 impl Owner {
-    /// Onward servers wait for whoever comes; all others come to an end.
+    /// Onward servers wait for connections forever. All other tasks must end.
     fn is_counted(self) -> bool {
         !matches!(self, Self::Server(_))
     }
@@ -41,7 +41,7 @@ impl Owner {
 
 struct Task {
     owner: Owner,
-    /// `None` when it is done.
+    /// `None` when the task is done.
     work: Option<Work>,
     waker: Waker,
 }
@@ -51,17 +51,17 @@ pub struct Executor {
     tasks: Vec<Task>,
     ready: Arc<Mutex<Ready>>,
     rng: Rng,
-    /// In so many of a thousand cases time goes on although somebody is ready: the machine is slow.
+    /// Permille of cases in which time advances although a task is ready, as on a slow machine.
     starved: usize,
     polls: usize,
-    /// Tasks that are left and not an onward server's.
+    /// Number of remaining tasks, without those of onward servers.
     busy: usize,
 }
 
 #[derive(Default)]
 struct Ready {
     tasks: Vec<usize>,
-    /// Whether a task is among them.
+    /// Whether each task is in the queue.
     among: Vec<bool>,
 }
 
@@ -99,17 +99,17 @@ impl Executor {
         ready.among.push(true);
     }
 
-    /// Whether a task is left that is not an onward server's.
+    /// Returns whether a task remains that is not an onward server's.
     pub fn is_busy(&self) -> bool {
         self.busy > 0
     }
 
-    /// The tasks that are left.
+    /// Returns the owners of the remaining tasks.
     pub fn left(&self) -> Vec<Owner> {
         self.tasks.iter().filter(|task| task.work.is_some()).map(|task| task.owner).collect()
     }
 
-    /// Lets one task go on, or time. `false` if neither can.
+    /// Runs one task, or advances the time. Returns `false` if neither is possible.
     pub fn step(&mut self) -> bool {
         let count = self.ready.lock().unwrap().tasks.len();
         if count == 0 || (self.starved > 0 && self.rng.permille(self.starved)) {
@@ -141,7 +141,7 @@ impl Executor {
     }
 }
 
-/// Lets others go first, so many times.
+/// Yields to other tasks this many times.
 pub async fn step_back(times: usize) {
     let mut left = times;
     std::future::poll_fn(|context| {

@@ -1,74 +1,73 @@
-//! What was seen on the wire and in the scorers, apart from what the gate says of itself.
+//! What was observed on the wire and in the scorers, independent of the gate's own reports.
 
 use super::coverage::At;
 
 /// A client's session.
 #[derive(Default)]
 pub struct Session {
-    /// Where the client stands; `None` before it connects.
+    /// The client's position; `None` before it connects.
     pub at: Option<At>,
-    /// The gate serves it.
+    /// Whether the gate is serving it.
     pub live: bool,
     /// The client's connection.
     pub wire: Option<usize>,
-    /// The connection to the onward server that was used last.
+    /// The onward connection that was used last.
     pub onward: Option<usize>,
     pub mails: Vec<Mail>,
-    /// The panel refused the connection: nothing of this session may go onward.
+    /// The panel refused the connection, so nothing of this session may be forwarded.
     pub barred: bool,
-    /// An onward server said something before it was asked: its later replies answer nothing that
-    /// can be told.
+    /// An onward server sent an unsolicited reply. Its later replies cannot be matched to requests.
     pub lied_to: bool,
-    /// Transactions that the gate says have ended.
+    /// Number of transactions that the gate has reported as ended.
     pub ended: usize,
-    /// There were too many clients for it.
+    /// Whether it was turned away because of too many clients.
     pub turned_away: bool,
-    /// It is answered slowly.
+    /// Whether it is in the tarpit.
     pub tarpitted: bool,
-    /// Unknown recipients of its that an onward server was asked about.
+    /// Number of its unknown recipients that an onward server was asked about.
     pub harvested: usize,
     pub connected: usize,
     pub disconnected: usize,
-    /// Mails that the gate says are unacknowledged.
+    /// Mails that the gate has reported as unacknowledged.
     pub unacknowledged: Vec<usize>,
 }
 
-/// One mail that a client sends, in one transaction. Recipients are bits.
+/// A mail in one transaction. Sets of recipients are bit masks.
 #[derive(Default)]
 pub struct Mail {
-    /// What must arrive.
+    /// The content that must arrive.
     pub content: Vec<u8>,
     /// Recipients that a scorer refused.
     pub barred: u32,
-    /// Recipients that the onward server said yes to.
+    /// Recipients that the onward server accepted.
     pub granted: u32,
-    /// Recipients that the client was told yes of.
+    /// Recipients that were accepted according to the client's replies.
     pub told: u32,
-    /// Why it must not go onward.
+    /// The reason why it must not be forwarded, if any.
     pub forbidden: Option<&'static str>,
-    /// The reply to its content, as the client read it.
+    /// The reply to its content, as read by the client.
     pub answer: Option<Vec<u8>>,
-    /// Times that an onward server had all of it.
+    /// Each time that an onward server received it completely.
     pub kept: Vec<Kept>,
 }
 
-/// The onward server has this mail.
+/// A mail in an onward server's possession.
 pub struct Kept {
     pub connection: usize,
     pub recipients: u32,
-    /// What it said, if it said yes, and how many octets it had written with that.
+    /// Its positive reply, if any, and the number of octets written up to the end of that reply.
     pub said: Option<(String, usize)>,
     pub is_whole: bool,
-    /// Its yes is a plain one, which is not to be misunderstood.
+    /// Whether its positive reply is unambiguous.
     pub is_plain: bool,
 }
 
-/// The name of a mail in its addresses and its header: `m2.s17`.
+/// Returns the name of a mail in its addresses and its header: `m2.s17`.
 pub fn name(session: usize, mail: usize) -> String {
     format!("m{mail}.s{session}")
 }
 
-/// The first such name in this text: session and mail.
+/// Parses the first such name in the text. Returns session and mail.
 pub fn named(text: &[u8]) -> Option<(usize, usize)> {
     let mut rest = text;
     while let Some(at) = rest.iter().position(|octet| *octet == b'm') {
@@ -83,7 +82,7 @@ pub fn named(text: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// The recipient in an address: `r1.m2.s17`.
+/// Parses the number of the recipient in an address: `r1.m2.s17`.
 pub fn recipient(text: &[u8]) -> Option<usize> {
     let at = text.windows(2).position(|pair| pair[0] == b'r' && pair[1].is_ascii_digit())?;
     number(&text[at + 1..]).0
@@ -95,7 +94,7 @@ fn number(text: &[u8]) -> (Option<usize>, &[u8]) {
     ((1..=6).contains(&digits).then(|| text[..digits].iter().fold(0, fold)), &text[digits..])
 }
 
-/// Whether `octets` hold this word.
+/// Returns whether `octets` contain this word.
 pub fn holds(octets: &[u8], word: &[u8]) -> bool {
     let mut rest = octets;
     while let Some(at) = rest.iter().position(|octet| *octet == word[0]) {
@@ -108,7 +107,7 @@ pub fn holds(octets: &[u8], word: &[u8]) -> bool {
     false
 }
 
-/// Whether a CR or LF stands alone.
+/// Returns whether there is a bare CR or LF.
 pub fn bare_line_ends(octets: &[u8]) -> bool {
     let pairs = octets.windows(2).filter(|pair| pair == b"\r\n").count();
     let ends = octets.iter().filter(|octet| matches!(octet, b'\r' | b'\n')).count();

@@ -1,8 +1,9 @@
-//! Whole gates under a seeded scheduler, in virtual time: clients of every temper, onward servers
-//! that fail in every way, scorers that err, clocks that jump, shutdown at any moment.
+//! Simulation of whole gates with a seeded scheduler in virtual time: clients with various
+//! behaviours, onward servers that fail in every way, failing scorers, clock jumps, and shutdown at
+//! any time.
 //!
-//! Everything that happens in a run follows from its seed. A run that breaks an invariant says with
-//! which command it is played again, dialogue included.
+//! A run is determined by its seed. A run that breaks an invariant prints the command that repeats
+//! it with its dialogue.
 
 #![cfg(feature = "serve")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
@@ -40,9 +41,9 @@ use run::{Report, run};
 use sabotage::Sabotage;
 use world::Guarded;
 
-/// What is played without being asked for.
+/// The default seed.
 const SEED: u64 = 2003;
-/// Threads that play; each run is one's own.
+/// Number of threads. Each run uses a single thread.
 const THREADS: usize = 2;
 
 fn number(variable: &str) -> Option<u64> {
@@ -50,7 +51,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is `{text}`, which is no number")))
 }
 
-/// Panics of scorers are part of the play and say nothing.
+/// Hides the messages of intended panics in scorers.
 fn hush() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -78,8 +79,8 @@ impl Played {
     }
 }
 
-/// Plays one seed after the other until there were so many sessions. Panics with the first seed
-/// that breaks an invariant.
+/// Runs one seed after another until `sessions` sessions have been simulated. Panics at the first
+/// seed that breaks an invariant.
 fn play(first: u64, sessions: usize) -> Played {
     hush();
     let mut count = 0;
@@ -128,7 +129,7 @@ fn play(first: u64, sessions: usize) -> Played {
     all
 }
 
-/// Plays it again, with the dialogue.
+/// Repeats a failed run with its dialogue.
 fn fail(failed: &Report, sessions: usize) -> ! {
     let Report { seed, violations, .. } = failed;
     let again = run(*seed, true, &mut Coverage::default(), None);
@@ -147,7 +148,7 @@ fn a_thousand_sessions() {
     assert!(sessions >= 1_000 && kept > 300, "{sessions} sessions, {kept} mails");
 }
 
-/// With `NOBOUNCE_SESSIONS` as many as that says; for `.ci/run`, in release mode.
+/// Runs as many sessions as `NOBOUNCE_SESSIONS` says. `.ci/run` uses this with optimised code.
 #[test]
 #[ignore = "takes minutes"]
 #[allow(clippy::disallowed_methods, reason = "how long it takes")]
@@ -175,7 +176,7 @@ fn a_million_sessions() {
     assert!(missing.is_empty(), "not visited:\n  {}", missing.join("\n  "));
 }
 
-/// Plays the run of `NOBOUNCE_SEED` and prints its dialogue.
+/// Repeats the run of `NOBOUNCE_SEED` and prints its dialogue.
 #[test]
 fn replay() {
     hush();

@@ -1,4 +1,4 @@
-//! What a run is like: who takes part, and how much goes wrong.
+//! The plan of a run: who takes part, and which faults happen.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -13,38 +13,38 @@ pub struct Plan {
     pub client: ClientPlan,
     pub server: ServerPlan,
     pub seats: Vec<SeatPlan>,
-    /// Bare line ends are refused.
+    /// Whether bare line ends are refused.
     pub strict: bool,
-    /// Clients that do not wait for their turn are put up with.
+    /// Whether clients that send before their turn are tolerated.
     pub tolerant: bool,
-    /// Octets that a content may have.
+    /// Maximum size of a content in octets.
     pub content: usize,
-    /// Limits on errors, junk, recipients and transactions are low.
+    /// Whether the limits on errors, junk, recipients and transactions are low.
     pub tight: bool,
-    /// The panel and the relay target are given little time.
+    /// Whether the timeouts of the panel and the relay target are short.
     pub hurried: bool,
-    /// The gate goes down behind so many turns of others, and then so much time.
+    /// The gate shuts down after this many turns of other tasks, and then after this time.
     pub shutdown: Option<(usize, Duration)>,
-    /// So many times somebody turns the clocks.
+    /// Number of clock changes.
     pub turns: usize,
-    /// What the gate does against clients that are many, slow or bad.
+    /// Protection against many, slow or abusive clients.
     pub guard: Option<GuardPlan>,
-    /// A scorer's store hangs from this moment on.
+    /// The time from which a scorer's store hangs.
     pub store_hangs: Option<Duration>,
-    /// In so many of a thousand cases the machine is too slow for its timers.
+    /// Permille of cases in which the machine is too slow for its timers.
     pub starved: usize,
 }
 
-/// All in thousandths.
+/// All values are permille.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientPlan {
     pub trouble: usize,
     pub fuses: usize,
     pub slow: usize,
     pub odd: usize,
-    /// Most mails that one client sends.
+    /// Maximum number of mails per client.
     pub mails: usize,
-    /// Begins with an attack.
+    /// Permille of clients that begin with an attack.
     pub attacks: usize,
 }
 
@@ -54,35 +54,35 @@ pub struct ServerPlan {
     pub pipelining: bool,
     pub chunking: bool,
     pub identify: Identify,
-    /// Connections at once.
+    /// Maximum number of concurrent connections.
     pub places: usize,
-    /// Connections that are kept between clients.
+    /// Maximum number of idle connections in the pool.
     pub idle: usize,
-    /// Thousandths of answers that go wrong.
+    /// Permille of faulty answers.
     pub faults: usize,
-    /// How long it thinks about an answer, at most.
+    /// Maximum delay of an answer.
     pub thinks: Duration,
-    /// Thousandths of connections that are not made, or late.
+    /// Permille of connections that fail or are late.
     pub far: usize,
-    /// Thousandths of waits that it does not wait out.
+    /// Permille of waits that it ends early.
     pub impatient: usize,
-    /// Thousandths of connections that break somewhere.
+    /// Permille of connections that break at some octet.
     pub fuses: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub struct GuardPlan {
-    /// Clients at once: in all, and of one address, which is that of all.
+    /// Limit on concurrent clients, in total and per address. All have the same address.
     pub places: usize,
     pub per_address: usize,
-    /// New ones in ten seconds.
+    /// Limit on new clients in ten seconds.
     pub rate: Option<NonZeroU32>,
-    /// In hundredths; scorers find that much at every turn.
+    /// Tarpit threshold in hundredths. Scorers find that much at every stage.
     pub tarpit_from: i32,
     pub delay: Duration,
-    /// Sessions that may be in the tarpit at once.
+    /// Maximum number of sessions in the tarpit.
     pub stuck: usize,
-    /// Least rate of mail data, and how far behind it a client may fall.
+    /// Minimum rate of mail data, and how far a client may fall behind it.
     pub data_rate: u32,
     pub credit: Duration,
 }
@@ -90,13 +90,13 @@ pub struct GuardPlan {
 #[derive(Debug, Clone, Copy)]
 pub struct SeatPlan {
     pub on_failure: FailurePolicy,
-    /// Thousandths of answers that are not silence.
+    /// Permille of answers that are opinions.
     pub opinions: usize,
     pub budget: Duration,
 }
 
 impl ServerPlan {
-    /// Whether it answers everything, and no connection to it breaks.
+    /// Returns whether the server answers everything and none of its connections breaks.
     pub fn is_reliable(&self) -> bool {
         self.faults + self.far + self.impatient + self.fuses == 0
     }

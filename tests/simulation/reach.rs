@@ -1,13 +1,14 @@
-//! Which faults can strike where. What must be visited and is not fails the run, and so does what
-//! can never be and is visited: then the reason given here is wrong.
+//! Declares which faults can happen at which positions. A run fails if a required pair is not
+//! visited. It also fails if an impossible pair is visited, since the reason given here is then
+//! wrong.
 
 use super::coverage::{At, Fault, Onward, Place};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     Must,
-    /// It takes an answer that is on its way and that nobody waits for any more, or that the client
-    /// has not read yet. It happens and is not asked for.
+    /// Possible, but not required: needs an answer on its way for which nothing waits any more, or
+    /// which the client has not read yet.
     Perhaps(&'static str),
     Never(&'static str),
 }
@@ -28,7 +29,7 @@ fn of_client(at: At, fault: Fault) -> Reach {
         (Gone, fault) if is_client(fault) => Never("who is gone does nothing"),
         (Greeting | Hello | Data, Fault::ClientOutOfTurn) => Must,
         (_, Fault::ClientOutOfTurn) => Never("a client may say there what it likes"),
-        // All has been answered, and nothing was said since.
+        // Everything has been answered, and nothing was sent since.
         (Greeted | Ready | Sender | Recipients | Chunks, fault) if is_scorer(fault) => {
             Never("there is nothing that scorers could be asked about")
         }
@@ -92,7 +93,7 @@ fn is_server(fault: Fault) -> bool {
     (Fault::Refuses..=Fault::ServerStopsReading).contains(&fault)
 }
 
-/// A fault of a server that was asked something.
+/// Returns whether this is a faulty answer of a server.
 fn is_answer(fault: Fault) -> bool {
     matches!(
         fault,

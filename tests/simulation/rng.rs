@@ -1,8 +1,8 @@
-//! Chance, all of it from one seed.
+//! Random numbers, all from one seed.
 
 use std::time::Duration;
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, quick, and the same everywhere.
+/// SplitMix64 (Steele, Lea, Flood 2014): small, fast, and the same on every machine.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
@@ -19,18 +19,18 @@ impl Rng {
         word ^ (word >> 31)
     }
 
-    /// One of its own for somebody, so that what the one does never changes the other's luck.
+    /// Returns an independent generator, so that one user's draws never affect another's.
     pub fn fork(&mut self) -> Self {
         Self(self.next())
     }
 
-    /// Less than `bound`; 0 if that is 0.
+    /// Returns a number below `bound`, or 0 if that is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let wide = u128::from(self.next()) * bound as u128;
         usize::try_from(wide >> 64).unwrap()
     }
 
-    /// In this many of a thousand cases.
+    /// Returns `true` with a probability of `cases` permille.
     pub fn permille(&mut self, cases: usize) -> bool {
         self.below(1000) < cases
     }
@@ -39,7 +39,7 @@ impl Rng {
         &among[self.below(among.len())]
     }
 
-    /// Up to `most`, any magnitude as likely as any other: from a microsecond up.
+    /// Returns a duration of at most `most`. Every magnitude from a microsecond is equally likely.
     pub fn wait(&mut self, most: Duration) -> Duration {
         let most = u64::try_from(most.as_micros()).unwrap().max(1);
         let magnitude = self.below(most.ilog2() as usize + 1);

@@ -1,5 +1,5 @@
-//! One run: a gate, its clients, its onward server, its scorers, and whoever turns the clocks, from
-//! the first connection until nothing is left.
+//! One run: a gate, its clients, onward servers, scorers and clock changes, from the first
+//! connection until nothing is left.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -31,28 +31,28 @@ use super::trace::Trace;
 use super::world::{Guarded, World};
 use super::{oracle, tempers};
 
-/// More than any run takes.
+/// More polls than any run needs.
 const POLLS: usize = 400_000;
 
 pub struct Report {
     pub seed: u64,
     pub sessions: usize,
-    /// Mails that the onward server has.
+    /// Mails received by the onward server.
     pub kept: usize,
     pub polls: usize,
     pub guarded: Guarded,
     pub violations: Vec<String>,
-    /// Of everything that happened.
+    /// Hash of all events.
     pub hash: u64,
     pub dialogue: Vec<String>,
 }
 
-/// The number of sessions in the run of this seed.
+/// Returns the number of sessions in the run of this seed.
 pub fn sessions(seed: u64) -> usize {
     Plan::draw(&mut Rng::new(seed).fork()).sessions
 }
 
-/// Runs what this seed says; what was visited goes into `coverage`.
+/// Runs this seed. Visited pairs are added to `coverage`.
 pub fn run(seed: u64, told: bool, coverage: &mut Coverage, sabotage: Option<Sabotage>) -> Report {
     let began = AssertUnwindSafe(|| run_to_the_end(seed, told, sabotage));
     match catch_unwind(began) {
@@ -205,19 +205,19 @@ fn gate(
     }
 }
 
-/// An observer that panics at every third event. No reply and no event of another observer may
-/// depend on it.
+/// Returns an observer that panics at every third event. No reply and no event of another observer
+/// may depend on it.
 fn panicking() -> impl Fn(&Event<'_>) + Send + Sync {
     let events = AtomicUsize::new(0);
     move |_| {
         if events.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
-            // Without the panic hook, which would write to standard error.
+            // Bypasses the panic hook, which would write to standard error.
             resume_unwind(Box::new(PANIC));
         }
     }
 }
 
-/// What the gate says of itself: held against what was seen.
+/// Checks the gate's own reports against the observations.
 fn watch(world: &World, event: &Event<'_>, sabotage: Option<Sabotage>) {
     let of = |peer: &Peer| peer.address.map_or(0, |it| usize::from(it.port()) - PORT);
     match event {
@@ -254,7 +254,7 @@ fn watch(world: &World, event: &Event<'_>, sabotage: Option<Sabotage>) {
     }
 }
 
-/// A client connects.
+/// Connects a client.
 async fn call(world: World, session: usize, after: Duration) {
     Sleep::of(&world, after).await;
     let end = {
@@ -269,7 +269,7 @@ async fn call(world: World, session: usize, after: Duration) {
     tempers::converse(world, end, session).await;
 }
 
-/// Serves it.
+/// Serves a client.
 async fn answer(
     world: World,
     gate: Arc<Gate<Simulated>>,
@@ -336,7 +336,7 @@ async fn turn_clocks(world: World, mut rng: Rng, turns: usize) {
     }
 }
 
-/// Lets everybody go on until clients, gate and hands are done.
+/// Runs all tasks until clients, gate and hand are done.
 fn drive(
     world: &World,
     gate: &Arc<Gate<Simulated>>,
@@ -364,7 +364,7 @@ fn drive(
     }
 }
 
-/// I5: what is left when all clients have been served, and when the gate is no more.
+/// I5: checks what is left after all clients were served, and after the gate was dropped.
 fn clear_up(world: &World, gate: Arc<Gate<Simulated>>, executor: &mut Executor, plan: &Plan) {
     let mut faults = Vec::new();
     if gate.sessions() != 0 {

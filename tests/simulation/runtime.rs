@@ -1,4 +1,4 @@
-//! The world as a gate sees it.
+//! The runtime adapter that connects a gate to the simulated world.
 
 use std::io;
 use std::time::{Duration, Instant, SystemTime};

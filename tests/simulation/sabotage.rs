@@ -1,4 +1,4 @@
-//! Gates that break the promise, to see that it is noticed.
+//! Gates that break the promise, to check that the simulation detects it.
 
 use async_trait::async_trait;
 use nobounce::{
@@ -6,24 +6,24 @@ use nobounce::{
     Relay, Target,
 };
 
-/// What is wrong with a gate.
+/// A defect of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
-    /// It says 2xx to every tenth mail without asking.
+    /// Replies 2xx to every tenth mail without forwarding it.
     Lies,
-    /// It says nothing of mails that it could not acknowledge.
+    /// Does not report mails that it could not acknowledge.
     Conceals,
-    /// It sends onward what scorers refuse.
+    /// Forwards mail that scorers refuse.
     Disobeys,
-    /// It leaves clients after a while, without a word.
+    /// Silently abandons clients after a while.
     Leaves,
-    /// It forgets to close connections.
+    /// Forgets to close connections.
     Leaks,
-    /// It tells clients what went wrong.
+    /// Discloses internal errors to clients.
     Tells,
 }
 
-/// A relay target that does so.
+/// A relay target with a defect.
 pub struct Sabotaged<T>(pub T, pub Option<Sabotage>);
 
 struct Relayed {

@@ -1,4 +1,4 @@
-//! Scorers of every temper, and what the gate must make of them.
+//! Scorers with various behaviours, and checks that the gate treats them correctly.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::plan::SeatPlan;
 use super::rng::Rng;
 use super::world::World;
 
-/// What a scorer's panic says; nobody outside may hear of it.
+/// Message of a scorer's panic. It must not be disclosed to clients.
 pub const PANIC: &str = "INTERNAL panic";
 
 pub struct Chancy {
@@ -25,7 +25,7 @@ pub struct Chancy {
     pub plan: SeatPlan,
 }
 
-/// What a scorer is asked about: stage, session, mail and recipient.
+/// The subject of a scorer's question: stage, session, mail and recipient.
 #[derive(Debug, Clone, Copy)]
 struct About {
     stage: Stage,
@@ -46,7 +46,7 @@ impl Scorer for Chancy {
 
     async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
         let mail = ledger::named(at.envelope.reverse_path.path.address());
-        // No mail has so many recipients.
+        // No mail has this many recipients.
         let recipient = ledger::recipient(at.recipient.path.address()).unwrap_or(31);
         self.opine(self.about(Stage::Rcpt, mail, recipient)).await
     }
@@ -74,7 +74,7 @@ impl Chancy {
         if !rng.permille(self.plan.opinions) {
             return Ok(Opinion::silent());
         }
-        // Until it has answered, nothing may pass that its silence would not let pass.
+        // Until it has answered, nothing may pass that its failure policy would not let pass.
         let mut heard = Heard { scorer: self, about, answered: false };
         if rng.permille(300) {
             let time = rng.wait(self.plan.budget / 2);
@@ -84,7 +84,7 @@ impl Chancy {
         if choice < 2 {
             self.strike(about, Fault::ScorerLate);
             let late = if choice == 0 {
-                // It answers, but too late.
+                // The answer comes too late.
                 self.plan.budget + rng.wait(Duration::from_secs(600))
             } else {
                 Duration::from_secs(1_000_000)
@@ -143,7 +143,7 @@ impl Chancy {
         self.world.state().fault_in(about.session, fault);
     }
 
-    /// It has no opinion, and its seat says what that means.
+    /// The scorer fails, so the failure policy of its seat applies.
     fn fails(&self, about: About) {
         match self.plan.on_failure {
             FailurePolicy::Ignore => {}
@@ -168,8 +168,8 @@ impl Chancy {
     }
 }
 
-/// A scorer that is being heard. One that is dropped before it has answered was late, or nobody
-/// waits for its answer any more.
+/// A call of a scorer. If it is dropped before its answer, it was late, or its answer is no longer
+/// needed.
 struct Heard<'a> {
     scorer: &'a Chancy,
     about: About,
@@ -184,7 +184,7 @@ impl Drop for Heard<'_> {
     }
 }
 
-/// Whether a panic is one of ours.
+/// Returns whether a panic is an intended one.
 pub fn is_intended(panic: &(dyn std::any::Any + Send)) -> bool {
     panic.downcast_ref::<&str>().is_some_and(|text| holds(text.as_bytes(), PANIC.as_bytes()))
 }

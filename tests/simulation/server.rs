@@ -1,5 +1,5 @@
-//! Onward servers, written from RFC 5321, 2033, 3030 and Postfix's readmes: they do as they are told
-//! until luck has it otherwise, and see to it that nothing comes that should not.
+//! Onward servers, written from RFC 5321, 2033, 3030 and Postfix's readmes. They follow the
+//! protocol except for random faults, and check everything that they receive.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -23,24 +23,24 @@ pub struct Server {
     pub end: End,
     pub rng: Rng,
     pub plan: ServerPlan,
-    /// Its connection.
+    /// Index of its connection.
     pub at: usize,
     pub input: Vec<u8>,
     pub replies: usize,
-    /// How many octets it had said with its last answer, if it was one.
+    /// Number of octets sent up to the end of its last answer, if there was one.
     pub said_at: Option<usize>,
-    /// It has more to say than it was asked.
+    /// Whether it has sent an unsolicited reply.
     pub is_talkative: bool,
     hello: bool,
-    /// The session that the client was told to be of.
+    /// The session whose client it was told of.
     told: Option<usize>,
-    /// The mail that it is asked about.
+    /// The mail it is asked about.
     pub mail: Option<(usize, usize)>,
     recipients: u32,
     chunks: Vec<u8>,
 }
 
-/// One connection, from its greeting to its end.
+/// Serves a connection from greeting to end.
 pub async fn serve(world: World, end: End) {
     let (plan, rng) = {
         let state = &mut *world.state();
@@ -64,12 +64,12 @@ pub async fn serve(world: World, end: End) {
         chunks: Vec::new(),
     };
     server.light_fuse();
-    // However it ends: the connection is closed.
+    // In every case, the connection is closed.
     let _ = server.converse().await;
 }
 
 impl Server {
-    /// Somewhere the connection breaks.
+    /// Plans a random break of the connection.
     fn light_fuse(&mut self) {
         if !self.rng.permille(self.plan.fuses) {
             return;
@@ -112,7 +112,7 @@ impl Server {
         }
     }
 
-    /// The port that the gate gives stands for the session.
+    /// Identifies the session by the client port that the gate sends.
     fn be_told(&mut self, text: &[u8], before: &[u8]) {
         let at = text.windows(before.len()).position(|it| it == before);
         let behind = at.map_or(&[][..], |at| &text[at + before.len()..]);
@@ -144,7 +144,7 @@ impl Server {
             b"RSET" => {
                 self.stand(Onward::Rset);
                 if self.rng.permille(300) {
-                    // It is said seldom: so that something goes wrong meanwhile.
+                    // A long wait for this rare answer, so that faults can happen meanwhile.
                     let time = self.rng.wait(Duration::from_secs(20));
                     Sleep::of(&self.world, time).await;
                 }
@@ -169,7 +169,7 @@ impl Server {
         }
     }
 
-    /// The transaction is over.
+    /// Ends the transaction.
     fn forget(&mut self) {
         if self.plan.identify == Identify::XForward {
             self.told = None;
@@ -196,7 +196,7 @@ impl Server {
         lines.extend(self.plan.chunking.then_some("CHUNKING"));
         lines.push("ENHANCEDSTATUSCODES");
         match self.plan.identify {
-            // Now and then its configuration forgets us.
+            // From time to time, its configuration no longer includes us.
             _ if self.rng.permille(self.plan.faults / 4) => {}
             Identify::XClient => lines.push("XCLIENT NAME ADDR PORT PROTO HELO"),
             Identify::XForward => lines.push("XFORWARD NAME ADDR PORT PROTO HELO"),
@@ -266,7 +266,7 @@ impl Server {
         Ok(())
     }
 
-    /// A recipient that nobody here has.
+    /// Refuses a recipient that does not exist.
     async fn refuse_unknown(&mut self) -> Result<(), Over> {
         if let Some((session, _)) = self.mail {
             self.world.state().sessions[session].harvested += 1;
@@ -283,7 +283,7 @@ impl Server {
         let act = self.act();
         let said = self.answer(act, 354, &[&text("Data", session, mail)]).await;
         if act.is_no() {
-            // As Postfix: the transaction stays.
+            // As in Postfix, the transaction stays open.
             return said;
         }
         said?;
@@ -328,7 +328,7 @@ impl Server {
         self.take(content).await
     }
 
-    /// All of the content is here.
+    /// Handles a complete content.
     async fn take(&mut self, content: Vec<u8>) -> Result<(), Over> {
         self.stand(Onward::Ended);
         let Some(named @ (session, number)) = self.mail else { return Err(Over) };
@@ -373,7 +373,7 @@ impl Server {
 
     // --- reading ---
 
-    /// After so many octets of content something happens.
+    /// Returns after how many octets of content a fault happens.
     fn misfortune(&mut self) -> Option<usize> {
         let strikes = self.rng.permille(self.plan.faults);
         let behind = self.rng.below(400);
@@ -461,7 +461,7 @@ impl Server {
                 return Err(Over);
             }
         };
-        // What it said of a content that it has not read to its end closes the connection.
+        // An answer to a content that was not read completely closes the connection.
         self.answer(fault, 250, &[]).await?;
         Err(Over)
     }
@@ -471,14 +471,14 @@ impl Server {
     }
 }
 
-/// The port of session 0's client.
+/// Port of the client of session 0.
 pub const PORT: usize = 20_000;
 
 fn text(what: &str, session: usize, mail: usize) -> String {
     format!("{what} for {}", ledger::name(session, mail))
 }
 
-/// Whether this is that content behind header fields of the gate's.
+/// Returns whether this is the content after header fields of the gate.
 fn is_whole(arrived: &[u8], content: &[u8]) -> bool {
     let ours = |line: &[u8]| {
         [&b"Received:"[..], b"X-Nobounce-", b" ", b"\t"].iter().any(|it| line.starts_with(it))

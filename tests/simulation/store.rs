@@ -1,4 +1,4 @@
-//! A store that hangs from some moment on, behind a circuit breaker.
+//! A store with a circuit breaker that hangs from a given time on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,10 +14,10 @@ use super::clock::Sleep;
 use super::runtime::Simulated;
 use super::world::World;
 
-/// How long one operation may take.
+/// Timeout of an operation.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Counts the operations that hang.
+/// Number of operations that hang.
 pub type Hung = Arc<AtomicUsize>;
 
 struct Hanging {
@@ -27,7 +27,7 @@ struct Hanging {
     hung: Hung,
 }
 
-/// A store that hangs from `hangs_from` on, and how many operations hung.
+/// Returns a store that hangs from `hangs_from` on, and its counter of hanging operations.
 pub fn hanging(world: &World, hangs_from: Instant) -> (Arc<dyn Store>, Hung) {
     let hung = Hung::default();
     let memory = Memory::new();
@@ -36,8 +36,9 @@ pub fn hanging(world: &World, hangs_from: Instant) -> (Arc<dyn Store>, Hung) {
     (Arc::new(guarded), hung)
 }
 
-/// Operations that may hang in so much time, with so many sessions that ask at once: five in a row and those
-/// beside them, then one for each pause of a second, which doubles to half a minute.
+/// Returns how many operations may hang in this time, with this many concurrent sessions: five in a
+/// row and those concurrent with them, then one for each pause. The pause starts at one second and
+/// doubles to half a minute.
 pub fn may_hang(sessions: usize, time: Duration) -> usize {
     5 + sessions + 6 + usize::try_from(time.as_secs() / 30).unwrap_or(usize::MAX)
 }

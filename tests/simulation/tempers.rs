@@ -1,4 +1,4 @@
-//! Clients of every temper: what each says, in which order, and when.
+//! Clients with various behaviours: what each sends, in which order, and when.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::network::{Blow, End, Fuse, GATE, PEER};
 use super::plan::ClientPlan;
 use super::world::World;
 
-/// Lines that are no command, or none that moves anything.
+/// Lines that are no commands, or commands without effect.
 const NONSENSE: [&[u8]; 18] = [
     b"NOOP\r\n",
     b"RSET\r\n",
@@ -37,7 +37,7 @@ const NONSENSE: [&[u8]; 18] = [
 const HELLO: [&[u8]; 3] =
     [b"EHLO client.example\r\n", b"EHLO [192.0.2.1]\r\n", b"HELO client.example\r\n"];
 
-/// Such that no client of ours comes back from.
+/// Lines after which the gate closes the connection.
 const FATAL: [&[u8]; 4] = [
     b"GET / HTTP/1.1\r\n",
     b"BDAT 99999999999999999999999 LAST\r\n",
@@ -45,7 +45,7 @@ const FATAL: [&[u8]; 4] = [
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 ];
 
-/// One client, from its connection to its end.
+/// Runs a client from connecting to its end.
 pub async fn converse(world: World, end: End, session: usize) {
     let (plan, rng) = {
         let state = &mut *world.state();
@@ -131,9 +131,9 @@ impl Client {
 
     async fn take_leave(&mut self) -> Result<(), Gone> {
         match self.rng.below(8) {
-            // Without a word.
+            // Disconnects without QUIT.
             0 => Ok(()),
-            // Without waiting for the answer.
+            // Does not wait for the reply.
             1 => self.say(b"QUIT\r\n", &[Asked::Quit]).await,
             _ => {
                 self.say(b"QUIT\r\n", &[Asked::Quit]).await?;
@@ -143,15 +143,15 @@ impl Client {
         }
     }
 
-    // --- odd ones ---
+    // --- unusual clients ---
 
-    /// Endless commands, as fast as they go.
+    /// Sends commands as fast as possible, without end.
     async fn flood(&mut self) -> Result<(), Gone> {
         let whole = *self.rng.pick(&NONSENSE[..12]);
         for _ in 0..4 + self.rng.below(30) {
             let count = 1 + self.rng.below(12);
             if self.rng.permille(20) {
-                // A line without an end.
+                // An endless line.
                 self.say(&[b'x'; 3000].repeat(count), &[Asked::Other]).await?;
                 break;
             }
@@ -186,7 +186,7 @@ impl Client {
         self.say(b"EHLO client.example\r\n", &[Asked::Hello]).await
     }
 
-    /// Pipelines before it knows that it may.
+    /// Pipelines before it has seen PIPELINING offered.
     async fn be_hasty(&mut self) -> Result<(), Gone> {
         let (recipients, _) = self.new_mail();
         let mut all = b"EHLO client.example\r\n".to_vec();
@@ -218,7 +218,7 @@ impl Client {
 
     // --- mail ---
 
-    /// A mail that was never sent: how many recipients it has, and its content.
+    /// Draws a new mail. Returns the number of its recipients and its content.
     pub fn new_mail(&mut self) -> (usize, Vec<u8>) {
         let state = &mut *self.world.state();
         let mails = &mut state.sessions[self.session].mails;
@@ -310,7 +310,7 @@ impl Client {
         Ok(())
     }
 
-    /// Behind 354, if it was said.
+    /// Sends content after 354, if that was the reply.
     pub async fn send_data(&mut self, content: &[u8]) -> Result<(), Gone> {
         if self.stands != At::Content {
             return self.give_up().await;
@@ -340,7 +340,7 @@ impl Client {
         Ok(())
     }
 
-    /// Content behind DATA, without waiting for 354.
+    /// Sends content after DATA without waiting for 354.
     async fn send_blind(&mut self, content: Vec<u8>) -> Result<(), Gone> {
         let mut octets = b"DATA\r\n".to_vec();
         octets.extend(contents::stuffed(&content));
@@ -356,7 +356,7 @@ impl Client {
         Ok(())
     }
 
-    /// Chunk by chunk (RFC 3030), each answered before the next is sent.
+    /// Sends content in chunks (RFC 3030). Each waits for its reply.
     async fn send_chunks(&mut self, content: &[u8]) -> Result<(), Gone> {
         let mut rest = content;
         while self.rng.permille(500) {
@@ -366,7 +366,7 @@ impl Client {
             self.stands = At::Content;
             let mut octets = format!("BDAT {}\r\n", chunk.len()).into_bytes();
             octets.extend(chunk);
-            // What comes last completes it.
+            // The last chunk completes the content.
             let (head, tail) = octets.split_at(self.rng.below(octets.len()));
             self.say(head, &[]).await?;
             self.pause().await?;
@@ -387,11 +387,11 @@ impl Client {
         self.say(&last[middle..], &[Asked::Content]).await?;
         self.pause().await?;
         self.hear_all().await?;
-        // Where there is no recipient, the transaction is still there.
+        // Without an accepted recipient, the transaction is still open.
         self.give_up().await
     }
 
-    /// The whole transaction in one group, chunks included.
+    /// Sends the whole transaction in one group, including chunks.
     async fn send_in_one_go(
         &mut self,
         mut group: Vec<u8>,
@@ -413,7 +413,7 @@ impl Client {
         self.say(&group, &asked).await?;
         self.pause().await?;
         self.hear_all().await?;
-        // Where a chunk was refused, the transaction is still there.
+        // After a refused chunk, the transaction is still open.
         self.give_up().await
     }
 }

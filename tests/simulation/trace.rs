@@ -1,10 +1,11 @@
-//! What happened: a hash of all of it, and on request the dialogue.
+//! The trace of a run: a hash of all events, and optionally the dialogue.
 
 use std::time::Duration;
 
 /// The dialogue in the notation of RFC 5321 Appendix D: `C:` and `S:` as there, `R:` what the gate
-/// says onward, `O:` what the onward server says, `J:` what a scorer says, `T:` time that passes,
-/// `!:` what goes wrong. The number before it is the session's, behind a stroke the connection's.
+/// sends onward, `O:` what the onward server replies, `J:` what a scorer answers, `T:` the time
+/// that passes, `!:` a fault. Each line starts with the number of the session and, after a slash,
+/// of the connection.
 #[derive(Default)]
 pub struct Trace {
     hash: u64,
@@ -25,7 +26,7 @@ impl Trace {
         self.dialogue.unwrap_or_default()
     }
 
-    /// Something happened, of which these numbers and octets are all.
+    /// Adds an event to the hash, described by these numbers and octets.
     pub fn note(&mut self, numbers: [u64; 2], octets: &[u8]) {
         numbers.into_iter().for_each(|number| self.mix(number));
         let (words, rest) = octets.as_chunks::<8>();
@@ -37,7 +38,7 @@ impl Trace {
         self.hash = (self.hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
 
-    /// A line of the dialogue, made only if somebody wants it.
+    /// Adds a line to the dialogue. The closure only runs if the dialogue is recorded.
     pub fn tell(&mut self, elapsed: Duration, line: impl FnOnce() -> String) {
         if let Some(dialogue) = &mut self.dialogue {
             if elapsed > self.told {

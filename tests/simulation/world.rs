@@ -1,4 +1,4 @@
-//! All that a run is made of besides the gate and the tasks.
+//! The shared state of a run, apart from the gate and the tasks.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -18,13 +18,13 @@ pub struct World(Arc<Mutex<State>>);
 pub struct State {
     pub plan: Plan,
     pub clock: Clock,
-    /// Whose task runs.
+    /// Owner of the running task.
     pub owner: Owner,
     pub connections: Vec<Connection>,
     pub sessions: Vec<Session>,
-    /// Clients that have connected and are not served yet.
+    /// Clients that have connected, but are not served yet.
     pub callers: Vec<(usize, End)>,
-    /// Connections that an onward server does not know of yet.
+    /// Connections that no onward server has accepted yet.
     pub arrivals: Vec<End>,
     pub rng: Rng,
     pub trace: Trace,
@@ -33,12 +33,12 @@ pub struct State {
     pub violations: Vec<String>,
 }
 
-/// Clients that the gate has kept out, slowed or cut off.
+/// Numbers of clients that the gate turned away, slowed down or disconnected.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Guarded {
     pub turned_away: usize,
     pub tarpitted: usize,
-    /// Mail data came too slowly.
+    /// Clients whose mail data came too slowly.
     pub too_slow: usize,
 }
 
@@ -69,12 +69,12 @@ impl World {
         })))
     }
 
-    /// All of it. Whoever holds this must not wake, poll or drop anything of another's.
+    /// Locks the state. The holder must not wake, poll or drop anything of another task.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
-    /// The end of it; `false` if somebody else holds on to it.
+    /// Drops the world. Returns `false` if another reference to it is left.
     pub fn end(self) -> bool {
         Arc::into_inner(self.0).is_some()
     }
@@ -93,21 +93,21 @@ impl World {
         state.trace.note([owner.number(), 1], &[]);
     }
 
-    /// Lets time pass, to the next timer.
+    /// Advances the time to the next timer.
     pub fn pass(&self, starved: bool) -> bool {
         let mut state = self.state();
         state.trace.note([u64::from(starved), 3], &[]);
         state.clock.pass()
     }
 
-    /// The client of this session stands here.
+    /// Records the position of this session's client.
     pub fn stand(&self, session: usize, at: At) {
         self.state().sessions[session].at = Some(at);
     }
 }
 
 impl State {
-    /// Something that must not be.
+    /// Records a violation of an invariant.
     pub fn violate(&mut self, what: String) {
         let elapsed = self.clock.elapsed();
         self.trace.tell(elapsed, || format!("    !: {what}"));
@@ -120,7 +120,8 @@ impl State {
         End::both(world, self.connections.len() - 1)
     }
 
-    /// The gate writes here: if this is an onward server, for the session whose task this is.
+    /// Records a write of the gate. On an onward connection, it belongs to the session of the
+    /// running task.
     pub fn gate_writes(&mut self, at: usize) {
         if let (Owner::Gate(session), Some(_)) = (self.owner, self.connections[at].onward) {
             self.connections[at].session = session;
@@ -137,7 +138,7 @@ impl State {
         self.sessions.get_mut(session)?.mails.get_mut(mail)
     }
 
-    /// Something goes wrong at this connection.
+    /// Records a fault at this connection.
     pub fn fault(&mut self, at: usize, fault: Fault) {
         let Connection { session, onward, .. } = self.connections[at];
         match onward {
@@ -152,7 +153,7 @@ impl State {
         }
     }
 
-    /// Something goes wrong in this session.
+    /// Records a fault in this session.
     pub fn fault_in(&mut self, session: usize, fault: Fault) {
         self.visit_client(session, fault);
         let onward = self.onward_of(session);
@@ -160,7 +161,7 @@ impl State {
         self.tell_fault(&session.to_string(), fault);
     }
 
-    /// Something happens to all.
+    /// Records a fault in all sessions.
     pub fn fault_for_all(&mut self, fault: Fault) {
         for session in 0..self.sessions.len() {
             if self.sessions[session].live {
@@ -192,7 +193,7 @@ impl State {
         self.trace.note([fault as u64, 10], &[]);
     }
 
-    /// How a connection is called in the dialogue.
+    /// Returns the name of a connection in the dialogue.
     pub fn label(&self, at: usize) -> String {
         let Connection { session, onward, .. } = &self.connections[at];
         match onward {
@@ -201,13 +202,13 @@ impl State {
         }
     }
 
-    /// Connections to the onward server that the gate has open.
+    /// Returns the number of open onward connections of the gate.
     pub fn held_by_gate(&self) -> usize {
         let held = |it: &&Connection| it.onward.is_some() && it.open[GATE];
         self.connections.iter().filter(held).count()
     }
 
-    /// Ends that nobody has closed.
+    /// Returns the number of connection ends that are still open.
     pub fn open_ends(&self) -> usize {
         let open = |it: &Connection| usize::from(it.open[GATE]) + usize::from(it.open[PEER]);
         self.connections.iter().map(open).sum()
