@@ -1,4 +1,4 @@
-//! PRDR: each recipient is told the truth about itself, and all of them about the message.
+//! PRDR: the client gets a true reply for each recipient, and a true final reply for the message.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,8 @@ use super::gate::{Chunks, Gate};
 use super::oracle::Reply;
 use super::server::{Act, Profile, Server};
 
-/// A transaction with these recipients; the gate, who was accepted, and the replies to the content.
+/// Runs a transaction with these recipients. Returns the gate, the accepted recipients, and the
+/// replies to the content.
 fn transact(
     recipients: usize,
     server: Vec<Act>,
@@ -42,7 +43,7 @@ fn transact(
     (gate, accepted, answers)
 }
 
-/// Holds what the client was told of these recipients against what the server knows.
+/// Checks the client's replies for these recipients against the server's state.
 fn audit(gate: &Gate<Server>, accepted: &[Vec<u8>], answers: &[Reply]) {
     let server = &gate.server;
     assert!(server.faults.is_empty(), "towards the onward server: {:?}", server.faults);
@@ -55,7 +56,7 @@ fn audit(gate: &Gate<Server>, accepted: &[Vec<u8>], answers: &[Reply]) {
             each
         }
         [only] if accepted.len() == 1 => std::slice::from_ref(only),
-        // The session had ended, or nobody was accepted.
+        // The session had ended, or no recipient was accepted.
         [] => {
             assert!(server.kept.is_empty(), "taken, and nobody was told");
             &[]
@@ -72,7 +73,7 @@ fn audit(gate: &Gate<Server>, accepted: &[Vec<u8>], answers: &[Reply]) {
             assert!(said, "{reply:?} is not the onward server's");
             yes.push(recipient);
         } else {
-            // Doubt is for now.
+            // In doubt, the reply is transient.
             assert!(kept.is_none() || reply.code == 451, "{reply:?} and taken");
         }
     }
@@ -99,7 +100,7 @@ proptest! {
         audit(&gate, &accepted, &answers);
     }
 
-    /// All is well until the answers to the content.
+    /// No fault occurs before the replies to the content.
     #[test]
     fn each_recipient_is_told_the_truth_amid_the_answers(
         recipients in 2..6_usize,

@@ -12,7 +12,7 @@ use super::gate::{Chunks, Gate, Judgement};
 use super::oracle::Octets;
 use super::server::{Act, Profile, Server};
 
-/// A client, a panel and an onward server, and how their octets are cut up.
+/// A test case: a client, a panel, an onward server, and the chunking of their octets.
 #[derive(Debug, Clone)]
 pub struct Case {
     pub profile: Profile,
@@ -20,13 +20,13 @@ pub struct Case {
     pub judgements: Vec<Judgement>,
     pub plans: Vec<Plan>,
     pub strict: bool,
-    /// Octets of content.
+    /// Maximum size of the content in octets.
     pub limit: Option<u64>,
     pub chunks: (Chunks, Chunks),
 }
 
 impl Case {
-    /// The same with a client that is there to the end.
+    /// Returns the same case with a client that stays to the end.
     pub fn attended(mut self) -> Self {
         self.judgements.retain(|judgement| !matches!(judgement, Judgement::ClientGone));
         self
@@ -125,7 +125,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// Replies that no server may give, none of them a yes to anything it did.
+/// Generates invalid replies, none of them positive.
 fn nonsense() -> impl Strategy<Value = &'static [u8]> {
     prop::sample::select(vec![
         b"\r\n".as_slice(),
@@ -153,7 +153,7 @@ fn judgement() -> impl Strategy<Value = Judgement> {
     ]
 }
 
-/// What a panel may say, and what it may only try to say.
+/// Generates refusals of a panel, including those that it may not send.
 pub fn refusal() -> impl Strategy<Value = Refusal> {
     let text = prop_oneof!["[ -~]{0,40}", "[ -~]{480,700}", "[a-z\r\n\u{0}-\u{20ac}]{0,60}"];
     (any::<bool>(), 0..700_u16, any::<(u16, u16)>(), text).prop_map(
@@ -191,7 +191,7 @@ pub fn plan() -> impl Strategy<Value = Plan> {
     )
 }
 
-/// Octets that have made servers disagree on where a message ends.
+/// Generates contents on whose end real servers have disagreed.
 pub fn content() -> impl Strategy<Value = Octets> {
     let word = prop::sample::select(vec![
         b"\r\n".as_slice(),

@@ -1,16 +1,16 @@
-//! A client in memory that follows RFC 5321, and what it is entitled to believe afterwards.
+//! An in-memory client that follows RFC 5321, and what it may conclude from the replies.
 
 use super::gate::Gate;
 use super::oracle::{Octets, Reply, normalised, stuffed};
 use super::server::OnwardServer;
 
-/// One mail transaction as the client means to carry it out.
+/// A planned mail transaction.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub recipients: usize,
     pub content: Octets,
     pub transfer: Transfer,
-    /// Groups of commands in one go (RFC 2920).
+    /// Whether groups of commands are pipelined (RFC 2920).
     pub pipelined: bool,
     pub size: bool,
     pub ending: Ending,
@@ -19,47 +19,47 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub enum Transfer {
     Data,
-    /// Chunks of these sizes, over and over.
+    /// Chunks of these sizes, repeated.
     Chunks(Vec<usize>),
 }
 
-/// How the transaction goes on once half of the content is sent.
+/// How the transaction continues after half of the content.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Ending {
     Complete,
-    /// The whole content, `QUIT`, and the sending side is shut down.
+    /// Sends the rest of the content and QUIT, then closes the sending side.
     QuitAndHalfClose,
-    /// RSET in place of the content.
+    /// Sends RSET instead of the content.
     Reset,
-    /// The input ends.
+    /// Ends its input.
     EndOfInput,
-    /// The connection is reset.
+    /// Resets the connection.
     Gone,
-    /// Nothing more comes.
+    /// Sends nothing more.
     Stall,
 }
 
-/// What the client knows of a transaction.
+/// The client's knowledge of a transaction.
 #[derive(Debug, Default)]
 pub struct Account {
-    /// A word that stands in this message alone.
+    /// A word that is unique to this message.
     pub token: String,
     pub recipients: Vec<(Vec<u8>, Reply)>,
-    /// What the server behind has to keep if it takes the message.
+    /// The content that an onward server must have if it accepts the message.
     pub content: Vec<u8>,
-    /// The reply to the content, once all of it was sent.
+    /// The reply to the content, if it was sent completely.
     pub answer: Option<Reply>,
 }
 
 impl Account {
-    /// The recipients that the client saw accepted.
+    /// Returns the recipients that were accepted according to the replies.
     pub fn accepted(&self) -> Vec<Vec<u8>> {
         let accepted = self.recipients.iter().filter(|(_, reply)| reply.is_yes());
         accepted.map(|(recipient, _)| recipient.clone()).collect()
     }
 }
 
-/// Greeting and EHLO; whether the client may go on.
+/// Reads the greeting and sends EHLO. Returns whether the client may continue.
 pub fn introduce<S: OnwardServer>(gate: &mut Gate<S>) -> bool {
     gate.say(b"").iter().all(Reply::is_yes)
         && !gate.is_closed()
@@ -67,7 +67,7 @@ pub fn introduce<S: OnwardServer>(gate: &mut Gate<S>) -> bool {
         && !gate.is_closed()
 }
 
-/// Carries out the `n`th transaction.
+/// Runs the `n`th transaction.
 pub fn transact<S: OnwardServer>(gate: &mut Gate<S>, n: usize, plan: &Plan) -> Account {
     let token = format!("token-{n}-");
     let mut content = format!("Subject: {token}\r\n\r\n").into_bytes();
@@ -153,7 +153,7 @@ pub fn transact<S: OnwardServer>(gate: &mut Gate<S>, n: usize, plan: &Plan) -> A
     account
 }
 
-/// The content in BDAT commands (RFC 3030).
+/// Returns the content as BDAT commands (RFC 3030).
 pub fn chunked(content: &[u8], sizes: &[usize]) -> Vec<u8> {
     let mut octets = Vec::new();
     let chunks = chunks(content, sizes);

@@ -1,4 +1,4 @@
-//! The onward server's side of good dialogues, cut behind every octet.
+//! The onward server's output in good dialogues, cut after every octet.
 
 use super::cases::Case;
 use super::client::{Ending, Plan, Transfer, introduce, transact};
@@ -27,8 +27,8 @@ fn dialogue(profile: Profile) -> Case {
     }
 }
 
-/// P5: in eight dialogues, behind every octet that the server says, it is gone or silent; it can
-/// be reached again or not.
+/// P5: in eight dialogues, the server closes or falls silent after every octet that it sends. It
+/// then accepts another connection or does not.
 #[test]
 fn wherever_the_onward_server_breaks_off_the_client_comes_again() {
     let flags = [false, true];

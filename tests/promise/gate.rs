@@ -1,5 +1,5 @@
-//! The whole gate in memory: a `Session` and an `Onward` driven in lock-step, as a driver would, in
-//! virtual time.
+//! The whole gate in memory: a `Session` and an `Onward` in lock-step, as in a driver, in virtual
+//! time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use nobounce::{
 use super::oracle::{Reply, read_replies};
 use super::server::{Connect, OnwardServer, Read};
 
-/// How octets are cut up on their way.
+/// How octets are cut into chunks in transit.
 #[derive(Debug, Clone)]
 pub enum Chunks {
     Whole,
-    /// Chunks of these sizes, over and over.
+    /// Chunks of these sizes, repeated.
     Of(Vec<usize>),
 }
 
@@ -33,14 +33,14 @@ impl Chunks {
     }
 }
 
-/// What the panel says when it is asked, or what happens meanwhile.
+/// The panel's answer, or an event while it is asked.
 #[derive(Debug, Clone)]
 pub enum Judgement {
     Pass,
     Tag,
     Refuse(Refusal),
     Late,
-    /// The client's connection turns out to be reset.
+    /// The client's connection was reset.
     ClientGone,
 }
 
@@ -49,7 +49,7 @@ pub struct Gate<S> {
     pub server: S,
     pub to_client: Vec<u8>,
     pub ends: Vec<TransactionEnd>,
-    /// The deadlines of the session that have passed.
+    /// Deadlines of the session that have passed.
     pub late: Vec<Deadline>,
     pub now: Instant,
     onward: Onward,
@@ -61,11 +61,11 @@ pub struct Gate<S> {
     read_by_client: usize,
     closed: bool,
     polls: usize,
-    /// At every step calls are made that come too early or too often.
+    /// Whether premature and repeated calls are made at every step.
     restless: bool,
-    /// The step that is asked about now was dropped once.
+    /// Whether the current step was dropped once.
     dropped: bool,
-    /// Octets taken from client and server, and waits: what polls are paid with.
+    /// Octets read from client and server, and waits: each allows further polls.
     paid: usize,
 }
 
@@ -102,7 +102,7 @@ impl<S: OnwardServer> Gate<S> {
         }
     }
 
-    /// Makes calls that must change nothing, wherever they can be made.
+    /// Makes calls that must have no effect, wherever possible.
     pub fn restless(mut self) -> Self {
         self.restless = true;
         self
@@ -112,27 +112,27 @@ impl<S: OnwardServer> Gate<S> {
         self.closed
     }
 
-    /// The client says this and waits until the gate waits for it; gives the replies that came.
+    /// Sends the client's octets and runs until the gate waits for the client. Returns the replies.
     pub fn say(&mut self, octets: &[u8]) -> Vec<Reply> {
         self.from_client.extend(octets);
         self.run();
         self.hear()
     }
 
-    /// The client's connection is reset.
+    /// Resets the client's connection.
     pub fn reset(&mut self) {
         self.session.lose_client();
         self.run();
     }
 
-    /// The client says no more.
+    /// Ends the client's input.
     pub fn end_input(&mut self) -> Vec<Reply> {
         self.session.receive_eof();
         self.run();
         self.hear()
     }
 
-    /// The client says nothing until the gate has had enough.
+    /// Lets the client stay silent until the gate gives up.
     pub fn stall(&mut self) -> Vec<Reply> {
         if let Some(deadline) = self.session.deadline() {
             self.expire(deadline);
@@ -141,7 +141,7 @@ impl<S: OnwardServer> Gate<S> {
         self.hear()
     }
 
-    /// Whatever is left is waited out.
+    /// Waits for everything that is left.
     pub fn finish(&mut self) {
         for _ in 0..100 {
             if self.closed {
@@ -251,7 +251,7 @@ struct Link<'g, S> {
 }
 
 impl<S: OnwardServer> Link<'_, S> {
-    /// The outcome; `None` if the session's patience ends before.
+    /// Returns the outcome; `None` if the session's deadline passes first.
     fn ask(&mut self, request: Request<'_>, limit: Deadline) -> Option<Outcome> {
         self.onward.request(request);
         let mut polls = 0;
@@ -322,7 +322,7 @@ impl<S: OnwardServer> Link<'_, S> {
         }
     }
 
-    /// Nothing comes; `None` if the session's patience ends first.
+    /// Waits without input. Returns `None` if the session's deadline passes first.
     fn wait(&mut self, deadline: Option<Deadline>, limit: Deadline) -> Option<()> {
         let deadline = deadline.expect("every wait has a deadline");
         if limit.at <= deadline.at {
@@ -334,7 +334,7 @@ impl<S: OnwardServer> Link<'_, S> {
     }
 }
 
-/// Where virtual time begins.
+/// Start of the virtual time.
 #[expect(clippy::disallowed_methods, reason = "an `Instant` cannot be made otherwise")]
 pub fn epoch() -> Instant {
     static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();

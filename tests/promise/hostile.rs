@@ -1,4 +1,4 @@
-//! Peers that say anything at all.
+//! Peers that send arbitrary octets.
 
 use std::collections::VecDeque;
 
@@ -14,13 +14,14 @@ use super::oracle::read_replies;
 use super::replies::speech;
 use super::server::{Connect, OnwardServer, Profile, Read, Server};
 
-/// An onward server that does not listen. It says this, then that for ever, or closes.
+/// An onward server that ignores its input. It sends fixed octets, then repeats others forever, or
+/// closes.
 pub struct Babbler {
     says: VecDeque<Vec<u8>>,
     then: Option<Vec<u8>>,
-    /// After so many writes it reads no further.
+    /// Number of writes after which it stops reading.
     reads: usize,
-    /// What it was told.
+    /// Octets that it received.
     pub told: Vec<u8>,
     connections: usize,
     said: usize,
@@ -90,7 +91,7 @@ fn babble() -> impl Strategy<Value = Vec<Vec<u8>>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..Default::default() })]
 
-    /// P6, the client's side: `Gate` panics at what is no reply and at a session without progress.
+    /// P6 for the client: `Gate` panics at an invalid reply and at a session without progress.
     #[test]
     fn any_client_gets_replies_and_an_end(
         case in case(),
@@ -109,7 +110,7 @@ proptest! {
         prop_assert_eq!(heard, told);
     }
 
-    /// P6, the onward server's side.
+    /// P6 for the onward server.
     #[test]
     fn any_onward_server_is_survived(case in case(), babble in babble()) {
         let Case { profile, plans, chunks, .. } = &case;
@@ -132,8 +133,8 @@ proptest! {
     }
 }
 
-/// One transaction with a server that says this; gives the replies to RCPT and to the content or
-/// DATA, and what the server was told.
+/// Runs one transaction with a server that sends these octets. Returns the replies to RCPT and to
+/// the content or DATA, and the octets that the server received.
 fn transaction(says: &[&str], reads: usize) -> (Vec<u16>, String) {
     let says = says.iter().map(|line| line.as_bytes().to_vec()).collect();
     let mut server = Babbler::new(says, None);
@@ -163,30 +164,30 @@ fn a_yes_out_of_place_is_no_yes() {
     const GO: &str = "354 go\r\n";
     let all = usize::MAX;
     let cases: &[(&[&str], usize, &[u16])] = &[
-        // what the server says, read by read; how many writes it takes; what the client hears
+        // output of the server, read by read; number of writes that it reads; replies to the client
         (&[GREETING, EHLO, OK, OK, GO, OK], all, &[250, 250]),
         (&[GREETING, BDAT, OK, OK, OK], all, &[250, 250]),
-        // 250 in place of 354, and 354 in place of 250
+        // 250 instead of 354, and 354 instead of 250
         (&[GREETING, EHLO, OK, OK, OK, OK], all, &[250, 451]),
         (&[GREETING, EHLO, GO, OK, GO, OK], all, &[451, 554]),
         (&[GREETING, EHLO, OK, GO, GO, OK], all, &[451, 554]),
         (&[GREETING, EHLO, OK, OK, GO, GO], all, &[250, 451]),
         (&[GREETING, BDAT, OK, OK, GO, OK], all, &[250, 451]),
-        // a greeting is any 2yz, as in Postfix, and nothing else
+        // any 2yz is a greeting, as in Postfix, and nothing else
         (&[OK, EHLO, OK, OK, GO, OK], all, &[250, 250]),
         (&[GO, EHLO, OK, OK, GO, OK], all, &[451, 554]),
         (&["120 x\r\n", EHLO, OK, OK, GO, OK], all, &[451, 554]),
-        // the answer to the content before it was sent
+        // the reply to the content before the content was sent
         (&[GREETING, EHLO, OK, OK, "354 go\r\n250 queued\r\n"], all, &[250, 451]),
         (&[GREETING, EHLO, OK, "250 ok\r\n354 go\r\n", OK], all, &[250, 451]),
         (&[GREETING, BDAT, OK, "250 ok\r\n250 queued\r\n"], all, &[250, 451]),
         (&[GREETING, EHLO, "250 ok\r\n250 ok\r\n", GO, OK], all, &[451, 554]),
-        // a server that no longer reads may say no
+        // a server that stopped reading may still refuse
         (&[GREETING, EHLO, OK, OK, GO, OK], 5, &[250, 451]),
         (&[GREETING, EHLO, OK, OK, GO, "552 5.3.4 x\r\n"], 5, &[250, 552]),
         (&[GREETING, BDAT, OK, OK, OK], 4, &[250, 451]),
         (&[GREETING, BDAT, OK, OK, "452 4.3.1 x\r\n"], 4, &[250, 452]),
-        // half of a yes
+        // an incomplete positive reply
         (&[GREETING, EHLO, OK, OK, GO, "250 queued"], all, &[250, 451]),
         (&[GREETING, EHLO, OK, OK, GO, "250-queued\r\n"], all, &[250, 451]),
         (&[GREETING, EHLO, OK, OK, GO, "250 queued\n"], all, &[250, 451]),
@@ -198,7 +199,7 @@ fn a_yes_out_of_place_is_no_yes() {
     }
 }
 
-/// A recipient that was taken behind a refused MAIL must not get the next message.
+/// A recipient that was accepted after a refused MAIL must not get the next message.
 #[test]
 fn what_the_server_may_hold_is_reset() {
     let says = [

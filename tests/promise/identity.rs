@@ -1,4 +1,5 @@
-//! The promise where the onward server is told who the client is: no mail before it knows.
+//! The promise with client identification: the onward server gets no mail before it knows the
+//! client.
 
 use proptest::prelude::*;
 
@@ -24,8 +25,8 @@ fn play(case: &Case, identify: Identify) -> (Gate<Server>, Vec<Account>) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..Default::default() })]
 
-    /// Whatever the server does, it is never asked to take mail for a client that it does not know,
-    /// and what the client is told is true.
+    /// Whatever the server does, it gets no mail for a client that it does not know, and every
+    /// reply to the client is true.
     #[test]
     fn no_mail_for_nobody(case in case(), xclient in any::<bool>()) {
         let identify = if xclient { Identify::XClient } else { Identify::XForward };
@@ -33,7 +34,7 @@ proptest! {
         audit(&gate, &accounts);
     }
 
-    /// Where nothing goes wrong, to say who the client is costs no message.
+    /// Without faults, identifying the client loses no message.
     #[test]
     fn who_is_known_is_served(case in case(), xclient in any::<bool>()) {
         let mut case = case.attended();
@@ -50,7 +51,7 @@ proptest! {
     }
 }
 
-/// What is held to it can fail: a server that is told nothing says so.
+/// Checks the check: a server that was not told of the client reports it.
 #[test]
 fn silence_about_the_client_is_noticed() {
     let case = plain(&[], 1);

@@ -1,5 +1,5 @@
-//! The promise, held to by generated sessions: a message that was answered with 2xx is one that the
-//! onward server had taken before; nothing is dropped, nothing is bounced, whatever fails between.
+//! Property tests of the delivery promise: if a message was answered with 2xx, the onward server
+//! had accepted it before. Nothing is dropped and nothing is bounced, whatever fails.
 //!
 //! A client, the whole gate and an onward server run in one thread, in virtual time. Client and
 //! server are written from the RFCs and share no code with the crate.

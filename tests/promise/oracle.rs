@@ -1,6 +1,6 @@
-//! What the RFCs say, written down naively and apart from the crate.
+//! Naive implementations of the RFCs, independent of the crate.
 
-/// Octets that a failed test shows as text.
+/// Octets that a failed test prints as text.
 #[derive(Clone, PartialEq)]
 pub struct Octets(pub Vec<u8>);
 
@@ -10,11 +10,11 @@ impl std::fmt::Debug for Octets {
     }
 }
 
-/// A reply as a client reads it.
+/// A reply as read by a client.
 #[derive(Clone, PartialEq)]
 pub struct Reply {
     pub code: u16,
-    /// All lines, codes and line ends included.
+    /// All lines, with codes and line ends.
     pub octets: Vec<u8>,
 }
 
@@ -34,8 +34,8 @@ impl Reply {
     }
 }
 
-/// The replies in `octets` and what is no whole reply. Panics at what is no reply at all (RFC 5321
-/// section 4.2: code, hyphen or space, printable ASCII, CRLF; 4.5.3.1.5: 512 octets).
+/// Returns the replies in `octets` and the incomplete rest. Panics at an invalid reply (RFC 5321
+/// section 4.2: code, hyphen or space, printable ASCII, CRLF; section 4.5.3.1.5: 512 octets).
 pub fn read_replies(octets: &[u8]) -> (Vec<Reply>, &[u8]) {
     let mut replies = Vec::new();
     let mut rest = octets;
@@ -68,8 +68,8 @@ pub fn read_replies(octets: &[u8]) -> (Vec<Reply>, &[u8]) {
     (replies, begins)
 }
 
-/// Content with its line ends made right: LF alone ends a line, CR alone is a space, the last line
-/// is ended.
+/// Returns content with CRLF line ends: a bare LF ends a line, a bare CR becomes a space, and the
+/// last line is terminated.
 pub fn normalised(content: &[u8]) -> Vec<u8> {
     let mut lines = Vec::new();
     let mut at = 0;
@@ -91,14 +91,15 @@ pub fn normalised(content: &[u8]) -> Vec<u8> {
     lines
 }
 
-/// Whether a CR or LF stands alone.
+/// Returns whether there is a bare CR or LF.
 pub fn has_bare(content: &[u8]) -> bool {
     let pairs = content.windows(2).filter(|pair| pair == b"\r\n").count();
     let ends = content.iter().filter(|octet| matches!(octet, b'\r' | b'\n')).count();
     ends != 2 * pairs
 }
 
-/// How a client writes content behind DATA: stuffed by its CRLF lines, ended.
+/// Returns content as a client sends it after DATA: with dot-stuffing at CRLF lines, and the end of
+/// data.
 pub fn stuffed(content: &[u8]) -> Vec<u8> {
     let mut octets = Vec::new();
     for (at, octet) in content.iter().enumerate() {
@@ -114,10 +115,10 @@ pub fn stuffed(content: &[u8]) -> Vec<u8> {
     octets
 }
 
-/// A way of reading mail data that some real server has.
+/// An algorithm of a real server for finding the end of mail data.
 pub type Recogniser = (&'static str, fn(&[u8]) -> Vec<usize>);
 
-/// Each gives all places behind which it takes the mail data for ended.
+/// Each returns all positions after which it regards the mail data as ended.
 pub const RECOGNISERS: &[Recogniser] = &[
     ("CRLF . CRLF", |octets| {
         let strict = |at: &usize| {
@@ -149,12 +150,13 @@ pub const RECOGNISERS: &[Recogniser] = &[
     ("lines end in CR", |octets| {
         let octets: Vec<u8> =
             octets.iter().map(|octet| if *octet == b'\r' { b'\n' } else { *octet }).collect();
-        // Both octets of a CRLF end a line here, so the dot is seen one octet early.
+        // Either octet of a CRLF ends a line here, so the dot is seen one octet early.
         ends_of(&octets, |line| line).into_iter().map(|at| at + 1).collect()
     }),
 ];
 
-/// Behind which lines, cut at LF and trimmed so, a dot stands alone.
+/// Returns the ends of the lines that consist of a single dot after trimming. Lines are split at
+/// LF.
 fn ends_of(octets: &[u8], trim: impl Fn(&[u8]) -> &[u8]) -> Vec<usize> {
     let mut at = 0;
     let mut ends = Vec::new();
@@ -169,7 +171,7 @@ fn ends_of(octets: &[u8], trim: impl Fn(&[u8]) -> &[u8]) -> Vec<usize> {
     ends
 }
 
-/// How far mail data reaches, end of data included (RFC 5321 section 4.1.1.4).
+/// Returns the length of mail data including the end of data (RFC 5321 section 4.1.1.4).
 pub fn strict_end(octets: &[u8]) -> Option<usize> {
     if octets.starts_with(b".\r\n") {
         return Some(3);
@@ -177,7 +179,7 @@ pub fn strict_end(octets: &[u8]) -> Option<usize> {
     octets.windows(5).position(|five| five == b"\r\n.\r\n").map(|at| at + 5)
 }
 
-/// Section 4.5.2, line by line.
+/// Removes dot-stuffing line by line (section 4.5.2).
 pub fn unstuff(mail_data: &[u8]) -> Vec<u8> {
     let mut content = Vec::new();
     let mut rest = mail_data;

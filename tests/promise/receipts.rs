@@ -1,4 +1,4 @@
-//! A receipt answers one question: the one it was given for.
+//! A receipt is only valid for the request that it answers.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -11,7 +11,7 @@ use nobounce::{
 
 use super::gate::epoch;
 
-/// A session up to the moment when its relay target is asked.
+/// A session up to the first request to its relay target.
 struct Asked {
     session: Session,
     now: Instant,
@@ -37,7 +37,7 @@ impl Asked {
         asked
     }
 
-    /// Goes on to the next request or until more is waited for.
+    /// Continues to the next request, or until more input is needed.
     fn say(&mut self, octets: &[u8]) {
         let mut octets = Some(octets);
         loop {
@@ -61,7 +61,7 @@ impl Asked {
         }
     }
 
-    /// What the client hears last when this is the outcome.
+    /// Returns the last reply to the client for this outcome.
     fn told(mut self, outcome: Outcome) -> String {
         self.complete(outcome);
         self.say(b"");
@@ -69,7 +69,7 @@ impl Asked {
         told.lines().last().unwrap().into()
     }
 
-    /// What an onward server that takes everything makes of the request.
+    /// Returns the outcome of an onward server that accepts everything.
     fn outcome(&mut self) -> Outcome {
         let mut onward = Onward::new(Arc::new(OnwardSettings::new("gate.example")));
         match self.session.poll(self.now) {

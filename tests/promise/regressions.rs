@@ -1,4 +1,4 @@
-//! Faults that were found once, each as a plain case.
+//! Regression tests of faults found by the property tests.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ fn codes(gate: &mut Gate<Server>, octets: &[u8]) -> Vec<u16> {
     gate.say(octets).iter().map(|reply| reply.code).collect()
 }
 
-/// A status with three digits in each number made a line of 516 octets.
+/// A status with three digits in each number led to a line of 516 octets.
 #[test]
 fn the_longest_reply_line_has_512_octets() {
     let status = EnhancedStatus::new(999, 999);
@@ -50,7 +50,7 @@ fn the_longest_reply_line_has_512_octets() {
     assert_eq!(line.len(), 512);
 }
 
-/// The connection was given up between two requests, and with it the recipients before.
+/// The connection was closed between two requests, and the earlier recipients were lost with it.
 #[test]
 fn a_second_recipient_goes_to_the_same_connection() {
     let mut gate = gate(PLAIN, Vec::new());
@@ -63,7 +63,7 @@ fn a_second_recipient_goes_to_the_same_connection() {
     assert_eq!(gate.server.kept[0].recipients, [b"TO:<b@example.net>", b"TO:<c@example.net>"]);
 }
 
-/// A reply before its command was taken for the answer to it.
+/// A reply sent before its command counted as the answer to it.
 #[test]
 fn a_reply_before_its_command_is_nonsense() {
     let mut gate = babbling(&[b"220 x\r\n250-x\r\n250 CHUNKING\r\n", b"250 x\r\n", b"250 x\r\n"]);
@@ -72,7 +72,7 @@ fn a_reply_before_its_command_is_nonsense() {
     assert_eq!(replies[0].code, 451);
 }
 
-/// The hour that a chunk without a transaction had was that of the next message, too.
+/// The hour allowed for a chunk without a transaction also counted for the next message.
 #[test]
 fn a_chunk_that_is_refused_leaves_no_deadline_behind() {
     let mut settings = nobounce::Settings::new("gate.example");
@@ -90,7 +90,7 @@ fn a_chunk_that_is_refused_leaves_no_deadline_behind() {
     assert_eq!(deadline.at - gate.now, Duration::from_secs(100));
 }
 
-/// A connection that had been given up counted as one that had been idle: the new one was tried
+/// A connection that had been abandoned counted as an idle one, so the new connection was tried
 /// twice.
 #[test]
 fn only_a_connection_that_was_idle_may_turn_out_dead() {
@@ -101,7 +101,7 @@ fn only_a_connection_that_was_idle_may_turn_out_dead() {
     assert_eq!(codes(&mut gate, flight), [250, 451, 451]);
 }
 
-/// What arrived on a connection that had been given up was read as said on the next.
+/// Octets that arrived on an abandoned connection were read as input of the next one.
 #[test]
 fn nothing_is_carried_over_to_the_next_connection() {
     let settings = nobounce::Settings::new("gate.example");
@@ -114,7 +114,7 @@ fn nothing_is_carried_over_to_the_next_connection() {
     assert_eq!(codes(&mut gate, flight), [250, 451, 250]);
 }
 
-/// In the midst of a line that was refused already, this octet is no TLS handshake.
+/// In the middle of a line that was already refused, this octet is no TLS handshake.
 #[test]
 fn a_handshake_begins_with_the_line() {
     let settings = nobounce::Settings::new("gate.example");
@@ -127,8 +127,8 @@ fn a_handshake_begins_with_the_line() {
     assert_eq!(codes(&mut gate, b"\x16\x03\x01"), [521]);
 }
 
-/// What completed the last line went beyond the limit and emptied a message that was small enough:
-/// the client was told 250 for nothing.
+/// The line end that completed the last line exceeded the limit and emptied a message within the
+/// limit. The client still got 250.
 #[test]
 fn a_content_as_long_as_the_limit_arrives() {
     for (content, arrives) in [("0123456789", "0123456789\r\n"), ("012345678\r", "012345678 \r\n")]
@@ -146,13 +146,14 @@ fn a_content_as_long_as_the_limit_arrives() {
     }
 }
 
-/// Time does not pass in these.
+/// Returns a fixed instant, since time does not pass in these tests.
 #[allow(clippy::disallowed_methods, reason = "any moment will do")]
 fn now() -> Instant {
     Instant::now()
 }
 
-/// An onward connection that tells who the client is, two clients, and a request for the first.
+/// Returns an onward connection that identifies the client, two clients, and a request for the
+/// first.
 fn speaking(identify: Identify) -> (Onward, Arc<Peer>, Envelope, ForwardPath) {
     let mut settings = OnwardSettings::new("gate.example");
     settings.identify = identify;
@@ -163,8 +164,8 @@ fn speaking(identify: Identify) -> (Onward, Arc<Peer>, Envelope, ForwardPath) {
     (Onward::new(settings.into()), Arc::new(Peer::local()), envelope, recipient)
 }
 
-/// The client became one without an address while the connection was made: there was nothing to tell
-/// of it, so nothing was told, and the server was left to believe in our own address.
+/// During connecting, the client changed to one without an address. Nothing was sent about it, and
+/// the server regarded our own address as the client's.
 #[test]
 fn no_connection_begins_without_the_proxy_header_that_it_was_made_for() {
     let now = now();
@@ -178,7 +179,7 @@ fn no_connection_begins_without_the_proxy_header_that_it_was_made_for() {
     assert!(matches!(onward.poll(now), OnwardStep::Idle));
 }
 
-/// The client became another while the server was told of the first: the server's yes to that
+/// The client changed while the server was told of the first one. The server's acceptance then
 /// counted for the second.
 #[test]
 fn what_is_asked_for_one_client_is_not_asked_for_another() {

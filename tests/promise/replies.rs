@@ -1,4 +1,4 @@
-//! One reply for each command, in order, however the octets come.
+//! Each command gets exactly one reply, in order, for every chunking.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,12 +10,12 @@ use super::gate::{Chunks, Gate};
 use super::oracle::{Octets, Reply, read_replies, strict_end, stuffed};
 use super::server::{Act, Profile, Server};
 
-/// What clients say, in groups after each of which they wait.
+/// Generates groups of commands. The client waits after each group.
 fn flights() -> impl Strategy<Value = Vec<Octets>> {
     vec(vec(speech(), 1..5).prop_map(|speeches| Octets(speeches.concat())), 1..8)
 }
 
-/// One command, or several that belong together.
+/// Generates one command, or several that belong together.
 pub fn speech() -> impl Strategy<Value = Vec<u8>> {
     let word = prop::sample::select(vec![
         b"EHLO client.example\r\n".as_slice(),
@@ -75,8 +75,7 @@ pub fn speech() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Reads what the client said beside the replies, and finds for each command the one reply that is
-/// its own.
+/// Reads the client's input and the replies together, and matches each command with its one reply.
 fn pair_up(said: &[u8], replies: &[Reply], closed: bool) {
     let mut replies = replies.iter();
     let greeting = replies.next().expect("a greeting");
@@ -91,7 +90,7 @@ fn pair_up(said: &[u8], replies: &[Reply], closed: bool) {
         rest = &rest[end + 2..];
         if let Some(words) = line.strip_prefix("BDAT ") {
             let size = words.split(' ').next().and_then(|size| size.parse::<usize>().ok());
-            // Where a chunk of no known size ends is not known either.
+            // If the size of a chunk is invalid, its end is unknown.
             let size = size.unwrap_or(usize::MAX);
             if rest.len() < size && size != usize::MAX {
                 break;
@@ -115,7 +114,7 @@ fn pair_up(said: &[u8], replies: &[Reply], closed: bool) {
     }
     let mut replies = replies.peekable();
     if rest.contains(&b'\n') {
-        // A line with a bare LF is refused before its end has come.
+        // A line with a bare LF is refused before its end.
         replies.next_if(|reply| reply.code == 500);
     }
     if let Some(reply) = replies.next() {
@@ -128,7 +127,7 @@ fn tolerant(case: &Case, chunks: (Chunks, Chunks)) -> Gate<Server> {
     case.gate_in(chunks, EarlyInput::Tolerate)
 }
 
-/// All that can be seen from outside: octets to the client and to the onward server.
+/// Returns everything visible from outside: octets to the client and to the onward server.
 fn seen(case: &Case, flights: &[Octets], chunks: (Chunks, Chunks)) -> (Octets, Vec<Octets>) {
     seen_at(tolerant(case, chunks), flights)
 }
@@ -143,7 +142,7 @@ fn seen_at(mut gate: Gate<Server>, flights: &[Octets]) -> (Octets, Vec<Octets>) 
     (Octets(gate.to_client), onward)
 }
 
-/// Mail data of a client that did not wait for the answer to DATA is not read as commands.
+/// Mail data is not read as commands, even if the client did not wait for the reply to DATA.
 #[test]
 fn mail_data_behind_a_refused_data_is_no_command() {
     let refused = case_of(&[Act::Refuse(550)]);
@@ -214,7 +213,7 @@ proptest! {
         prop_assert_eq!(&whole, &seen(&case, &[flood], (Chunks::Whole, Chunks::Whole)));
     }
 
-    /// Steps are said again until they are done; calls that come too early or too often are none.
+    /// Steps are repeated until they are done. Premature and repeated calls have no effect.
     #[test]
     fn spurious_calls_change_nothing(
         case in case().prop_map(Case::attended),

@@ -1,18 +1,18 @@
-//! An onward server in memory: a lenient reader written from RFC 5321, RFC 2033 and RFC 3030 that
-//! uses nothing of the crate, and keeps what it said yes to.
+//! An in-memory onward server: a lenient parser written from RFC 5321, RFC 2033 and RFC 3030. It
+//! shares no code with the crate, and keeps the messages that it accepted.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::oracle::{strict_end, unstuff};
 
-/// What a gate needs of the server behind it.
+/// The interface between a gate and its onward server.
 pub trait OnwardServer {
-    /// A connection is wanted.
+    /// Handles a connection attempt.
     fn connect(&mut self) -> Connect;
-    /// Octets arrive on connection `at`; `false`: they could not all be written.
+    /// Receives octets on connection `at`. Returns `false` if not all could be written.
     fn write(&mut self, at: usize, octets: &[u8]) -> bool;
-    /// What there is to read on connection `at`, at most `most` octets.
+    /// Returns the available output on connection `at`, at most `most` octets.
     fn read(&mut self, at: usize, most: usize) -> Read;
     /// The gate has closed connection `at`.
     fn closed(&mut self, at: usize);
@@ -26,14 +26,14 @@ pub enum Connect {
 
 pub enum Read {
     Octets(Vec<u8>),
-    /// Nothing for this long, then more.
+    /// Nothing for this duration, then more.
     Later(Duration),
     Eof,
-    /// Nothing, ever.
+    /// Nothing, forever.
     Silence,
 }
 
-/// What the server offers in EHLO and speaks.
+/// The extensions and the protocol of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Profile {
     pub pipelining: bool,
@@ -42,37 +42,37 @@ pub struct Profile {
     pub lmtp: bool,
 }
 
-/// What it does with one command, or with a connection.
+/// The server's reaction to a command or a connection.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
     Accept,
-    /// The same in a reply of many lines.
+    /// Accepts with a multi-line reply.
     AcceptAtLength,
-    /// The same, but after these seconds.
+    /// Accepts after this many seconds.
     AcceptAfter(u16),
-    /// It does what it is told and closes instead of saying so.
+    /// Executes the command and closes without a reply.
     AcceptAndClose,
-    /// It does what it is told and never says so.
+    /// Executes the command and never replies.
     AcceptInSilence,
-    /// It does what it is told; of the reply only so many octets arrive.
+    /// Executes the command, but only this many octets of the reply arrive.
     AcceptCut(usize),
     Refuse(u16),
     Leave,
     Close,
     Silence,
-    /// It does nothing and says this.
+    /// Ignores the command and sends these octets.
     Nonsense(&'static [u8]),
-    /// It refuses mail data before it has read it, and reads no further.
+    /// Refuses mail data before reading it, and reads no further.
     StopReading,
 }
 
-/// A message that was said yes to.
+/// An accepted message.
 #[derive(Debug, Clone)]
 pub struct Kept {
     pub recipients: Vec<Vec<u8>>,
     pub content: Vec<u8>,
     pub connection: usize,
-    /// Where on the connection the reply that said so ends.
+    /// Position on the connection where the positive reply ends.
     reply_ends: usize,
 }
 
@@ -84,7 +84,7 @@ pub struct Said {
     pub text: Vec<u8>,
 }
 
-/// Text of replies to what is the gate's own affair: no client may ever see it.
+/// Text of replies that only concern the gate. No client may ever see it.
 pub const SECRET: &str = "in-confidence";
 
 pub struct Server {
@@ -93,14 +93,14 @@ pub struct Server {
     pub connections: Vec<Connection>,
     pub kept: Vec<Kept>,
     pub said: Vec<Said>,
-    /// What the gate did that no client may do.
+    /// Protocol violations by the gate.
     pub faults: Vec<String>,
-    /// On the first connection nothing arrives behind so many octets.
+    /// On the first connection, nothing arrives after this many octets.
     cut: Option<(usize, Cut)>,
-    /// There is one connection and no other.
+    /// Whether only one connection is accepted.
     single: bool,
     numbers: usize,
-    /// The command that must say who the client is before there is mail for it.
+    /// The command that must identify the client before any mail.
     identity: Option<&'static str>,
 }
 
@@ -112,18 +112,18 @@ pub enum Cut {
 
 #[derive(Default)]
 pub struct Connection {
-    /// All that the gate has written.
+    /// All octets written by the gate.
     pub received: Vec<u8>,
-    /// Each write as it came, and whether it came behind 354.
+    /// Each write, and whether it came after 354.
     pub writes: Vec<(bool, Vec<u8>)>,
-    /// Command lines, without CRLF.
+    /// Command lines without CRLF.
     pub commands: Vec<Vec<u8>>,
     at: usize,
     output: VecDeque<Out>,
     written: usize,
     pub delivered: usize,
     hello: bool,
-    /// The client is known.
+    /// Whether the client is known.
     told: bool,
     mail: bool,
     recipients: Vec<Vec<u8>>,
@@ -136,7 +136,7 @@ enum Reading {
     #[default]
     Commands,
     Data,
-    /// All of the chunks so far.
+    /// All chunks so far.
     Chunks(Vec<u8>),
 }
 
@@ -168,19 +168,19 @@ impl Server {
         self
     }
 
-    /// It takes one connection and no other.
+    /// Accepts one connection and no other.
     pub fn single(mut self) -> Self {
         self.single = true;
         self
     }
 
-    /// It must be told by this command who the client is.
+    /// Requires this command to identify the client.
     pub fn told_by(mut self, command: &'static str) -> Self {
         self.identity = Some(command);
         self
     }
 
-    /// Whether the whole reply that said yes to this message has arrived at the gate.
+    /// Returns whether the complete positive reply to this message has arrived at the gate.
     pub fn was_heard(&self, kept: &Kept) -> bool {
         self.connections[kept.connection].delivered >= kept.reply_ends
     }
@@ -189,7 +189,7 @@ impl Server {
         self.acts.pop_front().unwrap_or(Act::Accept)
     }
 
-    /// Reads on connection `at` as far as it can.
+    /// Processes the input of connection `at` as far as possible.
     fn serve(&mut self, at: usize) {
         while !self.connections[at].ended && self.serve_one(at) {}
     }
@@ -445,7 +445,7 @@ impl OnwardServer for Server {
             here.received.extend_from_slice(octets);
             self.serve(at);
         } else if !here.ended {
-            // The mail data is refused and read no further.
+            // Refuses the mail data and reads no further.
             here.received.extend_from_slice(&octets[..octets.len() / 2]);
             let act = self.act();
             self.answer(at, "content", b"", act, 250);
@@ -487,7 +487,7 @@ impl OnwardServer for Server {
     }
 }
 
-/// Whether a server that acts so does what it is told.
+/// Returns whether a server with this reaction executes the command.
 fn takes(act: &Act) -> bool {
     matches!(
         act,

@@ -1,4 +1,4 @@
-//! What goes onward is read alike by every server there is (guarantee G).
+//! Forwarded data is interpreted in the same way by every server (guarantee G).
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use super::gate::{Chunks, Gate, Judgement};
 use super::oracle::{Octets, RECOGNISERS, normalised, stuffed};
 use super::server::{Profile, Server};
 
-/// Says this content, which need not have a header, to a gate whose server is good.
+/// Sends this content, with or without a header, to a gate whose server has no faults.
 fn deliver(profile: Profile, content: &[u8], transfer: &Transfer, tag: bool) -> Gate<Server> {
     let settings = nobounce::Settings::new("gate.example");
     let server = Server::new(profile, Vec::new());
@@ -32,7 +32,7 @@ fn deliver(profile: Profile, content: &[u8], transfer: &Transfer, tag: bool) -> 
     gate
 }
 
-/// Holds all that was written onward to the guarantee.
+/// Checks everything that was forwarded against the guarantee.
 fn assert_unambiguous(server: &Server) {
     assert!(server.faults.is_empty(), "{:?}", server.faults);
     let mut messages = 0;
@@ -82,11 +82,12 @@ proptest! {
         let sent = normalised(&sent);
         let kept = &gate.server.kept[0].content;
         let first = sent.split(|octet| *octet == b'\n').next().unwrap_or_default();
-        // An mbox line becomes a header field; all else goes on as it came.
+        // An mbox line becomes a header field. Everything else is forwarded unchanged.
         prop_assert!(first.starts_with(b"From ") || kept.ends_with(&sent));
     }
 
-    /// A command that goes onward is one that the client sent, to the octet, and clean.
+    /// A forwarded command is octet for octet one that the client sent, and contains no invalid
+    /// octets.
     #[test]
     fn no_command_is_made_of_an_address(
         profile in profile(),
@@ -118,7 +119,7 @@ proptest! {
     }
 }
 
-/// RCPT with what should not stand in it.
+/// Generates RCPT with invalid contents.
 fn address_line() -> impl Strategy<Value = Octets> {
     let word = prop::sample::select(vec![
         b"a".as_slice(),
@@ -144,7 +145,7 @@ fn address_line() -> impl Strategy<Value = Octets> {
     vec(word, 0..8).prop_map(|words| Octets([b"RCPT TO:<", &words.concat()[..], b">\r\n"].concat()))
 }
 
-/// G2: lines whose dot stands where buffers tend to end.
+/// G2: lines whose dot is at typical buffer boundaries.
 #[test]
 fn stuffing_goes_by_lines_and_not_by_buffers() {
     for about in [511, 999, 1023, 2047, 4095, 8191, 65_535] {
@@ -163,7 +164,7 @@ fn stuffing_goes_by_lines_and_not_by_buffers() {
     }
 }
 
-/// One end of mail data, split between any two reads.
+/// One end of mail data, split at every position between two reads.
 #[test]
 fn the_end_of_mail_data_is_found_wherever_it_is_split() {
     let profile = Profile { pipelining: false, chunking: false, helo_only: false, lmtp: false };

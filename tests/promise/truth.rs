@@ -1,4 +1,4 @@
-//! What the client was told is true.
+//! Every reply to the client is true.
 
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ pub fn play_on(gate: &mut Gate<Server>, case: &Case) -> Vec<Account> {
     accounts
 }
 
-/// Holds what the client believes against what the onward server knows.
+/// Checks what the client believes against what the onward server knows.
 pub fn audit(gate: &Gate<Server>, accounts: &[Account]) {
     let server = &gate.server;
     assert!(server.faults.is_empty(), "towards the onward server: {:?}", server.faults);
@@ -63,7 +63,8 @@ pub fn audit(gate: &Gate<Server>, accounts: &[Account]) {
             }
             Some(answer) => {
                 assert!(answer.is_no());
-                // Doubt is for now, and only where nothing was heard (RFC 1047).
+                // A reply in doubt is transient, and only sent if no reply of the server arrived
+                // (RFC 1047).
                 let doubt = kept.iter().all(|kept| !server.was_heard(kept)) && answer.code == 451;
                 assert!(kept.is_empty() || doubt, "taken, and the client was told {answer:?}");
             }
@@ -77,8 +78,8 @@ pub fn audit(gate: &Gate<Server>, accounts: &[Account]) {
     }
 }
 
-/// Lines of header fields and nothing else, except the empty line that keeps them apart from a
-/// content that begins with no header.
+/// Checks that there are only header fields, except for the empty line that separates them from a
+/// content without a header.
 fn assert_is_header(octets: &[u8]) {
     assert!(octets.is_empty() || octets.ends_with(b"\r\n"));
     let text = String::from_utf8(octets.to_vec()).expect("added header fields are text");
@@ -120,7 +121,7 @@ pub fn plain(acts: &[Act], plans: usize) -> Case {
     }
 }
 
-/// The session waits less long than its onward side, whose waits add up.
+/// The session's timeout is shorter than the sum of its onward timeouts.
 #[test]
 fn who_waits_too_long_comes_again() {
     let connected = [Act::Accept, Act::Accept, Act::Accept];
@@ -136,8 +137,7 @@ fn who_waits_too_long_comes_again() {
     }
 }
 
-/// A connection that the server gave up while it was idle is replaced, and the client sees nothing
-/// of it.
+/// A connection that the server closed while it was idle is replaced, invisibly for the client.
 #[test]
 fn an_idle_connection_that_is_dead_is_replaced() {
     let first = [const { Act::Accept }; 7];
@@ -159,7 +159,7 @@ proptest! {
         audit(&gate, &accounts);
     }
 
-    /// I3: of a message that was refused here, not an octet goes onward.
+    /// I3: of a message that was refused here, no octet is forwarded.
     #[test]
     fn what_is_refused_here_never_goes_onward(
         case in case(),

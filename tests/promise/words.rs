@@ -1,4 +1,4 @@
-//! What clients are told comes from this table, from the panel or from the onward server.
+//! All replies to clients come from this table, from the panel or from the onward server.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use super::oracle::{Reply, read_replies};
 use super::server::Said;
 use super::truth::play;
 
-/// All that the gate says of its own accord.
+/// All replies of the gate itself.
 const OURS: &[&str] = &[
     "220 gate.example ESMTP nobounce",
     "221 2.0.0 Bye",
@@ -59,8 +59,8 @@ const OURS: &[&str] = &[
     "555 5.5.4 Parameter not offered here",
 ];
 
-/// Whether the reply is of the table, of the panel (it ends in the reference of its transaction), or
-/// was said by the onward server, octet for octet.
+/// Returns whether the reply is in the table, is from the panel (it ends in the reference of its
+/// transaction), or was sent by the onward server, octet for octet.
 pub fn is_known(reply: &Reply, said: &[Said]) -> bool {
     let text = String::from_utf8_lossy(&reply.octets);
     let flat = text.replacen('-', " ", 1);
@@ -72,7 +72,8 @@ pub fn is_known(reply: &Reply, said: &[Said]) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
 
-    /// P7: with a panel that never objects, each word is of the table or the onward server's.
+    /// P7: with a panel without objections, every reply is from the table or from the onward
+    /// server.
     #[test]
     fn no_reply_tells_of_what_is_inside(case in case()) {
         let mut case = case;

@@ -1,4 +1,5 @@
-//! Connections in memory: bounded, cut into chunks, late, and broken at any octet.
+//! In-memory connections: limited buffers, chunks of arbitrary size, delays, and breaks at any
+//! octet.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,26 +19,27 @@ pub const GATE: usize = 0;
 pub const PEER: usize = 1;
 
 pub struct Connection {
-    /// Whose it is, or, with an onward server, for whom it was used last.
+    /// The session it belongs to. For an onward connection, the session that used it last.
     pub session: usize,
-    /// Where it stands, if it is with an onward server.
+    /// The position of an onward connection.
     pub onward: Option<Onward>,
-    /// What each end has written.
+    /// The octets written by each end.
     pub pipes: [Pipe; 2],
     pub open: [bool; 2],
     broken: bool,
-    /// What arrived before the connection broke can be read; what is written into a closed one is
-    /// lost without a word. Systems differ.
+    /// Whether octets that arrived before a break can still be read, and writes to a closed
+    /// connection are silently lost. Operating systems differ.
     lenient: bool,
-    /// The peer is gone without a sign.
+    /// Whether the peer has disappeared without closing.
     pub vanished: bool,
-    /// The peer does not read.
+    /// Whether the peer does not read.
     deaf: bool,
-    /// The peer says nothing more.
+    /// Whether the peer sends nothing more.
     mute: bool,
-    /// Where an onward server began to talk out of turn, until the gate says something.
+    /// Where an onward server began an unsolicited reply, until the gate sends something.
     pub lie: Option<usize>,
-    /// It did, and the gate could not know: replies and commands no longer go together.
+    /// Whether an unsolicited reply was undetectable for the gate: from then on, replies and
+    /// commands no longer match.
     pub lied: bool,
     pub fuse: Option<Fuse>,
     rng: Rng,
@@ -47,27 +49,27 @@ pub struct Connection {
 pub struct Pipe {
     octets: VecDeque<u8>,
     room: usize,
-    /// Most octets that pass at once.
+    /// Maximum number of octets that pass at once.
     chunk: usize,
-    /// Nothing more will be written.
+    /// Whether nothing more will be written.
     pub ended: bool,
-    /// In so many of a thousand cases what is written arrives late, by up to so long.
+    /// Permille of writes that arrive late, and the maximum delay.
     lag: (usize, Duration),
     ready_at: Option<Instant>,
     timer: Option<usize>,
     reader: Option<Waker>,
     writer: Option<Waker>,
-    /// Whoever wrote last waits for room, or has not looked since there is some.
+    /// Whether the last writer waits for room, or has not written since there is room.
     pub is_stuck: bool,
-    /// Octets that were written and read by now.
+    /// Numbers of octets written and read so far.
     pub written: usize,
     pub read: usize,
-    /// All that was written, where somebody wants to know.
+    /// All octets written, if recorded.
     pub record: Option<Vec<u8>>,
     line: Vec<u8>,
 }
 
-/// Blows when the peer has written or read so many octets.
+/// A fault that occurs when the peer has written or read a number of octets.
 #[derive(Debug, Clone, Copy)]
 pub struct Fuse {
     /// The end that writes these octets.
@@ -144,7 +146,7 @@ impl Connection {
         self.wake();
     }
 
-    /// How many octets may pass before the fuse blows.
+    /// Returns how many octets may pass before the fuse blows.
     fn short_of_fuse(&self, pipe: usize, passed: usize) -> usize {
         match self.fuse {
             Some(fuse) if fuse.pipe == pipe => fuse.at.saturating_sub(passed).max(1),
@@ -175,14 +177,14 @@ impl End {
         [GATE, PEER].map(|side| Self { world: world.clone(), connection, side })
     }
 
-    /// Lets it break.
+    /// Breaks the connection.
     pub fn strike(&self, blow: Blow, fault: Fault) {
         let mut state = self.world.state();
         state.fault(self.connection, fault);
         state.connections[self.connection].strike(blow);
     }
 
-    /// Waits until the gate has closed it, without reading.
+    /// Waits without reading until the gate has closed the connection.
     pub async fn left(&self) {
         std::future::poll_fn(|context| {
             let state = &mut *self.world.state();
@@ -241,7 +243,7 @@ impl AsyncRead for End {
             return Poll::Pending;
         }
         if let Some(at) = pipe.ready_at.filter(|at| now < *at) {
-            // What was written since may be later still.
+            // Octets written since may arrive even later.
             if let Some(timer) = pipe.timer.take() {
                 state.clock.disarm(timer);
             }
@@ -367,7 +369,7 @@ impl Drop for End {
         let connection = &mut state.connections[self.connection];
         connection.open[self.side] = false;
         if !(self.side == PEER && connection.vanished) {
-            // As TCP does it: who closes without having read all of it resets the connection.
+            // As in TCP: closing with unread input resets the connection.
             connection.broken |= !connection.pipes[1 - self.side].octets.is_empty();
             connection.pipes[self.side].ended = true;
             connection.wake();
@@ -383,7 +385,7 @@ impl Drop for End {
     }
 }
 
-/// Whole lines of what was written, for the dialogue.
+/// Adds complete written lines to the dialogue.
 fn tell(state: &mut State, at: usize, side: usize, octets: &[u8]) {
     let (label, elapsed) = (state.label(at), state.clock.elapsed());
     let connection = &mut state.connections[at];

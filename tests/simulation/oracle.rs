@@ -1,10 +1,10 @@
-//! The promise and its invariants, judged by what was seen on the wire.
+//! The promise and its invariants, checked against the observations on the wire.
 //!
-//! I1: a client hears 2xx for a content only if the onward server said 2xx for that very message.
-//! I2: if it said so and the client was not told, that is an event.
-//! I3: a refused message never ends onward (`server.rs` sees to it, and that nothing else comes).
+//! I1: a client gets 2xx for a content only if the onward server replied 2xx for this very message.
+//! I2: if the server did and the client was not told, there is an event.
+//! I3: a refused message is never completed onward (`server.rs` checks this, and that nothing else is sent).
 //! I4: every connection ends with a reply or a recorded loss of the peer.
-//! I5: resources return to where they were (`run.rs`).
+//! I5: all resources are released (`run.rs`).
 
 use nobounce::ServeError;
 
@@ -13,7 +13,7 @@ use super::ledger::{Kept, Session, holds, name};
 use super::network::{Connection, GATE, PEER};
 use super::world::State;
 
-/// I1: the client has just been told that this mail was taken.
+/// I1: checks a positive reply to the content that the client has just read.
 pub fn check_receipt(state: &mut State, session: usize, number: usize, reply: &[u8]) {
     let Session { mails, lied_to, .. } = &state.sessions[session];
     let mail = &mails[number];
@@ -22,7 +22,7 @@ pub fn check_receipt(state: &mut State, session: usize, number: usize, reply: &[
     let name = name(session, number);
     let text = reply.escape_ascii();
     if *lied_to {
-        // What an onward server says before it is asked answers everything and nothing.
+        // After an unsolicited reply of the onward server, replies cannot be matched to requests.
     } else if let Some(kept) = mail.kept.iter().find(is_its) {
         if kept.recipients != mail.told || !kept.is_whole {
             let (is, was) = (kept.recipients, mail.told);
@@ -33,7 +33,7 @@ pub fn check_receipt(state: &mut State, session: usize, number: usize, reply: &[
     }
 }
 
-/// I4: the gate is done with a client.
+/// I4: checks the end of the gate's session with a client.
 pub fn check_ending(state: &mut State, session: usize, result: Result<(), ServeError>) {
     let Session { wire, .. } = state.sessions[session];
     let Some(wire) = wire else { return };
@@ -60,13 +60,13 @@ pub fn check_ending(state: &mut State, session: usize, result: Result<(), ServeE
     }
 }
 
-/// Whether these replies end with one behind which a server may close the connection.
+/// Returns whether these replies end with one after which a server may close the connection.
 fn is_good_bye(said: &[u8]) -> bool {
     let Some(said) = said.strip_suffix(b"\r\n") else { return false };
     let begin = said.windows(2).rposition(|pair| pair == b"\r\n").map_or(0, |at| at + 2);
     let last = &said[begin..];
     if begin == 0 && matches!(last.first(), Some(b'4' | b'5')) {
-        // Instead of a greeting.
+        // In place of a greeting.
         return true;
     }
     match &last[..last.len().min(4)] {
@@ -77,7 +77,7 @@ fn is_good_bye(said: &[u8]) -> bool {
     }
 }
 
-/// What can only be judged when all is over.
+/// Checks what can only be checked at the end of the run.
 pub fn conclude(state: &mut State) {
     let mut faults = Vec::new();
     for (session, seen) in state.sessions.iter().enumerate() {
@@ -93,7 +93,7 @@ pub fn conclude(state: &mut State) {
             let ended = seen.ended;
             faults.push(format!("I4: {session} began {accepted} mails and ended {ended}"));
         }
-        // Where no connection breaks, no recipient is asked about twice.
+        // If no connection breaks, no recipient is asked about twice.
         if state.plan.server.is_reliable() && seen.harvested > REFUSED as usize {
             let harvested = seen.harvested;
             faults.push(format!("{session} asked for {harvested} unknown recipients"));
@@ -128,13 +128,13 @@ pub fn conclude(state: &mut State) {
     faults.into_iter().for_each(|fault| state.violate(fault));
 }
 
-/// Whether the gate has read the whole yes to this mail.
+/// Returns whether the gate has read the complete positive reply to this mail.
 fn was_heard(kept: &Kept, connections: &[Connection]) -> bool {
     let read = connections[kept.connection].pipes[PEER].read;
     kept.is_plain && kept.said.as_ref().is_some_and(|(_, end)| read >= *end)
 }
 
-/// Whether the yes was written to the client, whatever became of it there.
+/// Returns whether the positive reply was written to the client, received or not.
 fn was_told(kept: &Kept, said: &[u8]) -> bool {
     let Some((mark, _)) = &kept.said else { return false };
     let at = said.windows(mark.len()).rposition(|it| it == mark.as_bytes());
