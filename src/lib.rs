@@ -29,7 +29,7 @@
 //! use nobounce::{Event, Finding, Gate, Opinion, Panel, RcptContext, Score};
 //! use nobounce::{Scorer, ScorerError, Settings, async_trait, relay};
 //!
-//! /// Objects to clients whose name in HELO or EHLO has no dot.
+//! /// Dislikes clients whose HELO or EHLO name has no dot.
 //! struct NoDot;
 //!
 //! #[async_trait]
