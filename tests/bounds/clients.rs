@@ -1,4 +1,4 @@
-//! Bounds on how many clients there are and how often they come.
+//! Limits on the number of clients and on their connection rate.
 #![allow(clippy::disallowed_methods, reason = "any moment: all times are counted from it")]
 
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use nobounce::{Admission, AdmissionLimits, Place, Rate, TurnedAway};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Two clients are let in and stay; what the third is told instead of the greeting.
+/// Admits two clients that stay. Returns the reply that the third gets instead of the greeting.
 fn third(clients: [&str; 3], set: impl FnOnce(&mut AdmissionLimits)) -> String {
     let mut limits = AdmissionLimits::default();
     set(&mut limits);
@@ -48,7 +48,8 @@ fn stress() {
     inside.push(admit(7).unwrap());
     assert!(gate.is_stressed(), "8 of 10");
     inside.push(admit(7).unwrap());
-    // A network with more than the average, 10 in 8 networks, gets no further place; others do.
+    // A network above the average (10 clients in 8 networks) gets no further place. Other networks
+    // do.
     assert_eq!(admit(7).unwrap_err().reply().code().value(), 421);
     let other = admit(8).unwrap();
     drop(other);
@@ -67,7 +68,7 @@ fn connections_before_the_proxy_header() {
     let mut inside: Vec<_> = (0..16).map(|n| inside(n).unwrap()).collect();
     let mut unsettled: Vec<_> = (0..16).map(|_| gate.enter().unwrap()).collect();
     assert_eq!(gate.connections(), 32);
-    // One more takes the place of the oldest of them, which cannot come in any more.
+    // Another one takes the place of the oldest, which can then no longer be admitted.
     unsettled.push(gate.enter().unwrap());
     assert_eq!(gate.connections(), 32);
     drop(inside.pop());

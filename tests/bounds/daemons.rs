@@ -1,4 +1,4 @@
-//! Bounds on what scorers' daemons may say, and on what they are sent.
+//! Limits on replies of scorers' daemons and on what is sent to them.
 
 use std::io::{self, Write as _};
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use nobounce::{
     ScorerError, SessionId,
 };
 
-/// A daemon that says the same to everybody, whatever it hears.
+/// A daemon that always sends the same reply, whatever it receives.
 #[derive(Clone)]
 pub(crate) struct Daemon {
     says: Arc<[u8]>,
@@ -78,7 +78,7 @@ fn address() -> Address {
     "127.0.0.1:1".parse().unwrap()
 }
 
-/// What a scorer makes of a small message.
+/// Returns the scorer's result for a small message.
 fn ask(scorer: &dyn Scorer) -> Result<Opinion, ScorerError> {
     let sender = ReversePath::parse("<a@example.com>").unwrap();
     let peer = Arc::new(Peer::new(([192, 0, 2, 1], 4711).into()));
@@ -88,7 +88,8 @@ fn ask(scorer: &dyn Scorer) -> Result<Opinion, ScorerError> {
     pollster::block_on(scorer.on_data(&DataContext::new(&envelope, &message)))
 }
 
-/// A reply of exactly so many octets is heard, and with one less to its limit it is a failure.
+/// Checks that a reply of exactly the limit is read, and that it is a failure if the limit is one
+/// octet less.
 fn assert_heard_up_to<S: Scorer>(reply: &str, limit: usize, scorer: impl Fn(Daemon, usize) -> S) {
     assert!(ask(&scorer(daemon(reply), limit)).is_ok());
     let error = ask(&scorer(daemon(reply), limit - 1)).unwrap_err();
@@ -126,7 +127,7 @@ fn clamd_reply() {
 
 #[test]
 fn message_for_rspamd() {
-    // How much of the message is sent under this limit.
+    // Returns how much of the message is sent with this limit.
     let sent = |octets: usize, oversize: Oversize| {
         let daemon = daemon(&response());
         let rspamd = Rspamd::new(daemon.clone(), address()).size_limit(octets, oversize);

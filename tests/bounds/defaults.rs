@@ -1,4 +1,4 @@
-//! The defaults of the table are those of the code.
+//! The defaults in the table are equal to those in the code.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use nobounce::{OnwardTimeouts, ReplyLimits, Settings};
 
 use super::rows;
 
-/// A number as the table has it.
+/// Formats a number as in the table.
 fn number(number: impl TryInto<u64>) -> String {
     let digits = number.try_into().ok().unwrap().to_string();
     let groups: Vec<_> =
@@ -32,7 +32,7 @@ fn time(time: Duration) -> String {
     }
 }
 
-/// Settings whose defaults can be read, and what they are.
+/// Returns all settings with readable defaults, and these defaults.
 fn defaults() -> Vec<(&'static str, String)> {
     let Settings { limits, timeouts, budget, greeting_delay, stress, .. } =
         Settings::new("mx.example");
@@ -137,7 +137,7 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
     assert_eq!(checked.len(), defaults.len(), "a setting without a row");
 }
 
-/// Whose setting it is.
+/// Returns the owner of a setting.
 fn owner(setting: &str) -> &str {
     setting.split("::").next().unwrap()
 }

@@ -1,8 +1,9 @@
-//! Bounds of session and onward server as dialogues, in the notation of `nobounce::testing::Transcript`.
+//! Limits of sessions and onward connections as dialogues, in the notation of
+//! `nobounce::testing::Transcript`.
 
 use nobounce::testing::{Chunking, Transcript};
 
-/// What is said exactly at a bound, and one past it.
+/// A limit, with a dialogue exactly at the limit and another one just beyond it.
 pub(crate) struct Bound {
     pub(crate) name: &'static str,
     pub(crate) at: String,
@@ -16,19 +17,19 @@ const DATA: &str = "C: DATA\nS: 354 ...\n";
 const QUEUED: &str = "C: .\nS: 250 2.0.0 Ok: queued as 1\n";
 const ACCEPTS: &str = "@ relay accepts\n";
 const SLOW: &str = "S: 421 4.4.2 Timed out waiting for you\nS: <close>\n";
-/// The onward server is heard, and has its say.
+/// The onward server is asked and refuses.
 const HEARD: &str = "R: MAIL FROM:<a@b>\nO: 550 5.1.0 No\nS: 550 5.1.0 No\n";
 const LATE: &str = "S: 451 4.4.7 The next server has not answered in time, try again later\n";
-/// The onward server's side of a content.
+/// The onward server's part of a content.
 const SENT: &str = "R: DATA\nO: 354 Go ahead\nR: <trace>\nR:\nR: x\nR: .\n";
 
-/// Settings and all that is said before it matters, then the two ways to go on.
+/// Returns a limit with the settings and the common beginning, then the two continuations.
 fn bound(name: &'static str, before: &[&str], at: &str, past: &str) -> Bound {
     let before = before.concat();
     Bound { name, at: format!("{before}{at}"), past: format!("{before}{past}") }
 }
 
-/// One past them the session is closed.
+/// Returns the end of a dialogue in which the session is closed with this reply.
 fn closed(reply: &str) -> String {
     format!("S: {reply}\nS: <close>\n")
 }
@@ -60,7 +61,7 @@ pub(crate) fn all() -> Vec<Bound> {
 }
 
 fn commands() -> Vec<Bound> {
-    // With CRLF behind it.
+    // The length includes CRLF.
     let line = |octets: usize| format!("C: NOOP {}\n", "x".repeat(octets - 7));
     let faulty = |octets: usize| format!("C: {}\n", "x".repeat(octets - 2));
     let too_long = "S: 500 5.5.2 Line too long\n";
@@ -101,7 +102,7 @@ fn commands() -> Vec<Bound> {
                 &format!("{ACCEPTS}{HELLO}{MAIL}{RCPT}C: FOO\nS: 500 5.5.1 ...\n"),
             ],
             &format!("C*2: RCPT TO:<c@d>\n{}C: NOOP\nS: 250 2.0.0 Ok", too_many.repeat(2)),
-            // The next fault is the last one.
+            // The next error is the last one.
             &format!(
                 "C*3: RCPT TO:<c@d>\n{}{}",
                 too_many.repeat(2),
@@ -117,7 +118,7 @@ fn commands() -> Vec<Bound> {
         bound(
             "refused_in_a_row",
             &["@ limits.refused_in_a_row 3\n", ACCEPTS, HELLO, MAIL],
-            // One that is refused for now says nothing, one that is accepted begins the count anew.
+            // A transient refusal does not count. An accepted recipient resets the count.
             &format!("{refused}{refused}{later}{RCPT}{refused}{refused}"),
             &format!("{refused}{refused}{last}"),
         ),
@@ -127,8 +128,8 @@ fn commands() -> Vec<Bound> {
             &format!("{refused}{RCPT}{refused}{RCPT}"),
             &format!("{refused}{RCPT}{refused}{RCPT}{last}"),
         ),
-        // The sender has 3 octets, and each recipient 1,000 with its brackets, with 64 for what they
-        // are kept in: seven do not fit into 4,096 that are free and 2,000 of the budget.
+        // The sender has 3 octets, and each recipient 1,000 with its brackets, plus 64 for its
+        // container. Seven do not fit into the 4,096 free octets and 2,000 of the budget.
         bound(
             "envelope",
             &["@ budget 4096\n", ACCEPTS, HELLO, MAIL],
@@ -169,7 +170,7 @@ fn commands() -> Vec<Bound> {
 fn contents() -> Vec<Bound> {
     let own_trace = "Received: from c by gate.example.com (nobounce) with SMTP id play.7";
     let too_big = "S: 552 5.3.4 Message too big\n";
-    // 64 octets with CRLF; the first block of a content has 8,192.
+    // 64 octets with CRLF. The first block of a content has 8,192 octets.
     let lines = |count: usize| format!("C*{count}: {}\n", "x".repeat(62));
     vec![
         bound(
@@ -211,7 +212,7 @@ fn contents() -> Vec<Bound> {
 
 fn times() -> Vec<Bound> {
     let behind_data = |settings: &str| format!("{settings}{ACCEPTS}{HELLO}{MAIL}{RCPT}{DATA}");
-    // 3,570 seconds of it.
+    // Takes 3,570 seconds.
     let trickle = "T: 170s\nC: x\\\n".repeat(21);
     let too_slow = closed("421 4.4.2 Mail data comes too slowly, try again later");
     let tls = "@ capabilities STARTTLS\n";
@@ -229,7 +230,7 @@ fn times() -> Vec<Bound> {
             "T: 299s\nC: NOOP\nS: 250 2.0.0 Ok",
             &format!("T: 300s\n{SLOW}"),
         ),
-        // 3,480 seconds in all.
+        // 3,480 seconds in total.
         bound(
             "commands_time",
             &[HELLO, &"T: 290s\nC: NOOP\nS: 250 2.0.0 Ok\n".repeat(12)],
@@ -248,14 +249,14 @@ fn times() -> Vec<Bound> {
             &format!("T: 29s\nC:\nC: x\n{QUEUED}"),
             &format!("T: 30s\n{SLOW}"),
         ),
-        // Ten octets are good for ten seconds, nine for nine; the credit is five minutes.
+        // Ten octets are worth ten seconds, nine octets nine. The credit is five minutes.
         bound(
             "data_rate",
             &[&behind_data("@ limits.data_rate 1\n"), "T: 150s\n"],
             &format!("C: 12345678\nT: 159s\n{QUEUED}"),
             &format!("C: 1234567\nT: 159s\n{too_slow}"),
         ),
-        // Two octets are good for four thousandths of a second.
+        // Two octets are worth four thousandths of a second.
         bound(
             "data_rate_credit",
             &[&behind_data(""), "T: 150s\nC:\n"],
@@ -348,7 +349,7 @@ fn onward_times() -> Vec<Bound> {
             "C: QUIT\nS: 221 2.0.0 Bye\nS: <close>\nR: QUIT\nT: 4s\nO: 221 2.0.0 Bye\nR: <close>",
             "C: QUIT\nS: 221 2.0.0 Bye\nS: <close>\nR: QUIT\nT: 4s\nT: 1s\nR: <close>",
         ),
-        // Steps that are each in time, and late together.
+        // Each step is in time, but all together are late.
         bound(
             "recipient_time",
             &[&connects, "T: 20s\nO: 220 o\nR: EHLO gate.example.com\nT: 230s\nO: 250 o\n"],

@@ -1,5 +1,5 @@
-//! Bounds that no dialogue shows: what scorers see of a message, how long replies are held, and
-//! peers that do not take what is written to them.
+//! Limits that no dialogue can show: how much of a message scorers see, how long replies are held,
+//! and peers that do not read.
 #![allow(clippy::disallowed_methods, reason = "any moment: all times are counted from it")]
 
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use nobounce::{
     Request, ReversePath, Session, SessionId, Settings, Step, Subject, Verdict,
 };
 
-/// Whether scorers are told that there is more in this content than they see, under this setting.
-/// The client is told nothing: its mail passes.
+/// Returns whether scorers see with this setting that the content is truncated for them. The
+/// client's mail passes without a note.
 fn is_truncated(setting: &str, content: &str) -> bool {
     let content: String = content.lines().map(|line| format!("C: {line}\n")).collect();
     let transcript = Transcript::parse(&format!(
@@ -50,14 +50,14 @@ fn mime_depth() {
 
 #[test]
 fn mime_field() {
-    // The value has ` text/plain; x=` before it.
+    // ` text/plain; x=` precedes the value.
     let field =
         |octets: usize| format!("Content-Type: text/plain; x={}\n\nx\n", "x".repeat(octets - 15));
     assert!(!is_truncated("field 50", &field(50)));
     assert!(is_truncated("field 50", &field(51)));
 }
 
-/// Whether a field of so many octets goes onward, behind another that a scorer adds.
+/// Returns whether a field of this length is added after another field from a scorer.
 fn is_added(octets: usize) -> bool {
     let mut settings = Settings::new("mx.example");
     settings.limits.added_fields = 100;
@@ -71,7 +71,7 @@ fn is_added(octets: usize) -> bool {
         match session.poll(now) {
             Step::Receive => session.receive(says.next().unwrap()),
             Step::Ask(question) => {
-                // Each with two octets for CRLF and three for the name.
+                // Each has two more octets for CRLF and three for the name.
                 let fields = ["x".repeat(45), "y".repeat(octets - 5)];
                 let fields = fields.map(|value| HeaderField::new("A", &value).unwrap());
                 let is_content = matches!(question.subject(), Subject::Content(..));
@@ -99,7 +99,7 @@ fn added_fields() {
     assert!(!is_added(51));
 }
 
-/// A session whose client has been greeted and is in a transaction, and the moment that is.
+/// Returns a session in a transaction, and the time.
 fn session() -> (Session, Instant) {
     let (now, id) = (Instant::now(), SessionId::new("test"));
     let peer = Peer::new(([192, 0, 2, 1], 4711).into());
@@ -114,7 +114,7 @@ fn session() -> (Session, Instant) {
     (session, now)
 }
 
-/// The panel has no objection to what it is asked.
+/// Answers the session's question to the panel without objection.
 fn pass(session: &mut Session, now: Instant) {
     let Step::Ask(question) = session.poll(now) else { panic!("not asked") };
     question.answer(Verdict::Pass);
@@ -124,7 +124,7 @@ const GROUP: &str = "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<c@d>\r\n";
 
 #[test]
 fn held_replies() {
-    // Those to NOOP have 14 octets, that to MAIL has 21, that to EHLO has gone.
+    // A reply to NOOP has 14 octets, the reply to MAIL 21. The reply to EHLO has been sent.
     let held = |noops: usize| {
         let (mut session, now) = session();
         session.receive("NOOP\r\n".repeat(noops).as_bytes());
@@ -147,7 +147,7 @@ fn held_time() {
     let held = |milliseconds: u64| {
         let (mut session, mut now) = session();
         session.receive(GROUP.as_bytes());
-        // The reply to MAIL is held while the panel is asked, and then the relay target.
+        // The reply to MAIL is held while the panel and then the relay target are asked.
         pass(&mut session, now);
         now += Duration::from_millis(milliseconds);
         matches!(session.poll(now), Step::Forward(_))
@@ -169,7 +169,7 @@ fn reply_time() {
     }
 }
 
-/// A session whose gate has just come under stress, while it waits for a command.
+/// Returns a session that waits for a command, and whose gate has just come under stress.
 fn under_stress() -> (Session, Instant) {
     let (mut session, now) = session();
     session.set_stress(true, now);
@@ -179,7 +179,7 @@ fn under_stress() -> (Session, Instant) {
 #[test]
 fn stress_wait() {
     for (seconds, is_over) in [(9, false), (10, true)] {
-        // The wait for the command had begun before, or begins now.
+        // The wait for the command begins before or after the stress.
         for begun in [true, false] {
             let (mut session, now) = under_stress();
             if !begun {
@@ -195,7 +195,7 @@ fn stress_wait() {
     }
 }
 
-/// One command every 9 s keeps a place for a minute, also if stress begins meanwhile.
+/// One command every 9 s keeps a place for a minute, even if stress begins meanwhile.
 #[test]
 fn stress_commands_time() {
     for begins_at in [0, 20] {
@@ -231,7 +231,7 @@ fn stress_commands_time() {
     }
 }
 
-/// Mail data that comes an octet a second is too slow after 10 s, also if stress begins meanwhile.
+/// Mail data with one octet per second is too slow after 10 s, even if stress begins meanwhile.
 #[test]
 fn stress_data_rate_credit() {
     for begins_at in [0, 20] {
@@ -261,7 +261,7 @@ fn stress_data_rate_credit() {
     }
 }
 
-/// What the session replies to these commands.
+/// Returns the session's replies to these commands.
 fn replies(session: &mut Session, now: Instant, commands: &[u8]) -> String {
     session.receive(commands);
     let Step::Transmit(octets) = session.poll(now) else { panic!("no reply") };
@@ -272,7 +272,7 @@ fn replies(session: &mut Session, now: Instant, commands: &[u8]) -> String {
 fn stress_errors() {
     let (mut session, now) = under_stress();
     assert_eq!(replies(&mut session, now, b"FOO\r\n"), "421 4.7.0 Too many errors\r\n");
-    // Those of own networks are not under stress.
+    // Clients of own networks are exempt from stress limits.
     let settings = Settings::new("mx.example");
     let id = SessionId::new("own");
     let mut own = Session::new(settings.into(), id, Peer::local(), now, SystemTime::UNIX_EPOCH);
@@ -323,7 +323,7 @@ fn onward_data_block_time() {
         assert!(matches!(onward.poll(now), OnwardStep::Connect));
         onward.connected();
         onward.receive(b"220 o\r\n");
-        // As with each block of mail data: it is written, and the server does not take it.
+        // Same as for each block of mail data: the gate writes, but the server does not read.
         assert!(matches!(onward.poll(now), OnwardStep::Transmit(_)));
         onward.handle_timeout(now + Duration::from_secs(seconds));
         let after = onward.poll(now + Duration::from_secs(seconds));

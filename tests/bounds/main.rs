@@ -1,6 +1,6 @@
-//! Every bound of the crate from both sides: who stays exactly at it is served, and who goes one past
-//! it hears what `nobounce::docs::bounds` says. No row of that table is without a test here or a named
-//! one elsewhere, and its defaults are those of the code.
+//! Every limit of the crate, tested on both sides: a client exactly at the limit is served, and a
+//! client beyond it gets the reply in `nobounce::docs::bounds`. Every row of that table has a test
+//! here or a named test elsewhere, and its defaults are those of the code.
 
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
@@ -18,10 +18,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// The page of the documentation.
+/// The documentation page.
 const PAGE: &str = include_str!("../../src/docs/bounds.md");
 
-/// Bounds whose tests need what only the crate can see, or a socket: file and function.
+/// Limits whose tests need private items or a socket: file and function.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("authserv_id", "src/message/tests.rs", "results_in_our_name_are_taken_out"),
     ("mime_header", "src/message/mime/tests.rs", "a_header_is_looked_at_as_far_as_its_limit"),
@@ -199,7 +199,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("redis_reply", "src/store/redis/tests.rs", "whatever_the_server_does_the_operation_ends"),
 ];
 
-/// A row of the page.
+/// A row of the table.
 struct Row {
     name: &'static str,
     setting: &'static str,
@@ -208,7 +208,7 @@ struct Row {
 }
 
 impl Row {
-    /// The beginning of the reply that the client hears one past the bound, if it hears one.
+    /// Returns the beginning of the reply that a client gets beyond the limit, if any.
     fn reply(&self) -> Option<&'static str> {
         let reply = self.past.split('`').nth(1)?;
         reply.starts_with(|c: char| c.is_ascii_digit()).then_some(reply)
@@ -228,7 +228,7 @@ fn rows() -> Vec<Row> {
     .collect()
 }
 
-/// Names of the test functions in a source text.
+/// Returns the names of the test functions in a source text.
 fn functions(text: &str) -> impl Iterator<Item = &str> {
     let behind = text.split("#[test]").skip(1);
     behind.filter_map(|text| text.split_once("fn ")?.1.split('(').next())
@@ -260,7 +260,7 @@ fn every_row_has_its_test_and_every_test_its_row() {
     assert_eq!(documented, tested);
 }
 
-/// The reply that the table names is heard one past the bound, and not at it.
+/// The reply in the table is sent beyond the limit, and not at it.
 #[test]
 fn what_the_table_says_is_heard() {
     let rows = rows();

@@ -1,4 +1,4 @@
-//! Bounds of the memory for mail data that one client shares with others.
+//! Limits of a client's share of the memory for mail data.
 #![allow(clippy::disallowed_methods, reason = "any moment: all times are counted from it")]
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nobounce::{Budget, Outcome, Peer, Receipt, Session, SessionId, Settings, Step, Verdict};
 
-/// Octets of the first block of a content, and of each further one.
+/// Size in octets of the first block of a content, and of each further block.
 const FIRST: usize = 8 << 10;
 const BLOCK: usize = 64 << 10;
 
@@ -27,7 +27,7 @@ impl Sender {
         sender
     }
 
-    /// Says this, and hears what it is told until it is its turn.
+    /// Sends octets and returns the replies up to the client's next turn.
     fn say(&mut self, octets: &[u8]) -> String {
         let mut heard = String::new();
         self.session.receive(octets);
@@ -54,7 +54,7 @@ impl Sender {
         assert!(heard.is_empty(), "{heard}");
     }
 
-    /// Ends the content; says whether it was taken.
+    /// Ends the content. Returns whether it was accepted.
     fn ended(mut self) -> bool {
         let heard = self.say(b"\r\n.\r\n");
         assert!(heard.starts_with("250 ") || heard.starts_with("452 4.3.1 "), "{heard}");
@@ -62,7 +62,7 @@ impl Sender {
     }
 }
 
-/// Settings for a budget, and for contents of two blocks.
+/// Returns settings with this budget, for contents of two blocks.
 fn settings(budget: usize) -> Arc<Settings> {
     let mut settings = Settings::new("mx.example");
     settings.budget = Budget::new(budget);
@@ -70,8 +70,8 @@ fn settings(budget: usize) -> Arc<Settings> {
     settings.into()
 }
 
-/// So many clients, of 15 that share an address, send as much as fits into two blocks. Says whether the
-/// last one is taken.
+/// This many clients, 15 per address, send two full blocks each. Returns whether the last one's
+/// content is accepted.
 fn is_last_taken(settings: &Arc<Settings>, clients: u8) -> bool {
     let now = Instant::now();
     let senders = (0..clients).map(|n| {
@@ -80,7 +80,7 @@ fn is_last_taken(settings: &Arc<Settings>, clients: u8) -> bool {
         sender
     });
     let mut senders: Vec<_> = senders.collect();
-    // They are slow, too, but the budget is not spent.
+    // These clients are slow, too, but the budget is not exhausted.
     let last = senders.pop().unwrap();
     let mut other = Sender::new(settings, [198, 51, 100, 1], now + Duration::from_secs(60));
     other.send(FIRST + BLOCK - 2);
@@ -90,7 +90,7 @@ fn is_last_taken(settings: &Arc<Settings>, clients: u8) -> bool {
 
 #[test]
 fn address_share() {
-    // 15 blocks of 64 KiB, and no 16th of this address.
+    // 15 blocks of 64 KiB for this address, but not a 16th.
     let four = settings(4 << 20);
     assert!(is_last_taken(&four, 15));
     let mut one_address = (*settings(4 << 20)).clone();
@@ -109,7 +109,7 @@ fn address_share() {
 
 #[test]
 fn network_share() {
-    // Three addresses, no more than 15 clients each.
+    // Three addresses with at most 15 clients each.
     assert!(is_last_taken(&settings(4 << 20), 31));
     assert!(!is_last_taken(&settings(4 << 20), 32));
 }
@@ -123,13 +123,13 @@ fn slow_holder() {
         let now = Instant::now();
         let mut slow = Sender::new(&settings, [192, 0, 2, 1], now);
         slow.send(FIRST + 13 * BLOCK + 1);
-        // Its next octet comes in time, its next block does not.
+        // Its next octet is in time, but its next block is not.
         slow.now += Duration::from_secs(seconds);
         slow.send(1);
         let used = settings.budget.used();
         let mut other = Sender::new(&settings, [198, 51, 100, 1], slow.now);
         other.send(FIRST + 8 * BLOCK);
-        // Without the slow session having been asked for anything.
+        // The slow session releases its memory without being polled.
         assert_eq!(settings.budget.used() < used, gives_up, "{seconds} s");
         assert_eq!(other.ended(), gives_up, "{seconds} s");
         slow.send(BLOCK);

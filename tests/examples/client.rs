@@ -1,4 +1,4 @@
-//! A client that writes what it is told and gives every reply as it stood on the wire.
+//! A client that sends given octets and returns every reply unchanged.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use super::PATIENCE;
 pub(crate) struct Client(BufReader<TcpStream>);
 
 impl Client {
-    /// Connects and takes the greeting and the reply to EHLO.
+    /// Connects, and reads the greeting and the reply to EHLO.
     pub(crate) fn greet(address: SocketAddr) -> Self {
         let mut client = Self::connect(address);
         let greeting = client.reply();
@@ -25,13 +25,13 @@ impl Client {
         Self(BufReader::new(stream))
     }
 
-    /// Sends a command; the reply to it.
+    /// Sends a command and returns the reply.
     pub(crate) fn say(&mut self, command: &str) -> String {
         self.send(format!("{command}\r\n").as_bytes());
         self.reply()
     }
 
-    /// The reply to the last of these commands; those before must be accepted.
+    /// Sends commands and returns the last reply. The other replies must be positive.
     pub(crate) fn say_all(&mut self, commands: &[&str]) -> String {
         let (last, before) = commands.split_last().unwrap();
         for command in before {
@@ -61,7 +61,7 @@ impl Client {
         self.assert_closed();
     }
 
-    /// Holds the gate to closing the connection, with nothing more to say.
+    /// Checks that the gate closes the connection without further output.
     pub(crate) fn assert_closed(mut self) {
         let mut rest = String::new();
         self.0.read_to_string(&mut rest).unwrap();

@@ -1,5 +1,5 @@
-//! The configuration file of `front_door`: what stands in it is true, and what is wrong with it is
-//! said before a port is opened.
+//! The configuration file of `front_door`: the sample file is correct, and errors are reported
+//! before a port is opened.
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,10 +12,10 @@ use super::gate::{Gate, binary};
 use super::server::{Onward, nowhere, spamd};
 use super::{GTUBE, HEAD};
 
-/// The header of a proxy on this machine that speaks for a client that is none of ours.
+/// A header of a proxy on this machine, for a client from a foreign network.
 const STRANGER: &str = "PROXY TCP4 192.0.2.1 127.0.0.1 4321 25\r\n";
 
-/// Connects as that client, and takes the greeting and the reply to EHLO.
+/// Connects as that client, and reads the greeting and the reply to EHLO.
 fn greet_as_stranger(address: SocketAddr) -> Client {
     let mut client = Client::connect(address);
     client.send(STRANGER.as_bytes());
@@ -25,7 +25,7 @@ fn greet_as_stranger(address: SocketAddr) -> Client {
     client
 }
 
-/// Runs `front_door` with this file until it has ended, on a port that it cannot have.
+/// Runs `front_door` with this file until it exits. Its port is already in use.
 fn front_door(file: &Path, more: &[&str]) -> Output {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap().to_string();
@@ -41,7 +41,7 @@ fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/front_door/front_door.toml")
 }
 
-/// The fault that is told, behind the name of the file.
+/// Returns the reported error after the name of the file.
 fn fault(text: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("front.toml");
@@ -53,7 +53,7 @@ fn fault(text: &[u8]) -> String {
     told.strip_prefix(&name).unwrap_or_else(|| panic!("{told}")).trim_end().to_owned()
 }
 
-/// Whether this line of the sample file shows a key that is not in force.
+/// Returns whether this line of the sample file shows a commented-out key.
 fn is_shown(line: &str) -> bool {
     let key = line.strip_prefix("# ").and_then(|line| line.split_once(" = ")).map(|it| it.0.trim());
     key.is_some_and(|key| key.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.".contains(&c)))
@@ -77,7 +77,7 @@ fn each_line_of_the_sample_file_is_good_when_it_is_put_in_force() {
         let line = text.lines().nth(of).unwrap();
         assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
     }
-    // What looks like a key is one.
+    // Every line that looks like a key is one.
     let other =
         |line: &&str| line.trim_start_matches("# ").contains(" = ") && line.starts_with('#');
     let other: Vec<_> = text.lines().filter(other).filter(|line| !is_shown(line)).collect();
@@ -87,7 +87,7 @@ fn each_line_of_the_sample_file_is_good_when_it_is_put_in_force() {
 #[test]
 fn the_sample_file_is_good_and_so_are_all_its_lines_together() {
     let text = fs::read_to_string(example()).unwrap();
-    // Of two stores there can be one.
+    // Only one store can be configured.
     let in_force = |line: &str| is_shown(line) && !line.starts_with("# redis");
     let all: Vec<&str> =
         text.lines().map(|line| if in_force(line) { &line[2..] } else { line }).collect();
@@ -161,7 +161,7 @@ fn what_is_wrong_is_told_with_its_line() {
             "2: thresholds.reject: unknown field `reject`, expected one of `tag`, `defer`, `refuse`".into(),
         ),
         (daemon("budgt = 5"), "3: clamd.budgt: unknown field `budgt`, expected one of `address`, ".into()),
-        // What is missing.
+        // Missing keys.
         ("\n\n[spamd]\nuser = \"a\"".into(), "3: spamd: missing field `address`".into()),
         // Values.
         ("monitor = 1".into(), "1: monitor: invalid type: integer `1`, expected a boolean".into()),
@@ -219,7 +219,7 @@ fn what_is_wrong_is_told_with_its_line() {
             "[disclosure]\nspamd.A = \"maybe\"".into(),
             "2: disclosure.spamd.A: invalid value: string \"maybe\", expected \"public\" or \"private\"".into(),
         ),
-        // What asks DNS.
+        // Scorers that ask DNS.
         ("[dns]\nserver = []".into(), "2: dns.server: unknown field `server`, expected `servers` or".into()),
         (
             "[dns]\nservers = [\n\"127.0.0.1\",\n\"localhost\"]".into(),
@@ -296,7 +296,7 @@ fn what_is_wrong_is_told_with_its_line() {
             "[authentication]\nweights = { DKIM_FAIL = \"much\" }".into(),
             "2: authentication.weights.DKIM_FAIL: invalid value: string \"much\", expected a score: a number of points with at most two decimals, such as 6.31".into(),
         ),
-        // Stores and what remembers.
+        // Stores and the scorers that use them.
         (
             "[store]\nfile = \"/x\"\nredis = \"127.0.0.1:6379\"".into(),
             "1: store: `file` and `redis`, expected one of them".into(),
@@ -424,7 +424,7 @@ fn clients_are_counted_slowed_and_judged_as_the_file_says() {
         "front_door",
         &[&["--relay", &*relay, "--host", "localhost"][..], &config].concat(),
     );
-    // One of five is no overload, in which a session has fewer errors.
+    // One client of five is no overload, in which a session may have fewer errors.
     let mut client = greet_as_stranger(gate.address);
     client.say("FOO");
     client.say("MAIL FROM:<a@example.com>");
@@ -480,7 +480,8 @@ fn what_is_remembered_in_a_file_outlives_the_gate() {
     assert!(ask("c").starts_with("250 "), "it is another's");
 }
 
-/// Mail through a gate with this file: the reply to the content, and what of it went onward.
+/// Sends mail through a gate with this file. Returns the reply to the content, and the forwarded
+/// message.
 fn reply_to(config: &str, content: &str) -> (String, Option<String>) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("front.toml");
@@ -507,7 +508,7 @@ fn what_the_file_says_is_done() {
         format!("[spamd]\naddress = \"{address}\"\non_failure = {policy}\n")
     };
     let tag = |rest: &str| Some(format!("X-Nobounce-Status: Yes, {rest}"));
-    // What the reply begins with and the message onward, if it goes there.
+    // The beginning of the reply, and of the forwarded message, if any.
     let table = [
         ("[gtube]".into(), &gtube, "550 5.7.1 Message refused: GTUBE (", None),
         ("".into(), &gtube, "250 ", Some("Received: ".into())),

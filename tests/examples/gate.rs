@@ -1,4 +1,4 @@
-//! An example as a process, in a temporary folder of its own.
+//! An example as a process with its own temporary folder.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use super::PATIENCE;
 
 pub(crate) struct Gate {
     child: Child,
-    /// Lines of its standard output, to its end.
+    /// Lines of its standard output up to its end.
     output: Receiver<String>,
     pub(crate) address: SocketAddr,
-    /// What it said before it listened.
+    /// Its output before it listened.
     pub(crate) preface: Vec<String>,
     folder: TempDir,
 }
@@ -27,12 +27,12 @@ impl Gate {
         Self::run(example, &[&["--listen", "127.0.0.1:0"], arguments].concat())
     }
 
-    /// Starts an example; back as soon as it listens.
+    /// Starts an example and returns when it listens.
     pub(crate) fn run(example: &str, arguments: &[&str]) -> Self {
         Self::run_by(Command::new(binary(example)), &binary(example), arguments)
     }
 
-    /// Starts an example on a free port, with so many descriptors.
+    /// Starts an example on a free port with a limit of file descriptors.
     #[cfg(any(feature = "smol", feature = "tokio"))]
     pub(crate) fn start_with_descriptors(example: &str, descriptors: usize) -> Self {
         let mut shell = Command::new("sh");
@@ -71,7 +71,7 @@ impl Gate {
         gate
     }
 
-    /// The next line of its output; `None` when it has ended.
+    /// Returns the next line of its output; `None` after it has exited.
     pub(crate) fn line(&self) -> Option<String> {
         match self.output.recv_timeout(PATIENCE) {
             Ok(line) => Some(line),
@@ -86,20 +86,20 @@ impl Gate {
         assert!(status.success(), "{command}");
     }
 
-    /// Waits until it has ended of its own accord.
+    /// Waits until it exits by itself.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         while self.line().is_some() {}
         self.child.wait().unwrap()
     }
 
-    /// Tells it to stop and holds it to doing so cleanly.
+    /// Stops it with a signal and checks that it exits cleanly.
     pub(crate) fn stop(&mut self) {
         self.signal("TERM");
         let status = self.wait();
         assert!(status.success(), "{status}");
     }
 
-    /// The mail in its Maildir.
+    /// Returns the mail in its Maildir.
     pub(crate) fn maildir(&self) -> Vec<Vec<u8>> {
         let new = self.folder.path().join("maildir/new");
         let entries = fs::read_dir(new).into_iter().flatten();
@@ -114,7 +114,8 @@ impl Drop for Gate {
     }
 }
 
-/// Where cargo puts an example: `examples/NAME` beside the folder of this test's binary.
+/// Returns the path of an example's binary: `examples/NAME` next to the folder of this test's
+/// binary.
 pub(crate) fn binary(example: &str) -> PathBuf {
     let own = env::current_exe().unwrap();
     let profile = own.parent().and_then(|deps| deps.parent()).unwrap();

@@ -1,4 +1,4 @@
-//! Every example as a process, mail through it end to end, over loopback.
+//! Every example as a process, with mail through it end to end over loopback.
 
 #![cfg(all(feature = "serve", unix))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
@@ -41,13 +41,13 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{Error, response::Response};
 use server::{ANSWERS, Onward, TAKEN, nowhere, spamd};
 
-/// How long anything may take before the test fails.
+/// Timeout for every step of a test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const GTUBE: &str = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
 const HEAD: &str = "From: a@example.com\r\nTo: b@example.org\r\nSubject: test\r\n\r\n";
 
-/// Each gate does all of it.
+/// Runs each test with each example gate.
 macro_rules! on_each {
     ($($(#[$attribute:meta])* $example:ident)*) => { $(
         $(#[$attribute])*
@@ -102,7 +102,7 @@ on_each! {
     on_tokio
 }
 
-/// Contents that were damaged by some proxy, each to arrive octet for octet.
+/// Returns contents that some proxy has damaged. Each must arrive octet for octet.
 fn contents() -> Vec<Vec<u8>> {
     let long = "x".repeat(100_000);
     let bodies: [&[u8]; 6] = [
@@ -121,7 +121,7 @@ fn lettre(gate: &Gate) -> SmtpConnection {
     SmtpConnection::connect(gate.address, Some(PATIENCE), &name, None, None).unwrap()
 }
 
-/// Sends a message, to whose end lettre adds CRLF.
+/// Sends a message. lettre adds CRLF to its end.
 fn send(client: &mut SmtpConnection, to: &str, content: &[u8]) -> Result<Response, Error> {
     let from = "a@example.com".parse().unwrap();
     client.send(&Envelope::new(Some(from), vec![to.parse().unwrap()]).unwrap(), content)
@@ -131,7 +131,8 @@ fn gtube() -> Vec<u8> {
     format!("{HEAD}{GTUBE}\r\n").into_bytes()
 }
 
-/// Holds a delivery to being header fields of ours, of these names, and then the content as it was.
+/// Checks that a delivered message consists of our header fields with these names and the unchanged
+/// content.
 fn assert_delivered(delivered: &[u8], content: &[u8], fields: &[&str]) {
     let ours = delivered.strip_suffix(content).expect("the content is what was sent");
     let ours = str::from_utf8(ours).unwrap();
@@ -149,7 +150,7 @@ fn keeps_mail_in_a_maildir(example: &str) {
     for content in contents() {
         let reply = send(&mut client, "b@example.org", &content).unwrap();
         assert!(reply.first_line().unwrap().starts_with("2.0.0 Ok: queued as "), "{reply:?}");
-        // It is there before the client is told so.
+        // It is in the Maildir before the client gets the reply.
         let new: Vec<_> = gate.maildir().into_iter().filter(|it| !known.contains(it)).collect();
         let [delivered] = &new[..] else { panic!("{} new messages", new.len()) };
         assert_delivered(delivered, &[&content, &b"\r\n"[..]].concat(), FIELDS);
@@ -159,7 +160,7 @@ fn keeps_mail_in_a_maildir(example: &str) {
     let refused = send(&mut client, "b@example.org", &gtube()).unwrap_err();
     assert!(refused.is_permanent() && refused.to_string().contains("5.7.1"), "{refused}");
 
-    // What was found on one message does not count against the next.
+    // Findings of one message do not count for the next.
     let mut client = Client::greet(gate.address);
     let gtube = format!("{HEAD}{GTUBE}\r\n.");
     let start = ["MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>", "DATA"];
@@ -212,7 +213,7 @@ fn refuses_with_the_words_of_the_onward_server(example: &str) {
         }
     }
 
-    // One of two recipients, behind a connection that the onward server has dropped.
+    // One of two recipients, after the onward server has dropped the connection.
     assert!(client.say("MAIL FROM:<a@example.com>").starts_with("250 "));
     assert!(client.say("RCPT TO:<b@example.org>").starts_with("250 "));
     assert!(client.say("RCPT TO:<nobody@example.org>").starts_with("550-5.1.1 "));
@@ -350,13 +351,13 @@ fn the_minimal_gate_scores_relays_logs_and_ends() {
     assert!(gate.wait().success());
 }
 
-/// The process has 40 descriptors. Clients beyond wait in the backlog, and are greeted when others
-/// leave.
+/// The process may open 40 file descriptors. Further clients wait in the backlog and are greeted
+/// when others disconnect.
 #[cfg(any(feature = "smol", feature = "tokio"))]
 fn clients_wait_while_descriptors_run_out(example: &str) {
     let mut gate = Gate::start_with_descriptors(example, 40);
     let mut clients: Vec<_> = (0..60).map(|_| Client::connect(gate.address)).collect();
-    // One leaves at a time: the next one gets its descriptor.
+    // When a client disconnects, the next one gets its descriptor.
     for mut client in clients.drain(1..) {
         let greeting = client.reply();
         assert!(greeting.starts_with("220 "), "{greeting}");

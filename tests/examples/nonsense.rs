@@ -1,5 +1,5 @@
-//! Values that are each possible, and that cannot work or are dangerous: `front_door` says so before it starts,
-//! with the key, the value and what is expected.
+//! Values that are valid one by one, but cannot work or are dangerous: `front_door` refuses them at
+//! start with the key, the value and the expected value.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -102,7 +102,7 @@ fn what_is_meant_so_is_good() {
     }
 }
 
-/// A file, and what stands in the message behind its name.
+/// A file, and the message after its name.
 #[test]
 fn values_that_cannot_work_are_refused_with_line_and_key() {
     let spamd = |user: &str| format!("[spamd]\naddress = \"/x\"\nuser = \"{user}\"\n");

@@ -1,4 +1,4 @@
-//! What `front_door` says before it starts: senseless values, `--check`, its manual page.
+//! What `front_door` reports before it starts: senseless values, `--check`, its manual page.
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::TcpStream;
@@ -22,7 +22,7 @@ fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A file with this text, in a folder that stays as long as it is held.
+/// Creates a file with this text in a folder that exists as long as it is held.
 fn file(name: &str, text: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
@@ -230,7 +230,7 @@ fn addresses_that_lead_nowhere_are_found() {
     let output = front_door(&["--check", "--relay", "no-such-host.invalid:25"]);
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     assert!(told(&output).contains("--relay: no-such-host.invalid:25: "), "{}", told(&output));
-    // One that does not answer now may do so later.
+    // A daemon that does not answer now may be started later.
     let output = check("[clamd]\naddress = \"unix:/nonexistent/clamd.ctl\"");
     assert!(output.status.success(), "{}", told(&output));
     assert!(told(&output).contains("warning: ") && told(&output).contains("clamd.address"));

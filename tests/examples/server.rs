@@ -1,28 +1,28 @@
-//! The servers around a gate: an onward server and a spamd, each as little as it takes.
+//! Minimal servers around a gate: an onward server and a spamd.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-/// Mail that the onward server was given, end of data included, whatever it answered.
+/// A mail that the onward server received, including the end of data, whatever it replied.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Delivery {
     /// DATA or BDAT.
     pub(crate) verb: String,
-    /// What stood behind `MAIL FROM:` and behind each `RCPT TO:` that it accepted.
+    /// The arguments of `MAIL FROM:` and of each accepted `RCPT TO:`.
     pub(crate) envelope: Vec<String>,
     pub(crate) content: Vec<u8>,
 }
 
-/// An onward server whose answers depend on the recipient.
+/// An onward server whose replies depend on the recipient.
 pub(crate) struct Onward {
     pub(crate) address: SocketAddr,
     pub(crate) deliveries: Receiver<Delivery>,
 }
 
-/// Local part of the recipient, the reply to RCPT, the reply to the content (none: it closes the
-/// connection). Everybody else is welcome.
+/// Local part of the recipient, the reply to RCPT, and the reply to the content (`None`: it closes
+/// the connection). All other recipients are accepted.
 pub(crate) const ANSWERS: &[(&str, &str, Option<&str>)] = &[
     (
         "nobody",
@@ -96,7 +96,7 @@ fn onward(mut stream: BufReader<TcpStream>, chunking: bool, deliveries: &Sender<
     }
 }
 
-/// Mail data behind 354, un-stuffed (RFC 5321 section 4.5.2).
+/// Reads mail data after 354 and removes dot-stuffing (RFC 5321 section 4.5.2).
 fn data(stream: &mut impl BufRead) -> Vec<u8> {
     let mut content = Vec::new();
     loop {
@@ -110,7 +110,7 @@ fn data(stream: &mut impl BufRead) -> Vec<u8> {
     }
 }
 
-/// A spamd that gives every message this score.
+/// Starts a spamd that gives every message this score.
 pub(crate) fn spamd(score: &'static str) -> SocketAddr {
     listen(move |mut stream| {
         let request = line(&mut stream).unwrap();
@@ -133,12 +133,12 @@ pub(crate) fn spamd(score: &'static str) -> SocketAddr {
     })
 }
 
-/// Where nobody listens.
+/// Returns an address without a listener.
 pub(crate) fn nowhere() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// Listens until the test is over; a thread for each connection.
+/// Listens until the end of the test, with a thread for each connection.
 fn listen(serve: impl Fn(BufReader<TcpStream>) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -152,7 +152,7 @@ fn listen(serve: impl Fn(BufReader<TcpStream>) + Clone + Send + 'static) -> Sock
     address
 }
 
-/// A line without its end; `None` when the peer has closed.
+/// Reads a line without its end; `None` when the peer has closed.
 fn line(stream: &mut BufReader<TcpStream>) -> Option<String> {
     let mut line = String::new();
     stream.read_line(&mut line).ok().filter(|length| *length > 0)?;
@@ -160,6 +160,6 @@ fn line(stream: &mut BufReader<TcpStream>) -> Option<String> {
 }
 
 fn say(stream: &mut BufReader<TcpStream>, reply: &str) {
-    // Whether the gate still listens is for its client to tell.
+    // Errors are ignored: the gate's client checks whether the gate still works.
     let _ = stream.get_mut().write_all(reply.as_bytes());
 }

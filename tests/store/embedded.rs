@@ -1,4 +1,4 @@
-//! The store in a file: what was answered is there when the process was killed.
+//! The store in a file: an acknowledged change survives the death of the process.
 
 use std::env;
 use std::io::{BufRead, BufReader};
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::suite::at;
 
 suite!([] {
-    // The folders go when the test is over.
+    // The folders are deleted at the end of the test.
     let mut folders = Vec::<TempDir>::new();
     move || -> Box<dyn Store> {
         folders.push(tempfile::tempdir().unwrap());
@@ -43,7 +43,7 @@ fn a_file_has_what_was_answered() {
         let round = f64::from(round);
         assert_eq!(balance, Balance::new(1.5 * round, 2.5 * round));
     }
-    // A bucket that is full leaves no record behind.
+    // A full bucket leaves no record.
     let store = Embedded::open(&path).unwrap();
     let later = now + 2 * HOUR;
     assert_eq!(block_on(store.take(&key, rate, 0, later)).unwrap(), Taken::Granted { left: 5 });
@@ -73,7 +73,7 @@ fn a_file_has_values_and_logs_as_they_were_left() {
     assert_eq!(block_on(store.read(&key, 0, now)).unwrap().records, [[3], [4], [5]]);
 }
 
-/// Opened for fewer octets, it keeps the values that end last and the newest records.
+/// When opened with a smaller size, it keeps the values that expire last and the newest records.
 #[test]
 fn a_file_with_too_many_octets_in_it_is_cut_to_its_bound() {
     let folder = tempfile::tempdir().unwrap();
@@ -117,7 +117,7 @@ fn a_file_belongs_to_one_process() {
     assert!(matches!(Embedded::open(&nowhere), Err(OpenError::File(_))));
 }
 
-/// Opened for fewer records, it keeps what is worth most, and the file shrinks to it.
+/// When opened for fewer records, it keeps the most valuable ones, and the file shrinks.
 #[test]
 fn a_file_with_too_much_in_it_forgets_what_is_worth_least() {
     let folder = tempfile::tempdir().unwrap();
@@ -141,9 +141,9 @@ fn a_file_with_too_much_in_it_forgets_what_is_worth_least() {
 
 const KILLED: &str = "NOBOUNCE_TEST_KILLED_STORE";
 
-/// A process counts, in eight threads at once, and says each count when it was answered. It is
-/// killed (SIGKILL) in the midst of it, several times: nothing that it said is missing, and of each
-/// thread at most one count is there that was not said.
+/// A process counts in eight concurrent threads and prints each count after its acknowledgement. It
+/// is killed (SIGKILL) while counting, several times. No printed count is lost, and each thread has
+/// at most one count that was not printed.
 #[test]
 fn what_was_answered_survives_a_kill() {
     const THREADS: usize = 8;
@@ -184,7 +184,7 @@ fn what_was_answered_survives_a_kill() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        // What it said before it died; the last line may be cut short.
+        // Its output before it was killed. The last line may be truncated.
         let rest: Vec<String> = lines.map_while(Result::ok).collect();
         rest.into_iter().filter(|line| line.ends_with(';')).for_each(&mut hear);
 

@@ -1,5 +1,5 @@
-//! One suite for all stores: whatever a scorer remembers in one, it remembers in the others. Then
-//! what is only true of each: bounds and fairness, surviving a kill, many gates at once.
+//! One test suite for all stores, since scorers must behave the same with each. Then the specifics
+//! of each store: limits and fairness, surviving a kill, several gates at once.
 
 #![cfg(feature = "serve")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]

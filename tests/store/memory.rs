@@ -1,4 +1,4 @@
-//! The store in memory: what it forgets, and for whom.
+//! The store in memory: which records it evicts, and for whom.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn it_holds_no_more_than_it_is_made_for() {
         let half_life = HalfLife::new(DAY);
         block_on(store.weigh(&key, Balance::new(1.0, 0.0), half_life, at(0.0))).unwrap();
     }
-    // Whole corners, of each of the three kinds.
+    // Full corners, of each of the three kinds.
     assert!(store.len() <= 3 * (10_000 + 448), "{}", store.len());
     assert!(store.len() > 3 * 9_000, "{}", store.len());
 }
@@ -102,7 +102,7 @@ fn there_are_so_many_logs_and_the_one_that_ends_soonest_goes() {
     assert_eq!([0, 43, 44, 299].map(records), [0, 0, 1, 1]);
 }
 
-/// Who floods the store from one network harms its own corners, and no more.
+/// A flood from one network only affects its own corners of the store.
 #[test]
 fn a_flood_from_one_network_leaves_the_others_what_they_have() {
     let store = Memory::with_capacity(100_000);
@@ -114,7 +114,7 @@ fn a_flood_from_one_network_leaves_the_others_what_they_have() {
         see(&store, &Key::new("grey", "192.0.2.0/24").and(n).and("b"), 1.0);
     }
     let lost = others.iter().filter(|key| !knows(&store, key, 2.0)).count();
-    // Four corners of 224 were flooded: a fiftieth, and chance.
+    // Four corners of 224 were flooded: a fiftieth, plus chance.
     assert!(lost < 10_000 / 25, "{lost} of 10,000 are forgotten");
 }
 
@@ -140,7 +140,8 @@ fn a_client_over_its_rate_is_not_forgotten_for_what_it_makes_itself() {
     let all = block_on(store.take(&spent, rate, 100, at(0.0))).unwrap();
     assert_eq!(all, Taken::Granted { left: 0 });
     for n in 0..20_000 {
-        // Other buckets of the same owner, a little less than half taken; and other kinds.
+        // Other buckets of the same owner, a little less than half used, and records of other
+        // kinds.
         let key = spent.clone().and(n);
         block_on(store.take(&key, rate, 49, at(1.0))).unwrap();
         see(&store, &key, 1.0);
@@ -157,7 +158,8 @@ fn what_is_over_goes_first() {
         see(&store, key, 0.0);
         see(&store, key, 300.0);
     }
-    // Two days later all of that is over, and room for what was seen only once.
+    // Two days later all of that has expired, and there is room for records that were seen only
+    // once.
     let later = 2.0 * 86_400.0;
     for key in &keys[1_000..] {
         see(&store, key, later);

@@ -1,12 +1,12 @@
-//! The oracle: what a store says, worked out anew each time from everything that ever happened.
-//! For clocks that only go forward.
+//! The oracle: computes the answers of a store from the complete history each time. Only for clocks
+//! that never go backwards.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use nobounce::store::{Balance, Key, Pace, Rate, Taken};
 
-/// What happened, by key.
+/// The history by key.
 #[derive(Default)]
 pub(crate) struct Model {
     sightings: HashMap<String, Vec<(SystemTime, Pace)>>,
@@ -16,7 +16,7 @@ pub(crate) struct Model {
     logs: HashMap<String, Vec<Appended>>,
 }
 
-/// Position, record, when the log is over, and whether the log began with it.
+/// Position, record, expiry of the log, and whether the log began with this record.
 type Appended = (u64, Vec<u8>, SystemTime, bool);
 
 /// First, last, times, early, and whether the last one counted.
@@ -54,7 +54,7 @@ impl Model {
         Some((*counted.first()?, *counted.last()?, times, early, counts))
     }
 
-    /// Fills the bucket drop by drop.
+    /// Fills the bucket token by token.
     pub(crate) fn take(
         &mut self,
         key: &Key,
@@ -112,7 +112,7 @@ impl Model {
         position
     }
 
-    /// Records, next position, and whether some were missed.
+    /// Returns the records, the next position, and whether some were missed.
     pub(crate) fn read(
         &self,
         key: &Key,
@@ -143,7 +143,7 @@ impl Model {
         (page, next, from != 0 && start != from)
     }
 
-    /// Lets each weight fade by itself.
+    /// Decays each weight separately.
     pub(crate) fn weigh(
         &mut self,
         key: &Key,

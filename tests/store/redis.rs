@@ -1,4 +1,4 @@
-//! A real server, and two gates at it.
+//! A real server with two gates.
 
 use std::env;
 use std::process::{Command, Stdio};
@@ -19,7 +19,7 @@ use pollster::block_on;
 use super::server::{Server, Waiting};
 use super::suite::at;
 
-/// Stores at one server, each with keys of its own.
+/// Stores at one server, each with its own keys.
 struct Fresh {
     server: Server,
     made: AtomicUsize,
@@ -58,11 +58,11 @@ fn a_server_that_comes_back_is_found() {
     server.stop();
     assert!(matches!(see(&store), Err(StoreError::Unreachable(_))));
     server.restart();
-    // What it had is gone with it; no connection of before is in the way.
+    // Its data is gone, and no old connection interferes.
     assert_eq!(see(&store).unwrap(), 1);
 }
 
-/// The server is stopped by SIGSTOP: it takes connections and says nothing.
+/// The server is stopped with SIGSTOP: it accepts connections, but does not reply.
 #[test]
 #[ignore = "needs redis-server"]
 #[allow(clippy::disallowed_methods, reason = "a real server takes real time")]
@@ -109,7 +109,7 @@ fn connections_are_kept() {
     }
     let said = cli(&server, &["info", "stats"]);
     let received = said.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
-    // Ours, and the one that asks.
+    // Our connection, and that of the query.
     assert_eq!(received.map(str::trim), Some("2"), "{said}");
 }
 
@@ -219,9 +219,8 @@ impl Runtime for Still {
 const SHARED: &str = "NOBOUNCE_TEST_SHARED_REDIS";
 const MESSAGES: u32 = 300;
 
-/// Two gates in processes of their own, each with four clients at a time, ask for the same
-/// recipient: what they let through in all is the rate, exactly, and each sighting and each weight
-/// is there once.
+/// Two gates in separate processes, each with four concurrent clients, ask for the same recipient.
+/// Together they admit exactly the rate, and each sighting and each weight is stored once.
 #[test]
 #[ignore = "needs redis-server"]
 fn two_gates_share_their_counts() {
@@ -257,7 +256,7 @@ fn two_gates_share_their_counts() {
     assert_eq!(balance, Balance::new(asked.into(), 0.0));
 }
 
-/// A gate's panel, asked so often by four clients at once; how many it let through.
+/// Calls a gate's panel this often with four concurrent clients. Returns how many it admitted.
 fn gate(address: Address) -> u32 {
     let store = Arc::new(Redis::new(Waiting, address));
     let rate = Rate::new(MESSAGES, HOUR).unwrap();

@@ -1,5 +1,5 @@
-//! A Redis server of the test's own: on a Unix socket in a folder that goes with it, without
-//! persistence, without a port.
+//! A private Redis server: on a Unix socket in a temporary folder, without persistence and without
+//! a port.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use nobounce::{Address, Runtime};
 use tempfile::TempDir;
 
-/// All that a store needs of a runtime.
+/// The minimal runtime for a store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiting;
 
@@ -52,13 +52,13 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// Sends it `STOP`, upon which it hangs, or `CONT`.
+    /// Sends it `STOP`, which makes it hang, or `CONT`.
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
-    /// Once more, with nothing in it.
+    /// Restarts it without data.
     pub(crate) fn restart(&mut self) {
         self.stop();
         self.child = run(&self.folder, &[]);
@@ -72,7 +72,7 @@ impl Drop for Server {
     }
 }
 
-/// Starts it and waits until it says that it takes connections.
+/// Starts it and waits until it accepts connections.
 fn run(folder: &TempDir, options: &[&str]) -> Child {
     let socket = folder.path().join("redis.sock");
     let mut child = Command::new("redis-server")
@@ -92,7 +92,7 @@ fn run(folder: &TempDir, options: &[&str]) -> Child {
         assert!(count > 0, "redis-server does not start:\n{said}");
         said.push_str(&String::from_utf8_lossy(&buffer[..count]));
     }
-    // It logs on, and must not be stopped by that.
+    // Reads its further log output, so that it never blocks.
     std::thread::spawn(move || io::copy(&mut output, &mut io::sink()));
     child
 }

@@ -1,4 +1,4 @@
-//! What is true of every store.
+//! Properties of every store.
 
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,8 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::model::{self, Model};
 
-/// The suite over a store: `$fresh` makes an empty one. In brackets, an attribute of each test.
+/// Defines the suite for a store: `$fresh` makes an empty one. The brackets contain an attribute
+/// for each test.
 macro_rules! suite {
     ([$($attribute:meta)?] $fresh:expr) => {
         suite!(all [$($attribute)?] $fresh; agrees_with_the_model agrees_whatever_the_clocks_say
@@ -36,14 +37,14 @@ macro_rules! suite {
 
 pub(crate) const START: SystemTime = SystemTime::UNIX_EPOCH;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Nothing in the suite is over sooner than in a minute: a server that forgets by its own clock does
-/// not do so while a test runs.
+/// Nothing in the suite expires within a minute, so a server that expires records by its own clock
+/// does not do so during a test.
 const PACE: Pace =
     Pace { apart: MINUTE, once: MINUTE.saturating_mul(10), again: MINUTE.saturating_mul(60) };
 const RATE: (u32, Duration) = (3, MINUTE.saturating_mul(3));
 const HALF_LIFE: Duration = MINUTE.saturating_mul(5);
 
-/// A day in 2023 and so many seconds.
+/// Returns a time in 2023, plus this many seconds.
 pub(crate) fn at(seconds: f64) -> SystemTime {
     START + Duration::from_secs_f64(1_700_000_000.0 + seconds)
 }
@@ -65,7 +66,7 @@ fn asked() -> impl Strategy<Value = Asked> {
     ]
 }
 
-/// Runs the property with few cases: some stores write to disk.
+/// Runs a property with few cases, since some stores write to disk.
 fn check<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, test: impl FnMut(T)) {
     let config = Config { cases: 20, failure_persistence: None, ..Config::default() };
     let test = std::cell::RefCell::new(test);
@@ -77,7 +78,7 @@ fn check<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, test: impl FnMu
 }
 
 pub(crate) fn agrees_with_the_model(fresh: &mut dyn FnMut() -> Box<dyn Store>) {
-    // Steps of all lengths, from a millisecond to hours, zero among them.
+    // Steps of all lengths, from a millisecond to hours, including zero.
     let step = prop_oneof![Just(0), 1_u64..2_000, 0_u64..400_000, 0_u64..8_000_000];
     let questions = prop::collection::vec((asked(), 0_u8..2, step), 1..40);
     check(questions, |questions| {
@@ -104,7 +105,7 @@ pub(crate) fn agrees_with_the_model(fresh: &mut dyn FnMut() -> Box<dyn Store>) {
                     let add = Balance::new(good.into(), bad.into());
                     let half_life = HalfLife::new(HALF_LIFE);
                     let balance = block_on(store.weigh(&key, add, half_life, now)).unwrap();
-                    // A store forgets a thousandth of a thousandth.
+                    // A store drops weights below a thousandth of a thousandth.
                     alike(balance, model.weigh(&key, add, HALF_LIFE, now), 0.001, &what);
                 }
             }
@@ -122,7 +123,7 @@ fn alike(one: Balance, other: Balance, tolerance: f64, what: &str) {
     assert!(near(one.good, other.good) && near(one.bad, other.bad), "{what}: {one:?} {other:?}");
 }
 
-/// Clocks that jump back and forth by hours: all stores say what the one in memory says.
+/// With clocks that jump back and forth by hours, all stores answer like the one in memory.
 pub(crate) fn agrees_whatever_the_clocks_say(fresh: &mut dyn FnMut() -> Box<dyn Store>) {
     let when = prop_oneof![0_u32..1_000, 0_u32..100_000_000];
     let questions = prop::collection::vec((asked(), 0_u8..2, when), 1..40);
@@ -195,15 +196,15 @@ pub(crate) fn clocks_that_differ_do_little_harm(fresh: &mut dyn FnMut() -> Box<d
     let take =
         |key: &Key, seconds| block_on(store.take(key, model::rate(RATE), 3, at(seconds))).unwrap();
 
-    // A gate that is two seconds behind ends the wait by its own clock, with the first sighting
-    // where it saw it, and no wait is longer than it should be.
+    // A gate whose clock is two seconds slow ends the wait by its own clock. The first sighting
+    // keeps its time, and no wait is longer than it should be.
     let behind = Key::new("clocks", "behind");
     assert_eq!(see(&behind, 100.0).times, 1);
     assert_eq!((see(&behind, 98.0).times, see(&behind, 98.0).early), (1, 2));
     assert_eq!(see(&behind, 157.9).times, 1);
     assert_eq!(see(&behind, 158.0).times, 2);
 
-    // A clock that was wrong by thirty years is forgiven at the first touch.
+    // A clock that was wrong by thirty years has no effect after the first access.
     let years = 30.0 * 365.0 * 86_400.0;
     let wrong = Key::new("clocks", "wrong");
     assert_eq!(see(&wrong, years).times, 1);
@@ -213,13 +214,13 @@ pub(crate) fn clocks_that_differ_do_little_harm(fresh: &mut dyn FnMut() -> Box<d
     assert_eq!(take(&wrong, 0.0), Taken::Exhausted { wait: RATE.1 });
     assert_eq!(take(&wrong, 180.0), Taken::Granted { left: 0 });
 
-    // A bucket seen from two seconds behind takes two seconds more to fill.
+    // A bucket accessed with a clock two seconds slow takes two seconds longer to fill.
     let bucket = Key::new("clocks", "bucket");
     assert_eq!(take(&bucket, 100.0), Taken::Granted { left: 0 });
     assert_eq!(take(&bucket, 278.0), Taken::Exhausted { wait: Duration::from_secs(2) });
     assert_eq!(take(&bucket, 280.0), Taken::Granted { left: 0 });
 
-    // A balance does not fade faster for being touched by clocks that differ by a second.
+    // A balance does not decay faster if clocks differ by a second.
     let balance = Key::new("clocks", "balance");
     let weigh = |add: f64, seconds| {
         let add = Balance::new(add, 0.0);
@@ -277,7 +278,7 @@ pub(crate) fn extremes_are_brought_within_bounds(fresh: &mut dyn FnMut() -> Box<
     assert_eq!(all, Taken::Granted { left: 0 });
     let none = block_on(store.take(&key, whole, 0, at(0.0))).unwrap();
     assert_eq!(none, Taken::Granted { left: 0 });
-    // The same bucket, asked with a rate of another kind, is full in that one's time.
+    // The same bucket with another kind of rate fills in the time of that rate.
     let other = Rate::new(1, Duration::from_micros(1)).unwrap();
     let wait = Duration::from_micros(1);
     assert_eq!(block_on(store.take(&key, other, 1, at(0.0))).unwrap(), Taken::Exhausted { wait });
@@ -289,18 +290,18 @@ pub(crate) fn extremes_are_brought_within_bounds(fresh: &mut dyn FnMut() -> Box<
     }
 }
 
-/// Records that a log of the suite keeps, and for how long.
+/// Number of records that a log of the suite keeps, and for how long.
 const KEPT: u32 = 5;
 const LOGGED: Duration = MINUTE.saturating_mul(10);
 
 #[derive(Debug, Clone)]
 enum Octets {
-    /// A value, and minutes until it is over.
+    /// A value, and the minutes until it expires.
     Put(Vec<u8>, u64),
     Get,
     Remove,
     Append(Vec<u8>),
-    /// From so many positions before the one that the reader is at; from 0.
+    /// From this many positions before the reader's position; from 0.
     Read(u64),
     ReadAll,
 }
@@ -420,7 +421,7 @@ pub(crate) fn values_and_logs_agree_whatever_the_clocks_say(
     });
 }
 
-/// Many gates append training examples, and one trainer reads them all, each once and in order.
+/// Many gates append training examples, and one trainer reads each of them once and in order.
 pub(crate) fn many_append_and_one_reads(fresh: &mut dyn FnMut() -> Box<dyn Store>) {
     const THREADS: usize = 8;
     const EACH: usize = 50;
@@ -462,11 +463,11 @@ pub(crate) fn large_values_and_records_pass_and_oversized_ones_are_refused(
     let large: Vec<u8> = (0..MAX_OCTETS).map(|n| (n % 256) as u8).collect();
     block_on(store.put(&key, &large, until, now)).unwrap();
     assert_eq!(block_on(store.get(&key, now)).unwrap().unwrap(), large);
-    // What is over when it is put is not kept, and what was there is not kept either.
+    // A value that has expired when it is stored is not kept, and the previous value is removed.
     block_on(store.put(&key, b"over", now, now)).unwrap();
     assert_eq!(block_on(store.get(&key, now)).unwrap(), None);
 
-    // Pages of one large record each, then one of as many small ones as a page has.
+    // Pages of one large record each, then a page with as many small records as fit.
     let retention = Retention::new(10_000, LOGGED);
     let first = block_on(store.append(&key, &large, retention, now)).unwrap();
     block_on(store.append(&key, &large, retention, now)).unwrap();
@@ -478,7 +479,7 @@ pub(crate) fn large_values_and_records_pass_and_oversized_ones_are_refused(
         assert!(page.records.iter().all(|record| record.is_empty() || *record == large));
         page.records.len()
     });
-    // Empty records fit beside a large one.
+    // Empty records fit next to a large one.
     assert_eq!(lengths, [1, 1_024, 1_024, 76]);
 
     let oversized = vec![0; MAX_OCTETS + 1];
