@@ -1,4 +1,4 @@
-//! What a session notes of its client's conduct, and what scorers, records and callers see of it.
+//! Protocol violations that a session records, and how scorers, records and callers see them.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test")]
 
 use std::time::{Instant, SystemTime};
@@ -11,9 +11,9 @@ use nobounce::{
 const MAIL: &str = "MAIL FROM:<a@b>\r\n";
 const RCPT: &str = "RCPT TO:<c@d>\r\n";
 
-/// Plays a session in which the client says this, one piece after another, each when everything
-/// before is answered. (`!` in front: before the greeting.) Gives what was noted at the end, and what
-/// the scorers saw of it when they were asked last.
+/// Plays a session in which the client sends these pieces, each after all previous replies (with
+/// `!`: before the greeting). Returns the violations at the end, and those that scorers saw at
+/// their last question.
 fn conduct(says: &[&str]) -> (String, String) {
     let mut settings = Settings::new("mx.example");
     settings.early_input = EarlyInput::Tolerate;
@@ -76,11 +76,11 @@ fn every_misconduct_is_noted_and_nothing_else_is() {
     let group = &format!("{MAIL}{RCPT}DATA\r\n");
     let two = &format!("{RCPT}{RCPT}");
     let table: &[(&[&str], &str)] = &[
-        // What a client may do.
+        // Allowed input.
         (&[EHLO, group, "x\r\n.\r\nMAIL FROM:<a@b>\r\nRSET\r\nQUIT\r\n"], ""),
         (&[HELO, MAIL, RCPT, "DATA\r\n", "x\r\n.\r\n", "NOOP\r\n"], ""),
         (&[EHLO, MAIL, RCPT, "BDAT 3\r\nx\r\nBDAT 0 LAST\r\n"], ""),
-        // Without waiting.
+        // Input before its turn.
         (&["!HELO c\r\n", "QUIT\r\n"], "EARLY_TALKER=1"),
         (&["EHLO c\r\nMAIL FROM:<a@b>\r\n"], "UNAUTH_PIPELINING=1"),
         (&[EHLO, "NOOP\r\nNOOP\r\nNOOP\r\n"], "UNAUTH_PIPELINING=2"),

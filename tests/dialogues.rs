@@ -1,5 +1,5 @@
-//! Plays every dialogue of `tests/dialogues/` in several chunkings, and makes sure that the player
-//! would notice if one were wrong.
+//! Plays every dialogue in `tests/dialogues/` in several chunkings, and checks that the player
+//! would detect a wrong one.
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nobounce::testing::{Chunking, Transcript};
 use nobounce::{EndCause, EnhancedStatus, ForwardPath, Refusal, Subject, Verdict};
 
-/// How many random chunkings each dialogue is played in.
+/// Number of random chunkings for each dialogue.
 const SEEDS: u64 = 16;
 
 fn chunkings() -> impl Iterator<Item = Chunking> {
@@ -63,7 +63,7 @@ fn a_wrong_dialogue_is_noticed() {
         C: MAIL FROM:<a@b>\nS: 250 2.1.0 Sender ok\nC: RCPT TO:<c@d>\n";
     const MAIL: &str = "R: MAIL FROM:<a@b>\nR: RCPT TO:<c@d>\n";
     let cases = [
-        // before, the end of the dialogue, line, expected, came
+        // beginning and end of the dialogue, line, expected, found
         ("", "S: 221 ...", 1, "`S: 221 ...`", "`S: 220 gate.example.com ESMTP nobounce`"),
         ("", "S: 220 ...\nS: 220 ...", 2, "`S: 220 ...`", "nothing"),
         ("", "S: 220 ...\nC: NOOP", 2, "nothing more", "`S: 250 2.0.0 Ok`"),
@@ -95,7 +95,7 @@ fn a_wrong_dialogue_is_noticed() {
     }
 }
 
-/// Without any one of the lines that we say, a dialogue is wrong: none of them is there for nothing.
+/// Every line that we send is needed: a dialogue without it is wrong.
 #[test]
 fn every_line_of_ours_is_needed() {
     for file in files() {
@@ -108,12 +108,14 @@ fn every_line_of_ours_is_needed() {
             let others = lines.iter().enumerate().filter(|(at, _)| *at != index);
             let shorter: Vec<_> = others.map(|(_, line)| *line).collect();
             let transcript = Transcript::parse(&shorter.join("\n")).unwrap();
-            // Without a line between them two flights are one, which only matters octet by octet.
+            // Without a line between them, two groups of input are one, which only matters octet by
+            // octet.
             let same = [Chunking::Whole, Chunking::Octets]
                 .into_iter()
                 .all(|chunking| transcript.play(chunking).is_ok());
             assert!(!same, "{}: line {}, `{line}`", file.display(), index + 1);
-            // What the relay does behind the end of the session is played only where it is written.
+            // What the relay does after the end of the session is only played if it is in the
+            // dialogue.
             if *line == "S: <close>" {
                 break;
             }
@@ -121,7 +123,7 @@ fn every_line_of_ours_is_needed() {
     }
 }
 
-/// Whether `text` begins so, where `...` is anything.
+/// Returns whether `text` begins like this. `...` matches anything.
 fn matches_start(text: &str, start: &str) -> bool {
     match start.split_once("...") {
         Some((start, within)) => text.starts_with(start) && text.contains(within),
@@ -129,14 +131,15 @@ fn matches_start(text: &str, start: &str) -> bool {
     }
 }
 
-/// An answer that comes before what the dialogue lets come before it is as wrong as another answer:
-/// lock-step is what is tested.
+/// An answer before its place in the dialogue is as wrong as a different answer, since the tests
+/// check lock-step.
 #[test]
 fn an_answer_too_soon_is_noticed() {
     let text = "S: 220 ...\nC: HELO c\nC: MAIL FROM:<a@b>\nC: RCPT TO:<c@d>\nS: 250 ...\n\
         R: <connect>\nO: <refused>\nS: 250 2.1.0 Sender ok\nS: 451 ...";
     let transcript = Transcript::parse(text).unwrap();
-    // In one piece the replies leave together, behind the onward server's; octet by octet they do not.
+    // In one piece, the replies leave together after the onward server's replies. Octet by octet
+    // they do not.
     assert_eq!(transcript.play(Chunking::Whole), Ok(Vec::new()));
     let error = transcript.play(Chunking::Octets).unwrap_err();
     assert_eq!((error.line, &*error.expected), (6, "`R: <connect>`"));
@@ -229,15 +232,15 @@ fn the_record_says_why_each_transaction_ended() {
     }
 }
 
-/// Dialogues that events cannot tell, each with the reason.
+/// Dialogues that cannot be recorded from events, each with the reason.
 #[cfg(feature = "serve")]
 const UNTOLD: &[(&str, &str)] = &[
     ("client_reset", "the panel had not answered when the client was gone"),
     ("prdr_client_reset", "no event tells that the client was gone when its message was taken"),
 ];
 
-/// A session is written down from its events; what is written can be played, in every chunking, and is
-/// written down the same.
+/// A session is recorded from its events. The recording plays in every chunking, and is then
+/// recorded identically.
 #[cfg(feature = "serve")]
 #[test]
 fn a_printed_transcript_is_played_again() {

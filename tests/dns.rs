@@ -1,8 +1,8 @@
-//! DNS lists and authentication against real programs: unbound serves the zones, OpenDKIM makes
-//! the keys, dkimpy signs, and what dkimpy and pyspf say of the same mail must be what the scorers say.
+//! DNS lists and authentication against real programs: unbound serves the zones, OpenDKIM makes the
+//! keys, and dkimpy signs. The scorers must agree with dkimpy and pyspf about the same mail.
 //!
-//! Needs Debian's unbound, opendkim-tools, python3-dkim, python3-dnspython and
-//! python3-spf: `.ci/run` installs them.
+//! Needs Debian's unbound, opendkim-tools, python3-dkim, python3-dnspython and python3-spf;
+//! `.ci/run` installs them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "real servers live by the clock of the wall")]
@@ -36,7 +36,7 @@ use tokio_util::compat::TokioAsyncReadCompatExt;
 
 const REASON: &str = "needs unbound, opendkim-tools, python3-spf: see .ci/run";
 
-/// What unbound serves beside the keys of DKIM.
+/// Records that unbound serves in addition to the DKIM keys.
 const ZONES: &str = r#"
 1.2.0.192.zen.test. A 127.0.0.2
 1.2.0.192.zen.test. A 127.0.0.4
@@ -89,7 +89,7 @@ fn session() -> SessionId {
     SessionId::new("test")
 }
 
-/// The symbols of an opinion, or what failed.
+/// Returns the symbols of an opinion, or the failure.
 fn told(answer: Result<Opinion, ScorerError>) -> String {
     match answer {
         Ok(opinion) => {
@@ -236,13 +236,14 @@ async fn spf_is_what_pyspf_says() {
     assert_eq!(seen.len(), 5, "{seen:?}");
 }
 
-/// What comes first in a program that asks the server of its first two arguments instead of the system's.
+/// Beginning of a Python program that uses the server in its first two arguments instead of the
+/// system's.
 const RESOLVER: &str = "import sys, dns.resolver\n\
                         ours = dns.resolver.Resolver(configure=False)\n\
                         ours.nameservers, ours.port = [sys.argv[1]], int(sys.argv[2])\n\
                         dns.resolver.default_resolver = ours\n";
 
-/// What python3-spf says, with this server in the place of the system's.
+/// Returns the result of python3-spf with this DNS server.
 fn pyspf(server: SocketAddr, address: &str, sender: &str) -> String {
     let program = RESOLVER.to_owned()
         + "import spf\nprint(spf.check2(i=sys.argv[3], s=sys.argv[4], h='mx.example.org')[0])";
@@ -257,7 +258,7 @@ fn run(command: &mut Command) -> String {
     said
 }
 
-/// A key made by opendkim-genkey, and the line of the zone that it wrote.
+/// Makes a key with opendkim-genkey. Returns the zone record that it wrote.
 fn key(folder: &Path, selector: &str) -> String {
     run(Command::new("opendkim-genkey").current_dir(folder).args([
         "--bits=1024",
@@ -270,7 +271,7 @@ fn key(folder: &Path, selector: &str) -> String {
     format!("{selector}._domainkey.example.org. TXT \"{}\"\n", strings.concat())
 }
 
-/// The mail as dkimpy signs it.
+/// Returns the mail signed by dkimpy.
 fn signed(folder: &Path, selector: &str, mail: &str) -> String {
     let mut signer = Command::new("dkimsign");
     signer.args([selector, "example.org"]).arg(folder.join(format!("{selector}.private")));
@@ -310,7 +311,7 @@ async fn signatures_are_what_dkimpy_says() {
     }
 }
 
-/// Whether python3-dkim verifies the mail, with this server in the place of the system's.
+/// Returns the result of verifying the mail with python3-dkim and this DNS server.
 fn dkimpy(server: SocketAddr, mail: &str) -> String {
     let program = RESOLVER.to_owned() + "import dkim\nprint(dkim.verify(sys.stdin.buffer.read()))";
     let (host, port) = (server.ip().to_string(), server.port().to_string());
@@ -329,7 +330,8 @@ async fn chains_are_what_dkimpy_says() {
                 Date: Sat, 28 Nov 2026 00:00:00 +0000\nMessage-ID: <1@example.org>\n\nHello!\n";
     let sealed = |mail: &str, found: &str| sealed(unbound.address, folder.path(), mail, found);
     let signed = signed(folder.path(), "one", mail);
-    // The list writes into it, which breaks the signature and not the chain: so it is for.
+    // The list changes the subject, which breaks the signature but not the chain. This is the
+    // purpose of ARC.
     let changed = signed.replace("Subject: signed", "Subject: [list] signed");
     let once = sealed(&changed, "list.example.org; dkim=pass");
     let twice = sealed(&once, "forward.example.org; arc=pass");
@@ -349,7 +351,7 @@ async fn chains_are_what_dkimpy_says() {
         (once.replace("Hello!", "Hullo!"), "DKIM_FAIL", Some("ARC_FAIL")),
         (twice.replace("Hello!", "Hullo!"), "DKIM_FAIL", Some("ARC_FAIL")),
         (twice.replace("[list]", "[lost]"), "DKIM_FAIL", Some("ARC_FAIL")),
-        // The seals are over what the list says it has found.
+        // The seals cover the results that the list reports.
         (
             twice.replace("i=1; list.example.org; dkim=pass", "i=1; list.example.org; spf=pass"),
             "DKIM_FAIL",
@@ -374,8 +376,8 @@ async fn chains_are_what_dkimpy_says() {
     }
 }
 
-/// The mail as a host passes it on that has looked at it: with its name and what it found, sealed by
-/// dkimpy.
+/// Returns the mail as forwarded by a host that has checked it: with its name and its results,
+/// sealed by dkimpy.
 fn sealed(server: SocketAddr, folder: &Path, mail: &str, found: &str) -> String {
     let program = RESOLVER.to_owned()
         + "import dkim\nmail, key = sys.stdin.buffer.read(), open(sys.argv[3], 'rb').read()\n\
@@ -388,7 +390,7 @@ fn sealed(server: SocketAddr, folder: &Path, mail: &str, found: &str) -> String 
     servers::filter(&mut signer, &format!("Authentication-Results: {found}\r\n{mail}"))
 }
 
-/// What python3-dkim says of the chain: `pass`, or anything else.
+/// Returns python3-dkim's result for the chain: `pass`, or anything else.
 fn arc_by_dkimpy(server: SocketAddr, mail: &str) -> String {
     let program = RESOLVER.to_owned()
         + "import dkim\nresult = dkim.arc_verify(sys.stdin.buffer.read())[0]\n\
@@ -460,8 +462,8 @@ fn last_line(reply: &[u8]) -> &str {
     text.rsplit("\r\n").next().unwrap()
 }
 
-/// Every way in which a DNS server may let us down is over within the budget, follows the failure
-/// policy, is on record, and leaves no socket behind.
+/// Every failure of a DNS server ends within the budget, follows the failure policy, is recorded,
+/// and leaves no socket open.
 #[tokio::test]
 async fn servers_that_misbehave_are_failures() {
     use Misbehaviour::*;
@@ -515,7 +517,7 @@ async fn servers_that_misbehave_are_failures() {
             tokio::task::yield_now().await;
         }
     }
-    // Of what no answer could be as long as, no more than buffers hold was sent.
+    // Of a response that is longer than any answer, no more was sent than buffers hold.
     let flood = servers::FLOOD.load(std::sync::atomic::Ordering::Relaxed);
     assert!((1..400).contains(&flood), "{flood} blocks of 64 KiB");
 }

@@ -1,15 +1,16 @@
-//! Holds every file of the crate to the layers of the architecture, to having no sockets and no
-//! clock, and to a length that can be read in one go.
+//! Checks every file of the crate: the layers of the architecture, no sockets and no clock outside
+//! of the edges, and a limit on its length.
 //!
-//! Test modules are held to the layers too, so that each layer can be tested with what is below it.
+//! Test modules must follow the layers too, so that each layer can be tested with the layers below
+//! it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The layers, lowest first, each with its modules. A module may use its own layer and the ones
-/// below. A new module is placed here, or the test fails.
+/// The layers with their modules, lowest first. A module may use its own layer and the ones below.
+/// A new module must be added here, or the test fails.
 const LAYERS: &[(&str, &[&str])] = &[
     ("wire", &["wire"]),
     (
@@ -29,8 +30,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("machines", &["onward", "session"]),
-    // The trait alone: panels and scorers need its timers and connections, the edges supply them.
-    // DNS is asked through it by both.
+    // Only the trait: panels and scorers need its timers and connections, and the edges implement
+    // it. Both use it to query DNS.
     ("runtime", &["dns", "rehearsal", "runtime", "unwind"]),
     ("policy", &["breaker", "opinion", "panel", "score", "scorer", "scorers", "store", "tally"]),
     (
@@ -52,11 +53,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("adapters", &["adapters"]),
 ];
 
-/// The adapters for runtimes: the only files that may name sockets and runtimes. What the folder of
-/// one holds belongs to it.
+/// The runtime adapters: the only files that may name sockets and runtimes. The files in an
+/// adapter's folder belong to it.
 const ADAPTERS: &[&str] = &["runtime/smol", "runtime/tokio"];
 
-/// Where other files may name an adapter: to declare it and its feature.
+/// Other places that may name an adapter: to declare it and its feature.
 const DECLARED: &[&str] = &[
     "feature = \"smol\"",
     "feature = \"tokio\"",
@@ -66,10 +67,10 @@ const DECLARED: &[&str] = &[
     "pub use runtime::tokio;",
 ];
 
-/// Layers that may ask what time it is.
+/// Layers that may read the clock.
 const CLOCKS: &[&str] = &["runtime", "edges"];
 
-/// What no file of the crate may name: sockets and runtimes are the caller's.
+/// Sockets and runtimes, which no other file of the crate may name. They belong to the caller.
 const FORBIDDEN: &[&str] = &[
     "TcpListener",
     "TcpStream",
@@ -82,7 +83,7 @@ const FORBIDDEN: &[&str] = &[
     "tokio",
 ];
 
-/// Lines that a file may have.
+/// Maximum number of lines in a file.
 const LENGTH: usize = 500;
 
 /// Files that may be longer, each with the reason.
@@ -112,7 +113,7 @@ fn every_file_keeps_to_the_architecture() {
 #[test]
 fn the_check_finds_what_it_is_for() {
     let cases = [
-        // file, text, the fault (none: the text is right)
+        // file, text, the fault (none: the text is correct)
         ("session.rs", "use crate::verdict::Verdict;", None),
         ("session.rs", "use crate::onward::Onward;", None),
         ("wire/mailbox.rs", "use crate::wire::command::Command;", None),
@@ -176,7 +177,7 @@ fn the_check_finds_what_it_is_for() {
     assert!(faults("peer.rs", &"\n".repeat(LENGTH)).is_empty());
 }
 
-/// What is wrong with a file: its path below `src/`, and its text.
+/// Returns the faults of a file, given its path below `src/` and its text.
 fn faults(file: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let code: Vec<&str> = text.lines().map(without_comment).collect();
@@ -198,7 +199,7 @@ fn faults(file: &str, text: &str) -> Vec<String> {
     faults.into_iter().map(|fault| format!("{file}: {fault}")).collect()
 }
 
-/// What is wrong with what a module uses.
+/// Adds the faults in a module's dependencies.
 fn arrows(file: &str, code: &[&str], faults: &mut Vec<String>) {
     let module = match is_adapter(file) {
         true => "adapters",
@@ -240,7 +241,7 @@ fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|(_, modules)| modules.contains(&module))
 }
 
-/// The module that each path beginning with `crate::` leads to, groups taken apart.
+/// Returns the module of each path that begins with `crate::`, with groups expanded.
 fn used_modules(code: &str) -> Vec<String> {
     let paths = code.split("crate::").skip(1).flat_map(|rest| match rest.strip_prefix('{') {
         Some(group) => members(group),
@@ -249,7 +250,7 @@ fn used_modules(code: &str) -> Vec<String> {
     paths.filter_map(|path| words(&path).next().map(String::from)).collect()
 }
 
-/// The members of a `{…}` group whose opening brace was taken off, without what is nested in them.
+/// Returns the members of a `{…}` group after its opening brace, without nested groups.
 fn members(group: &str) -> Vec<String> {
     let mut members = vec![String::new()];
     let mut depth = 0;
@@ -266,7 +267,7 @@ fn members(group: &str) -> Vec<String> {
     members
 }
 
-/// The code of a file that is no test: up to its inline test module, if it has one.
+/// Returns the code of a file without its inline test module.
 fn shipped<'c, 't>(file: &str, code: &'c [&'t str]) -> &'c [&'t str] {
     if file.ends_with("tests.rs") || file.contains("/tests/") {
         return &[];
@@ -276,12 +277,13 @@ fn shipped<'c, 't>(file: &str, code: &'c [&'t str]) -> &'c [&'t str] {
     &code[..end]
 }
 
-/// The line without the comment at its end. A `//` in a string cuts it too, which hides little.
+/// Returns the line without a trailing comment. A `//` in a string also cuts the line, which hides
+/// little.
 fn without_comment(line: &str) -> &str {
     line.find("//").map_or(line, |at| &line[..at])
 }
 
-/// Identifiers and keywords.
+/// Returns identifiers and keywords.
 fn words(code: &str) -> impl Iterator<Item = &str> {
     let parts = code.split(|c: char| !(c.is_alphanumeric() || c == '_'));
     parts.filter(|word| !word.is_empty())
@@ -298,15 +300,15 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-// --- loops of imports ---
+// --- import cycles ---
 
-/// Modules of the edges, lowest first. Each may use the ones before it, and those of its own line.
+/// Modules of the edges, lowest first. Each may use the previous lines and its own line.
 const EDGES: &[&[&str]] =
     &[&["admission", "relay", "tarpit", "tls"], &["observer"], &["gate"], &["driver"]];
 
-/// Imports that are part of a loop and are still there, each to be mended.
+/// Remaining imports that are part of a cycle. Each should be removed.
 const LOOPS: &[(&str, &str)] = &[
-    // What is parked holds its connection, and a connection holds its place.
+    // A parked transaction holds its connection, and a connection holds its place.
     ("relay/smtp/places.rs", "relay/smtp/connection.rs"),
 ];
 
@@ -360,7 +362,7 @@ fn a_loop_of_imports_is_found() {
         ("e.rs", ""),
     ];
     assert_eq!(found(&three), ["a.rs -> b.rs", "b.rs -> c.rs", "c.rs -> a.rs"]);
-    // A module and its parent, and what only tests import.
+    // A module and its parent, and imports in tests only.
     let none = [
         ("a.rs", "mod b;\nuse b::B;\n#[cfg(test)]\nmod tests {\n    use crate::c::C;\n}"),
         ("a/b.rs", "use super::A;"),
@@ -371,7 +373,7 @@ fn a_loop_of_imports_is_found() {
     assert!(found(&none).is_empty());
 }
 
-/// Which files import which, except for a module and its parent.
+/// Returns which files import which, except for a module and its parent.
 fn imports(texts: &[(String, String)]) -> Vec<(String, String)> {
     let modules: Vec<(Vec<&str>, &str)> =
         texts.iter().map(|(file, _)| (module_of(file), file.as_str())).collect();
@@ -406,13 +408,13 @@ fn imports(texts: &[(String, String)]) -> Vec<(String, String)> {
     imports
 }
 
-/// The module that a file holds, as its path below the crate.
+/// Returns the module in a file, as a path in the crate.
 fn module_of(file: &str) -> Vec<&str> {
     let file = file.trim_end_matches(".rs");
     file.trim_end_matches("/mod").split('/').collect()
 }
 
-/// Every path that begins with `crate` or `super`, groups taken apart.
+/// Returns every path that begins with `crate` or `super`, with groups expanded.
 fn paths(code: &str) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     for start in ["crate::", "super::"] {
@@ -427,7 +429,7 @@ fn paths(code: &str) -> Vec<Vec<String>> {
     paths
 }
 
-/// The paths of a tree of imports that goes on so.
+/// Expands the paths of an import tree.
 fn branches(rest: &str, path: &mut Vec<String>, paths: &mut Vec<Vec<String>>) {
     let rest = rest.trim_start();
     if let Some(group) = rest.strip_prefix('{') {
@@ -455,7 +457,7 @@ fn branches(rest: &str, path: &mut Vec<String>, paths: &mut Vec<Vec<String>>) {
     }
 }
 
-/// The imports that are part of a loop: what is used leads back to the user.
+/// Returns the imports that are part of a cycle.
 fn in_loops(imports: &[(String, String)]) -> Vec<String> {
     let leads_back = |(user, used): &&(String, String)| {
         let mut reached = vec![used];

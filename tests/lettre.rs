@@ -1,5 +1,5 @@
-//! lettre as a client of a gate before a real server: `.ci/clients` starts both, and says here where
-//! they are and what to send.
+//! lettre as a client of a gate before a real server. `.ci/clients` starts both, and passes the
+//! ports and the files to send.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::env;
@@ -11,8 +11,8 @@ use lettre::address::Envelope;
 use lettre::transport::smtp::client::SmtpConnection;
 use lettre::transport::smtp::extension::ClientId;
 
-/// The files named in `LETTRE_FILES`, all in one connection to `LETTRE_PORT`; what the server refuses
-/// is printed.
+/// Sends the files named in `LETTRE_FILES` over one connection to `LETTRE_PORT`, and prints
+/// refusals.
 #[test]
 #[ignore = "needs somebody to send to: run by .ci/clients"]
 fn sends_files() {

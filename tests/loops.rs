@@ -1,5 +1,5 @@
-//! A relay target that leads back to its own gate, directly or through others: one RCPT ends in a reply
-//! and not in as many sessions as there are descriptors.
+//! A relay target that leads back to its own gate, directly or indirectly. One RCPT must end in a
+//! reply, not in as many sessions as there are file descriptors.
 
 #![cfg(feature = "serve")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
@@ -44,7 +44,8 @@ async fn listener() -> (TcpListener, Address) {
     (listener, address)
 }
 
-/// Serves a gate in front of `target` for ever; its clients may say XFORWARD. Counts its sessions.
+/// Serves a gate in front of `target` forever. Its clients may send XFORWARD. Returns the counter
+/// of its sessions.
 fn start(listener: TcpListener, target: relay::Smtp<Smol>, proxied: bool) -> Arc<AtomicUsize> {
     let seen = Arc::<AtomicUsize>::default();
     let observer = seen.clone();
@@ -70,7 +71,7 @@ fn start(listener: TcpListener, target: relay::Smtp<Smol>, proxied: bool) -> Arc
     seen
 }
 
-/// Passes on whatever is said, in both directions, as a NAT or a load balancer does.
+/// Forwards octets in both directions, as NAT or a load balancer does.
 fn forward(listener: TcpListener, to: Address) {
     smol::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
@@ -87,9 +88,9 @@ fn forward(listener: TcpListener, to: Address) {
     .detach();
 }
 
-/// A server that has a filter before its queue, as Postfix has with `smtpd_proxy_filter`: it opens a
-/// connection to the filter at RCPT, passes MAIL and RCPT on as they were written, and answers what the
-/// filter answers. Without a filter it takes a while and accepts.
+/// A server with a before-queue filter, like Postfix with `smtpd_proxy_filter`. At RCPT it connects
+/// to the filter, forwards MAIL and RCPT unchanged, and returns the filter's replies. Without a
+/// filter it accepts after a delay.
 fn filtered(listener: TcpListener, filter: Option<Address>, ehlo: &'static str) {
     smol::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
@@ -136,7 +137,7 @@ async fn before_queue(
 const WITH_DSN: &str = "250-filtered.example\r\n250-DSN\r\n250 PIPELINING";
 const WITHOUT: &str = "250 filtered.example";
 
-/// The last reply to a client that gets as far as RCPT.
+/// Returns the last reply to a client that gets as far as RCPT.
 async fn reply_to_rcpt(address: &Address, header: &str) -> String {
     let commands = ["MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>"];
     last_reply(address, header, commands).await.unwrap()
@@ -182,7 +183,8 @@ fn a_gate_that_relays_to_itself_answers_451_and_takes_no_session_of_its_own() {
             let header = if proxied { "PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\r\n" } else { "" };
             for n in 1..=3 {
                 assert_eq!(reply_to_rcpt(&address, header).await, LOOP, "{identify:?}");
-                // Its own, and those of connections that ask what is offered and for the recipient.
+                // Its own session, and those of connections that ask for the offered extensions and
+                // for the recipient.
                 let sessions = seen.load(Ordering::SeqCst);
                 assert!(sessions <= 3 * n, "{identify:?}: {sessions} sessions");
             }
@@ -208,7 +210,7 @@ fn a_loop_through_another_server_ends_where_its_transaction_comes_back() {
 #[test]
 fn the_self_test_finds_a_loop_however_it_leads_back() {
     smol::block_on(async {
-        // Directly, and through something that passes octets on under an address of its own.
+        // Directly, and through a relay that forwards octets from another address.
         for through in [false, true] {
             let (listener_of_gate, gate) = listener().await;
             let (between, forwarder) = listener().await;
@@ -248,11 +250,11 @@ fn a_server_whose_filter_is_the_gate_is_found_while_it_asks_in_a_circle() {
                 "no reply".into()
             };
             assert_eq!(smol::future::or(reply_to_rcpt(&gate, ""), late).await, LOOP);
-            // Then it is known.
+            // From then on the loop is known.
             let sessions = seen.load(Ordering::SeqCst);
             assert_eq!(reply_to_rcpt(&gate, "").await, LOOP);
             assert_eq!(seen.load(Ordering::SeqCst), sessions + 1);
-            // With every connection taken, too: each client has one.
+            // Even if every connection is in use: each client has one.
             assert!(sessions <= 85, "{sessions} sessions");
         }
     });

@@ -1,4 +1,4 @@
-//! A client over TCP or a Unix socket that blocks.
+//! A blocking client over TCP or a Unix socket.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ impl Client {
         Self::try_connect(address).unwrap()
     }
 
-    /// Fails within 60 s, also if the backlog is full.
+    /// Connects. Fails after 60 s, even if the backlog is full.
     pub(crate) fn try_connect(address: &Address) -> io::Result<Self> {
         let stream: Box<dyn Stream> = match address {
             Address::Tcp(address) => {
@@ -46,7 +46,7 @@ impl Client {
         self.0.get_mut().write_all(text.as_bytes()).unwrap();
     }
 
-    /// Sends a command and holds the gate to a reply that begins so.
+    /// Sends a command and checks the beginning of the reply.
     pub(crate) fn say(&mut self, command: &str, reply: &str) {
         self.send(&format!("{command}\r\n"));
         self.expect(reply);
@@ -65,7 +65,7 @@ impl Client {
         assert!(reply.starts_with(expected), "{reply:?}, expected {expected:?}");
     }
 
-    /// A transaction up to the reply to DATA.
+    /// Runs a transaction up to the reply to DATA.
     pub(crate) fn begin_message(&mut self) {
         self.say("EHLO client.example", "250-");
         self.say("MAIL FROM:<a@example.org>", "250 ");
@@ -73,7 +73,7 @@ impl Client {
         self.say("DATA", "354 ");
     }
 
-    /// Holds the gate to closing the connection without another word.
+    /// Checks that the gate closes the connection without further output.
     pub(crate) fn assert_closed(mut self) {
         let mut rest = String::new();
         match self.0.read_to_string(&mut rest) {

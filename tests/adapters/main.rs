@@ -20,10 +20,10 @@ use nobounce::tokio::Tokio;
 use nobounce::{Address, Admission, AdmissionLimits, Event, Gate, Networks, Settings, TurnedAway};
 use service::{Adapter, Door, Service, Shelf};
 
-/// How long anything may take before a test fails.
+/// Timeout for every step of a test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Each adapter passes all of these.
+/// Runs each test with each adapter.
 macro_rules! on_each {
     ($($test:ident)*) => {
         mod on_tokio {
@@ -67,7 +67,7 @@ fn a_listener_from_elsewhere_gets_a_large_backlog<R: Adapter>() {
     all_are_greeted::<R>(300, Door::Made(TcpListener::bind("127.0.0.1:0").unwrap()));
 }
 
-/// All have connected before the first one is accepted, as after a pause of the process.
+/// All clients connect before the first is accepted, as after a pause of the process.
 fn all_are_greeted<R: Adapter>(count: usize, door: Door) {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
@@ -89,7 +89,7 @@ fn shutdown_lets_a_transaction_end_and_greets_nobody<R: Adapter>() {
     service.stop();
     idle.expect("421 4.3.2 ");
     idle.assert_closed();
-    // The listener is closed before anybody is told.
+    // The listener is closed before clients are notified.
     let late = Client::try_connect(&service.address);
     assert_eq!(late.err().unwrap().kind(), io::ErrorKind::ConnectionRefused);
     busy.say("Subject: last\r\n\r\n.", "250 2.0.0 Ok: queued as shelf");
@@ -128,7 +128,8 @@ fn dropping_the_future_closes_listeners_and_connections<R: Adapter>() {
     service.cancel();
     busy.assert_closed();
     idle.assert_closed();
-    // What is closed in a task is not closed at once: until then a client is only not answered.
+    // A listener closed in a task is not closed at once. Until then, a client connects but is not
+    // served.
     R::block_on(gate.drained());
     while let Ok(late) = Client::try_connect(&address) {
         late.assert_closed();
@@ -161,14 +162,14 @@ fn a_unix_socket_that_was_left_behind_is_replaced<R: Adapter>() {
     let service = Service::start(gate::<R>(), Door::At(address.clone()));
     Client::greeted(&address);
     drop(service);
-    // Whatever is no socket stays.
+    // Files that are not sockets are kept.
     let file = folder.path().join("file");
     std::fs::write(&file, "x").unwrap();
     assert!(R::block_on(R::listen(&Address::Unix(file.clone()))).is_err());
     assert_eq!(std::fs::read(&file).unwrap(), b"x");
 }
 
-/// The client is answered by the loop itself: there is no task for it.
+/// The accept loop itself answers the client, without a task for it.
 fn a_client_beyond_the_limits_is_told_so<R: Adapter>() {
     let mut settings = Settings::new("mx.example");
     settings.own_networks = Networks::none();
@@ -210,7 +211,7 @@ fn the_client_behind_a_proxy_is_the_one_of_its_header<R: Adapter>() {
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "not from a proxy");
 }
 
-/// A gate that believes no proxy on this machine.
+/// Returns a gate that trusts no proxy on this machine.
 fn gate_for_nobody<R: Adapter>(tell: impl Fn(String) + Send + Sync + 'static) -> Gate<R> {
     gate::<R>().expect_proxy("192.0.2.0/24".parse().unwrap()).observer(move |event| {
         if let Event::Unproxied { error, .. } = event {

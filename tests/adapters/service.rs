@@ -1,4 +1,4 @@
-//! A gate that is served by an adapter, in a thread of its own.
+//! A gate served by an adapter in its own thread.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use nobounce::{
 
 use super::PATIENCE;
 
-/// Where and how a service listens.
+/// The address and the kind of a service's listener.
 pub(crate) enum Door {
     At(Address),
     TlsAt(Address),
-    /// A listener of the standard library, with its backlog of 128.
+    /// A listener of the standard library with its backlog of 128.
     Made(TcpListener),
 }
 
-/// The adapters under test, by one interface.
+/// A common interface of the adapters under test.
 pub(crate) trait Adapter: Runtime + Default + Copy {
     type Listener: Send + 'static;
 
@@ -114,7 +114,7 @@ impl Service {
         service
     }
 
-    /// Listens, and accepts nobody yet.
+    /// Opens a service's listener without accepting clients.
     pub(crate) fn listening<R: Adapter>(
         gate: impl Into<Arc<Gate<R>>>,
         door: Door,
@@ -141,7 +141,7 @@ impl Service {
                     Either::Left((served, _)) => Some(served),
                     Either::Right((_, served)) => {
                         drop(served);
-                        // What was dropped ends beside us.
+                        // Tasks that were dropped end concurrently.
                         let _ = tell_ended.send(None);
                         R::default().sleep_until(R::default().now() + PATIENCE).await;
                         None
@@ -158,7 +158,7 @@ impl Service {
         self.begin.take().unwrap().send(()).unwrap();
     }
 
-    /// Begins shutdown.
+    /// Starts the shutdown.
     pub(crate) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
@@ -175,7 +175,7 @@ impl Service {
     }
 }
 
-/// A relay target that takes everything.
+/// A relay target that accepts everything.
 #[derive(Clone, Copy)]
 pub(crate) struct Shelf;
 

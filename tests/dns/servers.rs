@@ -1,4 +1,4 @@
-//! A private unbound, and servers that nobody wants.
+//! A private unbound, and misbehaving servers.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// unbound, serving these records and nothing else, on a port of its own; gone when dropped.
+/// A private unbound with only these records on a free port. It is stopped on drop.
 pub(crate) struct Unbound {
     pub(crate) address: SocketAddr,
     child: Child,
@@ -15,13 +15,13 @@ pub(crate) struct Unbound {
 
 impl Unbound {
     pub(crate) fn start(folder: &Path, zones: &str) -> Self {
-        // A port that was free a moment ago may be somebody's by now.
+        // A port that was just free may be taken by now.
         let mut said = String::new();
         let started = (0..5).find_map(|_| Self::try_start(folder, zones, &mut said));
         started.unwrap_or_else(|| panic!("unbound: {said}"))
     }
 
-    /// Starts it, unless it ends before it serves; what it said then is in `said`.
+    /// Starts it. Returns `None` if it exits before it serves; `said` then has its output.
     fn try_start(folder: &Path, zones: &str, said: &mut String) -> Option<Self> {
         let address = free();
         let data: String = zones
@@ -49,8 +49,8 @@ impl Unbound {
         fs::write(&file, config).unwrap();
         let child = Command::new("unbound").arg("-dc").arg(&file).stderr(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("unbound: {error}: see .ci/run"));
-        // It says when it serves. To try whether somebody listens might take its port: where nobody does,
-        // a connection may come to have itself for the other end.
+        // It logs when it is ready. Connecting to its port as a test could take the port: without a
+        // listener, a loopback connection can connect to itself.
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let serves =
             lines.by_ref().inspect(|line| *said += line).any(|it| it.contains("start of service"));
@@ -70,7 +70,7 @@ impl Drop for Unbound {
     }
 }
 
-/// An address that nobody listens at, by UDP or TCP.
+/// Returns an address that is free for UDP and TCP.
 fn free() -> SocketAddr {
     let (_, _, address) = both();
     address
@@ -86,7 +86,7 @@ fn both() -> (UdpSocket, TcpListener, SocketAddr) {
     }
 }
 
-/// What `command` makes of `input`.
+/// Runs `command` with this input and returns its output.
 pub(crate) fn filter(command: &mut Command, input: &str) -> String {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.unwrap_or_else(|error| panic!("{command:?}: {error}: see .ci/run"));
@@ -96,7 +96,7 @@ pub(crate) fn filter(command: &mut Command, input: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Files and sockets that this process has open.
+/// Returns the number of open files and sockets of this process.
 pub(crate) fn open_files() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
@@ -108,24 +108,25 @@ pub(crate) enum Misbehaviour {
     WrongId,
     WrongQuestion,
     Garbage,
-    /// Names that point at themselves.
+    /// Names that refer to themselves.
     Loops,
-    /// Datagrams as large as they come.
+    /// Datagrams of maximum size.
     Huge,
-    /// By TCP as well.
+    /// Truncated responses over UDP and TCP.
     Truncates,
     TruncatesAndCloses,
     TruncatesAndHangs,
-    /// A hundred megabytes by TCP.
+    /// A hundred megabytes over TCP.
     TruncatesAndFloods,
     /// Datagrams without end.
     Endless,
 }
 
-/// Most blocks of 64 KiB, of 1,600, that one connection of `TruncatesAndFloods` was rid of.
+/// Maximum number of 64 KiB blocks (out of 1,600) that one connection of `TruncatesAndFloods` could
+/// send.
 pub(crate) static FLOOD: AtomicUsize = AtomicUsize::new(0);
 
-/// A server that does so until the test is over.
+/// Starts a server with this misbehaviour until the end of the test.
 pub(crate) fn misbehaving(how: Misbehaviour) -> SocketAddr {
     use Misbehaviour::*;
     if how == Absent {
@@ -180,7 +181,7 @@ pub(crate) fn misbehaving(how: Misbehaviour) -> SocketAddr {
                     let sent = (0..1_600).take_while(|_| client.write_all(&chunk).is_ok()).count();
                     FLOOD.fetch_max(sent, Ordering::Relaxed);
                 }
-                // Until it goes.
+                // Until the client disconnects.
                 _ => drop(client.read_to_end(&mut Vec::new())),
             }
         }

@@ -1,4 +1,4 @@
-//! The runtime of `examples/on_tokio.rs`, for DNS.
+//! A runtime adapter for tokio as in `examples/on_tokio.rs`, for DNS.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,4 +1,4 @@
-//! A client that speaks in turn, and whose address is whatever is said.
+//! A client without pipelining, with an arbitrary address.
 
 use futures::future::join;
 use nobounce::{Gate, Peer, serve};
@@ -7,17 +7,17 @@ use smol::net::unix::UnixStream;
 
 use super::Smol;
 
-/// A session of `peer` that says these lines, each in its turn; the last line of each reply, the
-/// greeting first.
+/// Runs a session of `peer` that sends these lines one by one. Returns the last line of each reply,
+/// beginning with the greeting.
 pub async fn converse(gate: &Gate<Smol>, peer: Peer, lines: &[&str]) -> Vec<String> {
     let (client, server) = UnixStream::pair().unwrap();
     let (served, replies) = join(serve(server, peer, gate), say(client, lines)).await;
-    // A client that leaves without QUIT has lost nothing that it was told.
+    // If a client leaves without QUIT, it has lost no reply.
     let _ = served;
     replies
 }
 
-/// The client's side of it, over any connection.
+/// Runs the client's side over any connection.
 pub async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, lines: &[&str]) -> Vec<String> {
     let mut replies = vec![hear(&mut stream).await];
     for line in lines {
@@ -44,7 +44,7 @@ async fn hear(stream: &mut (impl AsyncRead + Unpin)) -> String {
     }
 }
 
-/// The queue id in `250 2.0.0 Ok: queued as ID`.
+/// Returns the queue ID in `250 2.0.0 Ok: queued as ID`.
 pub fn queue_id(replies: &[String]) -> &str {
     let mut ids = replies.iter().filter_map(|reply| reply.split_once("queued as "));
     ids.next().unwrap_or_else(|| panic!("nothing queued: {replies:#?}")).1
@@ -54,8 +54,8 @@ pub const MAIL: &str = "MAIL FROM:<sender@example.com>";
 pub const RCPT: &str = "RCPT TO:<alice@example.org>";
 pub const CONTENT: &str = "Subject: x\r\n\r\ntext\r\n.";
 
-/// What open relays have been found with (the forms that nmap's `smtp-open-relay` tries): sender and
-/// recipient, where the server is `mx.example.org`, `[127.0.0.1]`.
+/// Sender and recipient forms with which open relays have been found (those of nmap's
+/// `smtp-open-relay`). The server is `mx.example.org`, `[127.0.0.1]`.
 pub const RELAY_FORMS: [(&str, &str); 16] = [
     ("<>", "<relay@foreign.example>"),
     ("<test@foreign.example>", "<relay@foreign.example>"),
@@ -75,7 +75,7 @@ pub const RELAY_FORMS: [(&str, &str); 16] = [
     ("<test@[127.0.0.1]>", "<foreign.example!relay@mx.example.org>"),
 ];
 
-/// The relay forms whose recipient is taken, each in a session of its own.
+/// Returns the relay forms whose recipient is accepted, each tried in a separate session.
 pub async fn open_relay_forms(gate: &Gate<Smol>) -> Vec<&'static str> {
     let mut open = Vec::new();
     for (sender, recipient) in RELAY_FORMS {

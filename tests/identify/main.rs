@@ -1,7 +1,9 @@
-//! The onward server is told who the client is: a real Postfix says what it was told.
+//! Client identification to the onward server: a real Postfix reports the client that it was told
+//! of.
 //!
-//! Postfix runs privately: configuration and queue in a temporary folder, free ports of the loopback
-//! address, nothing delivered; every message is held, and read where it is held.
+//! Postfix runs privately: configuration and queue are in a temporary folder, with free ports of
+//! the loopback address. Nothing is delivered: every message is held, and the tests read the held
+//! messages.
 
 #![cfg(feature = "serve")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
@@ -24,7 +26,7 @@ use nobounce::{Address, Gate, Identify, Runtime, Settings, relay};
 use smol::Timer;
 use smol::net::TcpStream;
 
-/// Connects and keeps time.
+/// The runtime adapter: connections and timers.
 #[derive(Debug, Clone, Copy)]
 struct Smol;
 

@@ -1,4 +1,4 @@
-//! What Postfix takes the client for.
+//! The client as Postfix sees it.
 
 use nobounce::{Identify, Peer, ProxyVersion};
 
@@ -10,7 +10,7 @@ struct Client {
     address: &'static str,
     name: Option<&'static str>,
     hello: &'static str,
-    /// What Postfix calls the address.
+    /// Postfix's name for the address.
     known_as: &'static str,
 }
 
@@ -71,7 +71,7 @@ impl Client {
         if self.hello.starts_with("EHLO") { "ESMTP" } else { "SMTP" }
     }
 
-    /// As it stands in Postfix's log.
+    /// Returns the client as in Postfix's log.
     fn logged_as(&self) -> String {
         let mark = if self.known_as.contains(':') { "IPv6:" } else { "" };
         format!("{mark}{}", self.known_as)
@@ -82,7 +82,7 @@ impl Client {
     }
 }
 
-/// Each client sends a message; in what is held of it there is all that `facts` says of the client,
+/// Each client sends a message. The held message contains each of the client's `facts` exactly
 /// once, and nothing else by these names.
 fn every_client_is_told(
     postfix: &Postfix,
@@ -106,8 +106,8 @@ fn every_client_is_told(
     });
 }
 
-/// What Postfix knows of a client that has connected to it. It writes attributes of its log beside
-/// those of its milters.
+/// Returns what Postfix knows of a client that has connected directly. Its log has attributes next
+/// to those of its milters.
 fn connected(client: &Client, name: &str) -> Vec<(&'static str, String)> {
     let helo = client.helo().to_owned();
     let address = client.known_as.to_owned();
@@ -134,7 +134,7 @@ fn by_xclient_postfix_sees_the_client() {
         facts.push(("reverse_client_name", client.name.unwrap_or("unknown").into()));
         facts
     });
-    // The trace field names it, too.
+    // The trace field also contains the client.
     smol::block_on(async {
         let gate = gate(postfix.xclient, Identify::XClient);
         let peer = Peer::new(([192, 0, 2, 7], 4321).into()).named("mail.example.com");
@@ -160,7 +160,7 @@ fn by_xclient_postfix_sees_the_client() {
 fn by_proxy_header_postfix_sees_the_client() {
     let postfix = Postfix::start();
     for version in [ProxyVersion::V1, ProxyVersion::V2] {
-        // Names are Postfix's own to look up.
+        // Postfix looks up names itself.
         let identify = Identify::Proxy(version);
         every_client_is_told(&postfix, postfix.proxy, identify, |client| {
             connected(client, "unknown")
@@ -189,7 +189,7 @@ fn by_xforward_postfix_logs_the_client() {
     assert_eq!(smol::block_on(open_relay_forms(&gate)), [""; 0]);
 }
 
-/// What Postfix says to the client's address, or to its name, is the client's answer.
+/// The client gets Postfix's reply to its address or name.
 #[test]
 #[ignore = "needs root and an installed Postfix"]
 fn the_clients_own_refusals_reach_it() {
@@ -212,7 +212,7 @@ fn the_clients_own_refusals_reach_it() {
     });
 }
 
-/// Whom Postfix does not believe, it is not asked for: every client is told 451.
+/// If Postfix does not trust the gate, no mail is forwarded: every client gets 451.
 #[test]
 #[ignore = "needs root and an installed Postfix"]
 fn who_is_not_believed_asks_nothing() {

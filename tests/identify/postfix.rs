@@ -1,4 +1,4 @@
-//! A private Postfix with one smtpd for each way to be told who the client is.
+//! A private Postfix with one smtpd for each method of client identification.
 
 use std::fs;
 use std::net::TcpListener;
@@ -12,33 +12,33 @@ const MISSING: &str = "Postfix is needed to see what it is told: run this as roo
     with `echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections; \
     DEBIAN_FRONTEND=noninteractive apt-get install -y postfix`";
 
-/// Knows `alice@example.org`, holds what it takes, delivers nothing.
+/// Knows `alice@example.org`, holds accepted mail, delivers nothing.
 pub struct Postfix {
     folder: TempDir,
-    /// Believes XCLIENT, trusts nobody.
+    /// Accepts XCLIENT, trusts nobody.
     pub xclient: u16,
-    /// Believes XFORWARD, trusts nobody.
+    /// Accepts XFORWARD, trusts nobody.
     pub xforward: u16,
     /// Expects a PROXY header, trusts nobody.
     pub proxy: u16,
     /// Trusts the loopback address, and offers neither XCLIENT nor XFORWARD.
     pub trusting: u16,
-    /// Believes XCLIENT; names and addresses under 203.0.113.0/24 are refused at once.
+    /// Accepts XCLIENT; refuses names and addresses in 203.0.113.0/24 immediately.
     pub strict: u16,
-    /// Offers XCLIENT without being told whom to believe: to nobody.
+    /// Offers XCLIENT, but accepts it from nobody.
     pub closed: u16,
-    /// Trusts the loopback address and believes XFORWARD: behind a filter.
+    /// Trusts the loopback address and accepts XFORWARD: the server after a filter.
     pub inner: u16,
-    /// In front of the filter that is to listen at `filter`.
+    /// The server before the filter that listens at `filter`.
     pub outer: u16,
     pub filter: TcpListener,
-    /// Where nobody listens.
+    /// A port without a listener.
     pub nobody: u16,
 }
 
 impl Postfix {
     pub fn start() -> Self {
-        // A port that was free a moment ago may be somebody else's by now.
+        // A port that was just free may be taken by now.
         let starts = |postfix: &Self| {
             let output = postfix.command("postfix", &["start"]).output();
             output.is_ok_and(|output| output.status.success())
@@ -74,10 +74,11 @@ impl Postfix {
         postfix
     }
 
-    /// What it holds under this id: envelope, attributes and header, as `postcat` prints them.
+    /// Returns the held message with this ID: envelope, attributes and header, as printed by
+    /// `postcat`.
     pub fn held(&self, id: &str) -> String {
         let arguments = ["-e", "-h", "-q", id];
-        // On its way from one queue to the next it may be in none of them when they are looked through.
+        // A message that moves between two queues may be missed in both.
         let seen = (0..100).find_map(|_| {
             let output = self.command("postcat", &arguments).output().ok()?;
             output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
@@ -165,7 +166,7 @@ impl Drop for Postfix {
     }
 }
 
-/// Ports that were free a moment ago.
+/// Returns ports that were just free.
 fn free_ports<const N: usize>() -> [u16; N] {
     let listeners: [_; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())

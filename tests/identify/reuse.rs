@@ -1,5 +1,5 @@
-//! Connections to the onward server that serve one client after another, and nothing of one to the
-//! next.
+//! Pooled onward connections serve one client after another, without disclosing anything of one
+//! client to the next.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use super::client::{CONTENT, MAIL, RCPT, say};
 const HELLO: &str = "EHLO client.example.com";
 const MESSAGE: [&str; 6] = [HELLO, MAIL, RCPT, "DATA", CONTENT, "QUIT"];
 
-/// A clock that can be put forward.
+/// A clock that can be advanced.
 #[derive(Debug, Clone, Default)]
 struct Clock(Arc<Mutex<Duration>>);
 
@@ -49,20 +49,20 @@ impl Runtime for Clock {
     }
 }
 
-/// An onward server that writes down what it hears, connection by connection.
+/// An onward server that records its input for each connection.
 struct Server {
     address: Address,
     heard: Arc<Mutex<Vec<Vec<String>>>>,
     _accepting: Task<()>,
 }
 
-/// When it ends a connection.
+/// When the server closes a connection.
 #[derive(Clone, Copy, PartialEq)]
 enum Leaves {
     OnQuit,
-    /// As soon as a message is taken, with 421.
+    /// With 421, immediately after accepting a message.
     AfterMessage,
-    /// At the second MAIL, without a word.
+    /// At the second MAIL, without a reply.
     AtSecondMail,
 }
 
@@ -89,7 +89,7 @@ impl Server {
         Gate::new(clock.clone(), Settings::new("gate.example.com"), target)
     }
 
-    /// The verbs heard on each connection.
+    /// Returns the verbs received on each connection.
     fn verbs(&self) -> Vec<String> {
         let verb = |line: &String| line.split(' ').next().unwrap().to_owned();
         let heard = self.heard.lock().unwrap();
@@ -159,7 +159,7 @@ async fn converse(
     }
 }
 
-/// A client's session to its end, closing included.
+/// Runs a client's session to its end, including the close.
 async fn client(gate: &Gate<Clock>, n: u8, lines: &[&str]) -> Vec<String> {
     let (here, there) = UnixStream::pair().unwrap();
     let peer = Peer::new(([192, 0, 2, n], 25).into());
@@ -186,7 +186,7 @@ fn a_transaction_left_open_is_closed_before_the_next_client() {
         let (server, clock) = (Server::start(Leaves::OnQuit).await, Clock::default());
         let gate = server.gate(&clock, Identify::None);
         client(&gate, 1, &[HELLO, MAIL, RCPT, "QUIT"]).await;
-        // By now, and not when the next one comes.
+        // Already now, not only when the next client comes.
         assert_eq!(server.verbs(), ["EHLO MAIL RCPT RSET"]);
         client(&gate, 2, &MESSAGE).await;
         assert_eq!(server.verbs(), ["EHLO MAIL RCPT RSET MAIL RCPT DATA"]);
@@ -215,7 +215,7 @@ fn who_is_taken_for_the_client_serves_no_other() {
             let gate = server.gate(&clock, identify);
             client(&gate, 1, &MESSAGE).await;
             client(&gate, 2, &MESSAGE).await;
-            // What it offers is known by then, so it is asked with the client's name at once.
+            // The server's offer is known by then, so XCLIENT is sent at once.
             let second = verbs.replace("EHLO EHLO", "EHLO");
             assert_eq!(server.verbs(), [verbs, &second]);
             let command = verbs.split(' ').find(|verb| !verb.starts_with("EHLO")).unwrap();
@@ -253,7 +253,7 @@ fn an_idle_connection_has_its_time() {
         clock.forward(Duration::from_millis(2_100));
         client(&gate, 3, &MESSAGE).await;
         assert_eq!(server.verbs().len(), 2);
-        // However busy, it does not grow old: five minutes, and a client more, who finds it young.
+        // However busy, a connection is closed after five minutes. The next client gets a new one.
         for n in 0..157 {
             clock.forward(pause);
             client(&gate, n, &MESSAGE).await;
@@ -274,7 +274,7 @@ fn so_many_are_kept_and_no_more() {
         let target = relay::Smtp::new(clock.clone(), server.address.clone(), "gate.example.com");
         let target = target.keep_idle(1, Duration::from_secs(60));
         let gate = Gate::new(clock, Settings::new("gate.example.com"), target);
-        // Two at once: neither says more before the other has its recipient taken.
+        // Two concurrent clients: neither continues before the other's recipient is accepted.
         let mut ends = Vec::new();
         let mut sessions = Vec::new();
         for n in 1..=2 {
@@ -315,8 +315,8 @@ fn a_server_that_leaves_meanwhile_costs_no_client_anything() {
     });
 }
 
-/// What the server offers to clients counts, not what it offers to us: the first client that needs
-/// more hears so, the next one is not offered it.
+/// The server's offer to clients counts, not its offer to us. The first client that needs more is
+/// refused, and the next one is not offered it.
 #[test]
 fn what_a_client_is_not_offered_the_next_one_is_not_promised() {
     smol::block_on(async {
@@ -336,7 +336,7 @@ fn what_a_client_is_not_offered_the_next_one_is_not_promised() {
             join(serve(there, Peer::new(([192, 0, 2, n], 25).into()), &gate), talk).await.1
         };
         assert!(offers_dsn(1).await);
-        // To HELO nothing is offered at all, which says nothing of EHLO.
+        // A reply to HELO offers no extension, which says nothing about EHLO.
         client(&gate, 2, &["HELO client.example.com", MAIL, RCPT, "QUIT"]).await;
         assert!(offers_dsn(3).await);
         let rcpt = "RCPT TO:<alice@example.org> NOTIFY=NEVER";

@@ -1,4 +1,4 @@
-//! A gate between two Postfixes, as SMTPD_PROXY_README has it: the first asks who may send, the
+//! A gate between two Postfixes, as in SMTPD_PROXY_README: the first decides who may send, the
 //! second trusts the gate.
 
 use std::sync::Arc;
@@ -44,7 +44,7 @@ fn between_two_postfixes() {
             assert!(held.contains(&format!("named_attribute: {fact}\n")), "{fact} in\n{held}");
         }
 
-        // A refusal goes all the way back, and the next message through all the same.
+        // A refusal reaches the client, and the next message is still accepted.
         let lines = [hello, MAIL, RCPT, "DATA", GTUBE, MAIL, RCPT, "DATA", CONTENT, "QUIT"];
         let replies = say(outside().await, &lines).await;
         assert!(replies[5].starts_with("550 5.7.1"), "{replies:#?}");

@@ -1,4 +1,4 @@
-//! The question that must be answered with no.
+//! The relay test that a server must refuse.
 
 use nobounce::relay::SelfTestError;
 use nobounce::{Identify, ProxyVersion};
@@ -30,7 +30,7 @@ fn it_finds_the_open_relay() {
     let postfix = Postfix::start();
     let result = smol::block_on(target(postfix.trusting, Identify::None).self_test());
     assert!(matches!(result, Err(SelfTestError::WouldRelay { .. })), "{result:?}");
-    // It is right: this is one, and the forms would find it.
+    // The test is right: this is an open relay, and the relay forms confirm it.
     let open = smol::block_on(open_relay_forms(&gate(postfix.trusting, Identify::None)));
     assert!(open.len() > RELAY_FORMS.len() / 4, "{open:?}");
 }
@@ -51,7 +51,7 @@ fn it_tells_a_fault_of_configuration_from_a_server_that_is_down() {
     for (port, identify) in [
         (postfix.nobody, Identify::XClient),
         (postfix.nobody, Identify::None),
-        // Each waits for the other to speak first, or hears nonsense.
+        // Both sides wait for the other, or receive invalid input.
         (postfix.proxy, Identify::None),
     ] {
         let result = ask(port, identify);

@@ -1,4 +1,4 @@
-//! Values that others chose (DNS, the client itself): whatever they are, Postfix takes what it is told.
+//! Values chosen by others (in DNS, or by the client): Postfix accepts everything that it is sent.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use super::client::{MAIL, RCPT, converse};
 use super::gate;
 use super::postfix::Postfix;
 
-/// A connection to a server that was told EHLO.
+/// A connection to a server after EHLO.
 struct Connection(BufReader<TcpStream>);
 
 impl Connection {
@@ -26,7 +26,7 @@ impl Connection {
         self.hear()
     }
 
-    /// The last line of a reply.
+    /// Returns the last line of a reply.
     fn hear(&mut self) -> String {
         loop {
             let mut line = String::new();
@@ -38,7 +38,7 @@ impl Connection {
     }
 }
 
-/// A client with this attribute set to a value.
+/// Returns a client with this attribute set to a value.
 fn with<T>(
     attribute: impl Fn(&mut ClientAttributes) -> &mut Attribute<T>,
     value: T,
@@ -48,7 +48,8 @@ fn with<T>(
     client
 }
 
-/// Every name of up to two odd labels and some longer ones, with and without a dot at its end.
+/// Returns every name of up to two unusual labels and some longer ones, with and without a trailing
+/// dot.
 fn names() -> Vec<String> {
     let long = ["x".repeat(63), "x".repeat(64)];
     let labels =
@@ -75,7 +76,7 @@ fn a_name_is_told_if_and_only_if_postfix_takes_it() {
         let command = str::from_utf8(&command).unwrap();
         let reply = connection.say(command);
         assert!(reply.starts_with("250 "), "{name:?}: {command:?}: {reply:?}");
-        // A name that Postfix takes is not kept from it.
+        // A name that Postfix accepts is not withheld.
         let plain = name.strip_suffix('.').unwrap_or(&name);
         let as_it_is = format!("XFORWARD NAME={plain}\r\n");
         if plain.is_empty() || !plain.bytes().all(|octet| octet.is_ascii_graphic()) {
@@ -86,7 +87,7 @@ fn a_name_is_told_if_and_only_if_postfix_takes_it() {
         assert_eq!(reply.starts_with("250 "), command == as_it_is, "{name:?}: {reply:?}");
         told += usize::from(command == as_it_is);
         if !reply.starts_with("250 ") {
-            // It counts errors.
+            // Postfix counts errors, so reconnect.
             connection = Connection::new(postfix.xforward);
         }
     }
@@ -120,7 +121,7 @@ fn no_value_of_an_attribute_is_refused() {
     all.extend([0, 1, 65_535].map(|port| with(|it| &mut it.port, port)));
     all.extend([0, 25].map(|port| with(|it| &mut it.destination_port, port)));
     for client in all {
-        // Postfix offers LOGIN with SASL only, and takes it in any case.
+        // Postfix offers LOGIN with SASL only, but always accepts it.
         let offered = "NAME REVERSE_NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
         let command = client.xclient(offered).unwrap();
         let command = str::from_utf8(&command).unwrap();

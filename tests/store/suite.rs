@@ -204,7 +204,7 @@ pub(crate) fn clocks_that_differ_do_little_harm(fresh: &mut dyn FnMut() -> Box<d
     assert_eq!(see(&behind, 157.9).times, 1);
     assert_eq!(see(&behind, 158.0).times, 2);
 
-    // A clock that was wrong by thirty years has no effect after the first access.
+    // A clock that was wrong by thirty years is corrected at the first access.
     let years = 30.0 * 365.0 * 86_400.0;
     let wrong = Key::new("clocks", "wrong");
     assert_eq!(see(&wrong, years).times, 1);
