@@ -1,5 +1,5 @@
-//! What a session costs in memory: everything `serve` allocates, itself included, for clients that
-//! sit idle and for content that has come halfway.
+//! Memory of a session: everything `serve` allocates, including itself, for idle clients and for
+//! content that has arrived in part.
 
 #![cfg(feature = "serve")]
 #![allow(unsafe_code, reason = "an allocator that counts can only be written with it")]
@@ -20,7 +20,7 @@ use nobounce::{
     Peer, Receipt, Relay, Runtime, Settings, Target, relay::Smtp, scorers::Gtube, serve,
 };
 
-/// Octets that this thread has and has not given back.
+/// An allocator that counts the octets that this thread has allocated and not freed.
 struct Counting;
 
 thread_local! {
@@ -31,23 +31,23 @@ fn count(octets: isize) {
     let _ = HELD.try_with(|held| held.set(held.get() + octets));
 }
 
-// SAFETY: every call is the system allocator's, arguments and result unchanged.
+// SAFETY: every call is passed to the system allocator with unchanged arguments and result.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size().cast_signed());
-        // SAFETY: the caller's duties are the same.
+        // SAFETY: the requirements for the caller are the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         count(-layout.size().cast_signed());
-        // SAFETY: the caller's duties are the same.
+        // SAFETY: the requirements for the caller are the same.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size.cast_signed() - layout.size().cast_signed());
-        // SAFETY: the caller's duties are the same.
+        // SAFETY: the requirements for the caller are the same.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -55,8 +55,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A client that waits for its greeting, says these commands and, in segments as they come from the
-/// internet, what follows. Then it says no more. It takes every reply.
+/// A client that waits for its greeting, sends commands and then further octets, in segments as on
+/// the internet. It then stays silent. It reads every reply.
 struct Client {
     greeted: bool,
     commands: &'static str,
@@ -106,7 +106,7 @@ impl AsyncWrite for Client {
     }
 }
 
-/// Takes everything and keeps nothing.
+/// A relay target that accepts everything and stores nothing.
 struct Hole;
 
 impl Target for Hole {
@@ -126,7 +126,7 @@ impl Relay for Hole {
     }
 }
 
-/// With tokio's timers, which are part of what a session costs.
+/// The runtime adapter with tokio's timers, whose memory is part of a session's.
 struct Tokio;
 
 #[async_trait]
@@ -142,7 +142,7 @@ impl Runtime for Tokio {
     }
 }
 
-/// What each of so many sessions holds once its client has said this.
+/// Returns the memory per session when each client has sent these octets.
 fn cost(
     sessions: isize,
     target: impl Target + 'static,
@@ -165,7 +165,7 @@ fn cost(
         assert!(session.as_mut().poll(&mut context).is_pending(), "it is over");
         session
     };
-    // What is allocated once, by whoever comes first, is nobody's share.
+    // One-time allocations by the first session belong to no session.
     let _first = begin();
     let mut running = Vec::with_capacity(sessions.cast_unsigned());
     let before = HELD.get();
@@ -198,7 +198,7 @@ fn an_idle_client_costs_less_than_4_kib() {
     }
 }
 
-/// A block of content is allocated whole, and the first one is small.
+/// A block of content is allocated as a whole. The first block is small.
 const BLOCK: usize = 64 << 10;
 
 #[test]
@@ -208,7 +208,7 @@ fn content_that_comes_costs_itself_and_a_constant() {
         let content = line.repeat(length / line.len());
         let cost = cost(1, Hole, DATA, &content).cast_unsigned();
         println!("{length} octets of content: {cost} octets");
-        // What a block costs to keep: its name in a list that grows by doubling, and its owner.
+        // Overhead of a block: its entry in a list that grows by doubling, and its owner.
         let names = length / BLOCK * 160;
         let most = length + names + BLOCK + 8_192;
         assert!(cost < most, "{length} octets of content: {cost} octets");

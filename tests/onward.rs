@@ -1,4 +1,5 @@
-//! The onward machine by hand: what a dialogue, in which a session asks in its own order, cannot say.
+//! The onward machine, driven directly, for cases that a dialogue cannot express, since a session
+//! has a fixed order.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test")]
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use nobounce::{
     ReversePath, SessionId, TlsPolicy,
 };
 
-/// What is said to a server, and what it answers.
+/// A command to the server, and its reply.
 type Exchange = (&'static str, &'static str);
 
 const CONNECT: Exchange = ("<connect>", "220 onward.example.com\r\n");
@@ -27,13 +28,13 @@ struct Played {
     envelope: Envelope,
 }
 
-/// Where it comes to rest.
+/// The state in which the machine waits.
 #[derive(Debug, PartialEq, Eq)]
 enum Rest {
     Receive,
     StartTls,
     Idle,
-    /// With this reply for the client.
+    /// Done, with this reply for the client.
     Done(String),
 }
 
@@ -48,7 +49,7 @@ impl Played {
         }
     }
 
-    /// On a connection that is there and idle.
+    /// Returns a machine with an idle connection.
     fn introduced() -> Self {
         let mut played = Self::new(Identify::None, TlsPolicy::Never);
         played.onward.introduce();
@@ -57,7 +58,7 @@ impl Played {
         played
     }
 
-    /// The server has taken a recipient.
+    /// Returns a machine with an accepted recipient.
     fn with_recipient() -> Self {
         let mut played = Self::introduced();
         played.rcpt("<b@example.com>");
@@ -78,7 +79,7 @@ impl Played {
         self.onward.request(Request::Content(&self.envelope, message));
     }
 
-    /// What it says until it comes to rest. It is connected whenever it wants to be.
+    /// Runs the machine until it waits, and returns its output. Connection attempts succeed.
     fn run(&mut self) -> (String, Rest) {
         let mut said = String::new();
         let rest = loop {
@@ -126,7 +127,7 @@ fn path(path: &str) -> ForwardPath {
     ForwardPath::parse(path).unwrap()
 }
 
-// --- what is left of a client ---
+// --- the state that a client leaves behind ---
 
 #[test]
 fn a_connection_is_reusable_when_nothing_is_left_of_the_client() {
@@ -149,7 +150,7 @@ fn a_connection_is_reusable_when_nothing_is_left_of_the_client() {
     assert!(played.onward.is_reusable());
 }
 
-/// Servers count errors, slow down and leave; a message that was taken makes up for them.
+/// Servers count errors, slow down and disconnect. An accepted message compensates for errors.
 #[test]
 fn a_connection_is_reusable_when_nothing_was_refused_since_a_message_was_taken() {
     let mut played = Played::with_recipient();
@@ -176,7 +177,7 @@ fn a_connection_is_reusable_when_nothing_was_refused_since_a_message_was_taken()
     assert!(played.onward.is_reusable());
 }
 
-/// The server took a recipient that the client does not count on, and then was asked nothing more.
+/// The server accepted a recipient that the client does not count on, and got no further command.
 #[test]
 fn a_connection_is_not_reusable_while_the_server_holds_what_nobody_counts_on() {
     let mut played = Played::with_recipient();
@@ -223,7 +224,7 @@ fn a_connection_in_the_name_of_a_client_is_not_reusable() {
     }
 }
 
-// --- one client and another ---
+// --- changes of the client ---
 
 #[test]
 fn what_is_asked_for_one_client_is_not_answered_to_another() {
@@ -241,7 +242,7 @@ fn what_is_asked_for_one_client_is_not_answered_to_another() {
     assert_eq!(played.run(), said("<close>", Rest::Idle));
 }
 
-/// Recipients of one transaction are none of another, be they as many.
+/// Recipients of one transaction do not count for another, even if their number is the same.
 #[test]
 fn recipients_of_another_transaction_are_named_again() {
     let mut played = Played::with_recipient();
@@ -252,7 +253,7 @@ fn recipients_of_another_transaction_are_named_again() {
     assert_eq!(played.run(), said("", Rest::Done("250 2.1.5 Ok".into())));
 }
 
-/// A server that holds nothing is not told to forget it.
+/// A server without an open transaction gets no RSET.
 #[test]
 fn recipients_are_named_again_without_rset_behind_rset() {
     let mut played = Played::with_recipient();
@@ -264,7 +265,7 @@ fn recipients_are_named_again_without_rset_behind_rset() {
     assert_eq!(played.run(), said("", Rest::Done("250 2.1.5 Ok".into())));
 }
 
-// --- what is told of a client ---
+// --- identification of the client ---
 
 #[test]
 fn a_login_is_told_by_xclient() {
@@ -279,8 +280,8 @@ fn a_login_is_told_by_xclient() {
     assert_eq!(played.run(), said(told, Rest::Receive));
 }
 
-/// Only a client of which DNS says that it has no name is told to be without one: the server may refuse it
-/// for good.
+/// A client is only reported as nameless if DNS says that it has no name, since the server may
+/// refuse it permanently.
 #[test]
 fn a_name_that_was_not_looked_up_is_not_told_to_be_missing() {
     let no_name = "NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE]";
@@ -320,7 +321,7 @@ fn what_was_told_by_xforward_goes_on_as_it_came() {
     }
 }
 
-// --- what the server must offer ---
+// --- extensions that the server must offer ---
 
 #[test]
 fn what_the_server_does_not_offer_is_not_asked_of_it() {
@@ -350,7 +351,7 @@ fn what_the_server_does_not_offer_is_not_asked_of_it() {
 
 // --- connections that end ---
 
-/// Without PIPELINING each command waits for the reply to the one before.
+/// Without PIPELINING, each command waits for the previous reply.
 #[test]
 fn commands_that_have_become_void_are_not_said() {
     let mut played = Played::introduced();
@@ -380,7 +381,7 @@ fn a_request_that_nobody_waits_for_is_given_up_with_its_connection() {
     assert_eq!(played.run(), said("<close><connect>", Rest::Receive), "amid QUIT");
 }
 
-/// The end of input is noticed before the farewell is read.
+/// The end of input is detected before the server's last reply is read.
 #[test]
 fn a_server_that_said_good_bye_and_has_gone_is_connected_to_again() {
     let mut played = Played::introduced();
@@ -413,7 +414,7 @@ fn a_server_that_goes_amid_the_handshake_has_no_tls() {
     }
 }
 
-// --- time, and much to write ---
+// --- timeouts and large writes ---
 
 #[test]
 fn a_deadline_does_not_move() {

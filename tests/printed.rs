@@ -1,5 +1,5 @@
-//! Text that strangers choose is printed so that it can neither act on a terminal, nor begin another
-//! line, nor look like other text.
+//! Text from strangers is printed so that it cannot control a terminal, start a new line, or look
+//! like other text.
 
 #![cfg(feature = "serve")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
@@ -19,7 +19,7 @@ use nobounce::{
     serve,
 };
 
-/// C0, DEL, C1, separators of lines, bidirectional and zero-width characters.
+/// C0, DEL, C1, line separators, bidirectional and zero-width characters.
 const HOSTILE: &str = "a\u{7}\u{1b}[2J\u{7f}\u{85}\u{9b}\u{2028}\u{2029}\u{202a}\u{202b}\u{202c}\u{202d}\
                        \u{202e}\u{2066}\u{2067}\u{2068}\u{2069}\u{200b}\u{200d}\u{200e}\u{200f}\u{61c}\
                        \u{2060}\u{feff}\u{ad}\u{e0041}\r\nid=forged z";
@@ -36,12 +36,12 @@ fn assert_printable(what: &str, text: &str) {
     assert!(found.is_empty(), "{what}: {found:?} in {text:?}");
 }
 
-/// What of it a command may hold.
+/// Returns those of them that a command may contain.
 fn in_command() -> String {
     HOSTILE.chars().filter(|c| !c.is_ascii_control() && *c != ' ').collect()
 }
 
-/// Everything that is printed and can hold what a peer said.
+/// All types that are printed and can contain text from a peer.
 #[test]
 fn what_strangers_say_is_printable_wherever_it_is_printed() {
     let error = || -> Arc<dyn std::error::Error + Send + Sync> { Arc::from(Box::from(HOSTILE)) };
@@ -76,7 +76,7 @@ fn what_strangers_say_is_printable_wherever_it_is_printed() {
     }
 }
 
-/// ORCPT may be UTF-8 (RFC 6533), and a server prints it in its notifications.
+/// ORCPT may be UTF-8 (RFC 6533), and servers print it in notifications.
 #[test]
 fn dsn_parameters_hold_nothing_that_is_not_printable() {
     use nobounce::RcptParameters;
@@ -96,7 +96,7 @@ fn dsn_parameters_hold_nothing_that_is_not_printable() {
     }
 }
 
-/// A scorer that fails, and says why in the sender's words.
+/// A scorer that fails with the sender's text in its error.
 struct Quoting;
 
 #[async_trait]
@@ -175,7 +175,7 @@ impl AsyncWrite for Client {
     }
 }
 
-/// The line of a record, of a client that says hostile things wherever it may say anything.
+/// The record of a client that sends hostile text wherever it can.
 #[test]
 fn a_record_is_one_printable_line() {
     let name = in_command();

@@ -1,4 +1,5 @@
-//! DATA where the relay target has given up what it held of the transaction: it is asked before 354.
+//! DATA after the relay target has lost the state of the transaction: the transaction is renewed
+//! before 354.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "any moment: all times are counted from it")]
@@ -9,18 +10,18 @@ use nobounce::{
     Outcome, Peer, Receipt, RelayError, Request, Session, SessionId, Settings, Step, Verdict,
 };
 
-/// What the session says, and whether it asked to renew the transaction.
+/// The replies of the session, and whether it asked to renew the transaction.
 struct Played {
     session: Session,
     now: Instant,
     said: String,
     renewals: usize,
-    /// Whether the relay target takes the recipients at the next renewal.
+    /// Whether the relay target accepts the recipients at the next renewal.
     takes: bool,
 }
 
 impl Played {
-    /// A client that has had a recipient taken.
+    /// Returns a session with an accepted recipient.
     fn behind_rcpt() -> Self {
         let now = Instant::now();
         let (settings, id) = (Settings::new("mx.example"), SessionId::new("test"));
@@ -34,7 +35,7 @@ impl Played {
         played
     }
 
-    /// What is said to these octets.
+    /// Returns the replies to these octets.
     fn say(&mut self, octets: &str) -> String {
         self.said.clear();
         self.session.receive(octets.as_bytes());
@@ -92,7 +93,7 @@ fn data_is_answered_with_451_and_without_354_when_a_recipient_is_refused_now() {
     played.session.doubt_recipients();
     played.takes = false;
     assert!(played.say("DATA\r\n").starts_with("451 4.4.2 "), "{}", played.said);
-    // It is asked again, for the same recipients.
+    // The session asks again, for the same recipients.
     played.takes = true;
     assert!(played.say("DATA\r\n").starts_with("354 "), "{}", played.said);
     assert_eq!(played.renewals, 2);

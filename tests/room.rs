@@ -1,4 +1,4 @@
-//! Mail data that is read to its place: the session is the same as if it had been handed over.
+//! Mail data that is read directly into place: the session behaves as if the data had been copied.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test")]
 
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use nobounce::{Outcome, Peer, Receipt, Request, Session, SessionId, Settings, St
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// What a session came to.
+/// The result of a session.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Result {
     said: String,
     messages: Vec<Vec<u8>>,
 }
 
-/// Plays a session with a client that says all this, in parts of these lengths, over and over. Says
-/// also how many octets were read to their place.
+/// Plays a session with a client that sends these octets in reads of these lengths, repeated. Also
+/// returns how many octets were read directly into place.
 fn play(
     settings: &Arc<Settings>,
     wire: &[u8],
@@ -70,12 +70,12 @@ fn play(
 
 const ENVELOPE: &str = "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n";
 
-/// One message by DATA: as it stands on the wire, its end included.
+/// Returns one message with DATA in wire format, including its end.
 fn by_data(wire: &[u8]) -> Vec<u8> {
     [ENVELOPE.as_bytes(), b"DATA\r\n", wire, b"\r\n.\r\nNOOP\r\nQUIT\r\n"].concat()
 }
 
-/// The same octets in two chunks.
+/// Returns the same octets in two chunks.
 fn by_bdat(content: &[u8], first: usize) -> Vec<u8> {
     let (one, other) = content.split_at(first.min(content.len()));
     let [first, last] = [(one, ""), (other, " LAST")].map(|(chunk, last)| {
@@ -88,10 +88,10 @@ fn settings(limit: u64, line_endings: LineEndings) -> Arc<Settings> {
     let mut settings = Settings::new("mx.example");
     settings.limits.content = limit;
     settings.line_endings = line_endings;
-    // Not the subject here.
+    // Early input is not tested here.
     settings.early_input = EarlyInput::Tolerate;
     let settings = Arc::new(settings);
-    // A message before: its blocks are used again, and there is room in no others.
+    // A previous message: its blocks are reused, and only they offer room.
     let before = by_data(&b"\r\n..\r\n.\rQUIT\n".repeat(40_000));
     play(&settings, &before, &[usize::MAX], false);
     settings
@@ -166,7 +166,7 @@ fn large_mail_data_is_read_to_its_place() {
 fn there_is_no_room_for_commands_nor_for_content_that_has_not_begun() {
     let settings = settings(u64::MAX, LineEndings::Normalise);
     assert_eq!(play(&settings, &b"NOOP\r\n".repeat(100_000), &[512], true).1, 0);
-    // A client that waits for 354, and then waits.
+    // A client that waits for 354, and then pauses.
     let (envelope, content) = (by_data(b""), b"small\r\n".repeat(100));
     let envelope = envelope.strip_suffix(b"\r\n.\r\nNOOP\r\nQUIT\r\n").unwrap();
     let (first, rest) = (envelope.len(), content.len() + 3);

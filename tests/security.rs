@@ -1,4 +1,4 @@
-//! The page on security names only what is there: files, and steps of `.ci/run`.
+//! The page on security only names files and steps of `.ci/run` that exist.
 #![allow(clippy::expect_used, reason = "a test")]
 
 use std::fs;

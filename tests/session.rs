@@ -1,4 +1,4 @@
-//! Sessions in virtual time: what a dialogue cannot say.
+//! Sessions in virtual time, for cases that a dialogue cannot express.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test")]
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use nobounce::{Request, Session, SessionId, Settings, Step, Subject, Verdict};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// For whom a session waits, once all that can be written is written.
+/// What a session waits for after all its output was written.
 #[derive(Debug, PartialEq, Eq)]
 enum Waits {
     Client,
@@ -35,7 +35,7 @@ impl Played {
         Self { session, now, said: String::new() }
     }
 
-    /// A session with a client that is about to send a message.
+    /// Returns a session whose client is about to send a message.
     fn with_recipient(settings: Settings) -> Self {
         let mut played = Self::new(settings);
         let commands = ["", "HELO c\r\n", "MAIL FROM:<a@b>\r\n", "RCPT TO:<c@d>\r\n", "DATA\r\n"];
@@ -43,14 +43,14 @@ impl Played {
         played
     }
 
-    /// A session with a client that has sent a message, and a panel that thinks about it.
+    /// Returns a session whose client has sent a message, and whose panel is being asked.
     fn with_content(settings: Settings) -> Self {
         let mut played = Self::with_recipient(settings);
         played.session.receive(b"Subject: x\r\n\r\n.\r\n");
         played
     }
 
-    /// The client says this, and everybody else yes, until it is its turn again.
+    /// Sends a command and answers everything positively until it is the client's turn again.
     fn say(&mut self, command: &str) {
         self.session.receive(command.as_bytes());
         while !matches!(self.waits(), Waits::Client) {
@@ -58,8 +58,8 @@ impl Played {
         }
     }
 
-    /// The client says this; recipients are accepted, contents refused, until it is its turn or the
-    /// session is over.
+    /// Sends a command. Recipients are accepted and contents refused, until it is the client's turn
+    /// or the session is over.
     fn try_say(&mut self, command: &str) {
         self.session.receive(command.as_bytes());
         loop {
@@ -98,7 +98,7 @@ impl Played {
         }
     }
 
-    /// The panel or the relay target says yes.
+    /// Answers positively for the panel or the relay target.
     fn answer(&mut self) {
         match self.session.poll(self.now) {
             Step::Ask(question) => question.answer(Verdict::Pass),
@@ -114,15 +114,15 @@ impl Played {
         }
     }
 
-    /// Until when it waits, from now.
+    /// Returns the time until the current deadline.
     fn patience(&mut self) -> Duration {
         let Deadline { at, .. } = self.session.deadline().unwrap();
         at.saturating_duration_since(self.now)
     }
 }
 
-/// A client waits ten minutes for the answer to its content (RFC 5321 section 4.5.3.2.6), whoever
-/// takes its time behind us; what is taken later it sends again.
+/// A client waits ten minutes for the reply to its content (RFC 5321 section 4.5.3.2.6), whatever
+/// causes the delay. If the reply comes later, the client sends the message again.
 #[test]
 fn panel_and_relay_target_share_the_patience_of_the_client() {
     let settings = Settings::new("mx.example");
@@ -138,7 +138,7 @@ fn panel_and_relay_target_share_the_patience_of_the_client() {
     assert_eq!(played.waits(), Waits::Client);
     assert!(played.said.ends_with("\r\n250 2.0.0 Ok: queued as 1\r\n"), "{}", played.said);
 
-    // The next recipient has all the time again.
+    // The next recipient has the full timeout again.
     played.session.receive(b"MAIL FROM:<a@b>\r\n");
     assert_eq!(played.waits(), Waits::Client);
     played.session.receive(b"RCPT TO:<c@d>\r\n");
@@ -149,7 +149,7 @@ fn panel_and_relay_target_share_the_patience_of_the_client() {
     assert_eq!(played.patience(), timeouts.recipient);
 }
 
-/// `Duration::MAX` is a way to say "never", and more than an `Instant` can count to.
+/// `Duration::MAX` means "never", and is more than an `Instant` can represent.
 #[test]
 fn a_timeout_may_be_as_long_as_a_duration_can_say() {
     let mut settings = Settings::new("mx.example");
@@ -173,8 +173,8 @@ fn a_timeout_may_be_as_long_as_a_duration_can_say() {
     assert!(matches!(question.subject(), Subject::Content(..)));
 }
 
-/// The sooner a client knows that its message was taken, the rarer are duplicates (RFC 1047): what it has
-/// sent behind the message waits.
+/// The earlier a client knows that its message was accepted, the rarer are duplicates (RFC 1047).
+/// Input after the message is processed later.
 #[test]
 fn the_answer_to_the_content_leaves_before_anything_else_is_done() {
     let mut played = Played::with_content(Settings::new("mx.example"));
@@ -220,7 +220,7 @@ fn a_question_says_until_when_its_answer_is_waited_for() {
     }
 }
 
-/// The trace header has the time at which the content was complete (RFC 5321 section 4.4).
+/// The trace header has the time when the content was complete (RFC 5321 section 4.4).
 #[test]
 fn the_trace_header_tells_the_time_of_day() {
     let mut played = Played::with_recipient(Settings::new("mx.example"));
@@ -238,7 +238,7 @@ fn the_trace_header_tells_the_time_of_day() {
     }
 }
 
-/// Nothing is no mail data: it does not give the client more time.
+/// An empty read is not mail data, so it does not extend the client's deadline.
 #[test]
 fn nothing_received_changes_nothing() {
     let mut played = Played::with_recipient(Settings::new("mx.example"));
@@ -252,13 +252,13 @@ fn nothing_received_changes_nothing() {
     assert_ne!(played.session.deadline(), deadline);
 }
 
-/// Mail data gives the client more time, wherever it was read to.
+/// Mail data extends the client's deadline, wherever it was read to.
 #[test]
 fn mail_data_that_is_read_to_its_place_is_mail_data() {
     for rate in [0, 500] {
         let mut settings = Settings::new("mx.example");
         settings.limits.data_rate = rate;
-        // A message before: there is room in what it leaves.
+        // A previous message, whose memory offers room.
         Played::with_recipient(settings.clone()).say(&"x".repeat(10_000));
         let [handed_over, in_room] = [false, true].map(|in_room| {
             let mut played = Played::with_recipient(settings.clone());
@@ -279,9 +279,10 @@ fn mail_data_that_is_read_to_its_place_is_mail_data() {
     }
 }
 
-// --- the message is handed over ---
+// --- handing over the message ---
 
-/// What was written is free for others before the rest is, and all of it before the server answers.
+/// Memory of written data is released before the rest is written, and all of it before the server
+/// replies.
 #[test]
 fn a_message_that_is_written_onward_gives_its_memory_back() {
     for offer in ["250 mx\r\n", "250-mx\r\n250 CHUNKING\r\n"] {
@@ -326,8 +327,8 @@ fn a_message_that_is_written_onward_gives_its_memory_back() {
     }
 }
 
-/// A message that was handed over and dropped is not asked about again as if it were still there, and
-/// the client is not told that it was taken.
+/// A message that was handed over and dropped is not offered again, and the client is not told that
+/// it was accepted.
 #[test]
 fn a_message_is_handed_over_once() {
     let mut played = Played::with_content(Settings::new("mx.example"));
@@ -381,7 +382,7 @@ fn an_outcome_stands_before_a_timeout_and_a_lost_client() {
     }
 }
 
-/// The rest of a line that is too long and the next command may come in one piece.
+/// The rest of a line that is too long and the next command may arrive in one piece.
 #[test]
 fn a_command_behind_the_rest_of_a_faulty_line_is_read() {
     let mut played = Played::new(Settings::new("mx.example"));
@@ -391,7 +392,7 @@ fn a_command_behind_the_rest_of_a_faulty_line_is_read() {
     assert!(played.said.ends_with("long\r\n250 2.0.0 Ok\r\n"), "{}", played.said);
 }
 
-/// A MAIL that was sent before the shutdown and is read behind it begins no transaction.
+/// A MAIL sent before the shutdown, but read after it, begins no transaction.
 #[test]
 fn no_transaction_begins_while_going_down() {
     let mut played = Played::new(Settings::new("mx.example"));
@@ -406,11 +407,11 @@ fn no_transaction_begins_while_going_down() {
     assert!(played.session.is_closed());
 }
 
-/// What a client says when it is its turn, and how long it waits before.
+/// What a client sends at its turn, and how long it waits before that.
 type Habit = (&'static str, fn(u64) -> (u64, String));
 
-/// Clients that pay as little as they can for a session: an octet or a command just before a deadline.
-/// The relay target takes recipients and no content.
+/// Clients with the least effort for a session: an octet or a command just before each deadline.
+/// The relay target accepts recipients and no content.
 #[test]
 fn no_client_keeps_a_session_for_long_without_mail() {
     let habits: [Habit; 14] = [
@@ -474,8 +475,8 @@ fn no_client_keeps_a_session_for_long_without_mail() {
     }
 }
 
-/// A message of exactly the size that was offered fits into the onward server's SIZE with all that is
-/// added to it, and one octet more is refused here.
+/// A message of exactly the offered size fits into the onward server's SIZE, including everything
+/// that is added. One octet more is refused here.
 #[test]
 fn the_size_that_is_offered_leaves_room_for_added_fields() {
     let name = "n".repeat(300);
@@ -493,7 +494,7 @@ fn the_size_that_is_offered_leaves_room_for_added_fields() {
             played.say(&format!("MAIL FROM:<a@b> SIZE={offered}\r\nRCPT TO:<{to}@d>\r\n"));
             let size = offered + beyond;
             played.session.receive(format!("BDAT {size} LAST\r\n").as_bytes());
-            // Without a header, an empty line is put before it, too.
+            // Without a header, an empty line is added, too.
             played.session.receive(&[&vec![b'x'; size as usize - 2][..], b"\r\n"].concat());
             if beyond == 1 {
                 assert_eq!(played.waits(), Waits::Client);

@@ -1,4 +1,5 @@
-//! Memory that is short: slow clients give it up, whoever is fast or has sent everything does not.
+//! Memory shortage: slow clients lose their memory. Fast clients and those that have sent
+//! everything do not.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test")]
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ struct Client {
 }
 
 impl Client {
-    /// A client that is in a transaction.
+    /// Returns a client in a transaction.
     fn new(settings: &Arc<Settings>, address: [u8; 4], now: Instant) -> Self {
         let (id, peer) = (SessionId::new("test"), Peer::new((address, 4711).into()));
         let session = Session::new(settings.clone(), id, peer, now, SystemTime::UNIX_EPOCH);
@@ -27,7 +28,8 @@ impl Client {
         client
     }
 
-    /// Says this; hears what it is told until it is its turn, or the panel's about a content.
+    /// Sends octets and returns the replies, until it is the client's turn or the panel is asked
+    /// about a content.
     fn say(&mut self, octets: &[u8]) -> String {
         let mut heard = String::new();
         self.session.receive(octets);
@@ -52,7 +54,7 @@ impl Client {
         assert_eq!(self.say(&vec![b'x'; octets]), "");
     }
 
-    /// The panel and the relay target say yes.
+    /// Answers positively for the panel and the relay target.
     fn pass(&mut self) -> String {
         let Step::Ask(question) = self.session.poll(self.now) else { panic!("not asked") };
         question.answer(Verdict::Pass);
@@ -68,7 +70,7 @@ fn settings(budget: usize) -> Settings {
     settings
 }
 
-/// Addresses of many networks hold all of the memory and send an octet now and then.
+/// Addresses in many networks hold all of the memory and send an octet from time to time.
 #[test]
 fn slow_holders_do_not_keep_others_from_sending() {
     let settings = Arc::new(settings(16 << 20));
@@ -100,7 +102,7 @@ fn slow_holders_do_not_keep_others_from_sending() {
     assert!(told >= 5, "{told} gave up their memory, no more than were needed");
 }
 
-/// A client that fills its blocks in time keeps them, and the one that comes later is told so.
+/// A client that fills its blocks in time keeps them, and a later client is refused.
 #[test]
 fn fast_holders_keep_their_memory() {
     let settings = Arc::new(settings(4 << 20));
@@ -108,7 +110,7 @@ fn fast_holders_keep_their_memory() {
     let mut fast = Client::new(&settings, [192, 0, 2, 1], began);
     fast.say(b"DATA\r\n");
     fast.send(3_900 * KIB);
-    // Slower than most, at 7,300 octets a second.
+    // Slower than most, with 7,300 octets per second.
     for _ in 0..2 {
         fast.now += Duration::from_secs(9);
         fast.send(64 * KIB);
@@ -121,7 +123,7 @@ fn fast_holders_keep_their_memory() {
     assert_eq!(fast.pass(), "250 2.0.0 Ok: queued as 1\r\n");
 }
 
-/// A message that is judged or relayed is never given up, however long that takes.
+/// A message that is being scored or relayed never loses its memory, however long that takes.
 #[test]
 fn a_complete_message_keeps_its_memory() {
     let settings = Arc::new(settings(4 << 20));
@@ -140,7 +142,7 @@ fn a_complete_message_keeps_its_memory() {
     assert_eq!(settings.budget.used(), 0);
 }
 
-/// Chunks, and the time between them: the next chunk is refused, and the others are lost.
+/// Chunks, and the time between them: the next chunk is refused, and the previous ones are lost.
 #[test]
 fn a_slow_client_is_told_at_the_end_of_its_chunk() {
     let settings = Arc::new(settings(4 << 20));
@@ -161,7 +163,7 @@ fn a_slow_client_is_told_at_the_end_of_its_chunk() {
     assert_eq!(other.pass(), "250 2.0.0 Ok: queued as 1\r\n");
 }
 
-/// Our own networks, and servers that speak for many clients, have no share.
+/// Our own networks, and servers that connect on behalf of many clients, have no limited share.
 #[test]
 fn own_networks_and_trusted_servers_have_no_share() {
     for (own, trusted, is_bound) in

@@ -1,5 +1,5 @@
-//! Odd spellings of commands, each in several chunkings: what Postfix 3.7 replies to them, and what a
-//! session replies. Lines that both read are executed; a line that is no command line never is.
+//! Unusual spellings of commands in several chunkings: the replies of Postfix 3.7 and of a session.
+//! Lines that both accept are executed. A malformed command line never is.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test")]
 
 use std::time::{Instant, SystemTime};
@@ -8,16 +8,16 @@ use nobounce::{
     Capabilities, Outcome, Peer, Receipt, Request, Session, SessionId, Settings, Step, Verdict,
 };
 
-/// What a session has done by the time it waits for its client, or is over.
+/// The result of a session when it waits for its client or is over.
 #[derive(Debug, PartialEq, Eq)]
 struct Heard {
     replies: Vec<String>,
-    /// Senders and recipients that went beyond the session.
+    /// Senders and recipients that passed the session.
     recipients: usize,
     is_closed: bool,
 }
 
-/// A client says this, one group after another, each cut into pieces of `size` octets.
+/// Runs a client that sends these groups, each cut into pieces of `size` octets.
 fn heard(settings: &Settings, groups: &[&[u8]], size: usize) -> Heard {
     let (now, id) = (Instant::now(), SessionId::new("test"));
     let peer = Peer::new(([192, 0, 2, 1], 4711).into());
@@ -58,7 +58,7 @@ fn heard(settings: &Settings, groups: &[&[u8]], size: usize) -> Heard {
 
 const SIZES: [usize; 4] = [1, 2, 7, usize::MAX];
 
-/// The same in every chunking.
+/// Checks that the result is the same in every chunking.
 fn heard_in_every_chunking(settings: &Settings, groups: &[&[u8]]) -> Heard {
     let whole = heard(settings, groups, usize::MAX);
     for size in SIZES {
@@ -71,10 +71,10 @@ fn heard_in_every_chunking(settings: &Settings, groups: &[&[u8]]) -> Heard {
 const EHLO: &[u8] = b"EHLO c\r\n";
 const MAIL: &[u8] = b"MAIL FROM:<a@b.example>\r\n";
 const RCPT: &[u8] = b"RCPT TO:<c@example.com>\r\n";
-/// What must not be read as commands.
+/// Octets that must not be read as commands.
 const CHUNK: &[u8] = b"RSET\r\nMAIL FROM:<x@y>\r\nRCPT TO:<z@example.com>\r\nDATA\r\n";
 
-/// States in which BDAT may come, each as what has been said by then.
+/// Returns the states in which BDAT may arrive, each with the input that leads to it.
 fn states() -> [(&'static str, Settings, Vec<&'static [u8]>); 10] {
     let settings = Settings::new("mx.example");
     let mut without_chunking = settings.clone();
@@ -162,7 +162,7 @@ fn a_faulty_bdat_line_closes_the_session_in_every_state() {
 
 #[test]
 fn a_sound_bdat_line_is_followed_by_a_chunk_in_every_state() {
-    // A chunk of six octets, which would be a command.
+    // A chunk of six octets that look like a command.
     let sound: [&[u8]; 6] = [
         b"BDAT 6\r\nQUIT\r\n",
         b"bdat  6 \r\nQUIT\r\n",
@@ -199,12 +199,12 @@ fn bare_lf_in_command_is_refused() {
     }
 }
 
-/// A line, Postfix's reply to it, and ours where that is another: all by the first three digits.
+/// A line, the code of Postfix's reply, and the code of ours.
 type Spelling = (&'static str, u16, u16);
 
-/// What Postfix 3.7.11 replied to these, with `smtpd_forbid_bare_newline` and other settings as they
-/// come. Where a session differs, it is stricter on purpose: control octets make a line faulty, a
-/// parameter that was not offered is refused, and so is one that is given twice.
+/// Replies of Postfix 3.7.11 with `smtpd_forbid_bare_newline` and otherwise default settings. Where
+/// a session differs, it is stricter on purpose: control octets make a line malformed. Parameters
+/// that were not offered and duplicate parameters are refused.
 const FIRST: &[Spelling] = &[
     ("EHLO  c", 250, 250),
     ("EHLO\tc", 250, 250),
@@ -342,7 +342,7 @@ fn odd_spellings_are_read_as_postfix_reads_them() {
             if !reply.starts_with(&ours.to_string()) {
                 faults.push(format!("{}: {reply}", line.escape_ascii()));
             }
-            // Where they differ, ours is no yes.
+            // Where they differ, ours is a refusal.
             assert!(postfix == ours || *ours >= 500, "{}", line.escape_ascii());
         }
     }

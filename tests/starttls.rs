@@ -1,5 +1,5 @@
-//! What is sent in the clear behind STARTTLS, or behind the answer to it, is never acted on (RFC 3207
-//! section 6), however it is cut into pieces and wherever the upgrade falls between them.
+//! Plaintext after STARTTLS, or after the reply to it, is never acted on (RFC 3207 section 6), for
+//! every chunking and every position of the upgrade.
 
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used, reason = "a test")]
 
@@ -12,17 +12,17 @@ use nobounce::{
 };
 
 const HELLO: &str = "EHLO client.example\r\n";
-/// What an attacker would like to be the first words of the private session.
+/// Plaintext that an attacker tries to inject at the start of the TLS session.
 const INJECTED: &str = "EHLO evil.example\r\nMAIL FROM:<evil@example.com>\r\n";
 
-/// A session in the clear, with what it has said.
+/// A plaintext session with its output.
 struct Gate {
     session: Session,
     said: String,
     upgraded: bool,
 }
 
-/// Who has to do something next.
+/// Who must act next.
 #[derive(Debug, PartialEq)]
 enum Turn {
     Client,
@@ -76,14 +76,14 @@ fn commands_behind_starttls_are_not_executed() {
         assert_eq!(gate.hear(HELLO), Turn::Client);
         assert!(gate.said.contains("STARTTLS"), "{}", gate.said);
         match gate.hear(&format!("STARTTLS\r\n{with}")) {
-            // Something stood behind it: a violation, and no upgrade.
+            // There was input after STARTTLS: a violation, so there is no upgrade.
             Turn::Nobody => {
                 assert_ne!(split, 0);
                 assert!(gate.said.ends_with("554 5.5.0 Wait for your turn to speak\r\n"));
                 gate.session.tls_started(Tls::new("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
                 assert_eq!(gate.hear(after), Turn::Nobody);
             }
-            // Nothing did, and what comes now is too late to be heard.
+            // There was none. Input that arrives now is too late to be read.
             Turn::Handshake => {
                 assert_eq!(split, 0);
                 assert_eq!(gate.hear(after), Turn::Handshake);
@@ -101,7 +101,7 @@ fn whatever_was_read_before_the_handshake_is_gone_after_it() {
         let mut gate = Gate::new();
         gate.hear(HELLO);
         assert_eq!(gate.hear("STARTTLS\r\n"), Turn::Handshake);
-        // A caller that reads on where it should not.
+        // A caller that wrongly continues reading.
         for octet in INJECTED[..length].bytes() {
             gate.session.receive(&[octet]);
         }
@@ -117,7 +117,7 @@ fn whatever_was_read_before_the_handshake_is_gone_after_it() {
     }
 }
 
-/// An onward connection on which STARTTLS has been said.
+/// Returns an onward connection after STARTTLS was sent.
 fn asked(policy: TlsPolicy) -> Onward {
     let mut settings = OnwardSettings::new("gate.example");
     settings.tls = policy;
@@ -154,7 +154,7 @@ fn replies_behind_220_are_not_believed() {
             let mut onward = asked(policy);
             onward.receive(format!("{GO_AHEAD}{with}").as_bytes());
             if split > 0 {
-                // In one piece with 220: nobody is asked anything any more.
+                // In one piece with the 220 reply: the connection is abandoned.
                 let OnwardStep::Done(Outcome::Failed(error)) = onward.poll(Instant::now()) else {
                     panic!("{policy:?} {split}: {onward:?}");
                 };
@@ -164,13 +164,13 @@ fn replies_behind_220_are_not_believed() {
             }
             assert!(matches!(onward.poll(Instant::now()), OnwardStep::StartTls));
             assert_eq!(onward.capabilities(), None);
-            // A caller that reads on where it should not.
+            // A caller that wrongly continues reading.
             onward.receive(after.as_bytes());
             onward.tls_started();
             assert_eq!(said(&mut onward), "EHLO gate.example\r\n");
             assert!(matches!(onward.poll(Instant::now()), OnwardStep::Receive), "{onward:?}");
             onward.receive(b"250 mx.example\r\n");
-            // What was offered in the clear is void: one command at a time.
+            // Extensions offered in plaintext are void, so there is no pipelining.
             assert_eq!(said(&mut onward), "MAIL FROM:<a@client.example>\r\n");
             let offered = onward.capabilities().unwrap();
             assert!(!offered.pipelining && !offered.dsn, "{offered:?}");
@@ -183,7 +183,7 @@ fn spurious_calls_around_the_handshake_change_nothing() {
     let mut onward = asked(TlsPolicy::Must);
     onward.receive(b"220 Go ahead\r\n");
     assert!(matches!(onward.poll(Instant::now()), OnwardStep::StartTls));
-    // Spurious calls change nothing.
+    // Spurious calls have no effect.
     onward.connected();
     onward.handle_timeout(Instant::now());
     assert!(matches!(onward.poll(Instant::now()), OnwardStep::StartTls));
@@ -193,8 +193,8 @@ fn spurious_calls_around_the_handshake_change_nothing() {
     assert_eq!(said(&mut onward), "EHLO gate.example\r\n");
 }
 
-/// RFC 3207 has 454 for this, after which a client may go on in the clear. Nobody who sends many
-/// handshakes decides that for others.
+/// RFC 3207 has the reply 454 for this, after which a client may continue in plaintext. An attacker
+/// with many handshakes must not cause this for other clients.
 #[test]
 fn starttls_hears_421_while_no_handshake_can_begin() {
     let mut gate = Gate::new();

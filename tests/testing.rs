@@ -1,4 +1,5 @@
-//! The testing kit as a user has it: gates and panels in virtual time, sessions written down and played again.
+//! The testing kit as used by other crates: gates and panels in virtual time, and sessions that are
+//! recorded and replayed.
 
 #![cfg(all(feature = "serve", feature = "testing"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
@@ -23,11 +24,11 @@ fn gate(runtime: &VirtualRuntime) -> Gate<VirtualRuntime> {
     Gate::new(runtime.clone(), Settings::new(HOST), target)
 }
 
-/// Serves a client that says this; returns what it heard.
+/// Serves a client that sends this script. Returns the client's input.
 fn talk(runtime: &VirtualRuntime, gate: &Gate<VirtualRuntime>, client: Script) -> String {
     let client = runtime.client(client);
     let heard = client.heard();
-    // That a client is gone is no fault of the gate's.
+    // An error because the client has gone is expected.
     let _ = runtime.run(serve(client, peer(), gate));
     heard.text()
 }
@@ -73,8 +74,8 @@ fn peers_break_their_connections_as_they_are_told() {
     }
 }
 
-/// What goes wrong with a gate can be kept as a transcript, and goes the same way again without its scorers
-/// and its server.
+/// A faulty session can be recorded as a transcript. The replay shows the same fault without
+/// scorers and server.
 #[test]
 fn sessions_of_a_gate_are_written_down_and_played_again() {
     let spam = format!("Subject: x\r\n\r\n{GTUBE}\r\n.");
@@ -132,7 +133,7 @@ fn sessions_of_a_gate_are_written_down_and_played_again() {
     }
 }
 
-/// The clock of a dialogue is that of the scorers, and each transaction has a tally of its own.
+/// A dialogue and its scorers share one clock, and each transaction has its own tally.
 #[test]
 fn a_transcript_is_played_against_a_panel_with_a_fresh_tally_for_each_transaction() {
     let text = format!(
@@ -183,7 +184,7 @@ fn a_transcript_is_played_against_a_panel_with_a_fresh_tally_for_each_transactio
         assert!(!has_gtube(&records[1].tally), "{}", records[1].tally);
         assert_eq!(records[1].queue_id.as_deref(), Some("1"));
     }
-    // Without a panel nobody objects.
+    // Without a panel there are no objections.
     let error = transcript.on(&VirtualRuntime::new()).play(Chunking::Whole).unwrap_err();
     assert_eq!(error.line, 8, "{error}");
 }

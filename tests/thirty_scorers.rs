@@ -1,5 +1,5 @@
-//! What it costs to ask thirty scorers about a mail. The figure that counts:
-//! `cargo test --release --test thirty_scorers -- --nocapture`.
+//! Cost of asking thirty scorers about a mail. For the relevant figure use `cargo test --release
+//! --test thirty_scorers -- --nocapture`.
 
 #![cfg(all(feature = "serve", unix))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
@@ -18,10 +18,10 @@ use nobounce::{
     Runtime, Score, Scorer, ScorerError, SessionId, Sitting, Subject, Tally, Thresholds,
 };
 
-/// What the CPU may spend on it: a millisecond, or several if nothing is optimised.
+/// Limit of CPU time: a millisecond, or several without optimisation.
 const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 5 } else { 1 });
 
-/// Nothing here waits.
+/// A runtime without I/O, since nothing here waits.
 struct Still;
 
 #[async_trait]
@@ -37,7 +37,7 @@ impl Runtime for Still {
     }
 }
 
-/// Looks for a word in the raw octets, in a header field, or in what a reader would see.
+/// A scorer that searches for a word in the raw octets, in a header field, or in the visible text.
 enum Rule {
     Octets(&'static str),
     Field(&'static str, &'static str),
@@ -63,7 +63,7 @@ impl Scorer for Rule {
     }
 }
 
-/// 10 KiB as they come: a text in quoted-printable and the same in HTML.
+/// Returns a typical mail of 10 KiB: a text in quoted-printable and the same in HTML.
 fn mail() -> Vec<u8> {
     let head = "From: Shop <shop@example.com>\r\nTo: you@example.org\r\nSubject: Your order\r\n\
                 Date: Mon, 1 Jan 2024 00:00:00 +0000\r\nMessage-ID: <1@example.com>\r\n\
@@ -101,7 +101,7 @@ fn thirty_local_scorers_cost_a_millisecond_at_most() {
     let peer = Arc::new(Peer::new(([192, 0, 2, 1], 4711).into()));
     let envelope = Envelope::new(SessionId::new("test").transaction(1), peer, reverse_path);
 
-    // Each time anew, with the parsing of it. The least is what it costs without the neighbours.
+    // Each run includes parsing. The minimum is the cost without interference from other processes.
     let costs = (0..50).map(|_| {
         let content = MailData::normalise(&content);
         let message = Message::new("mx.example", &envelope, SystemTime::UNIX_EPOCH, content);

@@ -1,4 +1,4 @@
-//! Whom a session takes for the client, and who vouches for it, after XCLIENT and XFORWARD.
+//! The client of a session after XCLIENT and XFORWARD, and the peer that vouches for it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
@@ -10,8 +10,8 @@ use nobounce::{
     Verdict, Vouched,
 };
 
-/// Says these lines, each when the session waits for it, to a gate that takes everything. Gives the
-/// client of each question to the panel.
+/// Sends these lines, each when the session waits for it, to a gate that accepts everything.
+/// Returns the client of each question to the panel.
 #[expect(clippy::disallowed_methods, reason = "any moment will do")]
 fn clients(server: Peer, lines: &[&str]) -> Vec<String> {
     let mut settings = Settings::new("gate.example.com");
@@ -110,7 +110,8 @@ fn xclient_makes_another_client() {
                  via=xclient[192.0.2.7]",
             ],
         ),
-        // An address is told without its name, or its port: those of the server are not the client's.
+        // An address is sent without its name or port. The name and port of the server do not apply
+        // to the client.
         (
             &["XCLIENT ADDR=198.51.100.7"],
             &["connect unknown[198.51.100.7]:0 via=xclient[192.0.2.7]"],
@@ -120,10 +121,10 @@ fn xclient_makes_another_client() {
             &["connect unknown[198.51.100.7]:0 via=xclient[192.0.2.7]"],
         ),
         (&["XCLIENT ADDR=[UNAVAILABLE]"], &["connect unknown[unknown] via=xclient[192.0.2.7]"]),
-        // What is not told stays.
+        // Attributes that are not sent are unchanged.
         (&["XCLIENT NAME=a.example"], &["connect a.example[192.0.2.7]:25 via=xclient[192.0.2.7]"]),
         (&["XCLIENT PORT=99"], &["connect front.example.net[192.0.2.7]:25"]),
-        // HELO and PROTO are of one command, and EHLO says better.
+        // HELO and PROTO come from one command, and a later EHLO overrides them.
         (
             &[
                 "XCLIENT HELO=a PROTO=ESMTP",
@@ -149,7 +150,7 @@ fn xclient_makes_another_client() {
                 "connect a.example[198.51.100.7]:99 login=joe via=xclient[192.0.2.7]",
             ],
         ),
-        // With another address all is another's; the right to say so stays.
+        // A new address resets all other attributes. The permission to send XCLIENT remains.
         (
             &[
                 "XCLIENT NAME=a.example ADDR=198.51.100.7 PORT=99 LOGIN=joe",
@@ -163,7 +164,7 @@ fn xclient_makes_another_client() {
                 "connect unknown[198.51.100.8]:0 via=xclient[192.0.2.7]",
             ],
         ),
-        // TLS is the server's, and stays.
+        // TLS belongs to the server's connection, so it is unchanged.
         (
             &[
                 "EHLO front.example.net",
@@ -178,7 +179,7 @@ fn xclient_makes_another_client() {
                 "rcpt unknown[198.51.100.7]:0 ehlo=a tls via=xclient[192.0.2.7]",
             ],
         ),
-        // What was forwarded is forgotten.
+        // XCLIENT discards forwarded attributes.
         (
             &["XFORWARD ADDR=203.0.113.1", "XCLIENT ADDR=198.51.100.7", "HELO a", MAIL, RCPT],
             &[
@@ -186,7 +187,8 @@ fn xclient_makes_another_client() {
                 "rcpt unknown[198.51.100.7]:0 helo=a via=xclient[192.0.2.7]",
             ],
         ),
-        // Who speaks for one client may forward another: the server vouches for both.
+        // A server that sent XCLIENT for one client may send XFORWARD for another. The server
+        // vouches for both.
         (
             &["XCLIENT ADDR=198.51.100.7", "HELO a", "XFORWARD ADDR=203.0.113.1", MAIL, RCPT],
             &[
@@ -211,7 +213,7 @@ fn xforward_lasts_for_one_transaction() {
     let cases: [(&[&str], &[&str]); 12] = [
         (&[HELLO, MAIL, RCPT], &[OWN]),
         (&[HELLO, FORWARD, MAIL, RCPT, RCPT], &[TOLD, TOLD]),
-        // All that is told; the panel is not asked about the connection again.
+        // All attributes. The panel is not asked about the connection again.
         (
             &[
                 HELLO,
@@ -226,7 +228,7 @@ fn xforward_lasts_for_one_transaction() {
                 "data a.example[IPv6:2001:db8::7]:99 helo=a+b via=xforward[192.0.2.7] ident=4711",
             ],
         ),
-        // Several commands add up; what is told twice counts as told last.
+        // Several commands are merged. For a repeated attribute, the last value counts.
         (
             &[
                 HELLO,
@@ -242,7 +244,7 @@ fn xforward_lasts_for_one_transaction() {
             &[HELLO, FORWARD, "XFORWARD NAME=a.example", "XFORWARD NAME=[UNAVAILABLE]", MAIL, RCPT],
             &[TOLD],
         ),
-        // Nothing of the server is mixed in: without an address it forwards mail of its own machine.
+        // No attribute of the server is used. Without an address, the server forwards local mail.
         (
             &[HELLO, "XFORWARD HELO=a PROTO=ESMTP", MAIL, RCPT],
             &["rcpt unknown[unknown] ehlo=a via=xforward[192.0.2.7]"],
@@ -251,7 +253,8 @@ fn xforward_lasts_for_one_transaction() {
             &[HELLO, "STARTTLS", HELLO, FORWARD, MAIL, RCPT],
             &["rcpt unknown[198.51.100.7]:0 via=xforward[192.0.2.7]"],
         ),
-        // To the end of the transaction, however it ends; RSET and EHLO end one that has not begun.
+        // Valid until the end of the transaction, however it ends. RSET and EHLO also discard the
+        // attributes before MAIL.
         (&[HELLO, FORWARD, MAIL, RCPT, "RSET", MAIL, RCPT], &[TOLD, OWN]),
         (&[HELLO, FORWARD, "RSET", MAIL, RCPT], &[OWN]),
         (&[HELLO, FORWARD, HELLO, MAIL, RCPT], &[OWN]),
@@ -259,7 +262,7 @@ fn xforward_lasts_for_one_transaction() {
             &[HELLO, FORWARD, MAIL, RCPT, "DATA", "\r\n.", MAIL, RCPT],
             &[TOLD, "data unknown[198.51.100.7]:0 via=xforward[192.0.2.7]", OWN],
         ),
-        // A transaction that was refused has not begun.
+        // A refused MAIL begins no transaction.
         (&[HELLO, FORWARD, "MAIL FROM:<a@b> SIZE=99999999999", MAIL, RCPT], &[TOLD]),
     ];
     for (lines, expected) in cases {
@@ -289,7 +292,7 @@ fn a_proxy_tells_of_the_client_alone() {
     }
 }
 
-/// Who is one of our own: of the server that connects, and of the client that it speaks for.
+/// Whether a client is in our own networks: the connecting server, and the client that it names.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "any moment will do")]
 fn own_networks_are_those_of_the_client_that_is_spoken_for() {
@@ -302,7 +305,7 @@ fn own_networks_are_those_of_the_client_that_is_spoken_for() {
     let rcpt = ["EHLO c", "MAIL FROM:<a@b>", "RCPT TO:<c@d>"];
     let with = |first: &'static str| [&[first][..], &rcpt].concat();
     let hello = |then: &'static str| [&["EHLO c", then][..], &rcpt[1..]].concat();
-    // Whether each client that the panel is asked about is our own.
+    // Whether each client that the panel is asked about is in our own networks.
     for (peer, lines, own) in [
         (server(), rcpt.to_vec(), &[false, false][..]),
         (ours(), rcpt.to_vec(), &[true, true]),

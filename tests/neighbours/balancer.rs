@@ -1,4 +1,4 @@
-//! Behind HAProxy, which says by the PROXY protocol whose connection it is.
+//! Behind HAProxy, which names the client with the PROXY protocol.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener as Probe};
@@ -16,7 +16,7 @@ use super::{PATIENCE, Tokio, listen};
 #[test]
 #[ignore = "needs an installed HAProxy"]
 fn the_client_of_haproxy_is_the_client() {
-    // Its own checks come as themselves where the version has words for that.
+    // HAProxy's own health checks have no client. Only version 2 of the protocol can say so.
     let cases = [("send-proxy", Voucher::Proxy(None)), ("send-proxy-v2", Voucher::Socket)];
     for (option, checks) in cases {
         let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -41,7 +41,7 @@ async fn serves(option: &str, checks: Voucher) {
     tokio::spawn(listen(listener, gate.clone()));
 
     let haproxy = HaProxy::start(folder.path(), address, option);
-    // It checks before it serves.
+    // HAProxy checks the server before it forwards clients.
     let check = peers.recv().await.unwrap();
     match checks {
         Voucher::Socket => assert_eq!(check.vouched.address, Voucher::Socket, "{check:?}"),
@@ -67,7 +67,7 @@ async fn serves(option: &str, checks: Voucher) {
     assert_eq!(bye, "221 2.0.0 Bye\r\n");
 }
 
-/// A private HAProxy, ended when it is dropped.
+/// A private HAProxy, stopped on drop.
 struct HaProxy {
     process: Child,
     address: SocketAddr,
@@ -87,7 +87,7 @@ impl HaProxy {
         Self { process: command.spawn().expect("HAProxy is installed"), address }
     }
 
-    /// A client from this address of the machine.
+    /// Connects a client from this local address.
     async fn connect(&self, from: &str) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((from.parse::<std::net::IpAddr>().unwrap(), 0).into()).unwrap();

@@ -1,4 +1,5 @@
-//! Real programs that speak for clients: a gate in this process, Postfix or HAProxy before it.
+//! Real programs that connect on behalf of clients: a gate in this process with Postfix or HAProxy
+//! before it.
 
 #![cfg(all(feature = "serve", unix))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
@@ -15,7 +16,7 @@ use nobounce::{Address, Gate, Peer, Runtime, serve};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
-/// How long anything may take before the test fails.
+/// Timeout for every step of a test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn listen(listener: TcpListener, gate: Arc<Gate<Tokio>>) {
@@ -23,7 +24,7 @@ async fn listen(listener: TcpListener, gate: Arc<Gate<Tokio>>) {
         let (client, address) = listener.accept().await.unwrap();
         let gate = gate.clone();
         tokio::spawn(async move {
-            // What became of it is observed.
+            // The observer has the result.
             let _ = serve(client.compat(), Peer::new(address), &gate).await;
         });
     }

@@ -1,5 +1,5 @@
-//! Between two halves of Postfix: internet → `smtpd_proxy_filter` → nobounce. Postfix says by XFORWARD
-//! whose mail it is, scorers see that client, and what they say reaches it in its session.
+//! Between two halves of Postfix: internet → `smtpd_proxy_filter` → nobounce. Postfix names the
+//! client with XFORWARD. Scorers see that client, and it gets their verdict during its session.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
@@ -48,7 +48,8 @@ fn scorers_see_the_client_of_postfix_and_the_client_hears_them() {
     let postfix = Postfix::start(&folder, address);
     let kept = || fs::read_dir(maildir.join("new")).map_or(0, Iterator::count);
 
-    // Two clients; Postfix is told of them by XCLIENT, so that they need no addresses of this machine.
+    // Two clients. Postfix learns of them through XCLIENT, so they need no addresses on this
+    // machine.
     let mut spike = postfix.connect("ADDR=198.51.100.7 NAME=spike.example.org PORT=4711");
     spike.say("EHLO helo.example.org", "250 ");
     spike.say("MAIL FROM:<a@example.org>", "250 ");
@@ -74,7 +75,7 @@ fn scorers_see_the_client_of_postfix_and_the_client_hears_them() {
     other.say("RCPT TO:<trap@example.com>", "550 5.7.1 No mail for traps, [192.0.2.1]");
     other.say("QUIT", "221 ");
 
-    // Postfix hangs up when its client has; the last record comes after that.
+    // Postfix disconnects when its client has. The last record follows after that.
     gate.shut_down();
     runtime.block_on(async { tokio::time::timeout(PATIENCE, gate.drained()).await }).unwrap();
     let seen = seen.lock().unwrap();
@@ -102,7 +103,7 @@ fn scorers_see_the_client_of_postfix_and_the_client_hears_them() {
         assert!(record.contains(&format!(" {client} helo=\"helo.example.org\" ")), "{record}");
     }
 
-    // The trace tells of both hops, in their order.
+    // The trace contains both hops in order.
     let message = fs::read_dir(maildir.join("new")).unwrap().next().unwrap().unwrap();
     let message = fs::read_to_string(message.path()).unwrap().replace("\r\n", "\n");
     let received: Vec<_> = message.split("Received: from ").skip(1).collect();
@@ -118,7 +119,7 @@ fn settings() -> Settings {
     settings
 }
 
-/// Whom the scorers saw.
+/// The clients that the scorers saw.
 #[derive(Default)]
 struct Seen {
     connected: Vec<Option<SocketAddr>>,
@@ -126,7 +127,7 @@ struct Seen {
     records: Vec<String>,
 }
 
-/// Takes notes, and refuses traps.
+/// A scorer that records what it sees and refuses spam traps.
 struct Witness(Arc<Mutex<Seen>>);
 
 #[async_trait]
@@ -157,7 +158,7 @@ impl Scorer for Witness {
     }
 }
 
-/// A private Postfix on a Unix socket, whose `smtpd_proxy_filter` is the gate.
+/// A private Postfix on a Unix socket. Its `smtpd_proxy_filter` is the gate.
 struct Postfix<'f> {
     folder: &'f Path,
 }
@@ -216,7 +217,7 @@ impl<'f> Postfix<'f> {
         postfix
     }
 
-    /// A client, as XCLIENT has it.
+    /// Connects a client with these XCLIENT attributes.
     fn connect(&self, xclient: &str) -> Client<'_> {
         let stream = UnixStream::connect(self.folder.join("queue/public/front")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -244,7 +245,7 @@ impl Drop for Postfix<'_> {
     }
 }
 
-/// Ids of a user and its group.
+/// Returns the IDs of a user and its group.
 fn owner(name: &str) -> (u32, u32) {
     let users = fs::read_to_string("/etc/passwd").unwrap();
     let user = users.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
@@ -260,7 +261,7 @@ struct Client<'p> {
 }
 
 impl Client<'_> {
-    /// Says this; the last line of the reply, which must begin so.
+    /// Sends a line and returns the last line of the reply, which must begin like this.
     fn say(&mut self, line: &str, beginning: &str) -> String {
         self.stream.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
         self.hear(beginning)

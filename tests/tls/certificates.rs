@@ -1,9 +1,9 @@
-//! Certificates made for one run.
+//! Certificates for one test run.
 
 use nobounce::{TlsClient, TlsConfigError, TlsServer};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-/// An authority, and a certificate that it gave to `mx.example`.
+/// An authority, and a certificate that it issued for `mx.example`.
 pub(crate) struct Certificates {
     pub(crate) authority: String,
     pub(crate) chain: String,
@@ -54,7 +54,7 @@ fn what_cannot_be_used_is_said_at_once() {
     assert!(matches!(client("mx example", &authority), TlsConfigError::BadName(_)));
     assert!(matches!(client("", &authority), TlsConfigError::BadName(_)));
     assert!(TlsClient::verified("192.0.2.1", authority.as_bytes()).is_ok());
-    // One file with everything in it is common.
+    // One file with both is common.
     TlsServer::from_pem(format!("{key}{chain}").as_bytes(), format!("{chain}{key}").as_bytes())
         .unwrap();
 }

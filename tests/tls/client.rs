@@ -1,4 +1,4 @@
-//! A client that talks in the clear or through rustls, which it drives by hand.
+//! A client in plaintext or with TLS, which it implements by driving rustls directly.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl Client {
         Self { stream, tls: None, heard: Vec::new() }
     }
 
-    /// Says this in one segment and hears the replies, `replies` of them; the last is returned.
+    /// Sends octets in one segment and reads this many replies. Returns the last one.
     pub(crate) async fn says(&mut self, octets: &str, replies: usize) -> String {
         self.send(octets).await;
         let mut last = String::new();
@@ -34,7 +34,7 @@ impl Client {
         last
     }
 
-    /// A whole reply, or what there was when the connection ended.
+    /// Reads a complete reply, or what arrived before the end of the connection.
     pub(crate) async fn hears(&mut self) -> String {
         loop {
             let text = str::from_utf8(&self.heard).unwrap();
@@ -65,13 +65,13 @@ impl Client {
         }
     }
 
-    /// Sends octets as they are, whatever has been agreed.
+    /// Sends raw octets, with or without TLS.
     pub(crate) async fn raw(&mut self, octets: &[u8]) {
-        // The other end may have given up.
+        // The other end may have closed.
         let _ = self.stream.write_all(octets).await;
     }
 
-    /// Upgrades; nothing may have been said in the clear behind the last reply.
+    /// Upgrades to TLS. There must be no plaintext after the last reply.
     pub(crate) async fn upgrades(
         &mut self,
         certificates: &Certificates,
@@ -99,7 +99,7 @@ impl Client {
         Ok(self.tls.as_ref().unwrap().protocol_version().unwrap())
     }
 
-    /// Takes leave as TLS wants it.
+    /// Closes with a TLS close notification.
     pub(crate) async fn closes(&mut self) {
         self.tls.as_mut().unwrap().send_close_notify();
         self.flush().await;

@@ -1,4 +1,4 @@
-//! A gate in memory, and what is behind it.
+//! An in-memory gate and its environment.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -13,10 +13,10 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
-/// A server in this process: it is given the far end of each connection.
+/// A server in this process. It gets the far end of each connection.
 pub(crate) type Accept = Arc<dyn Fn(DuplexStream) + Send + Sync>;
 
-/// A network with one server, whose connections hold so many octets in each direction.
+/// A network with one server. Its connections buffer this many octets in each direction.
 #[derive(Clone)]
 pub(crate) struct Network {
     pub(crate) accept: Accept,
@@ -24,7 +24,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Where nobody listens.
+    /// Returns a network without a listener.
     pub(crate) fn none() -> Self {
         Self { accept: Arc::new(|_| panic!("nobody is connected to")), width: 1 }
     }
@@ -49,7 +49,7 @@ impl Runtime for Network {
     }
 }
 
-/// A relay target that keeps messages as they come.
+/// A relay target that keeps messages unchanged.
 #[derive(Clone, Default)]
 pub(crate) struct Shelf(Arc<Mutex<Vec<String>>>);
 
@@ -58,7 +58,7 @@ impl Shelf {
         self.0.lock().unwrap().clone()
     }
 
-    /// The one message there is, its folded lines joined.
+    /// Returns the only message, with folded lines joined.
     pub(crate) fn only(&self) -> String {
         let messages = self.messages();
         assert_eq!(messages.len(), 1, "{messages:?}");
@@ -87,7 +87,7 @@ impl Relay for Shelf {
 
 type Session = JoinHandle<Result<(), ServeError>>;
 
-/// What its sessions came to, and what was recorded of them.
+/// Results and records of its sessions.
 #[derive(Clone)]
 pub(crate) struct Server {
     gate: Arc<Gate<Network>>,
@@ -120,12 +120,12 @@ impl Server {
         Self { gate: Arc::new(gate), records, sessions: Arc::default() }
     }
 
-    /// A connection to it.
+    /// Opens a connection to it.
     pub(crate) fn connect(&self, width: usize) -> DuplexStream {
         self.begin(width, false)
     }
 
-    /// A connection on which it expects TLS at once.
+    /// Opens a connection with implicit TLS.
     pub(crate) fn connect_tls(&self, width: usize) -> DuplexStream {
         self.begin(width, true)
     }
@@ -148,13 +148,13 @@ impl Server {
         self.sessions.lock().unwrap().push(session);
     }
 
-    /// A network in which it is the server.
+    /// Returns a network in which it is the server.
     pub(crate) fn network(&self, width: usize) -> Network {
         let server = self.clone();
         Network { accept: Arc::new(move |far| server.attend(far, false)), width }
     }
 
-    /// What became of its only session.
+    /// Returns the result of its only session.
     pub(crate) async fn ended(&self) -> Result<(), ServeError> {
         let session = self.sessions.lock().unwrap().pop().unwrap();
         assert!(self.sessions.lock().unwrap().is_empty());

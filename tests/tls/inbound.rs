@@ -1,4 +1,4 @@
-//! Clients over TLS.
+//! Clients with TLS.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::gate::{Server, Shelf};
 const ENVELOPE: &str = "MAIL FROM:<a@client.example>\r\nRCPT TO:<b@mx.example>\r\nDATA\r\n";
 const WIDE: usize = 65_536;
 
-/// A client that has said EHLO and STARTTLS, and was told to go ahead.
+/// Returns a client that has sent EHLO and STARTTLS and got a positive reply.
 async fn ready(server: &Server, width: usize) -> Client {
     let mut client = Client::new(server.connect(width));
     assert!(client.hears().await.starts_with("220 mx.example"));
@@ -23,7 +23,7 @@ async fn ready(server: &Server, width: usize) -> Client {
     client
 }
 
-/// A message from EHLO to QUIT.
+/// Sends a message, from EHLO to QUIT.
 async fn sends(client: &mut Client, text: &str) {
     let offer = client.says("EHLO client.example\r\n", 1).await;
     assert!(!offer.contains("STARTTLS"), "{offer}");
@@ -75,7 +75,7 @@ async fn tls_from_the_first_octet() {
     client.upgrades(&certificates, &TLS13).await.unwrap();
     assert!(client.hears().await.starts_with("220 mx.example"));
     sends(&mut client, "text\r\n").await;
-    // An end of the connection without one of TLS is no fault.
+    // Closing the connection without closing TLS is no error.
     drop(client);
     server.ended().await.unwrap();
     assert!(shelf.only().contains(" with ESMTPS id "));
@@ -111,7 +111,7 @@ async fn a_certificate_is_renewed_while_clients_come_and_go() {
     ready(&server, WIDE).await.upgrades(&old, &TLS13).await.unwrap_err();
 }
 
-/// In one segment with STARTTLS.
+/// Plaintext in one segment with STARTTLS.
 #[tokio::test]
 async fn commands_behind_starttls_are_not_executed() {
     let certificates = Certificates::new();
@@ -128,7 +128,8 @@ async fn commands_behind_starttls_are_not_executed() {
     assert!(shelf.messages().is_empty());
 }
 
-/// In segments of its own, before the handshake: the handshake does not begin so.
+/// Plaintext in separate segments before the handshake. It is an invalid beginning of the
+/// handshake.
 #[tokio::test]
 async fn commands_instead_of_a_handshake_are_not_executed() {
     let certificates = Certificates::new();
@@ -161,7 +162,7 @@ async fn a_client_that_leaves_in_the_handshake_is_lost_and_nothing_else() {
     assert!(matches!(server.ended().await, Err(ServeError::Handshake(_))));
 }
 
-/// The handshake has a deadline, on either way.
+/// The handshake has a deadline with STARTTLS and with implicit TLS.
 #[tokio::test]
 async fn a_client_that_says_nothing_is_given_up() {
     let mut settings = Settings::new("mx.example");
@@ -174,7 +175,7 @@ async fn a_client_that_says_nothing_is_given_up() {
     assert!(matches!(server.ended().await, Err(ServeError::ClientStuck)));
 }
 
-/// What comes in the clear once the connection is private breaks it.
+/// Plaintext after the handshake breaks the connection.
 #[tokio::test]
 async fn octets_in_the_clear_within_the_private_session_are_not_commands() {
     let certificates = Certificates::new();

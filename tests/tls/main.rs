@@ -1,5 +1,5 @@
-//! Real handshakes: gates that speak TLS to rustls's own client and, one behind the other, to each
-//! other; in memory, through pipes of any width.
+//! Real handshakes: gates that speak TLS with rustls's own client and, one after another, with each
+//! other. Connections are in-memory pipes of any size.
 
 #![cfg(feature = "tls")]
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used, reason = "a test")]

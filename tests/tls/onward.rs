@@ -9,12 +9,13 @@ use super::gate::{Server, Shelf};
 const WIDE: usize = 65_536;
 const TEXT: &str = "0123456789\r\n.\r\n";
 
-/// As much as goes through the pipe in the time that a test has.
+/// Number of lines that pass through the pipe within the test's time.
 fn lines(width: usize) -> usize {
     if width < 10 { 100 } else { 20_000 }
 }
 
-/// The reply to RCPT, and to the content if there was one, of a gate that relays so.
+/// Returns the replies to RCPT, and to the content if there was one, from a gate with this relay
+/// target.
 async fn relayed(server: &Server, width: usize, policy: TlsPolicy, tls: TlsClient) -> Vec<String> {
     let address: Address = "mx.example:25".parse().unwrap();
     let mut settings = OnwardSettings::new("gate.example");
@@ -48,7 +49,7 @@ fn is_deferred(replies: &[String]) {
 #[tokio::test]
 async fn a_server_that_proves_who_it_is() {
     let certificates = Certificates::new();
-    // `Never` means nothing where there is a client.
+    // `Never` has no effect if there is a TLS client.
     for policy in [TlsPolicy::Must, TlsPolicy::May, TlsPolicy::Never] {
         for width in [1, 100, WIDE] {
             let shelf = Shelf::default();
@@ -110,7 +111,7 @@ async fn a_server_without_tls() {
     assert!(shelf.only().contains(" with ESMTP id "));
 }
 
-/// STARTTLS is what a gate and its client agree on; it is not passed through from behind.
+/// STARTTLS only concerns a gate and its client. The onward server's offer is not passed through.
 #[tokio::test]
 async fn the_offer_of_the_server_is_not_the_gates() {
     let server = Server::new(Shelf::default(), Some(Certificates::new().server()));
