@@ -24,7 +24,7 @@ fn gate(runtime: &VirtualRuntime) -> Gate<VirtualRuntime> {
     Gate::new(runtime.clone(), Settings::new(HOST), target)
 }
 
-/// Serves a client that sends this script. Returns the client's input.
+/// Serves a client that sends this script. Returns everything that the client received.
 fn talk(runtime: &VirtualRuntime, gate: &Gate<VirtualRuntime>, client: Script) -> String {
     let client = runtime.client(client);
     let heard = client.heard();
