@@ -12,7 +12,7 @@ use nobounce::{Request, Session, SessionId, Settings, Step, Subject, Verdict};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What a session waits for after all its output was written.
+/// The peer that a session waits for after all its output was written.
 #[derive(Debug, PartialEq, Eq)]
 enum Waits {
     Client,
@@ -407,7 +407,7 @@ fn no_transaction_begins_while_going_down() {
     assert!(played.session.is_closed());
 }
 
-/// What a client sends at its turn, and how long it waits before that.
+/// A client's strategy: the input at its turn, and the pause before it.
 type Habit = (&'static str, fn(u64) -> (u64, String));
 
 /// Clients with the least effort for a session: an octet or a command just before each deadline.

@@ -22,7 +22,7 @@ struct Gate {
     upgraded: bool,
 }
 
-/// Who must act next.
+/// The side that must act next.
 #[derive(Debug, PartialEq)]
 enum Turn {
     Client,

@@ -1,4 +1,4 @@
-//! What `front_door` reports before it starts: senseless values, `--check`, its manual page.
+//! Reports of `front_door` before it starts: senseless values, `--check`, its manual page.
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::TcpStream;

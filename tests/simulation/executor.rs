@@ -10,7 +10,7 @@ use super::world::World;
 
 pub type Work = Pin<Box<dyn Future<Output = ()>>>;
 
-/// The owner of a task. What the gate's tasks have not released at the end is a leak.
+/// The owner of a task. A resource that a task of the gate has not released at the end is a leak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// `serve` for this session.

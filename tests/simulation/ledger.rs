@@ -1,4 +1,4 @@
-//! What was observed on the wire and in the scorers, independent of the gate's own reports.
+//! Observations on the wire and in the scorers, independent of the gate's own reports.
 
 use super::coverage::At;
 
