@@ -44,7 +44,7 @@ const NONSENSE: [&[u8]; 9] = [
     b"25\r\n",
     b"2500 INTERNAL\r\n",
     b"\x00\x00\x00\x00\r\n",
-    b"250\tINTERNAL\r\n",
+    b"25\xb2 INTERNAL\r\n",
 ];
 
 /// Octets that no reply may contain (RFC 5321 section 4.2).
