@@ -114,8 +114,11 @@ fn pair_up(said: &[u8], replies: &[Reply], closed: bool) {
     }
     let mut replies = replies.peekable();
     if rest.contains(&b'\n') {
-        // A line with a bare LF is refused before its end.
-        replies.next_if(|reply| reply.code == 500);
+        // A line with a bare LF is refused before its end, and the session ends (smuggling).
+        if let Some(reply) = replies.next_if(|reply| reply.code == 521) {
+            assert!(closed && replies.len() == 0, "{reply:?} and yet more");
+            return;
+        }
     }
     if let Some(reply) = replies.next() {
         assert_eq!(reply.code, 421, "a reply to nothing");
@@ -159,6 +162,16 @@ fn mail_data_behind_a_refused_data_is_no_command() {
         assert_eq!(replies.last().map(|reply| reply.code), Some(554));
         assert!(gate.is_closed());
     }
+}
+
+#[test]
+fn a_bare_lf_after_a_chunk_is_the_end_of_the_session() {
+    let case = case_of(&[]);
+    let mut gate = tolerant(&case, (Chunks::Whole, Chunks::Whole));
+    let said = b"EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nDATA x\r\nBDAT 5 LAST\r\n\r\r\n.\r\n";
+    let codes: Vec<_> = gate.say(said).iter().map(|reply| reply.code).collect();
+    assert_eq!(codes.last(), Some(&521), "{codes:?}");
+    pair_up(said, &read_replies(&gate.to_client).0, gate.is_closed());
 }
 
 fn case_of(acts: &[Act]) -> Case {
