@@ -9,8 +9,6 @@
 
 #[path = "dns/servers.rs"]
 mod servers;
-#[path = "dns/tokio_runtime.rs"]
-mod tokio_runtime;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,6 +21,7 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use nobounce::dns::{Cache, Client, DomainName, Hickory, Record, RecordKind, Resolver};
 use nobounce::scorers::{Authentication, DnsList, Dnsbl, HeloNames, ReverseNames, Rhsbl, Uribl};
+use nobounce::tokio::Tokio;
 use nobounce::{
     ConnectContext, DataContext, Envelope, FailurePolicy, ForwardPath, Gate, Helo, MailData,
     Message, Opinion, Panel, RcptContext, Sitting,
@@ -31,7 +30,6 @@ use nobounce::{Peer, ReversePath, Score, Scorer, ScorerError, Seat, SessionId, S
 use nobounce::{Tally, Verdict, relay, serve};
 use servers::{Misbehaviour, Unbound, misbehaving};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_runtime::Tokio;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
 const REASON: &str = "needs unbound, opendkim-tools, python3-spf: see .ci/run";
