@@ -89,7 +89,8 @@ impl Onward {
     }
 
     /// Returns the number of times that recipients were repeated since the server last accepted a
-    /// message. A connection that replaces another one takes over this number.
+    /// message. The number belongs to the client and not to the connection. A caller that serves a
+    /// client with several connections, or several clients with one, sets it before each request.
     #[cfg(feature = "serve")]
     pub(crate) fn renewals(&mut self) -> &mut u8 {
         &mut self.renewals

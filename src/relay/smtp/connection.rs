@@ -30,7 +30,8 @@ pub(super) struct Connection<R: Runtime> {
     pub(super) server: Arc<Server<R>>,
     pub(super) client: Arc<Peer>,
     lies: Lies<R>,
-    /// How often recipients were sent again on lines that were lost afterwards.
+    /// Number of times that recipients were repeated since the server last accepted a message of
+    /// this client. Each line gets it before a request, because the line may come from the pool.
     renewals: u8,
     timer: Timer<'static>,
 }
@@ -99,6 +100,7 @@ impl<R: Runtime> Connection<R> {
         let Some(mut line) = self.line(peer).await else {
             return Outcome::Failed(RelayError::Busy);
         };
+        *line.onward.renewals() = self.renewals;
         line.onward.request(request);
         let server = &*self.server;
         let outcome = line.run(server, &mut self.timer).await;
@@ -168,7 +170,6 @@ impl<R: Runtime> Connection<R> {
     fn fresh(&self) -> Box<Line<R>> {
         let mut onward = Onward::new(self.server.settings.clone());
         onward.speak_for(self.client.clone());
-        *onward.renewals() = self.renewals;
         Box::new(Line { onward, connected: None, place: None, rested: None })
     }
 
@@ -368,3 +369,6 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S, mut take: impl FnMut(&[u8]))
         .await
         .is_ok_and(|length| length > 0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,8 @@ pub(super) struct Pool<R: Runtime> {
     idle: Mutex<Vec<Idle<R>>>,
 }
 
-/// A connection without any state of the client it served.
+/// A connection that another client may use, because the server holds no state of the client it
+/// served.
 struct Idle<R: Runtime> {
     line: Box<Line<R>>,
     until: Instant,
