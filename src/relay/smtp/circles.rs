@@ -77,9 +77,18 @@ pub(super) struct Asking<'c> {
     recipient: Option<u64>,
     /// Whether its RCPT is known to lead back.
     pub(super) leads_back: bool,
-    /// Set if this request watches and may send a token: the time since which no request was
-    /// answered.
-    watches: Option<Instant>,
+    /// Set if this request watches and may send a token.
+    watch: Option<Watch<'c>>,
+}
+
+/// The right of one request to watch and to send a token. Dropping it lets another request watch.
+///
+/// Dropping it locks [`Circles::seen`], so it must not be dropped while that is locked.
+struct Watch<'c> {
+    circles: &'c Circles,
+    recipient: u64,
+    /// The time since which no request was answered.
+    since: Instant,
 }
 
 impl Circles {
@@ -91,8 +100,7 @@ impl Circles {
         clock: impl FnOnce() -> Instant,
     ) -> Asking<'_> {
         let others = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let mut asking =
-            Asking { circles: self, recipient: None, leads_back: false, watches: None };
+        let mut asking = Asking { circles: self, recipient: None, leads_back: false, watch: None };
         if others < QUIET && !self.any_known.load(Ordering::Relaxed) {
             return asking;
         }
@@ -111,7 +119,7 @@ impl Circles {
         let pauses = seen.is_watched || seen.pause.is_some_and(|until| now < until);
         if commands >= SIDE_BY_SIDE && !pauses {
             seen.is_watched = true;
-            asking.watches = Some(since);
+            asking.watch = Some(Watch { circles: self, recipient: name, since });
         }
         asking
     }
@@ -142,17 +150,23 @@ impl Circles {
     }
 }
 
-impl Asking<'_> {
-    /// Returns the time at which a loop is suspected; `None` if this request does not watch.
-    fn suspects_at(&self) -> Option<Instant> {
-        self.watches.map(|since| since + UNANSWERED)
+impl Watch<'_> {
+    /// Returns the time at which a loop is suspected.
+    fn suspects_at(&self) -> Instant {
+        self.since + UNANSWERED
     }
 
     /// Returns whether all of the requests still wait.
     fn suspects(&self) -> bool {
         let seen = self.circles.lock();
-        let waiting = self.recipient.and_then(|name| seen.waiting.get(&name));
-        waiting.is_some_and(|it| it.commands >= SIDE_BY_SIDE && it.since == self.watches)
+        let waiting = seen.waiting.get(&self.recipient);
+        waiting.is_some_and(|it| it.commands >= SIDE_BY_SIDE && it.since == Some(self.since))
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.circles.lock().is_watched = false;
     }
 }
 
@@ -161,7 +175,6 @@ impl Drop for Asking<'_> {
         self.circles.waiting.fetch_sub(1, Ordering::Relaxed);
         let Some(name) = self.recipient else { return };
         let mut seen = self.circles.lock();
-        seen.is_watched &= self.watches.is_none();
         if let Some(waiting) = seen.waiting.get_mut(&name) {
             waiting.commands -= 1;
             waiting.since = None;
@@ -181,38 +194,44 @@ impl<R: Runtime> Connection<R> {
         recipient: &ForwardPath,
     ) -> Outcome {
         let server = self.server.clone();
-        let asking = server.circles.ask(recipient, || server.runtime.now());
+        let mut asking = server.circles.ask(recipient, || server.runtime.now());
         if asking.leads_back {
             return Outcome::Failed(RelayError::Loop);
         }
-        let Some(at) = asking.suspects_at() else {
+        let Some(watch) = asking.watch.take() else {
             return self.ask_onward(Request::Recipient(envelope, recipient)).await;
         };
-        let leads_back = Box::pin(async {
-            server.runtime.sleep_until(at).await;
-            if !asking.suspects() {
-                return false;
-            }
-            let mut other = Self::beyond_the_bound(server.clone(), envelope.peer.clone());
-            let at = server.runtime.now() + RETURN;
-            let limit = Some(Deadline { at, awaiting: Awaiting::Recipient });
-            let asked = async {
-                let comes_back = other.comes_back(recipient).await;
-                if !comes_back {
-                    other.leave().await;
-                }
-                comes_back
-            };
-            let leads_back = within(&*server.runtime, limit, asked).await == Some(true);
-            server.circles.conclude(recipient, leads_back, server.runtime.now());
-            leads_back
-        });
+        let other = Self::beyond_the_bound(server.clone(), envelope.peer.clone());
+        let leads_back = Box::pin(other.check(watch, recipient));
         let answer = Box::pin(self.ask_onward(Request::Recipient(envelope, recipient)));
         match select(answer, leads_back).await {
             Either::Left((outcome, _)) => outcome,
             Either::Right((false, answer)) => answer.await,
             Either::Right((true, _)) => Outcome::Failed(RelayError::Loop),
         }
+    }
+
+    /// Watches the requests for this recipient. If they wait too long, sends a token on this
+    /// connection and returns whether RCPT leads back. The watch ends with the check, and not with
+    /// the answer to the watching request, which may come minutes later.
+    async fn check(mut self, watch: Watch<'_>, recipient: &ForwardPath) -> bool {
+        let server = self.server.clone();
+        server.runtime.sleep_until(watch.suspects_at()).await;
+        if !watch.suspects() {
+            return false;
+        }
+        let at = server.runtime.now() + RETURN;
+        let limit = Some(Deadline { at, awaiting: Awaiting::Recipient });
+        let asked = async {
+            let comes_back = self.comes_back(recipient).await;
+            if !comes_back {
+                self.leave().await;
+            }
+            comes_back
+        };
+        let leads_back = within(&*server.runtime, limit, asked).await == Some(true);
+        server.circles.conclude(recipient, leads_back, server.runtime.now());
+        leads_back
     }
 
     /// Returns whether an RCPT for this recipient leads back to this gate. That is the case if a
@@ -244,7 +263,11 @@ impl<R: Runtime> Connection<R> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+    use futures::future::{join, join_all};
+
     use super::*;
+    use crate::rehearsal::{Rehearsal, Script, envelope, peer};
+    use crate::relay::{Smtp, Target};
 
     fn recipient(n: usize) -> ForwardPath {
         ForwardPath::parse(format!("<r{n}@example.org>")).unwrap()
@@ -270,20 +293,66 @@ mod tests {
         let (circles, now) = (Circles::default(), Instant::now());
         let ask = || circles.ask(&recipient(1), || now);
         let mut all: Vec<_> = (0..QUIET + SIDE_BY_SIDE + 20).map(|_| ask()).collect();
-        let watching = all.iter().filter(|asking| asking.suspects_at().is_some());
+        let watching = all.iter().filter(|asking| asking.watch.is_some());
         assert_eq!(watching.count(), 1);
-        let watches = all.iter().position(|asking| asking.suspects_at().is_some()).unwrap();
+        let watches = all.iter().position(|asking| asking.watch.is_some()).unwrap();
         assert_eq!(watches + 1, QUIET + SIDE_BY_SIDE);
-        assert!(all[watches].suspects());
+        let watch = all[watches].watch.take().unwrap();
+        assert!(watch.suspects());
         all.pop();
-        assert!(!all[watches].suspects(), "the server answers");
+        assert!(!watch.suspects(), "the server answers");
+        // Another request watches next.
+        drop(watch);
+        all.push(ask());
+        let watch = all.last_mut().unwrap().watch.take().unwrap();
+        assert!(watch.suspects());
         // When no loop was found, no other token is sent for a while.
         circles.conclude(&recipient(1), false, now);
-        drop(all.remove(watches));
+        drop(watch);
         all.push(ask());
-        assert!(all.iter().all(|asking| asking.suspects_at().is_none()));
+        assert!(all.iter().all(|asking| asking.watch.is_none()));
         drop(all);
         assert!(circles.lock().waiting.is_empty());
         assert_eq!(circles.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    /// A target whose server never answers RCPT. Its clients give up.
+    fn silent() -> (Rehearsal, Smtp<Rehearsal>) {
+        let runtime = Rehearsal::with(Script::smtp_server().replying("RCPT", ""));
+        let address = "192.0.2.25:25".parse().unwrap();
+        let target = Smtp::new(runtime.clone(), address, "mx.example");
+        (runtime, target)
+    }
+
+    /// Asks about a recipient after this delay, and gives up after this time.
+    async fn ask(
+        (runtime, target): &(Rehearsal, Smtp<Rehearsal>),
+        n: usize,
+        delay: Duration,
+        time: Duration,
+    ) {
+        runtime.sleep(delay).await;
+        let at = runtime.now() + time;
+        let limit = Some(Deadline { at, awaiting: Awaiting::Recipient });
+        let (envelope, mut relay) = (envelope("<a@example.com>"), target.open(&peer()));
+        let recipient = recipient(n);
+        within(runtime, limit, relay.rcpt(&envelope, &recipient)).await;
+    }
+
+    #[test]
+    fn a_request_that_has_given_up_watching_does_not_keep_others_from_it() {
+        let silent = silent();
+        let (short, long) = (UNANSWERED / 2, Duration::from_secs(60));
+        let watched = (0..QUIET + SIDE_BY_SIDE).map(|at| {
+            // One of the counted requests ends early, so no loop is suspected.
+            let time = if at == QUIET { short } else { long };
+            ask(&silent, 1, Duration::ZERO, time)
+        });
+        let others = (0..SIDE_BY_SIDE).map(|_| ask(&silent, 2, 2 * UNANSWERED, long));
+        silent.0.run(join(join_all(watched), join_all(others)));
+        let heard = silent.0.heard();
+        assert!(heard.contains("ENVID=self-test-"), "{heard}");
+        let (_, token) = heard.split_once("ENVID=self-test-").unwrap();
+        assert!(token.contains("RCPT TO:<r2@example.org>"), "{heard}");
     }
 }
