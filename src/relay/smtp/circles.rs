@@ -33,7 +33,7 @@ const SIDE_BY_SIDE: usize = 8;
 const UNANSWERED: Duration = Duration::from_millis(100);
 /// How long to wait for the token to come back.
 const RETURN: Duration = Duration::from_secs(5);
-/// Pause after a token that did not come back, before another token is sent.
+/// Minimum time between two tokens. A token that comes back ends it.
 const PAUSE: Duration = Duration::from_secs(10);
 /// How long a recipient whose RCPT leads back is not forwarded.
 const REMEMBER: Duration = Duration::from_secs(60);
@@ -124,13 +124,11 @@ impl Circles {
         asking
     }
 
-    /// Records whether RCPT for this recipient leads back.
-    fn conclude(&self, recipient: &ForwardPath, leads_back: bool, now: Instant) {
+    /// Records that RCPT for this recipient leads back. The next token may be sent at once, because
+    /// other recipients may be in a loop too.
+    fn remember(&self, recipient: &ForwardPath, now: Instant) {
         let mut seen = self.lock();
-        if !leads_back {
-            seen.pause = Some(now + PAUSE);
-            return;
-        }
+        seen.pause = None;
         if seen.known.len() >= RECIPIENTS
             && let Some(oldest) = seen.known.iter().min_by_key(|(_, until)| **until)
         {
@@ -156,11 +154,17 @@ impl Watch<'_> {
         self.since + UNANSWERED
     }
 
-    /// Returns whether all of the requests still wait.
-    fn suspects(&self) -> bool {
-        let seen = self.circles.lock();
+    /// Returns whether all of the requests still wait. If so, starts the pause, because the caller
+    /// now sends a token. An answer may end the caller before it knows the result.
+    fn suspects(&self, now: Instant) -> bool {
+        let mut seen = self.circles.lock();
         let waiting = seen.waiting.get(&self.recipient);
-        waiting.is_some_and(|it| it.commands >= SIDE_BY_SIDE && it.since == Some(self.since))
+        let suspects =
+            waiting.is_some_and(|it| it.commands >= SIDE_BY_SIDE && it.since == Some(self.since));
+        if suspects {
+            seen.pause = Some(now + PAUSE);
+        }
+        suspects
     }
 }
 
@@ -217,7 +221,7 @@ impl<R: Runtime> Connection<R> {
     async fn check(mut self, watch: Watch<'_>, recipient: &ForwardPath) -> bool {
         let server = self.server.clone();
         server.runtime.sleep_until(watch.suspects_at()).await;
-        if !watch.suspects() {
+        if !watch.suspects(server.runtime.now()) {
             return false;
         }
         let at = server.runtime.now() + RETURN;
@@ -230,7 +234,9 @@ impl<R: Runtime> Connection<R> {
             comes_back
         };
         let leads_back = within(&*server.runtime, limit, asked).await == Some(true);
-        server.circles.conclude(recipient, leads_back, server.runtime.now());
+        if leads_back {
+            server.circles.remember(recipient, server.runtime.now());
+        }
         leads_back
     }
 
@@ -277,7 +283,7 @@ mod tests {
     fn so_many_recipients_are_remembered_and_no_more() {
         let (circles, now) = (Circles::default(), Instant::now());
         for n in 0..=RECIPIENTS {
-            circles.conclude(&recipient(n), true, now + Duration::from_millis(n as u64));
+            circles.remember(&recipient(n), now + Duration::from_millis(n as u64));
         }
         assert_eq!(circles.lock().known.len(), RECIPIENTS);
         let leads_back = |n, now| circles.ask(&recipient(n), || now).leads_back;
@@ -298,19 +304,20 @@ mod tests {
         let watches = all.iter().position(|asking| asking.watch.is_some()).unwrap();
         assert_eq!(watches + 1, QUIET + SIDE_BY_SIDE);
         let watch = all[watches].watch.take().unwrap();
-        assert!(watch.suspects());
         all.pop();
-        assert!(!watch.suspects(), "the server answers");
+        assert!(!watch.suspects(now), "the server answers");
         // Another request watches next.
         drop(watch);
         all.push(ask());
         let watch = all.last_mut().unwrap().watch.take().unwrap();
-        assert!(watch.suspects());
-        // When no loop was found, no other token is sent for a while.
-        circles.conclude(&recipient(1), false, now);
+        assert!(watch.suspects(now));
         drop(watch);
+        // No other token is sent for a while, unless this one comes back.
         all.push(ask());
         assert!(all.iter().all(|asking| asking.watch.is_none()));
+        circles.remember(&recipient(2), now);
+        all.push(ask());
+        assert!(all.last_mut().unwrap().watch.take().is_some());
         drop(all);
         assert!(circles.lock().waiting.is_empty());
         assert_eq!(circles.waiting.load(Ordering::Relaxed), 0);
@@ -354,5 +361,26 @@ mod tests {
         assert!(heard.contains("ENVID=self-test-"), "{heard}");
         let (_, token) = heard.split_once("ENVID=self-test-").unwrap();
         assert!(token.contains("RCPT TO:<r2@example.org>"), "{heard}");
+    }
+
+    #[test]
+    fn a_token_cut_short_by_an_answer_is_followed_by_a_pause() {
+        let silent = silent();
+        let time = UNANSWERED * 3 / 2;
+        let tokens = || silent.0.heard().matches("ENVID=self-test-").count();
+        let ask_often = |times| {
+            let silent = &silent;
+            let all = (0..QUIET + SIDE_BY_SIDE).map(move |_| async move {
+                for _ in 0..times {
+                    ask(silent, 1, Duration::ZERO, time).await;
+                }
+            });
+            silent.0.run(join_all(all));
+        };
+        ask_often(20);
+        assert_eq!(tokens(), 1);
+        silent.0.run(silent.0.sleep(PAUSE));
+        ask_often(1);
+        assert_eq!(tokens(), 2);
     }
 }

@@ -30,6 +30,9 @@ pub(super) struct Connection<R: Runtime> {
     pub(super) server: Arc<Server<R>>,
     pub(super) client: Arc<Peer>,
     lies: Lies<R>,
+    /// Whether its lines are beyond the limit of connections. They never go to a client: they are
+    /// neither pooled nor parked.
+    is_uncounted: bool,
     /// Number of times that recipients were repeated since the server last accepted a message of
     /// this client. Each line gets it before a request, because the line may come from the pool.
     renewals: u8,
@@ -66,17 +69,13 @@ impl<R: Runtime> Connection<R> {
             let runtime = runtime.clone();
             Box::pin(async move { runtime.sleep_until(at).await })
         });
-        Self { server, client, lies: Lies::Nowhere, renewals: 0, timer }
+        Self { server, client, lies: Lies::Nowhere, is_uncounted: false, renewals: 0, timer }
     }
 
     /// Creates a connection beyond the limit, for an internal request that must not wait for
     /// clients.
     pub(super) fn beyond_the_bound(server: Arc<Server<R>>, client: Arc<Peer>) -> Self {
-        let mut connection = Self::new(server, client);
-        let mut line = connection.fresh();
-        line.place = Some(Place::beyond_the_bound());
-        connection.lies = Lies::Here(line);
-        connection
+        Self { is_uncounted: true, ..Self::new(server, client) }
     }
 
     /// Forwards a request of a client.
@@ -145,15 +144,19 @@ impl<R: Runtime> Connection<R> {
         };
         let server = &*self.server;
         line.overhear().await;
-        while line.connected.is_none()
+        while !self.is_uncounted
+            && line.connected.is_none()
             && let Some(idle) = server.idle.take(server.runtime.now())
         {
             line = idle;
             line.overhear().await;
         }
         if line.place.is_none() {
-            // A separate boxed future: it is rarely needed.
-            line.place = Box::pin(server.places.take(&server.runtime, peer)).await;
+            line.place = match self.is_uncounted {
+                true => Some(Place::beyond_the_bound()),
+                // A separate boxed future: it is rarely needed.
+                false => Box::pin(server.places.take(&server.runtime, peer)).await,
+            };
         }
         line.place.is_some().then_some(line)
     }
@@ -174,12 +177,12 @@ impl<R: Runtime> Connection<R> {
     }
 
     /// Keeps the line until the next request. If no reply is outstanding, its place can be taken
-    /// back.
+    /// back, unless it is uncounted.
     fn lay_down(&mut self, mut line: Box<Line<R>>, peer: &Peer) {
         self.lies = if line.connected.is_none() {
             line.place = None;
             Lies::Here(line)
-        } else if line.onward.is_idle() {
+        } else if line.onward.is_idle() && !self.is_uncounted {
             Lies::Parked(self.server.places.park(line, peer))
         } else {
             Lies::Here(line)
@@ -192,7 +195,9 @@ impl<R: Runtime> Connection<R> {
         let server = self.server.clone();
         let now = server.runtime.now();
         let Some(mut line) = self.pick_up() else { return };
-        let is_shared = !server.settings.identify.impersonates() && !server.places.are_short();
+        let is_shared = !self.is_uncounted
+            && !server.settings.identify.impersonates()
+            && !server.places.are_short();
         if is_shared && server.idle.has_room(now) {
             line.onward.reset();
             if !line.onward.is_idle() {

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::envelope::SessionId;
-use crate::rehearsal::{Rehearsal, Script, envelope, peer, recipient};
+use crate::rehearsal::{Cue, Rehearsal, Script, Then, Turn, envelope, peer, recipient};
 use crate::relay::{Relay, Smtp, Target};
+use std::time::Duration;
 
 /// A target with one place in front of a server that accepts everything.
 fn smtp(runtime: &Rehearsal) -> Smtp<Rehearsal> {
@@ -53,5 +54,44 @@ fn renewals_count_on_pooled_connections_too() {
             assert_eq!(matches!(outcome, Outcome::Accepted(_)), n <= 5, "{n}: {outcome:?}");
             assert_eq!(runtime.connections().0, connections, "the pooled connection was used");
         }
+    });
+}
+
+#[test]
+fn an_uncounted_connection_needs_no_place_after_a_disconnect() {
+    // The server disconnects at MAIL.
+    let greeting = Turn { cue: Cue::Octets(0), says: b"220 onward.example\r\n".to_vec() };
+    let ehlo = "250-onward.example\r\n250 DSN\r\n";
+    let mut script = Script::turns(b"\r\n", &[ehlo], Then::Close);
+    script.turns.insert(0, greeting);
+    let runtime = Rehearsal::with(script);
+    let server = smtp(&runtime).server;
+    runtime.run(async {
+        let place = server.places.take(&runtime, &peer()).await;
+        assert!(place.is_some());
+        let mut connection = Connection::beyond_the_bound(server.clone(), Arc::new(peer()));
+        assert!(!connection.comes_back(&recipient()).await);
+    });
+    assert_eq!(runtime.elapsed(), Duration::ZERO, "it did not queue for a place");
+    assert_eq!(runtime.connections().0, 2, "both tokens were sent");
+}
+
+#[test]
+fn an_uncounted_connection_is_never_pooled_or_parked() {
+    let runtime = Rehearsal::with(Script::smtp_server());
+    let smtp = smtp(&runtime);
+    runtime.run(async {
+        let mut client = smtp.open(&peer());
+        let asked = envelope("<a@example.com>");
+        assert!(matches!(client.rcpt(&asked, &recipient()).await, Outcome::Accepted(_)));
+        client.close().await;
+        let mut connection = Connection::beyond_the_bound(smtp.server.clone(), Arc::new(peer()));
+        let outcome = connection.ask_onward(Request::Recipient(&asked, &recipient())).await;
+        assert!(matches!(outcome, Outcome::Accepted(_)), "{outcome:?}");
+        assert_eq!(runtime.connections(), (2, 2), "it did not take the pooled connection");
+        assert!(matches!(connection.lies, Lies::Here(_)), "its place cannot be taken back");
+        connection.hang_up().await;
+        drop(connection);
+        assert_eq!(runtime.connections(), (2, 1), "it was closed");
     });
 }
