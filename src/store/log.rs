@@ -61,7 +61,8 @@ pub(super) enum LogChange {
 }
 
 /// Logs in memory, bounded by their total size in octets. When the bound is exceeded, the largest
-/// log loses its oldest records.
+/// log of several records loses its oldest record. When each log has only one record, the log that
+/// expires first is removed. The newest record always stays, also when it alone exceeds the bound.
 #[derive(Debug)]
 pub(super) struct Logs {
     most: usize,
@@ -121,7 +122,7 @@ impl Logs {
         while log.records.len() > retention.records as usize {
             all.octets -= log.pop(name, &mut journal);
         }
-        all.shrink(self.most, &mut journal);
+        all.shrink(self.most, name, &mut journal);
         position
     }
 
@@ -155,10 +156,14 @@ impl Logs {
         all.octets += log.push(record);
     }
 
-    /// Drops the records that exceed the bound after loading.
+    /// Drops the records that exceed the bound after loading. The newest record of the log that
+    /// expires last stays.
     #[cfg(feature = "redb")]
     pub(super) fn tidy(&self, mut journal: impl FnMut(LogChange)) {
-        self.lock().shrink(self.most, &mut journal);
+        let all = &mut *self.lock();
+        if let Some((&last, _)) = all.logs.iter().max_by_key(|(_, log)| log.end) {
+            all.shrink(self.most, last, &mut journal);
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -194,12 +199,18 @@ impl All {
         }
     }
 
-    fn shrink(&mut self, most: usize, journal: &mut impl FnMut(LogChange)) {
-        while self.octets > most
-            && let Some((&name, log)) = self.logs.iter_mut().max_by_key(|(_, log)| log.octets)
-            && log.records.len() > 1
-        {
-            self.octets -= log.pop(name, journal);
+    /// Drops records until the total size is at most `most`. Never drops the newest record of the
+    /// log `kept`.
+    fn shrink(&mut self, most: usize, kept: Name, journal: &mut impl FnMut(LogChange)) {
+        while self.octets > most {
+            let several = self.logs.iter_mut().filter(|(_, log)| log.records.len() > 1);
+            if let Some((&name, log)) = several.max_by_key(|(_, log)| log.octets) {
+                self.octets -= log.pop(name, journal);
+                continue;
+            }
+            let others = self.logs.iter().filter(|(name, _)| **name != kept);
+            let Some((&soonest, _)) = others.min_by_key(|(_, log)| log.end) else { return };
+            self.remove(soonest, journal);
         }
     }
 }

@@ -35,7 +35,8 @@ pub(super) const RECORDS: usize = 1 << 18;
 /// Values and logs are bounded in octets, at 64 octets for each record of the other kinds. The
 /// default is 16 MiB of values and 16 MiB of logs. Each value or record is charged 64 octets in
 /// addition to its size. Values use shards too, and those that expire first are evicted first. The
-/// largest log loses its oldest records first.
+/// largest log loses its oldest records first. When each log has only one record, the log that
+/// expires first is removed. The newest record always stays, also when it alone exceeds the bound.
 ///
 /// Keys are stored as hashes with a secret of the process. The store contains no mail addresses.
 #[derive(Debug)]

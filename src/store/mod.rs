@@ -163,8 +163,11 @@ pub trait Store: Send + Sync {
     /// position of a new log is the current time in Unix microseconds.
     ///
     /// A store in memory or in a file drops records before `retention` does if all logs together
-    /// exceed its bound in octets. It has at most 256 logs. When one more is created, the log that
-    /// expires first is removed. A Redis server limits a log only by the number of its records.
+    /// exceed its bound in octets. The largest log of several records loses its oldest record. When
+    /// each log has only one record, the log that expires first is removed. The record just
+    /// appended always stays, also when it alone exceeds the bound. The store has at most 256 logs.
+    /// When one more is created, the log that expires first is removed. A Redis server limits a log
+    /// only by the number of its records.
     ///
     /// # Errors
     ///

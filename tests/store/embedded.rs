@@ -101,6 +101,32 @@ fn a_file_with_too_many_octets_in_it_is_cut_to_its_bound() {
     }
 }
 
+/// A log that is removed for the octet bound is removed from the file too, while the store is open
+/// and when it is opened with a smaller size.
+#[test]
+fn file_loses_the_logs_that_the_octet_bound_removes() {
+    let folder = tempfile::tempdir().unwrap();
+    let retention = Retention::new(10, HOUR);
+    for (size, path) in [(2_000, "small.redb"), (100_000, "large.redb")] {
+        let path = folder.path().join(path);
+        let store = Embedded::with_capacity(&path, size).unwrap();
+        for n in 0..20_u32 {
+            let now = at(f64::from(n));
+            block_on(store.append(&Key::new("log", n), &[0; 60_000], retention, now)).unwrap();
+        }
+        drop(store);
+        // The second opening has room for all logs and shows which ones are in the file.
+        for size in [2_000, 100_000] {
+            let store = Embedded::with_capacity(&path, size).unwrap();
+            let has = |n: &u32| {
+                let page = block_on(store.read(&Key::new("log", *n), 0, at(0.0))).unwrap();
+                !page.records.is_empty()
+            };
+            assert_eq!((0..20).filter(has).collect::<Vec<_>>(), [18, 19]);
+        }
+    }
+}
+
 #[test]
 fn a_file_belongs_to_one_process() {
     let folder = tempfile::tempdir().unwrap();

@@ -72,6 +72,49 @@ fn logs_take_no_more_octets_than_they_may_and_the_largest_loses_its_oldest_recor
 }
 
 #[test]
+fn many_logs_of_one_record_keep_the_octet_bound() {
+    // 2,000 records are 128,000 octets: two records of 60,064.
+    let (store, retention) = (Memory::with_capacity(2_000), Retention::new(10, DAY));
+    let records = |n: u64| block_on(store.read(&Key::new("log", n), 0, at(0.0))).unwrap().records;
+    for n in 0..20 {
+        let now = at(n as f64);
+        block_on(store.append(&Key::new("log", n), &[0; 60_000], retention, now)).unwrap();
+        assert!(store.octets() <= 128_000, "{} octets after {n}", store.octets());
+        assert_eq!(records(n).len(), 1, "the newest record of {n}");
+    }
+    let left: Vec<u64> = (0..20).filter(|n| !records(*n).is_empty()).collect();
+    assert_eq!(left, [18, 19], "the logs that expire last");
+}
+
+#[test]
+fn large_log_of_one_record_does_not_protect_the_other_logs() {
+    let (store, now) = (Memory::with_capacity(2_000), at(0.0));
+    let retention = Retention::new(65_536, DAY);
+    let (large, small) = (Key::new("large", ""), Key::new("small", ""));
+    block_on(store.append(&large, &[0; 65_536], retention, now)).unwrap();
+    for _ in 0..100 {
+        block_on(store.append(&small, &[0; 2_500], retention, now)).unwrap();
+        assert!(store.octets() <= 128_000, "{}", store.octets());
+    }
+    let records = |log| block_on(store.read(log, 0, now)).unwrap().records.len();
+    assert_eq!((records(&large), records(&small)), (1, 24));
+}
+
+#[test]
+fn newest_record_stays_even_if_it_alone_exceeds_the_octet_bound() {
+    let (store, retention) = (Memory::with_capacity(1), Retention::new(10, DAY));
+    for n in 0..20_u64 {
+        // The newest log expires first.
+        let (log, now) = (Key::new("log", n), at(20.0 - n as f64));
+        for _ in 0..2 {
+            block_on(store.append(&log, &[0; 60_000], retention, now)).unwrap();
+            assert_eq!(store.octets(), 60_064);
+            assert_eq!(block_on(store.read(&log, 0, now)).unwrap().records.len(), 1);
+        }
+    }
+}
+
+#[test]
 fn values_records_and_pages_have_their_bounds() {
     let mut fresh = || -> Box<dyn Store> { Box::new(Memory::new()) };
     super::suite::large_values_and_records_pass_and_oversized_ones_are_refused(&mut fresh);
