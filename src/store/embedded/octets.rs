@@ -24,21 +24,26 @@ pub(super) struct OctetChanges {
     values: HashMap<Name, Option<Value>>,
     records: HashMap<(Name, u64), Option<Arc<[u8]>>>,
     ends: HashMap<Name, Option<u64>>,
-    /// Total size of the noted values and records, in octets.
+    /// Total size of the values and records in the maps, in octets. It is not derived from them,
+    /// because the writer needs it for every change.
     octets: usize,
 }
 
 impl OctetChanges {
     pub(super) fn note_value(&mut self, name: Name, value: Option<Value>) {
-        self.octets += value.as_ref().map_or(0, |value| value.octets.len());
-        self.values.insert(name, value);
+        let size = |value: &Option<Value>| value.as_ref().map_or(0, |value| value.octets.len());
+        self.octets += size(&value);
+        let replaced = self.values.insert(name, value);
+        self.octets -= replaced.as_ref().map_or(0, size);
     }
 
     pub(super) fn note_log(&mut self, change: LogChange) {
         match change {
             LogChange::Record(name, position, record) => {
-                self.octets += record.as_ref().map_or(0, |record| record.len());
-                self.records.insert((name, position), record);
+                let size = |record: &Option<Arc<[u8]>>| record.as_ref().map_or(0, |it| it.len());
+                self.octets += size(&record);
+                let replaced = self.records.insert((name, position), record);
+                self.octets -= replaced.as_ref().map_or(0, size);
             }
             LogChange::End(name, end) => {
                 self.ends.insert(name, end);
@@ -50,17 +55,25 @@ impl OctetChanges {
         self.values.is_empty() && self.records.is_empty() && self.ends.is_empty()
     }
 
-    /// Returns the total size of the noted values and records, in octets.
+    /// Returns the total size of the values and records to write, in octets. Replaced and removed
+    /// ones do not count.
     pub(super) fn len(&self) -> usize {
         self.octets
     }
 
     /// Merges older changes. Newer changes of the same record win.
     pub(super) fn fill_up(&mut self, older: Self) {
-        fill(&mut self.values, older.values);
-        fill(&mut self.records, older.records);
+        for (name, value) in older.values {
+            if !self.values.contains_key(&name) {
+                self.note_value(name, value);
+            }
+        }
+        for ((name, position), record) in older.records {
+            if !self.records.contains_key(&(name, position)) {
+                self.note_log(LogChange::Record(name, position, record));
+            }
+        }
         fill(&mut self.ends, older.ends);
-        self.octets += older.octets;
     }
 
     pub(super) fn write(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {

@@ -9,7 +9,9 @@ use pollster::block_on;
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
+use super::octets::OctetChanges;
 use super::*;
+use crate::store::log::LogChange;
 
 /// A disk whose failures are controlled by the test.
 #[derive(Debug, Clone)]
@@ -39,9 +41,13 @@ impl Disk {
     }
 
     fn store(&self) -> Embedded {
+        self.store_for(1000)
+    }
+
+    fn store_for(&self, records: usize) -> Embedded {
         let disk = self.clone();
         let open = move || redb::Database::builder().create_with_backend(disk.clone());
-        Embedded::with_file(File::new(open).unwrap(), 1000).unwrap()
+        Embedded::with_file(File::new(open).unwrap(), records).unwrap()
     }
 }
 
@@ -165,12 +171,13 @@ fn a_file_of_another_form_is_left_alone() {
 #[test]
 fn so_many_octets_wait_for_the_disk() {
     let disk = Disk::new();
-    let store = disk.store();
+    // The logs have room for 64 MiB.
+    let store = disk.store_for(1 << 20);
     disk.broken.store(true, Ordering::Relaxed);
-    let value = vec![0; crate::store::MAX_OCTETS];
-    let until = NOW + HOUR;
-    let put = |n: u32| block_on(store.put(&Key::new("k", n), &value, until, NOW));
-    let errors: Vec<_> = (0..300).map(|n| put(n).unwrap_err()).collect();
+    let (log, record) = (Key::new("log", ""), vec![0; crate::store::MAX_OCTETS]);
+    let retention = Retention::new(1_000, HOUR);
+    let append = || block_on(store.append(&log, &record, retention, NOW));
+    let errors: Vec<_> = (0..300).map(|_| append().unwrap_err()).collect();
     let (disk_failed, behind): (Vec<_>, Vec<_>) =
         errors.iter().partition(|error| matches!(error, StoreError::Disk(_)));
     assert_eq!((disk_failed.len(), behind.len()), (256, 44));
@@ -179,9 +186,52 @@ fn so_many_octets_wait_for_the_disk() {
     // A refused change makes the thread try again.
     let written = (0..1_000_000).find_map(|_| {
         std::thread::yield_now();
-        put(0).ok()
+        append().ok()
     });
-    assert!(written.is_some());
+    let last = written.unwrap();
     drop(store);
-    assert_eq!(block_on(disk.store().get(&Key::new("k", 0), NOW)).unwrap().unwrap(), value);
+    let store = disk.store_for(1 << 20);
+    let page = block_on(store.read(&log, last - 256, NOW)).unwrap();
+    assert_eq!((page.records, page.missed), (vec![record], false));
+    assert_eq!(store.memory.len(), 257);
+}
+
+/// Values and records that were replaced, removed or evicted do not wait for the disk.
+#[test]
+fn replaced_octets_do_not_count_as_waiting() {
+    let disk = Disk::new();
+    let store = disk.store();
+    disk.broken.store(true, Ordering::Relaxed);
+    let (octets, retention) = (vec![0; crate::store::MAX_OCTETS], Retention::new(1, HOUR));
+    let key = Key::new("k", "");
+    for _ in 0..300 {
+        let put = block_on(store.put(&key, &octets, NOW + HOUR, NOW)).unwrap_err();
+        assert!(matches!(put, StoreError::Disk(_)), "{put}");
+        let append = block_on(store.append(&key, &octets, retention, NOW)).unwrap_err();
+        assert!(matches!(append, StoreError::Disk(_)), "{append}");
+    }
+}
+
+/// Changes that arrive during a failing write replace the changes of that write.
+#[test]
+fn changes_merged_after_a_failed_write_have_an_exact_size() {
+    let value = |size| Some(Value::new(&vec![0; size], NOW + HOUR));
+    let record = |position, size: Option<usize>| {
+        LogChange::Record(7, position, size.map(|size| vec![0; size].into()))
+    };
+    let (mut older, mut newer) = (OctetChanges::default(), OctetChanges::default());
+    older.note_value(1, value(1_000));
+    older.note_value(2, value(200));
+    older.note_value(3, value(30));
+    older.note_log(record(1, Some(4_000)));
+    older.note_log(record(2, Some(500)));
+    assert_eq!(older.len(), 5_730);
+    newer.note_value(1, value(10));
+    newer.note_value(1, value(20));
+    newer.note_value(2, None);
+    newer.note_log(record(1, None));
+    newer.note_log(record(3, Some(6)));
+    assert_eq!(newer.len(), 26);
+    newer.fill_up(older);
+    assert_eq!(newer.len(), 20 + 30 + 500 + 6);
 }
