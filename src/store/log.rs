@@ -63,6 +63,7 @@ pub(super) enum LogChange {
 /// Logs in memory, bounded by their total size in octets. When the bound is exceeded, the largest
 /// log of several records loses its oldest record. When each log has only one record, the log that
 /// expires first is removed. The newest record always stays, also when it alone exceeds the bound.
+/// Only the stores in memory and in a file have this bound and the limit of 256 logs.
 #[derive(Debug)]
 pub(super) struct Logs {
     most: usize,
@@ -90,7 +91,8 @@ impl Logs {
         Self { most: octets, all: Mutex::default() }
     }
 
-    /// Appends a record and returns its position. `append.lua` does the same.
+    /// Appends a record and returns its position. `append.lua` does the same, except for the bound
+    /// in octets and the number of logs. A Redis server limits a log only by its [`Retention`].
     pub(super) fn append(
         &self,
         name: Name,

@@ -1,4 +1,5 @@
--- Appends a record to a log. Does the same as `Logs`.
+-- Appends a record to a log. Does the same as `Logs`, without its bound in octets and its
+-- limit for the number of logs.
 -- KEYS: the log, a stream. ARGV: record, records kept, end, now (milliseconds), first position of a new log.
 -- Entry: position as ID, expiry time of the log, record. Answer: the position.
 local now, position = tonumber(ARGV[4]), tonumber(ARGV[5])
