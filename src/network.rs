@@ -59,6 +59,20 @@ impl Network {
         Self { address, prefix }
     }
 
+    /// Returns the network that counts as one client: the IPv4 address, or the IPv6 /64. A /64 is
+    /// the smallest allocation of one customer (RFC 6177).
+    pub(crate) fn of_client(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self::of(address, if address.is_ipv4() { 32 } else { 64 })
+    }
+
+    /// Returns the network around a client, for limits that several clients share: the IPv4 /24, or
+    /// the IPv6 /48. A /48 is the largest usual allocation of one customer (RFC 6177).
+    pub(crate) fn around(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self::of(address, if address.is_ipv4() { 24 } else { 48 })
+    }
+
     /// Returns the first address of the network.
     ///
     /// ```

@@ -206,3 +206,17 @@ fn an_address_is_in_its_network() {
         assert!(network.contains(address), "{address} in {network}");
     }
 }
+
+#[test]
+fn clients_and_the_networks_around_them_have_fixed_prefixes() {
+    let table = [
+        // address, client, network around it
+        ("192.0.2.129", "192.0.2.129/32", "192.0.2.0/24"),
+        ("::ffff:192.0.2.129", "192.0.2.129/32", "192.0.2.0/24"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64", "2001:db8:1::/48"),
+    ];
+    for (given, client, around) in table {
+        assert_eq!(Network::of_client(address(given)).to_string(), client, "{given}");
+        assert_eq!(Network::around(address(given)).to_string(), around, "{given}");
+    }
+}

@@ -38,18 +38,16 @@ impl Session {
     fn owner(&self) -> Option<Owner> {
         let is_exempt = self.trusted.is_some() && self.xclient.is_none()
             || self.settings.own_networks.include(&self.peer);
-        let address = self.peer.address.filter(|_| !is_exempt)?.ip().to_canonical();
-        let (own, network) = if address.is_ipv4() { (32, 24) } else { (64, 48) };
-        let first = |prefix| Network::of(address, prefix).first();
+        let address = self.peer.address.filter(|_| !is_exempt)?.ip();
         // One message of the maximum size always fits.
         let most = usize::try_from(self.size_limit()).unwrap_or(usize::MAX).saturating_add(BLOCK);
         let hundredth = self.settings.budget.limit() / 100;
         let share = |percent: u8| hundredth.saturating_mul(percent.into()).max(most);
         let limits = &self.settings.limits;
         Some(Owner {
-            address: first(own),
+            address: Network::of_client(address).first(),
             address_share: share(limits.address_share),
-            network: first(network),
+            network: Network::around(address).first(),
             network_share: share(limits.network_share),
         })
     }
