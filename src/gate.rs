@@ -193,10 +193,10 @@ impl<R: Runtime> Gate<R> {
     /// its name is not in DNS. [`Peer::name_lookup`] distinguishes a client without a name from a
     /// client for which DNS gave no answer. Neither is refused.
     ///
-    /// At most 4 look-ups run at the same time for the clients of one network. After 3 look-ups in
-    /// a row that took longer than 2 seconds, the names of this network are not looked up for 30
-    /// seconds. If the network remains slow, that pause grows to at most 5 minutes. During the
-    /// pause its clients are served at once, without a name.
+    /// At most 4 look-ups run at the same time for the clients of one network: an IPv4 /24 or an
+    /// IPv6 /48. After 3 look-ups in a row that took longer than 2 seconds, the names of this
+    /// network are not looked up for 30 seconds. If the network remains slow, that pause grows to
+    /// at most 5 minutes. During the pause its clients are served at once, without a name.
     #[cfg(feature = "dns")]
     #[must_use]
     pub fn name_clients(mut self, resolver: impl Resolver + 'static, patience: Duration) -> Self {
@@ -341,8 +341,7 @@ impl<R: Runtime> Gate<R> {
             && let address = address.ip().to_canonical()
             && !address.is_loopback()
         {
-            let network = self.admission.network(address);
-            naming.name(&self.runtime, &mut peer, address, network).await;
+            naming.name(&self.runtime, &mut peer, address).await;
         }
         peer
     }

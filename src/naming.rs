@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use futures::future::FutureExt;
 
-use crate::breaker::Breaker;
+use crate::breaker::{Breaker, State};
 use crate::deadline::{Awaiting, Deadline};
 use crate::dns::{Resolver, ReverseName, Turns, reverse_name};
+use crate::network::Network;
 use crate::peer::{NameLookup, Peer};
 use crate::runtime::{Runtime, within};
 use crate::unwind::Guarded;
@@ -17,7 +18,7 @@ use crate::unwind::Guarded;
 #[cfg(test)]
 mod tests;
 
-/// Maximum number of concurrent look-ups for the clients of one network.
+/// Maximum number of concurrent look-ups for the clients of one network ([`Network::around`]).
 const AT_ONCE: usize = 4;
 /// A look-up that takes longer than this counts as slow, whatever its answer.
 const SLOW: Duration = Duration::from_secs(2);
@@ -28,13 +29,19 @@ const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Maximum number of networks that are remembered.
 const NETWORKS: usize = 4_096;
+/// Number of networks that one eviction leaves. The gap to [`NETWORKS`] spreads the cost of the scan
+/// over many new networks.
+const NETWORKS_LEFT: usize = NETWORKS / 8 * 7;
 
 /// Looks up the names of clients. The owner of an address decides how long its name server takes. A
 /// network with a slow name server must therefore not use up the queries that other networks need.
+///
+/// The limits are for an IPv4 /24 or an IPv6 /48. One customer can have a /48. With a limit for each
+/// /64, this customer would have the limit 65,536 times.
 pub(crate) struct Naming {
     resolver: Box<dyn Resolver>,
     patience: Duration,
-    networks: Mutex<HashMap<IpAddr, Arc<Zone>>>,
+    networks: Mutex<HashMap<Network, Arc<Zone>>>,
 }
 
 /// The look-ups of one network. Its addresses are usually in one reverse zone.
@@ -49,16 +56,10 @@ impl Naming {
         Self { resolver, patience, networks: Mutex::default() }
     }
 
-    /// Looks up the name of a client in this network.
-    pub(crate) async fn name<R: Runtime>(
-        &self,
-        runtime: &R,
-        peer: &mut Peer,
-        address: IpAddr,
-        network: IpAddr,
-    ) {
+    /// Looks up the name of the client with this address.
+    pub(crate) async fn name<R: Runtime>(&self, runtime: &R, peer: &mut Peer, address: IpAddr) {
         let deadline = Deadline::after(runtime.now(), self.patience, Awaiting::Verdict);
-        let zone = self.zone(network);
+        let zone = self.zone(Network::around(address));
         let answer = within(runtime, Some(deadline), self.ask(runtime, &zone, address)).await;
         peer.name_lookup = NameLookup::Answered;
         match answer.flatten() {
@@ -94,13 +95,33 @@ impl Naming {
         answer.ok()?.ok()
     }
 
-    fn zone(&self, network: IpAddr) -> Arc<Zone> {
+    fn zone(&self, network: Network) -> Arc<Zone> {
         let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
         if networks.len() >= NETWORKS && !networks.contains_key(&network) {
-            // The networks in use are at most as many as the connections.
-            networks.retain(|_, zone| Arc::strong_count(zone) > 1);
+            make_room(&mut networks);
         }
         networks.entry(network).or_default().clone()
+    }
+}
+
+/// Evicts idle networks: all whose breaker is closed, then open ones until [`NETWORKS_LEFT`] remain.
+/// Among open ones, those whose pause ends first are evicted first. Networks with a look-up are
+/// kept. There are at most as many of them as connections.
+fn make_room(networks: &mut HashMap<Network, Arc<Zone>>) {
+    let mut open = Vec::new();
+    networks.retain(|network, zone| {
+        if Arc::strong_count(zone) > 1 {
+            return true;
+        }
+        // A probe of an idle network has ended, so its breaker is open or closed.
+        let State::Open { until } = zone.breaker.state() else { return false };
+        open.push((until, *network));
+        true
+    });
+    let excess = networks.len().saturating_sub(NETWORKS_LEFT);
+    open.sort_unstable_by_key(|(until, _)| *until);
+    for (_, network) in open.iter().take(excess) {
+        networks.remove(network);
     }
 }
 

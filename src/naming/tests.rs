@@ -9,8 +9,8 @@ use crate::rehearsal::Rehearsal;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A resolver that never answers about 198.51.100.0/24, and answers at once that other addresses
-/// have no name.
+/// A resolver that never answers about 198.51.100.0/24 and 2001:db8::/48. It answers at once that
+/// other addresses have no name.
 struct Names {
     runtime: Rehearsal,
     asked: Arc<AtomicUsize>,
@@ -20,7 +20,8 @@ struct Names {
 impl Resolver for Names {
     async fn lookup(&self, name: &DomainName, _: RecordKind) -> Result<Answer, ResolveError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        if name.ends_with("100.51.198.in-addr.arpa") {
+        let silent = ["100.51.198.in-addr.arpa", "0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"];
+        if silent.iter().any(|zone| name.ends_with(zone)) {
             self.runtime.sleep(Duration::from_secs(3_600)).await;
         }
         let records = Vec::<Record>::new().into();
@@ -35,11 +36,14 @@ fn naming(runtime: &Rehearsal) -> (Naming, Arc<AtomicUsize>) {
 }
 
 /// Looks up the name of a client. Returns the result and the time it took.
-async fn named(naming: &Naming, runtime: &Rehearsal, address: [u8; 4]) -> (NameLookup, Duration) {
-    let began = runtime.now();
+async fn named(
+    naming: &Naming,
+    runtime: &Rehearsal,
+    address: impl Into<IpAddr>,
+) -> (NameLookup, Duration) {
+    let (began, address) = (runtime.now(), address.into());
     let mut peer = Peer::new((address, 4711).into());
-    let [a, b, c, _] = address;
-    naming.name(runtime, &mut peer, address.into(), [a, b, c, 0].into()).await;
+    naming.name(runtime, &mut peer, address).await;
     (peer.name_lookup, runtime.now() - began)
 }
 
@@ -86,4 +90,58 @@ fn networks_beyond_the_bound_push_out_those_without_lookups() {
         runtime.run(named(&naming, &runtime, [10, high, low, 1]));
         assert!(naming.networks.lock().unwrap().len() <= NETWORKS);
     }
+}
+
+/// Returns an address in the given /64 of 2001:db8::/48.
+fn in_subnet(subnet: u16) -> [u16; 8] {
+    [0x2001, 0xdb8, 0, subnet, 0, 0, 0, 1]
+}
+
+#[test]
+fn the_subnets_of_an_ipv6_48_share_four_lookups() {
+    let runtime = Rehearsal::new();
+    let (naming, asked) = naming(&runtime);
+    let crowd = (0..100).map(|subnet| named(&naming, &runtime, in_subnet(subnet)));
+    let heard = runtime.run(join_all(crowd));
+    assert!(heard.iter().all(|it| *it == (NameLookup::Failed, PATIENCE)), "{heard:?}");
+    assert_eq!(asked.load(Ordering::Relaxed), AT_ONCE);
+    assert_eq!(naming.networks.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn an_open_breaker_survives_a_flood_of_other_networks() {
+    let runtime = Rehearsal::new();
+    let (naming, asked) = naming(&runtime);
+    let crowd = (0..10).map(|subnet| named(&naming, &runtime, in_subnet(subnet)));
+    runtime.run(join_all(crowd));
+    for n in 0..2 * NETWORKS {
+        let [_, _, high, low] = (n as u32).to_be_bytes();
+        runtime.run(named(&naming, &runtime, [10, high, low, 1]));
+    }
+    let before = asked.load(Ordering::Relaxed);
+    let heard = runtime.run(named(&naming, &runtime, in_subnet(10)));
+    assert_eq!(heard, (NameLookup::Failed, Duration::ZERO));
+    assert_eq!(asked.load(Ordering::Relaxed), before);
+}
+
+#[test]
+fn open_breakers_whose_pause_ends_first_are_evicted_first() {
+    let runtime = Rehearsal::new();
+    let (naming, _) = naming(&runtime);
+    let network = |n: usize| Network::around([10, (n >> 8) as u8, n as u8, 1].into());
+    for n in 0..NETWORKS {
+        let zone = naming.zone(network(n));
+        let at = runtime.now() + Duration::from_secs(n as u64);
+        for _ in 0..SLOW_IN_A_ROW {
+            zone.breaker.admit(at).unwrap().fail(at, &"slow");
+        }
+    }
+    let busy = naming.zone(network(0));
+    naming.zone(network(NETWORKS));
+    let networks = naming.networks.lock().unwrap();
+    assert_eq!(networks.len(), NETWORKS_LEFT + 1);
+    assert!(Arc::ptr_eq(&networks[&network(0)], &busy));
+    let evicted = NETWORKS - NETWORKS_LEFT;
+    assert!((1..=evicted).all(|n| !networks.contains_key(&network(n))));
+    assert!((evicted + 1..=NETWORKS).all(|n| networks.contains_key(&network(n))));
 }
