@@ -33,7 +33,8 @@ use crate::runtime::Runtime;
 /// [`LONGEST_PAUSE`], as in Go's `net/http`.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Maximum number of clients accepted in a row before other tasks of the thread run.
+/// Maximum number of turns of the accept loop before other tasks of the thread run. A turn accepts a
+/// client or fails to.
 const AT_ONCE: usize = 64;
 /// Default time for sessions to end after shutdown has begun (actix-web `shutdown_timeout`).
 const DRAIN: Duration = Duration::from_secs(30);
@@ -141,8 +142,16 @@ impl<R: Adapter> Serve<R> {
         let sessions = Running(Arc::default());
         let mut stop = select(signal, gate.going_down());
         let mut pause = Duration::ZERO;
-        let mut in_a_row = 0;
+        let mut turns = 0;
         loop {
+            // Every turn counts: a stream of connections that broke in the backlog causes no pause,
+            // and could otherwise keep the thread. Turns that waited count too, at the cost of one
+            // needless wake-up in 64.
+            if turns == AT_ONCE {
+                turns = 0;
+                yield_now().await;
+            }
+            turns += 1;
             let accept = poll_fn(|context| poll_accept(&mut doors, context));
             let accepted = match select(&mut stop, accept).await {
                 Either::Left(_) => break,
@@ -152,10 +161,6 @@ impl<R: Adapter> Serve<R> {
                 Ok((opening, client, peer)) => {
                     receive(&gate, opening, client, peer, &sessions.0);
                     pause = Duration::ZERO;
-                    in_a_row += 1;
-                    if in_a_row % AT_ONCE == 0 {
-                        yield_now().await;
-                    }
                 }
                 Err(error) => {
                     gate.observe(&Event::AcceptFailed { error: &error });

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -128,18 +129,17 @@ impl AsyncWrite for Client {
     }
 }
 
-/// Serves until `time` has passed. Returns the milliseconds at which accepting failed.
-fn failures(
+/// Serves until `time` (in milliseconds) has passed. Runs `on_failure` when accepting fails.
+fn serve(
     stage: &Stage,
     script: impl IntoIterator<Item = Result<Client, i32>>,
     time: u64,
-) -> Vec<u128> {
-    let failures: Arc<Mutex<Vec<u128>>> = Arc::default();
+    on_failure: impl Fn() + Send + Sync + 'static,
+) {
     let smtp = Smtp::new(stage.clone(), "192.0.2.1:25".parse().unwrap(), "mx.example");
-    let (seen, clock) = (failures.clone(), stage.rehearsal.clone());
     let gate = Gate::new(stage.clone(), Settings::new("mx.example"), smtp).observer(move |event| {
         if let Event::AcceptFailed { .. } = event {
-            seen.lock().unwrap().push(clock.elapsed().as_millis());
+            on_failure();
         }
     });
     let (over, at) = (stage.clone(), stage.now() + Duration::from_millis(time));
@@ -148,6 +148,17 @@ fn failures(
     let serving = Serve::new(gate).and(script).with_graceful_shutdown(signal);
     let ended = stage.run(serving.into_future()).unwrap();
     assert_eq!(ended.cut_off, 0);
+}
+
+/// Serves until `time` has passed. Returns the milliseconds at which accepting failed.
+fn failures(
+    stage: &Stage,
+    script: impl IntoIterator<Item = Result<Client, i32>>,
+    time: u64,
+) -> Vec<u128> {
+    let failures: Arc<Mutex<Vec<u128>>> = Arc::default();
+    let (seen, clock) = (failures.clone(), stage.rehearsal.clone());
+    serve(stage, script, time, move || seen.lock().unwrap().push(clock.elapsed().as_millis()));
     failures.lock().unwrap().clone()
 }
 
@@ -182,6 +193,27 @@ fn a_connection_that_broke_before_it_was_accepted_costs_no_pause() {
     let stage = Stage::new();
     let script = (0..100).map(|_| Err(ABORTED));
     assert_eq!(failures(&stage, script, 1), vec![0; 100]);
+}
+
+#[test]
+fn other_tasks_run_after_every_64_connections_that_broke() {
+    let stage = Stage::new();
+    let failed = Arc::new(AtomicUsize::new(0));
+    let seen: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let (total, noted) = (failed.clone(), seen.clone());
+    // The stage polls every task in each round.
+    let other = poll_fn(move |_| {
+        noted.lock().unwrap().push(total.load(Ordering::Relaxed));
+        Poll::Pending
+    });
+    stage.spawn(other);
+    let script = (0..200).map(|_| Err(ABORTED));
+    serve(&stage, script, 1, move || {
+        failed.fetch_add(1, Ordering::Relaxed);
+    });
+    let mut seen = seen.lock().unwrap().clone();
+    seen.dedup();
+    assert_eq!(seen, [0, AT_ONCE, 2 * AT_ONCE, 3 * AT_ONCE, 200]);
 }
 
 #[test]
