@@ -43,6 +43,7 @@ pub struct Gate<R: Runtime> {
     #[cfg(feature = "tls")]
     pub(crate) turns: Turns,
     pub(crate) observers: Observers,
+    reports_answers: bool,
     /// Looks up client names; `None` if names are not looked up.
     #[cfg(feature = "dns")]
     naming: Option<Naming>,
@@ -100,6 +101,7 @@ impl<R: Runtime> Gate<R> {
             #[cfg(feature = "tls")]
             turns: Turns::default(),
             observers: Observers::default(),
+            reports_answers: false,
             #[cfg(feature = "dns")]
             naming: None,
             proxies: None,
@@ -161,6 +163,14 @@ impl<R: Runtime> Gate<R> {
     #[must_use]
     pub fn observed_by(mut self, observer: impl Observer + 'static) -> Self {
         self.observers.add(Box::new(observer));
+        self
+    }
+
+    /// Reports each scorer's answer to the observers ([`Event::Scored`]). Off by default: it costs a
+    /// copy of each answer and some calls of [`Runtime::now`].
+    #[must_use]
+    pub fn report_answers(mut self) -> Self {
+        self.reports_answers = true;
         self
     }
 
@@ -284,11 +294,11 @@ impl<R: Runtime> Gate<R> {
         (Session::new(self.settings.clone(), self.next_id(), peer, now, time_of_day), relay)
     }
 
-    /// Returns the sitting of a new session. It keeps the scorers' answers if there are observers
-    /// to report them to.
+    /// Returns the sitting of a new session. It keeps the scorers' answers if they are
+    /// [reported](Self::report_answers).
     pub fn sitting(&self) -> Sitting {
         let sitting = Sitting::new();
-        if self.observers.is_empty() { sitting } else { sitting.with_answers() }
+        if self.reports_answers { sitting.with_answers() } else { sitting }
     }
 
     /// Asks the panel, and reports each scorer's answer ([`Event::Scored`]) and the verdict

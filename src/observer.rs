@@ -107,6 +107,7 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 /// let counters = counts.clone();
 /// let gate = gate
 ///     .panel(panel)
+///     .report_answers()
 ///     .observer(move |event| {
 ///         if let Event::Judged { id, peer, recipient, tally, verdict, stage, .. } = event
 ///             && let (Verdict::Refuse(refusal), Stage::Connect | Stage::Rcpt) = (verdict, stage)
@@ -210,7 +211,7 @@ pub enum Event<'e> {
         octets: &'e [u8],
     },
     /// A scorer has answered or failed. Observed for each scorer, in the order of the seats, before
-    /// [`Judged`](Self::Judged).
+    /// [`Judged`](Self::Judged), if the gate [reports answers](crate::Gate::report_answers).
     Scored {
         /// The transaction; `SESSION.0` for the connection.
         id: &'e TransactionId,

@@ -227,9 +227,26 @@ impl Tally {
         }
     }
 
-    /// Records that the panel refuses the recipient of the latest question.
-    pub(crate) fn refuse_recipient(&mut self) {
-        self.refused = true;
+    /// Records the panel's verdict on the latest question. The findings on a recipient that it
+    /// refuses do not count for the transaction.
+    pub(crate) fn judged(&mut self, stage: Stage, verdict: &Verdict) {
+        self.refused = stage == Stage::Rcpt && matches!(verdict, Verdict::Refuse(_));
+    }
+
+    /// Records the verdict of a judge, which replaces that of a panel which it may have asked.
+    /// `decided` is the number of decisions before the question.
+    pub(crate) fn overrule(&mut self, stage: Stage, verdict: &Verdict, decided: usize) {
+        let mut is_decided = *verdict == Verdict::Pass;
+        for mut decision in self.decisions.split_off(decided) {
+            decision.acted &= decision.verdict.is_alike(verdict);
+            is_decided |= decision.acted;
+            self.decide(decision);
+        }
+        if !is_decided {
+            let (total, verdict) = (self.total(), verdict.clone());
+            self.decide(Decision { stage, total, verdict, acted: true });
+        }
+        self.judged(stage, verdict);
     }
 
     pub(crate) fn enter(&mut self, entry: Entry) {

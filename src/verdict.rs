@@ -23,6 +23,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Returns whether both do the same to the mail, and both refusals read the same.
+    #[cfg(feature = "serve")]
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Refuse(one), Self::Refuse(other)) => one == other,
+            (Self::Refuse(_), _) | (_, Self::Refuse(_)) => false,
+            (one, other) => matches!(one, Self::Tag(_)) == matches!(other, Self::Tag(_)),
+        }
+    }
+
     /// Returns the verdict for a panel that did not answer in time. A timeout must not count as
     /// [`Verdict::Pass`].
     pub(crate) fn late() -> Self {

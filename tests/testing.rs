@@ -189,6 +189,45 @@ fn a_transcript_is_played_against_a_panel_with_a_fresh_tally_for_each_transactio
     assert_eq!(error.line, 8, "{error}");
 }
 
+/// Finds something about every recipient.
+struct Suspicious;
+
+#[nobounce::async_trait]
+impl nobounce::Scorer for Suspicious {
+    fn name(&self) -> &str {
+        "suspicious"
+    }
+
+    async fn on_rcpt(
+        &self,
+        _: &nobounce::RcptContext<'_>,
+    ) -> Result<nobounce::Opinion, nobounce::ScorerError> {
+        Ok(nobounce::Finding::new("SUSPECT", nobounce::Score::points(9)).into())
+    }
+}
+
+/// As in the record of a gate.
+#[test]
+fn findings_about_a_refused_recipient_do_not_count_in_the_record_of_a_transcript() {
+    let transcript = Transcript::parse(&format!(
+        "@ relay accepts
+         S: 220 {HOST} ESMTP nobounce
+         C: HELO client.example.org
+         S: 250 {HOST}
+         C: MAIL FROM:<a@example.org>
+         S: 250 2.1.0 Sender ok
+         C: RCPT TO:<b@example.com>
+         S: 550 5.7.1 ...
+         C: RSET
+         S: 250 2.0.0 Ok"
+    ));
+    let (runtime, panel) = (VirtualRuntime::new(), Panel::new().scorer(Suspicious));
+    let play = transcript.unwrap();
+    let records = play.on(&runtime).panel(&panel).play(Chunking::Whole).unwrap();
+    assert_eq!(records[0].tally.total(), nobounce::Score::ZERO, "{}", records[0].tally);
+    assert_eq!(records[0].tally.entries().count(), 1);
+}
+
 #[test]
 fn values_are_made_in_one_call() {
     let mut envelope = envelope("<>");

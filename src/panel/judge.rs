@@ -15,7 +15,7 @@ use crate::verdict::{Subject, Verdict};
 ///
 /// ```
 /// use async_trait::async_trait;
-/// use nobounce::{Judge, Panel, Refusal, Runtime, Sitting, Subject, Tally, Verdict};
+/// use nobounce::{ForwardPath, Judge, Panel, Refusal, Runtime, Sitting, Subject, Tally, Verdict};
 ///
 /// /// Never refuses mail to postmaster (RFC 5321 section 4.5.1).
 /// struct ReachablePostmaster(Panel);
@@ -31,15 +31,22 @@ use crate::verdict::{Subject, Verdict};
 ///     ) -> Verdict {
 ///         let verdict = self.0.ask(runtime, subject, tally, sitting).await;
 ///         match subject {
-///             Subject::Recipient(_, to) if to.path.address().starts_with(b"postmaster@") => Verdict::Pass,
+///             Subject::Recipient(_, to) if is_postmaster(to) => Verdict::Pass,
 ///             _ => verdict,
 ///         }
 ///     }
 /// }
+///
+/// fn is_postmaster(to: &ForwardPath) -> bool {
+///     to.path.canonical().local_part.eq_ignore_ascii_case("postmaster")
+/// }
+/// assert!(is_postmaster(&ForwardPath::parse("<Postmaster>")?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[async_trait]
 pub trait Judge<R: Runtime>: Send + Sync {
-    /// Decides about the subject and records the reasons in the tally.
+    /// Decides about the subject. The gate records the verdict in the tally; findings come from the
+    /// scorers of a panel that the judge asks.
     ///
     /// If the judge panics, the client is deferred, as with [`FailurePolicy::Defer`] for a scorer.
     async fn judge(
@@ -82,12 +89,18 @@ impl<R: Runtime> Bench<R> {
             Self::Panel(panel) => return panel.ask(runtime, subject, tally, sitting).await,
             Self::Own(judge) => judge,
         };
+        let stage = subject.stage();
+        // A judge need not ask a panel, which would do this.
+        tally.ask();
+        sitting.forget_answers();
+        let decided = tally.decisions().count();
         let judged = Guarded::begin(|| judge.judge(runtime, subject, tally, sitting)).await;
-        judged.unwrap_or_else(|panic| {
-            let (stage, policy) = (subject.stage(), FailurePolicy::Defer);
-            let cause = FailureCause::Panic(panic);
+        let verdict = judged.unwrap_or_else(|panic| {
+            let (cause, policy) = (FailureCause::Panic(panic), FailurePolicy::Defer);
             tally.fail(Failure { scorer: "judge".into(), stage, cause, policy, monitored: false });
             Verdict::Refuse(unchecked(stage))
-        })
+        });
+        tally.overrule(stage, &verdict, decided);
+        verdict
     }
 }

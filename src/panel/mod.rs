@@ -124,6 +124,8 @@ const UNNAMED: &str = "unnamed";
 /// that is not tagged has no such field. If the client sends one, it is removed.
 #[derive(Default)]
 pub struct Panel {
+    /// Distinguishes it from other panels, for a [`Sitting`].
+    id: Arc<()>,
     seats: Vec<Seat>,
     thresholds: Thresholds,
     weights: Weights,
@@ -280,7 +282,7 @@ impl Panel {
             return Verdict::Pass;
         }
         let (budget, began) = (self.stage_budget.unwrap_or(STAGE_BUDGET), runtime.now());
-        sitting.prepare(&self.seats, subject);
+        sitting.prepare(&self.id, &self.seats, subject);
         let at = At::new(subject, tally);
         let (mut places, timed) = sitting.places();
         let timed = timed.then_some(began);
@@ -364,9 +366,7 @@ impl Panel {
         if !acted {
             return Verdict::Pass;
         }
-        if stage == Stage::Rcpt {
-            tally.refuse_recipient();
-        }
+        tally.judged(stage, &verdict);
         verdict
     }
 }

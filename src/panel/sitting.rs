@@ -17,12 +17,16 @@ use crate::verdict::Subject;
 /// each session with [`Gate::sitting`](crate::Gate::sitting) or [`Sitting::new`]. Dropping it ends
 /// the session for its scorers.
 ///
+/// It holds the state for one panel. When another panel is asked, the scorers of the first lose
+/// their state.
+///
 /// It allocates nothing for scorers without such state.
 #[derive(Default)]
 pub struct Sitting {
     /// The state of each seat. Empty while no seat has state.
     places: Vec<Place>,
-    is_open: bool,
+    /// The panel whose state this is, once it has been asked.
+    panel: Option<Arc<()>>,
     /// Ended transactions that have not been reported to the scorers yet.
     ended: Vec<TransactionEnd>,
     /// How each scorer answered the latest question. `None` if answers are not kept.
@@ -101,13 +105,13 @@ impl Sitting {
     }
 
     /// Opens the scorers of the session if this is its first question or if the client has changed.
-    pub(super) fn prepare(&mut self, seats: &[Seat], subject: Subject<'_>) {
+    pub(super) fn prepare(&mut self, panel: &Arc<()>, seats: &[Seat], subject: Subject<'_>) {
         self.settle();
-        if let Some(answers) = &mut self.answers {
-            answers.clear();
-        }
-        if !self.is_open || matches!(subject, Subject::Connection(..)) {
+        self.forget_answers();
+        let is_open = self.panel.as_ref().is_some_and(|open| Arc::ptr_eq(open, panel));
+        if !is_open || matches!(subject, Subject::Connection(..)) {
             self.open(seats, &ConnectContext::new(subject.session(), subject.peer()));
+            self.panel = Some(panel.clone());
         }
         for place in &mut self.places {
             if let Place::Open { is_asked: true, .. } = place {
@@ -116,9 +120,15 @@ impl Sitting {
         }
     }
 
+    /// Forgets the answers to the question before.
+    pub(super) fn forget_answers(&mut self) {
+        if let Some(answers) = &mut self.answers {
+            answers.clear();
+        }
+    }
+
     fn open(&mut self, seats: &[Seat], at: &ConnectContext<'_>) {
         self.close();
-        self.is_open = true;
         for (number, seat) in seats.iter().enumerate() {
             let place = match caught(|| seat.scorer.open(at)) {
                 Ok(None) => continue,

@@ -69,7 +69,7 @@ impl<'p> Play<'p> {
         Self { panel: Some(panel), ..self }
     }
 
-    /// Sets the observer of the events.
+    /// Sets the observer of the events. There is no [`Event::Scored`] among them.
     pub fn observer(self, observer: &'p dyn Observer) -> Self {
         Self { observer: Some(observer), ..self }
     }
@@ -216,6 +216,7 @@ impl Company for Watched<'_> {
                     _ => None,
                 };
                 self.observe(&Event::Judged { id, peer, stage, recipient, tally, verdict });
+                self.tally(id, stage).settle();
             }
             Happened::Relayed(id, recipient, outcome) => {
                 self.relayed(id, recipient.is_some(), outcome);

@@ -44,7 +44,7 @@ fn a_refusal_of_a_recipient_is_told_with_what_led_to_it_and_counts_no_longer_aft
     let told = Arc::new(Mutex::new(Vec::new()));
     let log = told.clone();
     let gate = gate(&runtime, &Slow::new(&runtime, false)).panel(Panel::new().scorer(Trap));
-    let gate = gate.observer(move |event| {
+    let gate = gate.report_answers().observer(move |event| {
         log.lock().unwrap().extend(match event {
             Event::Scored { answer, stage, .. } => {
                 let findings = answer.result.as_ref().unwrap().findings.len();
@@ -107,11 +107,63 @@ fn decision_logic_stands_in_place_of_a_panel_and_its_panic_defers() {
         let gate = gate(&runtime, &Slow::new(&runtime, false));
         gate.judge(Contrary(Panel::new().scorer(Trap), panics))
     };
-    let heard = heard_by(&runtime, &gate_of(false), TRAPPED);
+    let records = Arc::new(Mutex::new(Vec::new()));
+    let log = records.clone();
+    let overruling = gate_of(false).observer(move |event| {
+        if let Event::Ended(record) = event {
+            let decisions = record.tally.decisions();
+            let decisions: Vec<_> = decisions.map(|it| (it.acted, it.verdict.clone())).collect();
+            log.lock().unwrap().push((record.tally.total(), decisions));
+        }
+    });
+    let says = "HELO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<trap@d>\r\nRSET\r\nQUIT\r\n";
+    let heard = heard_by(&runtime, &overruling, says);
     assert!(heard.contains("\r\n250 2.1.5 "), "the trap is taken: {heard}");
     assert!(heard.contains("\r\n550 5.7.1 Contrary"), "{heard}");
+    // The recipient that the panel refused is accepted, so what was found on it counts.
+    let records = std::mem::take(&mut *records.lock().unwrap());
+    let [(total, decisions)] = &records[..] else { panic!("{records:?}") };
+    assert_eq!(*total, Score::points(9));
+    let acted: Vec<_> = decisions.iter().map(|(acted, _)| *acted).collect();
+    assert_eq!(acted, [true, false], "the judge's refusal, then the panel's: {decisions:?}");
     let heard = heard_by(&runtime, &gate_of(true), TRAPPED);
     assert_eq!(heard.matches("\r\n451 4.3.0 Recipient cannot be checked").count(), 2, "{heard}");
+}
+
+/// A judge that asks its panel about connections only.
+struct Incurious(Panel);
+
+#[async_trait]
+impl<R: Runtime> Judge<R> for Incurious {
+    async fn judge(
+        &self,
+        runtime: &R,
+        subject: Subject<'_>,
+        tally: &mut Tally,
+        sitting: &mut Sitting,
+    ) -> Verdict {
+        match subject {
+            Subject::Connection(..) => self.0.ask(runtime, subject, tally, sitting).await,
+            _ => Verdict::Pass,
+        }
+    }
+}
+
+#[test]
+fn answers_are_not_told_again_of_a_question_that_no_panel_was_asked() {
+    let runtime = Rehearsal::new();
+    let stages = Arc::new(Mutex::new(Vec::new()));
+    let log = stages.clone();
+    let gate = gate(&runtime, &Slow::new(&runtime, false))
+        .judge(Incurious(Panel::new().scorer(Trap)))
+        .report_answers()
+        .observer(move |event| {
+            if let Event::Scored { stage, .. } = event {
+                log.lock().unwrap().push(*stage);
+            }
+        });
+    heard_by(&runtime, &gate, TRAPPED);
+    assert_eq!(*stages.lock().unwrap(), [Stage::Connect]);
 }
 
 /// A scorer that records the end of transactions and of the session.

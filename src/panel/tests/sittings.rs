@@ -210,6 +210,22 @@ fn panics_at_the_edges_of_a_session_are_caught() {
 }
 
 #[test]
+fn a_sitting_holds_the_state_of_one_panel() {
+    let runtime = Rehearsal::new();
+    let (first, second) = (Diary::default(), Diary::default());
+    let panels = [&first, &second].map(|diary| panel(diary, Fault::None));
+    let (mut sitting, mut tally) = (Sitting::new(), Tally::new());
+    for panel in &panels {
+        ask_in(&runtime, panel, Stage::Data, &mut tally, &mut sitting);
+    }
+    for diary in [first, second] {
+        assert!(diary.lock().unwrap()[0].starts_with("open "), "{diary:?}");
+    }
+    let symbols: Vec<_> = tally.entries().map(|entry| entry.finding.symbol()).collect();
+    assert_eq!(symbols, ["N1"], "each scorer was asked for the first time");
+}
+
+#[test]
 fn each_answer_is_told_with_the_time_it_took_if_somebody_wants_to_know() {
     let runtime = Rehearsal::new();
     let seconds = Duration::from_secs;
