@@ -2,6 +2,7 @@
 
 mod circles;
 mod connection;
+mod expiring;
 mod guard;
 mod harvests;
 mod offered;

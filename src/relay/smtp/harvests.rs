@@ -1,9 +1,9 @@
 //! Detects address harvesting: counts refused recipients by client address and network.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::expiring::Expiring;
 use crate::envelope::Envelope;
 use crate::network::Network;
 use crate::verdict::Refusal;
@@ -40,27 +40,24 @@ pub(super) struct Harvests {
     bounds: Bounds,
     /// The time at which a bucket is empty. A bucket is full if that time is more than an hour
     /// away.
-    empty_at: Mutex<HashMap<Network, Instant>>,
-    most: usize,
+    empty_at: Mutex<Expiring<Network>>,
 }
 
 impl Harvests {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, empty_at: Mutex::default(), most: ENTRIES }
+        Self { bounds, empty_at: Mutex::new(Expiring::new(ENTRIES)) }
     }
 
     /// Returns whether this client has had too many recipients refused.
     pub(super) fn refuses(&self, envelope: &Envelope, clock: impl FnOnce() -> Instant) -> bool {
-        if self.lock().is_empty() {
+        let empty_at = self.lock();
+        if empty_at.is_empty() {
             return false;
         }
-        let (buckets, now) = (self.buckets(envelope), clock());
-        let empty_at = self.lock();
-        buckets.is_some_and(|buckets| {
-            let is_full = |network: &Network| {
-                let empty_at = empty_at.get(network);
-                empty_at.is_some_and(|at| at.saturating_duration_since(now) > WINDOW)
-            };
+        let now = clock();
+        self.buckets(envelope).is_some_and(|buckets| {
+            let is_full =
+                |network: &Network| empty_at.get(network, now).is_some_and(|at| at - now > WINDOW);
             buckets.iter().any(|(network, _)| is_full(network))
         })
     }
@@ -70,11 +67,10 @@ impl Harvests {
         let Some(buckets) = self.buckets(envelope) else { return };
         let mut empty_at = self.lock();
         for (network, most) in buckets {
-            self.make_room(&mut empty_at, now);
-            let at = empty_at.entry(network).or_insert(now);
+            let at = empty_at.get(&network, now).unwrap_or(now);
             // Rounded up, so that the last of `most` recipients fills the bucket.
             let drop = WINDOW / most.max(1) + Duration::from_nanos(1);
-            *at = (*at).max(now).checked_add(drop).unwrap_or(*at);
+            empty_at.set(network, at.checked_add(drop).unwrap_or(at), now);
         }
     }
 
@@ -83,32 +79,12 @@ impl Harvests {
     /// server has accepted their recipients.
     fn buckets(&self, envelope: &Envelope) -> Option<[(Network, u32); 2]> {
         let is_exempt = envelope.peer.own || envelope.xforward.is_some();
-        let address = envelope.peer.address.filter(|_| !is_exempt)?.ip().to_canonical();
-        let (own, network) = if address.is_ipv4() { (32, 24) } else { (64, 48) };
+        let address = envelope.peer.address.filter(|_| !is_exempt)?.ip();
         let Bounds { of_address, of_network } = self.bounds;
-        Some([(Network::of(address, own), of_address), (Network::of(address, network), of_network)])
+        Some([(Network::of_client(address), of_address), (Network::around(address), of_network)])
     }
 
-    /// Removes empty buckets. If that is not enough, removes the half that becomes empty first.
-    fn make_room(&self, empty_at: &mut HashMap<Network, Instant>, now: Instant) {
-        if empty_at.len() < self.most {
-            return;
-        }
-        empty_at.retain(|_, at| now < *at);
-        if empty_at.len() >= self.most {
-            let mut ends: Vec<Instant> = empty_at.values().copied().collect();
-            let middle = ends.len() / 2;
-            let (.., middle, _) = ends.select_nth_unstable(middle);
-            let (middle, mut surplus) = (*middle, empty_at.len() - self.most / 2);
-            empty_at.retain(|_, at| {
-                let goes = surplus > 0 && *at <= middle;
-                surplus -= usize::from(goes);
-                !goes
-            });
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Network, Instant>> {
+    fn lock(&self) -> MutexGuard<'_, Expiring<Network>> {
         self.empty_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -189,7 +165,7 @@ mod tests {
     #[test]
     fn so_many_addresses_are_remembered_and_no_more() {
         let mut harvests = Harvests::new(Bounds::default());
-        harvests.most = 100;
+        harvests.empty_at = Mutex::new(Expiring::new(100));
         let now = Rehearsal::new().now();
         let harvester = envelope("203.0.113.7");
         for _ in 0..100 {

@@ -1,12 +1,11 @@
 //! Split transactions: the retries of a message that the onward server accepted for some recipients
 //! only. The client could get only one reply for all of them.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::expiring::Expiring;
 use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::network::Network;
@@ -23,7 +22,7 @@ const TAIL: usize = 1_024;
 /// Recipients and contents of messages that were accepted for some of their recipients only. Both
 /// are stored as hashes with a secret.
 ///
-/// - **Recipients**, with the client's network (/24, /64) and the sender. In a retry from that
+/// - **Recipients**, with the client's network ([`Network::around`]) and the sender. In a retry from that
 ///   network and sender, each of them is accepted as the first recipient of its transaction, and
 ///   otherwise gets 452. The content is not known at that point. Another message of this sender to
 ///   these recipients is therefore split too.
@@ -32,13 +31,12 @@ const TAIL: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Splits {
     secret: RandomState,
-    until: Mutex<HashMap<u64, Instant>>,
-    most: usize,
+    until: Mutex<Expiring<u64>>,
 }
 
 impl Default for Splits {
     fn default() -> Self {
-        Self { secret: RandomState::new(), until: Mutex::default(), most: ENTRIES }
+        Self { secret: RandomState::new(), until: Mutex::new(Expiring::new(ENTRIES)) }
     }
 }
 
@@ -54,8 +52,7 @@ impl Splits {
         let names: Vec<u64> = recipients.map(|it| self.recipient(envelope, it)).collect();
         let mut until = self.lock();
         for name in names.into_iter().chain([content.0]) {
-            self.make_room(&mut until, now);
-            until.insert(name, now + TIME);
+            until.set(name, now + TIME, now);
         }
     }
 
@@ -67,23 +64,25 @@ impl Splits {
         recipient: &ForwardPath,
         clock: impl FnOnce() -> Instant,
     ) -> bool {
-        if envelope.forward_paths.is_empty() || self.lock().is_empty() {
+        if envelope.forward_paths.is_empty() {
+            return false;
+        }
+        let mut until = self.lock();
+        if until.is_empty() {
             return false;
         }
         let (name, now) = (self.recipient(envelope, recipient), clock());
-        match self.lock().get_mut(&name) {
-            Some(until) if now < *until => {
-                *until = now + TIME;
-                true
-            }
-            _ => false,
+        let is_split = until.get(&name, now).is_some();
+        if is_split {
+            until.set(name, now + TIME, now);
         }
+        is_split
     }
 
     /// Returns whether this content belongs to a message that was accepted for some of its
     /// recipients only. If so, remembers its recipients for the network of this client too.
     pub(super) fn is_known(&self, envelope: &Envelope, content: Content, now: Instant) -> bool {
-        let known = self.lock().get(&content.0).is_some_and(|until| now < *until);
+        let known = self.lock().get(&content.0, now).is_some();
         if known {
             self.remember(envelope, content, now);
         }
@@ -109,34 +108,12 @@ impl Splits {
     }
 
     fn recipient(&self, envelope: &Envelope, recipient: &ForwardPath) -> u64 {
-        let network = envelope.peer.address.map(|address| match address.ip().to_canonical() {
-            address @ IpAddr::V4(_) => Network::of(address, 24),
-            address @ IpAddr::V6(_) => Network::of(address, 64),
-        });
+        let network = envelope.peer.address.map(|address| Network::around(address.ip()));
         let paths = [folded(&envelope.reverse_path.path), folded(&recipient.path)];
         self.secret.hash_one(("recipient", network, paths))
     }
 
-    /// Removes expired entries. If that is not enough, removes the half that expires first.
-    fn make_room(&self, until: &mut HashMap<u64, Instant>, now: Instant) {
-        if until.len() < self.most {
-            return;
-        }
-        until.retain(|_, until| now < *until);
-        if until.len() >= self.most {
-            let mut ends: Vec<Instant> = until.values().copied().collect();
-            let middle = ends.len() / 2;
-            let (.., middle, _) = ends.select_nth_unstable(middle);
-            let (middle, mut surplus) = (*middle, until.len() - self.most / 2);
-            until.retain(|_, until| {
-                let goes = surplus > 0 && *until <= middle;
-                surplus -= usize::from(goes);
-                !goes
-            });
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Instant>> {
+    fn lock(&self) -> MutexGuard<'_, Expiring<u64>> {
         self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -150,6 +127,7 @@ fn folded(path: &Path) -> Vec<u8> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
+    use std::net::IpAddr;
     use std::sync::Arc;
 
     use super::*;
@@ -241,8 +219,7 @@ mod tests {
 
     #[test]
     fn so_many_splits_are_remembered_and_no_more() {
-        assert_eq!(Splits::default().most, 65_536);
-        let splits = Splits { most: 100, ..Splits::default() };
+        let splits = Splits { until: Mutex::new(Expiring::new(100)), ..Splits::default() };
         let now = Rehearsal::new().now();
         let mail = message("Subject: x\n\ntext\n");
         for n in 0..1_000 {
