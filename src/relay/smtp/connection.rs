@@ -75,7 +75,9 @@ impl<R: Runtime> Connection<R> {
     /// Creates a connection beyond the limit, for an internal request that must not wait for
     /// clients.
     pub(super) fn beyond_the_bound(server: Arc<Server<R>>, client: Arc<Peer>) -> Self {
-        Self { is_uncounted: true, ..Self::new(server, client) }
+        let mut connection = Self::new(server, client);
+        connection.is_uncounted = true;
+        connection
     }
 
     /// Forwards a request of a client.

@@ -29,15 +29,21 @@ impl<R: Runtime> Pool<R> {
     /// Closes expired connections. Returns the one that was used last, if one is left.
     pub(super) fn take(&self, now: Instant) -> Option<Box<Line<R>>> {
         let mut idle = self.lock();
-        idle.retain(|it| now < it.until);
-        idle.pop().map(|it| it.line)
+        let expired = take_expired(&mut idle, now);
+        let last = idle.pop().map(|it| it.line);
+        drop(idle);
+        drop(expired);
+        last
     }
 
     /// Returns whether the pool has room for one more connection.
     pub(super) fn has_room(&self, now: Instant) -> bool {
         let mut idle = self.lock();
-        idle.retain(|it| now < it.until);
-        idle.len() < self.most
+        let expired = take_expired(&mut idle, now);
+        let has_room = idle.len() < self.most;
+        drop(idle);
+        drop(expired);
+        has_room
     }
 
     /// Adds this connection to the pool. If the pool is full, closes the one that was idle longest.
@@ -45,12 +51,22 @@ impl<R: Runtime> Pool<R> {
         let mut idle = self.lock();
         idle.push(Idle { line, until: now + self.idle_time });
         let surplus = idle.len().saturating_sub(self.most);
-        idle.drain(..surplus);
+        let closed: Vec<_> = idle.drain(..surplus).collect();
+        drop(idle);
+        drop(closed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Idle<R>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Removes the expired connections and returns them. Closing them may take a system call each, so
+/// the caller first unlocks the pool.
+fn take_expired<R: Runtime>(idle: &mut Vec<Idle<R>>, now: Instant) -> Vec<Idle<R>> {
+    // The connection that expires first was added first.
+    let expired = idle.partition_point(|it| it.until <= now);
+    idle.drain(..expired).collect()
 }
 
 impl<R: Runtime> fmt::Debug for Pool<R> {
