@@ -27,10 +27,10 @@ use std::time::SystemTime;
 use bytes::BytesMut;
 use dialogue::{CONTENT, Dialogue, served};
 use measure::table;
-use nobounce::{
-    MailData, Message, OnwardSettings, Outcome, Panel, Reply, ReplyCode, Request, Settings,
-    wire_exposed,
-};
+use nobounce::message::MailData;
+use nobounce::onward::OnwardSettings;
+use nobounce::reply::ReplyCode;
+use nobounce::{Message, Outcome, Panel, Reply, Request, Settings, wire_exposed};
 use shapes::{SHAPES, content};
 
 /// Tolerated relative increase of a figure.

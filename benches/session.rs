@@ -26,7 +26,8 @@ use std::time::Duration;
 
 use dialogue::{CONTENT, DATA, Dialogue, MAIL, RCPT, READ, served};
 use measure::{cpu_time, interleaved, is_quick, repeated, table, timed};
-use nobounce::{OnwardSettings, Panel, Settings};
+use nobounce::onward::OnwardSettings;
+use nobounce::{Panel, Settings};
 use smtp_proto::request::receiver::DataReceiver;
 
 /// An allocator that counts the allocations of this thread, including reallocations that move

@@ -27,10 +27,10 @@ use std::time::SystemTime;
 use bytes::{Bytes, BytesMut};
 use dialogue::{DATA, Dialogue, RCPT, READ, Server};
 use measure::{interleaved, is_quick, repeated, table, timed};
-use nobounce::{
-    EnhancedStatus, LineEndings, MailData, Message, OnwardSettings, Outcome, Reply, ReplyCode,
-    Request, Settings, wire_exposed,
-};
+use nobounce::message::{LineEndings, MailData};
+use nobounce::onward::OnwardSettings;
+use nobounce::reply::{EnhancedStatus, ReplyCode};
+use nobounce::{Message, Outcome, Reply, Request, Settings, wire_exposed};
 use shapes::{SHAPES, content};
 use smtp_proto::request::receiver::DataReceiver;
 use smtp_proto::response::parser::ResponseReceiver;

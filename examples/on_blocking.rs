@@ -9,7 +9,8 @@ use std::{error::Error, time::Duration, time::Instant};
 use async_io::{Async, Timer};
 use clap::Parser;
 use nobounce::scorers::{Gtube, Spamd};
-use nobounce::{Address, Gate, Panel, Peer, Runtime, Settings, Step, Tally, Target, relay};
+use nobounce::tally::Tally;
+use nobounce::{Address, Gate, Panel, Peer, Runtime, Settings, Step, Target, relay};
 use pollster::block_on;
 use signal_hook::{consts::SIGINT, consts::SIGTERM, iterator::Signals};
 

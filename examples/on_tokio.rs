@@ -5,9 +5,10 @@
 use std::io::{Result, stdout};
 
 use clap::Parser;
+use nobounce::observer::LineLogger;
 use nobounce::scorers::{Gtube, Spamd};
 use nobounce::tokio::{Tokio, listen, serve, shutdown_signal};
-use nobounce::{Address, Gate, Lines, Panel, Settings, Target, relay};
+use nobounce::{Address, Gate, Panel, Settings, Target, relay};
 use tokio::runtime::Builder;
 
 #[global_allocator] // buffers mail data in huge pages
@@ -38,7 +39,7 @@ async fn run(options: Options) -> Result<()> {
     };
     let spamd = options.spamd.map(|address| Spamd::new(Tokio, address));
     let panel = spamd.into_iter().fold(Panel::new().scorer(Gtube), Panel::scorer);
-    let (lines, writing) = Lines::to(stdout(), Tokio);
+    let (lines, writing) = LineLogger::to(stdout(), Tokio);
     let gate = Gate::new(Tokio, Settings::new("localhost"), target).panel(panel).observed_by(lines);
     let writing = tokio::spawn(writing);
     let listener = listen(&options.listen).await?;

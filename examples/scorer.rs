@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use clap::Parser;
-use nobounce::{Address, Disclosure, Event, Finding, Gate, Opinion, Panel, RcptContext};
+use nobounce::score::Disclosure;
+use nobounce::{Address, Event, Finding, Gate, Opinion, Panel, RcptContext};
 use nobounce::{Peer, Runtime, Score, Scorer, ScorerError, Settings, Thresholds, relay, serve};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};

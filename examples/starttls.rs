@@ -7,10 +7,9 @@ use std::{error::Error, fs, io, io::Write as _};
 
 use async_trait::async_trait;
 use clap::Parser;
-use nobounce::{
-    Address, Event, Gate, OnwardSettings, Peer, Runtime, Settings, TlsClient, TlsPolicy, TlsServer,
-    relay, serve, serve_tls,
-};
+use nobounce::onward::{OnwardSettings, TlsPolicy};
+use nobounce::tls::{TlsClient, TlsServer};
+use nobounce::{Address, Event, Gate, Peer, Runtime, Settings, relay, serve, serve_tls};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 

@@ -52,7 +52,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// assert!(breaker.admit(later).is_err(), "one operation probes, the others still fail at once");
 /// probe.succeed(later);
 /// assert_eq!(breaker.state(), State::Closed);
-/// # Ok::<(), nobounce::breaker::Suspended>(())
+/// # Ok::<(), nobounce::breaker::SuspendedError>(())
 /// ```
 pub struct Breaker {
     failures: u32,
@@ -99,7 +99,7 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not asked for {pause:?} after repeated failures: {error}")]
 #[non_exhaustive]
-pub struct Suspended {
+pub struct SuspendedError {
     /// Length of the current pause, or of the last pause while a probe is running.
     pub pause: Duration,
     /// Error of the last failed operation: the one that opened the breaker, or the last probe.
@@ -190,8 +190,8 @@ impl Breaker {
     ///
     /// # Errors
     ///
-    /// [`Suspended`] while the breaker is open, or while another operation is the probe.
-    pub fn admit(&self, now: Instant) -> Result<Pass<'_>, Suspended> {
+    /// [`SuspendedError`] while the breaker is open, or while another operation is the probe.
+    pub fn admit(&self, now: Instant) -> Result<Pass<'_>, SuspendedError> {
         let mut circuit = self.lock();
         let probes = match &*circuit {
             Circuit::Closed { .. } => false,
@@ -201,7 +201,7 @@ impl Breaker {
             }
             Circuit::Open(Opening { pause, error, .. })
             | Circuit::Probing(Opening { pause, error, .. }) => {
-                return Err(Suspended { pause: *pause, error: error.clone() });
+                return Err(SuspendedError { pause: *pause, error: error.clone() });
             }
         };
         Ok(Pass { breaker: self, began: now, probes, ended: false })
@@ -212,7 +212,7 @@ impl Breaker {
         &self,
         runtime: &R,
         work: impl Future<Output = Result<T, E>>,
-    ) -> Result<Result<T, E>, Suspended> {
+    ) -> Result<Result<T, E>, SuspendedError> {
         let mut running = Running { runtime, pass: Some(self.admit(runtime.now())?) };
         let result = work.await;
         if let Some(pass) = running.pass.take() {

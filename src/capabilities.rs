@@ -66,7 +66,7 @@ impl Capabilities {
     /// Returns the extensions that any relay target can honour, whatever it does with mail.
     ///
     /// - PIPELINING, CHUNKING and SIZE concern only the client and the session. The target gets the
-    ///   message in one piece, and [`Limits::content`](crate::Limits::content) bounds it.
+    ///   message in one piece, and [`Limits::content`](crate::session::Limits::content) bounds it.
     /// - 8BITMIME: the target gets the octets of the message unchanged.
     /// - ENHANCEDSTATUSCODES: receipts and refusals carry enhanced status codes.
     ///
@@ -77,7 +77,7 @@ impl Capabilities {
     /// the caller must do the TLS handshake; for PRDR, the relay target must answer per recipient.
     ///
     /// ```
-    /// use nobounce::Capabilities;
+    /// use nobounce::session::Capabilities;
     ///
     /// let basic = Capabilities::basic();
     /// assert!(basic.eight_bit_mime && !basic.dsn && !basic.smtp_utf8);

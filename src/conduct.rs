@@ -78,9 +78,9 @@ impl Misconduct {
 /// The number of violations of each kind by one client since its session began.
 ///
 /// ```
-/// let conduct = nobounce::Conduct::default();
+/// let conduct = nobounce::session::Conduct::default();
 /// assert!(conduct.is_clean());
-/// assert_eq!(conduct.count(nobounce::Misconduct::EarlyTalker), 0);
+/// assert_eq!(conduct.count(nobounce::session::Misconduct::EarlyTalker), 0);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Conduct {

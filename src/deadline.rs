@@ -93,7 +93,7 @@ pub struct SessionTimeouts {
     /// `smtpd_timeout`). Every content starts with this much credit, with DATA or BDAT. The credit
     /// never grows beyond it.
     ///
-    /// [`Limits::data_rate`]: crate::Limits::data_rate
+    /// [`Limits::data_rate`]: crate::session::Limits::data_rate
     pub data_rate: Duration,
     /// For the content from its first octet to its last: 1 hour. With BDAT, this includes all
     /// chunks and the time between them.

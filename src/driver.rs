@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use futures::future::{FutureExt, poll_fn};
 use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::admission::{Call, Place, ProxyError, TurnedAway};
+use crate::admission::{AdmissionError, AdmissionGuard, Call, ProxyError};
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
 use crate::gate::{Gate, GoingDown};
@@ -80,7 +80,7 @@ pub enum ServeError {
     Unproxied(#[from] ProxyError),
     /// A connection limit was reached.
     #[error("turned away: {0}")]
-    TurnedAway(#[from] TurnedAway),
+    AdmissionError(#[from] AdmissionError),
 }
 
 /// Serves one client from its connection to the end of its session. It runs the loop over
@@ -120,7 +120,7 @@ fn attend<C, R>(
     peer: Peer,
     gate: &Gate<R>,
     opening: Opening,
-    place: Option<Place>,
+    place: Option<AdmissionGuard>,
 ) -> impl Future<Output = Result<(), ServeError>> + Send
 where
     C: AsyncRead + AsyncWrite + Unpin + Send,
@@ -193,7 +193,7 @@ struct Service<'g, C, R: Runtime> {
     timer: Timer<'g>,
     slowness: Slowness,
     going_down: GoingDown,
-    place: Place,
+    place: AdmissionGuard,
     /// The error that broke the connection.
     fault: Option<ServeError>,
 }

@@ -6,9 +6,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::wire::budget::{BLOCK, Budget};
 use crate::wire::command::{Command, spaced};
 use crate::wire::content::{ContentDecoder, ContentFault, DataWriter, Dots, MailData, Progress};
-use crate::wire::line::{LineFault, LineReader};
+use crate::wire::line::{LineError, LineReader};
 use crate::wire::mailbox::{ForwardPath, ReversePath};
-use crate::wire::reply::{Reply, ReplyFault, ReplyLimits, ReplyReader};
+use crate::wire::reply::{Reply, ReplyError, ReplyLimits, ReplyReader};
 
 /// What became of mail data.
 #[derive(Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ pub fn write_data(segments: &[Bytes]) -> Vec<Bytes> {
 pub fn lines<'w>(
     parts: impl IntoIterator<Item = &'w [u8]>,
     limit: usize,
-) -> Vec<Result<Vec<u8>, LineFault>> {
+) -> Vec<Result<Vec<u8>, LineError>> {
     let mut reader = LineReader::new(limit);
     let mut buffer = BytesMut::new();
     let mut lines = Vec::new();
@@ -124,7 +124,7 @@ pub fn lines<'w>(
                 None if length == 0 => break,
                 None => {}
             }
-            if let Some(Err(LineFault::BareLf | LineFault::Endless)) = lines.last() {
+            if let Some(Err(LineError::BareLf | LineError::Endless)) = lines.last() {
                 return lines;
             }
         }
@@ -159,7 +159,7 @@ pub fn command(line: &[u8]) -> Option<Spoken> {
 }
 
 /// The replies in octets that come in these parts, and what went wrong behind them.
-pub fn replies<'w>(parts: impl IntoIterator<Item = &'w [u8]>) -> (Vec<Reply>, Option<ReplyFault>) {
+pub fn replies<'w>(parts: impl IntoIterator<Item = &'w [u8]>) -> (Vec<Reply>, Option<ReplyError>) {
     let mut reader = ReplyReader::default();
     let mut replies = Vec::new();
     for part in parts {

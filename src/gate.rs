@@ -155,7 +155,7 @@ impl<R: Runtime> Gate<R> {
         self.observed_by(observe)
     }
 
-    /// Adds an [`Observer`], such as [`Lines`](crate::Lines), [`Queue`](crate::Queue) or
+    /// Adds an [`Observer`], such as [`LineLogger`](crate::observer::LineLogger), [`Queue`](crate::observer::Queue) or
     /// [`Lessons`](crate::scorers::Lessons).
     ///
     /// [`observer`](Self::observer) accepts only closures, so that the compiler can infer the type
@@ -229,9 +229,9 @@ impl<R: Runtime> Gate<R> {
     }
 
     /// Sets the connection limits; the defaults are those of
-    /// [`AdmissionLimits`](crate::AdmissionLimits). A client over the limit gets a 421 reply before
+    /// [`AdmissionLimits`](crate::admission::AdmissionLimits). A client over the limit gets a 421 reply before
     /// any session begins. If its connection uses TLS from the first octet, the connection is
-    /// closed without a reply. Both cases are [observed](Event::TurnedAway).
+    /// closed without a reply. Both cases are [observed](Event::AdmissionError).
     ///
     /// Gates that share one `Arc<Admission>` share its counts.
     #[must_use]
@@ -298,7 +298,7 @@ impl<R: Runtime> Gate<R> {
     /// [reported](Self::report_answers).
     pub fn sitting(&self) -> Sitting {
         let sitting = Sitting::new();
-        if self.reports_answers { sitting.with_answers() } else { sitting }
+        if self.reports_answers { sitting.report_answers() } else { sitting }
     }
 
     /// Asks the panel, and reports each scorer's answer ([`Event::Scored`]) and the verdict

@@ -33,7 +33,7 @@ pub struct HeaderField {
 /// name. Caller fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a header field name")]
-pub struct BadFieldName;
+pub struct FieldNameError;
 
 impl HeaderField {
     /// Creates a field with this name (RFC 5322 section 3.6.8) and value.
@@ -44,11 +44,11 @@ impl HeaderField {
     ///
     /// # Errors
     ///
-    /// [`BadFieldName`] if `name` is not a valid field name.
-    pub fn new(name: &str, value: &str) -> Result<Self, BadFieldName> {
+    /// [`FieldNameError`] if `name` is not a valid field name.
+    pub fn new(name: &str, value: &str) -> Result<Self, FieldNameError> {
         let fits = (1..=NAME).contains(&name.len());
         if !fits || !name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':') {
-            return Err(BadFieldName);
+            return Err(FieldNameError);
         }
         Ok(Self::fold(name, value.as_bytes()))
     }
@@ -190,7 +190,7 @@ mod tests {
         }
         let longer = "x".repeat(NAME + 1);
         for name in ["", "X A", "X:", "X\r", "X\n", "\t", "\u{fc}", longer.as_str()] {
-            assert_eq!(HeaderField::new(name, ""), Err(BadFieldName), "{name:?}");
+            assert_eq!(HeaderField::new(name, ""), Err(FieldNameError), "{name:?}");
         }
     }
 

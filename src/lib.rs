@@ -98,7 +98,8 @@
 //!
 //! ```
 //! use std::time::{Instant, SystemTime};
-//! use nobounce::{Outcome, Peer, Receipt, Request, Session, SessionId, Settings, Step, Verdict};
+//! use nobounce::{Outcome, Peer, Receipt, Request, Session, Settings, Step, Verdict};
+//! use nobounce::envelope::SessionId;
 //!
 //! // The client's octets, as they would come from a socket.
 //! let mut client = [
@@ -161,7 +162,7 @@
 //! - `dns`: DNS lists of addresses, names and links, reverse names, HELO checks, and the client's name
 //!   for the onward server; with a resolver over the gate's [`Runtime`]. See `dns` and `scorers`.
 //! - `hickory`: hickory's resolver instead.
-//! - `auth`: SPF, DKIM, ARC and DMARC, and `Authentication-Results` (RFC 8601).
+//! - `sender-authentication`: SPF, DKIM, ARC and DMARC, and `Authentication-Results` (RFC 8601).
 //! - `rspamd`: the scorer `scorers::Rspamd`.
 //! - `redb`: a store in a file: `store::Embedded`.
 //! - `testing`: the testing kit `testing`: virtual time, scripted clients and servers, SMTP dialogues.
@@ -180,47 +181,52 @@ mod capabilities;
 mod conduct;
 mod deadline;
 pub mod docs;
-mod envelope;
+pub mod envelope;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod header;
 mod host;
-mod message;
-mod network;
-mod onward;
-mod outcome;
-mod peer;
-mod session;
-mod verdict;
+pub mod message;
+pub mod network;
+/// Reverse-paths, forward-paths and mailboxes (RFC 5321 section 4.1.2), as written and canonical.
+pub mod mailbox {
+    pub use crate::wire::canonical::{CanonicalMailbox, canonical_domain};
+    pub use crate::wire::mailbox::{ForwardPath, Mailbox, PathError, ReversePath, SmtpPath};
+}
+pub mod onward;
+pub mod outcome;
+pub mod peer;
+pub mod session;
+pub mod verdict;
 mod wire;
 
 #[cfg(feature = "serve")]
-mod admission;
+pub mod admission;
 #[cfg(feature = "serve")]
 pub mod breaker;
 #[cfg(feature = "dns")]
 pub mod dns;
 #[cfg(feature = "serve")]
-mod driver;
+pub mod driver;
 #[cfg(feature = "serve")]
 mod gate;
 #[cfg(feature = "dns")]
 mod naming;
 #[cfg(feature = "serve")]
-mod observer;
+pub mod observer;
 #[cfg(feature = "serve")]
 mod opinion;
 #[cfg(feature = "serve")]
-mod panel;
+pub mod panel;
 #[cfg(any(test, feature = "testing"))]
 mod rehearsal;
 #[cfg(feature = "serve")]
 pub mod relay;
 #[cfg(feature = "serve")]
-mod runtime;
+pub mod runtime;
 #[cfg(feature = "serve")]
-mod score;
+pub mod score;
 #[cfg(feature = "serve")]
 mod scorer;
 #[cfg(feature = "serve")]
@@ -228,45 +234,76 @@ pub mod scorers;
 #[cfg(feature = "serve")]
 pub mod store;
 #[cfg(feature = "serve")]
-mod tally;
+pub mod tally;
 #[cfg(feature = "serve")]
 mod tarpit;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[cfg(feature = "serve")]
+#[cfg(feature = "tls")]
+pub mod tls;
+#[cfg(all(feature = "serve", not(feature = "tls")))]
 mod tls;
 #[cfg(feature = "serve")]
 mod unwind;
 
-pub use capabilities::Capabilities;
-pub use conduct::{Conduct, Misconduct};
-pub use deadline::{Awaiting, Deadline, OnwardTimeouts, SessionTimeouts};
-pub use envelope::{Envelope, SessionId, TransactionId};
-pub use header::{BadFieldName, HeaderField};
+// The names that most programs need. All others are in the modules.
+#[doc(inline)]
+pub use envelope::Envelope;
+#[doc(inline)]
 pub use host::HostName;
-pub use message::{Field, Fields, Message, MessageView, MimeLimits, MimePart};
-pub use network::{BadNetwork, Network, Networks};
-pub use onward::{
-    Identify, OneRecipient, Onward, OnwardSettings, OnwardStep, Protocol, ProxyVersion, TlsPolicy,
-};
-pub use outcome::{Outcome, Receipt, RelayError, Request, RequestKind, TlsFault};
-pub use peer::{Helo, NameLookup, Peer, Tls, Vouched, Voucher};
-pub use session::{
-    EarlyInput, EndCause, Forward, Limits, Pending, Question, Session, Settings, Step, Stress,
-    TransactionEnd,
-};
-pub use verdict::{Refusal, Stage, Subject, Verdict};
-pub use wire::attributes::{
-    Attribute, AttributeCommand, AttributeFault, ClientAttributes, ClientOrigin,
-};
-pub use wire::budget::Budget;
-pub use wire::canonical::{CanonicalMailbox, canonical_domain};
-pub use wire::command::{Body, MailParameters, ParameterFault, RcptParameters};
-pub use wire::content::{LineEndings, MailData};
-pub use wire::line::LineFault;
-pub use wire::mailbox::{ForwardPath, Mailbox, Path, PathFault, ReversePath};
-pub use wire::proxy::{ProxyFault, ProxyHeader};
-pub use wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault, ReplyLimits};
+#[doc(inline)]
+pub use message::Message;
+#[doc(inline)]
+pub use onward::Onward;
+#[doc(inline)]
+pub use outcome::{Outcome, Receipt, Request};
+#[doc(inline)]
+pub use peer::Peer;
+#[doc(inline)]
+pub use session::{Forward, Question, Session, Settings, Step};
+#[doc(inline)]
+pub use verdict::{Refusal, Verdict};
+#[doc(inline)]
+pub use wire::mailbox::{ForwardPath, ReversePath};
+#[doc(inline)]
+pub use wire::reply::Reply;
+#[doc(inline)]
+pub use wire::{attributes, command, proxy, reply};
+
+#[cfg(feature = "serve")]
+#[doc(inline)]
+pub use driver::serve;
+#[cfg(feature = "tls")]
+#[doc(inline)]
+pub use driver::serve_tls;
+#[cfg(feature = "serve")]
+#[doc(inline)]
+pub use gate::Gate;
+#[cfg(feature = "serve")]
+#[doc(inline)]
+pub use observer::{Event, Observer};
+#[cfg(feature = "serve")]
+#[doc(inline)]
+pub use opinion::{Opinion, ScorerError};
+#[cfg(feature = "serve")]
+#[doc(inline)]
+pub use panel::{Panel, Thresholds};
+#[cfg(feature = "serve")]
+#[doc(inline)]
+pub use relay::{Relay, Target};
+#[cfg(feature = "smol")]
+pub use runtime::smol;
+#[cfg(feature = "tokio")]
+pub use runtime::tokio;
+#[cfg(feature = "serve")]
+#[doc(inline)]
+pub use runtime::{Address, Runtime};
+#[cfg(feature = "serve")]
+#[doc(inline)]
+pub use score::{Finding, Score};
+#[cfg(feature = "serve")]
+#[doc(inline)]
+pub use scorer::{ConnectContext, DataContext, RcptContext, Scorer, SessionScorer};
 
 /// The attribute that implementations of this crate's traits carry.
 #[cfg(feature = "serve")]
@@ -276,42 +313,9 @@ pub use bytes;
 /// The I/O traits of a client's connection, from the `futures` crate.
 #[cfg(feature = "serve")]
 pub use futures::io::{AsyncRead, AsyncWrite};
-/// For [`TlsServer::from_config`].
+/// For [`TlsServer::from_config`](tls::TlsServer::from_config).
 #[cfg(feature = "tls")]
 pub use rustls;
-
-#[cfg(feature = "serve")]
-pub use admission::{Admission, AdmissionLimits, Place, ProxyError, Rate, TurnedAway};
-#[cfg(feature = "tls")]
-pub use driver::serve_tls;
-#[cfg(feature = "serve")]
-pub use driver::{ServeError, serve};
-#[cfg(feature = "serve")]
-pub use gate::Gate;
-#[cfg(feature = "serve")]
-pub use observer::{Event, Lines, Observer, Queue, Queued, TransactionRecord};
-#[cfg(feature = "serve")]
-pub use opinion::{FailurePolicy, Opinion, ScorerError};
-#[cfg(feature = "serve")]
-pub use panel::{Answer, Judge, Panel, Seat, Sitting, ThresholdError, Thresholds, Weights};
-#[cfg(feature = "serve")]
-pub use relay::{Relay, Target};
-#[cfg(feature = "smol")]
-pub use runtime::smol;
-#[cfg(feature = "tokio")]
-pub use runtime::tokio;
-#[cfg(feature = "serve")]
-pub use runtime::{Address, BadAddress, Datagrams, Runtime};
-#[cfg(feature = "serve")]
-pub use score::{BadScore, Disclosure, Finding, Score};
-#[cfg(feature = "serve")]
-pub use scorer::{ConnectContext, DataContext, RcptContext, Scorer, SessionScorer};
-#[cfg(feature = "serve")]
-pub use tally::{Decision, Entry, Failure, FailureCause, Objection, Tally};
-#[cfg(feature = "serve")]
-pub use tarpit::Tarpit;
-#[cfg(feature = "tls")]
-pub use tls::{HandshakeLimits, TlsClient, TlsConfigError, TlsServer};
 
 #[cfg(feature = "testing")]
 #[doc(hidden)]

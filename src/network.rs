@@ -23,7 +23,7 @@ pub struct Network {
 /// Not a valid network. Caller fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no ADDRESS or ADDRESS/PREFIX, or has bits set behind its prefix")]
-pub struct BadNetwork(Box<str>);
+pub struct NetworkError(Box<str>);
 
 impl Network {
     /// Creates the network of all addresses that share the first `prefix` bits with `address`.
@@ -44,7 +44,7 @@ impl Network {
     /// the address, the network contains only this address.
     ///
     /// ```
-    /// let network = nobounce::Network::of([192, 0, 2, 7].into(), 24);
+    /// let network = nobounce::network::Network::of([192, 0, 2, 7].into(), 24);
     /// assert_eq!(network.to_string(), "192.0.2.0/24");
     /// ```
     pub fn of(address: IpAddr, prefix: u32) -> Self {
@@ -76,7 +76,7 @@ impl Network {
     /// Returns the first address of the network.
     ///
     /// ```
-    /// let network = nobounce::Network::of([192, 0, 2, 7].into(), 24);
+    /// let network = nobounce::network::Network::of([192, 0, 2, 7].into(), 24);
     /// assert_eq!(network.first(), std::net::IpAddr::from([192, 0, 2, 0]));
     /// ```
     pub fn first(&self) -> IpAddr {
@@ -115,10 +115,10 @@ impl From<IpAddr> for Network {
 }
 
 impl FromStr for Network {
-    type Err = BadNetwork;
+    type Err = NetworkError;
 
     /// Parses `192.0.2.0/24`, `2001:db8::/32`, or a single address.
-    fn from_str(text: &str) -> Result<Self, BadNetwork> {
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
         let read = || {
             let Some((address, prefix)) = text.split_once('/') else {
                 return text.parse::<IpAddr>().ok().map(Self::from);
@@ -127,7 +127,7 @@ impl FromStr for Network {
             let prefix = prefix.parse().ok().filter(|_| plain)?;
             Self::new(address.parse().ok()?, prefix)
         };
-        read().ok_or_else(|| BadNetwork(text.into()))
+        read().ok_or_else(|| NetworkError(text.into()))
     }
 }
 
@@ -140,10 +140,10 @@ impl fmt::Display for Network {
 /// A list of networks, for example the trusted ones. Empty by default.
 ///
 /// ```
-/// let proxies: nobounce::Networks = "192.0.2.0/24, ::1, local".parse()?;
+/// let proxies: nobounce::network::Networks = "192.0.2.0/24, ::1, local".parse()?;
 /// assert!(proxies.contains([192, 0, 2, 7].into()));
 /// assert!(!proxies.contains([127, 0, 0, 1].into()));
-/// # Ok::<(), nobounce::BadNetwork>(())
+/// # Ok::<(), nobounce::network::NetworkError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Networks {
@@ -200,11 +200,11 @@ impl FromIterator<Network> for Networks {
 }
 
 impl FromStr for Networks {
-    type Err = BadNetwork;
+    type Err = NetworkError;
 
     /// Parses networks separated by commas or spaces. The word `local` stands for clients without
     /// an address: those on a Unix socket, where file permissions control access.
-    fn from_str(text: &str) -> Result<Self, BadNetwork> {
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
         let mut list = Self::none();
         let words = text.split(|c: char| c == ',' || c.is_ascii_whitespace());
         for word in words.filter(|word| !word.is_empty()) {

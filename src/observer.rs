@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admission::{ProxyError, TurnedAway};
+use crate::admission::{AdmissionError, ProxyError};
 use crate::conduct::Conduct;
 use crate::deadline::Awaiting;
 use crate::envelope::{SessionId, TransactionId};
@@ -23,7 +23,7 @@ use crate::verdict::{Stage, Verdict};
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
 use crate::wire::text::{Printable, Quoted, Written};
-pub use lines::Lines;
+pub use lines::LineLogger;
 pub(crate) use observers::Observers;
 pub use queue::{Queue, Queued};
 
@@ -76,7 +76,10 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 /// ```
 /// # use std::{io, time::Instant};
 /// # use nobounce::{Address, ConnectContext, Finding, Opinion, Panel, Peer, Runtime, Score, Scorer};
-/// # use nobounce::{ScorerError, SessionId, Settings, Subject, Tally, relay};
+/// # use nobounce::{relay, ScorerError, Settings};
+/// # use nobounce::envelope::SessionId;
+/// # use nobounce::tally::Tally;
+/// # use nobounce::verdict::Subject;
 /// # struct Still;
 /// # #[async_trait::async_trait]
 /// # impl Runtime for Still {
@@ -99,7 +102,8 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 /// # let panel = Panel::new().scorer(Listed);
 /// use std::collections::BTreeMap;
 /// use std::sync::{Arc, Mutex};
-/// use nobounce::{Event, Gate, Stage, Verdict};
+/// use nobounce::{Event, Gate, Verdict};
+/// use nobounce::verdict::Stage;
 ///
 /// let log = Arc::new(Mutex::new(Vec::new()));
 /// let lines = log.clone();
@@ -169,13 +173,13 @@ pub enum Event<'e> {
         error: &'e ProxyError,
     },
     /// A client was turned away. No session began. Observed after the client got its reply.
-    TurnedAway {
+    AdmissionError {
         /// The client.
         peer: &'e Peer,
         /// The reason.
-        reason: TurnedAway,
+        reason: AdmissionError,
     },
-    /// Stress has begun or ended; see [`Admission`](crate::Admission).
+    /// Stress has begun or ended; see [`Admission`](crate::admission::Admission).
     Overload {
         /// Whether the gate is under stress now.
         on: bool,

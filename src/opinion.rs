@@ -16,7 +16,9 @@ use crate::wire::text::Printable;
 /// combines opinions.
 ///
 /// ```
-/// use nobounce::{EnhancedStatus, Finding, HeaderField, Opinion, Refusal, Score};
+/// use nobounce::{Finding, Opinion, Refusal, Score};
+/// use nobounce::message::HeaderField;
+/// use nobounce::reply::EnhancedStatus;
 ///
 /// assert!(Opinion::silent().is_silent());
 /// assert_eq!(Opinion::from(None::<Finding>), Opinion::silent());
@@ -28,7 +30,7 @@ use crate::wire::text::Printable;
 /// let refusal = Refusal::permanent(550, EnhancedStatus::new(7, 1), "No macros here");
 /// let opinion = opinion.and(refusal.clone());
 /// assert_eq!(opinion.refusal, Some(refusal));
-/// # Ok::<(), nobounce::BadFieldName>(())
+/// # Ok::<(), nobounce::message::FieldNameError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]

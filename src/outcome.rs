@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::verdict::Refusal;
 use crate::wire::attributes::AttributeCommand;
 use crate::wire::mailbox::ForwardPath;
-use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyFault};
+use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode, ReplyError};
 use crate::wire::text::Printable;
 
 /// The relay target's answer for a recipient or for the content.
@@ -44,7 +44,7 @@ pub enum RelayError {
     Late(Awaiting),
     /// The onward server sent a malformed reply. Server fault.
     #[error("no reply: {0}")]
-    Garbled(#[from] ReplyFault),
+    Garbled(#[from] ReplyError),
     /// The onward server sent a reply that is not valid for this command. Server fault.
     #[error("unexpected reply: {}", Printable(&.0.to_string()))]
     Unexpected(Reply),
@@ -60,7 +60,7 @@ pub enum RelayError {
     /// TLS with the onward server failed, and the server or the policy requires it. Fault of the
     /// server, of the caller, or of a man in the middle.
     #[error("no TLS: {0}")]
-    NoTls(TlsFault),
+    NoTls(TlsError),
     /// The client's identity must be sent with this command, but the onward server does not offer
     /// the command to us. Fault of its configuration or ours.
     #[error("{} is not offered to us", .0.verb())]
@@ -98,7 +98,7 @@ pub enum RelayError {
 /// Reason why there is no TLS with an onward server.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
-pub enum TlsFault {
+pub enum TlsError {
     /// The server does not offer STARTTLS.
     #[error("not offered")]
     NotOffered,

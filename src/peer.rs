@@ -26,7 +26,7 @@ pub struct Peer {
     pub login: Option<Box<str>>,
     /// TLS session of the connection, if there is one. If a proxy or a trusted server connects on
     /// behalf of the client, this is the TLS session of that server.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsInfo>,
     /// Source of the address, the name and the HELO.
     pub vouched: Vouched,
     /// Whether the client is in one of [`Settings::own_networks`](crate::Settings::own_networks).
@@ -227,14 +227,14 @@ pub struct Helo {
 /// Parameters of a TLS session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Tls {
+pub struct TlsInfo {
     /// Protocol version, for example `TLSv1.3`.
     pub version: Box<str>,
     /// Cipher suite, for example `TLS_AES_256_GCM_SHA384`.
     pub cipher: Box<str>,
 }
 
-impl Tls {
+impl TlsInfo {
     /// Creates the description of a TLS session from its protocol version and cipher suite.
     pub fn new(version: &str, cipher: &str) -> Self {
         Self { version: version.into(), cipher: cipher.into() }

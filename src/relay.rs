@@ -19,7 +19,7 @@ use crate::wire::mailbox::ForwardPath;
 
 #[cfg(unix)]
 pub use self::maildir::Maildir;
-pub use mailboxes::{BadMailbox, Mailboxes, Match};
+pub use mailboxes::{MailboxError, Mailboxes, Match};
 pub use smtp::{SelfTestError, Smtp};
 
 /// A relay target: creates a [`Relay`] for each client session.
@@ -56,8 +56,8 @@ pub trait Relay: Send {
     /// Returns the ESMTP extensions that the target supports. The client is offered no others.
     ///
     /// The default is [`Capabilities::basic`]: no DSN and no SMTPUTF8. A target that offers DSN
-    /// must write the reports that [`MailParameters`](crate::MailParameters) and
-    /// [`RcptParameters`](crate::RcptParameters) request, or pass the parameters on to a server
+    /// must write the reports that [`MailParameters`](crate::command::MailParameters) and
+    /// [`RcptParameters`](crate::command::RcptParameters) request, or pass the parameters on to a server
     /// that does.
     ///
     /// The session calls this once, before it replies to EHLO. A target that must query a server
@@ -73,7 +73,7 @@ pub trait Relay: Send {
 
     /// Returns whether the target accepts the message, for all recipients of the envelope. If the
     /// target [answers per recipient](Capabilities::prdr) and the client supports that
-    /// ([`MailParameters::prdr`](crate::MailParameters::prdr)), the answer is for the first
+    /// ([`MailParameters::prdr`](crate::command::MailParameters::prdr)), the answer is for the first
     /// recipient only.
     ///
     /// The target owns the message, so it can free or reuse its memory.

@@ -94,20 +94,20 @@ pub enum Address {
 /// The text is neither `host:port` nor `unix:/path`. Caller fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither HOST:PORT nor unix:PATH")]
-pub struct BadAddress(Box<str>);
+pub struct AddressError(Box<str>);
 
 impl FromStr for Address {
-    type Err = BadAddress;
+    type Err = AddressError;
 
     /// Parses `host:port`, `unix:/path` or `/path`.
-    fn from_str(text: &str) -> Result<Self, BadAddress> {
+    fn from_str(text: &str) -> Result<Self, AddressError> {
         if let Some(path) = text.strip_prefix("unix:").or(text.starts_with('/').then_some(text)) {
             return Ok(Self::Unix(path.into()));
         }
         let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
         match port.map(|(_, port)| port.parse::<u16>()) {
             Some(Ok(_)) => Ok(Self::Tcp(text.into())),
-            _ => Err(BadAddress(text.into())),
+            _ => Err(AddressError(text.into())),
         }
     }
 }

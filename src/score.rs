@@ -106,38 +106,39 @@ impl fmt::Display for Score {
 /// The text is not a score, or the score is out of range. Fault of the author of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a score: digits, with a sign and decimals at will, within ±21474836.47")]
-pub struct BadScore;
+pub struct ScoreError;
 
 impl FromStr for Score {
-    type Err = BadScore;
+    type Err = ScoreError;
 
     /// Parses points: `5`, `5.2`, `-0.10`, `+3`. More than two decimals are rounded to the nearest
     /// hundredth, half a hundredth away from zero: `2.345` is `2.35`, `-2.345` is `-2.35`.
-    fn from_str(text: &str) -> Result<Self, BadScore> {
+    fn from_str(text: &str) -> Result<Self, ScoreError> {
         let negative = text.starts_with('-');
         let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
         let (points, decimals) = match digits.split_once('.') {
             Some((points, decimals)) if !decimals.is_empty() => (points, decimals),
-            Some(_) => return Err(BadScore),
+            Some(_) => return Err(ScoreError),
             None => (digits, ""),
         };
         if points.is_empty()
             || !(points.bytes().chain(decimals.bytes())).all(|c| c.is_ascii_digit())
         {
-            return Err(BadScore);
+            return Err(ScoreError);
         }
         let decimal = |at| decimals.as_bytes().get(at).map_or(0, |digit| i64::from(digit - b'0'));
         // The third decimal alone decides the rounding: from 5 on it rounds up.
         let rounded = decimal(0) * 10 + decimal(1) + i64::from(decimal(2) >= 5);
-        let points: i64 = points.parse().map_err(|_| BadScore)?;
+        let points: i64 = points.parse().map_err(|_| ScoreError)?;
         let size = points.checked_mul(100).and_then(|size| size.checked_add(rounded));
-        let size = size.ok_or(BadScore)?;
-        i32::try_from(if negative { -size } else { size }).map(Self).map_err(|_| BadScore)
+        let size = size.ok_or(ScoreError)?;
+        i32::try_from(if negative { -size } else { size }).map(Self).map_err(|_| ScoreError)
     }
 }
 
 /// Whether the client may see a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Disclosure {
     /// Symbol and detail may appear in a reply.
     Public,
@@ -150,7 +151,8 @@ pub enum Disclosure {
 /// A reason for or against the mail, with its score.
 ///
 /// ```
-/// use nobounce::{Disclosure, Finding, Score};
+/// use nobounce::{Finding, Score};
+/// use nobounce::score::Disclosure;
 ///
 /// let listed = Finding::new("DNSBL", Score::points(4))
 ///     .with_detail("192.0.2.1 is on dnsbl.example")

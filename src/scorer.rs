@@ -88,13 +88,14 @@ pub trait Scorer: Send + Sync {
 /// It is dropped when the session ends. It is also dropped when one of its hooks panics, exceeds
 /// its budget or is cancelled together with its question. Its state is then unknown, so every
 /// later hook of the session fails with
-/// [`FailureCause::StateLost`](crate::FailureCause::StateLost), and the failure policy of the seat
+/// [`FailureCause::StateLost`](crate::tally::FailureCause::StateLost), and the failure policy of the seat
 /// applies.
 ///
 /// ```
 /// use async_trait::async_trait;
 /// use nobounce::{ConnectContext, Finding, Opinion, RcptContext, Score, Scorer, ScorerError};
-/// use nobounce::{SessionScorer, TransactionEnd};
+/// use nobounce::SessionScorer;
+/// use nobounce::session::TransactionEnd;
 ///
 /// /// Scores clients that begin many transactions and finish none.
 /// struct Probes;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::opinion::{FailurePolicy, ScorerError};
 use crate::score::{Finding, Score};
 use crate::verdict::{Refusal, Stage, Verdict};
-use crate::wire::mailbox::Path;
+use crate::wire::mailbox::SmtpPath;
 use crate::wire::text::{Printable, Written};
 
 use distinct::{Distinct, Element};
@@ -52,7 +52,7 @@ pub struct Entry {
     pub given: Score,
     /// The first recipient with this finding. `None` at the other stages. The same finding on
     /// further recipients is not stored again.
-    pub recipient: Option<Path>,
+    pub recipient: Option<SmtpPath>,
     /// Whether the scorer is only monitored. Its findings never count.
     pub monitored: bool,
     /// Whether the finding is about a recipient that was refused. It then no longer counts.

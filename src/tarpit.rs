@@ -20,7 +20,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 ///
 /// ```
 /// use std::time::Duration;
-/// use nobounce::{Score, Tarpit};
+/// use nobounce::Score;
+/// use nobounce::admission::Tarpit;
 ///
 /// let tarpit = Tarpit::from(Score::points(4)).delay(Duration::from_secs(10)).sessions(20);
 /// ```

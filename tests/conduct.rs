@@ -3,10 +3,11 @@
 
 use std::time::{Instant, SystemTime};
 
-use nobounce::{
-    EarlyInput, EnhancedStatus, Misconduct, Outcome, Peer, Receipt, Refusal, Request, Session,
-    SessionId, Settings, Step, Subject, Verdict,
-};
+use nobounce::envelope::SessionId;
+use nobounce::reply::EnhancedStatus;
+use nobounce::session::{EarlyInput, Misconduct};
+use nobounce::verdict::Subject;
+use nobounce::{Outcome, Peer, Receipt, Refusal, Request, Session, Settings, Step, Verdict};
 
 const MAIL: &str = "MAIL FROM:<a@b>\r\n";
 const RCPT: &str = "RCPT TO:<c@d>\r\n";

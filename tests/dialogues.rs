@@ -6,8 +6,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nobounce::reply::EnhancedStatus;
+use nobounce::session::EndCause;
 use nobounce::testing::{Chunking, Transcript};
-use nobounce::{EndCause, EnhancedStatus, ForwardPath, Refusal, Subject, Verdict};
+use nobounce::verdict::Subject;
+use nobounce::{ForwardPath, Refusal, Verdict};
 
 /// Number of random chunkings for each dialogue.
 const SEEDS: u64 = 16;

@@ -20,14 +20,20 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use nobounce::dns::{Cache, Client, DomainName, Hickory, Record, RecordKind, Resolver};
+use nobounce::envelope::SessionId;
+use nobounce::message::MailData;
+use nobounce::panel::Seat;
+use nobounce::panel::{FailurePolicy, Sitting};
+use nobounce::peer::Helo;
 use nobounce::scorers::{Authentication, DnsList, Dnsbl, HeloNames, ReverseNames, Rhsbl, Uribl};
+use nobounce::tally::Tally;
 use nobounce::tokio::Tokio;
+use nobounce::verdict::Subject;
 use nobounce::{
-    ConnectContext, DataContext, Envelope, FailurePolicy, ForwardPath, Gate, Helo, MailData,
-    Message, Opinion, Panel, RcptContext, Sitting,
+    ConnectContext, DataContext, Envelope, ForwardPath, Gate, Message, Opinion, Panel, RcptContext,
 };
-use nobounce::{Peer, ReversePath, Score, Scorer, ScorerError, Seat, SessionId, Settings, Subject};
-use nobounce::{Tally, Verdict, relay, serve};
+use nobounce::{Peer, ReversePath, Score, Scorer, ScorerError, Settings};
+use nobounce::{Verdict, relay, serve};
 use servers::{Misbehaviour, Unbound, misbehaving};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::compat::TokioAsyncReadCompatExt;

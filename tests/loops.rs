@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use nobounce::network::Networks;
+use nobounce::onward::{Identify, ProxyVersion};
 use nobounce::relay::{self, SelfTestError};
-use nobounce::{
-    Address, Event, Gate, Identify, Networks, Peer, ProxyVersion, Runtime, Settings, serve,
-};
+use nobounce::{Address, Event, Gate, Peer, Runtime, Settings, serve};
 use smol::Timer;
 use smol::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use smol::net::{TcpListener, TcpStream};

@@ -15,9 +15,12 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::io::{AsyncRead, AsyncWrite, Cursor};
+use nobounce::admission::{Admission, AdmissionLimits};
+use nobounce::relay::Smtp;
+use nobounce::scorers::Gtube;
 use nobounce::{
-    Address, Admission, AdmissionLimits, Envelope, ForwardPath, Gate, Message, Outcome, Panel,
-    Peer, Receipt, Relay, Runtime, Settings, Target, relay::Smtp, scorers::Gtube, serve,
+    Address, Envelope, ForwardPath, Gate, Message, Outcome, Panel, Peer, Receipt, Relay, Runtime,
+    Settings, Target, serve,
 };
 
 /// An allocator that counts the octets that this thread has allocated and not freed.

@@ -5,11 +5,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use nobounce::{
-    AttributeCommand, Awaiting, ClientAttributes, Envelope, ForwardPath, Identify, MailData,
-    Message, NameLookup, Onward, OnwardSettings, OnwardStep, Outcome, Peer, ProxyVersion, Request,
-    ReversePath, SessionId, TlsPolicy,
-};
+use nobounce::attributes::{AttributeCommand, ClientAttributes};
+use nobounce::envelope::SessionId;
+use nobounce::message::MailData;
+use nobounce::onward::{Identify, OnwardSettings, OnwardStep, ProxyVersion, TlsPolicy};
+use nobounce::peer::NameLookup;
+use nobounce::session::Awaiting;
+use nobounce::{Envelope, ForwardPath, Message, Onward, Outcome, Peer, Request, ReversePath};
 
 /// A command to the server, and its reply.
 type Exchange = (&'static str, &'static str);

@@ -12,11 +12,16 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::io::{AsyncRead, AsyncWrite, Cursor};
+use nobounce::command::MailParameters;
+use nobounce::outcome::{RelayError, TlsError};
+use nobounce::peer::TlsInfo;
+use nobounce::reply::ReplyCode;
+use nobounce::session::EarlyInput;
+use nobounce::tally::FailureCause;
 use nobounce::{
-    Address, DataContext, EarlyInput, Envelope, Event, FailureCause, Finding, ForwardPath, Gate,
-    MailParameters, Message, Outcome, Panel, Peer, Receipt, Relay, RelayError, Reply, ReplyCode,
-    ReversePath, Runtime, Score, Scorer, ScorerError, Settings, Target, Thresholds, Tls, TlsFault,
-    serve,
+    Address, DataContext, Envelope, Event, Finding, ForwardPath, Gate, Message, Outcome, Panel,
+    Peer, Receipt, Relay, Reply, ReversePath, Runtime, Score, Scorer, ScorerError, Settings,
+    Target, Thresholds, serve,
 };
 
 /// C0, DEL, C1, line separators, bidirectional and zero-width characters.
@@ -46,8 +51,8 @@ fn in_command() -> String {
 fn what_strangers_say_is_printable_wherever_it_is_printed() {
     let error = || -> Arc<dyn std::error::Error + Send + Sync> { Arc::from(Box::from(HOSTILE)) };
     let reply = Reply::plain(ReplyCode::new(550).unwrap(), HOSTILE);
-    let refused = RelayError::NoTls(TlsFault::Refused(reply.clone()));
-    let required = RelayError::NoTls(TlsFault::Required(reply.clone()));
+    let refused = RelayError::NoTls(TlsError::Refused(reply.clone()));
+    let required = RelayError::NoTls(TlsError::Required(reply.clone()));
     let finding = Finding::new(HOSTILE, Score::points(1)).with_detail(HOSTILE);
     let path = ReversePath::parse(format!("<{}@b>", in_command())).unwrap();
     for (what, text) in [
@@ -66,7 +71,7 @@ fn what_strangers_say_is_printable_wherever_it_is_printed() {
         ("not believed", RelayError::NotBelieved(reply.clone()).to_string()),
         ("refused", refused.to_string()),
         ("required", required.to_string()),
-        ("handshake", RelayError::NoTls(TlsFault::Handshake(error())).to_string()),
+        ("handshake", RelayError::NoTls(TlsError::Handshake(error())).to_string()),
         ("own", RelayError::Own(error()).to_string()),
     ] {
         assert_printable(what, &text);
@@ -79,7 +84,7 @@ fn what_strangers_say_is_printable_wherever_it_is_printed() {
 /// ORCPT may be UTF-8 (RFC 6533), and servers print it in notifications.
 #[test]
 fn dsn_parameters_hold_nothing_that_is_not_printable() {
-    use nobounce::RcptParameters;
+    use nobounce::command::RcptParameters;
     for (value, taken) in [
         ("ORCPT=utf-8;caf\u{e9}@b", true),
         ("ORCPT=utf-8;a\u{202e}b@c", false),
@@ -187,7 +192,8 @@ fn a_record_is_one_printable_line() {
     let mut settings = Settings::new("mx.example");
     settings.early_input = EarlyInput::Tolerate;
     let seen = lines.clone();
-    let seat = nobounce::Seat::new(Quoting).on_failure(nobounce::FailurePolicy::Ignore);
+    let seat =
+        nobounce::panel::Seat::new(Quoting).on_failure(nobounce::panel::FailurePolicy::Ignore);
     let gate = Gate::new(Still, settings, Hole)
         .panel(Panel::new().thresholds(Thresholds::none()).seat(seat))
         .observer(move |event| {
@@ -196,7 +202,7 @@ fn a_record_is_one_printable_line() {
             }
         });
     let mut peer = Peer::new(([192, 0, 2, 1], 4711).into()).named(HOSTILE);
-    peer.tls = Some(Tls::new(HOSTILE, HOSTILE));
+    peer.tls = Some(TlsInfo::new(HOSTILE, HOSTILE));
     let client = Client(Cursor::new(said.into_bytes()));
     pollster::block_on(serve(client, peer, &gate)).unwrap();
     let lines = lines.lock().unwrap();

@@ -6,9 +6,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use nobounce::{
-    Outcome, Peer, Receipt, RelayError, Request, Session, SessionId, Settings, Step, Verdict,
-};
+use nobounce::envelope::SessionId;
+use nobounce::outcome::RelayError;
+use nobounce::{Outcome, Peer, Receipt, Request, Session, Settings, Step, Verdict};
 
 /// The replies of the session, and whether it asked to renew the transaction.
 struct Played {

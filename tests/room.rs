@@ -4,8 +4,12 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use nobounce::{EarlyInput, LineEndings, Verdict};
-use nobounce::{Outcome, Peer, Receipt, Request, Session, SessionId, Settings, Step, Subject};
+use nobounce::Verdict;
+use nobounce::envelope::SessionId;
+use nobounce::message::LineEndings;
+use nobounce::session::EarlyInput;
+use nobounce::verdict::Subject;
+use nobounce::{Outcome, Peer, Receipt, Request, Session, Settings, Step};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

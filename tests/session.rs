@@ -4,11 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
-use nobounce::{
-    Awaiting, Capabilities, Deadline, EndCause, HeaderField, Onward, OnwardSettings, OnwardStep,
-    Outcome, Peer, Receipt, RequestKind,
-};
-use nobounce::{Request, Session, SessionId, Settings, Step, Subject, Verdict};
+use nobounce::envelope::SessionId;
+use nobounce::message::HeaderField;
+use nobounce::onward::{OnwardSettings, OnwardStep};
+use nobounce::outcome::RequestKind;
+use nobounce::session::{Awaiting, Capabilities, Deadline, EndCause};
+use nobounce::verdict::Subject;
+use nobounce::{Onward, Outcome, Peer, Receipt};
+use nobounce::{Request, Session, Settings, Step, Verdict};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use nobounce::{
-    Budget, Outcome, Peer, Receipt, RequestKind, Session, SessionId, Settings, Step, Verdict,
-};
+use nobounce::envelope::SessionId;
+use nobounce::message::Budget;
+use nobounce::outcome::RequestKind;
+use nobounce::{Outcome, Peer, Receipt, Session, Settings, Step, Verdict};
 
 const KIB: usize = 1 << 10;
 
@@ -38,7 +39,7 @@ impl Client {
                 Step::Receive | Step::Close => return heard,
                 Step::Transmit(octets) => heard.push_str(str::from_utf8(&octets).unwrap()),
                 Step::Ask(question) => match question.subject() {
-                    nobounce::Subject::Content(..) => return heard,
+                    nobounce::verdict::Subject::Content(..) => return heard,
                     _ => question.answer(Verdict::Pass),
                 },
                 Step::Forward(forward) => {

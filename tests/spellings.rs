@@ -4,9 +4,9 @@
 
 use std::time::{Instant, SystemTime};
 
-use nobounce::{
-    Capabilities, Outcome, Peer, Receipt, Request, Session, SessionId, Settings, Step, Verdict,
-};
+use nobounce::envelope::SessionId;
+use nobounce::session::Capabilities;
+use nobounce::{Outcome, Peer, Receipt, Request, Session, Settings, Step, Verdict};
 
 /// The result of a session when it waits for its client or is over.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,9 +6,14 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use nobounce::envelope::SessionId;
+use nobounce::onward::{OnwardSettings, OnwardStep, TlsPolicy};
+use nobounce::outcome::RelayError;
+use nobounce::peer::TlsInfo;
+use nobounce::reply::ReplyError;
 use nobounce::{
-    Envelope, ForwardPath, Onward, OnwardSettings, OnwardStep, Outcome, Peer, RelayError,
-    ReplyFault, Request, ReversePath, Session, SessionId, Settings, Step, Tls, TlsPolicy, Verdict,
+    Envelope, ForwardPath, Onward, Outcome, Peer, Request, ReversePath, Session, Settings, Step,
+    Verdict,
 };
 
 const HELLO: &str = "EHLO client.example\r\n";
@@ -61,7 +66,7 @@ impl Gate {
     }
 
     fn upgrade(&mut self) {
-        self.session.tls_started(Tls::new("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
+        self.session.tls_started(TlsInfo::new("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
         self.upgraded = true;
         self.said.clear();
         assert_eq!(self.run(), Turn::Client);
@@ -80,7 +85,7 @@ fn commands_behind_starttls_are_not_executed() {
             Turn::Nobody => {
                 assert_ne!(split, 0);
                 assert!(gate.said.ends_with("554 5.5.0 Wait for your turn to speak\r\n"));
-                gate.session.tls_started(Tls::new("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
+                gate.session.tls_started(TlsInfo::new("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
                 assert_eq!(gate.hear(after), Turn::Nobody);
             }
             // There was none. Input that arrives now is too late to be read.
@@ -158,7 +163,7 @@ fn replies_behind_220_are_not_believed() {
                 let OnwardStep::Done(Outcome::Failed(error)) = onward.poll(Instant::now()) else {
                     panic!("{policy:?} {split}: {onward:?}");
                 };
-                assert!(matches!(error, RelayError::Garbled(ReplyFault::OutOfTurn)), "{error}");
+                assert!(matches!(error, RelayError::Garbled(ReplyError::OutOfTurn)), "{error}");
                 assert!(matches!(onward.poll(Instant::now()), OnwardStep::Disconnect));
                 continue;
             }

@@ -7,13 +7,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nobounce::panel::Sitting;
 use nobounce::relay::Smtp;
 use nobounce::scorers::{Greylist, Gtube};
+use nobounce::session::EndCause;
 use nobounce::store::Memory;
+use nobounce::tally::Tally;
 use nobounce::testing::{
     Chunking, Scribe, Script, Then, Transcript, VirtualRuntime, envelope, message, peer, recipient,
 };
-use nobounce::{EndCause, Gate, Panel, Settings, Sitting, Subject, Tally, serve};
+use nobounce::verdict::Subject;
+use nobounce::{Gate, Panel, Settings, serve};
 
 const HOST: &str = "gate.example.com";
 const ONWARD: &str = "192.0.2.25:25";

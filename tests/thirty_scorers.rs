@@ -12,10 +12,15 @@ use async_trait::async_trait;
 use futures::io::Cursor;
 use memchr::memmem;
 use nix::time::{ClockId, clock_gettime};
+use nobounce::envelope::SessionId;
+use nobounce::message::MailData;
+use nobounce::panel::Sitting;
 use nobounce::scorers::Gtube;
+use nobounce::tally::Tally;
+use nobounce::verdict::Subject;
 use nobounce::{
-    Address, DataContext, Envelope, Finding, MailData, Message, Opinion, Panel, Peer, ReversePath,
-    Runtime, Score, Scorer, ScorerError, SessionId, Sitting, Subject, Tally, Thresholds,
+    Address, DataContext, Envelope, Finding, Message, Opinion, Panel, Peer, ReversePath, Runtime,
+    Score, Scorer, ScorerError, Thresholds,
 };
 
 /// Limit of CPU time: a millisecond, or several without optimisation.

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use nobounce::{
-    Outcome, Peer, ProxyHeader, Receipt, Request, Session, SessionId, Settings, Step, Subject, Tls,
-    Verdict, Vouched,
-};
+use nobounce::envelope::SessionId;
+use nobounce::peer::{TlsInfo, Vouched};
+use nobounce::proxy::ProxyHeader;
+use nobounce::verdict::Subject;
+use nobounce::{Outcome, Peer, Receipt, Request, Session, Settings, Step, Verdict};
 
 /// Sends these lines, each when the session waits for it, to a gate that accepts everything.
 /// Returns the client of each question to the panel.
@@ -30,7 +31,7 @@ fn clients(server: Peer, lines: &[&str]) -> Vec<String> {
                 Some(line) => session.receive(format!("{line}\r\n").as_bytes()),
                 None => session.receive_eof(),
             },
-            Step::StartTls => session.tls_started(Tls::new("TLSv1.3", "some")),
+            Step::StartTls => session.tls_started(TlsInfo::new("TLSv1.3", "some")),
             Step::Ask(question) => {
                 clients.push(match question.subject() {
                     Subject::Connection(_, peer) => format!("connect {}", described(peer)),

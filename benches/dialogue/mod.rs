@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use nobounce::envelope::SessionId;
+use nobounce::onward::{OnwardSettings, OnwardStep};
+use nobounce::verdict::Subject;
 use nobounce::{
-    Envelope, ForwardPath, Message, Onward, OnwardSettings, OnwardStep, Outcome, Peer, Receipt,
-    Request, ReversePath, Session, SessionId, Settings, Step, Subject, Verdict,
+    Envelope, ForwardPath, Message, Onward, Outcome, Peer, Receipt, Request, ReversePath, Session,
+    Settings, Step, Verdict,
 };
 
 /// Octets read from a client at once: the buffer size of `serve`.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nobounce::TlsServer;
+use nobounce::tls::TlsServer;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 

@@ -19,8 +19,10 @@ use std::sync::Arc;
 use std::{fmt, fs, io};
 
 use nobounce::dns::Resolver;
+use nobounce::onward::OnwardSettings;
+use nobounce::panel::Weights;
 use nobounce::scorers::{Clamd, Gtube, Oversize, Rspamd, Spamd};
-use nobounce::{Address, OnwardSettings, Panel, Runtime, Score, Settings, Thresholds, Weights};
+use nobounce::{Address, Panel, Runtime, Score, Settings, Thresholds};
 use serde::Deserialize;
 use toml::Spanned;
 

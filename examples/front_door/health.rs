@@ -5,7 +5,10 @@ use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use nobounce::{Event, FailurePolicy, Outcome, RelayError, Stage};
+use nobounce::outcome::RelayError;
+use nobounce::panel::FailurePolicy;
+use nobounce::verdict::Stage;
+use nobounce::{Event, Outcome};
 
 use crate::output::Output;
 

@@ -7,10 +7,14 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nobounce::{
-    Disclosure, EndCause, Event, ForwardPath, Peer, Refusal, Reply, Score, Stage, Tally,
-    TransactionId, TransactionRecord, Verdict, Voucher,
-};
+use nobounce::envelope::TransactionId;
+use nobounce::observer::TransactionRecord;
+use nobounce::peer::Voucher;
+use nobounce::score::Disclosure;
+use nobounce::session::EndCause;
+use nobounce::tally::Tally;
+use nobounce::verdict::Stage;
+use nobounce::{Event, ForwardPath, Peer, Refusal, Reply, Score, Verdict};
 use serde_json::{Value, json};
 
 use crate::output::{LineEnd, Output, lost_lines};

@@ -2,7 +2,7 @@
 //! server.
 //!
 //! ```sh
-//! cargo run --release --features auth,redb,rspamd,tls,tokio --example front_door -- \
+//! cargo run --release --features redb,rspamd,sender-authentication,tls,tokio --example front_door -- \
 //!     --listen 0.0.0.0:25 --relay 127.0.0.1:10025 --identify xclient --user nobounce \
 //!     --spamd 127.0.0.1:783 --json-log /var/log/nobounce/mail.json
 //! ```
@@ -48,13 +48,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use nobounce::admission::{Admission, AdmissionLimits, Tarpit};
+use nobounce::message::Budget;
+use nobounce::onward::{OnwardSettings, TlsPolicy};
+use nobounce::panel::Seat;
 use nobounce::relay::Smtp;
 use nobounce::scorers::{Behaviour, Gtube, Lessons, Spamd};
+use nobounce::tls::{TlsClient, TlsServer};
 use nobounce::tokio::{Listener, Serve, Tokio};
-use nobounce::{
-    Admission, AdmissionLimits, Budget, Event, Gate, OnwardSettings, Panel, Seat, Settings, Tarpit,
-    TlsClient, TlsPolicy, TlsServer,
-};
+use nobounce::{Event, Gate, Panel, Settings};
 use signal_hook::consts::SIGXFSZ;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;

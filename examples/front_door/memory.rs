@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nobounce::Budget;
+use nobounce::message::Budget;
 use tokio::time::interval;
 
 const EVERY: Duration = Duration::from_secs(10);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nobounce::Identify;
 use nobounce::dns::Resolver;
+use nobounce::onward::Identify;
 
 use crate::config::{Config, dns};
 use crate::options::Options;

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use clap::value_parser;
 use nix::sys::resource::{Resource, getrlimit};
-use nobounce::{
-    Address, AdmissionLimits, Identify, Networks, Protocol, ProxyVersion, Rate, Score, Settings,
-    Tarpit, Thresholds, TlsPolicy,
-};
+use nobounce::admission::{AdmissionLimits, ConnectionRate, Tarpit};
+use nobounce::network::Networks;
+use nobounce::onward::{Identify, Protocol, ProxyVersion, TlsPolicy};
+use nobounce::{Address, Score, Settings, Thresholds};
 
 use super::config::Config;
 use super::config::values::{ServerAddress, is_name};
@@ -231,7 +231,8 @@ impl Options {
         limits.connections = or(self.max_connections, limits.connections);
         limits.per_address = or(self.max_per_address, limits.per_address);
         limits.per_network = or(self.max_per_network, limits.per_network);
-        limits.address_rate = self.max_rate.map(|rate| Rate::new(rate, Duration::from_secs(60)));
+        limits.address_rate =
+            self.max_rate.map(|rate| ConnectionRate::new(rate, Duration::from_secs(60)));
         Ok(limits)
     }
 

@@ -3,7 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 
-use nobounce::{Address, Networks};
+use nobounce::Address;
+use nobounce::network::Networks;
 
 use crate::config::Config;
 use crate::options::Options;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nobounce::{Attribute, AttributeCommand, ClientAttributes};
+use nobounce::attributes::{Attribute, AttributeCommand, ClientAttributes};
 use nobounce_fuzz::{line, shown};
 
 fuzz_target!(|input: &[u8]| {

@@ -5,7 +5,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use nobounce::fuzzing::{self, Spoken};
-use nobounce::{LineFault, Path};
+use nobounce::command::LineError;
+use nobounce::mailbox::SmtpPath;
 use nobounce_fuzz::{Dice, line, shown};
 
 fuzz_target!(|input: &[u8]| {
@@ -20,17 +21,17 @@ fuzz_target!(|input: &[u8]| {
 
 /// Splits command lines naively. Lines end in CRLF, contain no control octets except tabs, and have
 /// at most `limit` octets. A line that is too long ends with its CRLF. Reading stops at a bare LF.
-fn lines_slowly(mut wire: &[u8], limit: usize) -> Vec<Result<Vec<u8>, LineFault>> {
+fn lines_slowly(mut wire: &[u8], limit: usize) -> Vec<Result<Vec<u8>, LineError>> {
     let mut lines = Vec::new();
     loop {
         let lf = wire.iter().take(limit).position(|octet| *octet == b'\n');
         let bare = lf.is_some_and(|lf| lf == 0 || wire[lf - 1] != b'\r');
         if bare {
-            lines.push(Err(LineFault::BareLf));
+            lines.push(Err(LineError::BareLf));
             return lines;
         }
         if lf.is_none() && wire.len() >= limit {
-            lines.push(Err(LineFault::TooLong));
+            lines.push(Err(LineError::TooLong));
         }
         let Some((text, behind)) = line(wire) else {
             return lines;
@@ -40,8 +41,8 @@ fn lines_slowly(mut wire: &[u8], limit: usize) -> Vec<Result<Vec<u8>, LineFault>
             let is_fault = |octet: &&u8| octet.is_ascii_control() && **octet != b'\t';
             lines.push(match text.iter().find(is_fault) {
                 None => Ok(text.to_vec()),
-                Some(b'\r') => Err(LineFault::BareCr),
-                Some(_) => Err(LineFault::Control),
+                Some(b'\r') => Err(LineError::BareCr),
+                Some(_) => Err(LineError::Control),
             });
         }
     }
@@ -93,7 +94,7 @@ fn is_command(line: &[u8]) {
 
 /// Returns the command as forwarded. The octets of the path and of the parameters are those of the
 /// client, so a server that parses the path differently still finds it in the same octets.
-fn is_path(line: &[u8], keyword: &[u8], path: &Path, parameters: &[u8]) -> Vec<u8> {
+fn is_path(line: &[u8], keyword: &[u8], path: &SmtpPath, parameters: &[u8]) -> Vec<u8> {
     let argument = line[4..].trim_ascii_start();
     assert!(argument[..keyword.len()].eq_ignore_ascii_case(keyword));
     let argument = &argument[keyword.len()..];

@@ -4,7 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nobounce::{Budget, fuzzing};
+use nobounce::fuzzing;
+use nobounce::message::Budget;
 use nobounce_fuzz::{Dice, content};
 
 fuzz_target!(|input: &[u8]| {

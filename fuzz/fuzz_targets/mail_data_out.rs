@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use nobounce::{Budget, MailData, fuzzing};
+use nobounce::fuzzing;
+use nobounce::message::{Budget, MailData};
 use nobounce_fuzz::{Dice, content};
 
 fuzz_target!(|input: &[u8]| {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nobounce::{Body, MailParameters, ParameterFault, RcptParameters};
+use nobounce::command::{Body, MailParameters, ParameterError, RcptParameters};
 use nobounce_fuzz::shown;
 
 fuzz_target!(|input: &[u8]| {
@@ -67,7 +67,7 @@ fn words(input: &[u8]) -> Vec<Word<'_>> {
 }
 
 /// One of the faults is named, if there are any.
-fn is_read(fault: Option<&ParameterFault>, faults: &[ParameterFault], input: &[u8]) {
+fn is_read(fault: Option<&ParameterError>, faults: &[ParameterError], input: &[u8]) {
     // Which characters beyond ASCII are printable is tried elsewhere.
     if !input.is_ascii() {
         return;
@@ -80,8 +80,8 @@ fn is_read(fault: Option<&ParameterFault>, faults: &[ParameterFault], input: &[u
 /// before.
 fn faults(
     words: &[Word<'_>],
-    check: fn(&Word<'_>) -> Result<(), ParameterFault>,
-) -> Vec<ParameterFault> {
+    check: fn(&Word<'_>) -> Result<(), ParameterError>,
+) -> Vec<ParameterError> {
     let mut faults = Vec::new();
     for (at, word) in words.iter().enumerate() {
         let keyword = word.keyword.as_bytes();
@@ -96,30 +96,30 @@ fn faults(
             && keyword.iter().all(name)
             && word.value.is_none_or(is_value);
         let again = words[..at].iter().any(|before| before.keyword == word.keyword);
-        faults.extend((!sound || again).then_some(ParameterFault::Bad));
+        faults.extend((!sound || again).then_some(ParameterError::Bad));
         faults.extend(check(word).err());
     }
     faults
 }
 
 /// Which parameters MAIL may have (RFC 1870, 6152, 6531, 3461).
-fn mail(word: &Word<'_>) -> Result<(), ParameterFault> {
+fn mail(word: &Word<'_>) -> Result<(), ParameterError> {
     let value = word.value.map(<[u8]>::to_ascii_uppercase);
     let value = value.as_deref();
     let sound = match word.keyword.as_str() {
         "SIZE" => value.is_some_and(|digits| digits.iter().all(u8::is_ascii_digit)),
-        "BODY" if value == Some(b"BINARYMIME") => return Err(ParameterFault::Unknown),
+        "BODY" if value == Some(b"BINARYMIME") => return Err(ParameterError::Unknown),
         "BODY" => matches!(value, Some(b"7BIT" | b"8BITMIME")),
         "SMTPUTF8" => value.is_none(),
         "RET" => matches!(value, Some(b"FULL" | b"HDRS")),
         "ENVID" => word.value.is_some_and(|value| value.len() <= 100 && is_xtext(value)),
-        _ => return Err(ParameterFault::Unknown),
+        _ => return Err(ParameterError::Unknown),
     };
-    sound.then_some(()).ok_or(ParameterFault::Bad)
+    sound.then_some(()).ok_or(ParameterError::Bad)
 }
 
 /// Which parameters RCPT may have (RFC 3461, 6533).
-fn rcpt(word: &Word<'_>) -> Result<(), ParameterFault> {
+fn rcpt(word: &Word<'_>) -> Result<(), ParameterError> {
     let sound = match (word.keyword.as_str(), word.value) {
         ("NOTIFY", Some(value)) => {
             // As with Postfix, places in the list may be empty.
@@ -141,9 +141,9 @@ fn rcpt(word: &Word<'_>) -> Result<(), ParameterFault> {
             is_kind && value.len() <= 500 && halves.next().is_some_and(is_address)
         }
         ("NOTIFY" | "ORCPT", None) => false,
-        _ => return Err(ParameterFault::Unknown),
+        _ => return Err(ParameterError::Unknown),
     };
-    sound.then_some(()).ok_or(ParameterFault::Bad)
+    sound.then_some(()).ok_or(ParameterError::Bad)
 }
 
 /// Whether it is xtext (RFC 3461 section 4), in which `=` stands for itself.

@@ -4,7 +4,7 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use nobounce::ProxyHeader;
+use nobounce::proxy::ProxyHeader;
 
 fuzz_target!(|input: &[u8]| {
     let whole = ProxyHeader::read(input);

@@ -4,7 +4,8 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use nobounce::{ReplyFault, fuzzing};
+use nobounce::fuzzing;
+use nobounce::reply::ReplyError;
 use nobounce_fuzz::Dice;
 use nobounce_fuzz::replies::{self, Fault};
 
@@ -13,10 +14,10 @@ fuzz_target!(|input: &[u8]| {
     let (expected, expected_fault) = replies::read(wire);
     let (read, fault) = fuzzing::replies(dice.cut(wire));
     let fault = fault.map(|fault| match fault {
-        ReplyFault::Malformed => Fault::Malformed,
-        ReplyFault::BareLf => Fault::BareLf,
-        ReplyFault::CodeChanged => Fault::CodeChanged,
-        ReplyFault::Endless => Fault::Endless,
+        ReplyError::Malformed => Fault::Malformed,
+        ReplyError::BareLf => Fault::BareLf,
+        ReplyError::CodeChanged => Fault::CodeChanged,
+        ReplyError::Endless => Fault::Endless,
         other => panic!("{other}"),
     });
     assert_eq!(fault, expected_fault);

@@ -8,11 +8,13 @@
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use libfuzzer_sys::fuzz_target;
-use nobounce::{
-    Budget, Capabilities, Deadline, EarlyInput, EndCause, EnhancedStatus, HeaderField, LineEndings,
-    Outcome, Peer, Receipt, Refusal, Request, RequestKind, Session, SessionId, Settings, Step, Tls,
-    TransactionEnd, Verdict,
-};
+use nobounce::{Outcome, Peer, Receipt, Refusal, Request, Session, Settings, Step, Verdict};
+use nobounce::envelope::SessionId;
+use nobounce::message::{Budget, HeaderField, LineEndings};
+use nobounce::outcome::RequestKind;
+use nobounce::peer::TlsInfo;
+use nobounce::reply::EnhancedStatus;
+use nobounce::session::{Capabilities, Deadline, EarlyInput, EndCause, TransactionEnd};
 use nobounce_fuzz::client::Client;
 
 fuzz_target!(|input: &[u8]| {
@@ -149,7 +151,7 @@ impl Course {
                 if self.wait == Wait::StartTls {
                     self.client.start_tls();
                 }
-                self.session.tls_started(Tls::new("TLSv1.3", "TLS_AES_128_GCM_SHA256"));
+                self.session.tls_started(TlsInfo::new("TLSv1.3", "TLS_AES_128_GCM_SHA256"));
             }
             15 => self.session.shut_down(),
             16 => self.session.offer(&Capabilities::none()),

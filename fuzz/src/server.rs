@@ -56,7 +56,7 @@ impl Server {
     pub fn hear(&mut self, octets: &[u8]) {
         let mut rest = octets;
         if std::mem::take(&mut self.proxied) {
-            let header = nobounce::ProxyHeader::read(rest).expect("a PROXY header");
+            let header = nobounce::proxy::ProxyHeader::read(rest).expect("a PROXY header");
             let (header, taken) = header.expect("a whole PROXY header");
             assert!(header.source().is_some(), "the client is not named");
             self.client = header.source().map(|source| source.ip().to_string());

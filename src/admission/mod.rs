@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 
 use crowd::{Crowd, Slot};
 use doorway::Doorway;
+pub use place::AdmissionGuard;
 pub(crate) use place::Call;
-pub use place::Place;
 use table::{Fault, Table};
 pub use unproxied::ProxyError;
 
 use crate::network::Network;
+pub use crate::tarpit::Tarpit;
 use crate::wire::reply::Reply;
 
 /// Counts connections, in total and for each address and network, and turns away connections over
@@ -36,7 +37,7 @@ use crate::wire::reply::Reply;
 /// ```
 /// # use std::sync::Arc;
 /// # use std::time::Instant;
-/// use nobounce::{Admission, AdmissionLimits, TurnedAway};
+/// use nobounce::admission::{Admission, AdmissionLimits, AdmissionError};
 ///
 /// let mut limits = AdmissionLimits::default();
 /// limits.per_address = 1;
@@ -44,11 +45,11 @@ use crate::wire::reply::Reply;
 /// let (address, now) = ([192, 0, 2, 1].into(), Instant::now());
 /// let place = admission.admit(Some(address), now)?;
 /// let refused = admission.admit(Some(address), now).unwrap_err();
-/// assert_eq!(refused, TurnedAway::Address);
+/// assert_eq!(refused, AdmissionError::Address);
 /// assert_eq!(refused.reply().to_string(), "421 4.7.0 Too many connections from your address");
 /// drop(place);
 /// assert!(admission.admit(Some(address), now).is_ok());
-/// # Ok::<(), TurnedAway>(())
+/// # Ok::<(), AdmissionError>(())
 /// ```
 ///
 /// # Overload
@@ -101,11 +102,11 @@ pub struct AdmissionLimits {
     /// their limit. (Postfix counts either by address or by network:
     /// `smtpd_client_ipv4_prefix_length`, since version 3.8.)
     pub per_network: usize,
-    /// Rate limit for new connections from one address. Default: no limit (as Postfix
+    /// ConnectionRate limit for new connections from one address. Default: no limit (as Postfix
     /// `smtpd_client_connection_rate_limit`).
-    pub address_rate: Option<Rate>,
-    /// Rate limit for new connections from one network. Default: no limit.
-    pub network_rate: Option<Rate>,
+    pub address_rate: Option<ConnectionRate>,
+    /// ConnectionRate limit for new connections from one network. Default: no limit.
+    pub network_rate: Option<ConnectionRate>,
     /// Prefix length that defines an IPv4 network. Default: 24 bits.
     pub ipv4_prefix: u8,
     /// Prefix length that defines an IPv6 network. Default: 64 bits, the smallest allocation of one
@@ -142,12 +143,12 @@ impl Default for AdmissionLimits {
 
 /// A rate limit, implemented as a token bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub struct ConnectionRate {
     burst: NonZeroU32,
     per: Duration,
 }
 
-impl Rate {
+impl ConnectionRate {
     /// Allows `burst` events at once. The bucket refills evenly, with `burst` tokens in each span
     /// of `per`.
     pub const fn new(burst: NonZeroU32, per: Duration) -> Self {
@@ -169,7 +170,7 @@ impl Rate {
 /// The reason why a client is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
-pub enum TurnedAway {
+pub enum AdmissionError {
     /// There are too many connections in total. No single client is at fault.
     #[error("too many connections")]
     Full,
@@ -187,7 +188,7 @@ pub enum TurnedAway {
     NetworkRate,
 }
 
-impl TurnedAway {
+impl AdmissionError {
     /// Returns the reply that the client gets instead of the greeting (RFC 5321 section 3.8, RFC
     /// 3463).
     pub fn reply(self) -> Reply {
@@ -252,7 +253,7 @@ impl Admission {
         self: &Arc<Self>,
         address: Option<IpAddr>,
         now: Instant,
-    ) -> Result<Place, TurnedAway> {
+    ) -> Result<AdmissionGuard, AdmissionError> {
         let mut place = self.enter()?;
         match address {
             Some(address) => place.count_for(address, now)?,
@@ -268,18 +269,18 @@ impl Admission {
     ///
     /// # Errors
     ///
-    /// Returns [`TurnedAway::Full`] if the limit is 0.
-    pub fn enter(self: &Arc<Self>) -> Result<Place, TurnedAway> {
+    /// Returns [`AdmissionError::Full`] if the limit is 0.
+    pub fn enter(self: &Arc<Self>) -> Result<AdmissionGuard, AdmissionError> {
         let mut inside = self.inside();
         let displaced = if inside.doorway.len() >= self.limits.connections {
-            Some(inside.doorway.displace().ok_or(TurnedAway::Full)?)
+            Some(inside.doorway.displace().ok_or(AdmissionError::Full)?)
         } else {
             None
         };
         let newcomer = inside.doorway.enter();
         drop(inside);
         displaced.iter().for_each(|it| it.wake());
-        Ok(Place::unsettled(self.clone(), newcomer))
+        Ok(AdmissionGuard::unsettled(self.clone(), newcomer))
     }
 
     /// Returns the number of connections, including those that wait for a PROXY header.

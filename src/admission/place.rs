@@ -6,12 +6,12 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::doorway::Newcomer;
-use super::{Admission, Fault, Slot, TurnedAway};
+use super::{Admission, AdmissionError, Fault, Slot};
 
 /// The place of an admitted client. Dropping it frees the place.
 #[derive(Debug)]
 #[must_use = "a place that is dropped is free again"]
-pub struct Place {
+pub struct AdmissionGuard {
     admission: Arc<Admission>,
     counts: Counts,
 }
@@ -34,7 +34,7 @@ pub(crate) enum Call {
     Stress(bool),
 }
 
-impl Place {
+impl AdmissionGuard {
     pub(super) fn unsettled(admission: Arc<Admission>, newcomer: Arc<Newcomer>) -> Self {
         Self { admission, counts: Counts::Unsettled(newcomer) }
     }
@@ -47,7 +47,7 @@ impl Place {
     ///
     /// Returns an error if a limit for the address, the network or all connections is reached, or
     /// if the place was given to another client meanwhile.
-    pub fn count_for(&mut self, address: IpAddr, now: Instant) -> Result<(), TurnedAway> {
+    pub fn count_for(&mut self, address: IpAddr, now: Instant) -> Result<(), AdmissionError> {
         self.settle(Some(address.to_canonical()), now)
     }
 
@@ -58,38 +58,38 @@ impl Place {
     ///
     /// Returns an error if the limit for all connections is reached, or if the place was given to
     /// another client meanwhile.
-    pub fn count_in_all(&mut self, now: Instant) -> Result<(), TurnedAway> {
+    pub fn count_in_all(&mut self, now: Instant) -> Result<(), AdmissionError> {
         self.settle(None, now)
     }
 
-    fn settle(&mut self, address: Option<IpAddr>, now: Instant) -> Result<(), TurnedAway> {
+    fn settle(&mut self, address: Option<IpAddr>, now: Instant) -> Result<(), AdmissionError> {
         let Counts::Unsettled(newcomer) = &self.counts else { return Ok(()) };
         let admission = &self.admission;
         let mut lock = admission.inside();
         let inside = &mut *lock;
         if newcomer.is_displaced() {
-            return Err(TurnedAway::Full);
+            return Err(AdmissionError::Full);
         }
         let network = address.map(|address| admission.network(address));
         let full = inside.settled >= admission.limits.connections;
         let idler = if full {
             let places = |address| inside.addresses.inside(address);
             let idler = inside.crowd.idler(network, admission.time(now), places);
-            Some(idler.ok_or(TurnedAway::Full)?)
+            Some(idler.ok_or(AdmissionError::Full)?)
         } else {
             None
         };
         if let (Some(address), Some(network)) = (address, network) {
             inside.addresses.check(address, now).map_err(|fault| match fault {
-                Fault::Count => TurnedAway::Address,
-                Fault::Rate => TurnedAway::AddressRate,
+                Fault::Count => AdmissionError::Address,
+                Fault::Rate => AdmissionError::AddressRate,
             })?;
             inside.networks.check(network, now).map_err(|fault| match fault {
-                Fault::Count => TurnedAway::Network,
-                Fault::Rate => TurnedAway::NetworkRate,
+                Fault::Count => AdmissionError::Network,
+                Fault::Rate => AdmissionError::NetworkRate,
             })?;
             if admission.is_stressed() && !inside.crowd.has_share_left(network) {
-                return Err(TurnedAway::Full);
+                return Err(AdmissionError::Full);
             }
         }
         if let Some(idler) = &idler {
@@ -160,7 +160,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for AdmissionGuard {
     fn drop(&mut self) {
         let mut lock = self.admission.inside();
         let inside = &mut *lock;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::Rate;
+use super::ConnectionRate;
 
 /// Maximum number of obsolete entries that one new client may remove.
 const CLEARED: usize = 16;
@@ -19,7 +19,7 @@ const CLEARED: usize = 16;
 #[derive(Debug)]
 pub(super) struct Table {
     limit: usize,
-    rate: Option<Rate>,
+    rate: Option<ConnectionRate>,
     /// Maximum number of entries. It is exceeded only if more addresses have connections.
     room: usize,
     entries: HashMap<IpAddr, Entry>,
@@ -42,7 +42,7 @@ pub(super) enum Fault {
 }
 
 impl Table {
-    pub(super) fn new(limit: usize, rate: Option<Rate>, room: usize) -> Self {
+    pub(super) fn new(limit: usize, rate: Option<ConnectionRate>, room: usize) -> Self {
         // Tokens that are refilled at once never run out.
         let rate = rate.filter(|rate| !rate.interval().is_zero());
         Self { limit, rate, room, entries: HashMap::new(), left: BTreeSet::new() }

@@ -17,8 +17,8 @@ fn beginning() -> Instant {
     Instant::now()
 }
 
-fn rate(burst: u32, per: Duration) -> Option<Rate> {
-    NonZeroU32::new(burst).map(|burst| Rate::new(burst, per))
+fn rate(burst: u32, per: Duration) -> Option<ConnectionRate> {
+    NonZeroU32::new(burst).map(|burst| ConnectionRate::new(burst, per))
 }
 
 fn admission(set: impl FnOnce(&mut AdmissionLimits)) -> Arc<Admission> {
@@ -40,9 +40,9 @@ fn one_beyond_each_limit_is_turned_away_and_a_place_that_is_free_is_given_again(
     let now = beginning();
     let table = [
         // limit in total, per address, per network; admitted clients; new client; expected reason
-        (2, 9, 9, [v4(1), [198, 51, 100, 1].into()], [203, 0, 113, 1].into(), TurnedAway::Full),
-        (9, 2, 9, [v4(1), v4(1)], v4(1), TurnedAway::Address),
-        (9, 9, 2, [v4(1), v4(2)], v4(3), TurnedAway::Network),
+        (2, 9, 9, [v4(1), [198, 51, 100, 1].into()], [203, 0, 113, 1].into(), AdmissionError::Full),
+        (9, 2, 9, [v4(1), v4(1)], v4(1), AdmissionError::Address),
+        (9, 9, 2, [v4(1), v4(2)], v4(3), AdmissionError::Network),
     ];
     for (connections, per_address, per_network, inside, comes, reason) in table {
         let admission = admission(|limits| {
@@ -71,18 +71,18 @@ fn one_beyond_the_defaults_is_turned_away() {
         places.extend((0..count).map(|_| admission.admit(Some(address), now).unwrap()));
         admission.admit(Some(address), now).unwrap_err()
     };
-    assert_eq!(fill(v4(1), 50), TurnedAway::Address);
+    assert_eq!(fill(v4(1), 50), AdmissionError::Address);
     for last in 2..5 {
-        assert_eq!(fill(v4(last), 50), TurnedAway::Address);
+        assert_eq!(fill(v4(last), 50), AdmissionError::Address);
     }
-    assert_eq!(fill(v4(5), 50), TurnedAway::Address);
-    assert_eq!(fill(v4(6), 0), TurnedAway::Network);
+    assert_eq!(fill(v4(5), 50), AdmissionError::Address);
+    assert_eq!(fill(v4(6), 0), AdmissionError::Network);
     for n in 1..80 {
         for last in 0..5 {
             fill([198, 51, n, last].into(), 50);
         }
     }
-    assert_eq!(fill([203, 0, 113, 1].into(), 0), TurnedAway::Full);
+    assert_eq!(fill([203, 0, 113, 1].into(), 0), AdmissionError::Full);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn without_an_address_a_client_counts_in_all_only() {
     });
     let places = [(); 3].map(|()| admission.admit(None, now));
     assert!(places.iter().all(Result::is_ok));
-    assert_eq!(admission.admit(None, now).unwrap_err(), TurnedAway::Full);
+    assert_eq!(admission.admit(None, now).unwrap_err(), AdmissionError::Full);
     assert_eq!(admission.entries(), (0, 0));
 }
 
@@ -106,7 +106,7 @@ fn where_a_client_comes_from_may_turn_out_later() {
     let mut second = admission.enter().unwrap();
     first.count_for(v4(1), now).unwrap();
     first.count_for(v4(1), now).unwrap();
-    assert_eq!(second.count_for(v4(1), now).unwrap_err(), TurnedAway::Address);
+    assert_eq!(second.count_for(v4(1), now).unwrap_err(), AdmissionError::Address);
     second.count_for(v4(2), now).unwrap();
     assert_eq!(admission.entries(), (2, 1));
 }
@@ -136,7 +136,7 @@ fn a_network_is_as_wide_as_one_says() {
         });
         let _first = admission.admit(Some(first.parse().unwrap()), beginning()).unwrap();
         let second = admission.admit(Some(second.parse().unwrap()), beginning());
-        let expected = if *same { Err(TurnedAway::Network) } else { Ok(()) };
+        let expected = if *same { Err(AdmissionError::Network) } else { Ok(()) };
         assert_eq!(second.map(drop), expected, "{first}/{ipv4} {ipv6}");
     }
 }
@@ -168,7 +168,7 @@ fn who_tries_again_at_once_waits_no_longer_than_who_does_not() {
     }
     for millisecond in 1..60_000 {
         let refused = admission.admit(Some(hasty), now + Duration::from_millis(millisecond));
-        assert_eq!(refused.unwrap_err(), TurnedAway::AddressRate);
+        assert_eq!(refused.unwrap_err(), AdmissionError::AddressRate);
     }
     for address in [hasty, patient] {
         assert!(admission.admit(Some(address), now + 60 * SECOND).is_ok(), "{address}");
@@ -178,7 +178,7 @@ fn who_tries_again_at_once_waits_no_longer_than_who_does_not() {
     let neighbours = (2..20).map(|last| admission.admit(Some(v4(last)), at).map(drop));
     let let_in = neighbours.take_while(Result::is_ok).count();
     assert_eq!(let_in, 9);
-    assert_eq!(admission.admit(Some(v4(99)), at).unwrap_err(), TurnedAway::NetworkRate);
+    assert_eq!(admission.admit(Some(v4(99)), at).unwrap_err(), AdmissionError::NetworkRate);
 }
 
 #[test]
@@ -219,14 +219,14 @@ fn nobody_gets_rid_of_an_empty_bucket_by_filling_the_memory_with_others() {
         let _ = admission.admit(Some(v4(1)), now).unwrap();
     }
     let spent = || admission.admit(Some(v4(1)), now).map(drop);
-    assert_eq!(spent(), Err(TurnedAway::AddressRate));
+    assert_eq!(spent(), Err(AdmissionError::AddressRate));
     // Each of 10,000 others may connect three times, and its bucket is still fuller than this one.
     for n in 0..10_000_u32 {
         let other = Ipv4Addr::from_bits((10 << 24) + n).into();
         for _ in 0..3 {
             let _ = admission.admit(Some(other), now).unwrap();
         }
-        assert_eq!(spent(), Err(TurnedAway::AddressRate), "forgotten after {n} others");
+        assert_eq!(spent(), Err(AdmissionError::AddressRate), "forgotten after {n} others");
     }
 }
 
@@ -238,7 +238,7 @@ fn far_away_times_do_no_harm() {
     });
     let now = beginning();
     let _ = admission.admit(Some(v4(1)), now).unwrap();
-    assert_eq!(admission.admit(Some(v4(1)), now).unwrap_err(), TurnedAway::AddressRate);
+    assert_eq!(admission.admit(Some(v4(1)), now).unwrap_err(), AdmissionError::AddressRate);
     // The clock of another thread may be slightly behind.
     let earlier = now.checked_sub(SECOND).unwrap();
     let _ = admission.admit(Some(v4(2)), earlier).unwrap();
@@ -260,18 +260,18 @@ impl Oracle {
         }
     }
 
-    fn admit(&mut self, client: u8) -> Result<(), TurnedAway> {
+    fn admit(&mut self, client: u8) -> Result<(), AdmissionError> {
         let of_address = self.inside.iter().filter(|it| **it == client).count();
         let of_network = self.inside.iter().filter(|it| **it / 2 == client / 2).count();
         let level = self.buckets.entry(client).or_insert(BURST);
         if self.inside.len() >= 8 {
-            Err(TurnedAway::Full)
+            Err(AdmissionError::Full)
         } else if of_address >= 3 {
-            Err(TurnedAway::Address)
+            Err(AdmissionError::Address)
         } else if *level == 0 {
-            Err(TurnedAway::AddressRate)
+            Err(AdmissionError::AddressRate)
         } else if of_network >= 4 {
-            Err(TurnedAway::Network)
+            Err(AdmissionError::Network)
         } else {
             *level -= 1;
             self.inside.push(client);
@@ -309,7 +309,7 @@ proptest! {
             limits.stress_from = 101;
         });
         let mut oracle = Oracle::default();
-        let mut places: Vec<Place> = Vec::new();
+        let mut places: Vec<AdmissionGuard> = Vec::new();
         for act in acts {
             match act {
                 Act::Come(client) => {

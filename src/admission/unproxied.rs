@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::wire::proxy::ProxyFault;
+use crate::wire::proxy::ProxyHeaderError;
 
 /// The reason why the client of a proxied connection is unknown. The connection was closed without
 /// a reply, because there is no SMTP client to read one.
@@ -15,12 +15,12 @@ pub enum ProxyError {
     /// The PROXY header is missing or malformed. Fault of the proxy, or of a configuration that
     /// does not make it send one.
     #[error(transparent)]
-    Header(#[from] ProxyFault),
+    Header(#[from] ProxyHeaderError),
     /// The header did not arrive in time.
     #[error("no PROXY header in time")]
     Late,
     /// There were too many connections without a header, and this one had waited longest; see
-    /// [`Admission::enter`](crate::Admission::enter).
+    /// [`Admission::enter`](crate::admission::Admission::enter).
     #[error("no PROXY header yet, and too many connections without one")]
     Displaced,
     /// The connection ended before the header did.

@@ -36,7 +36,7 @@ pub use client::Client;
 pub use hickory::Hickory;
 pub use iprev::{ReverseName, reverse_name};
 pub(crate) use name::reversed;
-pub use name::{BadDomainName, DomainName};
+pub use name::{DomainName, DomainNameError};
 pub(crate) use turns::Turns;
 
 /// Number of concurrent questions of one scorer about one message.

@@ -18,7 +18,7 @@ use std::str::FromStr;
 /// let name: DomainName = "MX.Example.ORG.".parse()?;
 /// assert_eq!(&*name, "mx.example.org");
 /// assert!("mx..example.org".parse::<DomainName>().is_err());
-/// # Ok::<(), nobounce::dns::BadDomainName>(())
+/// # Ok::<(), nobounce::dns::DomainNameError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DomainName(Box<str>);
@@ -26,7 +26,7 @@ pub struct DomainName(Box<str>);
 /// Not a valid domain name. Fault of its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a domain name")]
-pub struct BadDomainName;
+pub struct DomainNameError;
 
 /// Maximum length of a name, in octets of its text form.
 const NAME: usize = 253;
@@ -43,7 +43,7 @@ impl DomainName {
 
     /// Returns this name with labels in front, as for a blocklist query. Fails if the result is too
     /// long.
-    pub(crate) fn below(&self, labels: &str) -> Result<Self, BadDomainName> {
+    pub(crate) fn below(&self, labels: &str) -> Result<Self, DomainNameError> {
         format!("{labels}.{self}").parse()
     }
 
@@ -67,14 +67,14 @@ pub(crate) fn reversed(address: IpAddr) -> String {
 }
 
 impl FromStr for DomainName {
-    type Err = BadDomainName;
+    type Err = DomainNameError;
 
-    fn from_str(text: &str) -> Result<Self, BadDomainName> {
+    fn from_str(text: &str) -> Result<Self, DomainNameError> {
         let name = text.strip_suffix('.').unwrap_or(text);
         let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
         let is_label = |label: &str| (1..=LABEL).contains(&label.len()) && label.bytes().all(plain);
         let is_name = name.len() <= NAME && name.split('.').all(is_label);
-        if is_name { Ok(Self(name.to_ascii_lowercase().into())) } else { Err(BadDomainName) }
+        if is_name { Ok(Self(name.to_ascii_lowercase().into())) } else { Err(DomainNameError) }
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
             &format!("{label}x"),
             &format!("{longest}x"),
         ] {
-            assert_eq!(text.parse::<DomainName>(), Err(BadDomainName), "{text:?}");
+            assert_eq!(text.parse::<DomainName>(), Err(DomainNameError), "{text:?}");
         }
     }
 

@@ -60,7 +60,7 @@ pub trait Adapter: Runtime {
 /// Serves clients until shutdown. Returned by `serve` and `serve_tls`. It does nothing before it is
 /// awaited.
 ///
-/// - Each client is admitted before a task is spawned for it; see [`Admission`](crate::Admission).
+/// - Each client is admitted before a task is spawned for it; see [`Admission`](crate::admission::Admission).
 /// - `TCP_NODELAY` is set on every connection.
 /// - If a connection cannot be accepted, for example because no descriptors are left, the loop
 ///   retries after 5 ms. The pause doubles with each further failure, up to 1 s, and ends early
@@ -272,14 +272,14 @@ fn receive<R: Adapter>(
 ) {
     let place = match admit(gate, &peer) {
         Ok(place) => place,
-        Err(Refused::TurnedAway(reason)) => {
+        Err(Refused::AdmissionError(reason)) => {
             if opening == Opening::Clear {
                 let mut reply = BytesMut::new();
                 reason.reply().write(&mut reply);
                 R::send_at_once(&client, &reply);
             }
             drop(client);
-            return gate.observe(&Event::TurnedAway { peer: &peer, reason });
+            return gate.observe(&Event::AdmissionError { peer: &peer, reason });
         }
         Err(Refused::Unproxied(error)) => {
             drop(client);

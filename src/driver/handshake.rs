@@ -5,7 +5,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 use super::ServeError;
 use crate::deadline::Deadline;
 use crate::gate::Gate;
-use crate::peer::{Peer, Tls};
+use crate::peer::{Peer, TlsInfo};
 use crate::runtime::{Runtime, within};
 use crate::tls::Channel;
 
@@ -16,7 +16,7 @@ pub(super) async fn handshake<C, R>(
     peer: &Peer,
     ahead: &[u8],
     deadline: Option<Deadline>,
-) -> Result<Tls, ServeError>
+) -> Result<TlsInfo, ServeError>
 where
     C: AsyncRead + AsyncWrite + Unpin + Send,
     R: Runtime,

@@ -10,7 +10,7 @@ use super::input::Stash;
 use super::{ServeError, proxied};
 #[cfg(any(feature = "smol", feature = "tokio"))]
 use crate::admission::ProxyError;
-use crate::admission::{Place, TurnedAway};
+use crate::admission::{AdmissionError, AdmissionGuard};
 use crate::deadline::{Awaiting, Deadline};
 use crate::gate::Gate;
 use crate::observer::Event;
@@ -27,26 +27,30 @@ const TURNING: Duration = Duration::from_secs(1);
 /// The reason why a client is not served.
 #[cfg(any(feature = "smol", feature = "tokio"))]
 pub(super) enum Refused {
-    TurnedAway(TurnedAway),
+    AdmissionError(AdmissionError),
     Unproxied(ProxyError),
 }
 
 /// Admits a client that has just connected, as far as its address is known.
 #[cfg(any(feature = "smol", feature = "tokio"))]
-pub(super) fn admit<R: Runtime>(gate: &Gate<R>, peer: &Peer) -> Result<Place, Refused> {
+pub(super) fn admit<R: Runtime>(gate: &Gate<R>, peer: &Peer) -> Result<AdmissionGuard, Refused> {
     if gate.proxies.as_ref().is_some_and(|proxies| !proxies.include(peer)) {
         return Err(Refused::Unproxied(ProxyError::Stranger));
     }
-    let mut place = gate.admission.enter().map_err(Refused::TurnedAway)?;
+    let mut place = gate.admission.enter().map_err(Refused::AdmissionError)?;
     // Behind a proxy, the client is unknown until the header was read.
     if gate.proxies.is_none() {
-        settle(&mut place, peer, gate).map_err(Refused::TurnedAway)?;
+        settle(&mut place, peer, gate).map_err(Refused::AdmissionError)?;
     }
     Ok(place)
 }
 
 /// Counts the client, which is now known. A second call does nothing.
-fn settle<R: Runtime>(place: &mut Place, peer: &Peer, gate: &Gate<R>) -> Result<(), TurnedAway> {
+fn settle<R: Runtime>(
+    place: &mut AdmissionGuard,
+    peer: &Peer,
+    gate: &Gate<R>,
+) -> Result<(), AdmissionError> {
     let now = gate.runtime.now();
     let settled = match gate.counted(peer) {
         Some(address) => place.count_for(address, now),
@@ -72,8 +76,8 @@ impl Opening {
         client: C,
         peer: Peer,
         gate: &Gate<R>,
-        place: Option<Place>,
-    ) -> Result<(Channel<C>, Peer, Stash, Place), ServeError>
+        place: Option<AdmissionGuard>,
+    ) -> Result<(Channel<C>, Peer, Stash, AdmissionGuard), ServeError>
     where
         C: AsyncRead + AsyncWrite + Unpin + Send,
         R: Runtime,
@@ -116,7 +120,7 @@ impl Opening {
         self,
         mut client: Channel<C>,
         peer: &Peer,
-        reason: TurnedAway,
+        reason: AdmissionError,
         gate: &Gate<R>,
     ) -> ServeError
     where
@@ -133,7 +137,7 @@ impl Opening {
             };
             within(&gate.runtime, Some(deadline), tell).await;
         }
-        gate.observe(&Event::TurnedAway { peer, reason });
+        gate.observe(&Event::AdmissionError { peer, reason });
         reason.into()
     }
 }

@@ -7,7 +7,7 @@ use futures::io::AsyncRead;
 
 use super::READ;
 use super::input::{End, Stash, read};
-use crate::admission::{Place, ProxyError};
+use crate::admission::{AdmissionGuard, ProxyError};
 use crate::deadline::{Awaiting, Deadline};
 use crate::gate::Gate;
 use crate::peer::Peer;
@@ -22,7 +22,7 @@ mod tests;
 pub(super) async fn client_behind<C, R>(
     connection: &mut C,
     proxy: Peer,
-    place: &Place,
+    place: &AdmissionGuard,
     gate: &Gate<R>,
 ) -> Result<(Peer, Stash), (Peer, ProxyError)>
 where
@@ -49,7 +49,7 @@ where
 /// Returns the header and the octets after it, which are input of the client.
 async fn header<C: AsyncRead + Unpin>(
     connection: &mut C,
-    place: &Place,
+    place: &AdmissionGuard,
 ) -> Result<(ProxyHeader, Vec<u8>), ProxyError> {
     let mut input = Vec::new();
     loop {

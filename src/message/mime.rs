@@ -19,7 +19,7 @@ use crate::wire::blocks::Blocks;
 const ENCODINGS: usize = 3;
 
 /// How far a message is taken apart for scorers. What lies beyond passes unseen, and they can tell
-/// that there is something ([`MessageView::truncated`](crate::MessageView::truncated)); the message
+/// that there is something ([`MessageView::truncated`](crate::message::MessageView::truncated)); the message
 /// itself goes onward as it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -15,9 +15,11 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::envelope::Envelope;
-use crate::header::HeaderField;
-use crate::wire::budget::{BLOCK, Budget};
-use crate::wire::content::{ContentFault, Dots, MailData};
+pub use crate::header::{FieldNameError, HeaderField};
+use crate::wire::budget::BLOCK;
+pub use crate::wire::budget::Budget;
+use crate::wire::content::{ContentFault, Dots};
+pub use crate::wire::content::{LineEndings, MailData};
 use joint::Starved;
 
 pub use mime::MimeLimits;
@@ -173,7 +175,7 @@ impl Message {
     }
 
     /// Returns the first `most` octets of the content in one piece.
-    #[cfg_attr(not(feature = "auth"), allow(dead_code, reason = "for DKIM alone"))]
+    #[cfg_attr(not(feature = "sender-authentication"), allow(dead_code, reason = "for DKIM alone"))]
     pub(crate) fn content_head(&self, most: usize) -> Bytes {
         self.0.content.blocks().join(0..most.min(self.0.content.len()))
     }

@@ -10,10 +10,10 @@ use crate::peer::{Helo, Peer};
 use crate::wire::blocks::Blocks;
 use crate::wire::command::MailParameters;
 use crate::wire::content::ContentDecoder;
-use crate::wire::mailbox::{Path, ReversePath};
+use crate::wire::mailbox::{ReversePath, SmtpPath};
 
-fn path(written: &str) -> Path {
-    Path::scan(written.as_bytes()).unwrap().0
+fn path(written: &str) -> SmtpPath {
+    SmtpPath::scan(written.as_bytes()).unwrap().0
 }
 
 fn envelope() -> Envelope {

@@ -198,12 +198,12 @@ mod tests {
 
     use super::*;
     use crate::envelope::SessionId;
-    use crate::peer::Tls;
+    use crate::peer::TlsInfo;
     use crate::wire::command::{MailParameters, RcptParameters};
-    use crate::wire::mailbox::{ForwardPath, Path, ReversePath};
+    use crate::wire::mailbox::{ForwardPath, ReversePath, SmtpPath};
 
     fn envelope(peer: Peer, recipients: &[&str]) -> Envelope {
-        let path = |written: &str| Path::scan(written.as_bytes()).unwrap().0;
+        let path = |written: &str| SmtpPath::scan(written.as_bytes()).unwrap().0;
         let reverse_path = ReversePath { path: path("<>"), parameters: MailParameters::default() };
         let id = SessionId::new("gate").transaction(7);
         let mut envelope = Envelope::new(id, Arc::new(peer), reverse_path);
@@ -285,7 +285,7 @@ mod tests {
         ] {
             let mut peer = peer("192.0.2.1", "c");
             peer.helo = Some(Helo { extended, name: "c".into() });
-            peer.tls = tls.then(|| Tls::new("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
+            peer.tls = tls.then(|| TlsInfo::new("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
             let mut envelope = envelope(peer, &[]);
             envelope.reverse_path.parameters.smtp_utf8 = utf8;
             let trace = trace(&envelope);

@@ -52,7 +52,7 @@ impl MessageView {
     }
 
     /// Returns whether the view is incomplete because the message exceeds its
-    /// [`MimeLimits`](crate::MimeLimits). Ordinary mail does not. The default limits are:
+    /// [`MimeLimits`](crate::message::MimeLimits). Ordinary mail does not. The default limits are:
     ///
     /// - 10,000 parts, nested up to 100 deep
     /// - MIME fields of 2,048 octets

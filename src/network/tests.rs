@@ -48,7 +48,7 @@ fn networks_are_read_and_written() {
         let network = read.parse::<Network>();
         assert_eq!(network.as_ref().ok().map(Network::to_string).as_deref(), written, "{read}");
         if network.is_err() {
-            assert_eq!(network, Err(BadNetwork(read.into())));
+            assert_eq!(network, Err(NetworkError(read.into())));
         }
     }
 }

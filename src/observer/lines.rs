@@ -18,20 +18,21 @@ const MOMENT: Duration = Duration::from_millis(10);
 /// Maximum number of octets buffered for the writer. Further lines are lost and counted.
 const WAITING: usize = 1 << 20;
 
-/// A log that writes one line for the record of each transaction. Lines within 10 ms are written
+/// A log that writes one line for the record of each transaction. LineLogger within 10 ms are written
 /// together. A system call for each line would cost a few percent of the gate's throughput.
 ///
 /// ```
-/// # use nobounce::{Gate, Lines, Runtime, Settings, relay};
+/// # use nobounce::{relay, Gate, Runtime, Settings};
+/// # use nobounce::observer::LineLogger;
 /// # async fn gate<R: Runtime + Copy>(runtime: R, spawn: impl FnOnce(futures::future::BoxFuture<'static, ()>)) {
-/// let (lines, writing) = Lines::to(std::io::stdout(), runtime);
+/// let (lines, writing) = LineLogger::to(std::io::stdout(), runtime);
 /// spawn(Box::pin(writing));
 /// let gate = Gate::new(runtime, Settings::new("mx.example"), relay::Maildir::new("maildir"))
 ///     .observed_by(lines);
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Lines<W>(Arc<Shared<W>>);
+pub struct LineLogger<W>(Arc<Shared<W>>);
 
 #[derive(Debug)]
 struct Shared<W> {
@@ -57,11 +58,11 @@ struct Waiting {
     waker: Option<Waker>,
 }
 
-impl<W: Write + Send> Lines<W> {
+impl<W: Write + Send> LineLogger<W> {
     /// Returns the observer, and a future that writes the lines. Spawn the future. It ends when the
     /// observer was dropped with its gate and every line was written.
     ///
-    /// No session waits for the writer. Lines are lost when 1 MiB of them are buffered, or when the
+    /// No session waits for the writer. LineLogger are lost when 1 MiB of them are buffered, or when the
     /// writer returns an error. [`lost`](Self::lost) counts them. After a partial write, the next
     /// output begins on a new line.
     ///
@@ -90,7 +91,7 @@ impl<W: Write + Send> Lines<W> {
     }
 }
 
-impl<W: Write + Send> Observer for Lines<W> {
+impl<W: Write + Send> Observer for LineLogger<W> {
     fn observe(&self, event: &Event<'_>) {
         let Event::Ended(record) = event else { return };
         let mut waiting = self.0.waiting();
@@ -110,7 +111,7 @@ impl<W: Write + Send> Observer for Lines<W> {
     }
 }
 
-impl<W> Drop for Lines<W> {
+impl<W> Drop for LineLogger<W> {
     fn drop(&mut self) {
         let mut waiting = self.0.waiting();
         waiting.over = true;
@@ -255,8 +256,8 @@ mod tests {
     fn lines_of_one_moment_are_written_together_and_none_is_lost() {
         let runtime = Rehearsal::new();
         let writes = Writes::default();
-        let (lines, writing) = Lines::to(writes.clone(), runtime.clone());
-        let tell = |lines: &Lines<Writes>, transaction| {
+        let (lines, writing) = LineLogger::to(writes.clone(), runtime.clone());
+        let tell = |lines: &LineLogger<Writes>, transaction| {
             lines.observe(&Event::Ended(&record(transaction)));
         };
         let written = || -> Vec<String> { writes.0.lock().unwrap().drain(..).collect() };
@@ -284,7 +285,7 @@ mod tests {
     fn lines_beyond_the_bound_are_lost_and_counted() {
         let runtime = Rehearsal::new();
         let writes = Writes::default();
-        let (lines, _nobody_writes) = Lines::to(writes.clone(), runtime);
+        let (lines, _nobody_writes) = LineLogger::to(writes.clone(), runtime);
         let line = format!("{}\n", record(1));
         let enough = WAITING.div_ceil(line.len());
         for _ in 0..enough {
@@ -323,7 +324,7 @@ mod tests {
     fn the_line_after_a_partial_write_begins_on_a_new_line() {
         let runtime = Rehearsal::new();
         let disk = Disk::default();
-        let (lines, writing) = Lines::to(disk.clone(), runtime.clone());
+        let (lines, writing) = LineLogger::to(disk.clone(), runtime.clone());
         let line = |transaction| format!("{}\n", record(transaction));
         let telling = async {
             // Room for one line and ten octets of the next, while three lines are written at once.

@@ -18,7 +18,8 @@ use super::{Event, Observer};
 ///
 /// ```
 /// use std::thread;
-/// use nobounce::{Event, Gate, Queue, Runtime, Settings, Target};
+/// use nobounce::{Event, Gate, Runtime, Settings, Target};
+/// use nobounce::observer::Queue;
 ///
 /// fn gate<R: Runtime>(runtime: R, target: Box<dyn Target>) -> Gate<R> {
 ///     let (queue, queued) = Queue::new(10_000, |event| match event {

@@ -11,14 +11,14 @@ use super::state::Event;
 use super::{Onward, OnwardStep};
 use crate::deadline::{Awaiting, Deadline};
 use crate::outcome::{Outcome, RelayError};
-use crate::wire::reply::ReplyFault;
+use crate::wire::reply::ReplyError;
 
 impl Onward {
     /// Sends a command. Fails if the server has already sent input that could be taken for the
     /// reply.
     pub(super) fn send(&mut self, awaited: Awaited, command: Bytes) {
         if !self.reader.is_empty() {
-            return self.fail(RelayError::Garbled(ReplyFault::OutOfTurn));
+            return self.fail(RelayError::Garbled(ReplyError::OutOfTurn));
         }
         self.output.push(command);
         self.machine.apply(Event::Sent(Owed::one(awaited)));
@@ -31,7 +31,7 @@ impl Onward {
     pub(super) fn speaks_out_of_turn(&mut self) -> bool {
         let is_heard = self.part() || self.asked.is_some();
         if is_heard {
-            self.fail(RelayError::Garbled(ReplyFault::OutOfTurn));
+            self.fail(RelayError::Garbled(ReplyError::OutOfTurn));
         }
         is_heard
     }

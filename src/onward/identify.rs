@@ -35,6 +35,7 @@ pub enum Identify {
 
 /// A version of the PROXY protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProxyVersion {
     /// A line of text.
     V1,

@@ -10,7 +10,7 @@ use super::request::Asked;
 use super::state::Event;
 use super::{Onward, Protocol, TlsPolicy};
 use crate::capabilities::Capabilities;
-use crate::outcome::{RelayError, TlsFault};
+use crate::outcome::{RelayError, TlsError};
 use crate::peer::Helo;
 use crate::wire::attributes::AttributeCommand;
 use crate::wire::reply::{Reply, ReplyClass};
@@ -161,7 +161,7 @@ impl Onward {
                 TlsPolicy::May | TlsPolicy::Must if offered.start_tls => {
                     return self.send(Awaited::StartTls, Bytes::from_static(b"STARTTLS\r\n"));
                 }
-                TlsPolicy::Must => return self.fail(RelayError::NoTls(TlsFault::NotOffered)),
+                TlsPolicy::Must => return self.fail(RelayError::NoTls(TlsError::NotOffered)),
                 TlsPolicy::May | TlsPolicy::Never => self.privacy = Privacy::Waived,
             }
         }
@@ -191,7 +191,7 @@ impl Onward {
 
     /// Handles a TLS failure. The connection can no longer be used. The policy decides whether
     /// another connection without TLS is tried.
-    pub(super) fn go_without_tls(&mut self, fault: TlsFault) {
+    pub(super) fn go_without_tls(&mut self, fault: TlsError) {
         if self.settings.tls == TlsPolicy::May {
             self.privacy = Privacy::InVain;
             self.break_off();

@@ -8,6 +8,7 @@ mod owed;
 mod recipients;
 mod replies;
 mod request;
+mod settings;
 mod state;
 
 use std::sync::Arc;
@@ -16,13 +17,13 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::capabilities::Capabilities;
-use crate::deadline::{Awaiting, Deadline, OnwardTimeouts};
+pub use crate::deadline::OnwardTimeouts;
+use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::TransactionId;
-use crate::host::HostName;
-use crate::outcome::{Outcome, RelayError, Request, TlsFault};
+use crate::outcome::{Outcome, RelayError, Request, TlsError};
 use crate::peer::{Helo, Peer};
 use crate::verdict::Refusal;
-use crate::wire::reply::{ReplyLimits, ReplyReader};
+use crate::wire::reply::ReplyReader;
 pub use identify::{Identify, ProxyVersion};
 use introduction::Privacy;
 use owed::{Awaited, Commands};
@@ -31,71 +32,8 @@ pub(crate) use recipients::ONE_BY_ONE;
 pub use recipients::OneRecipient;
 use recipients::RENEWALS;
 use request::{Asked, Open, Transaction};
+pub use settings::{OnwardSettings, Protocol, TlsPolicy};
 use state::{Event, Machine, State};
-
-/// Settings of an [`Onward`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OnwardSettings {
-    /// The host name in EHLO or LHLO.
-    pub host: HostName,
-    /// SMTP or LMTP.
-    pub protocol: Protocol,
-    /// The policy for STARTTLS.
-    pub tls: TlsPolicy,
-    /// The policy for one recipient per transaction.
-    pub one_recipient: OneRecipient,
-    /// The method of passing the client's identity to the server.
-    pub identify: Identify,
-    /// Timeouts.
-    pub timeouts: OnwardTimeouts,
-    /// Size limits for one reply of the server.
-    pub replies: ReplyLimits,
-}
-
-impl OnwardSettings {
-    /// Returns settings for SMTP with the default timeouts and this host name in EHLO.
-    pub fn new(host: &str) -> Self {
-        Self {
-            host: HostName::new(host),
-            protocol: Protocol::Smtp,
-            tls: TlsPolicy::Never,
-            one_recipient: OneRecipient::default(),
-            identify: Identify::None,
-            timeouts: OnwardTimeouts::default(),
-            replies: ReplyLimits::default(),
-        }
-    }
-}
-
-/// The protocol of the onward server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Protocol {
-    /// RFC 5321.
-    #[default]
-    Smtp,
-    /// RFC 2033. An LMTP server replies to the content once for each recipient, so each transaction
-    /// has only one recipient. Further recipients get `452 4.5.3`, and the client sends to them in
-    /// another transaction. If the client supports a reply for each recipient (PRDR), a transaction
-    /// can have several.
-    Lmtp,
-}
-
-/// The policy for TLS on the connection to an onward server (RFC 3207).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TlsPolicy {
-    /// No TLS. For a server on the same machine.
-    #[default]
-    Never,
-    /// TLS if the server offers it. If the server does not offer it, or if TLS fails, a connection
-    /// without TLS is used. After a failure, that is a new connection. This is opportunistic
-    /// security (RFC 7435; Postfix `may`). An active attacker can remove the server's offer, so it
-    /// protects only against passive eavesdropping.
-    May,
-    /// TLS is required. Without it, every outcome is 451. The caller does the handshake and decides
-    /// whether to verify the server's certificate.
-    Must,
-}
 
 /// The next action of the caller. Until the caller has done it, `poll` returns the same step.
 /// `Transmit`, `Done` and `Disconnect` are returned only once.
@@ -359,7 +297,7 @@ impl Onward {
     /// used.
     pub fn tls_failed(&mut self, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
         if matches!(self.machine.state(), State::Upgrading) {
-            self.go_without_tls(TlsFault::Handshake(Arc::from(reason.into())));
+            self.go_without_tls(TlsError::Handshake(Arc::from(reason.into())));
         }
     }
 
@@ -462,7 +400,7 @@ impl Onward {
             // If the server does not reply to QUIT, the retry still happens.
             self.stale &= awaiting == Awaiting::Quit;
             match awaiting {
-                Awaiting::Tls => self.go_without_tls(TlsFault::Late),
+                Awaiting::Tls => self.go_without_tls(TlsError::Late),
                 _ => self.fail(RelayError::Late(awaiting)),
             }
         }

@@ -12,7 +12,7 @@ use crate::wire::reply::Reply;
 /// Use it for a server that accepts every recipient and then gives one reply to the content for all
 /// of them. amavisd is such a server. If it passes a message for one recipient and rejects it for
 /// another, it replies `250 … queued as …, but 1 REJECT`. Such a reply is never passed on
-/// ([`RelayError::Partial`](crate::RelayError::Partial)). With one recipient it does not occur. An
+/// ([`RelayError::Partial`](crate::outcome::RelayError::Partial)). With one recipient it does not occur. An
 /// LMTP server replies per recipient and does not need this policy: see [`Protocol::Lmtp`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]

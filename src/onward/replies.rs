@@ -7,10 +7,10 @@ use super::request::{Asked, Open};
 use super::state::Event;
 use super::{Onward, Protocol};
 use crate::capabilities::Capabilities;
-use crate::outcome::{Granted, Outcome, Receipt, RelayError, TlsFault};
+use crate::outcome::{Granted, Outcome, Receipt, RelayError, TlsError};
 use crate::peer::Helo;
 use crate::verdict::Refusal;
-use crate::wire::reply::{Reply, ReplyClass, ReplyFault};
+use crate::wire::reply::{Reply, ReplyClass, ReplyError};
 
 impl Onward {
     /// Processes the server's reply to `awaited`.
@@ -55,9 +55,9 @@ impl Onward {
                 self.machine.apply(Event::StartTls);
             }
             Awaited::StartTls if done => {
-                self.fail(RelayError::Garbled(ReplyFault::OutOfTurn));
+                self.fail(RelayError::Garbled(ReplyError::OutOfTurn));
             }
-            Awaited::StartTls => self.go_without_tls(TlsFault::Refused(reply)),
+            Awaited::StartTls => self.go_without_tls(TlsError::Refused(reply)),
             Awaited::Ehlo | Awaited::Helo if self.told.is_some() && self.asks() => {
                 self.hello_refused(reply);
             }
@@ -176,7 +176,7 @@ impl Onward {
         if wants_tls {
             // The server refuses the gate, not the client (RFC 3207 section 4). The client may try
             // again.
-            return self.fail(RelayError::NoTls(TlsFault::Required(reply)));
+            return self.fail(RelayError::NoTls(TlsError::Required(reply)));
         }
         match Refusal::try_from(reply) {
             Ok(refusal) => {

@@ -16,8 +16,8 @@ use crate::verdict::Refusal;
 use crate::wire::attributes::{AttributeCommand, ClientAttributes};
 use crate::wire::command::Body;
 use crate::wire::content::{DataWriter, Dots};
-use crate::wire::mailbox::{ForwardPath, Path, ReversePath};
-use crate::wire::reply::ReplyFault;
+use crate::wire::mailbox::{ForwardPath, ReversePath, SmtpPath};
+use crate::wire::reply::ReplyError;
 
 /// An open transaction on the onward server.
 #[derive(Debug)]
@@ -229,13 +229,13 @@ impl Onward {
                 let writer = DataWriter::new(std::mem::take(segments), *dots);
                 self.machine.apply(Event::GoAhead(Box::new(writer)));
             }
-            _ => self.fail(RelayError::Garbled(ReplyFault::OutOfTurn)),
+            _ => self.fail(RelayError::Garbled(ReplyError::OutOfTurn)),
         }
     }
 }
 
 /// Queues MAIL or RCPT with its path and parameters exactly as the client wrote them.
-fn push(commands: &mut Commands, awaited: Awaited, path: &Path, parameters: &[u8]) {
+fn push(commands: &mut Commands, awaited: Awaited, path: &SmtpPath, parameters: &[u8]) {
     let verb: &[u8] = if awaited == Awaited::Mail { b"MAIL FROM:" } else { b"RCPT TO:" };
     let space: &[u8] = if parameters.is_empty() { b"" } else { b" " };
     commands.push(awaited, &[verb, path.written(), space, parameters, b"\r\n"]);

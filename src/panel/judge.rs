@@ -15,7 +15,10 @@ use crate::verdict::{Subject, Verdict};
 ///
 /// ```
 /// use async_trait::async_trait;
-/// use nobounce::{ForwardPath, Judge, Panel, Refusal, Runtime, Sitting, Subject, Tally, Verdict};
+/// use nobounce::{ForwardPath, Panel, Refusal, Runtime, Verdict};
+/// use nobounce::panel::{Judge, Sitting};
+/// use nobounce::tally::Tally;
+/// use nobounce::verdict::Subject;
 ///
 /// /// Never refuses mail to postmaster (RFC 5321 section 4.5.1).
 /// struct ReachablePostmaster(Panel);

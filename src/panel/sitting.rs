@@ -68,13 +68,13 @@ impl Sitting {
     /// one took. This costs a copy of each answer and some calls of
     /// [`Runtime::now`](crate::Runtime::now).
     #[must_use]
-    pub fn with_answers(mut self) -> Self {
+    pub fn report_answers(mut self) -> Self {
         self.answers.get_or_insert_default();
         self
     }
 
     /// Returns the answers of all scorers to the latest question, in the order of the seats. The
-    /// slice is empty unless [`with_answers`](Self::with_answers) was called.
+    /// slice is empty unless [`report_answers`](Self::report_answers) was called.
     pub fn answers(&self) -> &[Answer] {
         self.answers.as_deref().unwrap_or_default()
     }

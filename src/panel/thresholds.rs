@@ -10,7 +10,7 @@ use crate::wire::reply::EnhancedStatus;
 pub(super) const SYMBOLS: usize = 128;
 /// Maximum size of these findings in octets. It is an eighth of Postfix's limit for one header
 /// (`header_size_limit`), and less than the default
-/// [`Limits::added_fields`](crate::Limits::added_fields).
+/// [`Limits::added_fields`](crate::session::Limits::added_fields).
 pub(super) const OCTETS: usize = 12 << 10;
 
 /// The total scores at which mail is tagged, deferred or refused. A total equal to a threshold

@@ -17,7 +17,9 @@ use crate::score::{Disclosure, Finding, Score, word};
 /// far. Use it for daemons, whose symbols are not known in advance.
 ///
 /// ```
-/// use nobounce::{Disclosure, Panel, Score, Weights};
+/// use nobounce::{Panel, Score};
+/// use nobounce::panel::Weights;
+/// use nobounce::score::Disclosure;
 ///
 /// let weights = Weights::new()
 ///     .weigh("spamd", "BAYES_99", Score::hundredths(150))

@@ -12,7 +12,7 @@ use crate::wire::command::RcptParameters;
 use crate::wire::content::MailData;
 #[cfg(test)]
 use crate::wire::mailbox::ForwardPath;
-use crate::wire::mailbox::{Path, ReversePath};
+use crate::wire::mailbox::{ReversePath, SmtpPath};
 
 /// Returns a client: `192.0.2.1`, port 4711, without a name and before its HELO.
 pub fn peer() -> Peer {
@@ -27,7 +27,7 @@ pub fn peer() -> Peer {
 /// Panics if the sender is not a path in angle brackets, such as `<a@example.org>` or `<>`.
 #[track_caller]
 pub fn envelope(sender: &str) -> Envelope {
-    let (path, _) = Path::scan(sender.as_bytes()).expect("a path in angle brackets");
+    let (path, _) = SmtpPath::scan(sender.as_bytes()).expect("a path in angle brackets");
     let reverse_path = ReversePath { path, parameters: MailParameters::default() };
     Envelope::new(SessionId::new("test").transaction(1), Arc::new(peer()), reverse_path)
 }
@@ -40,7 +40,7 @@ pub(crate) fn session() -> SessionId {
 
 #[cfg(test)]
 pub(crate) fn recipient() -> ForwardPath {
-    let (path, _) = Path::scan(b"<rcpt@example.org>").expect("a path");
+    let (path, _) = SmtpPath::scan(b"<rcpt@example.org>").expect("a path");
     ForwardPath { path, parameters: RcptParameters::default() }
 }
 

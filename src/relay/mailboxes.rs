@@ -3,14 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::wire::canonical::{CanonicalMailbox, address_literal, canonical_domain};
-use crate::wire::mailbox::Path;
+use crate::wire::mailbox::SmtpPath;
 
 #[cfg(test)]
 mod tests;
 
 /// A set of mailboxes that your own relay target accepts mail for.
 ///
-/// The path of a RCPT command is interpreted as Postfix does ([`Path::canonical`]), so all
+/// The path of a RCPT command is interpreted as Postfix does ([`SmtpPath::canonical`]), so all
 /// spellings of a mailbox are found. Local parts are compared case-insensitively (RFC 5321 section
 /// 2.4) and without their quotes and backslashes (section 4.1.2). Domains are compared
 /// case-insensitively, without a final dot, and with U-labels converted to A-labels (RFC 5890).
@@ -23,7 +23,7 @@ mod tests;
 /// use nobounce::ForwardPath;
 /// use nobounce::relay::{Mailboxes, Match};
 ///
-/// let mailboxes = Mailboxes::new(["alice@example.org", "bob@bücher.example"])?.with_delimiter('+');
+/// let mailboxes = Mailboxes::new(["alice@example.org", "bob@bücher.example"])?.delimiter('+');
 /// let table = [
 ///     ("<Alice@EXAMPLE.org>", Some(Match::Mailbox("alice@example.org"))),
 ///     ("<alice+lists@example.org>", Some(Match::Mailbox("alice@example.org"))),
@@ -49,6 +49,7 @@ pub struct Mailboxes {
 
 /// The entry of a set of [`Mailboxes`] that a path matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Match<'m> {
     /// This mailbox, as written when the set was created.
     Mailbox(&'m str),
@@ -59,7 +60,7 @@ pub enum Match<'m> {
 /// A mailbox that is not of the form `local-part@domain`. Caller fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not LOCAL-PART@DOMAIN")]
-pub struct BadMailbox(Box<str>);
+pub struct MailboxError(Box<str>);
 
 impl Mailboxes {
     /// Creates a set of these mailboxes, each of the form `local-part@domain`.
@@ -70,11 +71,13 @@ impl Mailboxes {
     ///
     /// Returns the first mailbox whose local part is empty, or whose domain is neither a name nor an
     /// address literal.
-    pub fn new<S: AsRef<str>>(mailboxes: impl IntoIterator<Item = S>) -> Result<Self, BadMailbox> {
+    pub fn new<S: AsRef<str>>(
+        mailboxes: impl IntoIterator<Item = S>,
+    ) -> Result<Self, MailboxError> {
         let mut set = Self::default();
         for mailbox in mailboxes {
             let mailbox = mailbox.as_ref();
-            let key = read(mailbox).ok_or_else(|| BadMailbox(mailbox.into()))?;
+            let key = read(mailbox).ok_or_else(|| MailboxError(mailbox.into()))?;
             set.domains.extend(key.domain.clone());
             set.mailboxes.insert(key, mailbox.into());
         }
@@ -86,13 +89,13 @@ impl Mailboxes {
     ///
     /// `alice+lists` is first looked up unchanged, then as `alice`.
     #[must_use]
-    pub fn with_delimiter(mut self, delimiter: char) -> Self {
+    pub fn delimiter(mut self, delimiter: char) -> Self {
         self.delimiter = Some(delimiter);
         self
     }
 
     /// Returns the entry that the path matches.
-    pub fn find(&self, path: &Path) -> Option<Match<'_>> {
+    pub fn find(&self, path: &SmtpPath) -> Option<Match<'_>> {
         let mut wanted = path.canonical();
         fold(&mut wanted.local_part);
         if let Some(found) = self.look_up(&wanted) {
@@ -107,7 +110,7 @@ impl Mailboxes {
     }
 
     /// Returns whether the path matches an entry of the set.
-    pub fn contains(&self, path: &Path) -> bool {
+    pub fn contains(&self, path: &SmtpPath) -> bool {
         self.find(path).is_some()
     }
 

@@ -23,7 +23,7 @@ use crate::message::Message;
 use crate::outcome::{Outcome, Receipt};
 use crate::peer::Peer;
 use crate::verdict::Refusal;
-use crate::wire::mailbox::{ForwardPath, Path};
+use crate::wire::mailbox::{ForwardPath, SmtpPath};
 
 /// Maximum number of concurrent deliveries, each with a thread and an open file. It is half of the
 /// 1,024 open files that a process usually may have. A disk that hangs blocks at most this many.
@@ -51,7 +51,7 @@ const STACK: usize = 128 * 1024;
 ///
 /// let sink = Maildir::new("maildir"); // accepts mail for any recipient
 /// let mailbox = Maildir::new("maildir").recipients(Mailboxes::new(["alice@example.org"])?);
-/// # Ok::<(), nobounce::relay::BadMailbox>(())
+/// # Ok::<(), nobounce::relay::MailboxError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Maildir {
@@ -75,7 +75,7 @@ impl Maildir {
     }
 
     /// Returns whether mail for this path is accepted.
-    fn takes(&self, path: &Path) -> bool {
+    fn takes(&self, path: &SmtpPath) -> bool {
         let Some(mailboxes) = &self.recipients else { return !path.is_null() };
         mailboxes.contains(path)
     }

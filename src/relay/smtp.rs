@@ -68,7 +68,8 @@ const RESET: Duration = Duration::from_secs(5);
 /// A gate on the internet, in front of a Postfix that trusts XCLIENT:
 ///
 /// ```no_run
-/// # use nobounce::{Gate, Identify, Runtime, Settings, relay};
+/// # use nobounce::{relay, Gate, Runtime, Settings};
+/// # use nobounce::onward::Identify;
 /// # async fn gate<R: Runtime + Copy>(runtime: R) -> Result<Gate<R>, Box<dyn std::error::Error>> {
 /// let target = relay::Smtp::new(runtime, "127.0.0.1:10025".parse()?, "mx.example.org")
 ///     .identify(Identify::XClient);

@@ -57,7 +57,7 @@ fn what_is_no_score() {
         "99999999999999999999",
     ];
     for text in table {
-        assert_eq!(text.parse::<Score>(), Err(BadScore), "{text:?}");
+        assert_eq!(text.parse::<Score>(), Err(ScoreError), "{text:?}");
     }
 }
 
@@ -99,7 +99,7 @@ fn a_detail_is_one_line_and_short() {
 }
 
 /// The exact decimal number, as an integer divided by a power of ten.
-fn naive(negative: bool, points: u32, decimals: &[u8]) -> Result<Score, BadScore> {
+fn naive(negative: bool, points: u32, decimals: &[u8]) -> Result<Score, ScoreError> {
     let (mut numerator, mut denominator) = (i128::from(points), 1_i128);
     for digit in decimals {
         numerator = numerator * 10 + i128::from(*digit);
@@ -107,7 +107,7 @@ fn naive(negative: bool, points: u32, decimals: &[u8]) -> Result<Score, BadScore
     }
     let rounded = (2 * 100 * numerator + denominator) / (2 * denominator);
     let signed = if negative { -rounded } else { rounded };
-    i32::try_from(signed).map(Score::hundredths).map_err(|_| BadScore)
+    i32::try_from(signed).map(Score::hundredths).map_err(|_| ScoreError)
 }
 
 proptest! {

@@ -70,7 +70,8 @@ impl<'a> RcptContext<'a> {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use nobounce::{Envelope, ForwardPath, Peer, RcptContext, ReversePath, SessionId};
+    /// use nobounce::{Envelope, ForwardPath, Peer, RcptContext, ReversePath};
+    /// use nobounce::envelope::SessionId;
     ///
     /// let id = SessionId::new("test").transaction(1);
     /// let sender = ReversePath::parse("<alice@example.org>")?;
@@ -78,7 +79,7 @@ impl<'a> RcptContext<'a> {
     /// let recipient = ForwardPath::parse("<bob@example.net>")?;
     /// let at = RcptContext::new(&envelope, &recipient);
     /// assert_eq!(at.session.to_string(), "test");
-    /// # Ok::<(), nobounce::PathFault>(())
+    /// # Ok::<(), nobounce::mailbox::PathError>(())
     /// ```
     pub fn new(envelope: &'a Envelope, recipient: &'a ForwardPath) -> Self {
         let (session, peer) = (envelope.id.session(), &*envelope.peer);

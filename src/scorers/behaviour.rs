@@ -9,7 +9,7 @@ use crate::score::{Finding, Score};
 use crate::scorer::{DataContext, RcptContext, Scorer};
 
 /// Turns the [`Conduct`] recorded for a session into findings, at RCPT and at DATA. Input before
-/// the greeting is handled by [`EarlyInput`](crate::EarlyInput). This scorer only sees it with
+/// the greeting is handled by [`EarlyInput`](crate::session::EarlyInput). This scorer only sees it with
 /// `EarlyInput::Tolerate`.
 ///
 /// | symbol | misbehaviour of the client | each | maximum |
@@ -32,7 +32,9 @@ use crate::scorer::{DataContext, RcptContext, Scorer};
 /// printers often violate the protocol.
 ///
 /// ```
-/// use nobounce::{Misconduct, Score, scorers::Behaviour};
+/// use nobounce::Score;
+/// use nobounce::scorers::Behaviour;
+/// use nobounce::session::Misconduct;
 ///
 /// let strict = Behaviour::new().weigh(Misconduct::EarlyTalker, Score::points(7), Score::points(7));
 /// let blind = Behaviour::new().weigh(Misconduct::BareLineEnd, Score::ZERO, Score::ZERO);

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use memchr::memrchr;
+use std::fmt;
 
 use crate::opinion::{Opinion, ScorerError};
 use crate::runtime::{Address, Runtime};
@@ -23,6 +24,7 @@ const ENCRYPTED: &str = "CLAMD_ENCRYPTED";
 
 /// The effect of a virus found by [`Clamd`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum OnVirus {
     /// Refuses the message: `550 5.7.1 Message refused: virus NAME`.
     #[default]
@@ -42,14 +44,14 @@ pub enum OnVirus {
 /// | signature | clamd reports it with | effect |
 /// |---|---|---|
 /// | `Heuristics.Limits.Exceeded.*` | `AlertExceedsMax` | failure: part of the message was not scanned, because it exceeds a limit of clamd such as `MaxScanSize` or `MaxFiles` |
-/// | `Heuristics.Encrypted.*` | `AlertEncrypted` | the finding `CLAMD_ENCRYPTED`, with score 0 unless [`Weights`](crate::Weights) set another: clamd cannot scan encrypted content |
+/// | `Heuristics.Encrypted.*` | `AlertEncrypted` | the finding `CLAMD_ENCRYPTED`, with score 0 unless [`Weights`](crate::panel::Weights) set another: clamd cannot scan encrypted content |
 ///
 /// Any other signature counts as a virus. This includes alerts that must be enabled in clamd, such
 /// as those for macros and broken executables. If clamd reports several signatures, each of them
 /// counts. A virus is refused even if another line of the reply reports a failure.
 ///
 /// Connections are reused for several messages, one after another (`IDSESSION`). The scorer has no
-/// built-in timeout: set a budget on its [`Seat`](crate::Seat).
+/// built-in timeout: set a budget on its [`Seat`](crate::panel::Seat).
 ///
 /// The scorer fails with a [`ScorerError`] if the daemon is unreachable, its reply is malformed or
 /// its reply does not end. It also fails if clamd's `StreamMaxLength` is below the size limit set
@@ -58,7 +60,8 @@ pub enum OnVirus {
 /// ```
 /// use std::time::Duration;
 /// use nobounce::scorers::{Clamd, Oversize};
-/// use nobounce::{FailurePolicy, Panel, Runtime, Seat};
+/// use nobounce::{Panel, Runtime};
+/// use nobounce::panel::{FailurePolicy, Seat};
 ///
 /// /// Defers mail while clamd is not available.
 /// fn panel<R: Runtime>(runtime: R) -> Result<Panel, Box<dyn std::error::Error>> {
@@ -75,6 +78,12 @@ pub struct Clamd<R: Runtime> {
     limit: SizeLimit,
     reply: usize,
     on_virus: OnVirus,
+}
+
+impl<R: Runtime> fmt::Debug for Clamd<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clamd").field("on_virus", &self.on_virus).finish_non_exhaustive()
+    }
 }
 
 impl<R: Runtime> Clamd<R> {

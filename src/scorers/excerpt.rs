@@ -9,6 +9,7 @@ use crate::message::Message;
 
 /// The handling of a message above the size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Oversize {
     /// Sends the head of the message, as many whole lines as fit. Padding a spam message does not
     /// avoid the scan.

@@ -29,7 +29,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// (greylisting).
 ///
 /// The stored triplet is the client's network, the sender and the recipient. Sender and recipient
-/// are in canonical form ([`Path::canonical`](crate::Path::canonical)).
+/// are in canonical form ([`SmtpPath::canonical`](crate::mailbox::SmtpPath::canonical)).
 ///
 /// | the triplet | reply to the recipient |
 /// |---|---|
@@ -56,7 +56,10 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// ```
 /// # use std::{io, time::Instant};
-/// # use nobounce::{Address, Envelope, ForwardPath, Peer, ReversePath, SessionId, Subject, Tally};
+/// # use nobounce::{Address, Envelope, ForwardPath, Peer, ReversePath};
+/// # use nobounce::envelope::SessionId;
+/// # use nobounce::tally::Tally;
+/// # use nobounce::verdict::Subject;
 /// # #[derive(Clone)]
 /// # struct Clock(Arc<AtomicU64>);
 /// # #[async_trait::async_trait]
@@ -104,7 +107,7 @@ pub struct Greylist<R> {
     store: Arc<dyn Store>,
     pace: Pace,
     widths: Widths,
-    with_helo: bool,
+    include_helo: bool,
     proven_by: Option<NonZeroU32>,
     refused_after: Option<NonZeroU32>,
     exempt: Networks,
@@ -118,7 +121,7 @@ impl<R: Runtime> Greylist<R> {
             store,
             pace: Pace { apart: 5 * MINUTE, once: 2 * DAY, again: 35 * DAY },
             widths: Widths::default(),
-            with_helo: false,
+            include_helo: false,
             proven_by: NonZeroU32::new(5),
             refused_after: None,
             exempt: Networks::none(),
@@ -159,8 +162,8 @@ impl<R: Runtime> Greylist<R> {
     /// Adds the HELO or EHLO name to the triplet. This separates spammers in the same network. It
     /// also means that a large sender whose hosts use different names does not reuse its triplets.
     #[must_use]
-    pub fn with_helo(mut self) -> Self {
-        self.with_helo = true;
+    pub fn include_helo(mut self) -> Self {
+        self.include_helo = true;
         self
     }
 
@@ -256,7 +259,7 @@ impl<R: Runtime> Greylist<R> {
         let sender = steady(&mailbox(&envelope.reverse_path.path));
         let key = Key::new("grey", network).and(sender).and(mailbox(&to.path));
         match &envelope.peer.helo {
-            Some(helo) if self.with_helo => key.and(canonical_domain(&helo.name)),
+            Some(helo) if self.include_helo => key.and(canonical_domain(&helo.name)),
             _ => key,
         }
     }

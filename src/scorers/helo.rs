@@ -1,5 +1,6 @@
 //! The scorer for the client's HELO or EHLO name.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -48,8 +49,10 @@ use crate::wire::canonical::{address_literal, canonical_domain};
 /// # }
 /// # let resolver = Nothing;
 /// use nobounce::scorers::{HeloNames, HeloFlaw};
-/// use nobounce::{Envelope, ForwardPath, Helo, Peer, RcptContext, ReversePath};
-/// use nobounce::{Score, Scorer, SessionId};
+/// use nobounce::{Envelope, ForwardPath, Peer, RcptContext, ReversePath};
+/// use nobounce::peer::Helo;
+/// use nobounce::{Score, Scorer};
+/// use nobounce::envelope::SessionId;
 ///
 /// let helo = HeloNames::new(resolver).ours("mx.example.net").weight(HeloFlaw::NoDot, Score::points(4));
 ///
@@ -73,6 +76,7 @@ pub struct HeloNames {
 
 /// A flaw of a HELO name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum HeloFlaw {
     /// A name or address of this server.
     Ours,
@@ -100,6 +104,15 @@ const FLAWS: [(&str, Score); 7] = [
     ("HELO_NO_DOT", Score::points(2)),
     ("HELO_UNRESOLVED", Score::hundredths(150)),
 ];
+
+impl fmt::Debug for HeloNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeloNames")
+            .field("ours", &self.ours)
+            .field("weights", &self.weights)
+            .finish_non_exhaustive()
+    }
+}
 
 impl HeloNames {
     /// Creates a scorer with the default scores. No name counts as ours yet.

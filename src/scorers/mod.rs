@@ -1,6 +1,6 @@
 //! Scorers that are part of this crate.
 
-#[cfg(feature = "auth")]
+#[cfg(feature = "sender-authentication")]
 mod authentication;
 mod behaviour;
 mod clamd;
@@ -26,8 +26,8 @@ mod rspamd;
 mod spamd;
 mod whose;
 
-#[cfg(feature = "auth")]
-pub use authentication::{Authentication, AuthenticationError, UnknownSymbol};
+#[cfg(feature = "sender-authentication")]
+pub use authentication::{Authentication, AuthenticationError, SymbolError};
 pub use behaviour::Behaviour;
 pub use clamd::{Clamd, OnVirus};
 pub use excerpt::Oversize;
@@ -37,14 +37,14 @@ pub use gtube::Gtube;
 pub use helo::{HeloFlaw, HeloNames};
 pub use lessons::{Impression, Learner, Lesson, Lessons};
 #[cfg(feature = "dns")]
-pub use lists::{BadCodes, Codes, DnsList, Dnsbl, Rhsbl, Uribl};
+pub use lists::{CodeError, Codes, DnsList, Dnsbl, Rhsbl, Uribl};
 pub use rate_limit::{Over, RateLimit};
 pub use reputation::Reputation;
 #[cfg(feature = "dns")]
 pub use reverse_name::ReverseNames;
 #[cfg(feature = "rspamd")]
 pub use rspamd::{Rspamd, RspamdActions};
-pub use spamd::{BadUser, Spamd};
+pub use spamd::{Spamd, UserNameError};
 pub use whose::Widths;
 
 /// The summary of an opinion for tests: its refusal, or its first finding.

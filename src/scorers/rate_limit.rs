@@ -40,7 +40,7 @@ pub enum Over {
 ///
 /// The null reverse-path has no sender limit, and a client without an address has no client limits.
 /// Senders and recipients are counted in canonical form and in lower case
-/// ([`Path::canonical`](crate::Path::canonical)).
+/// ([`SmtpPath::canonical`](crate::mailbox::SmtpPath::canonical)).
 ///
 /// Clients in our own networks ([`Peer::own`](crate::Peer::own)) are neither limited nor counted.
 ///
@@ -49,7 +49,8 @@ pub enum Over {
 ///
 /// ```
 /// # use std::{io, time::Instant};
-/// # use nobounce::{Address, Envelope, ForwardPath, Peer, ReversePath, Runtime, SessionId};
+/// # use nobounce::{Address, Envelope, ForwardPath, Peer, ReversePath, Runtime};
+/// # use nobounce::envelope::SessionId;
 /// # struct Still;
 /// # #[async_trait::async_trait]
 /// # impl Runtime for Still {

@@ -67,7 +67,8 @@ const STRANGERS: u32 = 10;
 /// use std::sync::Arc;
 /// use nobounce::scorers::Reputation;
 /// use nobounce::store::{Balance, HalfLife, Key, Memory, Store};
-/// use nobounce::{ConnectContext, Peer, Scorer, SessionId};
+/// use nobounce::{ConnectContext, Peer, Scorer};
+/// use nobounce::envelope::SessionId;
 ///
 /// # let runtime = Still;
 /// # pollster::block_on(async {

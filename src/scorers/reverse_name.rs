@@ -1,5 +1,6 @@
 //! The scorer for the client's reverse DNS name.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -37,7 +38,8 @@ use crate::scorer::{ConnectContext, Scorer};
 /// # }
 /// # let resolver = Zone;
 /// use nobounce::scorers::ReverseNames;
-/// use nobounce::{ConnectContext, Peer, Score, Scorer, SessionId};
+/// use nobounce::{ConnectContext, Peer, Score, Scorer};
+/// use nobounce::envelope::SessionId;
 ///
 /// let names = ReverseNames::new(resolver).none(Score::points(2)).unconfirmed(Score::points(1));
 /// let (session, peer) = (SessionId::new("example"), Peer::new("192.0.2.1:4711".parse()?));
@@ -50,6 +52,15 @@ pub struct ReverseNames {
     resolver: Arc<dyn Resolver>,
     none: Score,
     unconfirmed: Score,
+}
+
+impl fmt::Debug for ReverseNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReverseNames")
+            .field("none", &self.none)
+            .field("unconfirmed", &self.unconfirmed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ReverseNames {

@@ -3,6 +3,7 @@
 mod http;
 mod report;
 
+use std::fmt;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
@@ -22,6 +23,7 @@ const RECIPIENTS: usize = 64 * 1024;
 
 /// The effect of the action that rspamd proposes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum RspamdActions {
     /// Refuses `reject` and `discard` with 550 and `soft reject` with 451. The reply text is
     /// rspamd's text for the client (`smtp_message`), if there is one. All other actions are
@@ -50,7 +52,7 @@ pub enum RspamdActions {
 /// **rspamd's scale is not SpamAssassin's.** By default rspamd adds a header at 6 points and
 /// rejects at 15, whereas a [`Panel`](crate::Panel) refuses at 6.31. Set the panel's thresholds
 /// accordingly, or convert rspamd's scores to the panel's scale with
-/// [`Seat::scale`](crate::Seat::scale).
+/// [`Seat::scale`](crate::panel::Seat::scale).
 ///
 /// # Fields of the report
 ///
@@ -87,13 +89,14 @@ pub enum RspamdActions {
 ///
 /// The scorer fails with a [`ScorerError`] if the daemon is unreachable, if the status is not 200
 /// or if the response is not a report. The seat's failure policy then applies. The scorer has no
-/// built-in timeout: set a budget on the [`Seat`](crate::Seat). If rspamd, or a proxy in front of
+/// built-in timeout: set a budget on the [`Seat`](crate::panel::Seat). If rspamd, or a proxy in front of
 /// it, keeps a connection open, the connection is reused.
 ///
 /// ```
 /// use std::time::Duration;
 /// use nobounce::scorers::Rspamd;
-/// use nobounce::{FailurePolicy, Panel, Runtime, Seat};
+/// use nobounce::{Panel, Runtime};
+/// use nobounce::panel::{FailurePolicy, Seat};
 ///
 /// /// Converts rspamd's 15 points to 6. Without rspamd, messages pass.
 /// fn panel<R: Runtime>(runtime: R) -> Result<Panel, Box<dyn std::error::Error>> {
@@ -113,6 +116,15 @@ pub struct Rspamd<R: Runtime> {
     actions: RspamdActions,
     mta_name: Option<Box<str>>,
     settings: Option<Box<str>>,
+}
+
+impl<R: Runtime> fmt::Debug for Rspamd<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rspamd")
+            .field("address", &self.address)
+            .field("actions", &self.actions)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<R: Runtime> Rspamd<R> {

@@ -28,7 +28,7 @@ const ROUNDING: Score = Score::hundredths(10);
 /// the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a user name")]
-pub struct BadUser;
+pub struct UserNameError;
 
 /// Checks each message with SpamAssassin's `spamd`, over TCP or a Unix socket. It uses the `REPORT`
 /// request of the protocol (version 1.5).
@@ -54,14 +54,15 @@ pub struct BadUser;
 /// name, possibly written by the sender of the message, makes SpamAssassin ignore both. Recipients
 /// are not sent to spamd.
 ///
-/// The scorer has no built-in timeout: set a budget on its [`Seat`](crate::Seat). The scorer
+/// The scorer has no built-in timeout: set a budget on its [`Seat`](crate::panel::Seat). The scorer
 /// fails with a [`ScorerError`] if the daemon is unreachable, if its reply is malformed or
 /// truncated, or if the reply does not end. The seat's failure policy then applies.
 ///
 /// ```
 /// use std::time::Duration;
 /// use nobounce::scorers::{Oversize, Spamd};
-/// use nobounce::{FailurePolicy, Panel, Runtime, Score, Seat};
+/// use nobounce::{Panel, Runtime, Score};
+/// use nobounce::panel::{FailurePolicy, Seat};
 ///
 /// /// Gives SpamAssassin 10 seconds. If it fails, a message gets 1 point.
 /// fn panel<R: Runtime>(runtime: R) -> Result<Panel, Box<dyn std::error::Error>> {
@@ -98,9 +99,9 @@ impl<R: Runtime> Spamd<R> {
 
     /// Sets the user whose preferences the daemon applies. Without a user, the daemon applies its
     /// own.
-    pub fn user(mut self, name: &str) -> Result<Self, BadUser> {
+    pub fn user(mut self, name: &str) -> Result<Self, UserNameError> {
         if !(1..=256).contains(&name.len()) || name.contains(char::is_control) {
-            return Err(BadUser);
+            return Err(UserNameError);
         }
         self.user = Some(name.into());
         Ok(self)

@@ -2,7 +2,7 @@
 
 use crate::network::Network;
 use crate::peer::Peer;
-use crate::wire::mailbox::Path;
+use crate::wire::mailbox::SmtpPath;
 
 /// The prefix lengths of the network under which a client is remembered. Default: 24 bits for IPv4
 /// and 64 for IPv6. Large senders often retry from a neighbouring address, and postgrey uses `/24`
@@ -34,7 +34,7 @@ impl Default for Widths {
 }
 
 /// Returns the key of a mailbox: its canonical form in lower case.
-pub(super) fn mailbox(path: &Path) -> String {
+pub(super) fn mailbox(path: &SmtpPath) -> String {
     path.canonical().to_string().to_lowercase()
 }
 

@@ -14,7 +14,7 @@ use crate::conduct::Misconduct;
 use crate::envelope::Envelope;
 use crate::peer::{Helo, Voucher};
 use crate::wire::command::{Body, Command, CommandFault, announces_chunk, spaced};
-use crate::wire::line::LineFault;
+use crate::wire::line::LineError;
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 use crate::wire::reply::{Reply, ReplyCode};
 
@@ -36,7 +36,7 @@ impl Session {
         let told = line.as_ref().and_then(|line| self.read_told(line.as_deref().ok()?));
         let command = match line {
             Some(Err(fault))
-                if announces_chunk(&self.input[..length], fault == LineFault::TooLong) =>
+                if announces_chunk(&self.input[..length], fault == LineError::TooLong) =>
             {
                 Some(Ok(Err(CommandFault::ChunkSize)))
             }
@@ -74,7 +74,7 @@ impl Session {
                 hang_up(phase, replies::command_fault(CommandFault::ChunkSize))
             }
             Ok(Err(fault)) => fault_in(phase, replies::command_fault(fault)),
-            Err(fault @ (LineFault::BareLf | LineFault::Endless)) => {
+            Err(fault @ (LineError::BareLf | LineError::Endless)) => {
                 self.note(Misconduct::MalformedCommand);
                 hang_up(phase, replies::line_fault(fault))
             }
@@ -315,7 +315,7 @@ impl Session {
 }
 
 /// The result of reading a line.
-type Line = Result<Result<Command, CommandFault>, LineFault>;
+type Line = Result<Result<Command, CommandFault>, LineError>;
 
 /// Answers a junk command.
 fn junk_in(phase: Phase, reply: Reply) -> AfterCommand {

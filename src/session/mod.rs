@@ -27,9 +27,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::capabilities::Capabilities;
-use crate::conduct::Conduct;
-use crate::deadline::{Awaiting, Deadline};
+pub use crate::capabilities::Capabilities;
+pub use crate::conduct::{Conduct, Misconduct};
+pub use crate::deadline::{Awaiting, Deadline, SessionTimeouts};
 use crate::envelope::{Envelope, SessionId, TransactionId};
 use crate::peer::Peer;
 use crate::verdict::{Subject, Verdict};
@@ -83,7 +83,7 @@ pub struct Session {
     /// The deadline for the client in total ([`SessionTimeouts::commands`]). An accepted message
     /// resets it. `None` until the first wait for a command.
     ///
-    /// [`SessionTimeouts::commands`]: crate::SessionTimeouts::commands
+    /// [`SessionTimeouts::commands`]: crate::session::SessionTimeouts::commands
     patience: Option<Instant>,
     /// The end of a transaction, with the time at which the transaction began.
     ended: Option<(Box<TransactionEnd>, Instant)>,

@@ -5,7 +5,7 @@ use std::mem::size_of;
 use super::Session;
 use super::transaction::Transaction;
 use crate::wire::budget::Charge;
-use crate::wire::mailbox::{ForwardPath, Path};
+use crate::wire::mailbox::{ForwardPath, SmtpPath};
 use crate::wire::reply::Reply;
 
 /// Octets of an envelope that are not charged to the budget. Most envelopes are smaller.
@@ -52,7 +52,7 @@ impl Transaction {
 }
 
 /// Returns the octets used for a path and its parameters, including their containers.
-fn kept_of_path(path: &Path, parameters: &[u8]) -> usize {
+fn kept_of_path(path: &SmtpPath, parameters: &[u8]) -> usize {
     2 * size_of::<usize>() + path.written().len() + parameters.len()
 }
 

@@ -1,10 +1,10 @@
 //! The fixed replies of a session, in one table. Each is a complete reply to one command.
 
 use super::EndCause;
-use crate::wire::attributes::{AttributeCommand, AttributeFault};
+use crate::wire::attributes::{AttributeCommand, AttributeError};
 use crate::wire::command::CommandFault;
 use crate::wire::content::ContentFault;
-use crate::wire::line::LineFault;
+use crate::wire::line::LineError;
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyCode};
 
 /// A reply to the client, and its consequences.
@@ -93,13 +93,13 @@ pub(super) fn content_fault(fault: ContentFault) -> Reply {
 }
 
 /// Returns the reply to a malformed command line.
-pub(super) fn line_fault(fault: LineFault) -> Reply {
+pub(super) fn line_fault(fault: LineError) -> Reply {
     match fault {
-        LineFault::BareLf => Reply::fixed(521, Some((5, 2)), "Bare LF, lines end in CRLF"),
-        LineFault::BareCr => Reply::fixed(500, Some((5, 2)), "Bare CR, lines end in CRLF"),
-        LineFault::Control => Reply::fixed(500, Some((5, 2)), "Control character in command"),
-        LineFault::TooLong => Reply::fixed(500, Some((5, 2)), "Line too long"),
-        LineFault::Endless => ENDLESS_LINE,
+        LineError::BareLf => Reply::fixed(521, Some((5, 2)), "Bare LF, lines end in CRLF"),
+        LineError::BareCr => Reply::fixed(500, Some((5, 2)), "Bare CR, lines end in CRLF"),
+        LineError::Control => Reply::fixed(500, Some((5, 2)), "Control character in command"),
+        LineError::TooLong => Reply::fixed(500, Some((5, 2)), "Line too long"),
+        LineError::Endless => ENDLESS_LINE,
     }
 }
 
@@ -127,7 +127,7 @@ pub(super) fn command_fault(fault: CommandFault) -> Reply {
 }
 
 /// Returns the reply to an invalid XCLIENT or XFORWARD command.
-pub(super) fn attribute_fault(command: AttributeCommand, fault: AttributeFault) -> Reply {
+pub(super) fn attribute_fault(command: AttributeCommand, fault: AttributeError) -> Reply {
     const CODE: ReplyCode = ReplyCode::refusal(501);
     Reply::new(CODE, EnhancedStatus::new(5, 4), &format!("{}: {fault}", command.verb()))
 }

@@ -198,6 +198,7 @@ impl Default for Stress {
 
 /// The handling of clients that send input before the greeting, or mail data before 354.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum EarlyInput {
     /// Replies `554 5.5.0` and closes the connection. Mail data is never read as commands.
     #[default]

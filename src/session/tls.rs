@@ -3,11 +3,11 @@
 use super::Session;
 use super::state::State;
 use crate::conduct::Misconduct;
-use crate::peer::Tls;
+use crate::peer::TlsInfo;
 
 impl Session {
     /// Reports that the TLS handshake is done.
-    pub fn tls_started(&mut self, tls: Tls) {
+    pub fn tls_started(&mut self, tls: TlsInfo) {
         if self.upgrade() {
             // Everything that the client said before TLS is discarded.
             let mut peer = (*self.peer).clone();

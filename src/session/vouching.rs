@@ -6,10 +6,10 @@ use super::state::{AfterCommand, Phase};
 use super::{Session, replies};
 use crate::conduct::Conduct;
 use crate::peer::{Peer, Voucher};
-use crate::wire::attributes::{Attribute, AttributeCommand, AttributeFault, ClientAttributes};
+use crate::wire::attributes::{Attribute, AttributeCommand, AttributeError, ClientAttributes};
 
 /// An XCLIENT or XFORWARD command with its attributes, or the reason why they are invalid.
-pub(super) type Told = (AttributeCommand, Result<ClientAttributes, AttributeFault>);
+pub(super) type Told = (AttributeCommand, Result<ClientAttributes, AttributeError>);
 
 impl Session {
     /// Parses XCLIENT or XFORWARD, if the peer may use the command.

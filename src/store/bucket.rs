@@ -22,7 +22,7 @@ pub struct Rate {
 /// The rate has no tokens, or its time is zero or more than ten years. Caller fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a rate: at least one token, in more than no time and at most ten years")]
-pub struct BadRate;
+pub struct RateError;
 
 /// Result of taking tokens from a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +44,10 @@ impl Rate {
     ///
     /// # Errors
     ///
-    /// [`BadRate`] if `tokens` is zero, or if `time` is zero or more than ten years.
-    pub fn new(tokens: u32, time: Duration) -> Result<Self, BadRate> {
+    /// [`RateError`] if `tokens` is zero, or if `time` is zero or more than ten years.
+    pub fn new(tokens: u32, time: Duration) -> Result<Self, RateError> {
         if tokens == 0 || time.is_zero() || time > LONGEST {
-            return Err(BadRate);
+            return Err(RateError);
         }
         Ok(Self { tokens, each: fine_length(time).max(1).div_ceil(tokens.into()) })
     }

@@ -53,7 +53,7 @@ impl<S: Store, R: Runtime> Guarded<S, R> {
         Self { runtime, store, patience: PATIENCE, breaker: Breaker::new() }
     }
 
-    /// Sets the timeout of an operation. The budget of the [`Seat`](crate::Seat) applies in
+    /// Sets the timeout of an operation. The budget of the [`Seat`](crate::panel::Seat) applies in
     /// addition.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
@@ -254,7 +254,7 @@ mod tests {
             waited += took;
             match answer {
                 Ok(_) => assert_eq!(took, Duration::ZERO),
-                Err(StoreError::Suspended(_)) => {
+                Err(StoreError::SuspendedError(_)) => {
                     assert_eq!(took, Duration::ZERO);
                     failed_at_once += 1;
                 }

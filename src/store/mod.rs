@@ -22,10 +22,10 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
-use crate::breaker::Suspended;
+use crate::breaker::SuspendedError;
 
 pub use balance::{Balance, HalfLife};
-pub use bucket::{BadRate, Rate, Taken};
+pub use bucket::{Rate, RateError, Taken};
 #[cfg(feature = "redb")]
 pub use embedded::{Embedded, OpenError};
 pub use guarded::Guarded;
@@ -240,7 +240,7 @@ pub enum StoreError {
     /// The store was not asked, because earlier operations failed: its circuit
     /// [`Breaker`](crate::breaker::Breaker) is open. Fault of the store or of the network.
     #[error("store: {0}")]
-    Suspended(#[from] Suspended),
+    SuspendedError(#[from] SuspendedError),
     /// The size of a value or record in octets, which exceeds [`MAX_OCTETS`]. Caller fault.
     #[error("store: {0} octets are more than {MAX_OCTETS}")]
     Oversized(usize),

@@ -9,7 +9,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 #[cfg(feature = "tls")]
 use super::secure::{Secure, facts};
 use super::{TlsClient, TlsServer};
-use crate::peer::Tls;
+use crate::peer::TlsInfo;
 
 /// A plain or TLS connection. It does not buffer plain text, so no plain text can be read after the
 /// upgrade. Once an upgrade has begun, nothing is read or written in plain text any more, even if
@@ -40,7 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         server: &TlsServer,
         ahead: &[u8],
         turn: impl Fn() -> F,
-    ) -> io::Result<Tls> {
+    ) -> io::Result<TlsInfo> {
         #[cfg(feature = "tls")]
         return self.upgrade(server.begin(), ahead, turn).await;
         #[cfg(not(feature = "tls"))]
@@ -48,7 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     }
 
     /// Upgrades the connection as the client.
-    pub(crate) async fn connect(&mut self, client: &TlsClient) -> io::Result<Tls> {
+    pub(crate) async fn connect(&mut self, client: &TlsClient) -> io::Result<TlsInfo> {
         #[cfg(feature = "tls")]
         return self.upgrade(client.begin(), &[], || std::future::ready(Ok(()))).await;
         #[cfg(not(feature = "tls"))]
@@ -61,7 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         begun: Result<Box<rustls::Connection>, rustls::Error>,
         ahead: &[u8],
         turn: impl Fn() -> F,
-    ) -> io::Result<Tls> {
+    ) -> io::Result<TlsInfo> {
         let tls = self.tls.insert(begun.map_err(io::Error::other)?);
         let mut private = Secure::new(&mut self.stream, tls);
         if !ahead.is_empty() {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use futures::io::{AsyncRead, AsyncWrite};
 use rustls::{Connection, ProtocolVersion};
 
-use crate::peer::Tls;
+use crate::peer::TlsInfo;
 
 /// A stream and the TLS session on it.
 pub(super) struct Secure<'c, S> {
@@ -134,7 +134,7 @@ fn invalid(error: rustls::Error) -> io::Error {
 
 /// Returns the parameters of a TLS session, with the terms of RFC 3848 and the cipher names of
 /// IANA.
-pub(super) fn facts(tls: &Connection) -> Tls {
+pub(super) fn facts(tls: &Connection) -> TlsInfo {
     let version = match tls.protocol_version() {
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
         Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
@@ -146,7 +146,7 @@ pub(super) fn facts(tls: &Connection) -> Tls {
         Some(suite) => suite.replacen("TLS13_", "TLS_", 1),
         None => "unknown".into(),
     };
-    Tls::new(version, &cipher)
+    TlsInfo::new(version, &cipher)
 }
 
 /// Adapts the stream to the traits that rustls needs. A pending operation becomes an error.

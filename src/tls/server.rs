@@ -34,7 +34,7 @@ impl TlsServer {
     /// 8.2.2 asks for exactly this.
     ///
     /// ```no_run
-    /// # use nobounce::TlsServer;
+    /// # use nobounce::tls::TlsServer;
     /// # fn read(name: &str) -> std::io::Result<Vec<u8>> { std::fs::read(name) }
     /// let tls = TlsServer::from_pems([
     ///     (read("mx.example.org.pem")?, read("mx.example.org.key")?),
@@ -70,8 +70,8 @@ impl TlsServer {
     /// Early data of TLS 1.3 is turned off: SMTP does not use it, and it can be replayed.
     ///
     /// ```
-    /// # fn tls(config: nobounce::rustls::ServerConfig) -> nobounce::TlsServer {
-    /// nobounce::TlsServer::from_config(config)
+    /// # fn tls(config: nobounce::rustls::ServerConfig) -> nobounce::tls::TlsServer {
+    /// nobounce::tls::TlsServer::from_config(config)
     /// # }
     /// ```
     pub fn from_config(config: impl Into<Arc<ServerConfig>>) -> Self {

@@ -33,7 +33,7 @@ const NETWORKS: usize = 4_096;
 ///
 /// Only the cryptography counts. A handshake that waits for its client does not block others.
 /// Handshakes over the limits wait for their turn, up to
-/// [`SessionTimeouts::tls`](crate::SessionTimeouts::tls). The next turn goes to the network that
+/// [`SessionTimeouts::tls`](crate::session::SessionTimeouts::tls). The next turn goes to the network that
 /// has used the least time recently. Failed handshakes count for more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -95,7 +95,7 @@ pub enum ClientOrigin {
 /// Reason why the argument of XCLIENT or XFORWARD is refused. Fault of the server that sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum AttributeFault {
+pub enum AttributeError {
     /// The argument contains no attribute.
     #[error("no attributes")]
     Missing,
@@ -237,23 +237,23 @@ impl ClientAttributes {
     }
 
     /// Parses the argument of one command, without its CRLF.
-    pub fn parse(command: AttributeCommand, argument: &[u8]) -> Result<Self, AttributeFault> {
+    pub fn parse(command: AttributeCommand, argument: &[u8]) -> Result<Self, AttributeError> {
         let mut attributes = Self::default();
         let mut seen = Vec::new();
         for word in argument.split(|octet| *octet == b' ').filter(|word| !word.is_empty()) {
             let (name, value) = halves(word);
-            let value = value.ok_or(AttributeFault::Malformed)?;
+            let value = value.ok_or(AttributeError::Malformed)?;
             let mut names = command.attributes().iter();
             let name = *names
                 .find(|known| known.as_bytes().eq_ignore_ascii_case(name))
-                .ok_or(AttributeFault::Unknown)?;
+                .ok_or(AttributeError::Unknown)?;
             if seen.contains(&name) {
-                return Err(AttributeFault::Duplicate(name));
+                return Err(AttributeError::Duplicate(name));
             }
             seen.push(name);
             attributes.set(name, value)?;
         }
-        if seen.is_empty() { Err(AttributeFault::Missing) } else { Ok(attributes) }
+        if seen.is_empty() { Err(AttributeError::Missing) } else { Ok(attributes) }
     }
 
     /// Merges the attributes of a later command, since several commands may describe one client. If
@@ -319,7 +319,7 @@ impl ClientAttributes {
         commands
     }
 
-    fn set(&mut self, name: &'static str, value: &[u8]) -> Result<(), AttributeFault> {
+    fn set(&mut self, name: &'static str, value: &[u8]) -> Result<(), AttributeError> {
         match name {
             "NAME" => self.name = read_name(name, value)?,
             "REVERSE_NAME" => self.reverse_name = read_name(name, value)?,
@@ -332,7 +332,7 @@ impl ClientAttributes {
             "SOURCE" => self.origin = read(name, value, origin)?,
             "DESTADDR" => self.destination_address = read(name, value, address)?,
             "DESTPORT" => self.destination_port = read(name, value, port)?,
-            _ => return Err(AttributeFault::Unknown),
+            _ => return Err(AttributeError::Unknown),
         }
         Ok(())
     }
@@ -364,15 +364,15 @@ fn read<T>(
     name: &'static str,
     value: &[u8],
     parse: fn(&[u8]) -> Option<T>,
-) -> Result<Attribute<T>, AttributeFault> {
+) -> Result<Attribute<T>, AttributeError> {
     if value.eq_ignore_ascii_case(UNAVAILABLE.as_bytes()) {
         return Ok(Attribute::Unavailable);
     }
-    let value = xtext::decode(value).ok_or(AttributeFault::Malformed)?;
-    parse(&value).map(Attribute::Known).ok_or(AttributeFault::Value(name))
+    let value = xtext::decode(value).ok_or(AttributeError::Malformed)?;
+    parse(&value).map(Attribute::Known).ok_or(AttributeError::Value(name))
 }
 
-fn read_name(name: &'static str, value: &[u8]) -> Result<Attribute<Box<str>>, AttributeFault> {
+fn read_name(name: &'static str, value: &[u8]) -> Result<Attribute<Box<str>>, AttributeError> {
     if value.eq_ignore_ascii_case(TEMPORARILY_UNAVAILABLE.as_bytes()) {
         return Ok(Attribute::TemporarilyUnavailable);
     }

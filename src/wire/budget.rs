@@ -37,7 +37,8 @@ const KEPT: Duration = Duration::from_secs(10);
 /// MiB.
 ///
 /// ```
-/// use nobounce::{Budget, Settings};
+/// use nobounce::Settings;
+/// use nobounce::message::Budget;
 ///
 /// let mut settings = Settings::new("mx.example");
 /// settings.budget = Budget::new(64 << 20);

@@ -10,17 +10,17 @@ mod a_label;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::mailbox::Path;
+use super::mailbox::SmtpPath;
 
 #[cfg(test)]
 mod tests;
 
-/// A mailbox in canonical form, as returned by [`Path::canonical`].
+/// A mailbox in canonical form, as returned by [`SmtpPath::canonical`].
 ///
 /// Two spellings that Postfix delivers to one mailbox have one canonical form. The exception is the
 /// case of the local part, which is kept here. Code that counts mailboxes also folds the case.
 ///
-/// The canonical form is for lookups and counters. The onward server gets [`Path::written`], octet
+/// The canonical form is for lookups and counters. The onward server gets [`SmtpPath::written`], octet
 /// by octet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -35,7 +35,7 @@ pub struct CanonicalMailbox {
     pub domain: Option<Box<str>>,
 }
 
-impl Path {
+impl SmtpPath {
     /// Returns the canonical form of the path: all spellings that Postfix reads as one mailbox have
     /// the same form.
     ///
@@ -57,7 +57,7 @@ impl Path {
     ///     let sender = nobounce::ReversePath::parse(written)?;
     ///     assert_eq!(sender.path.canonical().to_string(), canonical);
     /// }
-    /// # Ok::<(), nobounce::PathFault>(())
+    /// # Ok::<(), nobounce::mailbox::PathError>(())
     /// ```
     pub fn canonical(&self) -> CanonicalMailbox {
         CanonicalMailbox::read(self.address())
@@ -112,7 +112,7 @@ impl fmt::Display for CanonicalMailbox {
 /// mapped by case and width. A name that is not in Normalization Form C is not composed.
 ///
 /// ```
-/// use nobounce::canonical_domain;
+/// use nobounce::mailbox::canonical_domain;
 ///
 /// assert_eq!(canonical_domain("MX.Example.ORG."), "mx.example.org");
 /// assert_eq!(canonical_domain("B\u{dc}CHER.example"), "xn--bcher-kva.example");

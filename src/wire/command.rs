@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memrchr};
 
-use super::mailbox::{ForwardPath, PathFault, ReversePath};
-pub use super::parameters::{Body, MailParameters, ParameterFault, RcptParameters};
+pub use super::line::LineError;
+use super::mailbox::{ForwardPath, PathError, ReversePath};
+pub use super::parameters::{Body, MailParameters, ParameterError, RcptParameters};
 use super::parameters::{is_keyword, number, printable, trim_end, trim_start};
 
 #[cfg(test)]
@@ -148,26 +149,26 @@ fn upper_case(word: &[u8]) -> [u8; VERB] {
     upper
 }
 
-impl From<ParameterFault> for CommandFault {
-    fn from(fault: ParameterFault) -> Self {
+impl From<ParameterError> for CommandFault {
+    fn from(fault: ParameterError) -> Self {
         match fault {
-            ParameterFault::Unknown => Self::UnknownParameter,
-            ParameterFault::Bad => Self::BadParameter,
+            ParameterError::Unknown => Self::UnknownParameter,
+            ParameterError::Bad => Self::BadParameter,
         }
     }
 }
 
-fn reverse_path_fault(fault: PathFault) -> CommandFault {
+fn reverse_path_fault(fault: PathError) -> CommandFault {
     match fault {
-        PathFault::Parameter(fault) => fault.into(),
-        PathFault::Control | PathFault::NoPath => CommandFault::ReversePath,
+        PathError::Parameter(fault) => fault.into(),
+        PathError::Control | PathError::NoPath => CommandFault::ReversePath,
     }
 }
 
-fn forward_path_fault(fault: PathFault) -> CommandFault {
+fn forward_path_fault(fault: PathError) -> CommandFault {
     match fault {
-        PathFault::Parameter(fault) => fault.into(),
-        PathFault::Control | PathFault::NoPath => CommandFault::ForwardPath,
+        PathError::Parameter(fault) => fault.into(),
+        PathError::Control | PathError::NoPath => CommandFault::ForwardPath,
     }
 }
 

@@ -96,6 +96,7 @@ pub(crate) enum ContentFault {
 
 /// The treatment of a bare CR or LF in mail data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum LineEndings {
     /// A bare LF becomes CRLF and a bare CR becomes a space (the default of Postfix 3.9).
     #[default]

@@ -9,7 +9,7 @@ const DISCARD: usize = 65_536;
 /// is never split and never forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum LineFault {
+pub enum LineError {
     /// LF without CR before it. Ten of twelve servers would read a second command after it. The
     /// session closes the connection, since the client and the gate disagree about where lines end.
     #[error("bare line feed")]
@@ -66,10 +66,10 @@ impl LineReader {
     pub(crate) fn next<'b>(
         &mut self,
         buffer: &'b [u8],
-    ) -> (usize, Option<Result<&'b [u8], LineFault>>) {
+    ) -> (usize, Option<Result<&'b [u8], LineError>>) {
         if self.discarding.is_some() {
             let (skipped, endless) = self.discard(buffer);
-            return (skipped, endless.then_some(Err(LineFault::Endless)));
+            return (skipped, endless.then_some(Err(LineError::Endless)));
         }
         let window = &buffer[..buffer.len().min(self.limit)];
         let rest = window.get(self.scanned..).unwrap_or_default();
@@ -78,11 +78,11 @@ impl LineReader {
             if buffer.len() < self.limit {
                 return (0, None);
             }
-            return (self.fail(window), Some(Err(LineFault::TooLong)));
+            return (self.fail(window), Some(Err(LineError::TooLong)));
         };
         self.scanned = 0;
         let Some(line) = window[..lf].strip_suffix(b"\r") else {
-            return (lf + 1, Some(Err(LineFault::BareLf)));
+            return (lf + 1, Some(Err(LineError::BareLf)));
         };
         if !has_control(line) {
             return (lf + 1, Some(Ok(line)));
@@ -90,8 +90,8 @@ impl LineReader {
         let is_fault = |octet: &&u8| octet.is_ascii_control() && **octet != b'\t';
         let line = match line.iter().find(is_fault) {
             None => Ok(line),
-            Some(b'\r') => Err(LineFault::BareCr),
-            Some(_) => Err(LineFault::Control),
+            Some(b'\r') => Err(LineError::BareCr),
+            Some(_) => Err(LineError::Control),
         };
         (lf + 1, Some(line))
     }

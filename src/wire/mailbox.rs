@@ -8,7 +8,7 @@ use std::sync::Arc;
 use memchr::{memchr, memchr3};
 
 use super::line::has_control;
-use super::parameters::{MailParameters, ParameterFault, RcptParameters, trim_start};
+use super::parameters::{MailParameters, ParameterError, RcptParameters, trim_start};
 use super::text::{Printable, Written, is_printable};
 
 #[cfg(test)]
@@ -17,7 +17,7 @@ mod tests;
 /// A path as the client wrote it. It is not checked against the address grammar: servers disagree
 /// about it, so the onward server decides. A path contains no control octets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Path {
+pub struct SmtpPath {
     /// Everything between the colon and the parameters, including brackets if there are any. It is
     /// reference-counted, since the session, the onward server and the record use the same path.
     written: Arc<[u8]>,
@@ -28,7 +28,7 @@ pub struct Path {
 #[non_exhaustive]
 pub struct ReversePath {
     /// The path. `<>` is the null reverse-path of notifications.
-    pub path: Path,
+    pub path: SmtpPath,
     /// The ESMTP parameters of MAIL.
     pub parameters: MailParameters,
 }
@@ -38,7 +38,7 @@ pub struct ReversePath {
 #[non_exhaustive]
 pub struct ForwardPath {
     /// The path.
-    pub path: Path,
+    pub path: SmtpPath,
     /// The ESMTP parameters of RCPT.
     pub parameters: RcptParameters,
 }
@@ -47,7 +47,7 @@ pub struct ForwardPath {
 /// or [`ForwardPath::parse`], or of the client of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PathFault {
+pub enum PathError {
     /// The octets contain CR, LF, NUL or another control octet.
     #[error("control character")]
     Control,
@@ -56,7 +56,7 @@ pub enum PathFault {
     NoPath,
     /// A parameter after the path is invalid.
     #[error(transparent)]
-    Parameter(#[from] ParameterFault),
+    Parameter(#[from] ParameterError),
 }
 
 /// A mailbox, as views into a path: local part and domain.
@@ -75,9 +75,9 @@ impl ReversePath {
     /// let sender = nobounce::ReversePath::parse("<\"a b\"@example.org> SIZE=3")?;
     /// assert_eq!(sender.parameters.size, Some(3));
     /// assert_eq!(sender.path.mailbox().and_then(|it| it.domain), Some("example.org"));
-    /// # Ok::<(), nobounce::PathFault>(())
+    /// # Ok::<(), nobounce::mailbox::PathError>(())
     /// ```
-    pub fn parse(argument: impl AsRef<[u8]>) -> Result<Self, PathFault> {
+    pub fn parse(argument: impl AsRef<[u8]>) -> Result<Self, PathError> {
         let (path, parameters) = split(argument.as_ref())?;
         Ok(Self { path, parameters: MailParameters::parse(parameters)? })
     }
@@ -85,21 +85,21 @@ impl ReversePath {
 
 impl ForwardPath {
     /// Parses the argument after `RCPT TO:`, for example `<a@example.org> NOTIFY=NEVER`.
-    pub fn parse(argument: impl AsRef<[u8]>) -> Result<Self, PathFault> {
+    pub fn parse(argument: impl AsRef<[u8]>) -> Result<Self, PathError> {
         let (path, parameters) = split(argument.as_ref())?;
         Ok(Self { path, parameters: RcptParameters::parse(parameters)? })
     }
 }
 
-fn split(argument: &[u8]) -> Result<(Path, &[u8]), PathFault> {
-    let scanned = Path::scan(argument).filter(|(_, parameters)| !has_control(parameters));
+fn split(argument: &[u8]) -> Result<(SmtpPath, &[u8]), PathError> {
+    let scanned = SmtpPath::scan(argument).filter(|(_, parameters)| !has_control(parameters));
     scanned.ok_or_else(|| match has_control(argument) {
-        true => PathFault::Control,
-        false => PathFault::NoPath,
+        true => PathError::Control,
+        false => PathError::NoPath,
     })
 }
 
-impl Path {
+impl SmtpPath {
     /// Splits a path from the front of `argument`, which is the text after the colon of MAIL or
     /// RCPT. Returns the path and the rest, without the spaces between them.
     pub(crate) fn scan(argument: &[u8]) -> Option<(Self, &[u8])> {
@@ -147,7 +147,7 @@ impl Path {
     }
 }
 
-impl Written for Path {
+impl Written for SmtpPath {
     fn write_to<W: Write>(&self, to: &mut W) -> fmt::Result {
         let is_plain = |octet: &u8| (b' '..=b'~').contains(octet);
         if self.path().iter().fold(true, |all, octet| all & is_plain(octet)) {
@@ -172,7 +172,7 @@ impl Written for Path {
     }
 }
 
-impl fmt::Display for Path {
+impl fmt::Display for SmtpPath {
     /// Writes the path for a log, on one line. Octets that are not UTF-8 and characters that are
     /// not printable become `?`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,10 +1,10 @@
 //! Parsers and writers of the wire formats. They hold no state except framing, and no policy.
 
-pub(crate) mod attributes;
+pub mod attributes;
 pub(crate) mod blocks;
 pub(crate) mod budget;
 pub(crate) mod canonical;
-pub(crate) mod command;
+pub mod command;
 pub(crate) mod content;
 #[cfg(feature = "testing")]
 pub mod exposed;
@@ -12,7 +12,7 @@ pub(crate) mod holders;
 pub(crate) mod line;
 pub(crate) mod mailbox;
 pub(crate) mod parameters;
-pub(crate) mod proxy;
-pub(crate) mod reply;
+pub mod proxy;
+pub mod reply;
 pub(crate) mod text;
 pub(crate) mod xtext;

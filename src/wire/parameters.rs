@@ -51,6 +51,7 @@ pub struct RcptParameters {
 
 /// The value of BODY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Body {
     /// `7BIT`
     SevenBit,
@@ -61,7 +62,7 @@ pub enum Body {
 /// Reason why a parameter is not accepted. Fault of the client or caller that wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ParameterFault {
+pub enum ParameterError {
     /// The keyword or value is not one that nobounce passes on. This includes `BODY=BINARYMIME`,
     /// since BINARYMIME is never offered.
     #[error("unknown parameter")]
@@ -74,7 +75,7 @@ pub enum ParameterFault {
 
 impl MailParameters {
     /// Parses the parameters after a reverse-path, for example `SIZE=3 BODY=8BITMIME`.
-    pub fn parse(octets: &[u8]) -> Result<Self, ParameterFault> {
+    pub fn parse(octets: &[u8]) -> Result<Self, ParameterError> {
         let raw = trim_start(trim_end(octets));
         if raw.is_empty() {
             return Ok(Self::default());
@@ -89,17 +90,17 @@ impl MailParameters {
                 // SIZE is parsed here, since the number type of smtp-proto is only as wide as the
                 // machine word.
                 "SIZE" => {
-                    size = Some(value.and_then(octets_of_message).ok_or(ParameterFault::Bad)?);
+                    size = Some(value.and_then(octets_of_message).ok_or(ParameterError::Bad)?);
                     continue;
                 }
-                "PRDR" if value.is_some() => return Err(ParameterFault::Bad),
+                "PRDR" if value.is_some() => return Err(ParameterError::Bad),
                 "PRDR" => {
                     prdr = Some(written);
                     continue;
                 }
                 "ENVID" => {
                     let value = value.filter(|value| value.len() <= ENVID);
-                    value.and_then(xtext::decode).ok_or(ParameterFault::Bad)?;
+                    value.and_then(xtext::decode).ok_or(ParameterError::Bad)?;
                     dsn = true;
                     continue;
                 }
@@ -111,10 +112,10 @@ impl MailParameters {
         handed_over.push(b'\n');
         let parsed = Rfc5321Parser::new(&mut handed_over.iter())
             .mail_from_parameters(Cow::Borrowed(""))
-            .map_err(|_| ParameterFault::Bad)?;
+            .map_err(|_| ParameterError::Bad)?;
         let has = |flag| parsed.flags & flag != 0;
         if has(smtp_proto::MAIL_BODY_BINARYMIME) {
-            return Err(ParameterFault::Unknown);
+            return Err(ParameterError::Unknown);
         }
         let body = if has(smtp_proto::MAIL_BODY_8BITMIME) {
             Some(Body::EightBitMime)
@@ -149,7 +150,7 @@ impl MailParameters {
 
 impl RcptParameters {
     /// Parses the parameters after a forward-path, for example `NOTIFY=NEVER`.
-    pub fn parse(octets: &[u8]) -> Result<Self, ParameterFault> {
+    pub fn parse(octets: &[u8]) -> Result<Self, ParameterError> {
         let raw = trim_start(trim_end(octets));
         if raw.is_empty() {
             return Ok(Self::default());
@@ -157,7 +158,7 @@ impl RcptParameters {
         for parameter in split(raw, &["NOTIFY", "ORCPT"]) {
             let Parameter { keyword, value, .. } = parameter?;
             let is_sound = if keyword == "NOTIFY" { is_notify } else { is_original_recipient };
-            value.filter(|value| is_sound(value)).ok_or(ParameterFault::Bad)?;
+            value.filter(|value| is_sound(value)).ok_or(ParameterError::Bad)?;
         }
         Ok(Self { raw: Bytes::copy_from_slice(raw), dsn: true })
     }
@@ -182,19 +183,19 @@ struct Parameter<'p> {
 fn split<'p>(
     raw: &'p [u8],
     known: &'static [&'static str],
-) -> impl Iterator<Item = Result<Parameter<'p>, ParameterFault>> {
+) -> impl Iterator<Item = Result<Parameter<'p>, ParameterError>> {
     let mut seen = 0_u8;
     raw.split(|octet| *octet == b' ').filter(|word| !word.is_empty()).map(move |written| {
         let (keyword, value) = halves(written);
         if !is_keyword(keyword) || !value.is_none_or(is_value) {
-            return Err(ParameterFault::Bad);
+            return Err(ParameterError::Bad);
         }
         let mut names = known.iter().zip(0..);
         let (keyword, index) = names
             .find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(keyword))
-            .ok_or(ParameterFault::Unknown)?;
+            .ok_or(ParameterError::Unknown)?;
         if seen & (1 << index) != 0 {
-            return Err(ParameterFault::Bad);
+            return Err(ParameterError::Bad);
         }
         seen |= 1 << index;
         Ok(Parameter { keyword, value, written })

@@ -60,7 +60,7 @@ pub enum ProxyHeader {
 /// that connects without the proxy. In both cases the connection cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ProxyFault {
+pub enum ProxyHeaderError {
     /// The octets do not begin like a PROXY header.
     #[error("no PROXY header")]
     Absent,
@@ -84,13 +84,13 @@ impl ProxyHeader {
     /// Parses the header at the start of `input`. Returns it with its length in octets, extensions
     /// of version 2 included. `Ok(None)` means that the header is incomplete. Headers have at most
     /// 107 octets in version 1 and 65,551 in version 2.
-    pub fn read(input: &[u8]) -> Result<Option<(Self, usize)>, ProxyFault> {
+    pub fn read(input: &[u8]) -> Result<Option<(Self, usize)>, ProxyHeaderError> {
         if begins(input, V2_SIGNATURE) {
             read_v2(input)
         } else if begins(input, V1_START) {
             read_v1(input)
         } else {
-            Err(ProxyFault::Absent)
+            Err(ProxyHeaderError::Absent)
         }
     }
 
@@ -179,14 +179,14 @@ fn v6(address: SocketAddr) -> SocketAddrV6 {
     }
 }
 
-fn read_v1(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyFault> {
+fn read_v1(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyHeaderError> {
     let window = input.get(..V1_LENGTH).unwrap_or(input);
     let Some(lf) = memchr(b'\n', window) else {
         let may_end = window.len() < V1_LENGTH;
-        return if may_end { Ok(None) } else { Err(ProxyFault::Malformed) };
+        return if may_end { Ok(None) } else { Err(ProxyHeaderError::Malformed) };
     };
     let line = window.get(..lf).and_then(|line| line.strip_suffix(b"\r"));
-    let header = line.and_then(v1_line).ok_or(ProxyFault::Malformed)?;
+    let header = line.and_then(v1_line).ok_or(ProxyHeaderError::Malformed)?;
     Ok(Some((header, lf + 1)))
 }
 
@@ -223,13 +223,13 @@ fn port(digits: &str) -> Option<u16> {
     number(digits.as_bytes()).filter(|_| plain).and_then(|port| u16::try_from(port).ok())
 }
 
-fn read_v2(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyFault> {
+fn read_v2(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyHeaderError> {
     let Some((fixed, rest)) = input.split_first_chunk::<V2_FIXED>() else {
         return Ok(None);
     };
     let [.., command, family, length_high, length_low] = *fixed;
     if !matches!(command, 0x20 | 0x21) {
-        return Err(ProxyFault::Malformed);
+        return Err(ProxyHeaderError::Malformed);
     }
     let length = usize::from(u16::from_be_bytes([length_high, length_low]));
     let Some(addresses) = rest.get(..length) else {
@@ -244,7 +244,7 @@ fn read_v2(input: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyFault> {
         // Datagram families, which cannot carry SMTP, and unassigned values.
         _ => None,
     };
-    Ok(Some((header.ok_or(ProxyFault::Malformed)?, V2_FIXED + length)))
+    Ok(Some((header.ok_or(ProxyHeaderError::Malformed)?, V2_FIXED + length)))
 }
 
 fn tcp4(addresses: &[u8]) -> Option<ProxyHeader> {

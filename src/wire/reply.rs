@@ -10,7 +10,7 @@ use memchr::memchr;
 
 use super::text::{Quoted, Written};
 pub(crate) use reader::ReplyReader;
-pub use reader::{ReplyFault, ReplyLimits};
+pub use reader::{ReplyError, ReplyLimits};
 
 mod reader;
 

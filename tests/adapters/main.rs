@@ -15,9 +15,11 @@ use std::time::Duration;
 
 use client::Client;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nobounce::admission::{Admission, AdmissionError, AdmissionLimits};
+use nobounce::network::Networks;
 use nobounce::smol::Smol;
 use nobounce::tokio::Tokio;
-use nobounce::{Address, Admission, AdmissionLimits, Event, Gate, Networks, Settings, TurnedAway};
+use nobounce::{Address, Event, Gate, Settings};
 use service::{Adapter, Door, Service, Shelf};
 
 /// Timeout for every step of a test.
@@ -178,7 +180,7 @@ fn a_client_beyond_the_limits_is_told_so<R: Adapter>() {
     let (tell, told) = mpsc::channel();
     let gate = Gate::new(R::default(), settings, Shelf).admission(Admission::new(limits)).observer(
         move |event| match event {
-            Event::TurnedAway { reason, .. } => tell.send(*reason).unwrap(),
+            Event::AdmissionError { reason, .. } => tell.send(*reason).unwrap(),
             Event::Disconnected { .. } => {}
             _ => {}
         },
@@ -188,7 +190,7 @@ fn a_client_beyond_the_limits_is_told_so<R: Adapter>() {
     let mut second = Client::connect(&service.address);
     second.expect("421 4.7.0 Too many connections from your address");
     second.assert_closed();
-    assert_eq!(told.recv_timeout(PATIENCE), Ok(TurnedAway::Address));
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(AdmissionError::Address));
     drop(first);
 }
 

@@ -6,7 +6,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nobounce::{Admission, AdmissionLimits, Place, Rate, TurnedAway};
+use nobounce::admission::{
+    Admission, AdmissionError, AdmissionGuard, AdmissionLimits, ConnectionRate,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -24,8 +26,8 @@ const STRANGERS: [&str; 3] = ["192.0.2.1", "198.51.100.1", "203.0.113.1"];
 const NEIGHBOURS: [&str; 3] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
 const ONE: [&str; 3] = ["192.0.2.1"; 3];
 
-fn two_in_a_minute() -> Option<Rate> {
-    NonZeroU32::new(2).map(|burst| Rate::new(burst, MINUTE))
+fn two_in_a_minute() -> Option<ConnectionRate> {
+    NonZeroU32::new(2).map(|burst| ConnectionRate::new(burst, MINUTE))
 }
 
 #[test]
@@ -72,10 +74,10 @@ fn connections_before_the_proxy_header() {
     unsettled.push(gate.enter().unwrap());
     assert_eq!(gate.connections(), 32);
     drop(inside.pop());
-    let late = |place: &mut Place| place.count_for([192, 0, 2, 1].into(), now);
-    assert_eq!(late(&mut unsettled[0]), Err(TurnedAway::Full), "it has waited longest");
+    let late = |place: &mut AdmissionGuard| place.count_for([192, 0, 2, 1].into(), now);
+    assert_eq!(late(&mut unsettled[0]), Err(AdmissionError::Full), "it has waited longest");
     assert_eq!(late(&mut unsettled[1]), Ok(()));
-    assert_eq!(late(&mut unsettled[2]), Err(TurnedAway::Full), "no session idles");
+    assert_eq!(late(&mut unsettled[2]), Err(AdmissionError::Full), "no session idles");
 }
 
 #[test]

@@ -8,10 +8,12 @@ use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
 use futures::io::{AsyncRead, AsyncWrite};
+use nobounce::envelope::SessionId;
+use nobounce::message::MailData;
 use nobounce::scorers::{Clamd, Oversize, Rspamd, Spamd};
 use nobounce::{
-    Address, DataContext, Envelope, MailData, Message, Opinion, Peer, ReversePath, Runtime, Scorer,
-    ScorerError, SessionId,
+    Address, DataContext, Envelope, Message, Opinion, Peer, ReversePath, Runtime, Scorer,
+    ScorerError,
 };
 
 /// A daemon that always sends the same reply, whatever it receives.

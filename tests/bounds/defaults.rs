@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use nobounce::{OnwardTimeouts, ReplyLimits, Settings};
+use nobounce::Settings;
+use nobounce::onward::OnwardTimeouts;
+use nobounce::reply::ReplyLimits;
 
 use super::rows;
 
@@ -89,8 +91,10 @@ fn defaults() -> Vec<(&'static str, String)> {
 
 #[cfg(feature = "serve")]
 fn defaults_of_admission() -> Vec<(&'static str, String)> {
-    let rate = |rate: Option<nobounce::Rate>| rate.map_or("none".into(), |it| format!("{it:?}"));
-    let admission = nobounce::AdmissionLimits::default();
+    let rate = |rate: Option<nobounce::admission::ConnectionRate>| {
+        rate.map_or("none".into(), |it| format!("{it:?}"))
+    };
+    let admission = nobounce::admission::AdmissionLimits::default();
     vec![
         ("AdmissionLimits::connections", number(admission.connections as u64)),
         ("AdmissionLimits::per_address", number(admission.per_address as u64)),

@@ -5,10 +5,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use nobounce::envelope::SessionId;
+use nobounce::message::HeaderField;
+use nobounce::onward::{OnwardSettings, OnwardStep};
 use nobounce::testing::{Chunking, Transcript};
+use nobounce::verdict::Subject;
 use nobounce::{
-    Envelope, ForwardPath, HeaderField, Onward, OnwardSettings, OnwardStep, Outcome, Peer, Receipt,
-    Request, ReversePath, Session, SessionId, Settings, Step, Subject, Verdict,
+    Envelope, ForwardPath, Onward, Outcome, Peer, Receipt, Request, ReversePath, Session, Settings,
+    Step, Verdict,
 };
 
 /// Returns whether scorers see with this setting that the content is truncated for them. The

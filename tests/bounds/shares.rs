@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use nobounce::{Budget, Outcome, Peer, Receipt, Session, SessionId, Settings, Step, Verdict};
+use nobounce::envelope::SessionId;
+use nobounce::message::Budget;
+use nobounce::{Outcome, Peer, Receipt, Session, Settings, Step, Verdict};
 
 /// Size in octets of the first block of a content, and of each further block.
 const FIRST: usize = 8 << 10;

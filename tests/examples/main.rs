@@ -5,7 +5,7 @@
 
 mod client;
 #[cfg(all(
-    feature = "auth",
+    feature = "sender-authentication",
     feature = "redb",
     feature = "rspamd",
     feature = "tls",
@@ -14,7 +14,7 @@ mod client;
 mod config;
 mod gate;
 #[cfg(all(
-    feature = "auth",
+    feature = "sender-authentication",
     feature = "redb",
     feature = "rspamd",
     feature = "tls",
@@ -22,7 +22,7 @@ mod gate;
 ))]
 mod nonsense;
 #[cfg(all(
-    feature = "auth",
+    feature = "sender-authentication",
     feature = "redb",
     feature = "rspamd",
     feature = "tls",

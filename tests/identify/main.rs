@@ -22,7 +22,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use nobounce::{Address, Gate, Identify, Runtime, Settings, relay};
+use nobounce::onward::Identify;
+use nobounce::{Address, Gate, Runtime, Settings, relay};
 use smol::Timer;
 use smol::net::TcpStream;
 

@@ -1,6 +1,7 @@
 //! The client as Postfix sees it.
 
-use nobounce::{Identify, Peer, ProxyVersion};
+use nobounce::Peer;
+use nobounce::onward::{Identify, ProxyVersion};
 
 use super::client::{CONTENT, MAIL, RCPT, converse, open_relay_forms, queue_id};
 use super::gate;

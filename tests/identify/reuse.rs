@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::future::join;
+use nobounce::onward::{Identify, ProxyVersion};
 use nobounce::relay::SelfTestError;
-use nobounce::{Address, Gate, Identify, Peer, ProxyVersion, Runtime, Settings, relay, serve};
+use nobounce::{Address, Gate, Peer, Runtime, Settings, relay, serve};
 use smol::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use smol::net::unix::UnixStream;
 use smol::net::{TcpListener, TcpStream};

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use nobounce::onward::Identify;
 use nobounce::scorers::Gtube;
-use nobounce::{Gate, Identify, Panel, Peer, Settings, serve};
+use nobounce::{Gate, Panel, Peer, Settings, serve};
 use smol::Async;
 use smol::net::{TcpListener, TcpStream};
 

@@ -1,7 +1,7 @@
 //! The relay test that a server must refuse.
 
+use nobounce::onward::{Identify, ProxyVersion};
 use nobounce::relay::SelfTestError;
-use nobounce::{Identify, ProxyVersion};
 
 use super::client::{RELAY_FORMS, open_relay_forms};
 use super::postfix::Postfix;

@@ -3,7 +3,9 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
-use nobounce::{Attribute, ClientAttributes, Identify, Peer};
+use nobounce::Peer;
+use nobounce::attributes::{Attribute, ClientAttributes};
+use nobounce::onward::Identify;
 
 use super::client::{MAIL, RCPT, converse};
 use super::gate;

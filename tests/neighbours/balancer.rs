@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener as Probe};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use nobounce::{Event, Gate, Settings, Voucher, relay};
+use nobounce::peer::Voucher;
+use nobounce::{Event, Gate, Settings, relay};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::unbounded_channel;

@@ -11,10 +11,11 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use nobounce::peer::Voucher;
 use nobounce::scorers::Gtube;
 use nobounce::{
     ConnectContext, DataContext, Event, Gate, Opinion, Panel, Peer, RcptContext, Refusal, Scorer,
-    ScorerError, Settings, Voucher, relay,
+    ScorerError, Settings, relay,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -148,7 +149,7 @@ impl Scorer for Witness {
         }
         let helo = at.peer.helo.as_ref().map(|helo| &*helo.name);
         let name = at.peer.name.as_deref().or(helo).unwrap_or("nobody");
-        let status = nobounce::EnhancedStatus::new(7, 1);
+        let status = nobounce::reply::EnhancedStatus::new(7, 1);
         Ok(Refusal::permanent(550, status, &format!("No mail for traps, {name}")).into())
     }
 

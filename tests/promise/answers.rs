@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use nobounce::{Capabilities, EndCause, Settings};
+use nobounce::Settings;
+use nobounce::session::{Capabilities, EndCause};
 
 use super::cases::{acts, chunks, onward_settings};
 use super::gate::{Chunks, Gate};

@@ -3,9 +3,11 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use nobounce::{
-    EarlyInput, EnhancedStatus, LineEndings, OnwardSettings, Protocol, Refusal, Settings,
-};
+use nobounce::message::LineEndings;
+use nobounce::onward::{OnwardSettings, Protocol};
+use nobounce::reply::EnhancedStatus;
+use nobounce::session::EarlyInput;
+use nobounce::{Refusal, Settings};
 
 use super::client::{Ending, Plan, Transfer};
 use super::gate::{Chunks, Gate, Judgement};

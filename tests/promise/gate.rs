@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use nobounce::{
-    Deadline, HeaderField, Onward, OnwardSettings, OnwardStep, Outcome, Peer, Refusal, Request,
-    Session, SessionId, Settings, Step, Tls, TransactionEnd, Verdict,
-};
+use nobounce::envelope::SessionId;
+use nobounce::message::HeaderField;
+use nobounce::onward::{OnwardSettings, OnwardStep};
+use nobounce::peer::TlsInfo;
+use nobounce::session::{Deadline, TransactionEnd};
+use nobounce::{Onward, Outcome, Peer, Refusal, Request, Session, Settings, Step, Verdict};
 
 use super::oracle::{Reply, read_replies};
 use super::server::{Connect, OnwardServer, Read};
@@ -172,7 +174,7 @@ impl<S: OnwardServer> Gate<S> {
             assert!(self.polls < 200 + 40 * self.paid, "no progress: {:?}", self.session);
             if self.restless {
                 self.session.handle_timeout(self.now);
-                self.session.tls_started(Tls::new("TLSv1.3", "none"));
+                self.session.tls_started(TlsInfo::new("TLSv1.3", "none"));
                 let early: Vec<u8> =
                     self.from_client.drain(..self.from_client.len().min(7)).collect();
                 self.paid += early.len();

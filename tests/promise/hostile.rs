@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use nobounce::{EarlyInput, EndCause, Settings};
+use nobounce::Settings;
+use nobounce::session::{EarlyInput, EndCause};
 
 use super::cases::{Case, case, onward_settings};
 use super::client::{introduce, transact};

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use nobounce::Identify;
+use nobounce::onward::Identify;
 
 use super::cases::{Case, case, onward_settings};
 use super::client::Account;

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::BytesMut;
-use nobounce::{
-    Onward, OnwardSettings, OnwardStep, Outcome, Peer, Receipt, Session, SessionId, Settings, Step,
-    Verdict,
-};
+use nobounce::envelope::SessionId;
+use nobounce::onward::{OnwardSettings, OnwardStep};
+use nobounce::{Onward, Outcome, Peer, Receipt, Session, Settings, Step, Verdict};
 
 use super::gate::epoch;
 

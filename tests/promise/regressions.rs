@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use nobounce::{
-    EnhancedStatus, Envelope, ForwardPath, Identify, Onward, OnwardSettings, OnwardStep, Outcome,
-    Peer, ProxyVersion, Refusal, RelayError, Request, ReversePath, SessionId,
-};
+use nobounce::envelope::SessionId;
+use nobounce::onward::{Identify, OnwardSettings, OnwardStep, ProxyVersion};
+use nobounce::outcome::RelayError;
+use nobounce::reply::EnhancedStatus;
+use nobounce::{Envelope, ForwardPath, Onward, Outcome, Peer, Refusal, Request, ReversePath};
 
 use super::cases::onward_settings;
 use super::client::introduce;

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use nobounce::EarlyInput;
+use nobounce::session::EarlyInput;
 
 use super::cases::{Case, case, chunks, content};
 use super::gate::{Chunks, Gate};

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use nobounce::Awaiting;
+use nobounce::session::Awaiting;
 
 use super::cases::{Case, case};
 use super::client::{Account, Ending, Plan, Transfer, introduce, transact};

@@ -6,7 +6,7 @@
 //! I4: every connection ends with a reply or a recorded loss of the peer.
 //! I5: all resources are released (`run.rs`).
 
-use nobounce::ServeError;
+use nobounce::driver::ServeError;
 
 use super::attackers::REFUSED;
 use super::ledger::{Kept, Session, holds, name};
@@ -43,7 +43,7 @@ pub fn check_ending(state: &mut State, session: usize, result: Result<(), ServeE
         Ok(()) if connection.pipes[PEER].ended => None,
         Ok(()) if is_good_bye(said) => None,
         Ok(()) => Some("was left without a word".into()),
-        Err(ServeError::TurnedAway(_)) if state.sessions[session].turned_away => {
+        Err(ServeError::AdmissionError(_)) if state.sessions[session].turned_away => {
             let told =
                 is_good_bye(said) || connection.is_broken() || connection.pipes[GATE].is_stuck;
             (!told).then(|| "was turned away without a word".into())

@@ -3,7 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use nobounce::{FailurePolicy, Identify, ProxyVersion, Score};
+use nobounce::Score;
+use nobounce::onward::{Identify, ProxyVersion};
+use nobounce::panel::FailurePolicy;
 
 use super::rng::Rng;
 

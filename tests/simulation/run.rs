@@ -8,12 +8,15 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use futures::FutureExt;
+use nobounce::admission::{Admission, AdmissionLimits, ConnectionRate, Tarpit};
+use nobounce::message::LineEndings;
+use nobounce::onward::{OnwardSettings, Protocol};
+use nobounce::panel::{FailurePolicy, Seat};
+use nobounce::relay::Smtp;
 use nobounce::scorers::RateLimit;
-use nobounce::store::{Rate as StoreRate, Store};
-use nobounce::{
-    Admission, AdmissionLimits, Awaiting, EarlyInput, Event, FailurePolicy, Gate, LineEndings,
-    OnwardSettings, Panel, Peer, Protocol, Rate, Score, Seat, Settings, Tarpit, relay::Smtp, serve,
-};
+use nobounce::session::{Awaiting, EarlyInput};
+use nobounce::store::{Rate, Store};
+use nobounce::{Event, Gate, Panel, Peer, Score, Settings, serve};
 
 use super::clock::Sleep;
 use super::coverage::{Coverage, Fault};
@@ -129,7 +132,8 @@ fn admission_limits(plan: &Plan) -> AdmissionLimits {
     if let Some(guard) = plan.guard {
         limits.connections = guard.places;
         limits.per_address = guard.per_address;
-        limits.address_rate = guard.rate.map(|rate| Rate::new(rate, Duration::from_secs(10)));
+        limits.address_rate =
+            guard.rate.map(|rate| ConnectionRate::new(rate, Duration::from_secs(10)));
     }
     limits
 }
@@ -181,7 +185,7 @@ fn gate(
         panel = panel.seat(Seat::new(scorer).budget(seat.budget).on_failure(seat.on_failure));
     }
     if let Some(store) = shared {
-        let often = StoreRate::new(u32::MAX, Duration::from_secs(1)).unwrap();
+        let often = Rate::new(u32::MAX, Duration::from_secs(1)).unwrap();
         let limits = RateLimit::new(Simulated(world.clone()), store).per_sender(often);
         panel = panel.seat(Seat::new(limits).on_failure(FailurePolicy::Ignore));
     }
@@ -232,7 +236,7 @@ fn watch(world: &World, event: &Event<'_>, sabotage: Option<Sabotage>) {
             state.guarded.tarpitted += 1;
             state.sessions[of(peer)].tarpitted = true;
         }
-        Event::TurnedAway { peer, .. } => {
+        Event::AdmissionError { peer, .. } => {
             let state = &mut *world.state();
             state.guarded.turned_away += 1;
             state.sessions[of(peer)].turned_away = true;

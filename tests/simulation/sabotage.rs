@@ -1,10 +1,9 @@
 //! Gates that break the promise, to check that the simulation detects it.
 
 use async_trait::async_trait;
-use nobounce::{
-    Capabilities, EnhancedStatus, Envelope, ForwardPath, Message, Outcome, Peer, Receipt, Refusal,
-    Relay, Target,
-};
+use nobounce::reply::EnhancedStatus;
+use nobounce::session::Capabilities;
+use nobounce::{Envelope, ForwardPath, Message, Outcome, Peer, Receipt, Refusal, Relay, Target};
 
 /// A defect of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

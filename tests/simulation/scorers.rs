@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use nobounce::panel::FailurePolicy;
+use nobounce::reply::EnhancedStatus;
+use nobounce::score::Disclosure;
+use nobounce::verdict::Stage;
 use nobounce::{
-    ConnectContext, DataContext, Disclosure, EnhancedStatus, FailurePolicy, Finding, Opinion,
-    RcptContext, Refusal, Score, Scorer, ScorerError, Stage,
+    ConnectContext, DataContext, Finding, Opinion, RcptContext, Refusal, Score, Scorer, ScorerError,
 };
 
 use super::clock::Sleep;

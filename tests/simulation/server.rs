@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use nobounce::Identify;
+use nobounce::onward::Identify;
 
 use super::acts::{Act, Over};
 use super::attackers::UNKNOWN;

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use nobounce::breaker::{Breaker, Change};
+use nobounce::envelope::SessionId;
+use nobounce::panel::Sitting;
 use nobounce::scorers::RateLimit;
 use nobounce::store::{Balance, HalfLife, Key, Pace, Rate, Redis, Store, StoreError, Taken};
-use nobounce::{
-    Address, Envelope, ForwardPath, Panel, Peer, ReversePath, Runtime, SessionId, Sitting, Subject,
-    Tally, Verdict,
-};
+use nobounce::tally::Tally;
+use nobounce::verdict::Subject;
+use nobounce::{Address, Envelope, ForwardPath, Panel, Peer, ReversePath, Runtime, Verdict};
 use pollster::block_on;
 
 use super::server::{Server, Waiting};
@@ -80,7 +81,7 @@ fn a_hung_server_costs_a_few_messages_their_time_and_is_found_when_it_is_back() 
     for _ in 0..200 {
         match see(&store) {
             Err(StoreError::Late(_)) => late += 1,
-            Err(StoreError::Suspended(_)) => {}
+            Err(StoreError::SuspendedError(_)) => {}
             other => panic!("{other:?}"),
         }
     }

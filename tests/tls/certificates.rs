@@ -1,6 +1,6 @@
 //! Certificates for one test run.
 
-use nobounce::{TlsClient, TlsConfigError, TlsServer};
+use nobounce::tls::{TlsClient, TlsConfigError, TlsServer};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 /// An authority, and a certificate that it issued for `mx.example`.

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use nobounce::driver::ServeError;
+use nobounce::tls::TlsServer;
 use nobounce::{
     Address, Envelope, Event, ForwardPath, Gate, Message, Outcome, Peer, Receipt, Relay, Runtime,
-    ServeError, Settings, Target, TlsServer, serve, serve_tls,
+    Settings, Target, serve, serve_tls,
 };
 use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;

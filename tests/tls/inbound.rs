@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use nobounce::{ServeError, Settings};
+use nobounce::Settings;
+use nobounce::driver::ServeError;
 use rustls::ProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 

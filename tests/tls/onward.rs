@@ -1,6 +1,9 @@
 //! TLS to an onward server, which is another gate.
 
-use nobounce::{Address, OnwardSettings, TlsClient, TlsPolicy, relay::Smtp};
+use nobounce::Address;
+use nobounce::onward::{OnwardSettings, TlsPolicy};
+use nobounce::relay::Smtp;
+use nobounce::tls::TlsClient;
 
 use super::certificates::Certificates;
 use super::client::Client;

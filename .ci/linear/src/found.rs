@@ -3,9 +3,10 @@
 
 use async_trait::async_trait;
 use nobounce::{
-    Budget, FailurePolicy, Finding, Opinion, Panel, RcptContext, Refusal, Score, Scorer,
-    ScorerError, Seat, Thresholds,
+    Finding, Opinion, Panel, RcptContext, Refusal, Score, Scorer, ScorerError, Thresholds,
 };
+use nobounce::message::Budget;
+use nobounce::panel::{FailurePolicy, Seat};
 
 use crate::input::Input;
 use crate::service::Service;
@@ -37,7 +38,7 @@ impl Scorer for Says {
                 Ok(Finding::new(symbol, Score::points(1)).with_detail(&recipient).into())
             }
             Self::No => {
-                Ok(Refusal::transient(451, nobounce::EnhancedStatus::new(7, 1), &recipient).into())
+                Ok(Refusal::transient(451, nobounce::reply::EnhancedStatus::new(7, 1), &recipient).into())
             }
             Self::Failure => Err(ScorerError::new(recipient)),
         }

@@ -1,7 +1,7 @@
 //! Shapes of mail in a complete session with everything enabled: every scorer with its daemon, DNS,
 //! an observer that writes records, an onward server.
 
-use nobounce::Budget;
+use nobounce::message::Budget;
 
 use crate::input::Input;
 use crate::service::{Got, Service};

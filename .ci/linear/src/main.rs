@@ -9,7 +9,7 @@ use std::fs;
 
 use linear::judged::{self, MAILS};
 use linear::{Work, shapes};
-use nobounce::Budget;
+use nobounce::message::Budget;
 
 const BUDGET: usize = 64 << 20;
 

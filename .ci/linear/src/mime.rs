@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use nobounce::{Envelope, MailData, Message, MessageView, Peer, ReversePath, SessionId};
+use nobounce::{Envelope, Message, Peer, ReversePath};
+use nobounce::envelope::SessionId;
+use nobounce::message::{MailData, MessageView};
 
 use crate::{Shape, Work};
 

@@ -18,9 +18,11 @@ use nobounce::scorers::{
 };
 use nobounce::store::Memory;
 use nobounce::{
-    Address, Budget, EarlyInput, Event, Gate, Observer, Panel, Peer, Runtime, Score, Seat,
-    Settings, Thresholds, serve,
+    serve, Address, Event, Gate, Observer, Panel, Peer, Runtime, Score, Settings, Thresholds,
 };
+use nobounce::message::Budget;
+use nobounce::panel::Seat;
+use nobounce::session::EarlyInput;
 
 use crate::input::Input;
 

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
 use nobounce::{
-    Capabilities, EarlyInput, Envelope, ForwardPath, Message, Onward, OnwardSettings, OnwardStep,
-    Outcome, Peer, Receipt, Request, ReversePath, Session, SessionId, Settings, Step, Verdict,
+    Envelope, ForwardPath, Message, Onward, Outcome, Peer, Receipt, Request, ReversePath, Session,
+    Settings, Step, Verdict,
 };
+use nobounce::envelope::SessionId;
+use nobounce::onward::{OnwardSettings, OnwardStep};
+use nobounce::session::{Capabilities, EarlyInput};
 
 use crate::{Shape, Work};
 

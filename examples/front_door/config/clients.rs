@@ -2,8 +2,10 @@
 
 use std::num::NonZeroU32;
 
+use nobounce::Score;
+use nobounce::admission::{AdmissionLimits, ConnectionRate, Tarpit};
 use nobounce::scorers::Behaviour;
-use nobounce::{AdmissionLimits, Misconduct, Rate, Score, Tarpit};
+use nobounce::session::Misconduct;
 use serde::Deserialize;
 
 use super::Config;
@@ -79,7 +81,7 @@ impl Config {
         for (place, said) in places {
             *place = said.map_or(*place, |count| count.0);
         }
-        let rate = |often: Often| Rate::new(often.connections, often.seconds.0);
+        let rate = |often: Often| ConnectionRate::new(often.connections, often.seconds.0);
         limits.address_rate = table.address_rate.map(rate);
         limits.network_rate = table.network_rate.map(rate);
         limits.ipv4_prefix = table.ipv4_width.map_or(limits.ipv4_prefix, |width| width.0 as u8);

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nobounce::network::Networks;
 use nobounce::scorers::{Greylist, Learner, Over, RateLimit, Reputation, Widths};
-use nobounce::store::{BadRate, Embedded, Guarded, Memory, OpenError, Rate, Redis, Store};
-use nobounce::{Address, Networks, Panel, Runtime, Score};
+use nobounce::store::{Embedded, Guarded, Memory, OpenError, Rate, RateError, Redis, Store};
+use nobounce::{Address, Panel, Runtime, Score};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use toml::Spanned;
@@ -164,9 +165,9 @@ struct RecipientsInSeconds {
 }
 
 impl TryFrom<RecipientsInSeconds> for Limit {
-    type Error = BadRate;
+    type Error = RateError;
 
-    fn try_from(rate: RecipientsInSeconds) -> Result<Self, BadRate> {
+    fn try_from(rate: RecipientsInSeconds) -> Result<Self, RateError> {
         Rate::new(rate.recipients, rate.seconds.0).map(Self)
     }
 }
@@ -339,7 +340,7 @@ fn greylist<R: Runtime>(table: &Greylisting, mut scorer: Greylist<R>) -> Greylis
         scorer = scorer.widths(Widths::new(ipv4, ipv6));
     }
     if table.with_helo {
-        scorer = scorer.with_helo();
+        scorer = scorer.include_helo();
     }
     scorer.refuse_after(table.refuse_after).exempt(table.exempt.0.clone())
 }

@@ -1,6 +1,7 @@
 //! The tables on client and onward sessions: greeting, limits, timeouts.
 
-use nobounce::{OnwardSettings, Settings};
+use nobounce::Settings;
+use nobounce::onward::OnwardSettings;
 use serde::Deserialize;
 
 use super::values::{Count, DataRate, MessageSize, Parsed, Printable, Timeout};

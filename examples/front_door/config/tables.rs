@@ -20,8 +20,8 @@ macro_rules! table {
         }
 
         impl $name {
-            pub(crate) fn seat(&self, scorer: impl nobounce::Scorer + 'static) -> nobounce::Seat {
-                let mut seat = nobounce::Seat::new(scorer);
+            pub(crate) fn seat(&self, scorer: impl nobounce::Scorer + 'static) -> nobounce::panel::Seat {
+                let mut seat = nobounce::panel::Seat::new(scorer);
                 if let Some(budget) = &self.budget {
                     seat = seat.budget(budget.0);
                 }

@@ -6,8 +6,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use nobounce::panel::FailurePolicy;
+use nobounce::score::Disclosure;
 use nobounce::scorers::{OnVirus, Over, Oversize, RspamdActions};
-use nobounce::{Address, Disclosure, FailurePolicy, Score};
+use nobounce::{Address, Score};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
 /// Deserializes a word or a number with `read`. Any other value is an error that states what was

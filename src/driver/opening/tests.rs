@@ -34,7 +34,7 @@ fn comes(
 }
 
 /// Occupies a place for a client of this address.
-fn inside(gate: &Gate<Rehearsal>, client: &Peer) -> Place {
+fn inside(gate: &Gate<Rehearsal>, client: &Peer) -> AdmissionGuard {
     let address = client.address.map(|address| address.ip());
     gate.admission.admit(address, gate.runtime.now()).unwrap()
 }
@@ -49,14 +49,17 @@ fn one_too_many_is_told_so_instead_of_the_greeting_and_is_no_session() {
     let noted = events.clone();
     let gate = gate(&runtime).observer(move |event| {
         noted.lock().unwrap().push(match event {
-            Event::TurnedAway { peer, reason } => format!("{peer}: {reason}"),
+            Event::AdmissionError { peer, reason } => format!("{peer}: {reason}"),
             event => format!("{event:?}"),
         });
     });
     let place = inside(&gate, &peer());
     let (heard, served) = comes(&gate, peer(), "QUIT\r\n", true);
     assert_eq!(heard, FULL);
-    assert!(matches!(served, Err(ServeError::TurnedAway(TurnedAway::Address))), "{served:?}");
+    assert!(
+        matches!(served, Err(ServeError::AdmissionError(AdmissionError::Address))),
+        "{served:?}"
+    );
     let turned = "unknown[192.0.2.1]: too many connections from the address";
     assert_eq!(*events.lock().unwrap(), [turned]);
     assert_eq!((gate.sessions(), gate.admission.connections()), (0, 1));
@@ -126,7 +129,7 @@ fn the_connection_that_has_waited_longest_for_its_proxy_header_makes_room() {
         assert_eq!(gate.admission.connections(), 2, "the other one does not count any more");
         // All places of admitted clients are taken.
         let told = newcomer.count_for([198, 51, 100, 1].into(), runtime.now());
-        assert_eq!(told, Err(TurnedAway::Full));
+        assert_eq!(told, Err(AdmissionError::Full));
     };
     let (served, ()) = runtime.run(join(waits, displaces));
     let displaced = ServeError::Unproxied(ProxyError::Displaced);

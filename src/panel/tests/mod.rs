@@ -10,10 +10,11 @@ use std::fmt::Write as _;
 
 use async_trait::async_trait;
 
+use super::seat::SEAT_BUDGET;
 use super::*;
 use crate::opinion::ScorerError;
 use crate::rehearsal::{self, Rehearsal};
-use crate::score::{Disclosure, Score};
+use crate::score::{Disclosure, Finding, Score};
 use crate::scorer::{ConnectContext, DataContext, RcptContext};
 use crate::wire::reply::EnhancedStatus;
 use Act::{Break, Fail, Find, Hang, No, NoFor, Panic, Silent};

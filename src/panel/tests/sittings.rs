@@ -234,7 +234,7 @@ fn each_answer_is_told_with_the_time_it_took_if_somebody_wants_to_know() {
         .seat(seat(&runtime, "fast", Silent))
         .seat(seat(&runtime, "hung", Hang).budget(seconds(5)))
         .weights(Weights::new().weigh("slow", "X", Score::points(9)));
-    let mut sitting = Sitting::new().with_answers();
+    let mut sitting = Sitting::new().report_answers();
     for _ in 0..2 {
         let mut tally = Tally::new();
         ask_in(&runtime, &panel, Stage::Data, &mut tally, &mut sitting);

@@ -91,7 +91,7 @@ fn the_postmaster_is_found_without_being_listed() {
 /// never a mailbox.
 #[test]
 fn an_extension_is_left_out_where_a_delimiter_is_set() {
-    let mailboxes = Mailboxes::new(LISTED).unwrap().with_delimiter('+');
+    let mailboxes = Mailboxes::new(LISTED).unwrap().delimiter('+');
     let alice = Some(Match::Mailbox(LISTED[0]));
     for (written, expected) in [
         ("<alice+x@example.org>", alice),
@@ -121,6 +121,6 @@ fn a_mailbox_without_local_part_or_domain_is_refused() {
         "<alice@example.org>",
         "alice@example.org, bob",
     ] {
-        assert_eq!(Mailboxes::new([wrong]).unwrap_err(), BadMailbox(wrong.into()));
+        assert_eq!(Mailboxes::new([wrong]).unwrap_err(), MailboxError(wrong.into()));
     }
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path as FilePath;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -25,13 +25,13 @@ fn store(folder: &Folder, segments: &[&[u8]]) -> io::Result<String> {
     folder.draft(&segments)?.keep()
 }
 
-fn names(folder: &FilePath) -> BTreeSet<String> {
+fn names(folder: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(folder).unwrap();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-fn path(written: &str) -> Path {
-    let (path, rest) = Path::scan(written.as_bytes()).unwrap();
+fn path(written: &str) -> SmtpPath {
+    let (path, rest) = SmtpPath::scan(written.as_bytes()).unwrap();
     assert_eq!(rest, b"", "{written}");
     path
 }
@@ -80,7 +80,7 @@ mod on_disk {
         let (_place, path) = place();
         let name = store(&Folder::new(path.clone()), &[b"\r\n"]).unwrap();
 
-        let mode = |path: &FilePath| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         for folder in ["", "tmp", "new", "cur"] {
             assert_eq!(mode(&path.join(folder)), 0o700, "{folder}");
         }

@@ -13,7 +13,7 @@ use crate::peer::{Helo, Peer};
 use crate::runtime::Runtime;
 use crate::verdict::Refusal;
 use crate::wire::content::MailData;
-use crate::wire::mailbox::{ForwardPath, PathFault, ReversePath};
+use crate::wire::mailbox::{ForwardPath, PathError, ReversePath};
 use crate::wire::reply::Reply;
 
 /// Senders and recipients that are foreign wherever this runs. Their domains are reserved (RFC
@@ -77,8 +77,8 @@ impl<R: Runtime> Smtp<R> {
     /// MAIL, and sends no message. If the token comes back to this gate, the server leads back to
     /// it ([`SelfTestError::Loop`]).
     ///
-    /// With [`Identify::None`](crate::Identify::None) the test tells whether our own address is
-    /// trusted. With [`Identify::XForward`](crate::Identify::XForward) the test is useful only if
+    /// With [`Identify::None`](crate::onward::Identify::None) the test tells whether our own address is
+    /// trusted. With [`Identify::XForward`](crate::onward::Identify::XForward) the test is useful only if
     /// the onward server is not meant to trust us. In a sandwich setup it is meant to.
     ///
     /// A 4yz reply counts as a refusal. The exception is a 4yz reply to the content because the
@@ -176,7 +176,7 @@ fn is_undecided(refusal: &Refusal) -> bool {
     refusal.is_transient() && about_server
 }
 
-fn paths(sender: &str, recipient: &str) -> Result<(ReversePath, ForwardPath), PathFault> {
+fn paths(sender: &str, recipient: &str) -> Result<(ReversePath, ForwardPath), PathError> {
     Ok((ReversePath::parse(sender)?, ForwardPath::parse(recipient)?))
 }
 

@@ -9,7 +9,7 @@ use super::expiring::Expiring;
 use crate::envelope::Envelope;
 use crate::message::Message;
 use crate::network::Network;
-use crate::wire::mailbox::{ForwardPath, Path};
+use crate::wire::mailbox::{ForwardPath, SmtpPath};
 
 /// How long retries are split, counted from the last split retry.
 const TIME: Duration = Duration::from_secs(12 * 3_600);
@@ -119,7 +119,7 @@ impl Splits {
 }
 
 /// Returns the path in lower case.
-fn folded(path: &Path) -> Vec<u8> {
+fn folded(path: &SmtpPath) -> Vec<u8> {
     path.address().to_ascii_lowercase()
 }
 

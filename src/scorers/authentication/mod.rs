@@ -4,6 +4,7 @@ mod content;
 mod notes;
 mod results;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -73,11 +74,11 @@ const SYMBOLS: &[(&str, Score)] = &[
 /// | ARC | `ARC_PASS`, `_FAIL`, `_TEMPERROR`; nothing without a chain | nothing |
 /// | DMARC | `DMARC_PASS`, `DMARC_FAIL_NONE`, `_QUARANTINE`, `_REJECT`, `DMARC_TEMPERROR`, `_PERMERROR`, `_NONE` | quarantine 3, reject 6 |
 ///
-/// SPF is checked for the sender in its canonical form ([`Path::canonical`](crate::Path::canonical)), or for
+/// SPF is checked for the sender in its canonical form ([`SmtpPath::canonical`](crate::mailbox::SmtpPath::canonical)), or for
 /// the HELO name if the sender is `<>`. A sender without a domain is `SPF_NONE`. DKIM passes if one signature
 /// does; more than 20 signatures, or a header of more than 64 KiB or 1,000 fields, are not looked at
 /// (`DKIM_PERMERROR`); DMARC is then evaluated without a signature. What DNS could not be asked for
-/// is a `_TEMPERROR` *and* a failure of this scorer, for the policy of its [`Seat`](crate::Seat) to act on.
+/// is a `_TEMPERROR` *and* a failure of this scorer, for the policy of its [`Seat`](crate::panel::Seat) to act on.
 ///
 /// A message that fails DMARC is refused only if [`refuse_rejected`](Self::refuse_rejected) says so:
 /// mailing lists break signatures. It never is where DNS could not be asked for part of it.
@@ -95,7 +96,9 @@ const SYMBOLS: &[(&str, Score)] = &[
 /// # use async_trait::async_trait;
 /// # use std::{sync::Arc, time::{Duration, SystemTime}};
 /// # use nobounce::dns::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver};
-/// # use nobounce::{Envelope, MailData, Message, Peer, ReversePath, SessionId};
+/// # use nobounce::{Envelope, Message, Peer, ReversePath};
+/// # use nobounce::envelope::SessionId;
+/// # use nobounce::message::MailData;
 /// # struct Zone;
 /// # #[async_trait]
 /// # impl Resolver for Zone {
@@ -147,7 +150,16 @@ pub struct AuthenticationError(Box<str>);
 /// Not a symbol of this scorer. The fault is that of whoever wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a symbol of SPF, DKIM, ARC or DMARC")]
-pub struct UnknownSymbol(Box<str>);
+pub struct SymbolError(Box<str>);
+
+impl fmt::Debug for Authentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authentication")
+            .field("authserv_id", &self.authserv_id)
+            .field("refuse_rejected", &self.refuse_rejected)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Authentication {
     /// Checks with what `resolver` says, in the name of `authserv_id`, usually the host name.
@@ -170,9 +182,9 @@ impl Authentication {
     }
 
     /// What a symbol weighs; a weight below zero speaks for the mail.
-    pub fn weight(mut self, symbol: &str, weight: Score) -> Result<Self, UnknownSymbol> {
+    pub fn weight(mut self, symbol: &str, weight: Score) -> Result<Self, SymbolError> {
         let place = SYMBOLS.iter().position(|(known, _)| *known == symbol);
-        self.weights[place.ok_or_else(|| UnknownSymbol(symbol.into()))?] = weight;
+        self.weights[place.ok_or_else(|| SymbolError(symbol.into()))?] = weight;
         Ok(self)
     }
 

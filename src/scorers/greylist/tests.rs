@@ -95,7 +95,7 @@ fn what_makes_a_triplet() {
 fn who_is_let_alone() {
     let runtime = Rehearsal::new();
     let exempt = "198.51.100.0/24".parse().unwrap();
-    let greylist = greylist(&runtime).exempt(exempt).with_helo();
+    let greylist = greylist(&runtime).exempt(exempt).include_helo();
     assert_eq!(ask(&greylist, "198.51.100.7", "<a@example.org>", "<b@example.net>"), "silent");
     let mut envelope = envelope("<a@example.org>");
     let rcpt = |envelope: &Envelope| {

@@ -13,7 +13,7 @@ pub struct Codes([Vec<RangeInclusive<u8>>; 4]);
 /// An invalid rule for return codes. Fault of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum BadCodes {
+pub enum CodeError {
     /// The text is not in the notation of [`Codes`].
     #[error("`{0}` is not a return code like 127.0.0.2 or 127.0.[0..255].[1;3]")]
     Malformed(Box<str>),
@@ -72,17 +72,17 @@ impl Codes {
 }
 
 impl FromStr for Codes {
-    type Err = BadCodes;
+    type Err = CodeError;
 
-    fn from_str(text: &str) -> Result<Self, BadCodes> {
+    fn from_str(text: &str) -> Result<Self, CodeError> {
         let mut rest = text;
         let mut octets = [const { Vec::new() }; 4];
         for (place, octet) in octets.iter_mut().enumerate() {
             let dot = if place == 0 { Some(rest) } else { rest.strip_prefix('.') };
-            let read = dot.and_then(read_octet).ok_or_else(|| BadCodes::Malformed(text.into()))?;
+            let read = dot.and_then(read_octet).ok_or_else(|| CodeError::Malformed(text.into()))?;
             (*octet, rest) = read;
         }
-        if rest.is_empty() { Ok(Self(octets)) } else { Err(BadCodes::Malformed(text.into())) }
+        if rest.is_empty() { Ok(Self(octets)) } else { Err(CodeError::Malformed(text.into())) }
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
             "127.0.0.4]",
             "127.0.0.2 ",
         ] {
-            assert_eq!(bad.parse::<Codes>(), Err(BadCodes::Malformed(bad.into())), "{bad:?}");
+            assert_eq!(bad.parse::<Codes>(), Err(CodeError::Malformed(bad.into())), "{bad:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Lists of IP addresses (DNSBL).
 
 use async_trait::async_trait;
+use std::fmt;
 
 use super::{DnsList, Lists};
 use crate::dns::{Resolver, reversed};
@@ -10,7 +11,7 @@ use crate::scorer::{ConnectContext, RcptContext, Scorer};
 
 /// Looks up the client's address in DNS block lists (DNSBL) and allow lists (DNSWL) when the client
 /// connects. The lists are queried concurrently, 20 at a time, within the budget of the
-/// [`Seat`](crate::Seat).
+/// [`Seat`](crate::panel::Seat).
 ///
 /// A client announced by XFORWARD is looked up at its first recipient. A client without an address,
 /// or one in our own networks ([`Peer::own`](crate::Peer::own)), is not looked up.
@@ -35,7 +36,8 @@ use crate::scorer::{ConnectContext, RcptContext, Scorer};
 /// # }
 /// # let resolver = Zone;
 /// use nobounce::scorers::{DnsList, Dnsbl};
-/// use nobounce::{ConnectContext, Peer, Score, Scorer, SessionId};
+/// use nobounce::{ConnectContext, Peer, Score, Scorer};
+/// use nobounce::envelope::SessionId;
 ///
 /// let zen = DnsList::new("zen.example")?.codes("127.0.0.[4..7]", "ZEN_XBL", Score::points(6))?;
 /// let dnsbl = Dnsbl::new(resolver).list(zen);
@@ -53,6 +55,12 @@ use crate::scorer::{ConnectContext, RcptContext, Scorer};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Dnsbl(Lists);
+
+impl fmt::Debug for Dnsbl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dnsbl").field("lists", &self.0.lists).finish_non_exhaustive()
+    }
+}
 
 impl Dnsbl {
     /// Creates a scorer without lists, which looks nothing up.

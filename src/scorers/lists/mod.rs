@@ -9,14 +9,14 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::dns::{
-    self, BadDomainName, DomainName, Record, RecordKind, ResolveError, Resolver, ask_all,
+    self, DomainName, DomainNameError, Record, RecordKind, ResolveError, Resolver, ask_all,
 };
 use crate::envelope::Envelope;
 use crate::opinion::{Opinion, ScorerError};
 use crate::score::{Disclosure, Finding, Score};
 use crate::scorers::once::Once;
 
-pub use code::{BadCodes, Codes};
+pub use code::{CodeError, Codes};
 pub use dnsbl::Dnsbl;
 pub use rhsbl::Rhsbl;
 pub use uribl::Uribl;
@@ -90,7 +90,7 @@ enum ListFault {
 
 impl DnsList {
     /// Creates the list of this zone. A listing scores 0 until a score is set.
-    pub fn new(zone: &str) -> Result<Self, BadDomainName> {
+    pub fn new(zone: &str) -> Result<Self, DomainNameError> {
         let zone: DomainName = zone.parse()?;
         Ok(Self {
             symbol: zone.to_ascii_uppercase().replace('.', "_").into(),
@@ -123,10 +123,10 @@ impl DnsList {
     ///
     /// Returns an error if the codes are malformed, if no listing can have one of them, or if the
     /// rule exists already.
-    pub fn codes(self, codes: &str, symbol: &str, weight: Score) -> Result<Self, BadCodes> {
+    pub fn codes(self, codes: &str, symbol: &str, weight: Score) -> Result<Self, CodeError> {
         let read: Codes = codes.parse()?;
         if !read.are_met(&self.refusals) {
-            return Err(BadCodes::Unreachable(codes.into()));
+            return Err(CodeError::Unreachable(codes.into()));
         }
         self.rule(Meets::Codes(read), symbol, weight)
     }
@@ -138,16 +138,16 @@ impl DnsList {
     /// # Errors
     ///
     /// Returns an error if the mask is 0 or above 0xffffff, or if the rule exists already.
-    pub fn bits(self, mask: u32, symbol: &str, weight: Score) -> Result<Self, BadCodes> {
+    pub fn bits(self, mask: u32, symbol: &str, weight: Score) -> Result<Self, CodeError> {
         if !(1..=0x00ff_ffff).contains(&mask) {
-            return Err(BadCodes::Mask(mask));
+            return Err(CodeError::Mask(mask));
         }
         self.rule(Meets::Bits(mask), symbol, weight)
     }
 
-    fn rule(mut self, meets: Meets, symbol: &str, weight: Score) -> Result<Self, BadCodes> {
+    fn rule(mut self, meets: Meets, symbol: &str, weight: Score) -> Result<Self, CodeError> {
         if self.rules.iter().any(|rule| rule.meets == meets && &*rule.symbol == symbol) {
-            return Err(BadCodes::Duplicate(symbol.into()));
+            return Err(CodeError::Duplicate(symbol.into()));
         }
         self.rules.push(Rule { meets, symbol: symbol.into(), weight });
         Ok(self)
@@ -158,14 +158,14 @@ impl DnsList {
     /// # Errors
     ///
     /// Returns an error if the codes are malformed, or if a rule could then match no listing.
-    pub fn refusing(mut self, codes: &str) -> Result<Self, BadCodes> {
+    pub fn refusing(mut self, codes: &str) -> Result<Self, CodeError> {
         self.refusals.push(codes.parse()?);
         let met = |rule: &Rule| match &rule.meets {
             Meets::Codes(codes) => codes.are_met(&self.refusals),
             Meets::Bits(_) => true,
         };
         if !self.rules.iter().all(met) {
-            return Err(BadCodes::Unreachable(codes.into()));
+            return Err(CodeError::Unreachable(codes.into()));
         }
         Ok(self)
     }

@@ -1,6 +1,7 @@
 //! Lists of domain names (RHSBL).
 
 use async_trait::async_trait;
+use std::fmt;
 
 use super::{DnsList, Lists};
 use crate::dns::{DomainName, Resolver};
@@ -13,7 +14,7 @@ use crate::wire::canonical::lenient_domain;
 /// name ([`Gate::name_clients`](crate::Gate::name_clients)).
 ///
 /// Each name is queried once, in canonical form. The sender's domain is the domain that the onward
-/// server reads, regardless of its notation ([`Path::canonical`](crate::Path::canonical)).
+/// server reads, regardless of its notation ([`SmtpPath::canonical`](crate::mailbox::SmtpPath::canonical)).
 ///
 /// Clients in our own networks ([`Peer::own`](crate::Peer::own)) are not looked up.
 ///
@@ -34,7 +35,8 @@ use crate::wire::canonical::lenient_domain;
 /// # }
 /// # let resolver = Zone;
 /// use nobounce::scorers::{DnsList, Rhsbl};
-/// use nobounce::{Envelope, ForwardPath, Peer, RcptContext, ReversePath, Score, Scorer, SessionId};
+/// use nobounce::{Envelope, ForwardPath, Peer, RcptContext, ReversePath, Score, Scorer};
+/// use nobounce::envelope::SessionId;
 ///
 /// let dbl = DnsList::new("dbl.example")?.symbol("DBL").weight(Score::points(5));
 /// let rhsbl = Rhsbl::new(resolver).list(dbl);
@@ -48,6 +50,12 @@ use crate::wire::canonical::lenient_domain;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Rhsbl(Lists);
+
+impl fmt::Debug for Rhsbl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rhsbl").field("lists", &self.0.lists).finish_non_exhaustive()
+    }
+}
 
 impl Rhsbl {
     /// Creates a scorer without lists, which looks nothing up.

@@ -331,13 +331,13 @@ fn what_some_lists_say_stands_beside_what_others_do_not() {
 fn a_rule_that_no_listing_can_meet_is_refused() {
     let list = || DnsList::new("list.example").unwrap();
     let codes = |codes: &str| list().codes(codes, "X", Score::points(1)).map(|_| ());
-    let unreachable = |codes: &str| Err(BadCodes::Unreachable(codes.into()));
+    let unreachable = |codes: &str| Err(CodeError::Unreachable(codes.into()));
     assert_eq!(codes("127.0.0.2"), Ok(()));
     for never in ["127.0.0.1", "127.255.255.254", "127.255.255.[0..255]", "10.0.0.2", "0.0.0.0"] {
         assert_eq!(codes(never), unreachable(never));
     }
     for (mask, fits) in [(0, false), (1, true), (0x00ff_ffff, true), (0x0100_0000, false)] {
-        let expected = if fits { Ok(()) } else { Err(BadCodes::Mask(mask)) };
+        let expected = if fits { Ok(()) } else { Err(CodeError::Mask(mask)) };
         assert_eq!(list().bits(mask, "X", Score::ZERO).map(|_| ()), expected);
     }
     // In either order.
@@ -353,7 +353,7 @@ fn a_rule_is_there_once() {
     let list = DnsList::new("list.example").unwrap();
     let list = list.codes("127.0.0.[2;3]", "X", Score::points(1)).unwrap();
     let list = list.bits(2, "X", Score::points(1)).unwrap();
-    let twice = Some(BadCodes::Duplicate("X".into()));
+    let twice = Some(CodeError::Duplicate("X".into()));
     assert_eq!(list.clone().codes("127.0.0.[2;3]", "X", Score::points(2)).err(), twice);
     assert_eq!(list.clone().bits(2, "X", Score::points(1)).err(), twice);
     assert!(list.codes("127.0.0.[2;3]", "Y", Score::points(2)).is_ok());

@@ -1,6 +1,7 @@
 //! Lists of link targets (URIBL).
 
 use async_trait::async_trait;
+use std::fmt;
 
 use super::{DnsList, Lists};
 use crate::dns::{Resolver, reversed};
@@ -32,7 +33,9 @@ const DOMAINS: usize = 20;
 /// # use async_trait::async_trait;
 /// # use std::{sync::Arc, time::{Duration, SystemTime}};
 /// # use nobounce::dns::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver};
-/// # use nobounce::{Envelope, MailData, Message, Peer, ReversePath, SessionId};
+/// # use nobounce::{Envelope, Message, Peer, ReversePath};
+/// # use nobounce::envelope::SessionId;
+/// # use nobounce::message::MailData;
 /// # struct Zone;
 /// # #[async_trait]
 /// # impl Resolver for Zone {
@@ -63,6 +66,12 @@ const DOMAINS: usize = 20;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Uribl(Lists);
+
+impl fmt::Debug for Uribl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uribl").field("lists", &self.0.lists).finish_non_exhaustive()
+    }
+}
 
 impl Uribl {
     /// Creates a scorer without lists, which looks nothing up.

@@ -1,10 +1,10 @@
 use super::*;
 use crate::panel::{Panel, Seat, Sitting};
-use crate::peer::{Helo, Peer, Tls};
+use crate::peer::{Helo, Peer, TlsInfo};
 use crate::rehearsal::{Rehearsal, Script, Then, envelope, message, peer, recipient};
 use crate::tally::Tally;
 use crate::verdict::{Subject, Verdict};
-use crate::wire::mailbox::{ForwardPath, Path};
+use crate::wire::mailbox::{ForwardPath, SmtpPath};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,11 +43,11 @@ fn a_request_tells_the_envelope() {
     let mut bare = envelope("<>");
     bare.peer = Arc::new(Peer::local());
     let mut full = envelope("<a@example.com>");
-    let (path, _) = Path::scan(br#"<"x y"@example.org>"#).unwrap();
+    let (path, _) = SmtpPath::scan(br#"<"x y"@example.org>"#).unwrap();
     full.forward_paths = vec![recipient(), ForwardPath { path, ..recipient() }];
     let mut client = peer().named("client.example");
     client.helo = Some(Helo { extended: true, name: "[192.0.2.1]".into() });
-    client.tls = Some(Tls::new("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
+    client.tls = Some(TlsInfo::new("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
     client.login = Some("jane".into());
     full.peer = Arc::new(client);
 

@@ -69,9 +69,10 @@ const LONG_REPLY: usize =
 /// use std::sync::Arc;
 /// use std::time::Duration;
 /// use nobounce::store::{Redis, Store};
-/// use nobounce::{BadAddress, Runtime};
+/// use nobounce::Runtime;
+/// use nobounce::runtime::AddressError;
 ///
-/// fn store<R: Runtime>(runtime: R) -> Result<Arc<dyn Store>, BadAddress> {
+/// fn store<R: Runtime>(runtime: R) -> Result<Arc<dyn Store>, AddressError> {
 ///     let redis = Redis::new(runtime, "unix:/run/redis/redis.sock".parse()?)
 ///         .login("nobounce", "secret")
 ///         .database(3)
@@ -133,7 +134,7 @@ impl<R: Runtime> Redis<R> {
     }
 
     /// Sets the timeout of an operation. Default: 1 second, as in rspamd. The budget of the
-    /// [`Seat`](crate::Seat) applies in addition.
+    /// [`Seat`](crate::panel::Seat) applies in addition.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;

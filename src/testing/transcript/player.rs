@@ -12,7 +12,7 @@ use crate::capabilities::Capabilities;
 use crate::envelope::{SessionId, TransactionId};
 use crate::onward::{Onward, OnwardStep};
 use crate::outcome::{Granted, Outcome, Receipt, RequestKind};
-use crate::peer::Tls;
+use crate::peer::TlsInfo;
 use crate::rehearsal::automatic::{Automatic, Heard};
 use crate::session::{Session, Step, TransactionEnd};
 use crate::verdict::Refusal;
@@ -155,7 +155,7 @@ impl<'p> Player<'p> {
                     return Ok(false);
                 }
                 self.handshaking = false;
-                let tls = Tls::new("TLSv1.3", "TLS_AES_256_GCM_SHA384");
+                let tls = TlsInfo::new("TLSv1.3", "TLS_AES_256_GCM_SHA384");
                 self.session.tls_started(tls);
             }
             Step::Ask(question) => {

@@ -10,7 +10,7 @@ fn client(address: &str) -> ClientAttributes {
     ClientAttributes::new(address.parse().unwrap())
 }
 
-fn parse(command: AttributeCommand, argument: &str) -> Result<ClientAttributes, AttributeFault> {
+fn parse(command: AttributeCommand, argument: &str) -> Result<ClientAttributes, AttributeError> {
     ClientAttributes::parse(command, argument.as_bytes())
 }
 
@@ -212,7 +212,7 @@ fn attributes_are_read() {
 
 #[test]
 fn faults_of_attributes() {
-    use AttributeFault::*;
+    use AttributeError::*;
     for (command, argument, fault) in [
         (Xclient, "", Missing),
         (Xforward, "  ", Missing),

@@ -230,7 +230,7 @@ fn mail_parameters() {
 
 #[test]
 fn faults_of_mail_parameters() {
-    use ParameterFault::*;
+    use ParameterError::*;
     for (raw, fault) in [
         ("BODY=BINARYMIME", Unknown),
         ("AUTH=<>", Unknown),
@@ -297,7 +297,7 @@ fn rcpt_parameters() {
 
 #[test]
 fn faults_of_rcpt_parameters() {
-    use ParameterFault::*;
+    use ParameterError::*;
     for (raw, fault) in [
         ("SIZE=3", Unknown),
         ("RRVS=2014-04-03T23:01:00Z", Unknown),
@@ -445,8 +445,8 @@ proptest! {
                 prop_assert_eq!(read.smtp_utf8, keywords.contains(&"SMTPUTF8"));
                 prop_assert_eq!(read.dsn, keywords.contains(&"RET") || keywords.contains(&"ENVID"));
             }
-            Err(ParameterFault::Unknown) => prop_assert!(!keywords.iter().all(known)),
-            Err(ParameterFault::Bad) => prop_assert!(twice),
+            Err(ParameterError::Unknown) => prop_assert!(!keywords.iter().all(known)),
+            Err(ParameterError::Bad) => prop_assert!(twice),
         }
     }
 }

@@ -4,12 +4,12 @@ use super::*;
 
 const LIMIT: usize = 12;
 
-/// Reads these chunks as a session does. Returns lines and faults, up to [`LineFault::BareLf`] or
-/// [`LineFault::Endless`], and the octets that are left in the buffer.
+/// Reads these chunks as a session does. Returns lines and faults, up to [`LineError::BareLf`] or
+/// [`LineError::Endless`], and the octets that are left in the buffer.
 fn read<'c>(
     limit: usize,
     chunks: impl IntoIterator<Item = &'c [u8]>,
-) -> (Vec<Result<Vec<u8>, LineFault>>, Vec<u8>) {
+) -> (Vec<Result<Vec<u8>, LineError>>, Vec<u8>) {
     let mut reader = LineReader::new(limit);
     let mut buffer = Vec::new();
     let mut seen = Vec::new();
@@ -19,7 +19,7 @@ fn read<'c>(
             let (taken, line) = reader.next(&buffer);
             if let Some(line) = line {
                 seen.push(line.map(<[u8]>::to_vec));
-                if matches!(line, Err(LineFault::BareLf | LineFault::Endless)) {
+                if matches!(line, Err(LineError::BareLf | LineError::Endless)) {
                     return (seen, Vec::new());
                 }
             } else if taken == 0 {
@@ -33,7 +33,7 @@ fn read<'c>(
 
 #[test]
 fn lines_are_read_in_every_chunking() {
-    use LineFault::{BareCr, BareLf, Control, TooLong};
+    use LineError::{BareCr, BareLf, Control, TooLong};
     for (input, lines, left) in [
         ("", &[][..], ""),
         ("NOOP", &[], "NOOP"),
@@ -86,17 +86,17 @@ fn lines_are_read_in_every_chunking() {
 
 #[test]
 fn an_endless_line_comes_to_an_end() {
-    let faults = |faults: &[LineFault]| faults.iter().map(|fault| Err(*fault)).collect::<Vec<_>>();
+    let faults = |faults: &[LineError]| faults.iter().map(|fault| Err(*fault)).collect::<Vec<_>>();
     // The longest line that is not endless, with CRLF at its end.
     let mut line = [&vec![b'x'; DISCARD - 2], &b"\r\n"[..]].concat();
     let next = [&line, &b"NOOP\r\n"[..]].concat();
     for size in [1, 1000, next.len()] {
         let (seen, _) = read(LIMIT, next.chunks(size));
-        assert_eq!(seen, [Err(LineFault::TooLong), Ok(b"NOOP".to_vec())]);
+        assert_eq!(seen, [Err(LineError::TooLong), Ok(b"NOOP".to_vec())]);
     }
     line.insert(0, b'x');
     for size in [1, 1000, line.len()] {
-        let endless = faults(&[LineFault::TooLong, LineFault::Endless]);
+        let endless = faults(&[LineError::TooLong, LineError::Endless]);
         assert_eq!(read(LIMIT, line.chunks(size)).0, endless);
     }
     let mut reader = LineReader::new(LIMIT);
@@ -104,7 +104,7 @@ fn an_endless_line_comes_to_an_end() {
     let (first, _) = reader.next(&flood);
     let (second, _) = reader.next(&flood[first..]);
     let rest = &flood[first + second..];
-    assert_eq!(reader.next(rest), (0, Some(Err(LineFault::Endless))), "and it stays so");
+    assert_eq!(reader.next(rest), (0, Some(Err(LineError::Endless))), "and it stays so");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_reader_starts_again() {
 }
 
 /// Reference reader, which splits lines octet by octet as RFC 5321 specifies.
-fn oracle(limit: usize, input: &[u8]) -> Vec<Result<Vec<u8>, LineFault>> {
+fn oracle(limit: usize, input: &[u8]) -> Vec<Result<Vec<u8>, LineError>> {
     let mut seen = Vec::new();
     let mut line = Vec::new();
     let mut skipping = false;
@@ -135,17 +135,17 @@ fn oracle(limit: usize, input: &[u8]) -> Vec<Result<Vec<u8>, LineFault>> {
             line.truncate(line.len() - 2);
             let is_fault = |octet: &&u8| octet.is_ascii_control() && **octet != b'\t';
             seen.push(match line.iter().find(is_fault) {
-                Some(b'\r') => Err(LineFault::BareCr),
-                Some(_) => Err(LineFault::Control),
+                Some(b'\r') => Err(LineError::BareCr),
+                Some(_) => Err(LineError::Control),
                 None => Ok(line.clone()),
             });
             line.clear();
         } else if *octet == b'\n' || line.len() == limit {
             if *octet == b'\n' {
-                seen.push(Err(LineFault::BareLf));
+                seen.push(Err(LineError::BareLf));
                 return seen;
             }
-            seen.push(Err(LineFault::TooLong));
+            seen.push(Err(LineError::TooLong));
             skipping = true;
             line.clear();
         }

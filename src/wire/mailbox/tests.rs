@@ -2,11 +2,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn scan(argument: &str) -> Option<(Path, &[u8])> {
-    Path::scan(argument.as_bytes())
+fn scan(argument: &str) -> Option<(SmtpPath, &[u8])> {
+    SmtpPath::scan(argument.as_bytes())
 }
 
-fn path(argument: &str) -> Path {
+fn path(argument: &str) -> SmtpPath {
     scan(argument).unwrap_or_else(|| panic!("{argument} is a path")).0
 }
 
@@ -90,7 +90,7 @@ fn odd_addresses_stay_as_they_are() {
 #[test]
 fn octets_that_are_no_utf_8_stay_as_they_are() {
     let argument = b"<\xff\xfe\x80@b\xc3> SIZE=3";
-    let (path, rest) = Path::scan(argument).unwrap();
+    let (path, rest) = SmtpPath::scan(argument).unwrap();
     assert_eq!(path.written(), b"<\xff\xfe\x80@b\xc3>");
     assert_eq!(rest, b"SIZE=3");
     assert_eq!(path.mailbox(), None);
@@ -248,18 +248,18 @@ fn paths_for_envelopes() {
     let sender = ReversePath::parse("<a@b> SIZE=3").unwrap();
     assert_eq!(sender.path.written(), b"<a@b>");
     assert_eq!(sender.parameters.size, Some(3));
-    assert_eq!(ReversePath::parse("<a@b>\r\nDATA"), Err(PathFault::Control));
-    assert_eq!(ReversePath::parse("<a@b> SIZE=3\r\n"), Err(PathFault::Control));
-    assert_eq!(ReversePath::parse("<a\0@b>"), Err(PathFault::Control));
-    assert_eq!(ReversePath::parse(""), Err(PathFault::NoPath));
-    assert_eq!(ReversePath::parse("<a@b"), Err(PathFault::NoPath));
-    assert_eq!(ReversePath::parse("<a@b> NOTIFY=NEVER"), Err(ParameterFault::Unknown.into()));
-    assert_eq!(ForwardPath::parse("<a@b> SIZE=3"), Err(ParameterFault::Unknown.into()));
-    assert_eq!(ForwardPath::parse("<a@b> NOTIFY="), Err(ParameterFault::Bad.into()));
+    assert_eq!(ReversePath::parse("<a@b>\r\nDATA"), Err(PathError::Control));
+    assert_eq!(ReversePath::parse("<a@b> SIZE=3\r\n"), Err(PathError::Control));
+    assert_eq!(ReversePath::parse("<a\0@b>"), Err(PathError::Control));
+    assert_eq!(ReversePath::parse(""), Err(PathError::NoPath));
+    assert_eq!(ReversePath::parse("<a@b"), Err(PathError::NoPath));
+    assert_eq!(ReversePath::parse("<a@b> NOTIFY=NEVER"), Err(ParameterError::Unknown.into()));
+    assert_eq!(ForwardPath::parse("<a@b> SIZE=3"), Err(ParameterError::Unknown.into()));
+    assert_eq!(ForwardPath::parse("<a@b> NOTIFY="), Err(ParameterError::Bad.into()));
     assert!(ForwardPath::parse(b"<\xff@b> NOTIFY=NEVER").is_ok());
 }
 
-/// Reference parser, which follows the grammar of `Path` octet by octet. A path is `<` *( `\` any /
+/// Reference parser, which follows the grammar of `SmtpPath` octet by octet. A path is `<` *( `\` any /
 /// quoted / other ) `>`, followed by SP or the end. Without brackets, it is any octets except SP.
 fn oracle(argument: &[u8]) -> Option<usize> {
     fn any(text: &[u8]) -> Option<&[u8]> {
@@ -328,7 +328,7 @@ proptest! {
     fn scan_agrees_with_the_grammar(argument in octets()) {
         let length = oracle(&argument)
             .filter(|length| !argument[..*length].iter().any(u8::is_ascii_control));
-        let scanned = Path::scan(&argument);
+        let scanned = SmtpPath::scan(&argument);
         prop_assert_eq!(scanned.as_ref().map(|(path, _)| path.written().len()), length);
         if let Some((path, rest)) = scanned {
             let length = path.written().len();
@@ -338,7 +338,7 @@ proptest! {
             let shown = path.to_string();
             prop_assert!(!shown.chars().any(char::is_control), "{:?}", shown);
             if let Some(mailbox) = path.mailbox() {
-                let again = Path::scan(format!("<{mailbox}>").as_bytes()).unwrap().0;
+                let again = SmtpPath::scan(format!("<{mailbox}>").as_bytes()).unwrap().0;
                 prop_assert_eq!(again.mailbox(), Some(mailbox));
                 prop_assert!(path.address().ends_with(mailbox.to_string().as_bytes()));
             }

@@ -48,9 +48,9 @@ fn the_longest_header_of_version_1_fits() {
     assert_eq!(unknown.len(), 107);
     assert_eq!(ProxyHeader::read(unknown.as_bytes()), Ok(Some((ProxyHeader::Unspecified, 107))));
     let longer = unknown.replace("UNKNOWN ", "UNKNOWN  ");
-    assert_eq!(ProxyHeader::read(longer.as_bytes()), Err(ProxyFault::Malformed));
+    assert_eq!(ProxyHeader::read(longer.as_bytes()), Err(ProxyHeaderError::Malformed));
     assert_eq!(ProxyHeader::read(&longer.as_bytes()[..106]), Ok(None));
-    assert_eq!(ProxyHeader::read(&longer.as_bytes()[..107]), Err(ProxyFault::Malformed));
+    assert_eq!(ProxyHeader::read(&longer.as_bytes()[..107]), Err(ProxyHeaderError::Malformed));
     let tcp6 = unknown.replace("UNKNOWN", "TCP6");
     assert!(matches!(
         ProxyHeader::read(tcp6.as_bytes()),
@@ -89,7 +89,11 @@ fn malformed_headers_of_version_1() {
         "PROXY UNKNOWN a\nb\r\n",
         "PROXY TCP4 192.0.2.1\0 192.0.2.2 1 2\r\n",
     ] {
-        assert_eq!(ProxyHeader::read(line.as_bytes()), Err(ProxyFault::Malformed), "{line:?}");
+        assert_eq!(
+            ProxyHeader::read(line.as_bytes()),
+            Err(ProxyHeaderError::Malformed),
+            "{line:?}"
+        );
     }
 }
 
@@ -98,7 +102,7 @@ fn what_does_not_begin_like_a_header() {
     for input in
         ["EHLO a\r\n", "proxy TCP4", "PROXYTCP4", " PROXY", "\r\n\r\n\0\r\nquit\n", "\n", "Q"]
     {
-        assert_eq!(ProxyHeader::read(input.as_bytes()), Err(ProxyFault::Absent), "{input:?}");
+        assert_eq!(ProxyHeader::read(input.as_bytes()), Err(ProxyHeaderError::Absent), "{input:?}");
     }
     assert_eq!(ProxyHeader::read(b""), Ok(None));
 }
@@ -151,7 +155,7 @@ fn malformed_headers_of_version_2() {
     ] {
         let octets = v2_from(command, family, length, &[0; 216]);
         let read = ProxyHeader::read(&octets);
-        assert_eq!(read, Err(ProxyFault::Malformed), "{command:x} {family:x} {length}");
+        assert_eq!(read, Err(ProxyHeaderError::Malformed), "{command:x} {family:x} {length}");
     }
 }
 

@@ -9,7 +9,7 @@ use super::{LINES, Reply, ReplyCode, Text, clean};
 /// Reason why octets from an onward server are not a valid reply. Server fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ReplyFault {
+pub enum ReplyError {
     /// The line does not begin with a code followed by a space, tab or hyphen.
     #[error("not a reply line")]
     Malformed,
@@ -60,7 +60,7 @@ pub(crate) struct ReplyReader {
     lines: usize,
     text: String,
     /// The first fault. The octets after it cannot be interpreted reliably.
-    fault: Option<ReplyFault>,
+    fault: Option<ReplyError>,
 }
 
 impl ReplyReader {
@@ -81,7 +81,7 @@ impl ReplyReader {
 
     /// Returns the next complete reply, if it has arrived. After a fault, every call returns that
     /// fault: the connection can no longer be used.
-    pub(crate) fn next(&mut self, limits: ReplyLimits) -> Result<Option<Reply>, ReplyFault> {
+    pub(crate) fn next(&mut self, limits: ReplyLimits) -> Result<Option<Reply>, ReplyError> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
@@ -90,17 +90,17 @@ impl ReplyReader {
         next
     }
 
-    fn read(&mut self, limits: ReplyLimits) -> Result<Option<Reply>, ReplyFault> {
+    fn read(&mut self, limits: ReplyLimits) -> Result<Option<Reply>, ReplyError> {
         loop {
             let end = self.line_end(limits)?;
             // The last octet of an incomplete line may be the CR of its end.
             if end.unwrap_or(self.buffer.len().saturating_sub(1)) > limits.line {
-                return Err(ReplyFault::Endless);
+                return Err(ReplyError::Endless);
             }
             let Some(end) = end else { return Ok(None) };
-            let (code, last, text) = read_line(&self.buffer[..end]).ok_or(ReplyFault::Malformed)?;
+            let (code, last, text) = read_line(&self.buffer[..end]).ok_or(ReplyError::Malformed)?;
             if self.code.is_some_and(|before| before.class() != code.class()) {
-                return Err(ReplyFault::CodeChanged);
+                return Err(ReplyError::CodeChanged);
             }
             let text = clean(code, None, text);
             if last && self.code.is_none() {
@@ -120,22 +120,22 @@ impl ReplyReader {
                 return Ok(Some(Reply { code, status: None, text }));
             }
             if self.lines >= limits.lines {
-                return Err(ReplyFault::Endless);
+                return Err(ReplyError::Endless);
             }
         }
     }
 
     /// Returns the position of the CRLF that ends the first line.
-    fn line_end(&mut self, limits: ReplyLimits) -> Result<Option<usize>, ReplyFault> {
+    fn line_end(&mut self, limits: ReplyLimits) -> Result<Option<usize>, ReplyError> {
         let from = std::mem::take(&mut self.scanned);
         let Some(at) = memchr(b'\n', &self.buffer[from..]).map(|at| at + from) else {
             self.scanned = self.buffer.len();
             return Ok(None);
         };
         match at.checked_sub(1) {
-            Some(end) if end > limits.line => Err(ReplyFault::Endless),
+            Some(end) if end > limits.line => Err(ReplyError::Endless),
             Some(end) if self.buffer[end] == b'\r' => Ok(Some(end)),
-            _ => Err(ReplyFault::BareLf),
+            _ => Err(ReplyError::BareLf),
         }
     }
 }

@@ -143,7 +143,7 @@ fn a_reference_finds_room() {
 
 /// Reads these chunks. Returns the replies as they would be written, the fault that ends them, and
 /// whether the reader is empty.
-fn read<'c>(chunks: impl IntoIterator<Item = &'c [u8]>) -> (Vec<String>, Option<ReplyFault>, bool) {
+fn read<'c>(chunks: impl IntoIterator<Item = &'c [u8]>) -> (Vec<String>, Option<ReplyError>, bool) {
     let mut reader = ReplyReader::default();
     let mut replies = Vec::new();
     for chunk in chunks {
@@ -161,7 +161,7 @@ fn read<'c>(chunks: impl IntoIterator<Item = &'c [u8]>) -> (Vec<String>, Option<
 
 #[test]
 fn replies_are_read_in_every_chunking() {
-    use ReplyFault::{BareLf, CodeChanged, Endless, Malformed};
+    use ReplyError::{BareLf, CodeChanged, Endless, Malformed};
     let longest = format!("250 {}\r\n", "x".repeat(LONGEST - 4));
     let longest_cut = format!("250 {}\r\n", "x".repeat(506));
     let many = format!("{}250 x\r\n", "250-x\r\n".repeat(LINES - 1));
@@ -244,8 +244,8 @@ fn replies_are_read_in_every_chunking() {
 fn a_fault_stays() {
     let mut reader = ReplyReader::default();
     reader.receive(b"nonsense\r\n250 Ok\r\n");
-    assert_eq!(reader.next(ReplyLimits::default()), Err(ReplyFault::Malformed));
-    assert_eq!(reader.next(ReplyLimits::default()), Err(ReplyFault::Malformed));
+    assert_eq!(reader.next(ReplyLimits::default()), Err(ReplyError::Malformed));
+    assert_eq!(reader.next(ReplyLimits::default()), Err(ReplyError::Malformed));
     reader.clear();
     reader.receive(b"250-a\r\n");
     assert_eq!(reader.next(ReplyLimits::default()), Ok(None));
