@@ -31,7 +31,7 @@ use crate::tls::TlsClient;
 use crate::verdict::Refusal;
 use crate::wire::mailbox::ForwardPath;
 use circles::Circles;
-use connection::Connection;
+use connection::{Connection, Line};
 use guard::Guard;
 use harvests::Harvests;
 use offered::Offered;
@@ -92,7 +92,7 @@ struct Server<R: Runtime> {
     tls: Option<TlsClient>,
     bounds: Bounds,
     guard: Guard,
-    places: Arc<Places<R>>,
+    places: Arc<Places<Line<R>>>,
     idle: Pool<R>,
     splits: Splits,
     probing: Probing,

@@ -52,9 +52,9 @@ enum Lies<R: Runtime> {
 pub(super) struct Line<R: Runtime> {
     onward: Onward,
     connected: Option<Connected<R>>,
-    place: Option<Place<R>>,
+    place: Option<Place<Self>>,
     /// The time since which the line is idle.
-    pub(super) rested: Option<Instant>,
+    rested: Option<Instant>,
 }
 
 struct Connected<R: Runtime> {
@@ -157,7 +157,7 @@ impl<R: Runtime> Connection<R> {
             line.place = match self.is_uncounted {
                 true => Some(Place::beyond_the_bound()),
                 // A separate boxed future: it is rarely needed.
-                false => Box::pin(server.places.take(&server.runtime, peer)).await,
+                false => Box::pin(server.places.take(&*server.runtime, peer)).await,
             };
         }
         line.place.is_some().then_some(line)
@@ -185,7 +185,10 @@ impl<R: Runtime> Connection<R> {
             line.place = None;
             Lies::Here(line)
         } else if line.onward.is_idle() && !self.is_uncounted {
-            Lies::Parked(self.server.places.park(line, peer))
+            Lies::Parked({
+                let since = line.rested;
+                self.server.places.park(line, since, peer)
+            })
         } else {
             Lies::Here(line)
         };

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
 
-use super::connection::Line;
 use crate::deadline::{Awaiting, Deadline};
 use crate::network::Network;
 use crate::peer::Peer;
@@ -25,33 +24,35 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A network of clients: an IPv4 /24 or an IPv6 /64.
 type Key = IpAddr;
 
-/// The places of one onward server. Each connection occupies a place.
-pub(super) struct Places<R: Runtime> {
+/// The places of one onward server. Each connection (`L`) occupies a place.
+pub(super) struct Places<L> {
     most: usize,
     /// Number of places that were taken back so far.
     taken_back: AtomicU64,
-    held: Mutex<Held<R>>,
+    held: Mutex<Held<L>>,
 }
 
-struct Held<R: Runtime> {
+struct Held<L> {
     taken: usize,
     /// Lines of idle clients, in the order in which they became idle.
-    parked: VecDeque<Parked<R>>,
+    parked: VecDeque<Parked<L>>,
     tickets: u64,
     /// The waiting clients of each network. `turns` holds the order of the networks.
-    waiting: HashMap<Key, VecDeque<oneshot::Sender<Place<R>>>>,
+    waiting: HashMap<Key, VecDeque<oneshot::Sender<Place<L>>>>,
     turns: VecDeque<Key>,
 }
 
-struct Parked<R: Runtime> {
+struct Parked<L> {
     /// Greater than the tickets of lines parked earlier.
     ticket: u64,
-    line: Box<Line<R>>,
+    line: Box<L>,
+    /// The time since which the line is idle.
+    since: Option<Instant>,
     network: Key,
 }
 
 /// An occupied place. Dropping it frees the place.
-pub(super) struct Place<R: Runtime>(Option<Arc<Places<R>>>);
+pub(super) struct Place<L>(Option<Arc<Places<L>>>);
 
 /// Identifies a parked line, until its place is taken back.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ pub(super) struct Ticket {
     taken_back: u64,
 }
 
-impl<R: Runtime> Places<R> {
+impl<L> Places<L> {
     pub(super) fn new(most: usize) -> Self {
         let held = Held {
             taken: 0,
@@ -77,7 +78,11 @@ impl<R: Runtime> Places<R> {
     /// queue that takes turns between the networks of clients. While it waits, a client that has
     /// been idle for a second loses its place. Clients of the network with the most idle lines lose
     /// it first.
-    pub(super) async fn take(self: &Arc<Self>, runtime: &R, client: &Peer) -> Option<Place<R>> {
+    pub(super) async fn take<R: Runtime>(
+        self: &Arc<Self>,
+        runtime: &R,
+        client: &Peer,
+    ) -> Option<Place<L>> {
         let network = network(client);
         let mut receiver = {
             let mut held = self.lock();
@@ -107,17 +112,17 @@ impl<R: Runtime> Places<R> {
     }
 
     /// Parks the line of an idle client, from where its place can be taken back.
-    pub(super) fn park(&self, line: Box<Line<R>>, client: &Peer) -> Ticket {
+    pub(super) fn park(&self, line: Box<L>, since: Option<Instant>, client: &Peer) -> Ticket {
         let network = network(client);
         let mut held = self.lock();
         held.tickets += 1;
         let ticket = held.tickets;
-        held.parked.push_back(Parked { ticket, line, network });
+        held.parked.push_back(Parked { ticket, line, since, network });
         Ticket { number: ticket, taken_back: self.taken_back.load(Ordering::Acquire) }
     }
 
     /// Returns the line; `None` if its place was taken back.
-    pub(super) fn unpark(&self, ticket: &Ticket) -> Option<Box<Line<R>>> {
+    pub(super) fn unpark(&self, ticket: &Ticket) -> Option<Box<L>> {
         let mut held = self.lock();
         let at = held.parked(ticket)?;
         held.parked.remove(at).map(|parked| parked.line)
@@ -137,7 +142,7 @@ impl<R: Runtime> Places<R> {
         for parked in &held.parked {
             *of_network.entry(parked.network).or_default() += 1;
         }
-        let has_idled = |it: &Parked<R>| it.line.rested.is_none_or(|since| since + GRACE <= now);
+        let has_idled = |it: &Parked<L>| it.since.is_none_or(|since| since + GRACE <= now);
         let idle = held.parked.iter().enumerate().filter(|(_, it)| has_idled(it));
         let victim =
             idle.max_by_key(|(at, it)| (of_network.get(&it.network).copied(), Reverse(*at)));
@@ -168,19 +173,19 @@ impl<R: Runtime> Places<R> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held<R>> {
+    fn lock(&self) -> MutexGuard<'_, Held<L>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<R: Runtime> Held<R> {
+impl<L> Held<L> {
     /// Returns the index of the line with this ticket.
     fn parked(&self, ticket: &Ticket) -> Option<usize> {
         self.parked.binary_search_by_key(&ticket.number, |parked| parked.ticket).ok()
     }
 
     /// Adds a client of this network to the queue.
-    fn wait(&mut self, network: Key) -> oneshot::Receiver<Place<R>> {
+    fn wait(&mut self, network: Key) -> oneshot::Receiver<Place<L>> {
         let (sender, receiver) = oneshot::channel();
         let queue = self.waiting.entry(network).or_insert_with(|| {
             self.turns.push_back(network);
@@ -195,7 +200,7 @@ impl<R: Runtime> Held<R> {
     }
 
     /// Returns the next client in the queue.
-    fn next(&mut self) -> Option<oneshot::Sender<Place<R>>> {
+    fn next(&mut self) -> Option<oneshot::Sender<Place<L>>> {
         loop {
             let network = self.turns.pop_front()?;
             let Some(queue) = self.waiting.get_mut(&network) else { continue };
@@ -217,14 +222,14 @@ impl<R: Runtime> Held<R> {
     }
 }
 
-impl<R: Runtime> Place<R> {
+impl<L> Place<L> {
     /// Returns a place that is not counted.
     pub(super) fn beyond_the_bound() -> Self {
         Self(None)
     }
 }
 
-impl<R: Runtime> Drop for Place<R> {
+impl<L> Drop for Place<L> {
     fn drop(&mut self) {
         if let Some(places) = self.0.take() {
             places.release();
@@ -232,7 +237,7 @@ impl<R: Runtime> Drop for Place<R> {
     }
 }
 
-impl<R: Runtime> fmt::Debug for Places<R> {
+impl<L> fmt::Debug for Places<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let taken = self.lock().taken;
         f.debug_struct("Places").field("most", &self.most).field("taken", &taken).finish()

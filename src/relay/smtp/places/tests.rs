@@ -32,7 +32,7 @@ fn smtp(runtime: &Rehearsal) -> Smtp<Rehearsal> {
 #[test]
 fn networks_take_turns_however_many_clients_they_have() {
     let runtime = Rehearsal::new();
-    let places = Arc::new(Places::new(1));
+    let places = Arc::new(Places::<()>::new(1));
     let order = Mutex::new(Vec::new());
     runtime.run(async {
         let first = places.take(&runtime, &client([192, 0, 2, 1])).await;
@@ -60,7 +60,7 @@ fn networks_take_turns_however_many_clients_they_have() {
 #[test]
 fn those_who_have_gone_leave_nothing_in_the_queue() {
     let runtime = Rehearsal::new();
-    let places = Arc::new(Places::new(1));
+    let places = Arc::new(Places::<()>::new(1));
     runtime.run(async {
         let first = places.take(&runtime, &client([192, 0, 2, 1])).await;
         let began = runtime.now();
