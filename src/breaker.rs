@@ -90,7 +90,7 @@ pub enum Change {
     },
     /// The breaker closed again.
     Recovered {
-        /// How long the breaker was open.
+        /// Time for which the breaker was open.
         after: Duration,
     },
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// `handle_timeout` after this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
-    /// The time of the timeout.
+    /// The time at which the timeout expires.
     pub at: Instant,
     /// The event that must occur before that time.
     pub awaiting: Awaiting,
@@ -78,37 +78,40 @@ pub enum Awaiting {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionTimeouts {
-    /// For the header of a PROXY connection: 5 seconds (Postfix `smtpd_upstream_proxy_timeout`).
+    /// Timeout for the PROXY protocol header. Default: 5 seconds (Postfix
+    /// `smtpd_upstream_proxy_timeout`).
     pub proxy_header: Duration,
-    /// For a complete command line: 5 minutes. Receiving part of a line does not extend it.
+    /// Timeout for a complete command line. Default: 5 minutes. Receiving part of a line does not
+    /// extend it.
     pub command: Duration,
-    /// For the client in total, since its session began or its last message was accepted: 1 hour.
-    /// The session is closed only while it waits for a command, so mail data is never interrupted.
-    /// The time that the panel and the relay target take does not count.
+    /// Timeout for the client in total, since its session began or its last message was accepted.
+    /// Default: 1 hour. The session is closed only while it waits for a command, so mail data is
+    /// never interrupted. The time that the panel and the relay target take does not count.
     pub commands: Duration,
-    /// For more mail data: 3 minutes from the last octet. Between chunks, the next BDAT counts as
-    /// mail data. Other commands between chunks do not extend this timeout.
+    /// Timeout for more mail data, counted from the last octet. Default: 3 minutes. Between chunks,
+    /// the next BDAT counts as mail data. Other commands between chunks do not extend this timeout.
     pub mail_data: Duration,
-    /// The allowed delay behind the minimum data rate ([`Limits::data_rate`]): 5 minutes (Postfix
-    /// `smtpd_timeout`). Every content starts with this much credit, with DATA or BDAT. The credit
-    /// never grows beyond it.
+    /// The time by which a client may fall behind the minimum data rate ([`Limits::data_rate`]).
+    /// Default: 5 minutes (Postfix `smtpd_timeout`). Every content starts with this much credit,
+    /// with DATA or BDAT. The credit never exceeds this value.
     ///
     /// [`Limits::data_rate`]: crate::session::Limits::data_rate
     pub data_rate: Duration,
-    /// For the content from its first octet to its last: 1 hour. With BDAT, this includes all
-    /// chunks and the time between them.
+    /// Timeout for the content, from its first octet to its last. Default: 1 hour. With BDAT, this
+    /// includes all chunks and the time between them.
     pub content: Duration,
-    /// For a TLS handshake: 1 minute.
+    /// Timeout for a TLS handshake. Default: 1 minute.
     pub tls: Duration,
-    /// For the panel at one stage: 2 minutes. Panels have shorter budgets of their own.
+    /// Timeout for the panel at one stage. Default: 2 minutes. The budgets of the panel's seats are
+    /// usually shorter.
     pub verdict: Duration,
-    /// For the relay target's answer to a recipient: 4 minutes 45 seconds from RCPT. The time that
-    /// the panel took is included.
+    /// Timeout for the relay target's answer to a recipient, counted from RCPT. Default: 4 minutes
+    /// 45 seconds. The time that the panel took is included.
     pub recipient: Duration,
-    /// For the relay target's answer to the content: 9 minutes 30 seconds from the end of the
-    /// content. The time that the panel took is included.
+    /// Timeout for the relay target's answer to the content, counted from the end of the content.
+    /// Default: 9 minutes 30 seconds. The time that the panel took is included.
     pub outcome: Duration,
-    /// For writing a reply to the client: 5 minutes.
+    /// Timeout for writing a reply to the client. Default: 5 minutes.
     pub transmission: Duration,
 }
 
@@ -135,22 +138,22 @@ impl Default for SessionTimeouts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OnwardTimeouts {
-    /// For connecting: 30 seconds (Postfix `smtp_connect_timeout`).
+    /// Timeout for connecting. Default: 30 seconds (Postfix `smtp_connect_timeout`).
     pub connect: Duration,
-    /// For the greeting: 1 minute.
+    /// Timeout for the greeting. Default: 1 minute.
     pub greeting: Duration,
-    /// For the reply to each command before the content: 4 minutes.
+    /// Timeout for the reply to each command before the content. Default: 4 minutes.
     pub command: Duration,
-    /// For the reply to STARTTLS, and for the TLS handshake after it: 1 minute each. This leaves
-    /// time to retry without TLS if the policy allows it.
+    /// Timeout for the reply to STARTTLS, and again for the TLS handshake. Default: 1 minute. This
+    /// leaves time to retry without TLS if the policy allows it.
     pub tls: Duration,
-    /// For 354: 2 minutes.
+    /// Timeout for the 354 reply to DATA. Default: 2 minutes.
     pub data_initiation: Duration,
-    /// For writing a block of mail data to the server: 3 minutes.
+    /// Timeout for writing a block of mail data to the server. Default: 3 minutes.
     pub data_block: Duration,
-    /// For the reply to the end of the mail data: 9 minutes.
+    /// Timeout for the reply to the end of the mail data. Default: 9 minutes.
     pub data_termination: Duration,
-    /// For the reply to QUIT: 5 seconds. Nothing depends on this reply.
+    /// Timeout for the reply to QUIT. Default: 5 seconds. Nothing depends on this reply.
     pub quit: Duration,
 }
 

@@ -285,8 +285,8 @@ where
                             self.timer.within(deadline, relay.ask(request)).await.map(Some)
                         }
                     };
-                    // If the answer is about the content, no user code runs before the client's
-                    // reply was written. Until then, events and input wait.
+                    // The answer to a content must reach the client without delay. Until that reply
+                    // is written, no user code runs: events and input are held back.
                     let mut waits = recipient.is_none() && !is_renewal;
                     match asked {
                         Some(Some(asked)) => {

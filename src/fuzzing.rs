@@ -1,5 +1,5 @@
-//! Crate-private parts, in public types, for `fuzz/`. Built under `--cfg fuzzing` only, which
-//! `cargo fuzz` sets: no part of the interface.
+//! Crate-private functions for the fuzz targets, with public types. Built only with
+//! `--cfg fuzzing`, which `cargo fuzz` sets. Not part of the public API.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -10,22 +10,22 @@ use crate::wire::line::{LineError, LineReader};
 use crate::wire::mailbox::{ForwardPath, ReversePath};
 use crate::wire::reply::{Reply, ReplyError, ReplyLimits, ReplyReader};
 
-/// What became of mail data.
+/// The result of reading mail data.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Read {
-    /// The content, if it could be kept.
+    /// The content; `None` if it was not kept.
     pub content: Option<Vec<u8>>,
-    /// Whether it is beyond the limit.
+    /// Whether the content exceeds the limit.
     pub too_big: bool,
-    /// Octets that were taken.
+    /// Number of input octets that belong to the mail data.
     pub taken: usize,
-    /// Whether a CR or LF stood alone.
+    /// Whether there was a bare CR or LF.
     pub bare: bool,
-    /// Octets of content, kept or not.
+    /// Size of the content in octets, even if it was not kept.
     pub size: u64,
 }
 
-/// Reads mail data behind DATA that comes in these parts; `None` if it does not end.
+/// Reads the mail data after DATA from these parts. Returns `None` if there is no end of data.
 pub fn data<'w>(
     parts: impl IntoIterator<Item = &'w [u8]>,
     budget: &Budget,
@@ -42,13 +42,14 @@ pub fn data<'w>(
     None
 }
 
-/// The same, read to its place as far as there is room for it, in a block that was used before.
+/// Like [`data`], but as much as possible is read directly into a block (no copy). The block has
+/// been used before.
 pub fn data_in_place<'w>(
     parts: impl IntoIterator<Item = &'w [u8]>,
     budget: &Budget,
     limit: u64,
 ) -> Option<Read> {
-    // A message before, whose block it is.
+    // An earlier message that used the block.
     ContentDecoder::new(budget.clone(), BLOCK, u64::MAX).chunk(&[b'.'; BLOCK]);
     let mut decoder = ContentDecoder::new(budget.clone(), BLOCK, limit);
     let mut taken = 0;
@@ -69,7 +70,7 @@ pub fn data_in_place<'w>(
     None
 }
 
-/// Reads chunks behind BDAT that come in these parts.
+/// Reads the chunks of BDAT from these parts.
 pub fn chunks<'w>(parts: impl IntoIterator<Item = &'w [u8]>, budget: &Budget, limit: u64) -> Read {
     let mut decoder = ContentDecoder::new(budget.clone(), 0, limit);
     let mut taken = 0;
@@ -88,12 +89,13 @@ fn read(decoder: ContentDecoder, taken: usize) -> Read {
     Read { content, too_big, taken, bare, size }
 }
 
-/// Mail data in one piece.
+/// Returns the mail data in one piece.
 pub fn octets(mail_data: &MailData) -> Vec<u8> {
     mail_data.segments().concat()
 }
 
-/// Mail data as it stands between 354 and the reply, written as what nobody has looked through.
+/// Returns these segments as mail data for DATA, with dot-stuffing and the end of data. Nothing is
+/// assumed about dots at the start of lines.
 pub fn write_data(segments: &[Bytes]) -> Vec<Bytes> {
     let dots = Dots::Perhaps;
     let mut output = Vec::new();
@@ -104,8 +106,7 @@ pub fn write_data(segments: &[Bytes]) -> Vec<Bytes> {
     output
 }
 
-/// The command lines in octets that come in these parts, up to one that is endless or holds a
-/// bare LF.
+/// Returns the command lines in these parts. Stops at a line that is endless or contains a bare LF.
 pub fn lines<'w>(
     parts: impl IntoIterator<Item = &'w [u8]>,
     limit: usize,
@@ -132,7 +133,7 @@ pub fn lines<'w>(
     lines
 }
 
-/// A command, as far as there is something in it to look at.
+/// A parsed command, reduced to the arguments that the fuzz targets check.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Spoken {
     /// The name in EHLO or HELO.
@@ -141,13 +142,13 @@ pub enum Spoken {
     Mail(ReversePath),
     /// RCPT.
     Rcpt(ForwardPath),
-    /// Size of a chunk, and whether it is the last.
+    /// BDAT: the size of the chunk, and whether it is the last.
     Bdat(u64, bool),
-    /// Another.
+    /// Any other command.
     Other,
 }
 
-/// Reads a command off a line whose only control octets are tabs.
+/// Parses a command line whose only control octets are tabs. Returns `None` if it is malformed.
 pub fn command(line: &[u8]) -> Option<Spoken> {
     Command::parse(&spaced(line)).ok().map(|command| match command {
         Command::Ehlo(name) | Command::Helo(name) => Spoken::Name(name),
@@ -158,7 +159,7 @@ pub fn command(line: &[u8]) -> Option<Spoken> {
     })
 }
 
-/// The replies in octets that come in these parts, and what went wrong behind them.
+/// Returns the replies in these parts, and the fault after them, if any.
 pub fn replies<'w>(parts: impl IntoIterator<Item = &'w [u8]>) -> (Vec<Reply>, Option<ReplyError>) {
     let mut reader = ReplyReader::default();
     let mut replies = Vec::new();

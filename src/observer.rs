@@ -43,7 +43,7 @@ pub use queue::{Queue, Queued};
 /// between the relay target's answer and the client's reply are delivered after the reply was
 /// written. Use [`Queue`] to pass events to your own thread or task.
 pub trait Observer: Send + Sync {
-    /// Called for each event.
+    /// Handles an event. The gate calls it for each event.
     fn observe(&self, event: &Event<'_>);
 }
 
@@ -263,7 +263,7 @@ pub enum Event<'e> {
     Late {
         /// The session.
         session: &'e SessionId,
-        /// What the session waited for.
+        /// The event that the session waited for.
         awaiting: Awaiting,
     },
     /// The relay target panicked in a call without an outcome: when its capabilities were read, or
@@ -289,7 +289,7 @@ pub enum Event<'e> {
         session: &'e SessionId,
         /// The client.
         peer: &'e Peer,
-        /// How long the session lasted.
+        /// Duration of the session.
         duration: Duration,
         /// The protocol errors of the client.
         conduct: &'e Conduct,

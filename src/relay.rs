@@ -121,7 +121,7 @@ pub trait Relay: Send {
         }
     }
 
-    /// Called when the client has disconnected. The call is not guaranteed.
+    /// Closes the relay after the client has disconnected. The call is not guaranteed.
     async fn close(&mut self) {}
 }
 

@@ -136,7 +136,7 @@ impl FromStr for Score {
     }
 }
 
-/// Whether the client may see a finding.
+/// Visibility of a finding for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Disclosure {

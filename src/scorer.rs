@@ -126,19 +126,19 @@ pub trait Scorer: Send + Sync {
 /// ```
 #[async_trait]
 pub trait SessionScorer: Send {
-    /// See [`Scorer::on_connect`].
+    /// Judges the client as [`Scorer::on_connect`] does.
     async fn on_connect(&mut self, at: &ConnectContext<'_>) -> Result<Opinion, ScorerError> {
         let _ = at;
         Ok(Opinion::silent())
     }
 
-    /// See [`Scorer::on_rcpt`].
+    /// Judges a recipient as [`Scorer::on_rcpt`] does.
     async fn on_rcpt(&mut self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
         let _ = at;
         Ok(Opinion::silent())
     }
 
-    /// See [`Scorer::on_data`].
+    /// Judges the content as [`Scorer::on_data`] does.
     async fn on_data(&mut self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
         let _ = at;
         Ok(Opinion::silent())

@@ -166,7 +166,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     served
 }
 
-/// How clients and their mail are treated, according to the options and the configuration file.
+/// Rules for clients and their mail, from the options and the configuration file.
 struct Policy {
     config: Option<Config>,
     names: Names,
@@ -367,7 +367,7 @@ fn panel(options: &Options, config: Option<&Config>) -> Result<Panel, Box<dyn Er
     Ok(if options.monitor { panel.monitor() } else { panel })
 }
 
-/// On SIGHUP, reopens the log after rotation and rereads a renewed certificate.
+/// Reopens the log after rotation and rereads a renewed certificate on SIGHUP.
 fn renew_on_hangup(
     options: Arc<Options>,
     journal: Arc<Journal>,
@@ -392,7 +392,7 @@ fn renew_on_hangup(
     Ok(())
 }
 
-/// On SIGUSR2, starts a new process that takes over. This process serves until the new one is
+/// Starts a new process that takes over, on SIGUSR2. This process serves until the new one is
 /// ready.
 fn succeed_on_signal(heritage: Heritage, errors: Output) -> io::Result<JoinHandle<()>> {
     let mut called = signal(SignalKind::user_defined2())?;

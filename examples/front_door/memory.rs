@@ -7,9 +7,9 @@ use tokio::time::interval;
 
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Periodically returns freed memory to the system. glibc by itself only returns free memory at
-/// the top of the heap. After a burst of mail data that is next to nothing, and after many
-/// sessions, too.
+/// Returns freed memory periodically to the system. glibc by itself only returns free memory at the
+/// top of the heap. After a burst of mail data that is next to nothing, and after many sessions,
+/// too.
 pub(crate) async fn give_back(mail_data: Budget) {
     let mut moments = interval(EVERY);
     loop {

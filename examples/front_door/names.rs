@@ -13,7 +13,7 @@ use nobounce::tokio::Tokio;
 /// Default timeout of a look-up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How clients' names are looked up.
+/// Lookup of clients' names.
 pub(crate) struct Names {
     /// The resolver and the timeout of a look-up; `None` if names are not looked up.
     pub(crate) lookup: Option<(Arc<dyn Resolver>, Duration)>,

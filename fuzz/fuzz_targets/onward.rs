@@ -108,9 +108,9 @@ impl Course {
         course
     }
 
-    /// The server sends these octets, whether it was asked or not.
+    /// Sends these octets from the server, even if it was not asked.
     fn say(&mut self, octets: &[u8]) {
-        // Octets received during the TLS handshake are no SMTP.
+        // Octets received during the TLS handshake are not SMTP.
         if matches!(self.wait, Wait::Receive | Wait::Idle) {
             self.onward.receive(octets);
             self.server.say(octets);

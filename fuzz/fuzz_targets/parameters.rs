@@ -1,4 +1,4 @@
-//! ESMTP parameters, held to the grammars of their RFCs, word by word.
+//! ESMTP parameters: the parser is compared with a naive implementation of the RFC grammars.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ fuzz_target!(|input: &[u8]| {
     is_read(read.as_ref().err(), &faults(&words, mail), input);
     if let Ok(parameters) = read {
         let value = |name| words.iter().find(|word| word.keyword == name).map(|word| word.value);
-        // More digits than any size has are larger than any limit. Leading zeros are no digits of it.
+        // A number with more than 18 digits exceeds every limit. Leading zeros do not count.
         let number = |digits: Option<&[u8]>| {
             let digits = str::from_utf8(digits?).ok()?.trim_start_matches('0');
             if digits.len() > 18 { Some(u64::MAX) } else { format!("0{digits}").parse().ok() }
@@ -39,7 +39,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// They go onward as they came, and as nothing that is more than parameters.
+/// Checks that the parameters are forwarded unchanged and contain no control octets.
 fn is_raw(input: &[u8], raw: &[u8]) {
     let text = String::from_utf8_lossy(input).trim_matches(' ').to_owned();
     assert_eq!(String::from_utf8_lossy(raw), text);
@@ -47,7 +47,7 @@ fn is_raw(input: &[u8], raw: &[u8]) {
 }
 
 struct Word<'i> {
-    /// In upper case.
+    /// The keyword in upper case.
     keyword: String,
     value: Option<&'i [u8]>,
 }
@@ -66,9 +66,9 @@ fn words(input: &[u8]) -> Vec<Word<'_>> {
         .collect()
 }
 
-/// One of the faults is named, if there are any.
+/// Checks that the parser reports one of the faults, and none if there are none.
 fn is_read(fault: Option<&ParameterError>, faults: &[ParameterError], input: &[u8]) {
-    // Which characters beyond ASCII are printable is tried elsewhere.
+    // Other tests check which non-ASCII characters are accepted.
     if !input.is_ascii() {
         return;
     }
@@ -76,8 +76,8 @@ fn is_read(fault: Option<&ParameterError>, faults: &[ParameterError], input: &[u
     assert!(named, "{fault:?}, not one of {faults:?}: {}", shown(input));
 }
 
-/// What is wrong: the syntax (RFC 5321 section 4.1.2), the keyword, its value, or that it was there
-/// before.
+/// Returns all faults: invalid syntax (RFC 5321 section 4.1.2), an unknown keyword, an invalid
+/// value, or a repeated keyword.
 fn faults(
     words: &[Word<'_>],
     check: fn(&Word<'_>) -> Result<(), ParameterError>,
@@ -87,7 +87,8 @@ fn faults(
         let keyword = word.keyword.as_bytes();
         let name = |octet: &u8| octet.is_ascii_alphanumeric() || *octet == b'-';
         let is_value = |value: &[u8]| {
-            // Postfix takes `=` in these, which xtext (RFC 3461 section 4) does not have.
+            // As in Postfix, these two may contain `=`, which xtext (RFC 3461 section 4) does not
+            // allow.
             let equals = matches!(word.keyword.as_str(), "ORCPT" | "ENVID");
             let plain = |octet: &u8| *octet > 32 && (*octet != b'=' || equals) && *octet != 127;
             !value.is_empty() && value.iter().all(plain) && str::from_utf8(value).is_ok()
@@ -102,7 +103,7 @@ fn faults(
     faults
 }
 
-/// Which parameters MAIL may have (RFC 1870, 6152, 6531, 3461).
+/// Checks a parameter of MAIL (RFC 1870, 6152, 6531, 3461).
 fn mail(word: &Word<'_>) -> Result<(), ParameterError> {
     let value = word.value.map(<[u8]>::to_ascii_uppercase);
     let value = value.as_deref();
@@ -118,11 +119,11 @@ fn mail(word: &Word<'_>) -> Result<(), ParameterError> {
     sound.then_some(()).ok_or(ParameterError::Bad)
 }
 
-/// Which parameters RCPT may have (RFC 3461, 6533).
+/// Checks a parameter of RCPT (RFC 3461, 6533).
 fn rcpt(word: &Word<'_>) -> Result<(), ParameterError> {
     let sound = match (word.keyword.as_str(), word.value) {
         ("NOTIFY", Some(value)) => {
-            // As with Postfix, places in the list may be empty.
+            // As in Postfix, elements of the list may be empty.
             let value = value.to_ascii_uppercase();
             let words = value.split(|octet| *octet == b',').filter(|word| !word.is_empty());
             let words: Vec<_> = words.collect();
@@ -136,7 +137,7 @@ fn rcpt(word: &Word<'_>) -> Result<(), ParameterError> {
             let name = |octet: &u8| octet.is_ascii_alphanumeric() || *octet == b'-';
             let is_kind = kind.first().is_some_and(u8::is_ascii_alphanumeric);
             let is_kind = is_kind && kind.iter().all(name);
-            // As with Postfix, the address may be empty.
+            // As in Postfix, the address may be empty.
             let is_address = |address: &[u8]| kind == b"utf-8" || is_xtext(address);
             is_kind && value.len() <= 500 && halves.next().is_some_and(is_address)
         }
@@ -146,7 +147,7 @@ fn rcpt(word: &Word<'_>) -> Result<(), ParameterError> {
     sound.then_some(()).ok_or(ParameterError::Bad)
 }
 
-/// Whether it is xtext (RFC 3461 section 4), in which `=` stands for itself.
+/// Returns whether `text` is xtext (RFC 3461 section 4), with `=` also allowed.
 fn is_xtext(text: &[u8]) -> bool {
     let mut at = 0;
     while at < text.len() {

@@ -99,7 +99,7 @@ impl Course {
         course
     }
 
-    /// The client sends these octets, whether it was asked or not.
+    /// Sends these octets from the client, even if it was not asked.
     fn send(&mut self, octets: &[u8]) {
         self.session.receive(octets);
         self.client.send(octets);
@@ -197,7 +197,7 @@ impl Course {
         }
     }
 
-    /// The relay target accepts the pending request.
+    /// Lets the relay target accept the pending request.
     fn take(&mut self) {
         let Step::Forward(forward) = self.session.poll(self.now) else {
             return;

@@ -60,7 +60,7 @@ impl Newcomer {
         self.waker.wake();
     }
 
-    /// Ready once the connection was displaced.
+    /// Becomes ready when the connection was displaced.
     pub(super) fn poll_displaced(&self, context: &mut Context<'_>) -> Poll<()> {
         self.waker.register(context.waker());
         if self.is_displaced() { Poll::Ready(()) } else { Poll::Pending }

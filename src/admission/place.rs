@@ -113,7 +113,8 @@ impl AdmissionGuard {
         Ok(())
     }
 
-    /// Ready once the place was taken away because the client remained unknown for too long.
+    /// Becomes ready when the place was taken away because the client remained unknown for too
+    /// long.
     pub(crate) fn poll_displaced(&self, context: &mut Context<'_>) -> Poll<()> {
         match &self.counts {
             Counts::Unsettled(newcomer) => newcomer.poll_displaced(context),
@@ -139,9 +140,9 @@ impl AdmissionGuard {
         matches!(&self.counts, Counts::For(slot) if slot.is_revoked())
     }
 
-    /// Ready once the place was given away, if the session is `idle`, or once stress differs from
-    /// `stressed`. A session that is no longer idle when its place is given away continues until it
-    /// is idle.
+    /// Becomes ready when the place was given to another client and the session is `idle`, or when
+    /// the state of stress differs from `stressed`. A session that is no longer idle when its place
+    /// is given away continues until it is idle.
     pub(crate) fn poll_called(
         &self,
         idle: bool,

@@ -11,7 +11,7 @@ fn v4(last: u8) -> IpAddr {
     [192, 0, 2, last].into()
 }
 
-/// An arbitrary time from which all times are counted.
+/// Returns an arbitrary time from which all times are counted.
 #[allow(clippy::disallowed_methods, reason = "an instant can only be made by asking for one")]
 fn beginning() -> Instant {
     Instant::now()
@@ -28,7 +28,7 @@ fn admission(set: impl FnOnce(&mut AdmissionLimits)) -> Arc<Admission> {
 }
 
 impl Admission {
-    /// Number of entries in the two tables.
+    /// Returns the number of entries in the two tables.
     fn entries(&self) -> (usize, usize) {
         let inside = self.inside();
         (inside.addresses.len(), inside.networks.len())

@@ -57,8 +57,8 @@ pub trait Adapter: Runtime {
     fn spawn(&self, future: impl Future<Output = ()> + Send + 'static);
 }
 
-/// Serves clients until shutdown. Returned by `serve` and `serve_tls`. It does nothing before it is
-/// awaited.
+/// Future that serves clients until shutdown. Returned by `serve` and `serve_tls`. It does nothing
+/// before it is awaited.
 ///
 /// - Each client is admitted before a task is spawned for it; see [`Admission`](crate::admission::Admission).
 /// - `TCP_NODELAY` is set on every connection.
@@ -144,9 +144,9 @@ impl<R: Adapter> Serve<R> {
         let mut pause = Duration::ZERO;
         let mut turns = 0;
         loop {
-            // Every turn counts: a stream of connections that broke in the backlog causes no pause,
-            // and could otherwise keep the thread. Turns that waited count too, at the cost of one
-            // needless wake-up in 64.
+            // Counts every iteration. A stream of connections that were reset while in the backlog
+            // makes no iteration wait, and the loop would otherwise block the thread. Iterations
+            // that did wait are counted too: this costs one unnecessary wake-up in 64 iterations.
             if turns == AT_ONCE {
                 turns = 0;
                 yield_now().await;

@@ -23,7 +23,7 @@ pub(super) struct Stash {
     pub(super) end: Option<End>,
 }
 
-/// How the input of a client ended.
+/// The end of a client's input, and its cause.
 pub(super) enum End {
     /// EOF: the client sends nothing more, but may still read.
     Orderly,

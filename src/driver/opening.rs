@@ -60,7 +60,7 @@ fn settle<R: Runtime>(
     settled
 }
 
-/// How the connection of a client starts.
+/// Start of a client's connection.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Opening {
     Clear,

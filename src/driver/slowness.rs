@@ -12,7 +12,7 @@ use crate::tarpit::Stuck;
 #[cfg(test)]
 mod tests;
 
-/// Whether a session is in the tarpit.
+/// State of a session with respect to the tarpit.
 #[derive(Default)]
 pub(super) enum Slowness {
     #[default]

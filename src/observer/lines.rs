@@ -13,7 +13,7 @@ use memchr::memchr_iter;
 use super::{Event, Observer};
 use crate::runtime::Runtime;
 
-/// How long lines are buffered to be written together. A crash loses the lines of this time.
+/// Time for which lines are buffered to be written together. A crash loses these lines.
 const MOMENT: Duration = Duration::from_millis(10);
 /// Maximum number of octets buffered for the writer. Further lines are lost and counted.
 const WAITING: usize = 1 << 20;

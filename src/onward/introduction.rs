@@ -30,7 +30,8 @@ pub(super) enum Privacy {
 }
 
 impl Onward {
-    /// Connects. Fails if a PROXY header is required and the client has no address.
+    /// Starts connecting to the server. Fails if a PROXY header is required and the client has no
+    /// address.
     pub(super) fn start(&mut self) {
         if matches!(self.settings.identify, Identify::Proxy(_)) && self.proxy_header().is_none() {
             return self.fail(RelayError::NoAddress);

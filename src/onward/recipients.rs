@@ -102,8 +102,8 @@ impl Onward {
 /// count: it is the host name, and another server's host may have such a name.
 pub(super) fn names_amavisd(reply: &Reply) -> bool {
     let text = reply.text().as_bytes();
-    // Searches for `v`, which is rare in replies. A match needs whitespace before the word, which
-    // excludes the host name.
+    // Searches for `v`, the rarest letter of `amavis` in replies. Whitespace is required before
+    // `amavis`: the host name is the first word and has none before it.
     memchr2_iter(b'v', b'V', text).any(|letter| {
         let before = letter.checked_sub(4).and_then(|before| text.get(before));
         before.is_some_and(u8::is_ascii_whitespace)

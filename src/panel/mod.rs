@@ -218,7 +218,8 @@ impl Panel {
         self
     }
 
-    /// Monitor mode: every verdict is recorded in the tally, but [`Verdict::Pass`] is returned.
+    /// Enables monitor mode: every verdict is recorded in the tally, but [`Verdict::Pass`] is
+    /// returned.
     #[must_use]
     pub fn monitor(mut self) -> Self {
         self.monitor = true;

@@ -27,7 +27,7 @@ pub struct Seat {
     pub(super) name: Arc<str>,
     pub(super) budget: Duration,
     pub(super) on_failure: FailurePolicy,
-    /// In percent.
+    /// The factor for the scorer's weights, in percent.
     pub(super) scale: u16,
     pub(super) monitored: bool,
 }
@@ -79,7 +79,7 @@ impl Seat {
         self
     }
 
-    /// Monitor mode: findings and failures are recorded but have no effect on the verdict.
+    /// Enables monitor mode: findings and failures are recorded but have no effect on the verdict.
     #[must_use]
     pub fn monitor(mut self) -> Self {
         self.monitored = true;

@@ -29,11 +29,11 @@ pub struct Sitting {
     panel: Option<Arc<()>>,
     /// Ended transactions that have not been reported to the scorers yet.
     ended: Vec<TransactionEnd>,
-    /// How each scorer answered the latest question. `None` if answers are not kept.
+    /// Each scorer's answer to the latest question. `None` if answers are not kept.
     answers: Option<Vec<Answer>>,
 }
 
-/// How one scorer answered one question.
+/// One scorer's answer to one question.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Answer {

@@ -174,11 +174,11 @@ impl<R: Runtime> Smtp<R> {
     /// 80. It must be lower than the number that the server accepts from this machine. Postfix runs
     /// 100 processes (`default_process_limit`, or `maxproc` in `master.cf`).
     ///
-    /// A client that needs a further connection waits up to 30 s and then gets `451 4.3.2`. The
-    /// queue takes turns between the networks of the clients. While other clients wait, a client
-    /// that has sent nothing for a second since its last RCPT loses its connection. Its recipients
-    /// are sent again at DATA. If the server does not accept all of them again, the reply to DATA
-    /// is 451.
+    /// A client that needs a further connection waits up to 30 s and then gets `451 4.3.2`. Waiting
+    /// clients are served round-robin by client network. While other clients wait, a client that
+    /// has sent nothing for a second since its last RCPT loses its connection. Its recipients are
+    /// sent again at DATA. If the server does not accept all of them again, the reply to DATA is
+    /// 451.
     #[must_use]
     pub fn connections(self, most: usize) -> Self {
         let bounds = Bounds { connections: most, ..self.server.bounds };

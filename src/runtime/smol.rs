@@ -323,7 +323,7 @@ impl AsyncWrite for Socket {
         of_stream!(self, poll_flush(context))
     }
 
-    /// Closing an `Async` only flushes it, so the write side is shut down here: the peer must get
+    /// Shuts down the write side, because closing an `Async` only flushes it: the peer must get
     /// EOF.
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match &*self {

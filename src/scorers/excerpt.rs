@@ -65,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    /// Reference implementation on a single slice, octet by octet.
+    /// Returns the excerpt of a single slice, octet by octet (reference implementation).
     fn naive(octets: &[u8], limit: usize) -> &[u8] {
         let mut end = octets.len().min(limit);
         while end > 0 && octets[end - 1] != b'\n' {

@@ -265,7 +265,8 @@ impl<R: Runtime> Greylist<R> {
     }
 }
 
-/// Greylisting can only defer or refuse mail, so the error is [`ScorerError::adds_only`].
+/// Returns the scorer's error for this store error. Greylisting can only defer or refuse mail, so
+/// the error is [`ScorerError::adds_only`].
 fn failed(error: StoreError) -> ScorerError {
     ScorerError::new(error).adds_only()
 }
@@ -295,8 +296,8 @@ impl<R: Runtime> Scorer for Greylist<R> {
     async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
         let (mut opinion, mut failure) = (Opinion::silent(), None);
         if at.envelope.reverse_path.path.canonical().is_null() {
-            // All recipients are asked, so that their delays run in parallel. One refusal is
-            // enough.
+            // Checks all recipients, even after a refusal, so that their delays run in parallel.
+            // One refused recipient refuses the message.
             for recipient in &at.envelope.forward_paths {
                 match self.ask(at.envelope, recipient).await {
                     Ok(next) if opinion.refusal.is_none() => opinion = next,

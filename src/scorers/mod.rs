@@ -47,7 +47,7 @@ pub use rspamd::{Rspamd, RspamdActions};
 pub use spamd::{Spamd, UserNameError};
 pub use whose::Widths;
 
-/// The summary of an opinion for tests: its refusal, or its first finding.
+/// Returns the summary of an opinion for tests: its refusal, or its first finding.
 #[cfg(test)]
 fn told(opinion: &crate::opinion::Opinion) -> String {
     match (&opinion.refusal, &opinion.findings[..]) {

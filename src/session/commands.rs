@@ -108,7 +108,7 @@ impl Session {
         }
     }
 
-    /// EHLO and HELO (RFC 5321 section 4.1.1.1). A running transaction ends.
+    /// Executes EHLO or HELO (RFC 5321 section 4.1.1.1). A running transaction ends.
     fn hello(&mut self, extended: bool, name: Box<str>, phase: Phase) -> AfterCommand {
         let again = !matches!(phase, Phase::Connected);
         let mut peer = (*self.peer).clone();
@@ -162,7 +162,7 @@ impl Session {
         Reply::plain(ReplyCode::OK, &text)
     }
 
-    /// MAIL (section 4.1.1.2).
+    /// Executes MAIL (section 4.1.1.2).
     fn mail(&mut self, reverse_path: ReversePath, phase: Phase, now: Instant) -> AfterCommand {
         let refusal = match &phase {
             Phase::Ready => self.mail_refusal(&reverse_path),
@@ -213,8 +213,8 @@ impl Session {
         missing.then_some(replies::PARAMETER_NOT_OFFERED).or(too_big.then_some(replies::TOO_BIG))
     }
 
-    /// RCPT (section 4.1.1.3). The panel is asked first, then the relay target. Then the client
-    /// gets the reply.
+    /// Executes RCPT (section 4.1.1.3). The panel is asked first, then the relay target. Then the
+    /// client gets the reply.
     fn rcpt(&mut self, forward_path: ForwardPath, phase: Phase) -> AfterCommand {
         let mut transaction = match phase {
             Phase::Mail(transaction) | Phase::DataRefused(transaction) => transaction,
@@ -243,7 +243,7 @@ impl Session {
         AfterCommand::Command(Phase::Mail(transaction), answer)
     }
 
-    /// DATA (section 4.1.1.4).
+    /// Executes DATA (section 4.1.1.4).
     fn data(&mut self, phase: Phase) -> AfterCommand {
         let (phase, refusal) = match phase {
             Phase::Mail(transaction) | Phase::DataRefused(transaction) => {
@@ -267,7 +267,7 @@ impl Session {
         fault_in(phase, refusal)
     }
 
-    /// BDAT (RFC 3030 section 2). The client sends the chunk in any case.
+    /// Executes BDAT (RFC 3030 section 2). The client sends the chunk even if BDAT is refused.
     fn bdat(&mut self, size: u64, last: bool, phase: Phase) -> AfterCommand {
         let (phase, refusal) = match phase {
             Phase::Mail(transaction) | Phase::DataRefused(transaction) => {
@@ -291,7 +291,8 @@ impl Session {
         AfterCommand::Skip { size, phase, refusal }
     }
 
-    /// STARTTLS (RFC 3207). Input that follows it before TLS is a violation, not a command.
+    /// Executes STARTTLS (RFC 3207). Input that follows it before TLS is a violation, not a
+    /// command.
     fn start_tls(&mut self, phase: Phase) -> AfterCommand {
         if !matches!(phase, Phase::Connected | Phase::Ready) {
             fault_in(phase, replies::IN_TRANSACTION)

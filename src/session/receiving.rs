@@ -19,7 +19,7 @@ enum Extent {
     /// Up to the end-of-data mark. `is_read` tells whether it was read. Octets after it are
     /// commands.
     EndOfData { is_read: bool },
-    /// For `remaining` more octets of `size`.
+    /// A chunk of `size` octets, of which `remaining` are still to come.
     Chunk { size: u64, remaining: u64, last: bool },
 }
 

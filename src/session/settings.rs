@@ -126,8 +126,8 @@ pub struct Limits {
     /// content. One message of the maximum size always fits. [`Settings::own_networks`] and trusted
     /// peers that forward for other clients have no limit.
     pub address_share: u8,
-    /// The percentage of [`Settings::budget`] for large messages from one network, /24 or /48: 50.
-    /// The rules of [`address_share`](Self::address_share) apply.
+    /// The percentage of [`Settings::budget`] for large messages from one network (/24 or /48).
+    /// Default: 50. The rules of [`address_share`](Self::address_share) apply.
     pub network_share: u8,
     /// Octets of header fields that scorers add to one message: 14 KiB. Fields that do not fit are
     /// left out. The SIZE offered to clients is smaller than the onward server's by this limit plus

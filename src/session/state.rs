@@ -88,9 +88,9 @@ pub(super) enum Asking {
 #[derive(Debug)]
 pub(super) enum Forwarding {
     Recipient(Box<Transaction>, ForwardPath),
-    /// After DATA, the relay target is asked again because it has given up the transaction.
+    /// Repetition of the transaction after DATA, because the relay target has given it up.
     Renewal(Box<Transaction>),
-    /// With the message, until the relay target takes it.
+    /// The content, with the message until the relay target takes it.
     Content(Box<Transaction>, Option<Message>),
     /// The answer to the content for this recipient, after the answers for others (PRDR).
     Answer(Box<Transaction>, ForwardPath, Answers),
@@ -119,7 +119,7 @@ pub(super) enum Phase {
 /// The transitions from `Command`.
 #[derive(Debug)]
 pub(super) enum AfterCommand {
-    /// To the next command.
+    /// Waits for the next command.
     Command(Phase, Answer),
     /// RSET, EHLO and HELO: this transaction has ended.
     Reset(Option<Box<Transaction>>, Phase, Answer),
@@ -145,7 +145,7 @@ pub(super) enum AfterCommand {
 /// The transitions from `Content`, when the mail data or the chunk is complete.
 #[derive(Debug)]
 pub(super) enum AfterContent {
-    /// To the next command, after a chunk that is not the last or that is refused.
+    /// Waits for the next command, after a chunk that is not the last or that is refused.
     Command(Phase, Answer),
     AskContent(Box<Transaction>, Message),
     Finish(Finish),
@@ -164,7 +164,7 @@ pub(super) struct Finish {
 // --- transitions ---
 
 impl Session {
-    /// `Asking` → `Forwarding`, or a refusal: handles the panel's verdict.
+    /// Handles the panel's verdict: `Asking` → `Forwarding`, or a refusal.
     pub(super) fn judge(&mut self, verdict: Verdict) {
         self.deadline = None;
         let asking = match self.machine.take() {
@@ -199,7 +199,7 @@ impl Session {
         }
     }
 
-    /// `Forwarding` → `Command` or `GoAhead`: handles the relay target's outcome.
+    /// Handles the relay target's outcome: `Forwarding` → `Command` or `GoAhead`.
     pub(super) fn conclude(&mut self, outcome: Outcome) {
         self.deadline = None;
         let forwarding = match self.machine.take() {
@@ -230,7 +230,7 @@ impl Session {
         }
     }
 
-    /// To `Forwarding(Answer)` for the next recipient, or the end of the transaction (PRDR).
+    /// Changes to `Forwarding(Answer)` for the next recipient, or ends the transaction (PRDR).
     fn conclude_answer(
         &mut self,
         transaction: Box<Transaction>,
@@ -249,7 +249,7 @@ impl Session {
         self.machine.state = State::Forwarding(forwarding);
     }
 
-    /// `Greeting` → `Command(Connected)`. Returns `false` if the greeting is not due yet.
+    /// Sends the greeting if it is due: `Greeting` → `Command(Connected)`. Returns whether it was.
     pub(super) fn greet(&mut self, now: Instant) -> bool {
         let is_due = matches!(self.machine.state, State::Greeting);
         let Some(answer) = self.greeting(now).filter(|_| is_due) else { return false };
@@ -257,7 +257,7 @@ impl Session {
         true
     }
 
-    /// From `Command` to the state that the command leads to.
+    /// Executes a command: changes from `Command` to the state that the command leads to.
     pub(super) fn command(&mut self, execute: impl FnOnce(&mut Self, Phase) -> AfterCommand) {
         let phase = match self.machine.take() {
             State::Command(phase) => phase,
@@ -294,7 +294,7 @@ impl Session {
         State::GoAhead(transaction, decoder)
     }
 
-    /// `GoAhead` → `Content`: sends 354.
+    /// Sends 354: `GoAhead` → `Content`.
     pub(super) fn go_ahead(&mut self) {
         match self.machine.take() {
             State::GoAhead(transaction, decoder) => {
@@ -305,10 +305,10 @@ impl Session {
         }
     }
 
-    /// From `Content` or `Skipping`, if the mail data or the chunk is complete. Returns whether it
+    /// Leaves `Content` or `Skipping` if the mail data or the chunk is complete. Returns whether it
     /// is.
     pub(super) fn complete_content(&mut self, now: Instant) -> bool {
-        // Moving a state out and back costs more than looking at it.
+        // The state is checked before it is moved out, because moving it out and back costs more.
         match &self.machine.state {
             State::Content(receiving) if receiving.is_complete() => {}
             State::Skipping { remaining: 0, .. } => {}
@@ -341,7 +341,7 @@ impl Session {
         true
     }
 
-    /// `StartTls` → `Command(Connected)`. Returns `false` in any other state.
+    /// Restarts after TLS: `StartTls` → `Command(Connected)`. Returns `false` in any other state.
     pub(super) fn upgrade(&mut self) -> bool {
         let is_due = matches!(self.machine.state, State::StartTls);
         if is_due {
@@ -350,13 +350,13 @@ impl Session {
         is_due
     }
 
-    /// To `Command`, with the reply to the last command or content.
+    /// Changes to `Command`, with the reply to the last command or content.
     fn await_command(&mut self, phase: Phase, answer: Answer) {
         self.machine.state = State::Command(phase);
         self.answer(answer);
     }
 
-    /// To `Command(Ready)` or `Closing`: the transaction ends with a reply to its content.
+    /// Ends the transaction with a reply to its content. Changes to `Command(Ready)` or `Closing`.
     fn finish(&mut self, finish: Finish) {
         let Finish { transaction, cause, reply, closes } = finish;
         self.machine.state = if closes { State::Closing } else { State::Command(Phase::Ready) };
@@ -365,7 +365,7 @@ impl Session {
         self.record(*transaction, cause, Some(reply));
     }
 
-    /// To `Closing`, from any state but `Closed`: sends the last reply. A running transaction ends.
+    /// Sends the last reply: any state except `Closed` → `Closing`. A running transaction ends.
     pub(super) fn hang_up(&mut self, reply: Reply, cause: EndCause) {
         if matches!(self.machine.state, State::Closed) {
             return;
@@ -377,7 +377,7 @@ impl Session {
         self.reply(&reply);
     }
 
-    /// To `Closed`, from any state. A running transaction ends.
+    /// Changes to `Closed`, from any state. A running transaction ends.
     pub(super) fn close(&mut self, cause: EndCause) {
         self.end_transaction(cause);
         self.deadline = None;
@@ -386,7 +386,7 @@ impl Session {
         self.output = BytesMut::new();
     }
 
-    /// To `Closed`. A running transaction ends without a reply to its content.
+    /// Changes to `Closed`. A running transaction ends without a reply to its content.
     fn end_transaction(&mut self, cause: EndCause) {
         let state = self.machine.take();
         let cause = if state.is_taken() { EndCause::Accepted } else { cause };

@@ -114,7 +114,7 @@ impl Record for Bucket {
         microseconds(now) >= self.full
     }
 
-    /// A bucket that takes longer to fill up has had more tokens taken from it.
+    /// Returns the time at which the bucket is full. The later it is, the more tokens were taken.
     fn worth(&self) -> (u64, u64) {
         (self.full, 0)
     }

@@ -25,7 +25,7 @@ pub(super) const PAGE_RECORDS: usize = 1_024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Retention {
     pub(super) records: u32,
-    /// In milliseconds.
+    /// Time of the record in Unix milliseconds.
     pub(super) time: u64,
 }
 

@@ -11,9 +11,10 @@ use super::table::Record;
 pub struct Pace {
     /// Minimum interval between two sightings that count.
     pub apart: Duration,
-    /// How long something seen once is remembered.
+    /// Time for which something seen once is remembered.
     pub once: Duration,
-    /// How long something seen several times is remembered, after the last sighting that counts.
+    /// Time for which something seen several times is remembered, after the last sighting that
+    /// counts.
     pub again: Duration,
 }
 

@@ -174,7 +174,7 @@ mod tests {
         }
     }
 
-    /// The numbers below 4,096, the most values of a shard, in a mixed order.
+    /// Returns the numbers below 4,096 (the maximum number of values in a shard) in a mixed order.
     fn mixed() -> impl Iterator<Item = u64> {
         (0..4_096).map(|n| n * 2_731 % 4_096)
     }

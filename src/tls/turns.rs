@@ -74,7 +74,7 @@ pub(crate) struct Turns {
 #[derive(Debug, Default)]
 struct State {
     computing: usize,
-    /// In order of arrival.
+    /// Waiting handshakes in order of arrival.
     waiting: Vec<Waiting>,
     numbered: u64,
     /// The time at which the computing time used so far is covered by the share.
@@ -131,7 +131,7 @@ impl Turns {
         Ok(Turn { turns: self, runtime, network, began: runtime.now() })
     }
 
-    /// Charges this network for a failed handshake.
+    /// Charges this network computing time for a failed handshake.
     pub(crate) fn failed(&self, network: Option<IpAddr>, now: Instant) {
         self.state().charge(network, FAILURE, now);
     }
@@ -160,7 +160,8 @@ impl State {
             || network.is_some() && of_network() >= limits.waiting_of_network
     }
 
-    /// Ready with `None` when it is this one's turn, or with the time at which to ask again.
+    /// Becomes ready with `None` when it is the turn of this handshake, or with the time at which
+    /// to poll again.
     fn poll(
         &mut self,
         number: u64,
@@ -186,8 +187,8 @@ impl State {
         Poll::Pending
     }
 
-    /// Returns the next in turn: from the network that has used the least time, the one that came
-    /// first.
+    /// Returns the handshake with the next turn: the oldest one of the network that has used the
+    /// least time.
     fn next(&self) -> Option<u64> {
         let behind = |it: &&Waiting| it.network.and_then(|network| self.behind.get(&network));
         self.waiting.iter().min_by_key(|it| (behind(it), it.number)).map(|it| it.number)

@@ -13,8 +13,8 @@ use super::holders::{Holders, Holding, Owned, Owner};
 /// Octets of the first block if the client has not announced the size of its message. Most messages
 /// are small, and a slow client must not hold much memory.
 pub(crate) const FIRST: usize = 8 << 10;
-/// How long unused blocks stay in the pool. New memory from the system is zeroed page by page,
-/// which costs as much as copying the mail data.
+/// Time for which unused blocks stay in the pool. New memory from the system is zeroed page by
+/// page, which costs as much as copying the mail data.
 const KEPT: Duration = Duration::from_secs(10);
 
 /// Memory limit for the mail data of all sessions that share this budget.
@@ -67,7 +67,7 @@ struct Held {
 struct Spare {
     size: usize,
     blocks: Vec<Vec<u8>>,
-    /// How many blocks, from the front, were not needed in the current period.
+    /// Number of blocks, counted from the front, that were not needed in the current period.
     unneeded: usize,
 }
 
@@ -139,7 +139,7 @@ impl Budget {
         Charge { budget: self.clone(), octets: 0 }
     }
 
-    /// Whether the pool has a block of [`BLOCK`] octets.
+    /// Returns whether the pool has a block of [`BLOCK`] octets.
     pub(crate) fn has_spare(&self) -> bool {
         self.0.held().spare(BLOCK).is_some_and(|spare| !spare.blocks.is_empty())
     }
@@ -153,7 +153,8 @@ impl Budget {
 }
 
 impl Default for Budget {
-    /// 512 MiB: ten messages of the largest size that is accepted by default, at the same time.
+    /// Returns a budget of 512 MiB: ten concurrent messages of the largest size that is accepted by
+    /// default.
     fn default() -> Self {
         Self::new(512 << 20)
     }
@@ -292,7 +293,7 @@ impl Hold {
         self.budget.0.held().holders.touch(self.id, now);
     }
 
-    /// Whether the message had to give up its blocks because the budget was exhausted.
+    /// Returns whether the message had to give up its blocks because the budget was exhausted.
     pub(crate) fn is_given_up(&self) -> bool {
         self.holding.is_given_up()
     }

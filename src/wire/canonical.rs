@@ -88,8 +88,8 @@ impl CanonicalMailbox {
         Self { local_part: local_part.into(), domain: domain.map(String::into_boxed_str) }
     }
 
-    /// Whether the mailbox is the null reverse-path: `<>`, or a spelling that Postfix reads as such
-    /// (`< >`, `<"">`).
+    /// Returns whether the mailbox is the null reverse-path: `<>`, or a spelling that Postfix reads
+    /// as such (`< >`, `<"">`).
     pub fn is_null(&self) -> bool {
         self.local_part.is_empty() && self.domain.is_none()
     }

@@ -125,9 +125,9 @@ pub(crate) fn spaced(line: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(spaced)
 }
 
-/// Whether a faulty line is, or may be, a BDAT command. If so, a chunk of unknown size follows it
-/// (RFC 3030 section 2). Control octets count as white space. `is_cut` says that the line continues
-/// after these octets, so its verb may be incomplete or missing.
+/// Returns whether a faulty line is, or may be, a BDAT command. If so, a chunk of unknown size
+/// follows it (RFC 3030 section 2). Control octets count as white space. `is_cut` says that the
+/// line continues after these octets, so its verb may be incomplete or missing.
 pub(crate) fn announces_chunk(line: &[u8], is_cut: bool) -> bool {
     const BDAT: &[u8] = b"BDAT";
     let is_space = |octet: &u8| *octet <= b' ' || *octet == 0x7f;
@@ -191,8 +191,8 @@ fn behind<'a>(argument: &'a [u8], keyword: &str) -> Option<&'a [u8]> {
     front.eq_ignore_ascii_case(keyword.as_bytes()).then_some(rest)
 }
 
-/// Whether the line is an HTTP request or a header field. A header field comes from HTTP, or from a
-/// message whose DATA was refused. Postfix disconnects in both cases.
+/// Returns whether the line is an HTTP request or a header field. A header field comes from HTTP,
+/// or from a message whose DATA was refused. Postfix disconnects in both cases.
 fn is_foreign(verb: &[u8], argument: &[u8]) -> bool {
     let is_method = HTTP_METHODS.iter().any(|it| it.as_bytes().eq_ignore_ascii_case(verb));
     (is_method && !argument.is_empty()) || verb.strip_suffix(b":").is_some_and(is_keyword)

@@ -30,7 +30,7 @@ pub struct MailData {
     budget: Option<Budget>,
 }
 
-/// Whether some lines begin with a dot and need dot-stuffing when they are written.
+/// Knowledge about lines that begin with a dot and need dot-stuffing when they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Dots {
     /// No line begins with a dot.
@@ -66,7 +66,7 @@ impl MailData {
         self.blocks.len()
     }
 
-    /// Whether the mail data is empty.
+    /// Returns whether the mail data is empty.
     pub fn is_empty(&self) -> bool {
         self.segments().is_empty()
     }
@@ -85,7 +85,7 @@ impl MailData {
     }
 }
 
-/// Why the content of a message was not kept, although it was read to its end.
+/// Reason why the content of a message was not kept, although it was read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ContentFault {
     /// The content is over the size limit. Client fault.
@@ -201,8 +201,8 @@ impl ContentDecoder {
         self.dots = Dots::Perhaps;
     }
 
-    /// Whether the input so far contains a bare CR or LF. A CR at the very end of a BDAT chunk
-    /// counts here, although its LF may still follow.
+    /// Returns whether the input so far contains a bare CR or LF. A CR at the very end of a BDAT
+    /// chunk counts here, although its LF may still follow.
     pub(crate) fn saw_bare(&self) -> bool {
         self.bare || self.holds_cr()
     }
@@ -248,7 +248,8 @@ impl ContentDecoder {
         Ok(MailData { blocks, dots: self.dots, budget: Some(self.budget) })
     }
 
-    /// `DOTS` says whether dots at the start of a line have a meaning.
+    /// Decodes input up to the end of data. With `DOTS`, dots at the start of a line have a
+    /// meaning.
     fn decode<const DOTS: bool>(&mut self, input: &[u8]) -> Progress {
         for begin in (0..input.len()).step_by(GLANCE) {
             let block = begin..input.len().min(begin + GLANCE);
@@ -290,13 +291,13 @@ impl ContentDecoder {
         None
     }
 
-    /// Whether this part of the input is copied to the content unchanged. All input before it must
-    /// have been taken.
+    /// Returns whether this part of the input is copied to the content unchanged. All input before
+    /// it must have been taken.
     fn is_plain<const DOTS: bool>(&self, input: &[u8], part: Range<usize>) -> bool {
         self.goes_on_plain::<DOTS>(input[part.start]) && is_plain::<DOTS>(input, part)
     }
 
-    /// Whether the next octet on the wire is copied to the content unchanged.
+    /// Returns whether the next octet on the wire is copied to the content unchanged.
     fn goes_on_plain<const DOTS: bool>(&self, next: u8) -> bool {
         // A dot that was removed may turn out to be the end of data.
         let behind_dot = matches!(self.wire, [.., LF, b'.'] | [_, LF, b'.', CR]);
@@ -403,23 +404,23 @@ fn end_of_data(window: &[u8; BEFORE + PIECE + 1]) -> Option<usize> {
     if any { (0..PIECE).find(|at| is_end(*at)).map(|at| at + 1) } else { None }
 }
 
-/// Whether something has to change between these two octets: a CR without LF, an LF without CR, or
-/// a dot that may begin a line.
+/// Returns whether something must change between these two octets: a CR without LF, an LF without
+/// CR, or a dot that may begin a line.
 fn is_rough<const DOTS: bool>(first: u8, second: u8) -> bool {
     ((first == CR) != (second == LF)) | (DOTS & (first == LF) & (second == b'.'))
 }
 
-/// Whether nothing has to change between the octets of this part, nor between its first octet and
-/// the octet before it in the input.
+/// Returns whether nothing must change between the octets of `part`, nor between its first octet
+/// and the octet before it in `input`.
 fn is_plain<const DOTS: bool>(input: &[u8], part: Range<usize>) -> bool {
-    // Including the octet before the part makes the number of pairs a round number, which is
-    // faster.
+    // The first pair begins with the octet before `part`. There are then as many pairs as octets in
+    // `part`, usually `PIECE`, and such a round number is faster.
     let second = part.start.max(1)..part.end;
     !is_any_rough::<DOTS>(&input[second.start - 1..second.end - 1], &input[second])
 }
 
-/// Whether something has to change between any octet of `first` and the octet at the same place in
-/// `second`. Vectorised for the CPU at hand.
+/// Returns whether something must change between any octet of `first` and the octet at the same
+/// place in `second`. Vectorised for the CPU that it runs on.
 fn is_any_rough<const DOTS: bool>(first: &[u8], second: &[u8]) -> bool {
     #[inline(always)]
     fn is_any<const DOTS: bool>(first: &[u8], second: &[u8]) -> bool {
@@ -429,7 +430,7 @@ fn is_any_rough<const DOTS: bool>(first: &[u8], second: &[u8]) -> bool {
     dispatch!(Level::new(), _ => is_any::<DOTS>(first, second))
 }
 
-/// Whether a line in `block` begins with a dot. `last` is the octet before the block.
+/// Returns whether a line in `block` begins with a dot. `last` is the octet before the block.
 fn begins_with_dot(last: u8, block: &[u8]) -> bool {
     let is_dot = |first: u8, second: u8| (first == LF) & (second == b'.');
     let Some((first, rest)) = block.split_first() else { return false };

@@ -55,7 +55,7 @@ impl LineReader {
         *self = Self::new(self.limit);
     }
 
-    /// Whether the buffer begins with a new line, not with the rest of a faulty line.
+    /// Returns whether the buffer begins with a new line, not with the rest of a faulty line.
     pub(crate) fn at_line_start(&self) -> bool {
         self.discarding.is_none()
     }
@@ -126,8 +126,8 @@ impl LineReader {
     }
 }
 
-/// Whether the octets contain a control octet. The loop does not stop at the first one, so that the
-/// compiler can vectorise it.
+/// Returns whether the octets contain a control octet. The loop does not stop at the first one, so
+/// that the compiler can vectorise it.
 pub(super) fn has_control(octets: &[u8]) -> bool {
     octets.iter().fold(false, |any, octet| any | octet.is_ascii_control())
 }

@@ -116,7 +116,7 @@ impl SmtpPath {
         &self.written
     }
 
-    /// Whether the path is the null reverse-path `<>`.
+    /// Returns whether the path is the null reverse-path `<>`.
     pub fn is_null(&self) -> bool {
         self.address().is_empty()
     }
@@ -257,7 +257,7 @@ fn is_atext(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || !octet.is_ascii() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
 }
 
-/// Whether `domain` is a `Domain`. U-labels (RFC 6531) are accepted without further checks.
+/// Returns whether `domain` is a `Domain`. U-labels (RFC 6531) are accepted without further checks.
 fn is_domain(domain: &str) -> bool {
     let is_let_dig = |octet: u8| octet.is_ascii_alphanumeric() || !octet.is_ascii();
     domain.split('.').all(|label| {
@@ -267,8 +267,8 @@ fn is_domain(domain: &str) -> bool {
     })
 }
 
-/// Whether `domain` is an `address-literal` (RFC 5321 section 4.1.3). `IPv6` is the only tag that
-/// has ever been registered.
+/// Returns whether `domain` is an `address-literal` (RFC 5321 section 4.1.3). `IPv6` is the only
+/// tag that has ever been registered.
 fn is_address_literal(domain: &str) -> bool {
     let inner = domain.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
     match inner.and_then(|inner| inner.split_once(':')) {

@@ -208,16 +208,16 @@ pub(super) fn halves(word: &[u8]) -> (&[u8], Option<&[u8]>) {
     (halves.next().unwrap_or_default(), halves.next())
 }
 
-/// Whether the octets are an `esmtp-keyword`.
+/// Returns whether the octets are an `esmtp-keyword`.
 pub(super) fn is_keyword(octets: &[u8]) -> bool {
     octets.first().is_some_and(u8::is_ascii_alphanumeric)
         && octets.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-')
 }
 
-/// Whether the octets are an `esmtp-value`, extended by UTF-8 (RFC 6531 section 3.3; RFC 6533 uses
-/// it in ORCPT). As in Postfix, `=` is allowed, since some clients write it in ORCPT and ENVID.
-/// Characters that are not printable are refused, since the onward server prints the value in
-/// delivery status notifications.
+/// Returns whether the octets are an `esmtp-value`, extended by UTF-8 (RFC 6531 section 3.3; RFC
+/// 6533 uses it in ORCPT). As in Postfix, `=` is allowed, since some clients write it in ORCPT and
+/// ENVID. Characters that are not printable are refused, since the onward server prints the value
+/// in delivery status notifications.
 fn is_value(octets: &[u8]) -> bool {
     let is_ascii = octets.iter().all(|octet| matches!(octet, 33..=126));
     let is_utf8 = || {
@@ -227,8 +227,8 @@ fn is_value(octets: &[u8]) -> bool {
     !octets.is_empty() && (is_ascii || is_utf8())
 }
 
-/// Whether this is a value of NOTIFY (RFC 3461 section 4.1): NEVER alone, or a list of the others.
-/// Empty list elements are ignored, as in Postfix.
+/// Returns whether this is a value of NOTIFY (RFC 3461 section 4.1): NEVER alone, or a list of the
+/// others. Empty list elements are ignored, as in Postfix.
 fn is_notify(value: &[u8]) -> bool {
     const OTHERS: [&[u8]; 3] = [b"SUCCESS", b"FAILURE", b"DELAY"];
     let conditions = || value.split(|octet| *octet == b',').filter(|word| !word.is_empty());
@@ -238,8 +238,9 @@ fn is_notify(value: &[u8]) -> bool {
     conditions().next().is_some() && (all_among(&[b"NEVER"]) || all_among(&OTHERS))
 }
 
-/// Whether this is a value of ORCPT (RFC 3461 section 4.2): a type and an address. The address may
-/// be empty, as in Postfix. Addresses of type `utf-8` (RFC 6533) are not checked as xtext.
+/// Returns whether this is a value of ORCPT (RFC 3461 section 4.2): a type and an address. The
+/// address may be empty, as in Postfix. Addresses of type `utf-8` (RFC 6533) are not checked as
+/// xtext.
 fn is_original_recipient(value: &[u8]) -> bool {
     let Some(end) = memchr(b';', value) else { return false };
     let (kind, address) = (&value[..end], &value[end + 1..]);

@@ -165,7 +165,7 @@ impl ProxyHeader {
     }
 }
 
-/// Whether `input` begins with `start`, as far as it has arrived.
+/// Returns whether the input received so far agrees with `start`.
 fn begins(input: &[u8], start: &[u8]) -> bool {
     input.iter().zip(start).all(|(octet, expected)| octet == expected)
 }

@@ -64,9 +64,10 @@ impl Written for AddressLiteral {
     }
 }
 
-/// Whether a log can show this character unchanged. Control characters (C0, DEL, C1) can control a
-/// terminal. Line and paragraph separators begin new lines. Bidirectional and zero-width characters
-/// make text look like other text. None of them is printed unchanged in text from a client.
+/// Returns whether a log can show this character unchanged. Control characters (C0, DEL, C1) can
+/// control a terminal. Line and paragraph separators begin new lines. Bidirectional and zero-width
+/// characters make text look like other text. None of them is printed unchanged in text from a
+/// client.
 pub(crate) fn is_printable(c: char) -> bool {
     let is_invisible = matches!(
         c,

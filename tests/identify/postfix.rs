@@ -12,7 +12,7 @@ const MISSING: &str = "Postfix is needed to see what it is told: run this as roo
     with `echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections; \
     DEBIAN_FRONTEND=noninteractive apt-get install -y postfix`";
 
-/// Knows `alice@example.org`, holds accepted mail, delivers nothing.
+/// A Postfix server that knows `alice@example.org`, holds accepted mail and delivers nothing.
 pub struct Postfix {
     folder: TempDir,
     /// Accepts XCLIENT, trusts nobody.

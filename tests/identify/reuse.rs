@@ -57,7 +57,7 @@ struct Server {
     _accepting: Task<()>,
 }
 
-/// When the server closes a connection.
+/// The time at which the server closes a connection.
 #[derive(Clone, Copy, PartialEq)]
 enum Leaves {
     OnQuit,

@@ -23,7 +23,7 @@ pub enum Transfer {
     Chunks(Vec<usize>),
 }
 
-/// How the transaction continues after half of the content.
+/// Continuation of the transaction after half of the content.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Ending {
     Complete,

@@ -15,7 +15,7 @@ use nobounce::{Onward, Outcome, Peer, Refusal, Request, Session, Settings, Step,
 use super::oracle::{Reply, read_replies};
 use super::server::{Connect, OnwardServer, Read};
 
-/// How octets are cut into chunks in transit.
+/// Sizes of the chunks into which octets are cut in transit.
 #[derive(Debug, Clone)]
 pub enum Chunks {
     Whole,
@@ -336,7 +336,7 @@ impl<S: OnwardServer> Link<'_, S> {
     }
 }
 
-/// Start of the virtual time.
+/// Returns the start of the virtual time.
 #[expect(clippy::disallowed_methods, reason = "an `Instant` cannot be made otherwise")]
 pub fn epoch() -> Instant {
     static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();

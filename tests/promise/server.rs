@@ -14,7 +14,7 @@ pub trait OnwardServer {
     fn write(&mut self, at: usize, octets: &[u8]) -> bool;
     /// Returns the available output on connection `at`, at most `most` octets.
     fn read(&mut self, at: usize, most: usize) -> Read;
-    /// The gate has closed connection `at`.
+    /// Handles the end of connection `at`, which the gate has closed.
     fn closed(&mut self, at: usize);
 }
 

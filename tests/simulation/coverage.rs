@@ -15,7 +15,7 @@ pub enum At {
     Greeted,
     /// Waits for the reply to EHLO or HELO.
     Hello,
-    /// Is between two transactions, or before the first.
+    /// Between two transactions, or before the first.
     Ready,
     /// Waits for the reply to MAIL.
     Mail,
@@ -27,11 +27,11 @@ pub enum At {
     Recipients,
     /// Waits for 354.
     Data,
-    /// Is sending mail data or a chunk.
+    /// While sending mail data or a chunk.
     Content,
     /// Waits for the reply to a chunk that is not the last.
     Chunk,
-    /// Is between two chunks.
+    /// Between two chunks.
     Chunks,
     /// Waits for the reply to its content.
     Ended,

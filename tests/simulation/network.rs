@@ -36,7 +36,8 @@ pub struct Connection {
     deaf: bool,
     /// Whether the peer sends nothing more.
     mute: bool,
-    /// Where an onward server began an unsolicited reply, until the gate sends something.
+    /// Position at which an onward server began an unsolicited reply, until the gate sends
+    /// something.
     pub lie: Option<usize>,
     /// Whether an unsolicited reply was undetectable for the gate: from then on, replies and
     /// commands no longer match.

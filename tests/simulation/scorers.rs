@@ -146,7 +146,7 @@ impl Chancy {
         self.world.state().fault_in(about.session, fault);
     }
 
-    /// The scorer fails, so the failure policy of its seat applies.
+    /// Applies the failure policy of the scorer's seat, because the scorer fails.
     fn fails(&self, about: About) {
         match self.plan.on_failure {
             FailurePolicy::Ignore => {}

@@ -12,7 +12,7 @@ use super::gate::{Server, Shelf};
 const WIDE: usize = 65_536;
 const TEXT: &str = "0123456789\r\n.\r\n";
 
-/// Number of lines that pass through the pipe within the test's time.
+/// Returns the number of lines that pass through the pipe within the test's time.
 fn lines(width: usize) -> usize {
     if width < 10 { 100 } else { 20_000 }
 }

@@ -17,7 +17,7 @@ use crate::tarpit::Tarpit;
 const MESSAGE: &str = "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n";
 const CONTENT: &str = "Subject: x\r\n\r\nHello\r\n.\r\n";
 
-/// Where a relay target panics.
+/// The place at which a relay target panics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Open,

@@ -112,14 +112,14 @@ impl Draft<'_> {
         self.keep_as(names)
     }
 
-    /// Like [`keep`](Self::keep), with the first of these names that is free.
+    /// Does the same as [`keep`](Self::keep), with the first unused name of `names`.
     pub(super) fn keep_as(self, names: impl Iterator<Item = String>) -> io::Result<String> {
         let new = self.folder.root.join("new");
         // A link never replaces an existing file, as a rename would.
         let (path, ()) = claim(&new, names, |path| fs::hard_link(&self.path, path))?;
         if let Err(error) = synchronise(&new) {
-            // The message may or may not survive a crash. It can be removed, because the client
-            // keeps it.
+            // Without the synchronisation, the message might be lost in a crash. It is removed: the
+            // client gets an error reply and sends the message again.
             let _ = fs::remove_file(&path);
             return Err(error);
         }

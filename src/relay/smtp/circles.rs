@@ -27,15 +27,15 @@ const QUIET: usize = 4;
 /// Number of RCPT commands that must wait at the same time for one recipient before a loop is
 /// suspected.
 const SIDE_BY_SIDE: usize = 8;
-/// How long they must have waited, with no answer to any of them. After a much longer time, a loop
-/// would occupy all processes of a Postfix: one round takes 3 to 20 ms, and the token needs a
+/// Time for which they must have waited, with no answer to any of them. With a much longer time, a
+/// loop would occupy all processes of a Postfix: one round takes 3 to 20 ms, and the token needs a
 /// process too.
 const UNANSWERED: Duration = Duration::from_millis(100);
-/// How long to wait for the token to come back.
+/// Time to wait for the token to come back.
 const RETURN: Duration = Duration::from_secs(5);
 /// Minimum time between two tokens. A token that comes back ends it.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How long a recipient whose RCPT leads back is not forwarded.
+/// Time for which a recipient is not forwarded after its RCPT led back to this gate.
 const REMEMBER: Duration = Duration::from_secs(60);
 /// Maximum number of these recipients.
 const RECIPIENTS: usize = 256;
@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(circles.waiting.load(Ordering::Relaxed), 0);
     }
 
-    /// A target whose server never answers RCPT. Its clients give up.
+    /// Returns a target whose server never answers RCPT. Its clients give up.
     fn silent() -> (Rehearsal, Smtp<Rehearsal>) {
         let runtime = Rehearsal::with(Script::smtp_server().replying("RCPT", ""));
         let address = "192.0.2.25:25".parse().unwrap();

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::self_test::SelfTestError;
 use crate::outcome::RelayError;
 
-/// Whether requests of clients are forwarded, and if not, why.
+/// State that decides whether requests of clients are forwarded, with the reason if not.
 #[derive(Debug)]
 pub(super) struct Guard {
     /// Whether forwarding depends on the self-test.
@@ -54,7 +54,7 @@ mod tests {
     use crate::rehearsal::{Cue, Rehearsal, Script, Then, Turn, envelope, peer, recipient};
     use crate::relay::{SelfTestError, Smtp, Target};
 
-    /// A server that greets and gives this reply to each command after EHLO.
+    /// Returns a server that greets and gives this reply to each command after EHLO.
     fn server(reply: &str) -> Script {
         let greeting = Turn { cue: Cue::Octets(0), says: b"220 onward.example\r\n".to_vec() };
         let reply = format!("{reply}\r\n");

@@ -27,8 +27,8 @@ pub(super) struct Bounds {
 }
 
 impl Default for Bounds {
-    /// Twice the limit of one session for an address, and five times that for a network. The
-    /// connection limits have the same ratio.
+    /// Returns the default limits: twice the limit of one session for an address, and five times
+    /// that for a network. The connection limits have the same ratio.
     fn default() -> Self {
         Self { of_address: 100, of_network: 500 }
     }

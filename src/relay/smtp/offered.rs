@@ -7,11 +7,11 @@ use futures::lock;
 
 use crate::capabilities::Capabilities;
 
-/// How long the capabilities of a server are cached.
+/// Time for which the capabilities of a server are cached.
 pub(super) const REMEMBER: Duration = Duration::from_secs(300);
-/// How long a failure to get the capabilities is cached.
+/// Time for which a failure to get the capabilities is cached.
 pub(super) const REMEMBER_SILENCE: Duration = Duration::from_secs(10);
-/// How long the greeting of a client may be delayed to get the capabilities of the server.
+/// Maximum delay of a client's greeting to get the capabilities of the server.
 pub(super) const INTRODUCTION: Duration = Duration::from_secs(5);
 
 /// The capabilities that the server last offered, and the time until which they are valid.

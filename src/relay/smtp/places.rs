@@ -15,10 +15,10 @@ use crate::network::Network;
 use crate::peer::Peer;
 use crate::runtime::{Runtime, within};
 
-/// How long a client waits for a place: as long as for a connection (Postfix
+/// Maximum time that a client waits for a place: as long as for a connection (Postfix
 /// `smtp_connect_timeout`).
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long an idle client keeps its place while others wait.
+/// Time for which an idle client keeps its place while others wait.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A network of clients: an IPv4 /24 or an IPv6 /64.
@@ -34,7 +34,7 @@ pub(super) struct Places<L> {
 
 struct Held<L> {
     taken: usize,
-    /// Lines of idle clients, in the order in which they became idle.
+    /// Connections of idle clients, in the order in which they became idle.
     parked: VecDeque<Parked<L>>,
     tickets: u64,
     /// The waiting clients of each network. `turns` holds the order of the networks.
@@ -43,10 +43,10 @@ struct Held<L> {
 }
 
 struct Parked<L> {
-    /// Greater than the tickets of lines parked earlier.
+    /// Identifies the connection. Connections parked later have greater tickets.
     ticket: u64,
     line: Box<L>,
-    /// The time since which the line is idle.
+    /// The time since which the connection is idle.
     since: Option<Instant>,
     network: Key,
 }
@@ -54,11 +54,11 @@ struct Parked<L> {
 /// An occupied place. Dropping it frees the place.
 pub(super) struct Place<L>(Option<Arc<Places<L>>>);
 
-/// Identifies a parked line, until its place is taken back.
+/// Identifies a parked connection, until its place is taken back.
 #[derive(Debug)]
 pub(super) struct Ticket {
     number: u64,
-    /// Number of places that had been taken back when the line was parked.
+    /// Number of places that had been taken back when the connection was parked.
     taken_back: u64,
 }
 
@@ -74,10 +74,10 @@ impl<L> Places<L> {
         Self { most: most.max(1), taken_back: AtomicU64::new(0), held: Mutex::new(held) }
     }
 
-    /// Returns a place for a connection of this client. If none is free, waits up to 30 s, in a
-    /// queue that takes turns between the networks of clients. While it waits, a client that has
-    /// been idle for a second loses its place. Clients of the network with the most idle lines lose
-    /// it first.
+    /// Returns a place for a connection of this client. If none is free, waits up to 30 s in a
+    /// queue that serves client networks round-robin. While it waits, a client that has been idle
+    /// for a second loses its place. Clients of the network with the most idle connections lose
+    /// theirs first.
     pub(super) async fn take<R: Runtime>(
         self: &Arc<Self>,
         runtime: &R,
@@ -111,7 +111,7 @@ impl<L> Places<L> {
         !self.lock().turns.is_empty()
     }
 
-    /// Parks the line of an idle client, from where its place can be taken back.
+    /// Parks the connection of an idle client. While it is parked, its place can be taken back.
     pub(super) fn park(&self, line: Box<L>, since: Option<Instant>, client: &Peer) -> Ticket {
         let network = network(client);
         let mut held = self.lock();
@@ -121,14 +121,14 @@ impl<L> Places<L> {
         Ticket { number: ticket, taken_back: self.taken_back.load(Ordering::Acquire) }
     }
 
-    /// Returns the line; `None` if its place was taken back.
+    /// Returns the parked connection; `None` if its place was taken back.
     pub(super) fn unpark(&self, ticket: &Ticket) -> Option<Box<L>> {
         let mut held = self.lock();
         let at = held.parked(ticket)?;
         held.parked.remove(at).map(|parked| parked.line)
     }
 
-    /// Returns whether the line's place was taken back.
+    /// Returns whether the place of the parked connection was taken back.
     pub(super) fn is_lost(&self, ticket: &Ticket) -> bool {
         self.taken_back.load(Ordering::Acquire) != ticket.taken_back
             && self.lock().parked(ticket).is_none()
@@ -179,7 +179,7 @@ impl<L> Places<L> {
 }
 
 impl<L> Held<L> {
-    /// Returns the index of the line with this ticket.
+    /// Returns the index of the parked connection with this ticket.
     fn parked(&self, ticket: &Ticket) -> Option<usize> {
         self.parked.binary_search_by_key(&ticket.number, |parked| parked.ticket).ok()
     }

@@ -128,8 +128,9 @@ impl<R: Runtime> Smtp<R> {
                 break;
             }
         }
-        // Mail for unknown recipients does not come back. The server must accept the postmaster
-        // (RFC 5321 section 4.5.1).
+        // A server that refuses unknown recipients does not send the probes above back to the gate,
+        // even if there is a loop. The postmaster must be accepted (RFC 5321 section 4.5.1), so
+        // this probe detects such a loop.
         if result.is_ok()
             && let Ok(postmaster) = ForwardPath::parse("<postmaster>")
             && connection.comes_back(&postmaster).await

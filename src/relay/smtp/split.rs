@@ -11,7 +11,7 @@ use crate::message::Message;
 use crate::network::Network;
 use crate::wire::mailbox::{ForwardPath, SmtpPath};
 
-/// How long retries are split, counted from the last split retry.
+/// Time for which retries are split, counted from the last split retry.
 const TIME: Duration = Duration::from_secs(12 * 3_600);
 /// Maximum number of entries. There is one for each recipient of such a message and one for its
 /// content.

@@ -273,8 +273,8 @@ impl Lists {
         symbols
     }
 
-    /// Like [`ask`](Self::ask), but queries only once per transaction, regardless of the number of
-    /// recipients.
+    /// Does the same as [`ask`](Self::ask), but queries only once per transaction, regardless of
+    /// the number of recipients.
     async fn ask_once(
         &self,
         envelope: &Envelope,

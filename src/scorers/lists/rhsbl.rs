@@ -91,8 +91,8 @@ impl Scorer for Rhsbl {
         let names = [sender.as_deref(), helo, peer.name.as_deref()].into_iter().flatten();
         let mut names: Vec<DomainName> =
             names.filter_map(|name| lenient_domain(name).parse().ok()).collect();
-        // A name without a dot is not a registered domain, and addresses belong in lists of
-        // addresses.
+        // A name without a dot is not a registered domain. IP addresses are looked up in DNSBLs,
+        // not here.
         names.retain(|name| name.has_dot() && name.parse::<std::net::Ipv4Addr>().is_err());
         names.sort_unstable();
         names.dedup();

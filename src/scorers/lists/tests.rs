@@ -311,8 +311,8 @@ fn what_some_lists_say_stands_beside_what_others_do_not() {
     let (verdict, tally, failures) = ask(lists("broken.example"), FailurePolicy::Defer);
     assert!(matches!(verdict, Verdict::Refuse(refusal) if refusal.is_transient()));
     assert_eq!((tally, failures), ("score=4.00 dnsbl:ZEN=4.00".to_owned(), told));
-    // The findings of other lists may be enough, unless the failed list could have lowered the
-    // score.
+    // The findings of the other lists may be enough to refuse the client, unless the failed list
+    // could have lowered the score.
     let enough = |failing: DnsList| {
         let bad = zen().weight(Score::points(7));
         ask(Dnsbl::new(zones.clone()).list(bad).list(failing), FailurePolicy::Defer).0

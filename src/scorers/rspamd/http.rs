@@ -142,7 +142,7 @@ struct Status {
     keep: bool,
 }
 
-/// How a body ends (RFC 9112 section 6.3).
+/// Framing of a body, which determines its end (RFC 9112 section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
     Length(usize),

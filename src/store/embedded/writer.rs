@@ -126,7 +126,8 @@ impl Desk {
         Ok(tells)
     }
 
-    /// Main loop of the thread. Each iteration writes what arrived during the previous write.
+    /// Runs the main loop of the thread. Each iteration writes the changes that arrived during the
+    /// previous write.
     fn run(&self, mut file: File) {
         loop {
             let idle = |pending: &mut Pending| pending.waiting.is_empty() && !pending.closing;

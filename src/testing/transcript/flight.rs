@@ -85,7 +85,7 @@ impl Cutter {
         }
     }
 
-    /// SplitMix64 (Steele, Lea, Flood 2014).
+    /// Returns a random number from SplitMix64 (Steele, Lea, Flood 2014).
     fn random(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;

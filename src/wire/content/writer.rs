@@ -60,7 +60,7 @@ impl DataWriter {
         }
     }
 
-    /// Whether the end was written.
+    /// Returns whether the end of data was written.
     pub(crate) fn is_done(&self) -> bool {
         self.ended
     }

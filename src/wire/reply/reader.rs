@@ -16,8 +16,8 @@ pub enum ReplyError {
     /// A line ends in LF without CR. Waiting for a CRLF would last until the timeout.
     #[error("a line ends in LF without CR")]
     BareLf,
-    /// In a multi-line reply, a code has another first digit than the one before it. So the two
-    /// lines contradict each other.
+    /// A line of a multi-line reply whose code has another first digit than the code before it. So
+    /// the two lines contradict each other.
     #[error("the code changes within a reply")]
     CodeChanged,
     /// A line or the whole reply exceeds [`ReplyLimits`].
@@ -69,7 +69,7 @@ impl ReplyReader {
         self.buffer.extend_from_slice(octets);
     }
 
-    /// Whether no octets are buffered, not even a part of a reply.
+    /// Returns whether no octets are buffered, not even a part of a reply.
     pub(crate) fn is_empty(&self) -> bool {
         self.buffer.is_empty() && self.code.is_none()
     }
