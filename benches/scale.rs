@@ -1,6 +1,6 @@
-//! How cost grows with the size of the content and the number of recipients, scorers, header
-//! fields and connections. `cargo bench --bench scale` prints a table for each and writes the
-//! plots in `benches/plots/`.
+//! Growth of cost with the size of the content and the number of recipients, scorers, header fields
+//! and connections. `cargo bench --bench scale` prints a table for each and writes the plots in
+//! `benches/plots/`.
 //!
 //! Messages go through `serve` with everything in memory; the figure is CPU time. Connections are
 //! held over loopback by the example `on_tokio`; the figures are those of its process. `growth` is

@@ -75,7 +75,7 @@ fn main() {
     }
 }
 
-/// Operations in a second, all threads together.
+/// Returns the operations per second of all threads together.
 fn measure(threads: usize, time: Duration, keys: &[Key], one: &(dyn Fn(&Key) + Sync)) -> f64 {
     let done = AtomicUsize::new(0);
     let begun = Instant::now();

@@ -64,7 +64,7 @@ pub struct Breaker {
 
 type Told = dyn Fn(&Change) + Send + Sync;
 
-/// State of a breaker.
+/// State of a [`Breaker`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
@@ -79,7 +79,8 @@ pub enum State {
     Probing,
 }
 
-/// A state change to report to an operator: once for an outage, and once for the recovery.
+/// A state change of a [`Breaker`], to report to an operator: one for an outage, and one for the
+/// recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
@@ -95,7 +96,7 @@ pub enum Change {
     },
 }
 
-/// The operation was not admitted, because earlier operations failed.
+/// The error for an operation that a [`Breaker`] did not admit, because earlier operations failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not asked for {pause:?} after repeated failures: {error}")]
 #[non_exhaustive]
@@ -106,7 +107,7 @@ pub struct SuspendedError {
     pub error: Arc<str>,
 }
 
-/// An admitted operation. Report its result with [`succeed`](Self::succeed) or
+/// An operation that a [`Breaker`] admitted. Report its result with [`succeed`](Self::succeed) or
 /// [`fail`](Self::fail). Dropping it counts as a failure.
 #[derive(Debug)]
 #[must_use = "dropped, it is a failure"]
@@ -186,11 +187,12 @@ impl Breaker {
         }
     }
 
-    /// Admits an operation, or returns why it fails at once.
+    /// Admits an operation, or returns the reason why it fails at once.
     ///
     /// # Errors
     ///
-    /// [`SuspendedError`] while the breaker is open, or while another operation is the probe.
+    /// Returns [`SuspendedError`] while the breaker is open, or while another operation is the
+    /// probe.
     pub fn admit(&self, now: Instant) -> Result<Pass<'_>, SuspendedError> {
         let mut circuit = self.lock();
         let probes = match &*circuit {

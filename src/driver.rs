@@ -178,7 +178,7 @@ where
 
 /// The event that ended a wait for the client.
 enum Received {
-    /// Input was received. Contains the way the input ended, if it did.
+    /// Input was received. Contains the end of the input, if it was reached.
     Input(Option<End>),
     GoingDown,
     Called(Call),

@@ -32,7 +32,7 @@ use crate::tls::{HandshakeLimits, Turns};
 use crate::unwind::caught;
 use crate::verdict::{Subject, Verdict};
 
-/// State that all sessions of one service share: settings, panel, relay target and observers.
+/// The state that all sessions of one service share: settings, panel, relay target and observers.
 /// Create it once and pass it to [`serve`](crate::serve) for each client.
 pub struct Gate<R: Runtime> {
     pub(crate) runtime: R,
@@ -193,7 +193,7 @@ impl<R: Runtime> Gate<R> {
     }
 
     /// Looks up the name of each client before its session begins. The name must be confirmed by a
-    /// forward look-up (RFC 8601 section 3). The session waits for the look-up for at most
+    /// forward lookup (RFC 8601 section 3). The session waits for the lookup for at most
     /// `patience`.
     ///
     /// The trace header, records and scorers then have [`Peer::name`] and [`Peer::reverse_name`].
@@ -203,8 +203,8 @@ impl<R: Runtime> Gate<R> {
     /// its name is not in DNS. [`Peer::name_lookup`] distinguishes a client without a name from a
     /// client for which DNS gave no answer. Neither is refused.
     ///
-    /// At most 4 look-ups run at the same time for the clients of one network: an IPv4 /24 or an
-    /// IPv6 /48. After 3 look-ups in a row that took longer than 2 seconds, the names of this
+    /// At most 4 lookups run at the same time for the clients of one network: an IPv4 /24 or an
+    /// IPv6 /48. After 3 lookups in a row that took longer than 2 seconds, the names of this
     /// network are not looked up for 30 seconds. If the network remains slow, that pause grows to
     /// at most 5 minutes. During the pause its clients are served at once, without a name.
     #[cfg(feature = "dns")]
@@ -344,7 +344,7 @@ impl<R: Runtime> Gate<R> {
         self.going_down.clone()
     }
 
-    /// Returns the client with its name, if name look-up is enabled and finds one.
+    /// Returns the client with its name, if name lookup is enabled and finds one.
     #[cfg(feature = "dns")]
     pub(crate) async fn named(&self, mut peer: Peer) -> Peer {
         if let (Some(naming), Some(address), None) = (&self.naming, peer.address, &peer.name)

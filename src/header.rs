@@ -29,8 +29,8 @@ pub struct HeaderField {
     octets: Bytes,
 }
 
-/// The name is empty, longer than 64 octets, or contains an octet that is not allowed in a field
-/// name. Caller fault.
+/// The error for an invalid field name: empty, longer than 64 octets, or with an octet that is not
+/// allowed. Caller fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a header field name")]
 pub struct FieldNameError;

@@ -1,4 +1,4 @@
-//! DNS look-ups of client names, made before the session begins.
+//! DNS lookups of client names, made before the session begins.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,11 +18,11 @@ use crate::unwind::Guarded;
 #[cfg(test)]
 mod tests;
 
-/// Maximum number of concurrent look-ups for the clients of one network ([`Network::around`]).
+/// Maximum number of concurrent lookups for the clients of one network ([`Network::around`]).
 const AT_ONCE: usize = 4;
-/// A look-up that takes longer than this counts as slow, whatever its answer.
+/// A lookup that takes longer than this counts as slow, whatever its answer.
 const SLOW: Duration = Duration::from_secs(2);
-/// Number of slow look-ups in a row after which look-ups for the network pause.
+/// Number of slow lookups in a row after which lookups for the network pause.
 const SLOW_IN_A_ROW: u32 = 3;
 /// First and longest pause (RFC 9520 section 3.2: failures are cached for at most 5 minutes).
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
@@ -44,7 +44,7 @@ pub(crate) struct Naming {
     networks: Mutex<HashMap<Network, Arc<Zone>>>,
 }
 
-/// The look-ups of one network. Its addresses are usually in one reverse zone.
+/// The lookups of one network. Its addresses are usually in one reverse zone.
 struct Zone {
     turns: Turns,
     breaker: Breaker,
@@ -74,7 +74,7 @@ impl Naming {
     }
 
     /// Returns `None` if there is no answer. If this future is dropped during the query, the
-    /// look-up counts as slow.
+    /// lookup counts as slow.
     async fn ask<R: Runtime>(
         &self,
         runtime: &R,
@@ -105,7 +105,7 @@ impl Naming {
 }
 
 /// Evicts idle networks: all whose breaker is closed, then open ones until [`NETWORKS_LEFT`] remain.
-/// Among open ones, those whose pause ends first are evicted first. Networks with a look-up are
+/// Among open ones, those whose pause ends first are evicted first. Networks with a lookup are
 /// kept. There are at most as many of them as connections.
 fn make_room(networks: &mut HashMap<Network, Arc<Zone>>) {
     let mut open = Vec::new();

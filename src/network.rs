@@ -20,7 +20,7 @@ pub struct Network {
     prefix: u32,
 }
 
-/// Not a valid network. Caller fault.
+/// The error for a text that is not a valid network. Caller fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no ADDRESS or ADDRESS/PREFIX, or has bits set behind its prefix")]
 pub struct NetworkError(Box<str>);

@@ -27,7 +27,7 @@ pub use lines::LineLogger;
 pub(crate) use observers::Observers;
 pub use queue::{Queue, Queued};
 
-/// Receives every event of every session. An observer cannot change the outcome of a session.
+/// A receiver of every event of every session. An observer cannot change the outcome of a session.
 ///
 /// # Panics in an observer
 ///

@@ -95,7 +95,7 @@ pub enum RelayError {
     Own(Arc<dyn std::error::Error + Send + Sync>),
 }
 
-/// Reason why there is no TLS with an onward server.
+/// Reason why the connection to an onward server has no TLS.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -357,8 +357,8 @@ fn queue_id(reply: &Reply) -> Option<&str> {
     (!id.is_empty() && id.len() <= 64).then_some(id)
 }
 
-/// Returns the text before and after a mark. Searching for the first octet needs no setup, unlike
-/// [`str::split_once`], which does not pay off for a text as short as a reply.
+/// Returns the text before and after a mark. It searches for the first octet of the mark.
+/// [`str::split_once`] needs a setup that costs more than it saves in a text as short as a reply.
 fn split<'t>(text: &'t str, mark: &str) -> Option<(&'t str, &'t str)> {
     let mut places = memchr_iter(*mark.as_bytes().first()?, text.as_bytes());
     places.find_map(|at| {
@@ -370,15 +370,17 @@ fn split<'t>(text: &'t str, mark: &str) -> Option<(&'t str, &'t str)> {
 /// A request to the relay target.
 #[derive(Debug)]
 pub enum Request<'a> {
-    /// Accept mail for this recipient?
+    /// Asks whether the target accepts mail for this recipient.
     Recipient(&'a Envelope, &'a ForwardPath),
-    /// Accept this message for all recipients of the envelope? In a PRDR transaction with several
-    /// recipients: accept it for the first of them?
+    /// Asks whether the target accepts this message for all recipients of the envelope. In a PRDR
+    /// transaction with several recipients, asks only about the first of them.
     Content(&'a Envelope, Message),
-    /// Accept the message for this next recipient of the envelope? Used in PRDR transactions.
+    /// Asks whether the target accepts the message for this further recipient of the envelope. Used
+    /// in PRDR transactions.
     Answer(&'a Envelope, &'a ForwardPath),
-    /// Still accept mail for the recipients of the envelope? Asked at DATA, before 354, if the
-    /// target [has dropped](crate::Session::doubt_recipients) its state of the transaction.
+    /// Asks whether the target still accepts mail for the recipients of the envelope. Sent at DATA,
+    /// before 354, if the target [has dropped](crate::Session::doubt_recipients) its state of the
+    /// transaction.
     Renewal(&'a Envelope),
 }
 

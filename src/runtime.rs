@@ -28,9 +28,9 @@ use crate::deadline::Deadline;
 pub(crate) use segments::SMALL;
 pub(crate) use segments::Segments;
 
-/// The services that the crate needs of an async runtime: a clock, a timer and connections. The
-/// features `tokio` and `smol` provide implementations. Your own takes a dozen lines, or two dozen
-/// with datagrams; see `examples/on_async_std.rs`.
+/// The services that the crate needs from an async runtime: a clock, a timer and connections. The
+/// features `tokio` and `smol` provide implementations. Your own implementation takes a dozen
+/// lines, or two dozen with datagrams; see `examples/on_async_std.rs`.
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
     /// A connection to an onward server or a scorer's daemon.
@@ -91,7 +91,7 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// The text is neither `host:port` nor `unix:/path`. Caller fault.
+/// The error for a text that is neither `host:port` nor `unix:/path`. Caller fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither HOST:PORT nor unix:PATH")]
 pub struct AddressError(Box<str>);

@@ -103,7 +103,8 @@ impl fmt::Display for Score {
     }
 }
 
-/// The text is not a score, or the score is out of range. Fault of the author of the text.
+/// The error for a text that is not a score, or whose score is out of range. Fault of the author of
+/// the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a score: digits, with a sign and decimals at will, within ±21474836.47")]
 pub struct ScoreError;

@@ -11,7 +11,8 @@ pub use self::context::{ConnectContext, DataContext, RcptContext};
 use crate::opinion::{Opinion, ScorerError};
 use crate::session::TransactionEnd;
 
-/// Judges connections, recipients and messages. By default every hook returns [`Opinion::silent`].
+/// A component that judges connections, recipients and messages. By default every hook returns
+/// [`Opinion::silent`].
 ///
 /// At one stage the hooks of all scorers run concurrently, each with its own time budget. They run
 /// in one task. A hook that blocks its thread therefore blocks the others, and no budget interrupts

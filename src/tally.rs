@@ -178,7 +178,7 @@ impl Tally {
         self.counted().map(|entry| &entry.finding)
     }
 
-    /// Returns the entries whose findings count, in the same order.
+    /// Returns the entries whose findings count, ordered by question and then by seat.
     pub fn counted(&self) -> impl Iterator<Item = &Entry> {
         self.highest().into_iter().map(|(_, entry)| entry)
     }

@@ -10,7 +10,8 @@ use crate::score::Score;
 /// 4.5.3.2), and the panel and the relay target need part of that time.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Delays replies to a client once the tally of its session or transaction has reached a score.
+/// A delay of the replies to clients with a high score. It begins when the tally of the session or
+/// transaction reaches a given score.
 ///
 /// Three limits bound the cost: the delay of one reply, the total delay of one session, and the
 /// number of sessions in the tarpit. The last one keeps delayed sessions from using up the

@@ -41,12 +41,12 @@ fn assert_printable(what: &str, text: &str) {
     assert!(found.is_empty(), "{what}: {found:?} in {text:?}");
 }
 
-/// Returns those of them that a command may contain.
+/// Returns the characters of [`HOSTILE`] that a command may contain.
 fn in_command() -> String {
     HOSTILE.chars().filter(|c| !c.is_ascii_control() && *c != ' ').collect()
 }
 
-/// All types that are printed and can contain text from a peer.
+/// Covers all types that are printed and can contain text from a peer.
 #[test]
 fn what_strangers_say_is_printable_wherever_it_is_printed() {
     let error = || -> Arc<dyn std::error::Error + Send + Sync> { Arc::from(Box::from(HOSTILE)) };

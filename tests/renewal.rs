@@ -1,5 +1,5 @@
-//! DATA after the relay target has lost the state of the transaction: the transaction is renewed
-//! before 354.
+//! Renewal of a transaction: DATA after the relay target has lost the state of the transaction. The
+//! target is asked again before 354.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "any moment: all times are counted from it")]
@@ -97,7 +97,7 @@ fn data_is_answered_with_451_and_without_354_when_a_recipient_is_refused_now() {
     played.takes = true;
     assert!(played.say("DATA\r\n").starts_with("354 "), "{}", played.said);
     assert_eq!(played.renewals, 2);
-    // Mail data behind a refused DATA is not read as commands.
+    // Mail data after a refused DATA is not read as commands.
     let mut played = Played::behind_rcpt();
     played.session.doubt_recipients();
     played.takes = false;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Returns whether this is only a smoke test: with `cargo bench -- --quick`, and whenever not
+/// Returns whether this is only a smoke test: after `cargo bench -- --quick`, or if it was not
 /// started by `cargo bench`.
 pub(crate) fn is_quick() -> bool {
     let arguments: Vec<String> = std::env::args().collect();

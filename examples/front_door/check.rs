@@ -35,7 +35,7 @@ impl Findings {
     }
 }
 
-/// Checks everything except whether the ports are free, since a running front_door may hold them.
+/// Checks everything except the ports, since a running front_door may hold them.
 pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> Findings {
     let mut findings = Findings::default();
     findings.faults.extend(sense::faults(options, policy.config.as_ref()));
@@ -132,8 +132,8 @@ fn is_same(one: &Path, other: &Path) -> bool {
     real(one) == real(other)
 }
 
-/// Checks whether a store can be opened at `path`. A store that another process holds is no error,
-/// since that process may be a running front_door.
+/// Checks whether a store can be opened at `path`. A store that another process holds is not an
+/// error, since that process may be a running front_door.
 fn store(path: &Path) -> Result<Option<String>, String> {
     let name = path.display();
     if !path.exists() {
@@ -156,8 +156,8 @@ fn store(path: &Path) -> Result<Option<String>, String> {
     }
 }
 
-/// Checks whether a file can be created at `path`. A missing folder is no error if systemd creates
-/// it when it starts the service (`StateDirectory=`, `LogsDirectory=`).
+/// Checks whether a file can be created at `path`. A missing folder is not an error if systemd
+/// creates it when it starts the service (`StateDirectory=`, `LogsDirectory=`).
 fn folder(path: &Path) -> Result<Option<String>, String> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

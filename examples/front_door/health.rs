@@ -17,7 +17,7 @@ use crate::output::Output;
 /// limits how often reports are written.
 const CALM: Duration = Duration::from_secs(5);
 
-/// Watches the daemons that front_door asks for failures.
+/// Watcher of the daemons that front_door asks. It reports their failures.
 pub(crate) struct Health {
     errors: Output,
     failing: Mutex<Vec<Failing>>,
@@ -53,7 +53,7 @@ impl Health {
                     failures().all(|failure| *failure.scorer != *name)
                 });
             }
-            // `NoAddress` means that the client has no address. It is no failure of the server.
+            // `NoAddress` means that the client has no address. It is not a failure of the server.
             Event::Relayed { outcome: Outcome::Failed(RelayError::NoAddress), .. } => {}
             Event::Relayed { outcome: Outcome::Failed(error), .. } => {
                 self.failed("the onward server", None, error, "clients are told 451");

@@ -183,7 +183,8 @@ fn append(path: &Path) -> io::Result<(File, LineEnd)> {
     Ok((options.open(path).map_err(said)?, end.unwrap_or(LineEnd::Complete)))
 }
 
-/// Returns how a file ends. A crash or a full disk may have truncated its last line.
+/// Returns the state of a file's last line. A crash or a full disk may have truncated its last
+/// line.
 fn last_line(path: &Path) -> Option<LineEnd> {
     let (mut file, mut last) = (File::open(path).ok()?, [0]);
     file.seek(SeekFrom::End(-1)).ok()?;

@@ -96,8 +96,8 @@ fn main() -> ExitCode {
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Returns an error for the first argument that contains characters which a message could not show
-/// correctly.
+/// Returns an error for the first argument that contains characters that an error message could not
+/// show correctly.
 fn unseen(arguments: impl Iterator<Item = OsString>) -> Option<String> {
     let mut before = String::new();
     for argument in arguments {

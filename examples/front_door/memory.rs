@@ -8,8 +8,8 @@ use tokio::time::interval;
 const EVERY: Duration = Duration::from_secs(10);
 
 /// Returns freed memory periodically to the system. glibc by itself only returns free memory at the
-/// top of the heap. After a burst of mail data that is next to nothing, and after many sessions,
-/// too.
+/// top of the heap. After a burst of mail data or of sessions, there is almost no free memory at
+/// the top.
 pub(crate) async fn give_back(mail_data: Budget) {
     let mut moments = interval(EVERY);
     loop {

@@ -10,12 +10,12 @@ use crate::config::{Config, dns};
 use crate::options::Options;
 use nobounce::tokio::Tokio;
 
-/// Default timeout of a look-up.
+/// Default timeout of a lookup.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Lookup of clients' names.
 pub(crate) struct Names {
-    /// The resolver and the timeout of a look-up; `None` if names are not looked up.
+    /// The resolver and the timeout of a lookup; `None` if names are not looked up.
     pub(crate) lookup: Option<(Arc<dyn Resolver>, Duration)>,
     /// A warning for the operator about this choice.
     pub(crate) warning: Option<String>,

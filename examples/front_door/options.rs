@@ -246,7 +246,7 @@ impl Options {
     }
 }
 
-/// The same setting occurs as an option and in a table of the file.
+/// The error for a setting that is both an option and in a table of the file.
 #[derive(Debug)]
 pub(crate) struct SaidTwice(&'static str);
 

@@ -13,7 +13,7 @@ use crate::output::Output;
 const BURST: u32 = 20;
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Reports clients that were turned away, up to a rate limit, and counts the others.
+/// Reporter of clients that were turned away. It has a rate limit, and counts the clients over it.
 pub(crate) struct Strangers {
     errors: Output,
     lines: Mutex<Lines>,

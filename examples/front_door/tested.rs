@@ -38,7 +38,7 @@ impl Tested {
         Self { target, passed: Arc::new(true.into()) }
     }
 
-    /// Tests the server once. A server that does not answer is no error here.
+    /// Tests the server once. A server that does not answer is not an error here.
     pub(crate) async fn test(&self, errors: &Output) -> Result<(), SelfTestError> {
         let again = "clients are told 451, and it is asked again";
         match timeout(FIRST, self.target.self_test()).await {

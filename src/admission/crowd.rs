@@ -55,7 +55,7 @@ impl Slot {
 /// The slots of all admitted clients.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
-    /// The newest client of each network is last.
+    /// The clients of each network, the newest last.
     networks: HashMap<IpAddr, Vec<Arc<Slot>>>,
     by_size: BTreeSet<(usize, IpAddr)>,
     inside: usize,
@@ -70,7 +70,7 @@ impl Crowd {
             waker: AtomicWaker::new(),
         });
         self.resize(network, |slots| {
-            // Most networks have one client. Without this, a list would allocate four elements.
+            // Most networks have one client. By default, a list would allocate four elements.
             slots.reserve_exact(usize::from(slots.is_empty()));
             slots.push(slot.clone());
         });

@@ -11,7 +11,7 @@ use futures::task::AtomicWaker;
 /// One waiting connection, shared by its driver and the admission.
 #[derive(Debug)]
 pub(super) struct Newcomer {
-    /// Greater than the numbers of earlier connections.
+    /// Identifies the connection. Later connections have greater numbers.
     number: u64,
     /// Whether the connection was displaced by another one.
     displaced: AtomicBool,

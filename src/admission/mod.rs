@@ -25,8 +25,8 @@ use crate::network::Network;
 pub use crate::tarpit::Tarpit;
 use crate::wire::reply::Reply;
 
-/// Counts connections, in total and for each address and network, and turns away connections over
-/// the limits.
+/// Connection limits of a gate. Counts connections, in total and for each address and network, and
+/// turns away connections over the limits.
 ///
 /// It has no clock and no sockets: address and time are arguments. A [`Gate`](crate::Gate) has an
 /// `Admission` and consults it for each client of [`serve`](crate::serve). It uses the client's own
@@ -102,10 +102,10 @@ pub struct AdmissionLimits {
     /// their limit. (Postfix counts either by address or by network:
     /// `smtpd_client_ipv4_prefix_length`, since version 3.8.)
     pub per_network: usize,
-    /// ConnectionRate limit for new connections from one address. Default: no limit (as Postfix
+    /// Rate limit for new connections from one address. Default: no limit (as Postfix
     /// `smtpd_client_connection_rate_limit`).
     pub address_rate: Option<ConnectionRate>,
-    /// ConnectionRate limit for new connections from one network. Default: no limit.
+    /// Rate limit for new connections from one network. Default: no limit.
     pub network_rate: Option<ConnectionRate>,
     /// Prefix length that defines an IPv4 network. Default: 24 bits.
     pub ipv4_prefix: u8,
@@ -297,14 +297,14 @@ impl Admission {
     /// Returns the new stress state and the number of connections, if stress has begun or ended
     /// since the last call.
     pub(crate) fn turn(&self) -> Option<(bool, usize)> {
-        // A load first: with a swap alone, every connection would write to one cache line.
+        // Loads before it swaps: with a swap alone, every connection would write to one cache line.
         let turned =
             self.turned.load(Ordering::Relaxed) && self.turned.swap(false, Ordering::AcqRel);
         turned.then(|| (self.is_stressed(), self.connections()))
     }
 
     /// Begins or ends stress after the number of settled connections has changed. Returns the
-    /// sessions to wake for that, once `inside` is unlocked.
+    /// sessions that must be woken for this change, after `inside` is unlocked.
     fn weigh(&self, inside: &Inside) -> Vec<Arc<Slot>> {
         let stressed = self.is_stressed();
         let percent = |percent: u8| self.limits.connections as u128 * u128::from(percent);

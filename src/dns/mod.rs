@@ -75,7 +75,7 @@ pub trait Resolver: Send + Sync {
     /// records or does not exist, the [`Answer`] is empty. An error means that the answer is
     /// unknown.
     ///
-    /// A lookup needs no timeout of its own: the caller has a budget and drops the future when it
+    /// A lookup needs no timeout: the caller has a budget, and drops the future when the budget
     /// ends.
     async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError>;
 
@@ -154,7 +154,7 @@ impl Record {
     }
 }
 
-/// Answer to a lookup.
+/// Answer to a DNS lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
@@ -171,8 +171,8 @@ impl Answer {
     }
 }
 
-/// Reason why there is no answer. Fault of the servers, of the network, or of the configuration
-/// that names the servers.
+/// Reason why a DNS lookup has no answer. Fault of the servers, of the network, or of the
+/// configuration that names the servers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {

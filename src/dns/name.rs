@@ -23,7 +23,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DomainName(Box<str>);
 
-/// Not a valid domain name. Fault of its source.
+/// The error for a text that is not a valid domain name. Fault of the source of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a domain name")]
 pub struct DomainNameError;

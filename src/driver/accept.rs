@@ -33,8 +33,8 @@ use crate::runtime::Runtime;
 /// [`LONGEST_PAUSE`], as in Go's `net/http`.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Maximum number of turns of the accept loop before other tasks of the thread run. A turn accepts a
-/// client or fails to.
+/// Maximum number of iterations of the accept loop before other tasks of the thread run. Each
+/// iteration accepts a client or fails to do so.
 const AT_ONCE: usize = 64;
 /// Default time for sessions to end after shutdown has begun (actix-web `shutdown_timeout`).
 const DRAIN: Duration = Duration::from_secs(30);
@@ -189,7 +189,7 @@ impl<R: Adapter> IntoFuture for Serve<R> {
     type Output = io::Result<Shutdown>;
     type IntoFuture = BoxFuture<'static, io::Result<Shutdown>>;
 
-    /// The loop runs in its own task, on the same threads as the sessions. If it ran on a thread in
+    /// Runs the loop in its own task, on the same threads as the sessions. If it ran on a thread in
     /// `block_on`, each client would have to wake that thread.
     fn into_future(self) -> Self::IntoFuture {
         async move {
@@ -243,7 +243,7 @@ fn poll_accept<R: Adapter>(
     Poll::Pending
 }
 
-/// Returns whether the error is about one connection only. All other errors mean that the process
+/// Returns whether the error concerns only one connection. All other errors mean that the process
 /// or the system has run out of descriptors or memory.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{

@@ -31,7 +31,7 @@ pub(super) enum End {
 }
 
 /// Reads once and passes the input to the session. Mail data is read directly into its place if
-/// there is room. Returns how the input ended, if it did.
+/// there is room. Returns the end of the input, if it was reached.
 pub(super) fn receive<R: Runtime>(
     gate: &Gate<R>,
     session: &mut Session,
@@ -61,8 +61,8 @@ pub(super) fn hand_over<R: Runtime>(gate: &Gate<R>, session: &mut Session, octet
     }
 }
 
-/// Reads once, at most `most` octets, and passes on the input. Returns how the input ended, if it
-/// did.
+/// Reads once, at most `most` octets, and passes on the input. Returns the end of the input, if it
+/// was reached.
 pub(super) fn read(
     client: &mut (impl AsyncRead + Unpin),
     context: &mut Context<'_>,

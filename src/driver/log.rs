@@ -21,8 +21,8 @@ pub(super) struct Log<'g> {
     transaction: Option<Box<(TransactionId, Gathered)>>,
     /// Events between the relay target's answer to a content and the client's reply.
     owed: Vec<Owed>,
-    /// Accepted messages whose replies were written to the socket, while the client has sent
-    /// nothing since.
+    /// Accepted messages whose replies were written to the socket. The client has sent nothing
+    /// since.
     pub(super) told: Vec<TransactionRecord>,
 }
 
@@ -88,8 +88,8 @@ impl<'g> Log<'g> {
 
     /// Records the relay target's answer to a content.
     pub(super) fn relayed(&mut self, id: &TransactionId, outcome: &Outcome) {
-        // Without this, a list would allocate four elements. Usually there are two: this event and
-        // the end of the transaction.
+        // Usually there are two elements: this event and the end of the transaction. By default, a
+        // list would allocate four.
         self.owed.reserve_exact(2);
         self.owed.push(Owed::Relayed(id.clone(), outcome.copy_for_event()));
     }
@@ -143,8 +143,7 @@ impl<'g> Log<'g> {
                     self.observers.observe(&Event::Ended(&record));
                     match (is_taken(&record), written) {
                         (true, true) => {
-                            // Usually there is one. Without this, a list would allocate four
-                            // elements.
+                            // Usually there is one element. By default, a list would allocate four.
                             self.told.reserve_exact(1);
                             self.told.push(record);
                         }

@@ -31,7 +31,8 @@ pub(super) enum Refused {
     Unproxied(ProxyError),
 }
 
-/// Admits a client that has just connected, as far as its address is known.
+/// Admits a client that has just connected. Counts it for its address, unless a PROXY header must
+/// be read first.
 #[cfg(any(feature = "smol", feature = "tokio"))]
 pub(super) fn admit<R: Runtime>(gate: &Gate<R>, peer: &Peer) -> Result<AdmissionGuard, Refused> {
     if gate.proxies.as_ref().is_some_and(|proxies| !proxies.include(peer)) {

@@ -171,8 +171,8 @@ fn who_speaks_before_the_greeting_is_noticed_even_by_an_empty_panel() {
 #[test]
 fn a_client_that_never_waits_is_read_no_faster_than_it_is_answered() {
     const BEHIND_CONTENT: usize = 64 << 10;
-    // Input after commands, and after the end of a chunk that fills most of the first block of its
-    // content.
+    // Two cases: the excess input follows commands, or it follows a chunk that fills most of the
+    // first block of its content.
     for (chunk, most) in [(None, COMMANDS + STASH), (Some(20_000), BEHIND_CONTENT)] {
         let runtime = Rehearsal::new();
         let target = Slow::new(&runtime, false);

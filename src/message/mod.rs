@@ -48,9 +48,9 @@ struct Parts {
 }
 
 impl Message {
-    /// Creates the message of `envelope` with a trace header: `Received:` (RFC 5321 section 4.4), by
-    /// `host` at `received`. The onward MTA's cleanup would have added this header before a content
-    /// filter saw the message.
+    /// Creates the message of `envelope` with a trace header: `Received:` (RFC 5321 section 4.4),
+    /// by `host` at `received`. Content filters expect this header, because a mail server adds it
+    /// before its filter gets the message.
     ///
     /// Our fields are separated from the content:
     ///

@@ -115,7 +115,7 @@ fn lists_include_peers() {
     assert_eq!(both, "192.0.2.0/24 ::1".parse().unwrap());
 }
 
-/// Addresses of one family, often close to each other.
+/// Generates addresses of one family, often close to each other.
 fn addresses() -> impl Strategy<Value = (IpAddr, IpAddr)> {
     let v4 = |bits: u128| IpAddr::V4(Ipv4Addr::from_bits(bits as u32));
     let v6 = |bits: u128| IpAddr::V6(Ipv6Addr::from_bits(bits));
@@ -130,7 +130,7 @@ fn addresses() -> impl Strategy<Value = (IpAddr, IpAddr)> {
     })
 }
 
-/// The bits of an address, first to last, computed in the simplest way.
+/// Returns the bits of an address, first to last, computed in the simplest way.
 fn spelled(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.octets().map(|octet| format!("{octet:08b}")).concat(),

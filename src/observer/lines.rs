@@ -18,7 +18,7 @@ const MOMENT: Duration = Duration::from_millis(10);
 /// Maximum number of octets buffered for the writer. Further lines are lost and counted.
 const WAITING: usize = 1 << 20;
 
-/// A log that writes one line for the record of each transaction. LineLogger within 10 ms are written
+/// A log that writes one line for the record of each transaction. Lines within 10 ms are written
 /// together. A system call for each line would cost a few percent of the gate's throughput.
 ///
 /// ```
@@ -62,7 +62,7 @@ impl<W: Write + Send> LineLogger<W> {
     /// Returns the observer, and a future that writes the lines. Spawn the future. It ends when the
     /// observer was dropped with its gate and every line was written.
     ///
-    /// No session waits for the writer. LineLogger are lost when 1 MiB of them are buffered, or when the
+    /// No session waits for the writer. Lines are lost when 1 MiB of them are buffered, or when the
     /// writer returns an error. [`lost`](Self::lost) counts them. After a partial write, the next
     /// output begins on a new line.
     ///

@@ -80,7 +80,7 @@ impl Onward {
     }
 }
 
-/// Returns whether the refusal of a recipient may be about the session. Most such refusals concern
+/// Returns whether the refusal of a recipient may concern the session. Most such refusals concern
 /// the recipient or the sender (greylisting).
 fn recipient_concerns_session(reply: &Reply) -> bool {
     let is_network = reply.status().is_some_and(|status| status.subject() == 4);
@@ -89,9 +89,9 @@ fn recipient_concerns_session(reply: &Reply) -> bool {
     concerns_session(reply) && (is_named || is_transient && (is_network || blames_session(reply)))
 }
 
-/// Returns whether a refusal may be about the session, for example too many messages, too many
-/// errors, or commands out of sequence. A refusal about an address does not count, and neither does
-/// a permanent refusal about the sender or a policy.
+/// Returns whether a refusal may concern the session, for example too many messages, too many
+/// errors, or commands out of sequence. A refusal that concerns an address does not count, and
+/// neither does a permanent refusal that concerns the sender or a policy.
 fn concerns_session(reply: &Reply) -> bool {
     let subject = reply.status().map(|status| status.subject());
     match reply.class() {

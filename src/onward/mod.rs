@@ -174,7 +174,7 @@ impl Onward {
             self.break_off();
         }
         if matches!(self.machine.state(), State::Ready) && !self.reader.is_empty() {
-            // Probably a 421, because the client was slow.
+            // The buffered input is probably a 421, because the client was slow.
             self.part();
             self.break_off();
         }
@@ -222,7 +222,7 @@ impl Onward {
                 self.asked = Some(Asked::Content { transaction, segments, dots });
             }
             Request::Renewal(_) => self.asked = Some(Asked::Renewal { transaction }),
-            // Handled above.
+            // Already handled at the start of this function.
             Request::Answer(..) => {}
         }
         self.stale = matches!(self.machine.state(), State::Ready) && self.open.is_none();

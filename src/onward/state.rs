@@ -80,7 +80,7 @@ pub(super) enum Event {
     Written,
     /// The server owes the reply to the content for another recipient.
     OwesAnswer,
-    /// That reply was requested.
+    /// The reply to the content for another recipient was requested.
     AnswerAsked,
     /// The connection can no longer be used.
     BrokenOff,

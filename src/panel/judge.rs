@@ -10,8 +10,8 @@ use crate::tally::{Failure, FailureCause, Tally};
 use crate::unwind::Guarded;
 use crate::verdict::{Subject, Verdict};
 
-/// Decides about clients, recipients and messages. [`Panel`] implements it. Your own decision logic
-/// can replace the panel ([`Gate::judge`](crate::Gate::judge)) or wrap one:
+/// The decision logic for clients, recipients and messages. [`Panel`] implements it. Your own
+/// decision logic can replace the panel ([`Gate::judge`](crate::Gate::judge)) or wrap one:
 ///
 /// ```
 /// use async_trait::async_trait;

@@ -120,7 +120,7 @@ impl Sitting {
         }
     }
 
-    /// Forgets the answers to the question before.
+    /// Forgets the answers to the previous question.
     pub(super) fn forget_answers(&mut self) {
         if let Some(answers) = &mut self.answers {
             answers.clear();

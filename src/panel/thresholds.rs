@@ -8,8 +8,8 @@ use crate::wire::reply::EnhancedStatus;
 
 /// Maximum number of findings in the header field of a tagged message.
 pub(super) const SYMBOLS: usize = 128;
-/// Maximum size of these findings in octets. It is an eighth of Postfix's limit for one header
-/// (`header_size_limit`), and less than the default
+/// Maximum size of the findings in the header field of a tagged message, in octets. It is an eighth
+/// of Postfix's limit for one header (`header_size_limit`), and less than the default
 /// [`Limits::added_fields`](crate::session::Limits::added_fields).
 pub(super) const OCTETS: usize = 12 << 10;
 
@@ -25,7 +25,8 @@ pub struct Thresholds {
     refuse: Option<Score>,
 }
 
-/// A milder threshold is above a stricter one, so it would never apply. Fault of the caller.
+/// The error for a milder threshold above a stricter one: the milder one would never apply. Fault
+/// of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a threshold of {0} lies above a stricter one of {1}")]
 pub struct ThresholdError(Score, Score);

@@ -57,7 +57,7 @@ pub enum Match<'m> {
     Postmaster,
 }
 
-/// A mailbox that is not of the form `local-part@domain`. Caller fault.
+/// The error for a mailbox that is not of the form `local-part@domain`. Caller fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not LOCAL-PART@DOMAIN")]
 pub struct MailboxError(Box<str>);

@@ -49,8 +49,8 @@ const IDLE: usize = 20;
 const CONNECTIONS: usize = 80;
 /// Default time that a connection stays idle in the pool: as long as with Postfix
 /// (`smtp_connection_cache_time_limit`). This is longer than the pauses between two clients of a
-/// busy gate. It is short enough that a quiet gate does not keep server processes waiting. It also
-/// avoids that TCP state from a large message slows down small ones.
+/// busy gate. It is short enough that a quiet gate does not keep server processes waiting. It is
+/// also short enough that the TCP state left by a large message does not slow down small ones.
 const IDLE_TIME: Duration = Duration::from_secs(2);
 /// Maximum age of a connection that serves another client (Postfix
 /// `smtp_connection_reuse_time_limit`). It is limited because the configuration of a server may
@@ -132,8 +132,9 @@ impl<R: Runtime> Smtp<R> {
         Self::with_settings(runtime, address, settings)
     }
 
-    /// Creates a target with these settings. Without a TLS client, [`TlsPolicy::May`] works as
-    /// `Never`, and with [`TlsPolicy::Must`] every request gets 451; see `with_tls`.
+    /// Creates a target with these settings. This target has no TLS client (see `with_tls`).
+    /// [`TlsPolicy::May`] therefore works as `Never`, and with [`TlsPolicy::Must`] every request
+    /// gets 451.
     pub fn with_settings(runtime: R, address: Address, settings: OnwardSettings) -> Self {
         Self::build(Arc::new(runtime), address, settings, None, Bounds::default())
     }

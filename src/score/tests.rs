@@ -98,7 +98,7 @@ fn a_detail_is_one_line_and_short() {
     assert_eq!(with("").disclosure(), Disclosure::Private);
 }
 
-/// The exact decimal number, as an integer divided by a power of ten.
+/// Returns the exact decimal number, as an integer divided by a power of ten.
 fn naive(negative: bool, points: u32, decimals: &[u8]) -> Result<Score, ScoreError> {
     let (mut numerator, mut denominator) = (i128::from(points), 1_i128);
     for digit in decimals {

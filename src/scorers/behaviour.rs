@@ -8,9 +8,9 @@ use crate::opinion::{Opinion, ScorerError};
 use crate::score::{Finding, Score};
 use crate::scorer::{DataContext, RcptContext, Scorer};
 
-/// Turns the [`Conduct`] recorded for a session into findings, at RCPT and at DATA. Input before
-/// the greeting is handled by [`EarlyInput`](crate::session::EarlyInput). This scorer only sees it with
-/// `EarlyInput::Tolerate`.
+/// A scorer that turns the [`Conduct`] recorded for a session into findings, at RCPT and at DATA.
+/// Input before the greeting is handled by [`EarlyInput`](crate::session::EarlyInput). This scorer
+/// only sees it with `EarlyInput::Tolerate`.
 ///
 /// | symbol | misbehaviour of the client | each | maximum |
 /// |---|---|---|---|

@@ -33,8 +33,8 @@ pub enum OnVirus {
     Score(Score),
 }
 
-/// Scans each message with ClamAV's `clamd`, over TCP or a Unix socket. It uses the command
-/// `INSTREAM`, so the daemon needs no access to our files.
+/// A scorer that scans each message with ClamAV's `clamd`, over TCP or a Unix socket. It uses the
+/// command `INSTREAM`, so the daemon needs no access to our files.
 ///
 /// A virus gives the finding `CLAMD` with the signature name as its detail, which is public. By
 /// default the message is also refused, regardless of the other scorers.

@@ -50,7 +50,7 @@ pub(super) enum End {
     ShutDown,
 }
 
-/// Parses the replies of one protocol.
+/// Parser for the replies of one protocol.
 pub(super) trait Reader {
     type Reply;
     type Fault;

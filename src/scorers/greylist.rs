@@ -25,8 +25,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Defers mail from unknown client/sender/recipient triplets with 451 and accepts the retry
-/// (greylisting).
+/// A scorer that defers mail from unknown client/sender/recipient triplets with 451 and accepts the
+/// retry (greylisting).
 ///
 /// The stored triplet is the client's network, the sender and the recipient. Sender and recipient
 /// are in canonical form ([`SmtpPath::canonical`](crate::mailbox::SmtpPath::canonical)).

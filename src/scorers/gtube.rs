@@ -16,8 +16,8 @@ const GTUBE: &[u8] = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-
 /// Number of octets that are searched.
 const SEARCHED: usize = 256 << 10;
 
-/// Finds the GTUBE string in a message and scores it with 1000 points, as SpamAssassin does. Use it
-/// to test a refusal without real spam.
+/// A scorer that finds the GTUBE string in a message and gives it 1000 points, as SpamAssassin
+/// does. Use it to test a refusal without real spam.
 ///
 /// The string is searched in the first 256 KiB of the raw content. It is not found in base64, or in
 /// quoted-printable text if a soft line break splits it.

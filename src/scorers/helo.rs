@@ -13,7 +13,7 @@ use crate::scorer::{RcptContext, Scorer};
 use crate::scorers::once::Once;
 use crate::wire::canonical::{address_literal, canonical_domain};
 
-/// Checks the name that the client gave in HELO or EHLO (RFC 5321 section 4.1.1.1), at RCPT. DNS is
+/// A scorer that checks the name in HELO or EHLO (RFC 5321 section 4.1.1.1), at RCPT. DNS is
 /// queried once per transaction, at the first recipient. At most one of these findings is made, the
 /// first that applies:
 ///
@@ -32,9 +32,9 @@ use crate::wire::canonical::{address_literal, canonical_domain};
 /// forbids refusing mail only because the name does not match the client's address. Therefore a
 /// name is never compared with the client's address.
 ///
-/// The findings are public, so that the operator of a legitimate client can fix it. Clients in our
-/// own networks ([`Peer::own`](crate::Peer::own)) are not checked, because many of them have no
-/// valid name.
+/// The findings are public, so that the operator of a legitimate client can correct the name.
+/// Clients in our own networks ([`Peer::own`](crate::Peer::own)) are not checked, because many of
+/// them have no valid name.
 ///
 /// ```
 /// # use async_trait::async_trait;

@@ -21,7 +21,7 @@ const WAITING: usize = 1024;
 /// [`Thresholds`](crate::Thresholds) tag at the same score.
 const SUSPICIOUS: Score = Score::points(5);
 
-/// Learns from the outcome of transactions. [`Greylist`](super::Greylist) and
+/// A component that learns from the outcome of transactions. [`Greylist`](super::Greylist) and
 /// [`Reputation`](super::Reputation) implement it, and your own scorers can.
 #[async_trait]
 pub trait Learner: Send + Sync {

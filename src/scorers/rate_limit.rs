@@ -30,9 +30,10 @@ pub enum Over {
     Score(Score),
 }
 
-/// Limits the rate of recipients per client address, client network, sender and recipient. Each
-/// limit is a token bucket. No limit is set by default, because suitable values depend on the
-/// traffic. (Postfix does not set `smtpd_client_recipient_rate_limit` by default either.)
+/// A scorer that limits the rate of recipients per client address, client network, sender and
+/// recipient. Each limit is a token bucket. No limit is set by default, because suitable values
+/// depend on the traffic. (Postfix does not set `smtpd_client_recipient_rate_limit` by default
+/// either.)
 ///
 /// Each requested recipient takes a token from each bucket, in the order above. If a bucket is
 /// empty, the buckets after it lose no token. A client above its own limit therefore cannot exhaust

@@ -32,8 +32,9 @@ const HALF_KNOWN: f64 = 10.0;
 const STRANGER: f64 = 0.1;
 const STRANGERS: u32 = 10;
 
-/// Scores a client by the outcome of its earlier mail. Accepted mail improves the reputation of its
-/// address and its network, and refused mail worsens it. Both effects decay over time.
+/// A scorer that rates a client by the outcome of its earlier mail. Accepted mail improves the
+/// reputation of its address and its network, and refused mail worsens it. Both effects decay over
+/// time.
 ///
 /// The number of `good` and `bad` transactions halves after every half-life (7 days by default).
 /// The standing of an address is `(bad − good) / (bad + good + 10)`, from −1 to 1. Few transactions

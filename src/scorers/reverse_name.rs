@@ -10,13 +10,13 @@ use crate::opinion::{Opinion, ScorerError};
 use crate::score::{Disclosure, Finding, Score};
 use crate::scorer::{ConnectContext, Scorer};
 
-/// Checks when a client connects whether its address has a reverse DNS name that resolves back to
-/// the address (`iprev` of RFC 8601 section 3).
+/// A scorer that checks the reverse DNS name of a client's address when the client connects. The
+/// name must resolve back to the address (`iprev` of RFC 8601 section 3).
 ///
 /// It makes the finding `RDNS_NONE` if the address has no name, and `RDNS_UNCONFIRMED` if none of
 /// its names resolves to the address. They combine the corresponding checks of SpamAssassin and
 /// Postfix. Both scores can be set. The findings are public, so that the operator of a legitimate
-/// server can fix it.
+/// server can correct its DNS records.
 ///
 /// Clients in our own networks ([`Peer::own`](crate::Peer::own)) are not checked.
 ///

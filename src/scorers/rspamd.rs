@@ -39,8 +39,8 @@ pub enum RspamdActions {
     Score,
 }
 
-/// Checks each message with `rspamd`, over TCP or a Unix socket. It sends `POST /checkv2` to
-/// rspamd's normal worker, or to a proxy in self-scan mode. (Feature `rspamd`.)
+/// A scorer that checks each message with `rspamd`, over TCP or a Unix socket. It sends
+/// `POST /checkv2` to rspamd's normal worker, or to a proxy in self-scan mode. (Feature `rspamd`.)
 ///
 /// The request contains the envelope: client address and name, HELO, sender, recipients and TLS.
 /// The ID of the transaction is sent as queue ID.

@@ -24,14 +24,14 @@ const CUT_SHORT: &str = "TIME_LIMIT_EXCEEDED";
 /// Maximum effect of rounding on a score.
 const ROUNDING: Score = Score::hundredths(10);
 
-/// The user name is invalid: empty, longer than 256 octets, or with control characters. Fault of
-/// the caller.
+/// The error for an invalid user name: empty, longer than 256 octets, or with control characters.
+/// Fault of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a user name")]
 pub struct UserNameError;
 
-/// Checks each message with SpamAssassin's `spamd`, over TCP or a Unix socket. It uses the `REPORT`
-/// request of the protocol (version 1.5).
+/// A scorer that checks each message with SpamAssassin's `spamd`, over TCP or a Unix socket. It
+/// uses the `REPORT` request of the protocol (version 1.5).
 ///
 /// Each matching rule is a finding with its score and, as detail, its description. The finding
 /// `SPAMD` holds the part of SpamAssassin's score that no rule accounts for, with the detail

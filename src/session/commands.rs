@@ -237,7 +237,8 @@ impl Session {
             return AfterCommand::AskRecipient(transaction, forward_path);
         };
         transaction.surplus += 1;
-        // Not an error at first: the client sends to the others in another transaction.
+        // The first surplus recipients do not count as errors: the client sends to them in another
+        // transaction.
         let is_fault = transaction.surplus > self.settings.limits.recipients_overshoot;
         let answer = if is_fault { Answer::Fault(refusal) } else { Answer::Reply(refusal) };
         AfterCommand::Command(Phase::Mail(transaction), answer)

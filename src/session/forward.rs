@@ -41,7 +41,7 @@ pub struct Forward<'s>(&'s mut Session);
 pub struct Pending<'s>(&'s mut Option<Outcome>);
 
 impl<'s> Forward<'s> {
-    /// Creates it. Must be called only when the session is in a state of [`Forwarding`].
+    /// Creates the request of a session. The session must be in a state of [`Forwarding`].
     pub(super) fn new(session: &'s mut Session) -> Self {
         Self(session)
     }

@@ -395,7 +395,7 @@ impl Session {
         }
     }
 
-    /// Returns the client, as far as it is known so far.
+    /// Returns the client, with everything known about it so far.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }

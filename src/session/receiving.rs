@@ -83,8 +83,8 @@ impl Receiving {
         }
     }
 
-    /// Decodes octets that were read into that buffer, as long as they need no change. Returns the
-    /// number of octets taken, and the other octets.
+    /// Decodes octets that were read into the [`room`](Self::room) buffer, as long as they need no
+    /// change. Returns the number of octets taken, and the other octets.
     pub(super) fn decode_in_place(&mut self, length: usize) -> (usize, Vec<u8>) {
         match &mut self.extent {
             Extent::EndOfData { .. } => self.decoder.data_in_place(length),

@@ -84,7 +84,7 @@ pub(super) const BARE_LINE_END: Reply =
 pub(super) const ANOTHER_PROTOCOL: Reply =
     Reply::fixed(521, Some((5, 1)), "This is SMTP, you speak something else");
 
-/// Returns the reply to mail data that could not be kept.
+/// Returns the reply to mail data that was not kept.
 pub(super) fn content_fault(fault: ContentFault) -> Reply {
     match fault {
         ContentFault::TooBig => TOO_BIG,

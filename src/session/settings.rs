@@ -87,56 +87,59 @@ impl Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Octets of a command line, including CRLF: 2,048 (Postfix `line_length_limit`). RFC 5321
-    /// requires 512, plus the octets that extensions add. A longer line gets `500 5.5.2`.
+    /// Maximum length of a command line in octets, including CRLF. Default: 2,048 (Postfix
+    /// `line_length_limit`). RFC 5321 requires 512, plus the octets that extensions add. A longer
+    /// line gets `500 5.5.2`.
     pub command_line: usize,
-    /// Octets of content, counted as for SIZE: 50 MiB (Exim `message_size_limit`). A larger message
-    /// gets `552 5.3.4`.
+    /// Maximum size of the content in octets, counted as for SIZE. Default: 50 MiB (Exim
+    /// `message_size_limit`). A larger message gets `552 5.3.4`.
     pub content: u64,
-    /// RCPT commands in one transaction, accepted or refused: 1,000 (Postfix
-    /// `smtpd_recipient_limit`). Further commands get `452 4.5.3`.
+    /// Maximum number of RCPT commands in one transaction, accepted or refused. Default: 1,000
+    /// (Postfix `smtpd_recipient_limit`). Further commands get `452 4.5.3`.
     pub recipients: usize,
-    /// RCPT commands above [`recipients`](Self::recipients) that do not count as errors: 1,000
-    /// (Postfix `smtpd_recipient_overshoot_limit`). A client may have sent all of them in one
-    /// pipelined group.
+    /// Number of RCPT commands above [`recipients`](Self::recipients) that do not count as errors.
+    /// Default: 1,000 (Postfix `smtpd_recipient_overshoot_limit`). A client may have sent all of
+    /// them in one pipelined group.
     pub recipients_overshoot: usize,
-    /// Servers that a message has passed, including this one, counted by `Received` fields: 100
-    /// (RFC 5321 section 6.3; Postfix `hopcount_limit` is 50). A message with more is in a mail
-    /// loop and gets `554 5.4.6`.
+    /// Maximum number of servers that a message has passed, including this one, counted by
+    /// `Received` fields. Default: 100 (RFC 5321 section 6.3; Postfix `hopcount_limit` is 50). A
+    /// message with more is in a mail loop and gets `554 5.4.6`.
     pub hops: usize,
-    /// Consecutive recipients refused with 5yz in one session: 20 (Postfix
-    /// `smtpd_hard_error_limit`). The last one gets `421 4.7.0`, and the session ends. Refusals
-    /// with 4yz, such as greylisting, do not count. Recipients from [`Settings::own_networks`] and
-    /// from clients named by XFORWARD do not count either.
+    /// Maximum number of consecutive recipients refused with 5yz in one session. Default: 20
+    /// (Postfix `smtpd_hard_error_limit`). The last one gets `421 4.7.0`, and the session ends.
+    /// Refusals with 4yz, such as greylisting, do not count. Recipients from
+    /// [`Settings::own_networks`] and from clients named by XFORWARD do not count either.
     pub refused_in_a_row: u32,
-    /// All recipients refused with 5yz in one session: 50. The last one gets `421 4.7.0`, and the
-    /// session ends. The exceptions of [`refused_in_a_row`](Self::refused_in_a_row) apply.
+    /// Maximum number of recipients refused with 5yz in one session. Default: 50. The last one gets
+    /// `421 4.7.0`, and the session ends. The exceptions of
+    /// [`refused_in_a_row`](Self::refused_in_a_row) apply.
     pub refused_recipients: u32,
-    /// Transactions in one session: 1,000. Further transactions get 421. Clients in
-    /// [`Settings::own_networks`] have no limit.
+    /// Maximum number of transactions in one session. Default: 1,000. Further transactions get 421.
+    /// Clients in [`Settings::own_networks`] have no limit.
     pub transactions: u32,
-    /// Faulty commands in one session: 20 (Postfix `smtpd_hard_error_limit`). The last one gets
-    /// 421.
+    /// Maximum number of faulty commands in one session. Default: 20 (Postfix
+    /// `smtpd_hard_error_limit`). The last one gets 421.
     pub errors: u32,
-    /// Junk commands (NOOP, RSET, VRFY, EXPN, HELP, repeated EHLO, empty chunks) since the last
-    /// message: 100 (Postfix `smtpd_junk_command_limit`). The next one gets 421.
+    /// Maximum number of junk commands (NOOP, RSET, VRFY, EXPN, HELP, repeated EHLO, empty chunks)
+    /// since the last message. Default: 100 (Postfix `smtpd_junk_command_limit`). The next one gets
+    /// 421.
     pub junk_commands: u32,
-    /// The percentage of [`Settings::budget`] for large messages from one address: 25. For IPv6,
-    /// the /64 counts as one address. A message above this share gets `452 4.3.1` after its
+    /// The percentage of [`Settings::budget`] for large messages from one address. Default: 25. For
+    /// IPv6, the /64 counts as one address. A message above this share gets `452 4.3.1` after its
     /// content. One message of the maximum size always fits. [`Settings::own_networks`] and trusted
     /// peers that forward for other clients have no limit.
     pub address_share: u8,
     /// The percentage of [`Settings::budget`] for large messages from one network (/24 or /48).
     /// Default: 50. The rules of [`address_share`](Self::address_share) apply.
     pub network_share: u8,
-    /// Octets of header fields that scorers add to one message: 14 KiB. Fields that do not fit are
-    /// left out. The SIZE offered to clients is smaller than the onward server's by this limit plus
-    /// 2 KiB for the trace header field. A message of the offered size therefore still fits with
-    /// these fields.
+    /// Maximum size in octets of the header fields that scorers add to one message. Default: 14
+    /// KiB. Fields that do not fit are left out. The SIZE offered to clients is smaller than the
+    /// onward server's by this limit plus 2 KiB for the trace header field. A message of the
+    /// offered size therefore still fits with these fields.
     pub added_fields: usize,
-    /// The minimum rate of mail data in octets per second: 500 (Postfix `smtpd_min_data_rate`). 0
-    /// means no minimum. A client that falls behind by more than [`SessionTimeouts::data_rate`]
-    /// gets `421 4.4.2`.
+    /// The minimum rate of mail data in octets per second. Default: 500 (Postfix
+    /// `smtpd_min_data_rate`). 0 means no minimum. A client that falls behind by more than
+    /// [`SessionTimeouts::data_rate`] gets `421 4.4.2`.
     pub data_rate: u32,
     /// Limits on MIME parsing for scorers. When a message exceeds them, scorers see that parts are
     /// missing. The client is not affected.
@@ -171,17 +174,18 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stress {
-    /// The timeout for a command, for more mail data, for a TLS handshake and for writing a reply:
-    /// 10 seconds (Postfix `smtpd_timeout`).
+    /// The timeout for a command, for more mail data, for a TLS handshake and for writing a reply.
+    /// Default: 10 seconds (Postfix `smtpd_timeout`).
     pub wait: Duration,
-    /// The total time for a client since its last accepted message, or since stress began: 1
-    /// minute. A client that sends single commands, each within [`wait`](Self::wait), cannot keep
+    /// The total time for a client since its last accepted message, or since stress began. Default:
+    /// 1 minute. A client that sends single commands, each within [`wait`](Self::wait), cannot keep
     /// its connection slot any longer.
     pub commands: Duration,
-    /// Faulty commands in one session: 1 (Postfix `smtpd_hard_error_limit`). The last one gets 421.
+    /// Maximum number of faulty commands in one session. Default: 1 (Postfix
+    /// `smtpd_hard_error_limit`). The last one gets 421.
     pub errors: u32,
-    /// Junk commands since the last message: 1 (Postfix `smtpd_junk_command_limit`). The next one
-    /// gets 421.
+    /// Maximum number of junk commands since the last message. Default: 1 (Postfix
+    /// `smtpd_junk_command_limit`). The next one gets 421.
     pub junk_commands: u32,
 }
 

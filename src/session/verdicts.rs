@@ -70,8 +70,8 @@ impl Session {
             Outcome::Accepted(receipt) => {
                 let accepted = &mut transaction.envelope.forward_paths;
                 if accepted.is_empty() {
-                    // Most transactions have one recipient. By default, a list would reserve space
-                    // for four.
+                    // Most transactions have one recipient. By default, a list would allocate four
+                    // elements.
                     accepted.reserve_exact(1);
                 }
                 accepted.push(path);

@@ -10,8 +10,8 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// Rate of a token bucket: its capacity, and the time in which it fills up evenly from empty.
 ///
-/// A full bucket can be emptied at once. In the long run, nobody gets more than the rate. The time
-/// per token is rounded up to whole microseconds.
+/// A full bucket can be emptied at once. In the long run, no caller gets more than the rate. The
+/// time per token is rounded up to whole microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     tokens: u32,
@@ -19,7 +19,8 @@ pub struct Rate {
     each: u64,
 }
 
-/// The rate has no tokens, or its time is zero or more than ten years. Caller fault.
+/// The error for a rate without tokens, or with a time of zero or more than ten years. Caller
+/// fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a rate: at least one token, in more than no time and at most ten years")]
 pub struct RateError;

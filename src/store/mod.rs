@@ -52,8 +52,8 @@ pub const MAX_OCTETS: usize = 65_536;
 /// # Every operation is atomic
 ///
 /// Two concurrent operations, from one gate or from two, have the same result as one after the
-/// other. An operation that fails, or whose future is dropped before it is ready, was done once or
-/// not at all. It is never done twice.
+/// other. An operation that fails, or whose future is dropped before it is ready, may have taken
+/// effect or not. It never takes effect twice.
 ///
 /// # Time
 ///
@@ -171,8 +171,8 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Oversized`] for more than [`MAX_OCTETS`]. After any other error the record may
-    /// be in the log or not. Appending it again may duplicate it.
+    /// [`StoreError::Oversized`] for more than [`MAX_OCTETS`]. After any other error it is unknown
+    /// whether the record is in the log. Appending it again may duplicate it.
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
@@ -217,7 +217,7 @@ fn sized(octets: &[u8]) -> Result<&[u8], StoreError> {
     }
 }
 
-/// Reason why a store did not answer. The operation may have been done or not.
+/// Reason why a store did not answer. It is unknown whether the operation took effect.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {

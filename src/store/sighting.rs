@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use super::moment::{length, milliseconds, time_of_day};
 use super::table::Record;
 
-/// Which sightings count, and how long they are remembered. Times have a resolution of one
-/// millisecond and a maximum of a hundred years.
+/// The rules that decide which sightings count, and how long they are remembered. Times have a
+/// resolution of one millisecond and a maximum of a hundred years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// Minimum interval between two sightings that count.

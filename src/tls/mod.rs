@@ -32,7 +32,7 @@ pub(crate) use turns::Turns;
 #[cfg(not(feature = "tls"))]
 pub(crate) use without::{TlsClient, TlsServer};
 
-/// The reason why these certificates cannot be used. Caller fault.
+/// The reason why TLS settings cannot be created from these certificates. Caller fault.
 #[cfg(feature = "tls")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -28,10 +28,10 @@ impl<'c, S: AsyncRead + AsyncWrite + Unpin> Secure<'c, S> {
         Ok(())
     }
 
-    /// Writes and reads during a handshake. Ready with `true` when nothing more is needed. Ready
-    /// with `false` when input has arrived that [`process`](Self::process) must handle. Output that
-    /// cannot be written yet is sent with the next output, because a peer that is writing need not
-    /// read meanwhile.
+    /// Writes and reads during a handshake. Becomes ready with `true` when nothing more is needed,
+    /// and with `false` when input has arrived that [`process`](Self::process) must handle. Output
+    /// that cannot be written yet is sent with the next output, because a peer that is writing need
+    /// not read meanwhile.
     pub(super) fn poll_flight(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if let Poll::Ready(Err(error)) = self.poll_flush(context) {
             return Poll::Ready(Err(error));

@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::{Channel, TlsClient, TlsConfigError, TlsServer};
 
-/// A turn that is always free.
+/// Returns a turn that is always free.
 fn free() -> std::future::Ready<io::Result<()>> {
     std::future::ready(Ok(()))
 }
@@ -96,7 +96,7 @@ impl AsyncWrite for Line {
     }
 }
 
-/// A TLS channel to a server.
+/// Returns a TLS channel to a server.
 async fn connected(line: &Line) -> Channel<Line> {
     let mut channel = Channel::new(line.clone());
     let tls = channel.connect(&TlsClient::unverified().unwrap()).await.unwrap();

@@ -41,7 +41,8 @@ pub struct HandshakeLimits {
     /// Number of handshakes that may compute at once. Default: half the number of processors, and
     /// at least one.
     pub at_once: NonZero<usize>,
-    /// Percentage of the time that each of these may compute, on average. Default: 50.
+    /// Percentage of the time that each of the [`at_once`](Self::at_once) handshakes may compute,
+    /// on average. Default: 50.
     pub share: u8,
     /// Number of handshakes that may wait for their turn. Default: 256. Over the limit, STARTTLS
     /// gets `421 4.7.0`, and a connection with TLS from the first octet is closed.
@@ -90,7 +91,7 @@ struct Waiting {
     waker: Option<Waker>,
 }
 
-/// The waiting queue is full.
+/// The error for a handshake that finds the waiting queue full.
 #[derive(Debug, thiserror::Error)]
 #[error("too many TLS handshakes")]
 pub(crate) struct TooMany;

@@ -126,8 +126,8 @@ impl Budget {
         if octets.is_empty() {
             octets.reserve_exact(room);
         } else {
-            // An earlier message may not have filled the block. After this, data can be read into
-            // all of it.
+            // An earlier message may have filled only a part of the block. Extends the block to its
+            // full length, so that data can be read into all of it.
             octets.resize(room, 0);
         }
         let owner = owner.map(Box::new);

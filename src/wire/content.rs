@@ -134,7 +134,7 @@ pub(crate) struct ContentDecoder {
     full: Blocks,
     held: Option<Hold>,
     filling: Option<Block>,
-    /// The latest time that the caller has told, and whether a block was filled since.
+    /// The current time as last set by the caller, and whether a block was filled since.
     now: Option<Instant>,
     has_filled: bool,
     /// The message size in octets that the client has announced.
@@ -299,7 +299,7 @@ impl ContentDecoder {
 
     /// Returns whether the next octet on the wire is copied to the content unchanged.
     fn goes_on_plain<const DOTS: bool>(&self, next: u8) -> bool {
-        // A dot that was removed may turn out to be the end of data.
+        // A dot that was just removed may be part of the end of data.
         let behind_dot = matches!(self.wire, [.., LF, b'.'] | [_, LF, b'.', CR]);
         !(DOTS && behind_dot || is_rough::<DOTS>(self.wire[BEFORE - 1], next))
     }

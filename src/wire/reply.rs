@@ -319,7 +319,8 @@ impl fmt::Debug for Reply {
 
 /// Returns the text of a line after `code` and `status`. The text is made printable (a tab becomes
 /// a space) and cut to the room in the line. If it begins with a status, that gets the class of the
-/// code. A server's `550 2.1.5` is corrected in this way, since clients may believe either half.
+/// code. A server's `550 2.1.5` is corrected in this way, since some clients use the code and
+/// others the status.
 fn clean(code: ReplyCode, status: Option<EnhancedStatus>, line: &[u8]) -> Cow<'_, str> {
     let line = &line[..line.len().min(room(status))];
     let class = b'0' + (code.0 / 100) as u8;

@@ -15,7 +15,7 @@ use super::{GTUBE, HEAD};
 /// A header of a proxy on this machine, for a client from a foreign network.
 const STRANGER: &str = "PROXY TCP4 192.0.2.1 127.0.0.1 4321 25\r\n";
 
-/// Connects as that client, and reads the greeting and the reply to EHLO.
+/// Connects as the client of [`STRANGER`], and reads the greeting and the reply to EHLO.
 fn greet_as_stranger(address: SocketAddr) -> Client {
     let mut client = Client::connect(address);
     client.send(STRANGER.as_bytes());
@@ -424,7 +424,7 @@ fn clients_are_counted_slowed_and_judged_as_the_file_says() {
         "front_door",
         &[&["--relay", &*relay, "--host", "localhost"][..], &config].concat(),
     );
-    // One client of five is no overload, in which a session may have fewer errors.
+    // One client of at most five is not an overload, so the full error limit applies.
     let mut client = greet_as_stranger(gate.address);
     client.say("FOO");
     client.say("MAIL FROM:<a@example.com>");

@@ -115,7 +115,7 @@ fn nothing_is_carried_over_to_the_next_connection() {
     assert_eq!(codes(&mut gate, flight), [250, 451, 250]);
 }
 
-/// In the middle of a line that was already refused, this octet is no TLS handshake.
+/// In the middle of a line that was already refused, this octet is not a TLS handshake.
 #[test]
 fn a_handshake_begins_with_the_line() {
     let settings = nobounce::Settings::new("gate.example");

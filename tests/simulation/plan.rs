@@ -1,4 +1,4 @@
-//! The plan of a run: who takes part, and which faults happen.
+//! The plan of a run: its participants and its faults.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

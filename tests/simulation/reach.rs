@@ -7,8 +7,8 @@ use super::coverage::{At, Fault, Onward, Place};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     Must,
-    /// Possible, but not required: needs an answer on its way for which nothing waits any more, or
-    /// which the client has not read yet.
+    /// Possible, but not required. It needs an answer in transit that nothing waits for any more,
+    /// or that the client has not read yet.
     Perhaps(&'static str),
     Never(&'static str),
 }

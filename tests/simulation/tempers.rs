@@ -12,7 +12,7 @@ use super::network::{Blow, End, Fuse, GATE, PEER};
 use super::plan::ClientPlan;
 use super::world::World;
 
-/// Lines that are no commands, or commands without effect.
+/// Lines that are not commands, or commands without effect.
 const NONSENSE: [&[u8]; 18] = [
     b"NOOP\r\n",
     b"RSET\r\n",

@@ -193,7 +193,7 @@ impl State {
         self.trace.note([fault as u64, 10], &[]);
     }
 
-    /// Returns the name of a connection in the dialogue.
+    /// Returns the label of a connection in the dialogue.
     pub fn label(&self, at: usize) -> String {
         let Connection { session, onward, .. } = &self.connections[at];
         match onward {

@@ -31,14 +31,14 @@ fn it_holds_no_more_than_it_is_made_for() {
         let half_life = HalfLife::new(DAY);
         block_on(store.weigh(&key, Balance::new(1.0, 0.0), half_life, at(0.0))).unwrap();
     }
-    // Full corners, of each of the three kinds.
+    // Full shards, of each of the three kinds.
     assert!(store.len() <= 3 * (10_000 + 448), "{}", store.len());
     assert!(store.len() > 3 * 9_000, "{}", store.len());
 }
 
 #[test]
 fn values_take_no_more_octets_than_they_may_and_those_that_end_soonest_go() {
-    // 16,384 records are a mebibyte: four corners of 256 KiB.
+    // 16,384 records are a mebibyte: four shards of 256 KiB.
     let store = Memory::with_capacity(16_384);
     let (now, kept) = (at(0.0), Key::new("kept", ""));
     block_on(store.put(&kept, b"kept", now + 2 * DAY, now)).unwrap();
@@ -145,7 +145,7 @@ fn there_are_so_many_logs_and_the_one_that_ends_soonest_goes() {
     assert_eq!([0, 43, 44, 299].map(records), [0, 0, 1, 1]);
 }
 
-/// A flood from one network only affects its own corners of the store.
+/// A flood from one network only affects its own shards of the store.
 #[test]
 fn a_flood_from_one_network_leaves_the_others_what_they_have() {
     let store = Memory::with_capacity(100_000);
@@ -157,7 +157,7 @@ fn a_flood_from_one_network_leaves_the_others_what_they_have() {
         see(&store, &Key::new("grey", "192.0.2.0/24").and(n).and("b"), 1.0);
     }
     let lost = others.iter().filter(|key| !knows(&store, key, 2.0)).count();
-    // Four corners of 224 were flooded: a fiftieth, plus chance.
+    // Four of 224 shards were flooded: a fiftieth of the records, plus random deviation.
     assert!(lost < 10_000 / 25, "{lost} of 10,000 are forgotten");
 }
 

@@ -76,7 +76,7 @@ async fn tls_from_the_first_octet() {
     client.upgrades(&certificates, &TLS13).await.unwrap();
     assert!(client.hears().await.starts_with("220 mx.example"));
     sends(&mut client, "text\r\n").await;
-    // Closing the connection without closing TLS is no error.
+    // Closing the connection without closing TLS is not an error.
     drop(client);
     server.ended().await.unwrap();
     assert!(shelf.only().contains(" with ESMTPS id "));

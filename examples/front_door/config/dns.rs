@@ -391,7 +391,7 @@ impl Config {
         readers.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
     }
 
-    /// Returns whether another scorer uses clients' names. It reuses a look-up that was already
+    /// Returns whether another scorer uses clients' names. It reuses a lookup that was already
     /// made.
     pub(crate) fn uses_names(&self) -> bool {
         self.file.rhsbl.is_some() || self.file.reverse_name.is_some()

@@ -75,7 +75,7 @@ fn a_refusal_of_a_recipient_is_told_with_what_led_to_it_and_counts_no_longer_aft
     );
 }
 
-/// A judge that refuses whatever a panel accepts, or panics.
+/// A judge that refuses everything that its panel accepts, or panics.
 struct Contrary(Panel, bool);
 
 #[async_trait]
@@ -120,7 +120,7 @@ fn decision_logic_stands_in_place_of_a_panel_and_its_panic_defers() {
     let heard = heard_by(&runtime, &overruling, says);
     assert!(heard.contains("\r\n250 2.1.5 "), "the trap is taken: {heard}");
     assert!(heard.contains("\r\n550 5.7.1 Contrary"), "{heard}");
-    // The recipient that the panel refused is accepted, so what was found on it counts.
+    // The judge accepts the recipient that the panel refused, so the findings about it count.
     let records = std::mem::take(&mut *records.lock().unwrap());
     let [(total, decisions)] = &records[..] else { panic!("{records:?}") };
     assert_eq!(*total, Score::points(9));

@@ -274,7 +274,7 @@ fn deliveries_run_side_by_side_on_their_threads() {
     assert!(maildir.folder.slot(1).is_some(), "a slot was not given back");
 }
 
-/// Through the `Target` and `Relay` traits, as a session uses it.
+/// Tests through the `Target` and `Relay` traits, as a session uses them.
 mod as_a_relay {
     use pollster::block_on;
 
@@ -297,8 +297,8 @@ mod as_a_relay {
             ("<postmaster>", true),
             ("<bob@example.org>", false),
             ("<alice@[192.0.2.1]>", false),
-            // The null path is no mailbox (RFC 5321 section 4.1.2), and failed mail to it could not
-            // be returned.
+            // The null path is not a mailbox (RFC 5321 section 4.1.2). A failed delivery to it
+            // could not be reported.
             ("<>", false),
         ];
         for (written, taken) in cases {

@@ -27,9 +27,9 @@ const QUIET: usize = 4;
 /// Number of RCPT commands that must wait at the same time for one recipient before a loop is
 /// suspected.
 const SIDE_BY_SIDE: usize = 8;
-/// Time for which they must have waited, with no answer to any of them. With a much longer time, a
-/// loop would occupy all processes of a Postfix: one round takes 3 to 20 ms, and the token needs a
-/// process too.
+/// Time for which the RCPT commands for one recipient must have waited, with no answer to any of
+/// them, before a loop is suspected. With a much longer time, a loop would occupy all processes of
+/// a Postfix: one round takes 3 to 20 ms, and the token needs a process too.
 const UNANSWERED: Duration = Duration::from_millis(100);
 /// Time to wait for the token to come back.
 const RETURN: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ const RETURN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(10);
 /// Time for which a recipient is not forwarded after its RCPT led back to this gate.
 const REMEMBER: Duration = Duration::from_secs(60);
-/// Maximum number of these recipients.
+/// Maximum number of recipients whose RCPT is remembered to lead back.
 const RECIPIENTS: usize = 256;
 
 /// The state of the loop detection.

@@ -30,18 +30,19 @@ pub(super) struct Connection<R: Runtime> {
     pub(super) server: Arc<Server<R>>,
     pub(super) client: Arc<Peer>,
     lies: Lies<R>,
-    /// Whether its lines are beyond the limit of connections. They never go to a client: they are
-    /// neither pooled nor parked.
+    /// Whether its connections to the server are made beyond the limit. They are never passed on to
+    /// a client: they are neither pooled nor parked.
     is_uncounted: bool,
     /// Number of times that recipients were repeated since the server last accepted a message of
-    /// this client. Each line gets it before a request, because the line may come from the pool.
+    /// this client. It is set on the server connection before each request, because that connection
+    /// may come from the pool.
     renewals: u8,
     timer: Timer<'static>,
 }
 
-/// The location of the line between two requests.
+/// The location of the server connection between two requests.
 enum Lies<R: Runtime> {
-    /// There is no line.
+    /// There is no server connection.
     Nowhere,
     Here(Box<Line<R>>),
     /// Its place can be taken back for another client.
@@ -53,7 +54,7 @@ pub(super) struct Line<R: Runtime> {
     onward: Onward,
     connected: Option<Connected<R>>,
     place: Option<Place<Self>>,
-    /// The time since which the line is idle.
+    /// The time since which the connection is idle.
     rested: Option<Instant>,
 }
 
@@ -132,13 +133,13 @@ impl<R: Runtime> Connection<R> {
         offered
     }
 
-    /// Returns whether the line's place was taken back.
+    /// Returns whether the place of the server connection was taken back.
     pub(super) fn has_lost_place(&self) -> bool {
         matches!(&self.lies, Lies::Parked(ticket) if self.server.places.is_lost(ticket))
     }
 
-    /// Returns a line with a place: the line of this client, an idle one from the pool, or a new
-    /// one. Returns `None` if no place becomes free in time.
+    /// Returns a server connection with a place: that of this client, an idle one from the pool, or
+    /// a new one. Returns `None` if no place becomes free in time.
     async fn line(&mut self, peer: &Peer) -> Option<Box<Line<R>>> {
         let mut line = match self.pick_up() {
             Some(line) => line,
@@ -163,7 +164,7 @@ impl<R: Runtime> Connection<R> {
         line.place.is_some().then_some(line)
     }
 
-    /// Takes the line, if there still is one.
+    /// Takes the server connection, if there still is one.
     fn pick_up(&mut self) -> Option<Box<Line<R>>> {
         match std::mem::replace(&mut self.lies, Lies::Nowhere) {
             Lies::Nowhere => None,
@@ -178,8 +179,8 @@ impl<R: Runtime> Connection<R> {
         Box::new(Line { onward, connected: None, place: None, rested: None })
     }
 
-    /// Keeps the line until the next request. If no reply is outstanding, its place can be taken
-    /// back, unless it is uncounted.
+    /// Keeps the server connection until the next request. If no reply is outstanding, its place
+    /// can be taken back, unless it is uncounted.
     fn lay_down(&mut self, mut line: Box<Line<R>>, peer: &Peer) {
         self.lies = if line.connected.is_none() {
             line.place = None;
@@ -266,7 +267,7 @@ impl<R: Runtime> Connection<R> {
 
 impl<R: Runtime> Drop for Connection<R> {
     fn drop(&mut self) {
-        // A parked line would hold its place for ever.
+        // A parked connection would hold its place for ever.
         drop(self.pick_up());
     }
 }

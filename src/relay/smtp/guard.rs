@@ -28,9 +28,8 @@ impl Guard {
         (!is_open).then(|| self.why.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
-    /// Records the result of a self-test. A server that passed before and does not answer now is
-    /// down, and the guard stays open. A server that passed before and is an open relay now closes
-    /// the guard.
+    /// Records the result of a self-test. If a server that passed before does not answer now, it is
+    /// down, and the guard stays open. If such a server is an open relay now, the guard closes.
     pub(super) fn conclude(&self, result: &Result<(), SelfTestError>) {
         let why = match result {
             Ok(()) => None,

@@ -18,7 +18,7 @@ use crate::wire::reply::Reply;
 
 /// Senders and recipients that are foreign wherever this runs. Their domains are reserved (RFC
 /// 2606) or do not belong to any user of this crate. A server that accepts any mail for its own
-/// domain is no open relay. No recipient may therefore have a form that can be read as local.
+/// domain is not an open relay. No recipient may therefore have a form that can be read as local.
 const PROBES: [(&str, &str); 5] = [
     ("<>", "<self-test@relay-test.invalid>"),
     ("<>", "<self-test@example.com>"),
@@ -30,7 +30,8 @@ const PROBES: [(&str, &str); 5] = [
 /// The address of a client that cannot exist (RFC 5737).
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-/// The reason why no mail should be accepted in front of this onward server, or not yet.
+/// The reason why a self-test failed: no mail should be accepted for this onward server, or not
+/// yet.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelfTestError {
@@ -167,8 +168,8 @@ impl<R: Runtime> Smtp<R> {
     }
 }
 
-/// Returns whether a refusal of the content is about the server and not about the recipient, for
-/// example because the next server is down.
+/// Returns whether a refusal of the content concerns the server and not the recipient, for example
+/// because the next server is down.
 fn is_undecided(refusal: &Refusal) -> bool {
     let about_server = match refusal.reply().status() {
         Some(status) => !matches!(status.subject(), 1 | 7),

@@ -13,7 +13,7 @@ use crate::wire::mailbox::{ForwardPath, SmtpPath};
 
 /// Time for which retries are split, counted from the last split retry.
 const TIME: Duration = Duration::from_secs(12 * 3_600);
-/// Maximum number of entries. There is one for each recipient of such a message and one for its
+/// Maximum number of entries. A split message has one entry for each recipient and one for its
 /// content.
 const ENTRIES: usize = 65_536;
 /// Number of octets at the end of a content that identify it.

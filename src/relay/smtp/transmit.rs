@@ -29,7 +29,8 @@ pub(super) async fn transmit<R: Runtime, S: AsyncWrite + Unpin>(
     in_time(runtime, settings, stream.flush()).await
 }
 
-/// Most writes finish at once and need no clock.
+/// Waits for a write until the timeout of a block. Reads the clock only if the write does not
+/// finish at once.
 async fn in_time<R: Runtime, T>(
     runtime: &R,
     settings: &OnwardSettings,

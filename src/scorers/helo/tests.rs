@@ -6,8 +6,8 @@ use crate::dns::{Answer, Record};
 use crate::peer::{Helo, Peer};
 use crate::rehearsal::{envelope, recipient};
 
-/// Has `a.example`, `six.example` and `mx.example` with one record type each. `fails.example`
-/// fails.
+/// A zone that has `a.example`, `six.example` and `mx.example` with one record type each. Lookups
+/// of `fails.example` fail.
 struct Zone;
 
 #[async_trait]

@@ -9,9 +9,9 @@ use crate::opinion::{Opinion, ScorerError};
 use crate::peer::Peer;
 use crate::scorer::{ConnectContext, RcptContext, Scorer};
 
-/// Looks up the client's address in DNS block lists (DNSBL) and allow lists (DNSWL) when the client
-/// connects. The lists are queried concurrently, 20 at a time, within the budget of the
-/// [`Seat`](crate::panel::Seat).
+/// A scorer that looks up the client's address in DNS block lists (DNSBL) and allow lists (DNSWL),
+/// when the client connects. The lists are queried concurrently, 20 at a time, within the budget of
+/// the [`Seat`](crate::panel::Seat).
 ///
 /// A client announced by XFORWARD is looked up at its first recipient. A client without an address,
 /// or one in our own networks ([`Peer::own`](crate::Peer::own)), is not looked up.

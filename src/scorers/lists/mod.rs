@@ -284,8 +284,8 @@ impl Lists {
         self.once.ask(envelope, labels.join(" "), self.ask(about)).await?
     }
 
-    /// Queries every list for each of these, given as labels and readable form. The findings of one
-    /// list count even if another list fails.
+    /// Queries every list for each name or address in `about`, given as its labels and its readable
+    /// form. The findings of one list count even if another list fails.
     async fn ask(&self, about: &[(String, String)]) -> Result<Opinion, ScorerError> {
         let resolver = &*self.resolver;
         let questions = self.lists.iter().flat_map(|list| {

@@ -9,9 +9,9 @@ use crate::opinion::{Opinion, ScorerError};
 use crate::scorer::{RcptContext, Scorer};
 use crate::wire::canonical::lenient_domain;
 
-/// Looks up names in DNS lists (RHSBL, RFC 5782 section 2.3) at the first recipient of a
-/// transaction. The names are the sender's domain, the HELO name, and the client's confirmed DNS
-/// name ([`Gate::name_clients`](crate::Gate::name_clients)).
+/// A scorer that looks up names in DNS lists (RHSBL, RFC 5782 section 2.3), at the first recipient
+/// of a transaction. The names are the sender's domain, the HELO name, and the client's confirmed
+/// DNS name ([`Gate::name_clients`](crate::Gate::name_clients)).
 ///
 /// Each name is queried once, in canonical form. The sender's domain is the domain that the onward
 /// server reads, regardless of its notation ([`SmtpPath::canonical`](crate::mailbox::SmtpPath::canonical)).

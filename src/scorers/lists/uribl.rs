@@ -12,8 +12,8 @@ use crate::scorers::links::{Host, hosts};
 /// Maximum number of names queried per message (SpamAssassin: `uridnsbl_max_domains`).
 const DOMAINS: usize = 20;
 
-/// Looks up the link targets of a message in DNS lists (URIBL). The target is the registered domain
-/// by the Public Suffix List, or the IP address.
+/// A scorer that looks up the link targets of a message in DNS lists (URIBL). A link target is the
+/// registered domain by the Public Suffix List, or the IP address.
 ///
 /// Links are extracted from the text parts of a message and from HTML attributes. Transfer
 /// encodings and character references (`&#46;`) are decoded. Links with and without a scheme

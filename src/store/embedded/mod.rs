@@ -26,8 +26,8 @@ pub use file::OpenError;
 /// A store in a file, for one gate: a [`Memory`] that writes each change to disk before it answers.
 ///
 /// A change that was answered survives the death of the process. If disk and file system implement
-/// `fdatasync` correctly, it also survives a crash of the machine. A change that was not answered
-/// may survive or not.
+/// `fdatasync` correctly, it also survives a crash of the machine. Without an answer, it is unknown
+/// whether a change survives.
 ///
 /// Only one process at a time can open the file. A separate thread writes it, so a slow disk delays
 /// only operations that change something. All changes that arrive during one write go into the next
@@ -37,8 +37,6 @@ pub use file::OpenError;
 /// the next change.
 ///
 /// Opening and dropping block: opening reads the file, and dropping waits for the last write.
-///
-/// Opening and dropping it block: the former reads the file, the latter waits for the last write.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -73,7 +71,7 @@ impl Embedded {
         Self::with_capacity(path, RECORDS)
     }
 
-    /// Opens the file for so many records of each kind, with the bounds of
+    /// Opens the file for this number of records of each kind, with the bounds of
     /// [`Memory::with_capacity`]. If the file holds more, the least valuable records are removed.
     pub fn with_capacity(path: impl AsRef<Path>, records: usize) -> Result<Self, OpenError> {
         let path = path.as_ref().to_owned();

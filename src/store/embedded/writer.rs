@@ -37,7 +37,7 @@ struct Pending {
     writing: usize,
     waiting: Vec<oneshot::Sender<Result<(), StoreError>>>,
     closing: bool,
-    /// The thread has ended and will not notify anybody.
+    /// The thread has ended and will not notify any caller.
     gone: bool,
 }
 

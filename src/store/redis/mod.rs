@@ -50,8 +50,8 @@ const LONG_REPLY: usize =
 /// Redis or Valkey.
 ///
 /// Each operation is one Lua script on one key, which the server runs atomically. A command is
-/// never sent twice. If the answer does not arrive, the operation was done or not, and the caller
-/// gets an error. Nothing is counted twice.
+/// never sent twice. If the answer does not arrive, the caller gets an error, and it is unknown
+/// whether the operation took effect. Nothing is counted twice.
 ///
 /// The store keeps a pool of a few connections. A connection that the server has closed is detected
 /// and replaced, and so is a connection after any error. The server may be absent, hang or send

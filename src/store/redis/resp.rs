@@ -15,7 +15,7 @@ pub(super) enum Reply {
     Error(Box<str>),
 }
 
-/// The reply is malformed or not of the expected type.
+/// The error for a reply that is malformed or not of the expected type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Garbled(pub(super) &'static str);
 

@@ -261,8 +261,8 @@ fn no_more_connections_than_there_may_be() {
     let store = net.store().connections(3);
     let rate = Rate::new(60, MINUTE).unwrap();
     let key = Key::new("k", "");
-    // `join_all` polls up to 30 futures together. With more it polls only woken ones, which a
-    // rehearsal does not support.
+    // At most 30 operations: up to this number, `join_all` polls all futures together. With more
+    // futures it polls only those that were woken, which the virtual runtime does not support.
     let takes = (0..30).map(|_| store.take(&key, rate, 1, SystemTime::UNIX_EPOCH));
     let answers = net.clock.run(futures::future::join_all(takes));
     assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Late(_)))));

@@ -91,8 +91,8 @@ impl DataWriter {
 }
 
 fn stuff(mut last: u8, block: &[u8]) -> Bytes {
-    // At most every second octet is a dot after an LF. This code does not branch on the content
-    // either.
+    // The capacity is sufficient, because at most every second octet is a dot after an LF. The loop
+    // does not branch on the octets, so no content makes it slow.
     let mut stuffed = vec![0; block.len() + block.len() / 2 + 2];
     let mut length = 0;
     for octet in block.iter().copied() {

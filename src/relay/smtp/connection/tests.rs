@@ -6,7 +6,7 @@ use crate::rehearsal::{Cue, Rehearsal, Script, Then, Turn, envelope, peer, recip
 use crate::relay::{Relay, Smtp, Target};
 use std::time::Duration;
 
-/// A target with one place in front of a server that accepts everything.
+/// Returns a target with one place and a server that accepts everything.
 fn smtp(runtime: &Rehearsal) -> Smtp<Rehearsal> {
     Smtp::new(runtime.clone(), "192.0.2.25:25".parse().unwrap(), "mx.example").connections(1)
 }

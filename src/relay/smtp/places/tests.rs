@@ -12,7 +12,7 @@ fn client(address: [u8; 4]) -> Peer {
     Peer::new((address, 25).into())
 }
 
-/// A server that greets, gives one of these replies to each line, and is silent after that.
+/// Returns a server that greets, gives one of these replies to each line, and is silent after that.
 fn server(replies: &[&str]) -> Script {
     let greeting = Turn { cue: Cue::Octets(0), says: b"220 onward.example\r\n".to_vec() };
     let mut script = Script::turns(b"\r\n", replies, Then::Hang);
@@ -76,8 +76,8 @@ fn those_who_have_gone_leave_nothing_in_the_queue() {
     assert_eq!(places.lock().taken, 0);
 }
 
-/// Two clients. The first is idle after RCPT while the second needs the only place. Then the first
-/// sends DATA.
+/// Runs two clients. The first is idle after RCPT while the second needs the only place. Then the
+/// first sends DATA.
 fn idle_behind_rcpt(second_connection: &[&str], third_connection: &[&str]) -> Outcome {
     let runtime = Rehearsal::with_each([
         server(&[EHLO, OK, OK]),

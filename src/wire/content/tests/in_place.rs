@@ -21,7 +21,7 @@ fn decoder_with_room() -> ContentDecoder {
     decoder
 }
 
-/// Passes octets to the decoder by its room, as far as it has any, and the others to `decode`.
+/// Copies octets into the decoder's room while it has any, and passes the others to `decode`.
 fn in_place(
     decoder: &mut ContentDecoder,
     mut octets: &[u8],
