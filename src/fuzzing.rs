@@ -42,8 +42,8 @@ pub fn data<'w>(
     None
 }
 
-/// Like [`data`], but as much as possible is read directly into a block (no copy). The block has
-/// been used before.
+/// Reads mail data as [`data`] does, but as much as possible directly into a block (no copy). The
+/// block has been used before.
 pub fn data_in_place<'w>(
     parts: impl IntoIterator<Item = &'w [u8]>,
     budget: &Budget,

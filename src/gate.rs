@@ -248,7 +248,7 @@ impl<R: Runtime> Gate<R> {
     }
 
     /// Starts a graceful shutdown. Sessions end with `421 4.3.2`; a session in a transaction ends
-    /// after the transaction. Clients that still connect get the same reply.
+    /// after the transaction. Clients that still connect also get `421 4.3.2`.
     pub fn shut_down(&self) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

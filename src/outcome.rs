@@ -258,14 +258,14 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// States that mail for this recipient would be accepted.
+    /// Creates a receipt for a recipient: mail for it would be accepted.
     pub fn recipient() -> Self {
         const OK: Reply = Reply::fixed(250, Some((1, 5)), "Recipient OK");
         Self { granted: Granted::Recipient, transaction: None, reply: OK, called: None }
     }
 
-    /// States that the message is stored durably under `queue_id`: it survives a crash of this
-    /// process and of this machine.
+    /// Creates a receipt for a content that is stored durably under `queue_id`: it survives a crash
+    /// of this process and of this machine.
     ///
     /// The caller takes the responsibility of RFC 5321 section 6.1: to deliver the message or to
     /// report the failure. nobounce itself calls this function only after a Maildir delivery has
@@ -370,17 +370,17 @@ fn split<'t>(text: &'t str, mark: &str) -> Option<(&'t str, &'t str)> {
 /// A request to the relay target.
 #[derive(Debug)]
 pub enum Request<'a> {
-    /// Asks whether the target accepts mail for this recipient.
+    /// The question whether the target accepts mail for this recipient.
     Recipient(&'a Envelope, &'a ForwardPath),
-    /// Asks whether the target accepts this message for all recipients of the envelope. In a PRDR
-    /// transaction with several recipients, asks only about the first of them.
+    /// The question whether the target accepts this message for all recipients of the envelope. In
+    /// a PRDR transaction with several recipients, it concerns only the first of them.
     Content(&'a Envelope, Message),
-    /// Asks whether the target accepts the message for this further recipient of the envelope. Used
-    /// in PRDR transactions.
+    /// The question whether the target accepts the message for this further recipient of the
+    /// envelope. Used in PRDR transactions.
     Answer(&'a Envelope, &'a ForwardPath),
-    /// Asks whether the target still accepts mail for the recipients of the envelope. Sent at DATA,
-    /// before 354, if the target [has dropped](crate::Session::doubt_recipients) its state of the
-    /// transaction.
+    /// The question whether the target still accepts mail for the recipients of the envelope. It is
+    /// asked at DATA, before 354, if the target [has dropped](crate::Session::doubt_recipients) its
+    /// state of the transaction.
     Renewal(&'a Envelope),
 }
 

@@ -177,8 +177,8 @@ impl Finding {
         Self { symbol: word(symbol), score, detail: "".into(), disclosure: Disclosure::default() }
     }
 
-    /// Sets the explanation, truncated to 256 octets. Control, bidirectional and invisible
-    /// characters are replaced by spaces.
+    /// Sets the detail: an explanation of the finding, truncated to 256 octets. Control,
+    /// bidirectional and invisible characters are replaced by spaces.
     #[must_use]
     pub fn with_detail(mut self, detail: &str) -> Self {
         let fitting = detail.char_indices().take_while(|(at, c)| at + c.len_utf8() <= DETAIL);
@@ -187,7 +187,7 @@ impl Finding {
         self
     }
 
-    /// Sets the score.
+    /// Sets the score of the finding.
     #[must_use]
     pub fn with_score(mut self, score: Score) -> Self {
         self.score = score;
@@ -201,17 +201,17 @@ impl Finding {
         self
     }
 
-    /// Returns the short name.
+    /// Returns the symbol of the finding.
     pub fn symbol(&self) -> &str {
         &self.symbol
     }
 
-    /// Returns the score.
+    /// Returns the score of the finding.
     pub fn score(&self) -> Score {
         self.score
     }
 
-    /// Returns the explanation, or an empty string.
+    /// Returns the detail of the finding, or an empty string.
     pub fn detail(&self) -> &str {
         &self.detail
     }

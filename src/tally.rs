@@ -38,7 +38,7 @@ pub struct Tally {
     refused: bool,
 }
 
-/// A finding with its scorer and stage, and whether it counts.
+/// An entry of a [`Tally`]: a finding with its scorer and stage, and whether it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
@@ -65,7 +65,7 @@ impl Entry {
     }
 }
 
-/// A refusal by a scorer.
+/// A refusal by a scorer, as recorded in a [`Tally`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Objection {

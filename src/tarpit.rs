@@ -36,9 +36,9 @@ pub struct Tarpit {
 }
 
 impl Tarpit {
-    /// Delays clients with this score or a higher one. The defaults are 5 seconds for each reply
-    /// (Exchange `TarpitInterval`), one minute in total for a session, and 100 sessions at once.
-    /// That is 0.5 % of the default connection limit.
+    /// Creates a tarpit for clients with this score or a higher one. The defaults are 5 seconds for
+    /// each reply (Exchange `TarpitInterval`), one minute in total for a session, and 100 sessions
+    /// at once. That is 0.5 % of the default connection limit.
     pub const fn from(score: Score) -> Self {
         Self {
             from: score,

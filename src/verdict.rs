@@ -87,7 +87,7 @@ impl Refusal {
         Self(Reply::fixed(code, Some((subject, detail)), text))
     }
 
-    /// Returns the reply.
+    /// Returns the reply of the refusal.
     pub fn reply(&self) -> &Reply {
         &self.0
     }
@@ -160,7 +160,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Returns the session.
+    /// Returns the session of the subject.
     pub fn session(&self) -> &SessionId {
         match self {
             Self::Connection(session, _) => session,
@@ -168,7 +168,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Returns the client.
+    /// Returns the client of the subject.
     pub fn peer(&self) -> &Peer {
         match self {
             Self::Connection(_, peer) => peer,

@@ -141,7 +141,7 @@ impl Default for AdmissionLimits {
     }
 }
 
-/// A rate limit, implemented as a token bucket.
+/// A rate limit for new connections, implemented as a token bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionRate {
     burst: NonZeroU32,
@@ -149,8 +149,8 @@ pub struct ConnectionRate {
 }
 
 impl ConnectionRate {
-    /// Allows `burst` events at once. The bucket refills evenly, with `burst` tokens in each span
-    /// of `per`.
+    /// Creates a rate limit that allows `burst` events at once. The bucket refills evenly, with
+    /// `burst` tokens in each span of `per`.
     pub const fn new(burst: NonZeroU32, per: Duration) -> Self {
         Self { burst, per }
     }

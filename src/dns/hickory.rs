@@ -18,7 +18,7 @@ use super::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver};
 pub struct Hickory<P: ConnectionProvider>(Inner<P>);
 
 impl<P: ConnectionProvider> Hickory<P> {
-    /// Wraps a resolver.
+    /// Creates an adapter for this resolver.
     pub fn new(resolver: Inner<P>) -> Self {
         Self(resolver)
     }

@@ -88,7 +88,7 @@ struct Door<R: Adapter> {
     opening: Opening,
 }
 
-/// The result of serving.
+/// The result of serving clients until shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shutdown {

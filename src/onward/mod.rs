@@ -35,8 +35,8 @@ use request::{Asked, Open, Transaction};
 pub use settings::{OnwardSettings, Protocol, TlsPolicy};
 use state::{Event, Machine, State};
 
-/// The next action of the caller. Until the caller has done it, `poll` returns the same step.
-/// `Transmit`, `Done` and `Disconnect` are returned only once.
+/// The next action for the caller of an [`Onward`]. Until the caller has done it, `poll` returns
+/// the same step. `Transmit`, `Done` and `Disconnect` are returned only once.
 #[derive(Debug)]
 #[must_use = "the request stands still until the step is done"]
 pub enum OnwardStep {

@@ -49,7 +49,7 @@ impl Thresholds {
         Ok(Self { tag, defer, refuse })
     }
 
-    /// Disables all thresholds. Refusals by the scorers themselves still apply.
+    /// Returns thresholds that are all disabled. Refusals by the scorers themselves still apply.
     pub const fn none() -> Self {
         Self { tag: None, defer: None, refuse: None }
     }

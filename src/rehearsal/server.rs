@@ -46,7 +46,7 @@ pub(crate) enum Cue {
     Reply,
 }
 
-/// Behaviour of the peer after its last reply.
+/// Behaviour of a scripted peer after its last reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Then {

@@ -271,7 +271,7 @@ impl TryFrom<UnixListener> for Listener {
     }
 }
 
-/// A connection. Supports vectored writes.
+/// A connection of the adapter for smol. Supports vectored writes.
 #[derive(Debug)]
 pub enum Socket {
     /// Over TCP.

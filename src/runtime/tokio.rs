@@ -253,7 +253,8 @@ impl TryFrom<std::os::unix::net::UnixListener> for Listener {
     }
 }
 
-/// A connection with the I/O traits of `futures`. Supports vectored writes.
+/// A connection of the adapter for tokio, with the I/O traits of `futures`. Supports vectored
+/// writes.
 pub enum Socket {
     /// Over TCP.
     Tcp(TcpStream),

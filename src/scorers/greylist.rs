@@ -187,7 +187,7 @@ impl<R: Runtime> Greylist<R> {
         self
     }
 
-    /// Exempts these networks.
+    /// Exempts the clients of these networks. They are not greylisted.
     #[must_use]
     pub fn exempt(mut self, networks: Networks) -> Self {
         self.exempt = networks;

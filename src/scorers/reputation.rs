@@ -129,7 +129,7 @@ impl<R: Runtime> Reputation<R> {
         self
     }
 
-    /// Exempts these networks: their clients have no reputation.
+    /// Exempts the clients of these networks. They have no reputation.
     #[must_use]
     pub fn exempt(mut self, networks: Networks) -> Self {
         self.exempt = networks;

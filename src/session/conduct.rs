@@ -59,8 +59,8 @@ impl Session {
 
     /// Records pipelined input before the reply to a recipient or a content.
     pub(super) fn note_haste_before_answer(&mut self) {
-        // A client without EHLO or HELO got only the greeting. In that case the violation is an
-        // early talker.
+        // A client that has sent no EHLO or HELO has received nothing but the greeting. Its
+        // violation is recorded as [`Misconduct::EarlyTalker`].
         let answered = self.peer.helo.is_some();
         if answered && !self.input.is_empty() && !self.may_pipeline() {
             self.note(Misconduct::Pipelining);

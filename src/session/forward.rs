@@ -31,7 +31,7 @@ use crate::wire::mailbox::ForwardPath;
 #[must_use = "the session asks again until the request is completed"]
 pub struct Forward<'s>(&'s mut Session);
 
-/// A request that was taken and has no outcome yet.
+/// A request to the relay target that was taken and has no outcome yet.
 ///
 /// If it is dropped, the session makes the request again, but without the message. The new request
 /// then asks for the [answer](RequestKind::Answer) to the message that was taken. If the relay

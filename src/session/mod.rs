@@ -105,8 +105,8 @@ pub struct Session {
     began: (Instant, SystemTime),
 }
 
-/// The next action of the caller. Until the caller has done it, `poll` returns the same step.
-/// [`Step::Transmit`] and [`Step::Ended`] are returned only once.
+/// The next action for the caller of a [`Session`]. Until the caller has done it, `poll` returns
+/// the same step. [`Step::Transmit`] and [`Step::Ended`] are returned only once.
 #[derive(Debug)]
 #[must_use = "the session stands still until the step is done"]
 pub enum Step<'s> {
@@ -165,7 +165,7 @@ impl Question<'_> {
         self.subject().id()
     }
 
-    /// Answers the question.
+    /// Answers the question with this verdict.
     pub fn answer(self, verdict: Verdict) {
         self.0.judge(verdict);
     }

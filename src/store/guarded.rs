@@ -48,7 +48,7 @@ pub struct Guarded<S, R> {
 }
 
 impl<S: Store, R: Runtime> Guarded<S, R> {
-    /// Guards `store` with a timeout of 5 seconds and a [`Breaker::new`].
+    /// Creates a guard for `store`, with a timeout of 5 seconds and a [`Breaker::new`].
     pub fn new(runtime: R, store: S) -> Self {
         Self { runtime, store, patience: PATIENCE, breaker: Breaker::new() }
     }

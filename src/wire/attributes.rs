@@ -68,7 +68,7 @@ pub struct ClientAttributes {
     pub destination_port: Attribute<u16>,
 }
 
-/// The state of one attribute.
+/// The state of one client attribute in XCLIENT or XFORWARD.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Attribute<T> {
     /// The attribute is not sent.

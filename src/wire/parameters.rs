@@ -49,7 +49,7 @@ pub struct RcptParameters {
     pub dsn: bool,
 }
 
-/// The value of BODY.
+/// The value of the BODY parameter of MAIL (RFC 6152).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Body {

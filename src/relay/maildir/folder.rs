@@ -118,8 +118,8 @@ impl Draft<'_> {
         // A link never replaces an existing file, as a rename would.
         let (path, ()) = claim(&new, names, |path| fs::hard_link(&self.path, path))?;
         if let Err(error) = synchronise(&new) {
-            // Without the synchronisation, the message might be lost in a crash. It is removed: the
-            // client gets an error reply and sends the message again.
+            // Without the synchronisation, the message might be lost in a crash. The file is
+            // removed: the client gets an error reply and sends the message again.
             let _ = fs::remove_file(&path);
             return Err(error);
         }

@@ -10,7 +10,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Codes([Vec<RangeInclusive<u8>>; 4]);
 
-/// An invalid rule for return codes. Fault of the caller.
+/// The error for an invalid rule for return codes of a DNS list. Fault of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodeError {
