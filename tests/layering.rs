@@ -362,7 +362,7 @@ fn a_loop_of_imports_is_found() {
     assert!(found(&none).is_empty());
 }
 
-/// Returns which files import which, except for a module and its parent.
+/// Returns the imports between files, except those between a module and its parent.
 fn imports(texts: &[(String, String)]) -> Vec<(String, String)> {
     let modules: Vec<(Vec<&str>, &str)> =
         texts.iter().map(|(file, _)| (module_of(file), file.as_str())).collect();

@@ -131,7 +131,7 @@ fn seconds(tag: u8, time: &[u8]) -> Option<u64> {
     const UTC_TIME: u8 = 0x17;
     let text = str::from_utf8(time).ok()?;
     let full = match tag {
-        // RFC 5280 section 4.1.2.5.1.
+        // Years from 50 on are in the 20th century (RFC 5280 section 4.1.2.5.1).
         UTC_TIME if *text >= *"5" => format!("19{text}"),
         UTC_TIME => format!("20{text}"),
         _ => text.to_owned(),

@@ -45,7 +45,7 @@ impl Slot {
         self.waker.register(waker);
     }
 
-    /// Returns how long the session has been idle; `None` if it is not idle.
+    /// Returns the time for which the session has been idle; `None` if it is not idle.
     fn idle_for(&self, now: u64) -> Option<Duration> {
         let since = self.idle_since.load(Ordering::Relaxed).checked_sub(1)?;
         Some(Duration::from_millis(now.saturating_sub(since)))

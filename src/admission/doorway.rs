@@ -11,7 +11,7 @@ use futures::task::AtomicWaker;
 /// One waiting connection, shared by its driver and the admission.
 #[derive(Debug)]
 pub(super) struct Newcomer {
-    /// Identifies the connection. Later connections have greater numbers.
+    /// Identifier of the connection. Later connections have greater numbers.
     number: u64,
     /// Whether the connection was displaced by another one.
     displaced: AtomicBool,

@@ -44,13 +44,13 @@ impl OnwardSettings {
 /// The protocol of the onward server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Protocol {
-    /// RFC 5321.
+    /// SMTP (RFC 5321).
     #[default]
     Smtp,
-    /// RFC 2033. An LMTP server replies to the content once for each recipient, so each transaction
-    /// has only one recipient. Further recipients get `452 4.5.3`, and the client sends to them in
-    /// another transaction. If the client supports a reply for each recipient (PRDR), a transaction
-    /// can have several.
+    /// LMTP (RFC 2033). An LMTP server replies to the content once for each recipient, so each
+    /// transaction has only one recipient. Further recipients get `452 4.5.3`, and the client sends
+    /// to them in another transaction. If the client supports a reply for each recipient (PRDR), a
+    /// transaction can have several.
     Lmtp,
 }
 

@@ -297,7 +297,7 @@ impl<R: Runtime> Scorer for Greylist<R> {
         let (mut opinion, mut failure) = (Opinion::silent(), None);
         if at.envelope.reverse_path.path.canonical().is_null() {
             // Checks all recipients, even after a refusal, so that their delays run in parallel.
-            // One refused recipient refuses the message.
+            // One refusal of a recipient is enough to refuse the message.
             for recipient in &at.envelope.forward_paths {
                 match self.ask(at.envelope, recipient).await {
                     Ok(next) if opinion.refusal.is_none() => opinion = next,

@@ -93,8 +93,8 @@ pub trait Store: Send + Sync {
     /// Records a sighting, and returns everything known about the key including this sighting.
     async fn see(&self, key: &Key, pace: Pace, now: SystemTime) -> Result<Sighting, StoreError>;
 
-    /// Returns what is known about the key, without recording a sighting. `None` if nothing is
-    /// known, or if the record has expired.
+    /// Returns the current record of the key, without recording a sighting. `None` if there is no
+    /// record, or if it has expired.
     async fn recall(&self, key: &Key, now: SystemTime) -> Result<Option<Sighting>, StoreError>;
 
     /// Takes tokens from a bucket: all of them or none. A new bucket is full.

@@ -33,9 +33,10 @@ const CONNECTION: [&str; 4] = ["NAME", "REVERSE_NAME", "ADDR", "PORT"];
 /// The command that carries client attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttributeCommand {
-    /// Tells the server to treat the session as if that client had connected.
+    /// XCLIENT: tells the server to treat the session as if that client had connected.
     Xclient,
-    /// Tells the server to log that client. The server's rules still apply to the sending server.
+    /// XFORWARD: tells the server to log that client. The server's rules still apply to the sending
+    /// server.
     Xforward,
 }
 

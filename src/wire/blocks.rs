@@ -79,7 +79,8 @@ impl Blocks {
         }
     }
 
-    /// Returns where a line ends, its line end included. `start` is any place in that line.
+    /// Returns the position after the end of a line, its line end included. `start` is any place in
+    /// that line.
     pub(crate) fn line_end(&self, start: usize) -> usize {
         self.line(start, 0).1
     }

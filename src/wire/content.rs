@@ -207,7 +207,8 @@ impl ContentDecoder {
         self.bare || self.holds_cr()
     }
 
-    /// Returns why the content is not kept, if so. In that case the blocks have been freed.
+    /// Returns the reason why the content is not kept, or `None` if it is kept. If there is a
+    /// reason, the blocks have been freed.
     pub(crate) fn fault(&self) -> Option<ContentFault> {
         if self.size > self.limit {
             Some(ContentFault::TooBig)
@@ -276,8 +277,8 @@ impl ContentDecoder {
         is_end
     }
 
-    /// Takes a part of the input piece by piece. Returns where the end of data ends, if it is
-    /// found.
+    /// Takes a part of the input piece by piece. Returns the position after the end of data, if it
+    /// is found.
     fn take<const DOTS: bool>(&mut self, input: &[u8], part: Range<usize>) -> Option<usize> {
         let end = part.end;
         for begin in part.step_by(PIECE) {
@@ -313,8 +314,8 @@ impl ContentDecoder {
     }
 
     /// Takes a piece in which something has to change, up to the end of data if the piece contains
-    /// it. Returns where the end of data ends. The code does not branch on the octets it reads, so
-    /// no input makes it slow.
+    /// it. Returns the position after the end of data. The code does not branch on the octets it
+    /// reads, so no input makes it slow.
     fn take_rough<const DOTS: bool>(&mut self, piece: &[u8]) -> Option<usize> {
         let mut window = [0; BEFORE + PIECE + 1];
         window[..BEFORE].copy_from_slice(&self.wire);
@@ -397,7 +398,7 @@ impl ContentDecoder {
     }
 }
 
-/// Returns where the end of data ends in a window, counted from offset `BEFORE`.
+/// Returns the position after the end of data in a window, counted from offset `BEFORE`.
 fn end_of_data(window: &[u8; BEFORE + PIECE + 1]) -> Option<usize> {
     let is_end = |at: usize| (0..5).fold(true, |is, n| is & (window[at + n] == END_OF_DATA[n]));
     let any = (0..PIECE).fold(false, |any, at| any | is_end(at));

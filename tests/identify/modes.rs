@@ -107,8 +107,8 @@ fn every_client_is_told(
     });
 }
 
-/// Returns what Postfix knows of a client that has connected directly. Its log has attributes next
-/// to those of its milters.
+/// Returns the facts that Postfix knows about a client that has connected directly. Its log has
+/// attributes next to those of its milters.
 fn connected(client: &Client, name: &str) -> Vec<(&'static str, String)> {
     let helo = client.helo().to_owned();
     let address = client.known_as.to_owned();

@@ -61,7 +61,7 @@ struct Server {
 #[derive(Clone, Copy, PartialEq)]
 enum Leaves {
     OnQuit,
-    /// With 421, immediately after accepting a message.
+    /// Immediately after accepting a message, with 421.
     AfterMessage,
     /// At the second MAIL, without a reply.
     AtSecondMail,

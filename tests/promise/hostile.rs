@@ -92,7 +92,8 @@ fn babble() -> impl Strategy<Value = Vec<Vec<u8>>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..Default::default() })]
 
-    /// P6 for the client: `Gate` panics at an invalid reply and at a session without progress.
+    /// P6: any input of a client gets valid replies and comes to an end. `Gate` panics at an
+    /// invalid reply and at a session without progress.
     #[test]
     fn any_client_gets_replies_and_an_end(
         case in case(),
@@ -111,7 +112,8 @@ proptest! {
         prop_assert_eq!(heard, told);
     }
 
-    /// P6 for the onward server.
+    /// P6: any output of the onward server gets the client valid replies, and the session comes to
+    /// an end.
     #[test]
     fn any_onward_server_is_survived(case in case(), babble in babble()) {
         let Case { profile, plans, chunks, .. } = &case;

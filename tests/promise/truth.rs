@@ -152,7 +152,7 @@ fn an_idle_connection_that_is_dead_is_replaced() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..Default::default() })]
 
-    /// P1, I1, I2.
+    /// P1, I1, I2: a content gets 2xx only if the onward server replied 2xx for this very message.
     #[test]
     fn yes_is_the_onward_servers_and_for_this_very_message(case in case()) {
         let (gate, accounts) = play(&case);

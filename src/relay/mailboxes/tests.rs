@@ -67,7 +67,7 @@ fn other_mailboxes_are_not_found() {
     assert!(!Mailboxes::default().contains(&ForwardPath::parse("<a@example.org>").unwrap().path));
 }
 
-/// RFC 5321 section 4.5.1.
+/// Every server must accept mail for the postmaster (RFC 5321 section 4.5.1).
 #[test]
 fn the_postmaster_is_found_without_being_listed() {
     let mailboxes = Mailboxes::new(LISTED).unwrap();

@@ -77,7 +77,7 @@ pub(super) struct Asking<'c> {
     recipient: Option<u64>,
     /// Whether its RCPT is known to lead back.
     pub(super) leads_back: bool,
-    /// Set if this request watches and may send a token.
+    /// The right to watch, if this request has it. It may then send a token.
     watch: Option<Watch<'c>>,
 }
 

@@ -25,7 +25,7 @@ impl<K: Eq + Hash> Expiring<K> {
         self.until.is_empty()
     }
 
-    /// Returns when this key expires; `None` if it is unknown or has expired.
+    /// Returns the expiry time of this key; `None` if the key is unknown or has expired.
     pub(super) fn get(&self, key: &K, now: Instant) -> Option<Instant> {
         self.until.get(key).copied().filter(|until| now < *until)
     }

@@ -43,7 +43,7 @@ struct Held<L> {
 }
 
 struct Parked<L> {
-    /// Identifies the connection. Connections parked later have greater tickets.
+    /// Identifier of the parked connection. Connections parked later have greater tickets.
     ticket: u64,
     line: Box<L>,
     /// The time since which the connection is idle.
@@ -54,7 +54,7 @@ struct Parked<L> {
 /// An occupied place. Dropping it frees the place.
 pub(super) struct Place<L>(Option<Arc<Places<L>>>);
 
-/// Identifies a parked connection, until its place is taken back.
+/// Identifier of a parked connection, valid until its place is taken back.
 #[derive(Debug)]
 pub(super) struct Ticket {
     number: u64,

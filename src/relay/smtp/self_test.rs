@@ -78,9 +78,10 @@ impl<R: Runtime> Smtp<R> {
     /// MAIL, and sends no message. If the token comes back to this gate, the server leads back to
     /// it ([`SelfTestError::Loop`]).
     ///
-    /// With [`Identify::None`](crate::onward::Identify::None) the test tells whether our own address is
-    /// trusted. With [`Identify::XForward`](crate::onward::Identify::XForward) the test is useful only if
-    /// the onward server is not meant to trust us. In a sandwich setup it is meant to.
+    /// With [`Identify::None`](crate::onward::Identify::None), the test checks whether our own
+    /// address is trusted. With [`Identify::XForward`](crate::onward::Identify::XForward) the test
+    /// is useful only if the onward server is not meant to trust us. In a sandwich setup it is
+    /// meant to.
     ///
     /// A 4yz reply counts as a refusal. The exception is a 4yz reply to the content because the
     /// next server cannot be asked (any status except `4.1.x` and `4.7.x`): that is

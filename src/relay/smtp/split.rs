@@ -40,8 +40,8 @@ impl Default for Splits {
     }
 }
 
-/// Identifies a content among those of its sender: a hash of its end. The beginning may change from
-/// one attempt to the next (trace fields).
+/// Identifier of a content among those of its sender: a hash of its end. The beginning may change
+/// from one attempt to the next (trace fields).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Content(u64);
 

@@ -104,7 +104,7 @@ use script::Script;
 pub struct Transcript(Script);
 
 impl Transcript {
-    /// Parses a dialogue. An error is a fault in `text`.
+    /// Parses a dialogue. Returns an error if `text` is not in the notation of dialogues.
     pub fn parse(text: &str) -> Result<Self, TranscriptError> {
         Script::parse(text).map(Self)
     }

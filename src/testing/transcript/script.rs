@@ -57,7 +57,7 @@ pub(super) enum Event {
 /// An action of a peer.
 #[derive(Debug, Clone)]
 pub(super) enum Sent {
-    /// With `at_once`, the peer does not wait for its turn.
+    /// The octets that the peer sends. With `at_once`, it does not wait for its turn.
     Octets {
         octets: Vec<u8>,
         at_once: bool,
