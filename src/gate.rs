@@ -44,19 +44,20 @@ pub struct Gate<R: Runtime> {
     pub(crate) turns: Turns,
     pub(crate) observers: Observers,
     reports_answers: bool,
-    /// Looks up client names; `None` if names are not looked up.
+    /// The lookup of client names; `None` if names are not looked up.
     #[cfg(feature = "dns")]
     naming: Option<Naming>,
     /// Networks from which a PROXY header is expected and trusted; `None` if no header is expected.
     pub(crate) proxies: Option<Networks>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) tarpit: Option<Arc<Tarpit>>,
-    /// Distinguishes the sessions of this process from those of earlier and concurrent processes.
+    /// The prefix of session names. It distinguishes the sessions of this process from those of
+    /// earlier and concurrent processes.
     prefix: String,
     sessions_begun: AtomicU64,
     sessions_running: AtomicUsize,
     drained: Drained,
-    /// Dropped when the gate shuts down. Dropping it resolves `going_down`.
+    /// The sender that is dropped when the gate shuts down. Dropping it resolves `going_down`.
     open: Mutex<Option<oneshot::Sender<()>>>,
     going_down: GoingDown,
 }

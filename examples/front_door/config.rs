@@ -36,7 +36,7 @@ pub(crate) struct Config {
     path: PathBuf,
     text: String,
     file: File,
-    /// Shared by all scorers that ask DNS, so they share one cache.
+    /// The resolver of all scorers that ask DNS. They share its cache.
     resolver: Arc<dyn Resolver>,
 }
 

@@ -33,7 +33,7 @@ struct Shared {
     name: String,
     /// The output to which losses are reported.
     errors: Option<Output>,
-    /// Formats the line that reports the number of lost lines.
+    /// The function that formats the line with the number of lost lines.
     loss: fn(u64) -> String,
     state: Mutex<State>,
     changed: Condvar,

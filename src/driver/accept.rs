@@ -328,7 +328,7 @@ struct Sessions(Mutex<State>);
 struct State {
     begun: u64,
     handles: HashMap<u64, AbortHandle>,
-    /// Woken when a session ends.
+    /// The waker of the loop, which is woken when a session ends.
     waiting: Option<Waker>,
 }
 

@@ -17,7 +17,8 @@ pub(super) struct Log<'g> {
     observers: &'g Observers,
     /// The scorers' findings about the client; `None` before the scorers were asked.
     pub(super) connection: Option<Tally>,
-    /// Allocated only during a transaction, so that idle sessions stay small.
+    /// The data of the current transaction. It is allocated only during a transaction, so that idle
+    /// sessions stay small.
     transaction: Option<Box<(TransactionId, Gathered)>>,
     /// Events between the relay target's answer to a content and the client's reply.
     owed: Vec<Owed>,

@@ -36,7 +36,7 @@ pub(super) struct Client<'c> {
     /// Whether its connection breaks at the end.
     breaks: bool,
     heard: &'c mut Vec<u8>,
-    /// Called with the number of octets sent, before it continues.
+    /// A callback that gets the number of octets sent, before the client continues.
     pub(super) listener: &'c (dyn Fn(usize) + Sync),
 }
 

@@ -127,7 +127,7 @@ const STAGE_BUDGET: Duration = Duration::from_secs(60);
 /// that is not tagged has no such field. If the client sends one, it is removed.
 #[derive(Default)]
 pub struct Panel {
-    /// Distinguishes it from other panels, for a [`Sitting`].
+    /// The identity of the panel, by which a [`Sitting`] distinguishes panels.
     id: Arc<()>,
     seats: Vec<Seat>,
     thresholds: Thresholds,

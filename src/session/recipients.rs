@@ -59,7 +59,7 @@ fn kept_of_path(path: &SmtpPath, parameters: &[u8]) -> usize {
 /// The number of recipients in a session that were refused with 5yz.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Refused {
-    /// Refused since the last accepted recipient.
+    /// The number of recipients refused since the last accepted one.
     pub(super) in_a_row: u32,
     all: u32,
 }

@@ -164,7 +164,7 @@ fn without_quotes(address: &[u8]) -> String {
     let mut plain = Vec::with_capacity(address.len());
     let mut octets = address.iter().copied();
     let (mut quoted, mut comments) = (false, 0_usize);
-    // The separator that ends a list or group, while no other text follows it.
+    // The position of the separator that ends a list or group, as long as no other text follows it.
     let mut end = None;
     while let Some(octet) = octets.next() {
         match octet {

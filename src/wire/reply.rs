@@ -131,8 +131,8 @@ impl EnhancedStatus {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Reply {
     code: ReplyCode,
-    /// Written before the text of every line. A reply from an onward server keeps its status in the
-    /// text, so that it is passed on unchanged.
+    /// The enhanced status code, which is written before the text of every line. A reply from an
+    /// onward server keeps its status in the text, so that it is passed on unchanged.
     status: Option<EnhancedStatus>,
     /// The lines, separated by LF.
     text: Text,

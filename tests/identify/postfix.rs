@@ -15,21 +15,23 @@ const MISSING: &str = "Postfix is needed to see what it is told: run this as roo
 /// A Postfix server that knows `alice@example.org`, holds accepted mail and delivers nothing.
 pub struct Postfix {
     folder: TempDir,
-    /// Accepts XCLIENT, trusts nobody.
+    /// Port of an smtpd that accepts XCLIENT and trusts no client.
     pub xclient: u16,
-    /// Accepts XFORWARD, trusts nobody.
+    /// Port of an smtpd that accepts XFORWARD and trusts no client.
     pub xforward: u16,
-    /// Expects a PROXY header, trusts nobody.
+    /// Port of an smtpd that expects a PROXY header and trusts no client.
     pub proxy: u16,
-    /// Trusts the loopback address, and offers neither XCLIENT nor XFORWARD.
+    /// Port of an smtpd that trusts the loopback address, and offers neither XCLIENT nor XFORWARD.
     pub trusting: u16,
-    /// Accepts XCLIENT; refuses names and addresses in 203.0.113.0/24 immediately.
+    /// Port of an smtpd that accepts XCLIENT, and refuses names and addresses in 203.0.113.0/24
+    /// immediately.
     pub strict: u16,
-    /// Offers XCLIENT, but accepts it from nobody.
+    /// Port of an smtpd that offers XCLIENT, but accepts it from no client.
     pub closed: u16,
-    /// Trusts the loopback address and accepts XFORWARD: the server after a filter.
+    /// Port of an smtpd that trusts the loopback address and accepts XFORWARD: the server after a
+    /// filter.
     pub inner: u16,
-    /// The server before the filter that listens at `filter`.
+    /// Port of the server before the filter, which listens at `filter`.
     pub outer: u16,
     pub filter: TcpListener,
     /// A port without a listener.

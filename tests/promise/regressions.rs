@@ -165,8 +165,8 @@ fn speaking(identify: Identify) -> (Onward, Arc<Peer>, Envelope, ForwardPath) {
     (Onward::new(settings.into()), Arc::new(Peer::local()), envelope, recipient)
 }
 
-/// During connecting, the client changed to one without an address. Nothing was sent about it, and
-/// the server regarded our own address as the client's.
+/// While the gate connected to the server, the client changed to one without an address. Nothing
+/// was sent about it, and the server regarded our own address as the client's.
 #[test]
 fn no_connection_begins_without_the_proxy_header_that_it_was_made_for() {
     let now = now();

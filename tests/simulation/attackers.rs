@@ -16,7 +16,7 @@ pub const REFUSED: u32 = 50;
 /// An attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attack {
-    /// A client that asks for one unknown recipient after another, after a known one.
+    /// Asks for one unknown recipient after another, after a known one.
     Harvest,
     /// Sends mail data in chunks of one octet with pauses between them.
     OctetChunks,

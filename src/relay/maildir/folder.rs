@@ -23,7 +23,7 @@ pub(super) struct Folder {
     host: String,
     /// Whether the entries of the folder are known to be durable.
     ready: AtomicBool,
-    /// Cloned once for each running delivery.
+    /// The counter of running deliveries: each delivery holds a clone.
     deliveries: Arc<()>,
 }
 

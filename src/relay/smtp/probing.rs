@@ -21,7 +21,7 @@ pub(super) struct Probe {
 }
 
 impl Probing {
-    /// Recognises the probe until the guard is dropped.
+    /// Registers the probe, so that it is recognised until the guard is dropped.
     pub(super) fn expect(&self, probe: Probe) -> Expected<'_> {
         self.lock().push(probe.clone());
         Expected { probing: self, probe }

@@ -170,7 +170,8 @@ impl Header {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut response = httparse::Response::new(&mut fields);
         let mut lenient = httparse::ParserConfig::default();
-        // A recipient accepts these in a response (RFC 9112 sections 5.1 and 5.2).
+        // In a response, a recipient accepts a space before the colon and folded lines (RFC 9112
+        // sections 5.1 and 5.2).
         lenient.allow_spaces_after_header_name_in_responses(true);
         lenient.allow_obsolete_multiline_headers_in_responses(true);
         match lenient.parse_response(&mut response, octets) {
@@ -217,7 +218,8 @@ impl Header {
             }
         }
         let framing = match length {
-            // A response with both may have been tampered with (RFC 9112 section 6.3).
+            // Chunks have priority over a length. A response with both may have been tampered with
+            // (RFC 9112 section 6.3).
             _ if chunked => Framing::Chunked,
             Some(length) => Framing::Length(length),
             None => Framing::Closed,

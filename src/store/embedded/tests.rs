@@ -19,7 +19,7 @@ struct Disk {
     octets: Arc<InMemoryBackend>,
     broken: Arc<AtomicBool>,
     syncs: Arc<AtomicUsize>,
-    /// Locked by the test to make the disk hang.
+    /// A lock that a test holds to make the disk hang.
     hanging: Arc<std::sync::Mutex<()>>,
 }
 

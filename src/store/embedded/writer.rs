@@ -26,7 +26,7 @@ pub(super) struct Writer {
 #[derive(Debug, Default)]
 struct Desk {
     pending: Mutex<Pending>,
-    /// Signals that a caller is waiting, or that the writer is closing.
+    /// The signal that a caller is waiting, or that the writer is closing.
     called: Condvar,
 }
 
