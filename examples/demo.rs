@@ -41,8 +41,8 @@ impl Runtime for Tokio {
     }
 }
 
-/// Prints each session after it ends: first the dialogue in the notation of RFC 5321, then the
-/// result.
+/// An observer that prints each session after it ends: first the dialogue in the notation of RFC
+/// 5321, then the result.
 struct Narrator {
     new: PathBuf,
     story: Mutex<[String; 2]>,

@@ -62,11 +62,12 @@ pub struct Gate<R: Runtime> {
     going_down: GoingDown,
 }
 
-/// Resolves when its sender is dropped.
+/// A signal that resolves when its sender is dropped.
 type Signal = Shared<oneshot::Receiver<()>>;
 pub(crate) type GoingDown = Signal;
 
-/// Wakes the callers of [`Gate::drained`] when the last session ends. Empty while no caller waits.
+/// The wake-up of the callers of [`Gate::drained`] when the last session ends. Empty while no
+/// caller waits.
 #[derive(Default)]
 struct Drained(Mutex<Option<(oneshot::Sender<()>, Signal)>>);
 
@@ -406,7 +407,7 @@ impl<R: Runtime> fmt::Debug for Gate<R> {
     }
 }
 
-/// Counts a session for as long as it runs.
+/// A guard that counts a session for as long as it runs.
 pub(crate) struct Admitted<'g, R: Runtime>(&'g Gate<R>);
 
 impl<R: Runtime> Drop for Admitted<'_, R> {

@@ -33,7 +33,7 @@ const NETWORKS: usize = 4_096;
 /// over many new networks.
 const NETWORKS_LEFT: usize = NETWORKS / 8 * 7;
 
-/// Looks up the names of clients. The owner of an address decides how long its name server takes. A
+/// The lookup of client names. The owner of an address decides how long its name server takes. A
 /// network with a slow name server must therefore not use up the queries that other networks need.
 ///
 /// The limits are for an IPv4 /24 or an IPv6 /48. One customer can have a /48. With a limit for each

@@ -193,7 +193,7 @@ fn a_transcript_is_played_against_a_panel_with_a_fresh_tally_for_each_transactio
     assert_eq!(error.line, 8, "{error}");
 }
 
-/// Finds something about every recipient.
+/// A scorer with a finding for every recipient.
 struct Suspicious;
 
 #[nobounce::async_trait]

@@ -5,8 +5,8 @@ use super::section::continues;
 /// Maximum length of a trace field value that is read. Our own fields are shorter.
 const FIELD: usize = 2_048;
 
-/// Finds the `Received` fields in a header section that is read line by line. Values are truncated
-/// at 2,048 octets.
+/// A parser that finds the `Received` fields in a header section, line by line. Values are
+/// truncated at 2,048 octets.
 #[derive(Debug, Default)]
 pub(crate) struct TraceReader {
     /// Value of the current field, if it is a trace field.

@@ -29,7 +29,7 @@ impl Session {
     }
 }
 
-/// Detects loops in the header section of a content.
+/// A detector of mail loops in the header section of a content.
 pub(super) struct LoopWatch<'s> {
     session: &'s Session,
     recipients: &'s [ForwardPath],

@@ -71,9 +71,9 @@ impl fmt::Debug for TlsClient {
     }
 }
 
-/// Accepts every certificate. Signatures are not checked either. They would prove possession of a
-/// key that anybody can generate. The check would also fail for the X.509 v1 certificates of some
-/// servers.
+/// A verifier that accepts every certificate. Signatures are not checked either. They would prove
+/// possession of a key that anybody can generate. The check would also fail for the X.509 v1
+/// certificates of some servers.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

@@ -149,7 +149,7 @@ pub(super) fn facts(tls: &Connection) -> TlsInfo {
     TlsInfo::new(version, &cipher)
 }
 
-/// Adapts the stream to the traits that rustls needs. A pending operation becomes an error.
+/// An adapter of the stream to the traits that rustls needs. A pending operation becomes an error.
 struct Octets<'c, 'w, S> {
     stream: &'c mut S,
     context: &'c mut Context<'w>,

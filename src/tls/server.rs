@@ -113,7 +113,7 @@ fn certified(
     CertifiedKey::from_der(chain, key, provider).map(Arc::new).map_err(unfit)
 }
 
-/// Selects a certificate by the requested name. There is at least one certificate.
+/// A selector of certificates by the requested name. There is at least one certificate.
 #[derive(Debug)]
 struct ByName(Vec<Arc<CertifiedKey>>);
 

@@ -49,8 +49,8 @@ impl Unbound {
         fs::write(&file, config).unwrap();
         let child = Command::new("unbound").arg("-dc").arg(&file).stderr(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("unbound: {error}: see .ci/run"));
-        // It logs when it is ready. Connecting to its port as a test could take the port: without a
-        // listener, a loopback connection can connect to itself.
+        // unbound writes a log line when it is ready. Do not test its port by connecting: without a
+        // listener, a loopback connection can connect to itself and occupy the port.
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let serves =
             lines.by_ref().inspect(|line| *said += line).any(|it| it.contains("start of service"));

@@ -208,7 +208,7 @@ impl Place {
 
 const PLACES: usize = At::ALL.len() + Onward::ALL.len() + 1;
 
-/// Counts each fault at each position.
+/// A counter for each fault at each position.
 #[derive(Clone)]
 pub struct Coverage([[u64; Fault::ALL.len()]; PLACES]);
 

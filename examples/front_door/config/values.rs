@@ -12,8 +12,8 @@ use nobounce::scorers::{OnVirus, Over, Oversize, RspamdActions};
 use nobounce::{Address, Score};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
-/// Deserializes a word or a number with `read`. Any other value is an error that states what was
-/// expected.
+/// A visitor that deserializes a word or a number with `read`. Any other value is an error that
+/// states what was expected.
 struct WordOrNumber<T> {
     expected: &'static str,
     read: fn(Written<'_>) -> Option<T>,

@@ -120,7 +120,7 @@ fn one_timer_is_enough_and_silence_needs_none() {
     assert_eq!((runtime.armed(), runtime.elapsed()), (1, SEAT_BUDGET));
 }
 
-/// Signals the next scorer and answers after the signal of the scorer before it.
+/// A scorer that signals the next scorer and answers after the signal of the scorer before it.
 struct Ring {
     name: &'static str,
     next: Mutex<Option<oneshot::Sender<()>>>,
@@ -230,7 +230,7 @@ proptest! {
     }
 }
 
-/// Panics when asked for its name.
+/// A scorer that panics when asked for its name.
 struct Nameless;
 
 #[async_trait]

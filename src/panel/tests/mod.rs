@@ -36,7 +36,7 @@ enum Act {
     Break,
 }
 
-/// Performs one act after a delay.
+/// A scorer that performs one act after a delay.
 struct Actor {
     name: String,
     act: Act,

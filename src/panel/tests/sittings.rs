@@ -11,7 +11,7 @@ use crate::session::{EndCause, TransactionEnd};
 /// The events of session scorers, in order.
 type Diary = Arc<Mutex<Vec<String>>>;
 
-/// Counts the questions of each session.
+/// A scorer that counts the questions of each session.
 struct Counter {
     diary: Diary,
     /// The fault at the third question of a session or at the end of a transaction.

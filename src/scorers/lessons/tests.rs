@@ -100,7 +100,7 @@ fn a_scorers_no_for_good_is_bad_unless_it_only_looks_on() {
     }
 }
 
-/// Counts lessons, and fails after the second.
+/// A learner that counts lessons, and fails after the second.
 struct Counts(Arc<AtomicU64>);
 
 #[async_trait]

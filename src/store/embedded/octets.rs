@@ -24,8 +24,8 @@ pub(super) struct OctetChanges {
     values: HashMap<Name, Option<Value>>,
     records: HashMap<(Name, u64), Option<Arc<[u8]>>>,
     ends: HashMap<Name, Option<u64>>,
-    /// Total size of the values and records in the maps, in octets. It is not derived from them,
-    /// because the writer needs it for every change.
+    /// Total size of the values and records in the maps, in octets. It is stored and not computed
+    /// on demand, because the writer needs it for every change.
     octets: usize,
 }
 

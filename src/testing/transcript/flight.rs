@@ -56,7 +56,7 @@ impl Flight {
     }
 }
 
-/// Splits arriving octets into pieces.
+/// A splitter of arriving octets into pieces.
 pub(super) struct Cutter {
     chunking: Chunking,
     state: u64,

@@ -47,9 +47,9 @@ impl Default for ReplyLimits {
 }
 
 /// Parser for replies of an onward server, which is not trusted. Lines must end in CRLF and have a
-/// bounded length. A reply has one first digit, and its text is made printable. The code of a reply
-/// is that of its last line, as in Postfix's client (`smtp_chat_resp`). If the gate misread a
-/// positive reply to the content, the client would send a duplicate.
+/// bounded length. All lines of a reply must have the same first digit. The text is made printable.
+/// The code of a reply is that of its last line, as in Postfix's client (`smtp_chat_resp`). If the
+/// gate misread a positive reply to the content, the client would send a duplicate.
 #[derive(Debug, Default)]
 pub(crate) struct ReplyReader {
     buffer: BytesMut,
