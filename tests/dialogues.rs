@@ -141,8 +141,8 @@ fn an_answer_too_soon_is_noticed() {
     let text = "S: 220 ...\nC: HELO c\nC: MAIL FROM:<a@b>\nC: RCPT TO:<c@d>\nS: 250 ...\n\
         R: <connect>\nO: <refused>\nS: 250 2.1.0 Sender ok\nS: 451 ...";
     let transcript = Transcript::parse(text).unwrap();
-    // In one piece, the replies leave together after the onward server's replies. Octet by octet
-    // they do not.
+    // If the client's lines arrive in one piece, the replies are sent together after the onward
+    // server's replies. If they arrive octet by octet, they are not.
     assert_eq!(transcript.play(Chunking::Whole), Ok(Vec::new()));
     let error = transcript.play(Chunking::Octets).unwrap_err();
     assert_eq!((error.line, &*error.expected), (6, "`R: <connect>`"));

@@ -150,7 +150,7 @@ impl Onward {
     pub fn speak_for(&mut self, client: Arc<Peer>) {
         let is_other = |known: &Arc<Peer>| !identify::is_same(known, &client);
         if self.asks() && self.client.as_ref().is_some_and(is_other) {
-            // Otherwise the request would be sent in the name of the new client.
+            // The pending request fails. It would otherwise be sent in the name of the new client.
             self.stale = false;
             self.fail(RelayError::Lost);
         } else if self.told.as_ref().is_some_and(is_other) {

@@ -38,7 +38,7 @@ impl OneRecipient {
     }
 }
 
-/// The reply to a recipient that needs a transaction of its own.
+/// The reply to a recipient that needs a separate transaction.
 pub(crate) const ONE_BY_ONE: Refusal =
     Refusal::fixed(452, 5, 3, "One recipient at a time, send the rest again");
 

@@ -219,7 +219,7 @@ impl<R: Runtime> Greylist<R> {
         let triplet = self.store.see(&key, self.pace, now).await.map_err(failed)?;
         let opinion = self.judge(triplet, now);
         match proven {
-            // The unknown client status could have prevented the refusal.
+            // The lookup of the allow list failed. An entry in it would have prevented the refusal.
             Err(error) if opinion.refusal.is_some() => Err(failed(error)),
             _ => Ok(opinion),
         }

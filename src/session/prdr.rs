@@ -21,8 +21,8 @@ enum Answer {
 }
 
 impl Transaction {
-    /// Returns whether each recipient gets a reply of its own. A single recipient needs only one
-    /// reply (as in Exim).
+    /// Returns whether each recipient gets a separate reply to the content. A single recipient
+    /// needs only one reply (as in Exim).
     pub(super) fn is_answered_for_each(&self) -> bool {
         self.envelope.reverse_path.parameters.prdr && self.envelope.forward_paths.len() > 1
     }

@@ -225,7 +225,7 @@ fn without_route(mut address: &str) -> &str {
 }
 
 /// Returns the user, if the local part repeats this domain: `user@domain`, `user%domain` or
-/// `domain!user`. Postfix resolves the user in this way if the domain is one of its own.
+/// `domain!user`. Postfix resolves the user in this way if the domain is one of those it serves.
 fn user_of_domain<'l>(local_part: &'l str, domain: &str) -> Option<&'l str> {
     let same = |host: &&str| canonical_domain(host) == domain;
     let behind = local_part.rsplit_once(['@', '%']).filter(|(_, host)| same(host));

@@ -34,7 +34,7 @@ fn time(time: Duration) -> String {
     }
 }
 
-/// Returns all settings with readable defaults, and these defaults.
+/// Returns all settings whose defaults can be read, each with its default.
 fn defaults() -> Vec<(&'static str, String)> {
     let Settings { limits, timeouts, budget, greeting_delay, stress, .. } =
         Settings::new("mx.example");

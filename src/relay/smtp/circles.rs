@@ -244,7 +244,7 @@ impl<R: Runtime> Connection<R> {
     /// token in MAIL comes back before RCPT is answered. No message is sent.
     ///
     /// The token is first sent as an ENVID with the null sender (RFC 3461 section 4.4). For a
-    /// server without DSN it is then sent as a sender address of our own domain.
+    /// server without DSN it is then sent as a sender address of this gate's domain.
     pub(super) async fn comes_back(&mut self, recipient: &ForwardPath) -> bool {
         let server = self.server.clone();
         let probe = Probe::new();

@@ -267,7 +267,7 @@ impl<R: Runtime> Connection<R> {
 
 impl<R: Runtime> Drop for Connection<R> {
     fn drop(&mut self) {
-        // A parked connection would hold its place for ever.
+        // Takes back a parked connection, which would otherwise occupy its place for ever.
         drop(self.pick_up());
     }
 }

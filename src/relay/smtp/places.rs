@@ -191,7 +191,8 @@ impl<L> Held<L> {
             self.turns.push_back(network);
             VecDeque::new()
         });
-        // Cancelled entries would otherwise stay until their turn.
+        // Removes cancelled entries at the front, which would otherwise stay until the turn of this
+        // network.
         while queue.front().is_some_and(oneshot::Sender::is_canceled) {
             queue.pop_front();
         }

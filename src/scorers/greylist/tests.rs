@@ -206,7 +206,8 @@ fn only_what_could_change_the_answer_is_a_failure() {
     pass(&runtime, 300);
     assert!(told(&rcpt().unwrap()).starts_with("GREYLIST_PASSED"));
 
-    // After the content, one deferred recipient is enough, before or after one whose lookup fails.
+    // After the content, one deferred recipient defers the message, whether a failed lookup comes
+    // before or after it.
     let greylist = greylist(&runtime, "unknown@");
     let mut envelope = crate::rehearsal::envelope("<>");
     for (recipients, waits) in [

@@ -129,7 +129,7 @@ fn an_address_has_the_domain_that_postfix_finds() {
     }
 }
 
-/// Postfix delivers all of these to `alice@example.net`, if that is one of its own domains.
+/// Postfix delivers all of these to `alice@example.net`, if it serves the domain `example.net`.
 #[test]
 fn a_recipient_has_one_form_however_often_its_domain_is_named() {
     for written in [
