@@ -242,7 +242,7 @@ pub enum Event<'e> {
         verdict: &'e Verdict,
     },
     /// The relay target has answered. An answer to the content is observed after the reply to the
-    /// client was written, or writing it failed.
+    /// client was written, or after writing it failed.
     Relayed {
         /// The transaction.
         id: &'e TransactionId,
@@ -253,7 +253,7 @@ pub enum Event<'e> {
         outcome: &'e Outcome,
     },
     /// A transaction has ended. If it ended with a reply to the content, this is observed after
-    /// that reply was written, or writing it failed.
+    /// that reply was written, or after writing it failed.
     Ended(&'e TransactionRecord),
     /// A message was accepted, but the connection broke before the client confirmed the reply with
     /// further input. The client will most likely send the message again (RFC 1047). The onward

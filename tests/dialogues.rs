@@ -111,8 +111,8 @@ fn every_line_of_ours_is_needed() {
             let others = lines.iter().enumerate().filter(|(at, _)| *at != index);
             let shorter: Vec<_> = others.map(|(_, line)| *line).collect();
             let transcript = Transcript::parse(&shorter.join("\n")).unwrap();
-            // Without a line between them, two groups of input are one, which only matters octet by
-            // octet.
+            // If the line between two groups of input is left out, they become one group. This
+            // makes a difference only if the input arrives octet by octet.
             let same = [Chunking::Whole, Chunking::Octets]
                 .into_iter()
                 .all(|chunking| transcript.play(chunking).is_ok());

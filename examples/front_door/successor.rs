@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 
 use crate::doors::Door;
 
-/// Environment variable that tells the successor the process it replaces.
+/// Environment variable that names the process which the successor replaces.
 const REPLACES: &str = "FRONT_DOOR_REPLACES";
 
 /// The process that this one replaces, as long as that process lives.

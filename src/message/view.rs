@@ -176,7 +176,7 @@ impl MimePart {
         if let Some(text) = self.text.get() {
             return Some((&**text).into());
         }
-        // A quoted-printable octet takes up to three octets. A base64 line has 78 octets for 57.
+        // A quoted-printable octet takes up to three octets. A base64 line of 78 octets encodes 57.
         let Range { start, end } = self.body.range;
         let body = self.body.source.join(start..end.min(start.saturating_add(3 * octets)));
         let octets = &self.decoded(&body)[..];

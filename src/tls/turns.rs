@@ -21,7 +21,7 @@ const AHEAD: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(2);
 /// Seconds of lower priority that a network gets for each second of computing time.
 const MEMORY: u32 = 100;
-/// Additional computing time that a failed handshake costs its network.
+/// Additional computing time that is charged to a network for a failed handshake.
 const FAILURE: Duration = Duration::from_millis(5);
 /// The longest time that a network has lower priority.
 const LONGEST: Duration = Duration::from_secs(60);

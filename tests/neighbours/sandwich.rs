@@ -76,7 +76,7 @@ fn scorers_see_the_client_of_postfix_and_the_client_hears_them() {
     other.say("RCPT TO:<trap@example.com>", "550 5.7.1 No mail for traps, [192.0.2.1]");
     other.say("QUIT", "221 ");
 
-    // Postfix disconnects when its client has. The last record follows after that.
+    // Postfix disconnects after its client has disconnected. The last record follows after that.
     gate.shut_down();
     runtime.block_on(async { tokio::time::timeout(PATIENCE, gate.drained()).await }).unwrap();
     let seen = seen.lock().unwrap();
