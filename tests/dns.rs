@@ -521,7 +521,8 @@ async fn servers_that_misbehave_are_failures() {
             tokio::task::yield_now().await;
         }
     }
-    // Of a response that is longer than any answer, no more was sent than buffers hold.
+    // The resolver stops reading an oversized response, so the server could send no more of it than
+    // the buffers hold.
     let flood = servers::FLOOD.load(std::sync::atomic::Ordering::Relaxed);
     assert!((1..400).contains(&flood), "{flood} blocks of 64 KiB");
 }

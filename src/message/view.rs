@@ -166,8 +166,8 @@ impl MimePart {
         self.is_shown().then(|| &**self.text.get_or_init(read))
     }
 
-    /// Returns the beginning of [`text`](Self::text), of about this many octets or more. Memory and
-    /// time are limited accordingly, and nothing is cached.
+    /// Returns the beginning of [`text`](Self::text). It has about this number of octets, or more.
+    /// Memory and time are limited accordingly, and nothing is cached.
     #[cfg(any(test, feature = "dns"))]
     pub(crate) fn text_head(&self, octets: usize) -> Option<Cow<'_, str>> {
         if !self.is_shown() {

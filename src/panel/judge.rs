@@ -93,7 +93,7 @@ impl<R: Runtime> Bench<R> {
             Self::Own(judge) => judge,
         };
         let stage = subject.stage();
-        // A judge need not ask a panel, which would do this.
+        // A panel prepares tally and sitting itself, but a judge need not ask a panel.
         tally.ask();
         sitting.forget_answers();
         let decided = tally.decisions().count();

@@ -12,7 +12,8 @@ use super::Smol;
 pub async fn converse(gate: &Gate<Smol>, peer: Peer, lines: &[&str]) -> Vec<String> {
     let (client, server) = UnixStream::pair().unwrap();
     let (served, replies) = join(serve(server, peer, gate), say(client, lines)).await;
-    // If a client leaves without QUIT, it has lost no reply.
+    // The result is ignored: a client that leaves without QUIT causes an error, but has received
+    // all replies.
     let _ = served;
     replies
 }
