@@ -67,7 +67,8 @@ fn is_same(
             // An attribute that is too long in xtext, or that Postfix would refuse, becomes
             // unavailable instead of changing.
             (_, Attribute::Unavailable) => {}
-            // XCLIENT has two protocols with one spelling, and names without a trailing dot.
+            // In XCLIENT, protocols other than SMTP and ESMTP are omitted, and names have no
+            // trailing dot.
             (Attribute::Known(_), Attribute::Omitted) if command == AttributeCommand::Xclient => {}
             (Attribute::Known(one), Attribute::Known(other)) => {
                 let one = one.strip_suffix('.').unwrap_or(one);

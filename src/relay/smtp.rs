@@ -191,8 +191,8 @@ impl<R: Runtime> Smtp<R> {
     /// are 100 and 500.
     ///
     /// Beyond the limit, RCPT gets `421 4.7.0`, which ends the session, and the server is not
-    /// asked. This lasts until the share of the hour for one recipient has passed. It slows down
-    /// clients that guess addresses and reconnect after each session.
+    /// asked. This lasts for the time of one recipient: an hour divided by the limit, which is 36 s
+    /// for 100. It slows down clients that guess addresses and reconnect after each session.
     ///
     /// Clients in our own networks ([`Peer::own`]) are not counted. Neither are clients that a
     /// trusted server announces with XFORWARD. [`u32::MAX`] disables a limit.
