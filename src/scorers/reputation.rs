@@ -46,8 +46,8 @@ const STRANGERS: u32 = 10;
 /// unknown to the relay target counts as a tenth of a bad transaction, for at most ten recipients
 /// per transaction.
 ///
-/// Clients in our own networks ([`Peer::own`](crate::Peer::own)) have no reputation. They are
-/// neither scored nor learned.
+/// Clients in our own networks ([`Peer::own`](crate::Peer::own)) have no reputation. Their mail has
+/// no effect on any reputation, and they are not scored.
 ///
 /// The scorer runs when the client connects. For a client announced by XFORWARD, it runs at RCPT.
 ///

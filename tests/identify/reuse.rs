@@ -254,7 +254,8 @@ fn an_idle_connection_has_its_time() {
         clock.forward(Duration::from_millis(2_100));
         client(&gate, 3, &MESSAGE).await;
         assert_eq!(server.verbs().len(), 2);
-        // However busy, a connection is retired after five minutes. All these clients find it younger.
+        // A connection is retired after five minutes, however busy it is. All these clients come
+        // before that.
         for n in 0..157 {
             clock.forward(pause);
             client(&gate, n, &MESSAGE).await;

@@ -143,7 +143,7 @@ pub(super) const SESSION: &str = "play";
 
 /// The panel and the observer of a dialogue.
 pub(super) trait Company {
-    /// Answers a question without an answer in the dialogue. May advance the time.
+    /// Answers a question for which the dialogue has no `J:` line. May advance the time.
     fn judge(&mut self, question: &Question<'_>, now: &mut Instant) -> Verdict;
 
     /// Observes an event.
