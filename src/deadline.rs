@@ -102,8 +102,8 @@ pub struct SessionTimeouts {
     pub content: Duration,
     /// Timeout for a TLS handshake. Default: 1 minute.
     pub tls: Duration,
-    /// Timeout for the panel at one stage. Default: 2 minutes. The budgets of the panel's seats are
-    /// usually shorter.
+    /// Timeout for the panel at one stage. Default: 2 minutes. The default budget of a panel for a
+    /// stage is shorter: 1 minute.
     pub verdict: Duration,
     /// Timeout for the relay target's answer to a recipient, counted from RCPT. Default: 4 minutes
     /// 45 seconds. The time that the panel took is included.
