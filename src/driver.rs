@@ -80,7 +80,7 @@ pub enum ServeError {
     Unproxied(#[from] ProxyError),
     /// A connection limit was reached.
     #[error("turned away: {0}")]
-    AdmissionError(#[from] AdmissionError),
+    TurnedAway(#[from] AdmissionError),
 }
 
 /// Serves one client from its connection to the end of its session. It runs the loop over

@@ -233,7 +233,7 @@ impl<R: Runtime> Gate<R> {
     /// Sets the connection limits; the defaults are those of
     /// [`AdmissionLimits`](crate::admission::AdmissionLimits). A client over the limit gets a 421 reply before
     /// any session begins. If its connection uses TLS from the first octet, the connection is
-    /// closed without a reply. Both cases are [observed](Event::AdmissionError).
+    /// closed without a reply. Both cases are [observed](Event::TurnedAway).
     ///
     /// Gates that share one `Arc<Admission>` share its counts.
     #[must_use]

@@ -305,7 +305,7 @@ pub use score::{Finding, Score};
 #[doc(inline)]
 pub use scorer::{ConnectContext, DataContext, RcptContext, Scorer, SessionScorer};
 
-/// The attribute that implementations of this crate's traits carry.
+/// The attribute macro for implementations of this crate's async traits.
 #[cfg(feature = "serve")]
 pub use async_trait::async_trait;
 /// `Bytes`, of which messages and replies are made.
@@ -313,7 +313,7 @@ pub use bytes;
 /// The I/O traits of a client's connection, from the `futures` crate.
 #[cfg(feature = "serve")]
 pub use futures::io::{AsyncRead, AsyncWrite};
-/// For [`TlsServer::from_config`](tls::TlsServer::from_config).
+/// The `rustls` crate, for [`TlsServer::from_config`](tls::TlsServer::from_config).
 #[cfg(feature = "tls")]
 pub use rustls;
 

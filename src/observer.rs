@@ -173,7 +173,7 @@ pub enum Event<'e> {
         error: &'e ProxyError,
     },
     /// A client was turned away. No session began. Observed after the client got its reply.
-    AdmissionError {
+    TurnedAway {
         /// The client.
         peer: &'e Peer,
         /// The reason.

@@ -36,7 +36,7 @@ impl Strangers {
     pub(crate) fn observe(&self, event: &Event<'_>) {
         match event {
             Event::Unproxied { peer, error } => self.report(format_args!("{peer}: {error}")),
-            Event::AdmissionError { peer, reason } => {
+            Event::TurnedAway { peer, reason } => {
                 self.report(format_args!("{peer}: turned away: {reason}"));
             }
             _ => {}

@@ -272,14 +272,14 @@ fn receive<R: Adapter>(
 ) {
     let place = match admit(gate, &peer) {
         Ok(place) => place,
-        Err(Refused::AdmissionError(reason)) => {
+        Err(Refused::TurnedAway(reason)) => {
             if opening == Opening::Clear {
                 let mut reply = BytesMut::new();
                 reason.reply().write(&mut reply);
                 R::send_at_once(&client, &reply);
             }
             drop(client);
-            return gate.observe(&Event::AdmissionError { peer: &peer, reason });
+            return gate.observe(&Event::TurnedAway { peer: &peer, reason });
         }
         Err(Refused::Unproxied(error)) => {
             drop(client);

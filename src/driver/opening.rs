@@ -27,7 +27,7 @@ const TURNING: Duration = Duration::from_secs(1);
 /// The reason why a client is not served.
 #[cfg(any(feature = "smol", feature = "tokio"))]
 pub(super) enum Refused {
-    AdmissionError(AdmissionError),
+    TurnedAway(AdmissionError),
     Unproxied(ProxyError),
 }
 
@@ -38,10 +38,10 @@ pub(super) fn admit<R: Runtime>(gate: &Gate<R>, peer: &Peer) -> Result<Admission
     if gate.proxies.as_ref().is_some_and(|proxies| !proxies.include(peer)) {
         return Err(Refused::Unproxied(ProxyError::Stranger));
     }
-    let mut place = gate.admission.enter().map_err(Refused::AdmissionError)?;
+    let mut place = gate.admission.enter().map_err(Refused::TurnedAway)?;
     // Behind a proxy, the client is unknown until the header was read.
     if gate.proxies.is_none() {
-        settle(&mut place, peer, gate).map_err(Refused::AdmissionError)?;
+        settle(&mut place, peer, gate).map_err(Refused::TurnedAway)?;
     }
     Ok(place)
 }
@@ -138,7 +138,7 @@ impl Opening {
             };
             within(&gate.runtime, Some(deadline), tell).await;
         }
-        gate.observe(&Event::AdmissionError { peer, reason });
+        gate.observe(&Event::TurnedAway { peer, reason });
         reason.into()
     }
 }

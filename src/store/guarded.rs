@@ -254,7 +254,7 @@ mod tests {
             waited += took;
             match answer {
                 Ok(_) => assert_eq!(took, Duration::ZERO),
-                Err(StoreError::SuspendedError(_)) => {
+                Err(StoreError::Suspended(_)) => {
                     assert_eq!(took, Duration::ZERO);
                     failed_at_once += 1;
                 }

@@ -240,7 +240,7 @@ pub enum StoreError {
     /// The store was not asked, because earlier operations failed: its circuit
     /// [`Breaker`](crate::breaker::Breaker) is open. Fault of the store or of the network.
     #[error("store: {0}")]
-    SuspendedError(#[from] SuspendedError),
+    Suspended(#[from] SuspendedError),
     /// The size of a value or record in octets, which exceeds [`MAX_OCTETS`]. Caller fault.
     #[error("store: {0} octets are more than {MAX_OCTETS}")]
     Oversized(usize),

@@ -81,7 +81,7 @@ fn a_hung_server_costs_a_few_messages_their_time_and_is_found_when_it_is_back() 
     for _ in 0..200 {
         match see(&store) {
             Err(StoreError::Late(_)) => late += 1,
-            Err(StoreError::SuspendedError(_)) => {}
+            Err(StoreError::Suspended(_)) => {}
             other => panic!("{other:?}"),
         }
     }

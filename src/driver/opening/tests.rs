@@ -49,17 +49,14 @@ fn one_too_many_is_told_so_instead_of_the_greeting_and_is_no_session() {
     let noted = events.clone();
     let gate = gate(&runtime).observer(move |event| {
         noted.lock().unwrap().push(match event {
-            Event::AdmissionError { peer, reason } => format!("{peer}: {reason}"),
+            Event::TurnedAway { peer, reason } => format!("{peer}: {reason}"),
             event => format!("{event:?}"),
         });
     });
     let place = inside(&gate, &peer());
     let (heard, served) = comes(&gate, peer(), "QUIT\r\n", true);
     assert_eq!(heard, FULL);
-    assert!(
-        matches!(served, Err(ServeError::AdmissionError(AdmissionError::Address))),
-        "{served:?}"
-    );
+    assert!(matches!(served, Err(ServeError::TurnedAway(AdmissionError::Address))), "{served:?}");
     let turned = "unknown[192.0.2.1]: too many connections from the address";
     assert_eq!(*events.lock().unwrap(), [turned]);
     assert_eq!((gate.sessions(), gate.admission.connections()), (0, 1));
