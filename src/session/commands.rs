@@ -35,17 +35,19 @@ impl Session {
         let line = line.map(|line| line.map(spaced));
         let told = line.as_ref().and_then(|line| self.read_told(line.as_deref().ok()?));
         let command = match line {
+            None => {
+                self.input.advance(length);
+                return length > 0;
+            }
+            Some(Ok(line)) => Ok(Command::parse(&line)),
             Some(Err(fault))
                 if announces_chunk(&self.input[..length], fault == LineError::TooLong) =>
             {
-                Some(Ok(Err(CommandFault::ChunkSize)))
+                Ok(Err(CommandFault::ChunkSize))
             }
-            line => line.map(|line| line.map(|line| Command::parse(&line))),
+            Some(Err(fault)) => Err(fault),
         };
         self.input.advance(length);
-        let Some(command) = command else {
-            return length > 0;
-        };
         self.deadline = None;
         self.command(|session, phase| match told {
             Some(told) => session.be_told(told, phase),

@@ -8,15 +8,16 @@ use crate::conduct::Conduct;
 use crate::peer::{Peer, Voucher};
 use crate::wire::attributes::{Attribute, AttributeCommand, AttributeError, ClientAttributes};
 
-/// An XCLIENT or XFORWARD command with its attributes, or the reason why they are invalid.
-pub(super) type Told = (AttributeCommand, Result<ClientAttributes, AttributeError>);
+/// An XCLIENT or XFORWARD command with its attributes, or the reason why they are invalid. The
+/// attributes are boxed because they are large, and an option of them is moved for every command.
+pub(super) type Told = (AttributeCommand, Result<Box<ClientAttributes>, AttributeError>);
 
 impl Session {
     /// Parses XCLIENT or XFORWARD, if the peer may use the command.
     pub(super) fn read_told(&self, line: &[u8]) -> Option<Told> {
         let (command, argument) = AttributeCommand::split(line)?;
         let may = self.may_say(command);
-        may.then(|| (command, ClientAttributes::parse(command, argument)))
+        may.then(|| (command, ClientAttributes::parse(command, argument).map(Box::new)))
     }
 
     /// Adds the commands to the EHLO reply, if the peer may use them. The DEST attributes are not
@@ -48,11 +49,11 @@ impl Session {
             _ if !between => Answer::Fault(replies::IN_TRANSACTION),
             (Err(fault), _) => Answer::Fault(replies::attribute_fault(command, fault)),
             (Ok(told), AttributeCommand::Xclient) => {
-                self.xclient(told);
+                self.xclient(*told);
                 return AfterCommand::AskConnection;
             }
             (Ok(told), AttributeCommand::Xforward) => {
-                self.xforward(told);
+                self.xforward(*told);
                 Answer::Reply(replies::OK)
             }
         };

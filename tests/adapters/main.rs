@@ -180,7 +180,7 @@ fn a_client_beyond_the_limits_is_told_so<R: Adapter>() {
     let (tell, told) = mpsc::channel();
     let gate = Gate::new(R::default(), settings, Shelf).admission(Admission::new(limits)).observer(
         move |event| match event {
-            Event::AdmissionError { reason, .. } => tell.send(*reason).unwrap(),
+            Event::TurnedAway { reason, .. } => tell.send(*reason).unwrap(),
             Event::Disconnected { .. } => {}
             _ => {}
         },

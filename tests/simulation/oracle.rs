@@ -43,7 +43,7 @@ pub fn check_ending(state: &mut State, session: usize, result: Result<(), ServeE
         Ok(()) if connection.pipes[PEER].ended => None,
         Ok(()) if is_good_bye(said) => None,
         Ok(()) => Some("was left without a word".into()),
-        Err(ServeError::AdmissionError(_)) if state.sessions[session].turned_away => {
+        Err(ServeError::TurnedAway(_)) if state.sessions[session].turned_away => {
             let told =
                 is_good_bye(said) || connection.is_broken() || connection.pipes[GATE].is_stuck;
             (!told).then(|| "was turned away without a word".into())

@@ -236,7 +236,7 @@ fn watch(world: &World, event: &Event<'_>, sabotage: Option<Sabotage>) {
             state.guarded.tarpitted += 1;
             state.sessions[of(peer)].tarpitted = true;
         }
-        Event::AdmissionError { peer, .. } => {
+        Event::TurnedAway { peer, .. } => {
             let state = &mut *world.state();
             state.guarded.turned_away += 1;
             state.sessions[of(peer)].turned_away = true;

@@ -78,13 +78,13 @@ pub(super) struct Asking<'c> {
     /// Whether its RCPT is known to lead back.
     pub(super) leads_back: bool,
     /// The right to watch, if this request has it. It may then send a token.
-    watch: Option<Watch<'c>>,
+    pub(super) watch: Option<Watch<'c>>,
 }
 
 /// The right of one request to watch and to send a token. Dropping it lets another request watch.
 ///
 /// Dropping it locks [`Circles::seen`], so it must not be dropped while that is locked.
-struct Watch<'c> {
+pub(super) struct Watch<'c> {
     circles: &'c Circles,
     recipient: u64,
     /// The time since which no request was answered.
@@ -190,22 +190,15 @@ impl Drop for Asking<'_> {
 }
 
 impl<R: Runtime> Connection<R> {
-    /// Asks about a recipient, unless its RCPT is known to lead back. If many requests for the
-    /// recipient wait and none is answered, checks whether it leads back.
-    pub(super) async fn ask_about(
+    /// Asks about a recipient, for which many requests wait and none is answered. Meanwhile, checks
+    /// whether its RCPT leads back.
+    pub(super) async fn ask_watched(
         &mut self,
+        watch: Watch<'_>,
         envelope: &Envelope,
         recipient: &ForwardPath,
     ) -> Outcome {
-        let server = self.server.clone();
-        let mut asking = server.circles.ask(recipient, || server.runtime.now());
-        if asking.leads_back {
-            return Outcome::Failed(RelayError::Loop);
-        }
-        let Some(watch) = asking.watch.take() else {
-            return self.ask_onward(Request::Recipient(envelope, recipient)).await;
-        };
-        let other = Self::beyond_the_bound(server.clone(), envelope.peer.clone());
+        let other = Self::beyond_the_bound(self.server.clone(), envelope.peer.clone());
         let leads_back = Box::pin(other.check(watch, recipient));
         let answer = Box::pin(self.ask_onward(Request::Recipient(envelope, recipient)));
         match select(answer, leads_back).await {

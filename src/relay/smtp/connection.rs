@@ -81,7 +81,8 @@ impl<R: Runtime> Connection<R> {
         connection
     }
 
-    /// Forwards a request of a client.
+    /// Forwards a request of a client, unless the server cannot be trusted or the request would
+    /// lead back to this gate.
     pub(super) async fn forward(&mut self, request: Request<'_>) -> Outcome {
         if let Request::Recipient(envelope, recipient) = request
             && self.server.probing.recognises(envelope, recipient)
@@ -91,10 +92,21 @@ impl<R: Runtime> Connection<R> {
         if let Some(objection) = self.server.guard.objection() {
             return Outcome::Failed(objection);
         }
-        match request {
-            Request::Recipient(envelope, recipient) => self.ask_about(envelope, recipient).await,
-            request => self.ask_onward(request).await,
+        let server;
+        // Keeps the RCPT command registered until it is answered.
+        let mut _asking = None;
+        if let Request::Recipient(envelope, recipient) = request {
+            server = self.server.clone();
+            let asking = _asking.insert(server.circles.ask(recipient, || server.runtime.now()));
+            if asking.leads_back {
+                return Outcome::Failed(RelayError::Loop);
+            }
+            if let Some(watch) = asking.watch.take() {
+                // A separate boxed future: it is rarely needed.
+                return Box::pin(self.ask_watched(watch, envelope, recipient)).await;
+            }
         }
+        self.ask_onward(request).await
     }
 
     pub(super) async fn ask_onward(&mut self, request: Request<'_>) -> Outcome {
