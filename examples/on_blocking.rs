@@ -8,9 +8,9 @@ use std::{error::Error, time::Duration, time::Instant};
 
 use async_io::{Async, Timer};
 use clap::Parser;
+use nobounce::gate::GateStep;
 use nobounce::scorers::{Gtube, Spamd};
-use nobounce::tally::Tally;
-use nobounce::{Address, Gate, Panel, Peer, Runtime, Settings, Step, Target, relay};
+use nobounce::{Address, Event, Gate, Panel, Peer, Runtime, Settings, Target, relay};
 use pollster::block_on;
 use signal_hook::{consts::SIGINT, consts::SIGTERM, iterator::Signals};
 
@@ -39,17 +39,17 @@ fn serve(mut client: TcpStream, gate: &Gate<Waiting>) -> io::Result<()> {
     client.set_nodelay(true)?;
     client.set_read_timeout(Some(Duration::from_secs(1)))?;
     client.set_write_timeout(Some(Duration::from_secs(60)))?;
-    let (mut session, mut relay) = gate.open(Peer::new(client.peer_addr()?));
-    session.offer(&block_on(relay.capabilities()));
-    let (mut tally, mut sitting) = (Tally::new(), gate.sitting());
-    let ended = loop {
-        if gate.is_going_down() {
-            session.shut_down();
-        }
+    let mut session = match block_on(gate.open(Peer::new(client.peer_addr()?))) {
+        Ok(session) => session,
+        Err(reason) => return write!(client, "{}\r\n", reason.reply()),
+    };
+    loop {
         match session.poll(Waiting.now()) {
-            Step::Transmit(octets) if client.write_all(&octets).is_err() => session.lose_client(),
-            Step::Transmit(_) => {}
-            Step::Receive => {
+            GateStep::Transmit(octets) if client.write_all(&octets).is_err() => {
+                session.lose_client();
+            }
+            GateStep::Transmit(_) => {}
+            GateStep::Receive => {
                 let mut buffer = [0; 16_384];
                 match client.read(&mut buffer) {
                     Ok(0) => session.receive_eof(),
@@ -59,25 +59,26 @@ fn serve(mut client: TcpStream, gate: &Gate<Waiting>) -> io::Result<()> {
                 }
                 session.handle_timeout(Waiting.now());
             }
-            Step::Ask(question) => {
-                let verdict = block_on(gate.ask(question.subject(), &mut tally, &mut sitting));
-                question.answer(verdict);
-            }
-            Step::Forward(forward) => {
-                let (request, pending) = forward.take();
-                pending.complete(block_on(relay.ask(request)));
-            }
-            Step::Ended(end) => {
-                sitting.transaction_ended(&end);
-                let _ = writeln!(io::stdout(), "id={} {tally} {}", end.envelope.id, end.cause);
-                tally.end_transaction();
-            }
-            Step::StartTls | Step::Close => break client.shutdown(Shutdown::Write),
+            GateStep::Ask(question) => block_on(question.ask()),
+            GateStep::Forward(forward) => block_on(forward.ask()),
+            GateStep::Delay(until) => block_on(Waiting.sleep_until(until)),
+            GateStep::StartTls => session.tls_failed(), // This gate does not offer TLS.
+            GateStep::Close => break,
         }
-    };
-    block_on(relay.close());
+    }
     // Closing a socket with unread input resets the connection, and the last reply could be lost.
-    ended.and_then(|()| client.read(&mut [0; 16_384]).map(drop))
+    let _ = client.shutdown(Shutdown::Write).and_then(|()| client.read(&mut [0; 16_384]));
+    drop(client);
+    block_on(session.close());
+    Ok(())
+}
+
+/// Writes one line for each transaction, with all findings.
+fn log(event: &Event<'_>) {
+    if let Event::Ended(record) = event {
+        let (id, cause) = (&record.end.envelope.id, record.end.cause);
+        let _ = writeln!(io::stdout(), "id={id} {} {cause}", record.tally);
+    }
 }
 
 #[derive(Parser)]
@@ -99,7 +100,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let spamd = options.spamd.map(|address| Spamd::new(Waiting, address));
     let panel = spamd.into_iter().fold(Panel::new().scorer(Gtube), Panel::scorer);
-    let gate = Gate::new(Waiting, Settings::new("localhost"), target).panel(panel);
+    let gate = Gate::new(Waiting, Settings::new("localhost"), target).panel(panel).observer(log);
 
     let listener = TcpListener::bind(&options.listen)?;
     let own = listener.local_addr()?;

@@ -4,40 +4,28 @@
 mod accept;
 mod handshake;
 mod input;
-mod log;
 mod opening;
 mod proxied;
-mod slowness;
-mod target;
 
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures::future::{FutureExt, poll_fn};
+use futures::future::{FutureExt, poll_fn, select};
 use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::admission::{AdmissionError, AdmissionGuard, Call, ProxyError};
-use crate::capabilities::Capabilities;
+use crate::admission::{AdmissionError, AdmissionGuard, ProxyError};
 use crate::deadline::{Awaiting, Deadline};
-use crate::gate::{Gate, GoingDown};
-use crate::observer::Event;
-use crate::outcome::{Outcome, RequestKind};
-use crate::panel::Sitting;
+use crate::gate::{Gate, GateSession, GateStep, GoingDown};
+use crate::outcome::RequestKind;
 use crate::peer::Peer;
 use crate::runtime::{READ, Runtime, Timer, within};
-use crate::session::{Session, Step};
-use crate::tally::Tally;
 use crate::tls::Channel;
-use crate::unwind::Guarded;
-use crate::verdict::{Stage, Subject};
+use crate::verdict::Stage;
 use handshake::handshake;
-use input::{End, Stash, hand_over, read, receive};
-use log::Log;
+use input::{End, Stash, read, receive};
 use opening::Opening;
-use slowness::Slowness;
-use target::Held;
 
 #[cfg(any(feature = "smol", feature = "tokio"))]
 pub(crate) use accept::Adapter;
@@ -49,16 +37,13 @@ const COMMANDS: usize = 16_384;
 /// Maximum number of octets read from a client that sends while it should wait for a reply.
 const STASH: usize = 4_096;
 
-/// Timeouts of the relay target: for its capabilities, and for closing.
-const INTRODUCTION: Duration = Duration::from_secs(30);
-const FAREWELL: Duration = Duration::from_secs(30);
 /// Time for a client to read the last reply, and octets that it may still send meanwhile.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_OCTETS: usize = 1 << 20;
 
 /// The reason why a session ended without a final reply to the client. The responsibility for the
 /// mail is unchanged. It is with the client, or with the relay target if the client got a positive
-/// reply or [`Event::Unacknowledged`] was observed.
+/// reply or [`Event::Unacknowledged`](crate::Event::Unacknowledged) was observed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
@@ -84,7 +69,7 @@ pub enum ServeError {
 }
 
 /// Serves one client from its connection to the end of its session. It runs the loop over
-/// [`Session::poll`] on any runtime. Every wait has a deadline, including writes.
+/// [`GateSession::poll`] on any runtime. Every wait has a deadline, including writes.
 ///
 /// Dropping the future closes the connection. A message that was not answered by then was not
 /// accepted.
@@ -129,49 +114,21 @@ where
     // A separate boxed future. Its memory is freed with its arguments before the client sits idle.
     let opened = Box::pin(opening.of(client, peer, gate, place));
     async move {
-        let _admitted = gate.admit();
-        let runtime = &gate.runtime;
-        let began = runtime.now();
+        let admitted = gate.admit();
+        let began = gate.runtime.now();
         let (client, peer, stash, place) = opened.await?;
-        let (mut session, relay) = gate.open(peer);
-        let mut relay = Held::new(relay);
-        gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
-        let limit = |wait| Some(Deadline::after(runtime.now(), wait, Awaiting::Connection));
-        // If the relay target does not answer in time, no extensions are offered.
-        let through = Guarded::begin(|| relay.relay().capabilities());
-        let through = within(runtime, limit(INTRODUCTION), through).await;
-        let through = through.and_then(|through| relay.report(gate, &session, through));
-        session.offer(&through.unwrap_or_else(Capabilities::none));
-        let timer = Timer::new(|at| runtime.sleep_until(at));
-        let (log, slowness) = (Log::new(&gate.observers), Slowness::default());
-        let sitting = gate.sitting();
+        let mut session = gate.begin(peer, place, admitted, began);
+        session.introduce().await;
+        let timer = Timer::new(|at| gate.runtime.sleep_until(at));
         let going_down = gate.going_down();
-        let mut service = Service {
-            gate,
-            client,
-            stash,
-            log,
-            sitting,
-            timer,
-            slowness,
-            going_down,
-            place,
-            fault: None,
-        };
+        let mut service = Service { gate, client, stash, timer, going_down, fault: None };
         service.unstash(&mut session);
-        service.run(&mut session, &mut relay).await;
-        let Service { client, fault, place, .. } = service;
-        drop((client, place));
-        gate.report_overload();
-        let closing = Guarded::begin(|| relay.relay().close());
-        if let Some(closed) = within(runtime, limit(FAREWELL), closing).await {
-            relay.report(gate, &session, closed);
-        }
-        relay.release(gate, &session);
-        let (id, peer) = (session.id(), session.peer());
-        let duration = runtime.now().saturating_duration_since(began);
-        let conduct = session.conduct();
-        gate.observe(&Event::Disconnected { session: id, peer, duration, conduct });
+        service.run(&mut session).await;
+        let Service { client, fault, .. } = service;
+        drop(client);
+        // A separate boxed future, because it holds a copy of the session: otherwise idle sessions
+        // would hold that space too.
+        Box::pin(session.close()).await;
         fault.map_or(Ok(()), Err)
     }
 }
@@ -180,20 +137,16 @@ where
 enum Received {
     /// Input was received. Contains the end of the input, if it was reached.
     Input(Option<End>),
-    GoingDown,
-    Called(Call),
+    /// The session has something else to do.
+    Recalled,
 }
 
 struct Service<'g, C, R: Runtime> {
     gate: &'g Gate<R>,
     client: Channel<C>,
     stash: Stash,
-    log: Log<'g>,
-    sitting: Sitting,
     timer: Timer<'g>,
-    slowness: Slowness,
     going_down: GoingDown,
-    place: AdmissionGuard,
     /// The error that broke the connection.
     fault: Option<ServeError>,
 }
@@ -204,38 +157,28 @@ where
     R: Runtime,
 {
     /// Executes the steps of the session until it is over.
-    async fn run(&mut self, session: &mut Session, relay: &mut Held) {
+    async fn run(&mut self, session: &mut GateSession<'_, R>) {
         let runtime = &self.gate.runtime;
-        if self.gate.is_going_down() {
-            session.shut_down();
-        }
         let mut now = runtime.now();
         loop {
-            self.stash.room = STASH.saturating_sub(session.buffered());
+            self.stash.room = STASH.saturating_sub(session.session().buffered());
             // Not in each step: reading the clock costs more than many of the steps.
             if self.timer.has_waited() {
                 now = runtime.now();
             }
-            if session.relies_on_recipients() && relay.has_given_up() {
-                session.doubt_recipients();
-            }
-            match session.poll(now) {
-                Step::Transmit(octets) => self.transmit(session, &octets).await,
-                Step::Receive => self.receive(session, &mut now).await,
-                Step::Ask(question) => {
-                    let (id, stage) = (question.id(), question.subject().stage());
-                    let deadline = question.deadline();
-                    if let Subject::Connection(session, peer) = question.subject()
-                        && self.log.connection.replace(Tally::default()).is_some()
-                    {
-                        self.gate.observe(&Event::ClientChanged { session, peer });
-                    }
+            match session.poll_busy(now) {
+                GateStep::Transmit(octets) => self.transmit(session, &octets).await,
+                GateStep::Receive => self.receive(session).await,
+                GateStep::Delay(until) => {
+                    let delay = select(runtime.sleep_until(until), self.gate.going_down());
+                    self.timer.within(None, Box::pin(delay)).await;
+                }
+                GateStep::Ask(mut question) => {
+                    let (deadline, stage) = (question.deadline(), question.stage());
                     // Boxed and pinned here. A future that is passed by value takes space in each
                     // future that it passes through, and idle sessions would hold that space too.
                     let asked = {
-                        let tally = self.log.tally(&id, stage);
-                        let ask = self.gate.ask(question.subject(), tally, &mut self.sitting);
-                        let ask = Box::pin(ask);
+                        let ask = Box::pin(question.verdict());
                         let ask = pin!(self.stash.beside(&mut self.client, ask));
                         self.timer.within(deadline, ask).await
                     };
@@ -243,136 +186,88 @@ where
                         // Detects early talkers, however soon the panel answered.
                         self.stash.listen(&mut self.client).await;
                     }
-                    match asked {
-                        Some(Some(verdict)) => {
-                            let tally = self.log.tally(&id, stage);
-                            self.slowness.judge(self.gate, &question, tally);
-                            question.answer(verdict);
-                        }
-                        Some(None) => {}
-                        None => self.late(session, deadline),
+                    let is_late = asked.is_none();
+                    if let Some(Some(verdict)) = asked {
+                        question.answer(verdict);
                     }
                     // Scorers also use time when they do not wait.
-                    let began = self.look_at_clock(&mut now);
-                    if stage != Stage::Connect {
-                        let scoring = now.saturating_duration_since(began);
-                        self.log.current(&id).scoring += scoring;
+                    self.look_at_clock(&mut now);
+                    if is_late {
+                        self.time_out(session);
                     }
                     self.unstash(session);
                 }
-                Step::Forward(forward) => {
+                GateStep::Forward(forward) => {
                     let (deadline, kind) = (forward.deadline(), forward.kind());
-                    let (request, pending) = forward.take();
-                    let id = request.envelope().id.clone();
-                    let recipient = request.recipient().filter(|_| kind == RequestKind::Recipient);
-                    let is_renewal = kind == RequestKind::Renewal;
+                    let (ask, pending) = forward.begin();
+                    // The answer to a content must reach the client without delay. Until that reply
+                    // is written, no user code runs: events and input are held back.
+                    let mut waits = true;
                     let asked = match kind {
                         RequestKind::Recipient | RequestKind::Renewal => {
-                            let ask = self.stash.beside(&mut self.client, relay.ask(request));
+                            waits = false;
+                            let ask = self.stash.beside(&mut self.client, ask);
                             self.timer.within(deadline, ask).await
                         }
                         RequestKind::Content => {
-                            let ask = relay.ask(request);
                             // From here on, a disconnect of the client changes nothing. The message
                             // is complete, and it must not be forwarded only in part.
                             self.stash.listen(&mut self.client).await;
                             match self.stash.is_broken() {
-                                true => Some(None),
+                                true => {
+                                    waits = false;
+                                    drop(ask);
+                                    Some(None)
+                                }
                                 false => self.timer.within(deadline, ask).await.map(Some),
                             }
                         }
-                        RequestKind::Answer => {
-                            self.timer.within(deadline, relay.ask(request)).await.map(Some)
-                        }
+                        RequestKind::Answer => self.timer.within(deadline, ask).await.map(Some),
                     };
-                    // The answer to a content must reach the client without delay. Until that reply
-                    // is written, no user code runs: events and input are held back.
-                    let mut waits = recipient.is_none() && !is_renewal;
-                    match asked {
-                        Some(Some(asked)) => {
-                            let outcome = relay.settle(asked);
-                            if waits {
-                                self.log.relayed(&id, &outcome);
-                            } else {
-                                let relayed =
-                                    Event::Relayed { id: &id, recipient, outcome: &outcome };
-                                // A renewal that is accepted is not reported: nothing has changed.
-                                if !(is_renewal && matches!(outcome, Outcome::Accepted(_))) {
-                                    self.gate.observe(&relayed);
-                                }
-                            }
-                            self.log.current(&id).note(&outcome, recipient.is_some());
-                            pending.complete(outcome);
-                        }
-                        Some(None) => waits = false,
-                        None => {
-                            if waits {
-                                let awaiting =
-                                    deadline.map_or(Awaiting::ContentOutcome, |it| it.awaiting);
-                                self.log.late(session.id(), awaiting);
-                                session.handle_timeout(self.gate.runtime.now());
-                            } else {
-                                self.late(session, deadline);
-                            }
-                        }
+                    let is_late = asked.is_none();
+                    if let Some(Some(outcome)) = asked {
+                        pending.complete(outcome);
                     }
-                    let began = self.look_at_clock(&mut now);
-                    self.log.current(&id).relaying += now.saturating_duration_since(began);
+                    self.look_at_clock(&mut now);
+                    if is_late {
+                        self.time_out(session);
+                    }
                     if !waits {
                         self.unstash(session);
                     }
                 }
-                Step::Ended(end) => {
-                    self.sitting.transaction_ended(&end);
-                    self.log.ended(*end);
-                    // Also checked here: if a client keeps sending, the session may never wait.
-                    if self.gate.is_going_down() {
-                        session.shut_down();
-                    }
-                }
-                Step::StartTls => {
+                GateStep::StartTls => {
                     self.start_tls(session).await;
                     now = runtime.now();
                 }
-                Step::Close => return self.close().await,
+                GateStep::Close => return self.close(session.is_evicted()).await,
             }
         }
     }
 
-    /// Sets `now` to the current time and returns its old value.
-    fn look_at_clock(&mut self, now: &mut Instant) -> Instant {
+    /// Sets `now` to the current time.
+    fn look_at_clock(&mut self, now: &mut Instant) {
         // The next step then does not read the clock again.
         self.timer.has_waited();
-        std::mem::replace(now, self.gate.runtime.now())
+        *now = self.gate.runtime.now();
     }
 
-    async fn transmit(&mut self, session: &mut Session, octets: &[u8]) {
+    async fn transmit(&mut self, session: &mut GateSession<'_, R>, octets: &[u8]) {
         let deadline = session.deadline();
-        // A positive reply to a message is not delayed: a delay makes duplicates more likely.
-        if self.slowness.is_due() && !self.log.owes_acceptance() {
-            let pass = Box::pin(self.slowness.pass(self.gate));
-            self.timer.within(None, pass).await;
-        }
         let client = &mut self.client;
         let write = async {
             client.write_all(octets).await?;
             client.flush().await
         };
         match self.timer.within(deadline, write).await {
-            Some(Ok(())) => {
-                self.log.settle(true);
-                self.gate.observe(&Event::Transmitted { session: session.id(), octets });
-                self.sitting.settle();
-            }
+            Some(Ok(())) => session.transmitted(),
             Some(Err(error)) => {
-                self.log.settle(false);
                 self.fault = Some(ServeError::ClientLost(error));
                 session.lose_client();
             }
             None => {
-                self.log.settle(false);
                 self.fault = Some(ServeError::ClientStuck);
-                self.late(session, deadline);
+                self.time_out(session);
             }
         }
         // Input that the client sent while its content was forwarded.
@@ -381,61 +276,40 @@ where
         }
     }
 
-    async fn receive(&mut self, session: &mut Session, now: &mut Instant) {
-        let stressed = self.place.is_stressed();
-        if stressed != session.is_stressed() {
-            session.set_stress(stressed, *now);
-        }
-        session.hold_tls(self.gate.is_busy_with_tls(session.peer()));
+    async fn receive(&mut self, session: &mut GateSession<'_, R>) {
         let deadline = session.deadline();
-        let (gate, client, place) = (self.gate, &mut self.client, &self.place);
-        let going_down = &mut self.going_down;
-        let told = session.is_going_down();
-        let wait = poll_fn(|context| match receive(gate, session, client, context) {
+        let (client, going_down) = (&mut self.client, &mut self.going_down);
+        let told = session.session().is_going_down();
+        let wait = poll_fn(|context| match receive(session, client, context) {
             Poll::Pending if !told && going_down.poll_unpin(context).is_ready() => {
-                Poll::Ready(Received::GoingDown)
+                Poll::Ready(Received::Recalled)
             }
-            Poll::Pending => {
-                let idle_since = session.idle_since();
-                place.set_idle(idle_since);
-                place.poll_called(idle_since.is_some(), stressed, context).map(Received::Called)
-            }
+            Poll::Pending => session.poll_recalled(context).map(|()| Received::Recalled),
             Poll::Ready(end) => Poll::Ready(Received::Input(end)),
         });
-        let received = self.timer.within(deadline, wait).await;
-        self.place.set_idle(None);
-        match received {
-            Some(Received::Input(None)) => self.log.told = Vec::new(),
+        match self.timer.within(deadline, wait).await {
+            Some(Received::Input(None) | Received::Recalled) => {}
             Some(Received::Input(Some(end))) => {
                 self.stash.end = Some(end);
                 self.unstash(session);
             }
-            Some(Received::GoingDown) => session.shut_down(),
-            Some(Received::Called(Call::Stress(on))) => {
-                self.look_at_clock(now);
-                session.set_stress(on, *now);
-            }
-            Some(Received::Called(Call::Evicted)) => {
-                session.evict();
-                let (session, peer) = (session.id(), session.peer());
-                self.gate.observe(&Event::Evicted { session, peer });
-            }
-            None => self.late(session, deadline),
+            None => self.time_out(session),
         }
     }
 
     /// Upgrades the connection. No plain-text input after STARTTLS stays in a buffer. The session
     /// has refused the part it had read. The rest is read as a TLS handshake, which fails.
-    async fn start_tls(&mut self, session: &mut Session) {
+    async fn start_tls(&mut self, session: &mut GateSession<'_, R>) {
         self.stash = Stash::default();
         let deadline = session.deadline();
+        let peer = session.session().peer();
         // A separate boxed future: otherwise idle sessions would hold its memory.
-        let shake = Box::pin(handshake(self.gate, &mut self.client, session.peer(), &[], deadline));
+        let shake = Box::pin(handshake(self.gate, &mut self.client, peer, &[], deadline));
         match shake.await {
             Ok(tls) => session.tls_started(tls),
             Err(fault) => {
                 if let ServeError::ClientStuck = fault {
-                    self.late(session, deadline);
+                    self.time_out(session);
                 }
                 self.fault = Some(fault);
                 session.tls_failed();
@@ -444,9 +318,9 @@ where
     }
 
     /// Passes the stashed input of the client to the session.
-    fn unstash(&mut self, session: &mut Session) {
+    fn unstash(&mut self, session: &mut GateSession<'_, R>) {
         let Stash { octets, end, .. } = std::mem::take(&mut self.stash);
-        hand_over(self.gate, session, &octets);
+        session.receive(&octets);
         match end {
             Some(End::Orderly) => session.receive_eof(),
             Some(End::Broken(error)) => {
@@ -457,25 +331,22 @@ where
         }
     }
 
-    fn late(&self, session: &mut Session, deadline: Option<Deadline>) {
-        if let Some(Deadline { awaiting, .. }) = deadline
-            && awaiting != Awaiting::EarlyInput
-        {
-            self.gate.observe(&Event::Late { session: session.id(), awaiting });
-        }
-        session.handle_timeout(self.gate.runtime.now());
+    /// Handles a timeout that the timer has reported. Timers may fire slightly early.
+    fn time_out(&self, session: &mut GateSession<'_, R>) {
+        let now = self.gate.runtime.now();
+        let due = session.deadline().map_or(now, |deadline| deadline.at.max(now));
+        session.handle_timeout(due);
     }
 
     /// Closes the connection so that the last reply arrives. Closing a connection with unread input
     /// resets it, and the reply may then be lost.
-    async fn close(&mut self) {
-        self.log.close(self.fault.is_some());
+    async fn close(&mut self, evicted: bool) {
         if self.fault.is_some() {
             return;
         }
         let runtime = &self.gate.runtime;
         let deadline = Deadline { at: runtime.now() + LINGER, awaiting: Awaiting::Transmission };
-        let (client, evicted) = (&mut self.client, self.place.is_revoked());
+        let client = &mut self.client;
         let linger = async {
             let _ = client.close().await;
             // Evicted sessions do not linger: there may be many, and each holds a descriptor.

@@ -1,8 +1,14 @@
 //! The gate: the state that all sessions of one service share.
 
+mod held;
+mod opening;
+mod session;
+mod slowness;
+mod steps;
+
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 #[cfg(feature = "dns")]
 use std::time::Duration;
@@ -21,16 +27,20 @@ use crate::network::Networks;
 use crate::observer::{Event, Observer, Observers};
 use crate::panel::{Bench, Judge, Panel, Sitting};
 use crate::peer::{Peer, Voucher};
-use crate::relay::{Panicked, Relay, Target};
+use crate::relay::Target;
 use crate::runtime::Runtime;
-use crate::session::{Session, Settings};
+use crate::session::Settings;
 use crate::tally::Tally;
 use crate::tarpit::Tarpit;
 use crate::tls::TlsServer;
 #[cfg(feature = "tls")]
 use crate::tls::{HandshakeLimits, Turns};
-use crate::unwind::caught;
 use crate::verdict::{Subject, Verdict};
+pub(crate) use opening::Admitted;
+pub use session::GateSession;
+#[cfg(test)]
+pub(crate) use session::{FAREWELL, INTRODUCTION};
+pub use steps::{GateForward, GateQuestion, GateStep};
 
 /// The state that all sessions of one service share: settings, panel, relay target and observers.
 /// Create it once and pass it to [`serve`](crate::serve) for each client.
@@ -57,6 +67,7 @@ pub struct Gate<R: Runtime> {
     sessions_begun: AtomicU64,
     sessions_running: AtomicUsize,
     drained: Drained,
+    is_going_down: AtomicBool,
     /// The sender that is dropped when the gate shuts down. Dropping it resolves `going_down`.
     open: Mutex<Option<oneshot::Sender<()>>>,
     going_down: GoingDown,
@@ -112,6 +123,7 @@ impl<R: Runtime> Gate<R> {
             sessions_begun: AtomicU64::new(0),
             sessions_running: AtomicUsize::new(0),
             drained: Drained::default(),
+            is_going_down: AtomicBool::new(false),
             open: Mutex::new(Some(open)),
             going_down: going_down.shared(),
         }
@@ -252,6 +264,7 @@ impl<R: Runtime> Gate<R> {
     /// Starts a graceful shutdown. Sessions end with `421 4.3.2`; a session in a transaction ends
     /// after the transaction. Clients that still connect also get `421 4.3.2`.
     pub fn shut_down(&self) {
+        self.is_going_down.store(true, Ordering::Release);
         self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
@@ -284,16 +297,7 @@ impl<R: Runtime> Gate<R> {
 
     /// Returns whether [`shut_down`](Self::shut_down) was called.
     pub fn is_going_down(&self) -> bool {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-    }
-
-    /// Opens a session with a client that has just connected, and a relay for it. Use it to run
-    /// your own loop over [`Session::poll`]. The session is not counted in
-    /// [`sessions`](Self::sessions).
-    pub fn open(&self, peer: Peer) -> (Session, Box<dyn Relay>) {
-        let (now, time_of_day) = (self.runtime.now(), self.runtime.time_of_day());
-        let relay = caught(|| self.target.open(&peer)).unwrap_or_else(|_| Box::new(Panicked));
-        (Session::new(self.settings.clone(), self.next_id(), peer, now, time_of_day), relay)
+        self.is_going_down.load(Ordering::Acquire)
     }
 
     /// Returns the sitting of a new session. It keeps the scorers' answers if they are
@@ -312,7 +316,7 @@ impl<R: Runtime> Gate<R> {
         sitting: &mut Sitting,
     ) -> Verdict {
         let verdict = self.judge.ask(&self.runtime, subject, tally, sitting).await;
-        if !self.observers.is_empty() {
+        if self.is_observed() {
             let (id, peer, stage) = (&subject.id(), subject.peer(), subject.stage());
             for answer in sitting.answers() {
                 self.observe(&Event::Scored { id, stage, answer });
@@ -336,32 +340,8 @@ impl<R: Runtime> Gate<R> {
         address.map(|address| address.ip())
     }
 
-    /// Counts a new session until the guard is dropped.
-    pub(crate) fn admit(&self) -> Admitted<'_, R> {
-        self.sessions_running.fetch_add(1, Ordering::AcqRel);
-        Admitted(self)
-    }
-
     pub(crate) fn going_down(&self) -> GoingDown {
         self.going_down.clone()
-    }
-
-    /// Returns the client with its name, if name lookup is enabled and finds one.
-    #[cfg(feature = "dns")]
-    pub(crate) async fn named(&self, mut peer: Peer) -> Peer {
-        if let (Some(naming), Some(address), None) = (&self.naming, peer.address, &peer.name)
-            && let address = address.ip().to_canonical()
-            && !address.is_loopback()
-        {
-            naming.name(&self.runtime, &mut peer, address).await;
-        }
-        peer
-    }
-
-    #[cfg(not(feature = "dns"))]
-    #[allow(clippy::unused_async, reason = "as it is with DNS")]
-    pub(crate) async fn named(&self, peer: Peer) -> Peer {
-        peer
     }
 
     /// Returns the network under which this client is counted, if any.
@@ -390,8 +370,15 @@ impl<R: Runtime> Gate<R> {
         }
     }
 
-    pub(crate) fn observe(&self, event: &Event<'_>) {
+    /// Delivers an event to every observer. [`serve`](crate::serve) and [`GateSession`] deliver the
+    /// events of their sessions. A panic of an observer is caught.
+    pub fn observe(&self, event: &Event<'_>) {
         self.observers.observe(event);
+    }
+
+    /// Returns whether there is an observer.
+    pub(crate) fn is_observed(&self) -> bool {
+        !self.observers.is_empty()
     }
 
     fn next_id(&self) -> SessionId {
@@ -404,17 +391,6 @@ impl<R: Runtime> fmt::Debug for Gate<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = &self.settings;
         f.debug_struct("Gate").field("settings", settings).finish_non_exhaustive()
-    }
-}
-
-/// A guard that counts a session for as long as it runs.
-pub(crate) struct Admitted<'g, R: Runtime>(&'g Gate<R>);
-
-impl<R: Runtime> Drop for Admitted<'_, R> {
-    fn drop(&mut self) {
-        if self.0.sessions_running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.drained.wake();
-        }
     }
 }
 
@@ -450,7 +426,11 @@ mod tests {
         let server = "192.0.2.1:25".parse().unwrap();
         let smtp = Smtp::new(runtime.clone(), server, "mx.example");
         let gate = Gate::new(runtime, Settings::new("mx.example"), smtp).session_prefix("west");
-        let names = [gate.open(peer()).0, gate.open(peer()).0].map(|it| it.id().to_string());
+        let open = || {
+            let session = gate.runtime.run(gate.open(peer())).unwrap();
+            session.session().id().to_string()
+        };
+        let names = [open(), open()];
         assert_eq!(names, ["west-0", "west-1"]);
     }
 

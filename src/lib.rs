@@ -93,8 +93,9 @@
 //!
 //! # The run loop
 //!
-//! [`serve`] is this loop with deadlines. A [`Session`] does no I/O and has no clock: call `poll`, do
-//! what the [`Step`] says, repeat.
+//! A [`Session`] does no I/O and has no clock: call `poll`, do what the [`Step`] says, repeat. This loop
+//! has no scorers and no relay. [`Gate::open`] returns a session that has them, with limits, tarpit,
+//! events, records and shutdown: a [`GateSession`](gate::GateSession). [`serve`] is a loop over it.
 //!
 //! ```
 //! use std::time::{Instant, SystemTime};
@@ -210,7 +211,7 @@ pub mod dns;
 #[cfg(feature = "serve")]
 pub mod driver;
 #[cfg(feature = "serve")]
-mod gate;
+pub mod gate;
 #[cfg(feature = "dns")]
 mod naming;
 #[cfg(feature = "serve")]
@@ -219,6 +220,8 @@ pub mod observer;
 mod opinion;
 #[cfg(feature = "serve")]
 pub mod panel;
+#[cfg(feature = "serve")]
+mod record;
 #[cfg(any(test, feature = "testing"))]
 mod rehearsal;
 #[cfg(feature = "serve")]

@@ -34,6 +34,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     // it. Both use it to query DNS.
     ("runtime", &["dns", "rehearsal", "runtime", "unwind"]),
     ("policy", &["breaker", "opinion", "panel", "score", "scorer", "scorers", "store", "tally"]),
+    // The bookkeeping of a session, for the gate and for the testing kit.
+    ("record", &["record"]),
     (
         "edges",
         &[

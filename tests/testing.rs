@@ -4,7 +4,7 @@
 #![cfg(all(feature = "serve", feature = "testing"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nobounce::panel::Sitting;
@@ -17,7 +17,7 @@ use nobounce::testing::{
     Chunking, Scribe, Script, Then, Transcript, VirtualRuntime, envelope, message, peer, recipient,
 };
 use nobounce::verdict::Subject;
-use nobounce::{Gate, Panel, Settings, serve};
+use nobounce::{Event, Gate, Observer, Panel, Settings, serve};
 
 const HOST: &str = "gate.example.com";
 const ONWARD: &str = "192.0.2.25:25";
@@ -230,6 +230,123 @@ fn findings_about_a_refused_recipient_do_not_count_in_the_record_of_a_transcript
     let records = play.on(&runtime).panel(&panel).play(Chunking::Whole).unwrap();
     assert_eq!(records[0].tally.total(), nobounce::Score::ZERO, "{}", records[0].tally);
     assert_eq!(records[0].tally.entries().count(), 1);
+}
+
+/// An observer that keeps the names of the events, and the lines of the records.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<String>>>);
+
+impl Observer for Kept {
+    fn observe(&self, event: &Event<'_>) {
+        let line = match event {
+            Event::Ended(record) => format!("Ended {record} {:?}", record.onward),
+            other => {
+                let debug = format!("{other:?}");
+                debug.split(|c: char| !c.is_alphanumeric()).next().unwrap().into()
+            }
+        };
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+impl Kept {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+#[test]
+fn a_transcript_has_the_events_and_records_of_a_gate() {
+    let says = [
+        "EHLO c.example",
+        "MAIL FROM:<a@example.org>",
+        "RCPT TO:<nobody@example.com>",
+        "RCPT TO:<b@example.com>",
+        "DATA",
+        "Subject: x\r\n\r\nx\r\n.",
+        "MAIL FROM:<a@example.org>",
+        "RSET",
+        "QUIT",
+    ];
+    let runtime = VirtualRuntime::new();
+    let server = Script::smtp_server().replying("RCPT TO:<nobody@", "550 5.1.1 No such user");
+    runtime.listen(&ONWARD.parse().unwrap(), server);
+    let (scribe, served) = (Arc::new(Scribe::new(runtime.clone())), Kept::default());
+    let panel = || Panel::new().scorer(Mild);
+    let gate = gate(&runtime).session_prefix("gate").panel(panel());
+    let gate = gate.observed_by(scribe.clone()).observed_by(served.clone());
+    talk(&runtime, &gate, Script::smtp_client(says));
+
+    // The panel answers in place of the transcript.
+    let text = scribe.transcripts().pop().unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("J:")).collect();
+    let transcript = Transcript::parse(&lines.join("\n")).unwrap();
+    let played = Kept::default();
+    let virtual_time = VirtualRuntime::new();
+    let play = transcript.on(&virtual_time);
+    play.panel(&panel()).observer(&played).play(Chunking::Whole).unwrap();
+    let played = played.take().into_iter().map(|line| line.replace("id=play.", "id=gate-0."));
+    let played: Vec<String> = played.collect();
+    let served = served.take();
+    assert!(served.iter().any(|line| line.contains(" score=1.00 mild:MILD=1.00 result=accepted")));
+    assert_eq!(served, played, "{text}");
+}
+
+/// A scorer with a finding worth one point for every recipient and every client.
+struct Mild;
+
+#[nobounce::async_trait]
+impl nobounce::Scorer for Mild {
+    fn name(&self) -> &str {
+        "mild"
+    }
+
+    async fn on_connect(
+        &self,
+        at: &nobounce::ConnectContext<'_>,
+    ) -> Result<nobounce::Opinion, nobounce::ScorerError> {
+        let named = at.peer.name.as_ref().map(|name| {
+            nobounce::Finding::new(&name.to_string().to_uppercase(), nobounce::Score::points(2))
+        });
+        Ok(named.into())
+    }
+
+    async fn on_rcpt(
+        &self,
+        _: &nobounce::RcptContext<'_>,
+    ) -> Result<nobounce::Opinion, nobounce::ScorerError> {
+        Ok(nobounce::Finding::new("MILD", nobounce::Score::points(1)).into())
+    }
+}
+
+#[test]
+fn a_client_announced_in_a_transcript_begins_a_new_tally() {
+    let transcript = Transcript::parse(&format!(
+        "@ client 192.0.2.1:4321 proxy.example
+         @ xclient_from 192.0.2.1/32
+         @ relay accepts
+         S: 220 {HOST} ESMTP nobounce
+         C: HELO proxy.example
+         S: 250 {HOST}
+         C: XCLIENT NAME=other.example ADDR=198.51.100.9
+         S: 220 {HOST} ESMTP nobounce
+         C: HELO other.example
+         S: 250 {HOST}
+         C: MAIL FROM:<a@example.org>
+         S: 250 2.1.0 Sender ok
+         C: RCPT TO:<b@example.com>
+         S: 250 2.1.5 Ok
+         C: RSET
+         S: 250 2.0.0 Ok"
+    ))
+    .unwrap();
+    let (runtime, panel, kept) =
+        (VirtualRuntime::new(), Panel::new().scorer(Mild), Kept::default());
+    let play = transcript.on(&runtime).panel(&panel).observer(&kept);
+    let records = play.play(Chunking::Whole).unwrap();
+    let tally = records[0].tally.to_string();
+    assert_eq!(tally, "score=3.00 mild:OTHER.EXAMPLE=2.00 mild:MILD=1.00");
+    assert_eq!(kept.take().iter().filter(|name| *name == "ClientChanged").count(), 1);
 }
 
 #[test]

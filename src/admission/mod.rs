@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use crowd::{Crowd, Slot};
 use doorway::Doorway;
 pub use place::AdmissionGuard;
-pub(crate) use place::Call;
 use table::{Fault, Table};
 pub use unproxied::ProxyError;
 

@@ -25,15 +25,6 @@ enum Counts {
     For(Arc<Slot>),
 }
 
-/// The reason why a session that waits for its client is woken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Call {
-    /// Its place was given to another client.
-    Evicted,
-    /// Stress has begun or ended.
-    Stress(bool),
-}
-
 impl AdmissionGuard {
     pub(super) fn unsettled(admission: Arc<Admission>, newcomer: Arc<Newcomer>) -> Self {
         Self { admission, counts: Counts::Unsettled(newcomer) }
@@ -148,14 +139,14 @@ impl AdmissionGuard {
         idle: bool,
         stressed: bool,
         context: &mut Context<'_>,
-    ) -> Poll<Call> {
+    ) -> Poll<()> {
         let Counts::For(slot) = &self.counts else { return Poll::Pending };
         slot.register(context.waker());
         if idle && slot.is_revoked() {
-            return Poll::Ready(Call::Evicted);
+            return Poll::Ready(());
         }
         match self.admission.is_stressed() {
-            now if now != stressed => Poll::Ready(Call::Stress(now)),
+            now if now != stressed => Poll::Ready(()),
             _ => Poll::Pending,
         }
     }

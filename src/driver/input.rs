@@ -8,10 +8,8 @@ use futures::future::poll_fn;
 use futures::io::AsyncRead;
 
 use super::{COMMANDS, STASH};
-use crate::gate::Gate;
-use crate::observer::Event;
+use crate::gate::GateSession;
 use crate::runtime::{Runtime, poll_read};
-use crate::session::Session;
 
 /// Input of a client that arrived while the session waited for something else.
 #[derive(Default)]
@@ -33,32 +31,20 @@ pub(super) enum End {
 /// Reads once and passes the input to the session. Mail data is read directly into its place if
 /// there is room. Returns the end of the input, if it was reached.
 pub(super) fn receive<R: Runtime>(
-    gate: &Gate<R>,
-    session: &mut Session,
+    session: &mut GateSession<'_, R>,
     client: &mut (impl AsyncRead + Unpin),
     context: &mut Context<'_>,
 ) -> Poll<Option<End>> {
-    let most = session.portion().unwrap_or(COMMANDS);
+    let most = session.session().portion().unwrap_or(COMMANDS);
     let room = session.room();
     if room.is_empty() {
-        return read(client, context, most, |octets| hand_over(gate, session, octets));
+        return read(client, context, most, |octets| session.receive(octets));
     }
     let read = Pin::new(client).poll_read(context, room);
     if let Poll::Ready(Ok(length @ 1..)) = read {
-        let id = session.id().clone();
-        let octets = &session.room()[..length];
-        gate.observe(&Event::Received { session: &id, octets });
         session.receive_in_room(length);
     }
     read.map(ended)
-}
-
-/// Passes input of the client to the session.
-pub(super) fn hand_over<R: Runtime>(gate: &Gate<R>, session: &mut Session, octets: &[u8]) {
-    if !octets.is_empty() {
-        gate.observe(&Event::Received { session: session.id(), octets });
-        session.receive(octets);
-    }
 }
 
 /// Reads once, at most `most` octets, and passes on the input. Returns the end of the input, if it

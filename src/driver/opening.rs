@@ -41,24 +41,9 @@ pub(super) fn admit<R: Runtime>(gate: &Gate<R>, peer: &Peer) -> Result<Admission
     let mut place = gate.admission.enter().map_err(Refused::TurnedAway)?;
     // Behind a proxy, the client is unknown until the header was read.
     if gate.proxies.is_none() {
-        settle(&mut place, peer, gate).map_err(Refused::TurnedAway)?;
+        gate.count(&mut place, peer).map_err(Refused::TurnedAway)?;
     }
     Ok(place)
-}
-
-/// Counts the client, which is now known. A second call does nothing.
-fn settle<R: Runtime>(
-    place: &mut AdmissionGuard,
-    peer: &Peer,
-    gate: &Gate<R>,
-) -> Result<(), AdmissionError> {
-    let now = gate.runtime.now();
-    let settled = match gate.counted(peer) {
-        Some(address) => place.count_for(address, now),
-        None => place.count_in_all(now),
-    };
-    gate.report_overload();
-    settled
 }
 
 /// Start of a client's connection.
@@ -97,7 +82,7 @@ impl Opening {
                     return Err(error.into());
                 }
             };
-        if let Err(reason) = settle(&mut place, &peer, gate) {
+        if let Err(reason) = gate.count(&mut place, &peer) {
             // The place is needed by connections that wait for their PROXY header.
             drop(place);
             return Err(self.turn_away(client, &peer, reason, gate).await);

@@ -1,6 +1,7 @@
 mod isolation;
 mod judging;
 mod overload;
+mod tarpit;
 
 use std::future::pending;
 use std::sync::Arc;
@@ -13,7 +14,9 @@ use std::pin::Pin;
 use super::*;
 use crate::capabilities::Capabilities;
 use crate::envelope::Envelope;
+use crate::gate::{FAREWELL, INTRODUCTION};
 use crate::message::Message;
+use crate::observer::Event;
 use crate::outcome::{Outcome, Receipt};
 use crate::rehearsal::{Rehearsal, peer};
 use crate::relay::{Relay, Target};

@@ -224,7 +224,7 @@ mod tests {
             duration: Duration::ZERO,
         };
         TransactionRecord {
-            end,
+            end: Box::new(end),
             tally: Tally::default(),
             onward: Vec::new(),
             failures: Vec::new(),

@@ -170,7 +170,7 @@ impl Session {
     /// Acts on the outcome of a [`Pending`]. Must be called before anything that could leave the
     /// state.
     #[inline]
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         if let Some(outcome) = self.machine.take_outcome() {
             self.conclude(outcome);
         }

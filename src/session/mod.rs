@@ -363,6 +363,25 @@ impl Session {
         self.going_down
     }
 
+    /// Like [`poll`](Self::poll), without a borrow of the session in the step.
+    #[cfg(feature = "serve")]
+    pub(crate) fn next(&mut self, now: Instant) -> Next {
+        self.settle();
+        self.advance(now)
+    }
+
+    /// Returns the question of [`Next::Ask`].
+    #[cfg(feature = "serve")]
+    pub(crate) fn question(&mut self) -> Question<'_> {
+        Question(self)
+    }
+
+    /// Returns the request of [`Next::Forward`].
+    #[cfg(feature = "serve")]
+    pub(crate) fn request(&mut self) -> Forward<'_> {
+        Forward::new(self)
+    }
+
     /// Does all work that needs no I/O and returns the next step.
     pub fn poll(&mut self, now: Instant) -> Step<'_> {
         self.settle();
@@ -440,7 +459,7 @@ impl Session {
 }
 
 /// A [`Step`] that does not borrow the session yet.
-enum Next {
+pub(crate) enum Next {
     Transmit,
     Receive,
     StartTls,

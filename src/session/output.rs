@@ -86,7 +86,7 @@ impl Session {
         }
     }
 
-    pub(super) fn hand_out(&mut self, now: Instant) -> Bytes {
+    pub(crate) fn hand_out(&mut self, now: Instant) -> Bytes {
         self.held = None;
         self.urgent = false;
         let wait = self.wait(self.settings.timeouts.transmission);

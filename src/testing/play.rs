@@ -1,18 +1,16 @@
 //! Dialogues with a panel and an observer, in virtual time.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::transcript::{Chunking, Company, Happened, SESSION, Transcript, TranscriptError};
-use crate::envelope::{SessionId, TransactionId};
-use crate::observer::{Event, Observer, TransactionRecord};
-use crate::outcome::{Outcome, RelayError};
+use crate::envelope::SessionId;
+use crate::observer::{Event, Observer};
 use crate::panel::{Panel, Sitting};
+use crate::record::{Note, Record, TransactionRecord};
 use crate::rehearsal::VirtualRuntime;
 use crate::runtime::Runtime;
-use crate::session::{Question, TransactionEnd};
-use crate::tally::Tally;
-use crate::verdict::{Stage, Subject, Verdict};
-use crate::wire::reply::Reply;
+use crate::session::Question;
+use crate::verdict::{Subject, Verdict};
 
 /// A [`Transcript`] on a [`VirtualRuntime`], with a panel and an observer.
 ///
@@ -85,8 +83,8 @@ impl<'p> Play<'p> {
             session: SessionId::new(SESSION),
             began: self.runtime.now(),
             sitting: Sitting::new(),
-            connection: Tally::new(),
-            current: None,
+            record: Record::default(),
+            broken: false,
             records: Vec::new(),
         };
         self.transcript.play_in(chunking, &mut watched, self.runtime.now())?;
@@ -100,96 +98,47 @@ impl std::fmt::Debug for Play<'_> {
     }
 }
 
-/// Collected data of a running dialogue, with its observer.
+/// The observer and the bookkeeping of a running dialogue.
 struct Watched<'p> {
     play: Play<'p>,
     session: SessionId,
     began: Instant,
     sitting: Sitting,
-    connection: Tally,
-    current: Option<(TransactionId, Gathered)>,
+    record: Record,
+    /// Whether the client's connection was reset.
+    broken: bool,
     records: Vec<TransactionRecord>,
 }
 
-#[derive(Default)]
-struct Gathered {
-    tally: Tally,
-    onward: Vec<Reply>,
-    failures: Vec<RelayError>,
-    queue_id: Option<Box<str>>,
-}
-
 impl Watched<'_> {
-    fn current(&mut self, id: &TransactionId) -> &mut Gathered {
-        if self.current.as_ref().is_some_and(|(current, _)| current != id) {
-            self.current = None;
-        }
-        let tally = &self.connection;
-        let fresh = || (id.clone(), Gathered { tally: tally.clone(), ..Gathered::default() });
-        &mut self.current.get_or_insert_with(fresh).1
-    }
-
-    fn tally(&mut self, id: &TransactionId, stage: Stage) -> &mut Tally {
-        match stage {
-            Stage::Connect => &mut self.connection,
-            Stage::Rcpt | Stage::Data => &mut self.current(id).tally,
-        }
-    }
-
     fn observe(&self, event: &Event<'_>) {
         if let Some(observer) = self.play.observer {
             observer.observe(event);
         }
     }
 
-    fn relayed(&mut self, id: &TransactionId, is_recipient: bool, outcome: &Outcome) {
-        let gathered = self.current(id);
-        gathered.onward.push(outcome.reply().clone());
-        match outcome {
-            Outcome::Accepted(receipt) => {
-                gathered.queue_id = receipt.queue_id().map(Into::into);
+    /// Returns the bookkeeping, and a function that takes its notes.
+    fn record(&mut self) -> (&mut Record, impl FnMut(Note<'_>)) {
+        let Self { play, record, records, .. } = self;
+        let tell = |note: Note<'_>| {
+            if let Note::Ended(record) = note {
+                records.push(record.clone());
             }
-            Outcome::Refused(_) | Outcome::Failed(_) => {
-                if let Outcome::Failed(error) = outcome {
-                    gathered.failures.push(error.clone());
-                }
-                if is_recipient {
-                    gathered.tally.recipient_refused();
-                }
+            if let Some(observer) = play.observer {
+                observer.observe(&note.into());
             }
-        }
-    }
-
-    fn ended(&mut self, end: &TransactionEnd) {
-        let gathered = std::mem::take(self.current(&end.envelope.id));
-        self.current = None;
-        let Gathered { tally, onward, failures, queue_id } = gathered;
-        let record = TransactionRecord {
-            end: end.clone(),
-            tally,
-            onward,
-            failures,
-            queue_id,
-            scoring: Duration::ZERO,
-            relaying: Duration::ZERO,
         };
-        self.sitting.transaction_ended(&record.end);
-        self.sitting.settle();
-        self.observe(&Event::Ended(&record));
-        self.records.push(record);
+        (record, tell)
     }
 }
 
 impl Company for Watched<'_> {
     fn judge(&mut self, question: &Question<'_>, now: &mut Instant) -> Verdict {
-        let (id, subject, Play { panel, runtime, .. }) =
-            (question.id(), question.subject(), self.play);
+        let (subject, Play { panel, runtime, .. }) = (question.subject(), self.play);
         let Some(panel) = panel else { return Verdict::Pass };
         runtime.advance_to(*now);
-        let mut sitting = std::mem::take(&mut self.sitting);
-        let tally = self.tally(&id, subject.stage());
-        let verdict = runtime.run(panel.ask(runtime, subject, tally, &mut sitting));
-        self.sitting = sitting;
+        let tally = self.record.tally(&subject);
+        let verdict = runtime.run(panel.ask(runtime, subject, tally, &mut self.sitting));
         *now = runtime.now();
         verdict
     }
@@ -201,32 +150,59 @@ impl Company for Watched<'_> {
                 let (session, peer) = (session.id(), session.peer());
                 self.observe(&Event::Connected { session, peer });
             }
-            Happened::Received(octets) => {
+            Happened::Received { octets, in_turn } => {
+                if in_turn {
+                    self.record.heard();
+                }
                 self.observe(&Event::Received { session: &self.session, octets });
             }
             Happened::Transmitted(octets) => {
+                let (record, tell) = self.record();
+                record.settle(true, tell);
                 self.observe(&Event::Transmitted { session: &self.session, octets });
+                self.sitting.settle();
+            }
+            Happened::Lost => self.broken = true,
+            Happened::Asked(subject) => {
+                self.record.ask(&subject, now);
+                if let Subject::Connection(session, peer) = subject
+                    && self.record.begin_client()
+                {
+                    self.observe(&Event::ClientChanged { session, peer });
+                }
             }
             Happened::Judged(id, subject, verdict) => {
-                let stage = subject.stage();
-                let tally = self.tally(id, stage).clone();
-                let (peer, tally) = (subject.peer(), &tally);
-                let recipient = match subject {
-                    Subject::Recipient(_, recipient) => Some(recipient),
-                    _ => None,
-                };
-                self.observe(&Event::Judged { id, peer, stage, recipient, tally, verdict });
-                self.tally(id, stage).settle();
+                self.record.stop_waiting(now);
+                let (peer, stage, recipient) =
+                    (subject.peer(), subject.stage(), subject.recipient());
+                let observer = self.play.observer;
+                let tally = self.record.judged(&subject);
+                if let Some(observer) = observer {
+                    observer.observe(&Event::Judged { id, peer, stage, recipient, tally, verdict });
+                }
+                tally.settle();
             }
-            Happened::Relayed(id, recipient, outcome) => {
-                self.relayed(id, recipient.is_some(), outcome);
-                self.observe(&Event::Relayed { id, recipient, outcome });
+            Happened::Requested => self.record.forward(now),
+            Happened::Relayed(id, kind, recipient, outcome) => {
+                let (record, tell) = self.record();
+                record.stop_waiting(now);
+                record.relayed(id, kind, recipient, outcome, tell);
             }
             Happened::Late(awaiting) => {
-                self.observe(&Event::Late { session: &self.session, awaiting });
+                let session = self.session.clone();
+                let (record, tell) = self.record();
+                record.stop_waiting(now);
+                record.late(&session, awaiting, tell);
             }
-            Happened::Ended(end) => self.ended(end),
+            Happened::Ended(end) => {
+                self.sitting.transaction_ended(end);
+                let (record, tell) = self.record();
+                record.ended(Box::new(end.clone()), tell);
+            }
             Happened::Closed(session) => {
+                let broken = self.broken;
+                let (record, tell) = self.record();
+                record.close(broken, tell);
                 let duration = now.saturating_duration_since(self.began);
                 let (session, peer, conduct) = (session.id(), session.peer(), session.conduct());
                 self.observe(&Event::Disconnected { session, peer, duration, conduct });

@@ -45,10 +45,10 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("tarpit_delay", "src/tarpit.rs", "a_reply_is_delayed_by_a_minute_at_the_most"),
     (
         "tarpit_total",
-        "src/driver/slowness/tests.rs",
+        "src/driver/tests/tarpit.rs",
         "a_session_is_delayed_for_no_longer_than_its_total",
     ),
-    ("tarpit_sessions", "src/driver/slowness/tests.rs", "who_finds_no_room_is_answered_as_always"),
+    ("tarpit_sessions", "src/driver/tests/tarpit.rs", "who_finds_no_room_is_answered_as_always"),
     ("remembered", "src/admission/tests.rs", "what_is_remembered_is_bounded_however_many_come"),
     ("splits", "src/relay/smtp/split.rs", "so_many_splits_are_remembered_and_no_more"),
     (

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::deadline::Awaiting;
 use crate::envelope::TransactionId;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, RequestKind};
 use crate::session::{Question, Session, TransactionEnd};
 use crate::verdict::{Subject, Verdict};
 use crate::wire::mailbox::ForwardPath;
@@ -154,12 +154,21 @@ pub(super) trait Company {
 #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "nobody looks on"))]
 pub(super) enum Happened<'h> {
     Connected(&'h Session),
-    Received(&'h [u8]),
+    /// The client sent octets. `in_turn`: the session was waiting for them.
+    Received {
+        octets: &'h [u8],
+        in_turn: bool,
+    },
     Transmitted(&'h [u8]),
+    /// The client's connection was reset.
+    Lost,
+    /// The session asks the panel.
+    Asked(Subject<'h>),
     Judged(&'h TransactionId, Subject<'h>, &'h Verdict),
-    /// The relay target's answer about a recipient. `None`: about the content, or about all
-    /// recipients.
-    Relayed(&'h TransactionId, Option<&'h ForwardPath>, &'h Outcome),
+    /// The session asks the relay target.
+    Requested,
+    /// The relay target has answered. The recipient is `None` if the answer is about all of them.
+    Relayed(&'h TransactionId, RequestKind, Option<&'h ForwardPath>, &'h Outcome),
     Late(Awaiting),
     Ended(&'h TransactionEnd),
     Closed(&'h Session),

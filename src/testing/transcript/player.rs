@@ -38,13 +38,13 @@ pub(super) struct Player<'p> {
     waits: Waits,
     /// Whether the session's request was passed to the relay target.
     requested: bool,
-    /// Whether the request is about a recipient, or about all of them.
-    asks_recipient: bool,
+    /// Whether the session's question was passed to the panel.
+    questioned: bool,
     /// Whether the panel was asked and does not answer.
     silent: bool,
     outcome: Option<Outcome>,
-    /// Transaction and recipient of the relay target's current request.
-    asked: Option<(TransactionId, Option<ForwardPath>)>,
+    /// Transaction, kind and recipient of the relay target's current request.
+    asked: Option<(TransactionId, RequestKind, Option<ForwardPath>)>,
     /// Whether the relay target was asked and does not answer.
     mute: bool,
     connecting: bool,
@@ -92,7 +92,7 @@ impl<'p> Player<'p> {
             from_server: Flight::default(),
             waits: Waits::Client,
             requested: false,
-            asks_recipient: false,
+            questioned: false,
             silent: false,
             outcome: None,
             asked: None,
@@ -133,6 +133,7 @@ impl<'p> Player<'p> {
             self.requested = false;
             self.outcome = None;
         }
+        self.questioned &= matches!(step, Step::Ask(_));
         match step {
             Step::Transmit(octets) => {
                 self.company.see(self.now, Happened::Transmitted(&octets));
@@ -159,6 +160,9 @@ impl<'p> Player<'p> {
                 self.session.tls_started(tls);
             }
             Step::Ask(question) => {
+                if !std::mem::replace(&mut self.questioned, true) {
+                    self.company.see(self.now, Happened::Asked(question.subject()));
+                }
                 if self.silent {
                     self.waits = Waits::Panel;
                     return Ok(false);
@@ -186,16 +190,16 @@ impl<'p> Player<'p> {
                 };
                 self.company
                     .see(self.now, Happened::Judged(&question.id(), question.subject(), &verdict));
+                self.questioned = false;
                 question.answer(verdict);
             }
             Step::Forward(forward) => {
                 if !std::mem::replace(&mut self.requested, true) {
                     let kind = forward.kind();
                     let recipient = forward.recipient().filter(|_| kind == RequestKind::Recipient);
-                    self.asked = Some((forward.envelope().id.clone(), recipient.cloned()));
+                    self.asked = Some((forward.envelope().id.clone(), kind, recipient.cloned()));
                     self.mute = false;
-                    self.asks_recipient =
-                        matches!(kind, RequestKind::Recipient | RequestKind::Renewal);
+                    self.company.see(self.now, Happened::Requested);
                     if !self.script.answers {
                         self.onward.request(forward.take().0);
                     }
@@ -208,15 +212,15 @@ impl<'p> Player<'p> {
                 {
                     self.ledger.meet(at);
                     match reply {
-                        Some(reply) => self.outcome = Some(answered(reply, self.asks_recipient)),
+                        Some(reply) => self.outcome = Some(answered(reply, forward.kind())),
                         None => self.mute = true,
                     }
                 }
                 if let Some(outcome) = self.outcome.take() {
                     self.requested = false;
-                    if let Some((id, recipient)) = self.asked.take() {
-                        let recipient = recipient.as_ref();
-                        self.company.see(self.now, Happened::Relayed(&id, recipient, &outcome));
+                    if let Some((id, kind, recipient)) = self.asked.take() {
+                        let answer = Happened::Relayed(&id, kind, recipient.as_ref(), &outcome);
+                        self.company.see(self.now, answer);
                     }
                     forward.complete(outcome);
                 } else {
@@ -337,7 +341,8 @@ impl<'p> Player<'p> {
     }
 
     fn receive(&mut self, octets: &[u8]) {
-        self.company.see(self.now, Happened::Received(octets));
+        let in_turn = self.waits == Waits::Client;
+        self.company.see(self.now, Happened::Received { octets, in_turn });
         self.session.receive(octets);
     }
 
@@ -363,6 +368,7 @@ impl<'p> Player<'p> {
         match event {
             Event::Client(Sent::Reset) => {
                 self.ledger.meet(at);
+                self.company.see(self.now, Happened::Lost);
                 self.session.lose_client();
             }
             Event::Client(Sent::Octets { at_once, .. })
@@ -461,8 +467,11 @@ impl<'p> Player<'p> {
 }
 
 /// Creates the outcome for this reply of the relay target.
-fn answered(reply: &Reply, recipient: bool) -> Outcome {
-    let granted = if recipient { Granted::Recipient } else { Granted::Content };
+fn answered(reply: &Reply, kind: RequestKind) -> Outcome {
+    let granted = match kind {
+        RequestKind::Recipient | RequestKind::Renewal => Granted::Recipient,
+        RequestKind::Content | RequestKind::Answer => Granted::Content,
+    };
     match Refusal::try_from(reply.clone()) {
         Ok(refusal) => Outcome::Refused(refusal),
         Err(reply) => Outcome::Accepted(Receipt::stated(granted, reply)),

@@ -1,17 +1,8 @@
-use std::time::Duration;
-
-use async_trait::async_trait;
-
 use super::*;
-use crate::driver::serve;
-use crate::driver::tests::{Client, Slow};
 use crate::opinion::{Opinion, ScorerError};
 use crate::panel::{Panel, Thresholds};
-use crate::peer::Peer;
-use crate::rehearsal::{Rehearsal, peer};
 use crate::score::{Finding, Score};
 use crate::scorer::{RcptContext, Scorer};
-use crate::session::Settings;
 use crate::tarpit::Tarpit;
 
 /// A scorer that gives every recipient this score.

@@ -2,48 +2,39 @@
 
 use std::mem;
 
-use crate::gate::Gate;
+use super::Gate;
 use crate::observer::Event;
-use crate::outcome::{Outcome, Request};
 use crate::relay::{Panicked, Relay};
 use crate::runtime::Runtime;
 use crate::session::Session;
-use crate::unwind::{Guarded, Panic, caught};
+use crate::unwind::{Panic, caught};
 
 /// The relay of one session.
 ///
 /// After a panic, the state of the relay is unknown. The relay is dropped, and every later request
 /// of the session gets 451.
-pub(super) struct Held(Box<dyn Relay>);
+pub(super) struct Held {
+    pub(super) relay: Box<dyn Relay>,
+    /// Whether it panicked instead of answering. It is then dropped before the next request.
+    pub(super) panicked: bool,
+}
 
 impl Held {
     pub(super) fn new(relay: Box<dyn Relay>) -> Self {
-        Self(relay)
-    }
-
-    pub(super) fn relay(&mut self) -> &mut dyn Relay {
-        &mut *self.0
-    }
-
-    /// Sends a request of the session to the relay. The output must be passed to
-    /// [`settle`](Self::settle).
-    pub(super) fn ask<'a>(&'a mut self, request: Request<'a>) -> Guarded<'a, Outcome> {
-        let relay = &mut self.0;
-        Guarded::begin(move || relay.ask(request))
+        Self { relay, panicked: false }
     }
 
     /// Returns whether the relay has released its resources for the current transaction.
     pub(super) fn has_given_up(&self) -> bool {
-        caught(|| self.0.has_given_up()).unwrap_or(false)
+        caught(|| self.relay.has_given_up()).unwrap_or(false)
     }
 
-    /// Returns the answer. A panic becomes a failure without an answer.
-    pub(super) fn settle(&mut self, asked: Result<Outcome, Panic>) -> Outcome {
-        asked.unwrap_or_else(|panic| {
-            let outcome = Outcome::failed(format!("the relay target panicked: {panic}"));
+    /// Drops a relay that has panicked.
+    #[inline]
+    pub(super) fn check(&mut self) {
+        if self.panicked {
             self.discard();
-            outcome
-        })
+        }
     }
 
     /// Reports a panic in a call that has no outcome.
@@ -61,14 +52,15 @@ impl Held {
     }
 
     /// Drops the relay, and reports a panic of its `Drop`.
-    pub(super) fn release<R: Runtime>(mut self, gate: &Gate<R>, session: &Session) {
-        let relay = mem::replace(&mut self.0, Box::new(Panicked));
+    pub(super) fn release<R: Runtime>(&mut self, gate: &Gate<R>, session: &Session) {
+        let relay = mem::replace(&mut self.relay, Box::new(Panicked));
         let dropped = caught(move || drop(relay));
         self.report(gate, session, dropped);
     }
 
     fn discard(&mut self) {
-        let relay = mem::replace(&mut self.0, Box::new(Panicked));
+        self.panicked = false;
+        let relay = mem::replace(&mut self.relay, Box::new(Panicked));
         let _ = caught(move || drop(relay));
     }
 }

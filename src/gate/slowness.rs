@@ -1,19 +1,16 @@
 //! Delays replies to a client in the tarpit.
 
-use futures::future::select;
+use std::time::Duration;
 
-use crate::gate::Gate;
+use super::Gate;
 use crate::observer::Event;
 use crate::runtime::Runtime;
 use crate::session::Question;
 use crate::tally::Tally;
 use crate::tarpit::Stuck;
 
-#[cfg(test)]
-mod tests;
-
-/// State of a session with respect to the tarpit.
-#[derive(Default)]
+/// Whether a session is in the tarpit.
+#[derive(Debug, Default)]
 pub(super) enum Slowness {
     #[default]
     None,
@@ -43,19 +40,19 @@ impl Slowness {
         }
     }
 
-    /// Returns whether the next reply is delayed.
-    pub(super) fn is_due(&self) -> bool {
-        matches!(self, Self::Stuck(_))
+    /// Returns the delay of the next reply; `None` if it is not delayed.
+    pub(super) fn delay(&mut self) -> Option<Duration> {
+        let Self::Stuck(stuck) = self else { return None };
+        let delay = stuck.next();
+        if delay.is_none() {
+            *self = Self::Over;
+        }
+        delay
     }
 
-    /// Delays a reply, unless the gate shuts down.
-    pub(super) async fn pass<R: Runtime>(&mut self, gate: &Gate<R>) {
-        let Self::Stuck(stuck) = self else { return };
-        if let Some(delay) = stuck.next() {
-            let over = gate.runtime.sleep_until(gate.runtime.now() + delay);
-            select(over, gate.going_down()).await;
-        }
-        if stuck.is_spent() {
+    /// Ends the delay of a reply.
+    pub(super) fn pass(&mut self) {
+        if matches!(self, Self::Stuck(stuck) if stuck.is_spent()) {
             *self = Self::Over;
         }
     }

@@ -1,0 +1,285 @@
+//! The bookkeeping of a session, without I/O and without a clock.
+//!
+//! The caller reports what happens, and gets [`Note`]s for the observers at the right moment. Between
+//! the relay target's answer to a content and the client's reply there are no notes, so that the
+//! reply does not wait for an observer.
+
+mod transaction;
+
+use std::time::{Duration, Instant};
+
+use crate::deadline::Awaiting;
+use crate::envelope::{SessionId, TransactionId};
+use crate::outcome::{Outcome, RelayError, RequestKind};
+use crate::session::{EndCause, TransactionEnd};
+use crate::tally::Tally;
+use crate::unwind::drop_caught;
+use crate::verdict::Subject;
+use crate::wire::mailbox::ForwardPath;
+use crate::wire::reply::Reply;
+pub use transaction::TransactionRecord;
+
+/// The bookkeeping of one session: tallies, answers, times, and notes that wait for a reply.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// The scorers' findings about the client; `None` before the scorers were asked.
+    connection: Option<Tally>,
+    /// Whether the panel was asked about the client and has not answered.
+    judging: bool,
+    /// Allocated only during a transaction, so that idle sessions stay small.
+    transaction: Option<Box<(TransactionId, Gathered)>>,
+    /// Notes between the relay target's answer to a content and the client's reply.
+    owed: Vec<Owed>,
+    /// Accepted messages whose replies were written to the socket, while the client has sent
+    /// nothing since.
+    told: Vec<TransactionRecord>,
+    /// The current wait for an answer, and its start.
+    waiting: Option<(Waiting, Instant)>,
+}
+
+/// News for the observers.
+#[derive(Debug)]
+pub(crate) enum Note<'n> {
+    Relayed { id: &'n TransactionId, recipient: Option<&'n ForwardPath>, outcome: &'n Outcome },
+    Late { session: &'n SessionId, awaiting: Awaiting },
+    Ended(&'n TransactionRecord),
+    Unacknowledged(&'n TransactionRecord),
+}
+
+/// A note that waits until the client's reply was written.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "most lists hold one of each, for a moment")]
+enum Owed {
+    Relayed(TransactionId, Outcome),
+    Late(SessionId, Awaiting),
+    Ended(TransactionRecord),
+}
+
+/// The party that the session waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// The panel, about the client. This time belongs to no transaction.
+    Connection,
+    /// The panel, about a recipient or a content.
+    Panel,
+    Relay,
+}
+
+/// The data of one transaction.
+#[derive(Debug, Default)]
+struct Gathered {
+    tally: Tally,
+    onward: Vec<Reply>,
+    failures: Vec<RelayError>,
+    queue_id: Option<Box<str>>,
+    scoring: Duration,
+    relaying: Duration,
+}
+
+impl Record {
+    /// Begins the tally of a client. Returns whether it replaces the tally of an earlier client of
+    /// the session (XCLIENT). A question that was dropped without an answer is about the same client.
+    pub(crate) fn begin_client(&mut self) -> bool {
+        let is_again = std::mem::replace(&mut self.judging, true);
+        self.connection.replace(Tally::default()).is_some() && !is_again
+    }
+
+    /// Records that the panel has answered, and returns the tally for `subject`.
+    pub(crate) fn judged(&mut self, subject: &Subject<'_>) -> &mut Tally {
+        self.judging = false;
+        self.tally(subject)
+    }
+
+    /// Returns the tally for a question about `subject`. The tally of a transaction begins with the
+    /// findings about the client.
+    pub(crate) fn tally(&mut self, subject: &Subject<'_>) -> &mut Tally {
+        match subject {
+            Subject::Connection(..) => self.connection.get_or_insert_default(),
+            Subject::Recipient(envelope, _) | Subject::Content(envelope, _) => {
+                &mut self.current(&envelope.id).tally
+            }
+        }
+    }
+
+    /// Begins the wait for the panel's verdict on `subject`.
+    pub(crate) fn ask(&mut self, subject: &Subject<'_>, now: Instant) {
+        let waiting = match subject {
+            Subject::Connection(..) => Waiting::Connection,
+            Subject::Recipient(..) | Subject::Content(..) => Waiting::Panel,
+        };
+        self.waiting = Some((waiting, now));
+    }
+
+    /// Begins the wait for an answer of the relay target.
+    pub(crate) fn forward(&mut self, now: Instant) {
+        self.waiting = Some((Waiting::Relay, now));
+    }
+
+    /// Ends the wait, and adds its time to the transaction. Returns whether there was a wait.
+    pub(crate) fn stop_waiting(&mut self, now: Instant) -> bool {
+        let Some((waiting, since)) = self.waiting.take() else { return false };
+        if let Some(transaction) = &mut self.transaction {
+            let time = now.saturating_duration_since(since);
+            match waiting {
+                Waiting::Connection => {}
+                Waiting::Panel => transaction.1.scoring += time,
+                Waiting::Relay => transaction.1.relaying += time,
+            }
+        }
+        true
+    }
+
+    /// Records an answer of the relay target. The findings about a refused recipient no longer
+    /// count.
+    pub(crate) fn relayed(
+        &mut self,
+        id: &TransactionId,
+        kind: RequestKind,
+        recipient: Option<&ForwardPath>,
+        outcome: &Outcome,
+        mut tell: impl FnMut(Note<'_>),
+    ) {
+        match kind {
+            RequestKind::Content | RequestKind::Answer => {
+                // Without this, a list would allocate four elements. Usually there are two: this
+                // note and the end of the transaction.
+                self.owed.reserve_exact(2);
+                self.owed.push(Owed::Relayed(id.clone(), outcome.copy_for_event()));
+            }
+            // A renewal that is accepted is not reported: nothing has changed.
+            RequestKind::Renewal if matches!(outcome, Outcome::Accepted(_)) => {}
+            RequestKind::Recipient => tell(Note::Relayed { id, recipient, outcome }),
+            RequestKind::Renewal => tell(Note::Relayed { id, recipient: None, outcome }),
+        }
+        self.current(id).note(outcome, kind == RequestKind::Recipient);
+    }
+
+    /// Records a timeout.
+    pub(crate) fn late(
+        &mut self,
+        session: &SessionId,
+        awaiting: Awaiting,
+        mut tell: impl FnMut(Note<'_>),
+    ) {
+        match awaiting {
+            Awaiting::ContentOutcome => self.owed.push(Owed::Late(session.clone(), awaiting)),
+            // The client was right to send nothing before the greeting.
+            Awaiting::EarlyInput => {}
+            _ => tell(Note::Late { session, awaiting }),
+        }
+    }
+
+    /// Records the end of a transaction. If the client still needs a reply to its content, or if
+    /// earlier notes wait for that reply, the note waits too.
+    pub(crate) fn ended(&mut self, end: Box<TransactionEnd>, mut tell: impl FnMut(Note<'_>)) {
+        let owes = end.reply.is_some() || end.cause == EndCause::Accepted;
+        let Gathered { tally, onward, failures, queue_id, scoring, relaying } =
+            std::mem::take(self.current(&end.envelope.id));
+        self.transaction = None;
+        let record =
+            TransactionRecord { end, tally, onward, failures, queue_id, scoring, relaying };
+        if owes || !self.owed.is_empty() {
+            self.owed.reserve_exact(1);
+            self.owed.push(Owed::Ended(record));
+        } else {
+            tell(Note::Ended(&record));
+            drop_caught(record);
+        }
+    }
+
+    /// Returns whether the positive reply to a message is still to be sent.
+    pub(crate) fn owes_acceptance(&self) -> bool {
+        let taken = |owed: &Owed| matches!(owed, Owed::Ended(record) if is_taken(record));
+        self.owed.iter().any(taken)
+    }
+
+    /// Delivers the waiting notes, after the reply was passed to the socket or is known to be lost.
+    #[inline]
+    pub(crate) fn settle(&mut self, written: bool, tell: impl FnMut(Note<'_>)) {
+        // For most replies there are no waiting notes.
+        if !self.owed.is_empty() {
+            self.settle_owed(written, tell);
+        }
+    }
+
+    fn settle_owed(&mut self, written: bool, mut tell: impl FnMut(Note<'_>)) {
+        for owed in std::mem::take(&mut self.owed) {
+            match &owed {
+                Owed::Relayed(id, outcome) => {
+                    tell(Note::Relayed { id, recipient: None, outcome });
+                }
+                Owed::Late(session, awaiting) => tell(Note::Late { session, awaiting: *awaiting }),
+                Owed::Ended(record) => tell(Note::Ended(record)),
+            }
+            match owed {
+                Owed::Ended(record) if is_taken(&record) && written => {
+                    // Usually there is one. Without this, a list would allocate four elements.
+                    self.told.reserve_exact(1);
+                    self.told.push(record);
+                }
+                Owed::Ended(record) if is_taken(&record) => {
+                    tell(Note::Unacknowledged(&record));
+                    drop_caught(record);
+                }
+                owed => drop_caught(owed),
+            }
+        }
+    }
+
+    /// Records that the client has sent something after a reply, and therefore has read it.
+    #[inline]
+    pub(crate) fn heard(&mut self) {
+        if !self.told.is_empty() {
+            drop_caught(std::mem::take(&mut self.told));
+        }
+    }
+
+    /// Ends the connection. If it broke, the client may not have read the last reply.
+    pub(crate) fn close(&mut self, broken: bool, mut tell: impl FnMut(Note<'_>)) {
+        self.settle(false, &mut tell);
+        let told = std::mem::take(&mut self.told);
+        told.iter().filter(|_| broken).for_each(|record| tell(Note::Unacknowledged(record)));
+        drop_caught(told);
+    }
+
+    /// Returns the data of this transaction. It begins with the findings about the client.
+    fn current(&mut self, id: &TransactionId) -> &mut Gathered {
+        if self.transaction.as_ref().is_some_and(|current| current.0 != *id) {
+            self.transaction = None;
+        }
+        let tally = self.connection.get_or_insert_default();
+        let gathered = || Gathered { tally: tally.clone(), ..Gathered::default() };
+        let fresh = || Box::new((id.clone(), gathered()));
+        &mut self.transaction.get_or_insert_with(fresh).1
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let Self { connection, transaction, owed, told, .. } = self;
+        let lists = (std::mem::take(owed), std::mem::take(told));
+        drop_caught((lists, connection.take(), transaction.take()));
+    }
+}
+
+fn is_taken(record: &TransactionRecord) -> bool {
+    record.end.cause == EndCause::Accepted
+}
+
+impl Gathered {
+    /// Records an answer of the relay target, about a recipient or about the content.
+    fn note(&mut self, outcome: &Outcome, recipient: bool) {
+        self.onward.push(outcome.reply().clone());
+        match outcome {
+            Outcome::Accepted(receipt) => self.queue_id = receipt.queue_id().map(Into::into),
+            Outcome::Refused(_) | Outcome::Failed(_) => {
+                if let Outcome::Failed(error) = outcome {
+                    self.failures.push(error.clone());
+                }
+                if recipient {
+                    self.tally.recipient_refused();
+                }
+            }
+        }
+    }
+}
