@@ -24,15 +24,15 @@ pub(crate) fn read(options: &Options) -> Result<Option<TlsServer>, String> {
     let read = TlsServer::from_pem(&chain_text, &key_text);
     read.map(Some).map_err(|error| {
         format!(
-            "--tls-cert {}, --tls-key {}: {error}; expected PEM: the certificate with those between it and \
-             the root, and the private key that belongs to it",
+            "--tls-cert {}, --tls-key {}: {error}; expected PEM files with the certificate chain and with its \
+             private key",
             chain.display(),
             key.display()
         )
     })
 }
 
-/// Returns warnings about a usable certificate: current problems and those that will soon occur.
+/// Returns warnings about a usable certificate: current problems, and problems that will soon occur.
 pub(crate) fn doubts(options: &Options) -> Vec<String> {
     let Some(path) = &options.tls_cert else { return Vec::new() };
     let Ok(text) = fs::read(path) else { return Vec::new() };
@@ -47,7 +47,7 @@ pub(crate) fn doubts(options: &Options) -> Vec<String> {
             let days = (now - facts.not_after) / DAY;
             doubts.push(format!("{which} expired {days} days ago; renew it, then send SIGHUP"));
         } else if now < facts.not_before {
-            doubts.push(format!("{which} is not valid yet; is the clock right?"));
+            doubts.push(format!("{which} is not valid yet; check the clock"));
         } else if facts.not_after - now < SOON * DAY {
             let days = (facts.not_after - now) / DAY;
             doubts.push(format!("{which} expires in {days} days; renew it, then send SIGHUP"));
@@ -57,8 +57,8 @@ pub(crate) fn doubts(options: &Options) -> Vec<String> {
     let alone = facts.len() == 1 && facts[0].issuer != facts[0].subject;
     if let Some(n) = gap.map(|n| n + 1).or(alone.then_some(1)) {
         doubts.push(format!(
-            "--tls-cert {}: the certificate of the issuer of certificate {n} does not follow it; clients that \
-             verify need the whole chain, such as certbot's fullchain.pem",
+            "--tls-cert {}: certificate {n} is not followed by the certificate of its issuer; clients that verify \
+             certificates need the whole chain, such as certbot's fullchain.pem",
             path.display()
         ));
     }
@@ -67,7 +67,9 @@ pub(crate) fn doubts(options: &Options) -> Vec<String> {
 
 /// Reads a file that was named by an option.
 pub(crate) fn file(option: &str, path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("{option} {}: {error}", path.display()))
+    let name = path.display();
+    fs::read(path)
+        .map_err(|error| format!("{option} {name}: {error}; expected a readable PEM file"))
 }
 
 /// The validity period of an X.509 certificate and its position in a chain (RFC 5280 section 4.1).
@@ -88,8 +90,8 @@ impl<'a> Facts<'a> {
         let (_, signed, _) = element(certificate).filter(|it| it.0 == SEQUENCE)?;
         let mut rest = signed;
         let mut next = || {
-            let (tag, value, behind) = element(rest)?;
-            rest = behind;
+            let (tag, value, remaining) = element(rest)?;
+            rest = remaining;
             Some((tag, value))
         };
         // Version 1 certificates omit the version field.
@@ -101,9 +103,9 @@ impl<'a> Facts<'a> {
         let issuer = next()?.1;
         let validity = next()?.1;
         let subject = next()?.1;
-        let (tag, not_before, behind) = element(validity)?;
+        let (tag, not_before, remaining) = element(validity)?;
         let not_before = seconds(tag, not_before)?;
-        let (tag, not_after, _) = element(behind)?;
+        let (tag, not_after, _) = element(remaining)?;
         Some(Self { issuer, subject, not_before, not_after: seconds(tag, not_after)? })
     }
 }
@@ -118,12 +120,12 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         if count == 0 || count > 4 {
             return None;
         }
-        let (octets, behind) = rest.split_at_checked(count)?;
+        let (octets, remaining) = rest.split_at_checked(count)?;
         length = octets.iter().fold(0, |length, octet| length << 8 | usize::from(*octet));
-        rest = behind;
+        rest = remaining;
     }
-    let (value, behind) = rest.split_at_checked(length)?;
-    Some((tag, value, behind))
+    let (value, remaining) = rest.split_at_checked(length)?;
+    Some((tag, value, remaining))
 }
 
 /// Converts a DER time, `YYMMDDhhmmssZ` or `YYYYMMDDhhmmssZ`, to Unix seconds.

@@ -1,5 +1,5 @@
-//! `--check`: looks for everything that would keep front_door from running, or make it behave
-//! other than intended.
+//! `--check`: finds everything that would keep front_door from running or from behaving as
+//! intended.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
@@ -72,7 +72,7 @@ pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> 
     {
         let log = options.json_log.as_deref();
         if log.is_some_and(|log| is_same(log, path)) {
-            let fault = "this is the file of --json-log, too; expected a file of its own";
+            let fault = "this is also the file of --json-log; expected two different files";
             findings.faults.push(config.store_fault(&fault).to_string());
         }
         match store(path) {
@@ -94,7 +94,7 @@ fn server(findings: &mut Findings, name: &str, address: &Address) {
                 .next()
                 .map_or(Ok(()), |address| TcpStream::connect_timeout(&address, ANSWER).map(drop)),
             Err(error) => {
-                let expected = "expected a host that has an address";
+                let expected = "expected a host name that resolves to an address";
                 return findings.faults.push(format!("{name}: {address}: {error}; {expected}"));
             }
         },
@@ -118,7 +118,7 @@ fn log(findings: &mut Findings, path: &Path) {
         }
         Err(_) => folder(path),
     };
-    let expected = "expected a log of front_door or a new file, which its user may write, or `-` for standard output";
+    let expected = "expected a log of front_door or a new file that its user may write, or `-` for standard output";
     match writable {
         Ok(None) => {}
         Ok(Some(doubt)) => findings.doubts.push(format!("--json-log {name}: {doubt}")),
@@ -142,17 +142,17 @@ fn store(path: &Path) -> Result<Option<String>, String> {
         });
     }
     if !path.is_file() {
-        return Err(format!("{name}: this is no file; expected a file that a front_door has made"));
+        return Err(format!("{name}: not a regular file; expected a store file of front_door"));
     }
     let mode = fs::metadata(path).map_or(0, |it| it.permissions().mode() & 0o777);
     match Embedded::open(path) {
         Ok(_) if mode & 0o077 != 0 => Ok(Some(format!(
-            "{name}: others may read or write this file (mode {mode:04o}), which names senders, recipients and \
-             clients; expected mode 0600, which front_door gives it when it starts"
+            "{name}: other users may read or write this file (mode {mode:04o}), which contains senders, \
+             recipients and clients; expected mode 0600, which front_door sets when it starts"
         ))),
         Ok(_) => Ok(None),
         Err(OpenError::InUse) => Ok(Some(format!("{name}: another process holds this file now"))),
-        Err(error) => Err(format!("{name}: {error}; expected a file that a front_door has made")),
+        Err(error) => Err(format!("{name}: {error}; expected a store file of front_door")),
     }
 }
 
@@ -167,7 +167,7 @@ fn folder(path: &Path) -> Result<Option<String>, String> {
     match access(folder, AccessFlags::W_OK | AccessFlags::X_OK) {
         Ok(()) => Ok(None),
         Err(Errno::ENOENT) if of_a_service => {
-            Ok(Some(format!("the folder {} is not there yet", folder.display())))
+            Ok(Some(format!("the folder {} does not exist yet", folder.display())))
         }
         Err(error) => Err(format!("the folder {}: {}", folder.display(), error.desc())),
     }

@@ -30,7 +30,7 @@ use place::Document;
 pub(crate) use sense::DAEMONS;
 use values::{Excess, Level, Patience, Points, Symbol, Told};
 
-/// A configuration file that has been read. Its values have been validated, except for those that
+/// A configuration file that has been read. Its values have been validated, except for values that
 /// only the scorers can check.
 pub(crate) struct Config {
     path: PathBuf,
@@ -92,7 +92,11 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unread(path, error) => {
-                write!(f, "{}: {error}; expected a file like front_door.toml", path.display())
+                write!(
+                    f,
+                    "{}: {error}; expected a TOML file such as front_door.toml",
+                    path.display()
+                )
             }
             Self::Wrong { path, line, key, what } => {
                 let colon = if key.is_empty() { "" } else { ": " };

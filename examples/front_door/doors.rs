@@ -38,14 +38,14 @@ pub(crate) fn open(options: &Options, replaces: bool) -> Result<Vec<Door>, Strin
     }
     if doors.is_empty() {
         return Err(
-            "no --listen, and no socket from systemd; expected at least one, such as --listen \
-                    0.0.0.0:25 --listen [::]:25"
+            "nothing to listen on; expected --listen, such as --listen 0.0.0.0:25 --listen [::]:25, or a \
+             socket from systemd"
                 .to_owned(),
         );
     }
     for door in &doors {
         let ready = door.listener.set_nonblocking(true);
-        ready.map_err(|error| format!("a listener: {error}"))?;
+        ready.map_err(|error| format!("making a listener non-blocking failed: {error}"))?;
     }
     Ok(doors)
 }
@@ -66,11 +66,11 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 fn refused(option: &str, address: SocketAddr, error: &io::Error) -> String {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "another process listens there; `ss -ltnp` shows which. If it is a front_door, SIGUSR2 lets it \
-             start its successor and hand the port over"
+            "another process listens there; `ss -ltnp` shows which. If it is a front_door, send it SIGUSR2 to \
+             make it start a new process that takes over the port"
         }
         io::ErrorKind::PermissionDenied => {
-            "a port below 1024 needs root; start as root with --user NAME, or let systemd hold the socket"
+            "a port below 1024 needs root; start as root with --user NAME, or let systemd open the socket"
         }
         io::ErrorKind::AddrNotAvailable => {
             "expected an address of this machine; `ip address` shows them"
@@ -103,8 +103,8 @@ fn handed_over() -> Result<Vec<Door>, String> {
         let Some(listener) = taken else { continue };
         if !SockRef::from(&listener).is_listener().unwrap_or(false) {
             return Err(format!(
-                "socket {n} (`{name}`) from systemd is one client's connection: the socket unit says \
-                 Accept=yes; expected Accept=no, which is the default"
+                "socket {n} (`{name}`) from systemd is the connection of a client, because the socket unit has \
+                 Accept=yes; expected Accept=no, the default"
             ));
         }
         doors.push(Door { listener, tls: name == "smtps" });

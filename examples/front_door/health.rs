@@ -42,10 +42,10 @@ impl Health {
                 let failures = || tally.failures().filter(|failure| failure.stage == *stage);
                 for failure in failures() {
                     let effect = match failure.policy {
-                        _ if failure.monitored => "it is only monitored",
-                        FailurePolicy::Defer => "clients are told 451",
+                        _ if failure.monitored => "it is in monitor mode",
+                        FailurePolicy::Defer => "clients get 451",
                         FailurePolicy::Ignore => "mail passes without it",
-                        FailurePolicy::Score(_) => "its failure has a score",
+                        FailurePolicy::Score(_) => "the failure adds a score",
                     };
                     self.failed(&failure.scorer, Some(*stage), &failure.cause, effect);
                 }
@@ -56,7 +56,7 @@ impl Health {
             // `NoAddress` means that the client has no address. It is not a failure of the server.
             Event::Relayed { outcome: Outcome::Failed(RelayError::NoAddress), .. } => {}
             Event::Relayed { outcome: Outcome::Failed(error), .. } => {
-                self.failed("the onward server", None, error, "clients are told 451");
+                self.failed("the onward server", None, error, "clients get 451");
             }
             Event::Relayed { .. } => self.recovered(None, |_| true),
             _ => {}

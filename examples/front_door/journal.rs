@@ -156,7 +156,7 @@ pub(crate) fn is_ours(path: &Path) -> Result<(), String> {
     file.take(64).read_to_end(&mut begin).map_err(|error| error.to_string())?;
     match begin.trim_ascii_start() {
         [] | [b'{', ..] => Ok(()),
-        _ => Err("this file is no log of front_door".into()),
+        _ => Err("this file is not a log of front_door".into()),
     }
 }
 

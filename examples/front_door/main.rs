@@ -151,7 +151,8 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let tls = certificate::read(&options)?;
     if tls.is_none() && doors.iter().any(|door| door.tls) {
         return Err(
-            "a socket named `smtps` begins with TLS; expected --tls-cert and --tls-key".into()
+            "a systemd socket named `smtps` uses implicit TLS; expected --tls-cert and --tls-key"
+                .into(),
         );
     }
     user::become_own(options.user.as_deref(), options.as_root)?;
@@ -224,7 +225,8 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     let target = target(&options, config.as_ref())?;
     let target = if options.no_self_test { Tested::trusted(target) } else { Tested::new(target) };
     if options.no_self_test {
-        errors.line("warning: not tested whether the onward server would relay for everybody");
+        errors
+            .line("warning: --no-self-test: not tested whether the onward server is an open relay");
     } else {
         tokio::select! {
             tested = target.test(errors) => tested?,
@@ -263,10 +265,12 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
             Event::Ended(record) if record.is_discarded() => {
                 let id = &record.end.envelope.id;
                 warnings.report(format_args!(
-                    "warning: {id}: the onward server took the message and discards it"
+                    "warning: {id}: the onward server accepted the message and discards it"
                 ));
             }
-            Event::AcceptFailed { error } => warnings.line(format_args!("accept: {error}")),
+            Event::AcceptFailed { error } => {
+                warnings.line(format_args!("accepting a connection failed: {error}"))
+            }
             _ => {}
         });
     if let Some((resolver, patience)) = names.lookup {
@@ -327,7 +331,10 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
 }
 
 fn target(options: &Options, config: Option<&Config>) -> Result<Smtp<Tokio>, Box<dyn Error>> {
-    let relay = options.relay.as_ref().ok_or("no --relay, expected the onward server")?;
+    let relay = options
+        .relay
+        .as_ref()
+        .ok_or("--relay is missing; expected the address of the onward server")?;
     let mut settings = OnwardSettings::new(&options.host()?);
     settings.protocol = relay.protocol;
     settings.identify = options.identify;
@@ -338,7 +345,7 @@ fn target(options: &Options, config: Option<&Config>) -> Result<Smtp<Tokio>, Box
     let address = relay.address.clone();
     Ok(match (settings.tls, &options.onward_name, &options.onward_roots) {
         (TlsPolicy::Never, Some(_), _) => {
-            return Err("--onward-name without TLS; expected --onward-tls must, or may".into());
+            return Err("--onward-name requires TLS; expected --onward-tls must or may".into());
         }
         (TlsPolicy::Never, ..) => Smtp::with_settings(Tokio, address, settings),
         (_, Some(name), Some(path)) => {
@@ -346,7 +353,7 @@ fn target(options: &Options, config: Option<&Config>) -> Result<Smtp<Tokio>, Box
             let tls = TlsClient::verified(name, &roots);
             let tls = tls.map_err(|error| {
                 let path = path.display();
-                format!("--onward-roots {path}: {error}; expected certificates of authorities, PEM")
+                format!("--onward-roots {path}: {error}; expected CA certificates, PEM")
             })?;
             Smtp::with_tls(Tokio, address, settings, tls)
         }
@@ -378,13 +385,17 @@ fn renew_on_hangup(
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             if let Err(error) = journal.reopen() {
-                errors.report(format_args!("the log stays where it is: {error}"));
+                errors.report(format_args!(
+                    "reopening the log failed, the old file stays open: {error}"
+                ));
             }
             match (&tls, certificate::read(&options)) {
                 (Some(tls), Ok(Some(renewed))) => tls.replace(&renewed),
                 (_, Ok(_)) => {}
                 (_, Err(error)) => {
-                    errors.report(format_args!("the certificate stays what it is: {error}"));
+                    errors.report(format_args!(
+                        "rereading the certificate failed, the old one stays in use: {error}"
+                    ));
                 }
             }
         }
@@ -401,13 +412,14 @@ fn succeed_on_signal(heritage: Heritage, errors: Output) -> io::Result<JoinHandl
             let mut child = match heritage.hand_over() {
                 Ok(child) => child,
                 Err(error) => {
-                    errors.report(format_args!("no new process: {error}"));
+                    errors.report(format_args!("starting the new process failed: {error}"));
                     continue;
                 }
             };
             if let Ok(status) = child.wait().await {
-                let what = "the new process has ended";
-                errors.report(format_args!("{what}: {status}; this one goes on"));
+                errors.report(format_args!(
+                    "the new process exited: {status}; the old process stays in service"
+                ));
             }
         }
     }))

@@ -20,7 +20,7 @@ pub(crate) async fn give_back(mail_data: Budget) {
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[allow(unsafe_code, reason = "nobody offers it otherwise")]
+#[allow(unsafe_code, reason = "no safe wrapper exists")]
 fn trim() {
     // SAFETY: `malloc_trim` takes a number, may be called at any time from any thread, and only
     // touches free memory.

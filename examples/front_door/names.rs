@@ -37,8 +37,8 @@ impl Names {
         let lookup = patience.map(|patience| (resolver(), patience));
         let warning = (lookup.is_none() && !readers.is_empty()).then(|| {
             format!(
-                "clients' names are not looked up (dns.name_clients = 0), so that {} takes every client \
-                 for one without a name; remove the line",
+                "clients' names are not looked up (dns.name_clients = 0), so {} treats every client as one \
+                 without a name; remove the line",
                 readers.join(" and ")
             )
         });

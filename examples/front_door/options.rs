@@ -17,121 +17,122 @@ use nobounce::{Address, Score, Settings, Thresholds};
 use super::config::Config;
 use super::config::values::{ServerAddress, is_name};
 
-const SIGNALS: &str = "Signals: SIGHUP opens the log and reads the certificate anew. SIGUSR2 starts a new \
-    process that takes over the ports, without refusing a client; this one ends when that is ready. SIGTERM and \
-    SIGINT end it: transactions are finished, and other clients are told 421.";
+const SIGNALS: &str = "Signals: SIGHUP reopens the log and rereads the certificate. SIGUSR2 starts a new process that \
+    takes over the ports without refusing a client; when it is ready, the old process finishes its transactions and \
+    exits. SIGTERM and SIGINT shut front_door down: transactions in progress are finished, all other clients get 421.";
 
 /// Recipients of one message that every server must accept.
 const LEAST_RECIPIENTS: usize = 100;
 
-/// A spam gate in front of a mail server: refuses spam while the client waits, and never bounces.
+/// Spam gate in front of a mail server: refuses spam during the SMTP session and never sends bounces.
 #[derive(clap::Parser)]
 #[command(name = "front_door", version, after_help = SIGNALS)]
 pub(crate) struct Options {
-    /// Listen for clients here; may be repeated. All of IPv4 is 0.0.0.0:25, all of IPv6 is [::]:25; both
-    /// can be given. Sockets from systemd are used as well; one named `smtps` begins with TLS.
+    /// Address to listen on; may be repeated. Use 0.0.0.0:25 for all IPv4 addresses and [::]:25 for all IPv6
+    /// addresses; both can be given. Sockets from systemd are used as well; one named `smtps` uses implicit TLS.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Vec<SocketAddr>,
-    /// Listen for clients that begin with TLS here; may be repeated.
+    /// Address to listen on for clients that use implicit TLS, such as 0.0.0.0:465; may be repeated.
     #[arg(long, value_name = "ADDRESS:PORT", requires = "tls_cert")]
     pub(crate) tls_listen: Vec<SocketAddr>,
-    /// The onward server: HOST:PORT, unix:PATH, or `lmtp:` and one of these.
+    /// Onward server: HOST:PORT or unix:PATH. With the prefix `lmtp:` it is an LMTP server.
     #[arg(long, value_name = "SERVER", required_unless_present = "check")]
     pub(crate) relay: Option<Onward>,
-    /// How the onward server is told who the client is: xclient, xforward, proxy (PROXY protocol version 2),
-    /// proxy-v1 or none. With none it takes every client for this machine.
+    /// How the client is identified to the onward server: xclient, xforward, proxy (PROXY protocol version 2),
+    /// proxy-v1 or none. With none, the onward server sees all mail as sent from this machine.
     #[arg(long, value_name = "HOW", default_value = "none", value_parser = identify)]
     pub(crate) identify: Identify,
-    /// TLS with the onward server: never, may or must.
+    /// TLS to the onward server: never, may (if the server offers it) or must.
     #[arg(long, value_name = "POLICY", default_value = "never", value_parser = policy)]
     pub(crate) onward_tls: TlsPolicy,
-    /// The name that the onward server must prove by its certificate. Default: any certificate will do.
+    /// Name that the certificate of the onward server must have. Default: any certificate is accepted.
     #[arg(long, value_name = "NAME", requires = "onward_roots", value_parser = host_name)]
     pub(crate) onward_name: Option<String>,
-    /// The certificates of the authorities that may certify that name, PEM.
+    /// CA certificates that the certificate of the onward server is verified against, PEM.
     #[arg(long, value_name = "FILE", requires = "onward_name")]
     pub(crate) onward_roots: Option<PathBuf>,
-    /// Do not test at the start whether the onward server would relay for everybody.
+    /// Skip the test at startup whether the onward server is an open relay.
     #[arg(long)]
     pub(crate) no_self_test: bool,
-    /// Our name in the greeting, in EHLO and in trace headers. Default: the name of the machine.
+    /// Host name for the greeting, EHLO and trace header fields. Default: the name of the machine.
     #[arg(long, value_name = "NAME", value_parser = host_name)]
     host: Option<String>,
-    /// The certificate for TLS, followed by those between it and the root, PEM.
+    /// TLS certificate, followed by its intermediate certificates, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
-    /// The private key of the certificate, PEM.
+    /// Private key of the certificate, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Clients come through a proxy of this network, and each begins with a PROXY header; may be repeated. This
-    /// and the next are refused for networks so wide that strangers are in them, such as 0.0.0.0/0.
+    /// Network of proxies, each of whose connections starts with a PROXY header; may be repeated. Networks that
+    /// include strangers, such as 0.0.0.0/0, are refused here, in --trust and in --own-network.
     #[arg(long, value_name = "NETWORK")]
     pub(crate) proxy_from: Vec<Networks>,
-    /// Servers of this network may say XCLIENT and XFORWARD; may be repeated.
+    /// Network of servers that may use XCLIENT and XFORWARD; may be repeated.
     #[arg(long, value_name = "NETWORK")]
     pub(crate) trust: Vec<Networks>,
-    /// The configuration file: scorers, thresholds, stores, bounds. `front_door.toml` shows every key. It
-    /// replaces the options for the same.
+    /// Configuration file with scorers, thresholds, stores and limits. `front_door.toml` documents every key.
+    /// The options for scorers and thresholds cannot be combined with it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["spamd", "spamd_within", "reject_at", "tag_at", "monitor"])]
     pub(crate) config: Option<PathBuf>,
-    /// Check options, configuration file, certificate, key, addresses, store and log, and exit: 0 if all is
-    /// good, 1 if not. No port is opened, and a running front_door is not disturbed.
+    /// Check options, configuration file, certificate, key, addresses, store and log, then exit: with status 0 if
+    /// they are good, 1 otherwise. No port is opened, and a running front_door is not affected.
     #[arg(long)]
     pub(crate) check: bool,
-    /// SpamAssassin's daemon: HOST:PORT or unix:PATH.
+    /// SpamAssassin daemon (spamd): HOST:PORT or unix:PATH.
     #[arg(long, value_name = "SERVER")]
     pub(crate) spamd: Option<ServerAddress>,
-    /// Seconds that it may take for one message; then the client is told 451. At most 60.
+    /// Seconds that spamd may take for one message. After that, the client gets 451. At most 60.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=60))]
     pub(crate) spamd_within: u64,
-    /// The score at which mail is refused.
+    /// Score at which messages are refused.
     #[arg(long, value_name = "SCORE", default_value = "6.31", value_parser = threshold)]
     reject_at: Score,
-    /// The score at which mail is tagged, at most that of --reject-at. Default: the lower of 5 and that.
+    /// Score at which messages are tagged, at most the value of --reject-at. Default: 5, or --reject-at if lower.
     #[arg(long, value_name = "SCORE", value_parser = threshold)]
     tag_at: Option<Score>,
-    /// Monitor mode: everything is recorded, nothing is refused, deferred or tagged.
+    /// Monitor mode: findings are recorded, but no message is refused, deferred or tagged.
     #[arg(long)]
     pub(crate) monitor: bool,
-    /// Write a line of JSON for each transaction to this file, which is opened anew at SIGHUP; `-` is
-    /// standard output. Default: lines for people on standard output.
+    /// Log file with one line of JSON per transaction; reopened on SIGHUP. `-` is standard output. Default:
+    /// human-readable lines on standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) json_log: Option<PathBuf>,
-    /// Become this user when the ports are open and the key is read.
+    /// User to switch to after the ports are opened and the key is read.
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
-    /// Serve as root.
+    /// Allow front_door to serve clients as root.
     #[arg(long)]
     pub(crate) as_root: bool,
-    /// Clients at the same time. Default: 1,000. Not with a table `[admission]` in the file, like the next
-    /// three.
+    /// Maximum number of concurrent connections. Default: 1,000. This option and the next three cannot be
+    /// combined with a table `[admission]` in the configuration file.
     #[arg(long, value_name = "N")]
     max_connections: Option<NonZeroU32>,
-    /// Clients at the same time from one address. Default: 50. Neither this nor the next two apply to this
-    /// machine, --own-network, --trust and --proxy-from.
+    /// Maximum number of concurrent connections from one address. Default: 50. This limit and the next two do not
+    /// apply to this machine, --own-network, --trust and --proxy-from.
     #[arg(long, value_name = "N")]
     max_per_address: Option<NonZeroU32>,
-    /// Clients at the same time from one network, which is 24 bits of IPv4 or 64 bits of IPv6. Default: 250.
+    /// Maximum number of concurrent connections from one network (IPv4 /24, IPv6 /64). Default: 250.
     #[arg(long, value_name = "N")]
     max_per_network: Option<NonZeroU32>,
-    /// New clients in a minute from one address. Default: no limit.
+    /// Maximum number of new connections per minute from one address. Default: no limit.
     #[arg(long, value_name = "N")]
     max_rate: Option<NonZeroU32>,
-    /// Delay replies to clients with this score by 5 seconds each, and by a minute in all. Not with a table
-    /// `[tarpit]` in the file.
+    /// Tarpit: delay each reply to clients with at least this score by 5 seconds, up to 60 seconds per session.
+    /// Cannot be combined with a table `[tarpit]` in the configuration file.
     #[arg(long, value_name = "SCORE", value_parser = threshold)]
     tarpit: Option<Score>,
-    /// Seconds that the greeting is held back, for clients that do not wait for it. At most 60.
+    /// Seconds to delay the greeting, to detect clients that send before it. At most 60.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = value_parser!(u64).range(0..=60))]
     pub(crate) greeting_delay: u64,
-    /// A network of ours, like this machine: only --max-connections applies, and no delays; may be repeated.
+    /// Network that is treated like this machine: only --max-connections applies, and replies are not delayed;
+    /// may be repeated.
     #[arg(long, value_name = "NETWORK")]
     pub(crate) own_network: Vec<Networks>,
-    /// MiB of memory for the mail data of all clients. When it is used up, clients are told 452. Less than
-    /// the largest message (50 MiB, or `message_size` of the file) makes no sense.
+    /// Memory limit in MiB for the mail data of all clients. When it is exhausted, clients get 452. Must hold at
+    /// least the largest message (50 MiB, or `message_size` of the configuration file).
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = value_parser!(u64).range(1..=16 << 20))]
     pub(crate) memory: u64,
-    /// Seconds that sessions have to end after SIGTERM. At most 3,600.
+    /// Seconds that sessions have to finish after SIGTERM. At most 3,600.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(0..=3_600))]
     pub(crate) grace: u64,
 }
@@ -142,10 +143,10 @@ impl Options {
         if let Some(host) = &self.host {
             return Ok(host.clone());
         }
-        let host =
-            nix::unistd::gethostname().map_err(|error| format!("the machine's name: {error}"))?;
+        let host = nix::unistd::gethostname()
+            .map_err(|error| format!("the machine's name: {error}; set --host NAME"))?;
         let host = host.to_string_lossy();
-        host_name(&host).map_err(|error| format!("the machine's name: {error}; or say --host NAME"))
+        host_name(&host).map_err(|error| format!("the machine's name: {error}; or set --host NAME"))
     }
 
     pub(crate) fn thresholds(&self) -> Result<Thresholds, String> {
@@ -181,9 +182,9 @@ impl Options {
         let to_server = self.relay.as_ref().is_some_and(|relay| relay.protocol == Protocol::Smtp);
         if to_server && self.identify == Identify::None {
             doubts.push(
-                "--identify none: the onward server takes every client for this machine, in its \
-                 restrictions, in SPF and in its log; expected xclient, xforward or proxy, whichever it \
-                 is configured for"
+                "--identify none: the onward server sees all mail as sent from this machine, in its \
+                 restrictions, in SPF and in its log; expected xclient, xforward or proxy, whichever the \
+                 onward server is configured for"
                     .to_owned(),
             );
         }
@@ -191,13 +192,13 @@ impl Options {
         let recipients = settings.limits.recipients;
         if recipients < LEAST_RECIPIENTS {
             doubts.push(format!(
-                "session.recipients {recipients}: senders rely on {LEAST_RECIPIENTS} (RFC 5321 section 4.5.3.1.8), \
-                 and more transactions take more time; expected at least those"
+                "session.recipients {recipients}: RFC 5321 section 4.5.3.1.8 requires {LEAST_RECIPIENTS}, and senders \
+                 rely on it; expected at least {LEAST_RECIPIENTS}"
             ));
         }
         if message > memory {
             doubts.push(format!(
-                "--memory {}: less than the largest message, {message} octets, which would always be told \
+                "--memory {}: less than the largest message of {message} octets, which would always get \
                  452; expected at least {}",
                 self.memory,
                 message.div_ceil(1 << 20)
@@ -211,7 +212,7 @@ impl Options {
         {
             doubts.push(format!(
                 "{descriptors} file descriptors are too few for {} clients; expected {wanted} (`ulimit -n`, \
-                 `LimitNOFILE=` of systemd), or fewer --max-connections",
+                 `LimitNOFILE=` of systemd), or a lower --max-connections",
                 limits.connections
             ));
         }
@@ -252,7 +253,11 @@ pub(crate) struct SaidTwice(&'static str);
 
 impl fmt::Display for SaidTwice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an option for what `[{}]` of the configuration file says", self.0)
+        write!(
+            f,
+            "options and the table `[{}]` of the configuration file set the same limits; expected only one of them",
+            self.0
+        )
     }
 }
 
@@ -310,7 +315,7 @@ fn identify(text: &str) -> Result<Identify, &'static str> {
         "proxy" => Ok(Identify::Proxy(ProxyVersion::V2)),
         "proxy-v1" => Ok(Identify::Proxy(ProxyVersion::V1)),
         "none" => Ok(Identify::None),
-        _ => Err("xclient, xforward, proxy, proxy-v1 or none"),
+        _ => Err("expected xclient, xforward, proxy, proxy-v1 or none"),
     }
 }
 
@@ -319,6 +324,6 @@ fn policy(text: &str) -> Result<TlsPolicy, &'static str> {
         "never" => Ok(TlsPolicy::Never),
         "may" => Ok(TlsPolicy::May),
         "must" => Ok(TlsPolicy::Must),
-        _ => Err("never, may or must"),
+        _ => Err("expected never, may or must"),
     }
 }

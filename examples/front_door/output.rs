@@ -102,7 +102,7 @@ impl Output {
         let mut state = self.0.state();
         let octets = state.octets + line.len() + OVERHEAD;
         if octets > WAITING {
-            return self.0.lose(state, &"it does not take lines as fast as they come");
+            return self.0.lose(state, &"too many lines are pending");
         }
         state.octets = octets;
         state.jobs.push_back(Job::Write(line));
@@ -181,14 +181,14 @@ impl Shared {
         drop(state);
         if let (true, Some(errors)) = (first, &self.errors) {
             let name = &self.name;
-            errors.report(format_args!("{name}: {why}; its lines are lost, mail goes on"));
+            errors.report(format_args!("{name}: {why}; lines are lost, mail is not affected"));
         }
     }
 
     fn recovered(&self, file: &mut File, end: &mut LineEnd, lost: u64) {
         if let Some(errors) = &self.errors {
             let name = &self.name;
-            errors.report(format_args!("{name}: written again, {lost} lines were lost"));
+            errors.report(format_args!("{name}: writable again, {lost} lines were lost"));
         }
         let _ = write(file, &format!("{}\n", (self.loss)(lost)), end);
     }

@@ -18,12 +18,12 @@ const IPV6_WIDTH: u8 = 16;
 pub(crate) fn faults(options: &Options, config: Option<&Config>) -> Vec<String> {
     let mut faults = Vec::new();
     for (option, networks, danger) in [
-        ("--trust", &options.trust, "says by XCLIENT who it is and who is logged in"),
-        ("--proxy-from", &options.proxy_from, "says by a PROXY header which address it has"),
-        ("--own-network", &options.own_network, "is taken for one of ours, without limits"),
+        ("--trust", &options.trust, "could choose its address and login with XCLIENT"),
+        ("--proxy-from", &options.proxy_from, "could choose its address with a PROXY header"),
+        ("--own-network", &options.own_network, "would be exempt from limits and delays"),
     ] {
         faults.extend(networks.iter().filter_map(too_wide).map(|network| {
-            format!("{option} {network}: every stranger there {danger}; {EXPECTED}")
+            format!("{option} {network}: every host in this network {danger}; {EXPECTED}")
         }));
     }
     let all = [("--listen", &options.listen), ("--tls-listen", &options.tls_listen)];
@@ -33,8 +33,8 @@ pub(crate) fn faults(options: &Options, config: Option<&Config>) -> Vec<String> 
         let same = doors[..place].iter().find(|(_, other)| overlap(*address, *other));
         if let Some((other_option, other)) = same {
             faults.push(format!(
-                "{option} {address}: {other_option} {other} listens there already; expected each address \
-                 and port once"
+                "{option} {address}: already used by {other_option} {other}; expected each address and port \
+                 once"
             ));
         }
     }
@@ -43,16 +43,15 @@ pub(crate) fn faults(options: &Options, config: Option<&Config>) -> Vec<String> 
         let ours = doors.iter().find(|(_, door)| leads_to(&address, *door));
         if let Some((option, door)) = ours {
             faults.push(format!(
-                "{name} {address}: this is {option} {door}, so that front_door would talk to itself; \
-                 expected the address of another server"
+                "{name} {address}: this is {option} {door}, so front_door would connect to itself; expected \
+                 the address of another server"
             ));
         }
     }
     faults
 }
 
-const EXPECTED: &str =
-    "expected networks of known machines, of at least 8 bits for IPv4 and 16 for public IPv6";
+const EXPECTED: &str = "expected networks of known machines, with a prefix of at least 8 bits for IPv4 and 16 for public IPv6";
 
 /// Returns the first network that is too wide to be trusted.
 pub(crate) fn too_wide(networks: &Networks) -> Option<String> {

@@ -1,5 +1,5 @@
-//! Reports clients that were turned away without a session. A flood of clients does not flood the
-//! log.
+//! Reports clients that were turned away without a session, with a rate limit, so that a flood of
+//! clients does not flood the log.
 
 use std::fmt::{self, Display};
 use std::sync::{Mutex, PoisonError};
@@ -53,7 +53,9 @@ impl Strangers {
         };
         let more: &dyn Display = match omitted {
             0 => &"",
-            _ => &format_args!(" (and {omitted} more clients since the last such line)"),
+            _ => {
+                &format_args!(" ({omitted} more clients were turned away since the last such line)")
+            }
         };
         self.errors.report(format_args!("{text}{more}"));
     }

@@ -52,13 +52,13 @@ impl Heritage {
     pub(crate) fn hand_over(&self) -> Result<Child, Box<dyn Error>> {
         if env::var_os("NOTIFY_SOCKET").is_some() {
             return Err(
-                "systemd runs this process; expected `systemctl restart`, by which its socket \
-                        keeps clients waiting"
+                "systemd manages this process; use `systemctl restart`, during which the systemd \
+                 socket keeps clients waiting"
                     .into(),
             );
         }
         let mut arguments = env::args_os();
-        let program = arguments.next().ok_or("the program has no name")?;
+        let program = arguments.next().ok_or("the command line has no program name")?;
         let (first, descriptors) = self.inheritable()?;
         let names = self.0.iter().map(|(_, tls)| if *tls { "smtps" } else { "smtp" });
         let child = Command::new(program)
@@ -95,7 +95,7 @@ impl Heritage {
             }
             close_all(copies);
         }
-        Err("no free descriptors".into())
+        Err("no free file descriptors; expected a higher `ulimit -n`".into())
     }
 }
 

@@ -40,17 +40,17 @@ impl Tested {
 
     /// Tests the server once. A server that does not answer is not an error here.
     pub(crate) async fn test(&self, errors: &Output) -> Result<(), SelfTestError> {
-        let again = "clients are told 451, and it is asked again";
+        let again = "clients get 451, and the test is repeated";
         match timeout(FIRST, self.target.self_test()).await {
             Ok(Ok(())) => self.passed.store(true, Ordering::Release),
             Ok(Err(SelfTestError::Unanswered(error))) => {
-                errors.report(format_args!("the onward server has not answered: {error}; {again}"));
+                errors.report(format_args!("the onward server does not answer: {error}; {again}"));
             }
             Ok(Err(error)) => return Err(error),
             Err(_) => {
                 let seconds = FIRST.as_secs();
                 errors.report(format_args!(
-                    "the onward server has not answered within {seconds} s; {again}"
+                    "the onward server did not answer within {seconds} s; {again}"
                 ));
             }
         }
@@ -64,7 +64,7 @@ impl Tested {
             match self.target.self_test().await {
                 Ok(()) => {
                     self.passed.store(true, Ordering::Release);
-                    errors.report("the onward server has answered and passed the self-test");
+                    errors.report("the onward server answers now and passed the self-test");
                 }
                 Err(SelfTestError::Unanswered(_)) => {}
                 Err(error) => return error,

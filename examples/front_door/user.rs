@@ -12,7 +12,7 @@ pub(crate) fn become_own(user: Option<&str>, as_root: bool) -> Result<(), Box<dy
         change_to(name)?;
     }
     if geteuid().is_root() && !as_root {
-        return Err("strangers are not served as root: say --user NAME, or --as-root".into());
+        return Err("clients are not served as root; expected --user NAME, or --as-root".into());
     }
     Ok(())
 }
@@ -21,7 +21,7 @@ pub(crate) fn become_own(user: Option<&str>, as_root: bool) -> Result<(), Box<dy
 pub(crate) fn change_to(name: &str) -> Result<(), Box<dyn Error>> {
     let user = User::from_name(name)?.ok_or_else(|| {
         format!(
-            "--user: there is no user `{name}`; expected one such as `useradd --system {name}` makes"
+            "--user {name}: no such user; create it, for example with `useradd --system {name}`"
         )
     })?;
     if user.uid == getuid() && user.uid == geteuid() {
@@ -31,7 +31,7 @@ pub(crate) fn change_to(name: &str) -> Result<(), Box<dyn Error>> {
         let own = User::from_uid(geteuid())?.map_or(geteuid().to_string(), |own| own.name);
         return Err(format!(
             "--user {name}: only root can become another user, and this process runs as `{own}`; start it \
-             as root, or leave --user out"
+             as root, or omit --user"
         )
         .into());
     }
@@ -40,7 +40,7 @@ pub(crate) fn change_to(name: &str) -> Result<(), Box<dyn Error>> {
     setgid(user.gid)?;
     setuid(user.uid)?;
     if !user.uid.is_root() && setuid(Uid::from_raw(0)).is_ok() {
-        return Err(format!("--user {name}: root is not gone for good").into());
+        return Err(format!("--user {name}: the process could become root again").into());
     }
     Ok(())
 }

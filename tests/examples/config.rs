@@ -139,7 +139,7 @@ fn a_scorer_that_needs_names_of_clients_and_has_none_is_a_warning() {
         let output = front_door(&file, &options);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{config}\n{errors}");
-        let expected = reader.map(|reader| format!("so that {reader} takes every client"));
+        let expected = reader.map(|reader| format!("so {reader} treats every client"));
         let warned = errors.contains("warning: clients' names are not looked up");
         assert_eq!(warned, expected.is_some(), "{config}\n{errors}");
         assert!(errors.contains(&expected.unwrap_or_default()), "{config}\n{errors}");
@@ -214,7 +214,7 @@ fn what_is_wrong_is_told_with_its_line() {
             "[weights]\nspamd.A = inf".into(),
             "2: weights.spamd.A: invalid value: floating point `inf`, expected a score: a number of points with at most two decimals, such as 6.31".into(),
         ),
-        ("[weights]\nspamd.\"A B\" = 1".into(), "2: weights.spamd.A B: not a symbol: up to 100 letters".into()),
+        ("[weights]\nspamd.\"A B\" = 1".into(), "2: weights.spamd.A B: `A B`: not a symbol, expected 1 to 100 letters".into()),
         (
             "[disclosure]\nspamd.A = \"maybe\"".into(),
             "2: disclosure.spamd.A: invalid value: string \"maybe\", expected \"public\" or \"private\"".into(),
@@ -227,7 +227,7 @@ fn what_is_wrong_is_told_with_its_line() {
         ),
         (
             "[dns]\nname_clients = -1".into(),
-            "2: dns.name_clients: invalid value: integer `-1`, expected a number of seconds of at most 60, or 0 for never".into(),
+            "2: dns.name_clients: invalid value: integer `-1`, expected a number of seconds of at most 60, or 0 to disable".into(),
         ),
         ("[dnsbl]\nbudget = 5".into(), "1: dnsbl: missing field `list`".into()),
         ("\n[rhsbl]\nlist = []".into(), "3: rhsbl.list: no list, expected at least one".into()),
@@ -241,7 +241,7 @@ fn what_is_wrong_is_told_with_its_line() {
             list(ZONE, "score = \"5\""),
             "3: dnsbl.list.score: invalid value: string \"5\", expected a score: a number of points with at most two decimals, such as 6.31".into(),
         ),
-        (list(ZONE, "symbol = \"A B\""), "3: dnsbl.list.symbol: not a symbol: up to 100 letters".into()),
+        (list(ZONE, "symbol = \"A B\""), "3: dnsbl.list.symbol: `A B`: not a symbol, expected 1 to 100 letters".into()),
         (
             list(ZONE, "codes = [{ codes = \"127.0.0\", symbol = \"A\", score = 1 }]"),
             "3: dnsbl.list.codes.codes: `127.0.0` is not a return code like 127.0.0.2 or 127.0.[0..255].[1;3]".into(),
@@ -271,10 +271,10 @@ fn what_is_wrong_is_told_with_its_line() {
             list(ZONE, "disclosure = true"),
             "3: dnsbl.list.disclosure: invalid type: boolean `true`, expected \"public\" or \"private\"".into(),
         ),
-        ("[helo]\nours = [\"mx a\"]".into(), "2: helo.ours: `mx a` is no name or address of a ser".into()),
+        ("[helo]\nours = [\"mx a\"]".into(), "2: helo.ours: `mx a` is not the name or address of a ser".into()),
         (
             "[helo]\nweights = { HELO_OUR = 1 }".into(),
-            "2: helo.weights.HELO_OUR: `HELO_OUR` is not a symbol of HELO".into(),
+            "2: helo.weights.HELO_OUR: `HELO_OUR` is not a symbol of [helo], expected one such as".into(),
         ),
         (
             "[reverse_name]\n[reverse_name.weights]\nRDNS_NO = 1".into(),
@@ -282,7 +282,7 @@ fn what_is_wrong_is_told_with_its_line() {
         ),
         (
             "[authentication]\nauthserv_id = \"\"".into(),
-            "2: authentication.authserv_id: `` is no name or address of a server".into(),
+            "2: authentication.authserv_id: `` is not the name or address of a server".into(),
         ),
         (
             "[authentication]\nrefuse_rejected = \"yes\"".into(),
@@ -299,11 +299,11 @@ fn what_is_wrong_is_told_with_its_line() {
         // Stores and the scorers that use them.
         (
             "[store]\nfile = \"/x\"\nredis = \"127.0.0.1:6379\"".into(),
-            "1: store: `file` and `redis`, expected one of them".into(),
+            "1: store: both `file` and `redis` are set, expected one of them".into(),
         ),
         (
             "[store]\nfile = \"/x\"\nuser = \"a\"".into(),
-            "1: store: no `redis` for what it is to be told".into(),
+            "1: store: `user`, `password`, `database`, `prefix` and `patience` require `redis`".into(),
         ),
         (
             "[rate_limit]\nper_address = { recipients = 0, seconds = 3 }".into(),
@@ -329,7 +329,7 @@ fn what_is_wrong_is_told_with_its_line() {
             "[admission]\nconnections = 0".into(),
             "2: admission.connections: invalid value: integer `0`, expected a whole number from 1 to 10000000".into(),
         ),
-        ("[admission]\nipv4_width = 33".into(), "2: admission.ipv4_width: 33 bits, expected a number from 1 to 32".into()),
+        ("[admission]\nipv4_width = 33".into(), "2: admission.ipv4_width: a prefix of 33 bits, expected a number from 1 to 32".into()),
         (
             "[admission]\naddress_rate = { connections = 5 }".into(),
             "2: admission.address_rate: missing field `seconds`".into(),
@@ -361,7 +361,9 @@ fn what_is_wrong_is_told_with_its_line() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.concat());
-    assert!(fault(b"\xff").starts_with(" stream did not contain valid UTF-8; expected a file"));
+    assert!(
+        fault(b"\xff").starts_with(" stream did not contain valid UTF-8; expected a TOML file")
+    );
 }
 
 #[test]
@@ -401,8 +403,7 @@ fn what_a_table_says_no_option_says_too() {
                 let output = front_door(&file, &["--check", option, "7"]);
                 assert_eq!(output.status.success(), !refused, "{option}");
                 let told = String::from_utf8(output.stderr).unwrap();
-                let fault =
-                    format!("an option for what `[{table}]` of the configuration file says");
+                let fault = format!("options and the table `[{table}]` of the configuration file");
                 assert_eq!(told.contains(&fault), refused, "{told}");
             }
         }

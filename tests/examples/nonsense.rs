@@ -63,7 +63,7 @@ fn options_that_cannot_work_or_are_dangerous_are_refused() {
         (&["--json-log=/dev/zero"], &["--json-log /dev/zero", "device", "expected"]),
         (
             &["--json-log=/etc/passwd"],
-            &["--json-log /etc/passwd", "no log of front_door", "expected"],
+            &["--json-log /etc/passwd", "not a log of front_door", "expected"],
         ),
         (&["--json-log=/etc"], &["--json-log /etc", "expected"]),
     ];
@@ -143,13 +143,13 @@ fn values_that_cannot_work_are_refused_with_line_and_key() {
         (&spamd("../x"), "3: spamd.user: `../x`: not a user name"),
         (
             "\n[rate_limit]\n",
-            "2: rate_limit: a table without a limit, expected at least one of `per_address`",
+            "2: rate_limit: no limit is set, expected at least one of `per_address`",
         ),
-        ("rate_limit = {}", "1: rate_limit: a table without a limit"),
-        ("[rate_limit]\nover = 3", "1: rate_limit: a table without a limit"),
+        ("rate_limit = {}", "1: rate_limit: no limit is set"),
+        ("[rate_limit]\nover = 3", "1: rate_limit: no limit is set"),
         (
             "[rate_limit]\nper_address = { recipients = 100, seconds = 60 }\nper_network = { recipients = 10, seconds = 60 }",
-            "2: rate_limit.per_address: 100 recipients in 60 seconds are more than the 10 in 60 seconds of `per_network`, expected",
+            "2: rate_limit.per_address: 100 recipients in 60 seconds exceed the 10 in 60 seconds of `per_network`, expected",
         ),
         (
             "[admission]\naddress_rate = { connections = 9, seconds = 1 }\nnetwork_rate = { connections = 8, seconds = 1 }",
@@ -158,17 +158,17 @@ fn values_that_cannot_work_are_refused_with_line_and_key() {
         ("[dns]\nservers = []", "2: dns.servers: []: no server, expected at least one"),
         (
             "[dns]\nservers = [\"192.0.2.1\", \"192.0.2.1:53\"]",
-            "2: dns.servers: 192.0.2.1:53 stands there twice, expected",
+            "2: dns.servers: 192.0.2.1:53 occurs twice, expected",
         ),
-        (lists, "the zone a.example stands there twice, expected each zone once"),
+        (lists, "the zone a.example occurs twice, expected each zone once"),
         (&rules("127.0.0.2", "127.0.0.2"), "dnsbl.list"),
         (
             "[greylist]\nexempt = [\"0.0.0.0/0\"]",
-            "2: greylist.exempt: 0.0.0.0/0 exempts strangers, expected",
+            "2: greylist.exempt: 0.0.0.0/0 would exempt strangers, expected",
         ),
         (
             "[reputation]\nexempt = [\"192.0.2.0/24\", \"::/0\"]",
-            "2: reputation.exempt: ::/0 exempts strangers",
+            "2: reputation.exempt: ::/0 would exempt strangers",
         ),
         ("[thresholds]\ntag = 6\nrefuse = 5", "1: thresholds: "),
     ];
@@ -251,7 +251,7 @@ fn a_store_and_a_log_are_two_files() {
     let output = front_door(&["--check", "--config", file.to_str().unwrap(), &log]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        told(&output).contains("store.file: this is the file of --json-log"),
+        told(&output).contains("store.file: this is also the file of --json-log"),
         "{}",
         told(&output)
     );

@@ -44,10 +44,10 @@ impl TryFrom<Vec<Parsed<Server>>> for Servers {
     fn try_from(named: Vec<Parsed<Server>>) -> Result<Self, String> {
         let servers: Vec<SocketAddr> = named.iter().map(|server| server.0.0).collect();
         if servers.is_empty() {
-            return Err("[]: no server, expected at least one, or no such line".into());
+            return Err("[]: no server, expected at least one, or no key `servers`".into());
         }
         match repeated(&servers) {
-            Some(server) => Err(format!("{server} stands there twice, expected each server once")),
+            Some(server) => Err(format!("{server} occurs twice, expected each server once")),
             None => Ok(Self(servers)),
         }
     }
@@ -71,7 +71,7 @@ impl FromStr for Server {
         let ip = server.ip();
         if ip.is_unspecified() || ip.is_multicast() || server.port() == 0 {
             return Err(format!(
-                "`{text}` is no address of a server, expected one such as 127.0.0.1"
+                "`{text}` is not the address of a server, expected one such as 127.0.0.1"
             ));
         }
         Ok(Self(server))
@@ -133,7 +133,7 @@ impl FromStr for Ours {
         let address = literal.unwrap_or(text).trim_start_matches("IPv6:");
         if !is_name(text) && address.parse::<IpAddr>().is_err() {
             return Err(format!(
-                "`{text}` is no name or address of a server, expected one such as mx.example.org"
+                "`{text}` is not the name or address of a server, expected one such as mx.example.org"
             ));
         }
         Ok(Self(HostName::new(text)))
@@ -156,7 +156,11 @@ impl FromStr for Flaw {
             "HELO_NO_NAME" => HeloFlaw::NoName,
             "HELO_NO_DOT" => HeloFlaw::NoDot,
             "HELO_UNRESOLVED" => HeloFlaw::Unresolved,
-            _ => return Err(format!("`{symbol}` is not a symbol of HELO")),
+            _ => {
+                return Err(format!(
+                    "`{symbol}` is not a symbol of [helo], expected one such as HELO_NO_DOT"
+                ));
+            }
         }))
     }
 }
@@ -191,7 +195,7 @@ impl TryFrom<Vec<List>> for Lists {
         let zones: Vec<&str> = lists.iter().map(|list| &*list.zone).collect();
         match repeated(&zones) {
             Some(zone) => Err(format!(
-                "the zone {zone} stands there twice, expected each zone once: its score would count once"
+                "the zone {zone} occurs twice, expected each zone once: its score would count only once"
             )),
             None => Ok(Self(lists)),
         }

@@ -57,14 +57,16 @@ impl TryFrom<Named> for Place {
             return Err("`file` is \"\", expected a path such as /var/lib/nobounce/store.redb");
         }
         match (named.file.take(), named.redis.take()) {
-            (Some(_), Some(_)) => Err("`file` and `redis`, expected one of them"),
+            (Some(_), Some(_)) => Err("both `file` and `redis` are set, expected one of them"),
             (None, Some(_)) if named.user.is_some() && named.password.is_none() => {
                 Err("`user` without `password`, expected both or none")
             }
             (None, Some(Parsed(ServerAddress(address)))) => {
                 Ok(Self::Redis(Box::new(Server { address, named })))
             }
-            _ if named.tells() => Err("no `redis` for what it is to be told"),
+            _ if named.needs_redis() => {
+                Err("`user`, `password`, `database`, `prefix` and `patience` require `redis`")
+            }
             (Some(path), None) => Ok(Self::File(path)),
             (None, None) => Ok(Self::Memory),
         }
@@ -82,7 +84,7 @@ impl Place {
 
 impl Named {
     /// Returns whether a key is set that only Redis uses.
-    fn tells(&self) -> bool {
+    fn needs_redis(&self) -> bool {
         let login = self.user.is_some() || self.password.is_some();
         let place = self.database.is_some() || self.prefix.is_some();
         login || place || self.patience.is_some()
@@ -145,7 +147,8 @@ impl<'de> Deserialize<'de> for Exempt {
         let networks: Networks = networks.join(",").parse().map_err(D::Error::custom)?;
         match too_wide(&networks) {
             Some(network) => Err(D::Error::custom(format!(
-                "{network} exempts strangers, expected networks of at least 8 bits for IPv4 and 16 for IPv6"
+                "{network} would exempt strangers, expected networks with a prefix of at least 8 bits for IPv4 and 16 \
+                 for IPv6"
             ))),
             None => Ok(Self(networks)),
         }
@@ -253,8 +256,7 @@ impl Config {
                 Err(OpenError::InUse) if runtime.now() < end => {
                     if !told {
                         let seconds = patience.as_secs();
-                        let what =
-                            format!("{}; waiting for {seconds} seconds at most", in_use(path));
+                        let what = format!("{}; waiting for up to {seconds} seconds", in_use(path));
                         errors.report(self.wrong(path.span(), &what));
                         told = true;
                     }
@@ -263,8 +265,8 @@ impl Config {
                 Err(OpenError::InUse) => return Err(self.wrong(path.span(), &in_use(path))),
                 Err(error) => {
                     let what = format!(
-                        "{}: {error}; expected a file of ours, or a folder that the user of front_door may \
-                         write",
+                        "{}: {error}; expected a store file of front_door, or a new file in a folder that the user \
+                         of front_door may write",
                         path.get_ref().display()
                     );
                     return Err(self.wrong(path.span(), &what));
@@ -283,11 +285,11 @@ fn keep_private(path: &Path) -> Option<String> {
     let changed = fs::set_permissions(path, Permissions::from_mode(0o600));
     Some(match changed {
         Ok(()) => format!(
-            "{name}: others could read or write this file (mode {mode:04o}); its mode is 0600 now"
+            "{name}: other users could read or write this file (mode {mode:04o}); its mode is 0600 now"
         ),
         Err(error) => format!(
-            "{name}: others may read or write this file (mode {mode:04o}), and it cannot be changed: {error}; \
-             expected mode 0600 and the user of front_door as owner"
+            "{name}: other users may read or write this file (mode {mode:04o}), and changing its mode failed: \
+             {error}; expected mode 0600 and the user of front_door as owner"
         ),
     })
 }
@@ -298,8 +300,8 @@ const RETRY: Duration = Duration::from_millis(100);
 fn in_use(path: &Spanned<PathBuf>) -> String {
     let path = path.get_ref().display();
     format!(
-        "{path}: another process holds this file, most likely another front_door; end that one, or expect \
-         each to have a file of its own"
+        "{path}: another process holds this file, most likely another front_door; stop that process, or \
+         configure another file"
     )
 }
 

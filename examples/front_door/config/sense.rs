@@ -17,12 +17,12 @@ type Order = (&'static str, (&'static str, f64), (&'static str, f64), &'static s
 /// Pairs of keys whose values must be in this order.
 const ORDERS: &[Order] = &[
     ("tarpit", ("delay", 5.0), ("total", 60.0), "the delay of one reply counts towards the total"),
-    ("greylist", ("delay", 300.0), ("retry_window", 172_800.0), "no retry would be in time"),
+    ("greylist", ("delay", 300.0), ("retry_window", 172_800.0), "otherwise no retry is in time"),
     (
         "greylist",
         ("retry_window", 172_800.0),
         ("keep", 3_024_000.0),
-        "a proven triplet is known for longer",
+        "a triplet that was retried is kept longer than one that was not",
     ),
     (
         "admission",
@@ -34,13 +34,13 @@ const ORDERS: &[Order] = &[
         "admission",
         ("per_network", 0.0),
         ("connections", f64::MAX),
-        "a network is part of all clients",
+        "the clients of one network are part of all clients",
     ),
     (
         "session",
         ("data_timeout", 180.0),
         ("content_timeout", 3_600.0),
-        "the content is all of the data",
+        "one block of data is part of the content",
     ),
 ];
 
@@ -130,9 +130,7 @@ pub(super) fn check(document: &Document<'_>) -> Result<(), Nonsense> {
     for (name, _) in document.tables() {
         let Some((budget, span)) = document.number(name, "budget") else { continue };
         if budget > stage {
-            let told = format!(
-                "{budget} seconds are more than the {stage} of `stage_budget`, expected at most those"
-            );
+            let told = format!("{budget} seconds exceed `stage_budget`, expected at most {stage}");
             return Err((Some(span), told));
         }
     }
@@ -149,8 +147,8 @@ fn limits(document: &Document<'_>) -> Result<(), Nonsense> {
     if table.keys().any(|key| key.get_ref().starts_with("per_")) {
         return Ok(());
     }
-    let told = "a table without a limit, expected at least one of `per_address`, `per_network`, `per_sender` \
-                and `per_recipient`";
+    let told = "no limit is set, expected at least one of `per_address`, `per_network`, `per_sender` and \
+                `per_recipient`";
     Err((document.table_span("rate_limit"), told.to_owned()))
 }
 
@@ -171,8 +169,8 @@ fn rates(document: &Document<'_>) -> Result<(), Nonsense> {
         // The burst and the long-term rate are both higher.
         if one.0 > all.0 && one.0 / one.1 > all.0 / all.1 {
             let told = format!(
-                "{} {count} in {} seconds are more than the {} in {} seconds of `{more}`, expected at most \
-                 those: an address is part of its network",
+                "{} {count} in {} seconds exceed the {} in {} seconds of `{more}`, expected at most that rate: \
+                 an address is part of its network",
                 one.0, one.1, all.0, all.1
             );
             return Err((document.span(table, less), told));
@@ -220,8 +218,8 @@ impl Config {
             for symbol in symbols.into_iter().map(|symbol| &*symbol.0) {
                 if !self.file.can_find(scorer, symbol) {
                     let told = format!(
-                        "no scorer of this file has the symbol `{scorer}:{symbol}`, expected one such as \
-                         gtube.GTUBE or helo-names.HELO_NO_DOT; the log names those that were found"
+                        "no scorer in this file has the symbol `{scorer}:{symbol}`, expected one such as \
+                         gtube.GTUBE or helo-names.HELO_NO_DOT; the log shows the symbols of findings"
                     );
                     unknown.push(self.wrong_at(document.inner_span(table, scorer, symbol), &told));
                 }

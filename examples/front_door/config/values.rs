@@ -132,7 +132,7 @@ value!(
 value!(
     /// A duration for which a client waits, or 0 to disable the feature.
     WaitOrNever(Option<Duration>),
-    "a number of seconds of at most 60, or 0 for never",
+    "a number of seconds of at most 60, or 0 to disable",
     |written| match written {
         Written::Number(0.0) => Some(None),
         written => seconds(written, 60.0).map(Some),
@@ -176,7 +176,7 @@ value!(
     /// Minimum rate at which a client must send content, in octets per second. 0 disables the
     /// limit.
     DataRate(u32),
-    "a whole number of octets a second of at most 100000, which a slow line still carries, or 0 for any rate",
+    "a whole number of octets per second of at most 100000, or 0 for no limit",
     |written| match written {
         Written::Number(0.0) => Some(0),
         written => whole(written, 100_000.0).map(|rate| rate as u32),
@@ -284,7 +284,7 @@ impl<const MOST: u32> TryFrom<u32> for Width<MOST> {
 
     fn try_from(bits: u32) -> Result<Self, String> {
         let width = (1..=MOST).contains(&bits).then_some(Self(bits));
-        width.ok_or_else(|| format!("{bits} bits, expected a number from 1 to {MOST}"))
+        width.ok_or_else(|| format!("a prefix of {bits} bits, expected a number from 1 to {MOST}"))
     }
 }
 
@@ -308,7 +308,7 @@ impl FromStr for ServerAddress {
             Address::Unix(_) => return Ok(Self(address)),
             Address::Tcp(address) => match address.rsplit_once(':') {
                 Some((_, port)) if port.parse() == Ok(0_u16) => "the port is 0",
-                Some((host, _)) if !is_host(host) => "this is no name or address of a host",
+                Some((host, _)) if !is_host(host) => "the host is neither a name nor an address",
                 Some(_) => return Ok(Self(Address::Tcp(address.clone()))),
                 None => "the port is missing",
             },
@@ -403,12 +403,15 @@ impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
 pub(crate) struct Symbol(pub(crate) String);
 
 impl FromStr for Symbol {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         if !(1..=100).contains(&text.len()) || !text.chars().all(plain) {
-            return Err("not a symbol: up to 100 letters, digits, `_`, `-` and `.`");
+            return Err(format!(
+                "`{}`: not a symbol, expected 1 to 100 letters, digits, `_`, `-` and `.`",
+                text.escape_debug()
+            ));
         }
         Ok(Self(text.to_owned()))
     }
