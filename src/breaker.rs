@@ -45,7 +45,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 ///     breaker.admit(now)?.fail(now, &"no answer");
 /// }
 /// let suspended = breaker.admit(now).unwrap_err();
-/// assert_eq!(suspended.to_string(), "not asked for 1s after repeated failures: no answer");
+/// assert_eq!(suspended.to_string(), "suspended for 1s after repeated failures: no answer");
 ///
 /// let later = now + Duration::from_secs(1);
 /// let probe = breaker.admit(later)?;
@@ -98,7 +98,7 @@ pub enum Change {
 
 /// The error for an operation that a [`Breaker`] did not admit, because earlier operations failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not asked for {pause:?} after repeated failures: {error}")]
+#[error("suspended for {pause:?} after repeated failures: {error}")]
 #[non_exhaustive]
 pub struct SuspendedError {
     /// Length of the current pause, or of the last pause while a probe is running.

@@ -48,20 +48,20 @@ const LINGER_OCTETS: usize = 1 << 20;
 #[non_exhaustive]
 pub enum ServeError {
     /// The connection broke. Client or network fault.
-    #[error("the client is lost: {0}")]
+    #[error("the connection to the client was lost: {0}")]
     ClientLost(#[source] io::Error),
     /// The client did not read its replies, or did not finish a TLS handshake, in time.
-    #[error("the client takes nothing")]
+    #[error("the client did not read its replies or finish the TLS handshake in time")]
     ClientStuck,
     /// The TLS handshake failed. Fault of the client or the network, or no common parameters.
-    #[error("no TLS with the client: {0}")]
+    #[error("the TLS handshake with the client failed: {0}")]
     Handshake(io::Error),
     /// TLS is offered or requested, but the gate has no TLS settings. Caller fault.
-    #[error("TLS is offered and the gate has none")]
+    #[error("TLS is offered, but the gate has no TLS settings")]
     NoTls,
     /// The client of the connection is unknown, because there is no valid PROXY header. Fault of
     /// the proxy, of its configuration or of this server's configuration.
-    #[error("no client: {0}")]
+    #[error("the client is unknown: {0}")]
     Unproxied(#[from] ProxyError),
     /// A connection limit was reached.
     #[error("turned away: {0}")]

@@ -32,7 +32,7 @@ pub struct HeaderField {
 /// The error for an invalid field name: empty, longer than 64 octets, or with an octet that is not
 /// allowed. Caller fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a header field name")]
+#[error("not a header field name: expected 1 to 64 printable ASCII characters except `:`")]
 pub struct FieldNameError;
 
 impl HeaderField {

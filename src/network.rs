@@ -22,7 +22,7 @@ pub struct Network {
 
 /// The error for a text that is not a valid network. Caller fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no ADDRESS or ADDRESS/PREFIX, or has bits set behind its prefix")]
+#[error("`{0}` is not ADDRESS or ADDRESS/PREFIX, or has bits set after its prefix")]
 pub struct NetworkError(Box<str>);
 
 impl Network {

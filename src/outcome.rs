@@ -34,16 +34,16 @@ pub enum Outcome {
 #[non_exhaustive]
 pub enum RelayError {
     /// The connection to the onward server could not be established.
-    #[error("not connected: {}", Printable(&.0.to_string()))]
+    #[error("connection failed: {}", Printable(&.0.to_string()))]
     Unreachable(Arc<dyn std::error::Error + Send + Sync>),
     /// The connection to the onward server was lost before the answer.
     #[error("connection lost")]
     Lost,
     /// The onward server exceeded this timeout.
-    #[error("late: {0:?}")]
+    #[error("timeout: {0:?}")]
     Late(Awaiting),
     /// The onward server sent a malformed reply. Server fault.
-    #[error("no reply: {0}")]
+    #[error("invalid reply: {0}")]
     Garbled(#[from] ReplyError),
     /// The onward server sent a reply that is not valid for this command. Server fault.
     #[error("unexpected reply: {}", Printable(&.0.to_string()))]
@@ -52,43 +52,43 @@ pub enum RelayError {
     /// of them. amavisd does this over SMTP, directly or after a Postfix with `smtpd_proxy_filter`.
     /// The client gets a 451 reply. The retry must be relayed with one recipient per transaction,
     /// or the result is the same. [`Smtp`](crate::relay::Smtp) does so for twelve hours.
-    #[error("taken for some recipients only: {}", Printable(&.0.to_string()))]
+    #[error("accepted for some recipients only: {}", Printable(&.0.to_string()))]
     Partial(Reply),
     /// The recipients of this transaction were accepted on a connection that was lost.
-    #[error("transaction lost with an earlier connection")]
+    #[error("the transaction was lost with an earlier connection")]
     TransactionLost,
     /// TLS with the onward server failed, and the server or the policy requires it. Fault of the
     /// server, of the caller, or of a man in the middle.
-    #[error("no TLS: {0}")]
+    #[error("TLS failed: {0}")]
     NoTls(TlsError),
     /// The client's identity must be sent with this command, but the onward server does not offer
     /// the command to us. Fault of its configuration or ours.
-    #[error("{} is not offered to us", .0.verb())]
+    #[error("the onward server does not offer us {}", .0.verb())]
     NotOffered(AttributeCommand),
     /// The onward server was sent the client's identity and refused it. Fault of its configuration
     /// or ours.
-    #[error("not believed who the client is: {}", Printable(&.0.to_string()))]
+    #[error("the onward server refused the client's identity: {}", Printable(&.0.to_string()))]
     NotBelieved(Reply),
     /// The connection limit for the onward server is reached, and no connection became free in
     /// time.
-    #[error("no connection is free")]
+    #[error("the limit of connections to the onward server is reached")]
     Busy,
     /// The self-test has not tested the onward server yet.
     #[error("the onward server has not been tested yet")]
     Untested,
     /// The self-test found that the onward server relays mail from unauthorised clients. Fault of
     /// its configuration.
-    #[error("the onward server is an open relay behind us")]
+    #[error("the onward server is an open relay behind this gate")]
     OpenRelay,
     /// The relay target leads back to this gate. Fault of our configuration or of the onward
     /// server's.
     #[error("mail loop: the relay target leads back to this gate")]
     Loop,
     /// The client has no address to send to the onward server.
-    #[error("the client has no address to tell")]
+    #[error("the client has no address to send to the onward server")]
     NoAddress,
     /// The receipt belongs to another request. Relay target fault.
-    #[error("a receipt for something else")]
+    #[error("the receipt belongs to another request")]
     Mismatch,
     /// A custom relay target failed.
     #[error("{}", Printable(&.0.to_string()))]
@@ -100,20 +100,20 @@ pub enum RelayError {
 #[non_exhaustive]
 pub enum TlsError {
     /// The server does not offer STARTTLS.
-    #[error("not offered")]
+    #[error("STARTTLS is not offered")]
     NotOffered,
     /// The server offers STARTTLS, but refused the command with this reply.
-    #[error("refused: {}", Printable(&.0.to_string()))]
+    #[error("STARTTLS was refused: {}", Printable(&.0.to_string()))]
     Refused(Reply),
     /// The handshake failed. There is no common version or cipher, the certificate is not trusted,
     /// or the connection was lost.
-    #[error("handshake: {}", Printable(&.0.to_string()))]
+    #[error("handshake failed: {}", Printable(&.0.to_string()))]
     Handshake(Arc<dyn std::error::Error + Send + Sync>),
     /// The server did not reply to STARTTLS or did not finish the handshake in time.
-    #[error("late")]
+    #[error("timeout")]
     Late,
     /// The server requires TLS, but the policy disables TLS or the TLS attempt failed.
-    #[error("required: {}", Printable(&.0.to_string()))]
+    #[error("the onward server requires it: {}", Printable(&.0.to_string()))]
     Required(Reply),
 }
 

@@ -106,7 +106,7 @@ impl fmt::Display for Score {
 /// The error for a text that is not a score, or whose score is out of range. Fault of the author of
 /// the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a score: digits, with a sign and decimals at will, within ±21474836.47")]
+#[error("not a score: expected a number of points such as 6.31, within ±21474836.47")]
 pub struct ScoreError;
 
 impl FromStr for Score {

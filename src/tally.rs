@@ -110,7 +110,7 @@ pub enum FailureCause {
     Late(Duration),
     /// The scorer's state for this session was lost, because an earlier answer was late, panicked
     /// or was cancelled ([`SessionScorer`](crate::SessionScorer)).
-    #[error("its state for this session is lost")]
+    #[error("its state for this session was lost")]
     StateLost,
 }
 

@@ -127,8 +127,8 @@ async fn lists_names_and_links_are_looked_up() {
         ("192.0.2.1", "SBL XBL GOOD"),
         ("192.0.2.2", ""),
         ("2001:db8::1", "SBL"),
-        ("192.0.2.9", "failed: zen.test does not answer us: 127.255.255.254"),
-        ("192.0.2.8", "failed: zen.test is no list: 203.0.113.1"),
+        ("192.0.2.9", "failed: zen.test refuses to answer our queries: 127.255.255.254"),
+        ("192.0.2.8", "failed: zen.test is not a DNS list: it returned 203.0.113.1"),
     ] {
         assert_eq!(
             told(dnsbl.on_connect(&ConnectContext::new(&session(), &peer(address))).await),

@@ -399,7 +399,7 @@ fn a_server_that_goes_amid_the_handshake_has_no_tls() {
     let offer = "250-onward.example.com\r\n250 STARTTLS\r\n";
     for (policy, rest) in [
         (TlsPolicy::May, Rest::Receive),
-        (TlsPolicy::Must, Rest::Done("no TLS: handshake: connection lost".into())),
+        (TlsPolicy::Must, Rest::Done("TLS failed: handshake failed: connection lost".into())),
     ] {
         let mut played = Played::new(Identify::None, policy);
         played.rcpt("<b@example.com>");

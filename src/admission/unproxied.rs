@@ -10,7 +10,7 @@ use crate::wire::proxy::ProxyHeaderError;
 #[non_exhaustive]
 pub enum ProxyError {
     /// The connection does not come from a trusted proxy.
-    #[error("not from a proxy")]
+    #[error("not from a trusted proxy")]
     Stranger,
     /// The PROXY header is missing or malformed. Fault of the proxy, or of a configuration that
     /// does not make it send one.
@@ -21,12 +21,12 @@ pub enum ProxyError {
     Late,
     /// There were too many connections without a header, and this one had waited longest; see
     /// [`Admission::enter`](crate::admission::Admission::enter).
-    #[error("no PROXY header yet, and too many connections without one")]
+    #[error("closed before its PROXY header, because too many connections had none")]
     Displaced,
     /// The connection ended before the header did.
-    #[error("closed before the PROXY header")]
+    #[error("the proxy closed the connection before the end of the PROXY header")]
     Closed,
     /// The connection broke before the header ended.
-    #[error("lost before the PROXY header: {0}")]
+    #[error("the connection was lost before the end of the PROXY header: {0}")]
     Lost(io::Error),
 }

@@ -136,7 +136,7 @@ impl<R: Runtime> Client<R> {
         match query.read(&reply) {
             Reply::Answer(answer) => Ok(answer),
             Reply::Failed(error) => Err(error),
-            Reply::Truncated => Err(ResolveError::Malformed("cut off by TCP, too")),
+            Reply::Truncated => Err(ResolveError::Malformed("truncated over TCP")),
             Reply::Unrelated(why) => Err(ResolveError::Malformed(why)),
         }
     }

@@ -47,7 +47,7 @@ impl<'n> Query<'n> {
         name: &'n DomainName,
         kind: RecordKind,
     ) -> Result<Self, ResolveError> {
-        let unwritable = |_| ResolveError::Malformed("the question");
+        let unwritable = |_| ResolveError::Malformed("the name cannot be encoded");
         let mut packet = Packet::new_query(id);
         packet.set_flags(PacketFlag::RECURSION_DESIRED);
         let (qtype, qclass) = (QTYPE::TYPE(record_type(kind)), QCLASS::CLASS(CLASS::IN));
@@ -66,10 +66,10 @@ impl<'n> Query<'n> {
     /// (RFC 5452 section 9.1).
     pub(super) fn read(&self, octets: &[u8]) -> Reply {
         if octets.get(..2) != Some(&self.id.to_be_bytes()[..]) {
-            return Reply::Unrelated("another id");
+            return Reply::Unrelated("wrong ID");
         }
         if !has_room(octets) {
-            return Reply::Unrelated("more records than octets");
+            return Reply::Unrelated("more records than fit into the message");
         }
         // A truncated message may end within a record. To identify it, the question is enough.
         let truncated = octets[2] & 0x02 != 0;
@@ -81,13 +81,15 @@ impl<'n> Query<'n> {
             return Reply::Unrelated("not a response");
         }
         if !self.is_question_of(&packet) {
-            return Reply::Unrelated("another question");
+            return Reply::Unrelated("wrong question");
         }
         match packet.rcode() {
             RCODE::NoError | RCODE::NameError if truncated => Reply::Truncated,
             RCODE::NoError | RCODE::NameError => match self.answer(&packet) {
                 Some(answer) => Reply::Answer(answer),
-                None => Reply::Failed(ResolveError::Malformed("endless aliases")),
+                None => {
+                    Reply::Failed(ResolveError::Malformed("CNAME loop, or too many CNAME records"))
+                }
             },
             declined => Reply::Failed(ResolveError::Declined(declined as u16)),
         }

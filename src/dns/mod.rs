@@ -177,20 +177,20 @@ impl Answer {
 #[non_exhaustive]
 pub enum ResolveError {
     /// The server is unreachable, or the connection was lost.
-    #[error("no connection: {0}")]
+    #[error("connection to the DNS server failed: {0}")]
     Network(Box<str>),
     /// There was no answer to this question in time.
-    #[error("no answer in time")]
+    #[error("no DNS response in time")]
     Late,
     /// The response is malformed or does not match the question.
-    #[error("not an answer: {0}")]
+    #[error("invalid DNS response: {0}")]
     Malformed(&'static str),
     /// The server returned this response code (RFC 1035 section 4.1.1), for example 2 "server
     /// failure" or 5 "refused".
-    #[error("declined with response code {0}")]
+    #[error("DNS response code {0}")]
     Declined(u16),
     /// No server is configured.
-    #[error("no server to ask")]
+    #[error("no DNS server is configured")]
     NoServer,
     /// Another resolver implementation failed with this message.
     #[error("{0}")]

@@ -25,7 +25,7 @@ pub struct DomainName(Box<str>);
 
 /// The error for a text that is not a valid domain name. Fault of the source of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a domain name")]
+#[error("not a domain name: expected at most 253 octets, with labels of 1 to 63 octets")]
 pub struct DomainNameError;
 
 /// Maximum length of a name, in octets of its text form.

@@ -28,7 +28,9 @@ pub struct Thresholds {
 /// The error for a milder threshold above a stricter one: the milder one would never apply. Fault
 /// of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a threshold of {0} lies above a stricter one of {1}")]
+#[error(
+    "the threshold {0} is above the stricter threshold {1}; expected tag, defer and refuse in ascending order"
+)]
 pub struct ThresholdError(Score, Score);
 
 impl Thresholds {

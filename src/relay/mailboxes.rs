@@ -59,7 +59,7 @@ pub enum Match<'m> {
 
 /// The error for a mailbox that is not of the form `local-part@domain`. Caller fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not LOCAL-PART@DOMAIN")]
+#[error("`{0}` is not a mailbox: expected LOCAL-PART@DOMAIN")]
 pub struct MailboxError(Box<str>);
 
 impl Mailboxes {

@@ -96,7 +96,7 @@ impl Maildir {
         };
         let thread = thread::Builder::new().name("maildir".into()).stack_size(STACK);
         drop(thread.spawn(deliver)?);
-        receiver.await.unwrap_or_else(|_| Err(io::Error::other("the delivery died")))
+        receiver.await.unwrap_or_else(|_| Err(io::Error::other("the delivery thread panicked")))
     }
 }
 

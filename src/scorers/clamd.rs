@@ -210,13 +210,13 @@ struct Scan {
 /// The reason why a reply holds no scan result. Fault of the daemon or of its configuration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum ClamdFault {
-    #[error("message larger than clamd's StreamMaxLength")]
+    #[error("the message exceeds clamd's StreamMaxLength, so size_limit is too large")]
     TooLarge,
-    #[error("part of the message exceeds a limit of clamd: {0}")]
+    #[error("part of the message exceeds a limit of clamd and was not scanned: {0}")]
     LimitExceeded(Box<str>),
-    #[error("clamd says {0:?}")]
+    #[error("clamd refused the request: {0:?}")]
     Declined(Box<str>),
-    #[error("not a reply of clamd: {0:?}")]
+    #[error("malformed response from clamd: {0:?}")]
     Malformed(Box<str>),
 }
 

@@ -22,15 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The reason for a missing reply. Fault of the daemon or the network.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault<P> {
-    #[error("cannot connect: {0}")]
+    #[error("connecting to the daemon failed: {0}")]
     Connect(#[source] io::Error),
-    #[error("cannot send: {0}")]
+    #[error("sending to the daemon failed: {0}")]
     Send(#[source] io::Error),
-    #[error("cannot receive: {0}")]
+    #[error("receiving from the daemon failed: {0}")]
     Receive(#[source] io::Error),
-    #[error("connection closed within the reply")]
+    #[error("the daemon closed the connection before the end of its response")]
     Closed,
-    #[error("endless reply")]
+    #[error("the response exceeds the size limit")]
     Endless,
     #[error(transparent)]
     Reply(#[from] P),

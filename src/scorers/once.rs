@@ -45,7 +45,7 @@ impl<T: Clone> Once<T> {
         match self.recent().answers.get(&key) {
             Some(Some(answer)) => return Ok(answer.clone()),
             Some(None) => {
-                let late = "it had no answer in time for an earlier recipient of this message";
+                let late = "no answer in time for an earlier recipient of this message, so it was not asked again";
                 return Err(ScorerError::new(late));
             }
             None => {}
@@ -112,7 +112,7 @@ mod tests {
             assert!(futures::poll!(hung.as_mut()).is_pending());
             drop(hung);
             let error = once.ask(&envelope, "a".to_owned(), async {}).await.unwrap_err();
-            assert!(error.to_string().starts_with("it had no answer in time"), "{error}");
+            assert!(error.to_string().starts_with("no answer in time"), "{error}");
         });
     }
 }

@@ -258,7 +258,7 @@ impl<R: Runtime> Scorer for RateLimit<R> {
                     Refusal::transient(451, EnhancedStatus::new(7, 1), &text).into()
                 }
                 Over::Score(score) => {
-                    let detail = format!("has to wait {seconds} seconds");
+                    let detail = format!("over the limit for {seconds} more seconds");
                     Finding::new(limited.symbol(), score).with_detail(&detail).into()
                 }
             });

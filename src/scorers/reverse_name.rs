@@ -45,7 +45,7 @@ use crate::scorer::{ConnectContext, Scorer};
 /// let (session, peer) = (SessionId::new("example"), Peer::new("192.0.2.1:4711".parse()?));
 /// let found = pollster::block_on(names.on_connect(&ConnectContext::new(&session, &peer)))?.findings;
 /// assert_eq!(found[0].symbol(), "RDNS_UNCONFIRMED");
-/// assert_eq!(found[0].detail(), "mx.example does not lead back to 192.0.2.1");
+/// assert_eq!(found[0].detail(), "mx.example does not resolve to 192.0.2.1");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ReverseNames {
@@ -116,7 +116,7 @@ impl Scorer for ReverseNames {
             dns::ReverseName::Unconfirmed(name) => (
                 "RDNS_UNCONFIRMED",
                 self.unconfirmed,
-                format!("{name} does not lead back to {address}"),
+                format!("{name} does not resolve to {address}"),
             ),
         };
         let finding = Finding::new(symbol, weight).with_detail(&detail);

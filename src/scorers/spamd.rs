@@ -27,7 +27,7 @@ const ROUNDING: Score = Score::hundredths(10);
 /// The error for an invalid user name: empty, longer than 256 octets, or with control characters.
 /// Fault of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a user name")]
+#[error("not a user name: expected 1 to 256 octets without control characters")]
 pub struct UserNameError;
 
 /// A scorer that checks each message with SpamAssassin's `spamd`, over TCP or a Unix socket. It
@@ -180,11 +180,11 @@ impl Reader for Reports {
 /// The reason why a reply is not a report. Fault of the daemon.
 #[derive(Debug, thiserror::Error)]
 enum SpamdFault {
-    #[error("endless reply")]
+    #[error("the response exceeds the size limit")]
     Endless,
-    #[error("spamd says {0:?}")]
+    #[error("spamd refused the request: {0:?}")]
     Declined(Box<str>),
-    #[error("not a reply of spamd: {0}")]
+    #[error("malformed response from spamd: {0}")]
     Malformed(&'static str),
 }
 
@@ -200,11 +200,11 @@ struct Report {
 /// The reason why a report holds no complete scan result. Fault of the daemon.
 #[derive(Debug, thiserror::Error)]
 enum Gap {
-    #[error("SpamAssassin's time_limit ended the scan")]
+    #[error("SpamAssassin stopped the scan at its time_limit")]
     CutShort,
-    #[error("spamd reports no scan (False ; 0 / 0)")]
+    #[error("spamd did not scan the message (False ; 0 / 0)")]
     NoScan,
-    #[error("spamd's verdict contradicts its score ({0})")]
+    #[error("the verdict of spamd contradicts its score ({0})")]
     Contradiction(Box<str>),
 }
 
@@ -240,7 +240,7 @@ impl Report {
                 continue;
             };
             if known.replace(value.trim()).is_some() {
-                return Err(Malformed("header given twice"));
+                return Err(Malformed("repeated header field"));
             }
         }
         let size = size.ok_or(Malformed("no Content-length"))?;
@@ -249,7 +249,7 @@ impl Report {
         }
         let size = size.parse().ok().filter(|size| *size <= limit).ok_or(SpamdFault::Endless)?;
         let (is_spam, score, required) =
-            result.and_then(read_result).ok_or(Malformed("no result that can be read"))?;
+            result.and_then(read_result).ok_or(Malformed("missing or invalid Spam field"))?;
         // Octets after the Content-length, sent by other versions of the daemon, are ignored.
         let Some(body) = reply[length + 4..].get(..size) else {
             return Ok(None);
@@ -297,7 +297,7 @@ impl Report {
 
 /// Checks the first line: `SPAMD/1.x 0 EX_OK`. Any other code is from `sysexits.h`.
 fn check_status(line: &[u8]) -> Result<(), SpamdFault> {
-    let malformed = SpamdFault::Malformed("first line");
+    let malformed = SpamdFault::Malformed("status line");
     let Some(line) = str::from_utf8(line).ok().and_then(|line| line.strip_prefix("SPAMD/1."))
     else {
         return Err(malformed);

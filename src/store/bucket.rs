@@ -22,7 +22,7 @@ pub struct Rate {
 /// The error for a rate without tokens, or with a time of zero or more than ten years. Caller
 /// fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a rate: at least one token, in more than no time and at most ten years")]
+#[error("not a rate: expected at least one token, in a period above 0 and at most ten years")]
 pub struct RateError;
 
 /// Result of taking tokens from a bucket.

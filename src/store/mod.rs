@@ -228,11 +228,11 @@ pub enum StoreError {
     #[error("store: no answer within {0:?}")]
     Late(Duration),
     /// The store sent an invalid answer. Store fault.
-    #[error("store: not an answer: {0}")]
+    #[error("store: malformed response: {0}")]
     Garbled(&'static str),
     /// The store refused the operation with this message. Usually its configuration or ours is
     /// wrong.
-    #[error("store says {0:?}")]
+    #[error("store: operation refused: {0:?}")]
     Declined(Box<str>),
     /// The file could not be written. Disk fault.
     #[error("store: {0}")]
@@ -242,9 +242,9 @@ pub enum StoreError {
     #[error("store: {0}")]
     Suspended(#[from] SuspendedError),
     /// The size of a value or record in octets, which exceeds [`MAX_OCTETS`]. Caller fault.
-    #[error("store: {0} octets are more than {MAX_OCTETS}")]
+    #[error("store: {0} octets exceed the limit of {MAX_OCTETS}")]
     Oversized(usize),
     /// Too many changes wait for the disk.
-    #[error("store: the disk does not keep up")]
+    #[error("store: too many changes are waiting for the disk")]
     Behind,
 }

@@ -38,7 +38,7 @@ pub(crate) use without::{TlsClient, TlsServer};
 #[non_exhaustive]
 pub enum TlsConfigError {
     /// The text is not PEM (RFC 7468).
-    #[error("not PEM: {0}")]
+    #[error("invalid PEM: {0}")]
     Malformed(Box<dyn std::error::Error + Send + Sync>),
     /// The text contains no certificate.
     #[error("no certificate")]
@@ -48,10 +48,10 @@ pub enum TlsConfigError {
     NoKey,
     /// The certificates are unusable: the key does not match, the algorithm is unknown, or a
     /// certificate is X.509 v1.
-    #[error("of no use: {0}")]
+    #[error("unusable certificate or key: {0}")]
     Unfit(Box<dyn std::error::Error + Send + Sync>),
     /// The name is neither a domain name nor an IP address.
-    #[error("`{0}` is no name of a server")]
+    #[error("`{0}` is neither a domain name nor an IP address")]
     BadName(Box<str>),
 }
 

@@ -98,19 +98,19 @@ pub enum ClientOrigin {
 #[non_exhaustive]
 pub enum AttributeError {
     /// The argument contains no attribute.
-    #[error("no attributes")]
+    #[error("no attribute")]
     Missing,
     /// An attribute is not `NAME=value`, or its value is not valid xtext.
-    #[error("not NAME=value in xtext")]
+    #[error("malformed attribute, expected NAME=value in xtext")]
     Malformed,
     /// The command has no attribute of this name.
     #[error("unknown attribute")]
     Unknown,
     /// This attribute occurs twice.
-    #[error("{0} given twice")]
+    #[error("{0} occurs twice")]
     Duplicate(&'static str),
     /// This attribute has an invalid value.
-    #[error("bad value of {0}")]
+    #[error("invalid value of {0}")]
     Value(&'static str),
 }
 

@@ -44,24 +44,24 @@ pub(crate) enum CommandFault {
     #[error("unknown command")]
     Unknown,
     /// The line belongs to another protocol, usually HTTP.
-    #[error("another protocol")]
+    #[error("the line belongs to another protocol")]
     Foreign,
     /// The arguments do not follow this syntax.
-    #[error("syntax: {0}")]
+    #[error("syntax error, expected {0}")]
     Syntax(&'static str),
     /// The path is missing or malformed.
-    #[error("no reverse-path")]
+    #[error("missing or malformed reverse-path")]
     ReversePath,
-    #[error("no forward-path")]
+    #[error("missing or malformed forward-path")]
     ForwardPath,
     /// A parameter that nobounce does not support: reply 555.
     #[error("unknown parameter")]
     UnknownParameter,
     /// A known parameter has an invalid value or occurs twice.
-    #[error("bad parameter")]
+    #[error("invalid or repeated parameter")]
     BadParameter,
     /// The size of the chunk is unknown, so nothing after the command can be read.
-    #[error("bad chunk size")]
+    #[error("invalid chunk size")]
     ChunkSize,
 }
 

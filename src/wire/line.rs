@@ -24,7 +24,7 @@ pub enum LineError {
     #[error("line too long")]
     TooLong,
     /// The line is still not ended after 65,536 octets.
-    #[error("endless line")]
+    #[error("line without an end")]
     Endless,
 }
 

@@ -52,7 +52,7 @@ pub enum PathError {
     #[error("control character")]
     Control,
     /// The octets do not begin with a path.
-    #[error("no path")]
+    #[error("missing or malformed path")]
     NoPath,
     /// A parameter after the path is invalid.
     #[error(transparent)]

@@ -69,7 +69,7 @@ pub enum ParameterError {
     Unknown,
     /// The parameter violates the grammar (RFC 5321 section 4.1.2), has an invalid value, or occurs
     /// twice.
-    #[error("bad parameter")]
+    #[error("invalid or repeated parameter")]
     Bad,
 }
 

@@ -210,7 +210,7 @@ fn the_client_behind_a_proxy_is_the_one_of_its_header<R: Adapter>() {
     let gate = gate_for_nobody::<R>(move |stranger| tell.send(stranger).unwrap());
     let service = Service::start(gate, Door::At(loopback()));
     Client::connect(&service.address).assert_closed();
-    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "not from a proxy");
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "not from a trusted proxy");
 }
 
 /// Returns a gate that trusts no proxy on this machine.
@@ -226,7 +226,7 @@ fn a_tls_listener_without_a_certificate_is_an_error_at_once<R: Adapter>() {
     let service = Service::start(gate::<R>(), Door::TlsAt(loopback()));
     let error = service.ended().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-    assert_eq!(error.to_string(), "TLS is offered and the gate has none");
+    assert_eq!(error.to_string(), "TLS is offered, but the gate has no TLS settings");
 }
 
 fn an_address_in_use_is_named_in_the_error<R: Adapter>() {

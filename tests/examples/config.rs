@@ -208,7 +208,7 @@ fn what_is_wrong_is_told_with_its_line() {
         ),
         (
             "\n[thresholds]\ntag = 9\nrefuse = 5".into(),
-            "2: thresholds: a threshold of 9.00 lies above a stricter one of 5.00".into(),
+            "2: thresholds: the threshold 9.00 is above the stricter threshold 5.00; expected tag, defer and".into(),
         ),
         (
             "[weights]\nspamd.A = inf".into(),
@@ -244,7 +244,7 @@ fn what_is_wrong_is_told_with_its_line() {
         (list(ZONE, "symbol = \"A B\""), "3: dnsbl.list.symbol: `A B`: not a symbol, expected 1 to 100 letters".into()),
         (
             list(ZONE, "codes = [{ codes = \"127.0.0\", symbol = \"A\", score = 1 }]"),
-            "3: dnsbl.list.codes.codes: `127.0.0` is not a return code like 127.0.0.2 or 127.0.[0..255].[1;3]".into(),
+            "3: dnsbl.list.codes.codes: `127.0.0` is not a return code such as 127.0.0.2 or 127.0.[0..255].[1;3]".into(),
         ),
         (
             list(ZONE, "codes = [{ codes = \"127.0.0.2\", symbol = \"A\" }]"),
@@ -264,7 +264,7 @@ fn what_is_wrong_is_told_with_its_line() {
         ),
         (
             list(ZONE, &format!("bits = [{0}, {0}]", "{ mask = 1, symbol = \"A\", score = 1 }")),
-            "1: dnsbl.list: two rules with the same codes have the symbol `A`".into(),
+            "1: dnsbl.list: two rules have the symbol `A` and the same codes or bits; expected each rule once".into(),
         ),
         (list(ZONE, "refusing = [\"127.0.0.256\"]"), "3: dnsbl.list.refusing: `127.0.0.256` is not a return".into()),
         (
@@ -307,7 +307,7 @@ fn what_is_wrong_is_told_with_its_line() {
         ),
         (
             "[rate_limit]\nper_address = { recipients = 0, seconds = 3 }".into(),
-            "2: rate_limit.per_address: not a rate: at least one token, ".into(),
+            "2: rate_limit.per_address: not a rate: expected at least one token, ".into(),
         ),
         (
             "[rate_limit]\nper_address = { recipients = 1, second = 3 }".into(),
@@ -319,7 +319,7 @@ fn what_is_wrong_is_told_with_its_line() {
         ),
         (
             "[reputation]\n\nexempt = [\"a\"]".into(),
-            "3: reputation.exempt: `a` is no ADDRESS or ADDRESS/PREFIX".into(),
+            "3: reputation.exempt: `a` is not ADDRESS or ADDRESS/PREFIX".into(),
         ),
         (
             "[admission]\nper_adress = 5".into(),

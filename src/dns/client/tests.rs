@@ -404,11 +404,11 @@ fn who_sends_too_much_else_is_asked_by_tcp() {
 fn tcp_may_fail_as_well() {
     let malformed = |why| Err(ResolveError::Malformed(why));
     let (answer, _) = by_tcp(|query| with_length(&truncated(query)), Then::Hang);
-    assert_eq!(answer, malformed("cut off by TCP, too"));
+    assert_eq!(answer, malformed("truncated over TCP"));
     let (answer, _) = by_tcp(|_| vec![255; 70_000], Then::Hang);
-    assert_eq!(answer, malformed("another id"));
+    assert_eq!(answer, malformed("wrong ID"));
     let (answer, _) = by_tcp(|_| vec![0, 0], Then::Hang);
-    assert_eq!(answer, malformed("another id"));
+    assert_eq!(answer, malformed("wrong ID"));
     let (answer, _) = by_tcp(|query| with_length(&reply(query, 2)), Then::Hang);
     assert_eq!(answer, Err(ResolveError::Declined(2)));
     for cut in [0, 1, 2, 10] {

@@ -92,7 +92,7 @@ fn records_are_read_with_the_least_time_to_live() {
         (
             &[("a.example", 10, alias("b.example")), ("b.example", 10, alias("a.example"))],
             &[],
-            Reply::Failed(ResolveError::Malformed("endless aliases")),
+            Reply::Failed(ResolveError::Malformed("CNAME loop, or too many CNAME records")),
         ),
         // No records, for the time given by the zone (RFC 2308 section 5).
         (&[], &[("example", 300, zone(900))], answer(&[], 300)),
@@ -126,7 +126,7 @@ fn so_many_records_and_aliases_and_no_more() {
         query.read(&reply(&query, &chain, &[]))
     };
     assert_eq!(chain(ALIASES), answer(&[code(2)], 60));
-    let endless = Reply::Failed(ResolveError::Malformed("endless aliases"));
+    let endless = Reply::Failed(ResolveError::Malformed("CNAME loop, or too many CNAME records"));
     assert_eq!(chain(ALIASES + 1), endless);
 }
 
@@ -171,14 +171,14 @@ fn only_the_answer_to_this_question_is_one() {
     assert_eq!(query.read(&right), answer(&[code(2)], 60));
 
     let unrelated = |octets: &[u8], why| assert_eq!(query.read(octets), Reply::Unrelated(why));
-    unrelated(b"", "another id");
-    unrelated(&right[..1], "another id");
+    unrelated(b"", "wrong ID");
+    unrelated(&right[..1], "wrong ID");
     let mut wrong = right.clone();
     wrong[1] ^= 1;
-    unrelated(&wrong, "another id");
+    unrelated(&wrong, "wrong ID");
     unrelated(query.octets(), "not a response");
     for length in 2..12 {
-        unrelated(&right[..length], "more records than octets");
+        unrelated(&right[..length], "more records than fit into the message");
     }
     for length in 12..right.len() {
         assert!(matches!(query.read(&right[..length]), Reply::Unrelated(_)), "{length}");
@@ -187,14 +187,17 @@ fn only_the_answer_to_this_question_is_one() {
         Query::new(7, &other, RecordKind::A).unwrap(),
         Query::new(7, &asked, RecordKind::Aaaa).unwrap(),
     ] {
-        unrelated(&reply(&question, given, &[]), "another question");
+        unrelated(&reply(&question, given, &[]), "wrong question");
     }
-    unrelated(&changed(&query, given, &[], |it| it.questions.clear()), "another question");
+    unrelated(&changed(&query, given, &[], |it| it.questions.clear()), "wrong question");
     let twice = |it: &mut Packet<'_>| it.questions.push(it.questions[0].clone().into_owned());
-    unrelated(&changed(&query, given, &[], twice), "another question");
+    unrelated(&changed(&query, given, &[], twice), "wrong question");
     let counts = |counts: [u8; 8]| [b"\0\x07\x81\x80", &counts[..], &right[12..]].concat();
-    unrelated(&counts([0, 1, 255, 255, 255, 255, 255, 255]), "more records than octets");
-    unrelated(&counts([0, 1, 0, 1, 3, 255, 0, 0]), "more records than octets");
+    unrelated(
+        &counts([0, 1, 255, 255, 255, 255, 255, 255]),
+        "more records than fit into the message",
+    );
+    unrelated(&counts([0, 1, 0, 1, 3, 255, 0, 0]), "more records than fit into the message");
 }
 
 #[test]

@@ -270,9 +270,9 @@ fn without_a_header_there_is_no_session_and_no_word() {
     let elsewhere = || Peer::new(([192, 0, 2, 16], 5000).into());
     let v2 = |rest: &[u8]| say([V2, rest].concat());
     let cases: Vec<(Peer, Vec<Does>, &str)> = vec![
-        (elsewhere(), vec![Say(good.clone())], "unknown[192.0.2.16]: not from a proxy"),
-        (elsewhere(), vec![], "unknown[192.0.2.16]: not from a proxy"),
-        (Peer::local(), vec![Say(good.clone())], "unknown[local]: not from a proxy"),
+        (elsewhere(), vec![Say(good.clone())], "unknown[192.0.2.16]: not from a trusted proxy"),
+        (elsewhere(), vec![], "unknown[192.0.2.16]: not from a trusted proxy"),
+        (Peer::local(), vec![Say(good.clone())], "unknown[local]: not from a trusted proxy"),
         (proxy(), vec![say("EHLO a.example\r\n")], "no PROXY header"),
         (proxy(), vec![say("P"), say("A")], "no PROXY header"),
         (proxy(), vec![say(b"\x16\x03\x01")], "no PROXY header"),
@@ -282,10 +282,22 @@ fn without_a_header_there_is_no_session_and_no_word() {
         (proxy(), vec![say("PROXY "), say("x".repeat(101))], "malformed PROXY header"),
         (proxy(), vec![v2(b"\x31\x11\0\x0c")], "malformed PROXY header"),
         (proxy(), vec![v2(b"\x21\x11\0\x04abcd")], "malformed PROXY header"),
-        (proxy(), vec![End], "closed before the PROXY header"),
-        (proxy(), vec![say(&good[..20]), End], "closed before the PROXY header"),
-        (proxy(), vec![say(&good2[..20]), End], "closed before the PROXY header"),
-        (proxy(), vec![Break], "lost before the PROXY header: connection reset"),
+        (proxy(), vec![End], "the proxy closed the connection before the end of the PROXY header"),
+        (
+            proxy(),
+            vec![say(&good[..20]), End],
+            "the proxy closed the connection before the end of the PROXY header",
+        ),
+        (
+            proxy(),
+            vec![say(&good2[..20]), End],
+            "the proxy closed the connection before the end of the PROXY header",
+        ),
+        (
+            proxy(),
+            vec![Break],
+            "the connection was lost before the end of the PROXY header: connection reset",
+        ),
     ];
     for (peer, script, event) in cases {
         let served = served(peer, script, |_| {});

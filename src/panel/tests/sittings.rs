@@ -145,7 +145,7 @@ fn a_scorer_keeps_state_for_a_session_and_learns_of_the_ends() {
 
 #[test]
 fn a_session_scorer_that_panics_or_is_late_is_dropped_and_fails_from_then_on() {
-    let lost = "its state for this session is lost";
+    let lost = "its state for this session was lost";
     for (fault, first, later) in [
         (Fault::Fails, "failed: fails", None),
         (Fault::Panics, "panicked: panics", Some(lost)),

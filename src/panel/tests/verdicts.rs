@@ -67,7 +67,10 @@ fn thresholds_ascend() {
         }
     }
     let error = Thresholds::new(score(3), None, score(2)).unwrap_err();
-    assert_eq!(error.to_string(), "a threshold of 3.00 lies above a stricter one of 2.00");
+    assert_eq!(
+        error.to_string(),
+        "the threshold 3.00 is above the stricter threshold 2.00; expected tag, defer and refuse in ascending order"
+    );
 }
 
 #[test]

@@ -38,10 +38,10 @@ pub enum SelfTestError {
     /// The server accepted a message from a stranger for a foreign recipient. Its configuration
     /// trusts our address (Postfix `mynetworks`), or it trusts every client.
     #[error(
-        "the onward server is an open relay behind us: it took a message for {recipient} from a stranger: \
-         {reply}. Remove this machine's address from the networks it trusts (Postfix: mynetworks=, \
+        "the onward server is an open relay behind this gate: it accepted a message for {recipient} from a \
+         stranger: {reply}. Remove this machine's address from the networks it trusts (Postfix: mynetworks=, \
          smtpd_relay_restrictions=reject_unauth_destination; amavisd: the same in the server that \
-         $forward_method names), or tell it who the client is (XCLIENT, PROXY)"
+         $forward_method names), or identify the client to it (XCLIENT, PROXY)"
     )]
     WouldRelay {
         /// The recipient of the accepted message.
@@ -52,15 +52,17 @@ pub enum SelfTestError {
     /// The client cannot be announced to the server, because XCLIENT or XFORWARD is not offered or
     /// not trusted. Fault of its configuration (Postfix `smtpd_authorized_xclient_hosts`) or of
     /// ours.
-    #[error("the onward server does not let us say who the client is: {0}")]
+    #[error("the onward server does not accept the client's identity: {0}")]
     Unidentified(RelayError),
     /// The server leads back to this gate, so that every RCPT would loop. The relay target is the
     /// address of this gate, or the onward server relays to it.
-    #[error("the relay target leads back to this gate, directly or through the server behind it")]
+    #[error(
+        "mail loop: the relay target leads back to this gate, directly or through another server"
+    )]
     Loop,
     /// The server could not be asked, so the result is unknown. Every client would get 451. Retry
     /// later.
-    #[error("the onward server has not answered: {0}")]
+    #[error("the onward server did not answer: {0}")]
     Unanswered(RelayError),
 }
 

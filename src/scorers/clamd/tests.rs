@@ -136,7 +136,10 @@ fn a_scan_that_exceeded_a_limit_is_a_failure() {
         let runtime = Rehearsal::with(script(&[&reply], Then::Hang));
         for what in [OnVirus::Refuse, OnVirus::Score(Score::points(4))] {
             let error = ask(&runtime, &clamd(&runtime).on_virus(what), "x\n").unwrap_err();
-            assert_eq!(error, format!("part of the message exceeds a limit of clamd: {name}"));
+            assert_eq!(
+                error,
+                format!("part of the message exceeds a limit of clamd and was not scanned: {name}")
+            );
         }
     }
     // Before ClamAV 0.101.
@@ -163,33 +166,36 @@ fn encrypted_content_is_a_finding() {
 
 #[test]
 fn no_answer_is_an_error() {
-    let size = "message larger than clamd's StreamMaxLength";
+    let size = "the message exceeds clamd's StreamMaxLength, so size_limit is too large";
     let table = [
         ("1: INSTREAM size limit exceeded. ERROR\0", size),
         ("INSTREAM size limit exceeded. ERROR\0", size),
         (
             "1: stream: Can't allocate memory ERROR\0",
-            "clamd says \"1: stream: Can't allocate memory ERROR\"",
+            "clamd refused the request: \"1: stream: Can't allocate memory ERROR\"",
         ),
-        ("COMMAND READ TIMED OUT ERROR\0", "clamd says \"COMMAND READ TIMED OUT ERROR\""),
-        ("UNKNOWN COMMAND\0", "clamd says \"UNKNOWN COMMAND\""),
+        (
+            "COMMAND READ TIMED OUT ERROR\0",
+            "clamd refused the request: \"COMMAND READ TIMED OUT ERROR\"",
+        ),
+        ("UNKNOWN COMMAND\0", "clamd refused the request: \"UNKNOWN COMMAND\""),
         // A reply to another command.
-        ("2: stream: OK\0", "not a reply of clamd: \"2: stream: OK\""),
-        ("stream: OK\0", "not a reply of clamd: \"stream: OK\""),
-        ("1: stream: \0", "not a reply of clamd: \"1: stream: \""),
-        ("1: stream:  FOUND\0", "not a reply of clamd: \"1: stream:  FOUND\""),
-        ("1: stream: ok\0", "not a reply of clamd: \"1: stream: ok\""),
-        ("1: OK\0", "not a reply of clamd: \"1: OK\""),
-        ("\0", "not a reply of clamd: \"\""),
-        ("", "connection closed within the reply"),
-        ("1: stream: OK", "connection closed within the reply"),
-        ("1: stream: OK\n", "connection closed within the reply"),
+        ("2: stream: OK\0", "malformed response from clamd: \"2: stream: OK\""),
+        ("stream: OK\0", "malformed response from clamd: \"stream: OK\""),
+        ("1: stream: \0", "malformed response from clamd: \"1: stream: \""),
+        ("1: stream:  FOUND\0", "malformed response from clamd: \"1: stream:  FOUND\""),
+        ("1: stream: ok\0", "malformed response from clamd: \"1: stream: ok\""),
+        ("1: OK\0", "malformed response from clamd: \"1: OK\""),
+        ("\0", "malformed response from clamd: \"\""),
+        ("", "the daemon closed the connection before the end of its response"),
+        ("1: stream: OK", "the daemon closed the connection before the end of its response"),
+        ("1: stream: OK\n", "the daemon closed the connection before the end of its response"),
     ];
     for (reply, expected) in table {
         assert_eq!(error(reply, Then::Close), expected, "{reply:?}");
     }
-    assert_eq!(error(&"x".repeat(1 << 20), Then::Hang), "endless reply");
-    assert_eq!(error("1: str", Then::Reset), "cannot receive: connection reset");
+    assert_eq!(error(&"x".repeat(1 << 20), Then::Hang), "the response exceeds the size limit");
+    assert_eq!(error("1: str", Then::Reset), "receiving from the daemon failed: connection reset");
 }
 
 #[test]
@@ -204,7 +210,7 @@ fn a_daemon_that_has_heard_enough_is_heard() {
     };
     let runtime = Rehearsal::with(early);
     let error = ask(&runtime, &clamd(&runtime), &"x\n".repeat(1000)).unwrap_err();
-    assert_eq!(error, "message larger than clamd's StreamMaxLength");
+    assert_eq!(error, "the message exceeds clamd's StreamMaxLength, so size_limit is too large");
 }
 
 #[test]
@@ -212,7 +218,9 @@ fn every_line_and_every_reply_of_an_answer_counts() {
     const ZIP: &str = "Heuristics.Encrypted.Zip";
     const LIMIT: &str = "Heuristics.Limits.Exceeded.MaxFiles";
     let virus = "refused: CLAMD (Eicar)";
-    let exceeded = format!("failure: part of the message exceeds a limit of clamd: {LIMIT}");
+    let exceeded = format!(
+        "failure: part of the message exceeds a limit of clamd and was not scanned: {LIMIT}"
+    );
     let table = [
         (format!("1: stream: {ZIP} FOUND\nstream: Eicar FOUND\0"), virus, "+ENCRYPTED"),
         (format!("1: stream: {ZIP} FOUND\r\n1: stream: Eicar FOUND\r\n\0"), virus, "+ENCRYPTED"),
@@ -236,21 +244,21 @@ fn every_line_and_every_reply_of_an_answer_counts() {
         (format!("1: stream: {ZIP} FOUND\nstream: {ZIP} FOUND\0"), "evidence:", "+ENCRYPTED"),
         (
             "1: stream: OK\nstream: Can't read ERROR\0".into(),
-            "failure: clamd says \"stream: Can't read ERROR\"",
+            "failure: clamd refused the request: \"stream: Can't read ERROR\"",
             "",
         ),
-        ("1: stream: OK\nx\0".into(), "failure: not a reply of clamd: \"x\"", ""),
-        ("1: stream: Eicar FOUND\nx\0".into(), "failure: not a reply of clamd: \"x\"", ""),
-        ("1: stream: OK\n\nOK\0".into(), "failure: not a reply of clamd: \"\"", ""),
+        ("1: stream: OK\nx\0".into(), "failure: malformed response from clamd: \"x\"", ""),
+        ("1: stream: Eicar FOUND\nx\0".into(), "failure: malformed response from clamd: \"x\"", ""),
+        ("1: stream: OK\n\nOK\0".into(), "failure: malformed response from clamd: \"\"", ""),
         // Replies to other commands.
         (
             "1: stream: OK\x002: stream: OK\0".into(),
-            "failure: not a reply of clamd: \"2: stream: OK\"",
+            "failure: malformed response from clamd: \"2: stream: OK\"",
             "",
         ),
         (
             "1: stream: OK\0stream: Eicar FOUND\0".into(),
-            "failure: not a reply of clamd: \"stream: Eicar FOUND\"",
+            "failure: malformed response from clamd: \"stream: Eicar FOUND\"",
             "",
         ),
     ];

@@ -80,14 +80,14 @@ fn connections_are_used_again_while_they_are_good() {
         (
             vec![turns(&["a;", ""], Then::Close), turns(&[""], Then::Close)],
             &[0, 0],
-            &["a", "(connection closed within the reply)"],
+            &["a", "(the daemon closed the connection before the end of its response)"],
             "?0;?1;?0;",
             2,
         ),
         (
             vec![turns(&["a;", "b"], Then::Close), new()],
             &[0, 0],
-            &["a", "(connection closed within the reply)"],
+            &["a", "(the daemon closed the connection before the end of its response)"],
             "?0;?1;",
             1,
         ),
@@ -102,13 +102,25 @@ fn connections_are_used_again_while_they_are_good() {
 #[test]
 fn a_first_connection_that_breaks_is_not_tried_again() {
     let table = [
-        (Script::refuses(), "(cannot connect: connection refused)"),
-        (turns(&[""], Then::Close), "(connection closed within the reply)"),
-        (turns(&["a"], Then::Close), "(connection closed within the reply)"),
-        (turns(&["a"], Then::Reset), "(cannot receive: connection reset)"),
-        (Script { takes: 0, ..turns(&["a;"], Then::Hang) }, "(cannot send: connection reset)"),
-        (Script { takes: 2, ..turns(&["a;"], Then::Hang) }, "(cannot send: connection reset)"),
-        (turns(&["012345678901234567890"], Then::Hang), "(endless reply)"),
+        (Script::refuses(), "(connecting to the daemon failed: connection refused)"),
+        (
+            turns(&[""], Then::Close),
+            "(the daemon closed the connection before the end of its response)",
+        ),
+        (
+            turns(&["a"], Then::Close),
+            "(the daemon closed the connection before the end of its response)",
+        ),
+        (turns(&["a"], Then::Reset), "(receiving from the daemon failed: connection reset)"),
+        (
+            Script { takes: 0, ..turns(&["a;"], Then::Hang) },
+            "(sending to the daemon failed: connection reset)",
+        ),
+        (
+            Script { takes: 2, ..turns(&["a;"], Then::Hang) },
+            "(sending to the daemon failed: connection reset)",
+        ),
+        (turns(&["012345678901234567890"], Then::Hang), "(the response exceeds the size limit)"),
     ];
     for (script, expected) in table {
         let runtime = Rehearsal::with(script);

@@ -202,7 +202,7 @@ fn only_what_could_change_the_answer_is_a_failure() {
     let unproven = greylist(&runtime, "grey-proven");
     let (envelope, to) = (envelope("<a@example.org>"), crate::rehearsal::recipient());
     let rcpt = || runtime.run(unproven.on_rcpt(&RcptContext::new(&envelope, &to)));
-    assert_eq!(rcpt().unwrap_err().to_string(), "store says \"no\"");
+    assert_eq!(rcpt().unwrap_err().to_string(), "store: operation refused: \"no\"");
     pass(&runtime, 300);
     assert!(told(&rcpt().unwrap()).starts_with("GREYLIST_PASSED"));
 

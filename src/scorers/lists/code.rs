@@ -15,7 +15,7 @@ pub struct Codes([Vec<RangeInclusive<u8>>; 4]);
 #[non_exhaustive]
 pub enum CodeError {
     /// The text is not in the notation of [`Codes`].
-    #[error("`{0}` is not a return code like 127.0.0.2 or 127.0.[0..255].[1;3]")]
+    #[error("`{0}` is not a return code such as 127.0.0.2 or 127.0.[0..255].[1;3]")]
     Malformed(Box<str>),
     /// No listing can have a matching code. Only 127.0.0.0/8 holds listings. 127.0.0.1,
     /// 127.255.255.0/24 and the codes by which the list refuses to answer are not listings.
@@ -28,7 +28,7 @@ pub enum CodeError {
     #[error("no listing can have a bit of the mask {0:#x}: expected a mask from 1 to 0xffffff")]
     Mask(u32),
     /// A rule with the same codes or bits and the same symbol exists already.
-    #[error("two rules with the same codes have the symbol `{0}`")]
+    #[error("two rules have the symbol `{0}` and the same codes or bits; expected each rule once")]
     Duplicate(Box<str>),
 }
 

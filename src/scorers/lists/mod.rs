@@ -82,9 +82,9 @@ enum Meets {
 enum ListFault {
     #[error("{zone}: {error}")]
     Unknown { zone: DomainName, error: ResolveError },
-    #[error("{zone} does not answer us: {code}")]
+    #[error("{zone} refuses to answer our queries: {code}")]
     Refused { zone: DomainName, code: Ipv4Addr },
-    #[error("{zone} is no list: {code}")]
+    #[error("{zone} is not a DNS list: it returned {code}")]
     NotACode { zone: DomainName, code: Ipv4Addr },
 }
 

@@ -104,16 +104,16 @@ fn codes_weigh_what_rules_say() {
         (&good, &["127.0.9.3"], "GOOD=-2.00"),
         (&good, &["127.0.9.0"], "GOOD_EXAMPLE=0.00"),
         // These are not listings.
-        (&good, &["127.0.0.255"], "good.example does not answer us: 127.0.0.255"),
-        (&zen, &["127.255.255.254"], "zen.example does not answer us: 127.255.255.254"),
+        (&good, &["127.0.0.255"], "good.example refuses to answer our queries: 127.0.0.255"),
+        (&zen, &["127.255.255.254"], "zen.example refuses to answer our queries: 127.255.255.254"),
         (
             &zen,
             &["127.0.0.2", "127.255.255.252"],
-            "zen.example does not answer us: 127.255.255.252",
+            "zen.example refuses to answer our queries: 127.255.255.252",
         ),
-        (&multi, &["127.0.0.1"], "multi.example does not answer us: 127.0.0.1"),
-        (&plain, &["203.0.113.80"], "plain.example is no list: 203.0.113.80"),
-        (&plain, &["127.0.0.2", "0.0.0.0"], "plain.example is no list: 0.0.0.0"),
+        (&multi, &["127.0.0.1"], "multi.example refuses to answer our queries: 127.0.0.1"),
+        (&plain, &["203.0.113.80"], "plain.example is not a DNS list: it returned 203.0.113.80"),
+        (&plain, &["127.0.0.2", "0.0.0.0"], "plain.example is not a DNS list: it returned 0.0.0.0"),
     ] {
         assert_eq!(says(list, codes), expected, "{codes:?}");
     }
@@ -302,7 +302,7 @@ fn what_some_lists_say_stands_beside_what_others_do_not() {
         let failures: Vec<_> = tally.failures().map(|it| it.cause.to_string()).collect();
         (verdict, tally.to_string(), failures.join(", "))
     };
-    let told = "failed: broken.example: declined with response code 2".to_owned();
+    let told = "failed: broken.example: DNS response code 2".to_owned();
     let (verdict, tally, failures) = ask(lists("broken.example"), FailurePolicy::Ignore);
     let expected = (Verdict::Pass, "score=4.00 dnsbl:ZEN=4.00".to_owned(), told.clone());
     assert_eq!((verdict, tally, failures), expected);

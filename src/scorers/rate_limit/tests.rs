@@ -96,7 +96,7 @@ fn beyond_a_rate_may_be_evidence_or_nothing() {
         .exempt("198.51.100.0/24".parse().unwrap());
     let ask = |address| ask(&limit, address, "<a@example.org>", "<b@example.net>");
     assert_eq!(ask("192.0.2.1"), "silent");
-    assert_eq!(ask("192.0.2.1"), "RATE_ADDRESS=2.00 has to wait 60 seconds");
+    assert_eq!(ask("192.0.2.1"), "RATE_ADDRESS=2.00 over the limit for 60 more seconds");
     for _ in 0..3 {
         assert_eq!(ask("198.51.100.1"), "silent");
         assert_eq!(ask("local"), "silent");
@@ -110,7 +110,7 @@ fn a_limit_that_cannot_be_asked_does_not_lift_the_others() {
     let limit = RateLimit::new(runtime.clone(), store).per_address(rate(9)).per_sender(rate(1));
     let (envelope, recipient) = (envelope("<a@example.org>"), crate::rehearsal::recipient());
     let ask = || runtime.run(limit.on_rcpt(&RcptContext::new(&envelope, &recipient)));
-    assert_eq!(ask().unwrap_err().to_string(), "store says \"no\"");
+    assert_eq!(ask().unwrap_err().to_string(), "store: operation refused: \"no\"");
     assert!(
         matches!(ask(), Ok(opinion) if opinion.refusal.as_ref().is_some_and(Refusal::is_transient))
     );

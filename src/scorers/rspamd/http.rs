@@ -57,13 +57,13 @@ impl Request {
 /// The reason why a response holds no report. Fault of the server.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HttpFault {
-    #[error("not a response that can be read: {0}")]
+    #[error("malformed HTTP response: {0}")]
     Malformed(&'static str),
-    #[error("endless reply")]
+    #[error("the response exceeds the size limit")]
     Endless,
-    #[error("rspamd says {0:?}")]
+    #[error("rspamd refused the request: {0:?}")]
     Declined(Box<str>),
-    #[error("not a report of rspamd: {0}")]
+    #[error("invalid report from rspamd: {0}")]
     Report(#[from] BadReport),
 }
 
@@ -176,7 +176,9 @@ impl Header {
         lenient.allow_obsolete_multiline_headers_in_responses(true);
         match lenient.parse_response(&mut response, octets) {
             Ok(httparse::Status::Complete(length)) if length == octets.len() => {}
-            Err(httparse::Error::TooManyHeaders) => return Err(Malformed("too many fields")),
+            Err(httparse::Error::TooManyHeaders) => {
+                return Err(Malformed("too many header fields"));
+            }
             _ => return Err(Malformed("header")),
         }
         let code = response.code.unwrap_or(0);
@@ -195,7 +197,7 @@ impl Header {
                 for member in members() {
                     let number = read_number(member).ok_or(Malformed("Content-Length"))?;
                     if length.replace(number).is_some_and(|other| other != number) {
-                        return Err(Malformed("two Content-Lengths"));
+                        return Err(Malformed("contradictory Content-Length fields"));
                     }
                 }
             } else if is("Transfer-Encoding") {
@@ -203,12 +205,12 @@ impl Header {
                     if !member.eq_ignore_ascii_case(b"chunked")
                         || std::mem::replace(&mut chunked, true)
                     {
-                        return Err(Malformed("encoding that was not asked for"));
+                        return Err(Malformed("unsupported encoding"));
                     }
                 }
             } else if is("Content-Encoding") || is("Compression") {
                 if !field.value.trim_ascii().eq_ignore_ascii_case(b"identity") {
-                    return Err(Malformed("encoding that was not asked for"));
+                    return Err(Malformed("unsupported encoding"));
                 }
             } else if is("Message-Offset") {
                 let number = read_number(field.value.trim_ascii());

@@ -56,11 +56,11 @@ pub(super) struct Report {
 /// A report without the result of a scan. Server fault.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum Gap {
-    #[error("report of rspamd: error {0:?}")]
+    #[error("rspamd reported the error {0:?}")]
     Error(Box<str>),
-    #[error("report of rspamd: no action")]
+    #[error("the report of rspamd has no action")]
     Action,
-    #[error("report of rspamd: no score that can be read")]
+    #[error("the report of rspamd has no valid score")]
     Score,
 }
 
@@ -115,7 +115,7 @@ pub(super) enum BadReport {
     Json(#[from] serde_json::Error),
     #[error("error {0:?}")]
     Error(Box<str>),
-    #[error("neither score nor action")]
+    #[error("it has neither a score nor an action")]
     Empty,
 }
 
@@ -129,7 +129,7 @@ impl BadReport {
 
 /// No scan took place: rspamd answered before its rules ran.
 #[derive(Debug, thiserror::Error)]
-#[error("rspamd decided ({0}) before its rules ran, so that there is no score")]
+#[error("rspamd answered before its rules ran ({0}), so there is no score")]
 struct NotJudged(Box<str>);
 
 impl Report {

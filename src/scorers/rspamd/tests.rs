@@ -124,22 +124,34 @@ fn a_connection_is_kept_if_the_server_keeps_it() {
 fn the_network_fails() {
     let whole = response(SOFT);
     let table = [
-        (Script::refuses(), "cannot connect: connection refused"),
-        (Script::turns(b"\ntext\r\n", &[], Then::Close), "connection closed within the reply"),
+        (Script::refuses(), "connecting to the daemon failed: connection refused"),
+        (
+            Script::turns(b"\ntext\r\n", &[], Then::Close),
+            "the daemon closed the connection before the end of its response",
+        ),
         (
             Script::turns(b"\ntext\r\n", &[&whole[..whole.len() - 1]], Then::Close),
-            "connection closed within the reply",
+            "the daemon closed the connection before the end of its response",
         ),
-        (Script::turns(b"\ntext\r\n", &["HTTP"], Then::Reset), "cannot receive: connection reset"),
+        (
+            Script::turns(b"\ntext\r\n", &["HTTP"], Then::Reset),
+            "receiving from the daemon failed: connection reset",
+        ),
         (
             Script::turns(b"\ntext\r\n", &["SPAMD/1.1 0 EX_OK\r\n\r\n"], Then::Hang),
-            "not a response that can be read: header",
+            "malformed HTTP response: header",
         ),
-        (Script::turns(b"\ntext\r\n", &[&"x".repeat(1 << 20)], Then::Hang), "endless reply"),
-        (Script { takes: 50, ..Script::refuses() }, "cannot connect: connection refused"),
+        (
+            Script::turns(b"\ntext\r\n", &[&"x".repeat(1 << 20)], Then::Hang),
+            "the response exceeds the size limit",
+        ),
+        (
+            Script { takes: 50, ..Script::refuses() },
+            "connecting to the daemon failed: connection refused",
+        ),
         (
             Script { takes: 50, ..Script::turns(b"\ntext\r\n", &[], Then::Hang) },
-            "cannot send: connection reset",
+            "sending to the daemon failed: connection reset",
         ),
     ];
     for (script, expected) in table {

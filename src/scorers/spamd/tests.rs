@@ -133,41 +133,53 @@ fn no_report_is_an_error() {
     let spam = |value: &str| reply(&format!("Content-length: 0\r\nSpam: {value}"));
     let length = |value: &str| reply(&format!("Content-length: {value}\r\nSpam: True ; 1 / 5"));
     let table = [
-        (String::new(), "connection closed within the reply"),
-        ("SPAMD/1.1 0 EX_OK\r\n".into(), "connection closed within the reply"),
-        (length("3") + "AB", "connection closed within the reply"),
+        (String::new(), "the daemon closed the connection before the end of its response"),
+        (
+            "SPAMD/1.1 0 EX_OK\r\n".into(),
+            "the daemon closed the connection before the end of its response",
+        ),
+        (length("3") + "AB", "the daemon closed the connection before the end of its response"),
         (
             "SPAMD/1.1 0 EX_OK\nContent-length: 0\nSpam: True ; 1 / 5\n\n".into(),
-            "connection closed within the reply",
+            "the daemon closed the connection before the end of its response",
         ),
         (
             "SPAMD/1.0 76 Bad header line: (EOF)\r\n".into(),
-            "spamd says \"76 Bad header line: (EOF)\"",
+            "spamd refused the request: \"76 Bad header line: (EOF)\"",
         ),
-        ("SPAMD/1.1 0 PONG\r\n\r\n".into(), "spamd says \"0 PONG\""),
-        ("SPAMD/1.1 00 EX_OK\r\n".into(), "spamd says \"00 EX_OK\""),
-        ("HTTP/1.1 400 Bad Request\r\n\r\n".into(), "not a reply of spamd: first line"),
-        ("SPAMD/2.0 0 EX_OK\r\n".into(), "not a reply of spamd: first line"),
-        ("SPAMD/1. 0 EX_OK\r\n".into(), "not a reply of spamd: first line"),
-        ("SPAMD/1.1  0 EX_OK\r\n".into(), "not a reply of spamd: first line"),
-        ("SPAMD/1.1 -1 EX_OK\r\n".into(), "not a reply of spamd: first line"),
-        ("\u{fffd}\0\r\n".into(), "not a reply of spamd: first line"),
-        (reply("Content-length: 0"), "not a reply of spamd: no result that can be read"),
-        (reply("Spam: True ; 1 / 5"), "not a reply of spamd: no Content-length"),
-        (reply("Spam True"), "not a reply of spamd: header"),
-        (spam("True ; 1 / 5\r\nSpam: False ; 0 / 5"), "not a reply of spamd: header given twice"),
-        (spam("Maybe ; 1 / 5"), "not a reply of spamd: no result that can be read"),
-        (spam("True ; nan / 5"), "not a reply of spamd: no result that can be read"),
-        (spam("True ; 1e9 / 5"), "not a reply of spamd: no result that can be read"),
-        (spam("True ; 99999999999 / 5"), "not a reply of spamd: no result that can be read"),
-        (spam("True 1 / 5"), "not a reply of spamd: no result that can be read"),
-        (length(""), "not a reply of spamd: Content-length"),
-        (length("-1"), "not a reply of spamd: Content-length"),
-        (length("+1"), "not a reply of spamd: Content-length"),
-        (length("65537"), "endless reply"),
-        (length("99999999999999999999999"), "endless reply"),
-        ("x".repeat(1 << 20), "endless reply"),
-        (reply(&format!("X: {}", "x".repeat(1 << 20))), "endless reply"),
+        ("SPAMD/1.1 0 PONG\r\n\r\n".into(), "spamd refused the request: \"0 PONG\""),
+        ("SPAMD/1.1 00 EX_OK\r\n".into(), "spamd refused the request: \"00 EX_OK\""),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n".into(), "malformed response from spamd: status line"),
+        ("SPAMD/2.0 0 EX_OK\r\n".into(), "malformed response from spamd: status line"),
+        ("SPAMD/1. 0 EX_OK\r\n".into(), "malformed response from spamd: status line"),
+        ("SPAMD/1.1  0 EX_OK\r\n".into(), "malformed response from spamd: status line"),
+        ("SPAMD/1.1 -1 EX_OK\r\n".into(), "malformed response from spamd: status line"),
+        ("\u{fffd}\0\r\n".into(), "malformed response from spamd: status line"),
+        (
+            reply("Content-length: 0"),
+            "malformed response from spamd: missing or invalid Spam field",
+        ),
+        (reply("Spam: True ; 1 / 5"), "malformed response from spamd: no Content-length"),
+        (reply("Spam True"), "malformed response from spamd: header"),
+        (
+            spam("True ; 1 / 5\r\nSpam: False ; 0 / 5"),
+            "malformed response from spamd: repeated header field",
+        ),
+        (spam("Maybe ; 1 / 5"), "malformed response from spamd: missing or invalid Spam field"),
+        (spam("True ; nan / 5"), "malformed response from spamd: missing or invalid Spam field"),
+        (spam("True ; 1e9 / 5"), "malformed response from spamd: missing or invalid Spam field"),
+        (
+            spam("True ; 99999999999 / 5"),
+            "malformed response from spamd: missing or invalid Spam field",
+        ),
+        (spam("True 1 / 5"), "malformed response from spamd: missing or invalid Spam field"),
+        (length(""), "malformed response from spamd: Content-length"),
+        (length("-1"), "malformed response from spamd: Content-length"),
+        (length("+1"), "malformed response from spamd: Content-length"),
+        (length("65537"), "the response exceeds the size limit"),
+        (length("99999999999999999999999"), "the response exceeds the size limit"),
+        ("x".repeat(1 << 20), "the response exceeds the size limit"),
+        (reply(&format!("X: {}", "x".repeat(1 << 20))), "the response exceeds the size limit"),
     ];
     for (reply, expected) in table {
         for chunk in [1_000, usize::MAX, 1].into_iter().take(if reply.len() > 4096 { 2 } else { 3 })
@@ -195,7 +207,7 @@ fn a_scan_that_was_cut_short_is_a_failure_with_findings() {
     let (envelope, message) = (envelope("<a@example.com>"), message("x"));
     let error =
         runtime.run(spamd(&runtime).on_data(&DataContext::new(&envelope, &message))).unwrap_err();
-    assert_eq!(error.to_string(), "SpamAssassin's time_limit ended the scan");
+    assert_eq!(error.to_string(), "SpamAssassin stopped the scan at its time_limit");
     let found = &error.opinion().findings;
     assert_eq!(found.iter().map(Finding::score).sum::<Score>(), Score::points(3));
 }
@@ -203,12 +215,21 @@ fn a_scan_that_was_cut_short_is_a_failure_with_findings() {
 #[test]
 fn a_result_that_contradicts_itself_is_a_failure_with_findings() {
     let table = [
-        ("False ; 0 / 0", Some("spamd reports no scan (False ; 0 / 0)")),
-        ("False ; 0.0 / 0.0", Some("spamd reports no scan (False ; 0 / 0)")),
-        ("True ; 0 / 5", Some("spamd's verdict contradicts its score (True ; 0.00 / 5.00)")),
-        ("True ; 4.8 / 5.0", Some("spamd's verdict contradicts its score (True ; 4.80 / 5.00)")),
-        ("False ; 15 / 5", Some("spamd's verdict contradicts its score (False ; 15.00 / 5.00)")),
-        ("False ; -1 / -5", Some("spamd's verdict contradicts its score (False ; -1.00 / -5.00)")),
+        ("False ; 0 / 0", Some("spamd did not scan the message (False ; 0 / 0)")),
+        ("False ; 0.0 / 0.0", Some("spamd did not scan the message (False ; 0 / 0)")),
+        ("True ; 0 / 5", Some("the verdict of spamd contradicts its score (True ; 0.00 / 5.00)")),
+        (
+            "True ; 4.8 / 5.0",
+            Some("the verdict of spamd contradicts its score (True ; 4.80 / 5.00)"),
+        ),
+        (
+            "False ; 15 / 5",
+            Some("the verdict of spamd contradicts its score (False ; 15.00 / 5.00)"),
+        ),
+        (
+            "False ; -1 / -5",
+            Some("the verdict of spamd contradicts its score (False ; -1.00 / -5.00)"),
+        ),
         // SpamAssassin rounds 4.96 and 5.04 to this.
         ("False ; 5.0 / 5.0", None),
         ("True ; 5.0 / 5.0", None),
@@ -231,10 +252,16 @@ fn a_result_that_contradicts_itself_is_a_failure_with_findings() {
 fn the_network_fails() {
     let good = Script::new(GTUBE, 10, Then::Close);
     let table = [
-        (Script { listens: false, ..good.clone() }, "cannot connect: connection refused"),
-        (Script { takes: 0, ..good.clone() }, "cannot send: connection reset"),
-        (Script { takes: 60, ..good }, "cannot send: connection reset"),
-        (Script::new("SPAMD", 10, Then::Reset), "cannot receive: connection reset"),
+        (
+            Script { listens: false, ..good.clone() },
+            "connecting to the daemon failed: connection refused",
+        ),
+        (Script { takes: 0, ..good.clone() }, "sending to the daemon failed: connection reset"),
+        (Script { takes: 60, ..good }, "sending to the daemon failed: connection reset"),
+        (
+            Script::new("SPAMD", 10, Then::Reset),
+            "receiving from the daemon failed: connection reset",
+        ),
     ];
     for (script, expected) in table {
         assert_eq!(ask(&spamd(&Rehearsal::with(script)), "x").unwrap_err(), expected);

@@ -35,16 +35,16 @@ const ABOUT: TableDefinition<'_, &str, u128> = TableDefinition::new("about");
 #[non_exhaustive]
 pub enum OpenError {
     /// Another process has the file open. It can be opened after that process closes it.
-    #[error("another process has opened the store's file")]
+    #[error("another process has opened the store file")]
     InUse,
     /// The file cannot be opened, or is not a database.
-    #[error("cannot open the store's file: {0}")]
+    #[error("opening the store file failed: {0}")]
     File(Box<dyn std::error::Error + Send + Sync>),
     /// The file was written by another version of this crate, in an unknown format.
-    #[error("the store's file has form {0}, not {FORM}")]
+    #[error("the store file has format {0}; expected format {FORM}")]
     Form(u128),
     /// The writer thread could not be started.
-    #[error("no thread for the store's file: {0}")]
+    #[error("starting the writer thread of the store failed: {0}")]
     Thread(#[source] io::Error),
 }
 

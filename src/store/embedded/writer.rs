@@ -180,5 +180,5 @@ impl Drop for Present {
 }
 
 fn gone() -> StoreError {
-    StoreError::Disk(Arc::new(std::io::Error::other("the thread that writes has ended")))
+    StoreError::Disk(Arc::new(std::io::Error::other("the writer thread has ended")))
 }

@@ -326,7 +326,7 @@ impl Answer {
         match words {
             Some(("granted", Ok(rest))) => Ok(Taken::granted(rest, rate)),
             Some(("exhausted", Ok(wait))) => Ok(Taken::exhausted(wait)),
-            _ => Err(StoreError::Garbled("neither granted nor exhausted")),
+            _ => Err(StoreError::Garbled("neither `granted` nor `exhausted`")),
         }
     }
 
@@ -430,7 +430,7 @@ impl<R: Runtime> Store for Redis<R> {
         let arguments = numbers.map(|number| number.to_string());
         let arguments = [0, 1, 2, 3].map(|at| arguments[at].as_bytes());
         let answer = self.evaluate(READ, "log", log, &arguments, LONG_REPLY).await?;
-        page(&answer).ok_or(StoreError::Garbled("not a page of a log"))
+        page(&answer).ok_or(StoreError::Garbled("not a log page"))
     }
 }
 

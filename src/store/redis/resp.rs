@@ -37,7 +37,7 @@ impl Reply {
     pub(super) fn parse(octets: &[u8], most: usize) -> Result<Option<Self>, Garbled> {
         let head = &octets[..octets.len().min(REPLY + 2)];
         let Some(end) = memmem::find(head, b"\r\n") else {
-            return if octets.len() > REPLY { Err(Garbled("endless line")) } else { Ok(None) };
+            return if octets.len() > REPLY { Err(Garbled("line too long")) } else { Ok(None) };
         };
         let (line, rest) = (&octets[..end], &octets[end + 2..]);
         let (kind, line) = line.split_first().ok_or(Garbled("empty line"))?;
@@ -48,14 +48,14 @@ impl Reply {
             b'$' => return Self::bulk(line, rest, most),
             _ => return Err(Garbled("not a string")),
         };
-        if rest.is_empty() { Ok(Some(reply)) } else { Err(Garbled("more than was asked for")) }
+        if rest.is_empty() { Ok(Some(reply)) } else { Err(Garbled("octets after the response")) }
     }
 
     fn bulk(length: &str, rest: &[u8], most: usize) -> Result<Option<Self>, Garbled> {
         let digits = length.bytes().all(|octet| octet.is_ascii_digit());
         let length: usize = length.parse().ok().filter(|_| digits).ok_or(Garbled("length"))?;
         if length > most {
-            return Err(Garbled("endless string"));
+            return Err(Garbled("string too long"));
         }
         let Some((text, end)) = rest.split_at_checked(length) else {
             return Ok(None);
@@ -63,7 +63,7 @@ impl Reply {
         match end {
             b"" | b"\r" => Ok(None),
             b"\r\n" => Ok(Some(Self::Text(text.into()))),
-            _ => Err(Garbled("more than was asked for")),
+            _ => Err(Garbled("octets after the response")),
         }
     }
 }

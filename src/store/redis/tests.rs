@@ -173,7 +173,7 @@ fn one_connection_serves_one_after_another() {
     let net = Net::new(says("$17\r\ngranted 59000000\x20\r\n"));
     assert_eq!(
         take(&net, &net.store()).unwrap_err(),
-        "store: not an answer: neither granted nor exhausted"
+        "store: malformed response: neither `granted` nor `exhausted`"
     );
 
     let net = Net::new(says("$16\r\ngranted 58000000\r\n"));
@@ -201,29 +201,33 @@ fn whatever_the_server_does_the_operation_ends() {
         (
             says("-NOAUTH Authentication required.\r\n"),
             now,
-            "store says \"NOAUTH Authentication required.\"",
+            "store: operation refused: \"NOAUTH Authentication required.\"",
         ),
-        (says("HTTP/1.1 400 Bad Request\r\n\r\n"), now, "store: not an answer: not a string"),
-        (says("220 mx.example ESMTP\r\n"), now, "store: not an answer: not a string"),
-        (says(":1\r\n"), now, "store: not an answer: not a string"),
-        (says("*1\r\n$1\r\nx\r\n"), now, "store: not an answer: not a string"),
-        (says("\r\n"), now, "store: not an answer: empty line"),
-        (says("$-1\r\n"), now, "store: not an answer: length"),
-        (says("$+1\r\nx\r\n"), now, "store: not an answer: length"),
-        (says("$\r\n"), now, "store: not an answer: length"),
-        (says("$99999999999999999999999\r\n"), now, "store: not an answer: length"),
-        (says("$1\r\nxyz"), now, "store: not an answer: more than was asked for"),
-        (says("$1\r\nx\r\n+OK\r\n"), now, "store: not an answer: more than was asked for"),
-        (says("+OK\r\n+OK\r\n"), now, "store: not an answer: more than was asked for"),
-        (Server::Says(b"$1\r\n\xff\r\n".to_vec()), now, "store: not an answer: not UTF-8"),
-        (says("+granted -1\r\n"), now, "store: not an answer: neither granted nor exhausted"),
-        (says("+granted\r\n"), now, "store: not an answer: neither granted nor exhausted"),
-        (says("$104857600\r\n"), now, "store: not an answer: endless string"),
-        (Server::Says(vec![b'x'; 100 << 20]), now, "store: not an answer: endless line"),
+        (says("HTTP/1.1 400 Bad Request\r\n\r\n"), now, "store: malformed response: not a string"),
+        (says("220 mx.example ESMTP\r\n"), now, "store: malformed response: not a string"),
+        (says(":1\r\n"), now, "store: malformed response: not a string"),
+        (says("*1\r\n$1\r\nx\r\n"), now, "store: malformed response: not a string"),
+        (says("\r\n"), now, "store: malformed response: empty line"),
+        (says("$-1\r\n"), now, "store: malformed response: length"),
+        (says("$+1\r\nx\r\n"), now, "store: malformed response: length"),
+        (says("$\r\n"), now, "store: malformed response: length"),
+        (says("$99999999999999999999999\r\n"), now, "store: malformed response: length"),
+        (says("$1\r\nxyz"), now, "store: malformed response: octets after the response"),
+        (says("$1\r\nx\r\n+OK\r\n"), now, "store: malformed response: octets after the response"),
+        (says("+OK\r\n+OK\r\n"), now, "store: malformed response: octets after the response"),
+        (Server::Says(b"$1\r\n\xff\r\n".to_vec()), now, "store: malformed response: not UTF-8"),
+        (
+            says("+granted -1\r\n"),
+            now,
+            "store: malformed response: neither `granted` nor `exhausted`",
+        ),
+        (says("+granted\r\n"), now, "store: malformed response: neither `granted` nor `exhausted`"),
+        (says("$104857600\r\n"), now, "store: malformed response: endless string"),
+        (Server::Says(vec![b'x'; 100 << 20]), now, "store: malformed response: endless line"),
         (
             Server::Says([b"$104857600\r\n", &*vec![b'x'; 100 << 20]].concat()),
             now,
-            "store: not an answer: endless string",
+            "store: malformed response: endless string",
         ),
     ];
     for (server, time, expected) in table {
@@ -302,7 +306,7 @@ fn a_hung_server_costs_five_operations_their_time_and_the_others_none() {
         assert_eq!(take(&net, &store).unwrap_err(), "store: no answer within 1s");
     }
     assert!(matches!(store.state(), breaker::State::Open { .. }));
-    let suspended = "store: not asked for 1s after repeated failures: store: no answer within 1s";
+    let suspended = "store: suspended for 1s after repeated failures: store: no answer within 1s";
     for _ in 0..1000 {
         assert_eq!(take(&net, &store).unwrap_err(), suspended);
     }

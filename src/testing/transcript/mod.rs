@@ -198,7 +198,7 @@ pub enum Chunking {
 
 /// A deviation from a dialogue, or a syntax error in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: expected {expected}, came {came}")]
+#[error("line {line}: expected {expected}, found {came}")]
 #[non_exhaustive]
 pub struct TranscriptError {
     /// Line number in the dialogue, from 1. For an unexpected event, the last matched line.

@@ -11,7 +11,7 @@ use super::{LINES, Reply, ReplyCode, Text, clean};
 #[non_exhaustive]
 pub enum ReplyError {
     /// The line does not begin with a code followed by a space, tab or hyphen.
-    #[error("not a reply line")]
+    #[error("malformed reply line")]
     Malformed,
     /// A line ends in LF without CR. Waiting for a CRLF would last until the timeout.
     #[error("a line ends in LF without CR")]
@@ -21,10 +21,10 @@ pub enum ReplyError {
     #[error("the code changes within a reply")]
     CodeChanged,
     /// A line or the whole reply exceeds [`ReplyLimits`].
-    #[error("endless reply")]
+    #[error("the reply exceeds the size limit")]
     Endless,
     /// The server sent a reply without a command.
-    #[error("a reply to nothing")]
+    #[error("it was sent without a command")]
     OutOfTurn,
 }
 

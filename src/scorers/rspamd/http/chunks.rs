@@ -66,6 +66,6 @@ fn read_size(line: &[u8]) -> Result<usize, HttpFault> {
     let size = line.split(|octet| *octet == b';').next().unwrap_or_default().trim_ascii_end();
     let digits = !size.is_empty() && size.iter().all(u8::is_ascii_hexdigit);
     let size = str::from_utf8(size).ok().filter(|_| digits);
-    let size = size.ok_or(HttpFault::Malformed("size of a chunk"))?;
+    let size = size.ok_or(HttpFault::Malformed("chunk size"))?;
     usize::from_str_radix(size, 16).map_err(|_| HttpFault::Endless)
 }

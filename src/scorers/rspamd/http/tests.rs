@@ -80,21 +80,21 @@ fn responses_that_are_read() {
 
 #[test]
 fn responses_that_are_not() {
-    let malformed = |what: &str| format!("not a response that can be read: {what}");
+    let malformed = |what: &str| format!("malformed HTTP response: {what}");
     let fields = "X: y\r\n".repeat(FIELDS + 1);
     let table = [
-        (response("HTTP/1.1 500 invalid command"), "rspamd says \"500 invalid command\"".into()),
+        (response("HTTP/1.1 500 invalid command"), "rspamd refused the request: \"500 invalid command\"".into()),
         (response("HTTP/1.1 100 Continue"), "more".into()),
-        (response("HTTP/1.1 101 Switching Protocols"), "rspamd says \"101 Switching Protocols\"".into()),
-        (response("HTTP/1.1 413 Too large\r\nTransfer-Encoding: chunked"), "rspamd says \"413 Too large\"".into()),
+        (response("HTTP/1.1 101 Switching Protocols"), "rspamd refused the request: \"101 Switching Protocols\"".into()),
+        (response("HTTP/1.1 413 Too large\r\nTransfer-Encoding: chunked"), "rspamd refused the request: \"413 Too large\"".into()),
         (
             "HTTP/1.1 500 invalid command\r\nContent-Length: 27\r\n\r\n{\"error\":\"invalid command\"}".into(),
-            "rspamd says \"500 invalid command: invalid command\"".into(),
+            "rspamd refused the request: \"500 invalid command: invalid command\"".into(),
         ),
-        ("HTTP/1.1 503 Busy\r\nContent-Length: 27\r\n\r\n".into(), "rspamd says \"503 Busy\"".into()),
-        ("HTTP/1.1 503 Busy\r\n\r\n".into(), "rspamd says \"503 Busy\"".into()),
-        ("HTTP/1.1 100 Continue\r\n\r\n".repeat(1000), "endless reply".into()),
-        (response("HTTP/1.1 204"), "rspamd says \"204 \"".into()),
+        ("HTTP/1.1 503 Busy\r\nContent-Length: 27\r\n\r\n".into(), "rspamd refused the request: \"503 Busy\"".into()),
+        ("HTTP/1.1 503 Busy\r\n\r\n".into(), "rspamd refused the request: \"503 Busy\"".into()),
+        ("HTTP/1.1 100 Continue\r\n\r\n".repeat(1000), "the response exceeds the size limit".into()),
+        (response("HTTP/1.1 204"), "rspamd refused the request: \"204 \"".into()),
         (response("HTTP/2.0 200 OK"), malformed("header")),
         (response("HTTP/1.1 2000 OK"), malformed("header")),
         (response("HTTP/1.1 OK"), malformed("header")),
@@ -104,46 +104,46 @@ fn responses_that_are_not() {
         (response("HTTP/1.1 200 OK\r\nno field"), malformed("header")),
         (response("HTTP/1.1 200 OK\nX: y"), malformed("bare LF")),
         (response("\nHTTP/1.1 200 OK"), malformed("bare LF")),
-        (response(&format!("HTTP/1.1 200 OK\r\n{fields}X: y")), malformed("too many fields")),
-        (response("HTTP/1.1 200 OK\r\nContent-Length: 1"), malformed("two Content-Lengths")),
+        (response(&format!("HTTP/1.1 200 OK\r\n{fields}X: y")), malformed("too many header fields")),
+        (response("HTTP/1.1 200 OK\r\nContent-Length: 1"), malformed("contradictory Content-Length fields")),
         (
             response("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked"),
-            malformed("encoding that was not asked for"),
+            malformed("unsupported encoding"),
         ),
         (
             response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked"),
-            malformed("encoding that was not asked for"),
+            malformed("unsupported encoding"),
         ),
         (
             response("HTTP/1.1 200 OK\r\nCompression: zstd"),
-            malformed("encoding that was not asked for"),
+            malformed("unsupported encoding"),
         ),
         (
             response("HTTP/1.1 200 OK\r\nContent-Encoding: zstd"),
-            malformed("encoding that was not asked for"),
+            malformed("unsupported encoding"),
         ),
         ("HTTP/1.1 200 OK\r\n\r\n".into(), "more".into()),
         ("HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n".into(), malformed("Content-Length")),
         ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n".into(), malformed("Content-Length")),
         ("HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n".into(), malformed("Content-Length")),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n".into(), malformed("two Content-Lengths")),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n".into(), malformed("contradictory Content-Length fields")),
         (
             format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", BODY + 1),
-            "endless reply".into(),
+            "the response exceeds the size limit".into(),
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551617\r\n\r\n".into(),
-            "endless reply".into(),
+            "the response exceeds the size limit".into(),
         ),
-        (format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(HEADER)), "endless reply".into()),
+        (format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(HEADER)), "the response exceeds the size limit".into()),
         (
             response(&format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(HEADER))),
-            "endless reply".into(),
+            "the response exceeds the size limit".into(),
         ),
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{".into(), "more".into()),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".into(),
-            "not a report of rspamd: neither score nor action".into(),
+            "invalid report from rspamd: it has neither a score nor an action".into(),
         ),
     ];
     for (response, expected) in table {
@@ -174,17 +174,17 @@ fn chunks_are_joined() {
     // closed.
     assert_eq!(read(chunked("HTTP/1.0 200 OK", 9).as_bytes()), Ok(false));
     assert_eq!(read(chunked("HTTP/1.1 200 OK\r\nContent-Length: 7", 9).as_bytes()), Ok(false));
-    let malformed = |what: &str| format!("not a response that can be read: {what}");
+    let malformed = |what: &str| format!("malformed HTTP response: {what}");
     for (from, to, expected) in [
-        ("38\r\n{", "\r\n{", malformed("size of a chunk")),
-        ("38\r\n{", "-38\r\n{", malformed("size of a chunk")),
-        ("38\r\n{", "0x38\r\n{", malformed("size of a chunk")),
-        ("38\r\n{", "38\n{", malformed("size of a chunk")),
+        ("38\r\n{", "\r\n{", malformed("chunk size")),
+        ("38\r\n{", "-38\r\n{", malformed("chunk size")),
+        ("38\r\n{", "0x38\r\n{", malformed("chunk size")),
+        ("38\r\n{", "38\n{", malformed("chunk size")),
         ("38\r\n{", "37\r\n{", malformed("chunk")),
         ("38\r\n{", "39\r\n{", malformed("chunk")),
-        ("38\r\n{", "1001\r\n{", "endless reply".into()),
-        ("38\r\n{", "ffffffffffffffff\r\n{", "endless reply".into()),
-        ("38\r\n{", "fffffffffffffffff\r\n{", "endless reply".into()),
+        ("38\r\n{", "1001\r\n{", "the response exceeds the size limit".into()),
+        ("38\r\n{", "ffffffffffffffff\r\n{", "the response exceeds the size limit".into()),
+        ("38\r\n{", "fffffffffffffffff\r\n{", "the response exceeds the size limit".into()),
         ("0\r\n\r\n", "", "more".into()),
     ] {
         assert_eq!(read(whole.replace(from, to).as_bytes()), Err(expected), "{to}");
@@ -207,7 +207,7 @@ fn a_response_without_a_length_ends_with_the_connection() {
         assert!(error.contains("EOF while parsing"), "{error}");
     }
     let text = format!("HTTP/1.0 200 OK\r\n\r\n{REPORT}{}", " ".repeat(BODY));
-    assert_eq!(read_to_end(&text), Err("endless reply".into()));
+    assert_eq!(read_to_end(&text), Err("the response exceeds the size limit".into()));
     // With a length or with chunks, the end of the connection does not end the body.
     assert_eq!(read_to_end(&response("HTTP/1.0 200 OK").replace(": 56", ": 57")), Ok(false));
     assert_eq!(read_to_end(&chunked("HTTP/1.1 200 OK", 9).replace("0\r\n\r\n", "")), Ok(false));
@@ -223,7 +223,7 @@ fn a_report_ends_where_a_rewritten_message_begins() {
     };
     assert_eq!(read(rewritten(&length.to_string()).as_bytes()), Ok(true));
     for offset in ["", "x", "1000", "99999999999999999999999"] {
-        let expected = "not a response that can be read: Message-Offset";
+        let expected = "malformed HTTP response: Message-Offset";
         assert_eq!(read(rewritten(offset).as_bytes()), Err(expected.into()));
     }
 }

@@ -122,7 +122,7 @@ fn greylist_is_advice_unless_the_greylisting_of_rspamd_has_acted() {
 #[test]
 fn with_actions_of_score_an_answer_before_the_rules_ran_is_a_failure() {
     let unjudged = |action: &str| {
-        format!("rspamd decided ({action}) before its rules ran, so that there is no score")
+        format!("rspamd answered before its rules ran ({action}), so there is no score")
     };
     let too_early = r#"["greylisted","Mon, 30 Nov 2026 11:17:57 GMT","too early"]"#;
     let limited = r#"{"score":0,"action":"soft reject","symbols":{"RATELIMITED":{"score":0}}}"#;
@@ -195,8 +195,8 @@ fn any_field_may_be_missing_or_null_or_of_another_type() {
 #[test]
 fn a_report_without_the_result_of_a_scan_is_a_failure_with_findings() {
     let (action, score) =
-        ("report of rspamd: no action", "report of rspamd: no score that can be read");
-    let error = |text: &str| format!("report of rspamd: error {text:?}");
+        ("the report of rspamd has no action", "the report of rspamd has no valid score");
+    let error = |text: &str| format!("rspamd reported the error {text:?}");
     let table = [
         (r#"{"score":1}"#, action.to_owned(), "RSPAMD=1.00"),
         (r#"{"score":0,"action":null}"#, action.into(), "RSPAMD=0.00"),
@@ -321,15 +321,18 @@ fn no_report_is_an_error() {
     let table = [
         ("".into(), "EOF while parsing a value"),
         ("null".into(), "invalid type: null"),
-        ("{}".into(), "neither score nor action"),
-        (r#"{"score":null,"action":null,"symbols":{}}"#.into(), "neither score nor action"),
-        (r#"{"action":null}"#.into(), "neither score nor action"),
+        ("{}".into(), "it has neither a score nor an action"),
+        (
+            r#"{"score":null,"action":null,"symbols":{}}"#.into(),
+            "it has neither a score nor an action",
+        ),
+        (r#"{"action":null}"#.into(), "it has neither a score nor an action"),
         (
             r#"{"action":"no action","action":"reject","score":1}"#.into(),
             "duplicate field `action`",
         ),
         (r#"{"error":["x"],"score":1}"#.into(), "error \"[\\\"x\\\"]\""),
-        (r#"{"score":"much","action":["reject"]}"#.into(), "neither score nor action"),
+        (r#"{"score":"much","action":["reject"]}"#.into(), "it has neither a score nor an action"),
         ("{\"score\":1".into(), "EOF while parsing an object"),
         (r#"{"score":1e999,"action":"reject"}"#.into(), "number out of range"),
         (r#"{"score":NaN,"action":"reject"}"#.into(), "expected"),
@@ -339,8 +342,8 @@ fn no_report_is_an_error() {
         (r#"{"error":"x","score":1}"#.into(), "error \"x\""),
         (format!(r#"{{"x":{}"#, "[".repeat(1 << 19)), "EOF while parsing"),
         ("[".repeat(1 << 19), "recursion limit exceeded"),
-        (r#"[1,15,"reject"]"#.into(), "neither score nor action"),
-        ("[]".into(), "neither score nor action"),
+        (r#"[1,15,"reject"]"#.into(), "it has neither a score nor an action"),
+        ("[]".into(), "it has neither a score nor an action"),
         (format!(r#"{{"messages":{}"#, "[".repeat(1 << 19)), "recursion limit exceeded"),
     ];
     for (text, expected) in table {
