@@ -167,7 +167,7 @@ impl RelayError {
         static LATE: Reply = Reply::fixed(
             451,
             Some((4, 7)),
-            "The next server has not answered in time, try again later",
+            "The next server did not answer in time, try again later",
         );
         static UNREACHABLE: Reply =
             Reply::fixed(451, Some((4, 1)), "The next server cannot be reached, try again later");
@@ -179,32 +179,31 @@ impl RelayError {
         static NONSENSE: Reply = Reply::fixed(
             451,
             Some((3, 0)),
-            "The next server has given no usable answer, try again later",
+            "The next server sent an invalid reply, try again later",
         );
         static UNIDENTIFIED: Reply = Reply::fixed(
             451,
             Some((3, 5)),
-            "The next server cannot be told who you are, try again later",
+            "The next server does not accept your identity, try again later",
         );
         static PARTIAL: Reply = Reply::fixed(
             451,
             Some((5, 0)),
-            "The next server has taken it for some recipients only, try again later",
+            "The next server accepted it for some recipients only, try again later",
         );
         static NOT_PRIVATE: Reply = Reply::fixed(
             451,
             Some((7, 5)),
-            "There is no privacy with the next server, try again later",
+            "TLS is required but not available at the next server, try again later",
         );
         static BUSY: Reply = Reply::fixed(
             451,
             Some((3, 2)),
-            "The next server has too many connections, try again later",
+            "Too many connections to the next server, try again later",
         );
-        static LOOP: Reply =
-            Reply::fixed(451, Some((4, 6)), "Mail loop behind this server, try again later");
+        static LOOP: Reply = Reply::fixed(451, Some((4, 6)), "Mail loop detected, try again later");
         static OWN: Reply =
-            Reply::fixed(451, Some((3, 0)), "Mail cannot be taken now, try again later");
+            Reply::fixed(451, Some((3, 0)), "Mail cannot be accepted now, try again later");
         match self {
             Self::Late(_) => &LATE,
             Self::Unreachable(_) | Self::Untested => &UNREACHABLE,

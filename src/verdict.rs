@@ -36,7 +36,7 @@ impl Verdict {
     /// Returns the verdict for a panel that did not answer in time. A timeout must not count as
     /// [`Verdict::Pass`].
     pub(crate) fn late() -> Self {
-        const LATE: Refusal = Refusal::fixed(451, 3, 0, "Not checked in time, try again later");
+        const LATE: Refusal = Refusal::fixed(451, 3, 0, "Checks timed out, try again later");
         Self::Refuse(LATE)
     }
 }
@@ -72,7 +72,7 @@ impl Refusal {
             452,
             5,
             3,
-            "Other policies apply, send to this recipient in another transaction",
+            "Different policies apply, send to this recipient in another transaction",
         )
     }
 

@@ -20,7 +20,7 @@ use smol::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use smol::net::{TcpListener, TcpStream};
 use smol::stream::StreamExt;
 
-const LOOP: &str = "451 4.4.6 Mail loop behind this server, try again later";
+const LOOP: &str = "451 4.4.6 Mail loop detected, try again later";
 
 #[derive(Debug, Clone, Copy)]
 struct Smol;

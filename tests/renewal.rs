@@ -119,7 +119,7 @@ fn a_relay_target_that_is_late_with_it_is_a_refusal_for_now() {
     assert!(
         played
             .said
-            .ends_with("451 4.4.7 The next server has not answered in time, try again later\r\n")
+            .ends_with("451 4.4.7 The next server did not answer in time, try again later\r\n")
     );
 }
 

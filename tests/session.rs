@@ -405,7 +405,7 @@ fn no_transaction_begins_while_going_down() {
     played.session.shut_down();
     assert!(played.session.is_going_down());
     assert_eq!(played.waits(), Waits::Nobody);
-    let last = "250 mx.example\r\n421 4.3.2 Service going down, try again later\r\n";
+    let last = "250 mx.example\r\n421 4.3.2 Service shutting down, try again later\r\n";
     assert!(played.said.ends_with(last), "{}", played.said);
     assert!(played.session.is_closed());
 }
@@ -501,7 +501,11 @@ fn the_size_that_is_offered_leaves_room_for_added_fields() {
             played.session.receive(&[&vec![b'x'; size as usize - 2][..], b"\r\n"].concat());
             if beyond == 1 {
                 assert_eq!(played.waits(), Waits::Client);
-                assert!(played.said.contains("552 5.3.4 Message too big"), "{}", played.said);
+                assert!(
+                    played.said.contains("552 5.3.4 Message size exceeds the limit"),
+                    "{}",
+                    played.said
+                );
                 continue;
             }
             assert_eq!(played.waits(), Waits::Panel);

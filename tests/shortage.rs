@@ -157,7 +157,7 @@ fn a_slow_client_is_told_at_the_end_of_its_chunk() {
     assert!(settings.budget.used() < 1_200 * KIB, "it is freed between chunks");
     assert_eq!(other.say(b"\r\n.\r\n"), "");
     slow.now = other.now;
-    let lost = "452 4.3.1 Too much mail at once, try again later\r\n";
+    let lost = "452 4.3.1 Insufficient system storage, try again later\r\n";
     assert_eq!(slow.say(b"BDAT 1\r\nx"), lost);
     assert!(slow.say(b"BDAT 1 LAST\r\nx").starts_with("503 5.5.1 "));
     assert_eq!(slow.say(b"RSET\r\n"), "250 2.0.0 Ok\r\n");

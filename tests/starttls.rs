@@ -84,7 +84,7 @@ fn commands_behind_starttls_are_not_executed() {
             // There was input after STARTTLS: a violation, so there is no upgrade.
             Turn::Nobody => {
                 assert_ne!(split, 0);
-                assert!(gate.said.ends_with("554 5.5.0 Wait for your turn to speak\r\n"));
+                assert!(gate.said.ends_with("554 5.5.0 SMTP protocol synchronization error\r\n"));
                 gate.session.tls_started(TlsInfo::new("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
                 assert_eq!(gate.hear(after), Turn::Nobody);
             }

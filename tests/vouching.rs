@@ -59,8 +59,9 @@ fn clients(server: Peer, lines: &[&str]) -> Vec<String> {
         }
     }
     let replies = String::from_utf8(replies).unwrap();
-    let bad =
-        replies.lines().find(|line| line.starts_with('5') && !line.contains("Message too big"));
+    let bad = replies
+        .lines()
+        .find(|line| line.starts_with('5') && !line.contains("Message size exceeds the limit"));
     assert_eq!(bad, None, "{replies}");
     clients
 }

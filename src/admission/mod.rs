@@ -195,8 +195,12 @@ impl AdmissionError {
             Self::Full => ((3, 2), "Too many connections, try again later"),
             Self::Address => ((7, 0), "Too many connections from your address"),
             Self::Network => ((7, 0), "Too many connections from your network"),
-            Self::AddressRate => ((7, 0), "Too many connections from your address, slow down"),
-            Self::NetworkRate => ((7, 0), "Too many connections from your network, slow down"),
+            Self::AddressRate => {
+                ((7, 0), "Too many new connections from your address, try again later")
+            }
+            Self::NetworkRate => {
+                ((7, 0), "Too many new connections from your network, try again later")
+            }
         };
         Reply::fixed(421, Some(status), text)
     }

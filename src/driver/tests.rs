@@ -168,7 +168,10 @@ fn who_speaks_before_the_greeting_is_noticed_even_by_an_empty_panel() {
     client.polite = false;
     let gate = gate(&runtime, &Slow::new(&runtime, false));
     runtime.run(serve(client, peer(), &gate)).unwrap();
-    assert_eq!(str::from_utf8(&heard).unwrap(), "554 5.5.0 Wait for your turn to speak\r\n");
+    assert_eq!(
+        str::from_utf8(&heard).unwrap(),
+        "554 5.5.0 SMTP protocol synchronization error\r\n"
+    );
 }
 
 #[test]
@@ -219,7 +222,7 @@ fn a_client_that_always_has_something_to_say_is_told_of_the_end() {
     client.listener = &listener;
     runtime.run(serve(client, peer(), &gate)).unwrap();
     let heard = str::from_utf8(&heard).unwrap();
-    assert!(heard.ends_with("\r\n421 4.3.2 Service going down, try again later\r\n"), "{heard}");
+    assert!(heard.ends_with("\r\n421 4.3.2 Service shutting down, try again later\r\n"), "{heard}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl OneRecipient {
 
 /// The reply to a recipient that needs a separate transaction.
 pub(crate) const ONE_BY_ONE: Refusal =
-    Refusal::fixed(452, 5, 3, "One recipient at a time, send the rest again");
+    Refusal::fixed(452, 5, 3, "Only one recipient per transaction, send to the others separately");
 
 impl Onward {
     /// Returns the refusal for one more recipient, or `None` if the transaction can have it. The

@@ -96,7 +96,7 @@ impl Onward {
                 451,
                 3,
                 5,
-                "The next server does not offer what this transaction needs, say EHLO again",
+                "The next server does not offer a required extension, send EHLO again",
             );
             self.outcome = Some(Outcome::Refused(LACKING));
             return;

@@ -345,7 +345,7 @@ impl<R: Runtime> Connection<R> {
             451,
             5,
             0,
-            "One recipient at a time, send to each in a transaction of its own",
+            "Only one recipient per transaction, send to each recipient separately",
         );
         let Server { splits, runtime, .. } = &*self.server;
         let content = splits.content(envelope, &message);

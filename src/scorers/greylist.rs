@@ -247,7 +247,7 @@ impl<R: Runtime> Greylist<R> {
             return passed.with_detail(&format!("after {waited} seconds")).into();
         }
         if self.refused_after.is_some_and(|bearable| triplet.early > bearable.get()) {
-            return Refusal::permanent(550, POLICY, "Too many tries too early").into();
+            return Refusal::permanent(550, POLICY, "Too many early retries").into();
         }
         let wait = self.pace.apart.saturating_sub(since(triplet.first));
         let seconds = wait.as_millis().div_ceil(1000).max(1);

@@ -90,7 +90,7 @@ impl Answers {
             0 => NEVER,
             _ => ReplyCode::OK,
         };
-        let text = format!("Message taken for {taken} of {all} recipients");
+        let text = format!("Message accepted for {taken} of {all} recipients");
         Reply::new(code, EnhancedStatus::new(0, 0), &text)
     }
 

@@ -146,7 +146,7 @@ impl<R> fmt::Debug for Scribe<R> {
 }
 
 /// A reply that ends the session although its code does not say so.
-const OUT_OF_TURN: &str = "554 5.5.0 Wait for your turn";
+const OUT_OF_TURN: &str = "554 5.5.0 SMTP protocol synchronization error";
 
 /// Notes about one session.
 struct Notes {
@@ -275,7 +275,7 @@ impl Notes {
         self.pass_time();
         let text = String::from_utf8_lossy(octets).replace(&self.name, "(play.");
         for line in text.split_terminator("\r\n") {
-            if line.starts_with("421 4.3.2 Service going down") {
+            if line.starts_with("421 4.3.2 Service shutting down") {
                 // Insert at the very start, or after the `T:` line of the time before the shutdown.
                 let early = self.progress == Progress::BeforeGreeting;
                 let at_once = early && !self.lines.iter().any(|line| line.starts_with("T:"));

@@ -95,11 +95,11 @@ fn connections_of_a_network() {
 #[test]
 fn rate_of_an_address() {
     let told = third(ONE, |limits| limits.address_rate = two_in_a_minute());
-    assert_eq!(told, "421 4.7.0 Too many connections from your address, slow down");
+    assert_eq!(told, "421 4.7.0 Too many new connections from your address, try again later");
 }
 
 #[test]
 fn rate_of_a_network() {
     let told = third(NEIGHBOURS, |limits| limits.network_rate = two_in_a_minute());
-    assert_eq!(told, "421 4.7.0 Too many connections from your network, slow down");
+    assert_eq!(told, "421 4.7.0 Too many new connections from your network, try again later");
 }

@@ -16,10 +16,10 @@ const RCPT: &str = "C: RCPT TO:<c@d>\nS: 250 2.1.5 Ok\n";
 const DATA: &str = "C: DATA\nS: 354 ...\n";
 const QUEUED: &str = "C: .\nS: 250 2.0.0 Ok: queued as 1\n";
 const ACCEPTS: &str = "@ relay accepts\n";
-const SLOW: &str = "S: 421 4.4.2 Timed out waiting for you\nS: <close>\n";
+const SLOW: &str = "S: 421 4.4.2 Timeout exceeded, closing connection\nS: <close>\n";
 /// The onward server is asked and refuses.
 const HEARD: &str = "R: MAIL FROM:<a@b>\nO: 550 5.1.0 No\nS: 550 5.1.0 No\n";
-const LATE: &str = "S: 451 4.4.7 The next server has not answered in time, try again later\n";
+const LATE: &str = "S: 451 4.4.7 The next server did not answer in time, try again later\n";
 /// The onward server's part of a content.
 const SENT: &str = "R: DATA\nO: 354 Go ahead\nR: <trace>\nR:\nR: x\nR: .\n";
 
@@ -73,7 +73,7 @@ fn commands() -> Vec<Bound> {
     let refused = "C: RCPT TO:<c@d>\nJ: refuse 550 5.7.1 No\nS: 550 5.7.1 No (play.1)\n";
     let later = "C: RCPT TO:<c@d>\nJ: refuse 450 4.7.1 Later\nS: 450 4.7.1 Later (play.1)\n";
     let last = "C: RCPT TO:<c@d>\nJ: refuse 550 5.7.1 No\n\
-        S: 421 4.7.0 Too many recipients that are refused\nS: <close>\n";
+        S: 421 4.7.0 Too many refused recipients\nS: <close>\n";
     let long = format!("C: RCPT TO:<{}@d>\nS: 250 2.1.5 Ok\n", "x".repeat(996));
     let reset = "C: RSET\nS: 250 2.0.0 Ok\n";
     vec![
@@ -87,7 +87,7 @@ fn commands() -> Vec<Bound> {
             "endless_line",
             &[HELLO],
             &format!("{}{too_long}C: NOOP\nS: 250 2.0.0 Ok", faulty(65_536)),
-            &format!("{}{too_long}{}", faulty(65_537), closed("421 4.5.2 Endless command line")),
+            &format!("{}{too_long}{}", faulty(65_537), closed("421 4.5.2 Command line too long")),
         ),
         bound(
             "recipients",
@@ -135,7 +135,7 @@ fn commands() -> Vec<Bound> {
             &["@ budget 4096\n", ACCEPTS, HELLO, MAIL],
             &long.repeat(7),
             &format!(
-                "{}C: RCPT TO:<{}@d>\nS: 452 4.3.1 Too much mail at once, try again later\n{RCPT}",
+                "{}C: RCPT TO:<{}@d>\nS: 452 4.3.1 Insufficient system storage, try again later\n{RCPT}",
                 long.repeat(7),
                 "x".repeat(996)
             ),
@@ -152,7 +152,7 @@ fn commands() -> Vec<Bound> {
             "C*3: NOOP\nS*3: 250 2.0.0 Ok",
             &format!(
                 "C*4: NOOP\nS*3: 250 2.0.0 Ok\n{}",
-                closed("421 4.7.0 Too many commands without mail")
+                closed("421 4.7.0 Too many commands without a message")
             ),
         ),
         bound(
@@ -169,7 +169,7 @@ fn commands() -> Vec<Bound> {
 
 fn contents() -> Vec<Bound> {
     let own_trace = "Received: from c by gate.example.com (nobounce) with SMTP id play.7";
-    let too_big = "S: 552 5.3.4 Message too big\n";
+    let too_big = "S: 552 5.3.4 Message size exceeds the limit\n";
     // 64 octets with CRLF. The first block of a content has 8,192 octets.
     let lines = |count: usize| format!("C*{count}: {}\n", "x".repeat(62));
     vec![
@@ -193,19 +193,22 @@ fn contents() -> Vec<Bound> {
             "hops",
             &["@ limits.hops 3\n", ACCEPTS, HELLO, MAIL, RCPT, DATA],
             &format!("C*2: Received: by a\nC:\nC: Received: by a\n{QUEUED}"),
-            "C*3: Received: by a\nC: .\nS: 554 5.4.6 Too many hops, mail loop",
+            "C*3: Received: by a\nC: .\nS: 554 5.4.6 Too many hops, possible mail loop",
         ),
         bound(
             "own_hops",
             &[ACCEPTS, HELLO, MAIL, RCPT, DATA],
             &format!("C*2: {own_trace}\n{QUEUED}"),
-            &format!("C*3: {own_trace}\nC: .\nS: 451 4.4.6 Mail loop behind this server, ..."),
+            &format!("C*3: {own_trace}\nC: .\nS: 451 4.4.6 Mail loop detected, ..."),
         ),
         bound(
             "memory",
             &["@ budget 8192\n", ACCEPTS, HELLO, MAIL, RCPT, DATA],
             &format!("{}{QUEUED}", lines(128)),
-            &format!("{}C: .\nS: 452 4.3.1 Too much mail at once, try again later", lines(129)),
+            &format!(
+                "{}C: .\nS: 452 4.3.1 Insufficient system storage, try again later",
+                lines(129)
+            ),
         ),
     ]
 }
@@ -214,7 +217,7 @@ fn times() -> Vec<Bound> {
     let behind_data = |settings: &str| format!("{settings}{ACCEPTS}{HELLO}{MAIL}{RCPT}{DATA}");
     // Takes 3,570 seconds.
     let trickle = "T: 170s\nC: x\\\n".repeat(21);
-    let too_slow = closed("421 4.4.2 Mail data comes too slowly, try again later");
+    let too_slow = closed("421 4.4.2 Mail data received too slowly, try again later");
     let tls = "@ capabilities STARTTLS\n";
     let upgrade = "C: STARTTLS\nS: 220 2.0.0 ...\nS: <starttls>\n";
     vec![
@@ -273,7 +276,7 @@ fn times() -> Vec<Bound> {
 }
 
 fn onward() -> Vec<Bound> {
-    let nonsense = "S: 451 4.3.0 The next server has given no usable answer, try again later\n";
+    let nonsense = "S: 451 4.3.0 The next server sent an invalid reply, try again later\n";
     let rcpt = "C: RCPT TO:<c@d>\nR: MAIL FROM:<a@b>\n";
     let line = |octets: usize| format!("O: 250 {}\n", "x".repeat(octets - 4));
     let next = "R: RCPT TO:<c@d>\nO: 250 2.1.5 Ok\nS: 250 2.1.5 Ok";

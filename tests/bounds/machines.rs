@@ -261,7 +261,7 @@ fn stress_data_rate_credit() {
         session.handle_timeout(now);
         let Step::Ended(_) = session.poll(now) else { panic!("not ended") };
         let Step::Transmit(octets) = session.poll(now) else { panic!("no reply") };
-        assert!(octets.starts_with(b"421 4.4.2 Mail data comes too slowly"), "{octets:?}");
+        assert!(octets.starts_with(b"421 4.4.2 Mail data received too slowly"), "{octets:?}");
     }
 }
 
@@ -289,7 +289,7 @@ fn stress_junk_commands() {
     let (mut session, now) = under_stress();
     assert_eq!(replies(&mut session, now, b"NOOP\r\n"), "250 2.0.0 Ok\r\n");
     let told = replies(&mut session, now, b"NOOP\r\n");
-    assert_eq!(told, "421 4.7.0 Too many commands without mail\r\n");
+    assert_eq!(told, "421 4.7.0 Too many commands without a message\r\n");
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn verdict_time() {
             }
             Step::Transmit(octets) => {
                 let told = str::from_utf8(&octets).unwrap();
-                assert!(is_over && told.contains("\r\n451 4.3.0 Not checked in time"), "{told}");
+                assert!(is_over && told.contains("\r\n451 4.3.0 Checks timed out"), "{told}");
             }
             other => panic!("{other:?}"),
         }

@@ -71,7 +71,7 @@ fn is_good_bye(said: &[u8]) -> bool {
     }
     match &last[..last.len().min(4)] {
         b"221 " | b"421 " | b"521 " => true,
-        b"554 " => holds(last, b"your turn"),
+        b"554 " => holds(last, b"synchronization"),
         b"501 " => holds(last, b"chunk"),
         _ => false,
     }

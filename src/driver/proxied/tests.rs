@@ -249,7 +249,7 @@ fn a_header_split_anywhere_tells_of_the_client() {
 /// detected, and a silent client is not mistaken for one.
 #[test]
 fn the_client_behind_the_header_must_wait_for_its_greeting() {
-    const EARLY: &str = "554 5.5.0 Wait for your turn to speak\r\n";
+    const EARLY: &str = "554 5.5.0 SMTP protocol synchronization error\r\n";
     for (header, _) in headers() {
         let together = [&header[..], b"EHLO pushy.example\r\n"].concat();
         let cases = [

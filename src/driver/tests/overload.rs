@@ -60,7 +60,7 @@ fn a_full_gate_closes_the_newest_idle_session_of_the_largest_network() {
         (10, [192, 0, 2, 1], QUIT),
     ];
     let heard = hear(&runtime, &gate, &clients);
-    let late = "421 4.4.2 Timed out waiting for you";
+    let late = "421 4.4.2 Timeout exceeded, closing connection";
     let expected = [(302, late), (303, late), (10, EVICTED), (305, late), (10, "221 2.0.0 Bye")];
     let heard: Vec<_> = heard.iter().map(|(second, last)| (*second, &**last)).collect();
     assert_eq!(heard, expected);
@@ -80,7 +80,7 @@ fn own_networks_are_never_evicted_and_always_let_in() {
         (6, [192, 0, 2, 1], QUIT),
     ];
     let heard = hear(&runtime, &gate, &clients);
-    let late = "421 4.4.2 Timed out waiting for you";
+    let late = "421 4.4.2 Timeout exceeded, closing connection";
     let expected = [(302, late), (5, EVICTED), (307, late), (6, EVICTED)];
     let heard: Vec<_> = heard.iter().map(|(second, last)| (*second, &**last)).collect();
     assert_eq!(heard, expected);

@@ -254,7 +254,7 @@ fn failures_are_transient_and_say_nothing_of_the_inside() {
         io::Error::other("secret"),
     ];
     for error in others {
-        let expected = "451 4.3.0 Mail cannot be taken now, try again later\r\n";
+        let expected = "451 4.3.0 Mail cannot be accepted now, try again later\r\n";
         assert_eq!(reply(&failure(error)), expected);
     }
 }

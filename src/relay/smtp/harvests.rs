@@ -17,7 +17,7 @@ const ENTRIES: usize = 65_536;
 /// the reply reveals nothing about a recipient. It ends the session, because the onward server no
 /// longer sees the client and therefore cannot slow it down.
 pub(super) const TOO_MANY: Refusal =
-    Refusal::fixed(421, 7, 0, "Too many of your recipients were refused, try again later");
+    Refusal::fixed(421, 7, 0, "Too many refused recipients, try again later");
 
 /// Limits of refused recipients of a client in an hour.
 #[derive(Debug, Clone, Copy)]

@@ -124,7 +124,7 @@ fn who_never_waits_is_refused_where_that_is_wanted() {
         assert!(try_once().starts_with("451 4.7.1"));
         pass(&runtime, 1);
     }
-    assert_eq!(try_once(), "550 5.7.1 Too many tries too early");
+    assert_eq!(try_once(), "550 5.7.1 Too many early retries");
     // A retry after the delay is still accepted.
     pass(&runtime, 296);
     assert!(try_once().starts_with("GREYLIST_PASSED"));
