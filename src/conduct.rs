@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_counted_for_itself_and_no_further_than_there_is_room() {
+    fn breakers_are_counted_separately_and_bounded() {
         for (index, what) in Misconduct::ALL.into_iter().enumerate() {
             assert_eq!(what as usize, index, "{what:?}");
             let mut conduct = Conduct::default();

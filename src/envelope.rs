@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_knows_the_names_of_its_own_gate() {
+    fn session_uses_the_scorer_names_of_its_gate() {
         let session = SessionId::new("06g1k-1a-3");
         assert_eq!(session.gate(), Some("06g1k-1a"));
         for own in ["06g1k-1a", "06g1k-1a-7", "06g1k-1a-7.2"] {

@@ -421,7 +421,7 @@ mod tests {
     use crate::relay::Smtp;
 
     #[test]
-    fn sessions_are_named_as_the_caller_says() {
+    fn session_ids_come_from_the_caller() {
         let runtime = Rehearsal::new();
         let server = "192.0.2.1:25".parse().unwrap();
         let smtp = Smtp::new(runtime.clone(), server, "mx.example");

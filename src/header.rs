@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn values_become_harmless() {
+    fn field_values_are_sanitized() {
         for (value, expected) in [
             ("", "X-A:\r\n"),
             ("   ", "X-A:\r\n"),
@@ -217,7 +217,7 @@ mod tests {
         /// Every line is short, every line except the first begins with a space, and unfolding
         /// returns the value.
         #[test]
-        fn a_field_is_one_field(name in "[!-9;-~]{1,64}", value in "[ -~\r\n\t\u{80}]{0,3000}") {
+        fn field_stays_one_field_for_any_value(name in "[!-9;-~]{1,64}", value in "[ -~\r\n\t\u{80}]{0,3000}") {
             let written = field(&name, &value);
             let lines: Vec<_> = written.strip_suffix("\r\n").unwrap().split("\r\n").collect();
             for (index, line) in lines.iter().enumerate() {

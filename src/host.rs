@@ -45,7 +45,7 @@ mod tests {
     use super::HostName;
 
     #[test]
-    fn no_line_can_be_broken_by_a_name() {
+    fn names_do_not_break_lines() {
         for (name, expected) in [
             ("mx.example.org", "mx.example.org"),
             ("[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]"),

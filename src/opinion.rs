@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permanent_refusal_goes_before_a_transient_one_else_the_first_before_the_second() {
+    fn merged_opinions_prefer_a_permanent_refusal_and_then_the_first() {
         let told = |one, other| {
             let [one, other] = [one, other].map(Opinion::from);
             one.and(other).refusal.unwrap().to_string()
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn findings_and_fields_of_both_stand_in_order() {
+    fn merged_opinions_keep_findings_and_fields_in_order() {
         let [a, b] = ["A", "B"].map(|symbol| Finding::new(symbol, Score::points(1)));
         let [x, y] = ["X-A", "X-B"].map(|name| HeaderField::new(name, "1").unwrap());
         let opinion =

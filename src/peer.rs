@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_tells_whether_a_name_was_looked_up() {
+    fn xclient_states_whether_a_name_was_looked_up() {
         use NameLookup::{Answered, Failed, NotAsked};
 
         let server = Peer::new(([192, 0, 2, 7], 25).into()).named("server.example");

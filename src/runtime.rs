@@ -250,7 +250,7 @@ mod tests {
     use crate::rehearsal::Rehearsal;
 
     #[test]
-    fn one_timer_serves_waits_that_follow_on_each_other() {
+    fn consecutive_waits_share_one_timer() {
         let runtime = Rehearsal::new();
         let began = runtime.now();
         let second = Duration::from_secs(1);

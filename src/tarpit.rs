@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_sessions_than_there_is_room_for_and_each_for_no_longer_than_its_time() {
+    fn tarpit_bounds_sessions_and_total_delay() {
         let second = Duration::from_secs(1);
         let tarpit = Tarpit::from(Score::points(4)).delay(2 * second).total(5 * second).sessions(2);
         let tarpit = Arc::new(tarpit);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_delayed_by_a_minute_at_the_most() {
+    fn reply_delay_is_at_most_a_minute() {
         let tarpit = Tarpit::from(Score::ZERO).delay(Duration::MAX).total(Duration::MAX);
         assert_eq!(Arc::new(tarpit).take_in().unwrap().next(), Some(LONGEST));
     }

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_future_may_panic_whenever_it_likes() {
+    fn panic_of_a_future_is_caught_at_any_poll() {
         let mut before = Guarded::begin(|| -> BoxFuture<'_, ()> { panic!("before") });
         assert_eq!((&mut before).now_or_never(), Some(Err("before".into())));
         assert_eq!(before.now_or_never(), None, "it is over");

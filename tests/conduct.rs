@@ -71,7 +71,7 @@ fn conduct(says: &[&str]) -> (String, String) {
 }
 
 #[test]
-fn every_misconduct_is_noted_and_nothing_else_is() {
+fn every_violation_is_counted_and_nothing_else() {
     const EHLO: &str = "EHLO c\r\n";
     const HELO: &str = "HELO c\r\n";
     let group = &format!("{MAIL}{RCPT}DATA\r\n");
@@ -113,7 +113,7 @@ fn every_misconduct_is_noted_and_nothing_else_is() {
 }
 
 #[test]
-fn scorers_see_with_the_envelope_what_is_known_by_then() {
+fn scorers_see_the_violations_so_far() {
     let (_, seen) = conduct(&["!EHLO c\r\n", MAIL, RCPT]);
     assert_eq!(seen, "EARLY_TALKER=1");
     let (noted, seen) = conduct(&["EHLO c\r\n", MAIL, RCPT, "XYZZY\r\n"]);
@@ -123,7 +123,7 @@ fn scorers_see_with_the_envelope_what_is_known_by_then() {
 }
 
 #[test]
-fn what_a_server_does_that_forwards_for_others_is_not_their_conduct() {
+fn violations_of_a_forwarding_server_do_not_count_for_clients() {
     let forwarded = ["server", "XYZZY\r\n", "EHLO s\r\n", "XFORWARD ADDR=198.51.100.1\r\n"];
     let (noted, seen) = conduct(&[&forwarded[..], &[MAIL, RCPT]].concat());
     assert_eq!((&*noted, &*seen), ("UNKNOWN_COMMAND=1", ""));

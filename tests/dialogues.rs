@@ -53,7 +53,7 @@ fn every_dialogue_is_the_same_in_every_chunking() {
 }
 
 #[test]
-fn every_dialogue_says_what_it_is_about() {
+fn every_dialogue_has_a_description() {
     for file in files() {
         let text = fs::read_to_string(&file).unwrap();
         assert!(text.starts_with("# "), "{} begins without a comment", file.display());
@@ -143,7 +143,7 @@ fn matches_start(text: &str, start: &str) -> bool {
 /// An answer before its place in the dialogue is as wrong as a different answer, since the tests
 /// check lock-step.
 #[test]
-fn an_answer_too_soon_is_noticed() {
+fn early_answer_in_a_dialogue_is_noticed() {
     let text = "S: 220 ...\nC: HELO c\nC: MAIL FROM:<a@b>\nC: RCPT TO:<c@d>\nS: 250 ...\n\
         R: <connect>\nO: <refused>\nS: 250 2.1.0 Sender ok\nS: 451 ...";
     let transcript = Transcript::parse(text).unwrap();
@@ -155,7 +155,7 @@ fn an_answer_too_soon_is_noticed() {
 }
 
 #[test]
-fn a_dialogue_that_cannot_be_read_is_refused() {
+fn malformed_dialogue_is_refused() {
     let cases = [
         ("S 220", 1, "a speaker and a colon"),
         ("# fine\nX: 220", 2, "one of "),
@@ -183,7 +183,7 @@ fn a_dialogue_that_cannot_be_read_is_refused() {
 }
 
 #[test]
-fn a_panel_is_asked_where_the_dialogue_does_not_answer() {
+fn panel_answers_where_the_dialogue_does_not() {
     let text = "@ relay accepts\nJ: pass\nS: 220 ...\nC: HELO c\nS: 250 gate.example.com\n\
         C: MAIL FROM:<a@b>\nS: 250 2.1.0 Sender ok\nC: RCPT TO:<c@d>\nS: 250 2.1.5 Ok\n\
         C: RCPT TO:<spamtrap@d>\nS: 550 5.7.1 No (play.1)\nC: DATA\nS: 354 ...\nC: .\n\
@@ -214,7 +214,7 @@ fn is_trap(recipient: &ForwardPath) -> bool {
 }
 
 #[test]
-fn the_record_says_why_each_transaction_ended() {
+fn record_contains_the_end_cause_of_each_transaction() {
     let cases: [(&str, &[EndCause]); 15] = [
         ("scenario_d1", &[EndCause::Accepted]),
         ("scenario_d2", &[EndCause::Reset]),

@@ -112,7 +112,7 @@ fn client(server: SocketAddr) -> Known {
 
 #[tokio::test]
 #[ignore = "needs unbound, opendkim-tools, python3-spf: see .ci/run"]
-async fn lists_names_and_links_are_looked_up() {
+async fn dns_scorers_query_a_real_server() {
     let folder = tempfile::tempdir().unwrap();
     let unbound = Unbound::start(folder.path(), ZONES);
     let resolver = client(unbound.address);
@@ -165,7 +165,7 @@ async fn lists_names_and_links_are_looked_up() {
 
 #[tokio::test]
 #[ignore = "needs unbound, opendkim-tools, python3-spf: see .ci/run"]
-async fn long_answers_come_by_tcp_and_hickory_says_the_same() {
+async fn long_answers_use_tcp_and_agree_with_hickory() {
     let folder = tempfile::tempdir().unwrap();
     let long = format!("\"{}\"", "x".repeat(250)) + &" \"0123456789\"".repeat(60);
     let zones = format!("{ZONES}long.test. TXT {long}\n");
@@ -214,7 +214,7 @@ async fn long_answers_come_by_tcp_and_hickory_says_the_same() {
 
 #[tokio::test]
 #[ignore = "needs unbound, opendkim-tools, python3-spf: see .ci/run"]
-async fn spf_is_what_pyspf_says() {
+async fn spf_agrees_with_pyspf() {
     let folder = tempfile::tempdir().unwrap();
     let unbound = Unbound::start(folder.path(), ZONES);
     let authentication = Authentication::new(client(unbound.address), "mx.example.net").unwrap();
@@ -284,7 +284,7 @@ fn signed(folder: &Path, selector: &str, mail: &str) -> String {
 
 #[tokio::test]
 #[ignore = "needs unbound, opendkim-tools, python3-spf: see .ci/run"]
-async fn signatures_are_what_dkimpy_says() {
+async fn signatures_agree_with_dkimpy() {
     let folder = tempfile::tempdir().unwrap();
     let keys = key(folder.path(), "one") + &key(folder.path(), "gone").replace("gone.", "other.");
     let unbound = Unbound::start(folder.path(), &(ZONES.to_owned() + &keys));
@@ -326,7 +326,7 @@ fn dkimpy(server: SocketAddr, mail: &str) -> String {
 
 #[tokio::test]
 #[ignore = "needs unbound, opendkim-tools, python3-spf: see .ci/run"]
-async fn chains_are_what_dkimpy_says() {
+async fn arc_chains_agree_with_dkimpy() {
     let folder = tempfile::tempdir().unwrap();
     let unbound = Unbound::start(folder.path(), &(ZONES.to_owned() + &key(folder.path(), "one")));
     let authentication = Authentication::new(client(unbound.address), "mx.example.net").unwrap();

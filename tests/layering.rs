@@ -92,7 +92,7 @@ const LENGTH: usize = 500;
 const LONG: &[(&str, &str)] = &[];
 
 #[test]
-fn every_file_keeps_to_the_architecture() {
+fn every_file_follows_the_layers() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     collect(&root, &mut files);
@@ -113,7 +113,7 @@ fn every_file_keeps_to_the_architecture() {
 }
 
 #[test]
-fn the_check_finds_what_it_is_for() {
+fn layering_check_finds_violations() {
     let cases = [
         // file, text, the fault (none: the text is correct)
         ("session.rs", "use crate::verdict::Verdict;", None),
@@ -309,7 +309,7 @@ const EDGES: &[&[&str]] =
     &[&["admission", "relay", "tarpit", "tls"], &["observer"], &["gate"], &["driver"]];
 
 #[test]
-fn imports_make_no_loop() {
+fn imports_have_no_cycle() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     collect(&root, &mut files);
@@ -334,7 +334,7 @@ fn imports_make_no_loop() {
 }
 
 #[test]
-fn a_loop_of_imports_is_found() {
+fn import_cycle_is_found() {
     let found = |files: &[(&str, &str)]| {
         let owned = |(file, text): &(&str, &str)| ((*file).to_string(), (*text).to_string());
         in_loops(&imports(&files.iter().map(owned).collect::<Vec<_>>()))

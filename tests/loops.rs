@@ -174,7 +174,7 @@ const ALL: [Identify; 4] =
     [Identify::None, Identify::XClient, Identify::XForward, Identify::Proxy(ProxyVersion::V2)];
 
 #[test]
-fn a_gate_that_relays_to_itself_answers_451_and_takes_no_session_of_its_own() {
+fn gate_that_relays_to_itself_replies_451() {
     smol::block_on(async {
         for identify in ALL {
             let (listener, address) = listener().await;
@@ -193,7 +193,7 @@ fn a_gate_that_relays_to_itself_answers_451_and_takes_no_session_of_its_own() {
 }
 
 #[test]
-fn a_loop_through_another_server_ends_where_its_transaction_comes_back() {
+fn loop_through_another_server_is_detected() {
     smol::block_on(async {
         let ((one, first), (other, second)) = (listener().await, listener().await);
         let identify = Identify::XForward;
@@ -208,7 +208,7 @@ fn a_loop_through_another_server_ends_where_its_transaction_comes_back() {
 }
 
 #[test]
-fn the_self_test_finds_a_loop_however_it_leads_back() {
+fn self_test_finds_direct_and_indirect_loops() {
     smol::block_on(async {
         // Directly, and through a relay that forwards octets from another address.
         for through in [false, true] {
@@ -227,7 +227,7 @@ fn the_self_test_finds_a_loop_however_it_leads_back() {
 }
 
 #[test]
-fn a_gate_before_another_gate_of_this_process_is_no_loop() {
+fn two_gates_in_one_process_are_not_a_loop() {
     smol::block_on(async {
         let ((one, first), (other, second)) = (listener().await, listener().await);
         let nobody = Address::Tcp("127.0.0.1:1".into());
@@ -239,7 +239,7 @@ fn a_gate_before_another_gate_of_this_process_is_no_loop() {
 }
 
 #[test]
-fn a_server_whose_filter_is_the_gate_is_found_while_it_asks_in_a_circle() {
+fn loop_through_a_filter_is_detected_during_rcpt() {
     smol::block_on(async {
         for ehlo in [WITH_DSN, WITHOUT] {
             let ((gates, gate), (servers, server)) = (listener().await, listener().await);
@@ -276,7 +276,7 @@ fn the_self_test_finds_a_server_whose_filter_is_the_gate() {
 }
 
 #[test]
-fn many_clients_with_the_same_recipient_before_a_slow_server_are_no_loop() {
+fn same_recipient_from_many_clients_is_not_a_loop() {
     smol::block_on(async {
         let ((gates, gate), (servers, server)) = (listener().await, listener().await);
         filtered(servers, None, WITH_DSN);

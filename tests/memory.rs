@@ -205,7 +205,7 @@ fn an_idle_client_costs_less_than_4_kib() {
 const BLOCK: usize = 64 << 10;
 
 #[test]
-fn content_that_comes_costs_itself_and_a_constant() {
+fn content_costs_its_size_and_a_constant() {
     for length in [0, 10_000, 100_000, 1 << 20, 8 << 20, 40 << 20] {
         let line = format!("{}\r\n", "x".repeat(74));
         let content = line.repeat(length / line.len());

@@ -132,7 +132,7 @@ fn path(path: &str) -> ForwardPath {
 // --- the state that a client leaves behind ---
 
 #[test]
-fn a_connection_is_reusable_when_nothing_is_left_of_the_client() {
+fn connection_without_client_state_is_reusable() {
     let mut played = Played::new(Identify::None, TlsPolicy::Never);
     assert!(!played.onward.is_idle() && !played.onward.is_reusable(), "none is there");
     played.onward.introduce();
@@ -154,7 +154,7 @@ fn a_connection_is_reusable_when_nothing_is_left_of_the_client() {
 
 /// Servers count errors, slow down and disconnect. An accepted message compensates for errors.
 #[test]
-fn a_connection_is_reusable_when_nothing_was_refused_since_a_message_was_taken() {
+fn connection_without_refusals_since_an_accepted_message_is_reusable() {
     let mut played = Played::with_recipient();
     for _ in 0..2 {
         played.rcpt("<c@example.com>");
@@ -181,7 +181,7 @@ fn a_connection_is_reusable_when_nothing_was_refused_since_a_message_was_taken()
 
 /// The server accepted a recipient that the client does not count on, and got no further command.
 #[test]
-fn a_connection_is_not_reusable_while_the_server_holds_what_nobody_counts_on() {
+fn connection_with_unwanted_recipients_is_not_reusable() {
     let mut played = Played::with_recipient();
     played.envelope.forward_paths.clear();
     played.rcpt("<c@example.com> NOTIFY=NEVER");
@@ -196,14 +196,14 @@ fn a_connection_is_not_reusable_while_the_server_holds_what_nobody_counts_on() {
 }
 
 #[test]
-fn a_connection_to_which_nothing_can_be_written_is_not_reusable() {
+fn connection_that_cannot_be_written_is_not_reusable() {
     let mut played = Played::introduced();
     played.onward.transmit_failed();
     assert!(played.onward.is_idle() && !played.onward.is_reusable());
 }
 
 #[test]
-fn a_connection_in_the_name_of_a_client_is_not_reusable() {
+fn connection_identified_as_a_client_is_not_reusable() {
     let proxy = Identify::Proxy(ProxyVersion::V1);
     for (identify, impersonates) in [
         (Identify::None, false),
@@ -229,7 +229,7 @@ fn a_connection_in_the_name_of_a_client_is_not_reusable() {
 // --- changes of the client ---
 
 #[test]
-fn what_is_asked_for_one_client_is_not_answered_to_another() {
+fn reply_for_one_client_is_not_given_to_another() {
     let mut played = Played::introduced();
     played.onward.speak_for(client(1));
     played.onward.speak_for(client(2));
@@ -246,7 +246,7 @@ fn what_is_asked_for_one_client_is_not_answered_to_another() {
 
 /// Recipients of one transaction do not count for another, even if their number is the same.
 #[test]
-fn recipients_of_another_transaction_are_named_again() {
+fn recipients_of_another_transaction_are_resent() {
     let mut played = Played::with_recipient();
     played.envelope = envelope(2, client(1), "<a@example.org>");
     played.envelope.forward_paths.push(path("<c@example.com>"));
@@ -257,7 +257,7 @@ fn recipients_of_another_transaction_are_named_again() {
 
 /// A server without an open transaction gets no RSET.
 #[test]
-fn recipients_are_named_again_without_rset_behind_rset() {
+fn recipients_are_resent_without_rset_after_rset() {
     let mut played = Played::with_recipient();
     played.onward.reset();
     played.exchange(&[RSET]);
@@ -270,7 +270,7 @@ fn recipients_are_named_again_without_rset_behind_rset() {
 // --- identification of the client ---
 
 #[test]
-fn a_login_is_told_by_xclient() {
+fn login_is_sent_with_xclient() {
     let mut played = Played::new(Identify::XClient, TlsPolicy::Never);
     let mut peer = Peer::clone(&client(1));
     peer.login = Some("user".into());
@@ -285,7 +285,7 @@ fn a_login_is_told_by_xclient() {
 /// A client is only reported as nameless if DNS says that it has no name, since the server may
 /// refuse it permanently.
 #[test]
-fn a_name_that_was_not_looked_up_is_not_told_to_be_missing() {
+fn name_without_a_lookup_is_tempunavail() {
     let no_name = "NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE]";
     let unknown = "NAME=[TEMPUNAVAIL] REVERSE_NAME=[TEMPUNAVAIL]";
     for (name_lookup, reverse_name, told) in [
@@ -307,7 +307,7 @@ fn a_name_that_was_not_looked_up_is_not_told_to_be_missing() {
 }
 
 #[test]
-fn what_was_told_by_xforward_goes_on_as_it_came() {
+fn received_xforward_is_forwarded_unchanged() {
     for (argument, told) in [
         ("IDENT=4711 SOURCE=LOCAL", "IDENT=4711 SOURCE=LOCAL"),
         ("SOURCE=[UNAVAILABLE]", "IDENT=test.1 SOURCE=REMOTE"),
@@ -326,7 +326,7 @@ fn what_was_told_by_xforward_goes_on_as_it_came() {
 // --- extensions that the server must offer ---
 
 #[test]
-fn what_the_server_does_not_offer_is_not_asked_of_it() {
+fn unoffered_extensions_are_not_used() {
     for (offered, reverse_path, recipient) in [
         ("SIZE", "<a@example.org> SIZE=3", "<b@example.com>"),
         ("8BITMIME", "<a@example.org> BODY=8BITMIME", "<b@example.com>"),
@@ -355,7 +355,7 @@ fn what_the_server_does_not_offer_is_not_asked_of_it() {
 
 /// Without PIPELINING, each command waits for the previous reply.
 #[test]
-fn commands_that_have_become_void_are_not_said() {
+fn void_commands_are_not_sent() {
     let mut played = Played::introduced();
     played.rcpt("<b@example.com>");
     played.exchange(&[(MAIL.0, "550 5.7.1 No\r\n")]);
@@ -369,7 +369,7 @@ fn commands_that_have_become_void_are_not_said() {
 }
 
 #[test]
-fn a_request_that_nobody_waits_for_is_given_up_with_its_connection() {
+fn abandoned_request_closes_its_connection() {
     let mut played = Played::new(Identify::None, TlsPolicy::Never);
     played.rcpt("<b@example.com>");
     assert!(matches!(played.onward.poll(played.now), OnwardStep::Connect));
@@ -385,7 +385,7 @@ fn a_request_that_nobody_waits_for_is_given_up_with_its_connection() {
 
 /// The end of input is detected before the server's last reply is read.
 #[test]
-fn a_server_that_said_good_bye_and_has_gone_is_connected_to_again() {
+fn connection_closed_after_421_is_opened_again() {
     let mut played = Played::introduced();
     played.onward.receive(b"421 4.4.2 Idle too long\r\n");
     played.rcpt("<b@example.com>");
@@ -395,7 +395,7 @@ fn a_server_that_said_good_bye_and_has_gone_is_connected_to_again() {
 }
 
 #[test]
-fn a_server_that_goes_amid_the_handshake_has_no_tls() {
+fn connection_lost_during_the_handshake_is_a_tls_failure() {
     let offer = "250-onward.example.com\r\n250 STARTTLS\r\n";
     for (policy, rest) in [
         (TlsPolicy::May, Rest::Receive),
@@ -442,7 +442,7 @@ fn a_message_of_many_batches_is_written_to_its_end() {
 }
 
 #[test]
-fn each_wait_has_its_own_time() {
+fn each_wait_has_a_separate_timeout() {
     let mut settings = OnwardSettings::new("gate.example.com");
     settings.tls = TlsPolicy::May;
     let timeouts = &mut settings.timeouts;

@@ -48,7 +48,7 @@ fn in_command() -> String {
 
 /// Covers all types that are printed and can contain text from a peer.
 #[test]
-fn what_strangers_say_is_printable_wherever_it_is_printed() {
+fn untrusted_text_is_printed_escaped() {
     let error = || -> Arc<dyn std::error::Error + Send + Sync> { Arc::from(Box::from(HOSTILE)) };
     let reply = Reply::plain(ReplyCode::new(550).unwrap(), HOSTILE);
     let refused = RelayError::NoTls(TlsError::Refused(reply.clone()));
@@ -83,7 +83,7 @@ fn what_strangers_say_is_printable_wherever_it_is_printed() {
 
 /// ORCPT may be UTF-8 (RFC 6533), and servers print it in notifications.
 #[test]
-fn dsn_parameters_hold_nothing_that_is_not_printable() {
+fn dsn_parameters_are_printable() {
     use nobounce::command::RcptParameters;
     for (value, taken) in [
         ("ORCPT=utf-8;caf\u{e9}@b", true),

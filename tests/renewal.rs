@@ -72,14 +72,14 @@ impl Played {
 }
 
 #[test]
-fn data_asks_nothing_while_the_recipients_stand() {
+fn data_sends_no_request_while_recipients_are_valid() {
     let mut played = Played::behind_rcpt();
     assert!(played.say("DATA\r\n").starts_with("354 "));
     assert_eq!(played.renewals, 0);
 }
 
 #[test]
-fn data_is_answered_with_354_when_the_recipients_stand_again() {
+fn data_gets_354_when_recipients_are_accepted_again() {
     let mut played = Played::behind_rcpt();
     played.session.doubt_recipients();
     assert!(played.say("DATA\r\n").starts_with("354 "));
@@ -88,7 +88,7 @@ fn data_is_answered_with_354_when_the_recipients_stand_again() {
 }
 
 #[test]
-fn data_is_answered_with_451_and_without_354_when_a_recipient_is_refused_now() {
+fn data_gets_451_when_a_recipient_is_refused_now() {
     let mut played = Played::behind_rcpt();
     played.session.doubt_recipients();
     played.takes = false;
@@ -106,7 +106,7 @@ fn data_is_answered_with_451_and_without_354_when_a_recipient_is_refused_now() {
 }
 
 #[test]
-fn a_relay_target_that_is_late_with_it_is_a_refusal_for_now() {
+fn late_relay_target_at_data_leads_to_451() {
     let mut played = Played::behind_rcpt();
     played.session.doubt_recipients();
     played.session.receive(b"DATA\r\n");
@@ -124,7 +124,7 @@ fn a_relay_target_that_is_late_with_it_is_a_refusal_for_now() {
 }
 
 #[test]
-fn doubt_ends_with_the_transaction() {
+fn recipients_are_checked_again_only_in_their_transaction() {
     let mut played = Played::behind_rcpt();
     played.session.doubt_recipients();
     played.say("RSET\r\n");

@@ -136,7 +136,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_session_is_the_same_wherever_its_octets_are_read_to(
+    fn read_buffer_does_not_change_the_session(
         content in any_content(),
         lengths in vec(prop_oneof![1..300_usize, 1_000..200_000_usize], 1..6),
         first in 0..200_000_usize,
@@ -155,7 +155,7 @@ proptest! {
 }
 
 #[test]
-fn large_mail_data_is_read_to_its_place() {
+fn large_mail_data_is_read_in_place() {
     let settings = settings(u64::MAX, LineEndings::Normalise);
     let content = b"seven columns of ten in a line that is plain\r\n".repeat(10_000);
     let data = by_data(content.strip_suffix(b"\r\n").unwrap());
@@ -167,7 +167,7 @@ fn large_mail_data_is_read_to_its_place() {
 }
 
 #[test]
-fn there_is_no_room_for_commands_nor_for_content_that_has_not_begun() {
+fn room_is_reserved_only_for_content() {
     let settings = settings(u64::MAX, LineEndings::Normalise);
     assert_eq!(play(&settings, &b"NOOP\r\n".repeat(100_000), &[512], true).1, 0);
     // A client that waits for 354, and then pauses.

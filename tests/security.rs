@@ -7,7 +7,7 @@ use std::path::Path;
 const PAGE: &str = include_str!("../src/docs/security.md");
 
 #[test]
-fn every_file_and_every_step_that_the_page_names_is_there() {
+fn files_and_steps_in_the_security_page_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let code = PAGE.split('`').skip(1).step_by(2);
     let files: Vec<_> = code

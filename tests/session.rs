@@ -127,7 +127,7 @@ impl Played {
 /// A client waits ten minutes for the reply to its content (RFC 5321 section 4.5.3.2.6), whatever
 /// causes the delay. If the reply comes later, the client sends the message again.
 #[test]
-fn panel_and_relay_target_share_the_patience_of_the_client() {
+fn panel_and_relay_target_share_one_deadline() {
     let settings = Settings::new("mx.example");
     let timeouts = settings.timeouts.clone();
     let mut played = Played::with_content(settings);
@@ -154,7 +154,7 @@ fn panel_and_relay_target_share_the_patience_of_the_client() {
 
 /// `Duration::MAX` means "never", and is more than an `Instant` can represent.
 #[test]
-fn a_timeout_may_be_as_long_as_a_duration_can_say() {
+fn maximum_duration_is_a_valid_timeout() {
     let mut settings = Settings::new("mx.example");
     let timeouts = &mut settings.timeouts;
     for timeout in [
@@ -179,7 +179,7 @@ fn a_timeout_may_be_as_long_as_a_duration_can_say() {
 /// The earlier a client knows that its message was accepted, the rarer are duplicates (RFC 1047).
 /// Input after the message is processed later.
 #[test]
-fn the_answer_to_the_content_leaves_before_anything_else_is_done() {
+fn reply_to_the_content_is_sent_first() {
     let mut played = Played::with_content(Settings::new("mx.example"));
     played.session.receive(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
     while !matches!(played.waits(), Waits::Relay) {
@@ -195,7 +195,7 @@ fn the_answer_to_the_content_leaves_before_anything_else_is_done() {
 }
 
 #[test]
-fn a_question_says_until_when_its_answer_is_waited_for() {
+fn question_has_a_deadline() {
     let settings = Settings::new("mx.example");
     let timeouts = settings.timeouts.clone();
     let mut played = Played::with_content(settings);
@@ -243,7 +243,7 @@ fn the_trace_header_tells_the_time_of_day() {
 
 /// An empty read is not mail data, so it does not extend the client's deadline.
 #[test]
-fn nothing_received_changes_nothing() {
+fn empty_input_changes_nothing() {
     let mut played = Played::with_recipient(Settings::new("mx.example"));
     let deadline = played.session.deadline();
     played.now += MINUTE;
@@ -257,7 +257,7 @@ fn nothing_received_changes_nothing() {
 
 /// Mail data extends the client's deadline, wherever it was read to.
 #[test]
-fn mail_data_that_is_read_to_its_place_is_mail_data() {
+fn mail_data_read_in_place_is_unchanged() {
     for rate in [0, 500] {
         let mut settings = Settings::new("mx.example");
         settings.limits.data_rate = rate;
@@ -287,7 +287,7 @@ fn mail_data_that_is_read_to_its_place_is_mail_data() {
 /// Memory of written data is released before the rest is written, and all of it before the server
 /// replies.
 #[test]
-fn a_message_that_is_written_onward_gives_its_memory_back() {
+fn written_message_frees_its_memory() {
     for offer in ["250 mx\r\n", "250-mx\r\n250 CHUNKING\r\n"] {
         let settings = Settings::new("mx.example");
         let budget = settings.budget.clone();
@@ -353,7 +353,7 @@ fn a_message_is_handed_over_once() {
 }
 
 #[test]
-fn looking_at_a_request_takes_nothing() {
+fn inspecting_a_request_does_not_consume_it() {
     let mut played = Played::with_content(Settings::new("mx.example"));
     played.answer();
     for _ in 0..3 {
@@ -369,7 +369,7 @@ fn looking_at_a_request_takes_nothing() {
 
 /// An outcome counts from the moment it is given, whatever happens before the next `poll`.
 #[test]
-fn an_outcome_stands_before_a_timeout_and_a_lost_client() {
+fn outcome_takes_precedence_over_timeout_and_lost_client() {
     type Then = fn(&mut Session, Instant);
     let late: Then = |session, now| session.handle_timeout(now + Duration::from_secs(100_000));
     let lost: Then = |session, _| session.lose_client();
@@ -387,7 +387,7 @@ fn an_outcome_stands_before_a_timeout_and_a_lost_client() {
 
 /// The rest of a line that is too long and the next command may arrive in one piece.
 #[test]
-fn a_command_behind_the_rest_of_a_faulty_line_is_read() {
+fn command_after_a_faulty_line_is_read() {
     let mut played = Played::new(Settings::new("mx.example"));
     ["".into(), "x".repeat(3_000)].into_iter().for_each(|command: String| played.say(&command));
     assert!(played.said.ends_with("\r\n500 5.5.2 Line too long\r\n"));
@@ -397,7 +397,7 @@ fn a_command_behind_the_rest_of_a_faulty_line_is_read() {
 
 /// A MAIL sent before the shutdown, but read after it, begins no transaction.
 #[test]
-fn no_transaction_begins_while_going_down() {
+fn no_transaction_begins_during_shutdown() {
     let mut played = Played::new(Settings::new("mx.example"));
     ["", "HELO c\r\n"].into_iter().for_each(|command| played.say(command));
     assert!(!played.session.is_going_down() && !played.session.is_closed());
@@ -416,7 +416,7 @@ type Habit = (&'static str, fn(u64) -> (u64, String));
 /// Clients with the least effort for a session: an octet or a command just before each deadline.
 /// The relay target accepts recipients and no content.
 #[test]
-fn no_client_keeps_a_session_for_long_without_mail() {
+fn session_without_mail_is_closed() {
     let habits: [Habit; 14] = [
         ("NOOP", |_| (290, "NOOP\r\n".into())),
         ("EHLO", |_| (290, "EHLO c\r\n".into())),

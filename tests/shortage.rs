@@ -73,7 +73,7 @@ fn settings(budget: usize) -> Settings {
 
 /// Addresses in many networks hold all of the memory and send an octet from time to time.
 #[test]
-fn slow_holders_do_not_keep_others_from_sending() {
+fn slow_clients_do_not_block_others() {
     let settings = Arc::new(settings(16 << 20));
     let began = Instant::now();
     let mut slow: Vec<_> = (0..50).map(|n| Client::new(&settings, [10, n, 0, 1], began)).collect();
@@ -105,7 +105,7 @@ fn slow_holders_do_not_keep_others_from_sending() {
 
 /// A client that fills its blocks in time keeps them, and a later client is refused.
 #[test]
-fn fast_holders_keep_their_memory() {
+fn fast_clients_keep_their_memory() {
     let settings = Arc::new(settings(4 << 20));
     let began = Instant::now();
     let mut fast = Client::new(&settings, [192, 0, 2, 1], began);
@@ -145,7 +145,7 @@ fn a_complete_message_keeps_its_memory() {
 
 /// Chunks, and the time between them: the next chunk is refused, and the previous ones are lost.
 #[test]
-fn a_slow_client_is_told_at_the_end_of_its_chunk() {
+fn slow_client_gets_its_reply_after_the_chunk() {
     let settings = Arc::new(settings(4 << 20));
     let began = Instant::now();
     let mut slow = Client::new(&settings, [192, 0, 2, 1], began);
@@ -166,7 +166,7 @@ fn a_slow_client_is_told_at_the_end_of_its_chunk() {
 
 /// Our own networks, and servers that connect on behalf of many clients, have no limited share.
 #[test]
-fn own_networks_and_trusted_servers_have_no_share() {
+fn own_networks_and_trusted_servers_are_exempt_from_shares() {
     for (own, trusted, is_bound) in
         [(false, false, true), (true, false, false), (false, true, false)]
     {

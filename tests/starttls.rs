@@ -74,7 +74,7 @@ impl Gate {
 }
 
 #[test]
-fn commands_behind_starttls_are_not_executed() {
+fn commands_after_starttls_are_not_executed() {
     for split in 0..=INJECTED.len() {
         let (with, after) = INJECTED.split_at(split);
         let mut gate = Gate::new();
@@ -101,7 +101,7 @@ fn commands_behind_starttls_are_not_executed() {
 }
 
 #[test]
-fn whatever_was_read_before_the_handshake_is_gone_after_it() {
+fn input_before_the_handshake_is_discarded() {
     for length in 0..=INJECTED.len() {
         let mut gate = Gate::new();
         gate.hear(HELLO);
@@ -150,7 +150,7 @@ fn said(onward: &mut Onward) -> String {
 }
 
 #[test]
-fn replies_behind_220_are_not_believed() {
+fn replies_after_220_are_discarded() {
     const GO_AHEAD: &str = "220 Go ahead\r\n";
     const REPLIES: &str = "250-evil.example\r\n250 PIPELINING\r\n250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n";
     for policy in [TlsPolicy::May, TlsPolicy::Must] {
@@ -201,7 +201,7 @@ fn spurious_calls_around_the_handshake_change_nothing() {
 /// RFC 3207 has the reply 454 for this, after which a client may continue in plaintext. An attacker
 /// with many handshakes must not cause this for other clients.
 #[test]
-fn starttls_hears_421_while_no_handshake_can_begin() {
+fn starttls_gets_421_while_no_handshake_can_begin() {
     let mut gate = Gate::new();
     gate.hear(HELLO);
     gate.said.clear();

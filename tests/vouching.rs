@@ -97,7 +97,7 @@ const MAIL: &str = "MAIL FROM:<a@example.org>";
 const RCPT: &str = "RCPT TO:<b@example.com>";
 
 #[test]
-fn xclient_makes_another_client() {
+fn xclient_replaces_the_client() {
     let cases: [(&[&str], &[&str]); 12] = [
         (
             &[
@@ -275,13 +275,13 @@ fn xforward_lasts_for_one_transaction() {
 }
 
 #[test]
-fn a_server_on_a_unix_socket_may_speak_for_others() {
+fn server_on_a_unix_socket_can_identify_clients() {
     let asked = clients(Peer::local(), &["XCLIENT ADDR=198.51.100.7"]);
     assert_eq!(asked[1..], ["connect unknown[198.51.100.7]:0 via=xclient[local]"]);
 }
 
 #[test]
-fn a_proxy_tells_of_the_client_alone() {
+fn proxy_header_identifies_only_the_client() {
     let source = "[::ffff:198.51.100.7]:99".parse().unwrap();
     let header = ProxyHeader::tcp(source, "192.0.2.1:25".parse().unwrap());
     let cases = [
@@ -297,7 +297,7 @@ fn a_proxy_tells_of_the_client_alone() {
 /// Whether a client is in our own networks: the connecting server, and the client that it names.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "any moment will do")]
-fn own_networks_are_those_of_the_client_that_is_spoken_for() {
+fn own_networks_apply_to_the_identified_client() {
     let header = |address: &str| ProxyHeader::Tcp4 {
         source: format!("{address}:25").parse().unwrap(),
         destination: "203.0.113.1:25".parse().unwrap(),

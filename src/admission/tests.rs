@@ -36,7 +36,7 @@ impl Admission {
 }
 
 #[test]
-fn one_beyond_each_limit_is_turned_away_and_a_place_that_is_free_is_given_again() {
+fn connection_over_each_limit_is_refused_until_a_slot_is_free() {
     let now = beginning();
     let table = [
         // limit in total, per address, per network; admitted clients; new client; expected reason
@@ -63,7 +63,7 @@ fn one_beyond_each_limit_is_turned_away_and_a_place_that_is_free_is_given_again(
 }
 
 #[test]
-fn one_beyond_the_defaults_is_turned_away() {
+fn connection_over_the_default_limits_is_refused() {
     let now = beginning();
     let admission = Arc::new(Admission::default());
     let mut places = Vec::new();
@@ -86,7 +86,7 @@ fn one_beyond_the_defaults_is_turned_away() {
 }
 
 #[test]
-fn without_an_address_a_client_counts_in_all_only() {
+fn client_without_an_address_counts_only_towards_the_total() {
     let now = beginning();
     let admission = admission(|limits| {
         limits.connections = 3;
@@ -99,7 +99,7 @@ fn without_an_address_a_client_counts_in_all_only() {
 }
 
 #[test]
-fn where_a_client_comes_from_may_turn_out_later() {
+fn address_of_a_client_can_be_set_after_admission() {
     let now = beginning();
     let admission = admission(|limits| limits.per_address = 1);
     let mut first = admission.enter().unwrap();
@@ -112,7 +112,7 @@ fn where_a_client_comes_from_may_turn_out_later() {
 }
 
 #[test]
-fn a_network_is_as_wide_as_one_says() {
+fn prefix_length_of_a_network_is_configurable() {
     let table: &[(u8, u8, &str, &str, bool)] = &[
         // IPv4 bits, IPv6 bits, two addresses, whether they are in one network
         (24, 64, "192.0.2.1", "192.0.2.254", true),
@@ -142,7 +142,7 @@ fn a_network_is_as_wide_as_one_says() {
 }
 
 #[test]
-fn a_burst_is_let_in_and_then_one_at_a_time() {
+fn token_bucket_admits_a_burst_and_then_one_at_a_time() {
     let now = beginning();
     let admission = admission(|limits| limits.address_rate = rate(3, 30 * SECOND));
     let mut let_in = Vec::new();
@@ -156,7 +156,7 @@ fn a_burst_is_let_in_and_then_one_at_a_time() {
 }
 
 #[test]
-fn who_tries_again_at_once_waits_no_longer_than_who_does_not() {
+fn early_retries_do_not_extend_the_wait() {
     let now = beginning();
     let admission = admission(|limits| {
         limits.address_rate = rate(1, 60 * SECOND);
@@ -182,7 +182,7 @@ fn who_tries_again_at_once_waits_no_longer_than_who_does_not() {
 }
 
 #[test]
-fn what_is_remembered_is_bounded_however_many_come() {
+fn remembered_addresses_are_bounded() {
     let now = beginning();
     let admission = admission(|limits| {
         limits.connections = 10;
@@ -206,7 +206,7 @@ fn what_is_remembered_is_bounded_however_many_come() {
 }
 
 #[test]
-fn nobody_gets_rid_of_an_empty_bucket_by_filling_the_memory_with_others() {
+fn empty_bucket_is_not_evicted_by_other_addresses() {
     let now = beginning();
     let admission = admission(|limits| {
         limits.remembered = 64;
@@ -231,7 +231,7 @@ fn nobody_gets_rid_of_an_empty_bucket_by_filling_the_memory_with_others() {
 }
 
 #[test]
-fn far_away_times_do_no_harm() {
+fn extreme_times_are_accepted() {
     let admission = admission(|limits| {
         limits.address_rate = rate(1, Duration::MAX);
         limits.network_rate = rate(1, Duration::ZERO);
@@ -300,7 +300,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 proptest! {
     /// Clients 0 and 1 are in one network, 2 and 3 in another, and so on.
     #[test]
-    fn it_counts_as_a_list_and_a_dripping_bucket_do(acts in acts()) {
+    fn admission_agrees_with_a_reference_implementation(acts in acts()) {
         let mut now = beginning();
         let admission = admission(|limits| {
             (limits.connections, limits.per_address, limits.per_network) = (8, 3, 4);

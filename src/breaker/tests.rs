@@ -12,7 +12,7 @@ fn opened(breaker: &Breaker, now: Instant) {
 }
 
 #[test]
-fn five_failures_in_a_row_open_it_and_a_success_between_does_not() {
+fn breaker_opens_after_five_consecutive_failures() {
     let (breaker, now) = (Breaker::new(), Rehearsal::new().now());
     for _ in 0..100 {
         for _ in 1..FAILURES {
@@ -100,7 +100,7 @@ fn operations_from_before_neither_prolong_the_pause_nor_count_twice() {
 }
 
 #[test]
-fn an_operator_hears_once_that_it_fails_and_once_that_it_is_back() {
+fn failure_and_recovery_are_each_reported_once() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let told = heard.clone();
     let breaker = Breaker::new().on_change(move |change| told.lock().unwrap().push(change.clone()));

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_not_asked() {
+    fn name_that_is_too_long_is_not_queried() {
         let zone: DomainName = "list.example".parse().unwrap();
         assert_eq!(&*zone.below("1.2.0.192").unwrap(), "1.2.0.192.list.example");
         assert!(zone.below("a.".repeat(121).trim_end_matches('.')).is_err());

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_come_in_order_and_none_is_lost_with_those_who_leave() {
+    fn turns_are_granted_in_order_and_abandoned_turns_are_passed_on() {
         pollster::block_on(async {
             let turns = Turns::new(2);
             let (one, two) = (turns.take().await, turns.take().await);

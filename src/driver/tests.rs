@@ -161,7 +161,7 @@ fn gate(runtime: &Rehearsal, target: &Slow) -> Gate<Rehearsal> {
 }
 
 #[test]
-fn who_speaks_before_the_greeting_is_noticed_even_by_an_empty_panel() {
+fn early_talker_is_detected_with_an_empty_panel() {
     let runtime = Rehearsal::new();
     let mut heard = Vec::new();
     let mut client = Client::new("EHLO c\r\n", &mut heard);
@@ -175,7 +175,7 @@ fn who_speaks_before_the_greeting_is_noticed_even_by_an_empty_panel() {
 }
 
 #[test]
-fn a_client_that_never_waits_is_read_no_faster_than_it_is_answered() {
+fn client_is_read_no_faster_than_it_is_answered() {
     const BEHIND_CONTENT: usize = 64 << 10;
     // Two cases: the excess input follows commands, or it follows a chunk that fills most of the
     // first block of its content.
@@ -207,7 +207,7 @@ fn a_client_that_never_waits_is_read_no_faster_than_it_is_answered() {
 }
 
 #[test]
-fn a_client_that_always_has_something_to_say_is_told_of_the_end() {
+fn busy_client_gets_421_at_shutdown() {
     let runtime = Rehearsal::new();
     let message = "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 0 LAST\r\n";
     let says = format!("EHLO c\r\n{}", message.repeat(900));
@@ -226,7 +226,7 @@ fn a_client_that_always_has_something_to_say_is_told_of_the_end() {
 }
 
 #[test]
-fn a_relay_target_that_says_nothing_stops_nobody() {
+fn hanging_relay_target_does_not_block_the_session() {
     let runtime = Rehearsal::new();
     let mut heard = Vec::new();
     let client = Client::new("EHLO c\r\nMAIL FROM:<a@b> RET=FULL\r\nQUIT\r\n", &mut heard);
@@ -291,7 +291,7 @@ fn dsn_and_smtputf8_are_offered_only_if_the_relay_target_says_so() {
 }
 
 #[test]
-fn a_reply_that_was_perhaps_not_read_is_observed() {
+fn unacknowledged_reply_is_observed() {
     let message = "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 0 LAST\r\n";
     for (behind, breaks, expected) in [
         ("", true, 1),

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn clauses_are_read_as_we_write_them() {
+    fn written_clauses_are_parsed_again() {
         let value =
             b" from a (a [192.0.2.1])\r\n\tby mx.example (nobounce) with ESMTP id p-1.2\r\n\
                       \tfor <b@c>; Mon, 1 Jan 2024 00:00:00 +0000\r\n";

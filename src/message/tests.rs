@@ -118,7 +118,7 @@ fn forged_fields_are_left_out() {
 }
 
 #[test]
-fn tags_stand_before_all_else() {
+fn tags_come_first() {
     let mut message = message(b"X-Nobounce-Score: -100\r\nA: b\r\n\r\nc\r\n");
     let tag = |value| HeaderField::new("X-Nobounce-Score", value).unwrap();
     message.tag(vec![tag("5"), tag("6")]);
@@ -130,7 +130,7 @@ fn tags_stand_before_all_else() {
 }
 
 #[test]
-fn what_has_no_line_that_begins_with_a_dot_need_not_be_looked_through() {
+fn content_without_leading_dots_is_not_scanned_again() {
     let tagged = |name: &str| {
         let mut decoder = ContentDecoder::new(Budget::default(), 0, 1000);
         decoder.data(b"A: b\r\n\r\nc\r\n.\r\n");
@@ -144,7 +144,7 @@ fn what_has_no_line_that_begins_with_a_dot_need_not_be_looked_through() {
 }
 
 #[test]
-fn large_content_stands_in_blocks_and_in_one_piece() {
+fn large_content_is_readable_in_blocks_and_contiguously() {
     let content = "A: b\r\n\r\n".to_owned() + &"0123456789\r\n".repeat(20_000);
     let message = message(content.as_bytes());
     assert!(message.content_segments().len() > 3);
@@ -155,7 +155,7 @@ fn large_content_stands_in_blocks_and_in_one_piece() {
 }
 
 #[test]
-fn nothing_is_copied_and_nothing_is_told_to_logs() {
+fn content_is_not_copied_and_not_logged() {
     let message = message(b"A: secret\r\n\r\nbody\r\n");
     let content = message.content().as_ptr_range();
     assert_eq!(message.segments().len(), 2);
@@ -243,7 +243,7 @@ proptest! {
     /// The relayed message is our field, at most one empty line, and the content without forged
     /// fields.
     #[test]
-    fn the_content_goes_onward(content in content()) {
+    fn content_is_relayed_unchanged(content in content()) {
         let message = message(&content);
         let whole = message.segments().concat();
         let rest = whole.strip_prefix(TRACE.as_bytes()).unwrap();
@@ -254,7 +254,7 @@ proptest! {
 
     /// The positions of the block boundaries do not affect the relayed message.
     #[test]
-    fn blocks_change_nothing(content in content(), place in any::<prop::sample::Index>()) {
+    fn blocks_do_not_change_the_content(content in content(), place in any::<prop::sample::Index>()) {
         let content = MailData::normalise(&content).segments().concat();
         let blocks = Blocks::cut(&content, place.index(content.len() + 1));
         let mut segments = Vec::new();
@@ -267,7 +267,7 @@ proptest! {
     /// Another parser reads our field first and unchanged, whatever follows. It finds no field of
     /// ours that the client wrote.
     #[test]
-    fn another_reader_agrees(content in content()) {
+    fn views_agree_with_another_parser(content in content()) {
         let whole = message(&content).segments().concat();
         let parser = mail_parser::MessageParser::new().default_header_raw();
         let read = parser.parse_headers(&whole).unwrap();
@@ -283,7 +283,7 @@ proptest! {
 }
 
 #[test]
-fn results_in_our_name_are_taken_out() {
+fn authentication_results_in_our_name_are_removed() {
     let ours = [
         "Authentication-Results: mx.example; spf=pass\n",
         "authentication-results:MX.EXAMPLE;\n\tdkim=pass\n",
@@ -394,7 +394,7 @@ fn header_surgery_is_charged_to_the_budget() {
 
 /// A message of mbox lines takes no more memory than its content.
 #[test]
-fn so_many_mbox_lines_become_fields_and_the_rest_is_text() {
+fn mbox_lines_are_bounded() {
     for count in [1, 16, 17, 100_000] {
         let content = "From a\r\n".repeat(count);
         let budget = Budget::new(content.len() + 3 * BLOCK);
@@ -414,7 +414,7 @@ fn so_many_mbox_lines_become_fields_and_the_rest_is_text() {
 }
 
 #[test]
-fn a_forged_field_hides_behind_no_length() {
+fn forged_field_is_removed_at_any_length() {
     let long = |octets: &str| octets.repeat(70_000);
     for (field, removed) in [
         (format!("junk\r\n{}X-Nobounce-Score: 1\r\n", long(" ")), true),

@@ -348,7 +348,7 @@ mod tests {
     proptest! {
         /// mail-parser, an independent implementation, reads the same second.
         #[test]
-        fn dates_are_read_alike(seconds in 0..32_503_680_000_u64) {
+        fn dates_agree_with_another_parser(seconds in 0..32_503_680_000_u64) {
             let written = written_date(UNIX_EPOCH + Duration::from_secs(seconds));
             let read = mail_parser::DateTime::parse_rfc822(&written).unwrap();
             prop_assert_eq!(u64::try_from(read.to_timestamp()).unwrap(), seconds);
@@ -358,7 +358,7 @@ mod tests {
 
         /// The field shows the address of the socket, regardless of the client's claims.
         #[test]
-        fn no_client_breaks_out(helo in "\\PC{0,400}|[()\\[\\]\"\\\\ a-z\r\n]{0,40}", name in ".{0,80}") {
+        fn client_data_does_not_break_the_trace_header(helo in "\\PC{0,400}|[()\\[\\]\"\\\\ a-z\r\n]{0,40}", name in ".{0,80}") {
             let peer = peer("192.0.2.1", &helo).named(&name);
             let field = received("mx.example", &envelope(peer, &["<a@b>"]), UNIX_EPOCH);
             let text = str::from_utf8(field.octets()).unwrap();

@@ -82,7 +82,7 @@ fn other_networks_do_not_wait_for_a_silent_name_server() {
 }
 
 #[test]
-fn networks_beyond_the_bound_push_out_those_without_lookups() {
+fn networks_over_the_bound_evict_networks_without_lookups() {
     let runtime = Rehearsal::new();
     let (naming, _) = naming(&runtime);
     for n in 0..3 * NETWORKS {

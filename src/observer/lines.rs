@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_lists_so_many_recipients_and_counts_the_rest() {
+    fn record_lists_a_bounded_number_of_recipients() {
         let mut record = record(1);
         let recipient = |n: usize| ForwardPath::parse(format!("<{n}@d>")).unwrap();
         const NO: Reply = Reply::fixed(550, Some((1, 1)), "No");
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_one_moment_are_written_together_and_none_is_lost() {
+    fn lines_of_one_interval_are_written_together() {
         let runtime = Rehearsal::new();
         let writes = Writes::default();
         let (lines, writing) = LineLogger::to(writes.clone(), runtime.clone());

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_drops_what_is_new_and_counts_it() {
+    fn full_queue_drops_and_counts_new_items() {
         let (observer, queued) = queue(2);
         for session in ["a", "b", "c", "d"] {
             tell(&observer, session);

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_for_some_recipients_is_recognised() {
+    fn reply_for_some_recipients_is_partial() {
         for wire in [
             "250 2.0.0 from MTA(smtp:[127.0.0.1]:10025): 250 2.0.0 Ok: queued as 4D, but 1 REJECT",
             "250 2.0.0 Ok: queued as 4D, but 12 DISCARD",
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_for_all_recipients_is_one() {
+    fn reply_for_all_recipients_is_not_partial() {
         for wire in [
             "250 2.0.0 from MTA(smtp:[127.0.0.1]:10025): 250 2.0.0 Ok: queued as 4DREJECT",
             "250 2.0.0 Ok: queued as 1REJECT",
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_was_thrown_away_is_recognised() {
+    fn discarded_message_is_recognised() {
         for wire in [
             "250 2.7.0 Ok, discarded, id=1-2 - spam",
             "250 2.7.0 Ok, DISCARDED",

@@ -41,7 +41,7 @@ fn the_queue_id_is_found() {
 }
 
 #[test]
-fn only_a_yes_is_a_receipt() {
+fn receipt_requires_a_2xx_reply() {
     let transaction = SessionId::new("test").transaction(1);
     for code in [354, 450, 550] {
         let read = Receipt::read(Granted::Content, &transaction, reply(code, "queued as 1"));
@@ -51,7 +51,7 @@ fn only_a_yes_is_a_receipt() {
 
 /// A receipt for one request does not answer another.
 #[test]
-fn a_receipt_answers_one_question() {
+fn receipt_is_bound_to_its_request() {
     use Granted::{Answer, Content, Recipient};
     let session = SessionId::new("test");
     let (own, other) = (session.transaction(1), session.transaction(2));

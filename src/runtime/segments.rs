@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_segments_leave_together_and_large_ones_as_they_are() {
+    fn small_segments_are_joined_and_large_ones_are_not_copied() {
         let segment = |length: usize| Bytes::from(vec![b'x'; length]);
         for (lengths, expected) in [
             (vec![], vec![]),

@@ -31,7 +31,7 @@ fn scores_are_read_and_printed() {
 }
 
 #[test]
-fn what_is_no_score() {
+fn invalid_scores_are_refused() {
     let table = [
         "",
         "-",
@@ -112,13 +112,13 @@ fn naive(negative: bool, points: u32, decimals: &[u8]) -> Result<Score, ScoreErr
 
 proptest! {
     #[test]
-    fn what_is_printed_is_read_again(hundredths: i32) {
+    fn printed_scores_are_parsed_again(hundredths: i32) {
         let score = Score::hundredths(hundredths);
         prop_assert_eq!(score.to_string().parse(), Ok(score));
     }
 
     #[test]
-    fn reading_is_arithmetic(
+    fn parsed_scores_are_exact(
         negative: bool,
         points in prop_oneof![0..100_u32, 21_474_000..21_475_000_u32, any::<u32>()],
         decimals in prop::collection::vec(0..10_u8, 0..8),
@@ -130,12 +130,12 @@ proptest! {
     }
 
     #[test]
-    fn order_is_that_of_the_numbers(a: i32, b: i32) {
+    fn scores_are_ordered_numerically(a: i32, b: i32) {
         prop_assert_eq!(Score::hundredths(a).cmp(&Score::hundredths(b)), a.cmp(&b));
     }
 
     #[test]
-    fn addition_is_that_of_integers_and_commutes(a: i32, b: i32) {
+    fn scores_add_like_integers(a: i32, b: i32) {
         let sum = (i64::from(a) + i64::from(b)).clamp(i32::MIN.into(), i32::MAX.into());
         let (a, b) = (Score::hundredths(a), Score::hundredths(b));
         prop_assert_eq!(i64::from((a + b).as_hundredths()), sum);
@@ -152,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_makes_a_clean_finding(symbol: String, detail: String) {
+    fn finding_is_printable_for_any_text(symbol: String, detail: String) {
         let finding = Finding::new(&symbol, Score::ZERO).with_detail(&detail);
         let clean = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         prop_assert!((1..=100).contains(&finding.symbol().len()));

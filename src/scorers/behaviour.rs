@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_is_weighed_by_how_often_and_up_to_a_limit() {
+    fn violations_are_weighed_by_count_up_to_a_limit() {
         use Misconduct::*;
         type Row<'r> = (&'r [(Misconduct, u16)], &'r [&'r str]);
         let table: &[Row<'_>] = &[
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_what_one_says() {
+    fn behaviour_weights_are_configurable() {
         let own = Behaviour::new().weigh(Misconduct::EarlyTalker, Score::ZERO, Score::ZERO).weigh(
             Misconduct::Pipelining,
             Score::hundredths(i32::MAX),

@@ -82,7 +82,7 @@ mod tests {
     use crate::rehearsal::{envelope, message};
 
     #[test]
-    fn the_string_is_found_wherever_it_stands_whole() {
+    fn gtube_string_is_found_anywhere() {
         let gtube = str::from_utf8(GTUBE).unwrap();
         let (first, second) = gtube.split_at(30);
         let table = [

@@ -84,7 +84,7 @@ mod tests {
     use crate::rehearsal::envelope;
 
     #[test]
-    fn a_transaction_asks_once_and_the_memory_of_it_is_bounded() {
+    fn query_is_made_once_per_transaction_and_memory_is_bounded() {
         let (once, asked) = (Once::new(), AtomicU32::new(0));
         let ask = |n: u32, about: &str| {
             let mut envelope = envelope("<a@example.org>");
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_took_too_long_is_not_waited_for_again() {
+    fn timed_out_query_is_not_repeated_in_a_transaction() {
         let once = Once::<()>::new();
         let envelope = envelope("<a@example.org>");
         pollster::block_on(async {

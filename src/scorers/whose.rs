@@ -66,7 +66,7 @@ mod tests {
     use crate::rehearsal::envelope;
 
     #[test]
-    fn a_mailbox_is_the_same_however_it_is_written() {
+    fn mailbox_key_is_canonical() {
         let table = [
             ("<Alice@Example.ORG>", "alice@example.org", "alice@example.org"),
             ("<@hop.example:alice@example.org>", "alice@example.org", "alice@example.org"),

@@ -48,7 +48,7 @@ fn an_idle_session_holds_no_large_buffer() {
 /// Mail data is read in portions. Discarded mail data is read without a limit.
 #[test]
 #[cfg(feature = "serve")]
-fn how_much_is_read_at_once_depends_on_what_is_read() {
+fn read_size_depends_on_the_state() {
     use crate::wire::budget::FIRST;
 
     let (mut session, now) = waiting();
@@ -75,7 +75,7 @@ fn how_much_is_read_at_once_depends_on_what_is_read() {
 
 /// The client's total time does not include the time that the relay target takes.
 #[test]
-fn the_time_that_the_relay_target_takes_is_none_of_the_client() {
+fn time_of_the_relay_target_does_not_count_for_the_client() {
     let (mut session, mut now) = waiting();
     let patience = session.patience.unwrap();
     let took = Duration::from_secs(100);
@@ -127,7 +127,7 @@ fn replies_are_held_neither_long_nor_in_large_numbers() {
 
 /// Extensions that the gate implements itself do not depend on the relay target.
 #[test]
-fn what_is_between_client_and_gate_is_offered_whatever_is_behind() {
+fn client_side_extensions_are_offered_for_any_relay_target() {
     let (mut session, now) = waiting();
     session.offer(&Capabilities::none());
     session.receive(b"EHLO client.example\r\n");
@@ -147,7 +147,7 @@ fn what_is_between_client_and_gate_is_offered_whatever_is_behind() {
 }
 
 #[test]
-fn the_record_says_why_in_one_word() {
+fn end_cause_is_one_word() {
     for (cause, word) in [
         (EndCause::Accepted, "accepted"),
         (EndCause::RefusedByPanel, "refused-by-panel"),

@@ -237,7 +237,7 @@ mod tests {
     /// A hundred messages, one per second: the disk hangs at the tenth and works again at the
     /// sixtieth.
     #[test]
-    fn a_hung_store_costs_a_few_messages_their_time_and_the_others_none() {
+    fn hanging_store_delays_only_a_few_messages() {
         let (clock, disk) = (Rehearsal::new(), Arc::new(Disk::default()));
         let changes = Arc::new(Mutex::new(Vec::new()));
         let told = changes.clone();

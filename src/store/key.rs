@@ -84,7 +84,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn different_parts_make_different_keys(
+        fn keys_with_different_parts_differ(
             parts in prop::collection::vec("[ %a\u{0}é]{0,3}", 1..4),
             others in prop::collection::vec("[ %a\u{0}é]{0,3}", 1..4),
         ) {

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn first_of_many_takes_few_comparisons() {
+    fn eviction_takes_few_comparisons() {
         let mut sorted = ascending(mixed().map(Counted).collect());
         assert_eq!(sorted.next(), Some(Counted(0)));
         let comparisons = COMPARISONS.get();

@@ -48,7 +48,7 @@ fn the_record_of_a_thousand_recipients_is_short() {
 }
 
 #[test]
-fn what_was_found_on_a_refused_recipient_is_kept_and_does_not_count() {
+fn findings_of_a_refused_recipient_are_recorded_and_do_not_count() {
     let mut tally = Tally::new();
     ask(&mut tally, [entry("dns", Stage::Connect, "LISTED", 1)]);
     // No recipient was named yet, so none can be refused.
@@ -70,7 +70,7 @@ fn what_was_found_on_a_refused_recipient_is_kept_and_does_not_count() {
 }
 
 #[test]
-fn what_is_monitored_does_not_count() {
+fn monitored_findings_do_not_count() {
     let mut tally = Tally::new();
     let watched = Entry { monitored: true, ..entry("new", Stage::Data, "BAYES", 9) };
     ask(&mut tally, [watched, entry("old", Stage::Data, "BAYES", 1)]);
@@ -79,7 +79,7 @@ fn what_is_monitored_does_not_count() {
 }
 
 #[test]
-fn a_transaction_begins_with_what_is_known_of_the_client() {
+fn transaction_begins_with_the_findings_of_the_session() {
     let mut session = Tally::new();
     ask(&mut session, [entry("dns", Stage::Connect, "LISTED", 1)]);
     let mut first = session.clone();
@@ -152,7 +152,7 @@ proptest! {
 
     /// For tallies of any length and any refused recipients.
     #[test]
-    fn a_long_tally_is_the_naive_one(
+    fn long_tally_agrees_with_a_naive_one(
         questions in prop::collection::vec(
             (prop::collection::vec((0..2_u8, 0..5_u8, 0..4_u8, -2..9_i32, 0..9_u8), 0..4), any::<bool>()),
             0..150,

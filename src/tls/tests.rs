@@ -105,7 +105,7 @@ async fn connected(line: &Line) -> Channel<Line> {
 }
 
 #[test]
-fn what_a_server_said_before_it_closed_is_heard() {
+fn data_before_close_is_read() {
     pollster::block_on(async {
         let line = Line::to_server();
         let mut channel = connected(&line).await;
@@ -135,7 +135,7 @@ fn segments_arrive_in_order() {
 
 /// A channel is never used in plain text once an upgrade has begun, even if the handshake failed.
 #[test]
-fn there_is_no_way_back() {
+fn channel_is_never_plaintext_after_an_upgrade() {
     pollster::block_on(async {
         let line = Line::to_server();
         let mut channel = Channel::new(line.clone());
@@ -193,7 +193,7 @@ fn shown(server: &TlsServer, client: &TlsClient) -> CertificateDer<'static> {
 }
 
 #[test]
-fn each_client_is_shown_the_certificate_of_the_name_it_asks_for() {
+fn certificate_is_selected_by_server_name() {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();

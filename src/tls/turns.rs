@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_compute_at_once_than_may_and_no_more_of_the_time() {
+    fn concurrent_handshakes_and_their_time_are_bounded() {
         let runtime = Rehearsal::new();
         let turns = turns(|limits| (limits.waiting, limits.waiting_of_network) = (1_000, 1_000));
         let work = (0..400).map(|_| compute(&turns, &runtime, network(1), MILLISECOND));
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_has_used_much_waits_for_one_that_has_not() {
+    fn network_with_less_handshake_time_goes_first() {
         let runtime = Rehearsal::new();
         let turns = turns(|_| {});
         let ends = Mutex::new(Vec::new());
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_handshakes_push_a_network_behind() {
+    fn failed_handshakes_delay_a_network() {
         let runtime = Rehearsal::new();
         let turns = turns(|_| {});
         turns.failed(network(1), runtime.now());
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_wait_in_all_and_of_a_network() {
+    fn waiting_handshakes_are_bounded_in_total_and_per_network() {
         let runtime = Rehearsal::new();
         let turns = turns(|limits| (limits.waiting, limits.waiting_of_network) = (5, 2));
         let _held = turns.take(&runtime, None).now_or_never().unwrap().unwrap();
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_away_does_not_take_the_turn_along() {
+    fn abandoned_handshake_turn_is_passed_on() {
         let runtime = Rehearsal::new();
         let turns = turns(|_| {});
         let held = turns.take(&runtime, None).now_or_never().unwrap().unwrap();

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_one_block_is_not_copied() {
+    fn content_in_one_block_is_not_copied() {
         let octets = b"ab\ncd\n".repeat(BLOCK);
         let blocks = Blocks::cut(&octets, 7);
         let place = blocks.as_slice()[1].as_ptr();

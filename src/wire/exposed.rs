@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_measured_is_done() {
+    fn benchmarked_readers_parse_commands_and_replies() {
         assert!(read_command(b"NOOP\r\n").is_some() && read_command(b"NOOP").is_none());
         let replies: Vec<_> = read_replies(b"250 a\r\n550 b\r\n250 c").collect();
         assert_eq!(replies.iter().map(Reply::to_string).collect::<Vec<_>>(), ["250 a", "550 b"]);

@@ -35,7 +35,7 @@ fn closed(reply: &str) -> String {
 }
 
 #[test]
-fn at_each_bound_a_client_is_served_and_one_past_it_it_hears_so() {
+fn client_is_served_at_each_bound_and_refused_beyond_it() {
     let mut faults = Vec::new();
     for Bound { name, at, past } in all() {
         for (side, script) in [("at", at), ("past", past)] {

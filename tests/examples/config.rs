@@ -60,7 +60,7 @@ fn is_shown(line: &str) -> bool {
 }
 
 #[test]
-fn each_line_of_the_sample_file_is_good_when_it_is_put_in_force() {
+fn each_commented_key_of_the_sample_file_is_valid() {
     let text = fs::read_to_string(example()).unwrap();
     let shown = text.lines().enumerate().filter(|(_, line)| is_shown(line));
     let shown: Vec<usize> = shown.map(|it| it.0).collect();
@@ -85,7 +85,7 @@ fn each_line_of_the_sample_file_is_good_when_it_is_put_in_force() {
 }
 
 #[test]
-fn the_sample_file_is_good_and_so_are_all_its_lines_together() {
+fn sample_file_is_valid_with_all_keys_set() {
     let text = fs::read_to_string(example()).unwrap();
     // Only one store can be configured.
     let in_force = |line: &str| is_shown(line) && !line.starts_with("# redis");
@@ -119,7 +119,7 @@ fn the_program_in_the_readme_is_the_example() {
 }
 
 #[test]
-fn a_scorer_that_needs_names_of_clients_and_has_none_is_a_warning() {
+fn scorer_without_client_names_is_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("front.toml");
     let spamd = "[spamd]\naddress = \"/x\"\n";
@@ -147,7 +147,7 @@ fn a_scorer_that_needs_names_of_clients_and_has_none_is_a_warning() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_line() {
+fn configuration_errors_name_line_and_key() {
     let daemon = |line: &str| format!("[clamd]\naddress = \"/run/clamd\"\n{line}\n");
     let list = |first: &str, line: &str| format!("[[dnsbl.list]]\n{first}{line}\n");
     const ZONE: &str = "zone = \"zen.example\"\n";
@@ -379,7 +379,7 @@ fn a_file_that_is_not_there_is_an_error() {
 }
 
 #[test]
-fn options_for_what_the_file_says_are_refused() {
+fn options_that_conflict_with_the_file_are_refused() {
     for option in [&["--tag-at", "1"][..], &["--reject-at", "1"], &["--monitor"]] {
         let output = front_door(&example(), option);
         assert_eq!(output.status.code(), Some(2), "{option:?}");
@@ -387,7 +387,7 @@ fn options_for_what_the_file_says_are_refused() {
 }
 
 #[test]
-fn what_a_table_says_no_option_says_too() {
+fn options_that_conflict_with_a_table_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (table, options) in [
         (
@@ -411,7 +411,7 @@ fn what_a_table_says_no_option_says_too() {
 }
 
 #[test]
-fn clients_are_counted_slowed_and_judged_as_the_file_says() {
+fn file_configures_admission_and_behaviour() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("front.toml");
     let text = "[admission]\nconnections = 5\n\
@@ -440,7 +440,7 @@ fn clients_are_counted_slowed_and_judged_as_the_file_says() {
 }
 
 #[test]
-fn a_store_that_cannot_be_opened_is_told_with_its_line() {
+fn unusable_store_is_reported_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("front.toml");
     fs::write(&file, "[greylist]\n[store]\nfile = \"/nonexistent/store.redb\"\n").unwrap();
@@ -455,7 +455,7 @@ fn a_store_that_cannot_be_opened_is_told_with_its_line() {
 }
 
 #[test]
-fn what_is_remembered_in_a_file_outlives_the_gate() {
+fn store_file_outlives_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let (file, store) = (folder.path().join("front.toml"), folder.path().join("store.redb"));
     let text = format!("[store]\nfile = {store:?}\n");
@@ -500,7 +500,7 @@ fn reply_to(config: &str, content: &str) -> (String, Option<String>) {
 }
 
 #[test]
-fn what_the_file_says_is_done() {
+fn file_configures_scorers_and_thresholds() {
     let gtube = format!("{HEAD}{GTUBE}\r\n");
     let ham = format!("{HEAD}ham\r\n");
     let spamd = |score, more: &str| format!("{more}\n[spamd]\naddress = \"{}\"\n", spamd(score));

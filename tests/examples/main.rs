@@ -70,8 +70,8 @@ macro_rules! on_each {
             }
 
             #[test]
-            fn refuses_with_the_words_of_the_onward_server() {
-                super::refuses_with_the_words_of_the_onward_server(SELF);
+            fn refuses_with_the_reply_of_the_onward_server() {
+                super::refuses_with_the_reply_of_the_onward_server(SELF);
             }
 
             #[test]
@@ -85,9 +85,9 @@ macro_rules! on_each {
             }
 
             #[test]
-            fn stops_when_told_and_lets_mail_finish() {
-                super::stops_when_told_and_lets_mail_finish(SELF, "TERM");
-                super::stops_when_told_and_lets_mail_finish(SELF, "INT");
+            fn shuts_down_gracefully_on_a_signal() {
+                super::shuts_down_gracefully_on_a_signal(SELF, "TERM");
+                super::shuts_down_gracefully_on_a_signal(SELF, "INT");
             }
         }
     )* };
@@ -194,7 +194,7 @@ fn gives_mail_to_an_onward_server(example: &str, verb: &str) {
     assert!(onward.deliveries.try_recv().is_err(), "the onward server has heard of it");
 }
 
-fn refuses_with_the_words_of_the_onward_server(example: &str) {
+fn refuses_with_the_reply_of_the_onward_server(example: &str) {
     let onward = Onward::start(false);
     let mut gate = Gate::start(example, &["--relay", &onward.address.to_string()]);
     let mut client = Client::greet(gate.address);
@@ -253,7 +253,7 @@ fn asks_spamd(example: &str) {
     }
 }
 
-fn stops_when_told_and_lets_mail_finish(example: &str, signal: &str) {
+fn shuts_down_gracefully_on_a_signal(example: &str, signal: &str) {
     let mut gate = Gate::start(example, &[]);
     let mut idle = Client::greet(gate.address);
     let mut busy = Client::greet(gate.address);
@@ -277,7 +277,7 @@ fn stops_when_told_and_lets_mail_finish(example: &str, signal: &str) {
 }
 
 #[test]
-fn the_demo_shows_three_mails_and_takes_more() {
+fn demo_shows_three_messages_and_accepts_more() {
     let mut gate = Gate::run("demo", &[]);
     let said = gate.preface.join("\n");
     let expected = [
@@ -307,7 +307,7 @@ fn the_demo_shows_three_mails_and_takes_more() {
 }
 
 #[test]
-fn the_scorer_dislikes_a_bare_name() {
+fn sample_scorer_refuses_a_bare_helo_name() {
     let gate = Gate::start("scorer", &[]);
     for (name, expected) in [
         ("me.example", "250 2.1.5 "),

@@ -76,7 +76,7 @@ fn options_that_cannot_work_or_are_dangerous_are_refused() {
 }
 
 #[test]
-fn what_is_meant_so_is_good() {
+fn unusual_but_valid_options_are_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let (log, other) = (folder.path().join("mail.json"), folder.path().join("other.json"));
     fs::write(&log, "{\"event\":\"ended\"}\n{\"cut").unwrap();
@@ -185,7 +185,7 @@ fn values_that_cannot_work_are_refused_with_line_and_key() {
 }
 
 #[test]
-fn values_that_are_odd_are_warned_about() {
+fn unusual_values_cause_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("front.toml");
     fs::write(&file, "[session]\nrecipients = 2\n").unwrap();
@@ -258,7 +258,7 @@ fn a_store_and_a_log_are_two_files() {
 }
 
 #[test]
-fn a_store_that_others_may_read_is_warned_about_and_made_private() {
+fn store_readable_by_others_is_reported_and_made_private() {
     let folder = tempfile::tempdir().unwrap();
     let (file, path) = (folder.path().join("front.toml"), folder.path().join("store.redb"));
     fs::write(&file, format!("[reputation]\n[store]\nfile = \"{}\"\n", path.display())).unwrap();

@@ -46,7 +46,7 @@ fn check_needs_no_relay_and_no_file() {
 }
 
 #[test]
-fn senseless_options_are_refused_with_the_option() {
+fn invalid_options_are_refused_by_name() {
     let table = [
         ("--host", "mx example"),
         ("--host", ""),
@@ -95,7 +95,7 @@ fn senseless_options_are_refused_with_the_option() {
 }
 
 #[test]
-fn senseless_values_are_refused_with_line_and_key() {
+fn invalid_values_are_refused_with_line_and_key() {
     let table = [
         ("thresholds.refuse", "[thresholds]\nrefuse = -1", 2),
         ("thresholds.refuse", "[thresholds]\nrefuse = 0", 2),
@@ -158,7 +158,7 @@ fn senseless_values_are_refused_with_line_and_key() {
 }
 
 #[test]
-fn symbols_that_no_scorer_has_are_found() {
+fn unknown_symbols_are_errors() {
     let wrong = "[helo]\n[weights]\nhelo-names.HELO_NODOT = 1\nspam.X = 1\nauthentication.SPF_FIAL = 1\n[disclosure]\ngtube.GTUB = \"public\"";
     let (_folder, path) = file("front.toml", wrong);
     let path = path.to_str().unwrap();
@@ -188,7 +188,7 @@ fn symbols_that_no_scorer_has_are_found() {
 }
 
 #[test]
-fn weights_of_daemons_that_matched_no_finding_are_told_at_the_end() {
+fn unmatched_weights_are_reported_at_exit() {
     let (folder, path) = file(
         "front.toml",
         format!(
@@ -226,7 +226,7 @@ fn weights_of_daemons_that_matched_no_finding_are_told_at_the_end() {
 }
 
 #[test]
-fn addresses_that_lead_nowhere_are_found() {
+fn unreachable_addresses_are_reported() {
     let output = front_door(&["--check", "--relay", "no-such-host.invalid:25"]);
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     assert!(told(&output).contains("--relay: no-such-host.invalid:25: "), "{}", told(&output));
@@ -241,7 +241,7 @@ fn addresses_that_lead_nowhere_are_found() {
 
 #[cfg(feature = "redb")]
 #[test]
-fn the_file_of_the_store_is_checked_and_is_the_owners_alone() {
+fn store_file_is_checked_and_private() {
     let store = |path: &Path| format!("[greylist]\n[store]\nfile = {path:?}\n");
     let output = check(&store(Path::new("/nonexistent/store.redb")));
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
@@ -289,7 +289,7 @@ fn certificate_and_key_are_checked() {
 }
 
 #[test]
-fn a_certificate_that_ends_or_lacks_its_issuer_is_found() {
+fn expiring_or_incomplete_certificate_chain_is_reported() {
     let signed = |days: i64, alone: bool| {
         let mut root = rcgen::CertificateParams::new(Vec::new()).unwrap();
         root.distinguished_name.push(rcgen::DnType::CommonName, "root");
@@ -325,7 +325,7 @@ fn a_certificate_that_ends_or_lacks_its_issuer_is_found() {
 }
 
 #[test]
-fn identify_none_in_front_of_a_server_is_warned_about() {
+fn identify_none_causes_a_warning() {
     let warned = |options: &[&str]| {
         let output = front_door(&[&["--check"][..], options].concat());
         assert!(output.status.success(), "{}", told(&output));
@@ -344,7 +344,7 @@ fn the_version_is_that_of_the_crate() {
 }
 
 #[test]
-fn greeting_bounds_and_timeouts_are_those_of_the_file() {
+fn file_configures_greeting_limits_and_timeouts() {
     let text = "[session]\ngreeting = \"ESMTP Example\"\nmessage_size = 65536\nrecipients = 2\n\
         errors = 3\ncommand_timeout = 1\n[onward]\nconnect_timeout = 5\n";
     let (_folder, path) = file("front.toml", text);
@@ -398,7 +398,7 @@ fn the_manual_page_has_every_option_and_signal() {
 }
 
 #[test]
-fn a_flood_of_clients_that_are_turned_away_does_not_flood_standard_error() {
+fn reports_of_refused_clients_are_rate_limited() {
     let folder = tempfile::tempdir().unwrap();
     let errors = folder.path().join("errors");
     let options =

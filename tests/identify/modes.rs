@@ -216,7 +216,7 @@ fn the_clients_own_refusals_reach_it() {
 /// If Postfix does not trust the gate, no mail is forwarded: every client gets 451.
 #[test]
 #[ignore = "needs root and an installed Postfix"]
-fn who_is_not_believed_asks_nothing() {
+fn refused_identity_sends_no_mail() {
     let postfix = Postfix::start();
     for (port, identify) in [
         (postfix.closed, Identify::XClient),

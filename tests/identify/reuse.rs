@@ -195,7 +195,7 @@ fn a_transaction_left_open_is_closed_before_the_next_client() {
 }
 
 #[test]
-fn a_connection_with_refusals_serves_nobody_else() {
+fn connection_with_refusals_is_not_reused() {
     smol::block_on(async {
         let (server, clock) = (Server::start(Leaves::OnQuit).await, Clock::default());
         let gate = server.gate(&clock, Identify::None);
@@ -206,7 +206,7 @@ fn a_connection_with_refusals_serves_nobody_else() {
 }
 
 #[test]
-fn who_is_taken_for_the_client_serves_no_other() {
+fn connection_identified_as_a_client_is_not_reused() {
     smol::block_on(async {
         for (identify, verbs) in [
             (Identify::XClient, "EHLO XCLIENT EHLO MAIL RCPT DATA QUIT"),
@@ -227,7 +227,7 @@ fn who_is_taken_for_the_client_serves_no_other() {
 }
 
 #[test]
-fn xforward_is_said_for_each_client() {
+fn xforward_is_sent_for_each_client() {
     smol::block_on(async {
         let (server, clock) = (Server::start(Leaves::OnQuit).await, Clock::default());
         let gate = server.gate(&clock, Identify::XForward);
@@ -242,7 +242,7 @@ fn xforward_is_said_for_each_client() {
 }
 
 #[test]
-fn an_idle_connection_has_its_time() {
+fn idle_connection_expires() {
     smol::block_on(async {
         let (server, clock) = (Server::start(Leaves::OnQuit).await, Clock::default());
         let gate = server.gate(&clock, Identify::None);
@@ -270,7 +270,7 @@ fn an_idle_connection_has_its_time() {
 }
 
 #[test]
-fn so_many_are_kept_and_no_more() {
+fn pooled_connections_are_bounded() {
     smol::block_on(async {
         let (server, clock) = (Server::start(Leaves::OnQuit).await, Clock::default());
         let target = relay::Smtp::new(clock.clone(), server.address.clone(), "gate.example.com");
@@ -304,7 +304,7 @@ fn so_many_are_kept_and_no_more() {
 }
 
 #[test]
-fn a_server_that_leaves_meanwhile_costs_no_client_anything() {
+fn connection_closed_by_the_server_is_replaced() {
     smol::block_on(async {
         for leaves in [Leaves::AfterMessage, Leaves::AtSecondMail] {
             let (server, clock) = (Server::start(leaves).await, Clock::default());
@@ -320,7 +320,7 @@ fn a_server_that_leaves_meanwhile_costs_no_client_anything() {
 /// The server's offer to clients counts, not its offer to us. The first client that needs more is
 /// refused, and the next one is not offered it.
 #[test]
-fn what_a_client_is_not_offered_the_next_one_is_not_promised() {
+fn extensions_denied_to_one_client_are_not_offered_to_the_next() {
     smol::block_on(async {
         let (server, clock) = (Server::start(Leaves::OnQuit).await, Clock::default());
         let gate = server.gate(&clock, Identify::XClient);
@@ -351,7 +351,7 @@ fn what_a_client_is_not_offered_the_next_one_is_not_promised() {
 }
 
 #[test]
-fn the_self_test_leaves_nothing_behind() {
+fn self_test_closes_its_connection() {
     smol::block_on(async {
         let (server, clock) = (Server::start(Leaves::OnQuit).await, Clock::default());
         for (identify, verbs) in [
@@ -376,7 +376,7 @@ fn the_self_test_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_server_that_is_down_is_a_reason_to_come_again() {
+fn unreachable_server_is_a_transient_failure() {
     smol::block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = Address::Tcp(listener.local_addr().unwrap().to_string().into());

@@ -9,7 +9,7 @@ use super::{gate, target};
 
 #[test]
 #[ignore = "needs root and an installed Postfix"]
-fn it_passes_where_nobody_is_trusted() {
+fn self_test_passes_without_trusted_clients() {
     let postfix = Postfix::start();
     for (port, identify) in [
         (postfix.xclient, Identify::XClient),
@@ -26,7 +26,7 @@ fn it_passes_where_nobody_is_trusted() {
 
 #[test]
 #[ignore = "needs root and an installed Postfix"]
-fn it_finds_the_open_relay() {
+fn self_test_finds_an_open_relay() {
     let postfix = Postfix::start();
     let result = smol::block_on(target(postfix.trusting, Identify::None).self_test());
     assert!(matches!(result, Err(SelfTestError::WouldRelay { .. })), "{result:?}");
@@ -37,7 +37,7 @@ fn it_finds_the_open_relay() {
 
 #[test]
 #[ignore = "needs root and an installed Postfix"]
-fn it_tells_a_fault_of_configuration_from_a_server_that_is_down() {
+fn self_test_separates_configuration_faults_from_unreachable_servers() {
     let postfix = Postfix::start();
     let ask = |port, identify| smol::block_on(target(port, identify).self_test());
     for (port, identify) in [

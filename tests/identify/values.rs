@@ -69,7 +69,7 @@ fn names() -> Vec<String> {
 
 #[test]
 #[ignore = "needs root and an installed Postfix"]
-fn a_name_is_told_if_and_only_if_postfix_takes_it() {
+fn name_is_sent_only_if_postfix_accepts_it() {
     let postfix = Postfix::start();
     let mut connection = Connection::new(postfix.xforward);
     let mut told = 0;

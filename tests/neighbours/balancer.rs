@@ -16,7 +16,7 @@ use super::{PATIENCE, Tokio, listen};
 
 #[test]
 #[ignore = "needs an installed HAProxy"]
-fn the_client_of_haproxy_is_the_client() {
+fn haproxy_identifies_the_client() {
     // HAProxy's own health checks have no client. Only version 2 of the protocol can say so.
     let cases = [("send-proxy", Voucher::Proxy(None)), ("send-proxy-v2", Voucher::Socket)];
     for (option, checks) in cases {

@@ -26,7 +26,7 @@ const GTUBE: &str = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EM
 
 #[test]
 #[ignore = "needs root and an installed Postfix"]
-fn scorers_see_the_client_of_postfix_and_the_client_hears_them() {
+fn xforward_client_is_scored_and_gets_the_reply() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let maildir = folder.path().join("maildir");

@@ -91,7 +91,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_500))]
 
     #[test]
-    fn each_recipient_is_told_the_truth(
+    fn replies_to_recipients_match_the_onward_server(
         recipients in 1..6_usize,
         acts in acts(),
         pipelining: bool,
@@ -103,7 +103,7 @@ proptest! {
 
     /// No fault occurs before the replies to the content.
     #[test]
-    fn each_recipient_is_told_the_truth_amid_the_answers(
+    fn prdr_replies_match_the_onward_server_after_a_fault(
         recipients in 2..6_usize,
         acts in acts(),
         chunks in (chunks(), chunks()),

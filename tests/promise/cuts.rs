@@ -30,7 +30,7 @@ fn dialogue(profile: Profile) -> Case {
 /// P5: in eight dialogues, the server closes or falls silent after every octet that it sends. It
 /// then accepts another connection or does not.
 #[test]
-fn wherever_the_onward_server_breaks_off_the_client_comes_again() {
+fn lost_onward_connection_leads_to_451() {
     let flags = [false, true];
     let profiles = flags.iter().flat_map(|pipelining| {
         flags.iter().flat_map(|chunking| flags.map(|lmtp| (*pipelining, *chunking, lmtp)))

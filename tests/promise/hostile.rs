@@ -95,7 +95,7 @@ proptest! {
     /// P6: any input of a client gets valid replies and comes to an end. `Gate` panics at an
     /// invalid reply and at a session without progress.
     #[test]
-    fn any_client_gets_replies_and_an_end(
+    fn arbitrary_client_input_gets_replies_and_an_end(
         case in case(),
         speeches in vec(prop_oneof![3 => speech(), 1 => vec(any::<u8>(), 0..60)], 0..20),
         polite in any::<bool>(),
@@ -115,7 +115,7 @@ proptest! {
     /// P6: any output of the onward server gets the client valid replies, and the session comes to
     /// an end.
     #[test]
-    fn any_onward_server_is_survived(case in case(), babble in babble()) {
+    fn arbitrary_onward_server_input_is_survived(case in case(), babble in babble()) {
         let Case { profile, plans, chunks, .. } = &case;
         let yes = babble.concat().windows(2).filter(|pair| pair[0] == b'2').count();
         let server = Babbler::new(babble, None);
@@ -159,7 +159,7 @@ fn transaction(says: &[&str], reads: usize) -> (Vec<u16>, String) {
 }
 
 #[test]
-fn a_yes_out_of_place_is_no_yes() {
+fn unsolicited_2xx_is_not_an_acceptance() {
     const EHLO: &str = "250 x\r\n";
     const BDAT: &str = "250-x\r\n250 CHUNKING\r\n";
     const GREETING: &str = "220 x\r\n";
@@ -204,7 +204,7 @@ fn a_yes_out_of_place_is_no_yes() {
 
 /// A recipient that was accepted after a refused MAIL must not get the next message.
 #[test]
-fn what_the_server_may_hold_is_reset() {
+fn unknown_server_state_is_reset() {
     let says = [
         "220 x\r\n",
         "250-x\r\n250 PIPELINING\r\n",
@@ -226,7 +226,7 @@ fn what_the_server_may_hold_is_reset() {
 }
 
 #[test]
-fn an_onward_server_that_never_stops_is_cut_off() {
+fn endless_onward_server_is_cut_off() {
     let endless: &[&[u8]] = &[b"250-more\r\n", b"250-", b"2", b"\0", b"\r\n", b"250 ok\r\n", b"\n"];
     for before in 0..4 {
         for endless in endless {
@@ -250,7 +250,7 @@ fn an_onward_server_that_never_stops_is_cut_off() {
 }
 
 #[test]
-fn a_client_that_never_stops_is_cut_off() {
+fn endless_client_is_cut_off() {
     let endless: &[&[u8]] = &[
         b"a",
         b"\n",

@@ -28,7 +28,7 @@ proptest! {
     /// Whatever the server does, it gets no mail for a client that it does not know, and every
     /// reply to the client is true.
     #[test]
-    fn no_mail_for_nobody(case in case(), xclient in any::<bool>()) {
+    fn no_mail_is_sent_for_an_unidentified_client(case in case(), xclient in any::<bool>()) {
         let identify = if xclient { Identify::XClient } else { Identify::XForward };
         let (gate, accounts) = play(&case, identify);
         audit(&gate, &accounts);
@@ -36,7 +36,7 @@ proptest! {
 
     /// Without faults, identifying the client loses no message.
     #[test]
-    fn who_is_known_is_served(case in case(), xclient in any::<bool>()) {
+    fn identified_client_is_served(case in case(), xclient in any::<bool>()) {
         let mut case = case.attended();
         case.acts.clear();
         case.profile.helo_only = false;
@@ -53,7 +53,7 @@ proptest! {
 
 /// Checks the check: a server that was not told of the client reports it.
 #[test]
-fn silence_about_the_client_is_noticed() {
+fn missing_identification_is_noticed() {
     let case = plain(&[], 1);
     let server = Server::new(case.profile, case.acts.clone()).told_by("XCLIENT");
     let chunks = case.chunks.clone();

@@ -90,7 +90,7 @@ impl Asked {
 }
 
 #[test]
-fn a_receipt_is_good_for_its_own_question() {
+fn receipt_answers_its_request() {
     let mut asked = Asked::about_a_recipient("A");
     let outcome = asked.outcome();
     assert_eq!(asked.told(outcome), "250 taken");
@@ -101,7 +101,7 @@ fn a_receipt_is_good_for_its_own_question() {
 }
 
 #[test]
-fn a_receipt_is_good_for_no_other_question() {
+fn receipt_does_not_answer_another_request() {
     let content = Outcome::Accepted(Receipt::kept("Q1"));
     assert!(Asked::about_a_recipient("A").told(content).starts_with("451 "));
     let recipient = Outcome::Accepted(Receipt::recipient());

@@ -66,7 +66,7 @@ fn a_second_recipient_goes_to_the_same_connection() {
 
 /// A reply sent before its command counted as the answer to it.
 #[test]
-fn a_reply_before_its_command_is_nonsense() {
+fn reply_before_its_command_is_invalid() {
     let mut gate = babbling(&[b"220 x\r\n250-x\r\n250 CHUNKING\r\n", b"250 x\r\n", b"250 x\r\n"]);
     gate.say(b"MAIL FROM:<>\r\n");
     let replies = gate.say(b"RCPT TO:<b@example.net>\r\n");
@@ -75,7 +75,7 @@ fn a_reply_before_its_command_is_nonsense() {
 
 /// The hour allowed for a chunk without a transaction also counted for the next message.
 #[test]
-fn a_chunk_that_is_refused_leaves_no_deadline_behind() {
+fn refused_chunk_leaves_no_deadline() {
     let mut settings = nobounce::Settings::new("gate.example");
     settings.timeouts.content = Duration::from_secs(100);
     let server = Server::new(PLAIN, Vec::new());
@@ -94,7 +94,7 @@ fn a_chunk_that_is_refused_leaves_no_deadline_behind() {
 /// A connection that had been abandoned counted as an idle one, so the new connection was tried
 /// twice.
 #[test]
-fn only_a_connection_that_was_idle_may_turn_out_dead() {
+fn only_an_idle_connection_is_replaced_silently() {
     let nonsense = Act::Nonsense(b"what?\r\n");
     let acts = [Act::Accept, Act::Accept, Act::Accept, Act::Accept, nonsense, Act::Close];
     let mut gate = gate(PLAIN, acts.to_vec());
@@ -104,7 +104,7 @@ fn only_a_connection_that_was_idle_may_turn_out_dead() {
 
 /// Octets that arrived on an abandoned connection were read as input of the next one.
 #[test]
-fn nothing_is_carried_over_to_the_next_connection() {
+fn state_is_not_carried_over_to_the_next_connection() {
     let settings = nobounce::Settings::new("gate.example");
     let server = Server::new(PLAIN, vec![Act::Accept, Act::AcceptInSilence]);
     let chunks = (Chunks::Whole, Chunks::Whole);
@@ -183,7 +183,7 @@ fn no_connection_begins_without_the_proxy_header_that_it_was_made_for() {
 /// The client changed while the server was told of the first one. The server's acceptance then
 /// counted for the second.
 #[test]
-fn what_is_asked_for_one_client_is_not_asked_for_another() {
+fn request_of_one_client_is_not_sent_for_another() {
     let now = now();
     for identify in [Identify::XClient, Identify::Proxy(ProxyVersion::V2)] {
         for replies in 0..3 {

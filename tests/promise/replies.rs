@@ -147,7 +147,7 @@ fn seen_at(mut gate: Gate<Server>, flights: &[Octets]) -> (Octets, Vec<Octets>) 
 
 /// Mail data is not read as commands, even if the client did not wait for the reply to DATA.
 #[test]
-fn mail_data_behind_a_refused_data_is_no_command() {
+fn mail_data_after_a_refused_data_is_not_a_command() {
     let refused = case_of(&[Act::Refuse(550)]);
     let flight = b"EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.net>\r\nDATA\r\n";
     let mail_data = b"Subject: x\r\n\r\nRSET\r\nMAIL FROM:<evil@example.org>\r\n.\r\n";
@@ -165,7 +165,7 @@ fn mail_data_behind_a_refused_data_is_no_command() {
 }
 
 #[test]
-fn a_bare_lf_after_a_chunk_is_the_end_of_the_session() {
+fn bare_lf_after_a_chunk_ends_the_session() {
     let case = case_of(&[]);
     let mut gate = tolerant(&case, (Chunks::Whole, Chunks::Whole));
     let said = b"EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nDATA x\r\nBDAT 5 LAST\r\n\r\r\n.\r\n";
@@ -193,7 +193,7 @@ proptest! {
 
     /// P2: each command gets exactly one reply, in order.
     #[test]
-    fn every_command_has_one_reply_and_nothing_else_has(case in case().prop_map(Case::attended), flights in flights()) {
+    fn every_command_gets_exactly_one_reply(case in case().prop_map(Case::attended), flights in flights()) {
         let mut gate = tolerant(&case, case.chunks.clone());
         let mut said = b"EHLO client.example\r\n".to_vec();
         gate.say(&said.clone());
@@ -212,7 +212,7 @@ proptest! {
 
     /// P3: the replies do not depend on the chunking of the octets.
     #[test]
-    fn replies_do_not_depend_on_how_octets_come(
+    fn replies_do_not_depend_on_chunking(
         case in case().prop_map(Case::attended),
         flights in flights(),
         chunks in (chunks(), chunks()),

@@ -89,7 +89,7 @@ proptest! {
     /// A forwarded command is octet for octet one that the client sent, and contains no invalid
     /// octets.
     #[test]
-    fn no_command_is_made_of_an_address(
+    fn addresses_do_not_inject_commands(
         profile in profile(),
         lines in vec(address_line(), 1..6),
         chunks in chunks(),
@@ -147,7 +147,7 @@ fn address_line() -> impl Strategy<Value = Octets> {
 
 /// G2: lines whose dot is at typical buffer boundaries.
 #[test]
-fn stuffing_goes_by_lines_and_not_by_buffers() {
+fn dot_stuffing_depends_on_lines_and_not_on_buffers() {
     for about in [511, 999, 1023, 2047, 4095, 8191, 65_535] {
         for length in about - 2..=about + 2 {
             let line = "x".repeat(length - 2);

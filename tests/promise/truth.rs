@@ -123,7 +123,7 @@ pub fn plain(acts: &[Act], plans: usize) -> Case {
 
 /// The session's timeout is shorter than the sum of its onward timeouts.
 #[test]
-fn who_waits_too_long_comes_again() {
+fn timeout_leads_to_451() {
     let connected = [Act::Accept, Act::Accept, Act::Accept];
     let slow_to_begin = [Act::Accept, Act::Accept, Act::AcceptAfter(110), Act::AcceptInSilence];
     let slow_recipient = [Act::AcceptAfter(100), Act::AcceptInSilence];
@@ -139,7 +139,7 @@ fn who_waits_too_long_comes_again() {
 
 /// A connection that the server closed while it was idle is replaced, invisibly for the client.
 #[test]
-fn an_idle_connection_that_is_dead_is_replaced() {
+fn dead_idle_connection_is_replaced() {
     let first = [const { Act::Accept }; 7];
     for end in [Act::Leave, Act::Close, Act::AcceptAndClose] {
         let (gate, accounts) = play(&plain(&[&first[..], &[end]].concat(), 2));
@@ -154,14 +154,14 @@ proptest! {
 
     /// P1, I1, I2: a content gets 2xx only if the onward server replied 2xx for this very message.
     #[test]
-    fn yes_is_the_onward_servers_and_for_this_very_message(case in case()) {
+    fn acceptance_comes_from_the_onward_server_for_this_message(case in case()) {
         let (gate, accounts) = play(&case);
         audit(&gate, &accounts);
     }
 
     /// I3: of a message that was refused here, no octet is forwarded.
     #[test]
-    fn what_is_refused_here_never_goes_onward(
+    fn refused_mail_is_not_relayed(
         case in case(),
         judgement in prop_oneof![
             super::cases::refusal().prop_map(Judgement::Refuse),

@@ -75,7 +75,7 @@ proptest! {
     /// P7: with a panel without objections, every reply is from the table or from the onward
     /// server.
     #[test]
-    fn no_reply_tells_of_what_is_inside(case in case()) {
+    fn replies_contain_no_internal_text(case in case()) {
         let mut case = case;
         case.judgements.retain(|judgement| !matches!(judgement, Judgement::Refuse(_)));
         let (gate, _) = play(&case);

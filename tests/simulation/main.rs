@@ -142,7 +142,7 @@ fn fail(failed: &Report, sessions: usize) -> ! {
 }
 
 #[test]
-fn a_thousand_sessions() {
+fn thousand_simulated_sessions_keep_the_promise() {
     let first = number("NOBOUNCE_SEED").unwrap_or(SEED);
     let Played { sessions, kept, .. } = play(first, 1_000);
     assert!(sessions >= 1_000 && kept > 300, "{sessions} sessions, {kept} mails");
@@ -152,7 +152,7 @@ fn a_thousand_sessions() {
 #[test]
 #[ignore = "takes minutes"]
 #[allow(clippy::disallowed_methods, reason = "how long it takes")]
-fn a_million_sessions() {
+fn million_simulated_sessions_keep_the_promise() {
     let first = number("NOBOUNCE_SEED").unwrap_or(SEED);
     let wanted = number("NOBOUNCE_SESSIONS").map_or(1_000_000, |it| usize::try_from(it).unwrap());
     let began = Instant::now();
@@ -178,7 +178,7 @@ fn a_million_sessions() {
 
 /// Repeats the run of `NOBOUNCE_SEED` and prints its dialogue.
 #[test]
-fn replay() {
+fn simulation_is_replayed_from_its_seed() {
     hush();
     let seed = number("NOBOUNCE_SEED").unwrap_or(SEED);
     let report = run(seed, true, &mut Coverage::default(), None);
@@ -202,7 +202,7 @@ fn the_same_seed_gives_the_same_trace() {
 }
 
 #[test]
-fn gates_that_break_the_promise_are_found() {
+fn faulty_gates_are_detected() {
     hush();
     for (sabotage, word) in [
         (Sabotage::Lies, "I1: "),

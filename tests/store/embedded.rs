@@ -28,7 +28,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const PACE: Pace = Pace { apart: Duration::ZERO, once: HOUR, again: HOUR };
 
 #[test]
-fn a_file_has_what_was_answered() {
+fn answered_operations_are_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let (key, now) = (Key::new("k", "v"), at(0.0));
@@ -50,7 +50,7 @@ fn a_file_has_what_was_answered() {
 }
 
 #[test]
-fn a_file_has_values_and_logs_as_they_were_left() {
+fn values_and_logs_are_stored_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let (key, gone, now) = (Key::new("k", "v"), Key::new("k", "gone"), at(0.0));
@@ -75,7 +75,7 @@ fn a_file_has_values_and_logs_as_they_were_left() {
 
 /// When opened with a smaller size, it keeps the values that expire last and the newest records.
 #[test]
-fn a_file_with_too_many_octets_in_it_is_cut_to_its_bound() {
+fn file_is_reduced_to_its_octet_bound() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let (now, retention) = (at(0.0), Retention::new(65_536, HOUR));
@@ -128,7 +128,7 @@ fn file_loses_the_logs_that_the_octet_bound_removes() {
 }
 
 #[test]
-fn a_file_belongs_to_one_process() {
+fn file_is_locked_by_one_process() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let first = Embedded::open(&path).unwrap();
@@ -145,7 +145,7 @@ fn a_file_belongs_to_one_process() {
 
 /// When opened for fewer records, it keeps the most valuable ones, and the file shrinks.
 #[test]
-fn a_file_with_too_much_in_it_forgets_what_is_worth_least() {
+fn file_with_too_many_records_loses_the_least_valuable() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let (now, proven) = (at(0.0), Key::new("proven", ""));
@@ -171,7 +171,7 @@ const KILLED: &str = "NOBOUNCE_TEST_KILLED_STORE";
 /// is killed (SIGKILL) while counting, several times. No printed count is lost, and each thread has
 /// at most one count that was not printed.
 #[test]
-fn what_was_answered_survives_a_kill() {
+fn answered_operations_survive_sigkill() {
     const THREADS: usize = 8;
     if let Some(path) = env::var_os(KILLED) {
         let store = &Embedded::open(path).unwrap();
@@ -192,7 +192,7 @@ fn what_was_answered_survives_a_kill() {
     let mut said = [0_u32; THREADS];
     for round in 1..=5 {
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "embedded::what_was_answered_survives_a_kill", "--nocapture"])
+            .args(["--exact", "embedded::answered_operations_survive_sigkill", "--nocapture"])
             .env(KILLED, &path)
             .stdout(Stdio::piped())
             .spawn()

@@ -21,7 +21,7 @@ fn knows(store: &Memory, key: &Key, seconds: f64) -> bool {
 }
 
 #[test]
-fn it_holds_no_more_than_it_is_made_for() {
+fn store_is_bounded_by_its_capacity() {
     let store = Memory::with_capacity(10_000);
     for n in 0..30_000 {
         let key = Key::new("n", n);
@@ -37,7 +37,7 @@ fn it_holds_no_more_than_it_is_made_for() {
 }
 
 #[test]
-fn values_take_no_more_octets_than_they_may_and_those_that_end_soonest_go() {
+fn values_are_bounded_by_octets_and_evicted_by_expiry() {
     // 16,384 records are a mebibyte: four shards of 256 KiB.
     let store = Memory::with_capacity(16_384);
     let (now, kept) = (at(0.0), Key::new("kept", ""));
@@ -56,7 +56,7 @@ fn values_take_no_more_octets_than_they_may_and_those_that_end_soonest_go() {
 }
 
 #[test]
-fn logs_take_no_more_octets_than_they_may_and_the_largest_loses_its_oldest_records() {
+fn logs_are_bounded_by_octets_and_the_largest_loses_its_oldest_records() {
     let store = Memory::with_capacity(16_384);
     let (now, small, large) = (at(0.0), Key::new("small", ""), Key::new("large", ""));
     let retention = Retention::new(65_536, DAY);
@@ -115,13 +115,13 @@ fn newest_record_stays_even_if_it_alone_exceeds_the_octet_bound() {
 }
 
 #[test]
-fn values_records_and_pages_have_their_bounds() {
+fn values_records_and_pages_are_bounded() {
     let mut fresh = || -> Box<dyn Store> { Box::new(Memory::new()) };
     super::suite::large_values_and_records_pass_and_oversized_ones_are_refused(&mut fresh);
 }
 
 #[test]
-fn a_log_keeps_so_many_records() {
+fn records_of_a_log_are_bounded() {
     for (asked, kept) in [(0, 1), (1, 1), (7, 7), (u32::MAX, 65_536)] {
         let (store, log, now) = (Memory::new(), Key::new("log", ""), at(0.0));
         let retention = Retention::new(asked, DAY);
@@ -133,7 +133,7 @@ fn a_log_keeps_so_many_records() {
 }
 
 #[test]
-fn there_are_so_many_logs_and_the_one_that_ends_soonest_goes() {
+fn logs_are_bounded_and_evicted_by_expiry() {
     let (store, now) = (Memory::new(), at(0.0));
     let retention = Retention::new(10, DAY);
     for n in 0..300 {
@@ -147,7 +147,7 @@ fn there_are_so_many_logs_and_the_one_that_ends_soonest_goes() {
 
 /// A flood from one network only affects its own shards of the store.
 #[test]
-fn a_flood_from_one_network_leaves_the_others_what_they_have() {
+fn flood_from_one_network_does_not_evict_others() {
     let store = Memory::with_capacity(100_000);
     let others: Vec<_> = (0..10_000).map(|n| Key::new("grey", n).and("a").and("b")).collect();
     for key in &others {
@@ -162,7 +162,7 @@ fn a_flood_from_one_network_leaves_the_others_what_they_have() {
 }
 
 #[test]
-fn what_has_proved_itself_is_not_forgotten_for_what_has_not() {
+fn proven_records_are_not_evicted_by_new_ones() {
     let store = Memory::with_capacity(2_000);
     let proven: Vec<_> = (0..200).map(|n| Key::new("proven", n)).collect();
     for key in &proven {
@@ -176,7 +176,7 @@ fn what_has_proved_itself_is_not_forgotten_for_what_has_not() {
 }
 
 #[test]
-fn a_client_over_its_rate_is_not_forgotten_for_what_it_makes_itself() {
+fn client_over_its_rate_cannot_evict_its_bucket() {
     let store = Memory::with_capacity(2_000);
     let rate = Rate::new(100, DAY).unwrap();
     let spent = Key::new("rate", "192.0.2.0/24");
@@ -194,7 +194,7 @@ fn a_client_over_its_rate_is_not_forgotten_for_what_it_makes_itself() {
 }
 
 #[test]
-fn what_is_over_goes_first() {
+fn expired_records_are_evicted_first() {
     let store = Memory::with_capacity(448);
     let keys: Vec<_> = (0..2_000).map(|n| Key::new("n", n)).collect();
     for key in &keys[..1_000] {

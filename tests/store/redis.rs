@@ -51,7 +51,7 @@ fn see(store: &dyn Store) -> Result<u32, StoreError> {
 
 #[test]
 #[ignore = "needs redis-server"]
-fn a_server_that_comes_back_is_found() {
+fn recovered_server_is_used_again() {
     let mut server = Server::start(&[]);
     let store = Redis::new(Waiting, server.address());
     assert_eq!(see(&store).unwrap(), 1);
@@ -67,7 +67,7 @@ fn a_server_that_comes_back_is_found() {
 #[test]
 #[ignore = "needs redis-server"]
 #[allow(clippy::disallowed_methods, reason = "a real server takes real time")]
-fn a_hung_server_costs_a_few_messages_their_time_and_is_found_when_it_is_back() {
+fn hanging_server_delays_few_messages_and_is_used_after_recovery() {
     let server = Server::start(&[]);
     let changes = Arc::new(Mutex::new(Vec::new()));
     let told = changes.clone();
@@ -102,7 +102,7 @@ fn a_hung_server_costs_a_few_messages_their_time_and_is_found_when_it_is_back() 
 
 #[test]
 #[ignore = "needs redis-server"]
-fn connections_are_kept() {
+fn store_connections_are_reused() {
     let server = Server::start(&[]);
     let store = Redis::new(Waiting, server.address());
     for _ in 0..100 {
@@ -116,7 +116,7 @@ fn connections_are_kept() {
 
 #[test]
 #[ignore = "needs redis-server"]
-fn a_server_that_wants_a_login_gets_one() {
+fn login_is_sent_to_the_server() {
     let server = Server::start(&[
         "--user",
         "gate",
@@ -144,7 +144,7 @@ fn a_server_that_wants_a_login_gets_one() {
 
 #[test]
 #[ignore = "needs redis-server"]
-fn what_others_wrote_is_taken_for_nothing_or_declined() {
+fn foreign_values_are_ignored_or_refused() {
     let server = Server::start(&[]);
     let store = Redis::new(Waiting, server.address());
     for garbage in ["", "1 2 3", "x", "-1 -1 -1 -1 -1", "1e400 0 0 0 0", "nan nan 1 99999999999999"]
@@ -168,7 +168,7 @@ fn what_others_wrote_is_taken_for_nothing_or_declined() {
 
 #[test]
 #[ignore = "needs redis-server"]
-fn nothing_stays_that_is_over() {
+fn expired_keys_are_removed() {
     let server = Server::start(&[]);
     let store = Redis::new(Waiting, server.address());
     let key = Key::new("k", "");

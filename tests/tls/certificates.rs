@@ -31,7 +31,7 @@ impl Certificates {
 }
 
 #[test]
-fn what_cannot_be_used_is_said_at_once() {
+fn unusable_certificates_are_reported_immediately() {
     let Certificates { authority, chain, key } = Certificates::new();
     let server = |chain: &str, key: &str| {
         TlsServer::from_pem(chain.as_bytes(), key.as_bytes()).map(|_| ()).unwrap_err()

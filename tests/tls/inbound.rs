@@ -35,7 +35,7 @@ async fn sends(client: &mut Client, text: &str) {
 }
 
 #[tokio::test]
-async fn starttls() {
+async fn starttls_encrypts_the_session() {
     let certificates = Certificates::new();
     let versions = [
         (&TLS12, ProtocolVersion::TLSv1_2, "TLSv1.2", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
@@ -114,7 +114,7 @@ async fn a_certificate_is_renewed_while_clients_come_and_go() {
 
 /// Plaintext in one segment with STARTTLS.
 #[tokio::test]
-async fn commands_behind_starttls_are_not_executed() {
+async fn commands_after_starttls_are_not_executed() {
     let certificates = Certificates::new();
     let shelf = Shelf::default();
     let server = Server::new(shelf.clone(), Some(certificates.server()));
@@ -148,7 +148,7 @@ async fn commands_instead_of_a_handshake_are_not_executed() {
 }
 
 #[tokio::test]
-async fn a_client_that_knows_another_authority_is_lost_and_nothing_else() {
+async fn client_with_another_ca_does_not_affect_the_gate() {
     let server = Server::new(Shelf::default(), Some(Certificates::new().server()));
     let mut client = ready(&server, WIDE).await;
     client.upgrades(&Certificates::new(), &TLS13).await.unwrap_err();
@@ -157,7 +157,7 @@ async fn a_client_that_knows_another_authority_is_lost_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_in_the_handshake_is_lost_and_nothing_else() {
+async fn client_that_leaves_in_the_handshake_does_not_affect_the_gate() {
     let certificates = Certificates::new();
     let server = Server::new(Shelf::default(), Some(certificates.server()));
     drop(ready(&server, WIDE).await);
@@ -168,7 +168,7 @@ async fn a_client_that_leaves_in_the_handshake_is_lost_and_nothing_else() {
 
 /// The handshake has a deadline with STARTTLS and with implicit TLS.
 #[tokio::test]
-async fn a_client_that_says_nothing_is_given_up() {
+async fn silent_client_times_out_in_the_handshake() {
     let mut settings = Settings::new("mx.example");
     settings.timeouts.tls = Duration::from_millis(1);
     let tls = Some(Certificates::new().server());
@@ -181,7 +181,7 @@ async fn a_client_that_says_nothing_is_given_up() {
 
 /// Plaintext after the handshake breaks the connection.
 #[tokio::test]
-async fn octets_in_the_clear_within_the_private_session_are_not_commands() {
+async fn plaintext_within_tls_is_not_executed() {
     let certificates = Certificates::new();
     let shelf = Shelf::default();
     let server = Server::new(shelf.clone(), Some(certificates.server()));

@@ -50,7 +50,7 @@ fn is_deferred(replies: &[String]) {
 }
 
 #[tokio::test]
-async fn a_server_that_proves_who_it_is() {
+async fn server_with_a_verified_certificate_is_used() {
     let certificates = Certificates::new();
     // `Never` has no effect if there is a TLS client.
     for policy in [TlsPolicy::Must, TlsPolicy::May, TlsPolicy::Never] {
@@ -70,7 +70,7 @@ async fn a_server_that_proves_who_it_is() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_is_asked_nothing_if_it_must() {
+async fn unverified_server_is_not_used_if_tls_is_required() {
     let certificates = Certificates::new();
     let others = Certificates::new();
     for client in [certificates.client("other.example"), others.client("mx.example")] {
@@ -82,7 +82,7 @@ async fn a_server_that_does_not_is_asked_nothing_if_it_must() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_is_asked_in_the_clear_if_it_may() {
+async fn unverified_server_is_used_in_plaintext_if_tls_is_optional() {
     let certificates = Certificates::new();
     let shelf = Shelf::default();
     let server = Server::new(shelf.clone(), Some(certificates.server()));
@@ -93,7 +93,7 @@ async fn a_server_that_does_not_is_asked_in_the_clear_if_it_may() {
 }
 
 #[tokio::test]
-async fn any_certificate_will_do_if_nothing_is_verified() {
+async fn any_certificate_is_accepted_without_verification() {
     let shelf = Shelf::default();
     let server = Server::new(shelf.clone(), Some(Certificates::new().server()));
     let client = TlsClient::unverified().unwrap();
@@ -103,7 +103,7 @@ async fn any_certificate_will_do_if_nothing_is_verified() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls() {
+async fn server_without_tls_follows_the_policy() {
     let shelf = Shelf::default();
     let server = Server::new(shelf.clone(), None);
     let client = TlsClient::unverified().unwrap();
@@ -116,7 +116,7 @@ async fn a_server_without_tls() {
 
 /// STARTTLS only concerns a gate and its client. The onward server's offer is not passed through.
 #[tokio::test]
-async fn the_offer_of_the_server_is_not_the_gates() {
+async fn starttls_of_the_onward_server_is_not_offered_to_clients() {
     let server = Server::new(Shelf::default(), Some(Certificates::new().server()));
     let address: Address = "mx.example:25".parse().unwrap();
     let gate = Server::new(Smtp::new(server.network(WIDE), address, "gate.example"), None);

@@ -19,7 +19,7 @@ const MOST: usize = (64 + 64) << 10;
 const TIME: Duration = Duration::from_secs(60);
 
 #[test]
-fn a_mail_takes_its_budget_and_64_mib() {
+fn memory_of_a_message_is_bounded_by_its_budget_and_64_mib() {
     let mails = MAILS.iter().map(|mail| ("mail", PathBuf::from(mail.name)));
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds");
     let seeds = files(&seeds).into_iter().map(|file| ("seed", file));

@@ -50,7 +50,7 @@ impl Desk {
 }
 
 #[test]
-fn answers_hold_for_their_time_to_live() {
+fn answers_are_cached_for_their_ttl() {
     for name in ["60.example", "60.none.example"] {
         let desk = Desk::new(10);
         assert!(desk.asks(name));
@@ -66,7 +66,7 @@ fn answers_hold_for_their_time_to_live() {
 }
 
 #[test]
-fn what_must_not_be_kept_is_not() {
+fn failures_and_zero_ttls_are_not_cached() {
     let desk = Desk::new(10);
     for name in ["0.example", "0.none.example", "failure.example"] {
         assert!(desk.asks(name) && desk.asks(name), "{name}");
@@ -75,7 +75,7 @@ fn what_must_not_be_kept_is_not() {
 }
 
 #[test]
-fn nothing_is_kept_for_ever() {
+fn ttl_of_cached_answers_is_bounded() {
     let desk = Desk::new(10);
     assert!(desk.asks("2000000000.example") && desk.asks("2000000000.none.example"));
     desk.pass(3_599);
@@ -89,7 +89,7 @@ fn nothing_is_kept_for_ever() {
 }
 
 #[test]
-fn it_holds_no_more_than_it_has_room_for() {
+fn cache_is_bounded_by_its_capacity() {
     let desk = Desk::new(100);
     for n in 0..1_000 {
         assert!(desk.asks(&format!("60.n{n}.example")));

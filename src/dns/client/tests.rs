@@ -250,7 +250,7 @@ fn the_first_server_answers() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_makes_way() {
+fn next_server_is_asked_when_one_does_not_answer() {
     type Misbehaves = fn(&[u8]) -> Vec<Datagram>;
     let table: [(Misbehaves, Duration); 6] = [
         (|_| vec![], PATIENCE),
@@ -271,12 +271,12 @@ fn a_server_that_does_not_answer_makes_way() {
 }
 
 #[test]
-fn when_all_are_silent_it_is_over_in_time() {
+fn lookup_ends_in_time_when_no_server_answers() {
     assert_eq!(ask_two(|_, _| vec![]), (Err(ResolveError::Late), 4 * PATIENCE, 4));
 }
 
 #[test]
-fn a_server_that_answered_is_asked_first_the_next_time() {
+fn server_that_answered_is_asked_first() {
     let network = Network::new().datagrams(|to, query| match to == server(1) {
         true => vec![],
         false => right(query),
@@ -287,7 +287,7 @@ fn a_server_that_answered_is_asked_first_the_next_time() {
 }
 
 #[test]
-fn forgeries_are_passed_over() {
+fn forged_responses_are_ignored() {
     let answer = ask_two(|_, query| {
         let mut forged = reply(query, 0);
         forged[1] ^= 1;
@@ -299,7 +299,7 @@ fn forgeries_are_passed_over() {
 }
 
 #[test]
-fn every_question_has_an_id_and_a_socket_of_its_own() {
+fn each_query_has_a_separate_id_and_socket() {
     let ids = Arc::new(Mutex::new(HashSet::new()));
     let seen = ids.clone();
     let network = Network::new().datagrams(move |_, query| {
@@ -318,7 +318,7 @@ fn every_question_has_an_id_and_a_socket_of_its_own() {
 /// With a thousand questions to a silent server, at most 200 sockets are open. The other questions
 /// wait for their turn.
 #[test]
-fn so_many_questions_are_under_way_and_the_rest_waits() {
+fn concurrent_queries_are_bounded() {
     let name = name();
     let ask = |client: Client<Network>, network: &Network| {
         let questions = (0..1_000).map(|_| client.lookup(&name, RecordKind::A));
@@ -338,7 +338,7 @@ fn so_many_questions_are_under_way_and_the_rest_waits() {
 
 /// When the caller's budget ends, it stops waiting and leaves the queue.
 #[test]
-fn whoever_is_out_of_time_waits_for_no_turn() {
+fn expired_query_leaves_the_queue() {
     let network = Network::new().datagrams(|_, _| vec![]);
     let client = Client::new(network.clone(), [server(1)]).concurrent(1);
     let name = name();
@@ -364,7 +364,7 @@ fn by_tcp(
 }
 
 #[test]
-fn what_is_cut_off_comes_by_tcp() {
+fn truncated_response_is_repeated_over_tcp() {
     let (answer, _) = by_tcp(|query| with_length(&reply(query, 0)), Then::Hang);
     assert_eq!(answer, listed());
     // TCP is also used if the runtime has no datagrams, and if a server floods the client with
@@ -378,7 +378,7 @@ fn what_is_cut_off_comes_by_tcp() {
 }
 
 #[test]
-fn who_sends_too_much_else_is_asked_by_tcp() {
+fn too_many_unrelated_packets_lead_to_tcp() {
     for (others, by_tcp) in [(UNRELATED - 1, false), (UNRELATED, true)] {
         let asked = Arc::new(AtomicUsize::new(0));
         let (flood, count) = (vec![vec![0; 12]; others], asked.clone());
@@ -401,7 +401,7 @@ fn who_sends_too_much_else_is_asked_by_tcp() {
 }
 
 #[test]
-fn tcp_may_fail_as_well() {
+fn failure_over_tcp_is_an_error() {
     let malformed = |why| Err(ResolveError::Malformed(why));
     let (answer, _) = by_tcp(|query| with_length(&truncated(query)), Then::Hang);
     assert_eq!(answer, malformed("truncated over TCP"));
@@ -421,7 +421,7 @@ fn tcp_may_fail_as_well() {
 }
 
 #[test]
-fn without_servers_nobody_knows() {
+fn lookup_without_servers_fails() {
     let network = Network::new();
     let client = Client::new(network.clone(), []);
     assert_eq!(network.ask(&client).0, Err(ResolveError::NoServer));

@@ -34,7 +34,7 @@ impl Resolver for Zone {
 }
 
 #[test]
-fn a_name_is_confirmed_if_it_leads_back() {
+fn reverse_name_is_confirmed_if_it_resolves_to_the_address() {
     let name = |text: &str| text.parse::<DomainName>().unwrap();
     let ptr = |names: &str| {
         names.split(' ').map(|it| format!("1.2.0.192.in-addr.arpa PTR {it}\n")).collect::<String>()

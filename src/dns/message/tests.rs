@@ -60,7 +60,7 @@ fn code(last: u8) -> Record {
 }
 
 #[test]
-fn the_question_is_as_rfc_1035_has_it() {
+fn query_is_encoded_as_in_rfc_1035() {
     let name = name("a.example");
     let query = Query::new(0x1234, &name, RecordKind::Txt).unwrap();
     let expected = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x10\0\x01";
@@ -109,7 +109,7 @@ fn records_are_read_with_the_least_time_to_live() {
 }
 
 #[test]
-fn so_many_records_and_aliases_and_no_more() {
+fn records_and_aliases_are_bounded() {
     let asked = name("a.example");
     let query = Query::new(7, &asked, RecordKind::A).unwrap();
     // The question counts as one record.
@@ -163,7 +163,7 @@ fn other_types_are_read() {
 }
 
 #[test]
-fn only_the_answer_to_this_question_is_one() {
+fn unrelated_messages_are_not_answers() {
     let (asked, other) = (name("a.example"), name("b.example"));
     let query = Query::new(7, &asked, RecordKind::A).unwrap();
     let given: &[Given<'_>] = &[("a.example", 60, a(2))];
@@ -201,7 +201,7 @@ fn only_the_answer_to_this_question_is_one() {
 }
 
 #[test]
-fn what_is_no_answer_says_why() {
+fn unusable_response_states_the_reason() {
     let asked = name("a.example");
     let query = Query::new(7, &asked, RecordKind::A).unwrap();
     let declined = |rcode: RCODE| changed(&query, &[], &[], |it| *it.rcode_mut() = rcode);
@@ -228,7 +228,7 @@ fn what_is_no_answer_says_why() {
 }
 
 #[test]
-fn pointers_end() {
+fn compression_pointer_loops_are_refused() {
     let asked = name("a.example");
     let query = Query::new(7, &asked, RecordKind::A).unwrap();
     let header = b"\0\x07\x81\x80\0\x01\0\x01\0\0\0\0";
@@ -250,7 +250,7 @@ fn pointers_end() {
 proptest! {
     /// The parser handles any input, and only a correct message gives an answer with records.
     #[test]
-    fn anything_can_come(mut octets: Vec<u8>, likely: bool) {
+    fn arbitrary_octets_do_not_panic(mut octets: Vec<u8>, likely: bool) {
         let asked = name("a.example");
         let query = Query::new(7, &asked, RecordKind::A).unwrap();
         if likely {
@@ -263,7 +263,7 @@ proptest! {
     }
 
     #[test]
-    fn nearly_an_answer(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5)) {
+    fn damaged_answers_do_not_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5)) {
         let asked = name("a.example");
         let query = Query::new(7, &asked, RecordKind::A).unwrap();
         let given: &[Given<'_>] = &[("a.example", 60, alias("b.example")), ("b.example", 60, a(2))];

@@ -43,7 +43,7 @@ const GREETED: &str = "220 mx.example ESMTP nobounce test\r\n221 2.0.0 Bye\r\n";
 const FULL: &str = "421 4.7.0 Too many connections from your address\r\n";
 
 #[test]
-fn one_too_many_is_told_so_instead_of_the_greeting_and_is_no_session() {
+fn connection_over_the_limit_gets_421_instead_of_a_greeting() {
     let runtime = Rehearsal::new();
     let events = Arc::new(Mutex::new(Vec::new()));
     let noted = events.clone();
@@ -69,7 +69,7 @@ fn one_too_many_is_told_so_instead_of_the_greeting_and_is_no_session() {
 }
 
 #[test]
-fn ones_own_and_those_who_speak_for_others_count_in_all_only() {
+fn own_networks_and_trusted_proxies_count_only_towards_the_total() {
     let runtime = Rehearsal::new();
     let own = Peer::new(([127, 0, 0, 1], 4711).into());
     let mut gate = gate(&runtime);
@@ -89,7 +89,7 @@ fn ones_own_and_those_who_speak_for_others_count_in_all_only() {
 }
 
 #[test]
-fn behind_a_proxy_it_is_the_client_who_counts() {
+fn limits_apply_to_the_client_of_a_proxy() {
     let runtime = Rehearsal::new();
     let gate = gate(&runtime).expect_proxy("192.0.2.0/24".parse().unwrap());
     let client = Peer::new(([198, 51, 100, 1], 4711).into());

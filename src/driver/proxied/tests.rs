@@ -229,7 +229,7 @@ fn headers() -> Vec<(Vec<u8>, &'static str)> {
 const GREETED: &str = "220 mx.example ESMTP nobounce test\r\n221 2.0.0 Bye\r\n";
 
 #[test]
-fn a_header_split_anywhere_tells_of_the_client() {
+fn split_proxy_header_identifies_the_client() {
     for (header, connected) in headers() {
         let polite = [Wait(1000), say("QUIT\r\n")];
         let whole = vec![vec![Say(header.clone())]];
@@ -248,7 +248,7 @@ fn a_header_split_anywhere_tells_of_the_client() {
 /// Octets after the header are input of the client. A client that talks before its greeting is
 /// detected, and a silent client is not mistaken for one.
 #[test]
-fn the_client_behind_the_header_must_wait_for_its_greeting() {
+fn input_after_the_proxy_header_before_the_greeting_is_a_violation() {
     const EARLY: &str = "554 5.5.0 SMTP protocol synchronization error\r\n";
     for (header, _) in headers() {
         let together = [&header[..], b"EHLO pushy.example\r\n"].concat();
@@ -264,7 +264,7 @@ fn the_client_behind_the_header_must_wait_for_its_greeting() {
 }
 
 #[test]
-fn without_a_header_there_is_no_session_and_no_word() {
+fn connection_without_a_proxy_header_is_closed_silently() {
     let good = header("198.51.100.7:4711", "203.0.113.1:25", false);
     let good2 = header("198.51.100.7:4711", "203.0.113.1:25", true);
     let elsewhere = || Peer::new(([192, 0, 2, 16], 5000).into());
@@ -311,7 +311,7 @@ fn without_a_header_there_is_no_session_and_no_word() {
 }
 
 #[test]
-fn a_header_has_five_seconds_in_all() {
+fn proxy_header_times_out_after_five_seconds() {
     for (header, _) in headers() {
         let (first, rest) = header.split_at(header.len() - 1);
         // Octets that trickle in do not extend the timeout.
@@ -361,7 +361,7 @@ fn the_rights_are_those_of_the_client_not_of_the_proxy() {
 
 /// Findings about a server that uses XCLIENT do not count against its clients.
 #[test]
-fn the_client_that_xclient_tells_of_is_judged_anew() {
+fn xclient_resets_the_verdict() {
     let trusted = |settings: &mut Settings| settings.xclient_from = "192.0.2.7".parse().unwrap();
     let mut script = vec![say([V2, b"\x20\0\0\0"].concat())];
     let lines = [
@@ -394,7 +394,7 @@ fn the_client_that_xclient_tells_of_is_judged_anew() {
 }
 
 #[test]
-fn peers_say_who_vouches_for_them() {
+fn peers_show_who_vouches_for_them() {
     let server: std::net::SocketAddr = "[2001:db8::1]:25".parse().unwrap();
     let cases = [
         (Voucher::Socket, "socket"),

@@ -39,7 +39,7 @@ const TRAPPED: &str =
     "HELO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<trap@d>\r\nRCPT TO:<c@d>\r\nRSET\r\nQUIT\r\n";
 
 #[test]
-fn a_refusal_of_a_recipient_is_told_with_what_led_to_it_and_counts_no_longer_afterwards() {
+fn findings_of_a_refused_recipient_are_observed_and_then_set_aside() {
     let runtime = Rehearsal::new();
     let told = Arc::new(Mutex::new(Vec::new()));
     let log = told.clone();
@@ -101,7 +101,7 @@ impl<R: Runtime> Judge<R> for Contrary {
 }
 
 #[test]
-fn decision_logic_stands_in_place_of_a_panel_and_its_panic_defers() {
+fn custom_judge_replaces_the_panel_and_its_panic_defers() {
     let runtime = Rehearsal::new();
     let gate_of = |panics| {
         let gate = gate(&runtime, &Slow::new(&runtime, false));
@@ -150,7 +150,7 @@ impl<R: Runtime> Judge<R> for Incurious {
 }
 
 #[test]
-fn answers_are_not_told_again_of_a_question_that_no_panel_was_asked() {
+fn answers_are_reported_only_if_the_panel_was_asked() {
     let runtime = Rehearsal::new();
     let stages = Arc::new(Mutex::new(Vec::new()));
     let log = stages.clone();
@@ -193,7 +193,7 @@ impl Drop for Ends {
 }
 
 #[test]
-fn a_session_scorer_is_told_of_an_end_once_the_client_has_its_reply() {
+fn session_scorer_learns_of_the_end_after_the_reply() {
     let runtime = Rehearsal::new();
     let told = Arc::new(Mutex::new(Vec::new()));
     let log = told.clone();

@@ -113,7 +113,7 @@ fn stress_shortens_waits_that_have_begun_and_ends_by_hysteresis() {
 
 /// A client that sends single octets of one command counts as silent.
 #[test]
-fn among_networks_of_one_size_only_who_is_silent_gives_way() {
+fn silent_session_is_evicted_among_networks_of_equal_size() {
     for (comes_at, makes_room) in [(1, false), (2, true)] {
         let runtime = Rehearsal::new();
         let gate = gate_for(&runtime, |limits| {
@@ -141,7 +141,7 @@ fn a_network_gets_no_more_than_the_average_under_stress() {
 }
 
 #[test]
-fn whoever_leaves_meanwhile_costs_no_place() {
+fn abandoned_connection_frees_its_slot() {
     let runtime = Rehearsal::new();
     let gate = gate_for(&runtime, |limits| limits.connections = 1);
     let first = hear(&runtime, &gate, &[(0, [198, 51, 100, 1], QUIT)]);

@@ -45,7 +45,7 @@ fn tarpit(score: i32) -> Tarpit {
 }
 
 #[test]
-fn replies_are_slow_from_the_score_on_and_at_once_below_it() {
+fn replies_are_delayed_from_the_tarpit_score_on() {
     let runtime = Rehearsal::new();
     let says = [MAIL, "NOOP\r\n", "VRFY x\r\n", "QUIT\r\n"];
     assert_eq!(takes(&gate(&runtime, tarpit(5)), peer(), &says), 0);
@@ -55,7 +55,7 @@ fn replies_are_slow_from_the_score_on_and_at_once_below_it() {
 }
 
 #[test]
-fn a_session_is_delayed_for_no_longer_than_its_total() {
+fn total_delay_of_a_session_is_bounded() {
     let runtime = Rehearsal::new();
     let says = [&[MAIL][..], &["NOOP\r\n"; 50], &["QUIT\r\n"]].concat();
     let tarpit = tarpit(4).total(Duration::from_secs(30)).sessions(1);
@@ -66,7 +66,7 @@ fn a_session_is_delayed_for_no_longer_than_its_total() {
 }
 
 #[test]
-fn who_finds_no_room_is_answered_as_always() {
+fn client_is_not_delayed_when_all_tarpit_slots_are_taken() {
     let runtime = Rehearsal::new();
     let gate = gate(&runtime, tarpit(4).sessions(1));
     let stuck = gate.tarpit.as_ref().unwrap().take_in();
@@ -76,7 +76,7 @@ fn who_finds_no_room_is_answered_as_always() {
 }
 
 #[test]
-fn a_message_that_was_taken_is_acknowledged_at_once() {
+fn reply_to_an_accepted_message_is_not_delayed() {
     let runtime = Rehearsal::new();
     let gate = gate(&runtime, tarpit(4));
     // RCPT, DATA and QUIT are delayed; the answer to the content is not.

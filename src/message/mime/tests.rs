@@ -326,7 +326,7 @@ proptest! {
 
     /// Wherever a block ends, the same is seen.
     #[test]
-    fn blocks_change_nothing(
+    fn blocks_do_not_change_the_content(
         lines in prop::collection::vec(line(), 0..24),
         place in any::<prop::sample::Index>(),
     ) {

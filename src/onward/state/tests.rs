@@ -71,7 +71,7 @@ fn events_without_a_transition_change_nothing() {
 }
 
 #[test]
-fn mail_data_is_written_to_its_end_before_the_answer_is_awaited() {
+fn mail_data_is_written_completely_before_waiting_for_the_reply() {
     let mut machine = Machine { state: State::Sending(mail_data()) };
     let mut output = Vec::new();
     while let State::Sending(_) = machine.state() {

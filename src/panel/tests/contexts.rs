@@ -37,7 +37,7 @@ impl Scorer for Listener {
 }
 
 #[test]
-fn every_hook_is_told_session_and_findings_also_behind_a_box_or_an_arc() {
+fn hooks_get_session_and_findings_through_box_and_arc() {
     let runtime = Rehearsal::new();
     let listener = Arc::new(Listener::default());
     let pointers: [Box<dyn Scorer>; 3] = [

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn who_fails_is_handled_as_was_said() {
+fn failure_policy_is_applied() {
     let late = "no answer within 30s";
     let failures = [
         (Fail, "failed: the secret table is corrupt"),
@@ -69,7 +69,7 @@ impl Scorer for Hasty {
 }
 
 #[test]
-fn a_panic_before_there_is_a_future_is_a_failure_too() {
+fn panic_before_the_future_is_a_failure() {
     let (runtime, mut tally) = (Rehearsal::new(), Tally::new());
     let panel = Panel::new().scorer(Hasty);
     let verdict = ask_at(&runtime, &panel, Stage::Connect, &mut tally);
@@ -109,7 +109,7 @@ fn budgets() {
 }
 
 #[test]
-fn one_timer_is_enough_and_silence_needs_none() {
+fn panel_uses_at_most_one_timer() {
     let runtime = Rehearsal::new();
     let silent = |panel: Panel, name: &str| panel.seat(seat(&runtime, name, Silent));
     ask(&runtime, &["a", "b", "c"].into_iter().fold(Panel::new(), silent));
@@ -160,7 +160,7 @@ fn scorers_run_side_by_side() {
 }
 
 #[test]
-fn of_thirty_the_slowest_sets_the_time() {
+fn slowest_of_thirty_scorers_determines_the_time() {
     let runtime = Rehearsal::new();
     let panel = (1..=30).fold(Panel::new().thresholds(Thresholds::none()), |panel, n| {
         let (symbol, after) = (hidden(&format!("S{n}"), n), Duration::from_millis(100 * n as u64));
@@ -211,7 +211,7 @@ fn any_policy() -> impl Strategy<Value = FailurePolicy> {
 proptest! {
     /// The order of the answers does not change verdict and tally.
     #[test]
-    fn the_order_of_answers_does_not_matter(
+    fn order_of_answers_does_not_change_the_verdict(
         acts in prop::collection::vec((any_act(), any_policy(), any::<bool>(), 0..30_u64), 0..6),
         stage in prop_oneof![Just(Stage::Connect), Just(Stage::Rcpt), Just(Stage::Data)],
     ) {

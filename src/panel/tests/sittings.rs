@@ -226,7 +226,7 @@ fn a_sitting_holds_the_state_of_one_panel() {
 }
 
 #[test]
-fn each_answer_is_told_with_the_time_it_took_if_somebody_wants_to_know() {
+fn answers_are_reported_with_their_time_on_request() {
     let runtime = Rehearsal::new();
     let seconds = Duration::from_secs;
     let panel = Panel::new()
@@ -254,7 +254,7 @@ fn each_answer_is_told_with_the_time_it_took_if_somebody_wants_to_know() {
 }
 
 #[test]
-fn a_finding_keeps_the_recipient_it_is_about_first_and_is_kept_once_for_all() {
+fn repeated_finding_is_kept_once_with_its_first_recipient() {
     let runtime = Rehearsal::new();
     let panel = Panel::new().seat(seat(&runtime, "a", find(100)));
     let (envelope, mut tally) = (rehearsal::envelope("<a@example.com>"), Tally::new());

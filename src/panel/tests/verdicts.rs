@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn nothing_objects_to_nothing() {
+fn empty_tally_passes() {
     let runtime = Rehearsal::new();
     let strict = Thresholds::new(None, None, Some(Score::points(-1))).unwrap();
     for panel in [Panel::new(), Panel::from(()), Panel::new().thresholds(strict)] {
@@ -14,7 +14,7 @@ fn nothing_objects_to_nothing() {
 }
 
 #[test]
-fn sums_and_thresholds() {
+fn thresholds_apply_to_the_sum() {
     let t = |tag: Option<i32>, defer: Option<i32>, refuse: Option<i32>| {
         let score = |hundredths: Option<i32>| hundredths.map(Score::hundredths);
         Thresholds::new(score(tag), score(defer), score(refuse)).unwrap()
@@ -151,7 +151,7 @@ fn a_tag_lists_what_counts() {
 }
 
 #[test]
-fn which_no_is_told() {
+fn refusals_take_precedence_over_scores_and_failures() {
     let evidence = || find(1000);
     let table = [
         (vec![No(550), No(554)], "550 5.7.1 a"),
@@ -179,7 +179,7 @@ fn which_no_is_told() {
 }
 
 #[test]
-fn who_is_monitored_has_no_effect_and_is_on_record() {
+fn monitored_scorer_is_recorded_without_effect() {
     let acts = [find(1000), No(550), No(450), Fail, Panic, Hang];
     for act in acts {
         for policy in [FailurePolicy::Defer, FailurePolicy::Score(Score::points(9))] {
@@ -201,7 +201,7 @@ fn who_is_monitored_has_no_effect_and_is_on_record() {
 }
 
 #[test]
-fn a_panel_that_monitors_notes_what_it_would_have_said() {
+fn monitoring_panel_records_its_verdict() {
     for act in [find(1000), find(520), No(550), Fail] {
         let (runtime, mut tally) = (Rehearsal::new(), Tally::new());
         let acting = Panel::new().seat(seat(&runtime, "a", act.clone()));
@@ -215,7 +215,7 @@ fn a_panel_that_monitors_notes_what_it_would_have_said() {
 }
 
 #[test]
-fn a_refused_recipient_does_not_weigh_on_the_others() {
+fn findings_of_a_refused_recipient_do_not_count_for_others() {
     let (runtime, mut tally) = (Rehearsal::new(), Tally::new());
     let spammed = Panel::new().seat(seat(&runtime, "trap", Find(vec![hidden("TRAP", 700)])));
     let verdict = ask_at(&runtime, &spammed, Stage::Rcpt, &mut tally);
@@ -232,7 +232,7 @@ fn a_refused_recipient_does_not_weigh_on_the_others() {
 }
 
 #[test]
-fn evidence_adds_up_from_stage_to_stage() {
+fn findings_add_up_over_stages() {
     let (runtime, mut tally) = (Rehearsal::new(), Tally::new());
     let panel = |symbol| Panel::new().seat(seat(&runtime, "a", Find(vec![hidden(symbol, 250)])));
     assert_eq!(ask_at(&runtime, &panel("A"), Stage::Connect, &mut tally), Verdict::Pass);
@@ -259,7 +259,7 @@ fn names_are_distinct_words() {
 
 /// If a failure could only have raised the score, it does not turn a refusal into a deferral.
 #[test]
-fn a_failure_that_could_only_have_added_leaves_a_refusal_as_it_is() {
+fn failure_that_could_only_add_points_keeps_a_refusal() {
     struct Half(bool, i32);
 
     #[async_trait]

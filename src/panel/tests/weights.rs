@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn weights_go_before_scales_and_scorers() {
+fn weights_override_scales_and_scorers() {
     let found = || Find(vec![hidden("A", 250), public("B", 101), hidden("C", -7)]);
     let weights = Weights::new()
         .weigh("a", "B", Score::points(9))
@@ -27,7 +27,7 @@ fn weights_go_before_scales_and_scorers() {
 }
 
 #[test]
-fn what_is_disclosed_is_told() {
+fn public_findings_are_in_the_reply() {
     let weights = Weights::new().disclose("a", "SECRET", Disclosure::Public).disclose(
         "a",
         "OPEN",
@@ -43,7 +43,7 @@ fn what_is_disclosed_is_told() {
 }
 
 #[test]
-fn a_failure_weighs_what_is_said_for_it() {
+fn weight_of_a_failure_is_configurable() {
     let runtime = Rehearsal::new();
     let failing = seat(&runtime, "a", Fail).scale(10);
     let failing = failing.on_failure(FailurePolicy::Score(Score::points(1)));
@@ -57,7 +57,7 @@ fn a_failure_weighs_what_is_said_for_it() {
 }
 
 #[test]
-fn a_refusal_with_reasons_has_them_on_record() {
+fn findings_of_a_refusal_are_recorded() {
     let runtime = Rehearsal::new();
     let no = || seat(&runtime, "no", NoFor(hidden("WHY", 300)));
     let also = || seat(&runtime, "also", Find(vec![hidden("ALSO", 10)]));
@@ -76,7 +76,7 @@ fn a_refusal_with_reasons_has_them_on_record() {
 }
 
 #[test]
-fn weights_are_for_one_scorer_and_those_that_cannot_match_are_known() {
+fn weights_apply_to_one_scorer_and_unmatched_weights_are_listed() {
     struct Closed;
     impl Scorer for Closed {
         fn name(&self) -> &str {

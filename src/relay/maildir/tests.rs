@@ -76,7 +76,7 @@ mod on_disk {
     }
 
     #[test]
-    fn folders_and_files_are_their_owners_alone() {
+    fn folders_and_files_are_private() {
         let (_place, path) = place();
         let name = store(&Folder::new(path.clone()), &[b"\r\n"]).unwrap();
 
@@ -88,7 +88,7 @@ mod on_disk {
     }
 
     #[test]
-    fn the_name_says_when_who_and_where() {
+    fn file_name_contains_time_process_and_host() {
         let (_place, path) = place();
         let name = store(&Folder::new(path), &[b"\r\n"]).unwrap();
 
@@ -127,7 +127,7 @@ mod on_disk {
     }
 
     #[test]
-    fn a_name_that_is_taken_is_left_alone() {
+    fn existing_file_is_not_overwritten() {
         let (_place, path) = place();
         let folder = Folder::new(path.clone());
         let draft = folder.draft(&[Bytes::from_static(b"second")]).unwrap();
@@ -142,7 +142,7 @@ mod on_disk {
     }
 
     #[test]
-    fn no_free_name_is_an_error_and_leaves_nothing() {
+    fn lack_of_a_free_name_is_an_error() {
         let (_place, path) = place();
         let folder = Folder::new(path.clone());
         let draft = folder.draft(&[Bytes::from_static(b"second")]).unwrap();
@@ -156,7 +156,7 @@ mod on_disk {
     }
 
     #[test]
-    fn a_draft_that_is_not_kept_is_gone() {
+    fn dropped_draft_is_removed() {
         let (_place, path) = place();
         let folder = Folder::new(path.clone());
         drop(folder.draft(&[Bytes::from_static(b"never mind")]).unwrap());
@@ -166,7 +166,7 @@ mod on_disk {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_one_is_an_error_and_nothing_is_left() {
+    fn unusable_folder_is_an_error() {
         for part in ["tmp", "new"] {
             let (_place, path) = place();
             fs::create_dir(&path).unwrap();
@@ -191,7 +191,7 @@ mod on_disk {
     }
 
     #[test]
-    fn a_folder_that_vanishes_is_made_again() {
+    fn removed_folder_is_created_again() {
         let (_place, path) = place();
         let folder = Folder::new(path.clone());
         store(&folder, &[b"\r\n"]).unwrap();
@@ -201,7 +201,7 @@ mod on_disk {
     }
 
     #[test]
-    fn what_a_crash_left_in_tmp_is_swept_when_it_is_old() {
+    fn old_files_in_tmp_are_removed() {
         let (_place, path) = place();
         fs::create_dir(&path).unwrap();
         fs::create_dir(path.join("tmp")).unwrap();
@@ -217,7 +217,7 @@ mod on_disk {
     }
 
     #[test]
-    fn slots_are_counted_and_come_back() {
+    fn slots_are_counted_and_returned() {
         let folder = Folder::new("unused".into());
         let held = [folder.slot(2), folder.slot(2)];
         assert!(held.iter().all(Option::is_some));
@@ -229,7 +229,7 @@ mod on_disk {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn any_segments_are_kept_as_they_are(
+        fn segments_are_stored_unchanged(
             segments in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..8),
         ) {
             let (_place, path) = place();
@@ -241,7 +241,7 @@ mod on_disk {
 }
 
 #[test]
-fn failures_are_transient_and_say_nothing_of_the_inside() {
+fn failures_are_transient_without_internal_text() {
     let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
     for error in full.map(io::Error::from) {
         let outcome = failure(error);
@@ -285,7 +285,7 @@ mod as_a_relay {
     }
 
     #[test]
-    fn a_sink_takes_any_recipient_a_mailbox_its_own() {
+    fn sink_accepts_any_recipient_and_a_mailbox_its_own() {
         let envelope = envelope("<bob@example.com>", &[]);
         let sink = Maildir::new("unused");
         let mailbox =
@@ -359,7 +359,7 @@ mod as_a_relay {
     }
 
     #[test]
-    fn a_delivery_that_fails_is_451_and_leaves_nothing() {
+    fn failed_delivery_is_451_and_leaves_no_file() {
         let (_place, path) = place();
         fs::create_dir(&path).unwrap();
         fs::write(path.join("new"), b"a file").unwrap();

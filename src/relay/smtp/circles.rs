@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_recipients_are_remembered_and_no_more() {
+    fn remembered_recipients_are_bounded() {
         let (circles, now) = (Circles::default(), Instant::now());
         for n in 0..=RECIPIENTS {
             circles.remember(&recipient(n), now + Duration::from_millis(n as u64));
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_many_unanswered_requests_watches_until_one_is_answered() {
+    fn one_of_many_unanswered_requests_checks_for_a_loop() {
         let (circles, now) = (Circles::default(), Instant::now());
         let ask = || circles.ask(&recipient(1), || now);
         let mut all: Vec<_> = (0..QUIET + SIDE_BY_SIDE + 20).map(|_| ask()).collect();
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_has_given_up_watching_does_not_keep_others_from_it() {
+    fn request_that_stops_watching_lets_others_watch() {
         let silent = silent();
         let (short, long) = (UNANSWERED / 2, Duration::from_secs(60));
         let watched = (0..QUIET + SIDE_BY_SIDE).map(|at| {

@@ -75,7 +75,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn those_that_expire_first_make_room_down_to_half() {
+    fn keys_that_expire_first_are_evicted_down_to_half() {
         let now = Rehearsal::new().now();
         let mut keys = Expiring::new(10);
         for n in 1..=10 {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_with_the_same_expiry_time_make_room_too() {
+    fn keys_with_the_same_expiry_time_are_evicted() {
         let now = Rehearsal::new().now();
         let mut keys = Expiring::new(10);
         for n in 0..1_000 {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn expired_keys_are_unknown_and_make_room_first() {
+    fn expired_keys_are_evicted_first() {
         let now = Rehearsal::new().now();
         let mut keys = Expiring::new(10);
         for n in 0..10 {

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn no_recipient_is_asked_about_before_the_self_test_has_passed() {
+    fn no_recipient_is_forwarded_before_the_self_test_has_passed() {
         let runtime = Rehearsal::with_each([
             Script::refuses(),
             server("250 2.0.0 Ok"),

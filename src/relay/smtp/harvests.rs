@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_whose_recipients_are_refused_is_not_asked_about_on_any_connection() {
+    fn client_with_too_many_refused_recipients_is_not_forwarded() {
         // MAIL is accepted, RCPT is refused.
         let mut says = vec!["250 o\r\n"];
         says.extend(["250 Ok\r\n", "550 5.1.1 No such user\r\n"].repeat(2));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_addresses_of_a_network_share_a_bound() {
+    fn addresses_of_a_network_share_a_bound() {
         let (harvests, now) = (Harvests::new(Bounds::default()), Rehearsal::new().now());
         for n in 0..500 {
             let one = envelope(&format!("203.0.113.{}", n % 250));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_addresses_are_remembered_and_no_more() {
+    fn addresses_with_refusals_are_bounded() {
         let mut harvests = Harvests::new(Bounds::default());
         harvests.empty_at = Mutex::new(Expiring::new(100));
         let now = Rehearsal::new().now();

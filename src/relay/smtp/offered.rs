@@ -65,7 +65,7 @@ mod tests {
     use crate::runtime::{Address, Runtime};
 
     #[test]
-    fn a_server_that_is_away_takes_nothing_from_what_is_offered() {
+    fn unreachable_server_does_not_reduce_the_offered_extensions() {
         let runtime = Rehearsal::new();
         let away = |protocol| {
             let mut settings = OnwardSettings::new("mx.example");
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_come_together_wait_for_one_that_asks() {
+    fn concurrent_clients_share_one_capability_request() {
         // A server that never greets within the time.
         let runtime = Rehearsal::with(Script::new("", 1, Then::Hang));
         let smtp = Smtp::new(runtime.clone(), "192.0.2.1:25".parse().unwrap(), "mx.example");

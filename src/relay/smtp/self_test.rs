@@ -213,7 +213,7 @@ mod tests {
     use crate::rehearsal::{Cue, Rehearsal, Script, Then, Turn};
 
     #[test]
-    fn every_probe_is_asked() {
+    fn self_test_sends_every_probe() {
         for (sender, recipient) in PROBES {
             paths(sender, recipient).unwrap();
         }
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_refuses_at_the_end_of_data_is_no_open_relay() {
+    fn server_that_refuses_after_data_is_not_an_open_relay() {
         for refusal in ["554 5.7.1 Relay denied\r\n", "450 4.1.2 No domain\r\n", "450 No\r\n"] {
             let (result, heard) = tested(refusal);
             result.unwrap();
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_takes_the_message_is_an_open_relay() {
+    fn server_that_accepts_the_message_is_an_open_relay() {
         let (result, heard) = tested("250 2.0.0 Ok: queued as 1\r\n");
         let error = result.unwrap_err();
         assert!(matches!(error, SelfTestError::WouldRelay { .. }), "{error}");
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_cannot_ask_the_next_one_has_not_answered() {
+    fn transient_reply_leaves_the_self_test_undecided() {
         for reply in ["451 4.5.0 Connection refused\r\n", "451 Later\r\n", "421 4.3.2 Bye\r\n"] {
             let (result, _) = tested(reply);
             assert!(matches!(result, Err(SelfTestError::Unanswered(_))), "{reply}: {result:?}");

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_retry_of_a_client_is_split_and_nobody_elses_mail() {
+    fn only_the_retry_of_the_same_client_is_split() {
         let (splits, now) = (Splits::default(), Rehearsal::new().now());
         let mail = message("Subject: x\n\ntext\n");
         let first = envelope("192.0.2.1", "<a@b>", &["<c@d>", "<e@d>"]);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_is_split_for_twelve_hours_behind_the_last_one() {
+    fn retry_is_split_for_twelve_hours_after_the_last_one() {
         let (splits, now) = (Splits::default(), Rehearsal::new().now());
         let mail = message("Subject: x\n\ntext\n");
         let first = envelope("192.0.2.1", "<a@b>", &["<c@d>", "<e@d>"]);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_content_is_known_again_behind_other_trace_fields() {
+    fn content_is_recognised_despite_new_trace_fields() {
         let (splits, now) = (Splits::default(), Rehearsal::new().now());
         let text = "Subject: x\n\n".to_owned() + &"0123456789\n".repeat(10_000);
         let mail = message(&text);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_splits_are_remembered_and_no_more() {
+    fn remembered_splits_are_bounded() {
         let splits = Splits { until: Mutex::new(Expiring::new(100)), ..Splits::default() };
         let now = Rehearsal::new().now();
         let mail = message("Subject: x\n\ntext\n");
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_taken_for_some_recipients_goes_on_with_one_recipient_in_each_transaction() {
+    fn partial_acceptance_leads_to_one_recipient_per_transaction() {
         let turn =
             |tail: &[u8], says: &str| Turn { cue: Cue::Tail(tail.into()), says: says.into() };
         let mut turns = vec![turn(b"", "220 o\r\n"), turn(b"\r\n", "250 o\r\n")];

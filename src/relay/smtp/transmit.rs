@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn few_octets_leave_in_one_piece_and_all_in_few_writes() {
+    fn segments_are_written_in_few_writes() {
         let (runtime, settings) = (Rehearsal::new(), OnwardSettings::new("mx.example"));
         for (lengths, octets_and_pieces) in [
             (vec![], None),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_held_no_longer() {
+    fn written_segments_are_dropped() {
         struct Owned {
             _held: Arc<()>,
         }

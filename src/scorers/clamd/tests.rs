@@ -79,7 +79,7 @@ proptest! {
 proptest! {
     /// Only the exact reply to the current command is accepted.
     #[test]
-    fn only_the_reply_that_is_due_is_one(before in 0..3_u32, text in "[0-9]: (stream: (OK|X FOUND|)| ?)\0?") {
+    fn reply_with_another_number_is_malformed(before in 0..3_u32, text in "[0-9]: (stream: (OK|X FOUND|)| ?)\0?") {
         let number = before + 1;
         let due = match &*text {
             _ if text == format!("{number}: stream: OK\0") => Some(vec![]),
@@ -165,7 +165,7 @@ fn encrypted_content_is_a_finding() {
 }
 
 #[test]
-fn no_answer_is_an_error() {
+fn invalid_response_is_an_error() {
     let size = "the message exceeds clamd's StreamMaxLength, so size_limit is too large";
     let table = [
         ("1: INSTREAM size limit exceeded. ERROR\0", size),
@@ -199,7 +199,7 @@ fn no_answer_is_an_error() {
 }
 
 #[test]
-fn a_daemon_that_has_heard_enough_is_heard() {
+fn early_reply_of_a_daemon_is_read() {
     let early = Script {
         takes: 200,
         turns: vec![Turn {
@@ -283,7 +283,7 @@ fn every_line_and_every_reply_of_an_answer_counts() {
 }
 
 #[test]
-fn behind_several_replies_no_further_question_is_asked() {
+fn connection_with_surplus_replies_is_not_reused() {
     let several = "1: stream: A FOUND\x001: stream: B FOUND\0";
     for (reply, idle) in [(several, 0), ("1: stream: A FOUND\nstream: B FOUND\0", 0), (VIRUS, 1)] {
         let runtime = Rehearsal::with(script(&[reply], Then::Hang));

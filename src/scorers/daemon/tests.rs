@@ -49,7 +49,7 @@ fn turns(says: &[&str], then: Then) -> Script {
 type Case<'a> = (Vec<Script>, &'a [u64], &'a [&'a str], &'a str, usize);
 
 #[test]
-fn connections_are_used_again_while_they_are_good() {
+fn good_connections_are_reused() {
     let new = || turns(&["new;"], Then::Hang);
     let table: [Case<'_>; 10] = [
         (
@@ -100,7 +100,7 @@ fn connections_are_used_again_while_they_are_good() {
 }
 
 #[test]
-fn a_first_connection_that_breaks_is_not_tried_again() {
+fn broken_new_connection_is_not_retried() {
     let table = [
         (Script::refuses(), "(connecting to the daemon failed: connection refused)"),
         (
@@ -130,7 +130,7 @@ fn a_first_connection_that_breaks_is_not_tried_again() {
 }
 
 #[test]
-fn a_reply_before_the_request_is_whole_counts_and_ends_the_connection() {
+fn early_reply_counts_and_closes_the_connection() {
     let early = |takes, then| Script {
         takes,
         turns: vec![Turn { cue: Cue::Octets(1), says: b"too large;".into() }],
@@ -144,7 +144,7 @@ fn a_reply_before_the_request_is_whole_counts_and_ends_the_connection() {
 }
 
 #[test]
-fn no_more_than_a_few_connections_wait() {
+fn idle_connections_are_bounded() {
     let runtime = Rehearsal::with(turns(&["a;", "b;"], Then::Hang));
     let daemon = Daemon::new(runtime.clone(), "127.0.0.1:1".parse().unwrap());
     // All connections are open at once: none is returned before the last one was opened.
@@ -199,7 +199,7 @@ impl AsyncWrite for Counting {
 
 /// Small segments are written together. With one packet for each segment, 48 MB took 29 s.
 #[test]
-fn small_segments_do_not_become_writes_of_their_own() {
+fn small_segments_are_written_together() {
     let segment = |length: usize| Bytes::from(vec![b'x'; length]);
     for (lengths, most) in [
         (vec![1], 1),

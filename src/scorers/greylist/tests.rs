@@ -24,7 +24,7 @@ fn pass(runtime: &Rehearsal, seconds: u64) {
 }
 
 #[test]
-fn a_triplet_in_its_time() {
+fn triplet_is_deferred_and_then_accepted() {
     let day = 86_400;
     let again = |seconds: u32| format!("451 4.7.1 Greylisted, try again in {seconds} seconds");
     // Seconds to wait, and the expected reply then.
@@ -67,7 +67,7 @@ fn a_triplet_in_its_time() {
 }
 
 #[test]
-fn what_makes_a_triplet() {
+fn triplet_consists_of_network_sender_and_recipient() {
     let first = ("192.0.2.1", "<a@example.org>", "<b@example.net>");
     let table = [
         (first, true),
@@ -92,7 +92,7 @@ fn what_makes_a_triplet() {
 }
 
 #[test]
-fn who_is_let_alone() {
+fn exempt_clients_are_not_greylisted() {
     let runtime = Rehearsal::new();
     let exempt = "198.51.100.0/24".parse().unwrap();
     let greylist = greylist(&runtime).exempt(exempt).include_helo();
@@ -116,7 +116,7 @@ fn who_is_let_alone() {
 }
 
 #[test]
-fn who_never_waits_is_refused_where_that_is_wanted() {
+fn too_many_early_retries_are_refused_if_configured() {
     let runtime = Rehearsal::new();
     let greylist = greylist(&runtime).refuse_after(NonZeroU32::new(3));
     let try_once = || ask(&greylist, "192.0.2.1", "<a@example.org>", "<b@example.net>");
@@ -132,7 +132,7 @@ fn who_never_waits_is_refused_where_that_is_wanted() {
 
 /// An address probe gets the true answer at RCPT. A bounce is deferred after the content.
 #[test]
-fn the_null_reverse_path_waits_behind_the_content() {
+fn null_reverse_path_is_deferred_after_the_content() {
     let runtime = Rehearsal::new();
     let greylist = greylist(&runtime);
     assert_eq!(ask(&greylist, "192.0.2.1", "<>", "<b@example.net>"), "silent");
@@ -148,7 +148,7 @@ fn the_null_reverse_path_waits_behind_the_content() {
 }
 
 #[test]
-fn a_client_proves_itself_with_what_became_of_its_mail() {
+fn client_is_allowed_after_accepted_messages() {
     let runtime = Rehearsal::new();
     let greylist = greylist(&runtime);
     let lesson = |impression| Lesson {
@@ -181,7 +181,7 @@ fn a_client_proves_itself_with_what_became_of_its_mail() {
 }
 
 #[test]
-fn the_client_is_told_by_the_panel() {
+fn panel_replies_with_the_greylisting_refusal() {
     let runtime = Rehearsal::new();
     let panel = Panel::new().seat(Seat::new(greylist(&runtime)));
     let (envelope, recipient) = (envelope("<a@example.org>"), recipient());
@@ -193,7 +193,7 @@ fn the_client_is_told_by_the_panel() {
 }
 
 #[test]
-fn only_what_could_change_the_answer_is_a_failure() {
+fn store_failure_counts_only_if_it_could_change_the_answer() {
     let greylist = |runtime: &Rehearsal, declines| {
         Greylist::new(runtime.clone(), Arc::new(crate::store::faulty::Faulty::new(declines)))
     };

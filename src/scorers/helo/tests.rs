@@ -88,7 +88,7 @@ fn flaws_are_found() {
 }
 
 #[test]
-fn dns_is_asked_once_however_many_recipients_there_are() {
+fn name_is_looked_up_once_per_message() {
     let zone = Counting::default();
     let names = HeloNames::new(zone.clone());
     let mut peer = crate::rehearsal::peer();
@@ -114,7 +114,7 @@ impl Resolver for Counting {
 }
 
 #[test]
-fn weights_stand_in_the_order_of_the_flaws() {
+fn helo_weights_are_in_the_order_of_flaws() {
     use HeloFlaw::*;
     let flaws = [Ours, LiteralOther, Literal, BareAddress, NoName, NoDot, Unresolved];
     for (place, flaw) in flaws.into_iter().enumerate() {
@@ -125,7 +125,7 @@ fn weights_stand_in_the_order_of_the_flaws() {
 }
 
 #[test]
-fn own_networks_may_say_what_they_like() {
+fn helo_of_own_networks_is_not_checked() {
     let names = HeloNames::new(Zone);
     let mut envelope = envelope("<a@example.com>");
     for (own, expected) in [(true, 0), (false, 1)] {

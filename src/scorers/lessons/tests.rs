@@ -48,7 +48,7 @@ fn lesson(
 }
 
 #[test]
-fn what_there_is_to_be_learned() {
+fn lessons_are_derived_from_the_outcome() {
     use EndCause::{Accepted, ClientLost, RefusedByPanel, RefusedByRelay, RelayFailed, Reset};
     use Impression::{Bad, Good, Unknown};
     let tally = |entries: &[(&str, i32)]| {
@@ -87,7 +87,7 @@ fn what_there_is_to_be_learned() {
 }
 
 #[test]
-fn a_scorers_no_for_good_is_bad_unless_it_only_looks_on() {
+fn permanent_refusal_of_an_unmonitored_scorer_is_a_bad_outcome() {
     for (refusal, monitored, expected) in [
         (Refusal::permanent(550, NO, "no"), false, Impression::Bad),
         (Refusal::permanent(550, NO, "no"), true, Impression::Good),

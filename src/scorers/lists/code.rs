@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_include_what_they_say() {
+    fn codes_match_their_ranges() {
         for (codes, inside, outside) in [
             ("127.0.0.2", &["127.0.0.2"][..], &["127.0.0.3", "127.0.1.2", "126.0.0.2"][..]),
             ("127.0.0.[4..7]", &["127.0.0.4", "127.0.0.7"], &["127.0.0.3", "127.0.0.8"]),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_that_no_listing_can_have_are_told_apart() {
+    fn impossible_codes_are_detected() {
         for (codes, refusing, expected) in [
             ("127.0.0.2", "127.0.0.255", true),
             ("127.0.[0..255].[1..3]", "127.0.0.255", true),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_no_listings() {
+    fn refusal_codes_are_not_listings() {
         let refused =
             |code: &str| Codes::refusals().iter().any(|it| it.include(code.parse().unwrap()));
         for code in ["127.255.255.252", "127.255.255.254", "127.255.255.255", "127.0.0.1"] {

@@ -76,7 +76,7 @@ fn listed(findings: &[Finding]) -> String {
 }
 
 #[test]
-fn codes_weigh_what_rules_say() {
+fn rules_assign_scores_to_codes() {
     let plain = DnsList::new("plain.example").unwrap();
     let zen = DnsList::new("zen.example").unwrap().weight(Score::points(1));
     let zen = zen.codes("127.0.0.[2;3]", "SBL", Score::points(4)).unwrap();
@@ -128,7 +128,7 @@ fn at(address: &str) -> Peer {
 }
 
 #[test]
-fn the_address_of_the_client_is_asked_about() {
+fn dnsbl_queries_the_client_address() {
     let nibbles = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2";
     let zones = Zones::new(&[
         ("1.2.0.192.zen.example", &["127.0.0.2", "127.0.0.4"]),
@@ -161,7 +161,7 @@ fn the_address_of_the_client_is_asked_about() {
 }
 
 #[test]
-fn names_are_asked_about_once_each() {
+fn rhsbl_queries_each_name_once() {
     let zones = Zones::new(&[("bad.example.dbl.example", &["127.0.1.2"])]);
     let dbl = DnsList::new("dbl.example").unwrap().symbol("DBL").weight(Score::points(5));
     let rhsbl = Rhsbl::new(zones.clone()).list(dbl);
@@ -207,7 +207,7 @@ fn names_are_asked_about_once_each() {
 }
 
 #[test]
-fn links_are_asked_about() {
+fn uribl_queries_links() {
     let zones = Zones::new(&[("bad.com.uri.example", &["127.0.0.2"])]);
     let list = DnsList::new("uri.example").unwrap().bits(2, "URI", Score::points(5)).unwrap();
     let uribl = Uribl::new(zones.clone()).list(list);
@@ -231,7 +231,7 @@ fn links_are_asked_about() {
 }
 
 #[test]
-fn lists_are_asked_side_by_side() {
+fn lists_are_queried_concurrently() {
     let rehearsal = Rehearsal::new();
     let zones = Zones { rehearsal: Some(rehearsal.clone()), ..Zones::default() };
     let dnsbl = (0..20)
@@ -246,7 +246,7 @@ fn lists_are_asked_side_by_side() {
 }
 
 #[test]
-fn twenty_questions_are_asked_at_a_time() {
+fn at_most_twenty_queries_run_at_a_time() {
     let rehearsal = Rehearsal::new();
     let zones = Zones { rehearsal: Some(rehearsal.clone()), ..Zones::default() };
     let dnsbl = (0..41)
@@ -257,7 +257,7 @@ fn twenty_questions_are_asked_at_a_time() {
 
 /// Ten thousand links and thirty lists; a thousand recipients.
 #[test]
-fn a_message_causes_no_more_than_two_hundred_questions() {
+fn message_causes_at_most_two_hundred_queries() {
     let zones = Zones::default();
     let list = |n: u32| DnsList::new(&format!("l{n}.example")).unwrap();
     let uribl = (0..30).fold(Uribl::new(zones.clone()), |it, n| it.list(list(n)));
@@ -285,7 +285,7 @@ fn a_message_causes_no_more_than_two_hundred_questions() {
 }
 
 #[test]
-fn what_some_lists_say_stands_beside_what_others_do_not() {
+fn findings_count_although_other_lists_fail() {
     let zones = Zones::new(&[("1.2.0.192.zen.example", &["127.0.0.2"])]);
     let list = |zone: &str| DnsList::new(zone).unwrap();
     let lists = |also: &str| Dnsbl::new(zones.clone()).list(zen()).list(list(also));
@@ -328,7 +328,7 @@ fn what_some_lists_say_stands_beside_what_others_do_not() {
 }
 
 #[test]
-fn a_rule_that_no_listing_can_meet_is_refused() {
+fn impossible_rule_is_refused() {
     let list = || DnsList::new("list.example").unwrap();
     let codes = |codes: &str| list().codes(codes, "X", Score::points(1)).map(|_| ());
     let unreachable = |codes: &str| Err(CodeError::Unreachable(codes.into()));
@@ -349,7 +349,7 @@ fn a_rule_that_no_listing_can_meet_is_refused() {
 }
 
 #[test]
-fn a_rule_is_there_once() {
+fn duplicate_rule_is_refused() {
     let list = DnsList::new("list.example").unwrap();
     let list = list.codes("127.0.0.[2;3]", "X", Score::points(1)).unwrap();
     let list = list.bits(2, "X", Score::points(1)).unwrap();
@@ -360,7 +360,7 @@ fn a_rule_is_there_once() {
 }
 
 #[test]
-fn no_list_is_asked_about_own_networks() {
+fn own_networks_are_not_queried() {
     let zones = Zones::default();
     let (dnsbl, rhsbl) =
         (Dnsbl::new(zones.clone()).list(zen()), Rhsbl::new(zones.clone()).list(zen()));

@@ -28,7 +28,7 @@ fn ask(limit: &RateLimit<Rehearsal>, address: &str, sender: &str, to: &str) -> S
 }
 
 #[test]
-fn each_limit_counts_for_whom_it_is() {
+fn limits_are_counted_separately() {
     type Setting = fn(RateLimit<Rehearsal>, Rate) -> RateLimit<Rehearsal>;
     let first = ("192.0.2.1", "<a@example.org>", "<b@example.net>");
     let address = "451 4.7.1 Too many recipients from your address, try again in 60 seconds";
@@ -65,7 +65,7 @@ fn each_limit_counts_for_whom_it_is() {
 }
 
 #[test]
-fn whoever_is_over_a_limit_of_its_own_uses_up_nothing_else() {
+fn exceeded_limit_does_not_use_up_other_limits() {
     let runtime = Rehearsal::new();
     let limit = limit(&runtime).per_address(rate(2)).per_recipient(rate(3));
     for n in 0..10 {
@@ -78,7 +78,7 @@ fn whoever_is_over_a_limit_of_its_own_uses_up_nothing_else() {
 }
 
 #[test]
-fn one_with_many_addresses_has_one_limit() {
+fn network_shares_one_limit() {
     let runtime = Rehearsal::new();
     let limit = limit(&runtime).per_address(rate(1));
     let ask = |address| ask(&limit, address, "<a@example.org>", "<b@example.net>");
@@ -88,7 +88,7 @@ fn one_with_many_addresses_has_one_limit() {
 }
 
 #[test]
-fn beyond_a_rate_may_be_evidence_or_nothing() {
+fn exceeded_rate_can_add_a_score_or_nothing() {
     let runtime = Rehearsal::new();
     let limit = limit(&runtime)
         .per_address(rate(1))
@@ -104,7 +104,7 @@ fn beyond_a_rate_may_be_evidence_or_nothing() {
 }
 
 #[test]
-fn a_limit_that_cannot_be_asked_does_not_lift_the_others() {
+fn failing_limit_does_not_disable_the_others() {
     let runtime = Rehearsal::new();
     let store = Arc::new(crate::store::faulty::Faulty::new("rate-address"));
     let limit = RateLimit::new(runtime.clone(), store).per_address(rate(9)).per_sender(rate(1));
@@ -117,7 +117,7 @@ fn a_limit_that_cannot_be_asked_does_not_lift_the_others() {
 }
 
 #[test]
-fn own_networks_have_no_limit_and_use_up_none() {
+fn own_networks_are_not_rate_limited() {
     let runtime = Rehearsal::new();
     let limit = limit(&runtime).per_address(rate(1)).per_sender(rate(1)).per_recipient(rate(1));
     let (mut envelope, to) = (envelope("<a@example.org>"), crate::rehearsal::recipient());

@@ -34,7 +34,7 @@ fn found(reputation: &Reputation<Rehearsal>, address: &str) -> [i32; 2] {
 }
 
 #[test]
-fn a_client_is_known_by_what_it_did() {
+fn reputation_depends_on_previous_outcomes() {
     use Impression::{Bad, Good, Unknown};
     // The history of the client with counts, and the expected scores of address and network.
     type Row<'t> = (&'t [(Impression, u32, u32)], [i32; 2]);
@@ -68,7 +68,7 @@ fn a_client_is_known_by_what_it_did() {
 }
 
 #[test]
-fn what_is_known_fades() {
+fn reputation_decays() {
     let runtime = Rehearsal::new();
     let reputation = reputation(&runtime).half_life(DAY);
     (0..20).for_each(|_| learn(&reputation, "192.0.2.1", Impression::Bad, 0));
@@ -83,7 +83,7 @@ fn what_is_known_fades() {
 }
 
 #[test]
-fn one_with_many_addresses_has_one_reputation() {
+fn network_shares_one_reputation() {
     let runtime = Rehearsal::new();
     let reputation = reputation(&runtime).exempt("198.51.100.0/24".parse().unwrap());
     for n in 0..10 {
@@ -96,7 +96,7 @@ fn one_with_many_addresses_has_one_reputation() {
 }
 
 #[test]
-fn whom_xforward_tells_of_is_judged_at_rcpt() {
+fn client_named_by_xforward_is_scored_at_rcpt() {
     let runtime = Rehearsal::new();
     let reputation = reputation(&runtime);
     (0..10).for_each(|_| learn(&reputation, "192.0.2.1", Impression::Bad, 0));
@@ -112,7 +112,7 @@ fn whom_xforward_tells_of_is_judged_at_rcpt() {
 }
 
 #[test]
-fn a_balance_that_cannot_be_asked_does_not_hide_the_other() {
+fn failing_balance_does_not_hide_the_other() {
     for (declines, symbol) in
         [("reputation-address", "REPUTATION_NETWORK"), ("reputation-network", "REPUTATION_ADDRESS")]
     {

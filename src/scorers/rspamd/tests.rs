@@ -39,7 +39,7 @@ fn answering(replies: &[&str], then: Then) -> Rehearsal {
 }
 
 #[test]
-fn a_request_tells_the_envelope() {
+fn request_contains_the_envelope() {
     let mut bare = envelope("<>");
     bare.peer = Arc::new(Peer::local());
     let mut full = envelope("<a@example.com>");
@@ -121,7 +121,7 @@ fn a_connection_is_kept_if_the_server_keeps_it() {
 }
 
 #[test]
-fn the_network_fails() {
+fn network_failures_are_errors() {
     let whole = response(SOFT);
     let table = [
         (Script::refuses(), "connecting to the daemon failed: connection refused"),

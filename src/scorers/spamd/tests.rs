@@ -128,7 +128,7 @@ fn a_report_becomes_findings() {
 }
 
 #[test]
-fn no_report_is_an_error() {
+fn invalid_report_is_an_error() {
     let reply = |header: &str| format!("SPAMD/1.1 0 EX_OK\r\n{header}\r\n\r\n");
     let spam = |value: &str| reply(&format!("Content-length: 0\r\nSpam: {value}"));
     let length = |value: &str| reply(&format!("Content-length: {value}\r\nSpam: True ; 1 / 5"));
@@ -249,7 +249,7 @@ fn a_result_that_contradicts_itself_is_a_failure_with_findings() {
 }
 
 #[test]
-fn the_network_fails() {
+fn network_failures_are_errors() {
     let good = Script::new(GTUBE, 10, Then::Close);
     let table = [
         (

@@ -89,7 +89,7 @@ async fn see(store: &Embedded, what: u32) -> Result<u32, StoreError> {
 }
 
 #[test]
-fn a_broken_disk_is_told_of_and_forgiven() {
+fn disk_failure_is_reported_and_recovered_from() {
     let disk = Disk::new();
     let store = disk.store();
     assert_eq!(block_on(see(&store, 1)).unwrap(), 1);
@@ -110,7 +110,7 @@ fn a_broken_disk_is_told_of_and_forgiven() {
 }
 
 #[test]
-fn all_that_comes_while_the_disk_is_busy_is_one_lot() {
+fn changes_during_a_write_are_written_together() {
     let disk = Disk::new();
     let store = disk.store();
     block_on(see(&store, 0)).unwrap();
@@ -131,7 +131,7 @@ fn all_that_comes_while_the_disk_is_busy_is_one_lot() {
 
 /// If the disk hangs, only the writer thread and the callers who change something wait.
 #[test]
-fn a_disk_that_hangs_does_not_stall_those_who_only_ask() {
+fn hanging_disk_does_not_block_reads() {
     let disk = Disk::new();
     let store = &disk.store();
     block_on(see(store, 1)).unwrap();
@@ -152,7 +152,7 @@ fn a_disk_that_hangs_does_not_stall_those_who_only_ask() {
 }
 
 #[test]
-fn a_file_of_another_form_is_left_alone() {
+fn file_of_another_format_is_not_changed() {
     let disk = Disk::new();
     let about = redb::TableDefinition::<'_, &str, u128>::new("about");
     let database = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
@@ -169,7 +169,7 @@ fn a_file_of_another_form_is_left_alone() {
 /// The number of octets that wait for a broken disk is bounded. They are written when it works
 /// again.
 #[test]
-fn so_many_octets_wait_for_the_disk() {
+fn octets_waiting_for_the_disk_are_bounded() {
     let disk = Disk::new();
     // The logs have room for 64 MiB.
     let store = disk.store_for(1 << 20);

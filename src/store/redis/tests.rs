@@ -169,7 +169,7 @@ fn a_command_is_an_array_of_strings() {
 }
 
 #[test]
-fn one_connection_serves_one_after_another() {
+fn connection_is_reused_sequentially() {
     let net = Net::new(says("$17\r\ngranted 59000000\x20\r\n"));
     assert_eq!(
         take(&net, &net.store()).unwrap_err(),
@@ -187,7 +187,7 @@ fn one_connection_serves_one_after_another() {
 
 /// For every kind of server failure, the operation fails in time, and the connection is closed.
 #[test]
-fn whatever_the_server_does_the_operation_ends() {
+fn operation_ends_for_any_server_behaviour() {
     let second = Duration::from_secs(1);
     let now = Duration::ZERO;
     let table = [
@@ -249,7 +249,7 @@ fn whatever_the_server_does_the_operation_ends() {
 const REPLY: usize = resp::REPLY;
 
 #[test]
-fn a_connection_that_was_closed_meanwhile_is_replaced() {
+fn closed_connection_is_replaced() {
     let net = Net::new(Server::Leaves(b"$16\r\ngranted 58000000\r\n".to_vec()));
     let store = net.store();
     for made in 1..=3 {
@@ -260,7 +260,7 @@ fn a_connection_that_was_closed_meanwhile_is_replaced() {
 }
 
 #[test]
-fn no_more_connections_than_there_may_be() {
+fn connections_are_bounded() {
     let net = Net::new(Server::Hangs);
     let store = net.store().connections(3);
     let rate = Rate::new(60, MINUTE).unwrap();
@@ -285,7 +285,7 @@ fn no_more_connections_than_there_may_be() {
 
 /// Dropping an operation closes its connection, so no other operation can read the late answer.
 #[test]
-fn a_dropped_operation_leaves_no_answer_behind() {
+fn dropped_operation_closes_its_connection() {
     let net = Net::new(Server::Hangs);
     let store = net.store();
     {
@@ -299,7 +299,7 @@ fn a_dropped_operation_leaves_no_answer_behind() {
 }
 
 #[test]
-fn a_hung_server_costs_five_operations_their_time_and_the_others_none() {
+fn hanging_server_delays_only_five_operations() {
     let net = Net::new(Server::Hangs);
     let store = net.store();
     for _ in 0..5 {
@@ -322,7 +322,7 @@ fn a_hung_server_costs_five_operations_their_time_and_the_others_none() {
 /// If the store fails, the failure policy of the seat decides. The shorter of the two timeouts
 /// applies.
 #[test]
-fn a_scorer_without_its_store_has_failed() {
+fn scorer_fails_without_its_store() {
     let rate = Rate::new(60, MINUTE).unwrap();
     let half = Duration::from_millis(500);
     let garbage = Server::Says(vec![b'x'; 100 << 20]);

@@ -32,7 +32,7 @@ mod tests {
     use super::valid;
 
     #[test]
-    fn names_that_postfix_refuses_are_none() {
+    fn names_that_postfix_refuses_are_unavailable() {
         let [longest, longer] = [127, 128].map(|count| "a.".repeat(count) + "a");
         for (name, expected) in [
             ("mail.example.org", Some("mail.example.org")),

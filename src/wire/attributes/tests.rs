@@ -42,7 +42,7 @@ fn xclient_is_one_command() {
 }
 
 #[test]
-fn xclient_tells_where_the_client_connected_to() {
+fn xclient_contains_the_destination() {
     let mut client = client("192.0.2.1:4711");
     client.destination_address = Attribute::Known("2001:db8::25".parse().unwrap());
     client.destination_port = Attribute::Known(25);
@@ -53,7 +53,7 @@ fn xclient_tells_where_the_client_connected_to() {
 }
 
 #[test]
-fn xclient_leaves_nothing_of_ours_for_the_clients() {
+fn xclient_marks_unknown_attributes_unavailable() {
     assert_eq!(
         ClientAttributes::default().xclient(ALL_XCLIENT).unwrap(),
         "XCLIENT NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE] ADDR=[UNAVAILABLE] \
@@ -65,7 +65,7 @@ fn xclient_leaves_nothing_of_ours_for_the_clients() {
 }
 
 #[test]
-fn mapped_addresses_are_told_as_what_they_are() {
+fn mapped_addresses_are_sent_as_ipv4() {
     let mut mapped = client("[::ffff:192.0.2.1]:25");
     assert_eq!(mapped.xclient("ADDR").unwrap(), "XCLIENT ADDR=192.0.2.1\r\n");
     mapped.address = Attribute::Known("::ffff:192.0.2.1".parse().unwrap());
@@ -75,7 +75,7 @@ fn mapped_addresses_are_told_as_what_they_are() {
 }
 
 #[test]
-fn a_value_is_told_whole_or_not_at_all() {
+fn values_are_not_truncated() {
     let mut attributes = client("192.0.2.1:25");
     attributes.helo = known(&"x".repeat(255));
     attributes.name = known(&"+".repeat(86));
@@ -111,7 +111,7 @@ fn a_name_that_postfix_refuses_is_unavailable() {
 }
 
 #[test]
-fn a_protocol_that_postfix_refuses_is_not_told() {
+fn protocol_that_postfix_refuses_is_omitted() {
     for (protocol, in_xclient, in_xforward) in [
         ("esmtp", " PROTO=ESMTP", "esmtp"),
         ("SMTP", " PROTO=SMTP", "SMTP"),
@@ -130,7 +130,7 @@ fn a_protocol_that_postfix_refuses_is_not_told() {
 /// Only a DNS name can be temporarily unavailable. In HELO, `[TEMPUNAVAIL]` is text that the client
 /// chose. (Found by fuzzing.)
 #[test]
-fn a_client_that_calls_itself_unavailable_for_now_is_told_so() {
+fn helo_tempunavail_is_literal_text() {
     for command in [Xclient, Xforward] {
         let attributes = parse(command, "ADDR=192.0.2.1 HELO=[TEMPUNAVAIL]").unwrap();
         assert_eq!(attributes.helo, known("[TEMPUNAVAIL]"));
@@ -211,7 +211,7 @@ fn attributes_are_read() {
 }
 
 #[test]
-fn faults_of_attributes() {
+fn invalid_attributes_are_refused() {
     use AttributeError::*;
     for (command, argument, fault) in [
         (Xclient, "", Missing),
@@ -273,14 +273,14 @@ fn verbs() {
 }
 
 #[test]
-fn a_later_command_adds_to_the_earlier() {
+fn later_xforward_adds_attributes() {
     let mut attributes = parse(Xforward, "NAME=a ADDR=192.0.2.1").unwrap();
     attributes.update(parse(Xforward, "NAME=[UNAVAILABLE] PORT=25").unwrap());
     assert_eq!(attributes, parse(Xforward, "NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=25").unwrap());
 }
 
 #[test]
-fn xtext_as_in_rfc_3461() {
+fn xtext_is_decoded_as_in_rfc_3461() {
     assert_eq!(xtext::encode(b"a+b=c d\xe9\n~!"), "a+2Bb+3Dc+20d+E9+0A~!");
     assert_eq!(xtext::decode(b"a+2Bb+3dc+20d+e9").unwrap(), b"a+b=c d\xe9");
     assert_eq!(xtext::decode(b"a=b").unwrap(), b"a=b");
@@ -322,7 +322,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn xforward_comes_back(attributes in xforward_attributes()) {
+    fn xforward_round_trips(attributes in xforward_attributes()) {
         let mut read = ClientAttributes::default();
         for command in attributes.xforward(ALL_XFORWARD) {
             prop_assert!(command.len() <= 512);
@@ -336,7 +336,7 @@ proptest! {
     }
 
     #[test]
-    fn xclient_comes_back(attributes in xforward_attributes(), login in text("[a-z@+= ]{1,40}")) {
+    fn xclient_round_trips(attributes in xforward_attributes(), login in text("[a-z@+= ]{1,40}")) {
         let command = attributes.xclient(ALL_XCLIENT).unwrap();
         let (verb, argument) = AttributeCommand::split(command.strip_suffix(b"\r\n").unwrap()).unwrap();
         let read = ClientAttributes::parse(verb, argument).unwrap();
@@ -368,7 +368,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_comes_is_judged(
+    fn arbitrary_input_does_not_panic(
         argument in prop::collection::vec(any::<u8>(), 0..60),
         name in prop::sample::select(XCLIENT.to_vec()),
     ) {

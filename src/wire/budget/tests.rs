@@ -7,7 +7,7 @@ fn spare_block(budget: &Budget) -> Option<Block> {
 }
 
 #[test]
-fn what_is_spent_comes_back() {
+fn dropped_blocks_return_to_the_budget() {
     let budget = Budget::new(BLOCK + 100);
     let block = budget.block(BLOCK).expect("within the budget");
     assert_eq!(budget.used(), BLOCK);
@@ -35,7 +35,7 @@ fn charges_and_blocks_share_a_budget() {
 }
 
 #[test]
-fn a_block_takes_no_more_than_it_has_room_for() {
+fn block_does_not_exceed_its_capacity() {
     let mut block = Budget::default().block(3).expect("a block");
     assert_eq!((block.fill(b"ab"), block.is_full()), (2, false));
     assert_eq!((block.fill(b"cd"), block.is_full()), (1, true));
@@ -44,7 +44,7 @@ fn a_block_takes_no_more_than_it_has_room_for() {
 }
 
 #[test]
-fn a_budget_is_what_it_allows() {
+fn budget_allows_exactly_its_size() {
     let budget = Budget::new(7);
     let _block = budget.block(3);
     assert_eq!(budget.limit(), 7);
@@ -53,7 +53,7 @@ fn a_budget_is_what_it_allows() {
 }
 
 #[test]
-fn blocks_are_used_again_and_come_empty() {
+fn blocks_are_reused_empty() {
     let budget = Budget::default();
     let mut block = budget.block(BLOCK).expect("a block");
     assert_eq!(block.fill(&[b'x'; BLOCK + 1]), BLOCK);
@@ -68,7 +68,7 @@ fn blocks_are_used_again_and_come_empty() {
 
 #[test]
 #[allow(clippy::disallowed_methods, reason = "a moment to begin with")]
-fn blocks_that_nobody_needs_are_given_back() {
+fn unused_blocks_are_freed() {
     let budget = Budget::default();
     let blocks = |count: usize| -> Vec<_> { (0..count).map(|_| budget.block(BLOCK)).collect() };
     let (begin, kept) = (Instant::now(), || budget.0.held().spare[0].blocks.len());
@@ -86,7 +86,7 @@ fn blocks_that_nobody_needs_are_given_back() {
 }
 
 #[test]
-fn blocks_that_are_kept_are_within_the_budget_and_give_way() {
+fn pooled_blocks_count_towards_the_budget_and_are_evicted() {
     let budget = Budget::new(4 * BLOCK + 100);
     let spare = || budget.0.held().spare[0].blocks.len();
     let blocks: Vec<_> = (0..4).map(|_| budget.block(BLOCK)).collect();
@@ -111,7 +111,7 @@ fn blocks_that_are_kept_are_within_the_budget_and_give_way() {
 }
 
 #[test]
-fn what_is_read_to_its_place_is_there() {
+fn octets_read_in_place_are_kept() {
     let budget = Budget::default();
     let mut block = budget.block(BLOCK).expect("a block");
     assert!(block.room().is_empty(), "nothing is made of zeros for it");

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_encoded_as_rfc_3492_has_them() {
+    fn labels_are_encoded_as_in_rfc_3492() {
         let table = [
             ("bücher", "xn--bcher-kva"),
             ("münchen", "xn--mnchen-3ya"),

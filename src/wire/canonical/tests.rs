@@ -12,7 +12,7 @@ fn parts(written: &[u8]) -> (String, Option<String>) {
 
 /// The expected domains are those of Postfix 3.7 (`smtpd -v`: `extract_addr`, then `resolve_clnt`).
 #[test]
-fn an_address_has_the_domain_that_postfix_finds() {
+fn domain_of_an_address_agrees_with_postfix() {
     let table: &[(&[u8], &str, Option<&str>)] = &[
         (b"<a@bad.example>", "a", Some("bad.example")),
         (b"a@bad.example", "a", Some("bad.example")),
@@ -131,7 +131,7 @@ fn an_address_has_the_domain_that_postfix_finds() {
 
 /// Postfix delivers all of these to `alice@example.net`, if it serves the domain `example.net`.
 #[test]
-fn a_recipient_has_one_form_however_often_its_domain_is_named() {
+fn repeated_domains_are_removed() {
     for written in [
         "<alice@example.net>",
         "<alice@EXAMPLE.net.>",
@@ -172,7 +172,7 @@ fn only_the_null_reverse_path_is_null() {
 }
 
 #[test]
-fn domains_have_one_form() {
+fn domains_are_canonical() {
     for (written, canonical) in [
         ("mx.example.", "mx.example"),
         ("MX.Example", "mx.example"),
@@ -191,7 +191,7 @@ fn domains_have_one_form() {
 
 proptest! {
     #[test]
-    fn a_canonical_form_is_its_own(address in prop::collection::vec("[ab.@!%:;,\\\\\"()\\[\\] üÜ]", 0..12)) {
+    fn canonical_form_is_idempotent(address in prop::collection::vec("[ab.@!%:;,\\\\\"()\\[\\] üÜ]", 0..12)) {
         let address = address.concat();
         let CanonicalMailbox { domain, .. } = CanonicalMailbox::read(address.as_bytes());
         if let Some(domain) = domain {
@@ -200,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn any_octets_are_read(octets in prop::collection::vec(any::<u8>(), 0..64)) {
+    fn arbitrary_octets_have_a_canonical_form(octets in prop::collection::vec(any::<u8>(), 0..64)) {
         CanonicalMailbox::read(&octets);
     }
 }

@@ -56,7 +56,7 @@ fn commands() {
 }
 
 #[test]
-fn what_is_no_command() {
+fn invalid_commands_are_refused() {
     use CommandFault::*;
     for (line, fault) in [
         ("", Unknown),
@@ -163,7 +163,7 @@ fn message_sizes_never_wrap() {
 
 /// The parser sees only one line, so a command that is incomplete on its line is an error.
 #[test]
-fn a_command_that_stops_short_does_not_swallow_the_next() {
+fn incomplete_command_does_not_swallow_the_next() {
     let mut input: &[u8] = b"MAIL FROM\r\nRSET\r\n";
     let mut reader = crate::wire::line::LineReader::new(512);
     let mut read = Vec::new();
@@ -229,7 +229,7 @@ fn mail_parameters() {
 }
 
 #[test]
-fn faults_of_mail_parameters() {
+fn invalid_mail_parameters_are_refused() {
     use ParameterError::*;
     for (raw, fault) in [
         ("BODY=BINARYMIME", Unknown),
@@ -296,7 +296,7 @@ fn rcpt_parameters() {
 }
 
 #[test]
-fn faults_of_rcpt_parameters() {
+fn invalid_rcpt_parameters_are_refused() {
     use ParameterError::*;
     for (raw, fault) in [
         ("SIZE=3", Unknown),
@@ -328,7 +328,7 @@ fn faults_of_rcpt_parameters() {
 }
 
 #[test]
-fn faults_of_parameters_in_commands() {
+fn invalid_parameters_in_commands_are_refused() {
     assert_eq!(parse("MAIL FROM:<a> X=1"), Err(CommandFault::UnknownParameter));
     assert_eq!(parse("RCPT TO:<a> NOTIFY=X"), Err(CommandFault::BadParameter));
 }
@@ -377,7 +377,7 @@ fn parameters() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn whatever_stands_on_a_line_is_judged(line in line()) {
+    fn arbitrary_lines_do_not_panic(line in line()) {
         let written = |verb: &str, path: &[u8], raw: &[u8]| {
             let space = if raw.is_empty() { "" } else { " " };
             [verb.as_bytes(), path, space.as_bytes(), raw].concat()
@@ -418,7 +418,7 @@ proptest! {
     /// Accepted parameters have the values that a simple reference parser finds. Refused ones are
     /// unknown or occur twice.
     #[test]
-    fn parameters_mean_what_they_say(raw in parameters()) {
+    fn parameters_round_trip(raw in parameters()) {
         let words: Vec<String> = raw.split(' ').map(str::to_ascii_uppercase).collect();
         let value = |keyword: &str| {
             let prefix = format!("{keyword}=");
@@ -452,7 +452,7 @@ proptest! {
 }
 
 #[test]
-fn a_faulty_line_is_a_chunk_command_however_it_is_spaced() {
+fn faulty_bdat_line_is_recognised_with_any_spacing() {
     for (line, is_cut, expected) in [
         ("BDAT", false, true),
         ("bdat 6\0", false, true),

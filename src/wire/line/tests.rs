@@ -85,7 +85,7 @@ fn lines_are_read_in_every_chunking() {
 }
 
 #[test]
-fn an_endless_line_comes_to_an_end() {
+fn endless_line_is_cut_off() {
     let faults = |faults: &[LineError]| faults.iter().map(|fault| Err(*fault)).collect::<Vec<_>>();
     // The longest line that is not endless, with CRLF at its end.
     let mut line = [&vec![b'x'; DISCARD - 2], &b"\r\n"[..]].concat();
@@ -108,7 +108,7 @@ fn an_endless_line_comes_to_an_end() {
 }
 
 #[test]
-fn a_reader_starts_again() {
+fn reader_can_be_reused() {
     let mut reader = LineReader::new(LIMIT);
     assert_eq!(reader.next(b"NOO"), (0, None));
     reader.restart();
@@ -155,7 +155,7 @@ fn oracle(limit: usize, input: &[u8]) -> Vec<Result<Vec<u8>, LineError>> {
 
 proptest! {
     #[test]
-    fn it_reads_what_the_rfc_says(
+    fn lines_are_read_as_in_the_rfc(
         octets in prop::collection::vec(prop_oneof![
             4 => Just(b'a'), 4 => Just(b'\r'), 4 => Just(b'\n'), 1 => Just(0), 1 => any::<u8>(),
             4 => Just(b'\t'),

@@ -72,7 +72,7 @@ const ODD_ADDRESSES: [&str; 56] = [
 ];
 
 #[test]
-fn odd_addresses_stay_as_they_are() {
+fn odd_addresses_are_unchanged() {
     for odd in ODD_ADDRESSES {
         for lead in ["", " ", "   "] {
             for (tail, rest) in [("", ""), (" ", ""), (" SIZE=3", "SIZE=3"), ("   X Y", "X Y")] {
@@ -88,7 +88,7 @@ fn odd_addresses_stay_as_they_are() {
 }
 
 #[test]
-fn octets_that_are_no_utf_8_stay_as_they_are() {
+fn octets_that_are_not_utf8_are_unchanged() {
     let argument = b"<\xff\xfe\x80@b\xc3> SIZE=3";
     let (path, rest) = SmtpPath::scan(argument).unwrap();
     assert_eq!(path.written(), b"<\xff\xfe\x80@b\xc3>");
@@ -98,7 +98,7 @@ fn octets_that_are_no_utf_8_stay_as_they_are() {
 }
 
 #[test]
-fn brackets_may_be_missing() {
+fn brackets_can_be_missing() {
     for (argument, written, rest) in [
         ("a@b", "a@b", ""),
         ("  a@b SIZE=3", "  a@b", "SIZE=3"),
@@ -116,7 +116,7 @@ fn brackets_may_be_missing() {
 }
 
 #[test]
-fn what_has_no_end_is_no_path() {
+fn unterminated_path_is_refused() {
     for argument in [
         "",
         " ",
@@ -346,7 +346,7 @@ proptest! {
     }
 
     #[test]
-    fn mailboxes_of_the_grammar_are_read(
+    fn mailboxes_of_the_grammar_are_parsed(
         local_part in local_part(),
         domain in domain(),
         route in prop::collection::vec(name(), 0..3),

@@ -98,7 +98,7 @@ fn malformed_headers_of_version_1() {
 }
 
 #[test]
-fn what_does_not_begin_like_a_header() {
+fn input_without_a_proxy_signature_is_absent() {
     for input in
         ["EHLO a\r\n", "proxy TCP4", "PROXYTCP4", " PROXY", "\r\n\r\n\0\r\nquit\n", "\n", "Q"]
     {
@@ -211,7 +211,7 @@ fn comes_back(written: &[u8], header: &ProxyHeader) -> Result<(), TestCaseError>
 
 proptest! {
     #[test]
-    fn headers_come_back(header in header()) {
+    fn proxy_headers_round_trip(header in header()) {
         comes_back(&v2(&header), &header)?;
         let in_v1 = match header {
             ProxyHeader::Tcp4 { .. } | ProxyHeader::Tcp6 { .. } => header.clone(),
@@ -222,7 +222,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_comes_is_judged(
+    fn arbitrary_input_does_not_panic(
         start in prop::sample::select(vec![b"".as_slice(), V1_START, b"PROXY TCP4 ", V2_SIGNATURE]),
         rest in prop::collection::vec(any::<u8>(), 0..300),
     ) {

@@ -241,7 +241,7 @@ fn replies_are_read_in_every_chunking() {
 }
 
 #[test]
-fn a_fault_stays() {
+fn reply_fault_is_permanent() {
     let mut reader = ReplyReader::default();
     reader.receive(b"nonsense\r\n250 Ok\r\n");
     assert_eq!(reader.next(ReplyLimits::default()), Err(ReplyError::Malformed));
@@ -273,7 +273,7 @@ proptest! {
     /// Any text gives a valid reply: each line is a reply line within the limit, and its status
     /// agrees with its code.
     #[test]
-    fn what_is_written_is_a_reply(
+    fn written_reply_is_parsed_again(
         number in 200..=559_u16, subject in 0..2000_u16, detail in 0..2000_u16,
         enhanced: bool, text in "(.|\n|[2-5]\\.[0-9]\\.[0-9] ){0,700}",
     ) {
@@ -302,7 +302,7 @@ proptest! {
 
     /// The replies are valid and do not depend on how the octets are split.
     #[test]
-    fn chunks_make_no_difference(octets in nonsense(), cuts in prop::collection::vec(1..9_usize, 1..40)) {
+    fn chunking_does_not_change_replies(octets in nonsense(), cuts in prop::collection::vec(1..9_usize, 1..40)) {
         let whole = read([&octets[..]]);
         prop_assert_eq!(&read(octets.chunks(1)), &whole);
         let mut rest = &octets[..];

@@ -30,7 +30,7 @@ fn smtp(runtime: &Rehearsal) -> Smtp<Rehearsal> {
 }
 
 #[test]
-fn networks_take_turns_however_many_clients_they_have() {
+fn networks_take_turns_for_connections() {
     let runtime = Rehearsal::new();
     let places = Arc::new(Places::<()>::new(1));
     let order = Mutex::new(Vec::new());
@@ -58,7 +58,7 @@ fn networks_take_turns_however_many_clients_they_have() {
 }
 
 #[test]
-fn those_who_have_gone_leave_nothing_in_the_queue() {
+fn abandoned_requests_leave_the_queue() {
     let runtime = Rehearsal::new();
     let places = Arc::new(Places::<()>::new(1));
     runtime.run(async {
@@ -107,7 +107,7 @@ fn idle_behind_rcpt(second_connection: &[&str], third_connection: &[&str]) -> Ou
 }
 
 #[test]
-fn a_client_that_idles_behind_rcpt_loses_its_place_and_its_recipients_are_named_again() {
+fn idle_client_after_rcpt_loses_its_connection_and_resends_recipients() {
     let outcome = idle_behind_rcpt(&[EHLO, OK, OK], &[EHLO, OK, OK]);
     assert!(matches!(outcome, Outcome::Accepted(_)), "{outcome:?}");
     let outcome = idle_behind_rcpt(&[EHLO, OK, OK], &[EHLO, OK, NO]);
@@ -116,7 +116,7 @@ fn a_client_that_idles_behind_rcpt_loses_its_place_and_its_recipients_are_named_
 }
 
 #[test]
-fn a_client_in_a_command_keeps_its_place_and_the_next_one_hears_451() {
+fn client_in_a_command_keeps_its_connection_and_the_next_gets_451() {
     // The server delays its answer to the first RCPT.
     let runtime = Rehearsal::with(server(&[EHLO, OK]));
     let smtp = smtp(&runtime);
@@ -139,7 +139,7 @@ fn a_client_in_a_command_keeps_its_place_and_the_next_one_hears_451() {
 }
 
 #[test]
-fn a_client_that_leaves_gives_its_place_back() {
+fn disconnected_client_frees_its_connection() {
     let runtime = Rehearsal::with(server(&[EHLO, OK, OK]));
     let smtp = smtp(&runtime);
     let (envelope, recipient) = (envelope("<a@example.com>"), recipient());
@@ -155,7 +155,7 @@ fn a_client_that_leaves_gives_its_place_back() {
 }
 
 #[test]
-fn recipients_are_named_again_five_times_until_a_message_is_taken() {
+fn recipients_are_resent_at_most_five_times_without_an_accepted_message() {
     let runtime = Rehearsal::with(server(&[EHLO, OK, OK]));
     let smtp = smtp(&runtime);
     let mut envelope = envelope("<a@example.com>");

@@ -46,7 +46,7 @@ fn chunked(header: &str, size: usize) -> String {
 }
 
 #[test]
-fn responses_that_are_read() {
+fn valid_responses_are_parsed() {
     let table = [
         // As sent by rspamd 3.4.
         (
@@ -79,7 +79,7 @@ fn responses_that_are_read() {
 }
 
 #[test]
-fn responses_that_are_not() {
+fn invalid_responses_are_refused() {
     let malformed = |what: &str| format!("malformed HTTP response: {what}");
     let fields = "X: y\r\n".repeat(FIELDS + 1);
     let table = [
@@ -229,7 +229,7 @@ fn a_report_ends_where_a_rewritten_message_begins() {
 }
 
 #[test]
-fn a_request_is_one_request_whatever_stands_in_it() {
+fn request_stays_one_request_for_any_values() {
     let mut request = Request::post("/checkv2", &"[::1]:11333".parse().unwrap());
     request.field("Helo", b"a\r\nPassword: x\0\x7f");
     request.field("From", b"<\xc3\xbc@example.com>");
@@ -247,7 +247,7 @@ fn a_request_is_one_request_whatever_stands_in_it() {
 proptest! {
     /// A damaged octet gives at worst an invalid response. A response is never read beyond its end.
     #[test]
-    fn damage_is_an_error_or_harmless(at in any::<usize>(), octet in any::<u8>(), cut in any::<usize>()) {
+    fn damaged_responses_do_not_panic(at in any::<usize>(), octet in any::<u8>(), cut in any::<usize>()) {
         let mut octets = response("HTTP/1.1 200 OK\r\nConnection: keep-alive").into_bytes();
         let (at, cut) = (at % octets.len(), cut % octets.len());
         octets[at] = octet;

@@ -58,7 +58,7 @@ fn a_report_becomes_findings_that_add_up() {
 }
 
 #[test]
-fn actions() {
+fn rspamd_actions_map_to_verdicts() {
     let table = [
         ("no action", "{}", ""),
         ("add header", "{}", ""),
@@ -317,7 +317,7 @@ fn requests_that_are_not_carried_out_are_named() {
 }
 
 #[test]
-fn no_report_is_an_error() {
+fn invalid_report_is_an_error() {
     let table = [
         ("".into(), "EOF while parsing a value"),
         ("null".into(), "invalid type: null"),

@@ -8,7 +8,7 @@ fn rules(report: &str) -> String {
 }
 
 #[test]
-fn a_table_is_read_with_wrapped_descriptions_and_any_score() {
+fn report_table_is_parsed() {
     let report = "\
 Content analysis details:   (905.5 points, 5.0 required)
 
@@ -49,7 +49,7 @@ __a0=-1000.00 (No description available.)";
 }
 
 #[test]
-fn what_stands_before_the_table_is_no_row() {
+fn text_before_the_table_is_not_a_row() {
     let preview = "Content preview:  Hello\n  10 FORGED                 x\n 1.0 FORGED x\n";
     let heads = " pts rule name\n---- ---------------------- ------------\n";
     let row = " 0.6 A                      x\n";
@@ -80,7 +80,7 @@ fn what_stands_before_the_table_is_no_row() {
 }
 
 #[test]
-fn no_more_rules_than_a_few_hundred_are_taken() {
+fn rules_of_a_report_are_bounded() {
     let report: String = (0..1000).map(|number| format!(" 1.0 R{number} x\n")).collect();
     assert_eq!(read(&report).len(), RULES);
 }

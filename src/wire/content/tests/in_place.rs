@@ -98,7 +98,7 @@ pub(super) fn join<'w>(chunks: impl IntoIterator<Item = &'w [u8]> + Clone) -> (V
 
 /// Octets that need no change are not copied, with DATA or with BDAT.
 #[test]
-fn what_is_plain_stays_where_it_was_read_to() {
+fn plain_content_is_not_moved() {
     let taken = |wire: &[u8], take: fn(&mut ContentDecoder, usize) -> (usize, Vec<u8>)| {
         let mut decoder = decoder_with_room();
         decoder.room()[..wire.len()].copy_from_slice(wire);

@@ -133,7 +133,7 @@ fn show(wire: &[u8]) -> String {
 const BEHIND: &str = "QUIT\r\n\n.\r\n";
 
 #[test]
-fn what_ends_a_message_elsewhere_is_content_here() {
+fn nonstandard_end_of_data_is_content() {
     // The octets between `a` and `b` on the wire, and those between them in the content.
     let table = [
         ("\r\n..\r\n", "\r\n.\r\n"),
@@ -171,7 +171,7 @@ fn what_ends_a_message_elsewhere_is_content_here() {
 }
 
 #[test]
-fn what_ends_a_message() {
+fn only_crlf_dot_crlf_ends_a_message() {
     // The octets after the DATA line, and the content.
     let table = [
         (".\r\n", ""),
@@ -197,7 +197,7 @@ fn what_ends_a_message() {
 }
 
 #[test]
-fn every_short_spelling_is_read_as_the_rfc_says() {
+fn short_inputs_are_decoded_as_in_the_rfc() {
     for spelling in spellings(6) {
         let wire = [&spelling, &b"\r\n.\r\n\n"[..]].concat();
         let slowly = read_slowly(&wire);
@@ -211,7 +211,7 @@ fn every_short_spelling_is_read_as_the_rfc_says() {
 }
 
 #[test]
-fn every_short_spelling_cut_anywhere_is_the_same() {
+fn short_inputs_decode_the_same_in_any_chunks() {
     for spelling in spellings(5) {
         let wire = [&spelling, &b"\r\n.\r\n\n"[..]].concat();
         let (slowly, joined) = (read_slowly(&wire), join_slowly(&wire));
@@ -223,7 +223,7 @@ fn every_short_spelling_cut_anywhere_is_the_same() {
 }
 
 #[test]
-fn every_short_spelling_on_every_border_is_the_same() {
+fn short_inputs_decode_the_same_at_block_borders() {
     let borders = [PIECE, GLANCE, GLANCE + PIECE].map(|border| border - 5..=border);
     for spelling in spellings(3) {
         for before in borders.clone().into_iter().flatten() {
@@ -236,7 +236,7 @@ fn every_short_spelling_on_every_border_is_the_same() {
 }
 
 #[test]
-fn runs_of_one_octet_are_read_as_the_rfc_says() {
+fn runs_of_one_octet_are_decoded_as_in_the_rfc() {
     for octet in *b"\r\n." {
         for (before, length) in
             (0..9).flat_map(|before| (0..40).map(move |length| (before, length)))
@@ -268,7 +268,7 @@ fn any_wire() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn data_is_read_as_the_rfc_says(wire in any_wire(), places in vec(any::<usize>(), 0..9)) {
+    fn data_is_decoded_as_in_the_rfc(wire in any_wire(), places in vec(any::<usize>(), 0..9)) {
         let wire = [&wire, &b"\r\n.\r\n\rQUIT"[..]].concat();
         let slowly = read_slowly(&wire);
         prop_assert_eq!(read([&wire[..]]), read_slowly(&wire));
@@ -276,7 +276,7 @@ proptest! {
     }
 
     #[test]
-    fn chunks_join_as_if_there_were_no_border(
+    fn chunks_are_joined_without_a_border(
         wire in any_wire(),
         places in vec(any::<usize>(), 0..9),
     ) {
@@ -290,7 +290,7 @@ proptest! {
 
     /// Guarantee G: every kind of reader sees the written data as one message with the same end.
     #[test]
-    fn what_is_written_is_one_message_to_everyone(
+    fn written_data_is_one_message_for_every_reader(
         wire in any_wire(),
         places in vec(any::<usize>(), 0..9),
     ) {
@@ -357,7 +357,7 @@ fn lenient_readers(wire: &[u8]) -> Vec<(&'static str, Vec<usize>)> {
 /// Guarantee G2: dot-stuffing does not depend on buffer boundaries. The test puts dots on both
 /// sides of the buffer sizes that other servers use.
 #[test]
-fn dots_are_doubled_by_line_and_not_by_record() {
+fn dots_are_doubled_per_line() {
     let records = [512, 1000, 1024, 2048, 4096, 8192, 65_536];
     for length in records.into_iter().flat_map(|record| record - 2..=record) {
         let line = |octet: u8| [&vec![octet; length - 2][..], b"\r\n"].concat();
@@ -409,7 +409,7 @@ fn content_without_dots_is_not_copied() {
 }
 
 #[test]
-fn dots_make_neither_many_slices_nor_large_ones() {
+fn dot_stuffing_bounds_number_and_size_of_slices() {
     for line in [".\r\n", ".a\r\n", ".aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n"] {
         for between in [0, 100, STUFFED, 3 * STUFFED] {
             let content = format!("{line}{}\r\n", "x".repeat(between)).repeat(100);
@@ -423,7 +423,7 @@ fn dots_make_neither_many_slices_nor_large_ones() {
 }
 
 #[test]
-fn no_more_than_a_batch_is_copied_at_once() {
+fn at_most_one_batch_is_copied_at_once() {
     let content = Bytes::from(".\r\n".repeat(BATCH));
     let mut writer = DataWriter::new(vec![content], Dots::Perhaps);
     for _ in 0..2 {

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn nothing_is_kept_beyond_the_limit_and_the_end_is_found_all_the_same() {
+fn content_over_the_limit_is_dropped_and_its_end_is_found() {
     let wire = format!("{}..\r\n\n.\r\nb\r\n.\r\n{BEHIND}", "0123456789\r\n".repeat(1000));
     let size = 12_000 + 3 + 2 + 3 + 3;
     for limit in [0, 1, 5000, size - 1, size, size + 1] {
@@ -30,7 +30,7 @@ fn nothing_is_kept_beyond_the_limit_and_the_end_is_found_all_the_same() {
 }
 
 #[test]
-fn nothing_is_kept_beyond_the_budget_and_the_end_is_found_all_the_same() {
+fn content_over_the_budget_is_dropped_and_its_end_is_found() {
     let wire = format!("{}.\r\n{BEHIND}", "0123456789\r\n".repeat(20_000));
     let size = 240_000;
     let needed = FIRST + (size - FIRST).next_multiple_of(BLOCK);
@@ -49,7 +49,7 @@ fn nothing_is_kept_beyond_the_budget_and_the_end_is_found_all_the_same() {
 }
 
 #[test]
-fn an_end_of_line_that_finds_no_room_is_missed() {
+fn missing_line_end_without_memory_is_a_fault() {
     let mut decoder = ContentDecoder::new(Budget::new(FIRST), 0, u64::MAX);
     decoder.chunk(&[b'x'; FIRST]);
     assert_eq!(decoder.fault(), None);
@@ -57,7 +57,7 @@ fn an_end_of_line_that_finds_no_room_is_missed() {
 }
 
 #[test]
-fn the_room_that_is_made_is_what_was_announced_within_bounds() {
+fn reserved_room_is_the_announced_size_within_bounds() {
     for (announced, room) in [
         (0, FIRST),
         (1, 4),
@@ -80,7 +80,7 @@ fn the_room_that_is_made_is_what_was_announced_within_bounds() {
 }
 
 #[test]
-fn a_cr_at_the_limit_is_not_settled() {
+fn cr_at_the_limit_is_undecided() {
     let mut open = decoder(10);
     open.chunk(b"0123456789\r");
     assert_eq!(open.fault(), None);
