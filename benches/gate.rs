@@ -165,5 +165,5 @@ async fn memory(sink: &Process, descriptors: usize) {
         }
     }
     let head = ["connections", "held", "octets each"];
-    table("Resident memory: idle behind EHLO; busy with 64 KiB of content received", &head, &rows);
+    table("Resident memory: idle after EHLO; busy with 64 KiB of content received", &head, &rows);
 }

@@ -4,7 +4,7 @@
 //!
 //! Messages go through `serve` with everything in memory; the figure is CPU time. Connections are
 //! held over loopback by the example `on_tokio`; the figures are those of its process. `growth` is
-//! the exponent between a row and the previous row: 1 is linear, 0 is no growth.
+//! the exponent between a row and the previous row: 1 is linear growth, 0 is constant.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a benchmark")]
 
@@ -71,7 +71,7 @@ impl Default for Mail {
 /// Returns a message with this many client header fields, each of which must be compared with our
 /// own field names.
 fn with_fields(fields: usize) -> Vec<u8> {
-    let field = "X-Nobody-Knows: what this is for\r\n";
+    let field = "X-Unknown-Field: for this benchmark\r\n";
     format!("{}\r\nHello!\r\n.\r\n", field.repeat(fields)).into_bytes()
 }
 
@@ -133,7 +133,7 @@ async fn connections() {
     }
     show("idle", "idle connections", "octets", &[("resident memory, octets", &memory)]);
     let lines: [plot::Line<'_>; 2] =
-        [("with so many idle ones, µs", &beside), ("with so many active ones, µs", &among)];
+        [("beside idle connections, µs", &beside), ("beside active connections, µs", &among)];
     show("connections", "connections", "microseconds", &lines);
 }
 

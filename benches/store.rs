@@ -58,7 +58,7 @@ fn main() {
         };
 
         let map = Mutex::new(HashMap::<String, u64>::new());
-        row("a map behind one lock", &|key| {
+        row("a map with one lock", &|key| {
             *map.lock().unwrap().entry(key.to_string()).or_default() += 1;
         });
         let memory = Memory::new();

@@ -2,7 +2,7 @@
 //! wire`.
 //!
 //! Mail data passes through a `Session` and an `Onward`: 10 MiB, copied into the session's room as
-//! a socket read would do, in pieces of 16 KiB where there is no room. The first part ends at the
+//! a socket read would do, in pieces of 16 KiB where no room is reserved. The first part ends at the
 //! question to the panel. The second part begins there and ends at the data to write to the onward
 //! server. The baselines get the same pieces:
 //!
@@ -219,7 +219,7 @@ fn commands(rounds: usize, times: u32) {
         let line = format!("{command}\r\n");
         let ours = || wire_exposed::read_command(black_box(line.as_bytes()));
         let theirs = || smtp_proto::Request::parse(&mut black_box(line.as_bytes()).iter());
-        assert!(ours().is_some() && theirs().is_ok(), "{command} is none");
+        assert!(ours().is_some() && theirs().is_ok(), "{command} is not a valid command");
         side_by_side(command, rounds, times, ours, theirs)
     });
     let head = ["command", "smtp-proto, ns", "nobounce, ns", "ratio"];
@@ -239,7 +239,7 @@ fn replies(rounds: usize, times: u32) {
     let rows = REPLIES.iter().map(|(name, octets)| {
         let ours = || wire_exposed::read_replies(black_box(octets)).next();
         let theirs = || ResponseReceiver::default().parse(&mut black_box(octets).iter());
-        assert!(ours().is_some() && theirs().is_ok(), "{name} is none");
+        assert!(ours().is_some() && theirs().is_ok(), "{name} is not a valid reply");
         side_by_side(name, rounds, times, ours, theirs)
     });
     let head = ["reply", "smtp-proto, ns", "nobounce, ns", "ratio"];

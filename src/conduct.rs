@@ -93,7 +93,7 @@ impl Conduct {
         self.counts[what as usize]
     }
 
-    /// Returns whether there were no violations.
+    /// Returns whether the client has not violated the protocol.
     pub fn is_clean(&self) -> bool {
         *self == Self::default()
     }

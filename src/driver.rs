@@ -59,8 +59,8 @@ pub enum ServeError {
     /// TLS is offered or requested, but the gate has no TLS settings. Caller fault.
     #[error("TLS is offered, but the gate has no TLS settings")]
     NoTls,
-    /// The client of the connection is unknown, because there is no valid PROXY header. Fault of
-    /// the proxy, of its configuration or of this server's configuration.
+    /// The client of the connection is unknown, because the PROXY header is missing or invalid.
+    /// Fault of the proxy, of its configuration or of this server's configuration.
     #[error("the client is unknown: {0}")]
     Unproxied(#[from] ProxyError),
     /// A connection limit was reached.

@@ -93,7 +93,8 @@ impl HeaderField {
     }
 }
 
-/// Writer of a field. It appends word by word and folds in place, so each octet is written once.
+/// Writer of a field. It appends one word at a time and folds in place, so each octet is written
+/// once.
 /// The text must be printable ASCII without spaces.
 pub(crate) struct FieldWriter {
     octets: Vec<u8>,

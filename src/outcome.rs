@@ -105,7 +105,7 @@ pub enum TlsError {
     /// The server offers STARTTLS, but refused the command with this reply.
     #[error("STARTTLS was refused: {}", Printable(&.0.to_string()))]
     Refused(Reply),
-    /// The handshake failed. There is no common version or cipher, the certificate is not trusted,
+    /// The handshake failed: no common version or cipher, the certificate is not trusted,
     /// or the connection was lost.
     #[error("handshake failed: {}", Printable(&.0.to_string()))]
     Handshake(Arc<dyn std::error::Error + Send + Sync>),

@@ -267,7 +267,11 @@ mod tests {
             assert_eq!(runtime.elapsed(), second * 25);
             assert_eq!(timer.within(None, runtime.sleep(second * 100)).await, Some(()));
             assert!(timer.has_waited());
-            assert_eq!(timer.within(at(1), async {}).await, Some(()), "who is done is not late");
+            assert_eq!(
+                timer.within(at(1), async {}).await,
+                Some(()),
+                "a finished future has not timed out"
+            );
             assert!(!timer.has_waited());
         });
     }

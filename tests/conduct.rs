@@ -13,8 +13,8 @@ const MAIL: &str = "MAIL FROM:<a@b>\r\n";
 const RCPT: &str = "RCPT TO:<c@d>\r\n";
 
 /// Plays a session in which the client sends these pieces, each after all previous replies (with
-/// `!`: before the greeting). Returns the violations at the end, and those that scorers saw at
-/// their last question.
+/// `!`: before the greeting). Returns the violations at the end, and the violations that scorers
+/// saw at their last question.
 fn conduct(says: &[&str]) -> (String, String) {
     let mut settings = Settings::new("mx.example");
     settings.early_input = EarlyInput::Tolerate;

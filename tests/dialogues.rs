@@ -123,7 +123,7 @@ fn every_line_of_ours_is_needed() {
                 .into_iter()
                 .all(|chunking| transcript.play(chunking).is_ok());
             assert!(!same, "{}: line {}, `{line}`", file.display(), index + 1);
-            // What the relay does after the end of the session is only played if it is in the
+            // Actions of the relay after the end of the session are only played if they are in the
             // dialogue.
             if *line == "S: <close>" {
                 break;
@@ -159,7 +159,7 @@ fn malformed_dialogue_is_refused() {
     let cases = [
         ("S 220", 1, "a speaker and a colon"),
         ("# fine\nX: 220", 2, "one of "),
-        ("C*x: y", 1, "a number behind `*`"),
+        ("C*x: y", 1, "a number after `*`"),
         ("C: \\q", 1, "one of `\\r"),
         ("C: \\x4", 1, "two hexadecimal digits"),
         ("S: 220\\", 1, "no backslash at the end"),

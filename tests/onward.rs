@@ -129,7 +129,7 @@ fn path(path: &str) -> ForwardPath {
     ForwardPath::parse(path).unwrap()
 }
 
-// --- the state that a client leaves behind ---
+// --- the state after a client ---
 
 #[test]
 fn connection_without_client_state_is_reusable() {

@@ -1,5 +1,5 @@
-//! Memory shortage: slow clients lose their memory. Fast clients and those that have sent
-//! everything do not.
+//! Memory shortage: slow clients lose their memory. Fast clients do not, nor do clients that have
+//! sent everything.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test")]
 
 use std::sync::Arc;

@@ -221,7 +221,7 @@ const FIRST: &[Spelling] = &[
     ("\t", 500, 500),
 ];
 
-const BEHIND_EHLO: &[Spelling] = &[
+const AFTER_EHLO: &[Spelling] = &[
     ("MAIL  FROM:<a@b.example>", 250, 250),
     ("MAIL\tFROM:<a@b.example>", 250, 250),
     ("MAIL FROM: <a@b.example>", 250, 250),
@@ -291,7 +291,7 @@ const BEHIND_EHLO: &[Spelling] = &[
     ("FOO", 500, 500),
 ];
 
-const BEHIND_MAIL: &[Spelling] = &[
+const AFTER_MAIL: &[Spelling] = &[
     ("RCPT  TO:<c@example.com>", 250, 250),
     ("RCPT TO: <c@example.com>", 250, 250),
     ("RCPT\tTO:\t<c@example.com>", 250, 250),
@@ -332,7 +332,7 @@ const BEHIND_MAIL: &[Spelling] = &[
 fn odd_spellings_are_read_as_postfix_reads_them() {
     let settings = Settings::new("mx.example");
     let mut faults = Vec::new();
-    let tables = [(&[][..], FIRST), (&[EHLO], BEHIND_EHLO), (&[EHLO, MAIL], BEHIND_MAIL)];
+    let tables = [(&[][..], FIRST), (&[EHLO], AFTER_EHLO), (&[EHLO, MAIL], AFTER_MAIL)];
     for (said, table) in tables {
         for (line, postfix, ours) in table {
             let line = [line.as_bytes(), b"\r\n"].concat();

@@ -81,7 +81,7 @@ fn commands_after_starttls_are_not_executed() {
         assert_eq!(gate.hear(HELLO), Turn::Client);
         assert!(gate.said.contains("STARTTLS"), "{}", gate.said);
         match gate.hear(&format!("STARTTLS\r\n{with}")) {
-            // There was input after STARTTLS: a violation, so there is no upgrade.
+            // Input after STARTTLS is a violation, so TLS does not start.
             Turn::Nobody => {
                 assert_ne!(split, 0);
                 assert!(gate.said.ends_with("554 5.5.0 SMTP protocol synchronization error\r\n"));
@@ -175,7 +175,7 @@ fn replies_after_220_are_discarded() {
             assert_eq!(said(&mut onward), "EHLO gate.example\r\n");
             assert!(matches!(onward.poll(Instant::now()), OnwardStep::Receive), "{onward:?}");
             onward.receive(b"250 mx.example\r\n");
-            // Extensions offered in plaintext are void, so there is no pipelining.
+            // Extensions offered in plaintext are void, so pipelining is not used.
             assert_eq!(said(&mut onward), "MAIL FROM:<a@client.example>\r\n");
             let offered = onward.capabilities().unwrap();
             assert!(!offered.pipelining && !offered.dsn, "{offered:?}");

@@ -188,7 +188,7 @@ fn a_transcript_is_played_against_a_panel_with_a_fresh_tally_for_each_transactio
         assert!(!has_gtube(&records[1].tally), "{}", records[1].tally);
         assert_eq!(records[1].queue_id.as_deref(), Some("1"));
     }
-    // Without a panel there are no objections.
+    // Without a panel, no message is refused.
     let error = transcript.on(&VirtualRuntime::new()).play(Chunking::Whole).unwrap_err();
     assert_eq!(error.line, 8, "{error}");
 }

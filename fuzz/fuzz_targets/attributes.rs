@@ -31,8 +31,8 @@ fuzz_target!(|input: &[u8]| {
         let mut again = ClientAttributes::default();
         for octets in &written {
             assert!(command == AttributeCommand::Xclient || octets.len() <= 512);
-            let (text, behind) = line(octets).expect("a line");
-            assert!(behind.is_empty() && text.iter().all(|octet| (32..127).contains(octet)));
+            let (text, remaining) = line(octets).expect("a line");
+            assert!(remaining.is_empty() && text.iter().all(|octet| (32..127).contains(octet)));
             let (verb, argument) = AttributeCommand::split(text).expect("the command");
             assert_eq!(verb, command);
             let names = argument.split(|octet| *octet == b' ').filter(|word| !word.is_empty());

@@ -33,10 +33,10 @@ fn lines_slowly(mut wire: &[u8], limit: usize) -> Vec<Result<Vec<u8>, LineError>
         if lf.is_none() && wire.len() >= limit {
             lines.push(Err(LineError::TooLong));
         }
-        let Some((text, behind)) = line(wire) else {
+        let Some((text, remaining)) = line(wire) else {
             return lines;
         };
-        wire = behind;
+        wire = remaining;
         if lf.is_some() {
             let is_fault = |octet: &&u8| octet.is_ascii_control() && **octet != b'\t';
             lines.push(match text.iter().find(is_fault) {

@@ -13,7 +13,7 @@ fuzz_target!(|input: &[u8]| {
     let limit = if dice.below(4) == 0 { dice.below(wire.len() + 2) as u64 } else { u64::MAX };
     let budget = Budget::new([0, 9_000, usize::MAX, usize::MAX][dice.below(4)]);
 
-    let expected = content::behind_data(wire);
+    let expected = content::after_data(wire);
     let copied = fuzzing::data(dice.cut(wire), &budget, limit);
     let in_place = fuzzing::data_in_place(dice.cut(wire), &budget, limit);
     for read in [copied, in_place] {

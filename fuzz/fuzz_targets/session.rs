@@ -267,7 +267,7 @@ impl Course {
             assert_eq!(told, taken, "another content");
         }
         if self.wait == Wait::Receive {
-            assert!(!self.input_ended, "asked for input behind its end");
+            assert!(!self.input_ended, "asked for input after its end");
             self.client.is_answered();
             assert_eq!(self.client.recipients.len(), self.recipients.len());
             assert_eq!(self.client.contents.len(), self.contents.len());

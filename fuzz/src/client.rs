@@ -69,7 +69,7 @@ impl Client {
     /// Receives output of the server.
     pub fn hear(&mut self, octets: &[u8]) {
         for reply in replies::written(octets) {
-            assert!(!self.said_good_bye, "{} behind the last reply", reply.code);
+            assert!(!self.said_good_bye, "{} after the last reply", reply.code);
             self.take(&reply);
         }
     }
@@ -77,7 +77,7 @@ impl Client {
     /// Panics unless everything sent has been answered.
     pub fn is_answered(&mut self) {
         assert!(self.greeted, "not greeted");
-        assert!(!self.said_good_bye, "asked for more behind the last reply");
+        assert!(!self.said_good_bye, "asked for more after the last reply");
         if let Some((_, end)) = self.unit() {
             panic!("not answered: {}", shown(&self.sent[self.answered..end]));
         }
@@ -149,7 +149,7 @@ impl Client {
     /// Returns the first complete unanswered unit and the position of its end.
     fn unit(&mut self) -> Option<(Unit, usize)> {
         if self.in_data {
-            let (length, octets) = content::behind_data(&self.sent[self.answered..])?;
+            let (length, octets) = content::after_data(&self.sent[self.answered..])?;
             return Some((Unit::Data(octets), self.answered + length));
         }
         if self.refused {
@@ -158,7 +158,7 @@ impl Client {
             self.refused = false;
         }
         let rest = &self.sent[self.answered..];
-        let (text, behind) = line(rest)?;
+        let (text, remaining) = line(rest)?;
         let end = self.answered + text.len() + 2;
         if text.len() + 2 > self.line_limit
             || text.iter().any(|octet| octet.is_ascii_control() && *octet != b'\t')
@@ -167,7 +167,7 @@ impl Client {
         }
         match chunk(text) {
             Some((size, last)) => {
-                let octets = behind.get(..size)?.to_vec();
+                let octets = remaining.get(..size)?.to_vec();
                 Some((Unit::Chunk { octets, last }, end + size))
             }
             None => Some((Unit::Command(text.to_vec()), end)),

@@ -4,7 +4,7 @@
 /// Returns the position of the end of mail data after DATA, and the content before it with
 /// dot-stuffing removed. The end is the first line that consists of a single dot. Lines end in
 /// CRLF.
-pub fn behind_data(wire: &[u8]) -> Option<(usize, Vec<u8>)> {
+pub fn after_data(wire: &[u8]) -> Option<(usize, Vec<u8>)> {
     let (mut content, mut at) = (Vec::new(), 0);
     loop {
         let (line, _) = super::line(&wire[at..])?;
@@ -23,9 +23,9 @@ pub fn normalised(content: &[u8]) -> Vec<u8> {
     let mut lines = Vec::new();
     for (at, octet) in content.iter().enumerate() {
         let before = at.checked_sub(1).map(|before| content[before]);
-        let behind = content.get(at + 1).copied();
+        let next = content.get(at + 1).copied();
         match octet {
-            b'\r' if behind == Some(b'\n') => lines.push(b'\r'),
+            b'\r' if next == Some(b'\n') => lines.push(b'\r'),
             b'\r' => lines.push(b' '),
             b'\n' if before == Some(b'\r') => lines.push(b'\n'),
             b'\n' => lines.extend_from_slice(b"\r\n"),

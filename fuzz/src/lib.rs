@@ -41,9 +41,9 @@ impl Dice {
         let mut parts = Vec::new();
         let mut rest = octets;
         while !rest.is_empty() {
-            let (part, behind) = rest.split_at(self.below(longest + 1).min(rest.len()));
+            let (part, remaining) = rest.split_at(self.below(longest + 1).min(rest.len()));
             parts.push(part);
-            rest = behind;
+            rest = remaining;
         }
         parts
     }

@@ -14,9 +14,9 @@ pub fn written(mut octets: &[u8]) -> Vec<Reply> {
     let mut replies = Vec::new();
     let mut lines: Vec<Vec<u8>> = Vec::new();
     while !octets.is_empty() {
-        let (text, behind) =
+        let (text, remaining) =
             line(octets).unwrap_or_else(|| panic!("half a line: {}", shown(octets)));
-        octets = behind;
+        octets = remaining;
         let seen = shown(text);
         assert!(text.len() <= 510, "too long: {seen}");
         assert!(text.iter().all(|octet| (b' '..=b'~').contains(octet)), "unprintable: {seen}");

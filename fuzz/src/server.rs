@@ -16,7 +16,7 @@ pub struct Server {
     mail_data: Vec<u8>,
     /// Whether a PROXY header comes first.
     pub proxied: bool,
-    /// Whether TLS has begun, so that there is no greeting.
+    /// Whether TLS has begun, so that the server does not greet again.
     private: bool,
     /// Whether a write to it was incomplete, so that its state is unknown.
     pub lost: bool,
@@ -70,7 +70,7 @@ impl Server {
         };
         if in_data {
             self.mail_data.extend_from_slice(rest);
-            if let Some((end, octets)) = content::behind_data(&self.mail_data) {
+            if let Some((end, octets)) = content::after_data(&self.mail_data) {
                 assert_eq!(end, self.mail_data.len());
                 content::is_one_message(&self.mail_data);
                 self.mail_data.clear();
@@ -79,10 +79,10 @@ impl Server {
             return;
         }
         while !rest.is_empty() {
-            let (text, behind) =
+            let (text, remaining) =
                 line(rest).unwrap_or_else(|| panic!("half a line: {}", shown(rest)));
             assert!(!text.iter().any(u8::is_ascii_control), "{}", shown(text));
-            rest = behind;
+            rest = remaining;
             let words: Vec<_> = text.split(|octet| *octet == b' ').collect();
             if let [b"BDAT", size, b"LAST"] = words[..] {
                 let size: usize = String::from_utf8_lossy(size).parse().expect("a size");

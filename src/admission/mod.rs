@@ -286,7 +286,7 @@ impl Admission {
         Ok(AdmissionGuard::unsettled(self.clone(), newcomer))
     }
 
-    /// Returns the number of connections, including those that wait for a PROXY header.
+    /// Returns the number of connections, including connections that wait for a PROXY header.
     pub fn connections(&self) -> usize {
         let inside = self.inside();
         inside.settled + inside.doorway.len()

@@ -30,7 +30,7 @@ pub(super) struct Table {
 #[derive(Debug, Default)]
 struct Entry {
     inside: usize,
-    /// The time at which the bucket is full again; `None` if there is no bucket.
+    /// The time at which the bucket is full again; `None` without a bucket.
     full_at: Option<Instant>,
 }
 

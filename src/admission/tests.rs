@@ -53,7 +53,7 @@ fn connection_over_each_limit_is_refused_until_a_slot_is_free() {
         let mut places: Vec<_> =
             inside.iter().map(|it| admission.admit(Some(*it), now).unwrap()).collect();
         assert_eq!(admission.admit(Some(comes), now).unwrap_err(), reason);
-        assert_eq!(admission.connections(), 2, "who is turned away is not inside");
+        assert_eq!(admission.connections(), 2, "a refused client is not counted");
         places.pop();
         places.push(admission.admit(Some(comes), now).unwrap());
         assert_eq!(admission.admit(Some(comes), now).unwrap_err(), reason);
@@ -239,7 +239,7 @@ fn extreme_times_are_accepted() {
     let now = beginning();
     let _ = admission.admit(Some(v4(1)), now).unwrap();
     assert_eq!(admission.admit(Some(v4(1)), now).unwrap_err(), AdmissionError::AddressRate);
-    // The clock of another thread may be slightly behind.
+    // The clock of another thread may be slightly slow.
     let earlier = now.checked_sub(SECOND).unwrap();
     let _ = admission.admit(Some(v4(2)), earlier).unwrap();
 }

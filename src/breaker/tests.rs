@@ -58,7 +58,11 @@ fn the_pause_doubles_to_half_a_minute() {
     now += LONGEST_PAUSE;
     breaker.admit(now).unwrap().succeed(now);
     opened(&breaker, now);
-    assert_eq!(breaker.state(), State::Open { until: now + SECOND }, "it begins anew");
+    assert_eq!(
+        breaker.state(),
+        State::Open { until: now + SECOND },
+        "the first pause is used again"
+    );
 }
 
 #[test]

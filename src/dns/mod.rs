@@ -84,7 +84,7 @@ pub trait Resolver: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Returns an error if there are no addresses and a lookup failed.
+    /// Returns an error if no address was found and a lookup failed.
     async fn addresses(&self, name: &DomainName) -> Result<Vec<IpAddr>, ResolveError> {
         let kinds = [RecordKind::A, RecordKind::Aaaa];
         let answers = kinds.map(|kind| self.lookup(name, kind));
@@ -158,7 +158,7 @@ impl Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
-    /// The records, in the order of the response. Empty if there are none.
+    /// The records, in the order of the response. Empty if the name has no such records.
     pub records: Arc<[Record]>,
     /// Time to live. Zero means that the answer must not be cached.
     pub ttl: Duration,
@@ -179,7 +179,7 @@ pub enum ResolveError {
     /// The server is unreachable, or the connection was lost.
     #[error("connection to the DNS server failed: {0}")]
     Network(Box<str>),
-    /// There was no answer to this question in time.
+    /// The server did not answer this question in time.
     #[error("no DNS response in time")]
     Late,
     /// The response is malformed or does not match the question.

@@ -176,10 +176,10 @@ fn early_talker_is_detected_with_an_empty_panel() {
 
 #[test]
 fn client_is_read_no_faster_than_it_is_answered() {
-    const BEHIND_CONTENT: usize = 64 << 10;
+    const AFTER_CONTENT: usize = 64 << 10;
     // Two cases: the excess input follows commands, or it follows a chunk that fills most of the
     // first block of its content.
-    for (chunk, most) in [(None, COMMANDS + STASH), (Some(20_000), BEHIND_CONTENT)] {
+    for (chunk, most) in [(None, COMMANDS + STASH), (Some(20_000), AFTER_CONTENT)] {
         let runtime = Rehearsal::new();
         let target = Slow::new(&runtime, false);
         let rcpt = format!("RCPT TO:<{}@d>\r\n", "x".repeat(1000));
@@ -293,7 +293,7 @@ fn dsn_and_smtputf8_are_offered_only_if_the_relay_target_says_so() {
 #[test]
 fn unacknowledged_reply_is_observed() {
     let message = "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 0 LAST\r\n";
-    for (behind, breaks, expected) in [
+    for (more, breaks, expected) in [
         ("", true, 1),
         // The client has sent something since, or has not disconnected.
         ("NOOP\r\n", true, 0),
@@ -308,12 +308,12 @@ fn unacknowledged_reply_is_observed() {
             counter.fetch_add(usize::from(unacknowledged), Ordering::Relaxed);
         });
         let mut heard = Vec::new();
-        let says = format!("{message}{behind}");
+        let says = format!("{message}{more}");
         let mut client = Client::new(&says, &mut heard);
         (client.waits_at, client.breaks) = (message.len(), breaks);
         let _ = runtime.run(serve(client, peer(), &gate));
         let heard = str::from_utf8(&heard).unwrap();
-        assert!(heard.contains("queued as 1"), "{behind:?} {breaks}: {heard}");
-        assert_eq!(count.load(Ordering::Relaxed), expected, "{behind:?} {breaks}");
+        assert!(heard.contains("queued as 1"), "{more:?} {breaks}: {heard}");
+        assert_eq!(count.load(Ordering::Relaxed), expected, "{more:?} {breaks}");
     }
 }

@@ -142,7 +142,7 @@ fn name(client: &Peer) -> Attribute<Box<str>> {
     looked_up(client, client.name.as_deref())
 }
 
-/// Returns an attribute for a name from DNS. If there is no name, it is `Unavailable` only if DNS
+/// Returns an attribute for a name from DNS. Without a name, it is `Unavailable` only if DNS
 /// confirmed that. The server may refuse such a client with 5yz.
 fn looked_up(client: &Peer, name: Option<&str>) -> Attribute<Box<str>> {
     match name {

@@ -228,7 +228,7 @@ impl Onward {
         self.stale = matches!(self.machine.state(), State::Ready) && self.open.is_none();
     }
 
-    /// Requests the server's extensions, connecting if necessary. There is no outcome. The step is
+    /// Requests the server's extensions, connecting if necessary. It has no outcome. The step is
     /// [`OnwardStep::Idle`] when it is done. [`capabilities`](Self::capabilities) then returns the
     /// extensions, or `None` after a failure.
     pub fn introduce(&mut self) {

@@ -35,7 +35,7 @@ fn the_queue_id_is_found() {
         assert_eq!(read(Granted::Recipient, text).queue_id(), None, "{text}");
     }
     for id in ["1", "", "a,S=1:2", "a b", "a\nb", "na\u{ef}ve", &longest, &format!("{longest}x")] {
-        assert_eq!(Receipt::kept(id).queue_id(), Some(id), "what it is told, whatever the reply");
+        assert_eq!(Receipt::kept(id).queue_id(), Some(id), "the given id, for any reply");
     }
     assert_eq!(Receipt::recipient().queue_id(), None);
 }

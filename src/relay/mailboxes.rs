@@ -85,7 +85,7 @@ impl Mailboxes {
     }
 
     /// Sets the character that separates a mailbox from an extension in local parts, such as `+`
-    /// (Postfix `recipient_delimiter`, subaddresses of RFC 5233). By default there is none.
+    /// (Postfix `recipient_delimiter`, subaddresses of RFC 5233). Not set by default.
     ///
     /// `alice+lists` is first looked up unchanged, then as `alice`.
     #[must_use]

@@ -226,7 +226,7 @@ impl<R: Runtime> Smtp<R> {
         bounds: Bounds,
     ) -> Self {
         if tls.is_none() && settings.tls == TlsPolicy::May {
-            // There is no TLS client, so `May` would only make each connection twice.
+            // Without a TLS client, `May` would only make each connection twice.
             settings.tls = TlsPolicy::Never;
         }
         let settings = Arc::new(settings);

@@ -46,7 +46,7 @@ pub struct UserNameError;
 /// applies too.
 /// - SpamAssassin's `time_limit` ended the scan (`TIME_LIMIT_EXCEEDED`).
 /// - spamd's verdict (`True` or `False`) contradicts its own score.
-/// - spamd reports `False ; 0 / 0`, which means that there was no scan.
+/// - spamd reports `False ; 0 / 0`, which means that it did not scan the message.
 ///
 /// `X-Envelope-From: <sender>` is prepended to the message, as Haraka and spamass-milter do.
 /// SpamAssassin takes the envelope sender from it for SPF and its sender lists. Set

@@ -101,7 +101,7 @@ impl Session {
         AfterContent::Command(Phase::Chunks(transaction, decoder), answer)
     }
 
-    /// Returns the header fields of scorers, without those that exceed the limit.
+    /// Returns the header fields of scorers, without fields that exceed the limit.
     pub(super) fn within_limit(&self, mut fields: Vec<HeaderField>) -> Vec<HeaderField> {
         let mut left = self.settings.limits.added_fields;
         fields.retain(|field| {

@@ -63,8 +63,7 @@ pub struct Session {
     xclient: Option<Box<ClientAttributes>>,
     /// The client's attributes received by XFORWARD, for the next or the current transaction.
     xforward: Option<Box<ClientAttributes>>,
-    /// The extensions offered to the client: those that both the settings and the relay target
-    /// support.
+    /// The extensions offered to the client, which both the settings and the relay target support.
     offered: Capabilities,
     machine: Machine,
     /// Input that was received and not yet processed.

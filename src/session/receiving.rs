@@ -100,7 +100,7 @@ impl Receiving {
         self.decoder.tell_time(now);
     }
 
-    /// Returns the best number of octets for one read when there is no room.
+    /// Returns the best number of octets for one read when no room is reserved.
     #[cfg(feature = "serve")]
     pub(super) fn portion(&self) -> usize {
         self.decoder.portion()

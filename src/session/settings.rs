@@ -20,7 +20,7 @@ pub struct Settings {
     /// allowed in a reply are replaced. RFC 5321 section 4.3.1 requires the host name first, and
     /// clients look for `ESMTP`.
     pub greeting: String,
-    /// The extensions offered to clients, reduced to those that the relay target supports.
+    /// The extensions offered to clients, as far as the relay target supports them.
     pub capabilities: Capabilities,
     /// Limits on the resources that a client can use.
     pub limits: Limits,

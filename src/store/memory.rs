@@ -27,14 +27,14 @@ pub(super) const RECORDS: usize = 1 << 18;
 ///   floods the store from one network therefore evicts records of that network, and of roughly
 ///   one in a hundred other networks.
 /// - Within a shard, expired records are evicted first. Then come the records that are cheapest to
-///   create again. Things seen once go before things seen several times, fuller buckets before
+///   create again: sightings seen once before sightings seen several times, fuller buckets before
 ///   emptier ones, and balances of low weight before others. A client over its rate limit cannot
 ///   evict its own bucket by creating many other records. New senders cannot evict a sender with an
 ///   established reputation.
 ///
 /// Values and logs are bounded in octets, at 64 octets for each record of the other kinds. The
 /// default is 16 MiB of values and 16 MiB of logs. Each value or record is charged 64 octets in
-/// addition to its size. Values use shards too, and those that expire first are evicted first. The
+/// addition to its size. Values use shards too, and the values that expire first are evicted first. The
 /// largest log loses its oldest records first. When each log has only one record, the log that
 /// expires first is removed. The newest record always stays, also when it alone exceeds the bound.
 ///

@@ -59,7 +59,7 @@ pub const MAX_OCTETS: usize = 65_536;
 ///
 /// `now` is the caller's time of day: stores have no clock. The clocks of gates that share a store
 /// may differ slightly. A record with a time in the future, from another gate's clock, is treated
-/// as written now. If the clock of a gate is one second behind, a wait ends one second early and a
+/// as written now. If the clock of a gate is one second slow, a wait ends one second early and a
 /// bucket fills up one second late. If a clock was wrong by years, the damage lasts only until the
 /// next change of the record. Keep clocks within a few seconds, for example with NTP. If they
 /// differ by more than the whole period of a rate, the rate is no longer enforced.
@@ -150,7 +150,7 @@ pub trait Store: Send + Sync {
         now: SystemTime,
     ) -> Result<(), StoreError>;
 
-    /// Returns the value of this key. `None` if there is none, or if it has expired.
+    /// Returns the value of this key, or `None` if it does not exist or has expired.
     async fn get(&self, key: &Key, now: SystemTime) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Removes the value of this key, if there is one.

@@ -45,7 +45,7 @@ impl TlsServer {
     ///
     /// # Errors
     ///
-    /// Returns an error if there is no certificate, or if a certificate or its key cannot be used.
+    /// Returns an error if a certificate is missing, or if a certificate or its key cannot be used.
     pub fn from_pems<T: AsRef<[u8]>>(
         certificates: impl IntoIterator<Item = (T, T)>,
     ) -> Result<Self, TlsConfigError> {

@@ -212,7 +212,7 @@ fn certificate_is_selected_by_server_name() {
     {
         assert!(shown(&server, &verified(name)) == certificate(number), "{name}");
     }
-    // No name, and names for which there is no certificate.
+    // No name, and names without a certificate.
     assert!(shown(&server, &TlsClient::unverified().unwrap()) == certificate(0));
     let none = TlsServer::from_pems([] as [(&str, &str); 0]).unwrap_err();
     assert!(matches!(none, TlsConfigError::NoCertificate));

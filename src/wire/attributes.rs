@@ -398,7 +398,7 @@ fn text(value: &[u8]) -> Option<Box<str>> {
     (!value.is_empty()).then(|| printable(value))
 }
 
-#[allow(clippy::borrowed_box, reason = "what an attribute holds")]
+#[allow(clippy::borrowed_box, reason = "the type of the attribute")]
 fn text_value(text: &Box<str>) -> String {
     xtext::encode(text.as_bytes())
 }

@@ -85,11 +85,11 @@ impl Command {
         match &upper_case(verb)[..verb.len().min(VERB)] {
             b"EHLO" => with(Self::Ehlo(printable(argument)), "EHLO name"),
             b"HELO" => with(Self::Helo(printable(argument)), "HELO name"),
-            b"MAIL" => behind(argument, "FROM:")
+            b"MAIL" => after(argument, "FROM:")
                 .ok_or(CommandFault::Syntax("MAIL FROM:<address>"))
                 .and_then(|argument| ReversePath::parse(argument).map_err(reverse_path_fault))
                 .map(Self::Mail),
-            b"RCPT" => behind(argument, "TO:")
+            b"RCPT" => after(argument, "TO:")
                 .ok_or(CommandFault::Syntax("RCPT TO:<address>"))
                 .and_then(|argument| ForwardPath::parse(argument).map_err(forward_path_fault))
                 .map(Self::Rcpt),
@@ -186,7 +186,7 @@ fn chunk(tail: &[u8]) -> Option<Command> {
 }
 
 /// Returns the rest of the argument after `keyword`, which is case-insensitive.
-fn behind<'a>(argument: &'a [u8], keyword: &str) -> Option<&'a [u8]> {
+fn after<'a>(argument: &'a [u8], keyword: &str) -> Option<&'a [u8]> {
     let (front, rest) = argument.split_at_checked(keyword.len())?;
     front.eq_ignore_ascii_case(keyword.as_bytes()).then_some(rest)
 }

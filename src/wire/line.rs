@@ -61,7 +61,7 @@ impl LineReader {
     }
 
     /// Returns the number of octets to remove from the front of `buffer`, and the next line without
-    /// its CRLF, or its fault. If there is no line yet and the number is not 0, these octets must
+    /// its CRLF, or its fault. If the line is incomplete and the number is not 0, these octets must
     /// be discarded.
     pub(crate) fn next<'b>(
         &mut self,

@@ -95,7 +95,7 @@ fn ask(scorer: &dyn Scorer) -> Result<Opinion, ScorerError> {
 fn assert_heard_up_to<S: Scorer>(reply: &str, limit: usize, scorer: impl Fn(Daemon, usize) -> S) {
     assert!(ask(&scorer(daemon(reply), limit)).is_ok());
     let error = ask(&scorer(daemon(reply), limit - 1)).unwrap_err();
-    assert_eq!(error.to_string(), "endless reply");
+    assert_eq!(error.to_string(), "the response exceeds the size limit");
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn is_last_taken(settings: &Arc<Settings>, clients: u8) -> bool {
     let last = senders.pop().unwrap();
     let mut other = Sender::new(settings, [198, 51, 100, 1], now + Duration::from_secs(60));
     other.send(FIRST + BLOCK - 2);
-    assert!(other.ended(), "another network has a share of its own");
+    assert!(other.ended(), "another network has a separate share");
     last.ended()
 }
 
@@ -106,7 +106,7 @@ fn address_share() {
     assert!(senders.pop().unwrap().ended(), "the 15th");
     let mut again = Sender::new(&one_address, [192, 0, 2, 1], now);
     again.send(FIRST + BLOCK - 2);
-    assert!(again.ended(), "what was given back can be had again");
+    assert!(again.ended(), "returned memory can be used again");
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn judgement() -> impl Strategy<Value = Judgement> {
     ]
 }
 
-/// Generates refusals of a panel, including those that it may not send.
+/// Generates refusals of a panel, including refusals that it may not send.
 pub fn refusal() -> impl Strategy<Value = Refusal> {
     let text = prop_oneof!["[ -~]{0,40}", "[ -~]{480,700}", "[a-z\r\n\u{0}-\u{20ac}]{0,60}"];
     (any::<bool>(), 0..700_u16, any::<(u16, u16)>(), text).prop_map(

@@ -44,11 +44,11 @@ fn lost_onward_connection_leads_to_451() {
         audit(&whole, &accounts);
         assert_eq!(whole.server.kept.len(), 2, "the dialogue is good: {profile:?}");
         assert_eq!(whole.server.connections.len(), 1);
-        let octets = whole.server.connections[0].delivered;
-        for behind in 0..octets {
+        let all = whole.server.connections[0].delivered;
+        for octets in 0..all {
             for cut in [Cut::Eof, Cut::Silence] {
                 for single in flags {
-                    cut_off(&case, behind, cut, single);
+                    cut_off(&case, octets, cut, single);
                     runs += 1;
                 }
             }
@@ -57,8 +57,8 @@ fn lost_onward_connection_leads_to_451() {
     assert!(runs > 8_000, "{runs}");
 }
 
-fn cut_off(case: &Case, behind: usize, cut: Cut, single: bool) {
-    let mut server = Server::new(case.profile, Vec::new()).cut(behind, cut);
+fn cut_off(case: &Case, octets: usize, cut: Cut, single: bool) {
+    let mut server = Server::new(case.profile, Vec::new()).cut(octets, cut);
     if single {
         server = server.single();
     }
@@ -73,13 +73,13 @@ fn cut_off(case: &Case, behind: usize, cut: Cut, single: bool) {
     for account in &accounts {
         let replies = account.recipients.iter().map(|(_, reply)| reply).chain(&account.answer);
         for no in replies.filter(|reply| !reply.is_yes()) {
-            assert_eq!(no.code, 451, "behind {behind}, {cut:?}: {no:?}");
+            assert_eq!(no.code, 451, "after {octets} octets, {cut:?}: {no:?}");
         }
         assert!(account.answer.is_some() || account.accepted().is_empty());
     }
     assert!(
         accounts.iter().any(|account| account.answer.as_ref().is_none_or(|no| no.is_no()))
             || !single,
-        "behind {behind}, {cut:?}: nothing was missed"
+        "after {octets} octets, {cut:?}: nothing was missed"
     );
 }

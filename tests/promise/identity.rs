@@ -25,8 +25,8 @@ fn play(case: &Case, identify: Identify) -> (Gate<Server>, Vec<Account>) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..Default::default() })]
 
-    /// Whatever the server does, it gets no mail for a client that it does not know, and every
-    /// reply to the client is true.
+    /// The server gets no mail of a client that was not identified to it, and every reply to the
+    /// client is true. This holds for any behaviour of the server.
     #[test]
     fn no_mail_is_sent_for_an_unidentified_client(case in case(), xclient in any::<bool>()) {
         let identify = if xclient { Identify::XClient } else { Identify::XForward };

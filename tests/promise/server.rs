@@ -235,7 +235,7 @@ impl Server {
         here.commands.push(line.clone());
         let more = here.at < here.received.len();
         if more && !(self.profile.pipelining && here.hello) {
-            self.faults.push(format!("more behind {:?}", String::from_utf8_lossy(&line)));
+            self.faults.push(format!("more octets after {:?}", String::from_utf8_lossy(&line)));
         }
         self.command(at, verb.as_str(), argument);
         true

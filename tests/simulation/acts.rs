@@ -34,7 +34,7 @@ pub enum Act {
     OutOfTurn,
 }
 
-/// Answers that are not valid replies to any command.
+/// Answers that are not valid as a reply to any command.
 const NONSENSE: [&[u8]; 9] = [
     b"199 2.0.0 c0.0 INTERNAL\r\n",
     b"650 2.0.0 c0.0 INTERNAL\r\n",

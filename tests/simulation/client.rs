@@ -266,7 +266,7 @@ impl Client {
             let last = line.get(3) == Some(&b' ');
             if !digits || !plain || !same || end > 510 || !(last || line.get(3) == Some(&b'-')) {
                 let text = line.escape_ascii().to_string();
-                self.violate(&format!("was told `{text}`, which is no reply"));
+                self.violate(&format!("got `{text}`, which is not a reply"));
             }
             at += end + 2;
             if last || !digits {

@@ -67,7 +67,7 @@ impl Clock {
         self.fire();
     }
 
-    /// Advances the time to the next timer. Returns `false` if there is none.
+    /// Advances the time to the next timer. Returns `false` without a timer.
     pub fn pass(&mut self) -> bool {
         while let Some(Reverse((at, number, timer))) = self.due.peek().copied() {
             if self.is_armed(timer, number) {

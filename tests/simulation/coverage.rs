@@ -46,7 +46,7 @@ pub enum At {
 /// The position of a connection to the onward server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Onward {
-    /// There is no connection.
+    /// No connection.
     None,
     Connecting,
     Greeting,

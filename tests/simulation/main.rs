@@ -48,7 +48,7 @@ const THREADS: usize = 2;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is `{text}`, which is no number")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is `{text}`, expected a number")))
 }
 
 /// Hides the messages of intended panics in scorers.

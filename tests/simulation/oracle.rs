@@ -114,7 +114,9 @@ pub fn conclude(state: &mut State) {
                     && !was_told(kept, said)
                     && !seen.unacknowledged.contains(&number)
             });
-            faults.extend(unseen.map(|_| format!("I2: {name} was taken and nobody is told")));
+            faults.extend(
+                unseen.map(|_| format!("I2: {name} was accepted without a reply to a client")),
+            );
         }
         for number in &seen.unacknowledged {
             let kept = seen.mails.get(*number).is_some_and(|mail| {

@@ -26,7 +26,7 @@ fn of_client(at: At, fault: Fault) -> Reach {
     use At::{Gone, Mail, Rcpt, Recipients, Sender};
     use Reach::{Must, Never, Perhaps};
     match (at, fault) {
-        (Gone, fault) if is_client(fault) => Never("who is gone does nothing"),
+        (Gone, fault) if is_client(fault) => Never("a client that is gone does nothing"),
         (Greeting | Hello | Data, Fault::ClientOutOfTurn) => Must,
         (_, Fault::ClientOutOfTurn) => Never("a client may say there what it likes"),
         // Everything has been answered, and nothing was sent since.
@@ -36,7 +36,9 @@ fn of_client(at: At, fault: Fault) -> Reach {
         (Greeting | Hello | Chunk, Fault::ScorerTags) => {
             Perhaps("tags are for contents, of which the client waits for the answer, or should")
         }
-        (Gone, Fault::ScorerTags) => Perhaps("who waits for the answer to a content is there"),
+        (Gone, Fault::ScorerTags) => {
+            Perhaps("a client that waits for the answer to its content is still there")
+        }
         (Chunks, fault) if is_server(fault) => Perhaps("few stand there, and not for long"),
         (Data | Content | Chunk | Other | Quit, fault) if is_scorer(fault) => {
             Perhaps("the gate asks nobody there")
@@ -57,7 +59,9 @@ fn of_onward(onward: Onward, fault: Fault) -> Reach {
     match (onward, fault) {
         (Connecting, Fault::Unreachable | Fault::ConnectsLate) => Must,
         (_, Fault::Unreachable | Fault::ConnectsLate) => Never("a connection is made once"),
-        (Onward::None | Connecting, fault) if is_server(fault) => Never("there is no server yet"),
+        (Onward::None | Connecting, fault) if is_server(fault) => {
+            Never("the server is not connected yet")
+        }
         (Idle | Held, Fault::ServerStopsReading | Fault::ServerOutOfTurn) => Must,
         (Idle | Held, fault) if is_answer(fault) => Never("nothing is asked"),
         (

@@ -121,7 +121,7 @@ fn run_to_the_end(seed: u64, told: bool, sabotage: Option<Sabotage>) -> (Report,
     let guarded = state.guarded;
     drop(state);
     if !world.end() {
-        violations.push("I5: somebody holds on to the world".into());
+        violations.push("I5: the world is still referenced".into());
     }
     let (sessions, hash, dialogue) = (plan.sessions, trace.hash(), trace.into_dialogue());
     (Report { seed, sessions, kept, polls, guarded, violations, hash, dialogue }, coverage)
@@ -389,7 +389,7 @@ fn clear_up(world: &World, gate: Arc<Gate<Simulated>>, executor: &mut Executor, 
         }
     }
     if Arc::into_inner(gate).is_none() {
-        faults.push("somebody holds on to the gate".into());
+        faults.push("the gate is still referenced".into());
     }
     while !executor.left().is_empty() {
         if !executor.step() || executor.polls() > 2 * POLLS {

@@ -67,7 +67,7 @@ impl Scorer for Chancy {
 impl Chancy {
     fn about(&self, stage: Stage, mail: Option<(usize, usize)>, recipient: usize) -> About {
         let Owner::Gate(session) = self.world.state().owner else {
-            panic!("asked by somebody else");
+            panic!("asked outside of a session");
         };
         About { stage, session, mail, recipient }
     }

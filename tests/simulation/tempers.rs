@@ -1,4 +1,4 @@
-//! Clients with various behaviours: what each sends, in which order, and when.
+//! Clients with various behaviours: the input of each, its order and its timing.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -137,7 +137,7 @@ fn file_is_locked_by_one_process() {
     Embedded::open(&path).unwrap();
 
     let other = folder.path().join("other");
-    std::fs::write(&other, "this is no database, however long it is".repeat(1000)).unwrap();
+    std::fs::write(&other, "this text is not a database".repeat(1000)).unwrap();
     assert!(matches!(Embedded::open(&other), Err(OpenError::File(_))));
     let nowhere = folder.path().join("nowhere/store.redb");
     assert!(matches!(Embedded::open(&nowhere), Err(OpenError::File(_))));

@@ -86,7 +86,7 @@ fn hanging_server_delays_few_messages_and_is_used_after_recovery() {
         }
     }
     let took = began.elapsed();
-    assert_eq!(late, 5, "those that opened the breaker");
+    assert_eq!(late, 5, "only the failures that opened the breaker");
     assert!(took < patience * 10, "200 messages took {took:?}");
     server.signal("CONT");
     let again = (0..100).find_map(|_| {

@@ -77,7 +77,7 @@ impl Client {
         certificates: &Certificates,
         version: &'static SupportedProtocolVersion,
     ) -> io::Result<ProtocolVersion> {
-        assert!(self.heard.is_empty(), "said behind 220: {:?}", self.heard);
+        assert!(self.heard.is_empty(), "octets after 220: {:?}", self.heard);
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(certificates.authority.as_bytes()).unwrap())

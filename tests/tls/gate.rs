@@ -28,7 +28,7 @@ pub(crate) struct Network {
 impl Network {
     /// Returns a network without a listener.
     pub(crate) fn none() -> Self {
-        Self { accept: Arc::new(|_| panic!("nobody is connected to")), width: 1 }
+        Self { accept: Arc::new(|_| panic!("no connection was expected")), width: 1 }
     }
 }
 

@@ -49,7 +49,7 @@ async fn starttls_encrypts_the_session() {
             let mut client = ready(&server, width).await;
             assert_eq!(client.upgrades(&certificates, version).await.unwrap(), agreed);
             sends(&mut client, &text).await;
-            assert_eq!(client.hears().await, "", "the gate takes leave first");
+            assert_eq!(client.hears().await, "", "the gate closes TLS first");
             client.closes().await;
             drop(client);
             server.ended().await.unwrap();

@@ -58,7 +58,7 @@ fn answers_are_cached_for_their_ttl() {
         assert!(!desk.asks(name));
         assert!(!desk.asks(&name.to_uppercase()));
         let (answer, _) = desk.ask(name, RecordKind::A);
-        assert_eq!(answer.unwrap().ttl, Duration::from_secs(1), "what is left of it");
+        assert_eq!(answer.unwrap().ttl, Duration::from_secs(1), "the remaining TTL");
         assert!(desk.ask(name, RecordKind::Aaaa).1, "another question");
         desk.pass(1);
         assert!(desk.asks(name));
@@ -97,7 +97,7 @@ fn cache_is_bounded_by_its_capacity() {
     }
     assert!(!desk.asks("60.n999.example"));
 
-    // Expired answers are removed first, then those that expire soonest.
+    // Expired answers are removed first, then the answers that expire soonest.
     let desk = Desk::new(100);
     for n in 0..50 {
         desk.asks(&format!("10.n{n}.example"));

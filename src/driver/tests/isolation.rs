@@ -104,17 +104,17 @@ fn kind(event: &Event<'_>) -> String {
     debug.split(|c: char| !c.is_alphanumeric()).next().unwrap().into()
 }
 
-/// Serves a client that sends EHLO and a message, waits for the reply, and sends `behind`. Returns
+/// Serves a client that sends EHLO and a message, waits for the reply, and sends `more`. Returns
 /// the replies.
 fn heard_by_client(
     runtime: &Rehearsal,
     gate: &Gate<Rehearsal>,
-    behind: &str,
+    more: &str,
     breaks: bool,
 ) -> String {
     let mut heard = Vec::new();
     let before = format!("XCLIENT ADDR=192.0.2.7\r\nEHLO c\r\n{MESSAGE}");
-    let says = format!("{before}{CONTENT}{behind}");
+    let says = format!("{before}{CONTENT}{more}");
     let mut client = Client::new(&says, &mut heard);
     client.groups = lines(&before);
     client.waits_at = before.len() + CONTENT.len();

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 /// Keys with the time at which each expires.
 ///
-/// A new key beyond the maximum number removes the expired ones, and then those that expire first
+/// A new key beyond the maximum number removes the expired keys, and then the keys that expire first
 /// until half of the maximum is left. So the time to remove keys is constant for each new key, on
 /// average.
 #[derive(Debug)]

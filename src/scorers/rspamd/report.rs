@@ -46,7 +46,7 @@ pub(super) struct Report {
     /// Whether the settings of rspamd exempt the message.
     is_skipped: bool,
     symbols: Vec<Symbol>,
-    /// The reply text for the client; empty if there is none.
+    /// The reply text for the client; empty if rspamd sent none.
     smtp_message: String,
     milter: Milter,
     /// The reason if the report holds no complete scan result.

@@ -113,7 +113,7 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
     Ok(())
 }
 
-/// Reads all values and logs. Adds removals to `surplus` for those that do not fit into memory.
+/// Reads all values and logs. If they do not fit into memory, adds their removals to `surplus`.
 pub(super) fn read(
     database: &Database,
     memory: &Memory,

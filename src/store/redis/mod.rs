@@ -326,7 +326,7 @@ impl Answer {
         match words {
             Some(("granted", Ok(rest))) => Ok(Taken::granted(rest, rate)),
             Some(("exhausted", Ok(wait))) => Ok(Taken::exhausted(wait)),
-            _ => Err(StoreError::Garbled("neither `granted` nor `exhausted`")),
+            _ => Err(StoreError::Garbled("neither granted nor exhausted")),
         }
     }
 

@@ -96,7 +96,7 @@ use script::Script;
 /// - `@ host mx.example`: the name of the gate
 /// - `@ relay offers …`: greeting and EHLO on the onward side are automatic
 /// - `@ relay accepts …`: the whole onward side is automatic, and everything is accepted
-/// - `@ relay answers`: there is no onward server, and the relay target answers in `A:` lines
+/// - `@ relay answers`: without an onward server; the relay target answers in `A:` lines
 ///
 /// The defaults are `gate.example.com` for the gate, `192.0.2.1:4321` for the client and `play` for
 /// the session. A refusal by the gate in the first transaction therefore ends with `(play.1)`.

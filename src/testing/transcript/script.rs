@@ -126,7 +126,7 @@ impl Script {
         let (speaker, said) = text.split_once(':').ok_or("a speaker and a colon")?;
         let said = said.strip_prefix(' ').unwrap_or(said);
         let (speaker, times) = match speaker.split_once('*') {
-            Some((speaker, times)) => (speaker, times.parse().map_err(|_| "a number behind `*`")?),
+            Some((speaker, times)) => (speaker, times.parse().map_err(|_| "a number after `*`")?),
             None => (speaker, 1),
         };
         let event = match speaker {
@@ -358,7 +358,7 @@ impl Ruling {
 
 /// Parses the relay target's answer.
 fn answer(said: &str) -> Result<Option<Reply>, &'static str> {
-    const ANSWER: &str = "`CODE text` with a code from 200 to 599 that is no 3yz, or `silent`";
+    const ANSWER: &str = "`CODE text` with a code from 200 to 299 or 400 to 599, or `silent`";
     if said.trim() == "silent" {
         return Ok(None);
     }
@@ -438,7 +438,7 @@ fn unescape(text: &str) -> Result<(Vec<u8>, bool), &'static str> {
                 let digits = rest.get(..2).and_then(|digits| str::from_utf8(digits).ok());
                 let octet = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
                 rest = rest.get(2..).unwrap_or_default();
-                octet.ok_or("two hexadecimal digits behind `\\x`")?
+                octet.ok_or("two hexadecimal digits after `\\x`")?
             }
             _ => return Err("one of `\\r \\n \\t \\0 \\. \\\\ \\xHH`"),
         });

@@ -89,7 +89,7 @@ fn values_are_not_truncated() {
     assert_eq!(
         attributes.xforward("HELO"),
         ["XFORWARD HELO=[UNAVAILABLE]\r\n"],
-        "an empty value is none"
+        "an empty value counts as unavailable"
     );
 }
 

@@ -12,7 +12,7 @@ fn dropped_blocks_return_to_the_budget() {
     let block = budget.block(BLOCK).expect("within the budget");
     assert_eq!(budget.used(), BLOCK);
     assert!(budget.block(101).is_none());
-    assert_eq!(budget.used(), BLOCK, "what was not had is not spent");
+    assert_eq!(budget.used(), BLOCK, "a refused block is not counted");
     let small = budget.block(100).expect("the last octet");
     assert!(budget.block(1).is_none());
     assert!(budget.clone().block(usize::MAX).is_none());
@@ -67,7 +67,7 @@ fn blocks_are_reused_empty() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a moment to begin with")]
+#[allow(clippy::disallowed_methods, reason = "the starting time")]
 fn unused_blocks_are_freed() {
     let budget = Budget::default();
     let blocks = |count: usize| -> Vec<_> { (0..count).map(|_| budget.block(BLOCK)).collect() };

@@ -151,7 +151,7 @@ fn disconnected_client_frees_its_connection() {
         }
     });
     assert_eq!(runtime.connections(), (3, 0));
-    assert_eq!(runtime.elapsed(), Duration::ZERO, "nobody had to wait");
+    assert_eq!(runtime.elapsed(), Duration::ZERO, "no session had to wait");
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn rspamd_actions_map_to_verdicts() {
         ("rewrite subject", "{}", ""),
         ("quarantine", r#"{"smtp_message":"unused"}"#, ""),
         ("greylist", r#"{"smtp_message":"unused"}"#, ""),
-        ("one of our own", "{}", ""),
+        ("custom action", "{}", ""),
         ("reject", "{}", "550 5.7.1 Message refused as spam"),
         ("discard", "[]", "550 5.7.1 Message refused as spam"),
         ("soft reject", "null", "451 4.7.1 Try again later"),

@@ -21,8 +21,8 @@ struct Read {
     dots: Dots,
 }
 
-/// Reference decoder for DATA: follows RFC 5321 section 4.5.2 line by line. Returns `None` if there
-/// is no end of data.
+/// Reference decoder for DATA: follows RFC 5321 section 4.5.2 line by line. Returns `None` without
+/// an end of data.
 fn read_slowly(wire: &[u8]) -> Option<Read> {
     let (mut content, mut taken, mut bare) = (Vec::new(), 0, false);
     loop {
@@ -130,7 +130,7 @@ fn show(wire: &[u8]) -> String {
 
 /// Octets after the end of data. The decoder must not take them, and they must not change the
 /// result.
-const BEHIND: &str = "QUIT\r\n\n.\r\n";
+const TRAILING: &str = "QUIT\r\n\n.\r\n";
 
 #[test]
 fn nonstandard_end_of_data_is_content() {
@@ -160,12 +160,12 @@ fn nonstandard_end_of_data_is_content() {
         ("\u{85}.\u{85}", "\u{85}.\u{85}"),
     ];
     for (spelling, meaning) in table {
-        let wire = format!("a{spelling}b\r\n.\r\n{BEHIND}");
+        let wire = format!("a{spelling}b\r\n.\r\n{TRAILING}");
         let content = format!("a{meaning}b\r\n");
         for parts in cuts(wire.as_bytes()) {
             let read = read(parts.iter().copied()).expect("an end of data");
             assert_eq!(show(&read.content), show(content.as_bytes()), "{spelling:?} {parts:?}");
-            assert_eq!(read.taken, wire.len() - BEHIND.len(), "{spelling:?} {parts:?}");
+            assert_eq!(read.taken, wire.len() - TRAILING.len(), "{spelling:?} {parts:?}");
         }
     }
 }
@@ -187,11 +187,11 @@ fn only_crlf_dot_crlf_ends_a_message() {
         ("\r.\r\n.\r\n", " .\r\n"),
     ];
     for (wire, content) in table {
-        let wire = format!("{wire}{BEHIND}");
+        let wire = format!("{wire}{TRAILING}");
         for parts in cuts(wire.as_bytes()) {
             let read = read(parts.iter().copied()).expect("an end of data");
             assert_eq!(show(&read.content), show(content.as_bytes()), "{parts:?}");
-            assert_eq!(read.taken, wire.len() - BEHIND.len(), "{parts:?}");
+            assert_eq!(read.taken, wire.len() - TRAILING.len(), "{parts:?}");
         }
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn content_over_the_limit_is_dropped_and_its_end_is_found() {
-    let wire = format!("{}..\r\n\n.\r\nb\r\n.\r\n{BEHIND}", "0123456789\r\n".repeat(1000));
+    let wire = format!("{}..\r\n\n.\r\nb\r\n.\r\n{TRAILING}", "0123456789\r\n".repeat(1000));
     let size = 12_000 + 3 + 2 + 3 + 3;
     for limit in [0, 1, 5000, size - 1, size, size + 1] {
         for length in [1, 7, 1000, wire.len()] {
@@ -19,7 +19,7 @@ fn content_over_the_limit_is_dropped_and_its_end_is_found() {
                 }
                 Progress::End(end) => Some(taken + end),
             });
-            assert_eq!(end, Some(wire.len() - BEHIND.len()));
+            assert_eq!(end, Some(wire.len() - TRAILING.len()));
             let fault = (limit < size).then_some(ContentFault::TooBig);
             assert_eq!((decoder.size(), decoder.fault()), (size, fault));
             assert_eq!(budget.used() == 0, limit < size);
@@ -31,20 +31,20 @@ fn content_over_the_limit_is_dropped_and_its_end_is_found() {
 
 #[test]
 fn content_over_the_budget_is_dropped_and_its_end_is_found() {
-    let wire = format!("{}.\r\n{BEHIND}", "0123456789\r\n".repeat(20_000));
+    let wire = format!("{}.\r\n{TRAILING}", "0123456789\r\n".repeat(20_000));
     let size = 240_000;
     let needed = FIRST + (size - FIRST).next_multiple_of(BLOCK);
     for octets in [0, FIRST - 1, FIRST, needed - 1, needed] {
         let budget = Budget::new(octets);
         let mut decoder = ContentDecoder::new(budget.clone(), 0, u64::MAX);
-        let end = wire.len() - BEHIND.len();
+        let end = wire.len() - TRAILING.len();
         assert_eq!(decoder.data(wire.as_bytes()), Progress::End(end));
         let fault = (octets < needed).then_some(ContentFault::NoMemory);
         assert_eq!((decoder.size(), decoder.fault()), (size as u64, fault));
         assert_eq!(budget.used(), if octets < needed { 0 } else { needed });
         let kept = decoder.finish().map(|content| content.len());
         assert_eq!(kept, fault.map_or(Ok(size), Err));
-        assert_eq!(budget.used(), 0, "what nobody has is nobody's");
+        assert_eq!(budget.used(), 0, "dropped mail data is returned to the budget");
     }
 }
 
