@@ -1,7 +1,7 @@
-"""What the checks with real programs share: private servers, child processes, mail, the tally.
+"""Shared by the checks with real programs: private servers, child processes, mail, the summary.
 
-Everything runs privately: own configuration and queue in a temporary folder, free ports of
-127.0.0.1, nothing sent anywhere else.
+Everything runs privately: configuration and queue are in a temporary folder, servers listen on free
+ports of 127.0.0.1, and nothing is sent anywhere else.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ def free_port():
 
 
 def wait_for(what, condition, patience=PATIENCE):
-    """Until `condition()` holds; its value."""
+    """Waits until `condition()` is true. Returns its value."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         if value := condition():
@@ -73,7 +73,7 @@ def mail(subject, *lines):
 class Postfix:
     """A private instance that delivers to Maildirs of virtual mailboxes.
 
-    What `main.cf` says otherwise is given in `settings`.
+    `settings` overrides parameters of `main.cf`.
     """
 
     def __init__(self, folder, mailboxes=(ALICE, BOB), settings=None):
@@ -144,7 +144,7 @@ class Postfix:
         wait_for("Postfix", lambda: listens(self.port))
 
     def stop(self):
-        """Ends it, if it runs."""
+        """Stops the server if it runs."""
         try:
             self.do("postfix", "stop")
         except subprocess.CalledProcessError:
@@ -154,7 +154,7 @@ class Postfix:
             os.killpg(master, signal.SIGKILL)
 
     def delivered(self, user):
-        """In the order in which they came; names tell it to the second only."""
+        """Returns the messages in order of arrival. File names give the second only."""
         return sorted((self.boxes / user / "new").glob("*"), key=lambda it: it.stat().st_mtime_ns)
 
     def queue(self):
@@ -172,7 +172,7 @@ class Program:
             )
 
     def says(self, pattern):
-        """Waits until it has said this; the match."""
+        """Waits until the output matches. Returns the match."""
 
         def look():
             said = self.log.read_text(errors="replace")
@@ -191,7 +191,7 @@ class Program:
 
 
 class Swaks:
-    """One run of swaks: its exit code, and the replies it was given, last line of each."""
+    """One run of swaks: its exit code, and the last line of each reply."""
 
     def __init__(self, port, content, *to, sender=SENDER, options=()):
         with tempfile.NamedTemporaryFile() as data:
@@ -204,14 +204,14 @@ class Swaks:
         self.replies = re.findall(r"^<(?:-|~|\*\*|\s)+\s*(\d{3} .*?)\s*$", self.text, re.MULTILINE)
 
     def reply(self, beginning):
-        """The reply that begins so. There must be one."""
+        """Returns the reply with this beginning, which must exist."""
         found = [reply for reply in self.replies if reply.startswith(beginning)]
         assert found, f"no {beginning!r} in\n{self.text}"
         return found[0]
 
 
 def borrowed(name):
-    """Another of the checks, as a module."""
+    """Imports another check as a module."""
     sys.dont_write_bytecode = True
     path = str(pathlib.Path(__file__).with_name(name))
     loader = importlib.machinery.SourceFileLoader(name, path)
@@ -221,7 +221,7 @@ def borrowed(name):
 
 
 def private_folder(at_exit, name):
-    """A temporary folder for a run. Also sees to it that SIGTERM ends the run in good order."""
+    """Creates a temporary folder for a run, and makes SIGTERM end the run cleanly."""
     os.umask(0o022)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     folder = tempfile.TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True)
@@ -231,7 +231,7 @@ def private_folder(at_exit, name):
 
 
 def gate_before(at_exit, folder, binary, onward_port, *options):
-    """The gate in front of a port, its output in `gate.log`; the program and its own port."""
+    """Starts a gate in front of a port, with its output in `gate.log`. Returns the program and its port."""
     command = [str(binary), "--listen", f"{HERE}:0", "--relay", f"{HERE}:{onward_port}", *options]
     gate = Program(command, folder / "gate.log")
     at_exit.callback(gate.stop)
@@ -239,13 +239,13 @@ def gate_before(at_exit, folder, binary, onward_port, *options):
 
 
 def brief(text):
-    """What of a long text helps to see what happened."""
+    """Returns the relevant part of a long text."""
     lines = [line if len(line) <= 1000 else line[:1000] + " …" for line in text.splitlines()]
     return "\n".join(lines if len(lines) <= 100 else [*lines[:50], "…", *lines[-50:]])
 
 
 def run(trial, names, logs):
-    """Tries the cases of these names, tells how each went and the tally; the exit code."""
+    """Runs the cases with these names and prints the results. Returns the exit code."""
     failed = 0
     for name in names:
         begin = time.monotonic()

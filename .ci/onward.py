@@ -1,6 +1,6 @@
-"""The mail servers of Debian beside Postfix, as onward servers: private instances on loopback.
+"""Debian's mail servers as onward servers: private instances on loopback.
 
-Exim, OpenSMTPD and sendmail come out of packages that were only unpacked; Dovecot is installed.
+Exim, OpenSMTPD and sendmail run from unpacked packages; Postfix and Dovecot are installed.
 """
 
 import pathlib
@@ -14,7 +14,7 @@ from harness import ALICE, BOB, CAROL, HERE, PROGRAMS, Program, free_port, liste
 
 
 class Server:
-    """What they share: a port, a process, a log, and Maildirs `boxes/USER` that are `owner`'s."""
+    """Common base: a port, a process, a log, and Maildirs `boxes/USER` that `owner` owns."""
 
     hello = "EHLO"
     owner = "nobody"
@@ -49,7 +49,7 @@ class Server:
 
 
 class Postfix(harness.Postfix):
-    """As Debian has it, with room for large mail and without punishing many errors."""
+    """Debian's configuration, except that large mail is allowed and errors are not punished."""
 
     hello = "EHLO"
 
@@ -67,7 +67,7 @@ class Postfix(harness.Postfix):
 
 
 class Exim(Server):
-    """`chunking`: the hosts that are offered CHUNKING, `*` for all, nothing for none."""
+    """`chunking`: the hosts to which CHUNKING is offered: `*` is all, an empty string none."""
 
     owner = "Debian-exim"
 
@@ -133,7 +133,7 @@ begin retry
 
 
 class OpenSmtpd(Server):
-    """Its paths are fixed, so it gets a view of the file system of its own."""
+    """Its paths are fixed, so it runs in a private mount namespace."""
 
     def configured(self):
         package = PROGRAMS / "opensmtpd/usr"
@@ -167,14 +167,14 @@ exec {package}/sbin/smtpd -d -f {config}
 
 
 class Sendmail(Server):
-    """It keeps in its queue what it takes."""
+    """Keeps accepted messages in its queue."""
 
     def queue_is_empty(self):
-        """Nothing is under way."""
+        """Returns whether no transfer is in progress."""
         return True
 
     def delivered(self, user):
-        """What is queued for a user, each put together as one file."""
+        """Returns the messages queued for a user, each joined into one file."""
         whole = []
         for control in sorted((self.folder / "queue").glob("qf*")):
             said = control.read_bytes()
@@ -226,7 +226,7 @@ MAILER(`smtp')dnl
 
 
 class Dovecot(Server):
-    """LMTP (RFC 2033). Carol's mailbox is full, which is seen once the content is there."""
+    """LMTP (RFC 2033). Carol's mailbox is full, which Dovecot reports after the content."""
 
     hello = "LHLO"
 
