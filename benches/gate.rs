@@ -37,7 +37,7 @@ fn main() {
         sink::run();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime can be made").block_on(async {
+    runtime.expect("a runtime can be created").block_on(async {
         let descriptors = raise_descriptor_limit();
         let sink = Process::sink();
         let gate = Process::on_tokio(sink.address);

@@ -180,7 +180,7 @@ fn counting_ends() {
 
 /// Returns the number of instructions of each case.
 fn count() -> Vec<(String, u64)> {
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let folder = tempfile::tempdir().expect("a temporary folder can be created");
     let own = env::current_exe().expect("we run");
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--dump-before=*counting_begins*"])

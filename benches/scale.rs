@@ -29,7 +29,7 @@ fn main() {
         sink::run();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let by_connections = || runtime.expect("a runtime can be made").block_on(connections());
+    let by_connections = || runtime.expect("a runtime can be created").block_on(connections());
     if has("--connections") {
         // Run separately, since it takes the longest.
         return by_connections();
@@ -87,7 +87,7 @@ impl Scorer for Word {
     async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
         let words = memchr::memmem::Finder::new("unsubscribe");
         let found = at.message.segments().iter().any(|segment| words.find(segment).is_some());
-        assert!(!found, "it is not there");
+        assert!(!found, "the word is not in the text");
         Ok(Opinion::silent())
     }
 }
@@ -101,7 +101,7 @@ fn in_memory(name: &str, axis: &str, steps: &[usize], mail: impl Fn(usize) -> Ma
         let gate = served::gate(&Settings::new("mx.example"), panel);
         let turn = || {
             let session = || served::session(&gate, 1, mail.recipients, &mail.content);
-            let time = timed(|| assert_eq!(session(), 1, "the message was not taken"));
+            let time = timed(|| assert_eq!(session(), 1, "the message was not accepted"));
             time.as_secs_f64() * 1e6
         };
         (*step as f64, median((0..=rounds).map(|_| turn()).skip(1)))

@@ -12,7 +12,7 @@
 //! The baseline for a transaction is smtp-proto's parser and its `DataReceiver` on the same lines,
 //! without checks, replies or storage. The baseline for large content is memcpy.
 
-#![allow(unsafe_code, reason = "an allocator that counts can only be written with it")]
+#![allow(unsafe_code, reason = "a counting allocator needs it")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a benchmark")]
 
 mod dialogue;

@@ -206,7 +206,7 @@ mod tests {
         let word = "w".repeat(37);
         assert_eq!(field("X-A", &format!("{word} {word}")), format!("X-A: {word}\r\n {word}\r\n"));
         let long = "w".repeat(200);
-        assert_eq!(field("X-A", &long), format!("X-A: {long}\r\n"), "nowhere to fold");
+        assert_eq!(field("X-A", &long), format!("X-A: {long}\r\n"), "no place to fold");
         let endless = "w".repeat(WORD * 2 + 1);
         let (whole, rest) = (&endless[..WORD], &endless[WORD * 2..]);
         let name = "n".repeat(NAME);

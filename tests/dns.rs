@@ -5,7 +5,7 @@
 //! `.ci/run` installs them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
-#![allow(clippy::disallowed_methods, reason = "real servers live by the clock of the wall")]
+#![allow(clippy::disallowed_methods, reason = "real servers use the wall clock")]
 
 #[path = "dns/servers.rs"]
 mod servers;

@@ -108,7 +108,7 @@ fn every_file_follows_the_layers() {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 
     for (name, _) in LONG {
-        assert!(files.contains(&root.join(name)), "{name} is listed as long and is not there");
+        assert!(files.contains(&root.join(name)), "{name} is listed as long but does not exist");
     }
 }
 

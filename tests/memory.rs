@@ -2,7 +2,7 @@
 //! content that has arrived in part.
 
 #![cfg(feature = "serve")]
-#![allow(unsafe_code, reason = "an allocator that counts can only be written with it")]
+#![allow(unsafe_code, reason = "a counting allocator needs it")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

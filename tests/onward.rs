@@ -134,7 +134,7 @@ fn path(path: &str) -> ForwardPath {
 #[test]
 fn connection_without_client_state_is_reusable() {
     let mut played = Played::new(Identify::None, TlsPolicy::Never);
-    assert!(!played.onward.is_idle() && !played.onward.is_reusable(), "none is there");
+    assert!(!played.onward.is_idle() && !played.onward.is_reusable(), "no connection yet");
     played.onward.introduce();
     played.exchange(&[CONNECT]);
     assert!(!played.onward.is_idle() && !played.onward.is_reusable(), "it is asked something");
@@ -142,7 +142,7 @@ fn connection_without_client_state_is_reusable() {
     played.run();
     assert!(played.onward.is_idle() && played.onward.is_reusable());
     played.onward.reset();
-    assert_eq!(played.run(), said("", Rest::Idle), "nothing to reset");
+    assert_eq!(played.run(), said("", Rest::Idle), "no transaction to reset");
 
     let mut played = Played::with_recipient();
     assert!(played.onward.is_idle() && !played.onward.is_reusable(), "a transaction is open");

@@ -15,7 +15,7 @@ fn files_and_steps_in_the_security_page_exist() {
         .collect();
     assert!(files.len() > 12, "{files:?}");
     for file in files {
-        assert!(root.join(file).exists(), "{file} is not there");
+        assert!(root.join(file).exists(), "{file} does not exist");
     }
 
     let run = fs::read_to_string(root.join(".ci/run"));

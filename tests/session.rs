@@ -346,7 +346,7 @@ fn a_message_is_handed_over_once() {
     let (request, pending) = forward.take();
     assert!(matches!(request, Request::Answer(_, to) if to.path.address() == b"c@d"));
     onward.request(request);
-    let OnwardStep::Done(outcome) = onward.poll(played.now) else { panic!("it is not known") };
+    let OnwardStep::Done(outcome) = onward.poll(played.now) else { panic!("it is unknown") };
     pending.complete(outcome);
     assert_eq!(played.waits(), Waits::Client);
     assert!(played.said.contains("\r\n451 4.4.2 "), "{}", played.said);

@@ -100,7 +100,7 @@ fn slow_clients_do_not_block_others() {
     }
     let told = slow.iter_mut().map(|client| client.say(b"\r\n.\r\n"));
     let told = told.filter(|told| told.starts_with("452 4.3.1 ")).count();
-    assert!(told >= 5, "{told} gave up their memory, no more than were needed");
+    assert!(told >= 5, "{told} lost their memory, no more than necessary");
 }
 
 /// A client that fills its blocks in time keeps them, and a later client is refused.

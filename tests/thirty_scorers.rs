@@ -34,7 +34,7 @@ impl Runtime for Still {
     type Stream = Cursor<Vec<u8>>;
 
     async fn sleep_until(&self, _: Instant) {
-        panic!("a timer for nothing")
+        panic!("an unnecessary timer")
     }
 
     async fn connect(&self, _: &Address) -> io::Result<Self::Stream> {

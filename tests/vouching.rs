@@ -13,7 +13,7 @@ use nobounce::{Outcome, Peer, Receipt, Request, Session, Settings, Step, Verdict
 
 /// Sends these lines, each when the session waits for it, to a gate that accepts everything.
 /// Returns the client of each question to the panel.
-#[expect(clippy::disallowed_methods, reason = "any moment will do")]
+#[expect(clippy::disallowed_methods, reason = "any instant is suitable")]
 fn clients(server: Peer, lines: &[&str]) -> Vec<String> {
     let mut settings = Settings::new("gate.example.com");
     settings.xclient_from = "192.0.2.0/24, local".parse().unwrap();
@@ -296,7 +296,7 @@ fn proxy_header_identifies_only_the_client() {
 
 /// Whether a client is in our own networks: the connecting server, and the client that it names.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "any moment will do")]
+#[expect(clippy::disallowed_methods, reason = "any instant is suitable")]
 fn own_networks_apply_to_the_identified_client() {
     let header = |address: &str| ProxyHeader::Tcp4 {
         source: format!("{address}:25").parse().unwrap(),

@@ -28,7 +28,7 @@ pub(crate) const DATA: &[u8] = b"DATA\r\n";
 pub(crate) const CONTENT: &[u8] = b"Subject: hello\r\n\r\nHello!\r\n.\r\n";
 
 /// Returns a fixed instant for a dialogue, in which time does not pass.
-#[allow(clippy::disallowed_methods, reason = "an instant can only be made by asking for one")]
+#[allow(clippy::disallowed_methods, reason = "an `Instant` cannot be created otherwise")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
@@ -81,7 +81,7 @@ impl Dialogue {
         let taken = self.taken;
         self.stream(content);
         self.settle();
-        assert_eq!(self.taken, taken + 1, "the message was not taken");
+        assert_eq!(self.taken, taken + 1, "the message was not accepted");
     }
 
     /// Sends content, which is read the way `serve` reads it, until the session requests something
@@ -102,10 +102,10 @@ impl Dialogue {
             }
             rest = behind;
             if !matches!(self.session.poll(self.now), Step::Receive) {
-                return assert!(rest.is_empty(), "the end of data came early");
+                return assert!(rest.is_empty(), "premature end of data");
             }
         }
-        panic!("the end of data was not seen");
+        panic!("the end of data was not detected");
     }
 
     /// Returns the message that the session asks the panel about, as it would be forwarded.

@@ -41,8 +41,8 @@ pub(crate) fn session(
     let peer = Peer::new(([192, 0, 2, 1], 4711).into());
     let mut served = Box::pin(serve(client, peer, gate));
     match served.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(result) => result.expect("nothing can go wrong"),
-        Poll::Pending => panic!("nothing was to be waited for"),
+        Poll::Ready(result) => result.expect("in-memory connections do not fail"),
+        Poll::Pending => panic!("a future was pending"),
     }
     drop(served);
     taken

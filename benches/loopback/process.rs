@@ -40,7 +40,7 @@ impl Process {
     pub(crate) fn haproxy(server: SocketAddr, connections: usize) -> Option<Self> {
         let binary = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"];
         let binary = binary.iter().find(|binary| Path::new(binary).exists())?;
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let folder = tempfile::tempdir().expect("a temporary folder can be created");
         let address = free_address();
         let configuration = folder.path().join("haproxy.cfg");
         let text = format!(
@@ -63,7 +63,7 @@ impl Process {
             if connected.is_ok_and(|own| own != address) {
                 return Some(process);
             }
-            #[allow(clippy::disallowed_methods, reason = "it does not tell when it listens")]
+            #[allow(clippy::disallowed_methods, reason = "it does not report when it listens")]
             thread::sleep(Duration::from_millis(10));
         }
         panic!("HAProxy does not listen");
@@ -77,7 +77,7 @@ impl Process {
         let stdout = child.stdout.take().expect("it is piped");
         let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
         let address = lines.find_map(|line| line.strip_prefix("listening on ")?.parse().ok());
-        let address = address.expect("it ended before it listened");
+        let address = address.expect("it exited before it listened");
         thread::spawn(move || lines.for_each(drop));
         Self { child, address, _folder: None }
     }
@@ -114,7 +114,8 @@ impl Drop for Process {
 /// Returns the limit.
 pub(crate) fn raise_descriptor_limit() -> usize {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard limit all may");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+        .expect("raising a limit up to the hard limit is allowed");
     usize::try_from(hard).unwrap_or(usize::MAX)
 }
 
@@ -122,8 +123,8 @@ pub(crate) fn raise_descriptor_limit() -> usize {
 pub(crate) fn example(name: &str) -> PathBuf {
     let own = env::current_exe().expect("we run");
     // target/release/deps/gate-0123, or the same below another target folder
-    let profile = own.parent().and_then(Path::parent).expect("cargo has put us there");
-    let target = profile.parent().expect("cargo has put us there");
+    let profile = own.parent().and_then(Path::parent).expect("cargo's folder layout");
+    let target = profile.parent().expect("cargo's folder layout");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args([

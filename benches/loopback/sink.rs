@@ -13,7 +13,7 @@ const OFFER: &[u8] = b"250-sink.example\r\n250-PIPELINING\r\n250-SIZE 104857600\
 /// Serves until the process is killed.
 pub(crate) fn run() -> ! {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime can be made").block_on(async {
+    runtime.expect("a runtime can be created").block_on(async {
         let socket = TcpSocket::new_v4().expect("there is IPv4");
         socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is free");
         // The maximum backlog, since thousands of clients may connect at once.

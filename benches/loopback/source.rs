@@ -50,7 +50,7 @@ pub(crate) async fn send(server: SocketAddr, load: Load) -> Sent {
     let clients = clients.join_all().await;
     let time = begin.elapsed();
     let latencies: Vec<Duration> =
-        clients.into_iter().flat_map(|sent| sent.expect("all mail is taken")).collect();
+        clients.into_iter().flat_map(|sent| sent.expect("all messages are accepted")).collect();
     assert_eq!(latencies.len(), load.messages, "all mail is sent");
     Sent { time, latencies }
 }

@@ -41,5 +41,5 @@ fn is(read: &fuzzing::Read, end: usize, unstuffed: &[u8], budget: &Budget, limit
         None if read.too_big => {}
         None => assert!(!content.is_empty() && budget.limit() < usize::MAX),
     }
-    assert_eq!(budget.used(), 0, "memory that is held for nobody");
+    assert_eq!(budget.used(), 0, "memory is held without content");
 }

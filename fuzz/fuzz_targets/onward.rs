@@ -231,12 +231,12 @@ impl Course {
     /// Checks the answer to the request: it only succeeds if the server's complete reply to this
     /// request was positive.
     fn done(&mut self, outcome: &Outcome) {
-        let asked = self.asked.take().expect("an answer to nothing");
+        let asked = self.asked.take().expect("an answer without a request");
         let Outcome::Accepted(receipt) = outcome else {
             assert!(matches!(outcome.reply().code().value() / 100, 4 | 5));
             return;
         };
-        assert!(!self.server.lost, "a yes of a server that heard half");
+        assert!(!self.server.lost, "acceptance before the request was sent completely");
         let (command, reply) = self.server.last().expect("everything answered");
         assert_eq!(reply.code, receipt.reply().code().value());
         assert_eq!(reply.code / 100, 2);
@@ -246,7 +246,7 @@ impl Course {
         if self.settings.identify.impersonates() {
             let address = self.envelope.peer.address.map(|address| address.ip().to_string());
             let expected = address.unwrap_or("[UNAVAILABLE]".into());
-            assert_eq!(self.server.client(), Some(expected), "in another's name");
+            assert_eq!(self.server.client(), Some(expected), "in the name of another client");
         }
         let named = |recipient: &str| format!("RCPT TO:{recipient}").into_bytes();
         match asked {

@@ -17,7 +17,7 @@ fuzz_target!(|input: &[u8]| {
     for end in 0..taken {
         match ProxyHeader::read(&input[..end]) {
             Ok(None) => {}
-            Ok(Some(_)) => panic!("taken for whole after {end} octets"),
+            Ok(Some(_)) => panic!("accepted as complete after {end} octets"),
             Err(fault) => assert_eq!(whole, Err(fault)),
         }
     }

@@ -216,7 +216,7 @@ impl Course {
                 Receipt::recipient()
             }
             Request::Answer(..) => panic!("not offered"),
-            Request::Renewal(_) => panic!("nothing was given up"),
+            Request::Renewal(_) => panic!("no request was abandoned"),
             Request::Content(envelope, message) => {
                 assert!(!envelope.forward_paths.is_empty());
                 self.contents.push(message.content().to_vec());
@@ -255,8 +255,14 @@ impl Course {
     /// Checks the delivery promise and its consequences.
     fn check(&mut self) {
         let told = &self.client;
-        assert!(told.recipients.len() <= self.recipients.len(), "a 2xx to RCPT out of nowhere");
-        assert!(told.contents.len() <= self.contents.len(), "a 2xx to content out of nowhere");
+        assert!(
+            told.recipients.len() <= self.recipients.len(),
+            "a 2xx to RCPT without the relay target's acceptance"
+        );
+        assert!(
+            told.contents.len() <= self.contents.len(),
+            "a 2xx to content without the relay target's acceptance"
+        );
         for (told, taken) in told.recipients.iter().zip(&self.recipients) {
             // Ignore the client's spaces between words.
             let squeezed = |path: &[u8]| path.iter().filter(|it| **it != b' ').copied().collect();
@@ -295,7 +301,7 @@ impl Course {
         self.go_on();
         assert_eq!(self.wait, Wait::Close);
 
-        assert!(self.client.senders <= self.ended.len(), "a transaction without an end");
+        assert!(self.client.senders <= self.ended.len(), "a transaction did not end");
         assert!(self.ended.len() <= self.transactions as usize);
         let ids: Vec<_> = self.ended.iter().map(|end| end.envelope.id.to_string()).collect();
         let expected: Vec<_> = (1..=ids.len()).map(|n| format!("fuzz.{n}")).collect();

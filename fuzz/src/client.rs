@@ -97,7 +97,7 @@ impl Client {
             if code == 500 && faulty && !self.in_data && !self.refused {
                 self.refused = true;
             } else {
-                assert!(!yes, "{code} to nothing");
+                assert!(!yes, "{code} without a command");
                 self.said_good_bye = true;
             }
             return;
@@ -106,7 +106,7 @@ impl Client {
         assert!(code != 354 || matches!(&unit, Unit::Command(line) if verb(line) == b"DATA"));
         match unit {
             Unit::Command(line) => self.take_command(&line, code),
-            Unit::Faulty => assert!(!yes, "{code} to no command"),
+            Unit::Faulty => assert!(!yes, "{code} to an unknown command"),
             Unit::Data(octets) => {
                 self.in_data = false;
                 if yes {

@@ -58,7 +58,7 @@ impl Server {
         if std::mem::take(&mut self.proxied) {
             let header = nobounce::proxy::ProxyHeader::read(rest).expect("a PROXY header");
             let (header, taken) = header.expect("a whole PROXY header");
-            assert!(header.source().is_some(), "the client is not named");
+            assert!(header.source().is_some(), "the client is not identified");
             self.client = header.source().map(|source| source.ip().to_string());
             rest = &rest[taken..];
         }
@@ -86,7 +86,7 @@ impl Server {
             let words: Vec<_> = text.split(|octet| *octet == b' ').collect();
             if let [b"BDAT", size, b"LAST"] = words[..] {
                 let size: usize = String::from_utf8_lossy(size).parse().expect("a size");
-                assert_eq!(rest.len(), size, "not what the chunk was to hold");
+                assert_eq!(rest.len(), size, "not the expected content of the chunk");
                 self.asked.push(Asked::Content(rest.to_vec()));
                 rest = b"";
             } else {

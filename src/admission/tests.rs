@@ -12,7 +12,7 @@ fn v4(last: u8) -> IpAddr {
 }
 
 /// Returns an arbitrary time from which all times are counted.
-#[allow(clippy::disallowed_methods, reason = "an instant can only be made by asking for one")]
+#[allow(clippy::disallowed_methods, reason = "an `Instant` cannot be created otherwise")]
 fn beginning() -> Instant {
     Instant::now()
 }

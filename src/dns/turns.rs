@@ -83,7 +83,7 @@ mod tests {
             assert!(poll!(sixth.as_mut()).is_pending());
             drop(fourth);
             drop(one);
-            assert!(poll!(fifth.as_mut()).is_pending(), "the third is before it");
+            assert!(poll!(fifth.as_mut()).is_pending(), "the third goes first");
             let third = third.await;
             // The fifth gets the next turn. The sixth gets one too, but is dropped before it is
             // polled.

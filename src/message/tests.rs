@@ -139,7 +139,7 @@ fn content_without_leading_dots_is_not_scanned_again() {
         message.tag(vec![HeaderField::new(name, ". .").unwrap()]);
         message.dots()
     };
-    assert_eq!(tagged("X-A"), Dots::None, "it begins with a space where it is folded");
+    assert_eq!(tagged("X-A"), Dots::None, "it is folded at a space");
     assert_eq!(tagged(".X-A"), Dots::Perhaps);
 }
 
@@ -388,7 +388,7 @@ fn header_surgery_is_charged_to_the_budget() {
             assert!(budget.used() > whole && message.len() > kept.len() * 5_000);
         }
         drop((message, charge));
-        assert_eq!(budget.used(), 0, "everything is given back");
+        assert_eq!(budget.used(), 0, "everything is returned to the budget");
     }
 }
 

@@ -85,7 +85,7 @@ impl Default for VirtualRuntime {
 
 impl VirtualRuntime {
     /// Creates a runtime without servers: all connections are refused.
-    #[allow(clippy::disallowed_methods, reason = "an instant can only be made by asking for one")]
+    #[allow(clippy::disallowed_methods, reason = "an `Instant` cannot be created otherwise")]
     pub fn new() -> Self {
         let began = Instant::now();
         Self(Arc::new(Mutex::new(State {

@@ -141,7 +141,7 @@ impl Forwarding {
                 let request = match (message.take(), envelope.forward_paths.first()) {
                     (Some(message), _) => Request::Content(envelope, message),
                     (None, Some(first)) => Request::Answer(envelope, first),
-                    (None, None) => unreachable!("a content for nobody"),
+                    (None, None) => unreachable!("content without recipients"),
                 };
                 (request, outcome)
             }

@@ -3,7 +3,7 @@ use super::*;
 use crate::outcome::{Outcome, Receipt};
 
 /// Returns a session that waits for a command.
-#[allow(clippy::disallowed_methods, reason = "any moment will do")]
+#[allow(clippy::disallowed_methods, reason = "any instant is suitable")]
 fn waiting() -> (Session, Instant) {
     let (now, time_of_day) = (Instant::now(), SystemTime::UNIX_EPOCH);
     let settings = Settings::new("mx.example").into();

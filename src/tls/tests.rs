@@ -64,7 +64,7 @@ impl AsyncRead for Line {
         mut buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let end = &mut *self.0.lock().unwrap();
-        assert!(end.tls.wants_write() || end.closed, "it has nothing to say");
+        assert!(end.tls.wants_write() || end.closed, "no octets are written");
         if !end.tls.wants_write() {
             return Poll::Ready(Ok(0));
         }
@@ -218,7 +218,10 @@ fn certificate_is_selected_by_server_name() {
     assert!(matches!(none, TlsConfigError::NoCertificate));
     let mixed =
         TlsServer::from_pems([&pems[0], &(pems[1].0.clone(), pems[0].1.clone())].map(Clone::clone));
-    assert!(matches!(mixed.unwrap_err(), TlsConfigError::Unfit(_)), "the key of another one");
+    assert!(
+        matches!(mixed.unwrap_err(), TlsConfigError::Unfit(_)),
+        "the key of another certificate"
+    );
 }
 
 #[test]

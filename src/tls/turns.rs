@@ -351,7 +351,7 @@ mod tests {
         }
         assert!(turns.is_full(network(4)), "five wait in all");
         waiting.clear();
-        assert!(!turns.is_full(network(4)), "they have gone");
+        assert!(!turns.is_full(network(4)), "they have left the queue");
     }
 
     #[test]

@@ -52,7 +52,7 @@ macro_rules! adapter {
             type Listener = nobounce::$adapter::Listener;
 
             fn block_on<T>(future: impl Future<Output = T>) -> T {
-                #[allow(clippy::redundant_closure_call, reason = "tokio's needs a runtime")]
+                #[allow(clippy::redundant_closure_call, reason = "tokio's timers need a runtime")]
                 $block_on(future)
             }
 

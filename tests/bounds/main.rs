@@ -210,7 +210,7 @@ fn functions(text: &str) -> impl Iterator<Item = &str> {
 fn every_row_has_its_test_and_every_test_its_row() {
     let rows = rows();
     let documented: BTreeSet<_> = rows.iter().map(|row| row.name).collect();
-    assert_eq!(documented.len(), rows.len(), "two rows have one name");
+    assert_eq!(documented.len(), rows.len(), "two rows have the same name");
     assert!(rows.len() > 60, "only {} rows", rows.len());
 
     let own = [
@@ -228,7 +228,7 @@ fn every_row_has_its_test_and_every_test_its_row() {
         tests.push(name);
     }
     let tested: BTreeSet<_> = tests.iter().copied().collect();
-    assert_eq!(tested.len(), tests.len(), "two tests have one name");
+    assert_eq!(tested.len(), tests.len(), "two rows have the same test");
     assert_eq!(documented, tested);
 }
 

@@ -478,7 +478,7 @@ fn store_file_outlives_the_process() {
     let replies: Vec<String> = (0..3).map(|_| ask("b")).collect();
     assert!(replies[..2].iter().all(|reply| reply.starts_with("250 ")), "{replies:?}");
     assert!(replies[2].starts_with("451 4.7.1 Too much mail for this recipient"), "{replies:?}");
-    assert!(ask("c").starts_with("250 "), "it is another's");
+    assert!(ask("c").starts_with("250 "), "another recipient has a separate limit");
 }
 
 /// Sends mail through a gate with this file. Returns the reply to the content, and the forwarded

@@ -61,7 +61,7 @@ impl Gate {
         let address = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut gate = Self { child, output, address, preface: Vec::new(), folder };
         gate.address = loop {
-            let line = gate.line().expect("it ended before it listened");
+            let line = gate.line().expect("it exited before it listened");
             match line.strip_prefix("listening on ") {
                 Some(address) => break address.parse().unwrap(),
                 None => gate.preface.push(line),
@@ -76,7 +76,7 @@ impl Gate {
         match self.output.recv_timeout(PATIENCE) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("it says nothing and does not end"),
+            Err(RecvTimeoutError::Timeout) => panic!("it neither reports its port nor exits"),
         }
     }
 

@@ -181,7 +181,8 @@ fn gives_mail_to_an_onward_server(example: &str, verb: &str) {
     for content in contents() {
         let reply = send(&mut client, "b@example.org", &content).unwrap();
         assert_eq!(reply.first_line(), Some("2.0.0 Ok: queued as 4Xyz"));
-        let delivery = onward.deliveries.try_recv().expect("the onward server has it first");
+        let delivery =
+            onward.deliveries.try_recv().expect("the onward server has it before the reply");
         let body = if content.is_ascii() { "" } else { " BODY=8BITMIME" };
         let sender = format!("<a@example.com>{body}");
         assert_eq!(delivery.verb, verb);
@@ -191,7 +192,7 @@ fn gives_mail_to_an_onward_server(example: &str, verb: &str) {
     let refused = send(&mut client, "b@example.org", &gtube()).unwrap_err();
     assert!(refused.is_permanent() && refused.to_string().contains("5.7.1"), "{refused}");
     gate.stop();
-    assert!(onward.deliveries.try_recv().is_err(), "the onward server has heard of it");
+    assert!(onward.deliveries.try_recv().is_err(), "the refused message was relayed");
 }
 
 fn refuses_with_the_reply_of_the_onward_server(example: &str) {

@@ -252,7 +252,7 @@ fn store_file_is_checked_and_private() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     assert!(check(&store(&path)).status.success());
-    assert!(!path.exists(), "it only looks");
+    assert!(!path.exists(), "--check creates no file");
     let held = Embedded::open(&path).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let output = check(&store(&path));
@@ -297,7 +297,7 @@ fn expiring_or_incomplete_certificate_chain_is_reported() {
         let root_key = rcgen::KeyPair::generate().unwrap();
         let root = rcgen::CertifiedIssuer::self_signed(root, root_key).unwrap();
         let mut leaf = rcgen::CertificateParams::new(["mx.example.org".to_owned()]).unwrap();
-        #[allow(clippy::disallowed_methods, reason = "certificates end by the clock")]
+        #[allow(clippy::disallowed_methods, reason = "certificates expire by the wall clock")]
         let today = std::time::SystemTime::now();
         let shift = std::time::Duration::from_secs(days.unsigned_abs() * 86_400 + 3_600);
         let end = if days < 0 { today - shift } else { today + shift };

@@ -102,7 +102,7 @@ fn data(stream: &mut impl BufRead) -> Vec<u8> {
     loop {
         let mut line = Vec::new();
         stream.read_until(b'\n', &mut line).unwrap();
-        assert!(line.ends_with(b"\r\n"), "mail data breaks off");
+        assert!(line.ends_with(b"\r\n"), "truncated mail data");
         match line.strip_prefix(b".") {
             Some(b"\r\n") => return content,
             rest => content.extend_from_slice(rest.unwrap_or(&line)),

@@ -59,7 +59,7 @@ fn audit(gate: &Gate<Server>, accepted: &[Vec<u8>], answers: &[Reply]) {
         [only] if accepted.len() == 1 => std::slice::from_ref(only),
         // The session had ended, or no recipient was accepted.
         [] => {
-            assert!(server.kept.is_empty(), "taken, and nobody was told");
+            assert!(server.kept.is_empty(), "accepted without a reply");
             &[]
         }
         _ => panic!("{} recipients, {answers:?}", accepted.len()),

@@ -337,7 +337,7 @@ impl<S: OnwardServer> Link<'_, S> {
 }
 
 /// Returns the start of the virtual time.
-#[expect(clippy::disallowed_methods, reason = "an `Instant` cannot be made otherwise")]
+#[expect(clippy::disallowed_methods, reason = "an `Instant` cannot be created otherwise")]
 pub fn epoch() -> Instant {
     static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     *EPOCH.get_or_init(Instant::now)

@@ -60,5 +60,5 @@ fn missing_identification_is_noticed() {
     let onward = onward_settings(case.profile);
     let mut gate = Gate::new(case.settings(), onward, server, Vec::new(), chunks);
     play_on(&mut gate, &case);
-    assert_eq!(gate.server.faults, ["mail for nobody"]);
+    assert_eq!(gate.server.faults, ["mail without an identified client"]);
 }

@@ -148,7 +148,7 @@ fn a_content_as_long_as_the_limit_arrives() {
 }
 
 /// Returns a fixed instant, since time does not pass in these tests.
-#[allow(clippy::disallowed_methods, reason = "any moment will do")]
+#[allow(clippy::disallowed_methods, reason = "any instant is suitable")]
 fn now() -> Instant {
     Instant::now()
 }

@@ -280,7 +280,7 @@ impl Server {
                 self.answer(at, "MAIL", &argument, Act::Refuse(503), 250);
             }
             "MAIL" if self.identity == Some("XCLIENT") && !here.told => {
-                self.faults.push("mail for nobody".into());
+                self.faults.push("mail without an identified client".into());
                 self.answer(at, "MAIL", &argument, Act::Refuse(550), 250);
             }
             "MAIL" => {

@@ -55,7 +55,7 @@ fn assert_unambiguous(server: &Server) {
             assert!(clean, "{}", line.escape_ascii());
         }
     }
-    assert_eq!(messages, server.kept.len(), "one message for each that was taken");
+    assert_eq!(messages, server.kept.len(), "one message for each acceptance");
 }
 
 proptest! {

@@ -40,8 +40,11 @@ pub fn audit(gate: &Gate<Server>, accounts: &[Account]) {
         let kept: Vec<_> = server.kept.iter().filter(|kept| holds(&kept.content, token)).collect();
         let accepted = account.accepted();
         for kept in &kept {
-            assert_eq!(kept.recipients, accepted, "the recipients the client counts on");
-            assert!(kept.content.ends_with(&account.content), "the content goes on as it came");
+            assert_eq!(
+                kept.recipients, accepted,
+                "the recipients that the client regards as accepted"
+            );
+            assert!(kept.content.ends_with(&account.content), "the content is relayed unchanged");
             let added = &kept.content[..kept.content.len() - account.content.len()];
             assert_is_header(added);
         }
@@ -55,7 +58,7 @@ pub fn audit(gate: &Gate<Server>, accounts: &[Account]) {
         match &account.answer {
             Some(answer) if answer.is_yes() => {
                 assert_eq!(kept.len(), 1, "the client was told {answer:?}");
-                assert!(server.was_heard(kept[0]), "told before it was known");
+                assert!(server.was_heard(kept[0]), "replied before the result was known");
                 let said = |verb: &str| {
                     server.said.iter().any(|said| said.verb == verb && said.text == answer.octets)
                 };
@@ -72,7 +75,7 @@ pub fn audit(gate: &Gate<Server>, accounts: &[Account]) {
         }
     }
     let replies = super::oracle::read_replies(&gate.to_client).0;
-    assert!(!holds(&gate.to_client, SECRET.as_bytes()), "told too much");
+    assert!(!holds(&gate.to_client, SECRET.as_bytes()), "reply contains internal text");
     for reply in &replies {
         assert!(is_known(reply, &server.said), "a reply from nowhere: {reply:?}");
     }

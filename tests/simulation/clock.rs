@@ -28,7 +28,7 @@ struct Timer {
 }
 
 impl Clock {
-    #[allow(clippy::disallowed_methods, reason = "an instant can only be made by asking for one")]
+    #[allow(clippy::disallowed_methods, reason = "an `Instant` cannot be created otherwise")]
     pub fn new() -> Self {
         let now = Instant::now();
         Self {

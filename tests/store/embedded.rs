@@ -206,7 +206,7 @@ fn answered_operations_survive_sigkill() {
             }
         };
         for _ in 0..round * 150 {
-            hear(lines.next().expect("it counts until it is killed").unwrap());
+            hear(lines.next().expect("the process counts until it is killed").unwrap());
         }
         child.kill().unwrap();
         child.wait().unwrap();
@@ -218,7 +218,7 @@ fn answered_operations_survive_sigkill() {
         for (thread, said) in said.iter_mut().enumerate() {
             let known = block_on(store.recall(&Key::new("count", thread), at(0.0))).unwrap();
             let known = known.map_or(0, |sighting| sighting.times);
-            assert!(*said <= known && known <= *said + 1, "said {said}, and known are {known}");
+            assert!(*said <= known && known <= *said + 1, "printed {said}, stored {known}");
             *said = known;
         }
     }

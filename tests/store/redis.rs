@@ -93,7 +93,7 @@ fn hanging_server_delays_few_messages_and_is_used_after_recovery() {
         std::thread::sleep(Duration::from_millis(100));
         see(&store).ok()
     });
-    assert!(again.is_some(), "it is back and not found");
+    assert!(again.is_some(), "the recovered server was not used");
     assert!(matches!(
         &changes.lock().unwrap()[..],
         [Change::Failed { .. }, Change::Recovered { .. }]

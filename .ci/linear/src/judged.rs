@@ -69,8 +69,8 @@ mails! {
     "forged-folded", "", |_| of("X-Nobounce-A:\r\n x\r\nb:\r\n");
     "mailbox-lines", "", |_| of("From \r\n");
     "results", JUNK, |_| of("Authentication-Results: x\r\n");
-    "results-of-ours", JUNK, |_| of("Authentication-Results: mx.example\r\nb:\r\n");
-    "results-behind-junk", JUNK, |_| of(" Authentication-Results: x\r\n");
+    "results-in-our-name", JUNK, |_| of("Authentication-Results: mx.example\r\nb:\r\n");
+    "results-after-junk", JUNK, |_| of(" Authentication-Results: x\r\n");
     "results-in-comments", JUNK, |_| of(" Authentication-Results: (\r\n");
     "results-in-quotes", JUNK, |_| of(" Authentication-Results: \"\r\n");
     "results-unnamed", JUNK, |_| of(" Authentication-Results:\r\n");

@@ -18,7 +18,7 @@ pub(crate) const SHAPES: &[Shape] = &[
     Shape { name: "dot-lines", size: MIB, least: 2.0, prepare: dot_lines },
     Shape { name: "odd-ends", size: MIB, least: 2.0, prepare: odd_ends },
     Shape { name: "results", size: 20_000, least: 5.0, prepare: results },
-    Shape { name: "results-behind-junk", size: 20_000, least: 5.0, prepare: results_behind_junk },
+    Shape { name: "results-after-junk", size: 20_000, least: 5.0, prepare: results_after_junk },
     Shape { name: "results-in-comments", size: 20_000, least: 5.0, prepare: results_in_comments },
     Shape { name: "results-in-quotes", size: 20_000, least: 5.0, prepare: results_in_quotes },
     Shape { name: "results-unnamed", size: 20_000, least: 5.0, prepare: results_unnamed },
@@ -124,7 +124,7 @@ fn results(size: usize) -> Work {
 }
 
 /// A parser may regard each line as a field that the next lines continue.
-fn results_behind_junk(size: usize) -> Work {
+fn results_after_junk(size: usize) -> Work {
     let lines = format!("Subject: x\r\njunk\r\n{}", " Authentication-Results: x\r\n".repeat(size));
     header(lines.clone(), lines)
 }

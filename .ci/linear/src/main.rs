@@ -19,13 +19,14 @@ fn main() {
     let number = |text: &str| text.parse().expect("a number");
     match arguments[..] {
         [name, size] => {
-            let shape =
-                shapes().find(|shape| shape.name == name).expect("a shape of those in src/");
+            let shape = shapes().find(|shape| shape.name == name).expect("a shape defined in src/");
             println!("{}", measured((shape.prepare)(number(size))));
         }
         ["mail", name, octets] => {
-            let mail =
-                MAILS.iter().find(|mail| mail.name == name).expect("a mail of those in src/");
+            let mail = MAILS
+                .iter()
+                .find(|mail| mail.name == name)
+                .expect("a message shape defined in src/");
             let got = mail.serve(number(octets), Budget::new(BUDGET));
             println!("{} {}", got.last, peak());
         }

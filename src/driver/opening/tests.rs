@@ -64,7 +64,7 @@ fn connection_over_the_limit_gets_421_instead_of_a_greeting() {
     drop(place);
     for _ in 0..2 {
         assert_eq!(comes(&gate, peer(), "QUIT\r\n", true).0, GREETED);
-        assert_eq!(gate.admission.connections(), 0, "its place was not given back");
+        assert_eq!(gate.admission.connections(), 0, "its slot was not freed");
     }
 }
 
@@ -123,7 +123,7 @@ fn the_connection_that_has_waited_longest_for_its_proxy_header_makes_room() {
     let displaces = async {
         runtime.sleep(Duration::from_secs(1)).await;
         let mut newcomer = gate.admission.enter().unwrap();
-        assert_eq!(gate.admission.connections(), 2, "the other one does not count any more");
+        assert_eq!(gate.admission.connections(), 2, "the other connection is no longer counted");
         // All places of admitted clients are taken.
         let told = newcomer.count_for([198, 51, 100, 1].into(), runtime.now());
         assert_eq!(told, Err(AdmissionError::Full));

@@ -48,7 +48,7 @@ impl Fragile {
     }
 
     fn check(&self, place: Place) {
-        assert!(self.place != place, "a bug of the user's");
+        assert!(self.place != place, "a bug in user code");
     }
 }
 
@@ -67,7 +67,7 @@ impl Drop for FragileRelay {
 
 impl Drop for PanicsWhenDropped {
     fn drop(&mut self) {
-        panic!("a bug of the user's");
+        panic!("a bug in user code");
     }
 }
 
@@ -150,11 +150,11 @@ fn a_panic_of_an_observer_at_any_event_costs_no_reply() {
             .panel(Panel::new().scorer(Suspicious))
             .tarpit(Tarpit::from(Score::points(1)))
             .observer(move |event| {
-                assert!(kind(event) != panics_at, "a bug of the user's");
+                assert!(kind(event) != panics_at, "a bug in user code");
             })
             .observer(move |event| match event {
                 Event::ObserverFailed { observer: 0, panic } => {
-                    assert_eq!(*panic, "a bug of the user's");
+                    assert_eq!(*panic, "a bug in user code");
                     failures.fetch_add(1, Ordering::Relaxed);
                 }
                 event => kinds.lock().unwrap().push(kind(event)),
@@ -227,9 +227,9 @@ fn a_panic_of_the_relay_target_is_answered_with_451() {
         let gate = Gate::new(runtime.clone(), Settings::new("mx.example"), target.clone())
             .observer(move |event| {
                 let count = match event {
-                    Event::RelayPanicked { panic, .. } => *panic == "a bug of the user's",
+                    Event::RelayPanicked { panic, .. } => *panic == "a bug in user code",
                     Event::Relayed { outcome: Outcome::Failed(error), .. } => {
-                        error.to_string() == "the relay target panicked: a bug of the user's"
+                        error.to_string() == "the relay target panicked: a bug in user code"
                     }
                     _ => false,
                 };
@@ -277,7 +277,7 @@ struct BrittleError;
 
 impl std::fmt::Display for BrittleError {
     fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        panic!("a bug of the user's");
+        panic!("a bug in user code");
     }
 }
 
@@ -285,7 +285,7 @@ impl std::error::Error for BrittleError {}
 
 impl Drop for BrittleError {
     fn drop(&mut self) {
-        panic!("a bug of the user's");
+        panic!("a bug in user code");
     }
 }
 

@@ -85,7 +85,7 @@ mod tests {
         };
         let unreachable = "451 4.4.1 The next server cannot be reached, try again later";
         assert_eq!(asked(), unreachable);
-        assert_eq!(runtime.connections().0, 0, "nothing was asked");
+        assert_eq!(runtime.connections().0, 0, "no command was sent");
         // The server is unreachable first, then an open relay.
         let tested = runtime.run(target.self_test());
         assert!(matches!(tested, Err(SelfTestError::Unanswered(_))), "{tested:?}");
@@ -93,7 +93,7 @@ mod tests {
         let tested = runtime.run(target.self_test());
         assert!(tested.is_err(), "{tested:?}");
         assert!(asked().starts_with("451 4."), "{}", asked());
-        assert_eq!(runtime.connections().0, 2, "nothing was asked but by the self-test");
+        assert_eq!(runtime.connections().0, 2, "only the self-test asked");
         let tested = runtime.run(target.self_test());
         assert!(tested.is_ok(), "{tested:?}");
         assert_eq!(asked(), "taken");

@@ -136,7 +136,7 @@ mod tests {
         }
         let connections = runtime.connections().0;
         assert_eq!(asked("203.0.113.7", false), 421);
-        assert_eq!(runtime.connections().0, connections, "nothing was asked");
+        assert_eq!(runtime.connections().0, connections, "no command was sent");
         // Another address, an address in our networks, and the same address after some time.
         assert_eq!(asked("203.0.113.8", false), 550);
         assert_eq!(asked("203.0.113.7", true), 550);
@@ -175,7 +175,7 @@ mod tests {
             harvests.count(&envelope(&format!("198.{}.{}.1", n / 250, n % 250)), now);
             assert!(harvests.lock().len() <= 100);
         }
-        assert!(harvests.refuses(&harvester, || now), "the fullest are kept");
+        assert!(harvests.refuses(&harvester, || now), "the fullest buckets are kept");
         harvests.count(&envelope("192.0.2.1"), now + 2 * WINDOW);
         assert!(!harvests.refuses(&harvester, || now + 2 * WINDOW));
     }

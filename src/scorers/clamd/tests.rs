@@ -58,7 +58,7 @@ fn dechunk(mut chunks: &[u8]) -> Vec<u8> {
         octets.extend_from_slice(chunk);
         chunks = rest;
         if chunk.is_empty() {
-            assert!(rest.is_empty(), "{} octets behind the end", rest.len());
+            assert!(rest.is_empty(), "{} octets after the end", rest.len());
             return octets;
         }
     }

@@ -144,7 +144,7 @@ fn hanging_disk_does_not_block_reads() {
             assert!(futures::FutureExt::now_or_never(&mut write).is_none(), "the disk hangs");
             assert!(block_on(store.recall(&Key::new("k", 1), NOW)).unwrap().is_some());
         }
-        assert!(told.try_recv().is_err(), "answered before it was on disk");
+        assert!(told.try_recv().is_err(), "answered before the write");
         drop(hanging);
         assert_eq!(told.recv().unwrap(), 2);
         assert_eq!(block_on(write).unwrap(), 1);

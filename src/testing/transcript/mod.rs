@@ -151,7 +151,7 @@ pub(super) trait Company {
 }
 
 /// An event of a dialogue.
-#[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "nobody looks on"))]
+#[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "no observer"))]
 pub(super) enum Happened<'h> {
     Connected(&'h Session),
     /// The client sent octets. `in_turn`: the session was waiting for them.

@@ -40,7 +40,7 @@ fn block_does_not_exceed_its_capacity() {
     assert_eq!((block.fill(b"ab"), block.is_full()), (2, false));
     assert_eq!((block.fill(b"cd"), block.is_full()), (1, true));
     assert_eq!((block.fill(b"d"), block.as_ref()), (0, &b"abc"[..]));
-    assert_eq!(format!("{block:?}"), "Block { len: 3, .. }", "nothing of what it holds");
+    assert_eq!(format!("{block:?}"), "Block { len: 3, .. }", "Debug does not print the content");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn unused_blocks_are_freed() {
         drop(blocks(needed));
     }
     budget.tidy(begin);
-    assert_eq!(kept(), 0, "a clock that goes back");
+    assert_eq!(kept(), 0, "a clock that moves backwards");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn pooled_blocks_count_towards_the_budget_and_are_evicted() {
 fn octets_read_in_place_are_kept() {
     let budget = Budget::default();
     let mut block = budget.block(BLOCK).expect("a block");
-    assert!(block.room().is_empty(), "nothing is made of zeros for it");
+    assert!(block.room().is_empty(), "no block is allocated for it");
     block.fill(&[b'x'; 100]);
     drop(block);
     let mut block = spare_block(&budget).expect("that one");

@@ -72,7 +72,7 @@ fn an_uncounted_connection_needs_no_place_after_a_disconnect() {
         let mut connection = Connection::beyond_the_bound(server.clone(), Arc::new(peer()));
         assert!(!connection.comes_back(&recipient()).await);
     });
-    assert_eq!(runtime.elapsed(), Duration::ZERO, "it did not queue for a place");
+    assert_eq!(runtime.elapsed(), Duration::ZERO, "it did not queue for a slot");
     assert_eq!(runtime.connections().0, 2, "both tokens were sent");
 }
 

@@ -99,7 +99,7 @@ fn idle_behind_rcpt(second_connection: &[&str], third_connection: &[&str]) -> Ou
         assert!(idle.has_given_up());
         envelope.forward_paths.push(recipient.clone());
         let outcome = idle.renew(&envelope).await;
-        assert!(other.has_given_up(), "it idles now");
+        assert!(other.has_given_up(), "the connection is idle now");
         outcome
     });
     assert_eq!(runtime.connections(), (3, 0));

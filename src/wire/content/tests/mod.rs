@@ -106,7 +106,7 @@ fn write_out(segments: &[Bytes], dots: Dots) -> Vec<Bytes> {
     }
     let written = output.len();
     writer.write(&mut output);
-    assert_eq!(output.len(), written, "something behind the end");
+    assert_eq!(output.len(), written, "octets after the end");
     output
 }
 
