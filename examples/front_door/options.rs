@@ -63,7 +63,7 @@ pub(crate) struct Options {
     /// Private key of the certificate, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Network of proxies, each of whose connections starts with a PROXY header; may be repeated. Networks that
+    /// Network of proxies; may be repeated. Each connection from it must start with a PROXY header. Networks that
     /// include strangers, such as 0.0.0.0/0, are refused here, in --trust and in --own-network.
     #[arg(long, value_name = "NETWORK")]
     pub(crate) proxy_from: Vec<Networks>,

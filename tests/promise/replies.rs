@@ -191,7 +191,7 @@ fn case_of(acts: &[Act]) -> Case {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..Default::default() })]
 
-    /// P2: each command gets exactly one reply, in order.
+    /// Property P2: each command gets exactly one reply, in order.
     #[test]
     fn every_command_gets_exactly_one_reply(case in case().prop_map(Case::attended), flights in flights()) {
         let mut gate = tolerant(&case, case.chunks.clone());
@@ -210,7 +210,7 @@ proptest! {
         pair_up(&said, &read_replies(&gate.to_client).0, true);
     }
 
-    /// P3: the replies do not depend on the chunking of the octets.
+    /// Property P3: the replies do not depend on the chunking of the octets.
     #[test]
     fn replies_do_not_depend_on_chunking(
         case in case().prop_map(Case::attended),

@@ -61,7 +61,7 @@ fn assert_unambiguous(server: &Server) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..Default::default() })]
 
-    /// P4: every reader, strict or lenient, sees one message with the same end.
+    /// Property P4: every reader, strict or lenient, sees one message with the same end.
     #[test]
     fn every_lenient_reader_sees_one_message(
         profile in profile(),
