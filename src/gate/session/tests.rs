@@ -244,7 +244,7 @@ fn sessions_are_counted_admitted_and_drained() {
     say(&mut session, "EHLO c\r\n");
     gate.shut_down();
     let heard = say(&mut session, "");
-    assert_eq!(heard, "421 4.3.2 Service going down, try again later\r\n");
+    assert_eq!(heard, "421 4.3.2 Service shutting down, try again later\r\n");
     assert!(gate.drained().now_or_never().is_none());
     session.close().now_or_never().unwrap();
     assert!(gate.drained().now_or_never().is_some());
