@@ -2,7 +2,8 @@
 //! server.
 //!
 //! ```sh
-//! cargo run --release --features redb,rspamd,sender-authentication,tls,tokio --example front_door -- \
+//! cargo install --path . --example front_door --features front-door
+//! front_door \
 //!     --listen 0.0.0.0:25 --relay 127.0.0.1:10025 --identify xclient --user nobounce \
 //!     --spamd 127.0.0.1:783 --json-log /var/log/nobounce/mail.json
 //! ```
