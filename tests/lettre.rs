@@ -1,4 +1,4 @@
-//! lettre as a client of a gate before a real server. `.ci/clients` starts both, and passes the
+//! lettre as a client of a gate before a real server. `.ci/programs/clients.py` starts both, and passes the
 //! ports and the files to send.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -14,7 +14,7 @@ use lettre::transport::smtp::extension::ClientId;
 /// Sends the files named in `LETTRE_FILES` over one connection to `LETTRE_PORT`, and prints
 /// refusals.
 #[test]
-#[ignore = "needs somebody to send to: run by .ci/clients"]
+#[ignore = "needs somebody to send to: run by .ci/programs/clients.py"]
 fn sends_files() {
     let given = |name: &str| env::var(name).unwrap();
     let (name, port) = (ClientId::Domain(given("LETTRE_NAME")), given("LETTRE_PORT"));

@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
 """Real clients: each sends mail through the example on_tokio to Postfix.
 
-usage: .ci/clients [GATE]        GATE: the example's binary, target/debug/examples/on_tokio if left out
-       .ci/clients --direct      without the gate, each to Postfix: shows what a client itself changes
+usage: .ci/programs/clients.py [GATE]        GATE: the example's binary, target/debug/examples/on_tokio if left out
+       .ci/programs/clients.py --direct      without the gate, each to Postfix: shows what a client itself changes
 
 A client's message must arrive octet for octet, and its user must learn of an unknown recipient.
 Needs root and the programs of the step `programs` of .ci/run. Everything runs privately: see harness.
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import re
@@ -18,8 +17,8 @@ import smtplib
 import subprocess
 import sys
 
-from harness import ALICE, BOB, HERE, NOBODY, PROGRAMS, SENDER, Postfix, Program, Swaks
-from harness import free_port, gate_before, listens, mail, private_folder, run, wait_for
+from library.harness import ALICE, BOB, HERE, NOBODY, PROGRAMS, ROOT, SENDER, Postfix, Program, Swaks
+from library.harness import free_port, gate_before, help_if_asked, listens, mail, private_folder, run, wait_for
 
 NAME = "client.example.com"
 JUERGEN = "jürgen@example.org"
@@ -158,8 +157,7 @@ class Clients:
         given = {f"LETTRE_{name}": value for name, value in given.items()}
         command = ["cargo", "test", "--locked", "--quiet", "--test", "lettre", "--"]
         command += ["--ignored", "--nocapture"]
-        manifest = pathlib.Path(__file__).absolute().parent.parent / "Cargo.toml"
-        command[2:2] = ["--manifest-path", manifest]
+        command[2:2] = ["--manifest-path", ROOT / "Cargo.toml"]
         return self.see(*command, LETTRE_FILES=":".join(files), **given)
 
     def exim(self, contents, *to):
@@ -510,4 +508,5 @@ def main():
 
 
 if __name__ == "__main__":
+    help_if_asked(__doc__)
     sys.exit(main())

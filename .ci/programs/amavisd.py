@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """front_door with amavisd as before-queue filter of Postfix, and as the onward server itself.
 
-usage: .ci/amavisd [FRONT]    FRONT: the binary, target/debug/examples/front_door if left out
+usage: .ci/programs/amavisd.py [FRONT_DOOR]
+       FRONT_DOOR: the binary, default target/debug/examples/front_door
 
 Needs root, Postfix and amavisd-new. The configuration comes from examples/front_door/front-amavisd.master.cf and
 amavisd.conf. Only ports, the user and paths are changed.
@@ -16,10 +17,10 @@ import re
 import smtplib
 import sys
 
-from harness import ALICE, BOB, HERE, NOBODY, SENDER, Postfix, Program
-from harness import free_port, listens, mail, private_folder, run, wait_for
+from library.harness import ALICE, BOB, HERE, NOBODY, ROOT, SENDER, Postfix, Program
+from library.harness import free_port, help_if_asked, listens, mail, private_folder, run, wait_for
 
-FILES = pathlib.Path(__file__).parent.parent / "examples" / "front_door"
+FILES = ROOT / "examples" / "front_door"
 USER = pwd.getpwnam("nobody")
 SPAMMER = "spammer@example.com"
 
@@ -151,4 +152,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    help_if_asked(__doc__)
     sys.exit(main(sys.argv[1:]))

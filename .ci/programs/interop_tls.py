@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Mail with TLS through real programs: openssl, swaks -> the example `starttls` -> Postfix.
 
-usage: .ci/interop-tls [GATE]    GATE: the example's binary, target/debug/examples/starttls if left out
+usage: .ci/programs/interop_tls.py [STARTTLS]
+       STARTTLS: the binary, default target/debug/examples/starttls
 
 Needs root, Postfix, swaks and openssl. Everything runs privately: see harness.
 """
@@ -15,12 +16,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 
-from harness import borrowed
-
-interop = borrowed("interop")
-HERE, ALICE, mail = interop.HERE, interop.ALICE, interop.mail
+from library.harness import ALICE, HERE, Postfix, Program, Swaks, help_if_asked, mail, run, wait_for
 
 
 class Authority:
@@ -67,7 +64,7 @@ class Trial:
         command += ["--relay", f"{HERE}:{self.postfix.port}"]
         if name:
             command += ["--relay-name", name, "--relay-roots", roots or self.authority.roots]
-        program = interop.Program(list(map(str, command)), self.folder / f"gate{self.gates}.log")
+        program = Program(list(map(str, command)), self.folder / f"gate{self.gates}.log")
         self.at_exit.callback(program.stop)
         ports = [r"listening on .*:(\d+)", r"TLS on .*:(\d+)"]
         return tuple(int(program.says(port).group(1)) for port in ports)
@@ -99,15 +96,15 @@ class Trial:
     def sends(self, port, subject, *options):
         """Sends one message through the gate to Alice. Returns its header."""
         before = set(self.postfix.delivered("alice"))
-        session = interop.Swaks(port, mail(subject), ALICE, options=options)
+        session = Swaks(port, mail(subject), ALICE, options=options)
         assert session.code == 0, session.text
-        new = interop.wait_for("delivery", lambda: set(self.postfix.delivered("alice")) - before)
+        new = wait_for("delivery", lambda: set(self.postfix.delivered("alice")) - before)
         head = new.pop().read_text().split("\n\n")[0]
         return re.sub(r"\n[ \t]+", " ", head), session
 
     def is_deferred(self, port):
         before = len(self.postfix.delivered("alice"))
-        session = interop.Swaks(port, mail("deferred"), ALICE)
+        session = Swaks(port, mail("deferred"), ALICE)
         assert session.code != 0 and session.reply("451 4."), session.text
         assert len(self.postfix.delivered("alice")) == before, "delivered all the same"
 
@@ -187,15 +184,16 @@ def main():
         temporary = tempfile.TemporaryDirectory(prefix="interop-tls-")
         folder = pathlib.Path(at_exit.enter_context(temporary))
         folder.chmod(0o755)
-        postfix = interop.Postfix(folder)
+        postfix = Postfix(folder)
         at_exit.callback(postfix.stop)
         postfix.start()
         trial = Trial(binary, folder, postfix, at_exit)
         logs = [folder / name for name in ("gate1.log", "mail.log")]
-        failed = interop.run(trial, CASES, logs)
+        failed = run(trial, CASES, logs)
     print(f"{len(CASES) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
+    help_if_asked(__doc__)
     sys.exit(main())

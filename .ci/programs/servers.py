@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Real onward servers: their replies through the gate are the same as without it.
 
-usage: .ci/servers [GATE [PATTERN]]
+usage: .ci/programs/servers.py [GATE [PATTERN]]
        GATE: the example's binary, target/debug/examples/on_tokio if left out; for LMTP the example
              front_door is taken from the same folder
        PATTERN: runs only the cases whose name contains it
@@ -23,9 +23,10 @@ import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
 
-import harness
-import onward
-from harness import ALICE, BOB, CAROL, HERE, SENDER, Program, borrowed, gate_before, wait_for
+from clients import Clients
+from library import harness, onward
+from library.harness import ALICE, BOB, CAROL, HERE, SENDER, Program
+from library.harness import gate_before, help_if_asked, wait_for
 
 MAIL, RCPT = f"MAIL FROM:<{SENDER}>".encode(), f"RCPT TO:<{ALICE}>".encode()
 CRLF = b"\r\n"
@@ -441,8 +442,8 @@ class LmtpTrial(Trial):
         assert all(map(re.fullmatch, due, said)), said
 
     def exim_speaks_prdr(self):
-        """Exim is the client: it uses one transaction, and only the message to Carol fails."""
-        clients = borrowed("clients").Clients(self.server.folder, self.gate_port)
+        """Exim as the client: one transaction, and Carol alone is given up."""
+        clients = Clients(self.server.folder, self.gate_port)
         before = [len(self.server.delivered(user)) for user in ("alice", "bob", "carol")]
         said = clients.exim([harness.mail("prdr")], ALICE, CAROL, BOB)
         after = [len(self.server.delivered(user)) for user in ("alice", "bob", "carol")]
@@ -552,4 +553,5 @@ def main():
 
 
 if __name__ == "__main__":
+    help_if_asked(__doc__)
     sys.exit(main())

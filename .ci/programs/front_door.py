@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The example front_door in front of a real Postfix, with the sample files in its folder.
 
-usage: .ci/front_door [FRONT]    FRONT: the binary, target/debug/examples/front_door if left out
+usage: .ci/programs/front_door.py [FRONT_DOOR]
+       FRONT_DOOR: the binary, default target/debug/examples/front_door
 
 Needs root (for Postfix, and to drop privileges), Postfix, openssl and swaks. Postfix's master.cf
 comes from examples/front_door/*.master.cf, and front_door's options from the comment there or from
@@ -23,10 +24,10 @@ import sys
 import threading
 import time
 
-from harness import ALICE, HERE, SENDER, Postfix, Program, Swaks
-from harness import free_port, listens, mail, private_folder, run, wait_for
+from library.harness import ALICE, HERE, ROOT, SENDER, Postfix, Program, Swaks
+from library.harness import free_port, help_if_asked, listens, mail, private_folder, run, wait_for
 
-FILES = pathlib.Path(__file__).parent.parent / "examples" / "front_door"
+FILES = ROOT / "examples" / "front_door"
 USER = pwd.getpwnam("nobody")
 
 # Address forms with which open relays have been found: those of nmap's smtp-open-relay.
@@ -689,4 +690,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    help_if_asked(__doc__)
     sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Real faults on real processes: acknowledged messages are delivered, refused ones are not.
 
-usage: .ci/faults [FRONT [CASE…]]    FRONT: the binary, target/debug/examples/front_door if left out;
-                                     on_tokio is taken from the same folder
+usage: .ci/programs/faults.py [FRONT_DOOR [CASE…]]
+       FRONT_DOOR: the binary, default target/debug/examples/front_door; on_tokio is taken from the same folder
+       CASE: runs only these cases
 
 Times of faults are random, from the seed FAULTS_SEED (default 2003). Needs root and Postfix.
 
@@ -27,7 +28,8 @@ import sys
 import threading
 import time
 
-from harness import ALICE, HERE, Postfix, Program, free_port, listens, private_folder, run, wait_for
+from library.harness import ALICE, HERE, Postfix, Program
+from library.harness import free_port, help_if_asked, listens, private_folder, run, wait_for
 
 SEED = int(os.environ.get("FAULTS_SEED", "2003"))
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
@@ -591,4 +593,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    help_if_asked(__doc__)
     sys.exit(main(sys.argv[1:]))

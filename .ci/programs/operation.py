@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """front_door in operation: closed and full outputs, restarts, files of other processes.
 
-usage: .ci/operation [FRONT [CASE…]]    FRONT: the binary, target/debug/examples/front_door if left out
+usage: .ci/programs/operation.py [FRONT_DOOR [CASE…]]
+       FRONT_DOOR: the binary, default target/debug/examples/front_door
+       CASE: runs only these cases
 
 Postfix is the onward server. Every message with a 250 reply is delivered exactly once. Needs root, Postfix, openssl
 and permission to mount a tmpfs. Without a tmpfs, the case of a full disk is skipped.
@@ -23,8 +25,8 @@ import sys
 import threading
 import time
 
-from harness import ALICE, HERE, SENDER, Postfix
-from harness import free_port, private_folder, run, wait_for
+from library.harness import ALICE, HERE, ROOT, SENDER, Postfix
+from library.harness import free_port, help_if_asked, private_folder, run, wait_for
 
 USER = pwd.getpwnam("nobody")
 
@@ -404,7 +406,7 @@ class Trial:
         client.close()
 
     def every_unit_and_sample_is_accepted_by_its_program(self):
-        files = pathlib.Path(__file__).parent.parent / "examples" / "front_door"
+        files = ROOT / "examples" / "front_door"
         if shutil.which("systemd-analyze"):
             units = [self.folder / name for name in ("nobounce.service", "nobounce.socket")]
             for unit in units:
@@ -458,4 +460,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    help_if_asked(__doc__)
     sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Four attacks at once on front_door before a real Postfix, while normal mail arrives.
 
-usage: .ci/siege [FRONT [SECONDS]]   FRONT: the binary, target/debug/examples/front_door if left out;
-                                     SECONDS: how long normal mail is offered, 20 if left out
+usage: .ci/figures/siege.py [FRONT_DOOR [SECONDS]]
+       FRONT_DOOR: the binary, default target/debug/examples/front_door
+       SECONDS: how long normal mail is offered, default 20
 
 Needs root and Postfix. Postfix keeps its default process limit of 100, front_door its default limits. Each client
 has a separate address in a PROXY header. The name server of the attackers' reverse zones never answers. The name
@@ -16,7 +17,6 @@ process with the lowest priority (nice 19), which yields to the gate, to Postfix
 import asyncio
 import collections
 import contextlib
-import json
 import multiprocessing
 import pathlib
 import os
@@ -25,7 +25,8 @@ import socket
 import sys
 import time
 
-from harness import ALICE, HERE, Postfix, Program, gate_before, private_folder, wait_for
+from library.harness import ALICE, HERE, Postfix
+from library.harness import gate_before, help_if_asked, private_folder
 
 RATE = 50  # normal messages sent per second
 SHARE = 0.9
@@ -250,4 +251,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    help_if_asked(__doc__)
     sys.exit(main(sys.argv[1:]))

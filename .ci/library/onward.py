@@ -3,14 +3,13 @@
 Exim, OpenSMTPD and sendmail run from unpacked packages; Postfix and Dovecot are installed.
 """
 
-import pathlib
 import pwd
 import re
 import shutil
 import subprocess
 
-import harness
-from harness import ALICE, BOB, CAROL, HERE, PROGRAMS, Program, free_port, listens, wait_for
+from . import harness
+from .harness import ALICE, BOB, CAROL, HERE, PROGRAMS, Program, free_port, listens, wait_for
 
 
 class Server:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Mail through real programs: swaks -> on_tokio (with spamd) -> Postfix -> a mailbox.
 
-usage: .ci/interop [GATE]        GATE: the example's binary, target/debug/examples/on_tokio if left out
-       .ci/interop --direct      without the gate, swaks to Postfix: tests this check itself
+usage: .ci/programs/interop.py [GATE]        GATE: the example's binary, target/debug/examples/on_tokio if left out
+       .ci/programs/interop.py --direct      without the gate, swaks to Postfix: tests this check itself
 
 Needs root (for Postfix), Postfix, SpamAssassin's spamd and swaks. Everything runs privately: see harness.
 """
@@ -13,9 +13,9 @@ import re
 import smtplib
 import sys
 
-from daemons import GTUBE, spamd
-from harness import ALICE, BOB, HERE, NOBODY, ODD_LINES, SENDER, Postfix, Program, Swaks
-from harness import free_port, gate_before, mail, private_folder, run, wait_for
+from library.daemons import GTUBE, spamd
+from library.harness import ALICE, BOB, HERE, NOBODY, ODD_LINES, SENDER, Postfix, Swaks
+from library.harness import free_port, gate_before, help_if_asked, mail, private_folder, run, wait_for
 
 class Trial:
     """The test cases. Each is a method."""
@@ -172,4 +172,5 @@ def main():
 
 
 if __name__ == "__main__":
+    help_if_asked(__doc__)
     sys.exit(main())

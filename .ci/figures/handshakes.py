@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Measures the mail rate of front_door and of Postfix during a flood of TLS handshakes.
 
-usage: .ci/handshakes [FRONT [OFFERED [SECONDS]]]  FRONT: the binary, target/release/examples/front_door if
-                                                   left out; OFFERED: ClientHellos a second, 700;
-                                                   SECONDS: how long each figure is measured, 5
+usage: .ci/figures/handshakes.py [FRONT_DOOR [HELLOS [SECONDS]]]
+       FRONT_DOOR: the binary, default target/release/examples/front_door
+       HELLOS: ClientHellos a second, default 700
+       SECONDS: duration of each measurement, default 5
 
 Needs root and Postfix. The flood comes from separate processes: each connects, sends STARTTLS and a recorded
 ClientHello, reads the first octets of the server's flight and closes. Ordinary clients do not use TLS.
@@ -23,7 +24,8 @@ import subprocess
 import sys
 import time
 
-from harness import ALICE, HERE, SENDER, Postfix, free_port, gate_before, listens, private_folder, wait_for
+from library.harness import ALICE, HERE, SENDER, Postfix
+from library.harness import free_port, gate_before, help_if_asked, listens, private_folder, wait_for
 
 FLOODERS = 2
 TIMEOUT = struct.pack("ll", 2, 0)  # seconds and microseconds: timeout of a flooding client for a reply
@@ -174,4 +176,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    help_if_asked(__doc__)
     sys.exit(main(sys.argv[1:]))

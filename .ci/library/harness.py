@@ -5,8 +5,6 @@ ports of 127.0.0.1, and nothing is sent anywhere else.
 """
 
 import contextlib
-import importlib.machinery
-import importlib.util
 import os
 import pathlib
 import pwd
@@ -25,12 +23,21 @@ ALICE, BOB, CAROL = "alice@example.org", "bob@example.org", "carol@example.org"
 NOBODY = "nobody@example.org"
 SENDER = "sender@example.com"
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
 # The folder in which the step `programs` of .ci/run installs programs that conflict with each
 # other.
 PROGRAMS = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")).absolute() / "programs"
 
 # Lines that break proxies: dots, a long line, octets beyond ASCII, no space before a tab.
 ODD_LINES = [".", "..", ".leading dot", "a.", "", "\ttab", "x" * 1500, "grüße", " "]
+
+
+def help_if_asked(documentation):
+    """Prints the script's documentation and ends, if the command line has --help."""
+    if "--help" in sys.argv or "-h" in sys.argv:
+        print(documentation.strip())
+        sys.exit()
 
 
 def free_port():
@@ -208,16 +215,6 @@ class Swaks:
         found = [reply for reply in self.replies if reply.startswith(beginning)]
         assert found, f"no {beginning!r} in\n{self.text}"
         return found[0]
-
-
-def borrowed(name):
-    """Imports another check as a module."""
-    sys.dont_write_bytecode = True
-    path = str(pathlib.Path(__file__).with_name(name))
-    loader = importlib.machinery.SourceFileLoader(name, path)
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
-    loader.exec_module(module)
-    return module
 
 
 def private_folder(at_exit, name):

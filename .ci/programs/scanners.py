@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """front_door with content daemons: SpamAssassin, rspamd, ClamAV, and servers that are none of them.
 
-usage: .ci/scanners [FRONT]      FRONT: the binary, target/debug/examples/front_door if left out
+usage: .ci/programs/scanners.py [FRONT_DOOR]
+       FRONT_DOOR: the binary, default target/debug/examples/front_door
 
 Needs root, HAProxy, Redis, spamd and spamc, rspamd, and clamd and clamdscan as the step `programs` of .ci/run unpacks
 them. Everything runs privately on loopback and Unix sockets. The findings of a scorer are compared
@@ -24,39 +25,14 @@ import threading
 import time
 import zipfile
 
-from daemons import GREY, GTUBE, HEAVY, LATER, LIGHT, SIGNATURE, VIRUS, Clamd, Rspamd, spamd
-from harness import ALICE, HERE, ODD_LINES, SENDER, Program
-from harness import free_port, gate_before, listens, mail, private_folder, run, wait_for
+from library.daemons import GREY, GTUBE, HEAVY, LATER, LIGHT, SIGNATURE, VIRUS, Clamd, Rspamd, spamd
+from library.harness import ALICE, HERE, ODD_LINES, SENDER, Program
+from library.harness import free_port, gate_before, help_if_asked, listens, mail, private_folder, run, wait_for
+from library.sink import Sink
 
 HELO = "client.example.com"
 BUDGET = 1  # seconds in which one of our daemons must fail
 LARGE = 100_000  # larger than the messages that spamd gets whole
-
-
-class Sink(socketserver.ThreadingTCPServer):
-    """An onward server that accepts and keeps every message."""
-
-    daemon_threads = True
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self):
-            self.say("220 sink ESMTP")
-            while line := self.rfile.readline():
-                verb = line[:4].upper()
-                if verb == b"DATA":
-                    self.say("354 go ahead")
-                    lines = iter(self.rfile.readline, b".\r\n")
-                    content = b"".join(line.removeprefix(b".") for line in lines)
-                    self.server.taken.append(content)
-                self.say("221 bye" if verb == b"QUIT" else "250 2.0.0 Ok")
-
-        def say(self, reply):
-            self.wfile.write(reply.encode() + b"\r\n")
-
-    def __init__(self):
-        super().__init__((HERE, 0), self.Handler)
-        self.taken = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
 class Impostor(socketserver.ThreadingTCPServer):
@@ -472,4 +448,5 @@ def main():
 
 
 if __name__ == "__main__":
+    help_if_asked(__doc__)
     sys.exit(main())

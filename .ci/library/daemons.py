@@ -7,7 +7,7 @@ import pathlib
 import pwd
 import shutil
 
-from harness import HERE, PROGRAMS, Program, free_port, listens, wait_for
+from .harness import HERE, PROGRAMS, Program, free_port, listens, wait_for
 
 # Words that the rules and signatures match.
 HEAVY, LIGHT, GREY, LATER = "heavy-word", "light-word", "grey-word", "later-word"

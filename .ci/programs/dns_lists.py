@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""DNS lists, names and authentication in front_door's configuration file, with unbound for the internet.
+"""DNS lists, names and authentication, configured in front_door's file, with unbound as the internet.
 
-usage: .ci/dns [FRONT]      FRONT: the binary, target/debug/examples/front_door if left out
+usage: .ci/programs/dns_lists.py [FRONT_DOOR]
+       FRONT_DOOR: the binary, default target/debug/examples/front_door
 
 Needs unbound, opendkim-tools (for keys) and python3-dkim (for signatures). unbound serves local zones on loopback
 without any upstream server. Clients connect through a proxy, since scorers exempt this machine.
@@ -17,11 +18,10 @@ import subprocess
 import sys
 import time
 
-from daemons import spamd
-from harness import ALICE, HERE, Program
-from harness import borrowed, free_port, gate_before, listens, mail, private_folder, run, wait_for
-
-Sink = borrowed("scanners").Sink
+from library.daemons import spamd
+from library.harness import ALICE, HERE, Program
+from library.harness import free_port, gate_before, help_if_asked, listens, mail, private_folder, run, wait_for
+from library.sink import Sink
 
 STRANGER = "203.0.113.9"
 HOST, HELO, SENDER = "mx.example.org", "client.example.com", "sender@example.com"
@@ -394,4 +394,5 @@ def main():
 
 
 if __name__ == "__main__":
+    help_if_asked(__doc__)
     sys.exit(main())

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """State of front_door's scorers in a file and in Redis: killed, shared, unreachable, and recovered.
 
-usage: .ci/stores [FRONT]      FRONT: the binary, target/debug/examples/front_door if left out
+usage: .ci/programs/stores.py [FRONT_DOOR]
+       FRONT_DOOR: the binary, default target/debug/examples/front_door
 
-Needs redis-server, which runs privately on a Unix socket.
+Needs redis-server, which listens on a Unix socket.
 """
 
 import concurrent.futures
@@ -16,10 +17,9 @@ import sys
 import threading
 import time
 
-from harness import ALICE, BOB, HERE, SENDER, Program
-from harness import borrowed, gate_before, private_folder, run, wait_for
-
-Sink = borrowed("scanners").Sink
+from library.harness import ALICE, BOB, HERE, SENDER, Program
+from library.harness import gate_before, help_if_asked, private_folder, run, wait_for
+from library.sink import Sink
 
 RATE, CLIENTS = 40, 8
 LIMIT = "[rate_limit]\nper_recipient = { recipients = %d, seconds = 86400 }\n"
@@ -180,4 +180,5 @@ def main():
 
 
 if __name__ == "__main__":
+    help_if_asked(__doc__)
     sys.exit(main())

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Measures message rates to a real Postfix, directly and through a gate, as ratios. Not a check.
 
-usage: .ci/rates [GATE [MESSAGES [ROUNDS]]]    GATE: the binary, target/release/examples/on_tokio if
-                                               left out; 1,000 messages, 9 rounds
+usage: .ci/figures/rates.py [ON_TOKIO [MESSAGES [ROUNDS]]]
+       ON_TOKIO: the binary, default target/release/examples/on_tokio
+       MESSAGES: default 1000
+       ROUNDS: default 9
 
 Both take turns within a run, so that other load on the machine affects both. Postfix accepts mail
 and discards it; its queue is empty before each turn. Needs root and Postfix.
@@ -15,7 +17,8 @@ import subprocess
 import sys
 import time
 
-from harness import ALICE, HERE, SENDER, Postfix, gate_before, private_folder, wait_for
+from library.harness import ALICE, HERE, SENDER, Postfix
+from library.harness import gate_before, help_if_asked, private_folder, wait_for
 
 SESSIONS = 10
 OCTETS = 4096
@@ -72,4 +75,5 @@ def main():
 
 
 if __name__ == "__main__":
+    help_if_asked(__doc__)
     main()

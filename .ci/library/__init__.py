@@ -1,0 +1,1 @@
+"""What the checks and the figures share. Both folders have a link to this one."""
