@@ -1,5 +1,4 @@
-//! A self-contained demo: a gate in front of a Maildir, and a client (lettre) that sends it three
-//! messages.
+//! A self-contained demo: a gate in front of a Maildir and a client that sends it three messages.
 //!
 //! It needs no network, no root privileges and no mail server: `cargo run --example demo`.
 

@@ -1,4 +1,4 @@
-//! A complete gate: a scorer, an onward server, a log, and a graceful shutdown.
+//! A complete gate on tokio: a scorer, an onward server, a log, and a graceful shutdown.
 //!
 //! `cargo run --example minimal --features tokio -- 127.0.0.1:2525 127.0.0.1:25`
 

@@ -1,4 +1,6 @@
-//! A gate on async-std: `cargo run --example on_async_std -- --listen 127.0.0.1:2525 --relay 127.0.0.1:25`.
+//! A gate on async-std, with its own runtime adapter and accept loop.
+//!
+//! `cargo run --example on_async_std -- --listen 127.0.0.1:2525 --relay 127.0.0.1:25`
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! A hand-written run loop over `std::net`: `cargo run --example on_blocking -- --relay
-//! 127.0.0.1:25`.
+//! A hand-written run loop over `std::net`, with one thread for each client.
+//!
+//! `cargo run --example on_blocking -- --relay 127.0.0.1:25`
 
 use std::io::{self, ErrorKind::Interrupted, ErrorKind::WouldBlock, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

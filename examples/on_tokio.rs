@@ -1,4 +1,4 @@
-//! A gate on tokio, tuned for throughput: the benchmarks measure it.
+//! A gate on tokio, tuned for throughput: the server that the benchmarks measure.
 //!
 //! `cargo run --example on_tokio --features tokio -- --listen 127.0.0.1:2525 --relay 127.0.0.1:25`
 

@@ -1,4 +1,6 @@
-//! A gate with TLS on both sides, on tokio: `cargo run --features tls --example starttls -- --help`.
+//! A gate on tokio with TLS on both sides: STARTTLS, implicit TLS, and TLS to the onward server.
+//!
+//! `cargo run --example starttls --features tls -- --help`
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
-//! A complete gate for production: binds port 25, drops root privileges and protects a mail
-//! server.
+//! The program for operators: binds port 25, drops root privileges and protects a mail server.
 //!
 //! ```sh
 //! cargo install --path . --example front_door --features front-door

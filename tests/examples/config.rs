@@ -12,6 +12,8 @@ use super::gate::{Gate, binary};
 use super::server::{Onward, nowhere, spamd};
 use super::{GTUBE, HEAD};
 
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+
 /// A header of a proxy on this machine, for a client from a foreign network.
 const STRANGER: &str = "PROXY TCP4 192.0.2.1 127.0.0.1 4321 25\r\n";
 
@@ -38,7 +40,7 @@ fn front_door(file: &Path, more: &[&str]) -> Output {
 }
 
 fn example() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/front_door/front_door.toml")
+    Path::new(EXAMPLES).join("front_door/front_door.toml")
 }
 
 /// Returns the reported error after the name of the file.
@@ -109,6 +111,28 @@ fn the_configuration_on_the_page_about_postfix_is_valid() {
     fs::write(&file, shown.split_once("```").unwrap().0).unwrap();
     let output = front_door(&file, &["--check"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn every_example_is_in_the_index_and_says_what_it_shows() {
+    let index = Path::new(EXAMPLES).join("README.md");
+    let index = fs::read_to_string(index).unwrap();
+    let mut found = 0;
+    for entry in fs::read_dir(Path::new(EXAMPLES)).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let source = if path.is_dir() { path.join("main.rs") } else { path.clone() };
+        if source.extension().is_none_or(|it| it != "rs") {
+            continue;
+        }
+        found += 1;
+        assert!(index.contains(&format!("| [`{name}`](")), "{name} is not in examples/README.md");
+        let source = fs::read_to_string(source).unwrap();
+        let (first, second) = source.split_once('\n').unwrap();
+        assert!(first.starts_with("//! ") && first.ends_with('.'), "{name}: {first}");
+        assert!(second.starts_with("//!\n"), "{name}: its first line is a part of a sentence");
+    }
+    assert!(found > 8, "{found}");
 }
 
 #[test]
