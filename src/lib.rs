@@ -171,11 +171,23 @@
 //!
 //! # Pages
 //!
+//! The guide, with tested programs:
+//!
+//! - [`docs::scorers`]: your own scorer, with failures and with state for a session.
+//! - [`docs::panels`]: how findings become a verdict, and a panel from a configuration.
+//! - [`docs::relay_targets`]: your own relay target, and what a 2xx promises.
+//! - [`docs::testing`]: testing your scorer, without sockets and without waiting.
+//! - [`docs::logs_and_metrics`]: a line for each refusal, a counter for each symbol.
+//! - [`docs::recipients`]: decisions that differ for each recipient.
+//! - [`docs::several_gates`]: several processes or machines with one memory.
+//! - [`docs::postfix`]: how to run `front_door` in front of Postfix.
+//!
+//! About the crate:
+//!
 //! - [`docs::architecture`]: layers, the two machines, decisions.
 //! - [`docs::security`]: threats, guarantees, their limits, and the test of each.
 //! - [`docs::bounds`]: everything a peer can make grow, and its limit.
 //! - [`docs::figures`]: measured performance.
-//! - [`docs::postfix`]: how to run `front_door` in front of Postfix.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
