@@ -73,6 +73,21 @@ pub enum ServeError {
 ///
 /// Dropping the future closes the connection. A message that was not answered by then was not
 /// accepted.
+///
+/// ```
+/// use nobounce::testing::{Script, VirtualRuntime, peer};
+/// use nobounce::{Gate, Settings, relay::Smtp, serve};
+///
+/// // In production, `client` is an accepted connection, and `peer` has its address.
+/// let runtime = VirtualRuntime::with(Script::smtp_server());
+/// let target = Smtp::new(runtime.clone(), "192.0.2.25:25".parse()?, "mx.example");
+/// let gate = Gate::new(runtime.clone(), Settings::new("mx.example"), target);
+/// let client = runtime.client(Script::smtp_client(["HELO client.example", "QUIT"]));
+/// let heard = client.heard();
+/// runtime.run(serve(client, peer(), &gate))?;
+/// assert!(heard.text().ends_with("\r\n250 mx.example\r\n221 2.0.0 Bye\r\n"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn serve<C, R>(
     client: C,
     peer: Peer,
@@ -87,6 +102,19 @@ where
 
 /// Serves one client with TLS from the first octet (RFC 8314), using the gate's [`tls`](Gate::tls).
 /// Otherwise it works like [`serve`]. If the handshake fails, no session event is observed.
+///
+/// ```
+/// use nobounce::{AsyncRead, AsyncWrite, Gate, Peer, Runtime, driver::ServeError, serve_tls};
+///
+/// /// Serves a client of port 465.
+/// async fn submissions<C, R>(client: C, peer: Peer, gate: &Gate<R>) -> Result<(), ServeError>
+/// where
+///     C: AsyncRead + AsyncWrite + Unpin + Send,
+///     R: Runtime,
+/// {
+///     serve_tls(client, peer, gate).await
+/// }
+/// ```
 #[cfg(feature = "tls")]
 pub fn serve_tls<C, R>(
     client: C,

@@ -101,6 +101,20 @@ impl fmt::Display for TransactionId {
 }
 
 /// The envelope of a transaction: sender, recipients and the client that submits the message.
+///
+/// ```
+/// use std::sync::Arc;
+/// use nobounce::envelope::SessionId;
+/// use nobounce::{Envelope, ForwardPath, Peer, ReversePath};
+///
+/// let id = SessionId::new("example").transaction(1);
+/// let client = Arc::new(Peer::new(([192, 0, 2, 1], 4711).into()));
+/// let mut envelope = Envelope::new(id, client, ReversePath::parse("<alice@example.org>")?);
+/// envelope.forward_paths.push(ForwardPath::parse("<bob@example.com>")?);
+/// assert_eq!(envelope.id.to_string(), "example.1");
+/// assert!(!envelope.reverse_path.path.is_null());
+/// # Ok::<(), nobounce::mailbox::PathError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Envelope {

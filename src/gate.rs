@@ -44,6 +44,16 @@ pub use steps::{GateForward, GateQuestion, GateStep};
 
 /// The state that all sessions of one service share: settings, panel, relay target and observers.
 /// Create it once and pass it to [`serve`](crate::serve) for each client.
+///
+/// ```
+/// # fn gate<R: nobounce::Runtime>(runtime: R, onward: nobounce::relay::Smtp<R>) -> nobounce::Gate<R> {
+/// use nobounce::{Gate, Panel, Settings, scorers::Gtube};
+///
+/// let gate = Gate::new(runtime, Settings::new("mx.example"), onward)
+///     .panel(Panel::new().scorer(Gtube))
+///     .observer(|event| eprintln!("{event:?}"));
+/// # gate }
+/// ```
 pub struct Gate<R: Runtime> {
     pub(crate) runtime: R,
     pub(crate) settings: Arc<Settings>,

@@ -27,6 +27,26 @@ pub use queue::{Queue, Queued};
 
 /// A receiver of every event of every session. An observer cannot change the outcome of a session.
 ///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use nobounce::{Event, Observer};
+///
+/// /// Counts messages that the onward server accepted.
+/// #[derive(Default)]
+/// struct Accepted(AtomicU64);
+///
+/// impl Observer for Accepted {
+///     fn observe(&self, event: &Event<'_>) {
+///         if let Event::Ended(record) = event
+///             && record.queue_id.is_some()
+///         {
+///             self.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+/// ```
+///
+/// [`Gate::observed_by`](crate::Gate::observed_by) adds it to a gate.
 /// # Panics in an observer
 ///
 /// The gate catches a panic of an observer. The session goes on, the other observers still get the

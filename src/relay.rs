@@ -23,6 +23,26 @@ pub use mailboxes::{MailboxError, Mailboxes, Match};
 pub use smtp::{SelfTestError, Smtp};
 
 /// A relay target: creates a [`Relay`] for each client session.
+///
+/// ```
+/// use nobounce::testing::peer;
+/// use nobounce::{Peer, Relay, Target};
+///
+/// /// Sends the mail of IPv6 clients to another server.
+/// struct ByNetwork<V4, V6>(V4, V6);
+///
+/// impl<V4: Target, V6: Target> Target for ByNetwork<V4, V6> {
+///     fn open(&self, peer: &Peer) -> Box<dyn Relay> {
+///         match peer.address {
+///             Some(address) if address.is_ipv6() => self.1.open(peer),
+///             _ => self.0.open(peer),
+///         }
+///     }
+/// }
+///
+/// let target = ByNetwork(nobounce::relay::Maildir::new("four"), nobounce::relay::Maildir::new("six"));
+/// let _relay = target.open(&peer());
+/// ```
 pub trait Target: Send + Sync {
     /// Returns a relay for the session of this client. It does no I/O before the first request. If
     /// this method panics, every recipient of the session gets a 451 reply.
@@ -51,6 +71,32 @@ impl<T: Target + ?Sized> Target for Arc<T> {
 /// method panics under [`serve`](crate::serve), the relay is dropped. The client then gets 451 for
 /// this request and for every later request of the session. See [`Observer`](crate::Observer) for
 /// programs that are built with `panic = "abort"`.
+///
+/// The page [relay targets](crate::docs::relay_targets) has a target that stores mail. This one is
+/// for maintenance; all mail stays with the clients:
+///
+/// ```
+/// use nobounce::reply::EnhancedStatus;
+/// use nobounce::{Envelope, ForwardPath, Message, Outcome, Refusal, Relay, async_trait};
+///
+/// struct Closed;
+///
+/// #[async_trait]
+/// impl Relay for Closed {
+///     async fn rcpt(&mut self, _: &Envelope, _: &ForwardPath) -> Outcome {
+///         let status = EnhancedStatus::new(3, 2);
+///         Outcome::Refused(Refusal::transient(450, status, "Closed for maintenance until 06:00 UTC"))
+///     }
+///
+///     async fn content(&mut self, _: &Envelope, _: Message) -> Outcome {
+///         Outcome::failed("content without a recipient")
+///     }
+/// }
+///
+/// # use nobounce::testing::{envelope, recipient};
+/// let outcome = pollster::block_on(Closed.rcpt(&envelope("<>"), &recipient("<b@example.com>")));
+/// assert_eq!(outcome.reply().to_string(), "450 4.3.2 Closed for maintenance until 06:00 UTC");
+/// ```
 #[async_trait]
 pub trait Relay: Send {
     /// Returns the ESMTP extensions that the target supports. The client is offered no others.

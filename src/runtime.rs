@@ -30,7 +30,38 @@ pub(crate) use segments::Segments;
 
 /// The services that the crate needs from an async runtime: a clock, a timer and connections. The
 /// features `tokio` and `smol` provide implementations. Your own implementation takes a dozen
-/// lines, or two dozen with datagrams; see `examples/on_async_std.rs`.
+/// lines, or two dozen with datagrams; see `examples/on_async_std.rs`. This one uses the crate
+/// async-io, which needs no runtime:
+///
+/// ```
+/// use std::{io, net::TcpStream, time::Instant};
+/// use async_io::{Async, Timer};
+/// use nobounce::{Address, Runtime, async_trait};
+///
+/// struct AsyncIo;
+///
+/// #[async_trait]
+/// impl Runtime for AsyncIo {
+///     type Stream = Async<TcpStream>;
+///
+///     async fn sleep_until(&self, at: Instant) {
+///         Timer::at(at).await;
+///     }
+///
+///     async fn connect(&self, address: &Address) -> io::Result<Self::Stream> {
+///         let Address::Tcp(address) = address else {
+///             return Err(io::ErrorKind::Unsupported.into());
+///         };
+///         let stream = TcpStream::connect(&**address)?;
+///         stream.set_nodelay(true)?;
+///         Async::new(stream)
+///     }
+/// }
+///
+/// let refused = pollster::block_on(AsyncIo.connect(&"127.0.0.1:1".parse()?));
+/// assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
     /// A connection to an onward server or a scorer's daemon.
@@ -72,6 +103,39 @@ pub trait Runtime: Send + Sync + 'static {
 }
 
 /// A UDP socket that is connected to one server.
+///
+/// ```
+/// use std::{io, net::UdpSocket};
+/// use async_io::Async;
+/// use nobounce::async_trait;
+/// use nobounce::runtime::Datagrams;
+///
+/// struct Socket(Async<UdpSocket>);
+///
+/// #[async_trait]
+/// impl Datagrams for Socket {
+///     async fn send(&self, octets: &[u8]) -> io::Result<()> {
+///         self.0.send(octets).await.map(drop)
+///     }
+///
+///     async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+///         self.0.recv(buffer).await
+///     }
+/// }
+///
+/// # pollster::block_on(async {
+/// let server = UdpSocket::bind("127.0.0.1:0")?;
+/// let socket = Async::<UdpSocket>::bind(([127, 0, 0, 1], 0))?;
+/// socket.get_ref().connect(server.local_addr()?)?;
+/// let socket = Socket(socket);
+/// socket.send(b"question").await?;
+/// let (_, from) = server.recv_from(&mut [0; 512])?;
+/// server.send_to(b"answer", from)?;
+/// assert_eq!(socket.receive(&mut [0; 512]).await?, 6);
+/// # Ok::<(), io::Error>(())
+/// # })?;
+/// # Ok::<(), io::Error>(())
+/// ```
 #[async_trait]
 pub trait Datagrams: Send + Sync {
     /// Sends one datagram.

@@ -23,6 +23,24 @@ pub enum ReverseName {
 /// (`iprev` of RFC 8601 section 3). Returns the first confirmed name without waiting for the
 /// others.
 ///
+/// ```
+/// use nobounce::dns::{ReverseName, reverse_name};
+/// use nobounce::testing::Zone;
+///
+/// let zone = Zone::new(
+///     "1.2.0.192.in-addr.arpa PTR client.example
+///      client.example A 192.0.2.1
+///      2.2.0.192.in-addr.arpa PTR forged.example",
+/// );
+/// # pollster::block_on(async {
+/// let name = reverse_name(&zone, [192, 0, 2, 1].into()).await?;
+/// assert_eq!(name, ReverseName::Confirmed("client.example".parse()?));
+/// let name = reverse_name(&zone, [192, 0, 2, 2].into()).await?;
+/// assert_eq!(name, ReverseName::Unconfirmed("forged.example".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 /// # Errors
 ///
 /// Returns an error if no name is confirmed and a lookup failed. If a name is confirmed, failures

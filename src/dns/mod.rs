@@ -69,6 +69,35 @@ pub(crate) async fn any<T>(
 }
 
 /// Asynchronous DNS lookups. Clones of an `Arc` share one resolver.
+///
+/// ```
+/// use std::time::Duration;
+/// use nobounce::async_trait;
+/// use nobounce::dns::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver};
+///
+/// /// Knows one address, and refuses all other questions.
+/// struct Fixed(DomainName, std::net::Ipv4Addr);
+///
+/// #[async_trait]
+/// impl Resolver for Fixed {
+///     async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
+///         match kind {
+///             RecordKind::A if *name == self.0 => {
+///                 Ok(Answer::new([Record::A(self.1)], Duration::from_secs(60)))
+///             }
+///             _ => Err(ResolveError::Declined(5)),
+///         }
+///     }
+/// }
+///
+/// # pollster::block_on(async {
+/// let name: DomainName = "mx.example".parse()?;
+/// let resolver = Fixed(name.clone(), [192, 0, 2, 25].into());
+/// assert_eq!(resolver.addresses(&name).await?[0].to_string(), "192.0.2.25");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[async_trait]
 pub trait Resolver: Send + Sync {
     /// Returns the records of this type for the name. Aliases are followed. If the name has no such

@@ -30,6 +30,20 @@ pub use view::{Field, Fields, MessageView, MimePart};
 ///
 /// A `Message` has the size of a pointer. A clone shares the octets, so a relay target can keep one
 /// for a second server.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use nobounce::Message;
+/// use nobounce::message::MailData;
+/// use nobounce::testing::envelope;
+///
+/// let content = MailData::normalise(b"Subject: =?utf-8?q?gr=C3=BC=C3=9Fe?=\r\n\r\nHello!\r\n");
+/// let message = Message::new("mx.example", &envelope("<a@example.org>"), SystemTime::now(), content);
+/// assert_eq!(message.view().field("subject").unwrap().text(), "grüße");
+/// assert_eq!(message.view().texts().collect::<String>(), "Hello!\r\n");
+/// let relayed = message.segments().concat();
+/// assert!(relayed.starts_with(b"Received: ") && relayed.ends_with(b"Hello!\r\n"));
+/// ```
 #[derive(Clone)]
 pub struct Message(Box<Parts>);
 

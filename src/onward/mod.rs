@@ -65,6 +65,35 @@ pub enum OnwardStep {
 /// malformed replies all give `451`. It handles the greeting, EHLO, MAIL, RSET, DATA or BDAT, QUIT
 /// and reconnection itself. Use it like a [`Session`](crate::Session): call `poll` and do the step
 /// that it returns.
+///
+/// ```
+/// use std::time::Instant;
+/// use nobounce::onward::{OnwardSettings, OnwardStep};
+/// use nobounce::testing::{envelope, recipient};
+/// use nobounce::{Onward, Request};
+///
+/// // The server's replies, as they would come from a socket.
+/// let mut replies = ["220 mx\r\n", "250 mx\r\n", "250 Ok\r\n", "550 5.1.1 No such user\r\n"].into_iter();
+/// let mut written = Vec::new();
+///
+/// let mut onward = Onward::new(OnwardSettings::new("gate.example").into());
+/// onward.request(Request::Recipient(&envelope("<a@example.org>"), &recipient("<b@example.com>")));
+/// let outcome = loop {
+///     match onward.poll(Instant::now()) {
+///         OnwardStep::Connect => onward.connected(),
+///         OnwardStep::Transmit(octets) => written.extend(octets.concat()),
+///         OnwardStep::Receive => match replies.next() {
+///             Some(octets) => onward.receive(octets.as_bytes()),
+///             None => onward.disconnected(),
+///         },
+///         OnwardStep::StartTls => onward.tls_failed("no TLS here"),
+///         OnwardStep::Disconnect | OnwardStep::Idle => {}
+///         OnwardStep::Done(outcome) => break outcome,
+///     }
+/// };
+/// assert_eq!(outcome.reply().to_string(), "550 5.1.1 No such user");
+/// assert!(written.ends_with(b"RCPT TO:<b@example.com>\r\n"));
+/// ```
 #[derive(Debug)]
 pub struct Onward {
     settings: Arc<OnwardSettings>,

@@ -15,6 +15,12 @@ use crate::wire::mailbox::ForwardPath;
 use crate::wire::mailbox::{ReversePath, SmtpPath};
 
 /// Returns a client: `192.0.2.1`, port 4711, without a name and before its HELO.
+///
+/// ```
+/// let mut peer = nobounce::testing::peer();
+/// peer.name = Some("client.example".into());
+/// assert_eq!(peer.to_string(), "client.example[192.0.2.1]");
+/// ```
 pub fn peer() -> Peer {
     Peer::new(([192, 0, 2, 1], 4711).into())
 }
@@ -22,6 +28,11 @@ pub fn peer() -> Peer {
 /// Returns the envelope of the first transaction of a session `test`, with this sender and no
 /// recipients. The client is [`peer`].
 ///
+/// ```
+/// let envelope = nobounce::testing::envelope("<a@example.org>");
+/// assert_eq!(envelope.reverse_path.path.written(), b"<a@example.org>");
+/// assert_eq!(envelope.id.to_string(), "test.1");
+/// ```
 /// # Panics
 ///
 /// Panics if the sender is not a path in angle brackets, such as `<a@example.org>` or `<>`.
@@ -46,6 +57,11 @@ pub(crate) fn recipient() -> ForwardPath {
 
 /// Returns a message with this content, received by `mx.example` from `<a@example.com>` at the Unix
 /// epoch. Bare CR and LF are treated as line ends.
+///
+/// ```
+/// let message = nobounce::testing::message("Subject: hello\n\nHello!\n");
+/// assert_eq!(**message.content(), *b"Subject: hello\r\n\r\nHello!\r\n");
+/// ```
 pub fn message(content: &(impl AsRef<[u8]> + ?Sized)) -> Message {
     let content = MailData::normalise(content.as_ref());
     Message::new("mx.example", &envelope("<a@example.com>"), SystemTime::UNIX_EPOCH, content)

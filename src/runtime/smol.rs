@@ -45,12 +45,36 @@ use crate::peer::Peer;
 pub struct Smol;
 
 /// Serves the clients of this listener until shutdown. See [`Serve`].
+///
+/// ```no_run
+/// use nobounce::smol::{Smol, listen, serve};
+/// use nobounce::{Gate, Settings, relay};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let gate = Gate::new(Smol, Settings::new("mx.example"), relay::Maildir::new("maildir"));
+/// serve(listen(&"127.0.0.1:2525".parse()?).await?, gate).await?;
+/// # Ok(()) }
+/// ```
 pub fn serve(listener: impl Into<Listener>, gate: impl Into<Arc<Gate<Smol>>>) -> Serve<Smol> {
     Serve::new(gate).and(listener)
 }
 
 /// Serves the clients of this listener until shutdown, with TLS from the first octet (RFC 8314).
 /// See [`Serve`]. The gate needs [`Gate::tls`].
+///
+/// ```no_run
+/// use std::fs;
+/// use nobounce::smol::{Smol, listen, serve_tls};
+/// use nobounce::tls::TlsServer;
+/// use nobounce::{Gate, Settings, relay};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let tls = TlsServer::from_pem(&fs::read("chain.pem")?, &fs::read("key.pem")?)?;
+/// let target = relay::Maildir::new("maildir");
+/// let gate = Gate::new(Smol, Settings::new("mx.example"), target).tls(tls);
+/// serve_tls(listen(&"0.0.0.0:465".parse()?).await?, gate).await?;
+/// # Ok(()) }
+/// ```
 #[cfg(feature = "tls")]
 pub fn serve_tls(listener: impl Into<Listener>, gate: impl Into<Arc<Gate<Smol>>>) -> Serve<Smol> {
     Serve::new(gate).and_tls(listener)
@@ -61,6 +85,14 @@ pub fn serve_tls(listener: impl Into<Listener>, gate: impl Into<Arc<Gate<Smol>>>
 /// An IPv6 listener accepts only IPv6. To listen at every address of the machine, use `0.0.0.0:25`
 /// and `[::]:25`. A stale Unix socket file of a process that has ended is replaced.
 ///
+/// ```
+/// # fn main() -> std::io::Result<()> { smol::block_on(run()) }
+/// # async fn run() -> std::io::Result<()> {
+/// let any_port = "127.0.0.1:0".parse().map_err(std::io::Error::other)?;
+/// let listener = nobounce::smol::listen(&any_port).await?;
+/// println!("listening on {}", listener.local_address()?);
+/// # Ok(()) }
+/// ```
 /// # Errors
 ///
 /// Returns an error if the address is in use, does not belong to this machine, is not permitted to
@@ -92,6 +124,16 @@ pub async fn listen(address: &Address) -> io::Result<Listener> {
 /// Returns a future that is ready when the process receives SIGINT (Ctrl-C) or, on Unix, SIGTERM.
 /// After this call, these signals no longer end the process themselves.
 ///
+/// ```no_run
+/// use nobounce::smol::{Smol, Listener, serve, shutdown_signal};
+/// use nobounce::Gate;
+///
+/// async fn run(listener: Listener, gate: Gate<Smol>) -> std::io::Result<()> {
+///     let shutdown = serve(listener, gate).with_graceful_shutdown(shutdown_signal()?).await?;
+///     eprintln!("{shutdown:?}");
+///     Ok(())
+/// }
+/// ```
 /// # Errors
 ///
 /// Returns an error if the signal handlers cannot be registered.

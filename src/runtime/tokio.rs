@@ -44,12 +44,36 @@ pub struct Tokio;
 /// Serves the clients of this listener until shutdown. See [`Serve`].
 ///
 /// The listener is created by [`listen`] or is one of tokio.
+///
+/// ```no_run
+/// use nobounce::tokio::{Tokio, listen, serve};
+/// use nobounce::{Gate, Settings, relay};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let gate = Gate::new(Tokio, Settings::new("mx.example"), relay::Maildir::new("maildir"));
+/// serve(listen(&"127.0.0.1:2525".parse()?).await?, gate).await?;
+/// # Ok(()) }
+/// ```
 pub fn serve(listener: impl Into<Listener>, gate: impl Into<Arc<Gate<Tokio>>>) -> Serve<Tokio> {
     Serve::new(gate).and(listener)
 }
 
 /// Serves the clients of this listener until shutdown, with TLS from the first octet (RFC 8314).
 /// See [`Serve`]. The gate needs [`Gate::tls`].
+///
+/// ```no_run
+/// use std::fs;
+/// use nobounce::tokio::{Tokio, listen, serve_tls};
+/// use nobounce::tls::TlsServer;
+/// use nobounce::{Gate, Settings, relay};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let tls = TlsServer::from_pem(&fs::read("chain.pem")?, &fs::read("key.pem")?)?;
+/// let target = relay::Maildir::new("maildir");
+/// let gate = Gate::new(Tokio, Settings::new("mx.example"), target).tls(tls);
+/// serve_tls(listen(&"0.0.0.0:465".parse()?).await?, gate).await?;
+/// # Ok(()) }
+/// ```
 #[cfg(feature = "tls")]
 pub fn serve_tls(listener: impl Into<Listener>, gate: impl Into<Arc<Gate<Tokio>>>) -> Serve<Tokio> {
     Serve::new(gate).and_tls(listener)
@@ -60,6 +84,13 @@ pub fn serve_tls(listener: impl Into<Listener>, gate: impl Into<Arc<Gate<Tokio>>
 /// An IPv6 listener accepts only IPv6. To listen at every address of the machine, use `0.0.0.0:25`
 /// and `[::]:25`. A stale Unix socket file of a process that has ended is replaced.
 ///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+/// let any_port = "127.0.0.1:0".parse().map_err(std::io::Error::other)?;
+/// let listener = nobounce::tokio::listen(&any_port).await?;
+/// println!("listening on {}", listener.local_address()?);
+/// # Ok(()) }
+/// ```
 /// # Errors
 ///
 /// Returns an error if the address is in use, does not belong to this machine, is not permitted to
@@ -91,6 +122,16 @@ pub async fn listen(address: &Address) -> io::Result<Listener> {
 /// Returns a future that is ready when the process receives SIGINT (Ctrl-C) or, on Unix, SIGTERM.
 /// After this call, these signals no longer end the process themselves.
 ///
+/// ```no_run
+/// use nobounce::tokio::{Tokio, Listener, serve, shutdown_signal};
+/// use nobounce::Gate;
+///
+/// async fn run(listener: Listener, gate: Gate<Tokio>) -> std::io::Result<()> {
+///     let shutdown = serve(listener, gate).with_graceful_shutdown(shutdown_signal()?).await?;
+///     eprintln!("{shutdown:?}");
+///     Ok(())
+/// }
+/// ```
 /// # Errors
 ///
 /// Returns an error if the signal handlers cannot be registered.

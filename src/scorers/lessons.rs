@@ -23,6 +23,32 @@ const SUSPICIOUS: Score = Score::points(5);
 
 /// A component that learns from the outcome of transactions. [`Greylist`](super::Greylist) and
 /// [`Reputation`](super::Reputation) implement it, and your own scorers can.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::net::IpAddr;
+/// use std::sync::Mutex;
+/// use nobounce::scorers::{Impression, Learner, Lesson};
+/// use nobounce::{ScorerError, async_trait};
+///
+/// /// Counts bad messages for each address. A real scorer bounds the map, or uses a `Store`.
+/// #[derive(Default)]
+/// struct Offenders(Mutex<BTreeMap<IpAddr, u32>>);
+///
+/// #[async_trait]
+/// impl Learner for Offenders {
+///     fn scorer(&self) -> Option<&str> {
+///         Some("offenders")
+///     }
+///
+///     async fn learn(&self, lesson: &Lesson) -> Result<(), ScorerError> {
+///         if let (Impression::Bad, Some(address)) = (lesson.impression, lesson.peer.address) {
+///             *self.0.lock().unwrap().entry(address.ip()).or_default() += 1;
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Learner: Send + Sync {
     /// Returns the name of the learner's scorer, if it has one. The findings of that scorer are

@@ -52,6 +52,26 @@ use state::{Asking, Machine, State};
 /// [`Step::Close`]. Pass octets read from the client to [`receive`](Self::receive). When
 /// [`deadline`](Self::deadline) has passed, call [`handle_timeout`](Self::handle_timeout). Calls
 /// that are too early or repeated have no effect.
+///
+/// The [front page](crate#the-run-loop) has the whole loop. Its beginning, step by step:
+///
+/// ```
+/// use std::time::{Instant, SystemTime};
+/// use nobounce::envelope::SessionId;
+/// use nobounce::{Peer, Session, Settings, Step, Verdict};
+///
+/// let (settings, id) = (Settings::new("mx.example").into(), SessionId::new("example"));
+/// let now = Instant::now();
+/// let mut session = Session::new(settings, id, Peer::local(), now, SystemTime::now());
+/// let Step::Ask(question) = session.poll(now) else { panic!("the panel is asked first") };
+/// question.answer(Verdict::Pass);
+/// let Step::Transmit(greeting) = session.poll(now) else { panic!("then the client is greeted") };
+/// assert!(greeting.starts_with(b"220 mx.example ESMTP"));
+/// assert!(matches!(session.poll(now), Step::Receive));
+/// session.receive(b"HELO client.example\r\n");
+/// let Step::Transmit(reply) = session.poll(now) else { panic!("HELO has a reply") };
+/// assert_eq!(*reply, *b"250 mx.example\r\n");
+/// ```
 #[derive(Debug)]
 pub struct Session {
     settings: Arc<Settings>,
