@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nobounce::fuzzing::{self, Spoken};
 use nobounce::command::LineError;
+use nobounce::fuzzing::{self, Spoken};
 use nobounce::mailbox::SmtpPath;
 use nobounce_fuzz::{Dice, line, shown};
 

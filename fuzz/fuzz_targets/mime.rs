@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use libfuzzer_sys::fuzz_target;
-use nobounce::{Envelope, Message, Peer, ReversePath};
 use nobounce::envelope::SessionId;
 use nobounce::message::MailData;
+use nobounce::{Envelope, Message, Peer, ReversePath};
 use nobounce_fuzz::shown;
 
 fuzz_target!(|input: &[u8]| {

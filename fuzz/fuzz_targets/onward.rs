@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use libfuzzer_sys::fuzz_target;
-use nobounce::{Envelope, ForwardPath, Message, Onward, Outcome, Peer, Request, ReversePath};
 use nobounce::envelope::SessionId;
 use nobounce::message::MailData;
 use nobounce::onward::{Identify, OnwardSettings, OnwardStep, Protocol, ProxyVersion, TlsPolicy};
 use nobounce::peer::Helo;
 use nobounce::session::Deadline;
+use nobounce::{Envelope, ForwardPath, Message, Onward, Outcome, Peer, Request, ReversePath};
 use nobounce_fuzz::server::{Asked, Server};
 
 fuzz_target!(|input: &[u8]| {

@@ -12,10 +12,10 @@ use std::time::{Instant, UNIX_EPOCH};
 use async_trait::async_trait;
 use futures::io::{AsyncRead, AsyncWrite};
 use libfuzzer_sys::fuzz_target;
-use nobounce::scorers::Spamd;
-use nobounce::{Address, DataContext, Envelope, Message, Peer, ReversePath, Runtime, Scorer};
 use nobounce::envelope::SessionId;
 use nobounce::message::MailData;
+use nobounce::scorers::Spamd;
+use nobounce::{Address, DataContext, Envelope, Message, Peer, ReversePath, Runtime, Scorer};
 use nobounce_fuzz::Dice;
 
 fuzz_target!(|input: &[u8]| {

@@ -8,13 +8,13 @@
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use libfuzzer_sys::fuzz_target;
-use nobounce::{Outcome, Peer, Receipt, Refusal, Request, Session, Settings, Step, Verdict};
 use nobounce::envelope::SessionId;
 use nobounce::message::{Budget, HeaderField, LineEndings};
 use nobounce::outcome::RequestKind;
 use nobounce::peer::TlsInfo;
 use nobounce::reply::EnhancedStatus;
 use nobounce::session::{Capabilities, Deadline, EarlyInput, EndCause, TransactionEnd};
+use nobounce::{Outcome, Peer, Receipt, Refusal, Request, Session, Settings, Step, Verdict};
 use nobounce_fuzz::client::Client;
 
 fuzz_target!(|input: &[u8]| {

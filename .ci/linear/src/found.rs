@@ -2,11 +2,11 @@
 //! failure.
 
 use async_trait::async_trait;
+use nobounce::message::Budget;
+use nobounce::panel::{FailurePolicy, Seat};
 use nobounce::{
     Finding, Opinion, Panel, RcptContext, Refusal, Score, Scorer, ScorerError, Thresholds,
 };
-use nobounce::message::Budget;
-use nobounce::panel::{FailurePolicy, Seat};
 
 use crate::input::Input;
 use crate::service::Service;
@@ -38,7 +38,8 @@ impl Scorer for Says {
                 Ok(Finding::new(symbol, Score::points(1)).with_detail(&recipient).into())
             }
             Self::No => {
-                Ok(Refusal::transient(451, nobounce::reply::EnhancedStatus::new(7, 1), &recipient).into())
+                Ok(Refusal::transient(451, nobounce::reply::EnhancedStatus::new(7, 1), &recipient)
+                    .into())
             }
             Self::Failure => Err(ScorerError::new(recipient)),
         }

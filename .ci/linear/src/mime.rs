@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use nobounce::{Envelope, Message, Peer, ReversePath};
 use nobounce::envelope::SessionId;
 use nobounce::message::{MailData, MessageView};
+use nobounce::{Envelope, Message, Peer, ReversePath};
 
 use crate::{Shape, Work};
 

@@ -11,18 +11,18 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::io::{AsyncRead, AsyncWrite};
 use nobounce::dns::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver};
+use nobounce::message::Budget;
+use nobounce::panel::Seat;
 use nobounce::relay::Smtp;
 use nobounce::scorers::{
     Authentication, Behaviour, Clamd, DnsList, Dnsbl, Greylist, Gtube, HeloNames, RateLimit,
     Reputation, ReverseNames, Rhsbl, Rspamd, Spamd, Uribl,
 };
+use nobounce::session::EarlyInput;
 use nobounce::store::Memory;
 use nobounce::{
-    serve, Address, Event, Gate, Observer, Panel, Peer, Runtime, Score, Settings, Thresholds,
+    Address, Event, Gate, Observer, Panel, Peer, Runtime, Score, Settings, Thresholds, serve,
 };
-use nobounce::message::Budget;
-use nobounce::panel::Seat;
-use nobounce::session::EarlyInput;
 
 use crate::input::Input;
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
+use nobounce::envelope::SessionId;
+use nobounce::onward::{OnwardSettings, OnwardStep};
+use nobounce::session::{Capabilities, EarlyInput};
 use nobounce::{
     Envelope, ForwardPath, Message, Onward, Outcome, Peer, Receipt, Request, ReversePath, Session,
     Settings, Step, Verdict,
 };
-use nobounce::envelope::SessionId;
-use nobounce::onward::{OnwardSettings, OnwardStep};
-use nobounce::session::{Capabilities, EarlyInput};
 
 use crate::{Shape, Work};
 
