@@ -15,13 +15,19 @@ const CAPACITY: usize = 10_000;
 /// and longest time for a negative answer (RFC 2308 section 5: one to three hours).
 const LONGEST: Duration = Duration::from_secs(86_400);
 const LONGEST_ABSENCE: Duration = Duration::from_secs(3_600);
+/// Time for which a failure is cached (RFC 9520 section 3.2: one second to five minutes; unbound: 5
+/// s).
+const FAILURE: Duration = Duration::from_secs(5);
 
 /// A caching resolver. It caches the answers of another resolver for their time to live, at most
 /// one day. It caches negative answers for as long as the zone says (RFC 2308), at most one hour.
-/// Failures are not cached.
+/// It caches failures of the servers that are responsible for the name for 5 seconds (RFC 9520): an
+/// error response, no answer in time, or a malformed answer. Failures of this machine or of the
+/// network are not cached.
 ///
-/// The capacity is 10,000 answers. When the cache is full, expired answers are removed first. If
-/// none has expired, the half that expires first is removed. All clones share one cache.
+/// The capacity is 10,000 answers and failures. When the cache is full, expired ones are removed
+/// first. If none has expired, the half that expires first is removed, which includes failures. All
+/// clones share one cache.
 #[derive(Debug)]
 pub struct Cache<D, R> {
     shared: Arc<Shared<D, R>>,
@@ -32,8 +38,11 @@ struct Shared<D, R> {
     resolver: D,
     runtime: R,
     capacity: usize,
-    answers: Mutex<HashMap<(DomainName, RecordKind), (Answer, Instant)>>,
+    answers: Mutex<HashMap<Key, (Known, Instant)>>,
 }
+
+type Key = (DomainName, RecordKind);
+type Known = Result<Answer, ResolveError>;
 
 impl<D, R> Clone for Cache<D, R> {
     fn clone(&self) -> Self {
@@ -53,7 +62,7 @@ impl<D: Resolver, R: Runtime> Cache<D, R> {
         Self { shared: Arc::new(Shared { resolver, runtime, capacity, answers }) }
     }
 
-    /// Returns the number of cached answers, including expired ones.
+    /// Returns the number of cached answers and failures, including expired ones.
     pub fn len(&self) -> usize {
         self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
@@ -65,22 +74,21 @@ impl<D: Resolver, R: Runtime> Cache<D, R> {
 }
 
 impl<D, R: Runtime> Shared<D, R> {
-    fn recall(&self, key: &(DomainName, RecordKind)) -> Option<Answer> {
+    fn recall(&self, key: &Key) -> Option<Known> {
         let now = self.runtime.now();
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (answer, until) = answers.get(key)?;
+        let (known, until) = answers.get(key)?;
         if *until <= now {
             answers.remove(key);
             return None;
         }
         let ttl = *until - now;
-        Some(Answer { ttl, ..answer.clone() })
+        Some(known.clone().map(|answer| Answer { ttl, ..answer }))
     }
 
-    fn remember(&self, key: (DomainName, RecordKind), answer: &Answer) {
-        let longest = if answer.records.is_empty() { LONGEST_ABSENCE } else { LONGEST };
+    fn remember(&self, key: Key, known: &Known) {
         let now = self.runtime.now();
-        let until = now + answer.ttl.min(longest);
+        let until = now + lifetime(known);
         if until <= now {
             return;
         }
@@ -96,7 +104,18 @@ impl<D, R: Runtime> Shared<D, R> {
             // the same time.
             answers.retain(|_, (_, until)| *until > *median);
         }
-        answers.insert(key, (answer.clone(), until));
+        answers.insert(key, (known.clone(), until));
+    }
+}
+
+/// Returns the time for which an answer or a failure is cached.
+fn lifetime(known: &Known) -> Duration {
+    use ResolveError::{Declined, Late, Malformed, Network, NoServer, Other};
+    match known {
+        Ok(answer) if answer.records.is_empty() => answer.ttl.min(LONGEST_ABSENCE),
+        Ok(answer) => answer.ttl.min(LONGEST),
+        Err(Declined(_) | Late | Malformed(_)) => FAILURE,
+        Err(Network(_) | NoServer | Other(_)) => Duration::ZERO,
     }
 }
 
@@ -104,12 +123,12 @@ impl<D, R: Runtime> Shared<D, R> {
 impl<D: Resolver, R: Runtime> Resolver for Cache<D, R> {
     async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
         let key = (name.clone(), kind);
-        if let Some(answer) = self.shared.recall(&key) {
-            return Ok(answer);
+        if let Some(known) = self.shared.recall(&key) {
+            return known;
         }
-        let answer = self.shared.resolver.lookup(name, kind).await?;
-        self.shared.remember(key, &answer);
-        Ok(answer)
+        let known = self.shared.resolver.lookup(name, kind).await;
+        self.shared.remember(key, &known);
+        known
     }
 }
 

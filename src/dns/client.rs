@@ -18,19 +18,22 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 2;
 /// Default limit of concurrent questions. Each has its own socket.
 const QUESTIONS: usize = 200;
-/// Receive buffer for datagrams. Since EDNS is not used, servers should send at most 512 octets.
+/// Receive buffer for datagrams. Servers are asked to send at most 1,232 octets.
 const DATAGRAM: usize = 4_096;
 /// Number of unrelated datagrams after which the server is asked by TCP instead, because somebody
 /// may be guessing IDs (similar to unbound's `unwanted-reply-threshold`).
 const UNRELATED: usize = 32;
+/// Response codes of servers that do not know EDNS (RFC 6891 section 7).
+const FORMAT_ERROR: u16 = 1;
+const NOT_IMPLEMENTED: u16 = 4;
 
 /// A client of recursive resolvers, which uses the datagrams and connections of a [`Runtime`].
 ///
 /// Each question has a random ID from the operating system (`getrandom`) and its own socket, for
 /// which the system chooses a random port. Only the answer to this question from the asked server
 /// is accepted (RFC 5452 section 9). Truncated answers are requested again by TCP (RFC 7766). If
-/// the runtime has no datagrams, all questions use TCP. EDNS is not used: an answer of a DNS
-/// blocklist fits into 512 octets, and longer answers come by TCP.
+/// the runtime has no datagrams, all questions use TCP. Servers are asked for datagrams of up to
+/// 1,232 octets (EDNS, RFC 6891). A server that does not know EDNS is asked again without it.
 ///
 /// If a server does not answer within 3 seconds, returns an error or sends a malformed answer, the
 /// next server is asked. Each server is asked up to twice. With two silent servers, a lookup fails
@@ -151,8 +154,14 @@ impl<R: Runtime> Resolver for Client<R> {
         for attempt in 0..self.servers.len() * self.rounds {
             let place = (first + attempt) % self.servers.len();
             // Each attempt has a new ID, so a late answer to the previous attempt is not accepted.
-            let query = Query::new(random_id()?, name, kind)?;
-            match self.ask(self.servers[place], &query).await {
+            let query = Query::new(random_id()?, name, kind);
+            let mut answer = self.ask(self.servers[place], &query).await;
+            if let Err(ResolveError::Declined(FORMAT_ERROR | NOT_IMPLEMENTED)) = answer {
+                // The server may not know EDNS (RFC 6891 section 6.2.2).
+                let query = Query::without_edns(random_id()?, name, kind);
+                answer = self.ask(self.servers[place], &query).await;
+            }
+            match answer {
                 Ok(answer) => {
                     self.preferred.store(place, Ordering::Relaxed);
                     return Ok(answer);

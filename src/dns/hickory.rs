@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{ConnectionProvider, Resolver as Inner};
 
@@ -28,13 +29,17 @@ impl<P: ConnectionProvider> Hickory<P> {
 impl<P: ConnectionProvider> Resolver for Hickory<P> {
     async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
         // Absolute name, so that the search list of this machine is not used.
-        let mut name = Name::from_ascii(&**name).map_err(other)?;
+        let labels: Vec<_> = name.labels().collect();
+        let mut name = Name::from_labels(labels.iter().map(|it| &**it)).map_err(other)?;
         name.set_fqdn(true);
         let lookup = match self.0.lookup(name, record_type(kind)).await {
             Ok(lookup) => lookup,
             Err(NetError::Dns(DnsError::NoRecordsFound(nothing))) => {
                 let ttl = Duration::from_secs(nothing.negative_ttl.unwrap_or(0).into());
-                return Ok(Answer::new([], ttl));
+                return Ok(match nothing.response_code {
+                    ResponseCode::NXDomain => Answer::no_such_domain(ttl),
+                    _ => Answer::new([], ttl),
+                });
             }
             Err(error) => return Err(other(error)),
         };
@@ -62,17 +67,20 @@ fn record(data: &RData, kind: RecordKind) -> Option<Record> {
     Some(match (data, kind) {
         (RData::A(it), RecordKind::A) => Record::A(it.0),
         (RData::AAAA(it), RecordKind::Aaaa) => Record::Aaaa(it.0),
-        (RData::MX(it), RecordKind::Mx) => {
-            Record::Mx { preference: it.preference, exchange: domain(&it.exchange) }
-        }
+        (RData::MX(it), RecordKind::Mx) => Record::Mx {
+            preference: it.preference,
+            exchange: match it.exchange.is_root() {
+                true => None,
+                false => Some(domain(&it.exchange)?),
+            },
+        },
         (RData::PTR(it), RecordKind::Ptr) => Record::Ptr(domain(&it.0)?),
         (RData::TXT(it), RecordKind::Txt) => Record::Txt(it.txt_data.concat().into()),
         _ => return None,
     })
 }
 
-/// Converts a name. Returns `None` for names with escapes in their text form, since they cannot be
-/// looked up.
+/// Converts a name. Returns `None` for the root.
 fn domain(name: &Name) -> Option<DomainName> {
-    name.to_ascii().parse().ok()
+    DomainName::from_labels(name.iter()).ok()
 }

@@ -1,22 +1,20 @@
 //! DNS messages (RFC 1035 section 4): encodes questions and parses answers.
 
-use std::borrow::Cow;
-use std::string::FromUtf8Error;
 use std::time::Duration;
 
-use simple_dns::rdata::{RData, TXT};
-use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, TYPE};
-use simple_dns::{OPCODE, ResourceRecord};
-
+use super::packet::{HEADER, IN, Packet, Resource, Type, is_truncated};
 use super::{Answer, DomainName, Record, RecordKind, ResolveError};
 
-/// Size of the message header, and minimum size of a record, in octets.
-const HEADER: usize = 12;
-const RECORD: usize = 11;
-/// Maximum number of records in a message. A name with more is useless for mail.
-const RECORDS: usize = 1_000;
+/// Largest datagram that is asked for (RFC 6891 section 6.2.3). Longer answers come by TCP. Larger
+/// datagrams would be fragmented on some paths, and fragments can be forged (RFC 9715 section 3).
+const DATAGRAM: u16 = 1_232;
 /// Maximum length of a CNAME chain (unbound: 11).
 const ALIASES: usize = 11;
+
+/// Response codes of answers (RFC 1035 section 4.1.1): there may be records, there is no such
+/// domain name.
+const NO_ERROR: u16 = 0;
+const NAME_ERROR: u16 = 3;
 
 /// An encoded question.
 #[derive(Debug)]
@@ -42,19 +40,30 @@ pub(super) enum Reply {
 
 impl<'n> Query<'n> {
     /// Creates a question to a recursive resolver. `id` must be unpredictable.
-    pub(super) fn new(
-        id: u16,
-        name: &'n DomainName,
-        kind: RecordKind,
-    ) -> Result<Self, ResolveError> {
-        let unwritable = |_| ResolveError::Malformed("the name cannot be encoded");
-        let mut packet = Packet::new_query(id);
-        packet.set_flags(PacketFlag::RECURSION_DESIRED);
-        let (qtype, qclass) = (QTYPE::TYPE(record_type(kind)), QCLASS::CLASS(CLASS::IN));
-        let qname = Name::new(name).map_err(unwritable)?;
-        packet.questions.push(Question::new(qname, qtype, qclass, false));
-        let octets = packet.build_bytes_vec().map_err(unwritable)?;
-        Ok(Self { id, name, kind, octets })
+    pub(super) fn new(id: u16, name: &'n DomainName, kind: RecordKind) -> Self {
+        let mut query = Self::without_edns(id, name, kind);
+        // An OPT record (RFC 6891 section 6.1.2): the root, the type, the size, no flags, no options.
+        query.octets[HEADER - 1] = 1;
+        query.octets.push(0);
+        for number in [Type::OPT.0, DATAGRAM, 0, 0, 0] {
+            query.octets.extend_from_slice(&number.to_be_bytes());
+        }
+        query
+    }
+
+    /// Creates a question for a server that does not know EDNS. Its datagrams have up to 512 octets.
+    pub(super) fn without_edns(id: u16, name: &'n DomainName, kind: RecordKind) -> Self {
+        // One question, recursion desired.
+        let header = [id, 0x0100, 1, 0, 0, 0];
+        let mut octets: Vec<u8> = header.iter().flat_map(|it| it.to_be_bytes()).collect();
+        for label in name.labels() {
+            // A label has at most 63 octets.
+            octets.push(label.len() as u8);
+            octets.extend_from_slice(&label);
+        }
+        octets.push(0);
+        octets.extend([record_type(kind).0, IN].iter().flat_map(|it| it.to_be_bytes()));
+        Self { id, name, kind, octets }
     }
 
     /// Returns the encoded question.
@@ -68,41 +77,37 @@ impl<'n> Query<'n> {
         if octets.get(..2) != Some(&self.id.to_be_bytes()[..]) {
             return Reply::Unrelated("wrong ID");
         }
-        if !has_room(octets) {
-            return Reply::Unrelated("more records than fit into the message");
-        }
-        // A truncated message may end within a record. To identify it, the question is enough.
-        let truncated = octets[2] & 0x02 != 0;
-        let octets: Cow<'_, [u8]> = if truncated { question_only(octets) } else { octets.into() };
-        let Ok(packet) = Packet::parse(&octets) else {
-            return Reply::Unrelated("not a DNS message");
+        let packet = match Packet::parse(octets) {
+            Ok(packet) => packet,
+            Err(why) => return Reply::Unrelated(why),
         };
-        if !packet.has_flags(PacketFlag::RESPONSE) || packet.opcode() != OPCODE::StandardQuery {
+        if !packet.is_response() {
             return Reply::Unrelated("not a response");
         }
         if !self.is_question_of(&packet) {
             return Reply::Unrelated("wrong question");
         }
-        match packet.rcode() {
-            RCODE::NoError | RCODE::NameError if truncated => Reply::Truncated,
-            RCODE::NoError | RCODE::NameError => match self.answer(&packet) {
+        match packet.response_code() {
+            NO_ERROR | NAME_ERROR if is_truncated(octets) => Reply::Truncated,
+            NO_ERROR | NAME_ERROR => match self.answer(&packet) {
                 Some(answer) => Reply::Answer(answer),
                 None => {
                     Reply::Failed(ResolveError::Malformed("CNAME loop, or too many CNAME records"))
                 }
             },
-            declined => Reply::Failed(ResolveError::Declined(declined as u16)),
+            declined => Reply::Failed(ResolveError::Declined(declined)),
         }
     }
 
     fn is_question_of(&self, packet: &Packet<'_>) -> bool {
         let [question] = &packet.questions[..] else {
             // Some servers omit the question in error responses.
-            return packet.questions.is_empty() && !is_answer(packet.rcode());
+            let is_answer = matches!(packet.response_code(), NO_ERROR | NAME_ERROR);
+            return packet.questions.is_empty() && !is_answer;
         };
-        question.qtype == QTYPE::TYPE(record_type(self.kind))
-            && question.qclass == QCLASS::CLASS(CLASS::IN)
-            && domain(&question.qname).as_ref() == Some(self.name)
+        question.kind == record_type(self.kind)
+            && question.class == IN
+            && question.name.as_ref() == Some(self.name)
     }
 
     /// Follows the CNAME chain and returns the records of its last name. Returns `None` if the
@@ -112,114 +117,73 @@ impl<'n> Query<'n> {
         let mut ttl = u32::MAX;
         for _ in 0..=ALIASES {
             let own = || of_name(&packet.answers, &name);
-            let records: Vec<_> = own().filter_map(|it| Some((self.record(it)?, it.ttl))).collect();
+            let record = |it: &Resource| Some((self.record(packet, it)?, it.ttl));
+            let records: Vec<_> = own().filter_map(record).collect();
             if !records.is_empty() {
                 let ttl = records.iter().map(|(_, ttl)| seconds(*ttl)).fold(ttl, u32::min);
                 let records = records.into_iter().map(|(record, _)| record);
                 return Some(Answer::new(records, Duration::from_secs(ttl.into())));
             }
-            let alias = own().find_map(|it| match &it.rdata {
-                RData::CNAME(alias) => Some((domain(&alias.0), it.ttl)),
-                _ => None,
-            });
-            match alias {
-                Some((Some(target), alias_ttl)) => {
-                    ttl = ttl.min(seconds(alias_ttl));
-                    name = target;
-                }
-                // An alias to a name that cannot be looked up: no records.
-                Some((None, _)) | None => return Some(nothing(packet, ttl)),
-            }
+            let alias = own().find(|it| it.kind == Type::CNAME);
+            let target = alias.and_then(|it| Some((packet.name(it, 0)??, it.ttl)));
+            // An alias to the root or to a malformed name: no records.
+            let Some((target, alias_ttl)) = target else { return Some(nothing(packet, ttl)) };
+            ttl = ttl.min(seconds(alias_ttl));
+            name = target;
         }
         None
     }
 
-    fn record(&self, record: &ResourceRecord<'_>) -> Option<Record> {
-        Some(match (&record.rdata, self.kind) {
-            (RData::A(it), RecordKind::A) => Record::A(it.address.into()),
-            (RData::AAAA(it), RecordKind::Aaaa) => Record::Aaaa(it.address.into()),
-            (RData::MX(it), RecordKind::Mx) => {
-                Record::Mx { preference: it.preference, exchange: domain(&it.exchange) }
-            }
-            (RData::PTR(it), RecordKind::Ptr) => Record::Ptr(domain(&it.0)?),
-            (RData::TXT(it), RecordKind::Txt) => Record::Txt(text(it)),
-            _ => return None,
+    /// Returns the record, if it has this type and is well-formed.
+    fn record(&self, packet: &Packet<'_>, record: &Resource) -> Option<Record> {
+        if record.kind != record_type(self.kind) {
+            return None;
+        }
+        let data = packet.data(record);
+        Some(match self.kind {
+            RecordKind::A => Record::A(<[u8; 4]>::try_from(data).ok()?.into()),
+            RecordKind::Aaaa => Record::Aaaa(<[u8; 16]>::try_from(data).ok()?.into()),
+            RecordKind::Mx => Record::Mx {
+                preference: u16::from_be_bytes(*data.first_chunk()?),
+                exchange: packet.name(record, 2)?,
+            },
+            RecordKind::Ptr => Record::Ptr(packet.name(record, 0)??),
+            RecordKind::Txt => Record::Txt(packet.text(record)?),
         })
     }
 }
 
-/// Returns whether the message is long enough for the number of records in its header, and whether
-/// that number is acceptable. The parser allocates memory for all records before it reads the
-/// first.
-fn has_room(octets: &[u8]) -> bool {
-    let counts =
-        |at: usize| octets.get(at..at + 2).map(|it| usize::from(it[0]) << 8 | usize::from(it[1]));
-    let all: Option<usize> = (4..HEADER).step_by(2).map(counts).sum();
-    all.is_some_and(|all| all <= RECORDS && all.saturating_sub(1) * RECORD <= octets.len())
-}
-
-/// Returns the message with all record counts set to zero.
-fn question_only(octets: &[u8]) -> Cow<'static, [u8]> {
-    let mut octets = octets.to_vec();
-    octets[6..HEADER].fill(0);
-    octets.into()
-}
-
-/// Returns whether the response code means an answer, which may be empty.
-fn is_answer(rcode: RCODE) -> bool {
-    matches!(rcode, RCODE::NoError | RCODE::NameError)
-}
-
-fn record_type(kind: RecordKind) -> TYPE {
+fn record_type(kind: RecordKind) -> Type {
     match kind {
-        RecordKind::A => TYPE::A,
-        RecordKind::Aaaa => TYPE::AAAA,
-        RecordKind::Mx => TYPE::MX,
-        RecordKind::Ptr => TYPE::PTR,
-        RecordKind::Txt => TYPE::TXT,
+        RecordKind::A => Type::A,
+        RecordKind::Aaaa => Type::AAAA,
+        RecordKind::Mx => Type::MX,
+        RecordKind::Ptr => Type::PTR,
+        RecordKind::Txt => Type::TXT,
     }
 }
 
 /// Returns the records of this name, of any type.
-fn of_name<'p>(
-    records: &'p [ResourceRecord<'p>],
-    name: &DomainName,
-) -> impl Iterator<Item = &'p ResourceRecord<'p>> {
-    let is_of = move |record: &&ResourceRecord<'_>| {
-        record.class == CLASS::IN && domain(&record.name).as_ref() == Some(name)
-    };
-    records.iter().filter(is_of)
+fn of_name<'p>(records: &'p [Resource], name: &DomainName) -> impl Iterator<Item = &'p Resource> {
+    records.iter().filter(move |it| it.class == IN && it.owner.as_ref() == Some(name))
 }
 
 /// Returns the negative answer, valid for the time given by the zone (RFC 2308 section 5). Without
 /// an SOA record the time is zero.
 fn nothing(packet: &Packet<'_>, ttl: u32) -> Answer {
-    let zone = packet.name_servers.iter().find_map(|record| match &record.rdata {
-        RData::SOA(soa) => Some(seconds(record.ttl).min(seconds(soa.minimum))),
-        _ => None,
-    });
-    Answer::new([], Duration::from_secs(zone.unwrap_or(0).min(ttl).into()))
+    let zone = packet.authority.iter().filter(|it| it.kind == Type::SOA);
+    let minimum = |it: &Resource| Some(seconds(it.ttl).min(seconds(packet.minimum(it)?)));
+    let ttl = zone.filter_map(minimum).next().unwrap_or(0).min(ttl);
+    let ttl = Duration::from_secs(ttl.into());
+    match packet.response_code() {
+        NAME_ERROR => Answer::no_such_domain(ttl),
+        _ => Answer::new([], ttl),
+    }
 }
 
 /// Returns a valid TTL. A TTL with the highest bit set counts as zero (RFC 2181 section 8).
 fn seconds(ttl: u32) -> u32 {
     if ttl > i32::MAX as u32 { 0 } else { ttl }
-}
-
-/// Converts a name from the wire format, if it can be looked up. Labels may contain any octet. A
-/// label that contains a dot is refused, because it would be ambiguous in the text form.
-fn domain(name: &Name<'_>) -> Option<DomainName> {
-    let labels: Result<Vec<&str>, _> =
-        name.get_labels().iter().map(|label| str::from_utf8(label.as_ref())).collect();
-    let labels = labels.ok()?;
-    let plain = labels.iter().all(|label| !label.contains('.'));
-    plain.then(|| labels.join(".").parse().ok()).flatten()
-}
-
-/// Joins the strings of a TXT record. They need not be UTF-8.
-fn text(record: &TXT<'_>) -> Box<[u8]> {
-    let text = String::try_from(record.clone());
-    text.map_or_else(FromUtf8Error::into_bytes, String::into_bytes).into()
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod hickory;
 mod iprev;
 mod message;
 mod name;
+mod packet;
 mod turns;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -101,8 +102,8 @@ pub(crate) async fn any<T>(
 #[async_trait]
 pub trait Resolver: Send + Sync {
     /// Returns the records of this type for the name. Aliases are followed. If the name has no such
-    /// records or does not exist, the [`Answer`] is empty. An error means that the answer is
-    /// unknown.
+    /// records or does not exist, the [`Answer`] is empty, and says which of the two is the case. An
+    /// error means that the answer is unknown.
     ///
     /// A lookup needs no timeout: the caller has a budget, and drops the future when the budget
     /// ends.
@@ -169,12 +170,13 @@ pub enum Record {
     },
     /// A name.
     Ptr(DomainName),
-    /// The strings of the record, joined without separator (RFC 7208 section 3.3).
+    /// The strings of the record, joined without separator (RFC 7208 section 3.3). Any octets.
     Txt(Box<[u8]>),
 }
 
 impl Record {
-    fn address(&self) -> Option<IpAddr> {
+    /// Returns the address, if the record is one.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
         match self {
             Self::A(address) => Some((*address).into()),
             Self::Aaaa(address) => Some((*address).into()),
@@ -191,12 +193,35 @@ pub struct Answer {
     pub records: Arc<[Record]>,
     /// Time to live. Zero means that the answer must not be cached.
     pub ttl: Duration,
+    no_such_domain: bool,
 }
 
 impl Answer {
-    /// Creates an answer with this time to live.
+    /// Creates an answer with this time to live. Without records, it means that the name exists but
+    /// has no records of this type (NODATA).
     pub fn new(records: impl IntoIterator<Item = Record>, ttl: Duration) -> Self {
-        Self { records: records.into_iter().collect(), ttl }
+        Self { records: records.into_iter().collect(), ttl, no_such_domain: false }
+    }
+
+    /// Creates the answer that there is no such domain name (NXDOMAIN), with this time to live.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use nobounce::dns::Answer;
+    ///
+    /// let answer = Answer::no_such_domain(Duration::from_secs(60));
+    /// assert!(answer.records.is_empty() && answer.is_no_such_domain());
+    /// assert!(!Answer::new([], Duration::from_secs(60)).is_no_such_domain());
+    /// ```
+    pub fn no_such_domain(ttl: Duration) -> Self {
+        Self { no_such_domain: true, ..Self::new([], ttl) }
+    }
+
+    /// Returns whether neither the name nor a name below it has a record of any type (NXDOMAIN; RFC
+    /// 2308 section 2.1, RFC 8020). If the name is an alias, this is about the name at the end of
+    /// the chain (RFC 6604 section 3).
+    pub fn is_no_such_domain(&self) -> bool {
+        self.no_such_domain
     }
 }
 

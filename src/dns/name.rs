@@ -6,11 +6,14 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::str::FromStr;
 
-/// A domain name that can be looked up: lower case, without a trailing dot. It consists of letters,
-/// digits, hyphens and underscores. Labels have 1 to 63 octets, and the whole name at most 253 (RFC
-/// 1035 section 2.3.4).
+/// A domain name that can be looked up: lower case, without a trailing dot. Labels have 1 to 63
+/// octets, and the whole name at most 253 (RFC 1035 section 2.3.4).
 ///
-/// Non-ASCII names must be in A-label form (`xn--…`, RFC 5890).
+/// Parsing accepts letters, digits, hyphens and underscores. Non-ASCII names must be in A-label form
+/// (`xn--…`, RFC 5890). Names that come from DNS or from [`from_octets`](Self::from_octets) may
+/// contain any octet (RFC 2181 section 11). In their text form, special characters have a backslash
+/// in front, and octets that are not printable are decimal numbers (`\.`, `\032`; RFC 1035 section
+/// 5.1).
 ///
 /// ```
 /// use nobounce::dns::DomainName;
@@ -34,6 +37,87 @@ const NAME: usize = 253;
 const LABEL: usize = 63;
 
 impl DomainName {
+    /// Creates a name from octets in which each dot separates two labels. All other octets are taken
+    /// as they are, without escapes. A trailing dot is removed.
+    ///
+    /// ```
+    /// use nobounce::dns::DomainName;
+    ///
+    /// let name = DomainName::from_octets(b"0/25.2.0.192.IN-ADDR.arpa.")?;
+    /// assert_eq!(&*name, "0/25.2.0.192.in-addr.arpa");
+    /// assert_eq!(&*DomainName::from_octets(b"a b.example")?, r"a\032b.example");
+    /// assert!(DomainName::from_octets(b"a..example").is_err());
+    /// # Ok::<(), nobounce::dns::DomainNameError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a label or the whole name is empty or too long.
+    pub fn from_octets(text: &[u8]) -> Result<Self, DomainNameError> {
+        let name = text.strip_suffix(b".").unwrap_or(text);
+        Self::from_labels(name.split(|octet| *octet == b'.'))
+    }
+
+    /// Creates a name from labels with any octets, including dots.
+    pub(crate) fn from_labels<'l>(
+        labels: impl IntoIterator<Item = &'l [u8]>,
+    ) -> Result<Self, DomainNameError> {
+        let (mut text, mut length) = (String::new(), 0);
+        for label in labels {
+            if length > 0 {
+                text.push('.');
+            }
+            length += label.len() + 1;
+            if !(1..=LABEL).contains(&label.len()) || length > NAME + 1 {
+                return Err(DomainNameError);
+            }
+            label.iter().for_each(|octet| escape(*octet, &mut text));
+        }
+        if text.is_empty() { Err(DomainNameError) } else { Ok(Self(text.into())) }
+    }
+
+    /// Returns the octets of each label, without escapes.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = Vec<u8>> {
+        let mut rest = self.0.bytes().peekable();
+        std::iter::from_fn(move || {
+            rest.peek()?;
+            let mut label = Vec::new();
+            while let Some(octet) = rest.next() {
+                match octet {
+                    b'.' => break,
+                    b'\\' => label.push(unescape(&mut rest)),
+                    _ => label.push(octet),
+                }
+            }
+            Some(label)
+        })
+    }
+
+    /// Returns whether the name consists of letters, digits, hyphens and underscores. Only such
+    /// names are written into header fields and commands.
+    ///
+    /// ```
+    /// use nobounce::dns::DomainName;
+    ///
+    /// assert!(DomainName::from_octets(b"mx.example.org")?.is_plain());
+    /// assert!(!DomainName::from_octets(b"mx(.example.org")?.is_plain());
+    /// # Ok::<(), nobounce::dns::DomainNameError>(())
+    /// ```
+    pub fn is_plain(&self) -> bool {
+        self.0.bytes().all(|octet| is_plain(octet) || octet == b'.')
+    }
+
+    /// Returns whether the name is this domain or below it.
+    pub(crate) fn is_within(&self, domain: &Self) -> bool {
+        let Some(above) = self.0.strip_suffix(&*domain.0) else { return false };
+        // The dot of an escaped label is no separator.
+        let separated = above.strip_suffix('.').is_some_and(|labels| {
+            let backslashes = labels.bytes().rev().take_while(|octet| *octet == b'\\').count();
+            backslashes % 2 == 0
+        });
+        above.is_empty() || separated
+    }
+
     /// Returns the name of the PTR record of an address: `1.2.0.192.in-addr.arpa` (RFC 1035 section
     /// 3.5), or 32 nibbles and `ip6.arpa` (RFC 3596 section 2.5).
     pub fn reverse(address: IpAddr) -> Self {
@@ -66,13 +150,44 @@ pub(crate) fn reversed(address: IpAddr) -> String {
     parts.join(".")
 }
 
+fn is_plain(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_')
+}
+
+/// Writes an octet of a label as in a master file (RFC 1035 section 5.1, RFC 4343 section 2.1).
+fn escape(octet: u8, text: &mut String) {
+    match octet {
+        b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$' => {
+            text.push('\\');
+            text.push(octet.into());
+        }
+        0x21..=0x7e => text.push(octet.to_ascii_lowercase().into()),
+        _ => text.push_str(&format!("\\{octet:03}")),
+    }
+}
+
+/// Reads an escape after its backslash.
+fn unescape(rest: &mut impl Iterator<Item = u8>) -> u8 {
+    let digit = |octet: Option<u8>| octet.unwrap_or(b'0').wrapping_sub(b'0');
+    match rest.next() {
+        Some(hundreds @ b'0'..=b'2') => {
+            let (tens, ones) = (digit(rest.next()), digit(rest.next()));
+            digit(Some(hundreds))
+                .wrapping_mul(100)
+                .wrapping_add(tens.wrapping_mul(10))
+                .wrapping_add(ones)
+        }
+        other => other.unwrap_or(b'\\'),
+    }
+}
+
 impl FromStr for DomainName {
     type Err = DomainNameError;
 
     fn from_str(text: &str) -> Result<Self, DomainNameError> {
         let name = text.strip_suffix('.').unwrap_or(text);
-        let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
-        let is_label = |label: &str| (1..=LABEL).contains(&label.len()) && label.bytes().all(plain);
+        let is_label =
+            |label: &str| (1..=LABEL).contains(&label.len()) && label.bytes().all(is_plain);
         let is_name = name.len() <= NAME && name.split('.').all(is_label);
         if is_name { Ok(Self(name.to_ascii_lowercase().into())) } else { Err(DomainNameError) }
     }
@@ -135,6 +250,49 @@ mod tests {
         ] {
             assert_eq!(text.parse::<DomainName>(), Err(DomainNameError), "{text:?}");
         }
+    }
+
+    #[test]
+    fn labels_keep_every_octet_but_the_case_of_letters() {
+        let all: Vec<u8> = (0..=255).collect();
+        let labels: Vec<Vec<u8>> = all.chunks(50).map(<[u8]>::to_vec).collect();
+        for labels in labels.chunks(4) {
+            let name = DomainName::from_labels(labels.iter().map(|it| &**it)).unwrap();
+            let lower: Vec<_> = labels.iter().map(|it| it.to_ascii_lowercase()).collect();
+            assert_eq!(name.labels().collect::<Vec<_>>(), lower, "{name}");
+            assert!(name.bytes().all(|octet| octet.is_ascii_graphic()), "{name}");
+            assert!(!name.is_plain());
+        }
+        for (octets, text) in [
+            (&b"0/25.2.0.192.in-addr.arpa"[..], "0/25.2.0.192.in-addr.arpa"),
+            (b"A.B.", "a.b"),
+            (b"a b", r"a\032b"),
+            (b"a\\.(b)", r"a\\.\(b\)"),
+            (b"\xff\0", r"\255\000"),
+        ] {
+            assert_eq!(&*DomainName::from_octets(octets).unwrap(), text);
+        }
+        assert_eq!(&*DomainName::from_labels([&b"a.b"[..], b"c"]).unwrap(), r"a\.b.c");
+        let longest = format!("{0}.{0}.{0}.{1}", "x".repeat(63), "x".repeat(61));
+        assert!(DomainName::from_octets(longest.as_bytes()).is_ok());
+        for octets in
+            [&b""[..], b".", b"a..b", b".a", &[b'x'; 64], format!("{longest}x").as_bytes()]
+        {
+            assert_eq!(DomainName::from_octets(octets), Err(DomainNameError));
+        }
+    }
+
+    #[test]
+    fn a_name_is_within_its_own_domain_and_those_above() {
+        let name = |octets: &[u8]| DomainName::from_octets(octets).unwrap();
+        let within = |one: &[u8], two: &[u8]| name(one).is_within(&name(two));
+        assert!(within(b"a.example", b"a.example"));
+        assert!(within(b"b.A.example", b"a.example"));
+        assert!(!within(b"ba.example", b"a.example"));
+        assert!(!within(b"example", b"a.example"));
+        assert!(within(b"b\\.a.example", b"a.example"));
+        let dotted = DomainName::from_labels([&b"b.a"[..], b"example"]).unwrap();
+        assert!(!dotted.is_within(&name(b"a.example")) && dotted.is_within(&name(b"example")));
     }
 
     #[test]

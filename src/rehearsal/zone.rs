@@ -12,8 +12,10 @@ use crate::dns::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver}
 /// A [`Resolver`] that answers from a zone written in a test.
 ///
 /// Each line is `NAME TYPE DATA`, with the types `A`, `AAAA`, `MX`, `PTR` and `TXT`. Lines with the
-/// same name and type form one answer. With data `fails`, the lookup fails with SERVFAIL. All other
-/// names have no records.
+/// same name and type form one answer. With data `fails`, the lookup fails with SERVFAIL. Names of
+/// no line, and with no line for a name below them, do not exist
+/// ([`is_no_such_domain`](crate::dns::Answer::is_no_such_domain)). Names may contain any character
+/// except blanks.
 ///
 /// ```
 /// use nobounce::dns::{Record, RecordKind, Resolver};
@@ -28,9 +30,10 @@ use crate::dns::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver}
 /// # pollster::block_on(async {
 /// let answer = zone.lookup(&"2.2.0.192.list.example".parse()?, RecordKind::A).await?;
 /// assert_eq!(*answer.records, [Record::A([127, 0, 0, 2].into())]);
-/// assert!(zone.lookup(&"example.net".parse()?, RecordKind::A).await?.records.is_empty());
+/// assert!(zone.lookup(&"example.net".parse()?, RecordKind::A).await?.is_no_such_domain());
+/// assert!(!zone.lookup(&"example.org".parse()?, RecordKind::A).await?.is_no_such_domain());
 /// assert!(zone.lookup(&"broken.example".parse()?, RecordKind::A).await.is_err());
-/// assert_eq!(zone.lookups(), 3);
+/// assert_eq!(zone.lookups(), 4);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -38,7 +41,7 @@ use crate::dns::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver}
 #[derive(Debug, Clone, Default)]
 pub struct Zone {
     /// Answers by name and type. `None` means that the lookup fails.
-    answers: HashMap<(String, RecordKind), Option<Vec<Record>>>,
+    answers: HashMap<(DomainName, RecordKind), Option<Vec<Record>>>,
     lookups: Arc<AtomicUsize>,
 }
 
@@ -72,7 +75,7 @@ impl Zone {
             "TXT" => RecordKind::Txt,
             _ => return None,
         };
-        let name = name.parse::<DomainName>().ok()?.to_string();
+        let name = DomainName::from_octets(name.as_bytes()).ok()?;
         let answer = self.answers.entry((name, kind)).or_insert_with(|| Some(Vec::new()));
         if data == "fails" {
             *answer = None;
@@ -81,7 +84,7 @@ impl Zone {
         let record = match kind {
             RecordKind::A => Record::A(data.parse().ok()?),
             RecordKind::Aaaa => Record::Aaaa(data.parse().ok()?),
-            RecordKind::Ptr => Record::Ptr(data.parse().ok()?),
+            RecordKind::Ptr => Record::Ptr(DomainName::from_octets(data.as_bytes()).ok()?),
             RecordKind::Txt => Record::Txt(data.as_bytes().into()),
             RecordKind::Mx => Record::Mx { preference: 10, exchange: data.parse().ok() },
         };
@@ -97,10 +100,13 @@ impl Resolver for Zone {
     async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
         const SERVER_FAILURE: u16 = 2;
         self.lookups.fetch_add(1, Ordering::Relaxed);
-        match self.answers.get(&(name.to_string(), kind)) {
+        match self.answers.get(&(name.clone(), kind)) {
             Some(Some(records)) => Ok(Answer::new(records.iter().cloned(), Duration::ZERO)),
             Some(None) => Err(ResolveError::Declined(SERVER_FAILURE)),
-            None => Ok(Answer::new([], Duration::ZERO)),
+            None if self.answers.keys().any(|(other, _)| other.is_within(name)) => {
+                Ok(Answer::new([], Duration::ZERO))
+            }
+            None => Ok(Answer::no_such_domain(Duration::ZERO)),
         }
     }
 }

@@ -150,6 +150,8 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "src/scorers/once.rs",
         "query_is_made_once_per_transaction_and_memory_is_bounded",
     ),
+    ("dns_failure_time", "src/dns/cache/tests.rs", "a_failure_of_a_server_is_cached_for_a_moment"),
+    ("dns_datagram", "src/dns/message/tests.rs", "datagrams_of_1232_octets_are_asked_for"),
     ("dns_cached", "src/dns/cache/tests.rs", "cache_is_bounded_by_its_capacity"),
     ("records", "tests/store/memory.rs", "store_is_bounded_by_its_capacity"),
     ("redis_time", "src/store/redis/tests.rs", "operation_ends_for_any_server_behaviour"),

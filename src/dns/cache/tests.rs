@@ -4,8 +4,8 @@ use super::*;
 use crate::dns::Record;
 use crate::rehearsal::Rehearsal;
 
-/// A resolver that counts its lookups. The name determines the answer: `SECONDS.…` sets the TTL,
-/// and `none` means no records.
+/// A resolver that counts its lookups. The name determines the answer: `SECONDS.…` sets the TTL, a
+/// word in its place is a failure, `none` means no records, and `absent` no such name.
 #[derive(Debug, Default, Clone)]
 struct Counter(Arc<AtomicUsize>);
 
@@ -14,7 +14,16 @@ impl Resolver for Counter {
     async fn lookup(&self, name: &DomainName, _: RecordKind) -> Result<Answer, ResolveError> {
         self.0.fetch_add(1, Ordering::Relaxed);
         let mut labels = name.split('.');
-        let seconds = labels.next().unwrap().parse().map_err(|_| ResolveError::Declined(2))?;
+        let seconds = match labels.next().unwrap() {
+            "late" => return Err(ResolveError::Late),
+            "malformed" => return Err(ResolveError::Malformed("")),
+            "network" => return Err(ResolveError::Network("".into())),
+            "nobody" => return Err(ResolveError::NoServer),
+            label => label.parse().map_err(|_| ResolveError::Declined(2))?,
+        };
+        if name.contains("absent") {
+            return Ok(Answer::no_such_domain(Duration::from_secs(seconds)));
+        }
         let records = (!name.contains("none")).then_some(Record::A([127, 0, 0, 2].into()));
         Ok(Answer::new(records, Duration::from_secs(seconds)))
     }
@@ -68,10 +77,52 @@ fn answers_are_cached_for_their_ttl() {
 #[test]
 fn failures_and_zero_ttls_are_not_cached() {
     let desk = Desk::new(10);
-    for name in ["0.example", "0.none.example", "failure.example"] {
+    for name in ["0.example", "0.none.example", "network.example", "nobody.example"] {
         assert!(desk.asks(name) && desk.asks(name), "{name}");
     }
     assert!(desk.cache.is_empty());
+}
+
+/// RFC 9520 section 3.2: from one second to five minutes.
+#[test]
+fn a_failure_of_a_server_is_cached_for_a_moment() {
+    for name in ["failure.example", "late.example", "malformed.example"] {
+        let desk = Desk::new(10);
+        let (first, asked) = desk.ask(name, RecordKind::A);
+        assert!(asked && first.is_err());
+        desk.pass(4);
+        assert_eq!(desk.ask(name, RecordKind::A), (first, false), "{name}");
+        assert!(desk.ask(name, RecordKind::Txt).1, "another question");
+        desk.pass(1);
+        assert!(desk.asks(name), "{name}");
+    }
+}
+
+#[test]
+fn failures_are_evicted_before_answers() {
+    let desk = Desk::new(100);
+    for n in 0..50 {
+        assert!(desk.asks(&format!("60.n{n}.example")));
+    }
+    for n in 0..1_000 {
+        assert!(desk.asks(&format!("failure.n{n}.example")));
+        assert!(desk.cache.len() <= 100);
+    }
+    for n in 0..50 {
+        assert!(!desk.asks(&format!("60.n{n}.example")));
+    }
+}
+
+#[test]
+fn the_absence_of_a_name_is_cached() {
+    let desk = Desk::new(10);
+    let absent = |desk: &Desk| {
+        let (answer, asked) = desk.ask("60.absent.example", RecordKind::A);
+        (answer.unwrap().is_no_such_domain(), asked)
+    };
+    assert_eq!(absent(&desk), (true, true));
+    desk.pass(59);
+    assert_eq!(absent(&desk), (true, false));
 }
 
 #[test]

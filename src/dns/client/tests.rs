@@ -204,9 +204,10 @@ fn server(last: u8) -> SocketAddr {
     ([127, 0, 0, last], 53).into()
 }
 
-/// Creates a reply to `query` with one A record, or with only this response code.
+/// Creates a reply to `query` with one A record, or with only this response code, without EDNS.
 fn reply(query: &[u8], rcode: u8) -> Vec<u8> {
-    let mut reply = query.to_vec();
+    let mut reply = query[..12 + 15].to_vec();
+    reply[11] = 0;
     (reply[2], reply[3]) = (0x81, 0x80 | rcode);
     if rcode == 0 {
         reply[7] = 1;
@@ -284,6 +285,31 @@ fn server_that_answered_is_asked_first() {
     let client = Client::new(network.clone(), [server(1), server(2)]);
     assert_eq!(network.ask(&client), (listed(), PATIENCE));
     assert_eq!(network.ask(&client), (listed(), Duration::ZERO));
+}
+
+/// RFC 6891 section 6.2.2. The question without EDNS has its own socket and ID.
+#[test]
+fn a_server_that_does_not_know_edns_is_asked_without_it() {
+    for rcode in [1, 4] {
+        let ids = Arc::new(Mutex::new(Vec::new()));
+        let seen = ids.clone();
+        let answer = ask_two(move |to, query| {
+            assert_eq!(to, server(1));
+            seen.lock().unwrap().push([query[0], query[1]]);
+            let has_edns = query[11] == 1;
+            assert_eq!(query.len(), 12 + 15 + if has_edns { 11 } else { 0 });
+            vec![Datagram::Octets(reply(query, if has_edns { rcode } else { 0 }))]
+        });
+        assert_eq!(answer, (listed(), Duration::ZERO, 2));
+        let ids = ids.lock().unwrap();
+        assert!(ids.len() == 2 && ids[0] != ids[1]);
+    }
+    // A server that declines both is passed over, like any other.
+    let answer = ask_two(|to, query| match to == server(1) {
+        true => vec![Datagram::Octets(reply(query, 1))],
+        false => right(query),
+    });
+    assert_eq!(answer, (listed(), Duration::ZERO, 3));
 }
 
 #[test]
