@@ -218,6 +218,8 @@ mod wire;
 
 #[cfg(feature = "serve")]
 pub mod admission;
+#[cfg(feature = "sender-authentication")]
+pub mod authentication;
 #[cfg(feature = "serve")]
 pub mod breaker;
 #[cfg(feature = "dns")]

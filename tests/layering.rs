@@ -33,7 +33,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Only the trait: panels and scorers need its timers and connections, and the edges implement
     // it. Both use it to query DNS.
     ("runtime", &["dns", "rehearsal", "runtime", "unwind"]),
-    ("policy", &["breaker", "opinion", "panel", "score", "scorer", "scorers", "store", "tally"]),
+    (
+        "policy",
+        &[
+            "authentication",
+            "breaker",
+            "opinion",
+            "panel",
+            "score",
+            "scorer",
+            "scorers",
+            "store",
+            "tally",
+        ],
+    ),
     // The bookkeeping of a session, for the gate and for the testing kit.
     ("record", &["record"]),
     (

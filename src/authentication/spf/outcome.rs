@@ -1,0 +1,168 @@
+//! What SPF has found.
+
+use std::fmt;
+
+use crate::dns::{DomainName, RecordKind};
+
+/// Result of SPF (RFC 7208 section 2.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SpfResult {
+    /// There is no domain to check, or it has no policy.
+    None,
+    /// The policy says nothing about the client.
+    Neutral,
+    /// The client may send mail for the domain.
+    Pass,
+    /// The client must not send mail for the domain.
+    Fail,
+    /// The client probably must not send mail for the domain.
+    SoftFail,
+    /// A lookup failed. A later attempt may succeed.
+    TempError,
+    /// The policy is faulty.
+    PermError,
+}
+
+impl SpfResult {
+    /// Returns the word for header fields (RFC 8601 section 2.7.2).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Neutral => "neutral",
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::SoftFail => "softfail",
+            Self::TempError => "temperror",
+            Self::PermError => "permerror",
+        }
+    }
+}
+
+impl fmt::Display for SpfResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The identity whose domain is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SpfIdentity {
+    /// The name in HELO or EHLO (RFC 7208 section 2.3).
+    Helo,
+    /// The domain of the reverse-path (RFC 7208 section 2.4).
+    MailFrom,
+}
+
+/// Result of an evaluation, with its reasons. Its texts may be published, but contain text of the
+/// domain's owner.
+///
+/// ```
+/// use nobounce::authentication::{Spf, SpfProblem, SpfStep};
+///
+/// let spf = Spf::new("192.0.2.1".parse()?, "mx.example.org", "alice@[192.0.2.1]");
+/// let SpfStep::Done(outcome) = spf.poll() else { panic!("there is nothing to look up") };
+/// assert_eq!((outcome.domain.as_ref(), &outcome.problem), (None, &Some(SpfProblem::NoDomain)));
+/// assert_eq!(outcome.to_string(), "none (the sender has no domain that can be checked)");
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpfOutcome {
+    /// The result.
+    pub result: SpfResult,
+    /// Whose domain was checked.
+    pub identity: SpfIdentity,
+    /// The domain that was checked, with A-labels. `None` if there was none that can be looked up.
+    pub domain: Option<DomainName>,
+    /// The mechanism that matched, of the domain's own policy or the one that it redirects to:
+    /// printable ASCII without blanks, at most 255 octets. `None` if none matched.
+    pub mechanism: Option<Box<str>>,
+    /// Why the result is none, temperror or permerror.
+    pub problem: Option<SpfProblem>,
+}
+
+impl fmt::Display for SpfOutcome {
+    /// Writes the result, and the mechanism or the problem in parentheses.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.result)?;
+        match (&self.mechanism, &self.problem) {
+            (_, Some(problem)) => write!(f, " ({problem})"),
+            (Some(mechanism), None) => write!(f, " ({mechanism})"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// Why there is no definite result. The text is meant for the public.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpfProblem {
+    /// The identity has no domain, an address literal, a name of one label, or a malformed name (RFC
+    /// 7208 section 4.3).
+    #[error("the sender has no domain that can be checked")]
+    NoDomain,
+    /// The domain publishes no policy (RFC 7208 section 4.5).
+    #[error("{0} has no SPF record")]
+    NoPolicy(DomainName),
+    /// A lookup failed (RFC 7208 section 4.4).
+    #[error("{kind} lookup of {name} failed", kind = kind_name(*.kind))]
+    Lookup {
+        /// The name.
+        name: DomainName,
+        /// The record type.
+        kind: RecordKind,
+    },
+    /// The domain publishes several policies (RFC 7208 section 4.5).
+    #[error("{0} has more than one SPF record")]
+    SeveralPolicies(DomainName),
+    /// A term of the policy is malformed (RFC 7208 section 4.6).
+    #[error("{domain} has a malformed SPF record: {term}")]
+    Syntax {
+        /// The domain.
+        domain: DomainName,
+        /// The beginning of the term, in printable ASCII.
+        term: Box<str>,
+    },
+    /// More than 10 terms need lookups (RFC 7208 section 4.6.4).
+    #[error("more than 10 terms need DNS lookups")]
+    Terms,
+    /// More than 2 terms have looked up what does not exist (RFC 7208 section 4.6.4).
+    #[error("the lookups of more than 2 terms find nothing")]
+    VoidLookups,
+    /// The domain has more than 10 mail servers (RFC 7208 section 4.6.4).
+    #[error("{0} has more than 10 mail servers")]
+    MailServers(DomainName),
+    /// `include` or `redirect` leads to a domain without a policy (RFC 7208 sections 5.2 and 6.1).
+    /// `None`: the name cannot be looked up.
+    #[error(
+        "the SPF record refers to {}, which has no SPF record",
+        .0.as_deref().unwrap_or("a malformed name")
+    )]
+    Reference(Option<DomainName>),
+}
+
+impl SpfProblem {
+    /// Returns the result that it leads to.
+    pub(super) fn result(&self) -> SpfResult {
+        match self {
+            Self::NoDomain | Self::NoPolicy(_) => SpfResult::None,
+            Self::Lookup { .. } => SpfResult::TempError,
+            Self::SeveralPolicies(_)
+            | Self::Syntax { .. }
+            | Self::Terms
+            | Self::VoidLookups
+            | Self::MailServers(_)
+            | Self::Reference(_) => SpfResult::PermError,
+        }
+    }
+}
+
+fn kind_name(kind: RecordKind) -> &'static str {
+    match kind {
+        RecordKind::A => "A",
+        RecordKind::Aaaa => "AAAA",
+        RecordKind::Mx => "MX",
+        RecordKind::Ptr => "PTR",
+        RecordKind::Txt => "TXT",
+    }
+}
