@@ -175,3 +175,9 @@ pub fn replies<'w>(parts: impl IntoIterator<Item = &'w [u8]>) -> (Vec<Reply>, Op
     }
     (replies, None)
 }
+
+/// Parses the text of an SPF policy and writes it again; `None` if it is malformed.
+#[cfg(feature = "sender-authentication")]
+pub fn spf_policy(text: &[u8]) -> Option<String> {
+    crate::authentication::Policy::parse(text).ok().map(|policy| policy.to_string())
+}

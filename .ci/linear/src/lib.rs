@@ -7,6 +7,7 @@ pub mod judged;
 mod mail;
 mod mime;
 mod service;
+mod spf;
 mod talk;
 
 /// The measured work on prepared input. Returns the number of octets processed.
@@ -25,5 +26,7 @@ pub struct Shape {
 
 /// Returns all shapes.
 pub fn shapes() -> impl Iterator<Item = &'static Shape> {
-    [mail::SHAPES, mime::SHAPES, talk::SHAPES, found::SHAPES, judged::SHAPES].into_iter().flatten()
+    [mail::SHAPES, mime::SHAPES, talk::SHAPES, found::SHAPES, judged::SHAPES, spf::SHAPES]
+        .into_iter()
+        .flatten()
 }
