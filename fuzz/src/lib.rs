@@ -4,6 +4,18 @@ pub mod client;
 pub mod content;
 pub mod replies;
 pub mod server;
+#[path = "../../tests/authentication/signer.rs"]
+pub mod signer;
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use nobounce::authentication::{Content, Keys};
+use nobounce::dns::{Answer, Record};
+use nobounce::envelope::SessionId;
+use nobounce::mailbox::ReversePath;
+use nobounce::message::MailData;
+use nobounce::{Envelope, Message, Peer};
 
 /// A random number generator seeded by the last octets of the input. The rest of a seed file stays
 /// readable.
@@ -77,4 +89,21 @@ pub fn shown(octets: &[u8]) -> String {
 pub fn line(octets: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = octets.windows(2).position(|pair| pair == b"\r\n")?;
     Some((&octets[..end], &octets[end + 2..]))
+}
+
+/// Returns the content of a message for DKIM and ARC.
+pub fn signed(octets: &[u8]) -> Content {
+    let sender = ReversePath::parse("<>").expect("a path");
+    let id = SessionId::new("fuzz").transaction(1);
+    let envelope = Envelope::new(id, Arc::new(Peer::local()), sender);
+    Content::read(&Message::new("mx.example", &envelope, UNIX_EPOCH, MailData::normalise(octets)))
+}
+
+/// Returns the keys of `s._domainkey.example.org`, with this record.
+pub fn keys(record: &str) -> Keys {
+    let record = Record::Txt(record.as_bytes().into());
+    let mut keys = Keys::default();
+    let name = "s._domainkey.example.org".parse().expect("a name");
+    keys.insert(name, Ok(Answer::new([record], Duration::from_secs(60))));
+    keys
 }

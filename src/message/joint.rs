@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::section::{HEAD, continues, is_field, is_mbox};
+use super::section::{HEAD, MBOX_LINES, continues, is_field, is_mbox};
 use crate::header::OURS;
 use crate::wire::blocks::Blocks;
 use crate::wire::budget::{BLOCK, Block, Budget, FIRST};
@@ -15,9 +15,6 @@ const NAME: usize = 255;
 /// must end. If more white space and comments precede the server name, the field counts as forged.
 /// This limits how far each field is read.
 const AUTHSERV_ID: usize = 2 * NAME + 2;
-
-/// Maximum number of leading mbox lines that are converted to fields. Real mail has at most one.
-const MBOX_LINES: usize = 16;
 
 /// Minimum size of a kept range that gets its own segment. Smaller ranges are copied, because a
 /// segment costs 32 octets.

@@ -4,7 +4,7 @@ mod decode;
 pub(crate) mod hops;
 mod joint;
 mod mime;
-mod section;
+pub(crate) mod section;
 mod trace;
 mod view;
 

@@ -6,8 +6,11 @@ use memchr::memchr;
 /// field name (Postfix: `line_length_limit`). Longer MIME boundary delimiters are truncated.
 pub(super) const HEAD: usize = 4_096;
 
+/// Maximum number of leading mbox lines that are converted to fields. Real mail has at most one.
+pub(crate) const MBOX_LINES: usize = 16;
+
 /// Returns the end of the line that begins at `from`, after its line end.
-pub(super) fn line_end(octets: &[u8], from: usize) -> usize {
+pub(crate) fn line_end(octets: &[u8], from: usize) -> usize {
     let rest = octets.get(from..).unwrap_or_default();
     memchr(b'\n', rest).map_or(octets.len(), |at| from + at + 1)
 }
@@ -19,13 +22,13 @@ pub(super) fn without_end(line: &[u8]) -> &[u8] {
 }
 
 /// Returns whether the line continues the previous field.
-pub(super) fn continues(line: &[u8]) -> bool {
+pub(crate) fn continues(line: &[u8]) -> bool {
     matches!(line.first(), Some(b' ' | b'\t'))
 }
 
 /// Returns the name of a header field and the octets after the colon (RFC 5322 section 2.2). White
 /// space before the colon is accepted (section 4.5).
-pub(super) fn split_field(line: &[u8]) -> Option<(&str, &[u8])> {
+pub(crate) fn split_field(line: &[u8]) -> Option<(&str, &[u8])> {
     // Searching for a colon is much faster than reading a name, and most long lines have none.
     let (name, value) = line.split_at(colon(line)?);
     Some((str::from_utf8(field_name(name)?).ok()?, &value[1..]))
@@ -50,7 +53,7 @@ fn field_name(before: &[u8]) -> Option<&[u8]> {
 }
 
 /// Returns whether the line is an mbox separator (`From `), quoted with `>` or not.
-pub(super) fn is_mbox(line: &[u8]) -> bool {
+pub(crate) fn is_mbox(line: &[u8]) -> bool {
     let quotes = line.iter().take_while(|octet| **octet == b'>').count();
     line[quotes..].starts_with(b"From ")
 }

@@ -16,7 +16,7 @@ use crate::policies::{Case, Dice};
 const CASES: usize = 10_000;
 
 #[test]
-#[ignore = "needs pyspf: see .ci/spf"]
+#[ignore = "needs pyspf: see .ci/programs/spf.sh"]
 fn random_policies_have_the_results_of_pyspf() {
     let seed = std::env::var("NOBOUNCE_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());

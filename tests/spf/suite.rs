@@ -16,7 +16,7 @@ const CASES: usize = 203;
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 #[test]
-#[ignore = "needs the suite: see .ci/spf"]
+#[ignore = "needs the suite: see .ci/programs/spf.sh"]
 fn the_suite_of_rfc_7208_holds() {
     let text = fs::read_to_string(crate::variable("NOBOUNCE_SPF_SUITE")).expect("the suite");
     let scenarios: Vec<Value> = serde_json::from_str(&text).expect("JSON");

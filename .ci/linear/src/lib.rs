@@ -7,6 +7,7 @@ pub mod judged;
 mod mail;
 mod mime;
 mod service;
+mod signed;
 mod spf;
 mod talk;
 
@@ -26,7 +27,16 @@ pub struct Shape {
 
 /// Returns all shapes.
 pub fn shapes() -> impl Iterator<Item = &'static Shape> {
-    [mail::SHAPES, mime::SHAPES, talk::SHAPES, found::SHAPES, judged::SHAPES, spf::SHAPES]
+    let all: [&[Shape]; 7] = [
+        mail::SHAPES,
+        mime::SHAPES,
+        talk::SHAPES,
+        found::SHAPES,
+        judged::SHAPES,
+        signed::SHAPES,
+        spf::SHAPES,
+    ];
+    all
         .into_iter()
         .flatten()
 }

@@ -3,9 +3,9 @@
 # from Debian's package python3-spf, unpacked by `.ci/run`. Each run tries other policies unless
 # NOBOUNCE_SEED is set.
 #
-# usage: .ci/spf [OPTION OF NEXTEST…]
+# usage: .ci/programs/spf.sh [OPTION OF NEXTEST…]
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 programs=${CARGO_TARGET_DIR:-target}/programs
 package=$programs/python3-spf/usr
 suite=$(mktemp)

@@ -1,0 +1,291 @@
+//! Hashes of the body in canonical form (RFC 6376 sections 3.4.3 to 3.4.5).
+
+use ring::digest;
+
+use super::canonicalization::Canonicalization;
+
+/// Octets that are collected before they are hashed. Longer runs are hashed where they are.
+const STAGED: usize = 4 << 10;
+/// Octets that are examined together for white space that changes.
+const GLANCE: usize = 64;
+
+/// The hash of a body in canonical form, or of its beginning.
+#[derive(Debug, Clone, Default)]
+pub(super) struct BodyHash {
+    /// `None` if `l=` exceeds the length of the body.
+    pub(super) hash: Option<[u8; 32]>,
+    /// Whether the whole body was hashed.
+    pub(super) whole: bool,
+}
+
+/// Hasher for several signatures. The body is read once, and hashed once for each canonicalization.
+pub(super) struct BodyHashes {
+    requests: Vec<(Canonicalization, Option<u64>)>,
+    simple: Option<Hasher>,
+    relaxed: Option<Hasher>,
+}
+
+impl BodyHashes {
+    /// Creates a hasher for these canonicalizations and lengths (`l=`).
+    pub(super) fn new(requests: &[(Canonicalization, Option<u64>)]) -> Self {
+        let hasher = |form: Canonicalization| {
+            let lengths = requests.iter().filter(|it| it.0 == form).map(|it| it.1);
+            let lengths: Vec<_> = lengths.collect();
+            (!lengths.is_empty()).then(|| Hasher::new(form, lengths.into_iter().flatten()))
+        };
+        Self {
+            requests: requests.to_vec(),
+            simple: hasher(Canonicalization::Simple),
+            relaxed: hasher(Canonicalization::Relaxed),
+        }
+    }
+
+    /// Reads the next octets. Lines end with CRLF, and no CR or LF is alone.
+    pub(super) fn update(&mut self, octets: &[u8]) {
+        [&mut self.simple, &mut self.relaxed]
+            .into_iter()
+            .flatten()
+            .for_each(|it| it.update(octets));
+    }
+
+    /// Returns the hashes in the order of the requests.
+    pub(super) fn finish(self) -> Vec<BodyHash> {
+        let simple = self.simple.map(Hasher::finish);
+        let relaxed = self.relaxed.map(Hasher::finish);
+        let find = |(form, length): &(Canonicalization, Option<u64>)| {
+            let found = match form {
+                Canonicalization::Simple => simple.as_ref(),
+                Canonicalization::Relaxed => relaxed.as_ref(),
+            };
+            found.map(|found| found.hash(*length)).unwrap_or_default()
+        };
+        self.requests.iter().map(find).collect()
+    }
+}
+
+/// Canonicalizes a body, and hashes the result. White space that may be at the end of the body is held
+/// back, as two numbers.
+struct Hasher {
+    form: Canonicalization,
+    sink: Sink,
+    /// Line ends that are hashed only if something follows.
+    lines: u64,
+    /// Whether white space follows them.
+    space: bool,
+}
+
+impl Hasher {
+    fn new(form: Canonicalization, lengths: impl Iterator<Item = u64>) -> Self {
+        Self { form, sink: Sink::new(lengths), lines: 0, space: false }
+    }
+
+    fn update(&mut self, octets: &[u8]) {
+        let relaxed = self.form == Canonicalization::Relaxed;
+        let is_held = |octet: &u8| match octet {
+            b'\r' | b'\n' => true,
+            b' ' | b'\t' => relaxed,
+            _ => false,
+        };
+        let Some(last) = octets.iter().rposition(|octet| !is_held(octet)) else {
+            return self.hold(octets);
+        };
+        let (kept, rest) = octets.split_at(last + 1);
+        let begin = kept.iter().position(|octet| !is_held(octet)).unwrap_or(last);
+        self.hold(&kept[..begin]);
+        self.release();
+        match self.form {
+            Canonicalization::Simple => self.sink.write(&kept[begin..]),
+            Canonicalization::Relaxed => relax(&kept[begin..], &mut self.sink),
+        }
+        self.hold(rest);
+    }
+
+    /// Reads white space.
+    fn hold(&mut self, octets: &[u8]) {
+        for octet in octets {
+            match octet {
+                b'\n' => {
+                    self.lines += 1;
+                    self.space = false;
+                }
+                b'\r' => {}
+                _ => self.space = true,
+            }
+        }
+    }
+
+    /// Hashes the white space that was held back.
+    fn release(&mut self) {
+        const LINES: &[u8; 256] = &{
+            let mut lines = [b'\r'; 256];
+            let mut at = 1;
+            while at < lines.len() {
+                lines[at] = b'\n';
+                at += 2;
+            }
+            lines
+        };
+        while self.lines > 0 {
+            let count = self.lines.min(LINES.len() as u64 / 2);
+            self.sink.write(&LINES[..2 * count as usize]);
+            self.lines -= count;
+        }
+        if std::mem::take(&mut self.space) {
+            self.sink.write(b" ");
+        }
+    }
+
+    fn finish(mut self) -> Hashed {
+        // An empty body is CRLF in simple form, and empty in relaxed form.
+        if self.sink.written() > 0 || self.form == Canonicalization::Simple {
+            self.sink.write(b"\r\n");
+        }
+        self.sink.finish()
+    }
+}
+
+/// Writes lines with a single space for each run of white space, and none at their ends. The octets
+/// begin and end with one that is not white space.
+fn relax(octets: &[u8], sink: &mut Sink) {
+    let mut begin = 0;
+    let mut at = 0;
+    // A block and the octet after it.
+    while let Some(block) = octets[at..].first_chunk() {
+        if changes(block) {
+            sink.write(&octets[begin..at]);
+            sink.squeeze(block);
+            begin = at + GLANCE;
+        }
+        at += GLANCE;
+    }
+    sink.write(&octets[begin..at]);
+    // Behind the last octet is none that changes it.
+    let mut rest = [0; GLANCE + 1];
+    let octets = &octets[at..];
+    rest[..octets.len()].copy_from_slice(octets);
+    sink.squeeze(&rest[..=octets.len()]);
+}
+
+/// Returns whether white space in a block is changed. The last octet is the one after the block.
+fn changes(block: &[u8; GLANCE + 1]) -> bool {
+    let pairs = block.iter().zip(&block[1..]);
+    pairs.fold(false, |any, (octet, next)| {
+        let ends = (*next == b' ') | (*next == b'\t') | (*next == b'\r');
+        any | (*octet == b'\t') | ((*octet == b' ') & ends)
+    })
+}
+
+/// Hash of the octets that are written, and of their beginnings.
+struct Sink {
+    context: digest::Context,
+    staged: [u8; STAGED],
+    /// Octets in `staged`.
+    count: usize,
+    /// Octets that were hashed.
+    hashed: u64,
+    /// Lengths whose hashes are wanted, the next one last.
+    lengths: Vec<u64>,
+    hashes: Vec<(u64, [u8; 32])>,
+}
+
+impl Sink {
+    fn new(lengths: impl Iterator<Item = u64>) -> Self {
+        let mut lengths: Vec<_> = lengths.collect();
+        lengths.sort_unstable_by(|one, other| other.cmp(one));
+        lengths.dedup();
+        Self {
+            context: digest::Context::new(&digest::SHA256),
+            staged: [0; STAGED],
+            count: 0,
+            hashed: 0,
+            lengths,
+            hashes: Vec::new(),
+        }
+    }
+
+    fn written(&self) -> u64 {
+        self.hashed + self.count as u64
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        if let Some(room) = self.staged.get_mut(self.count..self.count + octets.len()) {
+            room.copy_from_slice(octets);
+            self.count += octets.len();
+        } else {
+            self.flush();
+            self.hash(octets);
+        }
+    }
+
+    /// Writes a block of at most [`GLANCE`] octets without superfluous white space. The last octet is
+    /// the one after the block, and is not written.
+    fn squeeze(&mut self, block: &[u8]) {
+        if self.count + block.len() > STAGED {
+            self.flush();
+        }
+        let room = &mut self.staged[self.count..];
+        let mut count = 0;
+        for (octet, next) in block.iter().zip(&block[1..]) {
+            let space = matches!(octet, b' ' | b'\t');
+            room[count] = if space { b' ' } else { *octet };
+            count += usize::from(!(space & matches!(next, b' ' | b'\t' | b'\r')));
+        }
+        self.count += count;
+    }
+
+    fn flush(&mut self) {
+        let (staged, count) = (self.staged, std::mem::take(&mut self.count));
+        self.hash(&staged[..count]);
+    }
+
+    fn hash(&mut self, mut octets: &[u8]) {
+        while let Some(length) = self.lengths.last() {
+            let Some((here, rest)) = octets.split_at_checked((length - self.hashed) as usize)
+            else {
+                break;
+            };
+            self.context.update(here);
+            self.hashed = *length;
+            self.hashes.push((*length, finished(self.context.clone())));
+            self.lengths.pop();
+            octets = rest;
+        }
+        self.context.update(octets);
+        self.hashed += octets.len() as u64;
+    }
+
+    fn finish(mut self) -> Hashed {
+        self.flush();
+        Hashed { length: self.hashed, whole: finished(self.context), hashes: self.hashes }
+    }
+}
+
+fn finished(context: digest::Context) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
+
+/// The hashes of a body in one canonical form.
+struct Hashed {
+    length: u64,
+    whole: [u8; 32],
+    /// Hashes of its beginnings.
+    hashes: Vec<(u64, [u8; 32])>,
+}
+
+impl Hashed {
+    fn hash(&self, length: Option<u64>) -> BodyHash {
+        match length {
+            None => BodyHash { hash: Some(self.whole), whole: true },
+            Some(length) => {
+                let found = self.hashes.iter().find(|(it, _)| *it == length);
+                let hash = found.map(|(_, hash)| *hash);
+                BodyHash { hash, whole: length == self.length }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,308 @@
+//! The header section and the body of a message, as signatures cover them.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use super::body::{BodyHash, BodyHashes};
+use super::canonicalization::Canonicalization;
+use crate::message::Message;
+use crate::message::section::{MBOX_LINES, continues, is_mbox, line_end, split_field};
+
+/// Maximum length of a header section whose signatures are evaluated, in octets.
+pub(super) const HEADER: usize = 256 << 10;
+/// Maximum number of fields of a header section whose signatures are evaluated.
+pub(super) const FIELDS: usize = 2_000;
+
+/// The header section and the body of a message, parsed for DKIM and ARC.
+///
+/// These are the fields that the client sent, before this gate adds its own. The body is the one that
+/// goes onward. A message whose first line is not a header field has no header section: an empty line
+/// precedes it onward, so that no reader sees its fields.
+///
+/// A header section with more than 262,144 octets or 2,000 fields is not evaluated, and neither is one
+/// with a line that is not a header field, because readers disagree about the end of that header
+/// section (RFC 6376 section 3.8). Its signatures are `permerror`.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use std::time::UNIX_EPOCH;
+/// # use nobounce::{Envelope, Message, Peer, ReversePath};
+/// # use nobounce::envelope::SessionId;
+/// # use nobounce::message::MailData;
+/// # let id = SessionId::new("example").transaction(1);
+/// # let envelope = Envelope::new(id, Arc::new(Peer::local()), ReversePath::parse("<>")?);
+/// use nobounce::authentication::Content;
+/// use nobounce::authentication::dkim::Signatures;
+///
+/// let data = MailData::normalise(b"DKIM-Signature: v=1\r\nFrom: a@example.org\r\n\r\nHello!\r\n");
+/// let message = Message::new("mx.example.net", &envelope, UNIX_EPOCH, data);
+/// let content = Content::read(&message);
+/// assert_eq!(Signatures::read(&content).len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Content {
+    header: Arc<Header>,
+    body: Vec<Bytes>,
+    /// Hashes of the whole body that were computed before, by canonicalization.
+    whole: [OnceLock<BodyHash>; 2],
+}
+
+/// A header section with an index of its names.
+#[derive(Debug)]
+pub(super) struct Header {
+    octets: Bytes,
+    fields: Vec<FieldPlace>,
+    fault: Option<HeaderFault>,
+    /// Names in lower case, with the place of each in `named`.
+    names: HashMap<Box<[u8]>, usize>,
+    /// The fields of each name, in order.
+    named: Vec<Vec<usize>>,
+    relaxed: OnceLock<Relaxed>,
+}
+
+#[derive(Debug, Clone)]
+struct FieldPlace {
+    /// The field without its final CRLF.
+    octets: Range<usize>,
+    /// Place of its colon.
+    colon: usize,
+}
+
+/// All fields in relaxed form, each with its final CRLF.
+#[derive(Debug)]
+struct Relaxed {
+    octets: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// Why a header section is not evaluated. The sender is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum HeaderFault {
+    #[error("the header section has more than {HEADER} octets")]
+    TooLong,
+    #[error("the header section has more than {FIELDS} fields")]
+    TooManyFields,
+    #[error("a line of the header section is not a header field")]
+    NotAField,
+}
+
+impl Content {
+    /// Parses the content of a message. Takes linear time. The header section is copied if it spans
+    /// several blocks of 64 KiB. The body is not copied.
+    pub fn read(message: &Message) -> Self {
+        // With the empty line at its end.
+        let head = message.content_head(HEADER + 2);
+        let segments = message.content_segments();
+        let is_whole = segments.iter().map(Bytes::len).sum::<usize>() == head.len();
+        let (header, end) = Header::parse(head, is_whole);
+        let body = slice_from(segments, end);
+        Self { header: Arc::new(header), body, whole: Default::default() }
+    }
+
+    pub(super) fn header(&self) -> &Arc<Header> {
+        &self.header
+    }
+
+    /// Computes the body hashes that these signatures need, in one pass over the body at most. A
+    /// request is a canonicalization and the number of octets to hash (`l=`).
+    pub(super) fn hash_body(&self, requests: &[(Canonicalization, Option<u64>)]) -> Vec<BodyHash> {
+        let missing: Vec<_> =
+            requests.iter().copied().filter(|it| self.known(*it).is_none()).collect();
+        let mut hashes = BodyHashes::new(&missing);
+        if !missing.is_empty() {
+            self.body.iter().for_each(|segment| hashes.update(segment));
+        }
+        let mut computed = hashes.finish().into_iter();
+        let hash = |request: &(Canonicalization, Option<u64>)| match self.known(*request) {
+            // Cached by an earlier call or, for an earlier request, by this one.
+            Some(known) if !missing.contains(request) => known.clone(),
+            _ => {
+                let hash = computed.next().unwrap_or_default();
+                if request.1.is_none() {
+                    let _ = self.whole[request.0 as usize].set(hash.clone());
+                }
+                hash
+            }
+        };
+        requests.iter().map(hash).collect()
+    }
+
+    fn known(&self, request: (Canonicalization, Option<u64>)) -> Option<&BodyHash> {
+        self.whole[request.0 as usize].get().filter(|_| request.1.is_none())
+    }
+}
+
+impl Header {
+    /// Parses a header section. Also returns where the body begins. `is_whole` tells whether the
+    /// message ends with these octets.
+    fn parse(octets: Bytes, is_whole: bool) -> (Self, usize) {
+        let mut header = Self {
+            octets: octets.clone(),
+            fields: Vec::new(),
+            fault: None,
+            names: HashMap::new(),
+            named: Vec::new(),
+            relaxed: OnceLock::new(),
+        };
+        let mut at = 0;
+        for _ in 0..MBOX_LINES {
+            if is_mbox(&octets[at..]) {
+                at = line_end(&octets, at);
+            }
+        }
+        // Otherwise, an empty line precedes the content onward.
+        let has_fields = split_field(&octets[at..line_end(&octets, at)]).is_some();
+        while has_fields && at < octets.len() {
+            if octets[at..].starts_with(b"\r\n") {
+                return (header, at + 2);
+            }
+            let mut end = line_end(&octets, at);
+            while continues(&octets[end..]) {
+                end = line_end(&octets, end);
+            }
+            if end == octets.len() && !is_whole {
+                break;
+            }
+            header.add(at..end);
+            at = end;
+        }
+        if has_fields && !is_whole {
+            header.fault = Some(HeaderFault::TooLong);
+        }
+        (header, octets.len())
+    }
+
+    /// Adds the field in this range, which includes its CRLF.
+    fn add(&mut self, range: Range<usize>) {
+        let field = &self.octets[range.clone()];
+        let Some((name, value)) = split_field(field) else {
+            self.fault.get_or_insert(HeaderFault::NotAField);
+            return;
+        };
+        if self.fields.len() == FIELDS {
+            self.fault = Some(HeaderFault::TooManyFields);
+            return;
+        }
+        let colon = field.len() - value.len() - 1;
+        let end = if field.ends_with(b"\r\n") { range.end - 2 } else { range.end };
+        let mut key = [0; 64];
+        let group = match key.get_mut(..name.len()) {
+            Some(key) => {
+                key.copy_from_slice(name.as_bytes());
+                key.make_ascii_lowercase();
+                self.names.get(&*key).copied()
+            }
+            None => self.names.get(name.to_ascii_lowercase().as_bytes()).copied(),
+        };
+        let group = group.unwrap_or_else(|| {
+            self.named.push(Vec::new());
+            let name = name.to_ascii_lowercase().into_bytes();
+            self.names.insert(name.into(), self.named.len() - 1);
+            self.named.len() - 1
+        });
+        self.named[group].push(self.fields.len());
+        self.fields.push(FieldPlace { octets: range.start..end, colon: range.start + colon });
+    }
+
+    pub(super) fn fault(&self) -> Option<HeaderFault> {
+        self.fault
+    }
+
+    /// Returns the fields of this name, which is in lower case, in order.
+    pub(super) fn named(&self, name: &str) -> &[usize] {
+        let group = self.names.get(name.as_bytes());
+        group.map_or(&[], |group| &self.named[*group])
+    }
+
+    /// Returns the value of a field without its final CRLF.
+    pub(super) fn value(&self, field: usize) -> &[u8] {
+        let place = &self.fields[field];
+        &self.octets[place.colon + 1..place.octets.end]
+    }
+
+    /// Appends a field in canonical form, with its final CRLF.
+    pub(super) fn append(&self, field: usize, form: Canonicalization, to: &mut Vec<u8>) {
+        match form {
+            Canonicalization::Simple => {
+                to.extend_from_slice(&self.octets[self.fields[field].octets.clone()]);
+                to.extend_from_slice(b"\r\n");
+            }
+            Canonicalization::Relaxed => {
+                let all = self.relaxed.get_or_init(|| self.relax());
+                let begin = field.checked_sub(1).map_or(0, |before| all.ends[before]);
+                to.extend_from_slice(&all.octets[begin..all.ends[field]]);
+            }
+        }
+    }
+
+    /// Appends a field without this part of its value, in canonical form and without its final CRLF:
+    /// the signature field itself, without its signature (RFC 6376 section 3.7).
+    pub(super) fn append_without(
+        &self,
+        field: usize,
+        part: Range<usize>,
+        form: Canonicalization,
+        to: &mut Vec<u8>,
+    ) {
+        let place = &self.fields[field];
+        let value = self.value(field);
+        let head = &self.octets[place.octets.start..=place.colon];
+        let rest = [head, &value[..part.start], &value[part.end..]].concat();
+        form.append_field(&rest, place.colon - place.octets.start, to);
+    }
+
+    /// Appends the fields that `h=` names, in canonical form: for each name the last field that no
+    /// earlier occurrence of the name has selected (RFC 6376 section 5.4.2). A name without a field
+    /// selects nothing. The signature field itself is never selected (section 3.7).
+    pub(super) fn append_signed<'n>(
+        &self,
+        names: impl Iterator<Item = &'n [u8]>,
+        own: usize,
+        form: Canonicalization,
+        to: &mut Vec<u8>,
+    ) {
+        let mut left: Vec<usize> = self.named.iter().map(Vec::len).collect();
+        let mut key = Vec::new();
+        for name in names {
+            key.clear();
+            key.extend(name.iter().map(u8::to_ascii_lowercase));
+            let Some(group) = self.names.get(&*key) else { continue };
+            let (fields, left) = (&self.named[*group], &mut left[*group]);
+            if *left > 0 && fields[*left - 1] == own {
+                *left -= 1;
+            }
+            if *left > 0 {
+                *left -= 1;
+                self.append(fields[*left], form, to);
+            }
+        }
+    }
+
+    fn relax(&self) -> Relaxed {
+        let mut octets = Vec::with_capacity(self.octets.len());
+        let append = |place: &FieldPlace| {
+            let colon = place.colon - place.octets.start;
+            let field = &self.octets[place.octets.clone()];
+            Canonicalization::Relaxed.append_field(field, colon, &mut octets);
+            octets.extend_from_slice(b"\r\n");
+            octets.len()
+        };
+        let ends = self.fields.iter().map(append).collect();
+        Relaxed { octets, ends }
+    }
+}
+
+/// Returns the octets from this place on.
+fn slice_from(segments: &[Bytes], place: usize) -> Vec<Bytes> {
+    let mut skipped = place;
+    let slice = |segment: &Bytes| {
+        let begin = skipped.min(segment.len());
+        skipped -= begin;
+        segment.slice(begin..)
+    };
+    segments.iter().map(slice).filter(|segment| !segment.is_empty()).collect()
+}

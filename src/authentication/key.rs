@@ -1,0 +1,259 @@
+//! Public keys in DNS (RFC 6376 section 3.6.1, RFC 8463).
+
+use std::collections::HashMap;
+
+use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
+
+use super::base64;
+use super::tags::{Tags, elements};
+use crate::dns::{Answer, DomainName, Record, ResolveError};
+
+/// Maximum number of key records of one name. RFC 6376 section 3.6.2.2 allows one.
+pub(super) const RECORDS: usize = 4;
+/// Sizes of RSA keys that are accepted, in bits (RFC 8301 section 3.2). 8,192 is the maximum of ring.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 1_024..=8_192;
+
+/// The public keys of a message's signatures, by the names of their TXT records.
+///
+/// ```
+/// use std::time::Duration;
+/// use nobounce::authentication::Keys;
+/// use nobounce::dns::{Answer, DomainName, Record};
+///
+/// let name: DomainName = "2026._domainkey.example.org".parse()?;
+/// let mut keys = Keys::default();
+/// let record = Record::Txt(b"v=DKIM1; k=rsa; p="[..].into());
+/// keys.insert(name.clone(), Ok(Answer::new([record], Duration::from_secs(60))));
+/// assert!(keys.contains(&name));
+/// # Ok::<(), nobounce::dns::DomainNameError>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Keys(HashMap<DomainName, Lookup>);
+
+/// The keys under a name.
+#[derive(Debug)]
+enum Lookup {
+    /// Key records, and why each is no key.
+    Records(Vec<Result<KeyRecord, KeyFault>>),
+    Failed(Box<str>),
+}
+
+/// A key record.
+#[derive(Debug)]
+pub(super) struct KeyRecord {
+    key: PublicKey,
+    /// `h=` allows SHA-256.
+    sha256: bool,
+    /// `s=` allows mail.
+    email: bool,
+    /// `t=y`: the domain is testing DKIM.
+    pub(super) testing: bool,
+    /// `t=s`: the domain of `i=` must be that of `d=`.
+    pub(super) strict: bool,
+}
+
+#[derive(Debug)]
+enum PublicKey {
+    Rsa {
+        modulus: Vec<u8>,
+        exponent: Vec<u8>,
+    },
+    Ed25519([u8; 32]),
+    /// An empty `p=`.
+    Revoked,
+}
+
+/// Algorithm of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    RsaSha256,
+    Ed25519Sha256,
+}
+
+/// Why a signature does not verify with a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum KeyFault {
+    #[error("key lookup: {0}")]
+    Lookup(Box<str>),
+    #[error("no key")]
+    NoKey,
+    #[error("malformed key record")]
+    Malformed,
+    #[error("key record of another version")]
+    Version,
+    #[error("unknown key type")]
+    UnknownType,
+    #[error("the key was revoked")]
+    Revoked,
+    #[error("the key is of another type than the signature")]
+    OtherType,
+    #[error("the key is not for SHA-256")]
+    OtherHash,
+    #[error("the key is not for mail")]
+    OtherService,
+    #[error("an RSA key of {0} bits")]
+    Size(usize),
+    #[error("the signature does not match")]
+    Mismatch,
+}
+
+impl Keys {
+    /// Adds the result of a lookup of TXT records. Of each name, the first four key records are used;
+    /// records that are not key records are ignored.
+    pub fn insert(&mut self, name: DomainName, answer: Result<Answer, ResolveError>) {
+        let lookup = match answer {
+            Ok(answer) => {
+                let texts = answer.records.iter().filter_map(|record| match record {
+                    Record::Txt(text) => Some(KeyRecord::parse(text)),
+                    _ => None,
+                });
+                // A malformed or foreign record is only mentioned if there is nothing better.
+                let (mut keys, mut faults): (Vec<_>, Vec<_>) = texts.partition(Result::is_ok);
+                keys.truncate(RECORDS);
+                faults.truncate(usize::from(keys.is_empty()));
+                Lookup::Records(if keys.is_empty() { faults } else { keys })
+            }
+            Err(error) => Lookup::Failed(error.to_string().into()),
+        };
+        self.0.insert(name, lookup);
+    }
+
+    /// Returns whether this name was looked up.
+    pub fn contains(&self, name: &DomainName) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Verifies a signature of these octets with the keys under this name. Returns the key record
+    /// with which it verifies.
+    pub(super) fn verify(
+        &self,
+        name: &DomainName,
+        algorithm: Algorithm,
+        signed: &[u8],
+        signature: &[u8],
+    ) -> Result<&KeyRecord, (KeyFault, Option<&KeyRecord>)> {
+        let records = match self.0.get(name) {
+            Some(Lookup::Records(records)) => records,
+            Some(Lookup::Failed(error)) => return Err((KeyFault::Lookup(error.clone()), None)),
+            None => return Err((KeyFault::Lookup("not looked up".into()), None)),
+        };
+        let mut worst = (KeyFault::NoKey, None);
+        for record in records {
+            match record {
+                Err(fault) => worst = (fault.clone(), None),
+                Ok(record) => match record.verify(algorithm, signed, signature) {
+                    Ok(()) => return Ok(record),
+                    // A suitable key that does not match says more than an unsuitable one.
+                    Err(fault) if worst.0 != KeyFault::Mismatch => worst = (fault, Some(record)),
+                    Err(_) => {}
+                },
+            }
+        }
+        Err(worst)
+    }
+}
+
+impl KeyRecord {
+    /// Parses a key record. Unknown tags, flags, hashes and services are ignored.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, KeyFault> {
+        let tags = Tags::parse(text).map_err(|_| KeyFault::Malformed)?;
+        if tags.get("v").is_some_and(|version| version != b"DKIM1") {
+            return Err(KeyFault::Version);
+        }
+        let has = |tag: &str, element: &[u8]| {
+            tags.get(tag).map(|list| elements(list).any(|it| it == element))
+        };
+        let kind = tags.get("k").unwrap_or(b"rsa");
+        let key = base64::decode(tags.get("p").ok_or(KeyFault::Malformed)?);
+        let key = key.ok_or(KeyFault::Malformed)?;
+        let key = match kind {
+            b"rsa" | b"ed25519" if key.is_empty() => PublicKey::Revoked,
+            b"rsa" => rsa(&key).ok_or(KeyFault::Malformed)?,
+            b"ed25519" => PublicKey::Ed25519(key.try_into().map_err(|_| KeyFault::Malformed)?),
+            _ => return Err(KeyFault::UnknownType),
+        };
+        Ok(Self {
+            key,
+            sha256: has("h", b"sha256").unwrap_or(true),
+            email: has("s", b"*").unwrap_or(true) || has("s", b"email").unwrap_or(true),
+            testing: has("t", b"y").unwrap_or(false),
+            strict: has("t", b"s").unwrap_or(false),
+        })
+    }
+
+    fn verify(
+        &self,
+        algorithm: Algorithm,
+        signed: &[u8],
+        signature: &[u8],
+    ) -> Result<(), KeyFault> {
+        if !self.email {
+            return Err(KeyFault::OtherService);
+        }
+        let verified = match (&self.key, algorithm) {
+            (PublicKey::Revoked, _) => return Err(KeyFault::Revoked),
+            _ if !self.sha256 => return Err(KeyFault::OtherHash),
+            (PublicKey::Rsa { modulus, exponent }, Algorithm::RsaSha256) => {
+                let bits = modulus.len() * 8 - modulus[0].leading_zeros() as usize;
+                if !RSA_BITS.contains(&bits) {
+                    return Err(KeyFault::Size(bits));
+                }
+                let algorithm = &signature::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY;
+                let key = RsaPublicKeyComponents { n: modulus, e: exponent };
+                key.verify(algorithm, signed, signature)
+            }
+            // Signs the hash (RFC 8463 section 3).
+            (PublicKey::Ed25519(key), Algorithm::Ed25519Sha256) => {
+                let hash = ring::digest::digest(&ring::digest::SHA256, signed);
+                UnparsedPublicKey::new(&signature::ED25519, key).verify(hash.as_ref(), signature)
+            }
+            _ => return Err(KeyFault::OtherType),
+        };
+        verified.map_err(|_| KeyFault::Mismatch)
+    }
+}
+
+/// Parses an RSA key in DER: a SubjectPublicKeyInfo (RFC 5280), or the RSAPublicKey in it (RFC 8017),
+/// which RFC 6376 names.
+fn rsa(der: &[u8]) -> Option<PublicKey> {
+    const SEQUENCE: u8 = 0x30;
+    const INTEGER: u8 = 0x02;
+    const BIT_STRING: u8 = 0x03;
+    /// rsaEncryption.
+    const OID: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+
+    let whole = |(value, rest): (_, &[u8])| rest.is_empty().then_some(value);
+    let mut key = whole(element(SEQUENCE, der)?)?;
+    if let Some((algorithm, rest)) = element(SEQUENCE, key) {
+        algorithm.starts_with(OID).then_some(())?;
+        let bits = whole(element(BIT_STRING, rest)?)?;
+        key = whole(element(SEQUENCE, bits.strip_prefix(&[0])?)?)?;
+    }
+    let (modulus, rest) = element(INTEGER, key)?;
+    let exponent = whole(element(INTEGER, rest)?)?;
+    // Neither is negative, and ring expects no leading zeros.
+    let positive = |integer: &[u8]| {
+        let is_positive = integer.first()? & 0x80 == 0;
+        let begin = integer.iter().position(|octet| *octet != 0)?;
+        is_positive.then(|| integer[begin..].to_vec())
+    };
+    Some(PublicKey::Rsa { modulus: positive(modulus)?, exponent: positive(exponent)? })
+}
+
+/// Returns the value of a DER element with this tag, and what follows it.
+fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&length, rest) = der.strip_prefix(&[tag])?.split_first()?;
+    let (length, rest) = match length {
+        0..=0x7f => (usize::from(length), rest),
+        0x81 => (usize::from(*rest.first()?), &rest[1..]),
+        0x82 => {
+            let (length, rest) = rest.split_first_chunk()?;
+            (usize::from(u16::from_be_bytes(*length)), rest)
+        }
+        _ => return None,
+    };
+    rest.split_at_checked(length)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! Chains of ARC. The cases have the names and expectations of ValiMail's `arc_test_suite`; their
+//! messages are our own.
+
+mod builder;
+mod cases;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use nobounce::authentication::arc::{Chain, ChainResult, ChainValidation};
+use nobounce::dns::{Answer, DomainName, Record, ResolveError};
+
+use super::signer::Key;
+use super::{Txt, content, keys};
+use builder::build;
+use cases::CASES;
+
+/// Names of the keys.
+pub(crate) const KEYS: [(&str, Key); 5] = [
+    ("dummy._domainkey.example.org", Key::Rsa2048),
+    ("dummy2._domainkey.example2.org", Key::Ed25519),
+    ("512._domainkey.example.org", Key::Rsa512),
+    ("1024._domainkey.example.org", Key::Rsa1024),
+    ("2048._domainkey.example.org", Key::Rsa2048),
+];
+
+fn validate(text: &str) -> ChainValidation {
+    let records = KEYS.map(|(name, key)| (name, key.record()));
+    let texts = records.each_ref().map(|(_, record)| [&**record]);
+    let mut all: Vec<Txt<'_>> =
+        records.iter().zip(&texts).map(|((name, _), texts)| (*name, Some(&texts[..]))).collect();
+    all.push(("na._domainkey.example.org", Some(&[])));
+    all.push(("invalid._domainkey.example.org", Some(&["v=DKIM1; p=TWFu"])));
+    Chain::read(&content(text)).verify(&keys(&all))
+}
+
+#[test]
+fn every_case_has_the_result_that_the_suite_expects() {
+    let names: BTreeSet<_> = CASES.iter().map(|case| case.name).collect();
+    assert_eq!((CASES.len(), names.len()), (171, 171));
+    let mut faults = Vec::new();
+    for case in CASES {
+        let text = build(case);
+        let found = validate(&text);
+        if found.result != case.expected {
+            faults.push(format!("{}: {found:?}\n{text}", case.name));
+        }
+    }
+    assert!(faults.is_empty(), "{}: {}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn sealers_are_named() {
+    let of = |name| CASES.iter().find(|case| case.name == name).unwrap();
+    let found = validate(&build(of("cv_pass_i3_1")));
+    assert_eq!((found.result, found.instance), (ChainResult::Pass, 3));
+    assert_eq!(found.sealers.iter().map(|it| &**it).collect::<Vec<_>>(), ["example.org"; 3]);
+    let found = validate(&build(of("ams_as_diff_s_d")));
+    assert_eq!(found.sealers.iter().map(|it| &**it).collect::<Vec<_>>(), ["example2.org"]);
+}
+
+#[test]
+fn a_key_that_cannot_be_looked_up_is_a_temporary_error_unless_the_chain_fails_anyway() {
+    let of = |name| CASES.iter().find(|case| case.name == name).unwrap();
+    let mut keys = keys(&[]);
+    let name: DomainName = "dummy._domainkey.example.org".parse().unwrap();
+    let lost: Result<Answer, _> = Err(ResolveError::Late);
+    keys.insert(name, lost);
+    let record = Record::Txt(Key::Rsa512.record().into_bytes().into());
+    let answer = Answer::new([record], Duration::from_secs(60));
+    keys.insert("512._domainkey.example.org".parse().unwrap(), Ok(answer));
+    let result = |case| Chain::read(&content(&build(of(case)))).verify(&keys).result;
+    assert_eq!(result("cv_pass_i2_1"), ChainResult::TempError);
+    assert_eq!(result("as_fields_b_512"), ChainResult::Fail);
+}
+
+/// The original suite, as JSON: `.ci/programs/arc_suite.sh FILE` converts it and runs this test.
+#[test]
+#[ignore = "needs a copy of ValiMail's suite: see .ci/programs/arc_suite.sh"]
+fn the_original_suite_is_passed() {
+    let path = std::env::var("NOBOUNCE_ARC_SUITE").expect("NOBOUNCE_ARC_SUITE names the suite");
+    let text = std::fs::read_to_string(path).expect("the suite can be read");
+    let suite: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let (mut passed, mut faults) = (0, Vec::new());
+    for scenario in suite.as_array().unwrap() {
+        let records: Vec<(String, String)> = (scenario["txt-records"].as_object().unwrap().iter())
+            .map(|(name, text)| (name.clone(), text.as_str().unwrap().to_owned()))
+            .collect();
+        let texts: Vec<[&str; 1]> = records.iter().map(|(_, text)| [&**text]).collect();
+        let mut all: Vec<Txt<'_>> =
+            records.iter().zip(&texts).map(|((name, _), it)| (&**name, Some(&it[..]))).collect();
+        all.push(("na._domainkey.example.org", Some(&[])));
+        for (name, case) in scenario["tests"].as_object().unwrap() {
+            let chain = Chain::read(&content(case["message"].as_str().unwrap()));
+            let mut all = all.clone();
+            for name in chain.key_names() {
+                if !all.iter().any(|(known, _)| *known == &**name) {
+                    all.push((Box::leak(name.to_string().into()), Some(&[])));
+                }
+            }
+            let found = chain.verify(&keys(&all));
+            // The suite leaves open what a chain is that says of itself that it failed.
+            let expected = match case["cv"].as_str().unwrap_or("None").to_lowercase().as_str() {
+                "none" => ChainResult::None,
+                "pass" => ChainResult::Pass,
+                _ => ChainResult::Fail,
+            };
+            if found.result == expected {
+                passed += 1;
+            } else {
+                faults.push(format!("{name}: expected {expected}, found {found:?}"));
+            }
+        }
+    }
+    println!("{passed} of {}", passed + faults.len());
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert_eq!(passed, 171);
+}
