@@ -90,10 +90,8 @@ impl<'n> Query<'n> {
         match packet.response_code() {
             NO_ERROR | NAME_ERROR if is_truncated(octets) => Reply::Truncated,
             NO_ERROR | NAME_ERROR => match self.answer(&packet) {
-                Some(answer) => Reply::Answer(answer),
-                None => {
-                    Reply::Failed(ResolveError::Malformed("CNAME loop, or too many CNAME records"))
-                }
+                Ok(answer) => Reply::Answer(answer),
+                Err(fault) => Reply::Failed(ResolveError::Malformed(fault)),
             },
             declined => Reply::Failed(ResolveError::Declined(declined)),
         }
@@ -110,9 +108,13 @@ impl<'n> Query<'n> {
             && question.name.as_ref() == Some(self.name)
     }
 
-    /// Follows the CNAME chain and returns the records of its last name. Returns `None` if the
-    /// chain is too long or a loop.
-    fn answer(&self, packet: &Packet<'_>) -> Option<Answer> {
+    /// Follows the CNAME chain and returns the well-formed records of its last name.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the chain is too long or a loop. Returns an error also if no record is
+    /// left because the records are malformed: that is not a negative answer.
+    fn answer(&self, packet: &Packet<'_>) -> Result<Answer, &'static str> {
         let mut name = self.name.clone();
         let mut ttl = u32::MAX;
         for _ in 0..=ALIASES {
@@ -122,16 +124,32 @@ impl<'n> Query<'n> {
             if !records.is_empty() {
                 let ttl = records.iter().map(|(_, ttl)| seconds(*ttl)).fold(ttl, u32::min);
                 let records = records.into_iter().map(|(record, _)| record);
-                return Some(Answer::new(records, Duration::from_secs(ttl.into())));
+                return Ok(Answer::new(records, Duration::from_secs(ttl.into())));
             }
             let alias = own().find(|it| it.kind == Type::CNAME);
             let target = alias.and_then(|it| Some((packet.name(it, 0)??, it.ttl)));
-            // An alias to the root or to a malformed name: no records.
-            let Some((target, alias_ttl)) = target else { return Some(nothing(packet, ttl)) };
+            let Some((target, alias_ttl)) = target else {
+                let is_malformed =
+                    packet.is_malformed || own().any(|it| self.is_malformed(packet, it));
+                return match is_malformed {
+                    true => Err("malformed records"),
+                    // No records, or an alias to the root.
+                    false => Ok(nothing(packet, ttl)),
+                };
+            };
             ttl = ttl.min(seconds(alias_ttl));
             name = target;
         }
-        None
+        Err("CNAME loop, or too many CNAME records")
+    }
+
+    /// Returns whether a record of this type, or an alias, is malformed.
+    fn is_malformed(&self, packet: &Packet<'_>, record: &Resource) -> bool {
+        match record.kind {
+            // The root is a well-formed name.
+            Type::CNAME | Type::PTR => packet.name(record, 0).is_none(),
+            kind => kind == record_type(self.kind) && self.record(packet, record).is_none(),
+        }
     }
 
     /// Returns the record, if it has this type and is well-formed.

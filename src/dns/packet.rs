@@ -43,6 +43,8 @@ pub(super) struct Packet<'o> {
     pub(super) authority: Vec<Resource>,
     /// Upper bits of the response code, from the OPT record (RFC 6891 section 6.1.3).
     extended: u16,
+    /// Whether a record of the answer section was skipped because its owner name is malformed.
+    pub(super) is_malformed: bool,
 }
 
 /// A question. A name that is the root is `None`.
@@ -83,6 +85,7 @@ impl<'o> Packet<'o> {
             answers: Vec::new(),
             authority: Vec::new(),
             extended: 0,
+            is_malformed: false,
         };
         packet.read(&counts).ok_or("not a DNS message")?;
         Ok(packet)
@@ -113,7 +116,10 @@ impl<'o> Packet<'o> {
                     self.extended = high >> 8;
                 }
                 let ttl = u32::from(high) << 16 | u32::from(low);
-                let Ok(owner) = owner else { continue };
+                let Ok(owner) = owner else {
+                    self.is_malformed |= section == 1;
+                    continue;
+                };
                 let resource = Resource { owner, kind, class, ttl, data: begin..at };
                 match section {
                     1 => self.answers.push(resource),

@@ -344,7 +344,7 @@ fn key_records_decide() {
     let failed: [Txt<'_>; 1] = [("rsa._domainkey.example.org", None)];
     let found = verify(&text, &failed, 0).remove(0);
     assert_eq!(found.result, TempError);
-    assert_eq!(found.reason.as_deref(), Some("key lookup: declined with response code 2"));
+    assert_eq!(found.reason.as_deref(), Some("key lookup: DNS response code 2"));
 }
 
 #[test]

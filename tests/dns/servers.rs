@@ -137,8 +137,9 @@ pub(crate) fn misbehaving(how: Misbehaviour) -> SocketAddr {
         let mut buffer = [0; 512];
         while let Ok((length, client)) = udp.recv_from(&mut buffer) {
             let query = &buffer[..length];
-            let mut reply = query.to_vec();
-            (reply[2], reply[3]) = (0x81, 0x80);
+            // Without the OPT record at the end.
+            let mut reply = query[..length - 11].to_vec();
+            (reply[2], reply[3], reply[11]) = (0x81, 0x80, 0);
             let a = b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x7f\0\0\x02";
             reply[7] = 1;
             reply.extend_from_slice(a);

@@ -183,6 +183,9 @@ fn a_malformed_record_does_not_void_the_others() {
         for records in [[malformed, right], [right, malformed]] {
             assert_eq!(message(&query, &records), answer(&[code(2)], 60), "{malformed:?}");
         }
+        // Malformed records alone are not a negative answer.
+        let failed = Reply::Failed(ResolveError::Malformed("malformed records"));
+        assert_eq!(message(&query, &[malformed]), failed, "{malformed:?}");
     }
     // The datagram ends before the record does.
     let cut = [&header(1)[..], &query.octets()[HEADER..HEADER + 15], a_type, &[0; 6]].concat();
