@@ -36,7 +36,5 @@ pub fn shapes() -> impl Iterator<Item = &'static Shape> {
         signed::SHAPES,
         spf::SHAPES,
     ];
-    all
-        .into_iter()
-        .flatten()
+    all.into_iter().flatten()
 }

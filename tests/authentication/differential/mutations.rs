@@ -212,7 +212,7 @@ const MUTATIONS: &[Mutation] = &[
         let field = random.below(mail.fields.len());
         let field = &mut mail.fields[field];
         let colon = field.find(':').unwrap_or(0);
-        field.insert_str(colon, " ");
+        field.insert(colon, ' ');
     }),
     ("tag removed", |mail, random| {
         tags(mail, |tags| {
