@@ -166,7 +166,7 @@
 //! - `sender-authentication`: SPF, DKIM, ARC and DMARC, and `Authentication-Results` (RFC 8601).
 //! - `rspamd`: the scorer `scorers::Rspamd`.
 //! - `redb`: a store in a file: `store::Embedded`.
-//! - `front-door`: what the program for operators, `examples/front_door`, needs.
+//! - `front-door`: the features that the program for operators, `examples/front_door`, needs.
 //! - `testing`: the testing kit `testing`: virtual time, scripted clients and servers, SMTP dialogues.
 //!
 //! # Pages

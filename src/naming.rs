@@ -105,7 +105,7 @@ impl Naming {
 }
 
 /// Evicts idle networks: all whose breaker is closed, then open ones until [`NETWORKS_LEFT`] remain.
-/// Among open ones, those whose pause ends first are evicted first. Networks with a lookup are
+/// Among open ones, the one whose pause ends first is evicted first. Networks with a lookup are
 /// kept. There are at most as many of them as connections.
 fn make_room(networks: &mut HashMap<Network, Arc<Zone>>) {
     let mut open = Vec::new();

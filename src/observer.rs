@@ -254,7 +254,7 @@ pub enum Event<'e> {
         stage: Stage,
         /// The recipient in question, at RCPT.
         recipient: Option<&'e ForwardPath>,
-        /// All findings of scorers so far, including those that led to the verdict. Findings on a
+        /// All findings of scorers so far, including the findings that led to the verdict. Findings on a
         /// refused recipient are counted in this tally, but not in later ones of the transaction.
         tally: &'e Tally,
         /// The verdict.

@@ -56,7 +56,7 @@ fuzz_target!(|input: &[u8]| {
         1 => fields.push(fields[at].clone()),
         _ => fields[at] = fields[at].replace("i=", "i=0"),
     }
-    // A chain without its only field is none, and leading zeros are signed.
+    // Without its only field, there is no chain. Leading zeros are signed.
     let found = validate(whole(&fields).as_bytes());
     assert_eq!(found.result, ChainResult::Fail, "{found:?}: {}", whole(&fields));
 });

@@ -1,4 +1,4 @@
-//! Whatever a naive signer signs, verifies, and a message that was changed does not.
+//! Messages of a naive signer verify, and changed messages do not.
 
 #![no_main]
 

@@ -33,7 +33,7 @@ pub struct Keys(HashMap<DomainName, Lookup>);
 /// The keys under a name.
 #[derive(Debug)]
 enum Lookup {
-    /// Key records, and why each is no key.
+    /// Key records, each with the reason why it is not a key.
     Records(Vec<Result<KeyRecord, KeyFault>>),
     Failed(Box<str>),
 }

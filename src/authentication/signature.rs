@@ -1,4 +1,4 @@
-//! What `DKIM-Signature` and `ARC-Message-Signature` have in common (RFC 6376 section 3.5, RFC 8617
+//! The common part of `DKIM-Signature` and `ARC-Message-Signature` (RFC 6376 section 3.5, RFC 8617
 //! section 4.1.2), and `ARC-Seal` partly.
 
 use std::borrow::Cow;
@@ -32,7 +32,7 @@ pub(super) struct Signer {
     pub(super) place: Range<usize>,
 }
 
-/// What a signature covers.
+/// The parts of a message that a signature covers.
 #[derive(Debug)]
 pub(super) struct Coverage {
     pub(super) header: Canonicalization,

@@ -19,7 +19,7 @@ pub(crate) use record::Policy;
 /// An evaluation of SPF, `check_host()` of RFC 7208 section 4: may this client send mail for this
 /// domain?
 ///
-/// It does no I/O. [`poll`](Self::poll) says which DNS records are needed, and
+/// It does no I/O. [`poll`](Self::poll) returns the next DNS question, and
 /// [`answer`](Self::answer) takes them, until there is an outcome. [`spf`] does this over a
 /// [`Resolver`].
 ///
@@ -55,7 +55,7 @@ enum State {
     Done(SpfOutcome),
 }
 
-/// What an [`Spf`] needs, or what it has found.
+/// The next step of an [`Spf`]: a DNS question, or the outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpfStep<'s> {
     /// The records of this type for this name are needed: look them up and call [`Spf::answer`].

@@ -203,7 +203,7 @@ impl Answer {
         Self { records: records.into_iter().collect(), ttl, no_such_domain: false }
     }
 
-    /// Creates the answer that there is no such domain name (NXDOMAIN), with this time to live.
+    /// Creates the answer that the domain name does not exist (NXDOMAIN), with this time to live.
     ///
     /// ```
     /// use std::time::Duration;

@@ -110,7 +110,7 @@ impl DomainName {
     /// Returns whether the name is this domain or below it.
     pub(crate) fn is_within(&self, domain: &Self) -> bool {
         let Some(above) = self.0.strip_suffix(&*domain.0) else { return false };
-        // The dot of an escaped label is no separator.
+        // An escaped dot in a label does not separate labels.
         let separated = above.strip_suffix('.').is_some_and(|labels| {
             let backslashes = labels.bytes().rev().take_while(|octet| *octet == b'\\').count();
             backslashes % 2 == 0

@@ -175,8 +175,8 @@ impl<'o> Packet<'o> {
     }
 }
 
-/// Reads a name, `None` for the root, and returns the place behind it. Pointers must lead backwards,
-/// so they come to an end. Returns `None` if the place behind the name cannot be found.
+/// Reads a name, `None` for the root, and returns the position after it. Pointers must lead backwards,
+/// so they come to an end. Returns `None` if the position after the name cannot be found.
 fn name(
     octets: &[u8],
     begin: usize,

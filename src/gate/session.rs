@@ -404,7 +404,7 @@ impl<'g, R: Runtime> GateSession<'g, R> {
         self.session.handle_timeout(now);
     }
 
-    /// Returns the deadline of the last step, with its reason. `None` if there is no deadline.
+    /// Returns the deadline of the last step, with its reason. `None` without a deadline.
     pub fn deadline(&self) -> Option<Deadline> {
         self.session.deadline()
     }
@@ -414,7 +414,7 @@ impl<'g, R: Runtime> GateSession<'g, R> {
         self.session.tls_started(tls);
     }
 
-    /// Reports that there was no TLS handshake, or that it failed. The session is over.
+    /// Reports that the TLS handshake failed or did not take place. The session is over.
     pub fn tls_failed(&mut self) {
         self.broken = true;
         self.session.tls_failed();

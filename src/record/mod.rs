@@ -1,7 +1,7 @@
 //! The bookkeeping of a session, without I/O and without a clock.
 //!
 //! The caller reports what happens, and gets [`Note`]s for the observers at the right moment. Between
-//! the relay target's answer to a content and the client's reply there are no notes, so that the
+//! the relay target's answer to a content and the client's reply it emits no note, so that the
 //! reply does not wait for an observer.
 
 mod transaction;
@@ -196,7 +196,7 @@ impl Record {
     /// Delivers the waiting notes, after the reply was passed to the socket or is known to be lost.
     #[inline]
     pub(crate) fn settle(&mut self, written: bool, tell: impl FnMut(Note<'_>)) {
-        // For most replies there are no waiting notes.
+        // For most replies, no note is waiting.
         if !self.owed.is_empty() {
             self.settle_owed(written, tell);
         }

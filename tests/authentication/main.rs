@@ -1,4 +1,4 @@
-//! DKIM and ARC against messages that a signer of its own makes, and against the vectors of the RFCs.
+//! DKIM and ARC with messages of an independent signer, and with the vectors of the RFCs.
 
 #![cfg(feature = "sender-authentication")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]

@@ -12,7 +12,7 @@ use serde_json::Value;
 /// Number of cases in the suite, release 2014.04.
 const CASES: usize = 203;
 
-/// Cases with another result, each with the reason from the RFC. There is none.
+/// Cases with another result, each with the reason from the RFC. The list is empty.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 #[test]

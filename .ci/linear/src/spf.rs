@@ -69,7 +69,7 @@ fn evaluation(terms: Vec<u8>, sender: String, size: usize) -> Work {
     })
 }
 
-/// An evaluation in which each answer of this type has so many records.
+/// An evaluation in which each answer of this type has `records` records.
 fn records(size: usize, of: RecordKind, record: impl Fn(usize) -> Record + 'static) -> Work {
     let policy = Record::Txt(b"v=spf1 a -all"[..].into());
     let many: Vec<Record> = (0..size).map(record).chain([policy.clone()]).collect();
@@ -81,7 +81,7 @@ fn records(size: usize, of: RecordKind, record: impl Fn(usize) -> Record + 'stat
             _ => policy.clone(),
         });
         assert_eq!(result, SpfResult::Fail);
-        // The time to free so many texts is not ours.
+        // Freeing the texts is not part of the measured work.
         std::mem::forget(many);
         size
     })

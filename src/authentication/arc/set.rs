@@ -27,7 +27,7 @@ pub(super) struct SetFields {
     pub(super) seal: usize,
 }
 
-/// What a seal says of the chain before it (`cv=`).
+/// The status of the earlier chain as the seal states it (`cv=`).
 enum Validation {
     None,
     Pass,

@@ -25,7 +25,7 @@ pub(super) struct Field {
     pub(super) is_subdomain: bool,
 }
 
-/// What a signature says about itself, as far as it can be read.
+/// The readable properties of a signature.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Claims {
     domain: Option<DomainName>,

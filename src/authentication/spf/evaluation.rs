@@ -12,7 +12,7 @@ use super::reverse::{ReverseNames, Search};
 use super::subject::{Subject, is_checkable};
 use crate::dns::{Answer, DomainName, Record, RecordKind, ResolveError};
 
-/// Maximum number of terms with lookups, and of those whose lookups find nothing (RFC 7208 section
+/// Maximum number of terms with lookups, and of terms whose lookups find nothing (RFC 7208 section
 /// 4.6.4).
 const TERMS: usize = 10;
 const VOID_TERMS: usize = 2;
@@ -34,7 +34,7 @@ pub(super) struct Evaluation {
     reverse_names: Option<ReverseNames>,
 }
 
-/// Terms with lookups so far, and those whose lookups have found nothing.
+/// Number of terms with lookups so far, and of terms whose lookups have found nothing.
 #[derive(Debug, Clone, Default)]
 struct Spent {
     terms: usize,
@@ -71,7 +71,7 @@ pub(super) struct Question {
     purpose: Purpose,
 }
 
-/// What the answer is for.
+/// The purpose of a question.
 #[derive(Debug, Clone)]
 enum Purpose {
     /// The policy of the name, for the domain itself, an `include` or a `redirect`.
@@ -90,7 +90,7 @@ enum Purpose {
     ReverseName(usize),
 }
 
-/// What leads to a policy.
+/// The reason for reading a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reference {
     Identity,
@@ -98,14 +98,14 @@ enum Reference {
     Redirect,
 }
 
-/// What follows.
+/// The next step for the caller.
 #[derive(Debug)]
 pub(super) enum Next {
     Ask(Question),
     Done(SpfOutcome),
 }
 
-/// What follows within the evaluation.
+/// The next step within the evaluation.
 enum Flow {
     Ask(Question),
     /// The current directive, once more or for the first time.
@@ -284,7 +284,7 @@ impl Evaluation {
                     false => next_mail_server(client, *prefixes, others.clone()),
                 })
             }
-            // Failed lookups about the client are no failures of the policy (RFC 7208 section 5.5).
+            // Failed lookups about the client do not make the policy fail (RFC 7208 section 5.5).
             Purpose::ReverseNames => {
                 self.reverse_names = Some(ReverseNames::new(reply));
                 if reply.is_ok_and(|answer| answer.records.is_empty()) {
@@ -368,7 +368,7 @@ impl Spent {
     }
 }
 
-/// Returns the target of a term, the domain itself by default, or `None` if it is no name. Returns a
+/// Returns the target of a term, the domain itself by default, or `None` if it is not a name. Returns a
 /// question if the name of the client is needed first.
 fn target(
     subject: &Subject,

@@ -70,7 +70,7 @@ struct Delimiters(u8);
 
 const DELIMITERS: &[u8; 7] = b".-+,/_=";
 
-/// What the macros stand for at some point of an evaluation.
+/// The values of the macros at one point of an evaluation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Values<'v> {
     pub(super) subject: &'v Subject,
@@ -144,7 +144,7 @@ fn pieces(mut text: &[u8]) -> impl Iterator<Item = Option<Piece>> {
     })
 }
 
-/// Returns whether the text ends in a dot and a `toplabel`, with or without a dot behind it.
+/// Returns whether the text ends in a dot and a `toplabel`, with or without a final dot.
 fn ends_in_top_label(text: &[u8]) -> bool {
     let text = text.strip_suffix(b".").unwrap_or(text);
     let mut labels = text.rsplitn(2, |octet| *octet == b'.');

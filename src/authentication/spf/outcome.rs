@@ -1,4 +1,4 @@
-//! What SPF has found.
+//! The outcome of an SPF evaluation.
 
 use std::fmt;
 
@@ -70,14 +70,14 @@ pub enum SpfIdentity {
 pub struct SpfOutcome {
     /// The result.
     pub result: SpfResult,
-    /// Whose domain was checked.
+    /// The identity whose domain was checked.
     pub identity: SpfIdentity,
     /// The domain that was checked, with A-labels. `None` if there was none that can be looked up.
     pub domain: Option<DomainName>,
     /// The mechanism that matched, of the domain's own policy or the one that it redirects to:
     /// printable ASCII without blanks, at most 255 octets. `None` if none matched.
     pub mechanism: Option<Box<str>>,
-    /// Why the result is none, temperror or permerror.
+    /// The reason for the result none, temperror or permerror.
     pub problem: Option<SpfProblem>,
 }
 
@@ -93,7 +93,7 @@ impl fmt::Display for SpfOutcome {
     }
 }
 
-/// Why there is no definite result. The text is meant for the public.
+/// The reason why a result is not definite. Its text may be shown to the public.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpfProblem {

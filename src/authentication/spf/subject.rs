@@ -1,4 +1,4 @@
-//! Whom an evaluation is about: the client, its HELO name and the sender.
+//! The subject of an evaluation: the client, its HELO name and the sender.
 
 use std::net::IpAddr;
 

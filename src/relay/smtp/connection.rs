@@ -42,7 +42,7 @@ pub(super) struct Connection<R: Runtime> {
 
 /// The location of the server connection between two requests.
 enum Lies<R: Runtime> {
-    /// There is no server connection.
+    /// No connection to the server exists.
     Nowhere,
     Here(Box<Line<R>>),
     /// Its place can be taken back for another client.

@@ -150,7 +150,7 @@ fn message(random: &mut Random) -> String {
 
 type Mutation = (&'static str, fn(&mut Mail, &mut Random));
 
-/// What may happen to a message, its signature and its key record.
+/// The possible changes of a message, its signature and its key record.
 const MUTATIONS: &[Mutation] = &[
     ("letter of a field", |mail, random| {
         let field = random.below(mail.fields.len());
