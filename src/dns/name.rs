@@ -108,7 +108,7 @@ impl DomainName {
     }
 
     /// Returns whether the name is this domain or below it.
-    #[cfg(feature = "sender-authentication")]
+    #[cfg(any(test, feature = "sender-authentication", feature = "testing"))]
     pub(crate) fn is_within(&self, domain: &Self) -> bool {
         let Some(above) = self.0.strip_suffix(&*domain.0) else { return false };
         // An escaped dot in a label does not separate labels.
