@@ -4,30 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod client;
-#[cfg(all(
-    feature = "sender-authentication",
-    feature = "redb",
-    feature = "rspamd",
-    feature = "tls",
-    feature = "tokio"
-))]
+#[cfg(feature = "front-door")]
 mod config;
 mod gate;
-#[cfg(all(
-    feature = "sender-authentication",
-    feature = "redb",
-    feature = "rspamd",
-    feature = "tls",
-    feature = "tokio"
-))]
+#[cfg(feature = "front-door")]
 mod nonsense;
-#[cfg(all(
-    feature = "sender-authentication",
-    feature = "redb",
-    feature = "rspamd",
-    feature = "tls",
-    feature = "tokio"
-))]
+#[cfg(feature = "front-door")]
 mod operation;
 mod server;
 

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::{env, fs};
 
-#[cfg(feature = "redb")]
 use nobounce::store::Embedded;
 
 use super::client::Client;
@@ -239,7 +238,6 @@ fn unreachable_addresses_are_reported() {
     assert!(told(&output).contains("--listen 192.0.2.1:25: "), "{}", told(&output));
 }
 
-#[cfg(feature = "redb")]
 #[test]
 fn store_file_is_checked_and_private() {
     let store = |path: &Path| format!("[greylist]\n[store]\nfile = {path:?}\n");
