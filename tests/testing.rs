@@ -193,20 +193,31 @@ fn a_transcript_is_played_against_a_panel_with_a_fresh_tally_for_each_transactio
     assert_eq!(error.line, 8, "{error}");
 }
 
-/// A scorer with a finding for every recipient.
-struct Suspicious;
+/// A scorer named `marks` with a finding worth this many points for every recipient, and one of two
+/// points for every client that has a name.
+struct Marks(i32);
 
 #[nobounce::async_trait]
-impl nobounce::Scorer for Suspicious {
+impl nobounce::Scorer for Marks {
     fn name(&self) -> &str {
-        "suspicious"
+        "marks"
+    }
+
+    async fn on_connect(
+        &self,
+        at: &nobounce::ConnectContext<'_>,
+    ) -> Result<nobounce::Opinion, nobounce::ScorerError> {
+        let named = at.peer.name.as_ref().map(|name| {
+            nobounce::Finding::new(&name.to_string().to_uppercase(), nobounce::Score::points(2))
+        });
+        Ok(named.into())
     }
 
     async fn on_rcpt(
         &self,
         _: &nobounce::RcptContext<'_>,
     ) -> Result<nobounce::Opinion, nobounce::ScorerError> {
-        Ok(nobounce::Finding::new("SUSPECT", nobounce::Score::points(9)).into())
+        Ok(nobounce::Finding::new("MARK", nobounce::Score::points(self.0)).into())
     }
 }
 
@@ -225,7 +236,7 @@ fn findings_about_a_refused_recipient_do_not_count_in_the_record_of_a_transcript
          C: RSET
          S: 250 2.0.0 Ok"
     ));
-    let (runtime, panel) = (VirtualRuntime::new(), Panel::new().scorer(Suspicious));
+    let (runtime, panel) = (VirtualRuntime::new(), Panel::new().scorer(Marks(9)));
     let play = transcript.unwrap();
     let records = play.on(&runtime).panel(&panel).play(Chunking::Whole).unwrap();
     assert_eq!(records[0].tally.total(), nobounce::Score::ZERO, "{}", records[0].tally);
@@ -272,7 +283,7 @@ fn a_transcript_has_the_events_and_records_of_a_gate() {
     let server = Script::smtp_server().replying("RCPT TO:<nobody@", "550 5.1.1 No such user");
     runtime.listen(&ONWARD.parse().unwrap(), server);
     let (scribe, served) = (Arc::new(Scribe::new(runtime.clone())), Kept::default());
-    let panel = || Panel::new().scorer(Mild);
+    let panel = || Panel::new().scorer(Marks(1));
     let gate = gate(&runtime).session_prefix("gate").panel(panel());
     let gate = gate.observed_by(scribe.clone()).observed_by(served.clone());
     talk(&runtime, &gate, Script::smtp_client(says));
@@ -288,35 +299,8 @@ fn a_transcript_has_the_events_and_records_of_a_gate() {
     let played = played.take().into_iter().map(|line| line.replace("id=play.", "id=gate-0."));
     let played: Vec<String> = played.collect();
     let served = served.take();
-    assert!(served.iter().any(|line| line.contains(" score=1.00 mild:MILD=1.00 result=accepted")));
+    assert!(served.iter().any(|line| line.contains(" score=1.00 marks:MARK=1.00 result=accepted")));
     assert_eq!(served, played, "{text}");
-}
-
-/// A scorer with a finding worth one point for every recipient and every client.
-struct Mild;
-
-#[nobounce::async_trait]
-impl nobounce::Scorer for Mild {
-    fn name(&self) -> &str {
-        "mild"
-    }
-
-    async fn on_connect(
-        &self,
-        at: &nobounce::ConnectContext<'_>,
-    ) -> Result<nobounce::Opinion, nobounce::ScorerError> {
-        let named = at.peer.name.as_ref().map(|name| {
-            nobounce::Finding::new(&name.to_string().to_uppercase(), nobounce::Score::points(2))
-        });
-        Ok(named.into())
-    }
-
-    async fn on_rcpt(
-        &self,
-        _: &nobounce::RcptContext<'_>,
-    ) -> Result<nobounce::Opinion, nobounce::ScorerError> {
-        Ok(nobounce::Finding::new("MILD", nobounce::Score::points(1)).into())
-    }
 }
 
 #[test]
@@ -341,11 +325,11 @@ fn a_client_announced_in_a_transcript_begins_a_new_tally() {
     ))
     .unwrap();
     let (runtime, panel, kept) =
-        (VirtualRuntime::new(), Panel::new().scorer(Mild), Kept::default());
+        (VirtualRuntime::new(), Panel::new().scorer(Marks(1)), Kept::default());
     let play = transcript.on(&runtime).panel(&panel).observer(&kept);
     let records = play.play(Chunking::Whole).unwrap();
     let tally = records[0].tally.to_string();
-    assert_eq!(tally, "score=3.00 mild:OTHER.EXAMPLE=2.00 mild:MILD=1.00");
+    assert_eq!(tally, "score=3.00 marks:OTHER.EXAMPLE=2.00 marks:MARK=1.00");
     assert_eq!(kept.take().iter().filter(|name| *name == "ClientChanged").count(), 1);
 }
 
