@@ -101,9 +101,6 @@ const FORBIDDEN: &[&str] = &[
 /// Maximum number of lines in a file.
 const LENGTH: usize = 500;
 
-/// Files that may be longer, each with the reason.
-const LONG: &[(&str, &str)] = &[];
-
 #[test]
 fn every_file_follows_the_layers() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -119,10 +116,6 @@ fn every_file_follows_the_layers() {
         })
         .collect();
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
-
-    for (name, _) in LONG {
-        assert!(files.contains(&root.join(name)), "{name} is listed as long but does not exist");
-    }
 }
 
 #[test]
@@ -199,7 +192,7 @@ fn faults(file: &str, text: &str) -> Vec<String> {
     let whole = code.join("\n");
 
     let lines = text.lines().count();
-    if lines > LENGTH && !LONG.iter().any(|(long, _)| *long == file) {
+    if lines > LENGTH {
         faults.push(format!("has {lines} lines, {LENGTH} are allowed"));
     }
     let outside = DECLARED.iter().fold(whole, |code, declared| code.replace(declared, ""));
