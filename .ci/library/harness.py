@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = "127.0.0.1"
@@ -157,8 +158,13 @@ class Postfix:
         except subprocess.CalledProcessError:
             pass  # it was not running
         except subprocess.TimeoutExpired:
-            master = int((self.folder / "queue/pid/master.pid").read_text())
-            os.killpg(master, signal.SIGKILL)
+            self.kill()
+
+    def kill(self):
+        """Kills all processes of the server, as a crash would."""
+        master = int((self.folder / "queue/pid/master.pid").read_text())
+        os.killpg(master, signal.SIGKILL)
+        wait_for("the end of Postfix", lambda: not listens(self.port))
 
     def delivered(self, user):
         """Returns the messages in order of arrival. File names give the second only."""
@@ -166,6 +172,46 @@ class Postfix:
 
     def queue(self):
         return self.do("postqueue", "-p").strip()
+
+
+class Callers:
+    """Clients that connect to a port again and again, and read the code of the greeting."""
+
+    def __init__(self, port):
+        self.port, self.heard, self.faults = port, [], []
+        self.done = threading.Event()
+        self.threads = [threading.Thread(target=self._call) for _ in range(4)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        for thread in self.threads:
+            thread.join()
+
+    def _call(self):
+        while not self.done.is_set():
+            try:
+                with socket.create_connection((HERE, self.port), 30) as client:
+                    client.settimeout(30)
+                    self.heard.append(client.recv(3))
+            except OSError as error:
+                return self.faults.append(error)
+
+    def wait_for_more(self):
+        """Waits until 20 more clients were greeted or one has failed."""
+        enough = len(self.heard) + 20
+        wait_for("clients", lambda: self.faults or len(self.heard) > enough)
+
+    def check(self, restarts):
+        """Checks that each client was greeted or got 421, and prints their number."""
+        assert not self.faults, self.faults
+        assert set(self.heard) <= {b"220", b"421"}, set(self.heard)
+        busy = self.heard.count(b"421")
+        print(f"    {len(self.heard)} clients over {restarts} restarts, {busy} got 421")
 
 
 class Program:

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Real clients: each sends mail through the example on_tokio to Postfix.
 
-usage: .ci/programs/clients.py [GATE]        GATE: the example's binary, target/debug/examples/on_tokio if left out
+usage: .ci/programs/clients.py [GATE]        GATE: the example's binary, default target/debug/examples/on_tokio
        .ci/programs/clients.py --direct      without the gate, each to Postfix: shows what a client itself changes
 
 A client's message must arrive octet for octet, and its user must learn of an unknown recipient.
-Needs root and the programs of the step `programs` of .ci/run. Everything runs privately: see harness.
+Needs root and the programs of the step `programs` of .ci/run. Everything runs privately: see
+library/harness.py.
 """
 
 import contextlib

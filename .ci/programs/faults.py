@@ -19,7 +19,6 @@ import random
 import re
 import resource
 import select
-import signal
 import socket
 import statistics
 import struct
@@ -353,9 +352,7 @@ class Trial:
         with Load(front.port) as load:
             for _ in range(6):
                 time.sleep(0.5 + chance.random() * 1.5)
-                master = int((postfix.folder / "queue/pid/master.pid").read_text())
-                os.killpg(master, signal.SIGKILL)
-                wait_for("its end", lambda: not listens(postfix.port))
+                postfix.kill()
                 postfix.start()
             time.sleep(1)
         self._audit(load, postfix, front, 0)

@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 
-from library.harness import ALICE, HERE, ROOT, SENDER, Postfix, Program, Swaks
+from library.harness import ALICE, HERE, ROOT, SENDER, Callers, Postfix, Program, Swaks
 from library.harness import free_port, help_if_asked, listens, mail, private_folder, run, wait_for
 
 FILES = ROOT / "examples" / "front_door"
@@ -588,32 +588,14 @@ class Trial:
         sockets = Sockets(self.at_exit, smtp=25)
         command, folder = self.service()
         program = sockets.start(command, folder / "log-0")
-        greetings, faults, done = [], [], threading.Event()
-
-        def come():
-            while not done.is_set():
-                try:
-                    with socket.create_connection((HERE, sockets.ports[0]), 30) as client:
-                        client.settimeout(30)
-                        greetings.append(client.recv(3))
-                except OSError as error:
-                    return faults.append(error)
-
-        clients = [threading.Thread(target=come) for _ in range(4)]
-        for client in clients:
-            client.start()
-        for n in range(1, 6):
-            wait_for("clients", lambda seen=len(greetings): faults or len(greetings) > seen + 20)
-            program.process.terminate()
-            assert program.process.wait(30) == 0
-            program = sockets.start(command, folder / f"log-{n}")
-        wait_for("clients", lambda seen=len(greetings): len(greetings) > seen + 20)
-        done.set()
-        for client in clients:
-            client.join()
-        assert not faults, faults
-        assert set(greetings) <= {b"220", b"421"}, set(greetings)
-        print(f"    {len(greetings)} clients over 5 restarts, {greetings.count(b'421')} got 421")
+        with Callers(sockets.ports[0]) as callers:
+            for n in range(1, 6):
+                callers.wait_for_more()
+                program.process.terminate()
+                assert program.process.wait(30) == 0
+                program = sockets.start(command, folder / f"log-{n}")
+            callers.wait_for_more()
+        callers.check(5)
 
     def shutdown_finishes_transactions(self):
         front = self.before("front-xclient")

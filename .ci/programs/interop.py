@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Mail through real programs: swaks -> on_tokio (with spamd) -> Postfix -> a mailbox.
 
-usage: .ci/programs/interop.py [GATE]        GATE: the example's binary, target/debug/examples/on_tokio if left out
+usage: .ci/programs/interop.py [GATE]        GATE: the example's binary, default target/debug/examples/on_tokio
        .ci/programs/interop.py --direct      without the gate, swaks to Postfix: tests this check itself
 
-Needs root (for Postfix), Postfix, SpamAssassin's spamd and swaks. Everything runs privately: see harness.
+Needs root (for Postfix), Postfix, SpamAssassin's spamd and swaks. Everything runs privately: see
+library/harness.py.
 """
 
 import contextlib

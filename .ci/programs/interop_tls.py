@@ -4,7 +4,8 @@
 usage: .ci/programs/interop_tls.py [STARTTLS]
        STARTTLS: the binary, default target/debug/examples/starttls
 
-Needs root, Postfix, swaks and openssl. Everything runs privately: see harness.
+Needs root, Postfix, swaks and openssl. Everything runs privately: see
+library/harness.py.
 """
 
 import contextlib

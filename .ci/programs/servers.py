@@ -2,7 +2,7 @@
 """Real onward servers: their replies through the gate are the same as without it.
 
 usage: .ci/programs/servers.py [GATE [PATTERN]]
-       GATE: the example's binary, target/debug/examples/on_tokio if left out; for LMTP the example
+       GATE: the example's binary, default target/debug/examples/on_tokio; for LMTP the example
              front_door is taken from the same folder
        PATTERN: runs only the cases whose name contains it
 

@@ -27,7 +27,7 @@ pub(crate) const SHAPES: &[Shape] = &[
     Shape { name: "sealed-sets", size: 25, least: 5.0, prepare: sets },
 ];
 
-// Twice each size is below the bound of 1,000 names in `h=`.
+// Twice 490 is below the bound of 1,000 names in `h=`.
 
 /// The body hash of an empty body in relaxed form.
 const EMPTY: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
