@@ -66,7 +66,7 @@ fn words(input: &[u8]) -> Vec<Word<'_>> {
         .collect()
 }
 
-/// Checks that the parser reports one of the faults, and none if there are none.
+/// Checks that the parser reports one of the expected faults, or no fault if none is expected.
 fn is_read(fault: Option<&ParameterError>, faults: &[ParameterError], input: &[u8]) {
     // Other tests check which non-ASCII characters are accepted.
     if !input.is_ascii() {

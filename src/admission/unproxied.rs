@@ -4,16 +4,15 @@ use std::io;
 
 use crate::wire::proxy::ProxyHeaderError;
 
-/// The reason why the client of a proxied connection is unknown. The connection was closed without
-/// a reply, because there is no SMTP client to read one.
+/// Error for a connection without a valid PROXY header from a trusted proxy. The connection was
+/// closed without a reply, because no SMTP client was connected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
     /// The connection does not come from a trusted proxy.
     #[error("not from a trusted proxy")]
     Stranger,
-    /// The PROXY header is missing or malformed. Fault of the proxy, or of a configuration that
-    /// does not make it send one.
+    /// The PROXY header is missing or malformed. Fault of the proxy or of its configuration.
     #[error(transparent)]
     Header(#[from] ProxyHeaderError),
     /// The header did not arrive in time.

@@ -56,7 +56,8 @@ pub async fn reverse_name(
         .records
         .iter()
         .filter_map(|record| match record {
-            // Other names are no host names, and would be written into header fields.
+            // A name with other characters is not a host name, and would be written into header
+            // fields.
             Record::Ptr(name) if name.is_plain() => Some(name),
             _ => None,
         })

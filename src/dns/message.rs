@@ -11,8 +11,7 @@ const DATAGRAM: u16 = 1_232;
 /// Maximum length of a CNAME chain (unbound: 11).
 const ALIASES: usize = 11;
 
-/// Response codes of answers (RFC 1035 section 4.1.1): there may be records, there is no such
-/// domain name.
+/// Response codes (RFC 1035 section 4.1.1) of answers: the domain name exists, and it does not exist.
 const NO_ERROR: u16 = 0;
 const NAME_ERROR: u16 = 3;
 

@@ -42,15 +42,16 @@ fn hexadecimal(octets: &[u8]) -> Option<(u8, &[u8])> {
     Some((u8::try_from(value).ok()?, rest))
 }
 
-/// What stands behind the end of the line, if there is nothing but white space before.
+/// Returns the octets after the line end, if only white space precedes it. The end of the input also
+/// counts as a line end.
 fn soft_line_break(octets: &[u8]) -> Option<&[u8]> {
     let blank = octets.iter().take_while(|octet| b" \t\r".contains(octet)).count();
     let rest = &octets[blank..];
     rest.strip_prefix(b"\n").or(rest.is_empty().then_some(rest))
 }
 
-/// Text in a character set. Without one, or in ASCII, it is UTF-8 if it can be, else windows-1252,
-/// whatever was promised; in a set that is not known here it is taken for UTF-8.
+/// Decodes text in a character set. If none is given, or US-ASCII, the text is decoded as UTF-8 if
+/// it is valid UTF-8, and as windows-1252 otherwise. Text in an unknown set is decoded as UTF-8.
 pub(super) fn text(charset: Option<&str>, octets: &[u8]) -> String {
     let charset = charset.unwrap_or("us-ascii");
     let ascii = charset.eq_ignore_ascii_case("us-ascii");
@@ -61,12 +62,12 @@ pub(super) fn text(charset: Option<&str>, octets: &[u8]) -> String {
     }
 }
 
-/// The value of a header field, unfolded, encoded words decoded (RFC 2047).
+/// Unfolds the value of a header field and decodes its encoded words (RFC 2047).
 pub(super) fn words(value: &[u8]) -> String {
     let mut text = String::with_capacity(value.len());
     let mut rest = value.trim_ascii();
-    // The character set of the encoded words before this point, and their octets: some programs
-    // cut a character in two.
+    // Character set and octets of the preceding encoded words. They are decoded together, because
+    // some programs split a character between two words.
     let mut run: Option<Word<'_>> = None;
     let flush = |run: Option<Word<'_>>, text: &mut String| {
         if let Some((charset, octets)) = run {
@@ -104,13 +105,13 @@ pub(super) fn words(value: &[u8]) -> String {
 /// Character set and octets of an encoded word.
 type Word<'v> = (&'v str, Vec<u8>);
 
-/// The encoded word whose `=?` is before `octets`, and what stands
-/// behind it. It may be longer than it should be and hold spaces, as many do.
+/// Parses the encoded word whose `=?` precedes `octets`. Returns it with the octets after it. Many
+/// programs write words that contain spaces or exceed the maximum length, so both are accepted.
 fn encoded_word(octets: &[u8]) -> Option<(Word<'_>, &[u8])> {
     let mut parts = octets.splitn(4, |octet| *octet == b'?');
     let (charset, encoding, encoded) = (parts.next()?, parts.next()?, parts.next()?);
     let behind = parts.next()?.strip_prefix(b"=")?;
-    // A language may stand behind the character set (RFC 2231 section 5).
+    // A language may follow the character set (RFC 2231 section 5).
     let charset = str::from_utf8(charset).ok()?.split('*').next()?;
     let plain = match encoding {
         b"B" | b"b" => base64(encoded),
@@ -123,7 +124,7 @@ fn encoded_word(octets: &[u8]) -> Option<(Word<'_>, &[u8])> {
     Some(((charset, plain), behind))
 }
 
-/// Text that was not encoded, without its line ends.
+/// Returns text outside of encoded words, without its line ends.
 fn unfolded(octets: &[u8]) -> String {
     let octets: Vec<_> = octets.iter().copied().filter(|octet| !b"\r\n".contains(octet)).collect();
     text(None, &octets)
@@ -204,16 +205,16 @@ mod tests {
             ("=?utf-8*fr?B?w6k=?=", "\u{e9}"),
             ("a =?utf-8?q?b?= c", "a b c"),
             ("a=?utf-8?q?b?=c", "abc"),
-            // White space between encoded words is not shown; a character cut in two is whole.
+            // White space between encoded words is not shown. A split character is joined.
             ("=?utf-8?q?a?= =?utf-8?q?b?=", "ab"),
             ("=?utf-8?q?a?=\r\n =?utf-8?q?b?=", "ab"),
             ("=?utf-8?q?=C3?=\r\n =?UTF-8?b?qQ==?=", "\u{e9}"),
             ("=?utf-8?q?a?= =?koi8-r?q?=F0?= z", "a\u{41f} z"),
             ("=?utf-8?q?a?= b =?utf-8?q?c?=", "a b c"),
-            // Longer than they should be, with spaces in them.
+            // Words that contain spaces, and a word inside of other text.
             ("=?utf-8?q?a b?=", "a b"),
             ("(=?utf-8?q?a?=)", "(a)"),
-            // What is none stands for itself.
+            // Malformed encoded words are shown as they are.
             ("=?utf-8?x?a?=", "=?utf-8?x?a?="),
             ("=?utf-8?q?a", "=?utf-8?q?a"),
             ("=?utf-8?q?a?", "=?utf-8?q?a?"),

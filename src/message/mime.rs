@@ -15,28 +15,29 @@ use super::section::{HEAD, is_mbox, split_field, without_end};
 use super::view::{Encoding, Field, Fields, MessageView, MimePart, Stretch};
 use crate::wire::blocks::Blocks;
 
-/// How many transfer encodings an attached message may be in, one inside another: each is a copy.
+/// Maximum number of nested transfer encodings of attached messages. Decoding each makes a copy.
 const ENCODINGS: usize = 3;
 
-/// How far a message is taken apart for scorers. What lies beyond passes unseen, and they can tell
-/// that there is something ([`MessageView::truncated`](crate::message::MessageView::truncated)); the message
-/// itself goes onward as it came.
+/// Limits for parsing the MIME structure of a message. Scorers do not see what exceeds them, but see
+/// that something is missing ([`MessageView::truncated`](crate::message::MessageView::truncated)).
+/// The message is relayed unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MimeLimits {
-    /// Parts: 10,000 (Dovecot `MESSAGE_PARSER_DEFAULT_MAX_TOTAL_MIME_PARTS`), of some 400 octets
-    /// each beside the mail data. The message itself is one.
+    /// Number of parts, the message itself included: 10,000 (Dovecot
+    /// `MESSAGE_PARSER_DEFAULT_MAX_TOTAL_MIME_PARTS`). Each takes about 400 octets of memory in
+    /// addition to the mail data.
     pub parts: usize,
-    /// How deep they may be nested: 100 (Postfix `mime_nesting_limit`). Each line may have to be
-    /// compared with as many boundaries.
+    /// Nesting depth of parts: 100 (Postfix `mime_nesting_limit`). In the worst case, each line is
+    /// compared with this number of boundaries.
     pub depth: usize,
-    /// Octets of a MIME field that are looked at: 2,048 (Postfix `mime_boundary_length_limit` is as
-    /// much for the boundary alone). Reading a field takes time in the square of it.
+    /// Octets of a MIME field that are parsed: 2,048 (Postfix `mime_boundary_length_limit` allows as
+    /// many for the boundary alone). Parsing takes time quadratic in this length.
     pub field: usize,
-    /// Octets of the header of a part that are looked at: 1 MiB (Exim `header_maxsize`).
+    /// Octets of the header of a part that are parsed: 1 MiB (Exim `header_maxsize`).
     pub header: usize,
-    /// Octets that are copied in all: 8 MiB. Copied are headers in which a block of the mail data ends,
-    /// values of MIME fields, and attached messages that are decoded.
+    /// Octets that are copied in total: 8 MiB. The parser copies headers that span blocks of the
+    /// mail data, values of MIME fields, and attached messages that it decodes.
     pub copies: usize,
 }
 
@@ -46,7 +47,7 @@ impl Default for MimeLimits {
     }
 }
 
-/// What has been found on the way.
+/// State of the walk through a message: the parts found so far.
 struct Walk {
     limits: MimeLimits,
     parts: Vec<MimePart>,
@@ -59,18 +60,18 @@ struct Walk {
 struct Open {
     /// Its index.
     part: usize,
-    /// Where its body begins.
+    /// Offset of its body.
     body: usize,
-    /// What separates the parts in it; `None` if there are none (any more).
+    /// Boundary between its parts. `None` if it has no parts, or its last one has ended.
     boundary: Option<String>,
 }
 
-/// What stands behind a header.
+/// What follows a header.
 enum Next {
     Body,
     /// The header of an attached message.
     Header,
-    /// Nothing that will be looked at.
+    /// Nothing more is parsed.
     End,
 }
 
@@ -82,7 +83,7 @@ impl MessageView {
 }
 
 impl Walk {
-    /// The parts, and whether there are more.
+    /// Returns the parts, and whether the limits were exceeded.
     fn through(content: Blocks, limits: MimeLimits) -> (Vec<MimePart>, bool) {
         let room = limits.copies;
         let mut walk = Self { limits, parts: Vec::new(), room, truncated: false };
@@ -90,12 +91,12 @@ impl Walk {
         (walk.parts, walk.truncated)
     }
 
-    /// Walks through a message. `encodings` says how many more may be undone inside of it; that is
-    /// as deep as this function calls itself.
+    /// Walks through a message. `encodings` is the number of nested transfer encodings that may
+    /// still be decoded. It limits the recursion of this function.
     fn message(&mut self, source: &Arc<Blocks>, depth: usize, encodings: usize) {
         // Outermost first.
         let mut open: Vec<Open> = Vec::new();
-        // Where the header began that is being read.
+        // Offset of the header that is being read.
         let mut header = Some(0);
         let mut at = 0;
         let len = source.len();
@@ -123,7 +124,7 @@ impl Walk {
                         Next::Header => header = Some(body),
                         Next::End => break,
                     }
-                    // What is no header field may be a delimiter of the part that it begins.
+                    // The first line of the body may be a delimiter of the part that has begun.
                     at = body;
                     continue;
                 }
@@ -138,7 +139,7 @@ impl Walk {
         self.close(source, len, &mut open, 0, (depth, encodings));
     }
 
-    /// A part begins: its header stands in this range, its body begins at `body`.
+    /// Begins a part whose header is in this range and whose body begins at `body`.
     fn begin(
         &mut self,
         source: &Blocks,
@@ -171,7 +172,8 @@ impl Walk {
         if attached { Next::Header } else { Next::Body }
     }
 
-    /// Returns the header in this range, cut where it is too long. `None` if there is no room for it.
+    /// Returns the header in this range, truncated at the limit. `None` if it must be copied and may
+    /// not be.
     fn header(&mut self, source: &Blocks, range: Range<usize>) -> Option<Bytes> {
         let most = self.limits.header;
         self.truncated |= range.len() > most;
@@ -183,7 +185,8 @@ impl Walk {
         Some(source.join(range))
     }
 
-    /// Whether so many octets may be copied. If not, no other part is looked at.
+    /// Subtracts a copy of this many octets. Returns false if it exceeds the limit; then no further
+    /// part is parsed.
     fn has_room(&mut self, octets: usize) -> bool {
         let left = self.room.checked_sub(octets);
         self.truncated |= left.is_none();
@@ -191,7 +194,7 @@ impl Walk {
         left.is_some()
     }
 
-    /// The parts at `level` and deeper end at `end`.
+    /// Ends the open parts at `level` and deeper. Their bodies end at `end`.
     fn close(
         &mut self,
         source: &Arc<Blocks>,
@@ -208,7 +211,7 @@ impl Walk {
             part.body = Stretch { source: source.clone(), range, joined: OnceLock::new() };
             if part.is_message() && part.encoding != Encoding::Identity {
                 let depth = depth + open.len() + 1;
-                // The body in one piece, and decoded.
+                // Two copies: the contiguous body, and the decoded one.
                 let octets = 2 * part.body.range.len();
                 if depth > self.limits.depth || encodings == 0 {
                     self.truncated = true;
@@ -222,10 +225,10 @@ impl Walk {
         }
     }
 
-    /// Makes a part of its header; says what separates the parts in it, if it is a container.
+    /// Creates a part from its header. If it is a multipart, also returns its boundary.
     fn read(&mut self, header: Bytes, depth: usize, digest: bool) -> (MimePart, Option<String>) {
         let (mut kind, mut disposition, mut encoding) = (None, None, Encoding::Identity);
-        // Of several fields of one name the last counts, as it does for Postfix.
+        // If a field is repeated, the last one counts, as in Postfix.
         for field in Fields(&header) {
             match field.name() {
                 name if name.eq_ignore_ascii_case("Content-Type") => {
@@ -269,7 +272,7 @@ impl Walk {
         (part, boundary.filter(|boundary: &String| !boundary.is_empty()))
     }
 
-    /// Value and parameters of a field that is like Content-Type.
+    /// Parses value and parameters of a field with the syntax of Content-Type.
     fn parameters(&mut self, field: &Field<'_>) -> Option<ContentType<'static>> {
         let value = field.value();
         self.truncated |= value.len() > self.limits.field;
@@ -281,7 +284,7 @@ impl Walk {
     }
 }
 
-/// Where the line ends that ends before `at`, without its CRLF or LF.
+/// Returns the offset of the CRLF or LF that ends at `at`, or `at` if there is none.
 fn before_line_end(source: &Blocks, at: usize) -> usize {
     let is = |place: Option<usize>, octet| place.and_then(|place| source.get(place)) == Some(octet);
     match at.checked_sub(1) {
@@ -291,8 +294,8 @@ fn before_line_end(source: &Blocks, at: usize) -> usize {
     }
 }
 
-/// Which of the open parts the line is a delimiter of, and whether it is the last one (RFC 2046
-/// section 5.1.1). The boundary has gone through the same lossy conversion as the line does.
+/// Returns the index of the open part whose delimiter this line is, and whether it is the closing
+/// delimiter (RFC 2046 section 5.1.1). Boundary and line had the same lossy conversion to UTF-8.
 fn delimiter(open: &[Open], line: &[u8]) -> Option<(usize, bool)> {
     let line = String::from_utf8_lossy(line.strip_prefix(b"--")?);
     let line = line.trim_end();
@@ -302,7 +305,7 @@ fn delimiter(open: &[Open], line: &[u8]) -> Option<(usize, bool)> {
     })
 }
 
-/// What the value of Content-Transfer-Encoding says.
+/// Parses the value of Content-Transfer-Encoding.
 fn transfer_encoding(value: &[u8]) -> Encoding {
     let word = value.trim_ascii().split(|octet| b" \t\r\n;(".contains(octet)).next();
     match word.unwrap_or_default() {

@@ -10,7 +10,8 @@ fn view(content: impl AsRef<[u8]>) -> MessageView {
     MessageView::new(Bytes::copy_from_slice(content.as_ref()).into(), MimeLimits::default())
 }
 
-/// The parts, one a line: indented by depth, media type, the body of what is no container.
+/// Returns one line for each part: indented by depth, with the media type. Parts without parts of
+/// their own also have their body.
 fn outline(view: &MessageView) -> Vec<String> {
     let line = |part: &MimePart| {
         let indent = " ".repeat(part.depth());
@@ -21,12 +22,12 @@ fn outline(view: &MessageView) -> Vec<String> {
     view.parts().iter().map(line).collect()
 }
 
-/// With CRLF at the ends of lines, as it would come from a client.
+/// Replaces each LF by CRLF, as a client sends it.
 fn crlf(text: &str) -> String {
     text.replace('\n', "\r\n")
 }
 
-/// What `M` stands for in the table, but for its line end.
+/// Replaces each line `M` in the table.
 const MIXED: &str = "Content-Type: multipart/mixed; boundary=b\n\n";
 
 #[test]
@@ -60,7 +61,7 @@ fn parts_are_found() {
         ("M\none\n", &["multipart/mixed one|"]),
         ("Content-Type: multipart/mixed\n\n--\n\none\n", &["multipart/mixed --||one|"]),
         ("Content-Type: multipart/a; boundary=\"\"\n\n--\n\none\n", &["multipart/a --||one|"]),
-        // A delimiter is a whole line, but for white space at its end.
+        // A delimiter is a whole line. White space may follow it.
         ("M\none --b\n --b\n--bc\n-b\n--\n", &["multipart/mixed one --b| --b|--bc|-b|--|"]),
         ("M\n--b \t\n\none\n--b-- \n", &["multipart/mixed", " text/plain one"]),
         // A part without header, and one whose header is cut short.
@@ -239,7 +240,7 @@ fn a_header_is_looked_at_as_far_as_its_limit() {
     }
 }
 
-/// What a message makes us copy comes to an end, in whatever it is copied.
+/// The limit applies to copies of all kinds.
 #[test]
 fn copies_come_to_an_end() {
     let most = MimeLimits::default().copies;
@@ -250,7 +251,7 @@ fn copies_come_to_an_end() {
     for (content, truncated) in [
         (encoded(most / 2 - 16), false),
         (encoded(most / 2 + 4), true),
-        // Each header goes over the end of a block.
+        // Each header crosses a block boundary.
         (MIXED.to_owned() + &format!("--b\r\nx: {}\r\n\r\n", "x".repeat(90_000)).repeat(40), false),
         (MIXED.to_owned() + &format!("--b\r\nx: {}\r\n\r\n", "x".repeat(90_000)).repeat(99), true),
         (
