@@ -2,6 +2,8 @@
 //!
 //! ```sh
 //! cargo install --path . --example front_door --features front-door
+//! useradd --system --shell /usr/sbin/nologin nobounce
+//! install -d -o nobounce /var/log/nobounce
 //! front_door \
 //!     --listen 0.0.0.0:25 --relay 127.0.0.1:10025 --identify xclient --user nobounce \
 //!     --spamd 127.0.0.1:783 --json-log /var/log/nobounce/mail.json
