@@ -52,8 +52,10 @@ fn field_name(before: &[u8]) -> Option<&[u8]> {
     is_name.then_some(name)
 }
 
-/// Returns whether the line is an mbox separator (`From `), quoted with `>` or not.
+/// Returns whether the line is an mbox separator (`From `), quoted with `>` or not. Only the first
+/// [`HEAD`] octets are examined, so that all callers agree, however much of the line they have.
 pub(crate) fn is_mbox(line: &[u8]) -> bool {
+    let line = &line[..line.len().min(HEAD)];
     let quotes = line.iter().take_while(|octet| **octet == b'>').count();
     line[quotes..].starts_with(b"From ")
 }

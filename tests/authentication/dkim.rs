@@ -361,6 +361,16 @@ fn only_a_header_section_that_goes_onward_is_read() {
     for first in ["no field", " folded: x", ": x"] {
         assert!(verify(&format!("{first}\r\n{text}"), &[], 0).is_empty());
     }
+    // A separator is only recognised in the first 4,096 octets of its line.
+    let separator = |quotes| ">".repeat(quotes) + "From x\r\n";
+    holds(&(separator(4_091) + &text), Pass, "");
+    for quotes in [4_092, 5_000] {
+        let text = separator(quotes) + &text;
+        assert!(verify(&text, &[], 0).is_empty());
+        let onward = super::message(text.as_bytes()).segments().concat();
+        let header = onward.windows(4).position(|it| it == b"\r\n\r\n").unwrap();
+        assert!(!onward[..header].windows(14).any(|it| it == b"DKIM-Signature"));
+    }
     assert!(verify("", &[], 0).is_empty());
     assert!(verify(MAIL, &[], 0).is_empty());
 }
