@@ -240,10 +240,8 @@ impl Sink {
 
     fn hash(&mut self, mut octets: &[u8]) {
         while let Some(length) = self.lengths.last() {
-            let Some((here, rest)) = octets.split_at_checked((length - self.hashed) as usize)
-            else {
-                break;
-            };
+            let left = usize::try_from(length - self.hashed).unwrap_or(usize::MAX);
+            let Some((here, rest)) = octets.split_at_checked(left) else { break };
             self.context.update(here);
             self.hashed = *length;
             self.hashes.push((*length, finished(self.context.clone())));

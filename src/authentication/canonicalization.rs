@@ -1,5 +1,7 @@
 //! Canonicalization of header fields (RFC 6376 section 3.4).
 
+use super::tags::{is_space, trim};
+
 /// A canonicalization algorithm. The body has the same two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Canonicalization {
@@ -41,7 +43,7 @@ fn relaxed(field: &[u8], colon: usize, to: &mut Vec<u8>) {
     to.reserve(field.len());
     to.extend(name.iter().map(u8::to_ascii_lowercase));
     to.push(b':');
-    let value = super::tags::trim(&value[1..]);
+    let value = trim(&value[1..]);
     let begin = to.len();
     to.resize(begin + value.len(), 0);
     let mut written = begin;
@@ -49,15 +51,11 @@ fn relaxed(field: &[u8], colon: usize, to: &mut Vec<u8>) {
     // spaces cost the same for every octet.
     for (at, octet) in value.iter().enumerate() {
         let next = value.get(at + 1).copied().unwrap_or(0);
-        let space = is_space(*octet);
+        let space = is_space(octet);
         to[written] = if space { b' ' } else { *octet };
-        written += usize::from(!(space && is_space(next)));
+        written += usize::from(!(space && is_space(&next)));
     }
     to.truncate(written);
-}
-
-fn is_space(octet: u8) -> bool {
-    matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The common part of `DKIM-Signature` and `ARC-Message-Signature` (RFC 6376 section 3.5, RFC 8617
 //! section 4.1.2), and `ARC-Seal` partly.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use super::base64;
@@ -10,7 +9,7 @@ use super::canonicalization::Canonicalization;
 use super::content::Header;
 use super::key::Algorithm;
 use super::tags::{TagFault, Tags, elements, number};
-use crate::dns::DomainName;
+use crate::dns::{DomainName, a_labels};
 
 /// Maximum number of names in `h=`.
 pub(super) const NAMES: usize = 1_000;
@@ -103,7 +102,7 @@ impl Signer {
         let place = tags.place("b").ok_or(SignatureFault::Missing("b"))?;
         let domain = domain(required(tags, "d")?).ok_or(SignatureFault::Malformed("d"))?;
         let selector = self::domain(required(tags, "s")?).ok_or(SignatureFault::Malformed("s"))?;
-        let key = format!("{selector}._domainkey.{domain}").parse();
+        let key = domain.below(&format!("{selector}._domainkey"));
         let key = key.map_err(|_| SignatureFault::Malformed("s"))?;
         Ok(Self { domain, key, algorithm, signature, place })
     }
@@ -157,9 +156,7 @@ pub(super) fn domain(text: &[u8]) -> Option<DomainName> {
     if text.len() > DOMAIN || text.ends_with(b".") {
         return None;
     }
-    let name = match str::from_utf8(text).ok()? {
-        name if name.is_ascii() => Cow::from(name),
-        name => idna::domain_to_ascii(name).ok()?.into(),
-    };
+    let name = a_labels(text)?;
+    let name = str::from_utf8(&name).ok()?;
     name.parse().ok().filter(|_| !name.ends_with('.'))
 }

@@ -96,7 +96,8 @@ pub(super) fn trim(text: &[u8]) -> &[u8] {
     &text[begin..end]
 }
 
-fn is_space(octet: &u8) -> bool {
+/// Returns whether this is folding white space.
+pub(super) fn is_space(octet: &u8) -> bool {
     matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
 }
 

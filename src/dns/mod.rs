@@ -36,6 +36,8 @@ pub use client::Client;
 #[cfg(feature = "hickory")]
 pub use hickory::Hickory;
 pub use iprev::{ReverseName, reverse_name};
+#[cfg(feature = "sender-authentication")]
+pub(crate) use name::a_labels;
 pub(crate) use name::reversed;
 pub use name::{DomainName, DomainNameError};
 pub(crate) use turns::Turns;

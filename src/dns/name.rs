@@ -1,6 +1,8 @@
 //! Domain names, including the names for reverse lookups.
 
 use std::borrow::Borrow;
+#[cfg(feature = "sender-authentication")]
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -136,6 +138,17 @@ impl DomainName {
     pub(crate) fn has_dot(&self) -> bool {
         self.0.contains('.')
     }
+}
+
+/// Converts U-labels to A-labels (RFC 8616 section 4). Returns `None` for text that is not a valid
+/// name. ASCII text is unchanged.
+#[cfg(feature = "sender-authentication")]
+pub(crate) fn a_labels(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if text.is_ascii() {
+        return Some(text.into());
+    }
+    let converted = idna::domain_to_ascii_cow(text, idna::AsciiDenyList::EMPTY).ok()?;
+    Some(converted.into_owned().into_bytes().into())
 }
 
 /// Returns the octets of an IPv4 address or the nibbles of an IPv6 address in reverse order,

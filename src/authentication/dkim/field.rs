@@ -115,11 +115,10 @@ fn is_below(identity: &[u8], signer: &DomainName) -> Result<bool, SignatureFault
     let at = identity.iter().rposition(|octet| *octet == b'@');
     let at = at.filter(|_| identity.len() <= IDENTITY).ok_or(SignatureFault::Malformed("i"))?;
     let name = domain(trim(&identity[at + 1..])).ok_or(SignatureFault::Malformed("i"))?;
-    match name.strip_suffix(&**signer) {
-        Some("") => Ok(false),
-        Some(labels) if labels.ends_with('.') => Ok(true),
-        _ => Err(SignatureFault::ForeignIdentity),
+    if !name.is_within(signer) {
+        return Err(SignatureFault::ForeignIdentity);
     }
+    Ok(name != *signer)
 }
 
 impl Claims {

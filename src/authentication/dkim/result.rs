@@ -22,7 +22,8 @@ pub struct Verification {
     /// First eight characters of the signature (`b=`), to tell signatures apart (RFC 6008).
     pub signature: Option<Box<str>>,
     /// Whether the key record says that the domain is testing DKIM (`t=y`). Such a message must not be
-    /// treated worse than an unsigned one (RFC 6376 section 3.6.1).
+    /// treated worse than an unsigned one (RFC 6376 section 3.6.1). `false` if no key record was used:
+    /// the signature is malformed, the body hash does not match, or the key lookup failed.
     pub testing: bool,
     /// Why the signature did not pass.
     pub reason: Option<Box<str>>,

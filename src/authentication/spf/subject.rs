@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use idna::AsciiDenyList;
-
-use crate::dns::DomainName;
+use crate::dns::{DomainName, a_labels};
 
 /// The values that macros expand to (RFC 7208 section 7.2). They do not change.
 #[derive(Debug, Clone)]
@@ -83,13 +81,9 @@ pub(super) fn is_checkable(name: &DomainName) -> bool {
     name.labels().nth(1).is_some()
 }
 
-/// Converts U-labels to A-labels (RFC 8616 section 4). Text that is not a valid name is unchanged.
+/// Converts U-labels to A-labels. Text that is not a valid name is unchanged.
 fn with_a_labels(domain: &[u8]) -> Box<[u8]> {
-    if domain.is_ascii() {
-        return domain.into();
-    }
-    let converted = idna::domain_to_ascii_cow(domain, AsciiDenyList::EMPTY);
-    converted.map_or_else(|_| domain.into(), |it| it.as_bytes().into())
+    a_labels(domain).map_or_else(|| domain.into(), |it| it.into_owned().into())
 }
 
 #[cfg(test)]
