@@ -96,10 +96,10 @@ fn a_header_of_256_kib_is_read() {
 }
 
 #[test]
-fn four_key_records_are_tried() {
+fn two_key_records_are_tried() {
     let (ed25519, other) = (Key::Ed25519.record(), Key::Rsa1024.record());
     let text = sign("from", "", MAIL);
-    for (before, result) in [(3, Pass), (4, PermError)] {
+    for (before, result) in [(1, Pass), (2, PermError)] {
         let texts: Vec<_> = std::iter::repeat_n(&*other, before).chain([&*ed25519]).collect();
         let keys = keys(&[("ed._domainkey.example.org", Some(&texts))]);
         let signatures = Signatures::read(&content(&text));

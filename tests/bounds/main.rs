@@ -106,7 +106,8 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("dkim_names", "tests/authentication/bounds.rs", "a_thousand_names_are_signed"),
     ("dkim_tags", "tests/authentication/bounds.rs", "a_hundred_tags_are_read"),
     ("dkim_identity", "tests/authentication/bounds.rs", "the_identity_has_its_bound"),
-    ("dkim_keys", "tests/authentication/bounds.rs", "four_key_records_are_tried"),
+    ("dkim_keys", "tests/authentication/bounds.rs", "two_key_records_are_tried"),
+    ("dkim_rsa_key", "src/authentication/key/tests.rs", "rsa_key_of_1024_to_4096_bits_is_used"),
     ("arc_sets", "tests/authentication/bounds.rs", "fifty_sets_are_validated"),
     (
         "lessons",

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::body::BodyHash;
 use super::canonicalization::Canonicalization;
 use super::content::{Content, Header, HeaderFault};
-use super::key::{KeyFault, Keys};
+use super::key::{KeyFault, Keys, Signed};
 use super::signature::SignatureFault;
 use crate::dns::DomainName;
 use set::Set;
@@ -188,8 +188,8 @@ impl Chain {
         let mut signed = Vec::new();
         let (signer, fields) = (&newest.signer, &newest.fields);
         newest.coverage.signed(&self.header, fields.signature, signer.place.clone(), &mut signed);
-        if let Err((fault, _)) =
-            keys.verify(&signer.key, signer.algorithm, &signed, &signer.signature)
+        let all = Signed::new(&signed);
+        if let Err((fault, _)) = keys.verify(&signer.key, signer.algorithm, &all, &signer.signature)
         {
             note(ChainFault::SignatureKey(sets.len(), fault))?;
         }
@@ -206,8 +206,9 @@ impl Chain {
                 Canonicalization::Relaxed,
                 &mut signed,
             );
+            let all = Signed::new(&signed);
             if let Err((fault, _)) =
-                keys.verify(&sealer.key, sealer.algorithm, &signed, &sealer.signature)
+                keys.verify(&sealer.key, sealer.algorithm, &all, &sealer.signature)
             {
                 note(ChainFault::SealKey(at + 1, fault))?;
             }

@@ -4,13 +4,13 @@
 //!
 //! - A signature whose `l=` does not cover the whole body is `policy`, because anybody can append to
 //!   the body (RFC 6376 section 8.2).
-//! - A signature with an RSA key of fewer than 1,024 or more than 8,192 bits is `policy`. One with
+//! - A signature with an RSA key of fewer than 1,024 or more than 4,096 bits is `policy`. One with
 //!   `rsa-sha1` is `permerror` (RFC 8301 section 3.1).
 //! - Malformed and expired signatures, and those without a usable key, are `permerror`, as RFC 6376
 //!   section 6.1 says (`PERMFAIL`). A signature of a version, algorithm, canonicalization, query
 //!   method or key type that is not known is `neutral`.
 //! - A signature expires 5 minutes after `x=` (OpenDKIM: `ClockDrift`). `t=` in the future is ignored.
-//! - Each of several key records is tried, up to four (RFC 6376 section 6.1.2).
+//! - Each of several key records is tried, up to two (RFC 6376 section 6.1.2).
 //! - `t=y` changes no result. See [`Verification::testing`].
 //!
 //! The first 20 signatures are evaluated, each with up to 1,000 names in `h=` and 100 tags. Signatures
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::content::{Content, Header};
-use super::key::{KeyRecord, Keys};
+use super::key::{KeyRecord, Keys, Signed};
 use crate::dns::DomainName;
 use field::{Claims, DkimFault, Field};
 pub use result::{SignatureResult, Verification};
@@ -171,7 +171,8 @@ impl Checked {
             return (None, Err(DkimFault::Expired));
         }
         coverage.signed(header, self.place, signer.place.clone(), signed);
-        match keys.verify(&signer.key, signer.algorithm, signed, &signer.signature) {
+        let signed = Signed::new(signed);
+        match keys.verify(&signer.key, signer.algorithm, &signed, &signer.signature) {
             Err((fault, record)) => (record, Err(fault.into())),
             Ok(record) if record.strict && *is_subdomain => {
                 (Some(record), Err(DkimFault::StrictIdentity))

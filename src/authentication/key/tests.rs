@@ -67,3 +67,31 @@ fn malformed_der_is_refused() {
         assert!(rsa(der).is_none(), "{why}");
     }
 }
+
+#[test]
+fn rsa_key_of_1024_to_4096_bits_is_used() {
+    use KeyFault::{Mismatch, Size};
+    for (bits, fault) in [
+        // ring accepts these: it rounds the size up to whole octets.
+        (1_017, Size(1_017)),
+        (1_023, Size(1_023)),
+        (1_024, Mismatch),
+        (4_096, Mismatch),
+        (4_097, Size(4_097)),
+        (8_192, Size(8_192)),
+    ] {
+        let mut modulus = vec![0_u8; usize::div_ceil(bits, 8)];
+        modulus[0] = 1 << ((bits - 1) % 8);
+        *modulus.last_mut().unwrap() |= 1;
+        let signature = vec![0; modulus.len()];
+        let key = KeyRecord {
+            key: PublicKey::Rsa { modulus, exponent: vec![1, 0, 1] },
+            sha256: true,
+            email: true,
+            testing: false,
+            strict: false,
+        };
+        let found = key.verify(Algorithm::RsaSha256, &Signed::new(b"x"), &signature);
+        assert_eq!(found, Err(fault));
+    }
+}
