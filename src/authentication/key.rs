@@ -113,6 +113,11 @@ impl<'s> Signed<'s> {
     pub(super) fn new(octets: &'s [u8]) -> Self {
         Self { octets, hash: OnceCell::new() }
     }
+
+    /// Takes the SHA-256 of the octets, so that it is not computed from the first octet on.
+    pub(super) fn with_hash(octets: &'s [u8], hash: Digest) -> Self {
+        Self { octets, hash: hash.into() }
+    }
 }
 
 impl Keys {

@@ -30,7 +30,7 @@
 //! }
 //! let now = SystemTime::UNIX_EPOCH;
 //! assert!(signatures.verify(&keys, now).is_empty());
-//! assert_eq!(chain.verify(&keys).result, arc::ChainResult::None);
+//! assert_eq!(chain.verify(&keys, now).result, arc::ChainResult::None);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

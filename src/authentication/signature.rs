@@ -2,6 +2,7 @@
 //! section 4.1.2), and `ARC-Seal` partly.
 
 use std::ops::Range;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::base64;
 use super::body::BodyHash;
@@ -16,6 +17,9 @@ pub(super) const NAMES: usize = 1_000;
 /// Maximum length of a domain name in a signature as it is written, in octets. U-labels (RFC 8616) are
 /// longer than A-labels.
 const DOMAIN: usize = 1_000;
+
+/// Time after `x=` at which a signature expires, in seconds (OpenDKIM: `ClockDrift`).
+const DRIFT: u64 = 300;
 
 /// The signer, its key and its signature.
 #[derive(Debug)]
@@ -43,6 +47,10 @@ pub(super) struct Coverage {
     /// `h=`.
     names: Box<[u8]>,
 }
+
+/// When a signature expires (`x=`), in seconds since 1970.
+#[derive(Debug)]
+pub(super) struct Expiry(Option<u64>);
 
 /// Why a signature field is invalid. The signer is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -108,6 +116,26 @@ impl Signer {
     }
 }
 
+impl Expiry {
+    /// Parses `x=`, and checks `q=` and `t=`.
+    pub(super) fn parse(tags: &Tags<'_>) -> Result<Self, SignatureFault> {
+        let queries = tags.get("q").unwrap_or(b"dns/txt");
+        if !elements(queries).any(|query| query == b"dns/txt") {
+            return Err(SignatureFault::Unknown("q"));
+        }
+        let (made, expires) = (optional_number(tags, "t")?, optional_number(tags, "x")?);
+        if made.zip(expires).is_some_and(|(made, expires)| expires <= made) {
+            return Err(SignatureFault::Times);
+        }
+        Ok(Self(expires))
+    }
+
+    pub(super) fn is_past(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.0.is_some_and(|at| at.saturating_add(DRIFT) < now)
+    }
+}
+
 impl Coverage {
     /// Parses `bh=`, `c=`, `h=` and `l=`. `default` is the canonicalization if there is no `c=`.
     pub(super) fn parse(
@@ -131,6 +159,11 @@ impl Coverage {
     /// Returns whether `h=` has this name. The case is ignored.
     pub(super) fn signs(&self, name: &str) -> bool {
         elements(&self.names).any(|it| it.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    /// Returns whether `h=` is empty, so that no field is signed.
+    pub(super) fn has_no_names(&self) -> bool {
+        self.names.is_empty()
     }
 
     pub(super) fn matches(&self, body: &BodyHash) -> bool {

@@ -1,12 +1,12 @@
 //! The bounds of DKIM and ARC (`nobounce::docs::bounds`): a message at the bound is evaluated, and one
 //! beyond it is not.
 
-use nobounce::authentication::arc::{Chain, ChainResult};
+use nobounce::authentication::Keys;
+use nobounce::authentication::arc::{Chain, ChainResult, ChainValidation};
 use nobounce::authentication::dkim::SignatureResult::{self, *};
 use nobounce::authentication::dkim::Signatures;
-use nobounce::authentication::{Content, Keys};
 
-use super::signer::{Form, Key, Sign};
+use super::signer::{Form, Key, Sign, seal, split};
 use super::{Txt, content, keys, verify};
 
 const MAIL: &str = "From: ann@example.org\r\n\r\nHello\r\n";
@@ -91,7 +91,7 @@ fn a_header_of_256_kib_is_read() {
     holds(&beyond, PermError, "the header section has more than 262144 octets");
     // Its chain, too.
     let beyond = format!("ARC-Seal: i=1\r\n{beyond}");
-    let chain = Chain::read(&content(&beyond)).verify(&Keys::default());
+    let chain = Chain::read(&content(&beyond)).verify(&Keys::default(), super::at(0));
     assert_eq!(chain.result, ChainResult::Fail);
 }
 
@@ -107,16 +107,39 @@ fn two_key_records_are_tried() {
     }
 }
 
+fn validate(text: &str) -> ChainValidation {
+    let record = Key::Ed25519.record();
+    let texts = [&*record];
+    let keys = keys(&[("s._domainkey.example.org", Some(&texts))]);
+    Chain::read(&content(text)).verify(&keys, super::at(0))
+}
+
 #[test]
 fn fifty_sets_are_validated() {
-    let fields = |count: usize| {
-        let set = |at: usize| format!("ARC-Seal: i={at}\r\nARC-Message-Signature: i={at}\r\n");
-        (1..=count).map(set).collect::<String>() + MAIL
+    let add = |text: String, instance| seal(&text, instance, "mx.example", "h=from; bh={bh};");
+    let text = (1..=50).fold(MAIL.to_owned(), add);
+    let found = validate(&text);
+    assert_eq!((found.result, found.instance), (ChainResult::Pass, 50), "{found:?}");
+    assert_eq!(Chain::read(&content(&text)).key_names().count(), 51);
+    let found = validate(&add(text, 51));
+    assert_eq!((found.result, found.instance), (ChainResult::Fail, 0));
+    assert_eq!(found.reason.as_deref(), Some("more than 50 sets"));
+}
+
+#[test]
+fn arc_fields_of_64_kib_are_read() {
+    let text = |results: usize| seal(MAIL, 1, &"x".repeat(results), "h=from; bh={bh};");
+    let octets = |text: &str| {
+        let (fields, _) = split(text);
+        let fields = fields.iter().filter(|field| field.starts_with("ARC-"));
+        let values = fields.map(|field| field.split_once(':').unwrap().1.len() - "\r\n".len());
+        values.sum::<usize>()
     };
-    let reason = |text: &str| {
-        let content: Content = content(text);
-        Chain::read(&content).verify(&Keys::default()).reason.unwrap()
-    };
-    assert_eq!(&*reason(&fields(50)), "set 1 is incomplete");
-    assert_eq!(&*reason(&fields(51)), "more than 50 sets");
+    let others = octets(&text(0));
+    let at = text((64 << 10) - others);
+    assert_eq!(octets(&at), 64 << 10);
+    assert_eq!(validate(&at).result, ChainResult::Pass);
+    let beyond = validate(&text((64 << 10) - others + 1));
+    assert_eq!(beyond.result, ChainResult::Fail);
+    assert_eq!(beyond.reason.as_deref(), Some("the ARC fields have more than 65536 octets"));
 }

@@ -109,6 +109,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("dkim_keys", "tests/authentication/bounds.rs", "two_key_records_are_tried"),
     ("dkim_rsa_key", "src/authentication/key/tests.rs", "rsa_key_of_1024_to_4096_bits_is_used"),
     ("arc_sets", "tests/authentication/bounds.rs", "fifty_sets_are_validated"),
+    ("arc_fields", "tests/authentication/bounds.rs", "arc_fields_of_64_kib_are_read"),
     (
         "lessons",
         "src/scorers/lessons/tests.rs",

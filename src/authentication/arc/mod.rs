@@ -5,7 +5,12 @@
 //! verified: forwarders change messages (section 5.2).
 //!
 //! As in the test suite of ValiMail, `ARC-Message-Signature` is in relaxed form if it has no `c=`, and
-//! its `h=` may be empty.
+//! its `h=` may be empty. The newest signature then signs the body, but no field except its own. The
+//! seals sign the ARC fields only, so nothing protects `From` in such a chain. An `h=` with names must
+//! have `from` (RFC 6376 section 5.4).
+//!
+//! As in DKIM, the newest message signature expires 5 minutes after `x=`. `t=` in the future is
+//! ignored.
 //!
 //! RFC 8617 may be reclassified as historic. Nothing else depends on this module.
 
@@ -13,6 +18,9 @@ mod set;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
+
+use ring::digest;
 
 use super::body::BodyHash;
 use super::canonicalization::Canonicalization;
@@ -24,6 +32,9 @@ use set::Set;
 
 /// Maximum number of sets (RFC 8617 section 4.2.1).
 const SETS: usize = 50;
+/// Maximum length of the values of all ARC fields, in octets. Each seal signs all sets before it, so
+/// the octets to hash grow with the product of length and sets.
+const OCTETS: usize = 64 << 10;
 
 /// The ARC chain of a message.
 ///
@@ -43,7 +54,7 @@ const SETS: usize = 50;
 /// // `ARC-Seal: i=1; cv=none` without the other two fields of a set.
 /// let chain = Chain::read(&Content::read(&message));
 /// assert_eq!(chain.key_names().count(), 0);
-/// let validation = chain.verify(&Keys::default());
+/// let validation = chain.verify(&Keys::default(), UNIX_EPOCH);
 /// assert_eq!(validation.result, ChainResult::Fail);
 /// assert_eq!(validation.reason.as_deref(), Some("set 1 is incomplete"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -51,7 +62,10 @@ const SETS: usize = 50;
 #[derive(Debug, Clone)]
 pub struct Chain {
     header: Arc<Header>,
-    sets: Result<Arc<[Set]>, ChainFault>,
+    /// Empty if they could not be read.
+    sets: Arc<[Set]>,
+    /// Why the chain cannot pass, whatever the keys are.
+    fault: Option<ChainFault>,
 }
 
 /// Result of a chain.
@@ -60,10 +74,10 @@ pub struct Chain {
 pub struct ChainValidation {
     /// The result.
     pub result: ChainResult,
-    /// Number of sets. 0 if they could not be read.
+    /// Number of sets. 0 if a set is malformed or missing.
     pub instance: usize,
-    /// Domains of the seals (`d=`), the first one first, in A-labels. They are only proven if the
-    /// chain passed. Trust in all of them is needed to trust the results that they recorded.
+    /// Domains of the seals (`d=`), the first one first, in A-labels. Empty if `instance` is 0. They are
+    /// only proven if the chain passed. Trust in all of them is needed to trust the results that they recorded.
     pub sealers: Vec<DomainName>,
     /// Why the chain did not pass.
     pub reason: Option<Box<str>>,
@@ -96,6 +110,8 @@ enum ChainFault {
     Header(#[from] HeaderFault),
     #[error("more than {SETS} sets")]
     TooMany,
+    #[error("the ARC fields have more than {OCTETS} octets")]
+    TooLong,
     #[error("an {0} field without a valid i=")]
     Instance(&'static str),
     #[error("set {0} has two {1} fields")]
@@ -118,6 +134,8 @@ enum ChainFault {
     Body(usize),
     #[error("ARC-Message-Signature of set {0}: l= does not cover the whole body")]
     Partial(usize),
+    #[error("ARC-Message-Signature of set {0}: the signature has expired")]
+    Expired(usize),
     #[error("ARC-Message-Signature of set {0}: {1}")]
     SignatureKey(usize, KeyFault),
     #[error("ARC-Seal of set {0}: {1}")]
@@ -129,32 +147,35 @@ impl Chain {
     /// [`dkim::Signatures`](super::dkim::Signatures) has hashed the same form of it before.
     pub fn read(content: &Content) -> Self {
         let header = content.header();
-        let sets = set::read(header).and_then(|sets| {
-            if let Some(newest) = sets.last() {
-                let coverage = &newest.coverage;
-                let hashes = content.hash_body(&[(coverage.body, coverage.length)]);
-                let body = hashes.into_iter().next().unwrap_or_default();
-                newest_covers(sets.len(), newest, &body)?;
+        let (sets, fault) = match set::read(header) {
+            Ok(sets) => {
+                let fault = sets.last().and_then(|newest| {
+                    let coverage = &newest.coverage;
+                    let hashes = content.hash_body(&[(coverage.body, coverage.length)]);
+                    let body = hashes.into_iter().next().unwrap_or_default();
+                    newest_covers(sets.len(), newest, &body).err()
+                });
+                (sets, fault)
             }
-            Ok(sets.into())
-        });
-        Self { header: header.clone(), sets }
+            Err(fault) => (Vec::new(), Some(fault)),
+        };
+        Self { header: header.clone(), sets: sets.into(), fault }
     }
 
     /// Returns the names whose TXT records are needed, at most 51. A chain that cannot pass needs none.
     /// The same name may occur several times.
     pub fn key_names(&self) -> impl Iterator<Item = &DomainName> {
-        let sets = self.sets.as_deref().unwrap_or_default();
+        let sets = if self.fault.is_none() { &*self.sets } else { &[] };
         let newest = sets.last().map(|set| &set.signer.key);
         newest.into_iter().chain(sets.iter().map(|set| &set.sealer.key))
     }
 
-    /// Validates the chain.
-    pub fn verify(&self, keys: &Keys) -> ChainValidation {
-        let sets = self.sets.as_deref().unwrap_or_default();
-        let outcome = match &self.sets {
-            Ok(_) => self.validate(sets, keys),
-            Err(fault) => Err(fault.clone()),
+    /// Validates the chain. `now` decides whether its newest message signature has expired.
+    pub fn verify(&self, keys: &Keys, now: SystemTime) -> ChainValidation {
+        let sets = &*self.sets;
+        let outcome = match &self.fault {
+            None => self.validate(sets, keys, now),
+            Some(fault) => Err(fault.clone()),
         };
         let result = match &outcome {
             Ok(()) if sets.is_empty() => ChainResult::None,
@@ -173,8 +194,11 @@ impl Chain {
         }
     }
 
-    fn validate(&self, sets: &[Set], keys: &Keys) -> Result<(), ChainFault> {
+    fn validate(&self, sets: &[Set], keys: &Keys, now: SystemTime) -> Result<(), ChainFault> {
         let Some(newest) = sets.last() else { return Ok(()) };
+        if newest.expiry.is_past(now) {
+            return Err(ChainFault::Expired(sets.len()));
+        }
         // A failure is final, so a key that could not be looked up only matters if all others verify.
         let mut unknown = Ok(());
         let mut note = |fault| match fault {
@@ -195,18 +219,24 @@ impl Chain {
         }
         // A seal signs all sets before it and its own (RFC 8617 section 5.1.1).
         signed.clear();
+        // Hash of the octets that all further seals sign, and how many of them it has.
+        let (mut prefix, mut hashed) = (digest::Context::new(&digest::SHA256), 0);
         for (at, Set { fields, sealer, .. }) in sets.iter().enumerate() {
             for field in [fields.results, fields.signature] {
                 self.header.append(field, Canonicalization::Relaxed, &mut signed);
             }
             let end = signed.len();
+            prefix.update(&signed[hashed..]);
+            hashed = end;
             self.header.append_without(
                 fields.seal,
                 sealer.place.clone(),
                 Canonicalization::Relaxed,
                 &mut signed,
             );
-            let all = Signed::new(&signed);
+            let mut hash = prefix.clone();
+            hash.update(&signed[end..]);
+            let all = Signed::with_hash(&signed, hash.finish());
             if let Err((fault, _)) =
                 keys.verify(&sealer.key, sealer.algorithm, &all, &sealer.signature)
             {

@@ -1,10 +1,10 @@
 //! The three fields of an ARC set (RFC 8617 section 4.1).
 
-use super::{ChainFault, SETS};
+use super::{ChainFault, OCTETS, SETS};
 use crate::authentication::canonicalization::Canonicalization;
 use crate::authentication::content::Header;
 use crate::authentication::signature::{
-    Coverage, SignatureFault, Signer, optional_number, required,
+    Coverage, Expiry, SignatureFault, Signer, optional_number, required,
 };
 use crate::authentication::tags::{Tags, number, trim};
 
@@ -15,6 +15,7 @@ pub(super) struct Set {
     /// Of the message signature.
     pub(super) signer: Signer,
     pub(super) coverage: Coverage,
+    pub(super) expiry: Expiry,
     /// Of the seal.
     pub(super) sealer: Signer,
 }
@@ -51,6 +52,10 @@ pub(super) fn read(header: &Header) -> Result<Vec<Set>, ChainFault> {
     if count > SETS {
         return Err(ChainFault::TooMany);
     }
+    let octets = fields.iter().copied().flatten().map(|field| header.value(*field).len());
+    if octets.sum::<usize>() > OCTETS {
+        return Err(ChainFault::TooLong);
+    }
     let mut places: [Places; 3] = [[None; SETS]; 3];
     for ((name, fields), places) in names.into_iter().zip(fields).zip(&mut places) {
         for field in fields {
@@ -81,7 +86,7 @@ impl Set {
         let seal = seal(header.value(fields.seal));
         let (sealer, says, has_names) = seal.map_err(|fault| ChainFault::Seal(instance, fault))?;
         let signature = signature(header.value(fields.signature));
-        let (signer, coverage) =
+        let (signer, coverage, expiry) =
             signature.map_err(|fault| ChainFault::Signature(instance, fault))?;
         // RFC 8617 section 4.1.3.
         if has_names {
@@ -97,7 +102,7 @@ impl Set {
             (Validation::Fail, _) => return Err(ChainFault::SaysFail(instance)),
             _ => return Err(ChainFault::Status(instance)),
         }
-        Ok(Self { fields, signer, coverage, sealer })
+        Ok(Self { fields, signer, coverage, expiry, sealer })
     }
 }
 
@@ -115,10 +120,14 @@ fn seal(value: &[u8]) -> Result<(Signer, Validation, bool), SignatureFault> {
 }
 
 /// Parses `ARC-Message-Signature`.
-fn signature(value: &[u8]) -> Result<(Signer, Coverage), SignatureFault> {
+fn signature(value: &[u8]) -> Result<(Signer, Coverage, Expiry), SignatureFault> {
     let tags = Tags::parse(value)?;
-    optional_number(&tags, "t")?;
-    Ok((Signer::parse(&tags)?, Coverage::parse(&tags, Canonicalization::Relaxed)?))
+    let signer = Signer::parse(&tags)?;
+    let coverage = Coverage::parse(&tags, Canonicalization::Relaxed)?;
+    if !coverage.has_no_names() && !coverage.signs("from") {
+        return Err(SignatureFault::NoFrom);
+    }
+    Ok((signer, coverage, Expiry::parse(&tags)?))
 }
 
 /// Returns the instance in `ARC-Authentication-Results`, which begins with `i=…;`.

@@ -5,9 +5,9 @@ use crate::authentication::canonicalization::Canonicalization;
 use crate::authentication::content::HeaderFault;
 use crate::authentication::key::KeyFault;
 use crate::authentication::signature::{
-    Coverage, SignatureFault, Signer, domain, optional_number, required,
+    Coverage, Expiry, SignatureFault, Signer, domain, required,
 };
-use crate::authentication::tags::{Tags, elements, trim};
+use crate::authentication::tags::{Tags, trim};
 use crate::dns::DomainName;
 
 /// Maximum length of `i=`, in octets: a local part (RFC 5321 section 4.5.3.1.1) in quoted-printable,
@@ -19,8 +19,7 @@ const IDENTITY: usize = 512;
 pub(super) struct Field {
     pub(super) signer: Signer,
     pub(super) coverage: Coverage,
-    /// `x=`, in seconds since 1970.
-    pub(super) expires: Option<u64>,
+    pub(super) expiry: Expiry,
     /// Whether the domain of `i=` is below that of `d=`.
     pub(super) is_subdomain: bool,
 }
@@ -94,19 +93,12 @@ impl Field {
         if !coverage.signs("from") {
             return Err(SignatureFault::NoFrom);
         }
-        let queries = tags.get("q").unwrap_or(b"dns/txt");
-        if !elements(queries).any(|query| query == b"dns/txt") {
-            return Err(SignatureFault::Unknown("q"));
-        }
-        let (made, expires) = (optional_number(tags, "t")?, optional_number(tags, "x")?);
-        if made.zip(expires).is_some_and(|(made, expires)| expires <= made) {
-            return Err(SignatureFault::Times);
-        }
+        let expiry = Expiry::parse(tags)?;
         let is_subdomain = match tags.get("i") {
             None => false,
             Some(identity) => is_below(identity, &signer.domain)?,
         };
-        Ok(Self { signer, coverage, expires, is_subdomain })
+        Ok(Self { signer, coverage, expiry, is_subdomain })
     }
 }
 

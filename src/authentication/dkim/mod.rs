@@ -20,7 +20,7 @@ mod field;
 mod result;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use super::content::{Content, Header};
 use super::key::{KeyRecord, Keys, Signed};
@@ -30,8 +30,6 @@ pub use result::{SignatureResult, Verification};
 
 /// Maximum number of signatures that are evaluated (OpenDKIM: `MaximumSignaturesToVerify`).
 const SIGNATURES: usize = 20;
-/// Time after `x=` at which a signature expires, in seconds (OpenDKIM: `ClockDrift`).
-const DRIFT: u64 = 300;
 
 /// The DKIM signatures of a message.
 ///
@@ -144,7 +142,6 @@ impl Signatures {
     /// Verifies all signatures. Returns a result for each, in the order of the fields. `now` decides
     /// which signatures have expired.
     pub fn verify(&self, keys: &Keys, now: SystemTime) -> Vec<Verification> {
-        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut signed = Vec::new();
         let verify = |signature: &Signature| {
             let (record, outcome) = match &signature.checked {
@@ -163,11 +160,11 @@ impl Checked {
         &self,
         header: &Header,
         keys: &'k Keys,
-        now: u64,
+        now: SystemTime,
         signed: &mut Vec<u8>,
     ) -> (Option<&'k KeyRecord>, Result<(), DkimFault>) {
-        let Field { signer, coverage, expires, is_subdomain } = &self.field;
-        if expires.is_some_and(|at| at.saturating_add(DRIFT) < now) {
+        let Field { signer, coverage, expiry, is_subdomain } = &self.field;
+        if expiry.is_past(now) {
             return (None, Err(DkimFault::Expired));
         }
         coverage.signed(header, self.place, signer.place.clone(), signed);
