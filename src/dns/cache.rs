@@ -22,8 +22,9 @@ const FAILURE: Duration = Duration::from_secs(5);
 /// A caching resolver. It caches the answers of another resolver for their time to live, at most
 /// one day. It caches negative answers for as long as the zone says (RFC 2308), at most one hour.
 /// It caches failures of the servers that are responsible for the name for 5 seconds (RFC 9520): an
-/// error response, no answer in time, or a malformed answer. Failures of this machine or of the
-/// network are not cached.
+/// error response, no answer in time, or a malformed answer. A failure does not replace an answer
+/// that is still valid. Errors of this machine and lost connections are not cached. A network that
+/// drops datagrams cannot be told from a silent server, so that failure is cached.
 ///
 /// The capacity is 10,000 answers and failures. When the cache is full, expired ones are removed
 /// first. If none has expired, the half that expires first is removed, which includes failures. All
@@ -93,6 +94,11 @@ impl<D, R: Runtime> Shared<D, R> {
             return;
         }
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        // A concurrent lookup of the same name may have had an answer.
+        let is_valid = |(old, until): &(Known, Instant)| old.is_ok() && *until > now;
+        if known.is_err() && answers.get(&key).is_some_and(is_valid) {
+            return;
+        }
         if answers.len() >= self.capacity && !answers.contains_key(&key) {
             answers.retain(|_, (_, until)| *until > now);
         }

@@ -98,6 +98,34 @@ fn a_failure_of_a_server_is_cached_for_a_moment() {
     }
 }
 
+/// A resolver whose first lookup fails after 3 seconds. The second one answers at once.
+struct Race(Rehearsal, AtomicUsize, Duration);
+
+#[async_trait]
+impl Resolver for Race {
+    async fn lookup(&self, _: &DomainName, _: RecordKind) -> Result<Answer, ResolveError> {
+        if self.1.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.0.sleep(Duration::from_secs(3)).await;
+            return Err(ResolveError::Late);
+        }
+        Ok(Answer::new([Record::A([127, 0, 0, 2].into())], self.2))
+    }
+}
+
+#[test]
+fn a_failure_does_not_replace_a_valid_answer() {
+    for (seconds, remains) in [(4, true), (2, false)] {
+        let rehearsal = Rehearsal::new();
+        let race = Race(rehearsal.clone(), AtomicUsize::new(0), Duration::from_secs(seconds));
+        let cache = Cache::new(rehearsal.clone(), race);
+        let name = "mx.example".parse().unwrap();
+        let lookup = || cache.lookup(&name, RecordKind::A);
+        let (first, second) = rehearsal.run(futures::future::join(lookup(), lookup()));
+        assert!(first.is_err() && second.is_ok());
+        assert_eq!(rehearsal.run(lookup()).is_ok(), remains, "TTL {seconds} s");
+    }
+}
+
 #[test]
 fn failures_are_evicted_before_answers() {
     let desk = Desk::new(100);
