@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::{Answer, DomainName, RecordKind, ResolveError, Resolver};
+use super::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver};
 use crate::runtime::Runtime;
 
 /// Default number of cached answers.
 const CAPACITY: usize = 10_000;
+/// Maximum size of a cached answer in octets. Over TCP, a server can send 1,000 compressed names
+/// with up to 1,012 octets of text each.
+const ANSWER: usize = 64 << 10;
 /// Longest time for which an answer is cached, regardless of its TTL (unbound: `cache-max-ttl`),
 /// and longest time for a negative answer (RFC 2308 section 5: one to three hours).
 const LONGEST: Duration = Duration::from_secs(86_400);
@@ -26,7 +29,8 @@ const FAILURE: Duration = Duration::from_secs(5);
 /// that is still valid. Errors of this machine and lost connections are not cached. A network that
 /// drops datagrams cannot be told from a silent server, so that failure is cached.
 ///
-/// The capacity is 10,000 answers and failures. When the cache is full, expired ones are removed
+/// The capacity is 10,000 answers and failures. An answer whose records take more than 64 KiB is not
+/// cached. When the cache is full, expired ones are removed
 /// first. If none has expired, the half that expires first is removed, which includes failures. All
 /// clones share one cache.
 #[derive(Debug)]
@@ -90,7 +94,8 @@ impl<D, R: Runtime> Shared<D, R> {
     fn remember(&self, key: Key, known: &Known) {
         let now = self.runtime.now();
         let until = now + lifetime(known);
-        if until <= now {
+        let is_large = known.as_ref().is_ok_and(|answer| octets(&answer.records) > ANSWER);
+        if until <= now || is_large {
             return;
         }
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,6 +117,17 @@ impl<D, R: Runtime> Shared<D, R> {
         }
         answers.insert(key, (known.clone(), until));
     }
+}
+
+/// Returns the size of records in memory, with their names and texts.
+fn octets(records: &[Record]) -> usize {
+    let outside = |record: &Record| match record {
+        Record::A(_) | Record::Aaaa(_) => 0,
+        Record::Mx { exchange, .. } => exchange.as_ref().map_or(0, |name| name.len()),
+        Record::Ptr(name) => name.len(),
+        Record::Txt(text) => text.len(),
+    };
+    size_of_val(records) + records.iter().map(outside).sum::<usize>()
 }
 
 /// Returns the time for which an answer or a failure is cached.

@@ -163,6 +163,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("dns_failure_time", "src/dns/cache/tests.rs", "a_failure_of_a_server_is_cached_for_a_moment"),
     ("dns_datagram", "src/dns/message/tests.rs", "datagrams_of_1232_octets_are_asked_for"),
     ("dns_cached", "src/dns/cache/tests.rs", "cache_is_bounded_by_its_capacity"),
+    ("dns_cached_answer", "src/dns/cache/tests.rs", "a_large_answer_is_not_cached"),
     ("records", "tests/store/memory.rs", "store_is_bounded_by_its_capacity"),
     ("redis_time", "src/store/redis/tests.rs", "operation_ends_for_any_server_behaviour"),
     ("redis_connections", "src/store/redis/tests.rs", "connections_are_bounded"),

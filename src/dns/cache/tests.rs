@@ -1,7 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::dns::Record;
 use crate::rehearsal::Rehearsal;
 
 /// A resolver that counts its lookups. The name determines the answer: `SECONDS.…` sets the TTL, a
@@ -165,6 +164,43 @@ fn ttl_of_cached_answers_is_bounded() {
     assert!(!desk.asks("2000000000.example"));
     desk.pass(1);
     assert!(desk.asks("2000000000.example"));
+}
+
+/// A resolver that has these records for every name.
+struct Fixed(Vec<Record>);
+
+#[async_trait]
+impl Resolver for Fixed {
+    async fn lookup(&self, _: &DomainName, _: RecordKind) -> Result<Answer, ResolveError> {
+        Ok(Answer::new(self.0.clone(), Duration::from_secs(60)))
+    }
+}
+
+#[test]
+fn a_large_answer_is_not_cached() {
+    let is_cached = |records: Vec<Record>| {
+        let rehearsal = Rehearsal::new();
+        let cache = Cache::new(rehearsal.clone(), Fixed(records));
+        let name = "mx.example".parse().unwrap();
+        let answer = rehearsal.run(cache.lookup(&name, RecordKind::Mx)).unwrap();
+        assert!(!answer.records.is_empty(), "the answer is returned in any case");
+        !cache.is_empty()
+    };
+    // A label of 63 octets that are not printable has 252 octets of text.
+    let label = [0; 63];
+    let name = DomainName::from_labels([&label[..], &label, &label, &label[..61]]).unwrap();
+    assert_eq!(name.len(), 1_003);
+    let mx = Record::Mx { preference: 5, exchange: Some(name.clone()) };
+    for record in [mx, Record::Ptr(name.clone()), Record::Txt(name.as_bytes().into())] {
+        let most = ANSWER / (size_of::<Record>() + name.len());
+        assert!(is_cached(vec![record.clone(); most]));
+        assert!(!is_cached(vec![record; most + 1]));
+    }
+    // A server can send 1,000 addresses.
+    assert!(is_cached(vec![Record::A([127, 0, 0, 2].into()); 1_000]));
+    let longest = ANSWER - size_of::<Record>();
+    assert!(is_cached(vec![Record::Txt(vec![b'x'; longest].into())]));
+    assert!(!is_cached(vec![Record::Txt(vec![b'x'; longest + 1].into())]));
 }
 
 #[test]
