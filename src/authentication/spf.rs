@@ -24,8 +24,9 @@ pub(crate) use record::Policy;
 /// [`Resolver`].
 ///
 /// At most 10 terms with lookups are evaluated, at most 2 of which may find nothing, and at most 10
-/// mail servers or names of the client for each (RFC 7208 section 4.6.4). So there are at most 111
-/// questions. The texts of `exp` are not looked up: they come from strangers.
+/// mail servers for each (RFC 7208 section 4.6.4). The names of the client, also at most 10, are
+/// looked up once. So there are at most 122 questions: the policy of the domain, 11 about the client,
+/// and 11 for each term. The texts of `exp` are not looked up: they come from strangers.
 ///
 /// ```
 /// use std::time::Duration;

@@ -275,7 +275,7 @@ fn a_client_has_ten_names() {
     assert_eq!(names(11), "fail (-all)");
 }
 
-/// Every question is asked once, and no more than 111 are.
+/// No more than 122 questions are asked. Questions about the client are asked once.
 #[test]
 fn questions_are_bounded() {
     let servers: String = (0..10).map(|n| format!("example.org MX m{n}.example\n")).collect();
@@ -291,6 +291,15 @@ fn questions_are_bounded() {
     let evaluation = Spf::new("192.0.2.1".parse().unwrap(), "", "a@example.org");
     assert_eq!(pollster::block_on(spf(&zone, evaluation.clone())).result, SpfResult::Fail);
     assert_eq!(zone.lookups(), 1 + 10 * 11);
+    // The largest number: the names of the client and their addresses are looked up as well.
+    let servers: String = (0..10).map(|n| format!("unknown.x.example MX m{n}.example\n")).collect();
+    let zone = Zone::new(&format!(
+        "example.org TXT v=spf1 {}-all\n{servers}{names}{addresses}",
+        "mx:%{p}.x.example ".repeat(10)
+    ));
+    assert_eq!(pollster::block_on(spf(&zone, evaluation.clone())).result, SpfResult::Fail);
+    assert_eq!(zone.lookups(), 1 + 11 + 10 * 11);
+    assert_eq!(zone.lookups(), 122);
     let zone = Zone::new(&format!(
         "example.org TXT v=spf1 ptr ptr exists:%{{p}} ptr -all\n{names}{addresses}"
     ));
