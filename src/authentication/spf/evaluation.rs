@@ -219,6 +219,9 @@ impl Evaluation {
         };
         self.spent.term(&mut running.counted)?;
         let (subject, names) = (&self.subject, self.reverse_names.as_ref());
+        if spec.is_some_and(|spec| !spec.may_match(subject)) {
+            return Ok(Flow::Match(false));
+        }
         let target = match target(subject, names, &running.domain, spec) {
             Ok(target) => target,
             Err(question) => return Ok(Flow::Ask(question)),
@@ -242,7 +245,9 @@ impl Evaluation {
         Ok(Flow::Ask(Question { name, kind, purpose }))
     }
 
-    /// Follows `redirect`, or ends the policy without a match (RFC 7208 section 4.7).
+    /// Follows `redirect`, or ends the policy without a match (RFC 7208 section 4.7). A `redirect`
+    /// that matches nothing because of a non-ASCII local part (RFC 8616 section 4) is ignored, so the
+    /// result is neutral.
     fn without_match(&mut self) -> Result<Flow, SpfProblem> {
         let redirect =
             self.policies.last_mut().map(|it| (&it.domain, &it.policy.redirect, &mut it.counted));
@@ -250,6 +255,9 @@ impl Evaluation {
             return Ok(self.ended(SpfResult::Neutral, None));
         };
         self.spent.term(counted)?;
+        if !spec.may_match(&self.subject) {
+            return Ok(self.ended(SpfResult::Neutral, None));
+        }
         match target(&self.subject, self.reverse_names.as_ref(), domain, Some(spec)) {
             Ok(target) => reference(target, Reference::Redirect).map(Flow::Ask),
             Err(question) => Ok(Flow::Ask(question)),

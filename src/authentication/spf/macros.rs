@@ -96,16 +96,19 @@ impl DomainSpec {
         self.values().any(|it| it.letter == Letter::ReverseName)
     }
 
+    /// Returns whether a term with this target can match for the subject. If the local part is not
+    /// ASCII, terms with the macro `s` or `l` match nothing (RFC 8616 section 4).
+    pub(super) fn may_match(&self, subject: &Subject) -> bool {
+        let local = |it: &Macro| matches!(it.letter, Letter::Sender | Letter::LocalPart);
+        subject.local_part().is_ascii() || !self.values().any(local)
+    }
+
     /// Expands the macros. Returns `None` if the result cannot be looked up: such a name does not
-    /// exist. A local part with non-ASCII octets has no expansion (RFC 8616 section 4).
+    /// exist. The caller has checked [`may_match`](Self::may_match).
     ///
     /// The pieces are expanded from the right until there is enough for a name, so the effort does
     /// not depend on the length of what is cut off.
     pub(super) fn expand(&self, values: Values<'_>) -> Option<DomainName> {
-        let local = |it: &Macro| matches!(it.letter, Letter::Sender | Letter::LocalPart);
-        if !values.subject.local_part().is_ascii() && self.values().any(local) {
-            return None;
-        }
         let (mut pieces, mut length) = (Vec::new(), 0);
         for piece in self.0.iter().rev() {
             let text = piece.expand(values);

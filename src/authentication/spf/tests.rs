@@ -157,6 +157,40 @@ fn the_identity_is_the_sender_or_the_helo_name() {
     );
 }
 
+/// RFC 8616 section 4: terms with the macro `s` or `l` match nothing.
+#[test]
+fn terms_with_a_non_ascii_local_part_match_nothing() {
+    let with = |policy: &str, sender: &str| {
+        let zone = format!(
+            "example.org TXT v=spf1 {policy}
+            x.example TXT v=spf1 redirect=%{{l}}.x.example
+            a.x.example TXT v=spf1 all
+            a.x.example.a.x.example A 127.0.0.2
+            a.x.example A 192.0.2.1
+            a.x.example MX a.x.example
+            1.2.0.192.in-addr.arpa PTR a.x.example"
+        );
+        check(&zone, "192.0.2.1", sender).to_string()
+    };
+    for term in [
+        "include:%{l}.x.example",
+        "include:x.example",
+        "a:%{l}.x.example",
+        "mx:%{l}.x.example",
+        "ptr:%{l}.x.example",
+        "exists:%{l}.x.example",
+        "exists:%{p}.%{l}.x.example",
+    ] {
+        let policy = format!("{term} -all");
+        assert_eq!(with(&policy, "a@example.org"), format!("pass ({term})"));
+        assert_eq!(with(&policy, "\u{fc}@example.org"), "fail (-all)", "{term}");
+    }
+    for redirect in ["redirect=%{l}.x.example", "redirect=x.example"] {
+        assert_eq!(with(redirect, "a@example.org"), "pass (all)");
+        assert_eq!(with(redirect, "\u{fc}@example.org"), "neutral", "{redirect}");
+    }
+}
+
 #[test]
 fn addresses_are_of_the_kind_of_the_client() {
     let zone = "example.org TXT v=spf1 mx a/0//64 -all
