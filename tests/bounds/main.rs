@@ -175,6 +175,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("spf_client_names", "src/authentication/spf/tests.rs", "a_client_has_ten_names"),
     ("spf_questions", "src/authentication/spf/tests.rs", "questions_are_bounded"),
     ("spf_mechanism", "src/authentication/spf/tests.rs", "texts_of_a_policy_are_truncated"),
+    (
+        "spf_name",
+        "src/authentication/spf/outcome.rs",
+        "names_in_the_text_of_a_problem_are_truncated",
+    ),
     ("spf_faulty_term", "src/authentication/spf/tests.rs", "texts_of_a_policy_are_truncated"),
     ("store_pause", "src/breaker/tests.rs", "the_pause_doubles_to_half_a_minute"),
     ("value", "tests/store/memory.rs", "values_records_and_pages_are_bounded"),

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::macros::{DomainSpec, Values};
-use super::outcome::{SpfIdentity, SpfOutcome, SpfProblem, SpfResult};
+use super::outcome::{SpfIdentity, SpfOutcome, SpfProblem, SpfResult, shortened};
 use super::record::{Directive, Mechanism, Policy, Prefixes, in_ip4, in_ip6, is_policy};
 use super::reverse::{ReverseNames, Search};
 use super::subject::{Subject, is_checkable};
@@ -351,7 +351,7 @@ impl Evaluation {
         };
         let policy = Policy::parse(policy).map_err(|term| SpfProblem::Syntax {
             domain: domain.clone(),
-            term: shortened(term.0.escape_ascii().to_string(), TERM),
+            term: shortened(&term.0.escape_ascii().to_string(), TERM).into(),
         })?;
         if reference == Reference::Redirect {
             self.policies.pop();
@@ -458,14 +458,5 @@ fn addresses(client: IpAddr) -> RecordKind {
 }
 
 fn shown_mechanism(directive: &Directive) -> Box<str> {
-    shortened(directive.to_string(), MECHANISM)
-}
-
-/// Cuts a text of ASCII characters.
-fn shortened(mut text: String, most: usize) -> Box<str> {
-    if text.len() > most {
-        text.truncate(most - 3);
-        text.push_str("...");
-    }
-    text.into()
+    shortened(&directive.to_string(), MECHANISM).into()
 }

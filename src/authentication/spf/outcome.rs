@@ -1,8 +1,12 @@
 //! The outcome of an SPF evaluation.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::dns::{DomainName, RecordKind};
+
+/// Maximum length of a name in the text of a problem. With escapes, a name may have 1,012 octets.
+const NAME: usize = 255;
 
 /// Result of SPF (RFC 7208 section 2.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,13 +80,17 @@ pub struct SpfOutcome {
     pub domain: Option<DomainName>,
     /// The mechanism that matched, of the domain's own policy or the one that it redirects to:
     /// printable ASCII without blanks, at most 255 octets. `None` if none matched.
+    ///
+    /// It may contain `(`, `)`, `"` and `\`. In a comment of a header field, precede each of them with
+    /// a backslash (RFC 5322 section 3.2.2).
     pub mechanism: Option<Box<str>>,
     /// The reason for the result none, temperror or permerror.
     pub problem: Option<SpfProblem>,
 }
 
 impl fmt::Display for SpfOutcome {
-    /// Writes the result, and the mechanism or the problem in parentheses.
+    /// Writes the result, and the mechanism or the problem in parentheses. This is not a valid comment
+    /// of a header field, because their text is not quoted.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.result)?;
         match (&self.mechanism, &self.problem) {
@@ -93,7 +101,8 @@ impl fmt::Display for SpfOutcome {
     }
 }
 
-/// The reason why a result is not definite. Its text may be shown to the public.
+/// The reason why a result is not definite. Its text may be shown to the public. A name in it has at
+/// most 255 octets, a longer one ends in `...`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpfProblem {
@@ -102,10 +111,10 @@ pub enum SpfProblem {
     #[error("the sender has no domain that can be checked")]
     NoDomain,
     /// The domain publishes no policy (RFC 7208 section 4.5).
-    #[error("{0} has no SPF record")]
+    #[error("{} has no SPF record", shown(.0))]
     NoPolicy(DomainName),
     /// A lookup failed (RFC 7208 section 4.4).
-    #[error("{kind} lookup of {name} failed", kind = kind_name(*.kind))]
+    #[error("{kind} lookup of {} failed", shown(.name), kind = kind_name(*.kind))]
     Lookup {
         /// The name.
         name: DomainName,
@@ -113,10 +122,10 @@ pub enum SpfProblem {
         kind: RecordKind,
     },
     /// The domain publishes several policies (RFC 7208 section 4.5).
-    #[error("{0} has more than one SPF record")]
+    #[error("{} has more than one SPF record", shown(.0))]
     SeveralPolicies(DomainName),
     /// A term of the policy is malformed (RFC 7208 section 4.6).
-    #[error("{domain} has a malformed SPF record: {term}")]
+    #[error("{} has a malformed SPF record: {term}", shown(.domain))]
     Syntax {
         /// The domain.
         domain: DomainName,
@@ -130,13 +139,13 @@ pub enum SpfProblem {
     #[error("the lookups of more than 2 terms find nothing")]
     VoidLookups,
     /// The domain has more than 10 mail servers (RFC 7208 section 4.6.4).
-    #[error("{0} has more than 10 mail servers")]
+    #[error("{} has more than 10 mail servers", shown(.0))]
     MailServers(DomainName),
     /// `include` or `redirect` leads to a domain without a policy (RFC 7208 sections 5.2 and 6.1).
     /// `None`: the name cannot be looked up.
     #[error(
         "the SPF record refers to {}, which has no SPF record",
-        .0.as_deref().unwrap_or("a malformed name")
+        .0.as_ref().map_or("a malformed name".into(), shown)
     )]
     Reference(Option<DomainName>),
 }
@@ -157,6 +166,18 @@ impl SpfProblem {
     }
 }
 
+/// Returns a text of ASCII characters with at most this many octets. A longer one ends in `...`.
+pub(super) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    match text.len() > most {
+        true => format!("{}...", &text[..most - 3]).into(),
+        false => text.into(),
+    }
+}
+
+fn shown(name: &DomainName) -> Cow<'_, str> {
+    shortened(name, NAME)
+}
+
 fn kind_name(kind: RecordKind) -> &'static str {
     match kind {
         RecordKind::A => "A",
@@ -164,5 +185,40 @@ fn kind_name(kind: RecordKind) -> &'static str {
         RecordKind::Mx => "MX",
         RecordKind::Ptr => "PTR",
         RecordKind::Txt => "TXT",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_the_text_of_a_problem_are_truncated() {
+        let name = |labels: &[&[u8]]| DomainName::from_labels(labels.iter().copied()).unwrap();
+        // A control character has four octets of text.
+        let exact = name(&[&[0; 60], &[b'x'; 14]]);
+        assert_eq!(exact.len(), 255);
+        assert_eq!(
+            SpfProblem::NoPolicy(exact.clone()).to_string(),
+            format!("{exact} has no SPF record")
+        );
+        for octet in [b'x', 0] {
+            let name = name(&[&[octet; 63][..]; 3]);
+            let text: String = match name.len() > 255 {
+                true => name[..252].to_owned() + "...",
+                false => name.to_string(),
+            };
+            for problem in [
+                SpfProblem::NoPolicy(name.clone()),
+                SpfProblem::Lookup { name: name.clone(), kind: RecordKind::A },
+                SpfProblem::SeveralPolicies(name.clone()),
+                SpfProblem::Syntax { domain: name.clone(), term: "moo".into() },
+                SpfProblem::MailServers(name.clone()),
+                SpfProblem::Reference(Some(name.clone())),
+            ] {
+                let shown = problem.to_string();
+                assert!(shown.contains(&text) && shown.len() < 255 + 64, "{shown}");
+            }
+        }
     }
 }
