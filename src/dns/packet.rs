@@ -112,7 +112,8 @@ impl<'o> Packet<'o> {
                 let begin = end + 10;
                 at = begin + usize::from(number(self.octets, end + 8)?);
                 self.octets.get(begin..at)?;
-                if kind == Type::OPT {
+                // An OPT record is an additional record of the root (RFC 6891 section 6.1.1).
+                if kind == Type::OPT && section == 3 && owner == Ok(None) {
                     self.extended = high >> 8;
                 }
                 let ttl = u32::from(high) << 16 | u32::from(low);

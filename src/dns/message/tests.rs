@@ -223,6 +223,23 @@ fn an_extended_response_code_is_no_answer() {
     assert_eq!(query.read(&octets), Reply::Failed(ResolveError::Declined(16)));
 }
 
+/// RFC 6891 section 6.1.1: an OPT record is in the additional section, and its owner is the root.
+#[test]
+fn an_opt_record_in_a_wrong_place_is_ignored() {
+    let asked = name("a.example");
+    let query = Query::without_edns(7, &asked, RecordKind::A);
+    let data = b"\0\x29\x04\xd0\x01\0\0\0\0\0";
+    for (section, owner) in
+        [(1, &b"\0"[..]), (2, b"\0"), (3, b"\xc0\x0c"), (3, b"\x01a\0"), (3, b"\xff\xff")]
+    {
+        // The records of a section follow those of the section before it.
+        let mut octets = reply(&query, &[("a.example", 60, a(2))], &[]);
+        octets[HEADER - 7 + 2 * section] += 1;
+        octets.extend_from_slice(&[owner, data].concat());
+        assert_eq!(query.read(&octets), answer(&[code(2)], 60), "{section} {owner:?}");
+    }
+}
+
 #[test]
 fn records_and_aliases_are_bounded() {
     let asked = name("a.example");
