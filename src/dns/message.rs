@@ -146,8 +146,10 @@ impl<'n> Query<'n> {
     fn is_malformed(&self, packet: &Packet<'_>, record: &Resource) -> bool {
         match record.kind {
             // The root is a well-formed name.
-            Type::CNAME | Type::PTR => packet.name(record, 0).is_none(),
-            kind => kind == record_type(self.kind) && self.record(packet, record).is_none(),
+            Type::CNAME => packet.name(record, 0).is_none(),
+            kind if kind != record_type(self.kind) => false,
+            Type::PTR => packet.name(record, 0).is_none(),
+            _ => self.record(packet, record).is_none(),
         }
     }
 

@@ -187,6 +187,10 @@ fn a_malformed_record_does_not_void_the_others() {
         let failed = Reply::Failed(ResolveError::Malformed("malformed records"));
         assert_eq!(message(&query, &[malformed]), failed, "{malformed:?}");
     }
+    // A malformed record of another type is ignored: the name has no addresses.
+    for other in [&b"\xc0\x0c\0\x0c"[..], mx_type, txt_type] {
+        assert_eq!(message(&query, &[(other, b"\xff\xff")]), answer(&[], 0), "{other:?}");
+    }
     // The datagram ends before the record does.
     let cut = [&header(1)[..], &query.octets()[HEADER..HEADER + 15], a_type, &[0; 6]].concat();
     assert_eq!(query.read(&cut), Reply::Unrelated("not a DNS message"));
