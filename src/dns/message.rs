@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::packet::{HEADER, IN, Packet, Resource, Type, is_truncated};
+use super::packet::{HEADER, IN, NAME_ERROR, NO_ERROR, Packet, Resource, Type, is_truncated};
 use super::{Answer, DomainName, Record, RecordKind, ResolveError};
 
 /// Largest datagram that is asked for (RFC 6891 section 6.2.3). Longer answers come by TCP. Larger
@@ -10,10 +10,6 @@ use super::{Answer, DomainName, Record, RecordKind, ResolveError};
 const DATAGRAM: u16 = 1_232;
 /// Maximum length of a CNAME chain (unbound: 11).
 const ALIASES: usize = 11;
-
-/// Response codes (RFC 1035 section 4.1.1) of answers: the domain name exists, and it does not exist.
-const NO_ERROR: u16 = 0;
-const NAME_ERROR: u16 = 3;
 
 /// An encoded question.
 #[derive(Debug)]
@@ -99,8 +95,7 @@ impl<'n> Query<'n> {
     fn is_question_of(&self, packet: &Packet<'_>) -> bool {
         let [question] = &packet.questions[..] else {
             // Some servers omit the question in error responses.
-            let is_answer = matches!(packet.response_code(), NO_ERROR | NAME_ERROR);
-            return packet.questions.is_empty() && !is_answer;
+            return packet.questions.is_empty() && packet.is_error();
         };
         question.kind == record_type(self.kind)
             && question.class == IN

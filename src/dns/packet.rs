@@ -31,6 +31,10 @@ impl Type {
     pub(super) const OPT: Self = Self(41);
 }
 
+/// Response codes (RFC 1035 section 4.1.1) of answers: the domain name exists, and it does not exist.
+pub(super) const NO_ERROR: u16 = 0;
+pub(super) const NAME_ERROR: u16 = 3;
+
 /// The class of the Internet.
 pub(super) const IN: u16 = 1;
 
@@ -72,7 +76,8 @@ pub(super) fn is_truncated(octets: &[u8]) -> bool {
 
 impl<'o> Packet<'o> {
     /// Parses a message. If it is truncated, only its questions are read, since it may end within a
-    /// record.
+    /// record. If the response code is an error, the message is read up to the first damaged part: some
+    /// servers reply with the header alone.
     pub(super) fn parse(octets: &'o [u8]) -> Result<Self, &'static str> {
         let count = |place: usize| number(octets, 4 + 2 * place).map(usize::from);
         let counts = (0..4).map(count).collect::<Option<Vec<_>>>().ok_or("not a DNS message")?;
@@ -87,8 +92,10 @@ impl<'o> Packet<'o> {
             extended: 0,
             is_malformed: false,
         };
-        packet.read(&counts).ok_or("not a DNS message")?;
-        Ok(packet)
+        match packet.read(&counts) {
+            None if !packet.is_error() => Err("not a DNS message"),
+            _ => Ok(packet),
+        }
     }
 
     fn read(&mut self, counts: &[usize]) -> Option<()> {
@@ -140,6 +147,11 @@ impl<'o> Packet<'o> {
     /// Returns the response code, with its upper bits.
     pub(super) fn response_code(&self) -> u16 {
         self.extended << 4 | u16::from(self.octets[3] & 0x0f)
+    }
+
+    /// Returns whether the response code is an error. Then the message needs no question and no records.
+    pub(super) fn is_error(&self) -> bool {
+        !matches!(self.response_code(), NO_ERROR | NAME_ERROR)
     }
 
     /// Returns the data of a record.

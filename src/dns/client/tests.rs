@@ -290,7 +290,8 @@ fn server_that_answered_is_asked_first() {
 /// RFC 6891 section 6.2.2. The question without EDNS has its own socket and ID.
 #[test]
 fn a_server_that_does_not_know_edns_is_asked_without_it() {
-    for rcode in [1, 4] {
+    // Some servers reply with the header alone.
+    for (rcode, length) in [(1, 12 + 15), (4, 12 + 15), (1, 12), (4, 12)] {
         let ids = Arc::new(Mutex::new(Vec::new()));
         let seen = ids.clone();
         let answer = ask_two(move |to, query| {
@@ -298,7 +299,10 @@ fn a_server_that_does_not_know_edns_is_asked_without_it() {
             seen.lock().unwrap().push([query[0], query[1]]);
             let has_edns = query[11] == 1;
             assert_eq!(query.len(), 12 + 15 + if has_edns { 11 } else { 0 });
-            vec![Datagram::Octets(reply(query, if has_edns { rcode } else { 0 }))]
+            vec![Datagram::Octets(match has_edns {
+                true => reply(query, rcode)[..length].to_vec(),
+                false => reply(query, 0),
+            })]
         });
         assert_eq!(answer, (listed(), Duration::ZERO, 2));
         let ids = ids.lock().unwrap();

@@ -364,6 +364,41 @@ fn unusable_response_states_the_reason() {
     }
 }
 
+/// Servers that do not know EDNS may reply to a question with the header alone.
+#[test]
+fn a_damaged_error_response_is_read_as_that_error() {
+    let (asked, other) = (name("a.example"), name("b.example"));
+    let query = Query::new(7, &asked, RecordKind::A);
+    let given: &[Given<'_>] = &[("a.example", 60, a(2))];
+    let declined = |query: &Query<'_>, rcode: RCODE| {
+        changed(query, given, &[("example", 60, zone(60))], |it| *it.rcode_mut() = rcode)
+    };
+    for (rcode, number) in [(RCODE::FormatError, 1), (RCODE::NotImplemented, 4)] {
+        let expected = Reply::Failed(ResolveError::Declined(number));
+        let right = declined(&query, rcode);
+        for length in HEADER..=right.len() {
+            assert_eq!(query.read(&right[..length]), expected, "cut at {length}");
+        }
+        let noisy = [&right[..query.octets().len() - 11], &[0xff; 40]].concat();
+        assert_eq!(query.read(&noisy), expected);
+        for length in 2..HEADER {
+            assert_eq!(query.read(&right[..length]), Reply::Unrelated("not a DNS message"));
+        }
+        let wrong_id = [&[0, 8], &right[2..HEADER]].concat();
+        assert_eq!(query.read(&wrong_id), Reply::Unrelated("wrong ID"));
+        let no_response = [&right[..2], &[0x01], &right[3..HEADER]].concat();
+        assert_eq!(query.read(&no_response), Reply::Unrelated("not a response"));
+        let wrong = declined(&Query::new(7, &other, RecordKind::A), rcode);
+        for length in query.octets().len() - 11..=wrong.len() {
+            assert_eq!(query.read(&wrong[..length]), Reply::Unrelated("wrong question"));
+        }
+    }
+    for rcode in [RCODE::NoError, RCODE::NameError] {
+        let header = &declined(&query, rcode)[..HEADER];
+        assert_eq!(query.read(header), Reply::Unrelated("not a DNS message"));
+    }
+}
+
 #[test]
 fn compression_pointer_loops_are_refused() {
     let asked = name("a.example");
