@@ -176,7 +176,11 @@ fn escape(octet: u8, text: &mut String) {
             text.push(octet.into());
         }
         0x21..=0x7e => text.push(octet.to_ascii_lowercase().into()),
-        _ => text.push_str(&format!("\\{octet:03}")),
+        _ => {
+            text.push('\\');
+            // Digits of the decimal number, without an allocation for each octet.
+            text.extend([octet / 100, octet / 10 % 10, octet % 10].map(|it| char::from(b'0' + it)));
+        }
     }
 }
 
@@ -283,6 +287,7 @@ mod tests {
             (b"a b", r"a\032b"),
             (b"a\\.(b)", r"a\\.\(b\)"),
             (b"\xff\0", r"\255\000"),
+            (b"\x09\x7f\xc8", r"\009\127\200"),
         ] {
             assert_eq!(&*DomainName::from_octets(octets).unwrap(), text);
         }
