@@ -121,7 +121,8 @@ impl DomainSpec {
         }
         pieces.reverse();
         let text = pieces.concat();
-        DomainName::from_octets(shortened(&text)).ok()
+        // Only one trailing dot is removed.
+        DomainName::from_labels(shortened(&text).split(|octet| *octet == b'.')).ok()
     }
 
     fn values(&self) -> impl Iterator<Item = &Macro> {

@@ -98,6 +98,29 @@ fn a_name_that_cannot_be_looked_up_has_no_expansion() {
     }
 }
 
+#[test]
+fn only_one_trailing_dot_is_removed() {
+    let domain: DomainName = "example.org".parse().unwrap();
+    let expand = |spec: &str, helo: &[u8]| {
+        let subject = Subject::helo("192.0.2.3".parse().unwrap(), helo);
+        let values = Values { subject: &subject, domain: &domain, reverse_name: None };
+        DomainSpec::parse(spec.as_bytes()).unwrap().expand(values).map(|it| it.to_string())
+    };
+    let long = format!("{}.example.org", "x.".repeat(130));
+    for (spec, helo, expected) in [
+        ("%{h}", "mx.example.org", Some("mx.example.org")),
+        ("%{h}", "mx.example.org.", Some("mx.example.org")),
+        ("%{h}", "mx.example.org..", None),
+        ("%{h}", "mx.example.org...", None),
+        ("%{h}", ".", None),
+        ("%{h}", "..", None),
+        ("%{h}.example.org.", "mx", Some("mx.example.org")),
+        ("%{h}", &format!("{long}.."), None),
+    ] {
+        assert_eq!(expand(spec, helo.as_bytes()).as_deref(), expected, "{spec} {helo}");
+    }
+}
+
 /// RFC 8616 section 4: the macros `s` and `l` match nothing then. All others do.
 #[test]
 fn a_term_with_a_non_ascii_local_part_does_not_match() {
