@@ -267,14 +267,14 @@ class Corrected(spf.query):
 
     def validated_ptrs(self):
         failures = (spf.TempError,) if self.corrects("failing names") else ()
-        if self.pointers is None or not self.corrects("void terms"):
-            try:
-                self.pointers = self.dns_ptr(self.i)[: spf.MAX_PTR]
-            except failures:
-                self.pointers = []
         names = []
         self.about_client = True
         try:
+            if self.pointers is None or not self.corrects("void terms"):
+                try:
+                    self.pointers = self.dns_ptr(self.i)[: spf.MAX_PTR]
+                except failures:
+                    self.pointers = []
             for name in self.pointers:
                 try:
                     if self.cidrmatch(self.dns_a(name, self.A), self.cidrmax):

@@ -292,12 +292,10 @@ impl Evaluation {
                     false => next_mail_server(client, *prefixes, others.clone()),
                 })
             }
-            // Failed lookups about the client do not make the policy fail (RFC 7208 section 5.5).
+            // Lookups about the client do not make the policy fail (RFC 7208 section 5.5), and are not
+            // counted as void: otherwise a client without names could turn fail into permerror.
             Purpose::ReverseNames => {
                 self.reverse_names = Some(ReverseNames::new(reply));
-                if reply.is_ok_and(|answer| answer.records.is_empty()) {
-                    self.found_nothing()?;
-                }
                 Ok(Flow::Directive)
             }
             Purpose::ReverseName(place) => {

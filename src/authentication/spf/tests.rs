@@ -273,7 +273,15 @@ fn two_terms_may_find_nothing() {
     let of_records = "example.org MX a.example\nexample.org MX b.example\nexample.org MX c.example";
     assert_eq!(of("a:a.example exists:b.example ?all", of_records), "neutral (?all)");
     assert_eq!(of("a:a.example exists:b.example mx:c.example ?all", ""), beyond);
-    assert_eq!(of("ptr ptr ptr ?all", ""), "neutral (?all)", "one lookup, and it is the client's");
+    // Lookups about the client do not count: of its names, and of their addresses.
+    let unknown = "1.2.0.192.in-addr.arpa PTR mx.example.org";
+    for records in ["", unknown] {
+        let policy = "a:a.example exists:b.example ptr a:%{p}.c.example ?all";
+        assert_eq!(of("a:a.example exists:b.example ptr ?all", records), "neutral (?all)");
+        assert_eq!(of(policy, records), beyond, "the target of the last term is not the client's");
+        let known = format!("{records}\nunknown.c.example A 192.0.2.9");
+        assert_eq!(of(policy, &known), "neutral (?all)");
+    }
     // A term counts once, whatever its lookups.
     assert_eq!(of("mx ?all", of_records), "neutral (?all)");
     assert_eq!(of("mx mx mx ?all", of_records), beyond);
