@@ -142,7 +142,7 @@ where
     // A separate boxed future. Its memory is freed with its arguments before the client sits idle.
     let opened = Box::pin(opening.of(client, peer, gate, place));
     async move {
-        let admitted = gate.admit();
+        let admitted = gate.count_session();
         let began = gate.runtime.now();
         let (client, peer, stash, place) = opened.await?;
         let mut session = gate.begin(peer, place, admitted, began);
@@ -154,9 +154,8 @@ where
         service.run(&mut session).await;
         let Service { client, fault, .. } = service;
         drop(client);
-        // A separate boxed future, because it holds a copy of the session: otherwise idle sessions
-        // would hold that space too.
-        Box::pin(session.close()).await;
+        // A separate boxed future: otherwise idle sessions would hold its space too.
+        Box::pin(session.finish()).await;
         fault.map_or(Ok(()), Err)
     }
 }

@@ -1,5 +1,6 @@
 //! The gate: the state that all sessions of one service share.
 
+mod closing;
 mod held;
 mod opening;
 mod session;
@@ -38,9 +39,9 @@ use crate::tls::{HandshakeLimits, Turns};
 use crate::verdict::{Subject, Verdict};
 pub(crate) use opening::Admitted;
 pub use session::GateSession;
-#[cfg(test)]
-pub(crate) use session::{FAREWELL, INTRODUCTION};
 pub use steps::{GateForward, GateQuestion, GateStep};
+#[cfg(test)]
+pub(crate) use {closing::FAREWELL, session::INTRODUCTION};
 
 /// The state that all sessions of one service share: settings, panel, relay target and observers.
 /// Create it once and pass it to [`serve`](crate::serve) for each client.
@@ -312,14 +313,14 @@ impl<R: Runtime> Gate<R> {
 
     /// Returns the sitting of a new session. It keeps the scorers' answers if they are
     /// [reported](Self::report_answers).
-    pub fn sitting(&self) -> Sitting {
+    pub(crate) fn sitting(&self) -> Sitting {
         let sitting = Sitting::new();
         if self.reports_answers { sitting.report_answers() } else { sitting }
     }
 
     /// Asks the panel, and reports each scorer's answer ([`Event::Scored`]) and the verdict
     /// ([`Event::Judged`]) to the observers. See [`Panel::ask`].
-    pub async fn ask(
+    pub(crate) async fn ask(
         &self,
         subject: Subject<'_>,
         tally: &mut Tally,
@@ -455,12 +456,12 @@ mod tests {
         let second = Duration::from_secs(1);
         runtime.run(async {
             let sessions = async {
-                let session = gate.admit();
+                let session = gate.count_session();
                 runtime.sleep(second).await;
                 assert!(gate.drained().now_or_never().is_none());
                 drop(session);
                 // This session begins before the waiters are polled.
-                let session = gate.admit();
+                let session = gate.count_session();
                 runtime.sleep(second).await;
                 drop(session);
             };

@@ -95,9 +95,7 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 /// # use std::{io, time::Instant};
 /// # use nobounce::{Address, ConnectContext, Finding, Opinion, Panel, Peer, Runtime, Score, Scorer};
 /// # use nobounce::{relay, ScorerError, Settings};
-/// # use nobounce::envelope::SessionId;
-/// # use nobounce::tally::Tally;
-/// # use nobounce::verdict::Subject;
+/// # use nobounce::gate::GateStep;
 /// # struct Still;
 /// # #[async_trait::async_trait]
 /// # impl Runtime for Still {
@@ -150,9 +148,12 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 ///             }
 ///         }
 ///     });
-/// # let (session, client) = (SessionId::new("example"), Peer::new(([192, 0, 2, 1], 4711).into()));
-/// # let subject = Subject::Connection(&session, &client);
-/// # pollster::block_on(gate.ask(subject, &mut Tally::new(), &mut gate.sitting()));
+/// # let client = Peer::new(([192, 0, 2, 1], 4711).into());
+/// # pollster::block_on(async {
+/// #     let mut session = gate.open(client).await.unwrap();
+/// #     let GateStep::Ask(question) = session.poll(Instant::now()) else { panic!() };
+/// #     question.ask().await;
+/// # });
 ///
 /// // After a client that is on a list has connected:
 /// assert!(log.lock().unwrap()[0].contains("client=unknown[192.0.2.1] to=\"none\" score=7.00 lists:LISTED=7.00"));
@@ -285,9 +286,9 @@ pub enum Event<'e> {
         /// The event that the session waited for.
         awaiting: Awaiting,
     },
-    /// The relay target panicked in a call without an outcome: when its capabilities were read, or
-    /// when it was closed or dropped. A panic in any other call is an [`Outcome::Failed`] in
-    /// [`Relayed`](Self::Relayed).
+    /// The relay target panicked in a call without an outcome: when it was opened, when its
+    /// capabilities were read, or when it was closed or dropped. A panic in any other call is an
+    /// [`Outcome::Failed`] in [`Relayed`](Self::Relayed).
     RelayPanicked {
         /// The session.
         session: &'e SessionId,

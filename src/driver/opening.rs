@@ -38,12 +38,12 @@ pub(super) fn admit<R: Runtime>(gate: &Gate<R>, peer: &Peer) -> Result<Admission
     if gate.proxies.as_ref().is_some_and(|proxies| !proxies.include(peer)) {
         return Err(Refused::Unproxied(ProxyError::Stranger));
     }
-    let mut place = gate.admission.enter().map_err(Refused::TurnedAway)?;
     // Behind a proxy, the client is unknown until the header was read.
-    if gate.proxies.is_none() {
-        gate.count(&mut place, peer).map_err(Refused::TurnedAway)?;
-    }
-    Ok(place)
+    let place = match gate.proxies {
+        Some(_) => gate.admission.enter(),
+        None => gate.admit(peer),
+    };
+    place.map_err(Refused::TurnedAway)
 }
 
 /// Start of a client's connection.

@@ -19,11 +19,14 @@ pub(super) struct Held {
     pub(super) panicked: bool,
 }
 
-impl Held {
-    pub(super) fn new(relay: Box<dyn Relay>) -> Self {
-        Self { relay, panicked: false }
+impl Default for Held {
+    /// Creates a relay that answers nothing, until the target is opened.
+    fn default() -> Self {
+        Self { relay: Box::new(Panicked), panicked: false }
     }
+}
 
+impl Held {
     /// Returns whether the relay has released its resources for the current transaction.
     pub(super) fn has_given_up(&self) -> bool {
         caught(|| self.relay.has_given_up()).unwrap_or(false)

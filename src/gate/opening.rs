@@ -4,15 +4,12 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::held::Held;
 use super::{Gate, GateSession};
 use crate::admission::{AdmissionError, AdmissionGuard};
 use crate::observer::Event;
 use crate::peer::Peer;
-use crate::relay::Panicked;
 use crate::runtime::Runtime;
 use crate::session::Session;
-use crate::unwind::caught;
 
 impl<R: Runtime> Gate<R> {
     /// Opens a session with a client that has just connected, for a loop of your own over
@@ -27,13 +24,9 @@ impl<R: Runtime> Gate<R> {
     /// The client is not [admitted](Self::admission). This was observed already. Write
     /// [`AdmissionError::reply`] and close the connection.
     pub async fn open(&self, peer: Peer) -> Result<GateSession<'_, R>, AdmissionError> {
-        let admitted = self.admit();
+        let admitted = self.count_session();
         let began = self.runtime.now();
-        let place = self.admission.enter().and_then(|mut place| {
-            self.count(&mut place, &peer)?;
-            Ok(place)
-        });
-        let place = place.inspect_err(|reason| {
+        let place = self.admit(&peer).inspect_err(|reason| {
             self.observe(&Event::TurnedAway { peer: &peer, reason: *reason });
         })?;
         let mut session = self.begin(self.named(peer).await, place, admitted, began);
@@ -50,9 +43,8 @@ impl<R: Runtime> Gate<R> {
         began: Instant,
     ) -> GateSession<'g, R> {
         let (now, time_of_day) = (self.runtime.now(), self.runtime.time_of_day());
-        let relay = caught(|| self.target.open(&peer)).unwrap_or_else(|_| Box::new(Panicked));
         let session = Session::new(self.settings.clone(), self.next_id(), peer, now, time_of_day);
-        GateSession::new(self, session, Held::new(relay), place, admitted, began)
+        GateSession::new(self, session, place, admitted, began)
     }
 
     /// Counts the client, which is now known. A second call does nothing.
@@ -70,8 +62,15 @@ impl<R: Runtime> Gate<R> {
         counted
     }
 
+    /// Admits a client that has just connected, and counts it for its address.
+    pub(crate) fn admit(&self, peer: &Peer) -> Result<AdmissionGuard, AdmissionError> {
+        let mut place = self.admission.enter()?;
+        self.count(&mut place, peer)?;
+        Ok(place)
+    }
+
     /// Counts a new session until the guard is dropped.
-    pub(crate) fn admit(&self) -> Admitted<'_, R> {
+    pub(crate) fn count_session(&self) -> Admitted<'_, R> {
         self.sessions_running.fetch_add(1, Ordering::AcqRel);
         Admitted(self)
     }

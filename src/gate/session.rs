@@ -18,12 +18,11 @@ use crate::panel::Sitting;
 use crate::peer::TlsInfo;
 use crate::record::{Note, Record};
 use crate::runtime::{Runtime, within};
-use crate::session::{Next, Session};
-use crate::unwind::Guarded;
+use crate::session::{Next, Session, TransactionEnd};
+use crate::unwind::{Guarded, caught};
 
-/// Timeouts of the relay target: for its capabilities, and for closing.
+/// Timeout of the relay target for its capabilities.
 pub(crate) const INTRODUCTION: Duration = Duration::from_secs(30);
-pub(crate) const FAREWELL: Duration = Duration::from_secs(30);
 
 /// A session of a [`Gate`]: the [`Session`] of one client, its relay target and its bookkeeping.
 ///
@@ -31,8 +30,10 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(30);
 /// has no async runtime, or if its connections are not `AsyncRead` and `AsyncWrite`. [`Gate::open`]
 /// returns the session.
 ///
-/// The session does no I/O with the client and has no clock. Call `poll`, do what the [`GateStep`]
-/// says, and repeat until [`GateStep::Close`]. Then call [`close`](Self::close).
+/// The session does no I/O with the client. Call `poll`, do what the [`GateStep`] says, and repeat
+/// until [`GateStep::Close`]. Then call [`close`](Self::close). Pass the time of the gate's runtime
+/// ([`Runtime::now`]) to `poll` and [`handle_timeout`](Self::handle_timeout). `poll` handles late
+/// questions and requests. The loop itself handles the timeout of a read or a write.
 ///
 /// The session delivers all events to the observers, in the same order as with `serve`. The relay
 /// target's answer to a content and the end of the transaction are delivered after the reply was
@@ -102,16 +103,16 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(30);
 /// ```
 #[must_use = "poll the session until it is over, then close it"]
 pub struct GateSession<'g, R: Runtime> {
-    gate: &'g Gate<R>,
-    session: Session,
-    relay: Held,
-    record: Record,
-    sitting: Sitting,
+    pub(super) gate: &'g Gate<R>,
+    pub(super) session: Session,
+    pub(super) relay: Held,
+    pub(super) record: Record,
+    pub(super) sitting: Sitting,
     slowness: Slowness,
     /// Whether the next reply was delayed already.
     delayed: bool,
     /// `None` after the connection was closed.
-    place: Option<AdmissionGuard>,
+    pub(super) place: Option<AdmissionGuard>,
     /// Whether the gate was under stress when the wait for the client began.
     stressed: bool,
     /// Whether the last step was `Transmit`, and it is not known yet whether it succeeded.
@@ -121,10 +122,10 @@ pub struct GateSession<'g, R: Runtime> {
     /// Whether the last step was `Receive`.
     reads: bool,
     /// Whether the connection broke.
-    broken: bool,
-    began: Instant,
+    pub(super) broken: bool,
+    pub(super) began: Instant,
     /// Whether the end of the session was observed.
-    is_over: bool,
+    pub(super) is_over: bool,
     _admitted: Admitted<'g, R>,
 }
 
@@ -132,7 +133,6 @@ impl<'g, R: Runtime> GateSession<'g, R> {
     pub(super) fn new(
         gate: &'g Gate<R>,
         session: Session,
-        relay: Held,
         place: AdmissionGuard,
         admitted: Admitted<'g, R>,
         began: Instant,
@@ -140,7 +140,7 @@ impl<'g, R: Runtime> GateSession<'g, R> {
         Self {
             gate,
             session,
-            relay,
+            relay: Held::default(),
             record: Record::default(),
             sitting: gate.sitting(),
             slowness: Slowness::default(),
@@ -162,6 +162,10 @@ impl<'g, R: Runtime> GateSession<'g, R> {
     pub(crate) async fn introduce(&mut self) {
         let (gate, session) = (self.gate, &self.session);
         gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
+        let opened = caught(|| gate.target.open(session.peer()));
+        if let Some(relay) = self.relay.report(gate, session, opened) {
+            self.relay.relay = relay;
+        }
         let limit = Deadline::after(gate.runtime.now(), INTRODUCTION, Awaiting::Connection);
         let through = Guarded::begin(|| self.relay.relay.capabilities());
         let through = within(&gate.runtime, Some(limit), through).await;
@@ -178,44 +182,23 @@ impl<'g, R: Runtime> GateSession<'g, R> {
     /// call [`lose_client`](Self::lose_client) or [`handle_timeout`](Self::handle_timeout) first. A
     /// question or request without an answer gets 451 once its deadline has passed.
     pub fn poll(&mut self, now: Instant) -> GateStep<'_, R> {
+        // A timer may fire slightly early. If the answer was not waited for any longer, it is late.
+        let now = self.record.take_expired().map_or(now, |at| at.max(now));
         if self.record.stop_waiting(now) {
             self.handle_timeout(now);
         }
-        let next = self.advance(now);
-        if let (Advanced::Receive, Some(place)) = (&next, &self.place) {
-            place.set_idle(self.session.idle_since());
-        }
-        self.step(next)
+        self.advance(now, true)
     }
 
     /// Like [`poll`](Self::poll), for a caller that handles every timeout, and that waits for the
     /// client with [`poll_recalled`](Self::poll_recalled). A session whose input is there already does
     /// not become idle.
     pub(crate) fn poll_busy(&mut self, now: Instant) -> GateStep<'_, R> {
-        let next = self.advance(now);
-        self.step(next)
+        self.record.stop_waiting(now);
+        self.advance(now, false)
     }
 
-    fn step(&mut self, next: Advanced) -> GateStep<'_, R> {
-        let Self { gate, session, relay, record, sitting, slowness, .. } = self;
-        match next {
-            Advanced::Transmit(octets) => GateStep::Transmit(octets),
-            Advanced::Delay(until) => GateStep::Delay(until),
-            Advanced::Receive => GateStep::Receive,
-            Advanced::StartTls => GateStep::StartTls,
-            Advanced::Ask => {
-                let question = session.question();
-                GateStep::Ask(GateQuestion { gate, question, record, sitting, slowness })
-            }
-            Advanced::Forward => {
-                let forward = session.request();
-                GateStep::Forward(GateForward { gate, forward, relay, record })
-            }
-            Advanced::Close => GateStep::Close,
-        }
-    }
-
-    fn advance(&mut self, now: Instant) -> Advanced {
+    fn advance(&mut self, now: Instant, becomes_idle: bool) -> GateStep<'_, R> {
         let gate = self.gate;
         self.transmitted();
         self.relay.check();
@@ -224,7 +207,6 @@ impl<'g, R: Runtime> GateSession<'g, R> {
         {
             place.set_idle(None);
         }
-        self.record.stop_waiting(now);
         loop {
             if self.session.relies_on_recipients() && self.relay.has_given_up() {
                 self.session.doubt_recipients();
@@ -232,49 +214,71 @@ impl<'g, R: Runtime> GateSession<'g, R> {
             match self.session.next(now) {
                 Next::Transmit => {
                     if let Some(delay) = self.delay() {
-                        return Advanced::Delay(now + delay);
+                        return GateStep::Delay(now + delay);
                     }
                     let octets = self.session.hand_out(now);
                     self.writes = true;
                     if gate.is_observed() {
                         self.written = Some(octets.clone());
                     }
-                    return Advanced::Transmit(octets);
+                    return GateStep::Transmit(octets);
                 }
                 Next::Receive => {
                     if self.is_recalled(now) {
                         continue;
                     }
+                    if let (true, Some(place)) = (becomes_idle, &self.place) {
+                        place.set_idle(self.session.idle_since());
+                    }
                     self.reads = true;
-                    return Advanced::Receive;
+                    return GateStep::Receive;
                 }
                 Next::Ask => {
-                    self.record.ask(&self.session.question().subject(), now);
-                    return Advanced::Ask;
+                    let Self { session, record, sitting, slowness, .. } = self;
+                    let question = session.question();
+                    record.ask(&question.subject(), now);
+                    return GateStep::Ask(GateQuestion {
+                        gate,
+                        question,
+                        record,
+                        sitting,
+                        slowness,
+                    });
                 }
                 Next::Forward => {
-                    self.record.forward(now);
-                    return Advanced::Forward;
+                    let Self { session, record, relay, .. } = self;
+                    record.forward(now);
+                    let forward = session.request();
+                    return GateStep::Forward(GateForward { gate, forward, relay, record });
                 }
                 Next::Ended(end) => {
-                    self.sitting.transaction_ended(&end);
-                    self.record.ended(end, |note| gate.observe(&note.into()));
+                    self.end_transaction(end);
                     // Also checked here: if a client keeps sending, the session may never wait.
                     if gate.is_going_down() {
                         self.session.shut_down();
                     }
                 }
-                Next::StartTls => return Advanced::StartTls,
+                Next::StartTls => return GateStep::StartTls,
                 Next::Close => {
                     self.record.close(self.broken, |note| gate.observe(&note.into()));
-                    return Advanced::Close;
+                    return GateStep::Close;
                 }
             }
         }
     }
 
+    pub(super) fn end_transaction(&mut self, end: Box<TransactionEnd>) {
+        let gate = self.gate;
+        self.sitting.transaction_ended(&end);
+        self.record.ended(end, |note| gate.observe(&note.into()));
+    }
+
     /// Returns the delay of the next reply, once for each reply.
     fn delay(&mut self) -> Option<Duration> {
+        if !self.slowness.is_stuck() {
+            self.delayed = false;
+            return None;
+        }
         if std::mem::take(&mut self.delayed) {
             self.slowness.pass();
             return None;
@@ -420,12 +424,6 @@ impl<'g, R: Runtime> GateSession<'g, R> {
         self.session.tls_failed();
     }
 
-    /// Starts the shutdown of this session: see [`Session::shut_down`]. [`Gate::shut_down`] does this
-    /// for all sessions.
-    pub fn shut_down(&mut self) {
-        self.session.shut_down();
-    }
-
     /// Returns the state machine, for its [id](Session::id), its [client](Session::peer) and so on.
     pub fn session(&self) -> &Session {
         &self.session
@@ -435,57 +433,12 @@ impl<'g, R: Runtime> GateSession<'g, R> {
     pub(crate) fn is_evicted(&self) -> bool {
         self.place.as_ref().is_some_and(AdmissionGuard::is_revoked)
     }
-
-    /// Ends the session after its connection was closed: frees its place, and closes the relay
-    /// target.
-    pub async fn close(mut self) {
-        let gate = self.gate;
-        self.record.close(self.broken, |note| gate.observe(&note.into()));
-        drop(self.place.take());
-        gate.report_overload();
-        let limit = Deadline::after(gate.runtime.now(), FAREWELL, Awaiting::Connection);
-        let closing = Guarded::begin(|| self.relay.relay.close());
-        if let Some(closed) = within(&gate.runtime, Some(limit), closing).await {
-            self.relay.report(gate, &self.session, closed);
-        }
-        self.relay.release(gate, &self.session);
-        self.end();
-    }
-
-    fn end(&mut self) {
-        if !std::mem::replace(&mut self.is_over, true) {
-            let (session, peer) = (self.session.id(), self.session.peer());
-            let duration = self.gate.runtime.now().saturating_duration_since(self.began);
-            let conduct = self.session.conduct();
-            self.gate.observe(&Event::Disconnected { session, peer, duration, conduct });
-        }
-    }
 }
 
 impl<R: Runtime> fmt::Debug for GateSession<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GateSession").field("session", &self.session).finish_non_exhaustive()
     }
-}
-
-impl<R: Runtime> Drop for GateSession<'_, R> {
-    /// Delivers the record even if the session is dropped while it writes a reply.
-    fn drop(&mut self) {
-        let gate = self.gate;
-        self.record.close(self.broken, |note| gate.observe(&note.into()));
-        self.end();
-    }
-}
-
-/// A [`GateStep`] that does not borrow the session yet.
-enum Advanced {
-    Transmit(Bytes),
-    Delay(Instant),
-    Receive,
-    StartTls,
-    Ask,
-    Forward,
-    Close,
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::runtime::Runtime;
 use crate::session::Question;
 use crate::tally::Tally;
 use crate::tarpit::Stuck;
+use crate::verdict::Subject;
 
 /// Whether a session is in the tarpit.
 #[derive(Debug, Default)]
@@ -22,22 +23,26 @@ pub(super) enum Slowness {
 
 impl Slowness {
     /// Adds the session to the tarpit if the score after this answer of the panel is high enough.
-    pub(super) fn judge<R: Runtime>(
+    pub(super) fn judge<'t, R: Runtime>(
         &mut self,
         gate: &Gate<R>,
         question: &Question<'_>,
-        tally: &Tally,
+        tally: impl FnOnce(&Subject<'_>) -> &'t mut Tally,
     ) {
         let (Some(tarpit), Self::None) = (&gate.tarpit, &*self) else { return };
         let subject = question.subject();
         let (session, peer) = (subject.session(), subject.peer());
-        if tarpit.is_for(tally.total())
+        if tarpit.is_for(tally(&subject).total())
             && !gate.settings.own_networks.include(peer)
             && let Some(stuck) = tarpit.take_in()
         {
             gate.observe(&Event::Tarpitted { session, peer });
             *self = Self::Stuck(Box::new(stuck));
         }
+    }
+
+    pub(super) fn is_stuck(&self) -> bool {
+        matches!(self, Self::Stuck(_))
     }
 
     /// Returns the delay of the next reply; `None` if it is not delayed.

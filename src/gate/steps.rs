@@ -21,7 +21,8 @@ use crate::verdict::{Stage, Subject, Verdict};
 use crate::wire::mailbox::ForwardPath;
 
 /// The next action of a loop over [`GateSession::poll`](crate::gate::GateSession::poll). `poll` returns the
-/// same step until its action is done, except for [`Transmit`](Self::Transmit), which it returns once.
+/// same step until its action is done, except for [`Transmit`](Self::Transmit) and
+/// [`Delay`](Self::Delay), which it returns once.
 #[must_use = "the session waits until the step is done"]
 pub enum GateStep<'s, R: Runtime> {
     /// Write all of these octets to the client before the next `poll`.
@@ -82,8 +83,9 @@ impl<R: Runtime> GateQuestion<'_, R> {
     /// [`deadline`](Self::deadline); the next `poll` then handles the timeout.
     pub async fn ask(mut self) {
         let (gate, deadline) = (self.gate, self.deadline());
-        if let Some(verdict) = within(&gate.runtime, deadline, self.verdict()).await {
-            self.answer(verdict);
+        match within(&gate.runtime, deadline, self.verdict()).await {
+            Some(verdict) => self.answer(verdict),
+            None => self.record.expire(deadline),
         }
     }
 
@@ -116,7 +118,8 @@ impl<R: Runtime> GateQuestion<'_, R> {
     /// Passes the verdict of the panel to the session.
     pub(crate) fn answer(self, verdict: Verdict) {
         let Self { gate, question, record, slowness, .. } = self;
-        slowness.judge(gate, &question, record.judged(&question.subject()));
+        record.answered();
+        slowness.judge(gate, &question, |subject| record.tally(subject));
         question.answer(verdict);
     }
 }
@@ -127,8 +130,9 @@ impl<'s, R: Runtime> GateForward<'s, R> {
     pub async fn ask(self) {
         let (gate, deadline) = (self.gate, self.deadline());
         let (asked, pending) = self.begin();
-        if let Some(outcome) = within(&gate.runtime, deadline, asked).await {
-            pending.complete(outcome);
+        match within(&gate.runtime, deadline, asked).await {
+            Some(outcome) => pending.complete(outcome),
+            None => pending.record.expire(deadline),
         }
     }
 

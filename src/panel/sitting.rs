@@ -14,8 +14,8 @@ use crate::unwind::{caught, drop_caught};
 use crate::verdict::Subject;
 
 /// The state of a panel for one session: the scorers that keep state per session. Create one for
-/// each session with [`Gate::sitting`](crate::Gate::sitting) or [`Sitting::new`]. Dropping it ends
-/// the session for its scorers.
+/// each session. Dropping it ends the session for its scorers. A [`Gate`](crate::Gate) does this
+/// itself.
 ///
 /// It holds the state for one panel. When another panel is asked, the scorers of the first lose
 /// their state.

@@ -8,7 +8,7 @@ mod transaction;
 
 use std::time::{Duration, Instant};
 
-use crate::deadline::Awaiting;
+use crate::deadline::{Awaiting, Deadline};
 use crate::envelope::{SessionId, TransactionId};
 use crate::outcome::{Outcome, RelayError, RequestKind};
 use crate::session::{EndCause, TransactionEnd};
@@ -35,6 +35,8 @@ pub(crate) struct Record {
     told: Vec<TransactionRecord>,
     /// The current wait for an answer, and its start.
     waiting: Option<(Waiting, Instant)>,
+    /// The deadline at which the last wait ended without an answer.
+    expired: Option<Instant>,
 }
 
 /// News for the observers.
@@ -84,10 +86,9 @@ impl Record {
         self.connection.replace(Tally::default()).is_some() && !is_again
     }
 
-    /// Records that the panel has answered, and returns the tally for `subject`.
-    pub(crate) fn judged(&mut self, subject: &Subject<'_>) -> &mut Tally {
+    /// Records that the panel has answered.
+    pub(crate) fn answered(&mut self) {
         self.judging = false;
-        self.tally(subject)
     }
 
     /// Returns the tally for a question about `subject`. The tally of a transaction begins with the
@@ -113,6 +114,16 @@ impl Record {
     /// Begins the wait for an answer of the relay target.
     pub(crate) fn forward(&mut self, now: Instant) {
         self.waiting = Some((Waiting::Relay, now));
+    }
+
+    /// Records that the answer was not waited for any longer than until this deadline.
+    pub(crate) fn expire(&mut self, deadline: Option<Deadline>) {
+        self.expired = deadline.map(|deadline| deadline.at);
+    }
+
+    /// Returns the time of [`expire`](Self::expire), once.
+    pub(crate) fn take_expired(&mut self) -> Option<Instant> {
+        self.expired.take()
     }
 
     /// Ends the wait, and adds its time to the transaction. Returns whether there was a wait.
@@ -173,9 +184,11 @@ impl Record {
     /// earlier notes wait for that reply, the note waits too.
     pub(crate) fn ended(&mut self, end: Box<TransactionEnd>, mut tell: impl FnMut(Note<'_>)) {
         let owes = end.reply.is_some() || end.cause == EndCause::Accepted;
-        let Gathered { tally, onward, failures, queue_id, scoring, relaying } =
-            std::mem::take(self.current(&end.envelope.id));
-        self.transaction = None;
+        let gathered = match self.transaction.take() {
+            Some(current) if current.0 == end.envelope.id => current.1,
+            _ => Gathered::about(self.connection.as_ref()),
+        };
+        let Gathered { tally, onward, failures, queue_id, scoring, relaying } = gathered;
         let record =
             TransactionRecord { end, tally, onward, failures, queue_id, scoring, relaying };
         if owes || !self.owed.is_empty() {
@@ -204,24 +217,28 @@ impl Record {
 
     fn settle_owed(&mut self, written: bool, mut tell: impl FnMut(Note<'_>)) {
         for owed in std::mem::take(&mut self.owed) {
-            match &owed {
-                Owed::Relayed(id, outcome) => {
-                    tell(Note::Relayed { id, recipient: None, outcome });
-                }
-                Owed::Late(session, awaiting) => tell(Note::Late { session, awaiting: *awaiting }),
-                Owed::Ended(record) => tell(Note::Ended(record)),
-            }
             match owed {
-                Owed::Ended(record) if is_taken(&record) && written => {
-                    // Usually there is one. Without this, a list would allocate four elements.
-                    self.told.reserve_exact(1);
-                    self.told.push(record);
+                Owed::Relayed(id, outcome) => {
+                    tell(Note::Relayed { id: &id, recipient: None, outcome: &outcome });
+                    drop_caught((id, outcome));
                 }
-                Owed::Ended(record) if is_taken(&record) => {
-                    tell(Note::Unacknowledged(&record));
-                    drop_caught(record);
+                Owed::Late(session, awaiting) => tell(Note::Late { session: &session, awaiting }),
+                Owed::Ended(record) => {
+                    tell(Note::Ended(&record));
+                    match (is_taken(&record), written) {
+                        (true, true) => {
+                            // Usually there is one. Without this, a list would allocate four
+                            // elements.
+                            self.told.reserve_exact(1);
+                            self.told.push(record);
+                        }
+                        (true, false) => {
+                            tell(Note::Unacknowledged(&record));
+                            drop_caught(record);
+                        }
+                        (false, _) => drop_caught(record),
+                    }
                 }
-                owed => drop_caught(owed),
             }
         }
     }
@@ -237,6 +254,9 @@ impl Record {
     /// Ends the connection. If it broke, the client may not have read the last reply.
     pub(crate) fn close(&mut self, broken: bool, mut tell: impl FnMut(Note<'_>)) {
         self.settle(false, &mut tell);
+        if self.told.is_empty() {
+            return;
+        }
         let told = std::mem::take(&mut self.told);
         told.iter().filter(|_| broken).for_each(|record| tell(Note::Unacknowledged(record)));
         drop_caught(told);
@@ -247,9 +267,8 @@ impl Record {
         if self.transaction.as_ref().is_some_and(|current| current.0 != *id) {
             self.transaction = None;
         }
-        let tally = self.connection.get_or_insert_default();
-        let gathered = || Gathered { tally: tally.clone(), ..Gathered::default() };
-        let fresh = || Box::new((id.clone(), gathered()));
+        let connection = self.connection.as_ref();
+        let fresh = || Box::new((id.clone(), Gathered::about(connection)));
         &mut self.transaction.get_or_insert_with(fresh).1
     }
 }
@@ -267,6 +286,11 @@ fn is_taken(record: &TransactionRecord) -> bool {
 }
 
 impl Gathered {
+    /// Begins with the findings about the client.
+    fn about(connection: Option<&Tally>) -> Self {
+        Self { tally: connection.cloned().unwrap_or_default(), ..Self::default() }
+    }
+
     /// Records an answer of the relay target, about a recipient or about the content.
     fn note(&mut self, outcome: &Outcome, recipient: bool) {
         self.onward.push(outcome.reply().clone());

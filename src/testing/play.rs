@@ -176,7 +176,8 @@ impl Company for Watched<'_> {
                 let (peer, stage, recipient) =
                     (subject.peer(), subject.stage(), subject.recipient());
                 let observer = self.play.observer;
-                let tally = self.record.judged(&subject);
+                self.record.answered();
+                let tally = self.record.tally(&subject);
                 if let Some(observer) = observer {
                     observer.observe(&Event::Judged { id, peer, stage, recipient, tally, verdict });
                 }

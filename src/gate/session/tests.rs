@@ -12,7 +12,7 @@ use crate::gate::GateStep;
 use crate::message::Message;
 use crate::opinion::{Opinion, ScorerError};
 use crate::outcome::{Outcome, Receipt};
-use crate::panel::Panel;
+use crate::panel::{Panel, Seat};
 use crate::peer::Peer;
 use crate::rehearsal::{Rehearsal, peer};
 use crate::relay::{Relay, Target};
@@ -195,6 +195,91 @@ fn the_record_of_a_dropped_session_is_observed() {
     for name in ["Relayed", "Unacknowledged", "Disconnected"] {
         assert!(seen.iter().any(|seen| seen == name), "{name}: {seen:?}");
     }
+}
+
+#[test]
+fn a_transaction_of_a_session_that_is_cut_off_is_recorded() {
+    for closes in [false, true] {
+        let (gate, seen) = gate(&Rehearsal::new());
+        let mut session = open(&gate).unwrap();
+        say(&mut session, "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
+        match closes {
+            true => session.close().now_or_never().unwrap(),
+            false => drop(session),
+        }
+        let seen = seen.lock().unwrap();
+        let records: Vec<_> = seen.iter().filter(|line| line.starts_with("Ended")).collect();
+        let [record] = records[..] else { panic!("{closes}: {seen:?}") };
+        assert!(record.contains(" result=client-lost"), "{record}");
+        assert_eq!(seen.last().unwrap(), "Disconnected");
+    }
+}
+
+#[test]
+fn a_message_that_was_accepted_before_the_cut_is_unacknowledged() {
+    let (gate, seen) = gate(&Rehearsal::new());
+    let mut session = open(&gate).unwrap();
+    say(&mut session, "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
+    session.receive(b"BDAT 0 LAST\r\n");
+    let now = gate.runtime.now();
+    loop {
+        match session.poll(now) {
+            GateStep::Ask(question) => question.ask().now_or_never().unwrap(),
+            // The target has accepted the message. The session is not polled again.
+            GateStep::Forward(forward) => break forward.ask().now_or_never().unwrap(),
+            step => panic!("{step:?}"),
+        }
+    }
+    drop(session);
+    let seen = seen.lock().unwrap();
+    let record = seen.iter().find(|line| line.starts_with("Ended")).expect("a record");
+    assert!(record.contains(" result=accepted"), "{record}");
+    assert!(seen.iter().any(|name| name == "Unacknowledged"), "{seen:?}");
+}
+
+/// A scorer that never answers about a recipient, and counts the questions.
+struct Silent(Arc<Mutex<usize>>);
+
+#[async_trait]
+impl Scorer for Silent {
+    fn name(&self) -> &'static str {
+        "silent"
+    }
+
+    async fn on_rcpt(&self, _: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
+        *self.0.lock().unwrap() += 1;
+        pending().await
+    }
+}
+
+#[test]
+fn a_late_question_is_not_asked_again_if_the_clock_lags_behind_the_timer() {
+    let runtime = Rehearsal::new();
+    let (gate, _) = gate(&runtime);
+    let asked = Arc::new(Mutex::new(0));
+    let seat = Seat::new(Silent(asked.clone())).budget(Duration::from_secs(3_600));
+    let panel = Panel::new().seat(seat).stage_budget(Duration::from_secs(3_600));
+    let gate = gate.panel(panel);
+    let mut session = open(&gate).unwrap();
+    let mut says = Some("EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
+    let mut heard = String::new();
+    runtime.run(async {
+        loop {
+            // The clock of the loop is a little slow.
+            let now = gate.runtime.now() - Duration::from_millis(1);
+            match session.poll(now) {
+                GateStep::Transmit(octets) => heard += str::from_utf8(&octets).unwrap(),
+                GateStep::Ask(question) => question.ask().await,
+                GateStep::Receive => match says.take() {
+                    Some(octets) => session.receive(octets.as_bytes()),
+                    None => break,
+                },
+                step => panic!("{step:?}"),
+            }
+        }
+    });
+    assert_eq!(*asked.lock().unwrap(), 1);
+    assert!(heard.contains("\r\n451 4.3.0 "), "{heard}");
 }
 
 /// A scorer that does not answer the first question.
