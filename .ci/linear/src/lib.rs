@@ -8,6 +8,9 @@ mod mail;
 mod mime;
 mod service;
 mod signed;
+#[allow(dead_code, unreachable_pub, reason = "shared with the tests of the crate")]
+#[path = "../../../tests/authentication/signer.rs"]
+mod signer;
 mod spf;
 mod talk;
 
