@@ -42,8 +42,8 @@ fn every_case_has_the_result_that_the_suite_expects() {
     for case in CASES {
         let text = build(case);
         let found = validate(&text);
-        if found.result != case.expected {
-            faults.push(format!("{}: {found:?}\n{text}", case.name));
+        if !case.expected.is(&found) {
+            faults.push(format!("{}: {:?}: {found:?}\n{text}", case.name, case.expected));
         }
     }
     assert!(faults.is_empty(), "{}: {}", faults.len(), faults.join("\n"));

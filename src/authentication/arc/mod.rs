@@ -27,6 +27,7 @@ use super::canonicalization::Canonicalization;
 use super::content::{Content, Header, HeaderFault};
 use super::key::{KeyFault, Keys, Signed};
 use super::signature::SignatureFault;
+use super::tags::TagFault;
 use crate::dns::DomainName;
 use set::Set;
 
@@ -112,6 +113,8 @@ enum ChainFault {
     TooMany,
     #[error("the ARC fields have more than {OCTETS} octets")]
     TooLong,
+    #[error("an {0} field: {1}")]
+    Tags(&'static str, TagFault),
     #[error("an {0} field without a valid i=")]
     Instance(&'static str),
     #[error("set {0} has two {1} fields")]

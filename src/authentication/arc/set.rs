@@ -6,7 +6,7 @@ use crate::authentication::content::Header;
 use crate::authentication::signature::{
     Coverage, Expiry, SignatureFault, Signer, optional_number, required,
 };
-use crate::authentication::tags::{Tags, number, trim};
+use crate::authentication::tags::{TagFault, Tags, number, trim};
 
 /// A set.
 #[derive(Debug)]
@@ -35,13 +35,16 @@ enum Validation {
     Fail,
 }
 
-/// The fields of sets, by instance.
-type Places = [Option<usize>; SETS];
+const RESULTS: &str = "ARC-Authentication-Results";
+const SIGNATURE: &str = "ARC-Message-Signature";
+const SEAL: &str = "ARC-Seal";
+
+/// A field, and its tags if it is a tag list.
+type Placed<T> = (usize, T);
 
 /// Reads all sets, the first one first.
 pub(super) fn read(header: &Header) -> Result<Vec<Set>, ChainFault> {
-    let names = ["ARC-Authentication-Results", "ARC-Message-Signature", "ARC-Seal"];
-    let fields = names.map(|name| header.named(&name.to_ascii_lowercase()));
+    let fields = [RESULTS, SIGNATURE, SEAL].map(|name| header.named(&name.to_ascii_lowercase()));
     if fields.iter().all(|fields| fields.is_empty()) {
         return Ok(Vec::new());
     }
@@ -56,40 +59,56 @@ pub(super) fn read(header: &Header) -> Result<Vec<Set>, ChainFault> {
     if octets.sum::<usize>() > OCTETS {
         return Err(ChainFault::TooLong);
     }
-    let mut places: [Places; 3] = [[None; SETS]; 3];
-    for ((name, fields), places) in names.into_iter().zip(fields).zip(&mut places) {
-        for field in fields {
-            let instance = match name {
-                "ARC-Authentication-Results" => results_instance(header.value(*field)),
-                _ => Tags::parse(header.value(*field)).ok().and_then(|it| instance(it.get("i")?)),
-            };
-            let instance = instance.ok_or(ChainFault::Instance(name))?;
-            if places[instance - 1].replace(*field).is_some() {
-                return Err(ChainFault::Duplicate(instance, name));
-            }
+    let [results, signatures, seals] = fields;
+    let results = by_instance(header, RESULTS, results, |value| Ok((results_instance(value), ())))?;
+    let tagged = |value| {
+        let tags = Tags::parse(value)?;
+        Ok((tags.get("i").and_then(instance), tags))
+    };
+    let signatures = by_instance(header, SIGNATURE, signatures, tagged)?;
+    let seals = by_instance(header, SEAL, seals, tagged)?;
+    let set = |(at, ((results, signature), seal))| match (results, signature, seal) {
+        (Some((results, ())), Some(signature), Some(seal)) => {
+            Set::parse(at + 1, results, signature, seal)
+        }
+        _ => Err(ChainFault::Incomplete(at + 1)),
+    };
+    results.into_iter().zip(signatures).zip(seals).take(count).enumerate().map(set).collect()
+}
+
+/// Arranges fields of one name by instance. `parse` returns the instance in a value, and its tags.
+fn by_instance<'h, T>(
+    header: &'h Header,
+    name: &'static str,
+    fields: &[usize],
+    parse: impl Fn(&'h [u8]) -> Result<(Option<usize>, T), TagFault>,
+) -> Result<Vec<Option<Placed<T>>>, ChainFault> {
+    let mut places: Vec<_> = (0..SETS).map(|_| None).collect();
+    for field in fields {
+        let (instance, tags) =
+            parse(header.value(*field)).map_err(|fault| ChainFault::Tags(name, fault))?;
+        let instance = instance.ok_or(ChainFault::Instance(name))?;
+        if places[instance - 1].replace((*field, tags)).is_some() {
+            return Err(ChainFault::Duplicate(instance, name));
         }
     }
-    let [results, signatures, seals] = places;
-    let set = |at: usize| {
-        let incomplete = ChainFault::Incomplete(at + 1);
-        let (Some(results), Some(signature), Some(seal)) = (results[at], signatures[at], seals[at])
-        else {
-            return Err(incomplete);
-        };
-        Set::parse(header, at + 1, SetFields { results, signature, seal })
-    };
-    (0..count).map(set).collect()
+    Ok(places)
 }
 
 impl Set {
-    fn parse(header: &Header, instance: usize, fields: SetFields) -> Result<Self, ChainFault> {
-        let seal = seal(header.value(fields.seal));
-        let (sealer, says, has_names) = seal.map_err(|fault| ChainFault::Seal(instance, fault))?;
-        let signature = signature(header.value(fields.signature));
-        let (signer, coverage, expiry) =
-            signature.map_err(|fault| ChainFault::Signature(instance, fault))?;
+    fn parse(
+        instance: usize,
+        results: usize,
+        (signature, signature_tags): Placed<Tags<'_>>,
+        (seal, seal_tags): Placed<Tags<'_>>,
+    ) -> Result<Self, ChainFault> {
+        let fields = SetFields { results, signature, seal };
+        let (sealer, says) =
+            parse_seal(&seal_tags).map_err(|fault| ChainFault::Seal(instance, fault))?;
+        let (signer, coverage, expiry) = parse_signature(&signature_tags)
+            .map_err(|fault| ChainFault::Signature(instance, fault))?;
         // RFC 8617 section 4.1.3.
-        if has_names {
+        if seal_tags.get("h").is_some() {
             return Err(ChainFault::SealNamesFields(instance));
         }
         // RFC 8617 section 4.1.2.
@@ -106,28 +125,26 @@ impl Set {
     }
 }
 
-/// Parses `ARC-Seal`. Also returns whether it has `h=`.
-fn seal(value: &[u8]) -> Result<(Signer, Validation, bool), SignatureFault> {
-    let tags = Tags::parse(value)?;
-    let says = match required(&tags, "cv")? {
+/// Parses `ARC-Seal`.
+fn parse_seal(tags: &Tags<'_>) -> Result<(Signer, Validation), SignatureFault> {
+    let says = match required(tags, "cv")? {
         b"none" => Validation::None,
         b"pass" => Validation::Pass,
         b"fail" => Validation::Fail,
         _ => return Err(SignatureFault::Malformed("cv")),
     };
-    optional_number(&tags, "t")?;
-    Ok((Signer::parse(&tags)?, says, tags.get("h").is_some()))
+    optional_number(tags, "t")?;
+    Ok((Signer::parse(tags)?, says))
 }
 
 /// Parses `ARC-Message-Signature`.
-fn signature(value: &[u8]) -> Result<(Signer, Coverage, Expiry), SignatureFault> {
-    let tags = Tags::parse(value)?;
-    let signer = Signer::parse(&tags)?;
-    let coverage = Coverage::parse(&tags, Canonicalization::Relaxed)?;
+fn parse_signature(tags: &Tags<'_>) -> Result<(Signer, Coverage, Expiry), SignatureFault> {
+    let signer = Signer::parse(tags)?;
+    let coverage = Coverage::parse(tags, Canonicalization::Relaxed)?;
     if !coverage.has_no_names() && !coverage.signs("from") {
         return Err(SignatureFault::NoFrom);
     }
-    Ok((signer, coverage, Expiry::parse(&tags)?))
+    Ok((signer, coverage, Expiry::parse(tags)?))
 }
 
 /// Returns the instance in `ARC-Authentication-Results`, which begins with `i=…;`.

@@ -1,6 +1,6 @@
 //! Builds signed and sealed messages from a list of edits.
 
-use nobounce::authentication::arc::ChainResult;
+use nobounce::authentication::arc::{ChainResult, ChainValidation};
 
 use super::KEYS;
 use crate::signer::{Form, Key, Sign};
@@ -10,7 +10,26 @@ pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) sets: usize,
     pub(super) edits: &'static [Edit],
-    pub(super) expected: ChainResult,
+    pub(super) expected: Expected,
+}
+
+/// The result of a case, with the reason if it fails.
+#[derive(Debug)]
+pub(super) enum Expected {
+    None,
+    Pass,
+    Fail(&'static str),
+}
+
+impl Expected {
+    pub(super) fn is(&self, found: &ChainValidation) -> bool {
+        let (result, reason) = match self {
+            Self::None => (ChainResult::None, None),
+            Self::Pass => (ChainResult::Pass, None),
+            Self::Fail(reason) => (ChainResult::Fail, Some(*reason)),
+        };
+        (found.result, found.reason.as_deref()) == (result, reason)
+    }
 }
 
 /// What is changed, the old text and the new one. `*` as the old text is all of it, and `*` in the new
