@@ -105,7 +105,13 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("dkim_fields", "tests/authentication/bounds.rs", "two_thousand_fields_are_read"),
     ("dkim_names", "tests/authentication/bounds.rs", "a_thousand_names_are_signed"),
     ("dkim_tags", "tests/authentication/bounds.rs", "a_hundred_tags_are_read"),
+    ("dkim_domain", "tests/authentication/bounds.rs", "domain_names_of_a_thousand_octets_are_read"),
     ("dkim_identity", "tests/authentication/bounds.rs", "the_identity_has_its_bound"),
+    (
+        "dkim_clock_drift",
+        "tests/authentication/bounds.rs",
+        "a_signature_is_valid_for_five_minutes_after_its_expiry",
+    ),
     ("dkim_keys", "tests/authentication/bounds.rs", "two_key_records_are_tried"),
     ("dkim_rsa_key", "src/authentication/key/tests.rs", "rsa_key_of_1024_to_4096_bits_is_used"),
     ("arc_sets", "tests/authentication/bounds.rs", "fifty_sets_are_validated"),
