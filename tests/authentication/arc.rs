@@ -141,14 +141,21 @@ fn chain_of_a_changed_body_names_its_sealers() {
     assert_eq!(Chain::read(&content(&text)).key_names().count(), 0);
 }
 
-/// The original suite, as JSON: `.ci/programs/arc_suite.sh FILE` converts it and runs this test.
+/// Cases whose expectation the last edition of the suite has corrected, each with the reason.
+const CORRECTED: [(&str, ChainResult, &str); 3] = [
+    ("ams_fields_a_sha1", ChainResult::Fail, "rsa-sha1 must not be used (RFC 8301 section 3.1)"),
+    ("as_fields_a_sha1", ChainResult::Fail, "rsa-sha1 must not be used (RFC 8301 section 3.1)"),
+    ("ams_fields_c_na", ChainResult::Pass, "c= is optional (RFC 6376 section 3.5)"),
+];
+
+/// The original suite, as JSON: `.ci/programs/arc_suite.sh` converts it and runs this test.
 #[test]
 #[ignore = "needs a copy of ValiMail's suite: see .ci/programs/arc_suite.sh"]
 fn the_original_suite_is_passed() {
     let path = std::env::var("NOBOUNCE_ARC_SUITE").expect("NOBOUNCE_ARC_SUITE names the suite");
     let text = std::fs::read_to_string(path).expect("the suite can be read");
     let suite: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let (mut passed, mut faults) = (0, Vec::new());
+    let (mut passed, mut corrected, mut faults) = (0, Vec::new(), Vec::new());
     for scenario in suite.as_array().unwrap() {
         let records: Vec<(String, String)> = (scenario["txt-records"].as_object().unwrap().iter())
             .map(|(name, text)| (name.clone(), text.as_str().unwrap().to_owned()))
@@ -167,11 +174,18 @@ fn the_original_suite_is_passed() {
             }
             let found = chain.verify(&keys(&all), at(0));
             // The suite leaves open what a chain is that says of itself that it failed.
-            let expected = match case["cv"].as_str().unwrap_or("None").to_lowercase().as_str() {
+            let mut expected = match case["cv"].as_str().unwrap_or("None").to_lowercase().as_str() {
                 "none" => ChainResult::None,
                 "pass" => ChainResult::Pass,
                 _ => ChainResult::Fail,
             };
+            let exception = CORRECTED.iter().find(|exception| exception.0 == name);
+            if let Some((_, corrected_to, why)) = exception
+                && *corrected_to != expected
+            {
+                expected = *corrected_to;
+                corrected.push(format!("{name} is {expected}: {why}"));
+            }
             if found.result == expected {
                 passed += 1;
             } else {
@@ -180,6 +194,8 @@ fn the_original_suite_is_passed() {
         }
     }
     println!("{passed} of {}", passed + faults.len());
+    corrected.iter().for_each(|case| println!("corrected: {case}"));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert_eq!(passed, 171);
+    // The last edition has a case more than the one in source packages.
+    assert!(passed >= 170, "{passed}");
 }
