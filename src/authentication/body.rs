@@ -2,12 +2,10 @@
 
 use ring::digest;
 
-use super::canonicalization::Canonicalization;
+use super::canonicalization::{Block, Canonicalization, GLANCE, squeezed};
 
 /// Octets that are collected before they are hashed. Longer runs are hashed where they are.
 const STAGED: usize = 4 << 10;
-/// Octets that are examined together for white space that changes.
-const GLANCE: usize = 64;
 
 /// The hash of a body in canonical form, or of its beginning.
 #[derive(Debug, Clone, Default)]
@@ -149,11 +147,10 @@ impl Hasher {
 fn relax(octets: &[u8], sink: &mut Sink) {
     let mut begin = 0;
     let mut at = 0;
-    // A block and the octet after it.
     while let Some(block) = octets[at..].first_chunk() {
         if changes(block) {
             sink.write(&octets[begin..at]);
-            sink.squeeze(block);
+            sink.squeeze(block, GLANCE);
             begin = at + GLANCE;
         }
         at += GLANCE;
@@ -163,16 +160,25 @@ fn relax(octets: &[u8], sink: &mut Sink) {
     let mut rest = [0; GLANCE + 1];
     let octets = &octets[at..];
     rest[..octets.len()].copy_from_slice(octets);
-    sink.squeeze(&rest[..=octets.len()]);
+    sink.squeeze(&rest, octets.len());
 }
 
-/// Returns whether white space in a block is changed. The last octet is the one after the block.
-fn changes(block: &[u8; GLANCE + 1]) -> bool {
+/// Returns whether white space in a block is changed.
+fn changes(block: &Block) -> bool {
     let pairs = block.iter().zip(&block[1..]);
     pairs.fold(false, |any, (octet, next)| {
-        let ends = (*next == b' ') | (*next == b'\t') | (*next == b'\r');
-        any | (*octet == b'\t') | ((*octet == b' ') & ends)
+        any | (*octet == b'\t') | ((*octet == b' ') & ends_space(next))
     })
+}
+
+/// Returns whether this is white space within a line.
+fn is_space(octet: &u8) -> bool {
+    (*octet == b' ') | (*octet == b'\t')
+}
+
+/// Returns whether white space before this octet is removed.
+fn ends_space(octet: &u8) -> bool {
+    is_space(octet) | (*octet == b'\r')
 }
 
 /// Hash of the octets that are written, and of their beginnings.
@@ -217,20 +223,10 @@ impl Sink {
         }
     }
 
-    /// Writes a block of at most [`GLANCE`] octets without superfluous white space. The last octet is
-    /// the one after the block, and is not written.
-    fn squeeze(&mut self, block: &[u8]) {
-        if self.count + block.len() > STAGED {
-            self.flush();
-        }
-        let room = &mut self.staged[self.count..];
-        let mut count = 0;
-        for (octet, next) in block.iter().zip(&block[1..]) {
-            let space = matches!(octet, b' ' | b'\t');
-            room[count] = if space { b' ' } else { *octet };
-            count += usize::from(!(space & matches!(next, b' ' | b'\t' | b'\r')));
-        }
-        self.count += count;
+    /// Writes the first octets of a block without superfluous white space.
+    fn squeeze(&mut self, block: &Block, length: usize) {
+        let (squeezed, count) = squeezed(block, length, is_space, ends_space);
+        self.write(&squeezed[..count]);
     }
 
     fn flush(&mut self) {

@@ -189,16 +189,7 @@ impl Header {
         }
         let colon = field.len() - value.len() - 1;
         let end = if field.ends_with(b"\r\n") { range.end - 2 } else { range.end };
-        let mut key = [0; 64];
-        let group = match key.get_mut(..name.len()) {
-            Some(key) => {
-                key.copy_from_slice(name.as_bytes());
-                key.make_ascii_lowercase();
-                self.names.get(&*key).copied()
-            }
-            None => self.names.get(name.to_ascii_lowercase().as_bytes()).copied(),
-        };
-        let group = group.unwrap_or_else(|| {
+        let group = self.group(name.as_bytes()).unwrap_or_else(|| {
             self.named.push(Vec::new());
             let name = name.to_ascii_lowercase().into_bytes();
             self.names.insert(name.into(), self.named.len() - 1);
@@ -212,10 +203,22 @@ impl Header {
         self.fault
     }
 
-    /// Returns the fields of this name, which is in lower case, in order.
+    /// Returns the fields of this name in order. The case is ignored.
     pub(super) fn named(&self, name: &str) -> &[usize] {
-        let group = self.names.get(name.as_bytes());
-        group.map_or(&[], |group| &self.named[*group])
+        self.group(name.as_bytes()).map_or(&[], |group| &self.named[group])
+    }
+
+    /// Returns the place of a name in `named`. The case is ignored.
+    fn group(&self, name: &[u8]) -> Option<usize> {
+        let mut short = [0; 64];
+        match short.get_mut(..name.len()) {
+            Some(key) => {
+                key.copy_from_slice(name);
+                key.make_ascii_lowercase();
+                self.names.get(&*key).copied()
+            }
+            None => self.names.get(&*name.to_ascii_lowercase()).copied(),
+        }
     }
 
     /// Returns the value of a field without its final CRLF.
@@ -266,12 +269,9 @@ impl Header {
         to: &mut Vec<u8>,
     ) {
         let mut left: Vec<usize> = self.named.iter().map(Vec::len).collect();
-        let mut key = Vec::new();
         for name in names {
-            key.clear();
-            key.extend(name.iter().map(u8::to_ascii_lowercase));
-            let Some(group) = self.names.get(&*key) else { continue };
-            let (fields, left) = (&self.named[*group], &mut left[*group]);
+            let Some(group) = self.group(name) else { continue };
+            let (fields, left) = (&self.named[group], &mut left[group]);
             if *left > 0 && fields[*left - 1] == own {
                 *left -= 1;
             }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use memchr::memchr;
+
 /// Maximum number of tags in a list. RFC 6376 and its extensions define 14.
 pub(super) const TAGS: usize = 100;
 
@@ -36,24 +38,25 @@ impl<'v> Tags<'v> {
     pub(super) fn parse(text: &'v [u8]) -> Result<Self, TagFault> {
         let mut tags = Vec::new();
         let mut at = 0;
-        let mut specs = text.split(|octet| *octet == b';').peekable();
-        while let Some(spec) = specs.next() {
+        loop {
+            let rest = &text[at..];
+            let end = memchr(b';', rest);
+            let spec = &rest[..end.unwrap_or(rest.len())];
             // A semicolon after the last tag is allowed.
-            let is_last = specs.peek().is_none();
-            if is_last && !tags.is_empty() && spec.iter().all(is_space) {
+            if end.is_none() && !tags.is_empty() && spec.iter().all(is_space) {
                 break;
             }
             if tags.len() == TAGS {
                 return Err(TagFault::TooMany);
             }
-            let equals = spec.iter().position(|octet| *octet == b'=');
-            let equals = equals.ok_or(TagFault::Malformed)?;
+            let equals = memchr(b'=', spec).ok_or(TagFault::Malformed)?;
             let (name, value) = (trim(&spec[..equals]), at + equals + 1..at + spec.len());
             if !is_name(name) || !is_value(trim(&text[value.clone()])) {
                 return Err(TagFault::Malformed);
             }
             tags.push(Tag { name, value });
-            at += spec.len() + 1;
+            let Some(end) = end else { break };
+            at += end + 1;
         }
         tags.sort_unstable_by_key(|tag| tag.name);
         if tags.windows(2).any(|pair| pair[0].name == pair[1].name) {
@@ -108,8 +111,9 @@ fn is_name(name: &[u8]) -> bool {
 }
 
 fn is_value(value: &[u8]) -> bool {
-    let is_allowed = |octet: &u8| octet.is_ascii_graphic() || is_space(octet);
-    value.iter().all(|octet| is_allowed(octet) || !octet.is_ascii())
+    // Examines all octets, because that is faster than a branch for each.
+    let is_allowed = |octet: &u8| octet.is_ascii_graphic() | is_space(octet) | !octet.is_ascii();
+    value.iter().fold(true, |all, octet| all & is_allowed(octet))
         && (value.is_ascii() || str::from_utf8(value).is_ok())
 }
 

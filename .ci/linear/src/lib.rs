@@ -2,6 +2,7 @@
 //! that the work is done correctly.
 
 mod found;
+pub mod hashing;
 mod input;
 pub mod judged;
 mod mail;

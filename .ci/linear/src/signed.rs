@@ -102,14 +102,14 @@ fn sets(size: usize) -> Work {
     })
 }
 
-fn message(text: &str) -> Message {
+pub(crate) fn message(text: &str) -> Message {
     let sender = ReversePath::parse("<>").expect("a path");
     let id = SessionId::new("linear").transaction(1);
     let envelope = Envelope::new(id, Arc::new(Peer::local()), sender);
     Message::new("mx.example", &envelope, UNIX_EPOCH, MailData::normalise(text.as_bytes()))
 }
 
-fn keys(record: &str) -> Keys {
+pub(crate) fn keys(record: &str) -> Keys {
     let record = Record::Txt(record.as_bytes().into());
     let mut keys = Keys::default();
     let name = "s._domainkey.example.org".parse().expect("a name");

@@ -44,7 +44,7 @@ type Placed<T> = (usize, T);
 
 /// Reads all sets, the first one first.
 pub(super) fn read(header: &Header) -> Result<Vec<Set>, ChainFault> {
-    let fields = [RESULTS, SIGNATURE, SEAL].map(|name| header.named(&name.to_ascii_lowercase()));
+    let fields = [RESULTS, SIGNATURE, SEAL].map(|name| header.named(name));
     if fields.iter().all(|fields| fields.is_empty()) {
         return Ok(Vec::new());
     }
