@@ -106,6 +106,8 @@ pub(super) fn squeezed(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -153,6 +155,21 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(Canonicalization::parse(value.as_bytes()), algorithms, "{value}");
+        }
+    }
+
+    proptest! {
+        /// Blocks begin and end anywhere in words and white space.
+        #[test]
+        fn white_space_of_any_length_is_a_single_space(
+            words in prop::collection::vec("[a-c]{1,70}", 1..6),
+            spaces in prop::collection::vec("[ \t\r\n]{1,70}|  ?", 7),
+        ) {
+            let parts = words.iter().zip(&spaces).map(|(word, space)| format!("{space}{word}"));
+            let field = format!("X:{}{}", parts.collect::<String>(), spaces[6]);
+            let mut octets = Vec::new();
+            Canonicalization::Relaxed.append_field(field.as_bytes(), 1, &mut octets);
+            prop_assert_eq!(String::from_utf8(octets).unwrap(), format!("x:{}", words.join(" ")));
         }
     }
 }

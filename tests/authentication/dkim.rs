@@ -35,13 +35,14 @@ fn sign() -> Sign<'static> {
     }
 }
 
-/// Verifies a message with a key record for each key under `rsa`, `ed`, `rsa512` and `rsa1024`.
+/// Verifies a message with a key record for each key under `rsa`, `ed`, `rsa512`, `rsa1024` and `rsa4096`.
 fn check(text: &str) -> Verification {
     let records = [
         ("rsa._domainkey.example.org", Key::Rsa2048),
         ("ed._domainkey.example.org", Key::Ed25519),
         ("rsa512._domainkey.example.org", Key::Rsa512),
         ("rsa1024._domainkey.example.org", Key::Rsa1024),
+        ("rsa4096._domainkey.example.org", Key::Rsa4096),
         ("rsa._domainkey.xn--mnchen-3ya.example", Key::Rsa2048),
         ("xn--schlssel-95a._domainkey.example.org", Key::Rsa2048),
         ("a.b._domainkey.example.org", Key::Rsa2048),
@@ -66,11 +67,12 @@ fn signed(sign: &Sign<'_>, mail: &str) -> String {
 
 #[test]
 fn both_algorithms_and_canonicalizations_pass() {
-    for key in [Key::Rsa2048, Key::Rsa1024, Key::Ed25519] {
+    for key in [Key::Rsa2048, Key::Rsa1024, Key::Rsa4096, Key::Ed25519] {
         for header in [Simple, Relaxed] {
             for body in [Simple, Relaxed] {
                 let selector = match key {
                     Key::Rsa1024 => "rsa1024",
+                    Key::Rsa4096 => "rsa4096",
                     Key::Ed25519 => "ed",
                     _ => "rsa",
                 };

@@ -65,6 +65,7 @@ pub enum Key {
     Rsa512,
     Rsa1024,
     Rsa2048,
+    Rsa4096,
     Ed25519,
 }
 
@@ -99,7 +100,7 @@ impl Key {
             Self::Ed25519 => {
                 self.ed25519().sign(digest(&SHA256, octets).as_ref()).as_ref().to_vec()
             }
-            Self::Rsa2048 => {
+            Self::Rsa2048 | Self::Rsa4096 => {
                 let pair = RsaKeyPair::from_der(self.private()).unwrap();
                 let mut signature = vec![0; pair.public().modulus_len()];
                 let random = SystemRandom::new();
@@ -132,6 +133,7 @@ impl Key {
         match self {
             Self::Rsa512 => include_bytes!("keys/rsa-512.der"),
             Self::Rsa1024 => include_bytes!("keys/rsa-1024.der"),
+            Self::Rsa4096 => include_bytes!("keys/rsa-4096.der"),
             _ => include_bytes!("keys/rsa-2048.der"),
         }
     }
