@@ -39,6 +39,8 @@ fuzz_target!(|input: &[u8]| {
             assert!(name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':'));
             assert!(field.value().len() <= content.len());
             assert!(field.text().len() <= 4 * field.value().len() + 4);
+            assert!(field.addresses().len() <= field.value().len());
+            assert!(field.date().is_none_or(|date| date >= UNIX_EPOCH));
         }
     }
     // Messages attached to encoded messages are parsed to a depth of three.

@@ -1,5 +1,6 @@
 //! A message in transit: trace header, added header fields and content, parsed on demand.
 
+mod addresses;
 mod decode;
 pub(crate) mod hops;
 mod joint;
@@ -22,6 +23,7 @@ use crate::wire::content::{ContentFault, Dots};
 pub use crate::wire::content::{LineEndings, MailData};
 use joint::Starved;
 
+pub use addresses::FieldAddress;
 pub use mime::MimeLimits;
 pub use view::{Field, Fields, MessageView, MimePart};
 

@@ -27,6 +27,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("mime_header", "src/message/mime/tests.rs", "a_header_is_looked_at_as_far_as_its_limit"),
     ("mime_copies", "src/message/mime/tests.rs", "copies_come_to_an_end"),
     ("mime_encodings", "src/message/mime/tests.rs", "encodings_inside_encodings_come_to_an_end"),
+    ("field_addresses", "src/message/addresses/tests.rs", "a_list_beyond_16_kib_is_cut"),
     ("read_ahead", "src/driver/tests.rs", "client_is_read_no_faster_than_it_is_answered"),
     ("client_attributes", "src/wire/attributes/tests.rs", "invalid_attributes_are_refused"),
     ("record_recipients", "src/observer/lines.rs", "record_lists_a_bounded_number_of_recipients"),
