@@ -231,7 +231,7 @@ pub fn split(message: &str) -> (Vec<String>, &str) {
 }
 
 /// Returns the fields that `h=` selects (RFC 6376 section 5.4.2).
-fn select<'f>(fields: &'f [String], names: &str) -> Vec<&'f str> {
+pub fn select<'f>(fields: &'f [String], names: &str) -> Vec<&'f str> {
     let mut left: Vec<_> = fields.iter().map(String::as_str).collect();
     let is = |field: &&str, name: &str| {
         field.split(':').next().is_some_and(|it| it.trim_end().eq_ignore_ascii_case(name))

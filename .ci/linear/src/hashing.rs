@@ -9,7 +9,7 @@ use nobounce::authentication::{Content, Keys};
 use ring::digest::{SHA256, digest};
 
 use crate::signed::{keys, message};
-use crate::signer::{Form, Key, base64};
+use crate::signer::{Form, Key, base64, select};
 
 /// Size of each message.
 const OCTETS: usize = 1 << 20;
@@ -70,16 +70,16 @@ impl Hashed {
         let names: String = (0..count).map(|at| format!(":{}", name(at))).collect();
         let fields = (0..count).map(|at| format!("{}: {value}\r\n", field(at)));
         let fields: Vec<String> = fields.chain(["From: a@example.org\r\n".to_owned()]).collect();
-        let is_signed = |field: &&String| !names.contains("zzzz") || field.starts_with("From");
-        let selected: usize =
-            fields.iter().filter(is_signed).map(|field| relaxed.field(field).len()).sum();
+        let names = format!("from{names}");
+        let selected = select(&fields, &names).into_iter();
+        let selected: usize = selected.map(|field| relaxed.field(field).len()).sum();
         let header = fields.concat();
         let body = line.repeat((OCTETS - header.len()) / line.len());
         let canonical = relaxed.body(&body);
         let hash = base64(digest(&SHA256, canonical.as_bytes()).as_ref());
         let signature = format!(
             "DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed; d=example.org; s=s; \
-             h=from{names}; bh={hash}; b={FALSE}\r\n"
+             h={names}; bh={hash}; b={FALSE}\r\n"
         );
         let own = signature.len() - FALSE.len() - ": \r\n".len() + ":".len();
         let text = format!("{}{header}\r\n{body}", signature.repeat(SIGNATURES));
