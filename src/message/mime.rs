@@ -1,21 +1,26 @@
 //! Takes a message apart by MIME: one pass over its lines, without recursion, in bounded memory.
 //!
-//! mail-parser has a parser for whole messages. It is not used: attached messages inside an encoded
-//! one overflow its stack, in parsing and again when its result is dropped; it is quadratic in
-//! multiparts that are never closed; and it takes a boundary in the middle of a line for one.
+//! Where mail programs disagree about a malformed message, it is walked through once for each of
+//! their readings (`reading.rs`), and the parts of all are the result.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use mail_parser::parsers::MessageStream;
-use mail_parser::{ContentType, HeaderValue};
+use memchr::memchr_iter;
 
-use super::section::{HEAD, is_mbox, split_field, without_end};
-use super::view::{Encoding, Field, Fields, MessageView, MimePart, Stretch};
+use super::declared::Declared;
+use super::part::{MimePart, Stretch};
+use super::pkcs7;
+use super::reading::{Choice, Choices, Reading, Readings};
+use super::section::{HEAD, continues, is_mbox, is_strict_field, split_field, without_end};
+use super::transfer::Encoding;
+use super::view::MessageView;
 use crate::wire::blocks::Blocks;
 
-/// Maximum number of nested transfer encodings of attached messages. Decoding each makes a copy.
+/// Maximum number of nested bodies with parts that are decoded: attached messages and multiparts
+/// with a transfer encoding, and signed data of S/MIME. Decoding each makes a copy.
 const ENCODINGS: usize = 3;
 
 /// Limits for parsing the MIME structure of a message. Scorers do not see what exceeds them, but see
@@ -31,39 +36,80 @@ pub struct MimeLimits {
     /// Nesting depth of parts: 100 (Postfix `mime_nesting_limit`). In the worst case, each line is
     /// compared with this number of boundaries.
     pub depth: usize,
-    /// Octets of a MIME field that are parsed: 2,048 (Postfix `mime_boundary_length_limit` allows as
-    /// many for the boundary alone). Parsing takes time quadratic in this length.
+    /// Octets of a MIME field that are parsed: 16,384. Postfix `mime_boundary_length_limit` allows
+    /// 2,048 for a boundary.
     pub field: usize,
     /// Octets of the header of a part that are parsed: 1 MiB (Exim `header_maxsize`).
     pub header: usize,
     /// Octets that are copied in total: 8 MiB. The parser copies headers that span blocks of the
     /// mail data, values of MIME fields, and attached messages that it decodes.
     pub copies: usize,
+    /// Number of readings of a malformed message: 4. Each takes as long as the first one.
+    pub readings: usize,
 }
 
 impl Default for MimeLimits {
     fn default() -> Self {
-        Self { parts: 10_000, depth: 100, field: 2_048, header: 1 << 20, copies: 8 << 20 }
+        Self {
+            parts: 10_000,
+            depth: 100,
+            field: 16 << 10,
+            header: 1 << 20,
+            copies: 8 << 20,
+            readings: 4,
+        }
     }
 }
 
-/// State of the walk through a message: the parts found so far.
-struct Walk {
+/// State of the walk through a message, in one reading of it: the parts found so far.
+struct Walk<'w> {
     limits: MimeLimits,
+    reading: Reading,
+    /// Questions that came up in this reading.
+    met: Choices,
     parts: Vec<MimePart>,
+    /// Decoded bodies that contain parts, by their source, range and encoding. Readings share them.
+    opened: &'w mut HashMap<(usize, Range<usize>, Encoding), Opened>,
     /// Octets that may still be copied.
     room: usize,
     truncated: bool,
 }
 
+/// The octets in which the parts of a body are found, if it is encoded.
+#[derive(Clone)]
+struct Opened {
+    source: Arc<Blocks>,
+    /// The body without its transfer encoding.
+    octets: Bytes,
+}
+
 /// A part whose end has not been seen.
+#[derive(Default)]
 struct Open {
     /// Its index.
     part: usize,
     /// Offset of its body.
     body: usize,
-    /// Boundary between its parts. `None` if it has no parts, or its last one has ended.
-    boundary: Option<String>,
+    /// Boundary between its parts. `None` if it has no parts.
+    boundary: Option<Box<[u8]>>,
+    /// Whether the closing delimiter was seen.
+    is_closed: bool,
+    /// Whether the first line that begins with `--` has its boundary.
+    is_guessed: bool,
+    /// Begin of the first delimiter and end of the last one.
+    delimiters: Option<Range<usize>>,
+    /// What must be decoded before its parts can be found.
+    sealed: Option<Sealed>,
+    /// Whether the body is the decoded one, which the walk goes through.
+    is_decoded: bool,
+}
+
+/// A body whose parts are found after it is decoded.
+enum Sealed {
+    Message,
+    /// Its encoding is ignored if it has parts without decoding.
+    Multipart,
+    SignedData,
 }
 
 /// What follows a header.
@@ -75,68 +121,148 @@ enum Next {
     End,
 }
 
+/// Nesting: depth of the source, and the number of nested bodies that may still be decoded.
+type Nesting = (usize, usize);
+
 impl MessageView {
     pub(super) fn new(content: Blocks, limits: MimeLimits) -> Self {
-        let (parts, truncated) = Walk::through(content, limits);
-        Self::of(parts, truncated)
+        let content = Arc::new(content);
+        let mut readings = Readings::new(limits.readings.max(1));
+        let mut opened = HashMap::new();
+        let mut union = Vec::new();
+        let mut known = HashSet::new();
+        let (mut room, mut truncated) = (limits.copies, false);
+        while let Some(reading) = readings.next() {
+            let mut walk = Walk {
+                limits,
+                reading,
+                met: Choices::default(),
+                parts: Vec::new(),
+                opened: &mut opened,
+                room,
+                truncated,
+            };
+            walk.walk(&content, Vec::new(), Some(0), (0, ENCODINGS));
+            (room, truncated) = (walk.room, walk.truncated);
+            readings.add(reading, walk.met);
+            let (met, parts) = (walk.met, walk.parts);
+            if union.is_empty() && met == Choices::default() {
+                union = parts;
+                break;
+            }
+            union.extend(parts.into_iter().filter(|part| known.insert(part.identity())));
+        }
+        truncated |= readings.are_exceeded() || union.len() > limits.parts.max(1);
+        union.truncate(limits.parts.max(1));
+        Self::of(union, readings.are_several(), truncated)
     }
 }
 
-impl Walk {
-    /// Returns the parts, and whether the limits were exceeded.
-    fn through(content: Blocks, limits: MimeLimits) -> (Vec<MimePart>, bool) {
-        let room = limits.copies;
-        let mut walk = Self { limits, parts: Vec::new(), room, truncated: false };
-        walk.message(&Arc::new(content), 0, ENCODINGS);
-        (walk.parts, walk.truncated)
+impl Walk<'_> {
+    /// Answers a question on which mail programs disagree.
+    fn takes(&mut self, choice: Choice) -> bool {
+        self.met.insert(choice);
+        self.reading.takes(choice)
     }
 
-    /// Walks through a message. `encodings` is the number of nested transfer encodings that may
-    /// still be decoded. It limits the recursion of this function.
-    fn message(&mut self, source: &Arc<Blocks>, depth: usize, encodings: usize) {
-        // Outermost first.
-        let mut open: Vec<Open> = Vec::new();
-        // Offset of the header that is being read.
-        let mut header = Some(0);
+    /// Walks through a source, whose outermost open parts come first. `header` is the offset of the
+    /// header that is being read.
+    fn walk(
+        &mut self,
+        source: &Arc<Blocks>,
+        mut open: Vec<Open>,
+        mut header: Option<usize>,
+        nesting: Nesting,
+    ) {
         let mut at = 0;
         let len = source.len();
         while at < len {
             let (line, end) = source.line(at, HEAD);
             let line = without_end(&line);
-            if let Some((level, last)) = delimiter(&open, line) {
+            if let Some((level, last)) = self.delimiter(&mut open, line) {
                 if let Some(start) = header.take() {
-                    self.begin(source, start..at, at, depth, &mut open);
+                    self.begin(source, start..at, at, nesting, &mut open);
                 }
                 // The CRLF before a delimiter is part of it.
                 let before = before_line_end(source, at);
-                self.close(source, before, &mut open, level + 1, (depth, encodings));
-                if last {
-                    open[level].boundary = None;
-                } else {
-                    header = Some(end);
-                }
+                self.close(source, before, &mut open, level + 1, nesting);
+                let part = &mut open[level];
+                let begin = part.delimiters.take().map_or(before.max(part.body), |it| it.start);
+                part.delimiters = Some(begin..end);
+                part.is_closed = last;
+                header = (!last).then_some(end);
             } else if let Some(start) = header {
-                let bare = at == start && split_field(line).is_none() && !is_mbox(line);
-                if line.is_empty() || bare {
-                    let body = if line.is_empty() { end } else { at };
-                    match self.begin(source, start..at, body, depth, &mut open) {
-                        Next::Body => header = None,
-                        Next::Header => header = Some(body),
-                        Next::End => break,
+                let body = match self.header_end(line, at == start) {
+                    None => {
+                        at = end;
+                        continue;
                     }
-                    // The first line of the body may be a delimiter of the part that has begun.
-                    at = body;
-                    continue;
+                    Some(HeaderEnd::Before) => at,
+                    Some(HeaderEnd::After) => end,
+                };
+                match self.begin(source, start..at, body, nesting, &mut open) {
+                    Next::Body => header = None,
+                    Next::Header => header = Some(body),
+                    Next::End => break,
                 }
-            } else if open.iter().all(|part| part.boundary.is_none()) {
+                // The first line of the body may be a delimiter of the part that has begun.
+                at = body;
+                continue;
+            } else if open.iter().all(|part| part.boundary.is_none() && !part.is_guessed) {
                 break;
             }
             at = end;
         }
         if let Some(start) = header {
-            self.begin(source, start..len, len, depth, &mut open);
+            self.begin(source, start..len, len, nesting, &mut open);
         }
-        self.close(source, len, &mut open, 0, (depth, encodings));
+        self.close(source, len, &mut open, 0, nesting);
+    }
+
+    /// Returns whether the header ends before or after this line.
+    fn header_end(&mut self, line: &[u8], is_first: bool) -> Option<HeaderEnd> {
+        if line.is_empty() {
+            return Some(HeaderEnd::After);
+        }
+        if is_strict_field(line) || is_first && is_mbox(line) {
+            return None;
+        }
+        if is_first && split_field(line).is_none() {
+            return Some(HeaderEnd::Before);
+        }
+        if !continues(line) {
+            return self.takes(Choice::JunkEndsHeader).then_some(HeaderEnd::Before);
+        }
+        let is_blank = line.trim_ascii().is_empty();
+        (is_blank && self.takes(Choice::BlankEndsHeader)).then_some(HeaderEnd::After)
+    }
+
+    /// Returns the index of the open part whose delimiter this line is, and whether it is the closing
+    /// delimiter (RFC 2046 section 5.1.1).
+    fn delimiter(&mut self, open: &mut [Open], line: &[u8]) -> Option<(usize, bool)> {
+        let line = line.strip_prefix(b"--")?.trim_ascii_end();
+        let (mut closed, mut loose) = (None, None);
+        for (level, part) in open.iter_mut().enumerate().rev() {
+            let is_guessed = part.is_guessed && part.boundary.is_none() && !line.is_empty();
+            if is_guessed && self.takes(Choice::GuessedBoundary) {
+                part.boundary = Some(line.into());
+            }
+            let Some(boundary) = &part.boundary else { continue };
+            let Some(rest) = line.strip_prefix(&**boundary) else { continue };
+            match rest {
+                b"" | b"--" if !part.is_closed => return Some((level, !rest.is_empty())),
+                b"" => closed = closed.or(Some(level)),
+                b"--" => {}
+                _ if !part.is_closed => loose = loose.or(Some((level, rest.starts_with(b"--")))),
+                _ => {}
+            }
+        }
+        if let Some(level) = closed
+            && self.takes(Choice::Reopened)
+        {
+            return Some((level, false));
+        }
+        loose.filter(|_| self.takes(Choice::LooseDelimiter))
     }
 
     /// Begins a part whose header is in this range and whose body begins at `body`.
@@ -145,7 +271,7 @@ impl Walk {
         source: &Blocks,
         header: Range<usize>,
         body: usize,
-        depth: usize,
+        (depth, _): Nesting,
         open: &mut Vec<Open>,
     ) -> Next {
         // The message itself is a part in any case.
@@ -161,15 +287,28 @@ impl Walk {
             digest = &*parent.content_type == "multipart/digest";
         }
         let depth = depth + open.len();
-        let (part, mut boundary) = self.read(header, depth, digest);
-        let mut attached = part.is_message() && part.encoding == Encoding::Identity;
-        if depth >= self.limits.depth && (attached || boundary.is_some()) {
-            (attached, boundary) = (false, None);
+        let (mut part, boundary) = self.read(header, depth, digest);
+        let mut begun = Open { part: self.parts.len(), body, ..Open::default() };
+        let mut next = Next::Body;
+        let (is_message, is_multipart) = (part.is_message(), part.is_multipart());
+        let is_encoded = part.encoding != Encoding::Identity;
+        if (is_message || is_multipart || part.is_signed_data()) && depth >= self.limits.depth {
             self.truncated = true;
+        } else if part.is_signed_data() {
+            begun.sealed = Some(Sealed::SignedData);
+        } else if is_message && is_encoded && !self.reading.takes(Choice::NoOuterEncoding) {
+            begun.sealed = Some(Sealed::Message);
+        } else if is_message {
+            part.encoding = Encoding::Identity;
+            next = Next::Header;
+        } else if is_multipart {
+            begun.sealed = is_encoded.then_some(Sealed::Multipart);
+            begun.is_guessed = boundary.is_none();
+            begun.boundary = boundary;
         }
-        open.push(Open { part: self.parts.len(), body, boundary });
+        open.push(begun);
         self.parts.push(part);
-        if attached { Next::Header } else { Next::Body }
+        next
     }
 
     /// Returns the header in this range, truncated at the limit. `None` if it must be copied and may
@@ -201,87 +340,140 @@ impl Walk {
         end: usize,
         open: &mut Vec<Open>,
         level: usize,
-        (depth, encodings): (usize, usize),
+        (depth, encodings): Nesting,
     ) {
         while open.len() > level
-            && let Some(Open { part: index, body, .. }) = open.pop()
+            && let Some(closed) = open.pop()
         {
-            let Some(part) = self.parts.get_mut(index) else { continue };
-            let range = body.min(end)..end;
+            let Some(part) = self.parts.get_mut(closed.part) else { continue };
+            let begin = closed.body.min(end);
+            if let Some(inner) = &closed.delimiters {
+                let inner_end = if closed.is_closed { inner.end.min(end) } else { end };
+                part.inner = inner.start.saturating_sub(begin)..inner_end.saturating_sub(begin);
+            }
+            if closed.is_decoded {
+                continue;
+            }
+            let range = begin..end;
             part.body = Stretch { source: source.clone(), range, joined: OnceLock::new() };
-            if part.is_message() && part.encoding != Encoding::Identity {
-                let depth = depth + open.len() + 1;
-                // Two copies: the contiguous body, and the decoded one.
-                let octets = 2 * part.body.range.len();
-                if depth > self.limits.depth || encodings == 0 {
-                    self.truncated = true;
-                } else if self.has_room(octets)
-                    && let Some(part) = self.parts.get(index)
-                {
-                    let attached = Arc::new(Blocks::from(part.octets().clone()));
-                    self.message(&attached, depth, encodings - 1);
-                }
+            if part.is_multipart() && closed.delimiters.is_some() {
+                part.encoding = Encoding::Identity;
+            } else {
+                self.unseal(closed, (depth + open.len(), encodings));
             }
         }
     }
 
-    /// Creates a part from its header. If it is a multipart, also returns its boundary.
-    fn read(&mut self, header: Bytes, depth: usize, digest: bool) -> (MimePart, Option<String>) {
-        let (mut kind, mut disposition, mut encoding) = (None, None, Encoding::Identity);
-        // If a field is repeated, the last one counts, as in Postfix.
-        for field in Fields(&header) {
-            match field.name() {
-                name if name.eq_ignore_ascii_case("Content-Type") => {
-                    kind = self.parameters(&field).or(kind);
+    /// Decodes the body of a part, if it is sealed, and walks through the parts in it. `depth` is the
+    /// depth of the part.
+    fn unseal(&mut self, closed: Open, (depth, encodings): Nesting) {
+        let Some(sealed) = closed.sealed else { return };
+        if encodings == 0 {
+            self.truncated = true;
+            return;
+        }
+        let is_signed_data = matches!(sealed, Sealed::SignedData);
+        let Some(Opened { source, .. }) = self.open(closed.part, is_signed_data) else { return };
+        match sealed {
+            Sealed::Message | Sealed::SignedData => {
+                if let Some(part) = self.parts.get_mut(closed.part) {
+                    part.container = true;
                 }
-                name if name.eq_ignore_ascii_case("Content-Disposition") => {
-                    disposition = self.parameters(&field).or(disposition);
-                }
-                name if name.eq_ignore_ascii_case("Content-Transfer-Encoding") => {
-                    encoding = transfer_encoding(field.value());
-                }
-                _ => {}
+                self.walk(&source, Vec::new(), Some(0), (depth + 1, encodings - 1));
+            }
+            Sealed::Multipart => {
+                let Open { part, boundary, is_guessed, .. } = closed;
+                let decoded =
+                    Open { part, boundary, is_guessed, is_decoded: true, ..Open::default() };
+                self.walk(&source, vec![decoded], None, (depth, encodings - 1));
             }
         }
-        let parameter = |field: &Option<ContentType<'_>>, name| {
-            let value = field.as_ref()?.attribute(name)?.trim();
-            (!value.is_empty()).then(|| Box::<str>::from(value))
+    }
+
+    /// Decodes the body of a part, or takes it from an earlier reading. Returns `None` if it exceeds
+    /// the limit, or if there is no content in signed data.
+    fn open(&mut self, index: usize, is_signed_data: bool) -> Option<Opened> {
+        let part = self.parts.get(index)?;
+        let Stretch { source, range, .. } = &part.body;
+        let key = (Arc::as_ptr(source).addr(), range.clone(), part.encoding);
+        if let Some(opened) = self.opened.get(&key) {
+            part.octets.get_or_init(|| opened.octets.clone());
+            return Some(opened.clone());
+        }
+        // The contiguous body, the decoded one, and what is made of it.
+        let copies = 2 + usize::from(is_signed_data);
+        if !self.has_room(copies * range.len()) {
+            return None;
+        }
+        let part = self.parts.get(index)?;
+        let (octets, is_valid) = part.decoded(part.body());
+        if part.is_message() && !(is_valid && part.encoding == Encoding::Base64) {
+            self.met.insert(Choice::NoOuterEncoding);
+        }
+        part.octets.get_or_init(|| octets.clone());
+        let content = match is_signed_data {
+            true => pkcs7::signed_content(&octets)?.into(),
+            false => octets.clone(),
         };
-        let named =
-            kind.as_ref().and_then(|kind| Some(format!("{}/{}", kind.ctype(), kind.subtype()?)));
+        let content = with_line_ends(content);
+        let opened = Opened { source: Arc::new(Blocks::from(content)), octets };
+        self.opened.insert(key, opened.clone());
+        Some(opened)
+    }
+
+    /// Creates a part from its header. If it is a multipart, also returns its boundary.
+    fn read(&mut self, header: Bytes, depth: usize, digest: bool) -> (MimePart, Option<Box<[u8]>>) {
+        let limit = self.limits.field;
+        let declared = Declared::read(&header, limit, &mut |choice| self.takes(choice));
         let default = if digest { "message/rfc822" } else { "text/plain" };
-        let content_type = named.map_or(default.into(), |name| name.to_ascii_lowercase().into());
         let part = MimePart {
             depth,
             header,
             body: Stretch::default(),
-            content_type,
-            charset: parameter(&kind, "charset"),
-            file_name: parameter(&disposition, "filename").or_else(|| parameter(&kind, "name")),
-            disposition: disposition.map(|value| value.ctype().to_ascii_lowercase().into()),
-            encoding,
+            content_type: declared.content_type.unwrap_or_else(|| default.into()),
+            charset: declared.charset,
+            file_name: declared.file_name,
+            disposition: declared.disposition,
+            url: declared.url,
+            encoding: declared.encoding,
             container: false,
+            inner: 0..0,
             octets: OnceLock::new(),
             text: OnceLock::new(),
         };
-        let values = [&part.charset, &part.file_name, &part.disposition].into_iter().flatten();
-        self.has_room(part.content_type.len() + values.map(|value| value.len()).sum::<usize>());
-        let boundary = kind.filter(|_| part.is_multipart());
-        let boundary =
-            boundary.and_then(|kind| Some(kind.attribute("boundary")?.trim_end().into()));
-        (part, boundary.filter(|boundary: &String| !boundary.is_empty()))
+        let boundary = declared.boundary;
+        // Of a line, not more is compared with the boundary.
+        let is_long = boundary.as_ref().is_some_and(|boundary| boundary.len() > HEAD - 8);
+        self.truncated |= declared.truncated || is_long;
+        let values = [&part.charset, &part.file_name, &part.disposition, &part.url];
+        let values = values.into_iter().flatten().map(|value| value.len()).sum::<usize>();
+        let boundary_len = boundary.as_ref().map_or(0, |boundary| boundary.len());
+        self.has_room(part.content_type.len() + values + boundary_len);
+        (part, boundary)
     }
+}
 
-    /// Parses value and parameters of a field with the syntax of Content-Type.
-    fn parameters(&mut self, field: &Field<'_>) -> Option<ContentType<'static>> {
-        let value = field.value();
-        self.truncated |= value.len() > self.limits.field;
-        let value = [&value[..value.len().min(self.limits.field)], b"\r\n"].concat();
-        match MessageStream::new(&value).parse_content_type().into_owned() {
-            HeaderValue::ContentType(parameters) => Some(parameters),
-            _ => None,
+/// Where the header ends: before or after a line.
+enum HeaderEnd {
+    Before,
+    After,
+}
+
+/// Ends lines with CRLF that end with CR in decoded content. The content of a message has no such
+/// lines.
+fn with_line_ends(octets: Bytes) -> Bytes {
+    let is_bare = |at: usize| octets.get(at + 1) != Some(&b'\n');
+    if !memchr_iter(b'\r', &octets).any(is_bare) {
+        return octets;
+    }
+    let mut lines = Vec::with_capacity(octets.len() + octets.len() / 16);
+    for (at, octet) in octets.iter().enumerate() {
+        lines.push(*octet);
+        if *octet == b'\r' && is_bare(at) {
+            lines.push(b'\n');
         }
     }
+    lines.into()
 }
 
 /// Returns the offset of the CRLF or LF that ends at `at`, or `at` if there is none.
@@ -291,27 +483,6 @@ fn before_line_end(source: &Blocks, at: usize) -> usize {
         Some(lf) if is(Some(lf), b'\n') && is(lf.checked_sub(1), b'\r') => lf - 1,
         Some(lf) if is(Some(lf), b'\n') => lf,
         _ => at,
-    }
-}
-
-/// Returns the index of the open part whose delimiter this line is, and whether it is the closing
-/// delimiter (RFC 2046 section 5.1.1). Boundary and line had the same lossy conversion to UTF-8.
-fn delimiter(open: &[Open], line: &[u8]) -> Option<(usize, bool)> {
-    let line = String::from_utf8_lossy(line.strip_prefix(b"--")?);
-    let line = line.trim_end();
-    open.iter().enumerate().rev().find_map(|(level, part)| {
-        let rest = line.strip_prefix(part.boundary.as_ref()?.as_str())?;
-        (rest.is_empty() || rest.starts_with("--")).then_some((level, !rest.is_empty()))
-    })
-}
-
-/// Parses the value of Content-Transfer-Encoding.
-fn transfer_encoding(value: &[u8]) -> Encoding {
-    let word = value.trim_ascii().split(|octet| b" \t\r\n;(".contains(octet)).next();
-    match word.unwrap_or_default() {
-        word if word.eq_ignore_ascii_case(b"base64") => Encoding::Base64,
-        word if word.eq_ignore_ascii_case(b"quoted-printable") => Encoding::QuotedPrintable,
-        _ => Encoding::Identity,
     }
 }
 

@@ -1,13 +1,21 @@
 //! A message in transit: trace header, added header fields and content, parsed on demand.
 
 mod addresses;
-mod decode;
+mod charset;
+mod declared;
+mod field;
 pub(crate) mod hops;
 mod joint;
 mod mime;
+mod parameters;
+mod part;
+mod pkcs7;
+mod reading;
 pub(crate) mod section;
 mod trace;
+mod transfer;
 mod view;
+mod words;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -24,8 +32,10 @@ pub use crate::wire::content::{LineEndings, MailData};
 use joint::Starved;
 
 pub use addresses::FieldAddress;
+pub use field::{Field, Fields};
 pub use mime::MimeLimits;
-pub use view::{Field, Fields, MessageView, MimePart};
+pub use part::MimePart;
+pub use view::MessageView;
 
 /// A message as scorers see it and as it is relayed: our header fields, then the client's content
 /// without forged copies of our fields.

@@ -39,6 +39,13 @@ pub(super) fn is_field(line: &[u8]) -> bool {
     colon(line).is_some_and(|colon| field_name(&line[..colon]).is_some())
 }
 
+/// Returns whether the line begins a header field in readers that accept no white space before the
+/// colon.
+pub(super) fn is_strict_field(line: &[u8]) -> bool {
+    let name = colon(line).map_or(&b""[..], |colon| &line[..colon]);
+    !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
+}
+
 /// Returns the position of the colon that may end a field name.
 fn colon(line: &[u8]) -> Option<usize> {
     memchr(b':', &line[..line.len().min(HEAD)])

@@ -1,0 +1,127 @@
+//! Readings of a message. Mail programs disagree about malformed messages, and a sender can choose
+//! which of them shows what. So the message is read as each of them does, and scorers see all of it.
+
+/// A question on which mail programs disagree. A reading answers each with yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub(super) enum Choice {
+    /// Of repeated fields, the last one counts (Postfix), not the first one (Python).
+    LastField = 1,
+    /// Of repeated parameters, the last one counts, or the one that RFC 2231 encodes.
+    LastParameter = 1 << 1,
+    /// Parameters are parsed without comments and escapes.
+    PlainParameters = 1 << 2,
+    /// A media type with text behind it is invalid, which means plain text.
+    StrictType = 1 << 3,
+    /// A transfer encoding with a comment, quotes or text behind it is unknown.
+    StrictEncoding = 1 << 4,
+    /// The transfer encoding of an attached message is ignored.
+    NoOuterEncoding = 1 << 5,
+    /// A line that is not a field ends the header and begins the body. Most readers skip it.
+    JunkEndsHeader = 1 << 6,
+    /// A line of white space ends the header. RFC 5322 section 4.2 makes it a continuation.
+    BlankEndsHeader = 1 << 7,
+    /// A boundary delimiter may have text behind it.
+    LooseDelimiter = 1 << 8,
+    /// A delimiter after the closing delimiter begins another part.
+    Reopened = 1 << 9,
+    /// A multipart without boundary has the one in its first line that begins with `--`.
+    GuessedBoundary = 1 << 10,
+}
+
+/// How a mail program reads a message: its answer to each question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Reading(u16);
+
+impl Reading {
+    pub(super) fn takes(self, choice: Choice) -> bool {
+        self.0 & choice as u16 != 0
+    }
+}
+
+/// The questions that came up in a reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Choices(u16);
+
+impl Choices {
+    pub(super) fn insert(&mut self, choice: Choice) {
+        self.0 |= choice as u16;
+    }
+}
+
+/// The readings of a message: first the most common one, then those that differ from an earlier one
+/// in a question that came up.
+pub(super) struct Readings {
+    known: Vec<Reading>,
+    tried: usize,
+    most: usize,
+    exceeded: bool,
+}
+
+impl Readings {
+    /// Allows at most this number of readings.
+    pub(super) fn new(most: usize) -> Self {
+        Self { known: vec![Reading::default()], tried: 0, most, exceeded: false }
+    }
+
+    pub(super) fn next(&mut self) -> Option<Reading> {
+        let reading = self.known.get(self.tried).copied();
+        self.tried += usize::from(reading.is_some());
+        reading
+    }
+
+    /// Adds the readings that answer one of the questions in another way.
+    pub(super) fn add(&mut self, reading: Reading, choices: Choices) {
+        let bits = (0..u16::BITS).map(|bit| 1 << bit).filter(|bit| choices.0 & bit != 0);
+        for other in bits.map(|bit| Reading(reading.0 ^ bit)) {
+            if self.known.contains(&other) {
+                continue;
+            }
+            if self.known.len() < self.most {
+                self.known.push(other);
+            } else {
+                self.exceeded = true;
+            }
+        }
+    }
+
+    /// Returns whether the message can be read in several ways.
+    pub(super) fn are_several(&self) -> bool {
+        self.known.len() > 1 || self.exceeded
+    }
+
+    /// Returns whether there are more readings than are allowed.
+    pub(super) fn are_exceeded(&self) -> bool {
+        self.exceeded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns all readings of a message in which these questions come up in every reading.
+    fn readings(choices: &[Choice], most: usize) -> (Vec<u16>, bool) {
+        let mut readings = Readings::new(most);
+        let mut met = Choices::default();
+        choices.iter().for_each(|choice| met.insert(*choice));
+        let mut found = Vec::new();
+        while let Some(reading) = readings.next() {
+            readings.add(reading, met);
+            found.push(reading.0);
+        }
+        (found, readings.are_exceeded())
+    }
+
+    #[test]
+    fn every_combination_is_read_up_to_the_limit() {
+        use Choice::{LastField, LastParameter, PlainParameters};
+        assert_eq!(readings(&[], 4), (vec![0], false));
+        assert_eq!(readings(&[LastField], 4), (vec![0, 1], false));
+        assert_eq!(readings(&[LastField, LastParameter], 4), (vec![0, 1, 2, 3], false));
+        let three = [LastField, LastParameter, PlainParameters];
+        assert_eq!(readings(&three, 4), (vec![0, 1, 2, 4], true));
+        assert_eq!(readings(&three, 8), (vec![0, 1, 2, 4, 3, 5, 6, 7], false));
+        assert_eq!(readings(&[LastField], 1), (vec![0], true));
+    }
+}
