@@ -100,7 +100,10 @@ impl Charset {
 
     fn decode(self, octets: &[u8]) -> String {
         match self {
-            // WHATWG replaces an invalid sequence by one U+FFFD, as the standard library does.
+            Self::Standard(encoding) if encoding == ISO_2022_JP => {
+                let octets = without_unused_escapes(octets);
+                ISO_2022_JP.decode_without_bom_handling(&octets).0.into_owned()
+            }
             Self::Standard(encoding) => encoding.decode_with_bom_removal(octets).0.into_owned(),
             Self::Utf7 => utf7(octets),
             Self::Wide(wide) => wide.decode(octets),
@@ -225,6 +228,23 @@ fn shifted(octets: &[u8]) -> Cow<'_, [u8]> {
     plain.into()
 }
 
+/// Removes escape sequences that another one follows. The standard reports an error for them, but
+/// mail programs ignore them.
+fn without_unused_escapes(octets: &[u8]) -> Vec<u8> {
+    let is_escape = |octets: &[u8]| matches!(octets, [0x1b, b'(' | b'$', _, ..]);
+    let mut kept = Vec::with_capacity(octets.len());
+    let mut rest = octets;
+    while let Some((octet, behind)) = rest.split_first() {
+        if is_escape(rest) && is_escape(&rest[3..]) {
+            rest = &rest[3..];
+            continue;
+        }
+        kept.push(*octet);
+        rest = behind;
+    }
+    kept
+}
+
 /// Returns HZ text as GBK.
 fn hz(octets: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(octets.len());
@@ -236,6 +256,7 @@ fn hz(octets: &[u8]) -> Vec<u8> {
             (b'~', Some(b'{')) => is_shifted = true,
             (b'~', Some(b'}')) => is_shifted = false,
             (b'~', Some(b'\n')) => {}
+            (b'~', Some(b'\r')) if behind.starts_with(b"\r\n") => rest = &rest[1..],
             (b'~', Some(b'~')) if !is_shifted => plain.push(b'~'),
             _ => {
                 is_shifted &= *octet != b'\n';
@@ -295,10 +316,11 @@ mod tests {
             (None, b"a\0b", "ab"),
             (Some("iso-2022-jp"), b"\x1b$B$\"\x1b(Ba", "\u{3042}a"),
             (Some("iso-2022-jp-2"), b"\x1b$B$\"\x1b(Ba", "\u{3042}a"),
+            (Some("iso-2022-jp"), b"\x1b$B\x1b(J\x1b(Ba\x1b(Bb\x1b", "ab\u{fffd}"),
             (Some("ISO-2022-KR"), b"\x1b$)Ca\x0e0!\x0fb", "a\u{ac00}b"),
             (Some("iso-2022-kr"), b"\x0e0!\nab", "\u{ac00}\nab"),
             (Some("iso-2022-cn"), b"\x1b$)A\x0eDc\x0fb", "\u{4f60}b"),
-            (Some("hz-gb-2312"), b"a~{Dc~}b~~~\nc", "a\u{4f60}b~c"),
+            (Some("hz-gb-2312"), b"a~{Dc~}b~~~\nc~\r\nd", "a\u{4f60}b~cd"),
             (Some("utf-7"), b"Hi Mom -+Jjo--!+-+", "Hi Mom -\u{263a}-!++"),
             (Some("unicode-1-1-utf-7"), b"+AGgAdAB0AHA:x", "http:x"),
             (Some("cp500"), b"\x88\xa3\xa3\x97\x7a\x61\x61", "http://"),

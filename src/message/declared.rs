@@ -71,7 +71,9 @@ impl Declared {
             self.file_name = full.text("name").map(Into::into);
         }
         if &*named == "message/external-body" {
-            self.url = full.text("url").map(Into::into);
+            // White space is not part of it (RFC 2017 section 3.1).
+            let url = full.text("url").map(|url| url.split_whitespace().collect::<String>());
+            self.url = url.map(Into::into);
         }
         let relevant = match &*named {
             multipart if multipart.starts_with("multipart/") => "boundary",
@@ -90,8 +92,8 @@ impl Declared {
             false => values.into_iter().next(),
         };
         if relevant == "boundary" {
-            let value = value.map(|value| value.trim_ascii_end().into());
-            self.boundary = value.filter(|value: &Box<[u8]>| !value.is_empty());
+            let value = value.map(|value| value.trim_ascii_end().to_vec());
+            self.boundary = value.filter(|value| !value.is_empty()).map(Into::into);
         } else {
             self.charset = value.map(|value| String::from_utf8_lossy(value.trim_ascii()).into());
         }

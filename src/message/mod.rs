@@ -25,6 +25,7 @@ use bytes::Bytes;
 
 use crate::envelope::Envelope;
 pub use crate::header::{FieldNameError, HeaderField};
+use crate::wire::blocks::Blocks;
 use crate::wire::budget::BLOCK;
 pub use crate::wire::budget::Budget;
 use crate::wire::content::{ContentFault, Dots};
@@ -63,6 +64,8 @@ pub struct Message(Box<Parts>);
 struct Parts {
     /// Our fields, an empty line if inserted, and the content.
     segments: Vec<Bytes>,
+    /// Number of segments that are our fields.
+    ours: usize,
     /// Total length of the segments in octets.
     len: usize,
     /// Whether lines in the segments begin with a dot.
@@ -140,7 +143,7 @@ impl Message {
         let complete = joint::append(content.blocks(), authserv_id, budget, &mut segments, visit);
         let (len, dots) = (segments.iter().map(Bytes::len).sum(), content.dots());
         let (joined, view) = (OnceLock::new(), OnceLock::new());
-        let parts = Parts { segments, len, dots, content, mime, joined, view };
+        let parts = Parts { segments, ours: 1, len, dots, content, mime, joined, view };
         (Self(Box::new(parts)), complete)
     }
 
@@ -157,6 +160,7 @@ impl Message {
         if fields.iter().any(|field| field.octets().starts_with(b".")) {
             self.0.dots = Dots::Perhaps;
         }
+        self.0.ours += fields.len();
         self.0.segments.splice(..0, fields.iter().map(|field| field.octets().clone()));
     }
 
@@ -206,12 +210,24 @@ impl Message {
         self.0.content.blocks().join(0..most.min(self.0.content.len()))
     }
 
-    /// Returns the content parsed as MIME: header fields, parts and their text. It is parsed once,
-    /// on the first call.
+    /// Returns the message as it is relayed, without our own fields, parsed as MIME: header fields,
+    /// parts and their text. It is parsed once, on the first call.
+    ///
+    /// Forged fields are not in it, and a content without header has no fields, as the onward server
+    /// will see it.
     pub fn view(&self) -> &MessageView {
-        self.0.view.get_or_init(|| {
-            Arc::new(MessageView::new(self.0.content.blocks().clone(), self.0.mime))
-        })
+        self.0.view.get_or_init(|| Arc::new(MessageView::new(self.relayed(), self.0.mime)))
+    }
+
+    /// Returns the octets that are relayed, without our own fields.
+    fn relayed(&self) -> Blocks {
+        let segments = self.0.segments.get(self.0.ours..).unwrap_or_default();
+        let content = self.0.content.blocks();
+        let range = |segment: &Bytes| segment.as_ptr_range();
+        match segments.iter().map(range).eq(content.as_slice().iter().map(range)) {
+            true => content.clone(),
+            false => Blocks::pieces(segments),
+        }
     }
 }
 

@@ -30,6 +30,15 @@ fn message(content: &[u8]) -> Message {
 const TRACE: &str = "Received: from client.example ([192.0.2.1]) by mx.example (nobounce) with\r\n \
                      ESMTP id s.1; Thu, 01 Jan 1970 00:00:00 +0000\r\n";
 
+/// Returns header fields and bodies of a view.
+fn seen(view: &MessageView) -> Vec<(String, Bytes)> {
+    let fields = |part: &MimePart| {
+        let field = |field: Field<'_>| format!("{}|{}", field.name(), field.value().escape_ascii());
+        part.fields().map(field).collect::<Vec<_>>().join("|")
+    };
+    view.parts().iter().map(|part| (fields(part), part.body().clone())).collect()
+}
+
 /// Returns everything after the trace header.
 fn behind_trace(message: &Message) -> String {
     let whole = String::from_utf8(message.segments().concat()).unwrap();
@@ -79,8 +88,37 @@ fn our_fields_do_not_merge_with_the_content() {
         ("X-Nobounce-A: b\r\nFrom c\r\nD: e\r\n", "Mailbox-Line: From c\r\nD: e\r\n"),
         ("From c\r\nX-Nobounce-A: b\r\nD\r\n", "Mailbox-Line: From c\r\n\r\nD\r\n"),
     ] {
-        assert_eq!(behind_trace(&message(content.as_bytes())), expected, "{content:?}");
+        let message = message(content.as_bytes());
+        assert_eq!(behind_trace(&message), expected, "{content:?}");
+        assert_view_is_relayed(&message);
     }
+}
+
+/// Checks that the view is the one of the octets that are relayed.
+fn assert_view_is_relayed(message: &Message) {
+    let relayed = Bytes::from(behind_trace(message));
+    let expected = MessageView::new(relayed.into(), MimeLimits::default());
+    assert_eq!(seen(message.view()), seen(&expected));
+}
+
+#[test]
+fn view_is_the_message_that_is_relayed() {
+    let mut message = message(b"X-Nobounce-A: b\r\nFrom c\r\nSubject: d\r\n\r\ne\r\n");
+    let fields = |message: &Message| {
+        let names = message.view().fields().map(|field| field.name().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(fields(&message.clone()), ["Mailbox-Line", "Subject"]);
+    message.tag(vec![HeaderField::new("X-Nobounce-Score", "5").unwrap()]);
+    assert_eq!(fields(&message), ["Mailbox-Line", "Subject"]);
+    // An inserted empty line ends the header.
+    let bare = self::message(b"hello\r\nSubject: a\r\n\r\nb\r\n");
+    assert_eq!(fields(&bare), [""; 0]);
+    assert_eq!(bare.view().texts().collect::<String>(), "hello\r\nSubject: a\r\n\r\nb\r\n");
+    // Only the first 16 mbox lines become fields.
+    let many = self::message(("From a\r\n".repeat(17) + "Subject: b\r\n\r\n").as_bytes());
+    assert_eq!(fields(&many), ["Mailbox-Line"; 16]);
+    assert_eq!(many.view().texts().collect::<String>(), "From a\r\nSubject: b\r\n\r\n");
 }
 
 #[test]
@@ -114,6 +152,7 @@ fn forged_fields_are_left_out() {
         let message = message(content.as_bytes());
         assert_eq!(behind_trace(&message), expected, "{content:?}");
         assert_eq!(message.content(), content, "the content is what the client sent");
+        assert_view_is_relayed(&message);
     }
 }
 
@@ -250,6 +289,8 @@ proptest! {
         let expected = onward(message.content());
         prop_assert_eq!(String::from_utf8_lossy(rest), String::from_utf8_lossy(&expected));
         prop_assert_eq!(message.len(), whole.len());
+        let relayed = MessageView::new(Bytes::from(expected).into(), MimeLimits::default());
+        prop_assert_eq!(seen(message.view()), seen(&relayed));
     }
 
     /// The positions of the block boundaries do not affect the relayed message.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use memchr::memchr;
@@ -11,30 +12,47 @@ use memchr::memchr;
 pub(crate) const BLOCK: usize = 64 << 10;
 
 /// Octets in blocks. The first and the last block have any length, those between have [`BLOCK`]
-/// octets, and none is empty. So one division finds the block of an octet.
+/// octets, and none is empty. So one division finds the block of an octet. Blocks of other lengths
+/// are [`pieces`](Self::pieces), for which it takes a binary search.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Blocks(Vec<Bytes>);
+pub(crate) struct Blocks {
+    blocks: Vec<Bytes>,
+    /// Where each block begins, if their lengths vary.
+    begins: Option<Arc<[usize]>>,
+}
 
 impl Blocks {
+    /// Creates a list of blocks of any length. None of them may be empty.
+    pub(crate) fn pieces(pieces: &[Bytes]) -> Self {
+        let begins = pieces.iter().scan(0, |end, piece| {
+            let begin = *end;
+            *end += piece.len();
+            Some(begin)
+        });
+        Self { begins: Some(begins.collect()), blocks: pieces.to_vec() }
+    }
+
     /// Appends a block, unless it is empty. The last block before it must be full, unless that is
     /// the first one.
     pub(super) fn push(&mut self, block: Bytes) {
-        debug_assert!(self.0.get(1..).unwrap_or_default().iter().all(|block| block.len() == BLOCK));
+        debug_assert!(
+            self.blocks.get(1..).unwrap_or_default().iter().all(|block| block.len() == BLOCK)
+        );
         if !block.is_empty() {
-            self.0.push(block);
+            self.blocks.push(block);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.blocks.is_empty()
     }
 
     pub(crate) fn as_slice(&self) -> &[Bytes] {
-        &self.0
+        &self.blocks
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.iter().map(Bytes::len).sum()
+        self.blocks.iter().map(Bytes::len).sum()
     }
 
     /// Returns at most the first `most` octets of the line that begins at `start`, and the place
@@ -42,14 +60,14 @@ impl Blocks {
     /// several blocks.
     pub(crate) fn line(&self, start: usize, most: usize) -> (Cow<'_, [u8]>, usize) {
         let (at, offset) = self.locate(start);
-        let Some(block) = self.0.get(at) else { return (Cow::default(), start) };
+        let Some(block) = self.blocks.get(at) else { return (Cow::default(), start) };
         let rest = &block[offset..];
         if let Some(end) = memchr(b'\n', rest) {
             return (rest[..most.min(end + 1)].into(), start + end + 1);
         }
         let mut head = Cow::from(&rest[..most.min(rest.len())]);
         let mut end = start + rest.len();
-        for block in &self.0[at + 1..] {
+        for block in &self.blocks[at + 1..] {
             let line_end = memchr(b'\n', block).map(|end| end + 1);
             let length = line_end.unwrap_or(block.len());
             if head.len() < most {
@@ -69,7 +87,7 @@ impl Blocks {
     /// blocks.
     pub(crate) fn head(&self, start: usize, most: usize) -> Cow<'_, [u8]> {
         let (at, offset) = self.locate(start);
-        let Some(block) = self.0.get(at) else { return Cow::default() };
+        let Some(block) = self.blocks.get(at) else { return Cow::default() };
         let rest = &block[offset..];
         let within = &rest[..most.min(rest.len())];
         match memchr(b'\n', within) {
@@ -89,7 +107,7 @@ impl Blocks {
     pub(crate) fn skip(&self, range: Range<usize>, skipped: impl Fn(u8) -> bool) -> usize {
         let (first, mut offset) = self.locate(range.start);
         let mut place = range.start;
-        for block in self.0.get(first..).unwrap_or_default() {
+        for block in self.blocks.get(first..).unwrap_or_default() {
             let rest = &block[offset..block.len().min(offset + range.end - place)];
             let count = rest.iter().take_while(|octet| skipped(**octet)).count();
             place += count;
@@ -104,14 +122,14 @@ impl Blocks {
     /// Returns the octet at this place.
     pub(crate) fn get(&self, place: usize) -> Option<u8> {
         let (at, offset) = self.locate(place);
-        self.0.get(at)?.get(offset).copied()
+        self.blocks.get(at)?.get(offset).copied()
     }
 
     /// Returns the octets of this range, block by block.
     pub(crate) fn slices(&self, range: Range<usize>) -> impl Iterator<Item = Bytes> {
         let (first, mut offset) = self.locate(range.start);
         let mut left = range.len();
-        self.0.get(first..).unwrap_or_default().iter().map_while(move |block| {
+        self.blocks.get(first..).unwrap_or_default().iter().map_while(move |block| {
             let length = left.min(block.len().saturating_sub(offset));
             let slice = (length > 0).then(|| block.slice(offset..offset + length));
             (left, offset) = (left - length, 0);
@@ -136,7 +154,11 @@ impl Blocks {
 
     /// Returns the index of the block that contains the octet, and its offset in that block.
     fn locate(&self, place: usize) -> (usize, usize) {
-        let first = self.0.first().map_or(0, Bytes::len);
+        if let Some(begins) = &self.begins {
+            let block = begins.partition_point(|begin| *begin <= place).saturating_sub(1);
+            return (block, place - begins.get(block).copied().unwrap_or_default());
+        }
+        let first = self.blocks.first().map_or(0, Bytes::len);
         match place.checked_sub(first) {
             None => (0, place),
             Some(rest) => (1 + rest / BLOCK, rest % BLOCK),
@@ -171,8 +193,19 @@ mod tests {
 
     use super::*;
 
+    /// Returns the octets in pieces of these lengths, and the rest of them.
+    fn in_pieces(mut octets: &[u8], lengths: &[usize]) -> Blocks {
+        let mut pieces = Vec::new();
+        for length in lengths.iter().copied().chain([usize::MAX]) {
+            let (piece, rest) = octets.split_at(length.min(octets.len()));
+            pieces.extend((!piece.is_empty()).then(|| Bytes::copy_from_slice(piece)));
+            octets = rest;
+        }
+        Blocks::pieces(&pieces)
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(128))]
 
         #[test]
         fn blocks_read_like_one_piece(
@@ -181,10 +214,14 @@ mod tests {
             line in prop_oneof![1..100_usize, BLOCK - 1..3 * BLOCK],
             most in prop_oneof![0..10_usize, 0..3 * BLOCK],
             range in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+            pieces in prop::option::of(prop::collection::vec(1..BLOCK, 0..5)),
         ) {
             let octet = |at: usize| if at % line == line - 1 { b'\n' } else { at as u8 | 0x80 };
             let octets: Vec<u8> = (0..length).map(octet).collect();
-            let blocks = Blocks::cut(&octets, first);
+            let blocks = match pieces {
+                None => Blocks::cut(&octets, first),
+                Some(lengths) => in_pieces(&octets, &lengths),
+            };
             prop_assert_eq!(blocks.len(), length);
 
             let (mut at, mut lines) = (0, Vec::new());

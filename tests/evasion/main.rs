@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod mime;
+mod readers;
 
 use std::collections::BTreeSet;
 use std::time::UNIX_EPOCH;

@@ -97,7 +97,8 @@ fn parts_are_found() {
             ],
         ),
         ("Content-Type: message/global\n\n", &["message/global", " text/plain "]),
-        ("Content-Type: message/partial\n\nA: b\n\n", &["message/partial A: b||"]),
+        ("Content-Type: message/partial\n\nA: b\n\n", &["message/partial", " text/plain "]),
+        ("Content-Type: message/delivery-status\n\nA: b\n", &["message/delivery-status A: b|"]),
         (
             "Content-Type: message/rfc822\nContent-Transfer-Encoding: BASE64 (x)\n\nQTogYgoKb25l\n",
             &["message/rfc822 QTogYgoKb25l|", " text/plain one"],
