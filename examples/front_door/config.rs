@@ -57,6 +57,7 @@ struct File {
     tarpit: Option<clients::Slowed>,
     behaviour: Option<clients::Conduct>,
     gtube: Option<tables::Gtube>,
+    structure: Option<tables::Structure>,
     spamd: Option<tables::Spamd>,
     rspamd: Option<tables::Rspamd>,
     clamd: Option<tables::Clamd>,
@@ -156,6 +157,9 @@ impl Config {
         }
         if let Some(table) = &file.gtube {
             panel = panel.seat(table.seat(Gtube));
+        }
+        if let Some(table) = &file.structure {
+            panel = panel.seat(table.seat(table.scorer()));
         }
         if let Some(table) = &file.spamd {
             let mut spamd = Spamd::new(runtime.clone(), table.address.0.0.clone());

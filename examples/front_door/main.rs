@@ -55,7 +55,7 @@ use nobounce::message::Budget;
 use nobounce::onward::{OnwardSettings, TlsPolicy};
 use nobounce::panel::Seat;
 use nobounce::relay::Smtp;
-use nobounce::scorers::{Behaviour, Gtube, Lessons, Spamd};
+use nobounce::scorers::{Behaviour, Gtube, Lessons, Spamd, Structure};
 use nobounce::tls::{TlsClient, TlsServer};
 use nobounce::tokio::{Listener, Serve, Tokio};
 use nobounce::{Event, Gate, Panel, Settings};
@@ -367,8 +367,11 @@ fn panel(options: &Options, config: Option<&Config>) -> Result<Panel, Box<dyn Er
     if let Some(config) = config {
         return Ok(config.panel(&Tokio, &options.host()?)?);
     }
-    let mut panel =
-        Panel::new().thresholds(options.thresholds()?).scorer(Gtube).scorer(Behaviour::new());
+    let mut panel = Panel::new()
+        .thresholds(options.thresholds()?)
+        .scorer(Gtube)
+        .scorer(Structure::new())
+        .scorer(Behaviour::new());
     if let Some(address) = &options.spamd {
         let within = Duration::from_secs(options.spamd_within);
         panel = panel.seat(Seat::new(Spamd::new(Tokio, address.0.clone())).budget(within));

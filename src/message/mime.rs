@@ -22,6 +22,9 @@ use crate::wire::blocks::Blocks;
 /// Maximum number of nested bodies with parts that are decoded: attached messages and multiparts
 /// with a transfer encoding, and signed data of S/MIME. Decoding each makes a copy.
 const ENCODINGS: usize = 3;
+/// Maximum length of a boundary. The delimiter and its marks are within the examined octets of a
+/// line.
+const BOUNDARY: usize = HEAD - 8;
 
 /// Limits for parsing the MIME structure of a message. Scorers do not see what exceeds them, but see
 /// that something is missing ([`MessageView::truncated`](crate::message::MessageView::truncated)).
@@ -441,9 +444,11 @@ impl Walk<'_> {
             octets: OnceLock::new(),
             text: OnceLock::new(),
         };
-        let boundary = declared.boundary;
-        // Of a line, not more is compared with the boundary.
-        let is_long = boundary.as_ref().is_some_and(|boundary| boundary.len() > HEAD - 8);
+        let mut boundary = declared.boundary;
+        let is_long = boundary.as_ref().is_some_and(|boundary| boundary.len() > BOUNDARY);
+        if is_long {
+            boundary = None;
+        }
         self.truncated |= declared.truncated || is_long;
         let values = [&part.charset, &part.file_name, &part.disposition, &part.url];
         let values = values.into_iter().flatten().map(|value| value.len()).sum::<usize>();

@@ -174,17 +174,17 @@ impl MimePart {
         if let Some(url) = &self.url {
             return url.to_string();
         }
-        // A quoted-printable octet takes up to three octets. A base64 line of 78 octets encodes 57.
-        let Range { start, end } = self.body.range;
-        let most = octets.saturating_mul(3);
-        let body = match end.saturating_sub(start) > most {
-            true => &self.body.source.join(start..start + most),
-            false => self.body(),
+        let body = match octets {
+            usize::MAX => self.body().clone(),
+            // A quoted-printable octet takes up to three octets. A base64 line of 78 octets encodes
+            // 57.
+            _ => {
+                let Range { start, end } = self.body.range;
+                let most = start.saturating_add(octets.saturating_mul(3));
+                self.body.source.join(start..end.min(most))
+            }
         };
-        let (octets, is_valid) = match self.octets.get() {
-            Some(octets) if self.encoding == Encoding::Identity => (octets.clone(), true),
-            _ => self.decoded(body),
-        };
+        let (octets, is_valid) = self.decoded(&body);
         let mut text = charset::decode(self.charset(), &octets);
         if matches!(&*self.content_type, "text/calendar" | "text/vcard" | "text/x-vcard") {
             // Lines are folded (RFC 5545 section 3.1).
@@ -192,7 +192,7 @@ impl MimePart {
         }
         if !is_valid {
             text.push('\n');
-            text.push_str(&charset::decode(self.charset(), body));
+            text.push_str(&charset::decode(self.charset(), &body));
         }
         for file in transfer::uuencoded(&octets) {
             text.push('\n');

@@ -212,6 +212,32 @@ mod tests {
     }
 
     #[test]
+    fn nesting_in_signed_data_is_bounded() {
+        let piece = element(OCTET_STRING, b"abc");
+        for (depth, is_read) in [(DEPTH, true), (DEPTH + 1, false)] {
+            let string = (0..depth)
+                .fold(piece.clone(), |inner, _| indefinite(OCTET_STRING | CONSTRUCTED, &inner));
+            let content = signed_content(&signed_data(&string, element)).unwrap();
+            assert_eq!(content == b"abc", is_read, "{depth}");
+            // The version, which is skipped.
+            let version = (0..depth).fold(Vec::new(), |inner, _| indefinite(SEQUENCE, &inner));
+            let message = signed_data(&piece, indefinite);
+            let at = message.windows(3).position(|three| three == [2, 1, 1]).unwrap();
+            let message = [&message[..at], &version, &message[at + 3..]].concat();
+            assert_eq!(signed_content(&message).is_some(), is_read, "{depth}");
+        }
+    }
+
+    #[test]
+    fn signed_data_in_signed_data_is_bounded() {
+        let wrap = |inner: Vec<u8>| signed_data(&element(OCTET_STRING, &inner), element);
+        for (times, is_opened) in [(ENVELOPES, true), (ENVELOPES + 1, false)] {
+            let message = (0..times).fold(b"abc".to_vec(), |inner, _| wrap(inner));
+            assert_eq!(signed_content(&message).unwrap() == b"abc", is_opened, "{times}");
+        }
+    }
+
+    #[test]
     fn other_data_has_no_signed_content() {
         let mut enveloped = signed_data(&element(OCTET_STRING, b"abc"), element);
         let at = enveloped.windows(9).position(|nine| nine == SIGNED_DATA).unwrap();

@@ -24,6 +24,7 @@ mod reverse_name;
 #[cfg(feature = "rspamd")]
 mod rspamd;
 mod spamd;
+mod structure;
 mod whose;
 
 #[cfg(feature = "sender-authentication")]
@@ -45,6 +46,7 @@ pub use reverse_name::ReverseNames;
 #[cfg(feature = "rspamd")]
 pub use rspamd::{Rspamd, RspamdActions};
 pub use spamd::{Spamd, UserNameError};
+pub use structure::{Structure, StructureFlaw};
 pub use whose::Widths;
 
 /// Returns the summary of an opinion for tests: its refusal, or its first finding.

@@ -63,6 +63,7 @@ fn defaults() -> Vec<(&'static str, String)> {
         ("MimeLimits::field", octets(limits.mime.field as u64)),
         ("MimeLimits::header", octets(limits.mime.header as u64)),
         ("MimeLimits::copies", octets(limits.mime.copies as u64)),
+        ("MimeLimits::readings", number(limits.mime.readings as u64)),
         ("Settings::budget", octets(budget.limit() as u64)),
         ("Settings::greeting_delay", time(greeting_delay)),
         ("SessionTimeouts::proxy_header", time(timeouts.proxy_header)),

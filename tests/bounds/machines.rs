@@ -61,6 +61,18 @@ fn mime_field() {
     assert!(is_truncated("field 50", &field(51)));
 }
 
+#[test]
+fn mime_readings() {
+    let twice = |name: &str| format!("{name}: a/b\n{name}: c/d\n");
+    let two = twice("Content-Type");
+    // Lines that are not fields make two more readings of each.
+    let four = format!("{two}junk\n\nx\n");
+    assert!(!is_truncated("readings 2", &format!("{two}\nx\n")));
+    assert!(is_truncated("readings 1", &format!("{two}\nx\n")));
+    assert!(!is_truncated("readings 4", &four));
+    assert!(is_truncated("readings 3", &four));
+}
+
 /// Returns whether a field of this length is added after another field from a scorer.
 fn is_added(octets: usize) -> bool {
     let mut settings = Settings::new("mx.example");

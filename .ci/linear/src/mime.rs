@@ -13,6 +13,16 @@ pub(crate) const SHAPES: &[Shape] = &[
     Shape { name: "nested-multiparts", size: 10_000, least: 5.0, prepare: nested },
     Shape { name: "nested-messages", size: 30_000, least: 5.0, prepare: messages },
     Shape { name: "unclosed-multiparts", size: 3_000, least: 5.0, prepare: unclosed },
+    Shape { name: "loose-delimiters", size: 2_000, least: 5.0, prepare: loose },
+    Shape { name: "reopened-multiparts", size: 2_000, least: 5.0, prepare: reopened },
+    Shape { name: "junk-in-header", size: 20_000, least: 5.0, prepare: junk },
+    Shape { name: "continued-parameters", size: 100, least: 5.0, prepare: continuations },
+    Shape { name: "odd-parameters", size: 100, least: 5.0, prepare: odd_parameters },
+    Shape { name: "uuencoded-files", size: 5_000, least: 5.0, prepare: uuencoded },
+    Shape { name: "signed-data", size: 20_000, least: 5.0, prepare: signed_data },
+    Shape { name: "utf-7", size: 20_000, least: 5.0, prepare: utf7 },
+    Shape { name: "utf-16", size: 50_000, least: 5.0, prepare: utf16 },
+    Shape { name: "shifted-text", size: 20_000, least: 5.0, prepare: shifted },
     Shape { name: "many-parts", size: 4_000, least: 5.0, prepare: parts },
     Shape { name: "header-fields", size: 30_000, least: 5.0, prepare: fields },
     Shape { name: "forged-fields", size: 12_000, least: 5.0, prepare: forged },
@@ -28,9 +38,9 @@ const MULTIPART: &str = "Content-Type: multipart/mixed; boundary=";
 
 /// Nested deeper than the parser's limit, with all levels closed.
 fn nested(size: usize) -> Work {
-    let open = |n| format!("{MULTIPART}b{n}\r\n\r\n--b{n}\r\n");
+    let open = |n| format!("{MULTIPART}b{n}x\r\n\r\n--b{n}x\r\n");
     let begin: String = (0..size).map(open).collect();
-    let end: String = (0..size).rev().map(|n| format!("--b{n}--\r\n")).collect();
+    let end: String = (0..size).rev().map(|n| format!("--b{n}x--\r\n")).collect();
     view(format!("{begin}\r\nx\r\n{end}"), |view| {
         assert_eq!((view.parts().len(), view.truncated()), (101, true));
     })
@@ -45,11 +55,92 @@ fn messages(size: usize) -> Work {
 /// Multiparts nested almost to the parser's limit, followed by lines that look like delimiters of
 /// each.
 fn unclosed(size: usize) -> Work {
-    let open = |n| format!("{MULTIPART}b{n}\r\n\r\n--b{n}\r\n");
+    let open = |n| format!("{MULTIPART}b{n}x\r\n\r\n--b{n}x\r\n");
     let begin: String = (0..90).map(open).collect();
-    let lines = "--b0x is no delimiter, nor is --b1\r\n".repeat(size);
+    let lines = "--b0 is no delimiter, nor is --b1x\r\n".repeat(size);
     view(format!("{begin}\r\n{lines}"), |view| {
-        assert_eq!((view.parts().len(), view.truncated()), (91, false));
+        assert_eq!((view.parts().len(), view.is_ambiguous()), (91, false));
+    })
+}
+
+/// Lines that are delimiters for some readers only.
+fn loose(size: usize) -> Work {
+    let part = "--bjunk\r\n\r\none\r\n".repeat(size);
+    view(format!("{MULTIPART}b\r\n\r\n--b\r\n\r\n{part}"), move |view| {
+        assert_eq!((view.parts().len(), view.is_ambiguous()), (size + 3, true));
+    })
+}
+
+/// Delimiters after the closing one.
+fn reopened(size: usize) -> Work {
+    let part = "--b\r\n\r\none\r\n--b--\r\n".repeat(size);
+    view(format!("{MULTIPART}b\r\n\r\n{part}"), move |view| {
+        assert_eq!((view.parts().len(), view.is_ambiguous()), (size + 2, true));
+    })
+}
+
+/// Lines in the header that are not fields.
+fn junk(size: usize) -> Work {
+    view("A: b\r\n".to_owned() + &"junk\r\n \r\n".repeat(size) + "\r\n", |view| {
+        assert!(view.is_ambiguous());
+    })
+}
+
+/// Parts with parameters in many sections.
+fn continuations(size: usize) -> Work {
+    let sections: String = (0..300).map(|n| format!(";charset*{}*=%41", 299 - n)).collect();
+    let part = format!("--b\r\nContent-Type: text/plain{sections}\r\n\r\nx\r\n").repeat(size);
+    view(format!("{MULTIPART}b\r\n\r\n{part}--b--\r\n"), move |view| {
+        assert_eq!(view.parts()[size].charset(), Some(&*"A".repeat(300)));
+    })
+}
+
+/// Parts with parameters that are read in several ways.
+fn odd_parameters(size: usize) -> Work {
+    let values = ";x=(y) charset=\"\\z\" ".repeat(200);
+    let part = format!("--b\r\nContent-Type: text/plain{values}\r\n\r\nx\r\n").repeat(size);
+    view(format!("{MULTIPART}b\r\n\r\n{part}--b--\r\n"), move |view| {
+        assert_eq!(view.parts()[size].charset(), Some("z"));
+        assert!(view.is_ambiguous());
+    })
+}
+
+fn uuencoded(size: usize) -> Work {
+    let file = "begin 644 begin\r\n#86)C\r\n`\r\nend\r\n".repeat(size);
+    view(format!("Subject: x\r\n\r\n{file}"), move |view| {
+        assert_eq!(view.texts().map(|text| text.matches("abc").count()).sum::<usize>(), size);
+    })
+}
+
+/// Signed data in pieces of one octet, in quoted-printable.
+fn signed_data(size: usize) -> Work {
+    let head = "30 80 06 09 2A 86 48 86 F7 0D 01 07 02 A0 80 30 80 02 01 01 31 00 30 80 06 01 2A A0 80 24 80";
+    let head: String = head.split(' ').map(|octet| format!("={octet}")).collect();
+    let pieces = "=04=01x".repeat(size);
+    let fields =
+        "Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: quoted-printable";
+    view(format!("{fields}\r\n\r\n{head}{pieces}\r\n"), move |view| {
+        assert_eq!(view.parts()[1].body().len(), size);
+    })
+}
+
+fn utf7(size: usize) -> Work {
+    text("utf-7", "+AGgAdA-+-+", size, |size| "ht++".repeat(size))
+}
+
+fn utf16(size: usize) -> Work {
+    text("utf-16be", "\0h\0t", size, |size| "ht".repeat(size))
+}
+
+fn shifted(size: usize) -> Work {
+    text("iso-2022-kr", "\u{e}0!\u{f}\u{1b}$)Ca", size, |size| "\u{ac00}a".repeat(size))
+}
+
+/// Text in a character set, in binary.
+fn text(charset: &str, piece: &str, size: usize, expected: fn(usize) -> String) -> Work {
+    let field = format!("Content-Type: text/plain; charset={charset}");
+    view(format!("{field}\r\n\r\n{}", piece.repeat(size)), move |view| {
+        assert_eq!(view.texts().collect::<String>(), expected(size));
     })
 }
 

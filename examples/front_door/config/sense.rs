@@ -109,6 +109,7 @@ const SYMBOLS: &[(&str, &[&str])] = &[
     ("rate-limit", &["RATE_ADDRESS", "RATE_NETWORK", "RATE_RECIPIENT", "RATE_SENDER"]),
     ("reputation", &["REPUTATION_ADDRESS", "REPUTATION_NETWORK"]),
     ("reverse-names", &["RDNS_NONE", "RDNS_UNCONFIRMED"]),
+    ("structure", &["MIME_AMBIGUOUS", "MIME_TNEF", "MIME_TRUNCATED"]),
 ];
 
 /// A contradiction: its position and its description.

@@ -1,8 +1,12 @@
 //! The tables of scorers. A scorer is enabled if its table is present.
 
+use nobounce::scorers::StructureFlaw;
+use serde::Deserialize;
 use toml::Spanned;
 
-use super::values::{Actions, Excess, Octets, Parsed, Printable, ServerAddress, UserName, Virus};
+use super::values::{
+    Actions, Excess, Octets, Parsed, Points, Printable, ServerAddress, UserName, Virus,
+};
 
 /// Defines a table with the given keys of a scorer and the keys that all scorers have.
 macro_rules! table {
@@ -42,6 +46,41 @@ pub(super) use table;
 table! {
     /// GTUBE, the standard test message.
     Gtube {}
+}
+
+table! {
+    /// The structure of messages.
+    Structure {
+        #[serde(default)]
+        weights: Flaws,
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Flaws {
+    #[serde(rename = "MIME_AMBIGUOUS")]
+    ambiguous: Option<Points>,
+    #[serde(rename = "MIME_TRUNCATED")]
+    truncated: Option<Points>,
+    #[serde(rename = "MIME_TNEF")]
+    tnef: Option<Points>,
+}
+
+impl Structure {
+    pub(crate) fn scorer(&self) -> nobounce::scorers::Structure {
+        let Flaws { ambiguous, truncated, tnef } = &self.weights;
+        let weights = [
+            (StructureFlaw::Ambiguous, ambiguous),
+            (StructureFlaw::Truncated, truncated),
+            (StructureFlaw::Tnef, tnef),
+        ];
+        let weights =
+            weights.into_iter().filter_map(|(flaw, points)| Some((flaw, points.as_ref()?.0)));
+        weights.fold(nobounce::scorers::Structure::new(), |scorer, (flaw, score)| {
+            scorer.weigh(flaw, score)
+        })
+    }
 }
 
 table! {

@@ -91,7 +91,7 @@ fn every_text_of_a_message_is_read() {
          --b\nContent-Type: text/html\nContent-Transfer-Encoding: base64\n\n{encoded}\n\
          --b\nContent-Type: image/png\n\nhttp://image.com/\n--b--\n"
     ));
-    let expected = ["example.com", "example.net"];
+    let expected = ["preamble.com", "example.com", "example.net"];
     let expected = expected.map(|name| Host::Domain(name.parse().unwrap()));
     assert_eq!(hosts(message.view()), expected);
 }

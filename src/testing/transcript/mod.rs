@@ -84,7 +84,8 @@ use script::Script;
 /// - `@ budget 0`
 /// - `@ limits.recipients 2` (also `command_line`, `content`, `hops`, `recipients_overshoot`,
 ///   `transactions`, `errors`, `junk_commands`, `refused_in_a_row`, `refused_recipients`,
-///   `added_fields`, `data_rate`, `mime.parts`, `mime.depth`, `mime.field`)
+///   `added_fields`, `data_rate`, `mime.parts`, `mime.depth`, `mime.field`,
+///   `mime.readings`)
 /// - `@ replies.line 100` (also `lines`): limits for replies of the onward server
 /// - `@ line_endings refuse`, `@ early_input tolerate`, `@ protocol lmtp`
 /// - `@ tls may` or `must`: TLS to the onward server

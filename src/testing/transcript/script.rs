@@ -175,6 +175,9 @@ impl Script {
             ("limits.mime.depth", value) => {
                 limits.mime.depth = value.parse().map_err(|_| NUMBER)?;
             }
+            ("limits.mime.readings", value) => {
+                limits.mime.readings = value.parse().map_err(|_| NUMBER)?;
+            }
             ("limits.mime.field", value) => {
                 limits.mime.field = value.parse().map_err(|_| NUMBER)?;
             }
