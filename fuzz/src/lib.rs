@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod content;
+pub mod hidden;
 pub mod replies;
 pub mod server;
 #[path = "../../tests/authentication/signer.rs"]

@@ -35,6 +35,12 @@ struct Wide {
 /// Invalid octets become U+FFFD. NUL is left out, because it is not shown.
 pub(super) fn decode(label: Option<&str>, octets: &[u8]) -> String {
     let label = label.unwrap_or_default();
+    if label.is_empty()
+        && memchr(0, octets).is_none()
+        && let Ok(text) = str::from_utf8(octets)
+    {
+        return text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
+    }
     let charset = Charset::named(label);
     let mut text = if let Some((wide, mark)) = Wide::marked(octets) {
         wide.decode(&octets[mark..])

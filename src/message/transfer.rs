@@ -59,13 +59,12 @@ pub(super) fn base64(octets: &[u8]) -> (Vec<u8>, bool) {
     while !rest.is_empty() {
         if pending == 0 {
             while let Some((four, behind)) = rest.split_first_chunk::<4>() {
-                let [a, b, c, d] = four.map(|octet| SEXTETS[usize::from(octet)]);
+                let sextet = |at: usize| SEXTETS[usize::from(four[at])];
+                let (a, b, c, d) = (sextet(0), sextet(1), sextet(2), sextet(3));
                 if (a | b | c | d) & FOREIGN != 0 {
                     break;
                 }
-                let [a, b, c, d] = [a, b, c, d].map(u32::from);
-                let [_, octets @ ..] = (a << 18 | b << 12 | c << 6 | d).to_be_bytes();
-                plain.extend_from_slice(&octets);
+                plain.extend_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]);
                 rest = behind;
             }
         }

@@ -1,7 +1,7 @@
 //! Encoded words in header fields (RFC 2047). Decoding takes linear time and never fails, because mail
 //! programs show what they can.
 
-use memchr::memmem;
+use memchr::{memchr2, memmem};
 
 use super::{charset, transfer};
 
@@ -69,6 +69,9 @@ fn encoded_word(octets: &[u8]) -> Option<(Word<'_>, &[u8])> {
 
 /// Returns text outside of encoded words, without its line ends.
 fn unfolded(octets: &[u8]) -> String {
+    if memchr2(b'\r', b'\n', octets).is_none() {
+        return charset::decode(None, octets);
+    }
     let octets: Vec<_> = octets.iter().copied().filter(|octet| !b"\r\n".contains(octet)).collect();
     charset::decode(None, &octets)
 }
