@@ -160,6 +160,8 @@
 //!   of the crate depends on no runtime.
 //! - `tls`: STARTTLS on both sides and implicit TLS, with rustls: `Gate::tls`, `serve_tls`,
 //!   `relay::Smtp::with_tls`.
+//! - `links`: the links and the visible text of a message, as browsers and mail programs show them:
+//!   `Message::rendered`.
 //! - `dns`: DNS lists of addresses, names and links, reverse names, HELO checks, and the client's name
 //!   for the onward server; with a resolver over the gate's [`Runtime`]. See `dns` and `scorers`.
 //! - `hickory`: hickory's resolver instead.

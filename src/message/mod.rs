@@ -11,6 +11,8 @@ mod parameters;
 mod part;
 mod pkcs7;
 mod reading;
+#[cfg(feature = "links")]
+mod rendered;
 pub(crate) mod section;
 mod trace;
 mod transfer;
@@ -36,6 +38,8 @@ pub use addresses::FieldAddress;
 pub use field::{Field, Fields};
 pub use mime::MimeLimits;
 pub use part::MimePart;
+#[cfg(feature = "links")]
+pub use rendered::{HtmlText, Link, LinkDomain, LinkHost, LinkPlace, Rendered};
 pub use view::MessageView;
 
 /// A message as scorers see it and as it is relayed: our header fields, then the client's content
@@ -74,6 +78,8 @@ struct Parts {
     mime: MimeLimits,
     joined: OnceLock<Bytes>,
     view: OnceLock<Arc<MessageView>>,
+    #[cfg(feature = "links")]
+    rendered: OnceLock<Arc<Rendered>>,
 }
 
 impl Message {
@@ -142,8 +148,18 @@ impl Message {
         segments.push(trace.into_octets());
         let complete = joint::append(content.blocks(), authserv_id, budget, &mut segments, visit);
         let (len, dots) = (segments.iter().map(Bytes::len).sum(), content.dots());
-        let (joined, view) = (OnceLock::new(), OnceLock::new());
-        let parts = Parts { segments, ours: 1, len, dots, content, mime, joined, view };
+        let parts = Parts {
+            segments,
+            ours: 1,
+            len,
+            dots,
+            content,
+            mime,
+            joined: OnceLock::new(),
+            view: OnceLock::new(),
+            #[cfg(feature = "links")]
+            rendered: OnceLock::new(),
+        };
         (Self(Box::new(parts)), complete)
     }
 
@@ -228,6 +244,13 @@ impl Message {
             true => content.clone(),
             false => Blocks::pieces(segments),
         }
+    }
+
+    /// Returns the message as a reader sees it: its links, and the visible text of its HTML parts.
+    /// They are found once, on the first call.
+    #[cfg(feature = "links")]
+    pub fn rendered(&self) -> &Rendered {
+        self.0.rendered.get_or_init(|| Arc::new(Rendered::of(self.view())))
     }
 }
 

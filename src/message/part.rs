@@ -1,6 +1,6 @@
 //! A part of a message, and its text as mail programs display it.
 
-#[cfg(any(test, feature = "dns"))]
+#[cfg(any(test, feature = "links"))]
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::Hash;
@@ -143,7 +143,7 @@ impl MimePart {
 
     /// Returns the beginning of [`text`](Self::text). It has about this number of octets, or more.
     /// Memory and time are limited accordingly, and nothing is cached.
-    #[cfg(any(test, feature = "dns"))]
+    #[cfg(any(test, feature = "links"))]
     pub(crate) fn text_head(&self, octets: usize) -> Option<Cow<'_, str>> {
         if !self.is_shown() {
             return None;

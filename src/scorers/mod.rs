@@ -12,8 +12,6 @@ mod gtube;
 mod helo;
 mod lessons;
 #[cfg(feature = "dns")]
-mod links;
-#[cfg(feature = "dns")]
 mod lists;
 #[cfg(feature = "dns")]
 mod once;

@@ -1,13 +1,15 @@
 //! Lists of link targets (URIBL).
 
-use async_trait::async_trait;
+use std::collections::HashSet;
 use std::fmt;
 
+use async_trait::async_trait;
+
 use super::{DnsList, Lists};
-use crate::dns::{Resolver, reversed};
+use crate::dns::{DomainName, Resolver, reversed};
+use crate::message::{LinkHost, Message};
 use crate::opinion::{Opinion, ScorerError};
 use crate::scorer::{DataContext, Scorer};
-use crate::scorers::links::{Host, hosts};
 
 /// Maximum number of names queried per message (SpamAssassin: `uridnsbl_max_domains`).
 const DOMAINS: usize = 20;
@@ -15,13 +17,11 @@ const DOMAINS: usize = 20;
 /// A scorer that looks up the link targets of a message in DNS lists (URIBL). A link target is the
 /// registered domain by the Public Suffix List, or the IP address.
 ///
-/// Links are extracted from the text parts of a message and from HTML attributes. Transfer
-/// encodings and character references (`&#46;`) are decoded. Links with and without a scheme
-/// (`www.example.com`) count, and so do mail addresses.
-///
-/// Disguised addresses are read as browsers read them (`http://3232235777/`, `http://0xc0.0.2.1/`).
-/// Escapes in a name are decoded. Names that are not ASCII are only found in A-label form
-/// (`xn--…`).
+/// All links of a message count ([`Rendered::links`](crate::message::Rendered::links)): those in text
+/// and in HTML, with and without a scheme (`www.example.com`), mail addresses, targets of
+/// redirectors, and links in header fields that mail programs display. They are read as browsers
+/// read them. `http://münchen.de` is looked up as `xn--mnchen-3ya.de`, and `http://0xc0.0.2.1/` as
+/// 192.0.2.1.
 ///
 /// At most 1 MiB of text is read and 20 different domains are queried. If there are more, the first
 /// ten and the last ten are queried. With more than ten lists there are fewer domains, so that a
@@ -101,15 +101,31 @@ impl Scorer for Uribl {
         if self.0.lists.is_empty() {
             return Ok(Opinion::silent());
         }
-        let mut hosts = hosts(at.message.view());
+        let mut about = targets(at.message);
         let most = DOMAINS.min(self.0.room());
-        if hosts.len() > most {
-            hosts.drain(most.div_ceil(2)..hosts.len() - most / 2);
+        if about.len() > most {
+            about.drain(most.div_ceil(2)..about.len() - most / 2);
         }
-        let about = hosts.into_iter().map(|host| match host {
-            Host::Domain(domain) => (domain.to_string(), domain.to_string()),
-            Host::Address(address) => (reversed(address), address.to_string()),
-        });
-        self.0.ask(&about.collect::<Vec<_>>()).await
+        self.0.ask(&about).await
     }
+}
+
+/// Returns the link targets, each once, in order of appearance: as labels for a query, and in readable
+/// form.
+fn targets(message: &Message) -> Vec<(String, String)> {
+    let mut known = HashSet::new();
+    let hosts = message.rendered().links().iter().filter_map(|link| link.host());
+    let targets = hosts.filter_map(|host| match host {
+        LinkHost::Domain(domain) => {
+            let name = domain.registered()?;
+            // Browsers accept names that DNS does not.
+            let is_new = known.insert(name.to_owned()) && name.parse::<DomainName>().is_ok();
+            is_new.then(|| (name.to_owned(), name.to_owned()))
+        }
+        LinkHost::Address(address) => {
+            let text = address.to_string();
+            known.insert(text.clone()).then(|| (reversed(*address), text))
+        }
+    });
+    targets.collect()
 }
