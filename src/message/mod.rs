@@ -10,6 +10,7 @@ mod mime;
 mod parameters;
 mod part;
 mod pkcs7;
+mod prescan;
 mod reading;
 #[cfg(feature = "links")]
 mod rendered;
