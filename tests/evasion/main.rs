@@ -5,6 +5,8 @@
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+#[cfg(feature = "links")]
+mod links;
 mod mime;
 mod readers;
 
