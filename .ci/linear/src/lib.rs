@@ -5,6 +5,7 @@ mod found;
 pub mod hashing;
 mod input;
 pub mod judged;
+mod links;
 mod mail;
 mod mime;
 mod service;
@@ -31,12 +32,13 @@ pub struct Shape {
 
 /// Returns all shapes.
 pub fn shapes() -> impl Iterator<Item = &'static Shape> {
-    let all: [&[Shape]; 7] = [
+    let all: [&[Shape]; 8] = [
         mail::SHAPES,
         mime::SHAPES,
         talk::SHAPES,
         found::SHAPES,
         judged::SHAPES,
+        links::SHAPES,
         signed::SHAPES,
         spf::SHAPES,
     ];

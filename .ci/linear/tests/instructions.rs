@@ -46,8 +46,10 @@ fn hold(shape: &Shape) -> Result<(), String> {
         return Err(format!("{name}: {octets} octets, then {more_octets}"));
     }
     // A session has a fixed cost regardless of its mail, and scorers read only a part of a large
-    // mail. A signature with more than 100 tags is not read to its end.
-    let is_partly_read = name.starts_with("judged-") || *name == "signature-tags";
+    // mail. A signature with more than 100 tags is not read to its end. The view of links has limits
+    // for a URL and for header fields.
+    let is_partly_read =
+        ["judged-", "rendered-", "signature-tags"].iter().any(|it| name.starts_with(it));
     let least_ratio = if is_partly_read { 1.0 } else { LEAST };
     if !(least_ratio..=MOST).contains(&ratio) {
         return Err(format!("{name}: {once} instructions, then {twice}: {ratio:.3} times as many"));
