@@ -159,7 +159,7 @@ impl Kept<'_> {
 /// Returns whether the line at `at` begins a field that the client must not send: one of ours, or
 /// `Authentication-Results` from `authserv_id`. White space and colons before the name are skipped.
 fn is_forged(content: &Blocks, at: usize, line: &[u8], authserv_id: Option<&str>) -> bool {
-    let before = |octet: u8| octet != b'\n' && (octet.is_ascii_whitespace() || octet == b':');
+    let before = |octet: u8| octet != b'\n' && (is_blank(octet) || octet == b':');
     let names_forged = |at, line: &[u8]| {
         is_ours(line) || authserv_id.is_some_and(|id| claims_to_be_by(id, content, at, line))
     };
@@ -195,55 +195,60 @@ fn claims_to_be_by(id: &str, content: &Blocks, begin: usize, line: &[u8]) -> boo
     }
     let begin = begin + NAME.len();
     let end = content.len().min(begin + AUTHSERV_ID);
-    let octets = content.join(begin..end);
-    match authserv_id(&octets, end == content.len()) {
-        AuthservId::Name(name) => name.eq_ignore_ascii_case(id.as_bytes()),
-        AuthservId::Unknown => true,
-        AuthservId::OtherField => false,
-    }
+    names(id, &content.join(begin..end), end == content.len())
 }
 
-/// Server name of an `Authentication-Results` field.
-enum AuthservId {
-    Name(Vec<u8>),
-    /// The name is not in the examined octets.
-    Unknown,
-    /// The field has a longer name, so it is another field.
-    OtherField,
-}
-
-/// Reads the first word of a structured field, skipping comments and removing quotes. `octets`
-/// begin after the field name. `whole` tells whether the message ends with `octets`.
-fn authserv_id(octets: &[u8], whole: bool) -> AuthservId {
+/// Returns whether the first word of a structured field may be read as this server name. `octets` begin
+/// after the field name. `whole` tells whether the message ends with `octets`.
+///
+/// Comments and white space are skipped, also before the colon, and quotes are removed. A word ends at a
+/// comment, or goes on after it. Other control characters are ignored, or end the word. If there is no
+/// word in these octets, it may be the name: programs differ in what they take for a continuation line.
+fn names(id: &str, octets: &[u8], whole: bool) -> bool {
     let field = field(octets);
     let whole = whole || field.len() < octets.len();
-    let value = match (field.trim_ascii_start().strip_prefix(b":"), whole) {
-        (Some(value), _) => value,
-        (None, false) if field.trim_ascii().is_empty() => return AuthservId::Unknown,
-        (None, _) => return AuthservId::OtherField,
-    };
+    let is_id =
+        |word: &[u8]| word.strip_suffix(b".").unwrap_or(word).eq_ignore_ascii_case(id.as_bytes());
     let mut word = Vec::new();
-    let (mut depth, mut quoted) = (0_usize, false);
-    let mut octets = value.iter().copied();
+    let (mut depth, mut quoted, mut in_value) = (0_usize, false, false);
+    let mut octets = field.iter().copied();
     while let Some(octet) = octets.next() {
         match octet {
-            _ if word.len() > NAME => return AuthservId::Name(word),
             b'\\' if quoted || depth > 0 => {
                 let escaped = octets.next();
                 word.extend(escaped.filter(|_| quoted));
             }
-            b'"' if depth == 0 => quoted = !quoted,
+            b'"' if depth == 0 && in_value => quoted = !quoted,
             _ if quoted => word.push(octet),
             b'(' => depth += 1,
             b')' => depth = depth.saturating_sub(1),
             _ if depth > 0 => {}
-            b';' => return AuthservId::Name(word),
-            _ if octet.is_ascii_whitespace() && word.is_empty() => {}
-            _ if octet.is_ascii_whitespace() => return AuthservId::Name(word),
+            b':' if !in_value => in_value = true,
+            _ if is_blank(octet) => {}
+            // Another field, whose name begins as this one does.
+            _ if !in_value => return false,
+            b';' => return is_id(&word),
             _ => word.push(octet),
         }
+        let ends = depth > 0 || is_blank(octet);
+        if ends && !quoted && is_id(&word) {
+            return true;
+        }
+        if word.len() > NAME || is_space(octet) && !word.is_empty() && depth == 0 && !quoted {
+            return false;
+        }
     }
-    if whole { AuthservId::Name(word) } else { AuthservId::Unknown }
+    !whole || word.is_empty() || is_id(&word)
+}
+
+/// Returns whether programs may skip this octet between words.
+fn is_blank(octet: u8) -> bool {
+    is_space(octet) || octet.is_ascii_control()
+}
+
+/// Returns whether this is white space, including vertical tab and form feed.
+fn is_space(octet: u8) -> bool {
+    octet.is_ascii_whitespace() || octet == b'\x0b'
 }
 
 /// Returns the rest of the field, including its continuation lines.

@@ -333,6 +333,17 @@ fn authentication_results_in_our_name_are_removed() {
         "Authentication-Results: \"mx.ex\\ample\"; dkim=pass\n",
         "Authentication-Results: mx.example\n",
         "Authentication-Results\n : mx.example; spf=pass\n",
+        // White space of any kind, and comments.
+        "Authentication-Results:\x0bmx.example; spf=pass\n",
+        "Authentication-Results\x0c:\x0c\x0bmx.example\x0b; spf=pass\n",
+        "Authentication-Results:\n \x0bmx.example\x0c1; spf=pass\n",
+        "Authentication-Results: \n \n\tmx.example\n ; spf=pass\n",
+        "Authentication-Results (:) (a\n b) : mx.example; spf=pass\n",
+        "Authentication-Results: mx.example(a)1; spf=pass\n",
+        "Authentication-Results: mx.(a)example; spf=pass\n",
+        "Authentication-Results: mx.example.; spf=pass\n",
+        "Authentication-Results:\0mx.ex\0ample; spf=pass\n",
+        "Authentication-Results: mx.example\0x; spf=pass\n",
         // The server name is not within the examined octets.
         &format!("Authentication-Results: ({}) mx.other.example; spf=pass\n", "x".repeat(600)),
         &format!("Authentication-Results{}: mx.other.example; spf=pass\n", " ".repeat(600)),
@@ -346,6 +357,9 @@ fn authentication_results_in_our_name_are_removed() {
         "Authentication-Results-Archive: mx.example; spf=pass\n",
         "ARC-Authentication-Results: i=1; mx.example; spf=pass\n",
         "Subject: mx.example; spf=pass\n",
+        "Authentication-Results: other.example(mx.example)1; spf=pass\n",
+        "Authentication-Results: other.example\x0bmx.example; spf=pass\n",
+        "Authentication-Results (mx.example): other.example; spf=pass\n",
     ];
     let whole = |content: &str, id| {
         let content = MailData::normalise(content.as_bytes());
