@@ -134,6 +134,18 @@ impl DomainName {
         format!("{labels}.{self}").parse()
     }
 
+    /// Returns the name without its first label, or `None` if it has only one.
+    #[cfg(feature = "sender-authentication")]
+    pub(crate) fn parent(&self) -> Option<Self> {
+        let mut escaped = false;
+        let dot = self.0.bytes().position(|octet| {
+            let ends = octet == b'.' && !escaped;
+            escaped = octet == b'\\' && !escaped;
+            ends
+        })?;
+        Some(Self(self.0[dot + 1..].into()))
+    }
+
     /// Returns whether the name has more than one label.
     pub(crate) fn has_dot(&self) -> bool {
         self.0.contains('.')
@@ -312,6 +324,14 @@ mod tests {
         assert!(within(b"b\\.a.example", b"a.example"));
         let dotted = DomainName::from_labels([&b"b.a"[..], b"example"]).unwrap();
         assert!(!dotted.is_within(&name(b"a.example")) && dotted.is_within(&name(b"example")));
+    }
+
+    #[cfg(feature = "sender-authentication")]
+    #[test]
+    fn parent_lacks_the_first_label() {
+        let name = DomainName::from_labels([&b"a.b\\"[..], b"Example", b"org"]).unwrap();
+        let parents = std::iter::successors(name.parent(), DomainName::parent);
+        assert_eq!(parents.map(|it| it.to_string()).collect::<Vec<_>>(), ["example.org", "org"]);
     }
 
     #[test]

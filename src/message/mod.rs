@@ -1,7 +1,7 @@
 //! A message in transit: trace header, added header fields and content, parsed on demand.
 
 mod addresses;
-mod charset;
+pub(crate) mod charset;
 mod declared;
 mod field;
 pub(crate) mod hops;
@@ -18,7 +18,7 @@ pub(crate) mod section;
 mod trace;
 mod transfer;
 mod view;
-mod words;
+pub(crate) mod words;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -76,6 +76,7 @@ struct Parts {
     /// Whether lines in the segments begin with a dot.
     dots: Dots,
     content: MailData,
+    received: SystemTime,
     mime: MimeLimits,
     joined: OnceLock<Bytes>,
     view: OnceLock<Arc<MessageView>>,
@@ -98,7 +99,8 @@ impl Message {
     pub fn new(host: &str, envelope: &Envelope, received: SystemTime, content: MailData) -> Self {
         let trace = trace::received(host, envelope, received);
         let budget = Budget::new(usize::MAX);
-        Self::made(MimeLimits::default(), None, &budget, trace, content, &mut |_| ()).0
+        let mime = MimeLimits::default();
+        Self::made(mime, None, &budget, (trace, received), content, &mut |_| ()).0
     }
 
     /// Creates the message as [`new`](Self::new) does, with these MIME limits, and removes
@@ -122,6 +124,7 @@ impl Message {
     ) -> Result<Self, ContentFault> {
         let trace = trace::received(host, envelope, received);
         let (budget, len) = (content.budget(), content.len());
+        let trace = (trace, received);
         let (message, complete) = Self::made(mime, authserv_id, &budget, trace, content, visit);
         match complete {
             Ok(()) => Ok(message),
@@ -134,12 +137,13 @@ impl Message {
         }
     }
 
-    /// Creates the message. Also returns whether `budget` had enough memory.
+    /// Creates the message with this trace header and the time in it. Also returns whether `budget` had
+    /// enough memory.
     fn made(
         mime: MimeLimits,
         authserv_id: Option<&str>,
         budget: &Budget,
-        trace: HeaderField,
+        (trace, received): (HeaderField, SystemTime),
         content: MailData,
         visit: &mut dyn FnMut(&[u8]),
     ) -> (Self, Result<(), Starved>) {
@@ -155,6 +159,7 @@ impl Message {
             len,
             dots,
             content,
+            received,
             mime,
             joined: OnceLock::new(),
             view: OnceLock::new(),
@@ -196,6 +201,11 @@ impl Message {
     /// Returns whether lines in the segments begin with a dot.
     pub(crate) fn dots(&self) -> Dots {
         self.0.dots
+    }
+
+    /// Returns when the message was received, as in its trace header.
+    pub fn received(&self) -> SystemTime {
+        self.0.received
     }
 
     /// Returns the total length of the segments in octets.

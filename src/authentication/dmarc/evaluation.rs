@@ -1,0 +1,301 @@
+//! The evaluation (RFC 9989 sections 4.10 and 5.3). Only this file changes its state.
+//!
+//! The outcome for an author domain is a function of the records that are known. If it needs one that is
+//! not, that is the next question. The answer is parsed once, and serves all author domains and
+//! identifiers.
+
+use std::collections::{HashMap, HashSet};
+
+use super::outcome::{DmarcIdentifier, DmarcOutcome, DmarcPolicy, DmarcProblem, DmarcResult};
+use super::record::{Policies, Record};
+use super::walk::{Lookup, Walk};
+use crate::authentication::author;
+use crate::dns::{self, Answer, DomainName, RecordKind, ResolveError};
+
+/// Maximum number of author domains that are evaluated.
+const AUTHORS: usize = author::DOMAINS;
+/// Maximum number of domains of identifiers whose organizational domain is looked up. Further ones are
+/// only aligned with themselves.
+const WALKS: usize = 8;
+
+/// An evaluation between two questions.
+#[derive(Debug)]
+pub(super) struct Evaluation {
+    /// Without outcome, the next one last.
+    authors: Vec<DomainName>,
+    /// The verified ones first.
+    identifiers: Vec<DmarcIdentifier>,
+    /// Domains of identifiers whose organizational domain may be looked up.
+    walked: HashSet<DomainName>,
+    known: Known,
+    /// So far.
+    worst: Option<DmarcOutcome>,
+}
+
+/// The answers so far.
+#[derive(Debug, Default)]
+struct Known {
+    records: HashMap<DomainName, Lookup>,
+    /// Whether author domains exist. `None`: the lookup failed.
+    existence: HashMap<DomainName, Option<bool>>,
+}
+
+/// A question to DNS.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    pub(super) name: DomainName,
+    pub(super) kind: RecordKind,
+    purpose: Purpose,
+}
+
+#[derive(Debug, Clone)]
+enum Purpose {
+    /// The record of this domain.
+    Record(DomainName),
+    /// Whether the name exists.
+    Existence,
+}
+
+/// The next step for the caller.
+#[derive(Debug)]
+pub(super) enum Next {
+    Ask(Question),
+    Done(DmarcOutcome),
+}
+
+/// Whether an identifier has the same organizational domain as the author domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alignment {
+    Aligned,
+    Unaligned,
+    /// A lookup failed.
+    Unknown,
+}
+
+impl Evaluation {
+    pub(super) fn begin(
+        authors: impl IntoIterator<Item = DomainName>,
+        identifiers: impl IntoIterator<Item = DmarcIdentifier>,
+    ) -> (Self, Next) {
+        let mut identifiers: Vec<_> = identifiers.into_iter().collect();
+        identifiers.sort_by_key(|it| !it.is_verified);
+        let mut walked = HashSet::new();
+        for DmarcIdentifier { domain, .. } in &identifiers {
+            if walked.len() < WALKS {
+                walked.insert(domain.clone());
+            }
+        }
+        let mut authors: Vec<_> = authors.into_iter().take(AUTHORS).collect();
+        authors.reverse();
+        let known = Known::default();
+        let mut evaluation = Self { authors, identifiers, walked, known, worst: None };
+        let next = evaluation.advance();
+        (evaluation, next)
+    }
+
+    /// Goes on with the answer to a question.
+    pub(super) fn resume(
+        &mut self,
+        question: &Question,
+        answer: Result<&Answer, &ResolveError>,
+    ) -> Next {
+        match &question.purpose {
+            Purpose::Record(domain) => {
+                self.known.records.insert(domain.clone(), published(answer));
+            }
+            Purpose::Existence => {
+                let exists = answer.ok().map(|answer| !answer.is_no_such_domain());
+                self.known.existence.insert(question.name.clone(), exists);
+            }
+        }
+        self.advance()
+    }
+
+    /// Evaluates the author domains, one after the other, until a record is missing.
+    fn advance(&mut self) -> Next {
+        while let Some(author) = self.authors.last() {
+            match self.outcome(author) {
+                Ok(outcome) => self.conclude(outcome),
+                Err(question) => return Next::Ask(question),
+            }
+        }
+        let none = || DmarcOutcome::without_policy(None, DmarcResult::None, DmarcProblem::NoAuthor);
+        Next::Done(self.worst.clone().unwrap_or_else(none))
+    }
+
+    /// Takes the outcome for an author domain. The others are not evaluated if none can be worse.
+    fn conclude(&mut self, outcome: DmarcOutcome) {
+        self.authors.pop();
+        if outcome.is_rejected() {
+            self.authors.clear();
+        }
+        let is_worse = |worst: &DmarcOutcome| outcome.severity() > worst.severity();
+        if self.worst.as_ref().is_none_or(is_worse) {
+            self.worst = Some(outcome);
+        }
+    }
+
+    /// Evaluates an author domain, or returns the question that must be answered first.
+    fn outcome(&self, author: &DomainName) -> Result<DmarcOutcome, Question> {
+        let undecided =
+            |result, problem| Ok(DmarcOutcome::without_policy(Some(author), result, problem));
+        let (policy_domain, record) = match self.known.record(author)? {
+            Lookup::Failed => {
+                let problem = DmarcProblem::Lookup(author.clone());
+                return undecided(DmarcResult::TempError, problem);
+            }
+            Lookup::Found(record) => (author.clone(), record),
+            Lookup::Nothing => {
+                let walk = self.known.walk(author)?;
+                if let Some(failed) = walk.failure() {
+                    let problem = DmarcProblem::Lookup(failed.clone());
+                    return undecided(DmarcResult::TempError, problem);
+                }
+                match walk.policy() {
+                    Some((domain, record)) => (domain.clone(), record),
+                    None => {
+                        let problem = DmarcProblem::NoRecord(author.clone());
+                        return undecided(DmarcResult::None, problem);
+                    }
+                }
+            }
+        };
+        let Some(policies) = &record.policies else {
+            return undecided(DmarcResult::None, DmarcProblem::NoPolicy(policy_domain));
+        };
+        let mut result = DmarcResult::Fail;
+        let mut aligned = None;
+        for identifier in &self.identifiers {
+            result = match (self.alignment(author, identifier, record)?, identifier.is_verified) {
+                (Alignment::Unaligned, _) => continue,
+                (Alignment::Aligned, true) => DmarcResult::Pass,
+                (Alignment::Aligned, false) | (Alignment::Unknown, _) => DmarcResult::TempError,
+            };
+            aligned = Some(identifier.clone());
+            if result == DmarcResult::Pass {
+                break;
+            }
+        }
+        let unknown = |it: &DmarcIdentifier| DmarcProblem::Identifier(it.domain.clone());
+        let mut outcome = DmarcOutcome {
+            result,
+            author: Some(author.clone()),
+            policy: None,
+            policy_domain: Some(policy_domain),
+            problem: aligned.as_ref().filter(|_| result != DmarcResult::Pass).map(unknown),
+            identifier: aligned,
+        };
+        match self.policy(author, policies, &outcome)? {
+            Some(policy) => outcome.policy = Some(record.applied(policy)),
+            // The policy is not known, but it is the reason for a failure only.
+            None if result != DmarcResult::Fail => {}
+            None => {
+                outcome.result = DmarcResult::TempError;
+                outcome.problem = Some(DmarcProblem::Lookup(author.clone()));
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Returns the policy for this author domain (RFC 9989 section 4.10.1), or `None` if it is not known
+    /// whether the domain exists. Only for a message that fails, that is looked up.
+    fn policy(
+        &self,
+        author: &DomainName,
+        policies: &Policies,
+        outcome: &DmarcOutcome,
+    ) -> Result<Option<DmarcPolicy>, Question> {
+        if outcome.policy_domain.as_ref() == Some(author) {
+            return Ok(Some(policies.domain));
+        }
+        if policies.subdomains == policies.nonexistent {
+            return Ok(Some(policies.subdomains));
+        }
+        if outcome.result != DmarcResult::Fail {
+            return Ok(None);
+        }
+        let policy = |exists| if exists { policies.subdomains } else { policies.nonexistent };
+        Ok(self.known.exists(author)?.map(policy))
+    }
+
+    /// Returns whether an identifier is aligned (RFC 9989 sections 4.4 and 4.10.2).
+    fn alignment(
+        &self,
+        author: &DomainName,
+        identifier: &DmarcIdentifier,
+        record: &Record,
+    ) -> Result<Alignment, Question> {
+        let domain = &identifier.domain;
+        if domain == author {
+            return Ok(Alignment::Aligned);
+        }
+        // The organizational domain is above both.
+        let related = top_level(author) == top_level(domain);
+        if record.is_strict(identifier.mechanism) || !related || !self.walked.contains(domain) {
+            return Ok(Alignment::Unaligned);
+        }
+        let walk = self.known.walk(author)?;
+        let organizational = walk.organizational_domain();
+        if domain.is_within(&organizational)
+            && self.known.walk(domain)?.organizational_domain() == organizational
+        {
+            return Ok(Alignment::Aligned);
+        }
+        // A record there could be that of a common organizational domain.
+        match walk.has_failed_above(domain) {
+            true => Ok(Alignment::Unknown),
+            false => Ok(Alignment::Unaligned),
+        }
+    }
+}
+
+impl Known {
+    /// Returns the record of a domain, or the question for it.
+    fn record(&self, domain: &DomainName) -> Result<&Lookup, Question> {
+        if let Some(lookup) = self.records.get(domain) {
+            return Ok(lookup);
+        }
+        match record_name(domain) {
+            Some(name) => {
+                let purpose = Purpose::Record(domain.clone());
+                Err(Question { name, kind: RecordKind::Txt, purpose })
+            }
+            None => Ok(&Lookup::Nothing),
+        }
+    }
+
+    fn walk(&self, domain: &DomainName) -> Result<Walk<'_>, Question> {
+        Walk::from(domain, |domain| self.record(domain))
+    }
+
+    /// Returns whether a domain exists (RFC 9989 section 3.2.13), or the question for it.
+    fn exists(&self, domain: &DomainName) -> Result<Option<bool>, Question> {
+        let (name, kind, purpose) = (domain.clone(), RecordKind::A, Purpose::Existence);
+        self.existence.get(domain).copied().ok_or(Question { name, kind, purpose })
+    }
+}
+
+/// Returns the name of the TXT record of a domain. `None` if it is too long: there is none then.
+fn record_name(domain: &DomainName) -> Option<DomainName> {
+    let labels: Vec<_> = std::iter::once(b"_dmarc".to_vec()).chain(domain.labels()).collect();
+    DomainName::from_labels(labels.iter().map(|label| &**label)).ok()
+}
+
+fn top_level(domain: &DomainName) -> DomainName {
+    std::iter::successors(Some(domain.clone()), DomainName::parent)
+        .last()
+        .unwrap_or_else(|| domain.clone())
+}
+
+/// Reads the record of a domain. Several records are none (RFC 9989 section 4.10).
+fn published(answer: Result<&Answer, &ResolveError>) -> Lookup {
+    let Ok(answer) = answer else { return Lookup::Failed };
+    let mut records = answer.records.iter().filter_map(|record| match record {
+        dns::Record::Txt(text) => Record::parse(text),
+        _ => None,
+    });
+    match (records.next(), records.next()) {
+        (Some(record), None) => Lookup::Found(record),
+        _ => Lookup::Nothing,
+    }
+}
