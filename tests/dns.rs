@@ -217,7 +217,7 @@ async fn long_answers_use_tcp_and_agree_with_hickory() {
 async fn spf_agrees_with_pyspf() {
     let folder = tempfile::tempdir().unwrap();
     let unbound = Unbound::start(folder.path(), ZONES);
-    let authentication = Authentication::new(client(unbound.address), "mx.example.net").unwrap();
+    let authentication = Authentication::new(client(unbound.address), "mx.example.net");
     let mut seen = std::collections::BTreeSet::new();
     for (address, sender) in [
         ("192.0.2.1", "a@example.org"),
@@ -288,7 +288,7 @@ async fn signatures_agree_with_dkimpy() {
     let folder = tempfile::tempdir().unwrap();
     let keys = key(folder.path(), "one") + &key(folder.path(), "gone").replace("gone.", "other.");
     let unbound = Unbound::start(folder.path(), &(ZONES.to_owned() + &keys));
-    let authentication = Authentication::new(client(unbound.address), "mx.example.net").unwrap();
+    let authentication = Authentication::new(client(unbound.address), "mx.example.net");
     let mail = "From: Alice <alice@example.org>\nTo: bob@example.net\nSubject: signed\n\
                 Date: Sat, 28 Nov 2026 00:00:00 +0000\nMessage-ID: <1@example.org>\n\nHello!\n..dots\n";
     let good = signed(folder.path(), "one", mail);
@@ -329,7 +329,7 @@ fn dkimpy(server: SocketAddr, mail: &str) -> String {
 async fn arc_chains_agree_with_dkimpy() {
     let folder = tempfile::tempdir().unwrap();
     let unbound = Unbound::start(folder.path(), &(ZONES.to_owned() + &key(folder.path(), "one")));
-    let authentication = Authentication::new(client(unbound.address), "mx.example.net").unwrap();
+    let authentication = Authentication::new(client(unbound.address), "mx.example.net");
     let mail = "From: Alice <alice@example.org>\nTo: list@example.org\nSubject: signed\n\
                 Date: Sat, 28 Nov 2026 00:00:00 +0000\nMessage-ID: <1@example.org>\n\nHello!\n";
     let sealed = |mail: &str, found: &str| sealed(unbound.address, folder.path(), mail, found);
@@ -416,7 +416,7 @@ async fn a_whole_session_is_named_checked_and_annotated() {
     settings.authserv_id = Some("mx.example.net".into());
     let gate = Gate::new(Tokio, settings, relay::Maildir::new(&maildir))
         .name_clients(resolver.clone(), Duration::from_secs(5))
-        .panel(Panel::new().scorer(Authentication::new(resolver, "mx.example.net").unwrap()));
+        .panel(Panel::new().scorer(Authentication::new(resolver, "mx.example.net")));
     let (mut client, server) = tokio::io::duplex(65_536);
     let session = tokio::spawn(async move {
         serve(server.compat(), peer("192.0.2.1"), &gate).await.unwrap();

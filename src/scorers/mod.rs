@@ -26,7 +26,7 @@ mod structure;
 mod whose;
 
 #[cfg(feature = "sender-authentication")]
-pub use authentication::{Authentication, AuthenticationError, SymbolError};
+pub use authentication::{Authentication, SymbolError};
 pub use behaviour::Behaviour;
 pub use clamd::{Clamd, OnVirus};
 pub use excerpt::Oversize;

@@ -7,6 +7,7 @@ mod arc;
 mod bounds;
 mod differential;
 mod dkim;
+mod dmarc;
 #[allow(unreachable_pub, reason = "fuzz targets use it, too")]
 mod signer;
 mod vectors;

@@ -361,8 +361,7 @@ impl Config {
         host: &str,
     ) -> Result<Authentication, ConfigError> {
         let table = spanned.get_ref();
-        let scorer = Authentication::new(self.resolver.clone(), table.name(host));
-        let mut scorer = scorer.map_err(|error| self.wrong(spanned.span(), &error))?;
+        let mut scorer = Authentication::new(self.resolver.clone(), table.name(host));
         for (symbol, points) in &table.weights {
             let weighed = scorer.weight(symbol.get_ref(), points.0);
             scorer = weighed.map_err(|error| self.wrong(symbol.span(), &error))?;

@@ -1,7 +1,5 @@
-//! Who says that a message is theirs: SPF, DKIM, ARC, DMARC.
+//! SPF, DKIM, ARC and DMARC.
 
-mod content;
-mod notes;
 mod results;
 
 use std::fmt;
@@ -9,13 +7,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::FutureExt as _;
-use mail_auth::dmarc::verify::DmarcParameters;
-use mail_auth::hickory_resolver::config::{ResolverConfig, ResolverOpts};
-use mail_auth::spf::verify::SpfParameters;
-use mail_auth::{AuthenticatedMessage, MessageAuthenticator, SpfOutput, SpfResult};
 
-use crate::dns::Resolver;
+use crate::authentication::arc::Chain;
+use crate::authentication::dkim::Signatures;
+use crate::authentication::{
+    Authors, Content, Dmarc, DmarcIdentifier, Keys, Spf, SpfOutcome, dmarc, spf,
+};
+use crate::dns::{DomainName, RecordKind, Resolver, ask_all};
 use crate::envelope::Envelope;
 use crate::header::HeaderField;
 use crate::host::HostName;
@@ -27,15 +25,9 @@ use crate::scorers::once::Once;
 use crate::verdict::Refusal;
 use crate::wire::canonical::canonical_domain;
 use crate::wire::reply::EnhancedStatus;
-use content::Unevaluated;
-use notes::{Notes, Unfinished};
 use results::{Checked, Found};
 
-/// Most signatures that are looked at in one message: each costs a lookup and a hash of the content
-/// (OpenDKIM: `MaximumSignaturesToVerify`).
-const SIGNATURES: usize = 20;
-
-/// Every symbol, with what it weighs if nobody says otherwise.
+/// All symbols with their default scores.
 const SYMBOLS: &[(&str, Score)] = &[
     ("SPF_PASS", Score::ZERO),
     ("SPF_FAIL", Score::points(3)),
@@ -59,38 +51,48 @@ const SYMBOLS: &[(&str, Score)] = &[
     ("DMARC_TEMPERROR", Score::ZERO),
     ("DMARC_PERMERROR", Score::ZERO),
     ("DMARC_NONE", Score::ZERO),
+    ("FROM_SEVERAL", Score::points(3)),
+    ("FROM_MALFORMED", Score::points(2)),
 ];
 
 /// Checks SPF (RFC 7208) when the first recipient is named, and DKIM (RFC 6376), ARC (RFC 8617) and DMARC
-/// (RFC 9989) when the content is there; and writes what it found into the message that goes onward, as
-/// `Authentication-Results` (RFC 8601).
+/// (RFC 9989) when the content has arrived. Adds the results to the message as `Authentication-Results`
+/// (RFC 8601). The evaluators are in [`authentication`](crate::authentication), which states their
+/// decisions and bounds.
 ///
-/// One finding each says how it went:
+/// Each has one finding:
 ///
-/// | | symbols | weigh, if not set |
+/// | | symbols | default scores |
 /// |---|---|---|
 /// | SPF | `SPF_PASS`, `_FAIL`, `_SOFTFAIL`, `_NEUTRAL`, `_NONE`, `_TEMPERROR`, `_PERMERROR` | fail 3, softfail 1, permerror 1 |
-/// | DKIM | `DKIM_PASS`, `_FAIL`, `_TEMPERROR`, `_PERMERROR`, `_NONE` | nothing |
-/// | ARC | `ARC_PASS`, `_FAIL`, `_TEMPERROR`; nothing without a chain | nothing |
-/// | DMARC | `DMARC_PASS`, `DMARC_FAIL_NONE`, `_QUARANTINE`, `_REJECT`, `DMARC_TEMPERROR`, `_PERMERROR`, `_NONE` | quarantine 3, reject 6 |
+/// | DKIM | `DKIM_PASS`, `_FAIL`, `_TEMPERROR`, `_PERMERROR`, `_NONE` | 0 |
+/// | ARC | `ARC_PASS`, `_FAIL`, `_TEMPERROR`; none without a chain | 0 |
+/// | DMARC | `DMARC_PASS`, `DMARC_FAIL_NONE`, `_QUARANTINE`, `_REJECT`, `DMARC_TEMPERROR`, `_NONE` | quarantine 3, reject 6 |
+/// | author | `FROM_SEVERAL` or `FROM_MALFORMED`; none if the author domain is clear | several 3, malformed 2 |
 ///
-/// SPF is checked for the sender in its canonical form ([`SmtpPath::canonical`](crate::mailbox::SmtpPath::canonical)), or for
-/// the HELO name if the sender is `<>`. A sender without a domain is `SPF_NONE`. DKIM passes if one signature
-/// does; more than 20 signatures, or a header of more than 64 KiB or 1,000 fields, are not looked at
-/// (`DKIM_PERMERROR`); DMARC is then evaluated without a signature. What DNS could not be asked for
-/// is a `_TEMPERROR` *and* a failure of this scorer, for the policy of its [`Seat`](crate::panel::Seat) to act on.
+/// - SPF is evaluated once in a transaction, for the sender in its canonical form
+///   ([`SmtpPath::canonical`](crate::mailbox::SmtpPath::canonical)), or for the HELO name if the sender is
+///   `<>`. A sender without a domain, or with an address literal, is `SPF_NONE`.
+/// - DKIM has the best result of all signatures. `_PERMERROR` includes the results policy and neutral. A
+///   signature beyond a bound is permerror, and DMARC is still evaluated.
+/// - The detail of an ARC finding names the sealers.
+/// - DMARC is evaluated for each domain that a program may take for that of the author
+///   ([`Authors`]), and has the worst outcome. `FROM_SEVERAL` says that there are several such domains or
+///   several `From` fields. `FROM_MALFORMED` says that there is none, or that programs may disagree about it.
+///   A message has at most one of the two findings. `DMARC_PERMERROR` can have a score, but is never found.
 ///
-/// A message that fails DMARC is refused only if [`refuse_rejected`](Self::refuse_rejected) says so:
-/// mailing lists break signatures. It never is where DNS could not be asked for part of it.
+/// A lookup that failed is a `_TEMPERROR` *and* a failure of this scorer, to which the policy of its
+/// [`Seat`](crate::panel::Seat) applies.
 ///
-/// The field names `authserv_id` as the one that checked. Fields with that name that a client sends are
-/// forged; say the same name to [`Settings::authserv_id`](crate::Settings::authserv_id), which takes them out whether or
-/// not there is anything to put in their place.
+/// A message that fails DMARC with the policy reject is refused only if
+/// [`refuse_rejected`](Self::refuse_rejected) is set, because mailing lists break signatures. It is not
+/// refused if a failed lookup could change the outcome of DMARC. Other failed lookups do not matter then.
 ///
-/// Mail of clients without an address and of those in networks of our own
-/// ([`Peer::own`](crate::Peer::own)) is not checked: it has not been sent to us by another domain yet.
+/// Fields with the name `authserv_id` that a client sends are forged. Pass the same name to
+/// [`Settings::authserv_id`](crate::Settings::authserv_id), which removes them.
 ///
-/// Evaluated by `mail-auth`, but looked up through `resolver`: it needs no tokio.
+/// Mail is not checked if the client has no address, or is in one of our own networks
+/// ([`Peer::own`](crate::Peer::own)): another domain has not sent it to us yet.
 ///
 /// ```
 /// # use async_trait::async_trait;
@@ -118,7 +120,7 @@ const SYMBOLS: &[(&str, Score)] = &[
 /// use nobounce::scorers::Authentication;
 /// use nobounce::{DataContext, Score, Scorer};
 ///
-/// let authentication = Authentication::new(resolver, "mx.example.net")?
+/// let authentication = Authentication::new(resolver, "mx.example.net")
 ///     .weight("SPF_SOFTFAIL", Score::points(2))?
 ///     .refuse_rejected();
 ///
@@ -135,19 +137,13 @@ const SYMBOLS: &[(&str, Score)] = &[
 pub struct Authentication {
     resolver: Arc<dyn Resolver>,
     authserv_id: HostName,
-    evaluator: MessageAuthenticator,
     weights: Vec<Score>,
     refuse_rejected: bool,
-    /// What SPF said in the transactions of late, and how many questions that took.
-    spf: Once<(SpfOutput, usize)>,
+    /// The outcomes of recent transactions.
+    spf: Once<SpfOutcome>,
 }
 
-/// The evaluation cannot be set up. The fault is that of this machine.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("no SPF, DKIM, ARC and DMARC: {0}")]
-pub struct AuthenticationError(Box<str>);
-
-/// Not a symbol of this scorer. The fault is that of whoever wrote it.
+/// The error for a name that is not a symbol of this scorer. Fault of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a symbol of SPF, DKIM, ARC or DMARC")]
 pub struct SymbolError(Box<str>);
@@ -162,33 +158,30 @@ impl fmt::Debug for Authentication {
 }
 
 impl Authentication {
-    /// Checks with what `resolver` says, in the name of `authserv_id`, usually the host name.
-    pub fn new(
-        resolver: impl Resolver + 'static,
-        authserv_id: impl Into<HostName>,
-    ) -> Result<Self, AuthenticationError> {
-        // It is never asked: the notes answer everything. If it were, it has nobody to ask.
-        let nobody = ResolverConfig::from_parts(None, Vec::new(), Vec::new());
-        let evaluator = MessageAuthenticator::new(nobody, ResolverOpts::default())
-            .map_err(|error| AuthenticationError(error.to_string().into()))?;
-        Ok(Self {
+    /// Creates a scorer that queries `resolver`. `authserv_id` is the name under which it adds results,
+    /// usually the host name.
+    pub fn new(resolver: impl Resolver + 'static, authserv_id: impl Into<HostName>) -> Self {
+        Self {
             resolver: Arc::new(resolver),
             authserv_id: authserv_id.into(),
-            evaluator,
             weights: SYMBOLS.iter().map(|(_, weight)| *weight).collect(),
             refuse_rejected: false,
             spf: Once::new(),
-        })
+        }
     }
 
-    /// What a symbol weighs; a weight below zero speaks for the mail.
+    /// Sets the score of a symbol. A negative score is in favour of the message.
+    ///
+    /// # Errors
+    ///
+    /// [`SymbolError`] if this is not one of the symbols.
     pub fn weight(mut self, symbol: &str, weight: Score) -> Result<Self, SymbolError> {
         let place = SYMBOLS.iter().position(|(known, _)| *known == symbol);
         self.weights[place.ok_or_else(|| SymbolError(symbol.into()))?] = weight;
         Ok(self)
     }
 
-    /// Refuses what fails DMARC where the domain says `p=reject`, with `550 5.7.1`.
+    /// Refuses mail that fails DMARC with `550 5.7.1` if the policy of its author domain is reject.
     #[must_use]
     pub fn refuse_rejected(mut self) -> Self {
         self.refuse_rejected = true;
@@ -201,157 +194,77 @@ impl Authentication {
         Finding::new(symbol, weight).with_detail(detail)
     }
 
-    /// Says this, and that something failed if it did.
+    /// Returns the opinion, as a failure if lookups failed.
     fn say(opinion: Opinion, failures: String) -> Result<Opinion, ScorerError> {
-        if failures.is_empty() {
-            Ok(opinion)
-        } else {
-            Err(ScorerError::new(failures).but_says(opinion))
+        match failures.is_empty() {
+            true => Ok(opinion),
+            false => Err(ScorerError::new(failures).but_says(opinion)),
         }
     }
 
-    /// SPF is checked once in a transaction, however many recipients it has.
+    /// Evaluates SPF once in a transaction, however many recipients it has.
     async fn check_spf(
         &self,
         envelope: &Envelope,
         sender: &Sender,
-    ) -> Result<(SpfOutput, usize), ScorerError> {
-        let check = async {
-            let notes = Notes::new(sender.client, 0);
-            let output = self.evaluate_spf(&notes, sender).await;
-            (output, notes.asked())
-        };
-        self.spf.ask(envelope, format!("{sender:?}"), check).await
+    ) -> Result<SpfOutcome, ScorerError> {
+        let evaluation = Spf::new(sender.client, &sender.helo, &sender.path);
+        self.spf.ask(envelope, sender.key(), spf(&*self.resolver, evaluation)).await
     }
 
-    async fn evaluate_spf(&self, notes: &Notes, sender: &Sender) -> SpfOutput {
-        let Sender { client, helo, path, .. } = sender;
-        let (client, path) = (*client, path.as_deref());
-        // RFC 7208 section 4.3: without a domain there is nothing to check.
-        if path.is_some() && sender.domain().is_empty() {
-            return SpfOutput::new(String::new()).with_result(SpfResult::None);
-        }
-        let evaluate = || {
-            let parameters = match path {
-                None => SpfParameters::verify_ehlo(client, helo, &self.authserv_id),
-                Some(path) => {
-                    SpfParameters::verify_mail_from(client, helo, &self.authserv_id, path)
-                }
-            };
-            self.evaluator.verify_spf(notes.with(parameters)).now_or_never()
-        };
-        let unfinished = |why| {
-            SpfOutput::new(sender.domain().to_owned()).with_result(match why {
-                Unfinished::Endless => SpfResult::PermError,
-                Unfinished::Resolve(_) | Unfinished::Stuck => SpfResult::TempError,
-            })
-        };
-        notes.complete(&*self.resolver, evaluate).await.unwrap_or_else(unfinished)
+    async fn check_content(&self, spf: &SpfOutcome, message: &Message) -> Checked {
+        let content = Content::read(message);
+        let signatures = Signatures::read(&content);
+        let chain = Chain::read(&content);
+        let keys = self.keys(signatures.key_names().chain(chain.key_names())).await;
+        let now = message.received();
+        let dkim = signatures.verify(&keys, now);
+        let arc = chain.verify(&keys, now);
+        let authors = Authors::read(message);
+        let identifiers = DmarcIdentifier::spf(spf)
+            .into_iter()
+            .chain(dkim.iter().filter_map(DmarcIdentifier::dkim));
+        let evaluation = Dmarc::new(authors.domains().iter().cloned(), identifiers);
+        let dmarc = dmarc(&*self.resolver, evaluation).await;
+        Checked { dkim, arc, authors, dmarc }
     }
 
-    /// What there is to say of the content, beside SPF.
-    async fn check_content(
-        &self,
-        notes: &Notes,
-        sender: &Sender,
-        spf: &SpfOutput,
-        message: &Message,
-    ) -> Checked {
-        let signature = |name: &str| {
-            ["DKIM-Signature", "ARC-Message-Signature"]
-                .iter()
-                .any(|it| name.eq_ignore_ascii_case(it))
-        };
-        let signatures = message.view().fields().filter(|field| signature(field.name())).count();
-        if signatures > SIGNATURES {
-            let why = format!("{signatures} signatures");
-            return self.check_author(notes, sender, spf, message, why).await;
+    /// Looks up the keys with these names, each once.
+    async fn keys(&self, names: impl Iterator<Item = &DomainName>) -> Keys {
+        let mut names: Vec<_> = names.collect();
+        names.sort_unstable();
+        names.dedup();
+        let answers = names.iter().map(|name| self.resolver.lookup(name, RecordKind::Txt));
+        let answers = ask_all(answers.collect::<Vec<_>>()).await;
+        let mut keys = Keys::default();
+        for (name, answer) in names.into_iter().zip(answers) {
+            keys.insert(name.clone(), answer);
         }
-        let head = content::head(message);
-        let content = match content::parse(message, &head) {
-            Ok(content) => content,
-            Err(why @ Unevaluated::NoHeader) => return Checked::not("DKIM_NONE", why.to_string()),
-            Err(why @ Unevaluated::TooLong) => {
-                return self.check_author(notes, sender, spf, message, why.to_string()).await;
-            }
-        };
-        let evaluate = || {
-            let dkim = self.evaluator.verify_dkim(notes.with(&content)).now_or_never()?;
-            let arc = self.evaluator.verify_arc(notes.with(&content)).now_or_never()?;
-            let policy = DmarcParameters {
-                message: &content,
-                dkim_output: &dkim,
-                dkim2_output: None,
-                rfc5321_mail_from_domain: sender.domain(),
-                spf_output: spf,
-            };
-            let dmarc = self.evaluator.verify_dmarc(notes.with(policy)).now_or_never()?;
-            Some((dkim, arc, dmarc))
-        };
-        match notes.complete(&*self.resolver, evaluate).await {
-            Ok((dkim, arc, dmarc)) => Checked::new(&dkim, &arc, &dmarc, sender),
-            Err(Unfinished::Endless) => {
-                Checked::not("DKIM_PERMERROR", Unfinished::Endless.to_string())
-            }
-            Err(unfinished) => Checked::not("DKIM_TEMPERROR", unfinished.to_string()),
-        }
-    }
-
-    /// Says why no signature is evaluated, and what DMARC says without one: a header that is too long to be
-    /// evaluated does not spare the author's domain its policy.
-    async fn check_author(
-        &self,
-        notes: &Notes,
-        sender: &Sender,
-        spf: &SpfOutput,
-        message: &Message,
-        why: String,
-    ) -> Checked {
-        let authors = content::authors(message);
-        let Some(author) = AuthenticatedMessage::parse(&authors) else {
-            return Checked::not("DKIM_PERMERROR", why);
-        };
-        let evaluate = || {
-            let policy = DmarcParameters {
-                message: &author,
-                dkim_output: &[],
-                dkim2_output: None,
-                rfc5321_mail_from_domain: sender.domain(),
-                spf_output: spf,
-            };
-            self.evaluator.verify_dmarc(notes.with(policy)).now_or_never()
-        };
-        match notes.complete(&*self.resolver, evaluate).await {
-            Ok(dmarc) => Checked::without_signatures(why, &dmarc, sender),
-            Err(unfinished) => Checked::not("DKIM_TEMPERROR", unfinished.to_string()),
-        }
+        keys
     }
 }
 
-/// Who SPF is about.
-#[derive(Debug)]
+/// The sender for SPF.
 struct Sender {
     client: IpAddr,
     /// The HELO name in canonical form.
     helo: String,
-    /// The sender in canonical form; `None` for the null reverse-path.
-    path: Option<String>,
-    /// The domain of the path; empty if it has none.
-    domain: Box<str>,
+    /// The mailbox in canonical form, empty for the null reverse-path.
+    path: String,
 }
 
 impl Sender {
+    /// Returns `None` if the mail is not checked.
     fn of(envelope: &Envelope) -> Option<Self> {
         let client = envelope.peer.address.filter(|_| !envelope.peer.own)?.ip().to_canonical();
         let helo = envelope.peer.helo.as_ref().map_or("", |helo| &helo.name);
-        let mailbox = envelope.reverse_path.path.canonical();
-        let path = (!mailbox.is_null()).then(|| mailbox.to_string());
-        let domain = mailbox.domain.unwrap_or_default();
-        Some(Self { client, helo: canonical_domain(helo), path, domain })
+        let path = envelope.reverse_path.path.canonical().to_string();
+        Some(Self { client, helo: canonical_domain(helo), path })
     }
 
-    fn domain(&self) -> &str {
-        if self.path.is_some() { &self.domain } else { &self.helo }
+    /// Returns a text that no other sender has.
+    fn key(&self) -> String {
+        format!("{} {} {}", self.client, self.helo, self.path)
     }
 }
 
@@ -369,7 +282,7 @@ impl Scorer for Authentication {
         let Some(sender) = Sender::of(at.envelope) else {
             return Ok(Opinion::silent());
         };
-        let (spf, _) = self.check_spf(at.envelope, &sender).await?;
+        let spf = self.check_spf(at.envelope, &sender).await?;
         let found = results::spf(&spf, &sender);
         let failures = results::failures([&found]);
         Self::say(Opinion::from(self.finding(&found)), failures)
@@ -379,21 +292,18 @@ impl Scorer for Authentication {
         let Some(sender) = Sender::of(at.envelope) else {
             return Ok(Opinion::silent());
         };
-        let (spf, asked) = self.check_spf(at.envelope, &sender).await?;
-        let notes = Notes::new(sender.client, asked);
-        let checked = self.check_content(&notes, &sender, &spf, at.message).await;
-        let found = [&[results::spf(&spf, &sender)][..], &checked.found].concat();
+        let spf = self.check_spf(at.envelope, &sender).await?;
+        let checked = self.check_content(&spf, at.message).await;
+        let found = [vec![results::spf(&spf, &sender)], checked.found()].concat();
         let opinion: Opinion = found.iter().map(|found| self.finding(found)).collect();
-        let failures = results::failures(&found);
-        // What could not be asked for might have passed: that is a matter for the failure policy.
-        if let (Some(domain), true, "") = (&checked.rejected, self.refuse_rejected, &*failures) {
+        if let (Some(domain), true) = (checked.rejected(), self.refuse_rejected) {
             let text = format!("Message refused by the DMARC policy of {domain}");
             let refusal = Refusal::permanent(550, EnhancedStatus::new(7, 1), &text);
             return Ok(opinion.and(refusal));
         }
-        let text = results::spf_field(&self.authserv_id, &spf, &sender) + &checked.field;
+        let text = results::field(&self.authserv_id, &spf, &sender, &checked);
         let field = HeaderField::fold("Authentication-Results", text.as_bytes());
-        Self::say(opinion.and(field), failures)
+        Self::say(opinion.and(field), results::failures(&found))
     }
 }
 

@@ -1,137 +1,111 @@
-//! What was found, in the words of findings and of `Authentication-Results`.
-
-use mail_auth::dkim::DkimError;
-use mail_auth::dmarc::Policy;
-use mail_auth::{
-    ArcOutput, AuthenticationResults, DkimOutput, DkimResult, DmarcOutput, DmarcResult,
-};
-use mail_auth::{Error, SpfOutput, SpfResult};
+//! Results as findings and as `Authentication-Results`.
 
 use super::Sender;
+use crate::authentication::arc::{ChainResult, ChainValidation};
+use crate::authentication::dkim::{SignatureResult, Verification};
+use crate::authentication::{
+    Authors, DmarcOutcome, DmarcPolicy, DmarcResult, SpfIdentity, SpfOutcome, SpfResult,
+};
 
-/// A symbol and what explains it.
+/// Number of signatures in `Authentication-Results`, those that pass first.
+const SIGNATURES: usize = 10;
+
+/// A symbol and its detail.
 pub(super) type Found = (&'static str, String);
 
-/// What there is to say of the content.
+/// The results about the content.
 pub(super) struct Checked {
-    pub(super) found: Vec<Found>,
-    /// For `Authentication-Results`, behind what SPF says.
-    pub(super) field: String,
-    /// The domain that wants this message rejected.
-    pub(super) rejected: Option<String>,
+    pub(super) dkim: Vec<Verification>,
+    pub(super) arc: ChainValidation,
+    pub(super) authors: Authors,
+    pub(super) dmarc: DmarcOutcome,
 }
 
 impl Checked {
-    /// Nothing but why it could not be checked.
-    pub(super) fn not(symbol: &'static str, why: String) -> Self {
-        let result = symbol.trim_start_matches("DKIM_").to_ascii_lowercase();
-        Self { found: vec![(symbol, why)], field: format!("; dkim={result}"), rejected: None }
+    pub(super) fn found(&self) -> Vec<Found> {
+        let found = [self.dkim_found()].into_iter();
+        found
+            .chain(self.arc_found())
+            .chain([self.dmarc_found()])
+            .chain(self.author_found())
+            .collect()
     }
 
-    /// Why no signature was evaluated, and what DMARC says without one.
-    pub(super) fn without_signatures(why: String, dmarc: &DmarcOutput, sender: &Sender) -> Self {
-        let mut checked = Self::new(&[], &ArcOutput::default(), dmarc, sender);
-        checked.found[0] = ("DKIM_PERMERROR", why);
-        checked.field = checked.field.replacen("dkim=none", "dkim=permerror", 1);
-        checked
+    /// Returns the author domain whose policy refuses the message.
+    pub(super) fn rejected(&self) -> Option<&str> {
+        self.dmarc.author.as_deref().filter(|_| self.dmarc.is_rejected())
     }
 
-    pub(super) fn new(
-        dkim: &[DkimOutput<'_>],
-        arc: &ArcOutput<'_>,
-        dmarc: &DmarcOutput,
-        sender: &Sender,
-    ) -> Self {
-        let dkim: Vec<_> = dkim.iter().map(failed_if_wrong).collect();
-        let mut found = vec![dkim_found(&dkim)];
-        let mut results = AuthenticationResults::new("").with_dkim_results(&dkim, dmarc.domain());
-        // What `not` says is all there is to say of messages that nobody signed.
-        let unsigned = if dkim.is_empty() { "; dkim=none" } else { "" };
-        if *arc.result() != DkimResult::None {
-            let chain = held_or_failed(arc);
-            results = results.with_arc_result(&chain, sender.client);
-            let names = ["ARC_PASS", "ARC_FAIL", "ARC_TEMPERROR", "ARC_FAIL"];
-            found.push(symbol_of(chain.result(), names));
-        }
-        let (policy, rejected) = dmarc_found(dmarc);
-        found.push(policy);
-        let field = match dmarc.domain() {
-            "" => format!("{unsigned}{results}; dmarc=none"),
-            _ => format!("{unsigned}{}", results.with_dmarc_result(dmarc)),
+    /// The best of all signatures.
+    fn dkim_found(&self) -> Found {
+        let rank = |verification: &&Verification| match verification.result {
+            SignatureResult::Pass => 0,
+            SignatureResult::TempError => 1,
+            SignatureResult::Fail => 2,
+            _ => 3,
         };
-        let field = harmless(&field);
-        Self { found, field, rejected: rejected.then(|| dmarc.domain().to_owned()) }
+        let Some(best) = self.dkim.iter().min_by_key(rank) else {
+            return ("DKIM_NONE", String::new());
+        };
+        let symbol = match best.result {
+            SignatureResult::Pass => "DKIM_PASS",
+            SignatureResult::TempError => "DKIM_TEMPERROR",
+            SignatureResult::Fail => "DKIM_FAIL",
+            _ => "DKIM_PERMERROR",
+        };
+        let domain = best.domain.as_deref().unwrap_or_default();
+        let reason = best.reason.as_deref().unwrap_or_default();
+        let testing = if best.testing { "(testing)" } else { "" };
+        (symbol, words([domain, reason, testing]))
     }
-}
 
-/// A signature that is well-formed and wrong has failed (RFC 8601 section 2.7.1), which mail-auth calls
-/// neutral.
-fn failed_if_wrong<'d>(output: &'d DkimOutput<'_>) -> DkimOutput<'d> {
-    match (output.result(), output.signature()) {
-        (
-            DkimResult::Neutral(
-                error @ Error::Dkim(DkimError::FailedBodyHashMatch | DkimError::SignatureExpired),
-            ),
-            Some(signature),
-        ) => DkimOutput::fail(error.clone()).with_signature(signature),
-        _ => output.clone(),
+    fn arc_found(&self) -> Option<Found> {
+        let symbol = match self.arc.result {
+            ChainResult::None => return None,
+            ChainResult::Pass => "ARC_PASS",
+            ChainResult::TempError => "ARC_TEMPERROR",
+            _ => "ARC_FAIL",
+        };
+        let sealers =
+            self.arc.sealers.iter().map(|domain| &**domain).collect::<Vec<_>>().join(", ");
+        let sealers = if sealers.is_empty() { sealers } else { format!("sealed by {sealers}") };
+        Some((symbol, words([self.arc.reason.as_deref().unwrap_or_default(), &sealers])))
     }
-}
 
-/// A chain that is not intact has failed, whatever is wrong with it (RFC 8617 section 4.4).
-fn held_or_failed(arc: &ArcOutput<'_>) -> ArcOutput<'static> {
-    ArcOutput::default().with_result(match arc.result() {
-        DkimResult::Neutral(error) | DkimResult::PermError(error) => {
-            DkimResult::Fail(error.clone())
+    fn dmarc_found(&self) -> Found {
+        let symbol = match (self.dmarc.result, self.dmarc.policy) {
+            (DmarcResult::Pass, _) => "DMARC_PASS",
+            (DmarcResult::Fail, Some(DmarcPolicy::Reject)) => "DMARC_FAIL_REJECT",
+            (DmarcResult::Fail, Some(DmarcPolicy::Quarantine)) => "DMARC_FAIL_QUARANTINE",
+            (DmarcResult::Fail, _) => "DMARC_FAIL_NONE",
+            (DmarcResult::TempError, _) => "DMARC_TEMPERROR",
+            (DmarcResult::None, _) => "DMARC_NONE",
+        };
+        let DmarcOutcome { author, identifier, policy_domain, problem, .. } = &self.dmarc;
+        let author = author.as_deref().unwrap_or_default();
+        let why = match (problem, identifier, policy_domain) {
+            (Some(problem), _, _) => format!("({problem})"),
+            (None, Some(identifier), _) => format!("(aligned: {})", identifier.domain),
+            (None, None, Some(domain)) if **domain != *author => format!("(policy of {domain})"),
+            _ => String::new(),
+        };
+        (symbol, words([author, &why]))
+    }
+
+    fn author_found(&self) -> Option<Found> {
+        let fault = self.authors.malformation();
+        if !self.authors.are_several() {
+            return fault.map(|fault| ("FROM_MALFORMED", fault.to_owned()));
         }
-        result => result.clone(),
-    })
-}
-
-/// The best of all signatures.
-fn dkim_found(outputs: &[DkimOutput<'_>]) -> Found {
-    let names = ["DKIM_PASS", "DKIM_FAIL", "DKIM_TEMPERROR", "DKIM_PERMERROR"];
-    let ranked = |output: &&DkimOutput<'_>| match output.result() {
-        DkimResult::Pass => 0,
-        DkimResult::TempError(_) => 1,
-        DkimResult::Fail(_) => 2,
-        DkimResult::PermError(_) | DkimResult::Neutral(_) => 3,
-        DkimResult::None => 4,
-    };
-    let Some(best) = outputs.iter().min_by_key(ranked) else {
-        return ("DKIM_NONE", String::new());
-    };
-    let (symbol, why) = symbol_of(best.result(), names);
-    let domain = best.signature().map_or("", |signature| &signature.d);
-    (symbol, [domain, &why].join(" ").trim().to_owned())
-}
-
-/// The symbol of a result: of the four, that for pass, fail, temporary or permanent error.
-fn symbol_of(result: &DkimResult, [pass, fail, later, never]: [&'static str; 4]) -> Found {
-    match result {
-        DkimResult::Pass | DkimResult::None => (pass, String::new()),
-        DkimResult::Fail(error) => (fail, error.to_string()),
-        DkimResult::TempError(error) => (later, error.to_string()),
-        DkimResult::PermError(error) | DkimResult::Neutral(error) => (never, error.to_string()),
+        let domains: Vec<_> = self.authors.domains().iter().map(|domain| &**domain).collect();
+        let more = if self.authors.are_truncated() { "and more" } else { "" };
+        let fault = fault.map_or(String::new(), |fault| format!("({fault})"));
+        Some(("FROM_SEVERAL", words([&*domains.join(", "), more, &fault])))
     }
 }
 
-/// What DMARC found, and whether the domain wants the message rejected.
-fn dmarc_found(dmarc: &DmarcOutput) -> (Found, bool) {
-    let (symbol, rejected) = match (dmarc.result(), dmarc.policy()) {
-        (DmarcResult::Pass, _) => ("DMARC_PASS", false),
-        (DmarcResult::Fail(_), Policy::Reject) => ("DMARC_FAIL_REJECT", true),
-        (DmarcResult::Fail(_), Policy::Quarantine) => ("DMARC_FAIL_QUARANTINE", false),
-        (DmarcResult::Fail(_), Policy::None | Policy::Unspecified) => ("DMARC_FAIL_NONE", false),
-        (DmarcResult::TempError(_), _) => ("DMARC_TEMPERROR", false),
-        (DmarcResult::PermError(_), _) => ("DMARC_PERMERROR", false),
-        (DmarcResult::None, _) => ("DMARC_NONE", false),
-    };
-    ((symbol, dmarc.domain().to_owned()), rejected)
-}
-
-pub(super) fn spf(spf: &SpfOutput, sender: &Sender) -> Found {
-    let symbol = match spf.result() {
+pub(super) fn spf(spf: &SpfOutcome, sender: &Sender) -> Found {
+    let symbol = match spf.result {
         SpfResult::Pass => "SPF_PASS",
         SpfResult::Fail => "SPF_FAIL",
         SpfResult::SoftFail => "SPF_SOFTFAIL",
@@ -140,48 +114,111 @@ pub(super) fn spf(spf: &SpfOutput, sender: &Sender) -> Found {
         SpfResult::PermError => "SPF_PERMERROR",
         SpfResult::None => "SPF_NONE",
     };
-    (symbol, format!("{} for {}", sender.client, sender.domain()))
+    let domain = spf.domain.as_deref().unwrap_or_default();
+    (symbol, words([&*format!("{} for {domain}", sender.client), &*reason(spf)]))
 }
 
-/// The beginning of `Authentication-Results`: who has checked, and SPF.
-pub(super) fn spf_field(authserv_id: &str, spf: &SpfOutput, sender: &Sender) -> String {
-    let results = AuthenticationResults::new(authserv_id);
-    let Sender { client, helo, path, .. } = sender;
-    let results = match path {
-        None => results.with_spf_ehlo_result(spf, *client, helo),
-        Some(path) => results.with_spf_mailfrom_result(spf, *client, path, helo),
-    };
-    harmless(&results.to_string())
-}
-
-/// The field with nothing in its quotes that a reader who does not know quotes could take for a result.
-/// Senders choose what stands there: their address, and the `i=` of their signature.
-fn harmless(field: &str) -> String {
-    let mut quoted = false;
-    let mut escaped = false;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "@.-_+/".contains(c);
-    let one = |c: char| match c {
-        _ if escaped => {
-            escaped = false;
-            '?'
-        }
-        '\\' if quoted => {
-            escaped = true;
-            '?'
-        }
-        '"' => {
-            quoted = !quoted;
-            c
-        }
-        _ if quoted && !plain(c) => '?',
-        _ => c,
-    };
-    field.chars().map(one).collect()
-}
-
-/// What could not be found out, as one line; empty if nothing.
+/// Returns the failed lookups in one line. It is empty if there are none.
 pub(super) fn failures<'f>(found: impl IntoIterator<Item = &'f Found>) -> String {
     let failed = found.into_iter().filter(|(symbol, _)| symbol.ends_with("_TEMPERROR"));
     let failed: Vec<_> = failed.map(|(symbol, detail)| format!("{symbol}: {detail}")).collect();
     failed.join("; ")
+}
+
+/// Writes the value of `Authentication-Results` (RFC 8601 section 2.2), without line ends.
+pub(super) fn field(
+    authserv_id: &str,
+    spf: &SpfOutcome,
+    sender: &Sender,
+    checked: &Checked,
+) -> String {
+    let mut results = Results(String::with_capacity(512));
+    results.0.push_str(authserv_id);
+    results.method("spf", spf.result.as_str(), &reason(spf));
+    match spf.identity {
+        SpfIdentity::Helo => results.property("smtp.helo", &sender.helo),
+        SpfIdentity::MailFrom => results.property("smtp.mailfrom", &sender.path),
+    }
+    let Checked { dkim, arc, dmarc, .. } = checked;
+    if dkim.is_empty() {
+        results.method("dkim", "none", "");
+    }
+    let passes = |it: &&Verification| it.result == SignatureResult::Pass;
+    let (first, others) = (dkim.iter().filter(passes), dkim.iter().filter(|it| !passes(it)));
+    for signature in first.chain(others).take(SIGNATURES) {
+        let reason = signature.reason.as_deref().unwrap_or_default();
+        results.method("dkim", &signature.result.to_string(), reason);
+        results.property("header.d", signature.domain.as_deref().unwrap_or_default());
+        results.property("header.s", signature.selector.as_deref().unwrap_or_default());
+        results.property("header.a", signature.algorithm.as_deref().unwrap_or_default());
+        results.property("header.b", signature.signature.as_deref().unwrap_or_default());
+    }
+    if arc.result != ChainResult::None {
+        let reason = arc.reason.as_deref().unwrap_or_default();
+        results.method("arc", &arc.result.to_string(), reason);
+        results.property("smtp.remote-ip", &sender.client.to_string());
+    }
+    results.method("dmarc", dmarc.result.as_str(), "");
+    results.property("header.from", dmarc.author.as_deref().unwrap_or_default());
+    results.property("policy.dmarc", dmarc.policy.map_or("", DmarcPolicy::as_str));
+    results.0
+}
+
+/// Writer of `Authentication-Results`. Clients choose their address and the tags of their signatures, and
+/// there are readers of this field that do not know quotes and comments. So characters that could end a
+/// value are replaced.
+struct Results(String);
+
+impl Results {
+    /// Begins the result of a method. The reason becomes a comment.
+    fn method(&mut self, name: &str, result: &str, reason: &str) {
+        self.push(["; ", name, "=", result]);
+        if !reason.is_empty() {
+            self.0.push_str(" (");
+            self.replaced(reason, b" ,%:/");
+            self.0.push(')');
+        }
+    }
+
+    /// Adds a property of the method, in quotes if necessary. Without a value, it is left out.
+    fn property(&mut self, name: &str, value: &str) {
+        if value.is_empty() {
+            return;
+        }
+        self.push([" ", name, "="]);
+        if value.bytes().all(is_harmless) {
+            self.0.push_str(value);
+        } else {
+            self.0.push('"');
+            self.replaced(value, b":/");
+            self.0.push('"');
+        }
+    }
+
+    fn push<const N: usize>(&mut self, texts: [&str; N]) {
+        texts.iter().for_each(|text| self.0.push_str(text));
+    }
+
+    fn replaced(&mut self, text: &str, also: &[u8]) {
+        let one = |c: char| match u8::try_from(c) {
+            Ok(octet) if is_harmless(octet) || also.contains(&octet) => c,
+            _ => '?',
+        };
+        self.0.extend(text.chars().map(one));
+    }
+}
+
+fn is_harmless(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"@.-_+".contains(&octet)
+}
+
+/// The reason of an SPF result: the problem, or the mechanism that matched.
+fn reason(spf: &SpfOutcome) -> String {
+    let problem = spf.problem.as_ref().map(ToString::to_string);
+    problem.or_else(|| spf.mechanism.as_deref().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Joins these parts, except empty ones.
+fn words<const N: usize>(parts: [&str; N]) -> String {
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
