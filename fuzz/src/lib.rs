@@ -94,10 +94,15 @@ pub fn line(octets: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Returns the content of a message for DKIM and ARC.
 pub fn signed(octets: &[u8]) -> Content {
+    Content::read(&message(octets))
+}
+
+/// Returns a message with this content.
+pub fn message(octets: &[u8]) -> Message {
     let sender = ReversePath::parse("<>").expect("a path");
     let id = SessionId::new("fuzz").transaction(1);
     let envelope = Envelope::new(id, Arc::new(Peer::local()), sender);
-    Content::read(&Message::new("mx.example", &envelope, UNIX_EPOCH, MailData::normalise(octets)))
+    Message::new("mx.example", &envelope, UNIX_EPOCH, MailData::normalise(octets))
 }
 
 /// Returns the keys of `s._domainkey.example.org`, with this record.

@@ -1,6 +1,7 @@
 //! Input shapes that a hostile peer may choose, and the work they cause. Each shape also checks
 //! that the work is done correctly.
 
+mod authors;
 mod found;
 pub mod hashing;
 mod input;
@@ -32,7 +33,8 @@ pub struct Shape {
 
 /// Returns all shapes.
 pub fn shapes() -> impl Iterator<Item = &'static Shape> {
-    let all: [&[Shape]; 8] = [
+    let all: [&[Shape]; 9] = [
+        authors::SHAPES,
         mail::SHAPES,
         mime::SHAPES,
         talk::SHAPES,

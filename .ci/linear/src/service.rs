@@ -86,7 +86,7 @@ fn address(text: &str) -> Address {
 fn panel(world: &World) -> Panel {
     let store = Arc::new(Memory::with_capacity(100));
     let list = || DnsList::new("list.example").expect("a zone").weight(Score::points(1));
-    let authentication = Authentication::new(Zone, "mx.example").expect("mail-auth");
+    let authentication = Authentication::new(Zone, "mx.example");
     let seats = [
         Seat::new(Gtube),
         Seat::new(Behaviour::new()),
