@@ -33,7 +33,7 @@ struct Wide {
 /// Decodes text in the character set with this label. A byte order mark has precedence over the
 /// label, as in browsers. Without a known label, text is UTF-8, or windows-1252 if it is not valid.
 /// Invalid octets become U+FFFD. NUL is left out, because it is not shown.
-pub(super) fn decode(label: Option<&str>, octets: &[u8]) -> String {
+pub(crate) fn decode(label: Option<&str>, octets: &[u8]) -> String {
     let label = label.unwrap_or_default();
     if label.is_empty()
         && memchr(0, octets).is_none()

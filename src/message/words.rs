@@ -6,7 +6,7 @@ use memchr::{memchr2, memmem};
 use super::{charset, transfer};
 
 /// Unfolds the value of a header field and decodes its encoded words (RFC 2047).
-pub(super) fn decode(value: &[u8]) -> String {
+pub(crate) fn decode(value: &[u8]) -> String {
     let mut text = String::with_capacity(value.len());
     let mut rest = value.trim_ascii();
     // Character set and octets of the preceding encoded words. They are decoded together, because

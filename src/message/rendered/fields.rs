@@ -3,7 +3,8 @@
 use super::found::{Found, Shown};
 use super::link::LinkPlace;
 use super::text::Search;
-use crate::message::view::{Field, MimePart};
+use crate::message::field::Field;
+use crate::message::part::MimePart;
 
 /// Maximum length of all fields in one message that are searched, in octets.
 pub(super) const FIELDS: usize = 64 << 10;

@@ -15,7 +15,7 @@ use super::tag::{Attribute, Tag, ends, is_block, is_cell, is_void};
 use super::target::{cleaned, scheme};
 use super::text::{Search, first_host};
 use super::{HtmlText, css, head, percent};
-use crate::message::decode;
+use crate::message::transfer;
 
 /// Maximum nesting of HTML in attributes, comments and raw text.
 const NESTED: usize = 2;
@@ -344,7 +344,7 @@ impl<'f> Page<'f> {
         }
         let content = percent::decoded(content);
         if kind.trim_end().ends_with("base64") {
-            let octets = decode::base64(content.as_bytes());
+            let (octets, _) = transfer::base64(content.as_bytes());
             self.inner(&String::from_utf8_lossy(&octets), true);
         } else {
             self.inner(&content, true);

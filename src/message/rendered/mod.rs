@@ -14,7 +14,8 @@ mod text;
 
 use std::borrow::Cow;
 
-use super::view::{MessageView, MimePart};
+use super::part::MimePart;
+use super::view::MessageView;
 use found::{Found, Shown};
 use html::Page;
 use text::Search;

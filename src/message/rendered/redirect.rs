@@ -3,7 +3,7 @@
 
 use super::host::LinkHost;
 use super::percent;
-use crate::message::decode;
+use crate::message::transfer;
 
 /// Parameters whose value may be a target without a scheme. Other parameters are targets only if
 /// they look like a URL.
@@ -123,7 +123,7 @@ fn unwrapped(value: &str) -> Option<String> {
     let encoded = value.strip_prefix("a1").unwrap_or(&value);
     let plain = encoded.starts_with("aHR0c").then(|| {
         let standard = encoded.replace('-', "+").replace('_', "/");
-        String::from_utf8_lossy(&decode::base64(standard.as_bytes())).into_owned()
+        String::from_utf8_lossy(&transfer::base64(standard.as_bytes()).0).into_owned()
     })?;
     (find_scheme(&plain) == Some(0)).then_some(plain)
 }
