@@ -268,9 +268,10 @@ fn every_text_of_a_message_is_read() {
          --b\nContent-Type: image/png\n\nhttp://image.com/\n--b--\n"
     ));
     let rendered = Rendered::of(&view);
-    assert_eq!(hosts(&rendered), "example.com example.net");
-    let texts: Vec<_> = rendered.visible_texts(&view).collect();
-    assert_eq!(texts, ["http://ex=", "http://example.com/", "http://example.net/"]);
+    assert_eq!(hosts(&rendered), "preamble.com example.com example.net");
+    let texts: Vec<_> = rendered.visible_texts(&view).map(str::trim_end).collect();
+    let preamble = "http://preamble.com/";
+    assert_eq!(texts, [preamble, "http://ex=", "http://example.com/", "http://example.net/"]);
 }
 
 /// Returns whether a link has the host that the URL standard gives.
