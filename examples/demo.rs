@@ -64,7 +64,7 @@ impl Observer for Narrator {
                 *result += &format!("   Verdict: {} ({})\n", record.end.cause, record.tally);
                 *result += &format!("   Mail:    {}\n   Record:  {record}\n", place.display());
             }
-            Event::Disconnected { .. } => {
+            Event::Disconnected(_) => {
                 println!("{dialogue}\n{result}");
                 *story = Default::default();
             }

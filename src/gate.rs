@@ -1,5 +1,6 @@
 //! The gate: the state that all sessions of one service share.
 
+mod asking;
 mod closing;
 mod held;
 mod opening;
@@ -26,17 +27,15 @@ use crate::envelope::SessionId;
 use crate::naming::Naming;
 use crate::network::Networks;
 use crate::observer::{Event, Observer, Observers};
-use crate::panel::{Bench, Judge, Panel, Sitting};
+use crate::panel::{Bench, Judge, Panel};
 use crate::peer::{Peer, Voucher};
 use crate::relay::Target;
 use crate::runtime::Runtime;
 use crate::session::Settings;
-use crate::tally::Tally;
 use crate::tarpit::Tarpit;
 use crate::tls::TlsServer;
 #[cfg(feature = "tls")]
 use crate::tls::{HandshakeLimits, Turns};
-use crate::verdict::{Subject, Verdict};
 pub(crate) use opening::Admitted;
 pub use session::GateSession;
 pub use steps::{GateForward, GateQuestion, GateStep};
@@ -65,6 +64,8 @@ pub struct Gate<R: Runtime> {
     pub(crate) turns: Turns,
     pub(crate) observers: Observers,
     reports_answers: bool,
+    /// The names of the header fields that records contain.
+    recorded_fields: Vec<Arc<str>>,
     /// The lookup of client names; `None` if names are not looked up.
     #[cfg(feature = "dns")]
     naming: Option<Naming>,
@@ -126,6 +127,7 @@ impl<R: Runtime> Gate<R> {
             turns: Turns::default(),
             observers: Observers::default(),
             reports_answers: false,
+            recorded_fields: Vec::new(),
             #[cfg(feature = "dns")]
             naming: None,
             proxies: None,
@@ -196,6 +198,24 @@ impl<R: Runtime> Gate<R> {
     #[must_use]
     pub fn report_answers(mut self) -> Self {
         self.reports_answers = true;
+        self
+    }
+
+    /// Records these header fields of each message that the panel was asked about, in
+    /// [`TransactionRecord::fields`](crate::observer::TransactionRecord::fields). By default none is
+    /// recorded. Of several fields of one name, the first is recorded.
+    ///
+    /// Recording parses each message, unless a scorer has done so. Such fields are personal data.
+    ///
+    /// ```
+    /// # use nobounce::{Gate, Runtime};
+    /// # fn recorded<R: Runtime>(gate: Gate<R>) -> Gate<R> {
+    /// gate.record_fields(["Message-ID", "From", "Subject"])
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn record_fields(mut self, names: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
+        self.recorded_fields = names.into_iter().map(Into::into).collect();
         self
     }
 
@@ -309,34 +329,6 @@ impl<R: Runtime> Gate<R> {
     /// Returns whether [`shut_down`](Self::shut_down) was called.
     pub fn is_going_down(&self) -> bool {
         self.is_going_down.load(Ordering::Acquire)
-    }
-
-    /// Returns the sitting of a new session. It keeps the scorers' answers if they are
-    /// [reported](Self::report_answers).
-    pub(crate) fn sitting(&self) -> Sitting {
-        let sitting = Sitting::new();
-        if self.reports_answers { sitting.report_answers() } else { sitting }
-    }
-
-    /// Asks the panel, and reports each scorer's answer ([`Event::Scored`]) and the verdict
-    /// ([`Event::Judged`]) to the observers. See [`Panel::ask`].
-    pub(crate) async fn ask(
-        &self,
-        subject: Subject<'_>,
-        tally: &mut Tally,
-        sitting: &mut Sitting,
-    ) -> Verdict {
-        let verdict = self.judge.ask(&self.runtime, subject, tally, sitting).await;
-        if self.is_observed() {
-            let (id, peer, stage) = (&subject.id(), subject.peer(), subject.stage());
-            for answer in sitting.answers() {
-                self.observe(&Event::Scored { id, stage, answer });
-            }
-            let (recipient, verdict) = (subject.recipient(), &verdict);
-            self.observe(&Event::Judged { id, peer, stage, recipient, tally, verdict });
-        }
-        tally.settle();
-        verdict
     }
 
     /// Returns the address under which this client is counted. Returns `None` if it counts only

@@ -1,26 +1,29 @@
 //! Observers: notified of events, without influence on the session.
 
+#[cfg(feature = "json")]
+pub mod json;
+mod limit;
 mod lines;
 mod observers;
 mod queue;
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::admission::{AdmissionError, ProxyError};
-use crate::conduct::Conduct;
 use crate::deadline::Awaiting;
 use crate::envelope::{SessionId, TransactionId};
 use crate::outcome::Outcome;
 use crate::panel::Answer;
 use crate::peer::Peer;
 use crate::record::Note;
-pub use crate::record::TransactionRecord;
+pub use crate::record::{RecordedField, SessionRecord, Timing, TransactionRecord};
 use crate::scorers::Lessons;
 use crate::tally::Tally;
 use crate::verdict::{Stage, Verdict};
 use crate::wire::mailbox::ForwardPath;
+pub use limit::LineLimit;
 pub use lines::LineLogger;
 pub(crate) use observers::Observers;
 pub use queue::{Queue, Queued};
@@ -303,17 +306,15 @@ pub enum Event<'e> {
         /// The message of the panic.
         panic: &'e str,
     },
-    /// The session has ended.
-    Disconnected {
-        /// The session.
-        session: &'e SessionId,
+    /// The TLS handshake at the start of a connection failed (implicit TLS). No session began.
+    HandshakeFailed {
         /// The client.
         peer: &'e Peer,
-        /// Duration of the session.
-        duration: Duration,
-        /// The protocol errors of the client.
-        conduct: &'e Conduct,
+        /// The reason.
+        error: &'e (dyn Error + Send + Sync),
     },
+    /// The session has ended.
+    Disconnected(&'e SessionRecord<'e>),
 }
 
 impl<'n> From<Note<'n>> for Event<'n> {

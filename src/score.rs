@@ -1,11 +1,14 @@
 //! Scores and findings: the exact weight of evidence.
 
+mod thresholds;
+
 use std::fmt::{self, Write};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Neg};
 use std::str::FromStr;
 
 use crate::wire::text::{TwoDigits, Written, is_printable};
+pub use thresholds::{ThresholdError, Thresholds};
 
 /// Maximum length of a symbol in octets: that of a SpamAssassin rule name.
 const SYMBOL: usize = 100;

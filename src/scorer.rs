@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 
 pub use self::context::{ConnectContext, DataContext, RcptContext};
 use crate::opinion::{Opinion, ScorerError};
+use crate::runtime::Address;
 use crate::session::TransactionEnd;
 
 /// A component that judges connections, recipients and messages. By default every hook returns
@@ -48,6 +49,12 @@ pub trait Scorer: Send + Sync {
     /// Returns `None` by default. That is correct for a scorer whose symbols are chosen by a
     /// daemon.
     fn symbols(&self) -> Option<Vec<&str>> {
+        None
+    }
+
+    /// Returns the server that the scorer asks, such as a daemon or a store. Records of a failure
+    /// contain it. The default is `None`.
+    fn server(&self) -> Option<&Address> {
         None
     }
 
@@ -177,6 +184,10 @@ macro_rules! forward_scorer {
 
             fn symbols(&self) -> Option<Vec<&str>> {
                 (**self).symbols()
+            }
+
+            fn server(&self) -> Option<&Address> {
+                (**self).server()
             }
 
             fn open(&self, at: &ConnectContext<'_>) -> Option<Box<dyn SessionScorer>> {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::opinion::{FailurePolicy, ScorerError};
-use crate::score::{Finding, Score};
+use crate::runtime::Address;
+use crate::score::{Finding, Score, Thresholds};
 use crate::verdict::{Refusal, Stage, Verdict};
 use crate::wire::mailbox::SmtpPath;
 use crate::wire::text::{Printable, Written};
@@ -31,6 +32,8 @@ pub struct Tally {
     failures: Distinct<Failure>,
     decisions: Distinct<Decision>,
     settled: Option<Box<Settled>>,
+    /// The thresholds of the panel that was asked last.
+    thresholds: Option<Thresholds>,
     /// Index of the first entry of the latest question.
     latest: usize,
     /// Whether the panel refused the recipient of the latest question. The findings on it count
@@ -93,6 +96,8 @@ pub struct Failure {
     pub policy: FailurePolicy,
     /// Whether the scorer is only monitored. The failure policy then has no effect on the verdict.
     pub monitored: bool,
+    /// The server that the scorer depends on ([`Scorer::server`](crate::Scorer::server)).
+    pub server: Option<Address>,
 }
 
 /// The cause of a missing answer. Fault of the scorer or of a service that it uses.
@@ -137,6 +142,7 @@ impl Tally {
             failures: Distinct::new(),
             decisions: Distinct::new(),
             settled: None,
+            thresholds: None,
             latest: 0,
             refused: false,
         }
@@ -209,6 +215,17 @@ impl Tally {
     /// Returns the decisions of the panel, in the order of the stages.
     pub fn decisions(&self) -> impl Iterator<Item = &Decision> {
         self.decisions.as_slice().iter()
+    }
+
+    /// Returns the thresholds of the panel that was asked last. `None` if none was asked, or if it
+    /// has no scorers.
+    pub fn thresholds(&self) -> Option<Thresholds> {
+        self.thresholds
+    }
+
+    /// Records the thresholds of the panel that is asked.
+    pub(crate) fn measure(&mut self, thresholds: Thresholds) {
+        self.thresholds = Some(thresholds);
     }
 
     /// Prepares the tally for a new question to the panel.

@@ -106,7 +106,7 @@ fn gate(runtime: &VirtualRuntime) -> (Gate<VirtualRuntime>, Seen) {
                     format!("Transmitted {}", octets.escape_ascii())
                 }
                 // `serve` lingers after its last reply, so the durations differ.
-                Event::Disconnected { conduct, .. } => format!("Disconnected {conduct:?}"),
+                Event::Disconnected(record) => format!("Disconnected {:?}", record.conduct),
                 other => format!("{other:?}"),
             };
             let mut events = events.lock().unwrap();

@@ -95,7 +95,11 @@ impl Opening {
             };
             let deadline = Deadline::after(gate.runtime.now(), wait, Awaiting::Tls);
             let ahead = std::mem::take(&mut stash.octets);
-            peer.tls = Some(handshake(gate, &mut client, &peer, &ahead, Some(deadline)).await?);
+            let shaken = handshake(gate, &mut client, &peer, &ahead, Some(deadline)).await;
+            let tls = shaken.inspect_err(|error| {
+                gate.observe(&Event::HandshakeFailed { peer: &peer, error });
+            })?;
+            peer.tls = Some(tls);
         }
         Ok((client, gate.named(peer).await, stash, place))
     }

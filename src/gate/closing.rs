@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::GateSession;
 use crate::deadline::{Awaiting, Deadline};
 use crate::observer::Event;
+use crate::record::SessionRecord;
 use crate::runtime::{Runtime, within};
 use crate::session::Next;
 use crate::unwind::Guarded;
@@ -56,10 +57,9 @@ impl<R: Runtime> GateSession<'_, R> {
 
     fn end(&mut self) {
         if !std::mem::replace(&mut self.is_over, true) {
-            let (session, peer) = (self.session.id(), self.session.peer());
             let duration = self.gate.runtime.now().saturating_duration_since(self.began);
-            let conduct = self.session.conduct();
-            self.gate.observe(&Event::Disconnected { session, peer, duration, conduct });
+            let record = SessionRecord::new(&self.session, duration, &self.record);
+            self.gate.observe(&Event::Disconnected(&record));
         }
     }
 }

@@ -111,8 +111,8 @@ impl<R: Runtime> GateQuestion<'_, R> {
         {
             self.gate.observe(&Event::ClientChanged { session, peer });
         }
-        let tally = self.record.tally(&subject);
-        self.gate.ask(subject, tally, self.sitting)
+        let record = self.record.asked(&subject);
+        self.gate.ask(subject, record, self.sitting)
     }
 
     /// Passes the verdict of the panel to the session.

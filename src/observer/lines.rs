@@ -192,7 +192,7 @@ mod tests {
     use crate::envelope::{Envelope, SessionId};
     use crate::observer::TransactionRecord;
     use crate::rehearsal::{Rehearsal, envelope};
-    use crate::session::{EndCause, TransactionEnd};
+    use crate::session::{EndCause, RefusedRecipient, TransactionEnd};
     use crate::tally::Tally;
     use crate::wire::mailbox::ForwardPath;
     use crate::wire::reply::Reply;
@@ -231,6 +231,8 @@ mod tests {
             queue_id: None,
             scoring: Duration::ZERO,
             relaying: Duration::ZERO,
+            timings: Vec::new(),
+            fields: Vec::new(),
         }
     }
 
@@ -241,7 +243,12 @@ mod tests {
         const NO: Reply = Reply::fixed(550, Some((1, 1)), "No");
         for (count, more) in [(50, None), (51, Some(1)), (1_000, Some(950))] {
             record.end.envelope.forward_paths = (0..count).map(recipient).collect();
-            record.end.refused = (0..count).map(|n| (recipient(n), NO)).collect();
+            let refused = |n| RefusedRecipient {
+                recipient: recipient(n),
+                reply: NO,
+                cause: EndCause::RefusedByPanel,
+            };
+            record.end.refused = (0..count).map(refused).collect();
             let line = record.to_string();
             for (key, rest) in [(" to=", " to_more="), (" refused=", " refused_more=")] {
                 assert_eq!(line.matches(key).count(), 50, "{line}");

@@ -100,7 +100,14 @@ impl<R: Runtime> Bench<R> {
         let judged = Guarded::begin(|| judge.judge(runtime, subject, tally, sitting)).await;
         let verdict = judged.unwrap_or_else(|panic| {
             let (cause, policy) = (FailureCause::Panic(panic), FailurePolicy::Defer);
-            tally.fail(Failure { scorer: "judge".into(), stage, cause, policy, monitored: false });
+            tally.fail(Failure {
+                scorer: "judge".into(),
+                stage,
+                cause,
+                policy,
+                monitored: false,
+                server: None,
+            });
             Verdict::Refuse(unchecked(stage))
         });
         tally.overrule(stage, &verdict, decided);

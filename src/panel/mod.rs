@@ -15,7 +15,7 @@ use crate::header::HeaderField;
 pub use crate::opinion::FailurePolicy;
 use crate::opinion::Opinion;
 use crate::runtime::Runtime;
-
+pub use crate::score::{ThresholdError, Thresholds};
 use crate::scorer::Scorer;
 use crate::tally::{Decision, FailureCause, Tally};
 use crate::verdict::{Refusal, Stage, Subject, Verdict};
@@ -25,7 +25,6 @@ pub(crate) use judge::Bench;
 pub use judge::Judge;
 pub use seat::Seat;
 pub use sitting::{Answer, Sitting};
-pub use thresholds::{ThresholdError, Thresholds};
 pub use weights::Weights;
 
 /// Default time budget of all scorers together at one stage. Postfix waits 100 s for a filter
@@ -242,6 +241,7 @@ impl Panel {
         if self.seats.is_empty() {
             return Verdict::Pass;
         }
+        tally.measure(self.thresholds);
         let (budget, began) = (self.stage_budget.unwrap_or(STAGE_BUDGET), runtime.now());
         sitting.prepare(&self.id, &self.seats, subject);
         let at = At::new(subject, tally);

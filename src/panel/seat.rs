@@ -147,7 +147,9 @@ impl Seat {
         tally: &mut Tally,
     ) -> Option<Refusal> {
         let (scorer, stage, policy) = (self.name.clone(), subject.stage(), self.on_failure);
-        tally.fail(Failure { scorer, stage, cause, policy, monitored: self.monitored });
+        let server = caught(|| self.scorer.server().cloned()).ok().flatten();
+        let monitored = self.monitored;
+        tally.fail(Failure { scorer, stage, cause, policy, monitored, server });
         match policy {
             FailurePolicy::Ignore => None,
             FailurePolicy::Score(score) => {

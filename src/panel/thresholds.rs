@@ -1,7 +1,7 @@
 //! Thresholds: turn a total score into a verdict, and write the reply text and the header field.
 
 use crate::header::{HeaderField, OURS};
-use crate::score::{Disclosure, Finding, Score};
+use crate::score::{Disclosure, Finding, Score, Thresholds};
 use crate::tally::Tally;
 use crate::verdict::{Refusal, Stage, Verdict};
 use crate::wire::reply::EnhancedStatus;
@@ -13,70 +13,20 @@ pub(super) const SYMBOLS: usize = 128;
 /// [`Limits::added_fields`](crate::session::Limits::added_fields).
 pub(super) const OCTETS: usize = 12 << 10;
 
-/// The total scores at which mail is tagged, deferred or refused. A total equal to a threshold
-/// reaches it. The strictest threshold reached applies.
-///
-/// By default, mail is tagged at 5.00 (SpamAssassin's `required_score`), never deferred, and
-/// refused at 6.31 (amavisd-new's `$sa_kill_level_deflt`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Thresholds {
-    tag: Option<Score>,
-    defer: Option<Score>,
-    refuse: Option<Score>,
-}
-
-/// The error for a milder threshold above a stricter one: the milder one would never apply. Fault
-/// of the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the threshold {0} is above the stricter threshold {1}; expected tag, defer and refuse in ascending order"
-)]
-pub struct ThresholdError(Score, Score);
-
-impl Thresholds {
-    /// Creates thresholds. They must be in ascending order: `tag` ≤ `defer` ≤ `refuse`. `None`
-    /// disables a threshold.
-    pub fn new(
-        tag: Option<Score>,
-        defer: Option<Score>,
-        refuse: Option<Score>,
-    ) -> Result<Self, ThresholdError> {
-        for (milder, stricter) in [(tag, defer), (defer, refuse), (tag, refuse)] {
-            if let (Some(milder), Some(stricter)) = (milder, stricter)
-                && milder > stricter
-            {
-                return Err(ThresholdError(milder, stricter));
-            }
-        }
-        Ok(Self { tag, defer, refuse })
-    }
-
-    /// Returns thresholds that are all disabled. Refusals by the scorers themselves still apply.
-    pub const fn none() -> Self {
-        Self { tag: None, defer: None, refuse: None }
-    }
-}
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self { tag: Some(Score::points(5)), defer: None, refuse: Some(Score::hundredths(631)) }
-    }
-}
-
 impl Thresholds {
     /// Returns the verdict for the total of `tally`.
     pub(super) fn judge(&self, stage: Stage, tally: &Tally) -> Verdict {
         const POLICY: EnhancedStatus = EnhancedStatus::new(7, 1);
         let total = tally.total();
         let reached = |threshold: Option<Score>| threshold.filter(|score| total >= *score);
-        if reached(self.refuse).is_some() {
+        if reached(self.refuse()).is_some() {
             let code = if stage == Stage::Connect { 554 } else { 550 };
             let text = reasons(stage, "refused", " as unwanted", tally);
             Verdict::Refuse(Refusal::permanent(code, POLICY, &text))
-        } else if reached(self.defer).is_some() {
+        } else if reached(self.defer()).is_some() {
             let text = reasons(stage, "deferred", " as suspicious, try again later", tally);
             Verdict::Refuse(Refusal::transient(later(stage), POLICY, &text))
-        } else if let Some(required) = reached(self.tag).filter(|_| stage == Stage::Data) {
+        } else if let Some(required) = reached(self.tag()).filter(|_| stage == Stage::Data) {
             Verdict::Tag(vec![status(total, required, tally)])
         } else {
             Verdict::Pass

@@ -4,6 +4,8 @@
 //! the relay target's answer to a content and the client's reply it emits no note, so that the
 //! reply does not wait for an observer.
 
+mod reported;
+mod session;
 mod transaction;
 
 use std::time::{Duration, Instant};
@@ -17,6 +19,9 @@ use crate::unwind::drop_caught;
 use crate::verdict::Subject;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
+pub(crate) use reported::Reported;
+pub use reported::{RecordedField, Timing};
+pub use session::SessionRecord;
 pub use transaction::TransactionRecord;
 
 /// The bookkeeping of one session: tallies, answers, times, and notes that wait for a reply.
@@ -24,6 +29,9 @@ pub use transaction::TransactionRecord;
 pub(crate) struct Record {
     /// The scorers' findings about the client; `None` before the scorers were asked.
     connection: Option<Tally>,
+    /// Facts about the client that are recorded on request. Boxed, so that idle sessions stay
+    /// small.
+    reported: Option<Box<Reported>>,
     /// Whether the panel was asked about the client and has not answered.
     judging: bool,
     /// Allocated only during a transaction, so that idle sessions stay small.
@@ -71,6 +79,7 @@ enum Waiting {
 #[derive(Debug, Default)]
 struct Gathered {
     tally: Tally,
+    reported: Option<Box<Reported>>,
     onward: Vec<Reply>,
     failures: Vec<RelayError>,
     queue_id: Option<Box<str>>,
@@ -83,6 +92,7 @@ impl Record {
     /// the session (XCLIENT). A question that was dropped without an answer is about the same client.
     pub(crate) fn begin_client(&mut self) -> bool {
         let is_again = std::mem::replace(&mut self.judging, true);
+        self.reported = None;
         self.connection.replace(Tally::default()).is_some() && !is_again
     }
 
@@ -98,6 +108,23 @@ impl Record {
             Subject::Connection(..) => self.connection.get_or_insert_default(),
             Subject::Recipient(envelope, _) | Subject::Content(envelope, _) => {
                 &mut self.current(&envelope.id).tally
+            }
+        }
+    }
+
+    /// Returns the tally for a question about `subject`, and the place for what is recorded on
+    /// request.
+    pub(crate) fn asked(
+        &mut self,
+        subject: &Subject<'_>,
+    ) -> (&mut Tally, &mut Option<Box<Reported>>) {
+        match subject {
+            Subject::Connection(..) => {
+                (self.connection.get_or_insert_default(), &mut self.reported)
+            }
+            Subject::Recipient(envelope, _) | Subject::Content(envelope, _) => {
+                let gathered = self.current(&envelope.id);
+                (&mut gathered.tally, &mut gathered.reported)
             }
         }
     }
@@ -186,11 +213,21 @@ impl Record {
         let owes = end.reply.is_some() || end.cause == EndCause::Accepted;
         let gathered = match self.transaction.take() {
             Some(current) if current.0 == end.envelope.id => current.1,
-            _ => Gathered::about(self.connection.as_ref()),
+            _ => Gathered::about(self.connection.as_ref(), self.reported.as_deref()),
         };
-        let Gathered { tally, onward, failures, queue_id, scoring, relaying } = gathered;
-        let record =
-            TransactionRecord { end, tally, onward, failures, queue_id, scoring, relaying };
+        let Gathered { tally, reported, onward, failures, queue_id, scoring, relaying } = gathered;
+        let Reported { timings, fields } = reported.map_or_else(Reported::default, |it| *it);
+        let record = TransactionRecord {
+            end,
+            tally,
+            onward,
+            failures,
+            queue_id,
+            scoring,
+            relaying,
+            timings,
+            fields,
+        };
         if owes || !self.owed.is_empty() {
             self.owed.reserve_exact(1);
             self.owed.push(Owed::Ended(record));
@@ -267,8 +304,8 @@ impl Record {
         if self.transaction.as_ref().is_some_and(|current| current.0 != *id) {
             self.transaction = None;
         }
-        let connection = self.connection.as_ref();
-        let fresh = || Box::new((id.clone(), Gathered::about(connection)));
+        let (connection, reported) = (self.connection.as_ref(), self.reported.as_deref());
+        let fresh = || Box::new((id.clone(), Gathered::about(connection, reported)));
         &mut self.transaction.get_or_insert_with(fresh).1
     }
 }
@@ -287,8 +324,10 @@ fn is_taken(record: &TransactionRecord) -> bool {
 
 impl Gathered {
     /// Begins with the findings about the client.
-    fn about(connection: Option<&Tally>) -> Self {
-        Self { tally: connection.cloned().unwrap_or_default(), ..Self::default() }
+    fn about(connection: Option<&Tally>, reported: Option<&Reported>) -> Self {
+        let tally = connection.cloned().unwrap_or_default();
+        let reported = reported.map(|reported| Box::new(reported.clone()));
+        Self { tally, reported, ..Self::default() }
     }
 
     /// Records an answer of the relay target, about a recipient or about the content.

@@ -3,8 +3,9 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use super::reported::{RecordedField, Timing};
 use crate::outcome::{RelayError, partial};
-use crate::peer::Vouched;
+use crate::peer::{Peer, Vouched};
 use crate::session::{EndCause, TransactionEnd};
 use crate::tally::Tally;
 use crate::wire::reply::Reply;
@@ -28,6 +29,11 @@ pub struct TransactionRecord {
     pub scoring: Duration,
     /// Time spent waiting for the relay target.
     pub relaying: Duration,
+    /// The time of each scorer at each stage, if the gate
+    /// [reports answers](crate::Gate::report_answers).
+    pub timings: Vec<Timing>,
+    /// The header fields that the gate [records](crate::Gate::record_fields).
+    pub fields: Vec<RecordedField>,
 }
 
 /// Maximum number of accepted recipients, and of refused recipients, listed in a record line. The
@@ -57,16 +63,7 @@ impl TransactionRecord {
         let envelope = &self.end.envelope;
         let peer = &*envelope.peer;
         put(line, "id=", &envelope.id)?;
-        put(line, " client=", peer)?;
-        if peer.vouched != Vouched::default() {
-            write!(line, " via={}", peer.vouched)?;
-        }
-        if let Some(helo) = &peer.helo {
-            put(line, " helo=", &Quoted(&*helo.name))?;
-        }
-        if let Some(tls) = &peer.tls {
-            put(line, " tls=", &Printable(&*tls.version))?;
-        }
+        put_client(line, peer)?;
         put(line, " from=", &Quoted(&envelope.reverse_path.path))?;
         let (accepted, refused) = (&envelope.forward_paths, &self.end.refused);
         let listed = accepted.iter().take(LISTED);
@@ -74,12 +71,15 @@ impl TransactionRecord {
             put(line, " to=", &Quoted(&recipient.path))?;
         }
         put_rest(line, " to_more=", accepted.len())?;
-        for (recipient, reply) in refused.iter().take(LISTED) {
-            put(line, " refused=", &Quoted(&recipient.path))?;
-            put(line, " because=", &Quoted(reply))?;
+        for refused in refused.iter().take(LISTED) {
+            put(line, " refused=", &Quoted(&refused.recipient.path))?;
+            put(line, " because=", &Quoted(&refused.reply))?;
         }
         put_rest(line, " refused_more=", refused.len())?;
         put(line, " size=", &self.end.size)?;
+        for field in &self.fields {
+            write!(line, " header.{}={:?}", field.name.to_ascii_lowercase(), field.text)?;
+        }
         put(line, " ", &self.tally)?;
         put(line, " result=", self.end.cause.word())?;
         if let Some(reply) = &self.end.reply {
@@ -116,8 +116,23 @@ fn put_rest(line: &mut String, key: &str, recipients: usize) -> fmt::Result {
     }
 }
 
+/// Writes what is known of a client.
+pub(super) fn put_client(line: &mut String, peer: &Peer) -> fmt::Result {
+    put(line, " client=", peer)?;
+    if peer.vouched != Vouched::default() {
+        write!(line, " via={}", peer.vouched)?;
+    }
+    if let Some(helo) = &peer.helo {
+        put(line, " helo=", &Quoted(&*helo.name))?;
+    }
+    if let Some(tls) = &peer.tls {
+        put(line, " tls=", &Printable(&*tls.version))?;
+    }
+    Ok(())
+}
+
 /// Writes one key and value of a record.
-fn put(line: &mut String, key: &str, value: &(impl Written + ?Sized)) -> fmt::Result {
+pub(super) fn put(line: &mut String, key: &str, value: &(impl Written + ?Sized)) -> fmt::Result {
     line.push_str(key);
     value.write_to(line)
 }

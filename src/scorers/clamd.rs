@@ -156,6 +156,10 @@ impl<R: Runtime> Scorer for Clamd<R> {
         "clamd"
     }
 
+    fn server(&self) -> Option<&Address> {
+        Some(self.daemon.address())
+    }
+
     fn symbols(&self) -> Option<Vec<&str>> {
         Some(vec![SYMBOL, ENCRYPTED])
     }

@@ -171,6 +171,10 @@ impl<R: Runtime> Daemon<R> {
         Self { runtime, address, idle: Mutex::default() }
     }
 
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// Sends a request on a pooled connection, or on a new one. `request` and `reader` get the
     /// number of requests answered on that connection before.
     ///

@@ -12,7 +12,7 @@ use crate::envelope::Envelope;
 use crate::network::{Network, Networks};
 use crate::opinion::{Opinion, ScorerError};
 use crate::peer::Peer;
-use crate::runtime::Runtime;
+use crate::runtime::{Address, Runtime};
 use crate::score::{Finding, Score};
 use crate::scorer::{DataContext, RcptContext, Scorer};
 use crate::store::{Key, Pace, Sighting, Store, StoreError};
@@ -280,6 +280,10 @@ fn proven(network: Network) -> Key {
 impl<R: Runtime> Scorer for Greylist<R> {
     fn name(&self) -> &str {
         "greylist"
+    }
+
+    fn server(&self) -> Option<&Address> {
+        self.store.server()
     }
 
     fn symbols(&self) -> Option<Vec<&str>> {

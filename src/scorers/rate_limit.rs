@@ -10,7 +10,7 @@ use super::whose::{Widths, mailbox};
 use crate::envelope::Envelope;
 use crate::network::Networks;
 use crate::opinion::{Opinion, ScorerError};
-use crate::runtime::Runtime;
+use crate::runtime::{Address, Runtime};
 use crate::score::{Finding, Score};
 use crate::scorer::{RcptContext, Scorer};
 use crate::store::{Key, Rate, Store, StoreError, Taken};
@@ -225,6 +225,10 @@ impl fmt::Display for Limited {
 impl<R: Runtime> Scorer for RateLimit<R> {
     fn name(&self) -> &str {
         "rate-limit"
+    }
+
+    fn server(&self) -> Option<&Address> {
+        self.store.server()
     }
 
     fn symbols(&self) -> Option<Vec<&str>> {

@@ -12,7 +12,7 @@ use super::whose::Widths;
 use crate::network::Networks;
 use crate::opinion::{Opinion, ScorerError};
 use crate::peer::{Peer, Voucher};
-use crate::runtime::Runtime;
+use crate::runtime::{Address, Runtime};
 use crate::score::{Finding, Score};
 use crate::scorer::{ConnectContext, RcptContext, Scorer};
 use crate::store::{Balance, HalfLife, Key, Store, StoreError};
@@ -179,6 +179,10 @@ impl<R: Runtime> Reputation<R> {
 impl<R: Runtime> Scorer for Reputation<R> {
     fn name(&self) -> &str {
         "reputation"
+    }
+
+    fn server(&self) -> Option<&Address> {
+        self.store.server()
     }
 
     fn symbols(&self) -> Option<Vec<&str>> {

@@ -149,6 +149,10 @@ impl<R: Runtime> Scorer for Spamd<R> {
         "spamd"
     }
 
+    fn server(&self) -> Option<&Address> {
+        Some(&self.address)
+    }
+
     async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
         let Some(message) = self.limit.excerpt(at.message) else {
             return Ok(Opinion::silent());

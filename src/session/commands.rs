@@ -229,9 +229,9 @@ impl Session {
         } else if transaction.attempts() >= self.recipients_limit(prdr) {
             replies::TOO_MANY_RECIPIENTS
         } else if self.has_come_back(&transaction.envelope) {
-            let refusal = replies::OWN_LOOP;
+            let refused = (replies::OWN_LOOP, EndCause::RefusedBySession);
             let (transaction, answer) =
-                self.refuse_recipient(transaction, forward_path, refusal, false);
+                self.refuse_recipient(transaction, forward_path, refused, false);
             return AfterCommand::Command(Phase::Mail(transaction), answer);
         } else if !transaction.afford_recipient(self, &forward_path) {
             replies::NO_MEMORY

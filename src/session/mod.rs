@@ -3,6 +3,7 @@
 mod advance;
 mod commands;
 mod conduct;
+mod ending;
 mod forward;
 mod greeting;
 mod loops;
@@ -23,22 +24,22 @@ mod verdicts;
 mod vouching;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 
 pub use crate::capabilities::Capabilities;
 pub use crate::conduct::{Conduct, Misconduct};
 pub use crate::deadline::{Awaiting, Deadline, SessionTimeouts};
-use crate::envelope::{Envelope, SessionId, TransactionId};
+use crate::envelope::{SessionId, TransactionId};
 use crate::peer::Peer;
 use crate::verdict::{Subject, Verdict};
 use crate::wire::attributes::ClientAttributes;
 use crate::wire::budget::BLOCK;
 use crate::wire::line::LineReader;
-use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
 
+pub use ending::{EndCause, RefusedRecipient, SessionEnd, TransactionEnd};
 pub use forward::{Forward, Pending};
 use pace::Pace;
 use receiving::Receiving;
@@ -111,6 +112,8 @@ pub struct Session {
     junk_commands: u32,
     transactions: u32,
     refused: Refused,
+    /// The reason for the end of the session, and the reply with which the server ended it.
+    end: Option<(SessionEnd, Option<Reply>)>,
     input_ended: bool,
     going_down: bool,
     /// Whether the gate is under stress.
@@ -190,72 +193,6 @@ impl Question<'_> {
     }
 }
 
-/// The end of a transaction, for the record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TransactionEnd {
-    /// The envelope, with the recipients that were accepted.
-    pub envelope: Envelope,
-    /// The recipients that were refused, each with its reply. It is the reply to RCPT, or with PRDR
-    /// the reply to the content.
-    pub refused: Vec<(ForwardPath, Reply)>,
-    /// Octets of content received, counted as for SIZE.
-    pub size: u64,
-    /// The reason for the end.
-    pub cause: EndCause,
-    /// The reply to the content, if it ended the transaction.
-    pub reply: Option<Reply>,
-    /// The duration since MAIL.
-    pub duration: Duration,
-}
-
-/// The reason why a transaction ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum EndCause {
-    /// The relay target accepted the message.
-    Accepted,
-    /// The panel refused the content.
-    RefusedByPanel,
-    /// The relay target refused the content.
-    RefusedByRelay,
-    /// The relay target could not be asked or did not answer.
-    RelayFailed,
-    /// The session refused the content: too big, or bare line ends.
-    RefusedBySession,
-    /// The client ended it with RSET, EHLO or QUIT.
-    Reset,
-    /// The client disconnected.
-    ClientLost,
-    /// A wait for the client timed out.
-    TimedOut,
-    /// The server closed the session because of errors, limits or shutdown.
-    Closed,
-}
-
-impl EndCause {
-    /// Returns the word used in records.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::RefusedByPanel => "refused-by-panel",
-            Self::RefusedByRelay => "refused-by-relay",
-            Self::RelayFailed => "relay-failed",
-            Self::RefusedBySession => "refused-by-session",
-            Self::Reset => "reset",
-            Self::ClientLost => "client-lost",
-            Self::TimedOut => "timed-out",
-            Self::Closed => "closed",
-        }
-    }
-}
-
-impl std::fmt::Display for EndCause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.word())
-    }
-}
-
 impl Session {
     /// Creates a session with a client that has just connected. `time_of_day` is the wall-clock
     /// time at `now`; the trace header field contains it.
@@ -296,6 +233,7 @@ impl Session {
             junk_commands: 0,
             transactions: 0,
             refused: Refused::default(),
+            end: None,
             input_ended: false,
             going_down: false,
             stressed: false,
@@ -436,6 +374,11 @@ impl Session {
     /// Returns the client, with everything known about it so far.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Returns the number of transactions that have begun: of MAIL commands that were accepted.
+    pub fn transactions(&self) -> u32 {
+        self.transactions
     }
 
     /// Returns the session ID.

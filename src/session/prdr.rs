@@ -4,8 +4,8 @@
 //!
 //! All these replies are sent in one write. The client therefore gets all of them or none.
 
-use super::EndCause;
 use super::transaction::Transaction;
+use super::{EndCause, RefusedRecipient};
 use crate::outcome::{Outcome, Receipt, RelayError};
 use crate::wire::reply::{EnhancedStatus, Reply, ReplyClass, ReplyCode};
 
@@ -34,10 +34,16 @@ impl Transaction {
         for (recipient, answer) in recipients.by_ref().zip(answers.0) {
             match answer {
                 Answer::Taken(_) => self.envelope.forward_paths.push(recipient),
-                Answer::Refused(reply, _) => self.refused.push((recipient, reply)),
+                Answer::Refused(reply, cause) => {
+                    self.refused.push(RefusedRecipient { recipient, reply, cause });
+                }
             }
         }
-        let unanswered = |recipient| (recipient, RelayError::Lost.reply().clone());
+        let unanswered = |recipient| RefusedRecipient {
+            recipient,
+            reply: RelayError::Lost.reply().clone(),
+            cause: EndCause::RelayFailed,
+        };
         self.refused.extend(recipients.map(unanswered));
         self
     }

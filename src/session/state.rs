@@ -175,7 +175,7 @@ impl Session {
             Asking::Connection => {
                 self.machine.state = State::Greeting;
                 if let Err(refusal) = self.judge_connection(&verdict) {
-                    self.hang_up(refusal, EndCause::Closed);
+                    self.hang_up(refusal, EndCause::RefusedByPanel);
                 }
             }
             Asking::Recipient(transaction, path) => {
@@ -361,6 +361,7 @@ impl Session {
         let Finish { transaction, cause, reply, closes } = finish;
         self.machine.state = if closes { State::Closing } else { State::Command(Phase::Ready) };
         self.reply(&reply);
+        closes.then(|| self.note_end(cause, Some(&reply)));
         self.urgent = true;
         self.record(*transaction, cause, Some(reply));
     }
@@ -370,7 +371,7 @@ impl Session {
         if matches!(self.machine.state, State::Closed) {
             return;
         }
-        self.end_transaction(cause);
+        self.end_transaction(cause, Some(&reply));
         self.machine.state = State::Closing;
         self.deadline = None;
         self.input.clear();
@@ -379,15 +380,14 @@ impl Session {
 
     /// Changes to `Closed`, from any state. A running transaction ends.
     pub(super) fn close(&mut self, cause: EndCause) {
-        self.end_transaction(cause);
-        self.deadline = None;
-        self.pace = None;
-        self.input = BytesMut::new();
-        self.output = BytesMut::new();
+        self.end_transaction(cause, None);
+        (self.deadline, self.pace) = (None, None);
+        (self.input, self.output) = (BytesMut::new(), BytesMut::new());
     }
 
     /// Changes to `Closed`. A running transaction ends without a reply to its content.
-    fn end_transaction(&mut self, cause: EndCause) {
+    fn end_transaction(&mut self, cause: EndCause, reply: Option<&Reply>) {
+        self.note_end(cause, reply);
         let state = self.machine.take();
         let cause = if state.is_taken() { EndCause::Accepted } else { cause };
         if let Some(transaction) = state.into_transaction() {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::output::{HOLD, HOLD_OCTETS};
 use super::*;
 use crate::outcome::{Outcome, Receipt};

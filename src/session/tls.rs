@@ -1,7 +1,7 @@
 //! The TLS handshake after STARTTLS (RFC 3207), which the caller does.
 
-use super::Session;
 use super::state::State;
+use super::{Session, SessionEnd};
 use crate::conduct::Misconduct;
 use crate::peer::TlsInfo;
 
@@ -25,6 +25,7 @@ impl Session {
     pub fn tls_failed(&mut self) {
         if matches!(self.machine.state(), State::StartTls) {
             self.note(Misconduct::HandshakeFailed);
+            self.end = Some((SessionEnd::HandshakeFailed, None));
         }
         self.lose_client();
     }

@@ -2,17 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::{EndCause, Session, TransactionEnd};
+use super::{EndCause, RefusedRecipient, Session, TransactionEnd};
 use crate::envelope::Envelope;
 use crate::outcome::Outcome;
 use crate::wire::budget::Charge;
-use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
 
 #[derive(Debug)]
 pub(super) struct Transaction {
     pub(super) envelope: Envelope,
-    pub(super) refused: Vec<(ForwardPath, Reply)>,
+    pub(super) refused: Vec<RefusedRecipient>,
     /// The number of recipients above the limit.
     pub(super) surplus: usize,
     /// Octets of content received.

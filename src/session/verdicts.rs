@@ -6,7 +6,7 @@ use super::prdr::Answers;
 use super::replies::Answer;
 use super::state::Finish;
 use super::transaction::Transaction;
-use super::{EndCause, Session, replies};
+use super::{EndCause, RefusedRecipient, Session, replies};
 use crate::conduct::Misconduct;
 use crate::message::Message;
 use crate::outcome::{Granted, Outcome};
@@ -36,7 +36,8 @@ impl Session {
             Verdict::Refuse(refusal) => {
                 let reference = transaction.envelope.id.to_string();
                 let reply = refusal.reply().with_reference(&reference);
-                Err(self.refuse_recipient(transaction, path, reply, refusal.closes()))
+                let refused = (reply, EndCause::RefusedByPanel);
+                Err(self.refuse_recipient(transaction, path, refused, refusal.closes()))
             }
         }
     }
@@ -80,11 +81,12 @@ impl Session {
                 (transaction, Answer::Reply(receipt.into_reply()))
             }
             Outcome::Failed(error) => {
-                self.refuse_recipient(transaction, path, error.reply().clone(), false)
+                let refused = (error.reply().clone(), EndCause::RelayFailed);
+                self.refuse_recipient(transaction, path, refused, false)
             }
             Outcome::Refused(refusal) => {
-                let (reply, closes) = (refusal.reply().clone(), refusal.closes());
-                self.refuse_recipient(transaction, path, reply, closes)
+                let refused = (refusal.reply().clone(), EndCause::RefusedByRelay);
+                self.refuse_recipient(transaction, path, refused, refusal.closes())
             }
         }
     }
@@ -144,16 +146,18 @@ impl Session {
     pub(super) fn refuse_recipient(
         &mut self,
         mut transaction: Box<Transaction>,
-        path: ForwardPath,
-        reply: Reply,
+        recipient: ForwardPath,
+        refusal: (Reply, EndCause),
         closes: bool,
     ) -> (Box<Transaction>, Answer) {
+        let (reply, cause) = refusal;
         let is_permanent = reply.class() == ReplyClass::Permanent;
         if is_permanent {
             self.note(Misconduct::RecipientRefused);
         }
         transaction.pay_for_reply(self, &reply);
-        transaction.refused.push((path, reply.clone()));
+        let told = reply.clone();
+        transaction.refused.push(RefusedRecipient { recipient, reply: told, cause });
         let answer = if closes {
             Answer::HangUp(reply, EndCause::Closed)
         } else if is_permanent && self.has_too_many_refused() {

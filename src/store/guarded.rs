@@ -13,7 +13,7 @@ use super::sighting::{Pace, Sighting};
 use super::{Store, StoreError, sized};
 use crate::breaker::{Breaker, State};
 use crate::deadline::{Awaiting, Deadline};
-use crate::runtime::{Runtime, within};
+use crate::runtime::{Address, Runtime, within};
 
 /// Default timeout of one operation.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -88,6 +88,10 @@ impl<S: Store, R: Runtime> Guarded<S, R> {
 
 #[async_trait]
 impl<S: Store, R: Runtime> Store for Guarded<S, R> {
+    fn server(&self) -> Option<&Address> {
+        self.store.server()
+    }
+
     async fn see(&self, key: &Key, pace: Pace, now: SystemTime) -> Result<Sighting, StoreError> {
         self.run(self.store.see(key, pace, now)).await
     }

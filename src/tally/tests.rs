@@ -194,7 +194,14 @@ fn the_same_failure_is_kept_once_among_thousands() {
         tally.ask();
         let cause = FailureCause::Panic(number.to_string().into());
         let (scorer, policy) = ("dns".into(), FailurePolicy::Ignore);
-        tally.fail(Failure { scorer, stage: Stage::Rcpt, cause, policy, monitored: false });
+        tally.fail(Failure {
+            scorer,
+            stage: Stage::Rcpt,
+            cause,
+            policy,
+            monitored: false,
+            server: None,
+        });
     }
     assert_eq!(tally.failures().count(), 1000);
 }

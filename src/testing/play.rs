@@ -6,7 +6,7 @@ use super::transcript::{Chunking, Company, Happened, SESSION, Transcript, Transc
 use crate::envelope::SessionId;
 use crate::observer::{Event, Observer};
 use crate::panel::{Panel, Sitting};
-use crate::record::{Note, Record, TransactionRecord};
+use crate::record::{Note, Record, SessionRecord, TransactionRecord};
 use crate::rehearsal::VirtualRuntime;
 use crate::runtime::Runtime;
 use crate::session::Question;
@@ -205,8 +205,8 @@ impl Company for Watched<'_> {
                 let (record, tell) = self.record();
                 record.close(broken, tell);
                 let duration = now.saturating_duration_since(self.began);
-                let (session, peer, conduct) = (session.id(), session.peer(), session.conduct());
-                self.observe(&Event::Disconnected { session, peer, duration, conduct });
+                let record = SessionRecord::new(session, duration, &self.record);
+                self.observe(&Event::Disconnected(&record));
             }
         }
     }

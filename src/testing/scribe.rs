@@ -133,7 +133,7 @@ impl<R: Runtime> Observer for Scribe<R> {
             Event::Ended(record) if record.end.cause == EndCause::ClientLost => {
                 self.note(record.end.envelope.id.session(), Notes::lost);
             }
-            Event::Disconnected { session, .. } => self.note(session, Notes::disconnected),
+            Event::Disconnected(record) => self.note(record.session, Notes::disconnected),
             _ => {}
         }
     }

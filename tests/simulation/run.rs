@@ -226,8 +226,8 @@ fn watch(world: &World, event: &Event<'_>, sabotage: Option<Sabotage>) {
     let of = |peer: &Peer| peer.address.map_or(0, |it| usize::from(it.port()) - PORT);
     match event {
         Event::Connected { peer, .. } => world.state().sessions[of(peer)].connected += 1,
-        Event::Disconnected { peer, .. } => {
-            let session = &mut world.state().sessions[of(peer)];
+        Event::Disconnected(record) => {
+            let session = &mut world.state().sessions[of(record.peer)];
             session.disconnected += 1;
             session.tarpitted = false;
         }

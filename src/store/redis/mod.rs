@@ -342,6 +342,10 @@ impl Answer {
 
 #[async_trait]
 impl<R: Runtime> Store for Redis<R> {
+    fn server(&self) -> Option<&Address> {
+        Some(&self.address)
+    }
+
     async fn see(&self, key: &Key, pace: Pace, now: SystemTime) -> Result<Sighting, StoreError> {
         let sighting = self.sighting(key, pace, now, "see").await?;
         sighting.ok_or(StoreError::Garbled("not a sighting"))

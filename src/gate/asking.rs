@@ -1,0 +1,49 @@
+//! How a gate asks its panel.
+
+use super::Gate;
+use crate::observer::Event;
+use crate::panel::Sitting;
+use crate::record::Reported;
+use crate::runtime::Runtime;
+use crate::tally::Tally;
+use crate::verdict::{Subject, Verdict};
+
+impl<R: Runtime> Gate<R> {
+    /// Returns the sitting of a new session. It keeps the scorers' answers if they are
+    /// [reported](Self::report_answers).
+    pub(crate) fn sitting(&self) -> Sitting {
+        let sitting = Sitting::new();
+        if self.reports_answers { sitting.report_answers() } else { sitting }
+    }
+
+    /// Asks the panel, and reports each scorer's answer ([`Event::Scored`]) and the verdict
+    /// ([`Event::Judged`]) to the observers. See [`Panel::ask`].
+    pub(crate) async fn ask(
+        &self,
+        subject: Subject<'_>,
+        (tally, reported): (&mut Tally, &mut Option<Box<Reported>>),
+        sitting: &mut Sitting,
+    ) -> Verdict {
+        let verdict = self.judge.ask(&self.runtime, subject, tally, sitting).await;
+        if self.is_observed() {
+            let (id, peer, stage) = (&subject.id(), subject.peer(), subject.stage());
+            for answer in sitting.answers() {
+                self.observe(&Event::Scored { id, stage, answer });
+                reported.get_or_insert_default().time(stage, answer);
+            }
+            if let Subject::Content(envelope, message) = subject
+                && !self.recorded_fields.is_empty()
+            {
+                reported.get_or_insert_default().copy_fields(
+                    &self.recorded_fields,
+                    envelope,
+                    message,
+                );
+            }
+            let (recipient, verdict) = (subject.recipient(), &verdict);
+            self.observe(&Event::Judged { id, peer, stage, recipient, tally, verdict });
+        }
+        tally.settle();
+        verdict
+    }
+}
