@@ -167,6 +167,7 @@
 //! - `hickory`: hickory's resolver instead.
 //! - `sender-authentication`: SPF, DKIM, ARC and DMARC, and `Authentication-Results` (RFC 8601).
 //! - `rspamd`: the scorer `scorers::Rspamd`.
+//! - `json`: lines of a log in JSON, written and read: `observer::json`.
 //! - `redb`: a store in a file: `store::Embedded`.
 //! - `front-door`: the features that the program for operators, `examples/front_door`, needs.
 //! - `testing`: the testing kit `testing`: virtual time, scripted clients and servers, SMTP dialogues.
@@ -180,6 +181,7 @@
 //! - [`docs::relay_targets`]: your own relay target, and what a 2xx promises.
 //! - [`docs::testing`]: testing your scorer, without sockets and without waiting.
 //! - [`docs::logs_and_metrics`]: a line for each refusal, a counter for each symbol.
+//! - [`docs::explaining`]: why a message was refused, and what would become of one.
 //! - [`docs::recipients`]: decisions that differ for each recipient.
 //! - [`docs::several_gates`]: several processes or machines with one memory.
 //! - [`docs::postfix`]: how to run `front_door` in front of Postfix.

@@ -11,6 +11,7 @@ mod key;
 mod log;
 mod memory;
 mod moment;
+mod read_only;
 mod redis;
 mod sighting;
 mod table;
@@ -23,6 +24,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use crate::breaker::SuspendedError;
+use crate::runtime::Address;
 
 pub use balance::{Balance, HalfLife};
 pub use bucket::{Rate, RateError, Taken};
@@ -32,6 +34,7 @@ pub use guarded::Guarded;
 pub use key::Key;
 pub use log::{Page, Retention};
 pub use memory::Memory;
+pub use read_only::ReadOnly;
 pub use redis::Redis;
 pub use sighting::{Pace, Sighting};
 
@@ -90,6 +93,11 @@ pub const MAX_OCTETS: usize = 65_536;
 /// ```
 #[async_trait]
 pub trait Store: Send + Sync {
+    /// Returns the server of the store. Records of a failure contain it. The default is `None`.
+    fn server(&self) -> Option<&Address> {
+        None
+    }
+
     /// Records a sighting, and returns everything known about the key including this sighting.
     async fn see(&self, key: &Key, pace: Pace, now: SystemTime) -> Result<Sighting, StoreError>;
 

@@ -74,6 +74,13 @@ impl Seen {
         before.filter(|seen| now < seen.expires).map(|seen| seen.told(false))
     }
 
+    /// Returns the record of a sighting that has not expired.
+    pub(super) fn of(sighting: Sighting) -> Self {
+        let Sighting { first, last, times, early, .. } = sighting;
+        let [first, last] = [first, last].map(milliseconds);
+        Self { first, last, expires: u64::MAX, times, early }
+    }
+
     pub(super) fn told(self, counted: bool) -> Sighting {
         let Self { first, last, times, early, .. } = self;
         let [first, last] = [first, last].map(time_of_day);
