@@ -150,6 +150,12 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("log_lines", "src/observer/lines.rs", "lines_beyond_the_bound_are_lost_and_counted"),
     ("queued_events", "src/observer/queue.rs", "full_queue_drops_and_counts_new_items"),
+    (
+        "session_lines",
+        "src/observer/limit.rs",
+        "lines_beyond_burst_and_rate_are_omitted_and_counted",
+    ),
+    ("record_fields", "src/record/reported.rs", "recorded_fields_are_bounded"),
     ("dns_time", "src/dns/client/tests.rs", "lookup_ends_in_time_when_no_server_answers"),
     ("dns_records", "src/dns/message/tests.rs", "records_and_aliases_are_bounded"),
     ("dns_aliases", "src/dns/message/tests.rs", "records_and_aliases_are_bounded"),
