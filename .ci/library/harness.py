@@ -5,6 +5,7 @@ ports of 127.0.0.1, and nothing is sent anywhere else.
 """
 
 import contextlib
+import json
 import os
 import pathlib
 import pwd
@@ -55,6 +56,18 @@ def wait_for(what, condition, patience=PATIENCE):
             return value
         time.sleep(0.05)
     raise AssertionError(f"{what}: not within {patience} s")
+
+
+def log_records(path):
+    """Returns the transactions of a JSON log, and the clients that the panel refused when they connected.
+
+    Other sessions without a transaction are left out, since probes of the port are such sessions. A line that is
+    being written is left out, too."""
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            records.append(json.loads(line))
+    return [it for it in records if it["kind"] != "session" or it["by"] == "panel"]
 
 
 def listens(port):

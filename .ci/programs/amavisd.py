@@ -9,7 +9,6 @@ amavisd.conf. Only ports, the user and paths are changed.
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import pwd
@@ -18,7 +17,7 @@ import smtplib
 import sys
 
 from library.harness import ALICE, BOB, HERE, NOBODY, ROOT, SENDER, Postfix, Program
-from library.harness import free_port, help_if_asked, listens, mail, private_folder, run, wait_for
+from library.harness import free_port, help_if_asked, listens, log_records, mail, private_folder, run, wait_for
 
 FILES = ROOT / "examples" / "front_door"
 USER = pwd.getpwnam("nobody")
@@ -118,8 +117,8 @@ class Trial:
         assert text.startswith("4.5.0 "), text
 
         def failures():
-            records = map(json.loads, self.json.read_text().splitlines())
-            return [failure for record in records for failure in record["onward_failures"]]
+            records = log_records(self.json)
+            return [failure["cause"] for record in records for failure in record["onward_failures"]]
 
         wait_for("a record", lambda: any("but 1 REJECT" in failure for failure in failures()))
         # The retry, with one recipient per transaction.

@@ -280,7 +280,7 @@ class Trial:
 
     def records(self):
         """Returns the records of the gate, or none without a gate."""
-        return re.findall(r"^id=.*", self.log.read_text(), re.MULTILINE) if self.log else None
+        return re.findall(r"\bid=\S+\.[1-9]\d* .*", self.log.read_text()) if self.log else None
 
     def deliver(self, send, *, connections=None, same=None, user="alice", to=ALICE, contents=None):
         """Checks that all messages arrive and are recorded by the gate. Returns the client's output."""

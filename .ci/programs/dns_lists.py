@@ -20,7 +20,8 @@ import time
 
 from library.daemons import spamd
 from library.harness import ALICE, HERE, Program
-from library.harness import free_port, gate_before, help_if_asked, listens, mail, private_folder, run, wait_for
+from library.harness import free_port, gate_before, help_if_asked, listens, log_records, mail
+from library.harness import private_folder, run, wait_for
 from library.sink import Sink
 
 STRANGER = "203.0.113.9"
@@ -135,7 +136,7 @@ class Front:
         return reply, self.records()[-1], arrived[0].decode() if arrived else None
 
     def records(self):
-        return [json.loads(line) for line in self.journal.read_text().splitlines()]
+        return log_records(self.journal)
 
 
 class Client(smtplib.SMTP):
@@ -344,7 +345,7 @@ class Trial:
                 reply, record, _ = front.send(mail("link", "http://www.bad.com/"))
                 took = time.monotonic() - begin
                 assert re.fullmatch(expected, reply), (table, policy, reply)
-                total = record["decisions"][-1]["total"] if record["decisions"] else 0
+                total = record["decisions"][-1]["score"] if record["decisions"] else 0
                 assert record["scorer_failures"] and total == score, (table, record)
                 # Some scorers query at two stages.
                 assert took < NAMING + 2 * BUDGET + 0.9, (table, policy, took)

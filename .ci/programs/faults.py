@@ -12,7 +12,6 @@ After each case, the gate holds as many resources as before.
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import random
@@ -28,7 +27,7 @@ import threading
 import time
 
 from library.harness import ALICE, HERE, Postfix, Program
-from library.harness import free_port, help_if_asked, listens, private_folder, run, wait_for
+from library.harness import free_port, help_if_asked, listens, log_records, private_folder, run, wait_for
 
 SEED = int(os.environ.get("FAULTS_SEED", "2003"))
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
@@ -200,11 +199,7 @@ class Front(Program):
 
     def records(self):
         """Returns its records. If it was killed, the last line may be truncated."""
-        records = []
-        for line in self.json.read_text().splitlines() if self.json.exists() else []:
-            with contextlib.suppress(json.JSONDecodeError):
-                records.append(json.loads(line))
-        return records
+        return log_records(self.json)
 
     def resident(self, what="VmRSS"):
         """Returns the resident memory in octets."""
@@ -305,8 +300,8 @@ class Trial:
         # Events logged by the gate: the client got no reply, or the result was unknown to the gate.
         events = set()
         for record in front.records():
-            doubt = any("connection lost" in failure for failure in record["onward_failures"])
-            if record["event"] == "unacknowledged" or doubt:
+            doubt = any("connection lost" in failure["cause"] for failure in record["onward_failures"])
+            if record["kind"] == "unacknowledged" or doubt:
                 events.add(record["id"])
         # A killed gate cannot log anything, so only the client knows.
         twice, in_doubt = 0, 0
@@ -330,7 +325,7 @@ class Trial:
         with Load(front.port) as load:
             time.sleep(6)
         self._audit(load, postfix, front, 0)
-        assert any(record["event"] == "unacknowledged" for record in front.records()), "none in doubt"
+        assert any(record["kind"] == "unacknowledged" for record in front.records()), "none in doubt"
 
     def mail_is_not_lost_when_the_gate_is_killed(self):
         chance = random.Random(SEED)

@@ -24,11 +24,14 @@ import sys
 import threading
 import time
 
+import jsonschema
+
 from library.harness import ALICE, HERE, ROOT, SENDER, Callers, Postfix, Program, Swaks
-from library.harness import free_port, help_if_asked, listens, mail, private_folder, run, wait_for
+from library.harness import free_port, help_if_asked, listens, log_records, mail, private_folder, run, wait_for
 
 FILES = ROOT / "examples" / "front_door"
 USER = pwd.getpwnam("nobody")
+SCHEMA = json.loads((ROOT / "src/observer/json/schema.json").read_text())
 
 # Address forms with which open relays have been found: those of nmap's smtp-open-relay.
 FOREIGN, HOST, LITERAL = "foreign.example", "mx.example.org", f"[{HERE}]"
@@ -108,12 +111,14 @@ class Front(Program):
         """Waits for this number of records and returns them."""
 
         def look():
-            lines = self.json.read_text().splitlines() if self.json.exists() else []
-            return lines if len(lines) >= count else None
+            records = log_records(self.json)
+            return records if len(records) >= count else None
 
-        lines = wait_for(f"{count} records", look)
-        assert len(lines) == count, lines
-        return [json.loads(line) for line in lines]
+        records = wait_for(f"{count} records", look)
+        assert len(records) == count, records
+        for line in self.json.read_text().splitlines():
+            jsonschema.validate(json.loads(line), SCHEMA)
+        return records
 
     def refuses(self):
         """Waits until it exits with an error. Returns its output."""
@@ -282,7 +287,7 @@ class Trial:
             assert record["client"]["vouched"]["address"] == f"proxy[{HERE}]", record
             assert record["sender"] == f"<{SENDER}>", record
             assert [it["path"] for it in record["recipients"]] == [f"<{ALICE}>"], record
-            assert record["result"] == "accepted" and record["taken"], record
+            assert record["result"] == "accepted" and record["by"] == "onward", record
             assert record["reply"].endswith(queue_id) and record["onward"][-1].endswith(queue_id), record
             assert len(record["onward"]) == 2 and record["size"] > 100, record
             assert 0 <= record["seconds"]["relaying"] <= record["seconds"]["all"] < 30, record
@@ -355,7 +360,7 @@ class Trial:
             front = self.front("--listen", f"{HERE}:0", "--relay", f"{HERE}:{self.exempt}", "--identify", identify)
             said = front.refuses()
             assert "open relay behind this gate" in said and "listening" not in said, said
-            assert not front.json.exists() or not front.json.read_text()
+            assert not log_records(front.json)
 
     def refuses_to_run_if_its_identification_is_refused(self):
         relay = f"{HERE}:{self.ports['inner']}"  # offers XFORWARD, but not XCLIENT
@@ -500,7 +505,7 @@ class Trial:
         wait_for("a new log", front.json.exists)
         second = self.deliver(port, "203.0.113.7")
         assert front.records(1)[0]["queue_id"] == second
-        assert len(moved.read_text().splitlines()) == 1
+        assert len(log_records(moved)) == 1
 
     def certificate_is_reread_on_sighup(self):
         own = self.folder / "renewed"
@@ -567,8 +572,8 @@ class Trial:
         program = sockets.start(command, folder / "log")
         assert program.notices.recv(100) == b"READY=1\n"
         queue_id = self.deliver(sockets.ports[0])
-        record = wait_for("a record", (folder / "mail.json").read_text)
-        assert json.loads(record)["queue_id"] == queue_id
+        (record,) = wait_for("a record", lambda: log_records(folder / "mail.json"))
+        assert record["queue_id"] == queue_id
         program.process.terminate()
         assert program.notices.recv(100) == b"STOPPING=1\n"
         assert program.process.wait(10) == 0

@@ -168,8 +168,8 @@ class Trial:
                 assert '{"'.startswith(line[:2]), line  # may be truncated anywhere
                 cut += 1
                 continue
-            lost += record["lines"] if record["event"] == "lines-lost" else 0
-            records += record["event"] == "ended"
+            lost += record["lines"] if record["kind"] == "lines-lost" else 0
+            records += record["kind"] == "transaction"
         assert cut <= 1 < lost and records + lost == self.sent - front.before, (records, cut, lost, said)
         return cut
 
@@ -215,7 +215,7 @@ class Trial:
         self._mail(front, 1)
         assert front.stop() == 0
         cut, record = log.read_text().splitlines()
-        assert cut == '{"event":"en' and json.loads(record)["taken"], record
+        assert cut == '{"event":"en' and json.loads(record)["result"] == "accepted", record
 
     def the_log_is_standard_output_after_the_change_of_user(self):
         for name in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
@@ -223,7 +223,7 @@ class Trial:
             self._mail(front, 1)
             front.process.terminate()
             lines = front.process.stdout.read().decode().splitlines()
-            assert [json.loads(line)["taken"] for line in lines] == [True], lines
+            assert [json.loads(line)["result"] for line in lines] == ["accepted"], lines
 
     def restart_with_sigusr2_refuses_no_client(self):
         """SIGUSR2 several times while clients connect. Each process takes over the store."""

@@ -27,7 +27,8 @@ import zipfile
 
 from library.daemons import GREY, GTUBE, HEAVY, LATER, LIGHT, SIGNATURE, VIRUS, Clamd, Rspamd, spamd
 from library.harness import ALICE, HERE, ODD_LINES, SENDER, Program
-from library.harness import free_port, gate_before, help_if_asked, listens, mail, private_folder, run, wait_for
+from library.harness import free_port, gate_before, help_if_asked, listens, log_records, mail
+from library.harness import private_folder, run, wait_for
 from library.sink import Sink
 
 HELO = "client.example.com"
@@ -108,7 +109,7 @@ class Front:
         return f"{code} {text.decode()}", self.records()[-1]
 
     def records(self):
-        return [json.loads(line) for line in self.journal.read_text().splitlines()]
+        return log_records(self.journal)
 
     def descriptors(self):
         """Returns the number of descriptors of the idle gate, without pooled onward connections.

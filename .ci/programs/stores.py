@@ -18,7 +18,7 @@ import threading
 import time
 
 from library.harness import ALICE, BOB, HERE, SENDER, Program
-from library.harness import gate_before, help_if_asked, private_folder, run, wait_for
+from library.harness import gate_before, help_if_asked, log_records, private_folder, run, wait_for
 from library.sink import Sink
 
 RATE, CLIENTS = 40, 8
@@ -108,8 +108,8 @@ class Trial:
             reply = self.ask(port)[0]
             assert reply.startswith(policies[policy]), (policy, reply)
             assert time.monotonic() - begin < 2, policy
-            wait_for("records", lambda: len(journal.read_text().splitlines()) == 2)
-            (failure,) = json.loads(journal.read_text().splitlines()[-1])["scorer_failures"]
+            wait_for("records", lambda: len(log_records(journal)) == 2)
+            (failure,) = log_records(journal)[-1]["scorer_failures"]
             assert failure["cause"].startswith("failed: store: "), failure
         self.redis.start()
         for _, port, _ in fronts.values():

@@ -64,8 +64,15 @@ pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> 
     if let Some(name) = &options.user {
         findings.fault(user::change_to(name));
     }
-    if let Some(path) = &options.json_log {
-        log(&mut findings, path);
+    for (option, path) in [("--json-log", &options.json_log), ("--log", &options.log)] {
+        path.iter().for_each(|path| log(&mut findings, option, path));
+    }
+    if let (Some(json), Some(text)) = (&options.json_log, &options.log)
+        && is_same(json, text)
+        && !journal::is_standard_output(json)
+    {
+        let (name, fault) = (text.display(), "this is also the file of --json-log");
+        findings.faults.push(format!("--log {name}: {fault}; expected two different files"));
     }
     if let Some(config) = &policy.config
         && let Some(path) = config.store_file()
@@ -104,7 +111,7 @@ fn server(findings: &mut Findings, name: &str, address: &Address) {
     }
 }
 
-fn log(findings: &mut Findings, path: &Path) {
+fn log(findings: &mut Findings, option: &str, path: &Path) {
     let name = path.display();
     let writable = match fs::metadata(path) {
         _ if path == Path::new("/dev/null") || journal::is_standard_output(path) => Ok(None),
@@ -121,8 +128,8 @@ fn log(findings: &mut Findings, path: &Path) {
     let expected = "expected a log of front_door or a new file that its user may write, or `-` for standard output";
     match writable {
         Ok(None) => {}
-        Ok(Some(doubt)) => findings.doubts.push(format!("--json-log {name}: {doubt}")),
-        Err(error) => findings.faults.push(format!("--json-log {name}: {error}; {expected}")),
+        Ok(Some(doubt)) => findings.doubts.push(format!("{option} {name}: {doubt}")),
+        Err(error) => findings.faults.push(format!("{option} {name}: {error}; {expected}")),
     }
 }
 

@@ -7,6 +7,7 @@ mod clients;
 pub(crate) mod dns;
 mod memory;
 mod place;
+mod recall;
 mod sense;
 mod session;
 mod tables;

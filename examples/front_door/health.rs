@@ -11,6 +11,7 @@ use nobounce::verdict::Stage;
 use nobounce::{Event, Outcome};
 
 use crate::output::Output;
+use crate::time::now;
 
 /// Time without a failure after which a daemon is reported as recovered. A scorer that exempts a
 /// client does not ask its daemon, so one answer without a failure proves little. This time also
@@ -91,9 +92,4 @@ impl Health {
     fn failing(&self) -> MutexGuard<'_, Vec<Failing>> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn now() -> Instant {
-    #[allow(clippy::disallowed_methods, reason = "the clock of an edge")]
-    Instant::now()
 }

@@ -9,6 +9,8 @@
 //!     --spamd 127.0.0.1:783 --json-log /var/log/nobounce/mail.json
 //! ```
 //!
+//! - `front_door why REFERENCE` explains what became of a message, from the JSON log.
+//! - `front_door try FILE` shows what would become of a message.
 //! - SIGTERM and SIGINT: front_door accepts no more clients. Clients in a transaction may finish it; all others
 //!   get `421 4.3.2`.
 //! - SIGHUP: reopens the log and rereads the certificate.
@@ -25,6 +27,7 @@
 
 mod certificate;
 mod check;
+mod command_line;
 mod config;
 mod doors;
 mod health;
@@ -38,7 +41,10 @@ mod service;
 mod strangers;
 mod successor;
 mod tested;
+mod time;
+mod trial;
 mod user;
+mod why;
 
 use std::env;
 use std::error::Error;
@@ -49,7 +55,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
 use nobounce::admission::{Admission, AdmissionLimits, Tarpit};
 use nobounce::message::Budget;
 use nobounce::onward::{OnwardSettings, TlsPolicy};
@@ -65,19 +70,22 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use check::Findings;
+use command_line::Task;
 use config::Config;
 use doors::Door;
 use health::Health;
 use journal::Journal;
 use names::Names;
 use options::Options;
-use output::{Output, lost_lines};
+use output::Output;
 use strangers::Strangers;
 use successor::{Heritage, Predecessor};
 use tested::Tested;
 
 /// Time for the outputs to write their pending lines at exit.
 const LAST_LINES: Duration = Duration::from_secs(5);
+/// Header fields that the log contains.
+const MESSAGE_FIELDS: [&str; 3] = ["Message-ID", "From", "Subject"];
 /// Time to wait for a store file that another process holds, in addition to the grace period of
 /// the sessions of that process.
 const STORE_PATIENCE: Duration = Duration::from_secs(15);
@@ -88,10 +96,14 @@ fn main() -> ExitCode {
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     if let Some(fault) = unseen(env::args_os()) {
         tell(fault);
-        return ExitCode::from(2);
+        return Task::usage().into();
     }
-    let options = Options::parse();
-    let result = if options.check { checked(&options) } else { run(options) };
+    let result = match Task::parse() {
+        Task::Serve(options) => run(*options),
+        Task::Check(options) => checked(&options),
+        Task::Why(options) => return why::run(&options),
+        Task::Try(options) => return trial::run(*options),
+    };
     if let Err(error) = &result {
         tell(error);
     }
@@ -159,12 +171,12 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     }
     user::become_own(options.user.as_deref(), options.as_root)?;
     let errors = Output::standard_error()?;
-    let journal = Arc::new(Journal::open(options.json_log.clone(), &errors)?);
+    let journal = Arc::new(Journal::open(&options, &errors)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let start =
         Start { options: Arc::new(options), doors, tls, journal: journal.clone(), predecessor };
     let served = runtime.block_on(front(start, policy, &errors));
-    journal.output().finish(LAST_LINES);
+    journal.finish(LAST_LINES);
     errors.finish(LAST_LINES);
     served
 }
@@ -250,11 +262,8 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
         None => (panel, Vec::new()),
     };
     let mail_data = settings.budget.clone();
-    let listening = match &*journal {
-        Journal::Json(_) => errors.clone(),
-        Journal::Text(output) => output.clone(),
-        Journal::File(..) => Output::standard_output(errors, lost_lines)?,
-    };
+    let listening = journal.listening().clone();
+    let reports_answers = options.json_log.is_some();
     let weights = panel.site_weights().clone();
     let (strangers, health) = (Strangers::new(errors.clone()), Health::new(errors.clone()));
     let warnings = errors.clone();
@@ -275,6 +284,12 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
             }
             _ => {}
         });
+    if reports_answers {
+        gate = gate.report_answers();
+    }
+    if !options.no_message_fields {
+        gate = gate.record_fields(MESSAGE_FIELDS);
+    }
     if let Some((resolver, patience)) = names.lookup {
         gate = gate.name_clients(resolver, patience);
     }

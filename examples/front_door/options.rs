@@ -17,16 +17,15 @@ use nobounce::{Address, Score, Settings, Thresholds};
 use super::config::Config;
 use super::config::values::{ServerAddress, is_name};
 
-const SIGNALS: &str = "Signals: SIGHUP reopens the log and rereads the certificate. SIGUSR2 starts a new process that \
+pub(crate) const SIGNALS: &str = "Signals: SIGHUP reopens the log and rereads the certificate. SIGUSR2 starts a new process that \
     takes over the ports without refusing a client; when it is ready, the old process finishes its transactions and \
     exits. SIGTERM and SIGINT shut front_door down: transactions in progress are finished, all other clients get 421.";
 
 /// Recipients of one message that every server must accept.
 const LEAST_RECIPIENTS: usize = 100;
 
-/// Spam gate in front of a mail server: refuses spam during the SMTP session and never sends bounces.
-#[derive(clap::Parser)]
-#[command(name = "front_door", version, after_help = SIGNALS)]
+/// The options of the gate.
+#[derive(clap::Args)]
 pub(crate) struct Options {
     /// Address to listen on; may be repeated. Use 0.0.0.0:25 for all IPv4 addresses and [::]:25 for all IPv6
     /// addresses; both can be given. Sockets from systemd are used as well; one named `smtps` uses implicit TLS.
@@ -36,7 +35,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS:PORT", requires = "tls_cert")]
     pub(crate) tls_listen: Vec<SocketAddr>,
     /// Onward server: HOST:PORT or unix:PATH. With the prefix `lmtp:` it is an LMTP server.
-    #[arg(long, value_name = "SERVER", required_unless_present = "check")]
+    #[arg(long, value_name = "SERVER")]
     pub(crate) relay: Option<Onward>,
     /// How the client is identified to the onward server: xclient, xforward, proxy (PROXY protocol version 2),
     /// proxy-v1 or none. With none, the onward server sees all mail as sent from this machine.
@@ -93,10 +92,20 @@ pub(crate) struct Options {
     /// Monitor mode: findings are recorded, but no message is refused, deferred or tagged.
     #[arg(long)]
     pub(crate) monitor: bool,
-    /// Log file with one line of JSON per transaction; reopened on SIGHUP. `-` is standard output. Default:
-    /// human-readable lines on standard output.
+    /// Log file with one line of JSON for each transaction, for each session without one, and for each client that
+    /// was turned away; reopened on SIGHUP. `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) json_log: Option<PathBuf>,
+    /// Log file with the same lines as text; reopened on SIGHUP. `-` is standard output. Both logs can be written
+    /// at once. Default: standard output, or no text if --json-log is set.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+    /// Write no time at the start of text lines, for a system log that adds it.
+    #[arg(long)]
+    pub(crate) no_time_stamps: bool,
+    /// Write no Message-ID, From and Subject of messages into the log.
+    #[arg(long)]
+    pub(crate) no_message_fields: bool,
     /// User to switch to after the ports are opened and the key is read.
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,

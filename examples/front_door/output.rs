@@ -11,6 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::time::now;
+
 /// Maximum size of the pending lines in octets. When a slow reader or disk exceeds it, further
 /// lines are lost and counted.
 const WAITING: usize = 16 << 20;
@@ -244,9 +246,4 @@ fn write(file: &mut File, line: &str, end: &mut LineEnd) -> io::Result<()> {
 /// Returns the human-readable line that reports the number of lost lines.
 pub(crate) fn lost_lines(lost: u64) -> String {
     format!("front_door: {lost} lines were lost here")
-}
-
-fn now() -> Instant {
-    #[allow(clippy::disallowed_methods, reason = "the clock of an edge")]
-    Instant::now()
 }

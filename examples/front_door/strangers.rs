@@ -2,12 +2,13 @@
 //! clients does not flood the log.
 
 use std::fmt::{self, Display};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nobounce::Event;
+use nobounce::observer::LineLimit;
 
 use crate::output::Output;
+use crate::time::now;
 
 /// Lines that may be written at once, and the interval after which one more is allowed.
 const BURST: u32 = 20;
@@ -16,21 +17,12 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Reporter of clients that were turned away. It has a rate limit, and counts the clients over it.
 pub(crate) struct Strangers {
     errors: Output,
-    lines: Mutex<Lines>,
-}
-
-struct Lines {
-    left: u32,
-    /// Last time at which the token bucket was refilled.
-    added: Instant,
-    /// Clients that were not reported.
-    omitted: u64,
+    lines: LineLimit,
 }
 
 impl Strangers {
     pub(crate) fn new(errors: Output) -> Self {
-        let lines = Mutex::new(Lines { left: BURST, added: now(), omitted: 0 });
-        Self { errors, lines }
+        Self { errors, lines: LineLimit::new(BURST, INTERVAL) }
     }
 
     pub(crate) fn observe(&self, event: &Event<'_>) {
@@ -39,18 +31,13 @@ impl Strangers {
             Event::TurnedAway { peer, reason } => {
                 self.report(format_args!("{peer}: turned away: {reason}"));
             }
+            Event::HandshakeFailed { peer, error } => self.report(format_args!("{peer}: {error}")),
             _ => {}
         }
     }
 
     fn report(&self, text: fmt::Arguments<'_>) {
-        let omitted = {
-            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            match lines.take(now()) {
-                Some(omitted) => omitted,
-                None => return,
-            }
-        };
+        let Some(omitted) = self.lines.admit(now()) else { return };
         let more: &dyn Display = match omitted {
             0 => &"",
             _ => {
@@ -59,28 +46,4 @@ impl Strangers {
         };
         self.errors.report(format_args!("{text}{more}"));
     }
-}
-
-impl Lines {
-    /// Takes a token and returns the number of clients omitted since the last line; `None` if the
-    /// bucket is empty.
-    fn take(&mut self, now: Instant) -> Option<u64> {
-        while self.left < BURST && now >= self.added + INTERVAL {
-            (self.left, self.added) = (self.left + 1, self.added + INTERVAL);
-        }
-        if self.left == BURST {
-            self.added = now;
-        }
-        if self.left == 0 {
-            self.omitted += 1;
-            return None;
-        }
-        self.left -= 1;
-        Some(std::mem::take(&mut self.omitted))
-    }
-}
-
-fn now() -> Instant {
-    #[allow(clippy::disallowed_methods, reason = "the clock of an edge")]
-    Instant::now()
 }

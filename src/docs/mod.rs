@@ -9,6 +9,7 @@
 //! - [`relay_targets`]: your own relay target, and what a 2xx promises.
 //! - [`testing`]: testing your scorer, without sockets and without waiting.
 //! - [`logs_and_metrics`]: a line for each refusal, a counter for each symbol.
+//! - [`explaining`]: why a message was refused, and what would become of one.
 //! - [`recipients`]: decisions that differ for each recipient.
 //! - [`several_gates`]: several processes or machines with one memory.
 //! - [`postfix`]: how to run `front_door` in front of Postfix.
@@ -28,6 +29,10 @@ pub mod architecture {
 
 pub mod bounds {
     #![doc = include_str!("bounds.md")]
+}
+
+pub mod explaining {
+    #![doc = include_str!("explaining.md")]
 }
 
 pub mod figures {

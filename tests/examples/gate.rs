@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::{env, fs, thread};
 
@@ -42,6 +42,25 @@ impl Gate {
         Self::run_by(shell, &binary, &["--listen", "127.0.0.1:0"])
     }
 
+    /// Starts an example that reports its address on standard error, and returns both.
+    #[cfg(feature = "front-door")]
+    pub(crate) fn start_reporting_on_standard_error(
+        example: &str,
+        arguments: &[&str],
+    ) -> (Self, SocketAddr) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(binary(example));
+        command.args(arguments).current_dir(folder.path());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = errors.find_map(|line| {
+            line.unwrap().strip_prefix("listening on ").map(|address| address.parse().unwrap())
+        });
+        let output = lines_of(child.stdout.take().unwrap());
+        let address = address.unwrap();
+        (Self { child, output, address, preface: Vec::new(), folder }, address)
+    }
+
     fn run_by(mut command: Command, binary: &Path, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut child = command
@@ -53,11 +72,7 @@ impl Gate {
             .unwrap_or_else(|error| {
                 panic!("{}: {error}; `cargo build --examples` makes it", binary.display())
             });
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, output) = channel();
-        thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
-        });
+        let output = lines_of(child.stdout.take().unwrap());
         let address = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut gate = Self { child, output, address, preface: Vec::new(), folder };
         gate.address = loop {
@@ -105,6 +120,14 @@ impl Gate {
         let entries = fs::read_dir(new).into_iter().flatten();
         entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
     }
+}
+
+fn lines_of(stdout: ChildStdout) -> Receiver<String> {
+    let (sender, output) = channel();
+    thread::spawn(move || {
+        BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    output
 }
 
 impl Drop for Gate {

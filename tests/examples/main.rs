@@ -8,10 +8,16 @@ mod client;
 mod config;
 mod gate;
 #[cfg(feature = "front-door")]
+mod log;
+#[cfg(feature = "front-door")]
 mod nonsense;
 #[cfg(feature = "front-door")]
 mod operation;
 mod server;
+#[cfg(feature = "front-door")]
+mod trial;
+#[cfg(feature = "front-door")]
+mod why;
 
 use std::time::Duration;
 

@@ -66,6 +66,11 @@ fn options_that_cannot_work_or_are_dangerous_are_refused() {
             &["--json-log /etc/passwd", "not a log of front_door", "expected"],
         ),
         (&["--json-log=/etc"], &["--json-log /etc", "expected"]),
+        (&["--log=/etc/passwd"], &["--log /etc/passwd", "not a log of front_door", "expected"]),
+        (
+            &["--log=/tmp/front_door.log", "--json-log=/tmp/front_door.log"],
+            &["--log /tmp/front_door.log", "also the file of --json-log"],
+        ),
     ];
     for (options, expected) in table {
         let output = front_door(&[&["--check"], *options].concat());
@@ -79,7 +84,9 @@ fn options_that_cannot_work_or_are_dangerous_are_refused() {
 fn unusual_but_valid_options_are_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let (log, other) = (folder.path().join("mail.json"), folder.path().join("other.json"));
-    fs::write(&log, "{\"event\":\"ended\"}\n{\"cut").unwrap();
+    fs::write(&log, "{\"v\":1,\"kind\":\"session\"}\n{\"cut").unwrap();
+    let text = folder.path().join("mail.log");
+    fs::write(&text, "2026-11-30T22:17:51.042Z id=1-2-3.1 client=unknown[192.0.2.1]\n").unwrap();
     fs::write(&other, "").unwrap();
     let path = |path: &Path| format!("--json-log={}", path.display());
     let table: &[&[&str]] = &[
@@ -93,6 +100,8 @@ fn unusual_but_valid_options_are_accepted() {
         &["--json-log=/dev/stdout"],
         &["--json-log=/dev/null"],
         &[&path(&log)],
+        &[&path(&log), &format!("--log={}", text.display())],
+        &["--json-log=-", "--log=-"],
         &[&path(&other)],
         &[&path(&folder.path().join("new.json"))],
     ];
@@ -220,6 +229,7 @@ fn a_value_with_control_characters_is_escaped_in_every_message() {
         "--relay",
         "--reject-at",
         "--json-log",
+        "--log",
         "--user",
         "--config",
         "--identify",

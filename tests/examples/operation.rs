@@ -378,7 +378,8 @@ fn file_configures_greeting_limits_and_timeouts() {
 fn the_manual_page_has_every_option_and_signal() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/front_door/front_door.8");
     let page = fs::read_to_string(page).unwrap().replace('\\', "");
-    let help = String::from_utf8(front_door(&["--help"]).stdout).unwrap();
+    let help = |options| String::from_utf8(front_door(options).stdout).unwrap();
+    let help = [help(&["--help"]), help(&["why", "--help"]), help(&["try", "--help"])].concat();
     let words = |text: &str| -> Vec<String> {
         let option = |word: &&str| word.starts_with("--") && word.len() > 2;
         let plain =

@@ -180,7 +180,7 @@ pub(crate) type Learners = Vec<Box<dyn Learner>>;
 
 impl Config {
     /// Returns whether any scorer of this file needs the store.
-    fn remembers(&self) -> bool {
+    pub(super) fn remembers(&self) -> bool {
         let file = &self.file;
         file.greylist.is_some() || file.rate_limit.is_some() || file.reputation.is_some()
     }
@@ -206,16 +206,27 @@ impl Config {
     /// holds the file, waits for it for `patience`.
     pub(crate) async fn remember<R: Runtime + Clone>(
         &self,
-        mut panel: Panel,
+        panel: Panel,
         runtime: &R,
         patience: Duration,
         errors: &Output,
     ) -> Result<(Panel, Learners), ConfigError> {
-        let (file, mut learners) = (&self.file, Learners::new());
         if !self.remembers() {
-            return Ok((panel, learners));
+            return Ok((panel, Learners::new()));
         }
         let store = self.store(runtime, patience, errors).await?;
+        Ok(self.seat_memory(panel, runtime, store))
+    }
+
+    /// Adds the scorers of this file that keep state in `store` to the panel, and returns those of
+    /// them that learn.
+    pub(super) fn seat_memory<R: Runtime + Clone>(
+        &self,
+        mut panel: Panel,
+        runtime: &R,
+        store: Arc<dyn Store>,
+    ) -> (Panel, Learners) {
+        let (file, mut learners) = (&self.file, Learners::new());
         if let Some(table) = &file.greylist {
             let scorer = greylist(table, Greylist::new(runtime.clone(), store.clone()));
             learners.push(Box::new(scorer.clone()));
@@ -231,7 +242,7 @@ impl Config {
             learners.push(Box::new(scorer.clone()));
             panel = panel.seat(table.seat(scorer));
         }
-        Ok((panel, learners))
+        (panel, learners)
     }
 
     async fn store<R: Runtime + Clone>(
@@ -305,7 +316,7 @@ fn in_use(path: &Spanned<PathBuf>) -> String {
     )
 }
 
-fn redis<R: Runtime + Clone>(server: &Server, runtime: &R) -> Redis<R> {
+pub(super) fn redis<R: Runtime + Clone>(server: &Server, runtime: &R) -> Redis<R> {
     let Server { address, named: kept } = server;
     let mut redis = Redis::new(runtime.clone(), address.clone());
     if let Some(password) = &kept.password {
