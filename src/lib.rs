@@ -169,6 +169,7 @@
 //! - `rspamd`: the scorer `scorers::Rspamd`.
 //! - `json`: lines of a log in JSON, written and read: `observer::json`.
 //! - `redb`: a store in a file: `store::Embedded`.
+//! - `metrics`: an observer that exports metrics for Prometheus: `observer::Metrics`.
 //! - `front-door`: the features that the program for operators, `examples/front_door`, needs.
 //! - `testing`: the testing kit `testing`: virtual time, scripted clients and servers, SMTP dialogues.
 //!
@@ -336,6 +337,9 @@ pub use bytes;
 /// The I/O traits of a client's connection, from the `futures` crate.
 #[cfg(feature = "serve")]
 pub use futures::io::{AsyncRead, AsyncWrite};
+/// The `prometheus-client` crate, for [`Metrics`](observer::Metrics).
+#[cfg(feature = "metrics")]
+pub use prometheus_client;
 /// The `rustls` crate, for [`TlsServer::from_config`](tls::TlsServer::from_config).
 #[cfg(feature = "tls")]
 pub use rustls;

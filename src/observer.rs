@@ -4,6 +4,8 @@
 pub mod json;
 mod limit;
 mod lines;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod observers;
 mod queue;
 
@@ -25,6 +27,8 @@ use crate::verdict::{Stage, Verdict};
 use crate::wire::mailbox::ForwardPath;
 pub use limit::LineLimit;
 pub use lines::LineLogger;
+#[cfg(feature = "metrics")]
+pub use metrics::Metrics;
 pub(crate) use observers::Observers;
 pub use queue::{Queue, Queued};
 

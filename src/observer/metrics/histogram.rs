@@ -1,0 +1,89 @@
+//! A histogram of integers. Observing a value takes no lock.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::{MetricType, TypedMetric};
+
+/// Upper bounds of the buckets of a histogram, and the number of its integers in an exported unit.
+#[derive(Debug)]
+pub(super) struct Scale {
+    pub(super) bounds: &'static [i64],
+    pub(super) unit: f64,
+}
+
+/// Times in microseconds, exported in seconds: 1 ms to 2 minutes.
+pub(super) static TIMES: Scale = Scale {
+    bounds: &[
+        1_000,
+        5_000,
+        10_000,
+        25_000,
+        50_000,
+        100_000,
+        250_000,
+        500_000,
+        1_000_000,
+        2_500_000,
+        5_000_000,
+        10_000_000,
+        30_000_000,
+        120_000_000,
+    ],
+    unit: 1e6,
+};
+
+/// A histogram. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Histogram(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    scale: &'static Scale,
+    sum: AtomicI64,
+    /// The number of values in each bucket. The last one has no upper bound.
+    counts: Box<[AtomicU64]>,
+}
+
+impl Histogram {
+    pub(super) fn new(scale: &'static Scale) -> Self {
+        let counts = (0..=scale.bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Self(Arc::new(Shared { scale, sum: AtomicI64::new(0), counts }))
+    }
+
+    pub(super) fn observe(&self, value: i64) {
+        let Shared { scale, sum, counts } = &*self.0;
+        // Most values belong into one of the first buckets.
+        let bucket = scale.bounds.iter().position(|bound| value <= *bound);
+        counts[bucket.unwrap_or(scale.bounds.len())].fetch_add(1, Ordering::Relaxed);
+        sum.fetch_add(value, Ordering::Relaxed);
+    }
+
+    pub(super) fn observe_time(&self, time: Duration) {
+        self.observe(i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
+    }
+}
+
+impl EncodeMetric for Histogram {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let Shared { scale, sum, counts } = &*self.0;
+        let bounds = scale.bounds.iter().map(|bound| *bound as f64 / scale.unit);
+        let counts = counts.iter().map(|count| count.load(Ordering::Relaxed));
+        // The encoder adds up the counts.
+        let buckets: Vec<_> = bounds.chain([f64::INFINITY]).zip(counts).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = sum.load(Ordering::Relaxed) as f64 / scale.unit;
+        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
+}
+
+impl TypedMetric for Histogram {
+    const TYPE: MetricType = MetricType::Histogram;
+}

@@ -1,0 +1,104 @@
+//! Metrics: counters, gauges and histograms in the format of Prometheus.
+
+mod histogram;
+mod onward;
+mod scorers;
+mod series;
+mod sessions;
+mod transactions;
+mod verdicts;
+
+use prometheus_client::registry::Registry;
+
+use super::{Event, Observer};
+use crate::session::Settings;
+use crate::verdict::{Stage, Verdict};
+use onward::OnwardServer;
+use scorers::Scorers;
+use series::MailData;
+use sessions::Sessions;
+use transactions::Transactions;
+use verdicts::Verdicts;
+
+/// An observer that exports metrics for Prometheus: connections, verdicts, transactions,
+/// recipients, findings, failures and times.
+///
+/// The metrics are registered in a [`Registry`] of your program. Their names begin with `nobounce_`;
+/// [`docs::logs_and_metrics`](crate::docs::logs_and_metrics) lists them. If two gates share a
+/// registry, give each a label with `Registry::sub_registry_with_label`.
+///
+/// The times and failures of scorers are exported if the gate
+/// [reports answers](crate::Gate::report_answers).
+///
+/// ```
+/// # use nobounce::{Gate, Runtime, Settings, relay};
+/// # fn gate<R: Runtime>(runtime: R) -> Result<Gate<R>, std::fmt::Error> {
+/// use nobounce::observer::Metrics;
+/// use nobounce::prometheus_client::{encoding::text::encode, registry::Registry};
+///
+/// let mut registry = Registry::default();
+/// let settings = Settings::new("mx.example");
+/// let metrics = Metrics::new(&mut registry, &settings);
+/// # let target = relay::Maildir::new("maildir");
+/// let gate = Gate::new(runtime, settings, target).report_answers().observed_by(metrics);
+///
+/// // Whenever Prometheus asks:
+/// let mut text = String::new();
+/// encode(&mut text, &registry)?;
+/// # Ok(gate)
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Metrics {
+    sessions: Sessions,
+    verdicts: Verdicts,
+    transactions: Transactions,
+    scorers: Scorers,
+    onward: OnwardServer,
+}
+
+impl Metrics {
+    /// Registers the metrics. `settings` are those of the gate. The memory for mail data is read
+    /// from their [`budget`](Settings::budget).
+    pub fn new(registry: &mut Registry, settings: &Settings) -> Self {
+        let registry = registry.sub_registry_with_prefix("nobounce");
+        registry.register_collector(Box::new(MailData(settings.budget.clone())));
+        Self {
+            sessions: Sessions::new(registry),
+            verdicts: Verdicts::new(registry),
+            transactions: Transactions::new(registry),
+            scorers: Scorers::new(registry),
+            onward: OnwardServer::new(registry),
+        }
+    }
+}
+
+impl Observer for Metrics {
+    fn observe(&self, event: &Event<'_>) {
+        match event {
+            // Observed for every read and every write.
+            Event::Received { .. } | Event::Transmitted { .. } => {}
+            Event::Scored { stage, answer, .. } => self.scorers.answered(*stage, answer),
+            Event::Judged { stage, tally, verdict, .. } => {
+                self.verdicts.judged(*stage, tally, verdict);
+                if let (Stage::Connect, Verdict::Refuse(_)) = (stage, verdict) {
+                    // No transaction follows, which would count them.
+                    self.scorers.found(tally);
+                }
+            }
+            Event::Relayed { recipient, outcome, .. } => {
+                self.onward.answered(recipient.is_some(), outcome);
+                if recipient.is_some() {
+                    self.verdicts.relayed(outcome);
+                }
+            }
+            Event::Ended(record) => {
+                self.transactions.ended(record);
+                self.verdicts.monitored(&record.tally);
+                self.scorers.found(&record.tally);
+            }
+            Event::Unacknowledged(_) => self.transactions.unacknowledged(),
+            _ => self.sessions.observe(event),
+        }
+    }
+}
