@@ -65,6 +65,13 @@ pub(crate) fn doubts(options: &Options) -> Vec<String> {
     doubts
 }
 
+/// Returns the end of the validity of the certificate in this file, in Unix seconds.
+pub(crate) fn expiry(path: &Path) -> Option<u64> {
+    let text = fs::read(path).ok()?;
+    let first = CertificateDer::pem_slice_iter(&text).next()?.ok()?;
+    Facts::read(&first).map(|facts| facts.not_after)
+}
+
 /// Reads a file that was named by an option.
 pub(crate) fn file(option: &str, path: &Path) -> Result<Vec<u8>, String> {
     let name = path.display();

@@ -44,9 +44,11 @@ pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> 
     if options.relay.is_some() {
         findings.fault(target(options, policy.config.as_ref()).map(drop));
     }
-    for (option, addresses) in
-        [("--listen", &options.listen), ("--tls-listen", &options.tls_listen)]
-    {
+    for (option, addresses) in [
+        ("--listen", &*options.listen),
+        ("--tls-listen", &*options.tls_listen),
+        ("--status", options.status.as_slice()),
+    ] {
         for address in addresses {
             findings.fault(doors::try_address(option, *address));
         }

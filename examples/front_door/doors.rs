@@ -17,8 +17,33 @@ const BACKLOG: i32 = 4_096;
 
 pub(crate) struct Door {
     pub(crate) listener: TcpListener,
-    /// Whether the client starts TLS immediately (implicit TLS).
-    pub(crate) tls: bool,
+    pub(crate) service: Service,
+}
+
+/// The service of a listener.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Service {
+    Smtp,
+    /// SMTP with implicit TLS.
+    Smtps,
+    /// Metrics and the status page.
+    Status,
+}
+
+impl Service {
+    /// Returns the service of a socket with this name.
+    fn named(name: &str) -> Self {
+        [Self::Smtps, Self::Status].into_iter().find(|it| it.name() == name).unwrap_or(Self::Smtp)
+    }
+
+    /// Returns the name of sockets with this service, in `FileDescriptorName=`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Smtps => "smtps",
+            Self::Status => "status",
+        }
+    }
 }
 
 /// Opens the ports from the options, in addition to the sockets that systemd holds. A process that
@@ -26,17 +51,20 @@ pub(crate) struct Door {
 pub(crate) fn open(options: &Options, replaces: bool) -> Result<Vec<Door>, String> {
     let mut doors = handed_over()?;
     if !replaces {
-        for (option, addresses, tls) in
-            [("--listen", &options.listen, false), ("--tls-listen", &options.tls_listen, true)]
-        {
+        let status = options.status.as_slice();
+        for (option, addresses, service) in [
+            ("--listen", &*options.listen, Service::Smtp),
+            ("--tls-listen", &*options.tls_listen, Service::Smtps),
+            ("--status", status, Service::Status),
+        ] {
             for address in addresses {
                 let listener =
                     listen(*address).map_err(|error| refused(option, *address, &error))?;
-                doors.push(Door { listener, tls });
+                doors.push(Door { listener, service });
             }
         }
     }
-    if doors.is_empty() {
+    if doors.iter().all(|door| door.service == Service::Status) {
         return Err(
             "nothing to listen on; expected --listen, such as --listen 0.0.0.0:25 --listen [::]:25, or a \
              socket from systemd"
@@ -107,7 +135,7 @@ fn handed_over() -> Result<Vec<Door>, String> {
                  Accept=yes; expected Accept=no, the default"
             ));
         }
-        doors.push(Door { listener, tls: name == "smtps" });
+        doors.push(Door { listener, service: Service::named(name) });
     }
     Ok(doors)
 }

@@ -1,7 +1,7 @@
 //! Failures of daemons: spamd, rspamd, clamd, stores, DNS servers, the onward server. Each is
 //! reported once when it fails and once when it has recovered.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,12 +24,45 @@ pub(crate) struct Health {
     failing: Mutex<Vec<Failing>>,
 }
 
-struct Failing {
+/// A daemon that fails.
+#[derive(Clone)]
+pub(crate) struct Failing {
     name: String,
     /// The stage at which a scorer asked it; `None` if it is not a scorer's daemon.
     stage: Option<Stage>,
-    last: Instant,
-    times: u64,
+    /// The cause of the first failure.
+    cause: String,
+    pub(crate) effect: Effect,
+    pub(crate) last: Instant,
+    pub(crate) times: u64,
+}
+
+/// The effect of a failure on mail.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Monitored,
+    Deferred,
+    Ignored,
+    Scored,
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Monitored => "it is in monitor mode",
+            Self::Deferred => "clients get 451",
+            Self::Ignored => "mail passes without it",
+            Self::Scored => "the failure adds a score",
+        })
+    }
+}
+
+impl fmt::Display for Failing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.stage.map_or(String::new(), |stage| format!(" ({stage})"));
+        let Self { name, cause, effect, .. } = self;
+        write!(f, "{name}{at} fails: {cause}; {effect}")
+    }
 }
 
 impl Health {
@@ -43,10 +76,10 @@ impl Health {
                 let failures = || tally.failures().filter(|failure| failure.stage == *stage);
                 for failure in failures() {
                     let effect = match failure.policy {
-                        _ if failure.monitored => "it is in monitor mode",
-                        FailurePolicy::Defer => "clients get 451",
-                        FailurePolicy::Ignore => "mail passes without it",
-                        FailurePolicy::Score(_) => "the failure adds a score",
+                        _ if failure.monitored => Effect::Monitored,
+                        FailurePolicy::Defer => Effect::Deferred,
+                        FailurePolicy::Ignore => Effect::Ignored,
+                        FailurePolicy::Score(_) => Effect::Scored,
                     };
                     self.failed(&failure.scorer, Some(*stage), &failure.cause, effect);
                 }
@@ -57,23 +90,24 @@ impl Health {
             // `NoAddress` means that the client has no address. It is not a failure of the server.
             Event::Relayed { outcome: Outcome::Failed(RelayError::NoAddress), .. } => {}
             Event::Relayed { outcome: Outcome::Failed(error), .. } => {
-                self.failed("the onward server", None, error, "clients get 451");
+                self.failed("the onward server", None, error, Effect::Deferred);
             }
             Event::Relayed { .. } => self.recovered(None, |_| true),
             _ => {}
         }
     }
 
-    fn failed(&self, name: &str, stage: Option<Stage>, cause: &dyn Display, effect: &str) {
+    fn failed(&self, name: &str, stage: Option<Stage>, cause: &dyn Display, effect: Effect) {
         let mut failing = self.failing();
         let known = failing.iter_mut().find(|it| it.name == *name && it.stage == stage);
         if let Some(known) = known {
             (known.last, known.times) = (now(), known.times + 1);
             return;
         }
-        let at = stage.map_or(String::new(), |stage| format!(" ({stage})"));
-        self.errors.report(format_args!("{name}{at} fails: {cause}; {effect}"));
-        failing.push(Failing { name: name.to_owned(), stage, last: now(), times: 1 });
+        let (name, cause) = (name.to_owned(), cause.to_string());
+        let new = Failing { name, stage, cause, effect, last: now(), times: 1 };
+        self.errors.report(&new);
+        failing.push(new);
     }
 
     fn recovered(&self, stage: Option<Stage>, answered: impl Fn(&str) -> bool) {
@@ -87,6 +121,11 @@ impl Health {
             self.errors.report(format_args!("{name}{at} works again; it failed {times} times"));
             false
         });
+    }
+
+    /// Returns the daemons that fail now.
+    pub(crate) fn failures(&self) -> Vec<Failing> {
+        self.failing().clone()
     }
 
     fn failing(&self) -> MutexGuard<'_, Vec<Failing>> {

@@ -38,6 +38,7 @@ mod options;
 mod output;
 mod sense;
 mod service;
+mod status;
 mod strangers;
 mod successor;
 mod tested;
@@ -68,16 +69,18 @@ use signal_hook::consts::SIGXFSZ;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use check::Findings;
 use command_line::Task;
 use config::Config;
-use doors::Door;
+use doors::{Door, Service};
 use health::Health;
 use journal::Journal;
 use names::Names;
 use options::Options;
 use output::Output;
+use status::Status;
 use strangers::Strangers;
 use successor::{Heritage, Predecessor};
 use tested::Tested;
@@ -163,18 +166,25 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let predecessor = Predecessor::find();
     let doors = doors::open(&options, predecessor.is_some())?;
     let tls = certificate::read(&options)?;
-    if tls.is_none() && doors.iter().any(|door| door.tls) {
+    if tls.is_none() && doors.iter().any(|door| door.service == Service::Smtps) {
         return Err(
             "a systemd socket named `smtps` uses implicit TLS; expected --tls-cert and --tls-key"
                 .into(),
         );
     }
+    let configuration = options.hash();
     user::become_own(options.user.as_deref(), options.as_root)?;
     let errors = Output::standard_error()?;
     let journal = Arc::new(Journal::open(&options, &errors)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let start =
-        Start { options: Arc::new(options), doors, tls, journal: journal.clone(), predecessor };
+    let start = Start {
+        options: Arc::new(options),
+        configuration,
+        doors,
+        tls,
+        journal: journal.clone(),
+        predecessor,
+    };
     let served = runtime.block_on(front(start, policy, &errors));
     journal.finish(LAST_LINES);
     errors.finish(LAST_LINES);
@@ -205,6 +215,8 @@ impl Policy {
 /// Resources that were opened with the privileges at start.
 struct Start {
     options: Arc<Options>,
+    /// The hash of the options and of the configuration file.
+    configuration: String,
     doors: Vec<Door>,
     tls: Option<TlsServer>,
     journal: Arc<Journal>,
@@ -227,7 +239,7 @@ fn settings(options: &Options, config: Option<&Config>) -> Result<Settings, Box<
 }
 
 async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<dyn Error>> {
-    let Start { options, doors, tls, journal, predecessor } = start;
+    let Start { options, configuration, doors, tls, journal, predecessor } = start;
     let Policy { config, names, panel, admission, tarpit } = policy;
     let mut end = End::new()?;
     renew_on_hangup(options.clone(), journal.clone(), tls.clone(), errors.clone())?;
@@ -236,6 +248,16 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     doubts.extend(options.doubts(&settings, &admission));
     doubts.extend(names.warning);
     doubts.iter().for_each(|doubt| errors.report(format_args!("warning: {doubt}")));
+    let listening = journal.listening().clone();
+    let health = Arc::new(Health::new(errors.clone()));
+    let heritage = Heritage::of(&doors)?;
+    let is_page = |door: &Door| door.service == Service::Status;
+    let (pages, doors): (Vec<_>, Vec<_>) = doors.into_iter().partition(is_page);
+    let status = Status::new(&options, &settings, health.clone(), configuration);
+    for Door { listener, .. } in &pages {
+        listening.line(format_args!("status page on http://{}/", listener.local_addr()?));
+        status.serve(listener.try_clone()?)?;
+    }
     let target = target(&options, config.as_ref())?;
     let target = if options.no_self_test { Tested::trusted(target) } else { Tested::new(target) };
     if options.no_self_test {
@@ -253,7 +275,8 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     }
     let (panel, learners) = match &config {
         Some(config) => {
-            let patience = Duration::from_secs(options.grace) + STORE_PATIENCE;
+            let patience =
+                Duration::from_secs(options.grace + options.drain_delay) + STORE_PATIENCE;
             tokio::select! {
                 remembered = config.remember(panel, &Tokio, patience, errors) => remembered?,
                 () = end.comes() => return Ok(()),
@@ -262,10 +285,9 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
         None => (panel, Vec::new()),
     };
     let mail_data = settings.budget.clone();
-    let listening = journal.listening().clone();
     let reports_answers = options.json_log.is_some();
     let weights = panel.site_weights().clone();
-    let (strangers, health) = (Strangers::new(errors.clone()), Health::new(errors.clone()));
+    let strangers = Strangers::new(errors.clone());
     let warnings = errors.clone();
     let mut gate = Gate::new(Tokio, settings, target.clone())
         .panel(panel)
@@ -302,6 +324,9 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
         gate = gate.observed_by(lessons);
         tokio::spawn(learning);
     }
+    if !pages.is_empty() {
+        gate = status.watch(gate);
+    }
     if let Some(tls) = tls {
         gate = gate.tls(tls);
     }
@@ -310,16 +335,19 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     }
 
     tokio::spawn(memory::give_back(mail_data));
-    let succession = succeed_on_signal(Heritage::of(&doors)?, errors.clone())?;
+    let succession = succeed_on_signal(heritage, errors.clone())?;
     let mut serving = Serve::new(gate);
-    for Door { listener, tls } in doors {
+    for Door { listener, service } in doors {
         let listener = Listener::try_from(listener)?;
+        let tls = service == Service::Smtps;
         let how = if tls { " with TLS" } else { "" };
         listening.line(format_args!("listening on {}{how}", listener.local_address()?));
         serving = if tls { serving.and_tls(listener) } else { serving.and(listener) };
     }
     service::ready()?;
+    status.readiness().serving();
     let (ends, ended) = oneshot::channel();
+    let drain_delay = Duration::from_secs(options.drain_delay);
     let tests = errors.clone();
     let stop = async move {
         let served = tokio::select! {
@@ -327,6 +355,11 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
             error = target.test_again(&tests) => Err(error),
         };
         service::stopping();
+        status.readiness().going_down();
+        if served.is_ok() {
+            // A second signal ends the delay.
+            let _ = timeout(drain_delay, end.comes()).await;
+        }
         // The `succession` task holds copies of the listeners. Once these and the listeners of this
         // process are closed, all new clients reach the next process.
         succession.abort();

@@ -1,6 +1,8 @@
 //! The command line.
 
+use std::env;
 use std::fmt;
+use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -13,6 +15,7 @@ use nobounce::admission::{AdmissionLimits, ConnectionRate, Tarpit};
 use nobounce::network::Networks;
 use nobounce::onward::{Identify, Protocol, ProxyVersion, TlsPolicy};
 use nobounce::{Address, Score, Settings, Thresholds};
+use ring::digest;
 
 use super::config::Config;
 use super::config::values::{ServerAddress, is_name};
@@ -106,6 +109,11 @@ pub(crate) struct Options {
     /// Write no Message-ID, From and Subject of messages into the log.
     #[arg(long)]
     pub(crate) no_message_fields: bool,
+    /// Address of the status server, such as 127.0.0.1:9125: HTTP with metrics for Prometheus (/metrics), health
+    /// (/healthz), readiness (/readyz) and a page for operators (/). It has no passwords and no TLS, and shows
+    /// addresses of senders and recipients. A socket from systemd named `status` is used as well.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) status: Option<SocketAddr>,
     /// User to switch to after the ports are opened and the key is read.
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
@@ -144,6 +152,10 @@ pub(crate) struct Options {
     /// Seconds that sessions have to finish after SIGTERM. At most 3,600.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(0..=3_600))]
     pub(crate) grace: u64,
+    /// Seconds between SIGTERM and the end of service. Meanwhile clients are served and /readyz replies 503, so that
+    /// a load balancer can send new clients elsewhere. At most 600.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = value_parser!(u64).range(0..=600))]
+    pub(crate) drain_delay: u64,
 }
 
 impl Options {
@@ -156,6 +168,18 @@ impl Options {
             .map_err(|error| format!("the machine's name: {error}; set --host NAME"))?;
         let host = host.to_string_lossy();
         host_name(&host).map_err(|error| format!("the machine's name: {error}; or set --host NAME"))
+    }
+
+    /// Returns a hash of the options and of the configuration file.
+    pub(crate) fn hash(&self) -> String {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for argument in env::args_os().skip(1) {
+            hash.update(argument.as_encoded_bytes());
+            hash.update(&[0]);
+        }
+        let file = self.config.as_ref().and_then(|path| fs::read(path).ok());
+        hash.update(&file.unwrap_or_default());
+        hash.finish().as_ref().iter().take(6).map(|octet| format!("{octet:02x}")).collect()
     }
 
     pub(crate) fn thresholds(&self) -> Result<Thresholds, String> {
@@ -211,6 +235,12 @@ impl Options {
                  452; expected at least {}",
                 self.memory,
                 message.div_ceil(1 << 20)
+            ));
+        }
+        if let Some(status) = self.status.filter(|status| !status.ip().is_loopback()) {
+            doubts.push(format!(
+                "--status {status}: other machines can read the addresses of senders and recipients there; expected \
+                 an address of this machine only, such as 127.0.0.1:9125"
             ));
         }
         // One descriptor for the client, one for the onward server, and sometimes one or two for

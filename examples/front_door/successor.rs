@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, close, getpid, getppid};
 use tokio::process::{Child, Command};
 
-use crate::doors::Door;
+use crate::doors::{Door, Service};
 
 /// Environment variable that names the process which the successor replaces.
 const REPLACES: &str = "FRONT_DOOR_REPLACES";
@@ -39,11 +39,11 @@ impl Predecessor {
 }
 
 /// The listeners to hand over to a successor.
-pub(crate) struct Heritage(Vec<(TcpListener, bool)>);
+pub(crate) struct Heritage(Vec<(TcpListener, Service)>);
 
 impl Heritage {
     pub(crate) fn of(doors: &[Door]) -> std::io::Result<Self> {
-        let kept = doors.iter().map(|door| Ok((door.listener.try_clone()?, door.tls)));
+        let kept = doors.iter().map(|door| Ok((door.listener.try_clone()?, door.service)));
         kept.collect::<std::io::Result<_>>().map(Self)
     }
 
@@ -60,7 +60,7 @@ impl Heritage {
         let mut arguments = env::args_os();
         let program = arguments.next().ok_or("the command line has no program name")?;
         let (first, descriptors) = self.inheritable()?;
-        let names = self.0.iter().map(|(_, tls)| if *tls { "smtps" } else { "smtp" });
+        let names = self.0.iter().map(|(_, service)| service.name());
         let child = Command::new(program)
             .args(arguments)
             .env("LISTEN_FDS", self.0.len().to_string())

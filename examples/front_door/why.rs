@@ -16,6 +16,7 @@ use nobounce::observer::json::Line;
 
 use crate::output::escaped;
 use crate::tell;
+pub(crate) use explain::explain;
 use search::{Criteria, Search, read};
 
 /// Nothing was found.

@@ -15,6 +15,8 @@ mod nonsense;
 mod operation;
 mod server;
 #[cfg(feature = "front-door")]
+mod status;
+#[cfg(feature = "front-door")]
 mod trial;
 #[cfg(feature = "front-door")]
 mod why;

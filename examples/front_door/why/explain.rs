@@ -12,7 +12,7 @@ use super::counterfactual::{Reason, changes, parts, reason, verdict};
 use crate::time::stamp_of;
 
 /// Returns the explanation of a line. It contains values that strangers chose.
-pub(super) fn explain(line: &Line) -> String {
+pub(crate) fn explain(line: &Line) -> String {
     let time = stamp_of(line.time);
     match &line.entry {
         Entry::Transaction(it) => transaction(&time, it, ""),

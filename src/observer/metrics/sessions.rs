@@ -29,6 +29,8 @@ enum How {
     Served,
     TurnedAway,
     Unproxied,
+    /// TLS from the first octet failed.
+    HandshakeFailed,
 }
 
 /// A component that panicked. Panics of scorers are counted as their failures.
@@ -71,12 +73,13 @@ impl Sessions {
                 registry,
                 "connections",
                 "Connections of clients",
-                [How::Served, How::TurnedAway, How::Unproxied],
+                [How::Served, How::TurnedAway, How::Unproxied, How::HandshakeFailed],
                 |how| {
                     let word = match how {
                         How::Served => "served",
                         How::TurnedAway => "turned_away",
                         How::Unproxied => "unproxied",
+                        How::HandshakeFailed => "handshake_failed",
                     };
                     [("how", word)]
                 },
@@ -135,9 +138,9 @@ impl Sessions {
                 self.running.inc();
                 self.connections.count(How::Served);
             }
-            Event::Disconnected { peer, .. } => {
+            Event::Disconnected(record) => {
                 self.running.dec();
-                if let Some(tls) = &peer.tls {
+                if let Some(tls) = &record.peer.tls {
                     let known = VERSIONS.into_iter().find(|version| *version == &*tls.version);
                     self.tls.count(known.unwrap_or(OTHER));
                 }
@@ -147,6 +150,7 @@ impl Sessions {
                 self.turned_away.count(*reason);
             }
             Event::Unproxied { .. } => self.connections.count(How::Unproxied),
+            Event::HandshakeFailed { .. } => self.connections.count(How::HandshakeFailed),
             Event::AcceptFailed { .. } => _ = self.accept_failures.inc(),
             Event::Overload { on, .. } => _ = self.overloaded.set(i64::from(*on)),
             Event::Evicted { .. } => _ = self.evicted.inc(),

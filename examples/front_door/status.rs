@@ -1,0 +1,95 @@
+//! The status server: metrics, health, readiness and a page for operators.
+
+mod chart;
+mod http;
+mod page;
+mod process;
+mod readiness;
+mod records;
+mod scorers;
+mod seen;
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use nobounce::observer::Metrics;
+use nobounce::prometheus_client::encoding::text::encode;
+use nobounce::prometheus_client::metrics::info::Info;
+use nobounce::prometheus_client::registry::Registry;
+use nobounce::{Gate, Runtime, Settings};
+
+use crate::health::Health;
+use crate::options::Options;
+use crate::time::today;
+use process::Process;
+pub(crate) use readiness::Readiness;
+use records::Record;
+use seen::Seen;
+
+/// Everything that the status server shows.
+pub(crate) struct Status {
+    registry: Registry,
+    metrics: Arc<Metrics>,
+    seen: Seen,
+    health: Arc<Health>,
+    readiness: Readiness,
+    /// The hash of the options and of the configuration file.
+    configuration: String,
+    since: SystemTime,
+}
+
+impl Status {
+    /// Returns the status of a process that is starting. `configuration` is the hash of its options
+    /// and its configuration file.
+    pub(crate) fn new(
+        options: &Options,
+        settings: &Settings,
+        health: Arc<Health>,
+        configuration: String,
+    ) -> Arc<Self> {
+        let mut registry = Registry::default();
+        let metrics = Arc::new(Metrics::new(&mut registry, settings));
+        let own = registry.sub_registry_with_prefix("nobounce");
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        own.register("build", "The version of nobounce", version);
+        let hash = Info::new([("hash", configuration.clone())]);
+        own.register("config", "The hash of the options and of the configuration file", hash);
+        registry.register_collector(Box::new(Process::new(options)));
+        let (seen, readiness, since) = (Seen::default(), Readiness::default(), today());
+        Arc::new(Self { registry, metrics, seen, health, readiness, configuration, since })
+    }
+
+    /// Serves HTTP until the process ends.
+    pub(crate) fn serve(self: &Arc<Self>, listener: TcpListener) -> io::Result<()> {
+        http::serve(listener, self.clone())
+    }
+
+    /// Adds the observers that feed the metrics and the page.
+    pub(crate) fn watch<R: Runtime>(self: &Arc<Self>, gate: Gate<R>) -> Gate<R> {
+        let (metrics, status) = (self.metrics.clone(), self.clone());
+        gate.report_answers().observed_by(metrics).observer(move |event| status.seen.observe(event))
+    }
+
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// Returns the metrics in the text format of OpenMetrics.
+    fn exported(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    fn find(&self, reference: &str) -> Option<Record> {
+        self.seen.state().records.find(reference).cloned()
+    }
+
+    /// Returns the reasons why mail cannot be accepted now.
+    fn obstacles(&self) -> Vec<String> {
+        self.readiness.obstacles(&self.health)
+    }
+}
