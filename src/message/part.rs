@@ -9,9 +9,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use super::charset;
 use super::field::Fields;
+use super::prescan;
 use super::transfer::{self, Encoding};
-use super::{charset, prescan};
 use crate::wire::blocks::Blocks;
 
 /// A part of a message. It is a leaf with its own body, a container of other parts (`multipart/…`),
@@ -154,6 +155,13 @@ impl MimePart {
         Some(self.read(octets).into())
     }
 
+    /// Returns the character set of the decoded body: the one in the header, or the one that an HTML
+    /// page declares.
+    fn label<'o>(&'o self, octets: &'o [u8]) -> Option<&'o str> {
+        let declared = || self.is_markup().then(|| prescan::charset(octets));
+        self.charset().or_else(|| declared().flatten())
+    }
+
     /// Returns whether mail programs display the part as text.
     fn is_shown(&self) -> bool {
         let kind = &*self.content_type;
@@ -185,28 +193,20 @@ impl MimePart {
             }
         };
         let (octets, is_valid) = self.decoded(&body);
-        let label = self.label(&octets);
-        let mut text = charset::decode(label, &octets);
+        let mut text = charset::decode(self.label(&octets), &octets);
         if matches!(&*self.content_type, "text/calendar" | "text/vcard" | "text/x-vcard") {
             // Lines are folded (RFC 5545 section 3.1).
             text = text.replace("\r\n ", "").replace("\r\n\t", "");
         }
         if !is_valid {
             text.push('\n');
-            text.push_str(&charset::decode(label, &body));
+            text.push_str(&charset::decode(self.label(&body), &body));
         }
         for file in transfer::uuencoded(&octets) {
             text.push('\n');
             text.push_str(&charset::decode(None, &file));
         }
         text
-    }
-
-    /// Returns the character set of the decoded body: the one in the header, or the one that an HTML
-    /// page declares.
-    fn label<'o>(&'o self, octets: &'o [u8]) -> Option<&'o str> {
-        let declared = || self.content_type.ends_with("html").then(|| prescan::charset(octets));
-        self.charset().or_else(|| declared().flatten())
     }
 
     /// Returns the text of a multipart outside of its parts: what old programs display above and

@@ -2,7 +2,7 @@
 //! to its user. Each row names the reader. Scorers must see at least 98 % of the rows. Rows that they
 //! do not see are listed with the reason.
 
-#![cfg(feature = "testing")]
+#![cfg(all(feature = "serve", feature = "testing"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 #[cfg(feature = "links")]

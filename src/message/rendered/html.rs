@@ -344,7 +344,7 @@ impl<'f> Page<'f> {
         }
         let content = percent::decoded(content);
         if kind.trim_end().ends_with("base64") {
-            let (octets, _) = transfer::base64(content.as_bytes());
+            let octets = transfer::base64(content.as_bytes()).0;
             self.inner(&String::from_utf8_lossy(&octets), true);
         } else {
             self.inner(&content, true);

@@ -142,7 +142,7 @@ impl Rendered {
             let text = head(&text, room);
             room -= text.len();
             let order = 2 * index + 1;
-            if is_html(part) {
+            if part.is_markup() {
                 html.push((index, Page::read(text, order, &mut found)));
             } else {
                 let shown = Shown::at(LinkPlace::Text, false);
@@ -152,11 +152,6 @@ impl Rendered {
         let (links, truncated) = found.finish();
         Self { links, html, truncated }
     }
-}
-
-fn is_html(part: &MimePart) -> bool {
-    let kind = part.content_type();
-    kind.ends_with("html") || kind.ends_with("+xml") || kind.ends_with("/xml")
 }
 
 /// Returns as much of the text as fits.
