@@ -319,9 +319,11 @@ class Trial:
             code, text = client.data(mail("front door", gtube).decode())
         assert code == 550, text
         record = front.records(1)[0]
-        assert not record["taken"] and record["queue_id"] is None, record
-        assert [it["recipient"]["path"] for it in record["refused"]] == ["<nobody@example.org>"], record
-        assert record["refused"][0]["reply"].startswith("550 5.1.1"), record
+        assert (record["result"], record["by"], record["queue_id"]) == ("refused", "panel", None), record
+        alice, nobody = record["recipients"]
+        assert (alice["result"], alice["by"]) == ("refused", "panel"), record
+        assert (nobody["path"], nobody["by"]) == ("<nobody@example.org>", "onward"), record
+        assert nobody["reply"].startswith("550 5.1.1"), record
         assert record["sender_parameters"] == "SIZE=100", record
         assert any("GTUBE" in it["symbol"] for it in record["findings"]) or record["objections"], record
 
@@ -620,7 +622,7 @@ class Trial:
             assert code == 421 and text.startswith(b"4.3.2"), (code, text)
             idle.close(), busy.close()
         assert front.process.wait(10) == 0
-        assert front.records(1)[0]["taken"]
+        assert front.records(1)[0]["result"] == "accepted"
 
     def connections_of_an_address_are_bounded(self):
         # This machine has no limit except the total, so these clients come through a proxy.
