@@ -44,7 +44,8 @@ fn href(text: &str) {
     if !matches!(url.scheme(), "http" | "https" | "ftp" | "ws" | "wss") || text.len() > 4_000 {
         return;
     }
-    let found = rendered.links().iter().any(|link| link.url() == url.as_str() && agrees(link, &url));
+    let found =
+        rendered.links().iter().any(|link| link.url() == url.as_str() && agrees(link, &url));
     assert!(found, "{url:?}: {:?}", rendered.links());
 }
 

@@ -50,7 +50,8 @@ fn look(message: &Message) {
         octets += if part.is_container() { 0 } else { part.octets().len() };
         // In every character set, an octet decodes to at most four octets. The undecoded text and
         // files in it may follow, and the location of an external body.
-        let most = 12 * part.body().len() + 8 * part.fields().map(|it| it.value().len() + 4).sum::<usize>();
+        let most = 12 * part.body().len()
+            + 8 * part.fields().map(|it| it.value().len() + 4).sum::<usize>();
         assert!(part.text().is_none_or(|text| text.len() <= most + 64));
         assert!(part.content_type().contains('/'));
         for field in part.fields() {

@@ -11,7 +11,8 @@ pub fn text(octets: &[u8]) -> String {
 /// Returns a message that shows this text to a reader, hidden in ways that `dice` chooses.
 pub fn message(text: &str, dice: &mut Dice) -> Vec<u8> {
     let (charset, octets) = in_charset(&format!("> {text}"), dice);
-    let mut part = encoded(&format!("Content-Type: text/plain; charset={charset}\r\n"), &octets, dice);
+    let mut part =
+        encoded(&format!("Content-Type: text/plain; charset={charset}\r\n"), &octets, dice);
     // The parser decodes three encodings inside of each other.
     let mut encodings = 3;
     for n in 0..dice.below(4) {
@@ -50,7 +51,8 @@ fn in_charset(text: &str, dice: &mut Dice) -> (&'static str, Vec<u8>) {
         _ => {
             let shifted = |c: char| {
                 let mut two = [0; 2];
-                let octets: Vec<_> = c.encode_utf16(&mut two).iter().flat_map(|it| it.to_be_bytes()).collect();
+                let octets: Vec<_> =
+                    c.encode_utf16(&mut two).iter().flat_map(|it| it.to_be_bytes()).collect();
                 format!("+{}-", base64(&octets).trim_end_matches('='))
             };
             ("utf-7", text.chars().map(shifted).collect::<String>().into())
@@ -64,7 +66,8 @@ fn encoded(fields: &str, octets: &[u8], dice: &mut Dice) -> Vec<u8> {
         0 => {
             let length = 1 + dice.below(99);
             let text = base64(octets);
-            let lines: Vec<_> = text.as_bytes().chunks(length).map(String::from_utf8_lossy).collect();
+            let lines: Vec<_> =
+                text.as_bytes().chunks(length).map(String::from_utf8_lossy).collect();
             ("base64", lines.join("\r\n"))
         }
         1 => {
@@ -94,7 +97,8 @@ fn uuencode(octets: &[u8]) -> String {
     let character = |value: usize| if value == 0 { '`' } else { char::from(b' ' + value as u8) };
     let line = |line: &[u8]| {
         let group = |group: &[u8]| {
-            let bits = (0..3).fold(0, |bits, at| bits << 8 | usize::from(*group.get(at).unwrap_or(&0)));
+            let bits =
+                (0..3).fold(0, |bits, at| bits << 8 | usize::from(*group.get(at).unwrap_or(&0)));
             (0..4).map(|at| character(bits >> (18 - 6 * at) & 63)).collect::<String>()
         };
         format!("{}{}\r\n", character(line.len()), line.chunks(3).map(group).collect::<String>())
@@ -111,7 +115,8 @@ fn signed_data(octets: &[u8], dice: &mut Dice) -> Vec<u8> {
             false => [&[tag, 0x80], value, &[0, 0]].concat(),
         }
     };
-    let mut nested = |tag: u8, values: &[Vec<u8>]| element(tag, &values.concat(), dice.below(2) == 0);
+    let mut nested =
+        |tag: u8, values: &[Vec<u8>]| element(tag, &values.concat(), dice.below(2) == 0);
     let length = 1 + octets.len() / 3;
     let pieces: Vec<_> = octets.chunks(length).map(|piece| element(4, piece, true)).collect();
     let string = nested(0x24, &pieces);

@@ -68,8 +68,8 @@ fn options_that_cannot_work_or_are_dangerous_are_refused() {
         (&["--json-log=/etc"], &["--json-log /etc", "expected"]),
         (&["--log=/etc/passwd"], &["--log /etc/passwd", "not a log of front_door", "expected"]),
         (
-            &["--log=/tmp/front_door.log", "--json-log=/tmp/front_door.log"],
-            &["--log /tmp/front_door.log", "also the file of --json-log"],
+            &["--log=/var/log/front_door.log", "--json-log=/var/log/front_door.log"],
+            &["--log /var/log/front_door.log", "also the file of --json-log"],
         ),
     ];
     for (options, expected) in table {
