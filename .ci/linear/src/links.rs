@@ -87,7 +87,8 @@ fn rendered(begin: &str, unit: fn(usize) -> String, size: usize) -> Work {
             MailData::normalise(content.as_bytes()),
         );
         let rendered = message.rendered();
-        assert!(rendered.visible_texts(message.view()).count() <= 1);
+        // A header with a line that is no field is read in two ways.
+        assert!(rendered.visible_texts(message.view()).count() <= 2);
         content.len()
     })
 }

@@ -125,7 +125,7 @@ fn signed_data(size: usize) -> Work {
 }
 
 fn utf7(size: usize) -> Work {
-    text("utf-7", "+AGgAdA-+-+", size, |size| "ht++".repeat(size))
+    text("utf-7", "+AGgAdA-+-", size, |size| "ht+".repeat(size))
 }
 
 fn utf16(size: usize) -> Work {
