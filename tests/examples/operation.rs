@@ -186,6 +186,24 @@ fn unknown_symbols_are_errors() {
     }
 }
 
+#[cfg(all(feature = "sender-authentication", feature = "testing"))]
+#[test]
+fn every_symbol_of_a_scorer_can_have_a_weight() {
+    use nobounce::Scorer;
+    use nobounce::scorers::{Authentication, Gtube, Structure};
+
+    let authentication = Authentication::new(nobounce::testing::Zone::new(""), "mx.example");
+    let scorers: [&dyn Scorer; 3] = [&authentication, &Gtube, &Structure::new()];
+    for scorer in scorers {
+        let name = scorer.name();
+        let symbols = scorer.symbols().unwrap();
+        let weights: String =
+            symbols.iter().map(|symbol| format!("{name}.{symbol} = 1\n")).collect();
+        let output = check(&format!("[{name}]\n[weights]\n{weights}"));
+        assert!(output.status.success(), "{}", told(&output));
+    }
+}
+
 #[test]
 fn unmatched_weights_are_reported_at_exit() {
     let (folder, path) = file(

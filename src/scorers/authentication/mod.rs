@@ -49,7 +49,6 @@ const SYMBOLS: &[(&str, Score)] = &[
     ("DMARC_FAIL_QUARANTINE", Score::points(3)),
     ("DMARC_FAIL_REJECT", Score::points(6)),
     ("DMARC_TEMPERROR", Score::ZERO),
-    ("DMARC_PERMERROR", Score::ZERO),
     ("DMARC_NONE", Score::ZERO),
     ("FROM_SEVERAL", Score::points(3)),
     ("FROM_MALFORMED", Score::points(2)),
@@ -79,7 +78,7 @@ const SYMBOLS: &[(&str, Score)] = &[
 /// - DMARC is evaluated for each domain that a program may take for that of the author
 ///   ([`Authors`]), and has the worst outcome. `FROM_SEVERAL` says that there are several such domains or
 ///   several `From` fields. `FROM_MALFORMED` says that there is none, or that programs may disagree about it.
-///   A message has at most one of the two findings. `DMARC_PERMERROR` can have a score, but is never found.
+///   A message has at most one of the two findings.
 ///
 /// A lookup that failed is a `_TEMPERROR` *and* a failure of this scorer, to which the policy of its
 /// [`Seat`](crate::panel::Seat) applies.
