@@ -88,7 +88,8 @@ fn pair_up(said: &[u8], replies: &[Reply], closed: bool) {
     while let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") {
         let line = String::from_utf8_lossy(&rest[..end]).to_ascii_uppercase();
         rest = &rest[end + 2..];
-        if let Some(words) = line.strip_prefix("BDAT ") {
+        // White space before a command is ignored, as in Postfix.
+        if let Some(words) = line.trim_ascii_start().strip_prefix("BDAT ") {
             let size = words.split(' ').next().and_then(|size| size.parse::<usize>().ok());
             // If the size of a chunk is invalid, its end is unknown.
             let size = size.unwrap_or(usize::MAX);
@@ -171,6 +172,16 @@ fn bare_lf_after_a_chunk_ends_the_session() {
     let said = b"EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nDATA x\r\nBDAT 5 LAST\r\n\r\r\n.\r\n";
     let codes: Vec<_> = gate.say(said).iter().map(|reply| reply.code).collect();
     assert_eq!(codes.last(), Some(&521), "{codes:?}");
+    pair_up(said, &read_replies(&gate.to_client).0, gate.is_closed());
+}
+
+#[test]
+fn chunk_of_an_indented_command_has_one_reply() {
+    let case = case_of(&[Act::Refuse(550)]);
+    let mut gate = tolerant(&case, (Chunks::Whole, Chunks::Whole));
+    let said = b"EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\n BDAT 5 LAST\r\n\r\n.\r\n";
+    let codes: Vec<_> = gate.say(said).iter().map(|reply| reply.code).collect();
+    assert_eq!(codes, [220, 250, 250, 550, 554]);
     pair_up(said, &read_replies(&gate.to_client).0, gate.is_closed());
 }
 
