@@ -44,7 +44,7 @@ enum Command {
     Try(Box<TryOptions>),
 }
 
-/// What to do.
+/// The task of the program.
 pub(crate) enum Task {
     Serve(Box<Options>),
     Check(Box<Options>),

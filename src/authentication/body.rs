@@ -156,7 +156,7 @@ fn relax(octets: &[u8], sink: &mut Sink) {
         at += GLANCE;
     }
     sink.write(&octets[begin..at]);
-    // Behind the last octet is none that changes it.
+    // No octet follows the last one and could change it.
     let mut rest = [0; GLANCE + 1];
     let octets = &octets[at..];
     rest[..octets.len()].copy_from_slice(octets);

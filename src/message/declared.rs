@@ -1,4 +1,4 @@
-//! What the header of a part declares: media type, boundary, character set, encoding and names.
+//! The declarations in the header of a part: media type, boundary, character set, encoding and names.
 
 use super::field::Fields;
 use super::parameters::{Parameters, Syntax, without_comments};

@@ -101,7 +101,7 @@ struct Open {
     is_guessed: bool,
     /// Begin of the first delimiter and end of the last one.
     delimiters: Option<Range<usize>>,
-    /// What must be decoded before its parts can be found.
+    /// The encoded body, whose parts can be found after it is decoded.
     sealed: Option<Sealed>,
     /// Whether the body is the decoded one, which the walk goes through.
     is_decoded: bool,
@@ -115,7 +115,7 @@ enum Sealed {
     SignedData,
 }
 
-/// What follows a header.
+/// The part of the input that follows a header.
 enum Next {
     Body,
     /// The header of an attached message.

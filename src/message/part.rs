@@ -209,8 +209,8 @@ impl MimePart {
         text
     }
 
-    /// Returns the text of a multipart outside of its parts: what old programs display above and
-    /// below them.
+    /// Returns the text of a multipart outside of its parts. Old programs display it above and below
+    /// them.
     fn outside(&self, octets: usize) -> String {
         let decoded;
         let (source, body) = match self.encoding {

@@ -11,9 +11,9 @@ pub(super) enum Choice {
     LastParameter = 1 << 1,
     /// Parameters are parsed without comments and escapes.
     PlainParameters = 1 << 2,
-    /// A media type with text behind it is invalid, which means plain text.
+    /// A media type that is followed by text is invalid, which means plain text.
     StrictType = 1 << 3,
-    /// A transfer encoding with a comment, quotes or text behind it is unknown.
+    /// A transfer encoding with quotes, or followed by a comment or text, is unknown.
     StrictEncoding = 1 << 4,
     /// The transfer encoding of an attached message is ignored.
     NoOuterEncoding = 1 << 5,
@@ -21,7 +21,7 @@ pub(super) enum Choice {
     JunkEndsHeader = 1 << 6,
     /// A line of white space ends the header. RFC 5322 section 4.2 makes it a continuation.
     BlankEndsHeader = 1 << 7,
-    /// A boundary delimiter may have text behind it.
+    /// Text may follow a boundary delimiter.
     LooseDelimiter = 1 << 8,
     /// A delimiter after the closing delimiter begins another part.
     Reopened = 1 << 9,

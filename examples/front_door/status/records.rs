@@ -39,7 +39,7 @@ pub(super) struct Record {
     pub(super) sender: String,
     /// Accepted and refused recipients, and the number of those that are not listed.
     pub(super) recipients: (Vec<String>, usize),
-    /// What happened.
+    /// The event.
     pub(super) result: &'static str,
     /// Replies with which recipients or the content were refused.
     pub(super) replies: (Vec<String>, usize),

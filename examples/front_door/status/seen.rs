@@ -21,7 +21,7 @@ pub(super) const MINUTES: usize = 60;
 /// Maximum number of symbols that are counted.
 const SYMBOLS: usize = 1_000;
 
-/// What observers have reported.
+/// The events that the status page shows.
 #[derive(Default)]
 pub(super) struct Seen(Mutex<State>);
 

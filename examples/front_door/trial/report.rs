@@ -1,4 +1,4 @@
-//! What a trial shows: what each scorer said and took, and the verdict of each stage.
+//! The output of a trial: the answer and time of each scorer, and the verdict of each stage.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};

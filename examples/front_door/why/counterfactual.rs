@@ -1,4 +1,4 @@
-//! What would have changed a verdict.
+//! The findings without which a verdict would have been milder.
 
 use nobounce::Score;
 use nobounce::observer::json::{Decision, DecisionWord, Finding, Judged, Levels, Policy};

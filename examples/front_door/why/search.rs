@@ -10,7 +10,7 @@ use nobounce::observer::json::{Client, Entry, Line, Transaction};
 /// Maximum length of a line in octets. The longest line of a transaction is much shorter.
 const LONGEST: u64 = 16 << 20;
 
-/// What a line must contain. Criteria that are not set match every line.
+/// The criteria for a line. Criteria that are not set match every line.
 pub(super) struct Criteria {
     reference: Option<String>,
     client: Option<Who>,

@@ -26,7 +26,7 @@ pub(super) struct From {
     pub(super) is_truncated: bool,
 }
 
-/// What a line belongs to.
+/// The field that a line belongs to.
 enum Within {
     From(From),
     /// A line that is no field, with this number of characters of the name so far. `None` if it cannot

@@ -53,7 +53,7 @@ pub(super) fn search(part: &MimePart, order: usize, room: &mut usize, found: &mu
 fn names(field: &Field<'_>) -> String {
     let text = field.text();
     if !text.contains('<') {
-        // An address alone is no display name, unless a comment follows.
+        // An address alone is not a display name, unless a comment follows.
         return text.split_once('(').map_or(String::new(), |(_, comment)| comment.to_owned());
     }
     let names =

@@ -1,4 +1,4 @@
-//! What a reader sees of a message: its links, and the text of its HTML.
+//! The links of a message and the text of its HTML, as a reader sees them.
 
 mod css;
 mod fields;

@@ -76,7 +76,7 @@ fn links_in_plain_text_are_found() {
         ("http://[::ffff:192.0.2.9]/", "192.0.2.9"),
         ("http://[not v6]/", ""),
         ("call 3232235777 or 192.0.2.1", ""),
-        // What browsers forgive.
+        // Mistakes that browsers accept.
         ("http:/example.com/ http:\\\\example.org\\x", "example.com example.org"),
         ("https:////example.com", "example.com"),
         ("and/or example", ""),

@@ -1,4 +1,4 @@
-//! What the panel knows and decided.
+//! The findings of the panel and its decisions.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::score::{Disclosure, Score};
 use crate::tally::{self, Tally};
 use crate::verdict::{Stage, Verdict};
 
-/// What the scorers said and the panel decided.
+/// The answers of the scorers and the decisions of the panel.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Judged {

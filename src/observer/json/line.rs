@@ -17,12 +17,12 @@ pub struct Line {
     pub v: u32,
     /// Unix time in seconds, with milliseconds.
     pub time: f64,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub entry: Entry,
 }
 
-/// What a line reports. Its name is the key `kind`.
+/// The event that a line reports. Its name is the key `kind`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]

@@ -1,15 +1,15 @@
-//! Outcomes: what became of a session, a transaction or a recipient, and who decided it.
+//! The outcomes of sessions, transactions and recipients, and who decided them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::session::{EndCause, SessionEnd};
 use crate::wire::reply::{Reply, ReplyClass};
 
-/// What became of a session, a transaction or a recipient, who decided it, and the reply.
+/// The outcome of a session, a transaction or a recipient, who decided it, and the reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// What became of it.
+    /// The result.
     pub result: Word,
     /// The party that decided it.
     pub by: Option<Party>,
@@ -17,7 +17,7 @@ pub struct Outcome {
     pub reply: Option<String>,
 }
 
-/// What became of a session, a transaction or a recipient.
+/// The result of a session, a transaction or a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

@@ -18,7 +18,7 @@ use crate::wire::reply::Reply;
 pub struct Session {
     /// The ID with `.0`, which is the reference in a refusal by the panel. `None` without a session.
     pub id: Option<String>,
-    /// What became of the session.
+    /// The outcome of the session.
     #[serde(flatten)]
     pub outcome: Outcome,
     /// The reason why no session began.
@@ -27,7 +27,7 @@ pub struct Session {
     pub client: Client,
     /// The number of violations of each kind by the client.
     pub conduct: BTreeMap<String, u16>,
-    /// What the scorers said about the client and the panel decided.
+    /// The answers of the scorers about the client and the decision of the panel.
     #[serde(flatten)]
     pub judged: Judged,
     /// Duration of the session in seconds.

@@ -17,7 +17,7 @@ use crate::wire::reply::Reply;
 pub struct Transaction {
     /// The ID, which is the reference in a refusal by the panel.
     pub id: String,
-    /// What became of the message, or of its recipients if all were refused.
+    /// The outcome of the message, or of its recipients if all were refused.
     #[serde(flatten)]
     pub outcome: Outcome,
     /// The reason for the end: the word of [`EndCause`](crate::session::EndCause).
@@ -36,7 +36,7 @@ pub struct Transaction {
     pub size: u64,
     /// The header fields that are recorded, by name.
     pub fields: BTreeMap<String, String>,
-    /// What the scorers said and the panel decided.
+    /// The answers of the scorers and the decisions of the panel.
     #[serde(flatten)]
     pub judged: Judged,
     /// The last 50 replies of the onward server: to recipients, then to the content.
@@ -59,7 +59,7 @@ pub struct Recipient {
     pub path: String,
     /// The parameters of RCPT.
     pub parameters: String,
-    /// What became of the message for this recipient.
+    /// The outcome of the message for this recipient.
     #[serde(flatten)]
     pub outcome: Outcome,
 }

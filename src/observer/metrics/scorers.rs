@@ -90,7 +90,7 @@ impl Scorers {
         }
     }
 
-    /// Counts a symbol that this scorer has not found before, or that has no counter of its own.
+    /// Counts a symbol that this scorer has not found before, or that has no own counter.
     #[cold]
     fn count_new(&self, scorer: &Arc<str>, symbol: &str) {
         let series = |symbol: &str| {
