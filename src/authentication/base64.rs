@@ -1,24 +1,6 @@
 //! Base64 in tag values (RFC 6376 section 2.10).
 
-/// The value of each character, or its kind.
-const DIGITS: [u8; 256] = {
-    let mut digits = [OTHER; 256];
-    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut digit = 0;
-    while digit < 64 {
-        digits[alphabet[digit as usize] as usize] = digit;
-        digit += 1;
-    }
-    digits[b' ' as usize] = SPACE;
-    digits[b'\t' as usize] = SPACE;
-    digits[b'\r' as usize] = SPACE;
-    digits[b'\n' as usize] = SPACE;
-    digits[b'=' as usize] = PADDING;
-    digits
-};
-const SPACE: u8 = 64;
-const PADDING: u8 = 65;
-const OTHER: u8 = 66;
+use crate::message::transfer::{FOREIGN, PADDING, SEXTETS, SPACE};
 
 /// Decodes base64. Folding white space between the characters is ignored. Padding at the end may be
 /// missing, because some key records omit it.
@@ -26,13 +8,13 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut octets = Vec::with_capacity(text.len() / 4 * 3 + 3);
     let (mut bits, mut count, mut padding) = (0_u32, 0_usize, 0_usize);
     for octet in text {
-        let digit = match DIGITS[usize::from(*octet)] {
+        let digit = match SEXTETS[usize::from(*octet)] {
             SPACE => continue,
             PADDING => {
                 padding += 1;
                 continue;
             }
-            OTHER => return None,
+            FOREIGN => return None,
             _ if padding > 0 => return None,
             digit => digit,
         };

@@ -16,7 +16,7 @@ mod reading;
 mod rendered;
 pub(crate) mod section;
 mod trace;
-mod transfer;
+pub(crate) mod transfer;
 mod view;
 pub(crate) mod words;
 

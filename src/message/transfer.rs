@@ -29,7 +29,7 @@ impl Encoding {
 }
 
 /// Value of each octet in base64, or one of the three constants below.
-const SEXTETS: [u8; 256] = {
+pub(crate) const SEXTETS: [u8; 256] = {
     let mut sextets = [FOREIGN; 256];
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut value = 0;
@@ -45,9 +45,9 @@ const SEXTETS: [u8; 256] = {
     sextets
 };
 /// Not in the alphabet.
-const FOREIGN: u8 = 0x80;
-const PADDING: u8 = 0x81;
-const SPACE: u8 = 0x82;
+pub(crate) const FOREIGN: u8 = 0x80;
+pub(crate) const PADDING: u8 = 0x81;
+pub(crate) const SPACE: u8 = 0x82;
 
 /// Decodes base64 (RFC 2045 section 6.8). Octets outside of the alphabet are skipped. Decoding
 /// continues after padding, as in programs that join base64 texts. Also returns whether the text is

@@ -231,8 +231,7 @@ mod tests {
             queue_id: None,
             scoring: Duration::ZERO,
             relaying: Duration::ZERO,
-            timings: Vec::new(),
-            fields: Vec::new(),
+            reported: None,
         }
     }
 

@@ -216,7 +216,6 @@ impl Record {
             _ => Gathered::about(self.connection.as_ref(), self.reported.as_deref()),
         };
         let Gathered { tally, reported, onward, failures, queue_id, scoring, relaying } = gathered;
-        let Reported { timings, fields } = reported.map_or_else(Reported::default, |it| *it);
         let record = TransactionRecord {
             end,
             tally,
@@ -225,8 +224,7 @@ impl Record {
             queue_id,
             scoring,
             relaying,
-            timings,
-            fields,
+            reported,
         };
         if owes || !self.owed.is_empty() {
             self.owed.reserve_exact(1);

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use super::reported::{RecordedField, Timing};
+use super::reported::{RecordedField, Reported, Timing};
 use crate::outcome::{RelayError, partial};
 use crate::peer::{Peer, Vouched};
 use crate::session::{EndCause, TransactionEnd};
@@ -29,11 +29,8 @@ pub struct TransactionRecord {
     pub scoring: Duration,
     /// Time spent waiting for the relay target.
     pub relaying: Duration,
-    /// The time of each scorer at each stage, if the gate
-    /// [reports answers](crate::Gate::report_answers).
-    pub timings: Vec<Timing>,
-    /// The header fields that the gate [records](crate::Gate::record_fields).
-    pub fields: Vec<RecordedField>,
+    /// The facts that are recorded on request only.
+    pub(crate) reported: Option<Box<Reported>>,
 }
 
 /// Maximum number of accepted recipients, and of refused recipients, listed in a record line. The
@@ -59,6 +56,17 @@ impl TransactionRecord {
         taken && self.end.reply.as_ref().is_some_and(partial::is_discarded)
     }
 
+    /// Returns the time of each scorer at each stage, if the gate
+    /// [reports answers](crate::Gate::report_answers).
+    pub fn timings(&self) -> &[Timing] {
+        self.reported.as_ref().map_or(&[], |reported| &reported.timings)
+    }
+
+    /// Returns the header fields that the gate [records](crate::Gate::record_fields).
+    pub fn fields(&self) -> &[RecordedField] {
+        self.reported.as_ref().map_or(&[], |reported| &reported.fields)
+    }
+
     pub(crate) fn write(&self, line: &mut String) -> fmt::Result {
         let envelope = &self.end.envelope;
         let peer = &*envelope.peer;
@@ -77,7 +85,7 @@ impl TransactionRecord {
         }
         put_rest(line, " refused_more=", refused.len())?;
         put(line, " size=", &self.end.size)?;
-        for field in &self.fields {
+        for field in self.fields() {
             write!(line, " header.{}={:?}", field.name.to_ascii_lowercase(), field.text)?;
         }
         put(line, " ", &self.tally)?;

@@ -112,11 +112,11 @@ impl From<&TransactionRecord> for Transaction {
             recipients_omitted: omitted(accepted.len()) + omitted(refused.len()),
             size: end.size,
             fields: record
-                .fields
+                .fields()
                 .iter()
                 .map(|field| (field.name.to_string(), field.text.to_string()))
                 .collect(),
-            judged: Judged::of(&record.tally, &record.timings),
+            judged: Judged::of(&record.tally, record.timings()),
             onward: record.onward[omitted(record.onward.len())..]
                 .iter()
                 .map(Reply::to_string)
