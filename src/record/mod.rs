@@ -38,9 +38,9 @@ pub(crate) struct Record {
     transaction: Option<Box<(TransactionId, Gathered)>>,
     /// Notes between the relay target's answer to a content and the client's reply.
     owed: Vec<Owed>,
-    /// Accepted messages whose replies were written to the socket, while the client has sent
-    /// nothing since.
-    told: Vec<TransactionRecord>,
+    /// Delivered notes about accepted messages whose replies were written to the socket, while the
+    /// client has sent nothing since.
+    told: Vec<Owed>,
     /// The current wait for an answer, and its start.
     waiting: Option<(Waiting, Instant)>,
     /// The deadline at which the last wait ended without an answer.
@@ -62,7 +62,8 @@ pub(crate) enum Note<'n> {
 enum Owed {
     Relayed(TransactionId, Outcome),
     Late(SessionId, Awaiting),
-    Ended(TransactionRecord),
+    /// The end, and the answer to the content if it is the note before.
+    Ended(Option<Outcome>, TransactionRecord),
 }
 
 /// The party that the session waits for.
@@ -179,9 +180,9 @@ impl Record {
     ) {
         match kind {
             RequestKind::Content | RequestKind::Answer => {
-                // Without this, a list would allocate four elements. Usually there are two: this
-                // note and the end of the transaction.
-                self.owed.reserve_exact(2);
+                // Without this, a list would allocate four elements. Usually there is one: this
+                // note, which the end of the transaction joins.
+                self.owed.reserve_exact(1);
                 self.owed.push(Owed::Relayed(id.clone(), outcome.copy_for_event()));
             }
             // A renewal that is accepted is not reported: nothing has changed.
@@ -227,18 +228,25 @@ impl Record {
             reported,
         };
         if owes || !self.owed.is_empty() {
+            let answer = self.answer_owed(&record.end.envelope.id);
             self.owed.reserve_exact(1);
-            self.owed.push(Owed::Ended(record));
+            self.owed.push(Owed::Ended(answer, record));
         } else {
             tell(Note::Ended(&record));
             drop_caught(record);
         }
     }
 
+    /// Takes the last note if it is the answer to this transaction's content.
+    fn answer_owed(&mut self, ended: &TransactionId) -> Option<Outcome> {
+        let note = self.owed.pop_if(|note| matches!(note, Owed::Relayed(id, _) if id == ended))?;
+        let Owed::Relayed(_, outcome) = note else { return None };
+        Some(outcome)
+    }
+
     /// Returns whether the positive reply to a message is still to be sent.
     pub(crate) fn owes_acceptance(&self) -> bool {
-        let taken = |owed: &Owed| matches!(owed, Owed::Ended(record) if is_taken(record));
-        self.owed.iter().any(taken)
+        self.owed.iter().any(|note| note.taken().is_some())
     }
 
     /// Delivers the waiting notes, after the reply was passed to the socket or is known to be lost.
@@ -251,30 +259,29 @@ impl Record {
     }
 
     fn settle_owed(&mut self, written: bool, mut tell: impl FnMut(Note<'_>)) {
-        for owed in std::mem::take(&mut self.owed) {
-            match owed {
-                Owed::Relayed(id, outcome) => {
-                    tell(Note::Relayed { id: &id, recipient: None, outcome: &outcome });
-                    drop_caught((id, outcome));
-                }
-                Owed::Late(session, awaiting) => tell(Note::Late { session: &session, awaiting }),
-                Owed::Ended(record) => {
-                    tell(Note::Ended(&record));
-                    match (is_taken(&record), written) {
-                        (true, true) => {
-                            // Usually there is one. Without this, a list would allocate four
-                            // elements.
-                            self.told.reserve_exact(1);
-                            self.told.push(record);
-                        }
-                        (true, false) => {
-                            tell(Note::Unacknowledged(&record));
-                            drop_caught(record);
-                        }
-                        (false, _) => drop_caught(record),
+        let owed = std::mem::take(&mut self.owed);
+        for note in &owed {
+            match note {
+                Owed::Relayed(id, outcome) => tell(Note::Relayed { id, recipient: None, outcome }),
+                Owed::Late(session, awaiting) => tell(Note::Late { session, awaiting: *awaiting }),
+                Owed::Ended(answer, record) => {
+                    if let Some(outcome) = answer {
+                        let id = &record.end.envelope.id;
+                        tell(Note::Relayed { id, recipient: None, outcome });
                     }
+                    tell(Note::Ended(record));
                 }
             }
+            if let (Some(record), false) = (note.taken(), written) {
+                tell(Note::Unacknowledged(record));
+            }
+        }
+        if !written || owed.iter().all(|note| note.taken().is_none()) {
+            drop_caught(owed);
+        } else if self.told.is_empty() {
+            self.told = owed;
+        } else {
+            self.told.extend(owed);
         }
     }
 
@@ -293,7 +300,9 @@ impl Record {
             return;
         }
         let told = std::mem::take(&mut self.told);
-        told.iter().filter(|_| broken).for_each(|record| tell(Note::Unacknowledged(record)));
+        for record in told.iter().filter(|_| broken).filter_map(Owed::taken) {
+            tell(Note::Unacknowledged(record));
+        }
         drop_caught(told);
     }
 
@@ -316,8 +325,14 @@ impl Drop for Record {
     }
 }
 
-fn is_taken(record: &TransactionRecord) -> bool {
-    record.end.cause == EndCause::Accepted
+impl Owed {
+    /// Returns the record of a message that was accepted.
+    fn taken(&self) -> Option<&TransactionRecord> {
+        match self {
+            Self::Ended(_, record) if record.end.cause == EndCause::Accepted => Some(record),
+            _ => None,
+        }
+    }
 }
 
 impl Gathered {
