@@ -219,7 +219,7 @@ MAILER(`smtp')dnl
         command = ["m4", f"-D_CF_DIR_={features}/", str(macros)]
         made = subprocess.run(command, capture_output=True, text=True, check=True)
         config = self.write("sendmail.cf", made.stdout)
-        # With a host name without a dot it would wait a minute for a better one.
+        # If the host name has no dot, sendmail waits a minute for a fully qualified one.
         run = f"hostname mx.example.org; exec {package}/sendmail -bD -C {config}"
         return ["unshare", "--uts", "sh", "-euc", run]
 

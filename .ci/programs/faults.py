@@ -37,7 +37,7 @@ MESSAGES = 300  # per round
 KEPT = 1  # onward connection in the gate's pool for a client that connects twice per second
 REST = 120  # seconds until all idle resources must have been released
 MIB = 1 << 20
-# Much less than a client's patience: a wait of this length is a failure.
+# Much shorter than the timeout of a client. A wait of this length is a failure.
 PATIENCE = 20
 # Without a listener, a client with the server's own address may get its port and connect to itself.
 CLIENT = "127.0.0.2"
@@ -286,7 +286,7 @@ class Trial:
             kept = path.read_text()
             token = re.search(r"^X-Token: (\S+)$", kept, re.M)[1]
             assert kept.endswith("\nthe end\n"), f"{token} is cut off"
-            # Counts transactions, not copies: a server that is killed may deliver an accepted
+            # Counts transactions instead of copies, because a killed server may deliver an accepted
             # message twice.
             transaction = re.search(r"\(nobounce\)\s+with\s+\S+\s+id\s+(\S+)", kept)[1]
             arrived.setdefault(token, set()).add(transaction)
@@ -410,8 +410,8 @@ class Trial:
             for client in crowd:
                 if select.select([client.socket], [], [], 0.05)[0]:
                     greeted += 1
-            # One or two onward connections are left from before. All further clients get a reply
-            # that there is none.
+            # One or two onward connections are still open from before. All further clients get a
+            # reply that no onward connection is available.
             replies = []
             for inside in crowd[:5]:
                 assert inside.greet()

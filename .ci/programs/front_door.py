@@ -189,8 +189,8 @@ class Sockets:
         return program
 
 
-# Execs the program with the sockets at descriptors 3 and up, so that LISTEN_PID stays its process
-# ID.
+# Passes the sockets as descriptors 3 and up, and execs the program, so that LISTEN_PID remains its
+# process ID.
 LAUNCHER = """
 import fcntl, os, sys
 held = [fcntl.fcntl(int(n), fcntl.F_DUPFD, 100) for n in os.environ.pop("HELD").split()]

@@ -125,9 +125,9 @@ UNKNOWN_RCPT_PARAMETERS = [b"RRVS=2026-01-01T00:00:00Z", b"FROB=NICATE", b"FROB"
 BAD_SENDER, BAD_RECIPIENT = "501 5.1.7 Bad sender", "501 5.1.3 Bad recipient"
 CONTROL, BAD_PARAMETER, NOT_OFFERED = "500 5.5.2 ", "501 5.5.4 Invalid or repeated parameter", "555 5.5.4 "
 
-# Mail data in wire format, without the end of data. If there are two versions, the second is what
-# the gate makes of the first: bare CR and LF are normalised, and a trace header is added. The
-# expected verdict on the first is then the server's verdict on the second.
+# Mail data in wire format, without the end of data. If there are two versions, the client sends the
+# first one, and the gate relays the second one: bare CR and LF are normalised, and a trace header
+# is added. The expected verdict is then the server's verdict on the second version.
 HEADER = b"From: Sender <sender@example.com>\r\nSubject: odd\r\n"
 BODY = HEADER + CRLF
 TRACE = b"Received: from a by b; Mon, 23 Nov 2026 00:00:00 +0000\r\n\r\n"
@@ -159,8 +159,8 @@ CONTENTS = [
 ]
 BIG = BODY + (b"y" * 78 + CRLF) * 625_000  # 50 MB
 
-# Sequences that are not an end of data, modelled on public smuggling scanners: something like a
-# line end, something like a dot, something like a line end.
+# Sequences that are not an end of data, modelled on public smuggling scanners. They consist of a
+# variant of a line end, a variant of a dot, and a variant of a line end.
 LINE_ENDS = [CRLF, b"\n", b"\r", b"\r\0\n", b"\r\r\n", b"\0\r\n", b"\r\n\0", b"\n\n", b"\n\r"]
 DOTS = [b"..", b".\0", b". ", b".\r", b"\0.", b" ."]
 ENDINGS = [b"".join(parts) for parts in itertools.product(LINE_ENDS, [b"."], LINE_ENDS)]

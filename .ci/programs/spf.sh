@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# SPF beside others: the test suite of RFC 7208, and 10,000 random policies beside pyspf. Both come
+# Compares SPF with the test suite of RFC 7208, and with pyspf for 10,000 random policies. Both come
 # from Debian's package python3-spf, unpacked by `.ci/run`. Each run tries other policies unless
 # NOBOUNCE_SEED is set.
 #

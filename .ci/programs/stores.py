@@ -154,8 +154,8 @@ class Trial:
                 thread.join()
             passed += sum(reply.startswith("250 ") for reply in heard)
             rounds += 1
-            # The store may have counted a message whose client got no reply: one per client in each
-            # round.
+            # The store may also have counted messages whose client got no reply. This is at most
+            # one message per client in each round.
             if any(reply.startswith(TOO_MUCH) for reply in heard):
                 break
         assert rate - 4 * rounds <= passed <= rate and rounds > 1, (passed, rounds)

@@ -1,5 +1,5 @@
-//! `front_door try`: shows what would become of a message, with the configuration and the scorers of
-//! the gate. Nothing is sent onward, and nothing is learned.
+//! `front_door try`: shows what would happen to a message, with the configuration and the scorers
+//! of the gate. Nothing is relayed, and nothing is learned.
 
 mod client;
 mod report;
@@ -113,7 +113,7 @@ fn session(options: &Options, client: IpAddr, mail: Option<Mail>) -> Result<u8, 
         ours.set_nonblocking(true)?;
         let ours = tokio::net::UnixStream::from_std(ours)?;
         let peer = Peer::new(SocketAddr::new(client, 4711));
-        // The session may end by a fault of the client, which the report shows.
+        // The session may end with an error of the client, which the report shows.
         let _ = serve(ours.compat(), peer, &gate).await;
         let _ = talking.join();
         Ok::<_, Box<dyn Error>>(report.conclude())

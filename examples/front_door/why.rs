@@ -1,5 +1,4 @@
-//! `front_door why`: finds transactions and sessions in the JSON log and explains what became of
-//! them.
+//! `front_door why`: finds transactions and sessions in the JSON log and explains their outcomes.
 
 mod counterfactual;
 mod explain;

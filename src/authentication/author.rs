@@ -7,25 +7,25 @@ mod field;
 use crate::dns::DomainName;
 use crate::message::Message;
 
-/// Maximum number of author domains. Of more, the last one replaces the last one here: mail programs show
-/// the first or the last address.
+/// Maximum number of author domains. If there are more, the first ones and the last one are kept,
+/// because mail programs show the first or the last address.
 pub(super) const DOMAINS: usize = 8;
 /// Maximum number of octets of all `From` fields that are read.
 const OCTETS: usize = 64 << 10;
 
-/// The domains that a reader of the message could take for that of its author.
+/// The domains that a mail program may take for the domain of the author.
 ///
-/// They are read from the header section that goes onward, with all its `From` fields. Programs read
-/// malformed fields in different ways, so this reader accepts more than RFC 5322 allows:
+/// They are read from all `From` fields of the relayed header section. Mail programs interpret
+/// malformed fields in different ways, so this parser accepts more than RFC 5322 allows:
 ///
 /// - It reads obsolete syntax, groups, and source routes (each domain of a route may be the author's).
 /// - It ignores comments and quoted strings, in display names as well.
-/// - It also reads text that is decoded from encoded words (RFC 2047), the rest of a comment or quoted string
-///   without end, and addresses in a display name that is not quoted.
-/// - It reads `From` fields that follow a line which is no field, or whose name some programs do not
-///   recognise.
+/// - It also reads text that is decoded from encoded words (RFC 2047), the rest of an unclosed
+///   comment or quoted string, and addresses in an unquoted display name.
+/// - It reads `From` fields after a line that is not a header field, and `From` fields whose name
+///   some programs do not recognise.
 ///
-/// U-labels are converted to A-labels (RFC 9989 section 5.3.1). Takes linear time.
+/// U-labels are converted to A-labels (RFC 9989 section 5.3.1). Reading takes linear time.
 ///
 /// ```
 /// use std::time::SystemTime;
@@ -55,7 +55,7 @@ pub struct Authors {
     fault: Option<AuthorFault>,
 }
 
-/// Why programs may disagree about the author.
+/// Reason why programs may disagree about the author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AuthorFault {
     NoField,
@@ -113,7 +113,8 @@ impl Authors {
         authors
     }
 
-    /// Returns the different domains, in order. There are at most 8: the first ones, and the last one.
+    /// Returns the distinct domains in the order of the message. If there are more than 8, returns
+    /// the first 7 and the last one.
     pub fn domains(&self) -> &[DomainName] {
         &self.domains
     }
@@ -128,8 +129,8 @@ impl Authors {
         self.omitted
     }
 
-    /// Returns the reason why programs may disagree about the author, beside the number of fields and
-    /// domains. `None` if the author is clear.
+    /// Returns the reason why programs may disagree about the author, other than the number of
+    /// fields and domains. `None` if the author is clear.
     pub fn malformation(&self) -> Option<&'static str> {
         self.fault.map(AuthorFault::text)
     }

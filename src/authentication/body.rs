@@ -10,7 +10,7 @@ const STAGED: usize = 4 << 10;
 /// The hash of a body in canonical form, or of its beginning.
 #[derive(Debug, Clone, Default)]
 pub(super) struct BodyHash {
-    /// `None` if `l=` exceeds the length of the body.
+    /// The hash. `None` if `l=` exceeds the length of the body.
     pub(super) hash: Option<[u8; 32]>,
     /// Whether the whole body was hashed.
     pub(super) whole: bool,
@@ -61,8 +61,8 @@ impl BodyHashes {
     }
 }
 
-/// Canonicalizes a body, and hashes the result. White space that may be at the end of the body is held
-/// back, as two numbers.
+/// Canonicalizes a body, and hashes the result. White space that may end the body is not hashed at
+/// once: two numbers store it until other octets follow.
 struct Hasher {
     form: Canonicalization,
     sink: Sink,
@@ -142,8 +142,8 @@ impl Hasher {
     }
 }
 
-/// Writes lines with a single space for each run of white space, and none at their ends. The octets
-/// begin and end with one that is not white space.
+/// Writes lines with a single space for each run of white space, and without white space at line
+/// ends. The first and the last octet are not white space.
 fn relax(octets: &[u8], sink: &mut Sink) {
     let mut begin = 0;
     let mut at = 0;

@@ -4,12 +4,12 @@ use std::array;
 
 use super::tags::{is_space, trim};
 
-/// Octets that are examined together for white space that changes.
+/// Number of octets that are examined together for white space to change.
 pub(super) const GLANCE: usize = 64;
-/// These octets and the one after them.
+/// [`GLANCE`] octets, and the octet after them.
 pub(super) type Block = [u8; GLANCE + 1];
 
-/// A canonicalization algorithm. The body has the same two.
+/// A canonicalization algorithm, for the header or the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Canonicalization {
     Simple,
@@ -42,8 +42,9 @@ impl Canonicalization {
     }
 }
 
-/// Appends a field whose name is in lower case, and whose value is unfolded, has no white space at
-/// its ends and single spaces for other white space (RFC 6376 section 3.4.2).
+/// Appends a field in relaxed form (RFC 6376 section 3.4.2). The name is in lower case. The value
+/// is unfolded, without white space at its ends, and with one space for each other run of white
+/// space.
 fn relaxed(field: &[u8], colon: usize, to: &mut Vec<u8>) {
     let (name, value) = field.split_at(colon);
     let name = name.trim_ascii_end();
@@ -53,8 +54,8 @@ fn relaxed(field: &[u8], colon: usize, to: &mut Vec<u8>) {
     squeeze(trim(&value[1..]), to);
 }
 
-/// Appends text with a single space for each run of white space. It begins and ends with octets that
-/// are not white space.
+/// Appends text with a single space for each run of white space. The first and the last octet are
+/// not white space.
 fn squeeze(text: &[u8], to: &mut Vec<u8>) {
     let mut rest = text;
     while let Some(block) = rest.first_chunk() {
@@ -79,11 +80,11 @@ fn squeeze_block(block: &Block, length: usize, to: &mut Vec<u8>) {
     to.extend_from_slice(&squeezed[..count]);
 }
 
-/// Returns the first octets of a block, and how many they are, with spaces for other white space and
-/// without white space before an octet that ends it.
+/// Returns the first `length` octets of a block, squeezed, and the number of octets that remain.
+/// White space becomes spaces, and is removed before an octet for which `ends_space` is true.
 ///
-/// All octets are classified before any is copied. The compiler vectorizes the first part, and the
-/// second one has no branches.
+/// All octets are classified before any is copied. The compiler vectorizes the classification, and
+/// the copying has no branches.
 pub(super) fn squeezed(
     block: &Block,
     length: usize,

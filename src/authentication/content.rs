@@ -18,13 +18,13 @@ pub(super) const FIELDS: usize = 2_000;
 
 /// The header section and the body of a message, parsed for DKIM and ARC.
 ///
-/// These are the fields that the client sent, before this gate adds its own. The body is the one that
-/// goes onward. A message whose first line is not a header field has no header section: an empty line
-/// precedes it onward, so that no reader sees its fields.
+/// The fields are those that the client sent, without the fields that this gate adds. The body is
+/// the relayed one. If the first line of a message is not a header field, the message has no header
+/// section: it is relayed with an empty line before it, so that no mail program finds fields in it.
 ///
-/// A header section with more than 262,144 octets or 2,000 fields is not evaluated, and neither is one
-/// with a line that is not a header field, because readers disagree about the end of that header
-/// section (RFC 6376 section 3.8). Its signatures are `permerror`.
+/// A header section is not evaluated if it has more than 262,144 octets or 2,000 fields, or a line
+/// that is not a header field, because mail programs disagree about the end of that header section
+/// (RFC 6376 section 3.8). Its signatures are `permerror`.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -79,7 +79,7 @@ struct Relaxed {
     ends: Vec<usize>,
 }
 
-/// Why a header section is not evaluated. The sender is at fault.
+/// Reason why a header section is not evaluated. The sender is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HeaderFault {
     #[error("the header section has more than {HEADER} octets")]
@@ -107,7 +107,7 @@ impl Content {
         &self.header
     }
 
-    /// Computes the body hashes that these signatures need, in one pass over the body at most. A
+    /// Computes the body hashes that these signatures need, in at most one pass over the body. A
     /// request is a canonicalization and the number of octets to hash (`l=`).
     pub(super) fn hash_body(&self, requests: &[(Canonicalization, Option<u64>)]) -> Vec<BodyHash> {
         let missing: Vec<_> =
@@ -154,7 +154,7 @@ impl Header {
                 at = line_end(&octets, at);
             }
         }
-        // Otherwise, an empty line precedes the content onward.
+        // Otherwise, the message is relayed with an empty line before it.
         let has_fields = split_field(&octets[at..line_end(&octets, at)]).is_some();
         while has_fields && at < octets.len() {
             if octets[at..].starts_with(b"\r\n") {

@@ -11,7 +11,7 @@ use super::tags::{Tags, elements};
 use crate::dns::{Answer, DomainName, Record, ResolveError};
 
 /// Maximum number of key records of one name that are tried. RFC 6376 section 3.6.2.2 allows one. A
-/// second one helps during a change of keys. Each costs a verification.
+/// second one helps during a change of keys. Each record costs a verification.
 pub(super) const RECORDS: usize = 2;
 /// Sizes of RSA keys that are accepted, in bits. RFC 8301 section 3.2 requires support of 1,024 to
 /// 4,096. Verification with 8,192 bits, the maximum of ring, costs four times as much.
@@ -37,7 +37,7 @@ pub struct Keys(HashMap<DomainName, Lookup>);
 /// The keys under a name.
 #[derive(Debug)]
 enum Lookup {
-    /// Key records, each with the reason why it is not a key.
+    /// Key records. If a name has no usable record, the fault of its first record.
     Records(Vec<Result<KeyRecord, KeyFault>>),
     Failed(Box<str>),
 }
@@ -46,13 +46,13 @@ enum Lookup {
 #[derive(Debug)]
 pub(super) struct KeyRecord {
     key: PublicKey,
-    /// `h=` allows SHA-256.
+    /// Whether `h=` allows SHA-256.
     sha256: bool,
-    /// `s=` allows mail.
+    /// Whether `s=` allows mail.
     email: bool,
-    /// `t=y`: the domain is testing DKIM.
+    /// Whether the domain is testing DKIM (`t=y`).
     pub(super) testing: bool,
-    /// `t=s`: the domain of `i=` must be that of `d=`.
+    /// Whether the domain of `i=` must equal that of `d=` (`t=s`).
     pub(super) strict: bool,
 }
 
@@ -82,7 +82,7 @@ pub(super) struct Signed<'s> {
     hash: OnceCell<Digest>,
 }
 
-/// Why a signature does not verify with a key.
+/// Reason why a signature does not verify with a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KeyFault {
     #[error("key lookup: {0}")]
@@ -114,15 +114,15 @@ impl<'s> Signed<'s> {
         Self { octets, hash: OnceCell::new() }
     }
 
-    /// Takes the SHA-256 of the octets, so that it is not computed from the first octet on.
+    /// Creates the signed octets with their SHA-256, so that they are not hashed again.
     pub(super) fn with_hash(octets: &'s [u8], hash: Digest) -> Self {
         Self { octets, hash: hash.into() }
     }
 }
 
 impl Keys {
-    /// Adds the result of a lookup of TXT records. Of each name, the first two key records are used;
-    /// records that are not key records are ignored.
+    /// Adds the result of a lookup of TXT records. The first two key records of each name are used.
+    /// Other records are ignored.
     pub fn insert(&mut self, name: DomainName, answer: Result<Answer, ResolveError>) {
         let lookup = match answer {
             Ok(answer) => {
@@ -130,7 +130,7 @@ impl Keys {
                     Record::Txt(text) => Some(KeyRecord::parse(text)),
                     _ => None,
                 });
-                // A malformed or foreign record is only mentioned if there is nothing better.
+                // The fault of a malformed or foreign record is kept only if there is no key.
                 let (mut keys, mut faults): (Vec<_>, Vec<_>) = texts.partition(Result::is_ok);
                 keys.truncate(RECORDS);
                 faults.truncate(usize::from(keys.is_empty()));
@@ -166,7 +166,7 @@ impl Keys {
                 Err(fault) => worst = (fault.clone(), None),
                 Ok(record) => match record.verify(algorithm, signed, signature) {
                     Ok(()) => return Ok(record),
-                    // A suitable key that does not match says more than an unsuitable one.
+                    // A mismatch with a suitable key is a better reason than an unsuitable key.
                     Err(fault) if worst.0 != KeyFault::Mismatch => worst = (fault, Some(record)),
                     Err(_) => {}
                 },
@@ -263,7 +263,7 @@ fn rsa(der: &[u8]) -> Option<PublicKey> {
     Some(PublicKey::Rsa { modulus: positive(modulus)?, exponent: positive(exponent)? })
 }
 
-/// Returns the value of a DER element with this tag, and what follows it.
+/// Returns the value of a DER element with this tag, and the octets after it.
 fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&length, rest) = der.strip_prefix(&[tag])?.split_first()?;
     let (length, rest) = match length {

@@ -1,5 +1,5 @@
-//! The common part of `DKIM-Signature` and `ARC-Message-Signature` (RFC 6376 section 3.5, RFC 8617
-//! section 4.1.2), and `ARC-Seal` partly.
+//! The tags that `DKIM-Signature` and `ARC-Message-Signature` have in common (RFC 6376 section 3.5,
+//! RFC 8617 section 4.1.2). `ARC-Seal` has some of them.
 
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -24,12 +24,12 @@ const DRIFT: u64 = 300;
 /// The signer, its key and its signature.
 #[derive(Debug)]
 pub(super) struct Signer {
-    /// `d=`, in A-labels.
+    /// Domain of the signer (`d=`), in A-labels.
     pub(super) domain: DomainName,
     /// Name of the TXT record with the key.
     pub(super) key: DomainName,
     pub(super) algorithm: Algorithm,
-    /// `b=`.
+    /// Signature (`b=`).
     pub(super) signature: Vec<u8>,
     /// Place of `b=` in the value of the field.
     pub(super) place: Range<usize>,
@@ -40,19 +40,19 @@ pub(super) struct Signer {
 pub(super) struct Coverage {
     pub(super) header: Canonicalization,
     pub(super) body: Canonicalization,
-    /// `l=`.
+    /// Number of octets of the body that are signed (`l=`).
     pub(super) length: Option<u64>,
-    /// `bh=`.
+    /// Hash of the body (`bh=`).
     hash: Vec<u8>,
-    /// `h=`.
+    /// Names of the signed fields (`h=`).
     names: Box<[u8]>,
 }
 
-/// When a signature expires (`x=`), in seconds since 1970.
+/// Expiry time of a signature (`x=`), in seconds since 1970.
 #[derive(Debug)]
 pub(super) struct Expiry(Option<u64>);
 
-/// Why a signature field is invalid. The signer is at fault.
+/// Reason why a signature field is invalid. The signer is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SignatureFault {
     #[error(transparent)]
@@ -75,7 +75,7 @@ pub(super) enum SignatureFault {
     Times,
 }
 
-/// Returns the value of a tag that must be there and must not be empty.
+/// Returns the value of a required tag, which must not be empty.
 pub(super) fn required<'v>(
     tags: &Tags<'v>,
     name: &'static str,
@@ -87,7 +87,7 @@ pub(super) fn required<'v>(
     }
 }
 
-/// Returns the value of a number, such as a time in seconds since 1970.
+/// Returns the value of a tag that contains a number, such as a time in seconds since 1970.
 pub(super) fn optional_number(
     tags: &Tags<'_>,
     name: &'static str,
@@ -170,7 +170,8 @@ impl Coverage {
         body.hash.is_some_and(|hash| hash[..] == self.hash[..])
     }
 
-    /// Writes what was signed: the fields of `h=`, and the signature field without its signature.
+    /// Writes the octets that were signed: the fields of `h=`, and the signature field without its
+    /// signature.
     pub(super) fn signed(
         &self,
         header: &Header,

@@ -19,14 +19,14 @@ pub(crate) use record::Policy;
 /// An evaluation of SPF, `check_host()` of RFC 7208 section 4: may this client send mail for this
 /// domain?
 ///
-/// It does no I/O. [`poll`](Self::poll) returns the next DNS question, and
-/// [`answer`](Self::answer) takes them, until there is an outcome. [`spf`] does this over a
-/// [`Resolver`].
+/// It does no I/O. [`poll`](Self::poll) returns the next DNS question, and [`answer`](Self::answer)
+/// takes its answer, until there is an outcome. [`spf`] does this over a [`Resolver`].
 ///
-/// At most 10 terms with lookups are evaluated, at most 2 of which may find nothing, and at most 10
-/// mail servers for each (RFC 7208 section 4.6.4). The names of the client, also at most 10, are
-/// looked up once. So there are at most 122 questions: the policy of the domain, 11 about the client,
-/// and 11 for each term. The texts of `exp` are not looked up: they come from strangers.
+/// At most 10 terms with lookups are evaluated. The lookups of at most 2 of them may find nothing,
+/// and each term may have at most 10 mail servers (RFC 7208 section 4.6.4). The names of the
+/// client, also at most 10, are looked up once. So there are at most 122 questions: the policy of
+/// the domain, 11 about the client, and 11 for each term. The texts of `exp` are not looked up,
+/// because strangers choose them.
 ///
 /// ```
 /// use std::time::Duration;
@@ -71,12 +71,12 @@ pub enum SpfStep<'s> {
 }
 
 impl Spf {
-    /// Creates an evaluation for a client that has said this HELO name and names this sender.
+    /// Creates an evaluation for a client with this HELO name and this sender.
     ///
     /// `sender` is the mailbox in `MAIL FROM:<…>`, which may contain any octets. If it is empty
     /// (`<>`), the HELO identity is evaluated (RFC 7208 section 2.4). If it has no domain, or an
-    /// address literal in place of one, the result is [`SpfResult::None`]. The last `@` separates
-    /// the domain.
+    /// address literal in place of one, the result is [`SpfResult::None`]. The domain follows the
+    /// last `@`.
     ///
     /// An IPv4-mapped IPv6 address counts as an IPv4 address (RFC 7208 section 5).
     pub fn new(client: IpAddr, helo: impl AsRef<[u8]>, sender: impl AsRef<[u8]>) -> Self {
@@ -88,7 +88,7 @@ impl Spf {
         }
     }
 
-    /// Creates an evaluation of the HELO identity (RFC 7208 section 2.3), whatever the sender is.
+    /// Creates an evaluation of the HELO identity (RFC 7208 section 2.3), regardless of the sender.
     ///
     /// ```
     /// use nobounce::authentication::{Spf, SpfResult, SpfStep};

@@ -7,11 +7,11 @@ use memchr::memchr;
 /// Maximum number of tags in a list. RFC 6376 and its extensions define 14.
 pub(super) const TAGS: usize = 100;
 
-/// A tag list. Names are unique. Their case matters.
+/// A tag list. Names are unique and case-sensitive.
 #[derive(Debug)]
 pub(super) struct Tags<'v> {
     text: &'v [u8],
-    /// In order of their names.
+    /// The tags, in order of their names.
     tags: Vec<Tag<'v>>,
 }
 
@@ -22,7 +22,7 @@ struct Tag<'v> {
     value: Range<usize>,
 }
 
-/// Why a tag list is invalid.
+/// Reason why a tag list is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TagFault {
     #[error("malformed tag list")]

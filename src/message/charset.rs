@@ -1,6 +1,5 @@
-//! Character sets of mail: the encodings of the WHATWG Encoding Standard (`encoding_rs`), and those
-//! that the standard leaves out although mail programs show them. Decoding takes linear time and
-//! never fails.
+//! Character sets of mail: the encodings of the WHATWG Encoding Standard (`encoding_rs`), and other
+//! encodings that mail programs support. Decoding takes linear time and never fails.
 
 use std::borrow::Cow;
 
@@ -18,7 +17,7 @@ enum Charset {
     Shifted(&'static Encoding),
     /// HZ-GB-2312 (RFC 1843).
     Hz,
-    /// EBCDIC code page 037. The others differ from it in a few signs.
+    /// EBCDIC code page 037. Other EBCDIC code pages differ from it in a few characters.
     Ebcdic,
 }
 
@@ -31,8 +30,8 @@ struct Wide {
 }
 
 /// Decodes text in the character set with this label. A byte order mark has precedence over the
-/// label, as in browsers. Without a known label, text is UTF-8, or windows-1252 if it is not valid.
-/// Invalid octets become U+FFFD. NUL is left out, because it is not shown.
+/// label, as in browsers. Without a known label, text is UTF-8, or windows-1252 if it is not valid
+/// UTF-8. Invalid octets become U+FFFD. NUL is left out, because it is not shown.
 pub(crate) fn decode(label: Option<&str>, octets: &[u8]) -> String {
     let label = label.unwrap_or_default();
     if label.is_empty()
@@ -137,9 +136,9 @@ impl Wide {
         }
     }
 
-    /// Returns the encoding that the NUL octets of a text show. ASCII has one in two octets in
-    /// UTF-16, and three in four octets in UTF-32. Text that is declared as UTF-16 and is ASCII
-    /// without NUL is not UTF-16.
+    /// Returns the encoding that the positions of NUL octets indicate. In ASCII text, one of two
+    /// octets is NUL in UTF-16, and three of four octets in UTF-32. A text that is declared as
+    /// UTF-16 is not UTF-16 if it is ASCII without NUL.
     fn detected(octets: &[u8], declared: Option<Charset>) -> Option<Self> {
         /// Octets that are counted.
         const COUNTED: usize = 4_096;
@@ -234,8 +233,8 @@ fn shifted(octets: &[u8]) -> Cow<'_, [u8]> {
     plain.into()
 }
 
-/// Removes escape sequences that another one follows. The standard reports an error for them, but
-/// mail programs ignore them.
+/// Removes each escape sequence that is directly followed by another one. The standard reports an
+/// error for them, but mail programs ignore them.
 fn without_unused_escapes(octets: &[u8]) -> Vec<u8> {
     let is_escape = |octets: &[u8]| matches!(octets, [0x1b, b'(' | b'$', _, ..]);
     let mut kept = Vec::with_capacity(octets.len());
@@ -358,7 +357,7 @@ mod tests {
                 assert_eq!(decode(label, &marked), text, "{name} with mark as {label:?}");
             }
         }
-        // No ASCII: the label decides.
+        // Not ASCII: the label decides.
         assert_eq!(decode(Some("utf-16be"), b"\x4f\x60\x59\x7d"), "O`Y}");
         assert_eq!(decode(Some("utf-16be"), b"\x4f\xc0\x59\x7d"), "\u{4fc0}\u{597d}");
         assert_eq!(decode(Some("utf-16"), b"http://a.example/"), "http://a.example/");

@@ -5,10 +5,10 @@ use super::parameters::{Parameters, Syntax, without_comments};
 use super::reading::Choice;
 use super::transfer::Encoding;
 
-/// The declarations of a header, as one reading has them.
+/// The MIME declarations of a header, in one reading of the message.
 #[derive(Debug, Default)]
 pub(super) struct Declared {
-    /// In lower case. `None` if it is missing or invalid.
+    /// Media type in lower case. `None` if it is missing or invalid.
     pub(super) content_type: Option<Box<str>>,
     pub(super) charset: Option<Box<str>>,
     /// Boundary of a multipart, without white space at its end.
@@ -23,8 +23,9 @@ pub(super) struct Declared {
 }
 
 impl Declared {
-    /// Reads the fields of a header. Of a value, at most `limit` octets are read. `takes` answers a
-    /// question on which mail programs disagree. It is asked only if the answer makes a difference.
+    /// Reads the fields of a header. At most `limit` octets of each value are read. `takes` answers
+    /// a question on which mail programs disagree. It is called only if the answer makes a
+    /// difference.
     pub(super) fn read(header: &[u8], limit: usize, takes: &mut dyn FnMut(Choice) -> bool) -> Self {
         let (mut kinds, mut dispositions, mut encodings) =
             <(Named<'_>, Named<'_>, Named<'_>)>::default();
@@ -158,7 +159,8 @@ fn transfer_encoding(value: &[u8], takes: &mut dyn FnMut(Choice) -> bool) -> Enc
 mod tests {
     use super::*;
 
-    /// Returns what is declared if every question is answered with `answer`, and how many came up.
+    /// Returns the declarations if every question is answered with `answer`, and the number of
+    /// questions.
     fn read(header: &str, answer: bool) -> (String, usize) {
         let mut asked = 0;
         let mut takes = |_| {

@@ -1,7 +1,8 @@
-//! Takes a message apart by MIME: one pass over its lines, without recursion, in bounded memory.
+//! Parses the MIME structure of a message: one pass over its lines, without recursion, in bounded
+//! memory.
 //!
-//! Where mail programs disagree about a malformed message, it is walked through once for each of
-//! their readings (`reading.rs`), and the parts of all are the result.
+//! If mail programs disagree about a malformed message, it is parsed once for each of their
+//! readings (`reading.rs`). The result contains the parts of all readings.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -19,16 +20,16 @@ use super::transfer::Encoding;
 use super::view::MessageView;
 use crate::wire::blocks::Blocks;
 
-/// Maximum number of nested bodies with parts that are decoded: attached messages and multiparts
-/// with a transfer encoding, and signed data of S/MIME. Decoding each makes a copy.
+/// Maximum nesting of encoded bodies whose parts are parsed: attached messages and multiparts with
+/// a transfer encoding, and signed data of S/MIME. Each is decoded into a copy.
 const ENCODINGS: usize = 3;
-/// Maximum length of a boundary. The delimiter and its marks are within the examined octets of a
+/// Maximum length of a boundary. A delimiter with its dashes fits into the examined octets of a
 /// line.
 const BOUNDARY: usize = HEAD - 8;
 
-/// Limits for parsing the MIME structure of a message. Scorers do not see what exceeds them, but see
-/// that something is missing ([`MessageView::truncated`](crate::message::MessageView::truncated)).
-/// The message is relayed unchanged.
+/// Limits for parsing the MIME structure of a message. Scorers do not see content beyond a limit,
+/// and [`MessageView::truncated`](crate::message::MessageView::truncated) tells them that something
+/// is missing. The message is relayed unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MimeLimits {
@@ -47,7 +48,8 @@ pub struct MimeLimits {
     /// Octets that are copied in total: 8 MiB. The parser copies headers that span blocks of the
     /// mail data, values of MIME fields, and attached messages that it decodes.
     pub copies: usize,
-    /// Number of readings of a malformed message: 4. Each takes as long as the first one.
+    /// Number of readings of a malformed message: 4. Each further reading takes as long as the
+    /// first one.
     pub readings: usize,
 }
 
@@ -71,14 +73,15 @@ struct Walk<'w> {
     /// Questions that came up in this reading.
     met: Choices,
     parts: Vec<MimePart>,
-    /// Decoded bodies that contain parts, by their source, range and encoding. Readings share them.
+    /// Decoded bodies that contain parts, by their source, range and encoding. All readings share
+    /// them.
     opened: &'w mut HashMap<(usize, Range<usize>, Encoding), Opened>,
     /// Octets that may still be copied.
     room: usize,
     truncated: bool,
 }
 
-/// The octets in which the parts of a body are found, if it is encoded.
+/// The decoded octets of an encoded body, in which its parts are found.
 #[derive(Clone)]
 struct Opened {
     source: Arc<Blocks>,
@@ -110,7 +113,7 @@ struct Open {
 /// A body whose parts are found after it is decoded.
 enum Sealed {
     Message,
-    /// Its encoding is ignored if it has parts without decoding.
+    /// A multipart. Its encoding is ignored if its undecoded body contains parts.
     Multipart,
     SignedData,
 }
@@ -168,8 +171,8 @@ impl Walk<'_> {
         self.reading.takes(choice)
     }
 
-    /// Walks through a source, whose outermost open parts come first. `header` is the offset of the
-    /// header that is being read.
+    /// Walks through the lines of a source. `open` contains the open parts, the outermost one
+    /// first. `header` is the offset of the header that is being read.
     fn walk(
         &mut self,
         source: &Arc<Blocks>,
@@ -277,7 +280,7 @@ impl Walk<'_> {
         (depth, _): Nesting,
         open: &mut Vec<Open>,
     ) -> Next {
-        // The message itself is a part in any case.
+        // The message itself is always a part.
         let is_full = self.parts.len() >= self.limits.parts || self.room == 0;
         if is_full && !self.parts.is_empty() {
             self.truncated = true;
@@ -314,8 +317,8 @@ impl Walk<'_> {
         next
     }
 
-    /// Returns the header in this range, truncated at the limit. `None` if it must be copied and may
-    /// not be.
+    /// Returns the header in this range, truncated at the limit. Returns `None` if this needs a
+    /// copy that the limit for copies does not allow.
     fn header(&mut self, source: &Blocks, range: Range<usize>) -> Option<Bytes> {
         let most = self.limits.header;
         self.truncated |= range.len() > most;
@@ -327,8 +330,8 @@ impl Walk<'_> {
         Some(source.join(range))
     }
 
-    /// Subtracts a copy of this many octets. Returns false if it exceeds the limit; then no further
-    /// part is parsed.
+    /// Subtracts a copy of this many octets from the limit for copies. Returns false if the limit
+    /// is exceeded. No further part is parsed then.
     fn has_room(&mut self, octets: usize) -> bool {
         let left = self.room.checked_sub(octets);
         self.truncated |= left.is_none();
@@ -393,8 +396,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Decodes the body of a part, or takes it from an earlier reading. Returns `None` if it exceeds
-    /// the limit, or if there is no content in signed data.
+    /// Decodes the body of a part, or takes it from an earlier reading. Returns `None` if it
+    /// exceeds the limit, or if signed data has no content.
     fn open(&mut self, index: usize, is_signed_data: bool) -> Option<Opened> {
         let part = self.parts.get(index)?;
         let Stretch { source, range, .. } = &part.body;
@@ -403,7 +406,7 @@ impl Walk<'_> {
             part.octets.get_or_init(|| opened.octets.clone());
             return Some(opened.clone());
         }
-        // The contiguous body, the decoded one, and what is made of it.
+        // The contiguous body, the decoded body, and the content of signed data.
         let copies = 2 + usize::from(is_signed_data);
         if !self.has_room(copies * range.len()) {
             return None;
@@ -464,8 +467,8 @@ enum HeaderEnd {
     After,
 }
 
-/// Ends lines with CRLF that end with CR in decoded content. The content of a message has no such
-/// lines.
+/// Replaces a CR at the end of a line by CRLF in decoded content. The undecoded content of a
+/// message has no such lines.
 fn with_line_ends(octets: Bytes) -> Bytes {
     let is_bare = |at: usize| octets.get(at + 1) != Some(&b'\n');
     if !memchr_iter(b'\r', &octets).any(is_bare) {
@@ -481,7 +484,7 @@ fn with_line_ends(octets: Bytes) -> Bytes {
     lines.into()
 }
 
-/// Returns the offset of the CRLF or LF that ends at `at`, or `at` if there is none.
+/// Returns the offset of the CRLF or LF that ends at `at`, or `at` if no line end precedes it.
 fn before_line_end(source: &Blocks, at: usize) -> usize {
     let is = |place: Option<usize>, octet| place.and_then(|place| source.get(place)) == Some(octet);
     match at.checked_sub(1) {

@@ -4,15 +4,15 @@
 use super::transfer::hexadecimal;
 use super::{charset, words};
 
-/// How a program parses a value. Programs disagree about malformed values only.
+/// A syntax in which programs parse a value. Programs disagree about malformed values only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Syntax {
-    /// As RFC 2045 and RFC 2822 specify it. Comments are removed, quotes and backslashes are
+    /// The syntax of RFC 2045 and RFC 2822. Comments are removed, quotes and backslashes are
     /// processed, and white space ends a value. A missing semicolon is tolerated, and encoded words
     /// are decoded.
     Full,
-    /// As simple programs do it, such as Python's `email`: split at semicolons, and remove the outer
-    /// quotes.
+    /// The syntax of simple programs, such as Python's `email`: values are split at semicolons, and
+    /// outer quotes are removed.
     Plain,
 }
 
@@ -22,13 +22,13 @@ pub(super) struct Parameters {
     /// The text before the first parameter, without comments.
     pub(super) word: Vec<u8>,
     list: Vec<Parameter>,
-    /// Whether another syntax may have another result.
+    /// Whether the other syntax may have a different result.
     pub(super) is_odd: bool,
 }
 
 #[derive(Debug)]
 struct Parameter {
-    /// In lower case, without the marks of RFC 2231.
+    /// The name in lower case, without the marks of RFC 2231.
     name: Vec<u8>,
     /// Number of a continuation, and whether it is percent-encoded.
     section: Option<(u32, bool)>,
@@ -122,8 +122,8 @@ impl Parameters {
         (value, rest.trim_ascii())
     }
 
-    /// Returns the values of a parameter that are not empty: first the plain ones in order, then the
-    /// one that RFC 2231 encodes, if any.
+    /// Returns the values of a parameter that are not empty: first the plain ones in order, then
+    /// the value that is encoded by RFC 2231, if any.
     pub(super) fn values(&self, name: &str) -> Vec<Vec<u8>> {
         let named = self.list.iter().filter(|it| it.name == name.as_bytes());
         let plain = named.filter(|it| it.section.is_none()).map(|it| it.value.clone());
@@ -131,7 +131,8 @@ impl Parameters {
         plain.chain(encoded).filter(|value| !value.is_empty()).collect()
     }
 
-    /// Returns the value of a parameter as text. A value that RFC 2231 encodes has precedence.
+    /// Returns the value of a parameter as text. A value that is encoded by RFC 2231 has
+    /// precedence.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         let text = match self.encoded(name) {
             Some((label, value)) => charset::decode(label.as_deref(), &value),
@@ -141,7 +142,7 @@ impl Parameters {
         (!text.is_empty()).then(|| text.to_owned())
     }
 
-    /// Returns character set and value of a parameter that RFC 2231 encodes.
+    /// Returns the character set and the value of a parameter that is encoded by RFC 2231.
     fn encoded(&self, name: &str) -> Option<(Option<String>, Vec<u8>)> {
         let named = self.list.iter().filter(|it| it.name == name.as_bytes());
         let sections = named.filter_map(|it| Some((it.section?, &it.value)));
@@ -232,8 +233,8 @@ impl<'v> Iterator for Items<'v> {
     }
 }
 
-/// Replaces comments by a space. Returns `None` if there are none. A parenthesis that is not closed
-/// begins no comment.
+/// Replaces comments by a space. Returns `None` if the value has no comments. An unclosed
+/// parenthesis does not begin a comment.
 pub(super) fn without_comments(value: &[u8]) -> Option<Vec<u8>> {
     if !value.contains(&b'(') {
         return None;

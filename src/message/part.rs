@@ -85,7 +85,7 @@ impl MimePart {
         self.file_name.as_deref()
     }
 
-    /// Returns whether the part is a container. Its parts are among the next ones.
+    /// Returns whether the part is a container. Its parts are among the parts that follow.
     pub fn is_container(&self) -> bool {
         self.container
     }
@@ -133,16 +133,16 @@ impl MimePart {
     /// [`MessageView::texts`](crate::message::MessageView::texts)). Octets that are invalid in the
     /// character set become U+FFFD.
     ///
-    /// The text of a multipart is the text outside of its parts. Files that uuencode wrote into the
-    /// text are decoded and appended. Of malformed base64, the undecoded text is appended, since
-    /// some programs display it.
+    /// The text of a multipart is the text outside of its parts. Uuencoded files in the text are
+    /// decoded and appended. If base64 is malformed, the undecoded text is appended, since some
+    /// programs display it.
     pub fn text(&self) -> Option<&str> {
         let read = || self.read(usize::MAX).into();
         let text = self.is_shown().then(|| &**self.text.get_or_init(read));
         text.filter(|text| !(self.container && text.is_empty()))
     }
 
-    /// Returns the beginning of [`text`](Self::text). It has about this number of octets, or more.
+    /// Returns the beginning of [`text`](Self::text), with about this number of octets or more.
     /// Memory and time are limited accordingly, and nothing is cached.
     #[cfg(any(test, feature = "links"))]
     pub(crate) fn text_head(&self, octets: usize) -> Option<Cow<'_, str>> {
@@ -174,7 +174,7 @@ impl MimePart {
             || kind.starts_with("application/") && self.has_extension(&["txt", "ics", "vcf"])
     }
 
-    /// Reads the text. Of the body, about this number of octets is read.
+    /// Reads the text from about this number of octets of the body.
     fn read(&self, octets: usize) -> String {
         if self.is_multipart() {
             return self.outside(octets);
@@ -184,7 +184,7 @@ impl MimePart {
         }
         let body = match octets {
             usize::MAX => self.body().clone(),
-            // A quoted-printable octet takes up to three octets. A base64 line of 78 octets encodes
+            // Quoted-printable uses up to three octets for one. A base64 line of 78 octets encodes
             // 57.
             _ => {
                 let Range { start, end } = self.body.range;
@@ -249,8 +249,8 @@ impl MimePart {
         }
     }
 
-    /// Returns what makes the part different from others. Two readings of a message have most parts
-    /// in common.
+    /// Returns a key that identifies the part, to merge the parts that several readings of a
+    /// message have in common.
     pub(super) fn identity(&self) -> impl Hash + Eq + use<> {
         let Stretch { source, range, .. } = &self.body;
         let place = (Arc::as_ptr(source).addr(), self.header.len(), range.clone());
@@ -262,8 +262,8 @@ impl MimePart {
         self.content_type.starts_with("multipart/")
     }
 
-    /// Returns whether the body is a message. Programs display unknown subtypes as messages, and
-    /// open files with these names.
+    /// Returns whether the body is a message. Mail programs display unknown subtypes of `message`
+    /// as messages, and open files with these name extensions.
     pub(super) fn is_message(&self) -> bool {
         self.content_type.starts_with("message/") && !self.is_report()
             || self.is_file() && self.has_extension(&["eml", "mht", "mhtml"])

@@ -1,5 +1,5 @@
-//! The content of S/MIME signed data (RFC 5652, RFC 8551): mail programs show it, and a filter that
-//! does not open it sees nothing. Signatures are not verified.
+//! The content of S/MIME signed data (RFC 5652, RFC 8551). Mail programs display it, so scorers
+//! must see it. Signatures are not verified.
 //!
 //! The reader accepts BER: indefinite lengths and strings in several pieces. It reads each octet once
 //! and keeps no tree.
@@ -18,8 +18,8 @@ const EXPLICIT: u8 = 0xa0;
 /// Bit of a tag: the value consists of elements.
 const CONSTRUCTED: u8 = 0x20;
 
-/// Returns the encapsulated content of signed data. A truncated content is returned as far as it
-/// goes.
+/// Returns the encapsulated content of signed data. If the content is truncated, returns its
+/// beginning.
 pub(super) fn signed_content(octets: &[u8]) -> Option<Vec<u8>> {
     let mut content = signed(octets)?;
     for _ in 1..ENVELOPES {

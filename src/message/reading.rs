@@ -1,13 +1,14 @@
-//! Readings of a message. Mail programs disagree about malformed messages, and a sender can choose
-//! which of them shows what. So the message is read as each of them does, and scorers see all of it.
+//! Readings of a message. Mail programs interpret malformed messages in different ways, and a
+//! sender can use this to hide content from a filter. So a message is parsed in each of these ways,
+//! and scorers see the parts of all readings.
 
 /// A question on which mail programs disagree. A reading answers each with yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub(super) enum Choice {
-    /// Of repeated fields, the last one counts (Postfix), not the first one (Python).
+    /// The last one of repeated fields counts (Postfix), not the first one (Python).
     LastField = 1,
-    /// Of repeated parameters, the last one counts, or the one that RFC 2231 encodes.
+    /// The last one of repeated parameters counts, or the one that is encoded by RFC 2231.
     LastParameter = 1 << 1,
     /// Parameters are parsed without comments and escapes.
     PlainParameters = 1 << 2,
@@ -25,11 +26,12 @@ pub(super) enum Choice {
     LooseDelimiter = 1 << 8,
     /// A delimiter after the closing delimiter begins another part.
     Reopened = 1 << 9,
-    /// A multipart without boundary has the one in its first line that begins with `--`.
+    /// The boundary of a multipart that declares none is taken from its first line that begins with
+    /// `--`.
     GuessedBoundary = 1 << 10,
 }
 
-/// How a mail program reads a message: its answer to each question.
+/// A way to read a message: the answer of a mail program to each question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Reading(u16);
 
@@ -39,7 +41,7 @@ impl Reading {
     }
 }
 
-/// The questions that came up in a reading.
+/// The questions that came up while a message was parsed in one reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Choices(u16);
 
@@ -49,8 +51,8 @@ impl Choices {
     }
 }
 
-/// The readings of a message: first the most common one, then those that differ from an earlier one
-/// in a question that came up.
+/// The readings of a message, the most common one first. Each further reading differs from an
+/// earlier one in one answer. Its question came up in the earlier reading.
 pub(super) struct Readings {
     known: Vec<Reading>,
     tried: usize,
@@ -59,7 +61,7 @@ pub(super) struct Readings {
 }
 
 impl Readings {
-    /// Allows at most this number of readings.
+    /// Creates a list of readings with at most this number of entries.
     pub(super) fn new(most: usize) -> Self {
         Self { known: vec![Reading::default()], tried: 0, most, exceeded: false }
     }
@@ -70,7 +72,7 @@ impl Readings {
         reading
     }
 
-    /// Adds the readings that answer one of the questions in another way.
+    /// Adds the readings that differ from this one in the answer to one of the questions.
     pub(super) fn add(&mut self, reading: Reading, choices: Choices) {
         let bits = (0..u16::BITS).map(|bit| 1 << bit).filter(|bit| choices.0 & bit != 0);
         for other in bits.map(|bit| Reading(reading.0 ^ bit)) {
@@ -100,7 +102,7 @@ impl Readings {
 mod tests {
     use super::*;
 
-    /// Returns all readings of a message in which these questions come up in every reading.
+    /// Returns all readings of a message whose every reading depends on these questions.
     fn readings(choices: &[Choice], most: usize) -> (Vec<u16>, bool) {
         let mut readings = Readings::new(most);
         let mut met = Choices::default();

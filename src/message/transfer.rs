@@ -1,5 +1,5 @@
 //! Transfer encodings (RFC 2045 section 6): base64, quoted-printable and uuencode. Decoding takes
-//! linear time and never fails, because mail programs show what they can.
+//! linear time and never fails, because mail programs display the valid parts of a malformed body.
 
 use memchr::{memchr, memmem};
 
@@ -44,7 +44,7 @@ pub(crate) const SEXTETS: [u8; 256] = {
     sextets[b'\n' as usize] = SPACE;
     sextets
 };
-/// Not in the alphabet.
+/// An octet that is not in the alphabet.
 pub(crate) const FOREIGN: u8 = 0x80;
 pub(crate) const PADDING: u8 = 0x81;
 pub(crate) const SPACE: u8 = 0x82;
@@ -100,7 +100,7 @@ fn finish(plain: &mut Vec<u8>, bits: u32, pending: u32) {
     }
 }
 
-/// Decodes quoted-printable (RFC 2045 section 6.7). An equals sign without a meaning is kept.
+/// Decodes quoted-printable (RFC 2045 section 6.7). An invalid `=` is kept.
 pub(super) fn quoted_printable(mut octets: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(octets.len());
     while let Some(at) = memchr(b'=', octets) {
@@ -136,8 +136,8 @@ fn soft_line_break(octets: &[u8]) -> Option<&[u8]> {
     rest.strip_prefix(b"\n").or(rest.is_empty().then_some(rest))
 }
 
-/// Decodes the files in a text that uuencode wrote (POSIX `uuencode`), in order. A file begins with a
-/// line such as `begin 644 name` and ends with the first line that is not encoded.
+/// Decodes the uuencoded files in a text (POSIX `uuencode`), in order. A file begins with a line
+/// such as `begin 644 name` and ends with the first line that is not encoded.
 pub(super) fn uuencoded(octets: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     let mut begins = memmem::find_iter(octets, b"begin");
     let mut read = 0;

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A rate limit for log lines about clients that can be made at no cost, such as sessions without a
-/// transaction. It counts the lines that it omits.
+/// A rate limit for log lines that clients can cause at no cost, such as lines about sessions
+/// without a transaction. It counts the lines that it omits.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -26,20 +26,20 @@ pub struct LineLimit {
 #[derive(Debug)]
 struct State {
     left: u32,
-    /// Time from which on the next line is added; `None` while none is missing.
+    /// Time from which on the next line is added. `None` while no line is missing.
     since: Option<Instant>,
     omitted: u64,
 }
 
 impl LineLimit {
-    /// Allows `burst` lines at once, and then one more after each `interval`.
+    /// Creates a limit that allows `burst` lines at once, and then one more after each `interval`.
     pub fn new(burst: u32, interval: Duration) -> Self {
         let state = Mutex::new(State { left: burst, since: None, omitted: 0 });
         Self { burst, interval, state }
     }
 
-    /// Returns the number of lines omitted since the last admitted one, if a line is admitted now.
-    /// `None` if this line is omitted.
+    /// Admits a line and returns the number of lines omitted since the last admitted one. Returns
+    /// `None` if this line must be omitted.
     pub fn admit(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(since) = state.since {
@@ -66,7 +66,7 @@ impl LineLimit {
         Some(std::mem::take(&mut state.omitted))
     }
 
-    /// Returns the number of lines omitted since the last admitted one, and resets it.
+    /// Returns the number of lines omitted since the last admitted one, and resets this number.
     pub fn take_omitted(&self) -> u64 {
         std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).omitted)
     }

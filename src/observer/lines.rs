@@ -53,7 +53,7 @@ struct Output<W> {
 #[derive(Debug, Default)]
 struct Waiting {
     lines: String,
-    /// Whether the observer is gone, so that no more lines come.
+    /// Whether the observer was dropped, so that no more lines follow.
     over: bool,
     waker: Option<Waker>,
 }
@@ -126,7 +126,7 @@ impl<W> Shared<W> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for lines to write. Returns `false` if no more come.
+    /// Waits for lines to write. Returns `false` if no more lines follow.
     async fn is_told(&self) -> bool {
         poll_fn(|context| {
             let mut waiting = self.waiting();
@@ -151,7 +151,7 @@ impl<W: Write> Shared<W> {
 }
 
 impl<W: Write> Output<W> {
-    /// Writes the lines, and returns how many of them were lost.
+    /// Writes the lines, and returns the number of lost lines.
     fn write(&mut self) -> u64 {
         let mended = usize::from(self.torn);
         if self.torn {

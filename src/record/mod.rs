@@ -1,8 +1,8 @@
 //! The bookkeeping of a session, without I/O and without a clock.
 //!
-//! The caller reports what happens, and gets [`Note`]s for the observers at the right moment. Between
-//! the relay target's answer to a content and the client's reply it emits no note, so that the
-//! reply does not wait for an observer.
+//! The caller reports what happens, and gets [`Note`]s for the observers. Notes after the relay
+//! target's answer to the content are held back until the reply to the client was written, so that
+//! the reply does not wait for an observer.
 
 mod reported;
 mod session;
@@ -36,10 +36,10 @@ pub(crate) struct Record {
     judging: bool,
     /// Allocated only during a transaction, so that idle sessions stay small.
     transaction: Option<Box<(TransactionId, Gathered)>>,
-    /// Notes between the relay target's answer to a content and the client's reply.
+    /// Notes that wait until the reply to the content was written.
     owed: Vec<Owed>,
-    /// Delivered notes about accepted messages whose replies were written to the socket, while the
-    /// client has sent nothing since.
+    /// Delivered notes about accepted messages. Their replies were written to the socket, and the
+    /// client has sent nothing since then.
     told: Vec<Owed>,
     /// The current wait for an answer, and its start.
     waiting: Option<(Waiting, Instant)>,
@@ -47,7 +47,7 @@ pub(crate) struct Record {
     expired: Option<Instant>,
 }
 
-/// News for the observers.
+/// An event for the observers.
 #[derive(Debug)]
 pub(crate) enum Note<'n> {
     Relayed { id: &'n TransactionId, recipient: Option<&'n ForwardPath>, outcome: &'n Outcome },
@@ -62,16 +62,16 @@ pub(crate) enum Note<'n> {
 enum Owed {
     Relayed(TransactionId, Outcome),
     Late(SessionId, Awaiting),
-    /// The end, and the answer to the content if it is the note before.
+    /// The end of a transaction, and the answer to its content if its note was waiting too.
     Ended(Option<Outcome>, TransactionRecord),
 }
 
 /// The party that the session waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waiting {
-    /// The panel, about the client. This time belongs to no transaction.
+    /// The panel, asked about the client. This time does not count for a transaction.
     Connection,
-    /// The panel, about a recipient or a content.
+    /// The panel, asked about a recipient or the content.
     Panel,
     Relay,
 }
@@ -90,7 +90,8 @@ struct Gathered {
 
 impl Record {
     /// Begins the tally of a client. Returns whether it replaces the tally of an earlier client of
-    /// the session (XCLIENT). A question that was dropped without an answer is about the same client.
+    /// the session (XCLIENT). If the last question was dropped without an answer, this one is about
+    /// the same client, and the result is `false`.
     pub(crate) fn begin_client(&mut self) -> bool {
         let is_again = std::mem::replace(&mut self.judging, true);
         self.reported = None;
@@ -113,7 +114,7 @@ impl Record {
         }
     }
 
-    /// Returns the tally for a question about `subject`, and the place for what is recorded on
+    /// Returns the tally for a question about `subject`, and the facts that are recorded on
     /// request.
     pub(crate) fn asked(
         &mut self,
@@ -144,12 +145,12 @@ impl Record {
         self.waiting = Some((Waiting::Relay, now));
     }
 
-    /// Records that the answer was not waited for any longer than until this deadline.
+    /// Records that the wait for the answer ended at this deadline.
     pub(crate) fn expire(&mut self, deadline: Option<Deadline>) {
         self.expired = deadline.map(|deadline| deadline.at);
     }
 
-    /// Returns the time of [`expire`](Self::expire), once.
+    /// Returns the time that [`expire`](Self::expire) recorded, and clears it.
     pub(crate) fn take_expired(&mut self) -> Option<Instant> {
         self.expired.take()
     }
@@ -180,8 +181,8 @@ impl Record {
     ) {
         match kind {
             RequestKind::Content | RequestKind::Answer => {
-                // Without this, a list would allocate four elements. Usually there is one: this
-                // note, which the end of the transaction joins.
+                // Without this, the list would allocate four elements. Usually it has one element,
+                // because the end of the transaction replaces this note.
                 self.owed.reserve_exact(1);
                 self.owed.push(Owed::Relayed(id.clone(), outcome.copy_for_event()));
             }
@@ -202,13 +203,13 @@ impl Record {
     ) {
         match awaiting {
             Awaiting::ContentOutcome => self.owed.push(Owed::Late(session.clone(), awaiting)),
-            // The client was right to send nothing before the greeting.
+            // The client correctly sent nothing before the greeting.
             Awaiting::EarlyInput => {}
             _ => tell(Note::Late { session, awaiting }),
         }
     }
 
-    /// Records the end of a transaction. If the client still needs a reply to its content, or if
+    /// Records the end of a transaction. If the reply to the content was not written yet, or if
     /// earlier notes wait for that reply, the note waits too.
     pub(crate) fn ended(&mut self, end: Box<TransactionEnd>, mut tell: impl FnMut(Note<'_>)) {
         let owes = end.reply.is_some() || end.cause == EndCause::Accepted;
@@ -244,7 +245,7 @@ impl Record {
         Some(outcome)
     }
 
-    /// Returns whether the positive reply to a message is still to be sent.
+    /// Returns whether the positive reply to a message has not been sent yet.
     pub(crate) fn owes_acceptance(&self) -> bool {
         self.owed.iter().any(|note| note.taken().is_some())
     }

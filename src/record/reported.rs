@@ -24,7 +24,7 @@ pub struct Timing {
     pub stage: Stage,
     /// The number of its answers: at RCPT, one for each recipient.
     pub answers: u32,
-    /// The time of all answers together.
+    /// The total time of all answers.
     pub total: Duration,
     /// The time of the slowest answer.
     pub slowest: Duration,
@@ -41,7 +41,7 @@ pub struct RecordedField {
     pub text: Box<str>,
 }
 
-/// What a record contains on request.
+/// Facts that a record contains on request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reported {
     pub(crate) timings: Vec<Timing>,
@@ -71,8 +71,8 @@ impl Reported {
         }
     }
 
-    /// Copies the first field of each of these names. Of a large message, only the first 64 KiB are
-    /// parsed.
+    /// Copies the first field with each of these names. Only the first 64 KiB of a large message
+    /// are parsed.
     pub(crate) fn copy_fields(
         &mut self,
         names: &[Arc<str>],

@@ -61,7 +61,7 @@ impl<'r> SessionRecord<'r> {
 
 impl fmt::Display for SessionRecord<'_> {
     /// Writes one line of `key=value` pairs separated by spaces. Values chosen by peers are quoted
-    /// and escaped. The ID is that of the reference in a refusal: `SESSION.0`.
+    /// and escaped. The ID is the reference in a refusal: `SESSION.0`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = String::with_capacity(256);
         put(&mut line, "id=", &self.session.transaction(0))?;

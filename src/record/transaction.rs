@@ -21,7 +21,7 @@ pub struct TransactionRecord {
     pub tally: Tally,
     /// The answers of the relay target, in order: to recipients, then to the content.
     pub onward: Vec<Reply>,
-    /// The reasons why the relay target could not be asked, if there were any.
+    /// The reasons why the relay target could not be asked, if any.
     pub failures: Vec<RelayError>,
     /// The queue id that the onward server assigned to the message.
     pub queue_id: Option<Box<str>>,
@@ -124,7 +124,7 @@ fn put_rest(line: &mut String, key: &str, recipients: usize) -> fmt::Result {
     }
 }
 
-/// Writes what is known of a client.
+/// Writes the known facts about a client.
 pub(super) fn put_client(line: &mut String, peer: &Peer) -> fmt::Result {
     put(line, " client=", peer)?;
     if peer.vouched != Vouched::default() {

@@ -1,4 +1,4 @@
-//! Scores the structure of a message: what a content scorer cannot see for sure.
+//! Scores message structures that content scorers cannot read reliably.
 
 use async_trait::async_trait;
 
@@ -8,7 +8,7 @@ use crate::score::{Finding, Score};
 use crate::scorer::{DataContext, Scorer};
 
 /// A scorer for messages whose content is hidden or ambiguous. Spam and malware use such messages
-/// against filters, and legitimate programs rarely write them.
+/// to evade filters, and legitimate programs rarely write them.
 ///
 /// | symbol | the message | score |
 /// |---|---|---|

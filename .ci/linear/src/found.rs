@@ -1,4 +1,4 @@
-//! Shapes with many recipients, for each of which scorers report a different finding, refusal or
+//! Shapes with many recipients. For each recipient, scorers report a different finding, refusal or
 //! failure.
 
 use async_trait::async_trait;

@@ -1,5 +1,5 @@
-//! Messages of 1 MiB whose signatures are verified: as many signatures, names in `h=` and fields as the
-//! bounds allow, and a body.
+//! Messages of 1 MiB whose signatures are verified. They have as many signatures, names in `h=` or
+//! fields as the bounds allow, and a body.
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ const FALSE: &str = "TWFu";
 /// Returns a field name.
 type Name = fn(usize) -> String;
 
-/// A message whose signatures are all hashed, and none of which passes.
+/// A message with many signatures. All of them are hashed, and none passes.
 pub struct Hashed {
     pub label: &'static str,
     message: Message,
@@ -33,7 +33,7 @@ pub struct Hashed {
 pub struct Times {
     /// Parsing, canonicalization, hashing and verification.
     pub ours: Duration,
-    /// SHA-256 of as many octets.
+    /// SHA-256 of the same number of octets.
     pub sha256: Duration,
 }
 
@@ -91,7 +91,7 @@ impl Hashed {
         }
     }
 
-    /// Measures once.
+    /// Verifies the message once, and returns the times.
     pub fn measure(&self) -> Times {
         let begin = Instant::now();
         let signatures = Signatures::read(&Content::read(&self.message));

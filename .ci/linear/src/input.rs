@@ -13,7 +13,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// `octets` is the total size of the units.
+    /// Creates an input. `octets` is the total size of the units.
     pub fn new(
         begin: impl Into<Vec<u8>>,
         unit: impl Fn(usize) -> Vec<u8> + Send + 'static,
@@ -39,7 +39,7 @@ impl Input {
         count
     }
 
-    /// Goes on to the next part. Returns whether there is one.
+    /// Moves to the next part. Returns whether a further part exists.
     fn next(&mut self) -> bool {
         self.read = 0;
         if self.left > 0 {

@@ -26,7 +26,7 @@ macro_rules! mails {
     };
 }
 
-/// Size in octets. Twice as much is below every limit of the scorers, the smallest of which is 64
+/// Size in octets. Twice this size is below every limit of the scorers. The smallest limit is 64
 /// KiB of header.
 const SIZE: usize = 30_000;
 
@@ -152,8 +152,8 @@ impl Mail {
     }
 }
 
-/// Serves a client that repeats this seed, as mail data, or as the whole input if it begins with a
-/// command.
+/// Serves a client that repeats this seed. The seed is mail data, or the whole input if it begins
+/// with a command.
 pub fn seed(seed: Vec<u8>, octets: usize, budget: Budget) -> Got {
     let is_session = [b"EHLO", b"HELO", b"ehlo"].iter().any(|word| seed.starts_with(&word[..]));
     let begin = if is_session { "" } else { COMMANDS };

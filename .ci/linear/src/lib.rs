@@ -23,7 +23,7 @@ pub type Work = Box<dyn FnOnce() -> usize>;
 /// An input shape.
 pub struct Shape {
     pub name: &'static str,
-    /// Its size, in whatever unit the shape consists of: octets, lines, levels.
+    /// Its size, in the unit of the shape, such as octets, lines or levels.
     pub size: usize,
     /// The minimum plausible number of instructions per processed octet.
     pub least: f64,

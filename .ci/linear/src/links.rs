@@ -87,7 +87,7 @@ fn rendered(begin: &str, unit: fn(usize) -> String, size: usize) -> Work {
             MailData::normalise(content.as_bytes()),
         );
         let rendered = message.rendered();
-        // A header with a line that is no field is read in two ways.
+        // A header with a line that is not a field is read in two ways.
         assert!(rendered.visible_texts(message.view()).count() <= 2);
         content.len()
     })

@@ -47,13 +47,14 @@ pub(crate) const SHAPES: &[Shape] = &[
     }),
 ];
 
-/// A policy with this part repeated.
+/// Evaluates a policy with this part repeated.
 fn policy(begin: &str, part: &str, end: &str, size: usize) -> Work {
     let parts = part.repeat(size / part.len());
     evaluation(format!("{begin}{parts}{end}").into_bytes(), "a-@example.org".to_owned(), size)
 }
 
-/// An evaluation in which every domain has this policy, and every name an address of others.
+/// Evaluates SPF when every domain has this policy, and every name has an address that is not the
+/// client's.
 fn evaluation(terms: Vec<u8>, sender: String, size: usize) -> Work {
     let text: Box<[u8]> = [b"v=spf1 ", &*terms].concat().into();
     let policy = Answer::new([Record::Txt(text)], Duration::ZERO);
@@ -69,7 +70,7 @@ fn evaluation(terms: Vec<u8>, sender: String, size: usize) -> Work {
     })
 }
 
-/// An evaluation in which each answer of this type has `records` records.
+/// Evaluates SPF when each answer of this type has `size` records.
 fn records(size: usize, of: RecordKind, record: impl Fn(usize) -> Record + 'static) -> Work {
     let policy = Record::Txt(b"v=spf1 a -all"[..].into());
     let many: Vec<Record> = (0..size).map(record).chain([policy.clone()]).collect();

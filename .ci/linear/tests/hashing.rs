@@ -2,7 +2,7 @@
 
 use linear::hashing::Hashed;
 
-/// The shortest of so many runs counts.
+/// Number of runs. The shortest one counts.
 const RUNS: usize = 30;
 
 #[test]

@@ -7,10 +7,10 @@ use std::thread;
 
 use linear::{Shape, shapes};
 
-/// Twice the work, plus an allowance for size-dependent steps, such as the growth of a buffer or a
-/// table.
+/// Maximum ratio of instructions for twice the input: 2, plus an allowance for size-dependent
+/// steps, such as the growth of a buffer or a table.
 const MOST: f64 = 2.2;
-/// With less, the work was not done.
+/// Minimum ratio. With less, the work was not done.
 const LEAST: f64 = 1.8;
 
 #[test]

@@ -1,5 +1,5 @@
-//! Mail of every shape, scored with everything enabled, takes no more memory than the budget and a
-//! constant, and no more time than is proportional to its size.
+//! Checks the scoring of mail of every shape with everything enabled. It needs at most the memory
+//! of the budget plus a constant, and time proportional to the size of the mail.
 
 use std::fs;
 use std::path::{Path, PathBuf};

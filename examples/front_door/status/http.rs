@@ -105,9 +105,9 @@ fn answer(status: &Status, request: &Request<Incoming>, is_local: bool) -> Respo
     }
 }
 
-/// Returns whether the host in the request is an address or `localhost`. A page in a browser on this
-/// machine could otherwise read the status through a name of its own that leads to this address
-/// (DNS rebinding).
+/// Returns whether the host in the request is an address or `localhost`. Without this check, a web
+/// page in a browser on this machine could read the status through a domain name that resolves to
+/// this address (DNS rebinding).
 fn is_local_name(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST) else { return true };
     let host = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());

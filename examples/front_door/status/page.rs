@@ -23,7 +23,7 @@ const REFRESH: &str = "60";
 /// The names of the columns of a table. All columns but the first contain numbers.
 type Columns<const N: usize> = [&'static str; N];
 
-/// Returns the page with everything. The records are those that match `searched`.
+/// Returns the overview page. It lists the records that match `searched`.
 pub(super) fn overview(status: &Status, searched: &str, nonce: &str) -> String {
     let (obstacles, failures) = (status.obstacles(), status.health.failures());
     let state = status.seen.state();

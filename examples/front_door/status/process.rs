@@ -15,7 +15,8 @@ use crate::certificate;
 use crate::options::Options;
 use crate::time::today;
 
-/// Exports metrics of this process. Their names are those of the Prometheus client libraries.
+/// An exporter of metrics of this process. Their names are those of the Prometheus client
+/// libraries.
 #[derive(Debug)]
 pub(super) struct Process {
     /// Unix time in seconds.

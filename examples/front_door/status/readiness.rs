@@ -24,12 +24,12 @@ impl Readiness {
         self.0.store(SERVING, Ordering::Relaxed);
     }
 
-    /// Records that no more clients should be sent.
+    /// Records that this process should get no more clients.
     pub(crate) fn going_down(&self) {
         self.0.store(GOING_DOWN, Ordering::Relaxed);
     }
 
-    /// Returns the reasons why clients should not be sent.
+    /// Returns the reasons why this process should get no clients.
     pub(super) fn obstacles(&self, health: &Health) -> Vec<String> {
         let phase = match self.0.load(Ordering::Relaxed) {
             STARTING => Some("front_door is starting".to_owned()),

@@ -37,11 +37,11 @@ pub(super) struct Record {
     pub(super) helo: String,
     pub(super) tls: String,
     pub(super) sender: String,
-    /// Accepted and refused recipients, and the number of those that are not listed.
+    /// Accepted and refused recipients, and the number of recipients that are not listed.
     pub(super) recipients: (Vec<String>, usize),
-    /// The event.
+    /// The result, such as `refused at connect` or `recipients refused`.
     pub(super) result: &'static str,
-    /// Replies with which recipients or the content were refused.
+    /// Replies that refused recipients or the content.
     pub(super) replies: (Vec<String>, usize),
     pub(super) score: Score,
     pub(super) findings: (Vec<Finding>, usize),

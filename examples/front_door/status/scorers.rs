@@ -47,7 +47,7 @@ impl Scorers {
 }
 
 impl Scorer {
-    /// Returns the time within which these percents of the recent answers were given.
+    /// Returns the time within which this percentage of the recent answers was given.
     pub(super) fn percentile(&self, percent: usize) -> Duration {
         let mut times: Vec<_> = self.recent.iter().copied().collect();
         times.sort_unstable();

@@ -24,7 +24,8 @@ impl Dialogue {
         Ok(Self { commands: connection.try_clone()?, replies: BufReader::new(connection) })
     }
 
-    /// Sends the message. Errors mean that the gate has closed the connection, as its reply says.
+    /// Sends the message. An I/O error means that the gate has closed the connection. Its last
+    /// reply gives the reason.
     pub(super) fn send(mut self, mail: &Mail) {
         let _ = self.send_mail(mail);
     }
@@ -52,8 +53,8 @@ impl Dialogue {
         self.say("QUIT").map(drop)
     }
 
-    /// Sends the commands on standard input, each after the reply to the one before, until the gate
-    /// or standard input ends the dialogue.
+    /// Sends the commands from standard input, each after the reply to the previous one, until the
+    /// gate or standard input ends the dialogue.
     pub(super) fn relay_input(mut self) {
         let _ = self.relay_commands();
     }

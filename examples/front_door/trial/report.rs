@@ -13,7 +13,7 @@ use nobounce::{Event, Finding, Verdict};
 use crate::output::escaped;
 use crate::time::today;
 
-/// The report of a trial, and what has become of its transactions.
+/// The report of a trial, and the outcomes of its transactions.
 #[derive(Default)]
 pub(super) struct Report {
     outcomes: Mutex<Vec<Outcome>>,

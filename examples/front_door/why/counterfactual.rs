@@ -5,7 +5,7 @@ use nobounce::observer::json::{Decision, DecisionWord, Finding, Judged, Levels, 
 
 /// The reason for a verdict of the panel.
 pub(super) enum Reason<'j> {
-    /// A scorer refused by itself.
+    /// A scorer asked for the refusal, regardless of the total.
     Objection(&'j str),
     /// A scorer failed, and its failure policy is to defer.
     Failure(&'j nobounce::observer::json::ScorerFailure),
@@ -37,22 +37,22 @@ pub(super) fn parts<'j>(judged: &'j Judged, decision: &Decision) -> Vec<&'j Find
         .findings
         .iter()
         .filter(|it| rank(&it.stage) <= rank(&decision.stage))
-        // A finding about a refused recipient counted in the decision about it.
+        // A finding about a refused recipient counted in the decision about that recipient.
         .filter(|it| it.counted || it.aside && !it.monitored && decision.stage == "rcpt")
         .collect();
     parts.sort_by_key(|it| -it.score);
     parts
 }
 
-/// A set of findings without which the verdict would have been another one.
+/// A set of findings without which the verdict would have been different.
 pub(super) struct Change<'j> {
     pub(super) without: Vec<&'j Finding>,
     pub(super) score: Score,
     pub(super) verdict: Option<DecisionWord>,
 }
 
-/// Returns each finding without which the verdict would have been milder. If there is none, returns
-/// the fewest findings that together make the difference.
+/// Returns each finding without which the verdict would have been milder. If no single finding
+/// makes the difference, returns the fewest findings that do together.
 pub(super) fn changes<'j>(judged: &'j Judged, decision: &Decision) -> Vec<Change<'j>> {
     let Some(levels) = &judged.thresholds else { return Vec::new() };
     let verdict = |score| verdict(levels, score, &decision.stage);
@@ -78,7 +78,7 @@ pub(super) fn changes<'j>(judged: &'j Judged, decision: &Decision) -> Vec<Change
     Vec::new()
 }
 
-/// Returns the verdict for a total: `None` is to pass. The order is that of severity.
+/// Returns the verdict for a total, or `None` for `pass`. The most severe verdict is returned.
 pub(super) fn verdict(levels: &Levels, score: Score, stage: &str) -> Option<DecisionWord> {
     let reached = |level: Option<Score>| level.is_some_and(|level| score >= level);
     if reached(levels.refuse) {

@@ -247,7 +247,7 @@ fn by(party: Option<Party>) -> &'static str {
     }
 }
 
-/// Returns what would happen with a verdict; `None` is to pass.
+/// Returns the effect of a verdict. `None` means `pass`.
 fn would(verdict: Option<DecisionWord>) -> &'static str {
     match verdict {
         None => "would pass",

@@ -29,9 +29,9 @@ enum Who {
 /// Counts of a search.
 #[derive(Default)]
 pub(super) struct Search {
-    /// Lines that are not of such a log.
+    /// Number of lines that are not lines of a JSON log.
     pub(super) malformed: u64,
-    /// The fault of the first of them.
+    /// The error in the first malformed line.
     pub(super) fault: String,
 }
 

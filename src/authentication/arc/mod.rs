@@ -63,13 +63,13 @@ const OCTETS: usize = 64 << 10;
 #[derive(Debug, Clone)]
 pub struct Chain {
     header: Arc<Header>,
-    /// Empty if they could not be read.
+    /// The sets of the chain. Empty if they could not be read.
     sets: Arc<[Set]>,
-    /// Why the chain cannot pass, whatever the keys are.
+    /// Reason why the chain cannot pass with any keys.
     fault: Option<ChainFault>,
 }
 
-/// Result of a chain.
+/// Outcome of the validation of a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChainValidation {
@@ -77,14 +77,15 @@ pub struct ChainValidation {
     pub result: ChainResult,
     /// Number of sets. 0 if a set is malformed or missing.
     pub instance: usize,
-    /// Domains of the seals (`d=`), the first one first, in A-labels. Empty if `instance` is 0. They are
-    /// only proven if the chain passed. Trust in all of them is needed to trust the results that they recorded.
+    /// Domains of the seals (`d=`), the first one first, in A-labels. Empty if `instance` is 0.
+    /// They are verified only if the chain passed. Trust the recorded results only if you trust all
+    /// sealers.
     pub sealers: Vec<DomainName>,
-    /// Why the chain did not pass.
+    /// Reason why the chain did not pass.
     pub reason: Option<Box<str>>,
 }
 
-/// Result of a chain. Displayed as in an `Authentication-Results` field.
+/// Validation result of a chain. Displayed as in an `Authentication-Results` field.
 ///
 /// ```
 /// use nobounce::authentication::arc::ChainResult;
@@ -104,7 +105,7 @@ pub enum ChainResult {
     TempError,
 }
 
-/// Why a chain does not pass.
+/// Reason why a chain does not pass.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum ChainFault {
     #[error(transparent)]
@@ -146,8 +147,8 @@ enum ChainFault {
 }
 
 impl Chain {
-    /// Parses the chain, and hashes the body. A pass over the body is saved if
-    /// [`dkim::Signatures`](super::dkim::Signatures) has hashed the same form of it before.
+    /// Parses the chain, and hashes the body. The body is not read again if
+    /// [`dkim::Signatures`](super::dkim::Signatures) has hashed it in the same canonical form.
     pub fn read(content: &Content) -> Self {
         let header = content.header();
         let (sets, fault) = match set::read(header) {
@@ -222,7 +223,7 @@ impl Chain {
         }
         // A seal signs all sets before it and its own (RFC 8617 section 5.1.1).
         signed.clear();
-        // Hash of the octets that all further seals sign, and how many of them it has.
+        // Hash of the octets that all further seals sign, and the number of hashed octets.
         let (mut prefix, mut hashed) = (digest::Context::new(&digest::SHA256), 0);
         for (at, Set { fields, sealer, .. }) in sets.iter().enumerate() {
             for field in [fields.results, fields.signature] {

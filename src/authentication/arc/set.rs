@@ -8,15 +8,15 @@ use crate::authentication::signature::{
 };
 use crate::authentication::tags::{TagFault, Tags, number, trim};
 
-/// A set.
+/// An ARC set: three header fields with the same instance number.
 #[derive(Debug)]
 pub(super) struct Set {
     pub(super) fields: SetFields,
-    /// Of the message signature.
+    /// Signer of the message signature.
     pub(super) signer: Signer,
     pub(super) coverage: Coverage,
     pub(super) expiry: Expiry,
-    /// Of the seal.
+    /// Signer of the seal.
     pub(super) sealer: Signer,
 }
 
@@ -115,7 +115,7 @@ impl Set {
         if coverage.signs("arc-seal") {
             return Err(ChainFault::SignsSeal(instance));
         }
-        // A failure ends a chain, and only the first set has no chain before it.
+        // No set may follow a set with `cv=fail`, and only the first set has `cv=none`.
         match (says, instance) {
             (Validation::None, 1) | (Validation::Pass, 2..) => {}
             (Validation::Fail, _) => return Err(ChainFault::SaysFail(instance)),

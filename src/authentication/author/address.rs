@@ -1,7 +1,8 @@
 //! The addresses in the value of a `From` field.
 //!
-//! The domain of an address follows an `@` that is in no comment and no quoted string. All of these are
-//! found, whatever is around them: RFC 5322 allows less, and programs differ in what they accept.
+//! The domain of an address follows an `@` that is in no comment and no quoted string. Each such
+//! domain is found, regardless of the text around it, because mail programs accept more than RFC
+//! 5322 allows, in different ways.
 
 use super::{AuthorFault, Authors, domain};
 use crate::message::words;
@@ -16,7 +17,7 @@ pub(super) fn read(value: &[u8], authors: &mut Authors) {
     let fault = authors.fault;
     let reading = Reading { names: false, ..reading };
     let (mut without_escapes, mut decoded) = (false, false);
-    // Some programs know no quoted pairs, so that a comment or string ends elsewhere.
+    // Some programs do not support quoted pairs, so a comment or string ends elsewhere.
     if first.has_escape {
         let reading = Reading { escapes: false, ..reading };
         without_escapes = Reader::read(value, reading, authors).is_new;
@@ -42,14 +43,14 @@ struct Reading {
     escapes: bool,
     /// Whether there are comments and quoted strings.
     delimiters: bool,
-    /// Whether an address in a display name counts, beside one in angle brackets.
+    /// Whether an address in a display name counts in addition to the one in angle brackets.
     names: bool,
 }
 
 /// The result of a reading.
 #[derive(Debug, Default)]
 struct Outcome {
-    /// Whether it has found a domain that was not known.
+    /// Whether it has found a new domain.
     is_new: bool,
     /// Whether a comment or quoted string has an escape.
     has_escape: bool,
@@ -155,7 +156,7 @@ impl<'v, 'a> Reader<'v, 'a> {
         }
     }
 
-    /// Skips an address literal, which is no domain. It ends before an address in any case.
+    /// Skips an address literal, which is not a domain. It always ends before the next address.
     fn skip_literal(&mut self) {
         while let Some(octet) = self.peek().filter(|octet| !b"<>@,;".contains(octet)) {
             self.at += 1;
@@ -184,8 +185,8 @@ impl<'v, 'a> Reader<'v, 'a> {
         self.has_angle = false;
     }
 
-    /// Skips a comment or quoted string. If it has no end, it is not one for some programs, so the rest is
-    /// read as other text.
+    /// Skips a comment or quoted string. Some programs treat an unclosed one as ordinary text, so
+    /// the rest is then read as ordinary text.
     fn skip(&mut self, delimited: Delimited) {
         let begin = self.at;
         let mut depth = 1_usize;
@@ -227,8 +228,8 @@ impl<'v, 'a> Reader<'v, 'a> {
         }
     }
 
-    /// Skips the rest of an encoded word in quoted-printable whose `=` has been read, if it has no
-    /// delimiters of addresses. Some programs write `@` in it as it is.
+    /// Skips the rest of an encoded word in quoted-printable, if it contains no delimiters of
+    /// addresses. Its `=` has been read. Some programs leave `@` unencoded in such words.
     fn skip_encoded_word(&mut self) {
         let is_end =
             |octet: &u8| *octet == b'?' || is_space(*octet) || b"<>(),;:\"".contains(octet);

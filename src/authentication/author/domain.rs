@@ -6,10 +6,10 @@ use super::{AuthorFault, Authors};
 use crate::dns::{DomainName, a_labels};
 use crate::message::charset;
 
-/// Adds the domain that this text is, or those that programs could read in it. Returns whether one of them
-/// is new.
+/// Adds the domain in this text, or each domain that programs may read in it. Returns whether one
+/// of them is new.
 pub(super) fn add(text: &[u8], authors: &mut Authors) -> bool {
-    // C programs may take NUL for the end.
+    // Programs in C may treat NUL as the end of the text.
     let nul = text.iter().position(|octet| *octet == 0).filter(|nul| *nul > 0);
     let before = nul.is_some_and(|nul| add_one(&text[..nul], authors));
     let is_control = |octet: &u8| octet.is_ascii_control();

@@ -1,8 +1,8 @@
-//! The `From` fields of a header section, as lenient programs find them.
+//! `From` fields of a header section, as lenient mail programs recognise them.
 //!
-//! Programs disagree about a line that is no header field. For some, the body begins there. Others
-//! ignore it, or read an indented line after it as a field, or unfold it first. So fields are searched up
-//! to the first empty line, and in lines that are no fields.
+//! Programs disagree about a line that is not a header field. Some begin the body there. Others
+//! ignore it, or read an indented line after it as a field, or unfold it first. So all lines up to
+//! the first empty line are searched, including lines that are not fields.
 
 use std::borrow::Cow;
 
@@ -29,13 +29,14 @@ pub(super) struct From {
 /// The field that a line belongs to.
 enum Within {
     From(From),
-    /// A line that is no field, with this number of characters of the name so far. `None` if it cannot
-    /// become the name.
+    /// A line that is not a field, with the number of characters of the name `From` read so far.
+    /// `None` if it cannot become this name.
     Junk(Option<usize>),
     OtherField,
 }
 
-/// Calls `visit` for each `From` field of a message. Of their values, `most` octets are read.
+/// Calls `visit` for each `From` field of a message. At most `most` octets of their values are read
+/// in total.
 pub(super) fn each(segments: &[Bytes], most: usize, mut visit: impl FnMut(From)) {
     let mut left = most;
     let mut within = Within::OtherField;
@@ -72,8 +73,9 @@ pub(super) fn each(segments: &[Bytes], most: usize, mut visit: impl FnMut(From))
     }
 }
 
-/// Reads a line that is no field. It is one for some programs if its name becomes `From` when the line is
-/// unfolded, without white space and control characters, or when the indentation is ignored.
+/// Reads a line that is not a field. White space and control characters in it are ignored. Some
+/// programs read it as a field if its name becomes `From` after unfolding, or when its indentation
+/// is ignored.
 fn junk(line: &[u8], name: Option<usize>, left: &mut usize) -> Within {
     let mut from = |value: &[u8]| {
         let mut from = From::default();
@@ -90,9 +92,9 @@ fn junk(line: &[u8], name: Option<usize>, left: &mut usize) -> Within {
 
 /// A line whose name is compared with `From`.
 enum Named<'l> {
-    /// It is a `From` field with this value.
+    /// A `From` field with this value.
     Field(&'l [u8]),
-    /// It has this number of characters of the name, and no colon.
+    /// A line without a colon, with this number of characters of the name.
     Begun(usize),
     Other,
 }
@@ -118,8 +120,8 @@ fn append(from: &mut From, octets: &[u8], left: &mut usize) {
     *left -= count;
 }
 
-/// The lines of a message, each with its line end. Of a line that spans segments, more than `most` octets
-/// are not kept.
+/// The lines of a message, each with its line end. A line that spans segments is truncated to
+/// `most` octets.
 struct Lines<'m> {
     segments: &'m [Bytes],
     current: &'m [u8],

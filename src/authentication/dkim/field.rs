@@ -34,7 +34,7 @@ pub(super) struct Claims {
     signature: Option<Box<str>>,
 }
 
-/// Why a signature does not pass.
+/// Reason why a signature does not pass.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DkimFault {
     #[error("more than {} signatures", super::SIGNATURES)]
@@ -84,7 +84,7 @@ impl Field {
     }
 
     fn read(tags: &Tags<'_>) -> Result<Self, SignatureFault> {
-        // Only then is it known what the other tags mean.
+        // The meaning of the other tags depends on the version.
         if required(tags, "v")? != b"1" {
             return Err(SignatureFault::Unknown("v"));
         }

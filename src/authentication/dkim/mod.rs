@@ -7,10 +7,10 @@
 //! - A signature with an RSA key of fewer than 1,024 or more than 4,096 bits is `policy`. One with
 //!   `rsa-sha1` is `permerror` (RFC 8301 section 3.1).
 //! - Malformed and expired signatures, and those without a usable key, are `permerror`, as RFC 6376
-//!   section 6.1 says (`PERMFAIL`). A signature of a version, algorithm, canonicalization, query
-//!   method or key type that is not known is `neutral`.
+//!   section 6.1 says (`PERMFAIL`). A signature with an unknown version, algorithm,
+//!   canonicalization, query method or key type is `neutral`.
 //! - A signature expires 5 minutes after `x=` (OpenDKIM: `ClockDrift`). `t=` in the future is ignored.
-//! - Each of several key records is tried, up to two (RFC 6376 section 6.1.2).
+//! - If a name has several key records, the first two are tried (RFC 6376 section 6.1.2).
 //! - `t=y` changes no result. See [`Verification::testing`].
 //!
 //! The first 20 signatures are evaluated, each with up to 1,000 names in `h=` and 100 tags. Signatures

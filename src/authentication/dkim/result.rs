@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::dns::DomainName;
 
-/// Result of one signature. Only one that passed speaks for its domain.
+/// Result of one signature. Only a signature that passed proves that its domain signed the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verification {
@@ -25,7 +25,7 @@ pub struct Verification {
     /// treated worse than an unsigned one (RFC 6376 section 3.6.1). `false` if no key record was used:
     /// the signature is malformed, the body hash does not match, or the key lookup failed.
     pub testing: bool,
-    /// Why the signature did not pass.
+    /// Reason why the signature did not pass.
     pub reason: Option<Box<str>>,
 }
 
@@ -46,11 +46,11 @@ pub enum SignatureResult {
     /// The signature is not acceptable: part of the body is not signed, or the key is too small or too
     /// large.
     Policy,
-    /// The signature is of a kind that is not known.
+    /// The version, algorithm, canonicalization, query method or key type is unknown.
     Neutral,
     /// The key could not be looked up. A retry may succeed.
     TempError,
-    /// The signature cannot be verified: it is malformed, it has expired, or there is no usable key.
+    /// The signature cannot be verified: it is malformed, it has expired, or it has no usable key.
     PermError,
 }
 

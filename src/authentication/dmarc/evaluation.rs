@@ -1,8 +1,8 @@
 //! The evaluation (RFC 9989 sections 4.10 and 5.3). Only this file changes its state.
 //!
-//! The outcome for an author domain is a function of the records that are known. If it needs one that is
-//! not, that is the next question. The answer is parsed once, and serves all author domains and
-//! identifiers.
+//! The outcome for an author domain is a function of the known records. If it needs an unknown
+//! record, the next question asks for this record. Each answer is parsed once, and is used for all
+//! author domains and identifiers.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,21 +14,21 @@ use crate::dns::{self, Answer, DomainName, RecordKind, ResolveError};
 
 /// Maximum number of author domains that are evaluated.
 const AUTHORS: usize = author::DOMAINS;
-/// Maximum number of domains of identifiers whose organizational domain is looked up. Further ones are
-/// only aligned with themselves.
+/// Maximum number of identifier domains whose organizational domain is looked up. Further
+/// identifiers are aligned only if they equal the author domain.
 const WALKS: usize = 8;
 
 /// An evaluation between two questions.
 #[derive(Debug)]
 pub(super) struct Evaluation {
-    /// Without outcome, the next one last.
+    /// Author domains without an outcome so far. The next one is the last.
     authors: Vec<DomainName>,
-    /// The verified ones first.
+    /// The identifiers, verified ones first.
     identifiers: Vec<DmarcIdentifier>,
     /// Domains of identifiers whose organizational domain may be looked up.
     walked: HashSet<DomainName>,
     known: Known,
-    /// So far.
+    /// The worst outcome so far.
     worst: Option<DmarcOutcome>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Evaluation {
 #[derive(Debug, Default)]
 struct Known {
     records: HashMap<DomainName, Lookup>,
-    /// Whether author domains exist. `None`: the lookup failed.
+    /// Whether author domains exist. `None` if the lookup failed.
     existence: HashMap<DomainName, Option<bool>>,
 }
 
@@ -93,7 +93,7 @@ impl Evaluation {
         (evaluation, next)
     }
 
-    /// Goes on with the answer to a question.
+    /// Continues the evaluation with the answer to a question.
     pub(super) fn resume(
         &mut self,
         question: &Question,
@@ -123,7 +123,7 @@ impl Evaluation {
         Next::Done(self.worst.clone().unwrap_or_else(none))
     }
 
-    /// Takes the outcome for an author domain. The others are not evaluated if none can be worse.
+    /// Records the outcome for an author domain. Skips the others if none of them can be worse.
     fn conclude(&mut self, outcome: DmarcOutcome) {
         self.authors.pop();
         if outcome.is_rejected() {
@@ -187,7 +187,7 @@ impl Evaluation {
         };
         match self.policy(author, policies, &outcome)? {
             Some(policy) => outcome.policy = Some(record.applied(policy)),
-            // The policy is not known, but it is the reason for a failure only.
+            // The policy is unknown, but only the outcome of a failure needs it.
             None if result != DmarcResult::Fail => {}
             None => {
                 outcome.result = DmarcResult::TempError;
@@ -197,8 +197,9 @@ impl Evaluation {
         Ok(outcome)
     }
 
-    /// Returns the policy for this author domain (RFC 9989 section 4.10.1), or `None` if it is not known
-    /// whether the domain exists. Only for a message that fails, that is looked up.
+    /// Returns the policy for this author domain (RFC 9989 section 4.10.1), or `None` if the policy
+    /// depends on the existence of the domain, which is unknown. The existence is looked up only
+    /// for a message that fails.
     fn policy(
         &self,
         author: &DomainName,
@@ -229,7 +230,7 @@ impl Evaluation {
         if domain == author {
             return Ok(Alignment::Aligned);
         }
-        // The organizational domain is above both.
+        // A common organizational domain is within the same top-level domain.
         let related = top_level(author) == top_level(domain);
         if record.is_strict(identifier.mechanism) || !related || !self.walked.contains(domain) {
             return Ok(Alignment::Unaligned);
@@ -241,7 +242,7 @@ impl Evaluation {
         {
             return Ok(Alignment::Aligned);
         }
-        // A record there could be that of a common organizational domain.
+        // The missing record may belong to a common organizational domain.
         match walk.has_failed_above(domain) {
             true => Ok(Alignment::Unknown),
             false => Ok(Alignment::Unaligned),
@@ -275,7 +276,8 @@ impl Known {
     }
 }
 
-/// Returns the name of the TXT record of a domain. `None` if it is too long: there is none then.
+/// Returns the name of the TXT record of a domain. Returns `None` if the name would be too long, so
+/// that no such record can exist.
 fn record_name(domain: &DomainName) -> Option<DomainName> {
     let labels: Vec<_> = std::iter::once(b"_dmarc".to_vec()).chain(domain.labels()).collect();
     DomainName::from_labels(labels.iter().map(|label| &**label)).ok()
@@ -287,7 +289,8 @@ fn top_level(domain: &DomainName) -> DomainName {
         .unwrap_or_else(|| domain.clone())
 }
 
-/// Reads the record of a domain. Several records are none (RFC 9989 section 4.10).
+/// Reads the record of a domain. If there are several records, they are ignored (RFC 9989 section
+/// 4.10).
 fn published(answer: Result<&Answer, &ResolveError>) -> Lookup {
     let Ok(answer) = answer else { return Lookup::Failed };
     let mut records = answer.records.iter().filter_map(|record| match record {

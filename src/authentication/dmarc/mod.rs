@@ -8,20 +8,20 @@
 //! | policy of a domain above | of the organizational domain | also of a public suffix domain with `psd=y` | RFC 9989 |
 //! | `np=` | unknown (RFC 9091) | policy of subdomains that do not exist | RFC 9989 |
 //! | `t=` | unknown | `t=y`: one level below the policy | RFC 9989 |
-//! | `pct=` | share of mail to which the policy applies | unknown | `pct=0` means `t=y` if there is no valid `t=` (RFC 9989 appendix A.6). Other values are ignored |
-//! | several author domains | the strictest policy of those that fail | the same, optionally | the worst outcome |
+//! | `pct=` | share of mail to which the policy applies | unknown | `pct=0` means `t=y` without a valid `t=` (RFC 9989 appendix A.6). Other values are ignored |
+//! | several author domains | the strictest policy of the domains that fail | the same, optionally | the worst outcome |
 //! | sender `<>` | SPF of the HELO name | the same (RFC 7208 section 2.4) | both |
 //!
-//! A record without a valid `p=`, or with a faulty `sp=` or `np=`, is `p=none` if it has a valid `rua=`. If
-//! it has none, DMARC is not applied (section 4.10.1). Other faulty tags have their default values (section
-//! 4.8). If a tag occurs several times, the first one counts.
+//! A record without a valid `p=`, or with a faulty `sp=` or `np=`, counts as `p=none` if it has a
+//! valid `rua=`. Without a valid `rua=`, DMARC is not applied (section 4.10.1). Other faulty tags
+//! have their default values (section 4.8). If a tag occurs several times, the first one counts.
 //!
 //! A lookup that fails matters only if the result depends on it:
 //!
 //! - The record of the author domain, or of a domain above it while its policy is searched: temperror.
 //! - SPF or DKIM of a domain that is aligned: temperror, unless another identifier is verified and aligned.
-//! - The record of a domain above both the author domain and an identifier: temperror, unless they are
-//!   aligned without it.
+//! - The record of a domain above both the author domain and an identifier: temperror, unless the
+//!   other records show that they are aligned.
 //! - The record of a top-level domain counts as absent. Few have one, and the name servers of some do not
 //!   answer questions about `_dmarc`.
 
@@ -41,9 +41,10 @@ pub use outcome::{
 /// It does no I/O. [`poll`](Self::poll) returns the next DNS question, and [`answer`](Self::answer) takes
 /// its answer, until there is an outcome. [`dmarc`] does this over a [`Resolver`].
 ///
-/// The first 8 author domains are evaluated. Each needs at most 9 questions: 8 for the DNS Tree Walk, and
-/// one about the existence of the domain. Of the identifiers, 8 domains need at most 8 questions each. So
-/// there are at most 136 questions. Names that walks have in common are looked up once.
+/// The first 8 author domains are evaluated. Each needs at most 9 questions: 8 for the DNS Tree
+/// Walk, and one about the existence of the domain. Up to 8 identifier domains need at most 8
+/// questions each. So there are at most 136 questions. A name that several walks need is looked up
+/// once.
 ///
 /// ```
 /// use std::time::Duration;

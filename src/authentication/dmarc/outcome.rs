@@ -41,9 +41,9 @@ impl fmt::Display for DmarcResult {
 /// The treatment that the owner of a domain wants for mail that fails, the mildest one first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DmarcPolicy {
-    /// As any other mail.
+    /// No special treatment.
     None,
-    /// As suspicious mail.
+    /// Treatment as suspicious mail.
     Quarantine,
     /// Refusal.
     Reject,
@@ -125,8 +125,8 @@ impl DmarcIdentifier {
     }
 }
 
-/// Result of an evaluation, with its reasons. If there are several author domains, it is the outcome for
-/// one of those with the worst.
+/// Result of an evaluation, with its reasons. If there are several author domains, this is the
+/// worst of their outcomes.
 ///
 /// ```
 /// use nobounce::authentication::{Dmarc, DmarcResult, DmarcStep};
@@ -143,13 +143,14 @@ pub struct DmarcOutcome {
     pub result: DmarcResult,
     /// The author domain. `None` if the message has none.
     pub author: Option<DomainName>,
-    /// The policy for mail of the author domain that fails. While the owner is testing (`t=y`), it is one
-    /// level below the published one. `None` if there is none, or it is not known.
+    /// The policy for mail of the author domain that fails DMARC. While the owner is testing
+    /// (`t=y`), it is one level below the published policy. `None` if the domain has no policy, or
+    /// if the policy is unknown.
     pub policy: Option<DmarcPolicy>,
     /// The domain that publishes this policy: the author domain, or one above it.
     pub policy_domain: Option<DomainName>,
-    /// The identifier that is aligned, if the result is pass. Its lookup failed if the result is
-    /// temperror.
+    /// The identifier that decided the result. For pass, it is aligned. For temperror, its result
+    /// or its alignment is unknown. `None` if no identifier decided.
     pub identifier: Option<DmarcIdentifier>,
     /// The reason for the result none or temperror.
     pub problem: Option<DmarcProblem>,
@@ -176,7 +177,8 @@ impl DmarcOutcome {
         self.result == DmarcResult::Fail && self.policy == Some(DmarcPolicy::Reject)
     }
 
-    /// Returns how bad the outcome is. After a failed lookup, the result may be the worst one.
+    /// Returns the severity of the outcome. A failed lookup is more severe than any known outcome
+    /// except a rejection.
     pub(super) fn severity(&self) -> u8 {
         match (self.result, self.policy) {
             (DmarcResult::Pass, _) => 0,
@@ -201,7 +203,7 @@ impl fmt::Display for DmarcOutcome {
     }
 }
 
-/// The reason why there is no definite result.
+/// The reason for a result of none or temperror.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DmarcProblem {
@@ -217,7 +219,7 @@ pub enum DmarcProblem {
     /// The lookup of this name failed.
     #[error("lookup of {0} failed")]
     Lookup(DomainName),
-    /// SPF or DKIM of this domain, which may be aligned, is not known.
+    /// This domain may be aligned, and its SPF or DKIM result or its alignment is unknown.
     #[error("it is not known whether {0} is verified and aligned")]
     Identifier(DomainName),
 }

@@ -2,26 +2,26 @@
 
 use super::outcome::{DmarcMechanism, DmarcPolicy};
 
-/// A record. Faulty tags have their default values.
+/// A DMARC record. Faulty tags have their default values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// `None` if DMARC is not applied to mail of the domain.
+    /// Policies of the domain. `None` if DMARC is not applied to its mail.
     pub(super) policies: Option<Policies>,
     pub(super) psd: Psd,
     strict_dkim: bool,
     strict_spf: bool,
-    /// `t=y`.
+    /// Whether the domain is testing DMARC (`t=y`).
     testing: bool,
 }
 
 /// The policies of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Policies {
-    /// `p=`: of the domain itself.
+    /// Policy of the domain itself (`p=`).
     pub(super) domain: DmarcPolicy,
-    /// `sp=`, by default `p=`: of its subdomains.
+    /// Policy of its subdomains (`sp=`, by default `p=`).
     pub(super) subdomains: DmarcPolicy,
-    /// `np=`, by default `sp=`: of subdomains that do not exist.
+    /// Policy of subdomains that do not exist (`np=`, by default `sp=`).
     pub(super) nonexistent: DmarcPolicy,
 }
 
@@ -77,8 +77,8 @@ impl Record {
         }
     }
 
-    /// Returns the policy that is applied instead of this one: one level below while the domain is
-    /// testing.
+    /// Returns the policy that applies to mail if this one is published. While the domain is
+    /// testing, it is one level lower.
     pub(super) fn applied(&self, policy: DmarcPolicy) -> DmarcPolicy {
         match policy {
             DmarcPolicy::Reject if self.testing => DmarcPolicy::Quarantine,
@@ -120,8 +120,8 @@ impl<'r> Tags<'r> {
         Some(tags)
     }
 
-    /// Returns the policies. If one of them is faulty, the record is only a request for reports, if it
-    /// is one (RFC 9989 section 4.10.1).
+    /// Returns the policies. If one of them is faulty, a record that requests reports counts as
+    /// `p=none`, and any other record has no policies (RFC 9989 section 4.10.1).
     fn policies(&self) -> Option<Policies> {
         let parse = |value: Option<&[u8]>| value.map(policy);
         match (parse(self.p), parse(self.sp), parse(self.np)) {

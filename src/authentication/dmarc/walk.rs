@@ -25,9 +25,10 @@ pub(super) enum Lookup {
 }
 
 impl<'r> Walk<'r> {
-    /// Walks from this domain to its top-level domain. `lookup` returns the record of a domain, or fails
-    /// if it is not known yet. A failed lookup for a top-level domain counts as no record: their name
-    /// servers belong to none of the parties, and few of them publish a record.
+    /// Walks from this domain to its top-level domain. `lookup` returns the record of a domain, or
+    /// fails if the record is not known yet. A failed lookup for a top-level domain counts as no
+    /// record, because few top-level domains publish one, and the owner of the mail domain does not
+    /// control their name servers.
     pub(super) fn from<E>(
         start: &DomainName,
         lookup: impl Fn(&DomainName) -> Result<&'r Lookup, E>,
@@ -52,7 +53,7 @@ impl<'r> Walk<'r> {
     pub(super) fn organizational_domain(&self) -> DomainName {
         match self.found.last() {
             Some((suffix, record)) if record.psd == Psd::Yes && *suffix != self.start => {
-                // One label below. It need not have been looked up.
+                // One label below. This name may not have been looked up.
                 let below = ancestors(&self.start).take_while(|domain| domain != suffix);
                 below.last().unwrap_or_else(|| self.start.clone())
             }
@@ -61,9 +62,9 @@ impl<'r> Walk<'r> {
         }
     }
 
-    /// Returns the record for mail of the domain where the walk began, if that domain has none itself,
-    /// and where it is: the one of the organizational domain, or of the public suffix domain (RFC 9989
-    /// section 4.10.1).
+    /// Returns the record that applies to the first domain of the walk if that domain has no
+    /// record, and the domain of this record. It is the record of the organizational domain, or of
+    /// the public suffix domain (RFC 9989 section 4.10.1).
     pub(super) fn policy(&self) -> Option<(&DomainName, &'r Record)> {
         let organizational = self.organizational_domain();
         let own = self.found.iter().find(|(domain, _)| *domain == organizational);
@@ -75,13 +76,13 @@ impl<'r> Walk<'r> {
         self.failed.first()
     }
 
-    /// Returns whether the record of a domain above both of these could not be looked up.
+    /// Returns whether the lookup failed for a domain above both of these domains.
     pub(super) fn has_failed_above(&self, domain: &DomainName) -> bool {
         self.failed.iter().any(|failed| domain.is_within(failed))
     }
 }
 
-/// Returns the names of a walk. Of a domain with more labels, some are skipped.
+/// Returns the names of a walk. If a domain has more labels than [`NAMES`], some names are skipped.
 fn names(start: &DomainName) -> impl Iterator<Item = DomainName> {
     let labels = ancestors(start).count();
     let above = ancestors(start).skip(labels.saturating_sub(NAMES - 1).max(1));

@@ -18,7 +18,7 @@ const TERMS: usize = 10;
 const VOID_TERMS: usize = 2;
 /// Maximum number of mail servers of an `mx` (RFC 7208 section 4.6.4).
 const MAIL_SERVERS: usize = 10;
-/// Octets of text from a policy in an outcome: the mechanism, and a malformed term.
+/// Maximum length of a mechanism or of a malformed term in an outcome, in octets.
 const MECHANISM: usize = 255;
 const TERM: usize = 64;
 
@@ -30,7 +30,7 @@ pub(super) struct Evaluation {
     /// The policy under evaluation is the last one. The others wait for the result of an `include`.
     policies: Vec<Running>,
     spent: Spent,
-    /// `None`: not looked up yet.
+    /// The names of the client. `None` if they were not looked up yet.
     reverse_names: Option<ReverseNames>,
 }
 
@@ -48,13 +48,13 @@ struct Running {
     policy: Policy,
     /// The number of directives that have not matched.
     position: usize,
-    /// Whether the directive at this position is counted as a term with lookups, and as one whose
-    /// lookups have found nothing. It may need several lookups.
+    /// Whether the directive at this position was already counted as a term with lookups, and as a
+    /// term whose lookups found nothing. A directive may need several lookups.
     counted: bool,
     void: bool,
 }
 
-/// The part of a directive that is done with its target.
+/// The lookup that a directive needs for its target.
 enum Lookup {
     Include,
     Addresses(Prefixes),
@@ -82,11 +82,11 @@ enum Purpose {
     Existence,
     /// The mail servers, for `mx`.
     MailServers(Prefixes),
-    /// The addresses of one of them. The others follow, the next one last.
+    /// The addresses of one mail server. The list contains the other servers, the next one last.
     MailServer(Prefixes, Vec<DomainName>),
     /// The names of the client.
     ReverseNames,
-    /// The addresses of the name of the client in this place.
+    /// The addresses of the client's name with this index.
     ReverseName(usize),
 }
 
@@ -108,7 +108,7 @@ pub(super) enum Next {
 /// The next step within the evaluation.
 enum Flow {
     Ask(Question),
-    /// The current directive, once more or for the first time.
+    /// The evaluation of the current directive, for the first time or again.
     Directive,
     /// Whether the current directive matches.
     Match(bool),
@@ -119,7 +119,7 @@ enum Flow {
 type Reply<'a> = Result<&'a Answer, &'a ResolveError>;
 
 impl Evaluation {
-    /// Begins with the policy of the domain.
+    /// Begins an evaluation, whose first question is for the policy of the domain.
     pub(super) fn begin(identity: SpfIdentity, subject: Subject) -> (Self, Next) {
         let evaluation = Self {
             identity,
@@ -138,7 +138,7 @@ impl Evaluation {
         (evaluation, next)
     }
 
-    /// Goes on with the answer to a question.
+    /// Continues the evaluation with the answer to a question.
     pub(super) fn resume(&mut self, question: &Question, reply: Reply<'_>) -> Next {
         let mut flow = self.answered(question, reply);
         loop {
@@ -367,15 +367,15 @@ impl Spent {
         if self.terms > TERMS { Err(SpfProblem::Terms) } else { Ok(()) }
     }
 
-    /// Counts a term once whose lookups find nothing.
+    /// Counts a term whose lookups find nothing. Each term counts once.
     fn void_term(&mut self, counted: &mut bool) -> Result<(), SpfProblem> {
         self.void_terms += usize::from(!std::mem::replace(counted, true));
         if self.void_terms > VOID_TERMS { Err(SpfProblem::VoidLookups) } else { Ok(()) }
     }
 }
 
-/// Returns the target of a term, the domain itself by default, or `None` if it is not a name. Returns a
-/// question if the name of the client is needed first.
+/// Returns the target of a term, which is the domain itself by default. Returns `None` if the
+/// target is not a valid name, and a question if the name of the client is needed first.
 fn target(
     subject: &Subject,
     names: Option<&ReverseNames>,
@@ -390,7 +390,7 @@ fn target(
     Ok(spec.expand(Values { subject, domain, reverse_name }))
 }
 
-/// Searches the names of the client. Returns a question if more must be known about them.
+/// Searches the names of the client. Returns a question if another answer is needed first.
 fn searched<'n>(
     client: IpAddr,
     names: Option<&'n ReverseNames>,
@@ -429,7 +429,8 @@ fn is_among(records: &[Record], client: IpAddr, prefixes: Prefixes) -> bool {
     records.iter().filter_map(Record::address).any(|address| prefixes.contain(client, address))
 }
 
-/// Asks for the addresses of the next mail server. If there is none, the directive does not match.
+/// Asks for the addresses of the next mail server. Without a further server, the directive does not
+/// match.
 fn next_mail_server(client: IpAddr, prefixes: Prefixes, mut servers: Vec<DomainName>) -> Flow {
     let Some(name) = servers.pop() else { return Flow::Match(false) };
     let purpose = Purpose::MailServer(prefixes, servers);

@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use super::subject::Subject;
 use crate::dns::DomainName;
 
-/// Longest name in octets of text (RFC 7208 section 7.3). Of a longer one, labels on the left are
-/// removed.
+/// Maximum length of a name as text, in octets (RFC 7208 section 7.3). Labels on the left of a
+/// longer name are removed.
 const LONGEST: usize = 253;
 
 /// A `domain-spec`: text and macros, which end in a top label or a macro.
@@ -32,7 +32,7 @@ enum Piece {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Macro {
     letter: Letter,
-    /// The letter is in upper case: the value is percent-encoded.
+    /// Whether the letter is in upper case, so that the value is percent-encoded.
     encoded: bool,
     /// Number of parts on the right that are used. All, if not set.
     parts: Option<NonZeroUsize>,
@@ -76,7 +76,7 @@ pub(super) struct Values<'v> {
     pub(super) subject: &'v Subject,
     /// The domain whose policy is evaluated.
     pub(super) domain: &'v DomainName,
-    /// The name of the client. `None`: unknown.
+    /// The name of the client. `None` if it is unknown.
     pub(super) reverse_name: Option<&'v DomainName>,
 }
 
@@ -103,11 +103,11 @@ impl DomainSpec {
         subject.local_part().is_ascii() || !self.values().any(local)
     }
 
-    /// Expands the macros. Returns `None` if the result cannot be looked up: such a name does not
-    /// exist. The caller has checked [`may_match`](Self::may_match).
+    /// Expands the macros. Returns `None` if the result is not a valid domain name. Such a name
+    /// counts as one that does not exist. The caller has checked [`may_match`](Self::may_match).
     ///
-    /// The pieces are expanded from the right until there is enough for a name, so the effort does
-    /// not depend on the length of what is cut off.
+    /// The pieces are expanded from the right until there is enough for a name, so the time does
+    /// not depend on the length of the removed part.
     pub(super) fn expand(&self, values: Values<'_>) -> Option<DomainName> {
         let (mut pieces, mut length) = (Vec::new(), 0);
         for piece in self.0.iter().rev() {
@@ -138,7 +138,8 @@ pub(super) fn is_macro_string(text: &[u8]) -> bool {
     pieces(text).all(|piece| piece.is_some())
 }
 
-/// Returns the pieces of a `macro-string`. A malformed one is `None`, and the last.
+/// Returns the pieces of a `macro-string`. A malformed piece is returned as `None`, and ends the
+/// iteration.
 fn pieces(mut text: &[u8]) -> impl Iterator<Item = Option<Piece>> {
     std::iter::from_fn(move || {
         text.first()?;
@@ -203,14 +204,14 @@ impl Piece {
 }
 
 impl Macro {
-    /// Parses what is between the braces.
+    /// Parses the text between the braces.
     fn parse(text: &[u8]) -> Option<Self> {
         let (first, rest) = text.split_first()?;
         let lower = first.to_ascii_lowercase();
         let (_, letter) = *LETTERS.iter().find(|(letter, _)| *letter == lower)?;
         let digits = rest.iter().take_while(|octet| octet.is_ascii_digit()).count();
         let (digits, rest) = rest.split_at(digits);
-        // No value has as many parts as the largest number.
+        // A number that is too large becomes the largest one. No value has that many parts.
         let number = digits.iter().fold(0_usize, |number, digit| {
             number.saturating_mul(10).saturating_add(usize::from(digit - b'0'))
         });
@@ -228,7 +229,7 @@ impl Macro {
         Some(Self { letter, encoded, parts, reversed, delimiters })
     }
 
-    /// Expands the macro (RFC 7208 section 7.3). Only the parts that are used are looked at.
+    /// Expands the macro (RFC 7208 section 7.3). Reads only the parts that are used.
     fn expand<'v>(&self, values: Values<'v>) -> Cow<'v, [u8]> {
         let value = self.letter.value(values);
         let value = match self.transforms() {

@@ -57,8 +57,8 @@ pub enum SpfIdentity {
     MailFrom,
 }
 
-/// Result of an evaluation, with its reasons. Its texts may be published, but contain text of the
-/// domain's owner.
+/// Result of an evaluation, with its reasons. Its texts may be published, but contain text that the
+/// domain's owner chose.
 ///
 /// ```
 /// use nobounce::authentication::{Spf, SpfProblem, SpfStep};
@@ -76,10 +76,10 @@ pub struct SpfOutcome {
     pub result: SpfResult,
     /// The identity whose domain was checked.
     pub identity: SpfIdentity,
-    /// The domain that was checked, with A-labels. `None` if there was none that can be looked up.
+    /// The domain that was checked, with A-labels. `None` if no domain could be looked up.
     pub domain: Option<DomainName>,
-    /// The mechanism that matched, of the domain's own policy or the one that it redirects to:
-    /// printable ASCII without blanks, at most 255 octets. `None` if none matched.
+    /// The mechanism that matched, in the policy of the domain or in the policy that it redirects
+    /// to: printable ASCII without blanks, at most 255 octets. `None` if none matched.
     ///
     /// It may contain `(`, `)`, `"` and `\`. In a comment of a header field, precede each of them with
     /// a backslash (RFC 5322 section 3.2.2).
@@ -89,8 +89,8 @@ pub struct SpfOutcome {
 }
 
 impl fmt::Display for SpfOutcome {
-    /// Writes the result, and the mechanism or the problem in parentheses. This is not a valid comment
-    /// of a header field, because their text is not quoted.
+    /// Writes the result, and the mechanism or the problem in parentheses. This is not a valid
+    /// comment of a header field, because the text in parentheses is not quoted.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.result)?;
         match (&self.mechanism, &self.problem) {
@@ -101,8 +101,8 @@ impl fmt::Display for SpfOutcome {
     }
 }
 
-/// The reason why a result is not definite. Its text may be shown to the public. A name in it has at
-/// most 255 octets, a longer one ends in `...`.
+/// The reason for a result of none, temperror or permerror. Its text may be published. Names in it
+/// have at most 255 octets. Longer names are truncated and end in `...`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpfProblem {
@@ -135,14 +135,14 @@ pub enum SpfProblem {
     /// More than 10 terms need lookups (RFC 7208 section 4.6.4).
     #[error("more than 10 terms need DNS lookups")]
     Terms,
-    /// More than 2 terms have looked up what does not exist (RFC 7208 section 4.6.4).
+    /// The lookups of more than 2 terms found nothing (RFC 7208 section 4.6.4).
     #[error("the lookups of more than 2 terms find nothing")]
     VoidLookups,
     /// The domain has more than 10 mail servers (RFC 7208 section 4.6.4).
     #[error("{} has more than 10 mail servers", shown(.0))]
     MailServers(DomainName),
-    /// `include` or `redirect` leads to a domain without a policy (RFC 7208 sections 5.2 and 6.1).
-    /// `None`: the name cannot be looked up.
+    /// An `include` or `redirect` leads to a domain without a policy (RFC 7208 sections 5.2 and
+    /// 6.1). `None` if the name cannot be looked up.
     #[error(
         "the SPF record refers to {}, which has no SPF record",
         .0.as_ref().map_or("a malformed name".into(), shown)
@@ -151,7 +151,7 @@ pub enum SpfProblem {
 }
 
 impl SpfProblem {
-    /// Returns the result that it leads to.
+    /// Returns the result that this problem causes.
     pub(super) fn result(&self) -> SpfResult {
         match self {
             Self::NoDomain | Self::NoPolicy(_) => SpfResult::None,
@@ -166,7 +166,8 @@ impl SpfProblem {
     }
 }
 
-/// Returns a text of ASCII characters with at most this many octets. A longer one ends in `...`.
+/// Returns a text of ASCII characters with at most this many octets. A longer text is truncated and
+/// ends in `...`.
 pub(super) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
     match text.len() > most {
         true => format!("{}...", &text[..most - 3]).into(),

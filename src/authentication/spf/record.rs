@@ -29,7 +29,8 @@ pub(crate) enum Qualifier {
     Neutral,
 }
 
-/// A mechanism (RFC 7208 section 5). Without a [`DomainSpec`], it is about the domain of the policy.
+/// A mechanism (RFC 7208 section 5). Without a [`DomainSpec`], it applies to the domain of the
+/// policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mechanism {
     All,
@@ -46,7 +47,7 @@ pub(crate) enum Mechanism {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Prefix<const MOST: u8>(u8);
 
-/// Prefixes for both kinds of addresses.
+/// Prefix lengths for IPv4 and IPv6 addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Prefixes {
     ip4: Prefix<32>,
@@ -67,7 +68,7 @@ pub(crate) fn is_policy(text: &[u8]) -> bool {
 }
 
 impl Policy {
-    /// Parses the text of a policy. Octets that are not ASCII are allowed nowhere.
+    /// Parses the text of a policy. Non-ASCII octets are not allowed.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, Malformed<'_>> {
         if !is_policy(text) {
             return Err(Malformed(text));
@@ -87,7 +88,7 @@ impl Policy {
                     return Err(malformed());
                 }
             } else if name.eq_ignore_ascii_case(b"exp") {
-                // Checked and not used: the text would come from a stranger.
+                // Checked but not used, because a stranger chooses the text.
                 DomainSpec::parse(value).ok_or_else(malformed)?;
                 if std::mem::replace(&mut has_explanation, true) {
                     return Err(malformed());
@@ -217,8 +218,8 @@ impl<const MOST: u8> Prefix<MOST> {
 }
 
 impl Prefixes {
-    /// Returns whether the client is in the network of this address. Addresses of different kinds
-    /// are never in the same one.
+    /// Returns whether the client is in the network of this address. An IPv4 address is never in an
+    /// IPv6 network, nor the reverse.
     pub(super) fn contain(self, client: IpAddr, address: IpAddr) -> bool {
         match (client, address) {
             (IpAddr::V4(client), IpAddr::V4(address)) => in_ip4(client, address, self.ip4),
@@ -237,7 +238,7 @@ pub(super) fn in_ip6(client: Ipv6Addr, network: Ipv6Addr, prefix: Prefix<128>) -
 }
 
 impl fmt::Display for Policy {
-    /// Writes a policy that means the same: without modifiers other than `redirect`.
+    /// Writes an equivalent policy, without modifiers other than `redirect`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("v=spf1")?;
         self.directives.iter().try_for_each(|directive| write!(f, " {directive}"))?;

@@ -7,7 +7,8 @@ use crate::dns::{Answer, DomainName, Record, ResolveError};
 /// Maximum number of names of the client that are used (RFC 7208 section 4.6.4).
 const NAMES: usize = 10;
 
-/// The names of the client, each with whether it has the client's address, once that is known.
+/// The names of the client, each with a flag. The flag tells whether the name has the client's
+/// address. It is `None` until the addresses were looked up.
 #[derive(Debug, Clone)]
 pub(super) struct ReverseNames(Vec<(DomainName, Option<bool>)>);
 
@@ -16,9 +17,9 @@ pub(super) struct ReverseNames(Vec<(DomainName, Option<bool>)>);
 pub(super) enum Search<'n> {
     /// This name has the address of the client.
     Found(&'n DomainName),
-    /// The addresses of this name, in this place, are needed.
+    /// The addresses of this name, which has this index, must be looked up.
     Unchecked(&'n DomainName, usize),
-    /// No name has it.
+    /// No name has the address of the client.
     Nothing,
 }
 
@@ -33,7 +34,8 @@ impl ReverseNames {
         Self(names.take(NAMES).collect())
     }
 
-    /// Reads the addresses of the name in this place. If the lookup failed, it has none.
+    /// Reads the addresses of the name with this index. If the lookup failed, the name has no
+    /// addresses.
     pub(super) fn check(
         &mut self,
         place: usize,

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use crate::dns::{DomainName, a_labels};
 
-/// The values that macros expand to (RFC 7208 section 7.2). They do not change.
+/// The values that macros expand to (RFC 7208 section 7.2) and that do not change during an
+/// evaluation.
 #[derive(Debug, Clone)]
 pub(super) struct Subject {
     /// An IPv4-mapped address is an IPv4 address.
@@ -16,17 +17,18 @@ pub(super) struct Subject {
     pub(super) sender: Box<[u8]>,
     /// Length of the local part.
     local_part: usize,
-    /// The domain that is checked, if it can be.
+    /// The domain that is checked. `None` if it cannot be checked.
     pub(super) domain: Option<DomainName>,
 }
 
 impl Subject {
-    /// The HELO identity: `postmaster` of the HELO name.
+    /// Creates the subject for the HELO identity: `postmaster` at the HELO name.
     pub(super) fn helo(client: IpAddr, helo: &[u8]) -> Self {
         Self::new(client, helo, b"postmaster", helo)
     }
 
-    /// The MAIL FROM identity. An empty local part becomes `postmaster` (RFC 7208 section 4.3).
+    /// Creates the subject for the MAIL FROM identity. An empty local part becomes `postmaster`
+    /// (RFC 7208 section 4.3).
     pub(super) fn mail_from(client: IpAddr, helo: &[u8], sender: &[u8]) -> Self {
         let at = sender.iter().rposition(|octet| *octet == b'@');
         let (local_part, domain) = match at {
@@ -62,13 +64,13 @@ impl Subject {
         &self.sender[..self.local_part]
     }
 
-    /// The domain of the sender, as text.
+    /// Returns the domain of the sender, as text.
     pub(super) fn sender_domain(&self) -> &[u8] {
         &self.sender[self.local_part + 1..]
     }
 }
 
-/// Returns the name of a domain, if it can have a policy. Address literals have none.
+/// Returns the name of a domain, or `None` if it cannot have a policy, such as an address literal.
 fn checkable(text: &[u8]) -> Option<DomainName> {
     if text.starts_with(b"[") || !text.is_ascii() {
         return None;

@@ -9,7 +9,7 @@ fn check(zone: &str, client: &str, sender: &str) -> SpfOutcome {
     pollster::block_on(spf(&Zone::new(zone), spf_of))
 }
 
-/// Returns the outcome of this policy, with these records beside it, for 192.0.2.1.
+/// Returns the outcome of this policy for 192.0.2.1, with these further records.
 fn of(policy: &str, records: &str) -> String {
     let zone = format!("example.org TXT v=spf1 {policy}\n{records}");
     check(&zone, "192.0.2.1", "alice@example.org").to_string()
@@ -211,7 +211,8 @@ fn addresses_are_of_the_kind_of_the_client() {
     }
 }
 
-/// RFC 7208 sections 5.5 and 7.3: the client's names are its own affair.
+/// RFC 7208 sections 5.5 and 7.3: a failed lookup of the client's names is not an error of the
+/// policy.
 #[test]
 fn failed_lookups_of_the_clients_names_are_no_match() {
     for records in [
@@ -254,7 +255,7 @@ fn ten_terms_with_lookups_are_evaluated() {
     assert_eq!(terms(10), "pass (ip4:192.0.2.1)");
     let beyond = "permerror (more than 10 terms need DNS lookups)";
     assert_eq!(terms(11), beyond);
-    // Those of includes count, too.
+    // Lookups of included policies count, too.
     let includes =
         |count: usize| of(&format!("{}?all", "include:b.example ".repeat(count)), records);
     assert_eq!((&*includes(3), &*includes(4)), ("neutral (?all)", beyond));
@@ -282,10 +283,10 @@ fn two_terms_may_find_nothing() {
         let known = format!("{records}\nunknown.c.example A 192.0.2.9");
         assert_eq!(of(policy, &known), "neutral (?all)");
     }
-    // A term counts once, whatever its lookups.
+    // A term counts once, regardless of the number of its lookups.
     assert_eq!(of("mx ?all", of_records), "neutral (?all)");
     assert_eq!(of("mx mx mx ?all", of_records), beyond);
-    // A name that is malformed is not looked up.
+    // A malformed name is not looked up.
     assert_eq!(of("a:a..b a:a..b a:a..b ?all", ""), "neutral (?all)");
 }
 
@@ -360,7 +361,7 @@ fn a_question_is_repeated_until_it_is_answered() {
     assert!(matches!(done.poll(), SpfStep::Done(outcome) if outcome.result == SpfResult::Fail));
     spf.answer(Err(ResolveError::Late));
     assert_eq!(spf.poll(), done.poll(), "an answer to no question changes nothing");
-    // An answer of other types is one without records.
+    // An answer with records of other types counts as an answer without records.
     let mut spf = ask;
     spf.answer(Ok(Answer::new([Record::A([192, 0, 2, 1].into())], Duration::ZERO)));
     assert!(matches!(spf.poll(), SpfStep::Done(outcome) if outcome.result == SpfResult::None));

@@ -10,8 +10,8 @@ fn view(content: impl AsRef<[u8]>) -> MessageView {
     MessageView::new(Bytes::copy_from_slice(content.as_ref()).into(), MimeLimits::default())
 }
 
-/// Returns one line for each part: indented by depth, with the media type. Parts without parts of
-/// their own also have their body.
+/// Returns one line for each part: indented by depth, with the media type. The line of a part that
+/// contains no other parts also has its body.
 fn outline(view: &MessageView) -> Vec<String> {
     let line = |part: &MimePart| {
         let indent = " ".repeat(part.depth());
@@ -44,7 +44,8 @@ fn parts_are_found() {
         ("Content-Type: text\n\nc\n", &["text/plain c|"]),
         ("Content-Type: ;;\n\nc\n", &["text/plain c|"]),
         ("Content-Type: a/b\nContent-Type: a/b\n\n", &["a/b "]),
-        // Preamble and epilogue are in no part; the CRLF before a delimiter is neither.
+        // The preamble and the epilogue belong to no part, and neither does the CRLF before a
+        // delimiter.
         (
             "M\n--b\n\none\n--b\n\ntwo\n--b--\n",
             &["multipart/mixed", " text/plain one", " text/plain two"],
@@ -61,7 +62,7 @@ fn parts_are_found() {
         // A delimiter is a whole line. White space may follow it.
         ("M\none --b\n --b\n-b\n--\n", &["multipart/mixed one --b| --b|-b|--|"]),
         ("M\n--b \t\n\none\n--b-- \n", &["multipart/mixed", " text/plain one"]),
-        // A part without header, and one whose header is cut short.
+        // A part without header, and a part with a truncated header.
         ("M\n--b\none two\n--b--\n", &["multipart/mixed", " text/plain one two"]),
         (
             "M\n--b\n one\n--b\nA: b\n\n--b--\n",
@@ -120,7 +121,7 @@ fn malformed_messages_are_read_in_each_way() {
         ("A: b\n \nContent-Type: a/b\n\nc\n", &["a/b c|", "text/plain Content-Type: a/b||c|"]),
         ("Content-Type: a/b\nContent-Type: c/d\n\n", &["a/b ", "c/d "]),
         ("Content-Type: a/b x\n\n", &["a/b ", "text/plain "]),
-        // A delimiter with text behind it.
+        // A delimiter with text after it.
         (
             "M\n--b\n\none\n--b junk\n\ntwo\n--b--\n",
             &[
@@ -380,7 +381,7 @@ fn the_head_of_a_text_is_its_beginning() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Nothing is too odd to look at, and no part holds what does not stand in the message.
+    /// Any input is parsed, and a part contains only octets of the message.
     #[test]
     fn anything_is_a_message(lines in prop::collection::vec(line(), 0..24), end in "\n|\r\n") {
         let content = lines.iter().flat_map(|line| [line, end.as_bytes()].concat()).collect::<Vec<u8>>();
@@ -409,7 +410,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Wherever a block ends, the same is seen.
+    /// The positions of block boundaries do not affect the view.
     #[test]
     fn blocks_do_not_change_the_content(
         lines in prop::collection::vec(line(), 0..24),

@@ -6,7 +6,7 @@ use super::text::Search;
 use crate::message::field::Field;
 use crate::message::part::MimePart;
 
-/// Maximum length of all fields in one message that are searched, in octets.
+/// Maximum total length of the searched fields of a message, in octets.
 pub(super) const FIELDS: usize = 64 << 10;
 
 /// Fields whose whole text is displayed.
@@ -24,7 +24,7 @@ const TEXTS: &[&str] = &[
     "List-Archive",
 ];
 
-/// Fields with addresses. Only their display names and comments are searched: the addresses are no
+/// Fields with addresses. Only their display names and comments are searched: the addresses are not
 /// links.
 const ADDRESSES: &[&str] = &["From", "Sender", "To", "Cc"];
 

@@ -9,13 +9,14 @@ use super::link::{Link, LinkPlace};
 use super::target::Targets;
 use super::text::{Candidate, Search, candidates};
 
-/// Maximum number of links of each kind (in markup, and in text) that are kept. Of more links, the
-/// first and the last ones are kept, half each.
+/// Maximum number of links of each kind (in markup, and in text) that are kept. If there are more
+/// links, the first half and the last half of this number are kept.
 const LINKS: usize = 10_000;
 /// Maximum memory for the URLs and texts of links of each kind, in octets.
 const OCTETS: usize = 4 << 20;
 
-/// The place of a link in the message: the number of its text, and the offset in it.
+/// The position of a link in the message: the number of the text with the link, and the offset in
+/// this text.
 pub(super) type Order = (usize, usize);
 
 /// The links of a message that were found so far.
@@ -23,11 +24,11 @@ pub(super) type Order = (usize, usize);
 pub(super) struct Found {
     markup: Kept,
     text: Kept,
-    /// Whether a limit left something out.
+    /// Whether something was omitted because of a limit.
     pub(super) truncated: bool,
 }
 
-/// How a link is displayed.
+/// The appearance of a link.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shown<'s> {
     pub(super) place: LinkPlace,
@@ -37,7 +38,7 @@ pub(super) struct Shown<'s> {
 }
 
 impl Shown<'_> {
-    /// A link without a visible text of its own.
+    /// Creates a link without visible text.
     pub(super) fn at(place: LinkPlace, is_hidden: bool) -> Self {
         Self { place, text: None, text_host: None, is_hidden }
     }
@@ -62,7 +63,8 @@ impl Found {
         });
     }
 
-    /// Returns the links in order of appearance, and whether a limit left something out.
+    /// Returns the links in order of appearance, and whether something was omitted because of a
+    /// limit.
     pub(super) fn finish(self) -> (Vec<Link>, bool) {
         let truncated = self.truncated || self.markup.dropped || self.text.dropped;
         let mut links: Vec<_> = self.markup.links().chain(self.text.links()).collect();

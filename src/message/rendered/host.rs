@@ -7,8 +7,8 @@ use idna::AsciiDenyList;
 
 use super::percent;
 
-/// Maximum length of a host that is read, in octets. The end of a longer one is read. A domain name
-/// has at most 253.
+/// Maximum length of a host that is read, in octets. Only the end of a longer host is read. A
+/// domain name has at most 253 octets.
 const HOST: usize = 1_024;
 /// Maximum length of a label that is converted, in octets. Conversion takes quadratic time. A label
 /// has at most 63 octets as an A-label, and 567 as percent-encoded UTF-8.
@@ -92,7 +92,7 @@ impl LinkHost {
     }
 
     /// Parses the part of a URL between the slashes and the path, also if the URL standard rejects
-    /// it. An invalid label ends the name: only the labels after it remain.
+    /// it. An invalid label and the labels before it are removed.
     pub(super) fn lenient(authority: &str) -> Option<Self> {
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         if let Some((literal, _)) = host.strip_prefix('[').and_then(|host| host.split_once(']')) {
@@ -134,7 +134,8 @@ fn label(label: &str) -> Option<String> {
     })
 }
 
-/// Returns whether the character separates labels (UTS 46 section 4), or looks so.
+/// Returns whether the character separates labels (UTS 46 section 4), or looks like such a
+/// character.
 pub(super) fn is_dot(c: char) -> bool {
     matches!(c, '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}' | '\u{2024}' | '\u{fe52}')
 }

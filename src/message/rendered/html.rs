@@ -1,6 +1,6 @@
-//! Reads HTML as browsers do: its links, and its text.
+//! Reads the links and the text of HTML as browsers do.
 //!
-//! There is no tree. The tokenizer knows which elements contain raw text, and hidden elements end
+//! It builds no tree. The tokenizer knows which elements contain raw text, and hidden elements end
 //! with their own end tag. That differs from a browser only for misnested hidden elements.
 
 use std::convert::Infallible;
@@ -26,7 +26,7 @@ const SHOWN: usize = 256;
 /// Maximum length of the visible text of a link that is searched for a host, in octets.
 const SEARCHED: usize = 2_048;
 
-/// State of reading a page.
+/// The state of the parser of a page.
 pub(super) struct Page<'f> {
     found: &'f mut Found,
     /// Number of the text in the message, and the offset at which the page begins.
@@ -51,9 +51,10 @@ enum Raw {
     Style,
     Script,
     Title,
-    /// Displayed as it is.
+    /// Text that is displayed without parsing.
     Text,
-    /// Displayed as HTML by programs that do not support the element, or do not run scripts.
+    /// Text that is displayed as HTML by programs that do not support the element, or do not run
+    /// scripts.
     Html,
 }
 
@@ -310,7 +311,7 @@ impl<'f> Page<'f> {
 
     // --- URLs ---
 
-    /// The position of a link that is found now.
+    /// Returns the position of a link that is found now.
     fn order(&self) -> Order {
         (self.order.0, self.order.1 + self.visible.len())
     }
@@ -394,7 +395,7 @@ impl<'f> Page<'f> {
         }
     }
 
-    /// Adds hidden text on a line of its own.
+    /// Adds hidden text on a separate line.
     fn conceal(&mut self, text: &str) {
         if !self.hidden.is_empty() && !self.hidden.ends_with('\n') && !text.is_empty() {
             self.hidden.push('\n');
@@ -431,7 +432,7 @@ impl<'f> Page<'f> {
     }
 }
 
-/// Returns what the raw text of an element is. The tokenizer has the same list.
+/// Returns the kind of raw text that an element contains. The tokenizer has the same list.
 fn raw(name: &str) -> Option<Raw> {
     match name {
         "style" => Some(Raw::Style),

@@ -61,7 +61,7 @@ pub enum LinkPlace {
 
 impl Link {
     /// Returns the URL, serialised by the WHATWG URL standard. If the standard rejects it, this is
-    /// the URL as written. It has at most about 4,096 octets.
+    /// the URL as written. Its length is limited to about 4,096 octets.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -69,8 +69,8 @@ impl Link {
     /// Returns the host that the link leads to. For `mailto:`, it is the domain of the address.
     /// `None` if the URL has no host, as with `tel:`.
     ///
-    /// If the standard rejects the host because of an invalid label, the labels after it are the
-    /// host.
+    /// If the standard rejects the host because of an invalid label, the host consists of the
+    /// labels after it.
     pub fn host(&self) -> Option<&LinkHost> {
         self.host.as_ref()
     }
@@ -80,7 +80,8 @@ impl Link {
         self.place
     }
 
-    /// Returns the visible text of an HTML link, in its first 256 octets. `None` if it has none.
+    /// Returns the visible text of an HTML link, truncated to 256 octets. Returns `None` if the
+    /// link has no visible text.
     pub fn text(&self) -> Option<&str> {
         self.text.as_deref()
     }
@@ -91,8 +92,8 @@ impl Link {
         self.text_host.as_ref()
     }
 
-    /// Returns whether the visible text names a host, and the link leads to another one. Hosts of
-    /// the same registered domain are not different.
+    /// Returns whether the visible text names one host and the link leads to another one. Hosts
+    /// with the same registered domain count as the same host.
     pub fn differs(&self) -> bool {
         let Some(shown) = &self.text_host else { return false };
         self.host.as_ref().is_none_or(|host| !host.is_near(shown))
@@ -105,7 +106,7 @@ impl Link {
     }
 
     /// Returns the number of redirectors in front of the link: 1 for the target in
-    /// `https://example.com/?url=https://example.org/`. The redirectors are links of their own.
+    /// `https://example.com/?url=https://example.org/`. Each redirector is also listed as a link.
     pub fn redirectors(&self) -> usize {
         self.redirectors
     }

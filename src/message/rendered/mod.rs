@@ -1,4 +1,4 @@
-//! The links of a message and the text of its HTML, as a reader sees them.
+//! The links of a message and the text of its HTML, as mail programs display them.
 
 mod css;
 mod fields;
@@ -26,7 +26,7 @@ pub use link::{Link, LinkPlace};
 /// Maximum length of the text in one message that is searched, in octets.
 const TEXT: usize = 1 << 20;
 
-/// A message as a reader sees it: all its links, and the visible text of its HTML parts.
+/// A message as mail programs display it: all its links, and the visible text of its HTML parts.
 ///
 /// Links are read as browsers read them (WHATWG HTML and URL, UTS 46): with character references,
 /// percent-encoding, white space inside, backslashes, numeric addresses, and names in any script.
@@ -57,8 +57,8 @@ pub struct Rendered {
     truncated: bool,
 }
 
-/// The text of an HTML part. Tags are removed, and character references are resolved. White space is
-/// collapsed, and a block element begins on a line of its own.
+/// The text of an HTML part. Tags are removed, and character references are resolved. White space
+/// is collapsed, and a block element begins on a new line.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct HtmlText {
     visible: Box<str>,
@@ -93,21 +93,21 @@ impl Rendered {
         self.html.get(at).map(|(_, text)| text)
     }
 
-    /// Returns whether a limit left out some links or some text. Ordinary mail does not exceed the
-    /// limits:
+    /// Returns whether some links or some text were omitted because of a limit. Ordinary mail does
+    /// not exceed the limits:
     ///
     /// - 1 MiB of text
     /// - 10,000 links in markup and 10,000 in text, with 4 MiB of URLs each; of more links, the first
     ///   and the last ones remain
     /// - 4,096 octets of a URL; of a longer one, the host and the beginning remain
     /// - five redirectors in front of a target
-    /// - HTML in attributes and comments inside such HTML
+    /// - two nested levels of HTML in attributes, comments and raw text
     /// - 64 KiB of header fields
     pub fn truncated(&self) -> bool {
         self.truncated
     }
 
-    /// Returns the text that a reader sees, for every part that mail programs display as text. Unlike
+    /// Returns the visible text of every part that mail programs display as text. Unlike
     /// [`MessageView::texts`], it contains no HTML markup. `view` is the view of the same message.
     ///
     /// ```
@@ -133,7 +133,7 @@ impl Rendered {
         for (index, part) in view.parts().iter().enumerate() {
             fields::search(part, 2 * index, &mut fields, &mut found);
             if room == 0 {
-                // Whether the rest has text is not read.
+                // The rest is not read, so it may contain text.
                 found.truncated |= !part.is_container();
                 continue;
             }
@@ -163,8 +163,8 @@ fn head(text: &str, room: usize) -> &str {
     &text[..end]
 }
 
-/// Returns the text of a part. Flowed lines are joined if their last space is to be deleted (RFC
-/// 3676 section 4.2, `delsp=yes`), because a URL may span such lines. Programs that do not join them
+/// Returns the text of a part. Flowed lines are joined if their last space is deleted (RFC 3676
+/// section 4.2, `delsp=yes`), because a URL may span such lines. Programs that do not join them
 /// display the first line of the URL, so the original text follows.
 fn joined<'t>(part: &MimePart, text: &'t str) -> Cow<'t, str> {
     let is_joined = part.fields().any(|field| {

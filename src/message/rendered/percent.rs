@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Decodes percent-encoded octets. A percent sign without two digits stays. Octets that are not
+/// Decodes percent-encoded octets. A percent sign without two digits is kept. Octets that are not
 /// UTF-8 become U+FFFD.
 pub(super) fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {

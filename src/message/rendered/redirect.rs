@@ -105,7 +105,8 @@ fn pairs(query: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// Returns the decoded value, if it is a URL with a scheme, `//` or `www.`, or one in base64.
+/// Returns the decoded value, if it is a URL with a scheme, `//` or `www.`, or such a URL in
+/// base64.
 fn unwrapped(value: &str) -> Option<String> {
     let mut value = decoded(value);
     for _ in 1..ENCODINGS {
@@ -173,7 +174,8 @@ fn accelerated(path: &str) -> Option<String> {
     Some(format!("https://{rest}"))
 }
 
-/// Returns the target of a proxy that has the name in its own name: `www-example-com.translate.goog`.
+/// Returns the target of a proxy whose name contains the name of the target:
+/// `www-example-com.translate.goog`.
 fn proxied(name: &str) -> Option<String> {
     let encoded =
         [".translate.goog", ".cdn.ampproject.org"].iter().find_map(|it| name.strip_suffix(it))?;

@@ -1,6 +1,6 @@
 //! Start tags of HTML with the attributes that matter, and what is known about elements.
 
-/// Attributes that are looked at, in the order of the slots of a tag.
+/// Attributes that are evaluated, in the order of their slots in a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attribute {
     Href,
@@ -64,7 +64,7 @@ pub(super) struct Tag {
 enum Current {
     Slot(usize),
     Other,
-    /// A repeated attribute, or a namespace. Of repeated attributes, the first one counts.
+    /// A repeated attribute, or a namespace. The first one of repeated attributes counts.
     #[default]
     Ignored,
 }
@@ -105,13 +105,13 @@ impl Tag {
         }
     }
 
-    /// Returns the tag, if it has begun.
+    /// Takes the current tag. Returns `None` if no tag has begun.
     pub(super) fn take(&mut self) -> Option<Self> {
         let tag = std::mem::take(self);
         tag.is_open.then_some(tag)
     }
 
-    /// Returns the value of an attribute. It is empty if the attribute has none.
+    /// Returns the value of an attribute. It is empty if the attribute has no value.
     pub(super) fn get(&self, attribute: Attribute) -> Option<&str> {
         let slot = NAMES.iter().position(|(_, known)| *known == attribute)?;
         self.values[slot].as_deref()
@@ -141,7 +141,7 @@ pub(super) fn is_void(name: &str) -> bool {
     )
 }
 
-/// Returns whether the element begins on a line of its own.
+/// Returns whether the element begins on a new line.
 pub(super) fn is_block(name: &str) -> bool {
     matches!(
         name,
@@ -208,7 +208,8 @@ pub(super) fn is_cell(name: &str) -> bool {
     matches!(name, "td" | "th")
 }
 
-/// Returns whether a start tag of `next` ends an element `open` without an end tag.
+/// Returns whether a start tag of `next` ends the open element `open`, whose end tag may be
+/// omitted.
 pub(super) fn ends(open: &str, next: &str) -> bool {
     match open {
         "p" => is_block(next) && !matches!(next, "br" | "body" | "html" | "head"),

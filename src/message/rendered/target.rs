@@ -1,4 +1,4 @@
-//! Targets of links: URLs as browsers read them (WHATWG URL), and the hosts of those that the
+//! Targets of links: URLs as browsers read them (WHATWG URL), and the hosts of URLs that the
 //! standard rejects.
 
 use std::borrow::Cow;
@@ -8,7 +8,7 @@ use url::Url;
 use super::host::{LinkHost, is_costly};
 use super::{percent, redirect};
 
-/// Maximum length of a URL, in octets. Of a longer one, the host and the beginning remain.
+/// Maximum length of a URL, in octets. The host and the beginning of a longer URL are kept.
 pub(super) const URL: usize = 4_096;
 /// Maximum number of redirectors in front of a target.
 pub(super) const REDIRECTORS: usize = 5;
@@ -19,15 +19,15 @@ pub(super) struct Target {
     /// The serialised URL, or the text if the standard rejects it.
     pub(super) url: String,
     pub(super) host: Option<LinkHost>,
-    /// Number of redirectors before it.
+    /// Number of redirectors in front of it.
     pub(super) redirectors: usize,
 }
 
-/// The targets that a URL leads to: its own, and those in the parameters of redirectors.
+/// The targets of a URL: the URL itself, and the targets in the parameters of redirectors.
 #[derive(Debug, Default)]
 pub(super) struct Targets {
     pub(super) found: Vec<Target>,
-    /// Whether a limit left something out.
+    /// Whether something was omitted because of a limit.
     pub(super) truncated: bool,
 }
 

@@ -60,7 +60,7 @@ fn links_in_plain_text_are_found() {
         ("mailto:someone@example.com", "example.com"),
         ("1. http://b.com 2. a.com 3. http://c.com", "b.com a.com c.com"),
         ("http://b.com http://www.b.com/2 B.COM", "b.com"),
-        // No name of the world.
+        // Names without a registered domain.
         ("http://localhost/ http://intranet.invalid/ file.docx", ""),
         ("http://com/ http://co.uk/", ""),
         ("12:30//noon // x", ""),
@@ -190,7 +190,7 @@ fn html_is_read_with_its_attributes() {
     ] {
         assert_eq!(of("text/html", text), expected, "{text:?}");
     }
-    // In plain text they are what they are.
+    // Plain text has no character references.
     assert_eq!(of("text/plain", "http://ex&#x61;mple.com/"), "mple.com");
 }
 

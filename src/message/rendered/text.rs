@@ -1,5 +1,5 @@
-//! Finds in plain text what mail programs make clickable: URLs with a scheme, domain names, mail
-//! addresses.
+//! Finds the parts of plain text that mail programs make clickable: URLs with a scheme, domain
+//! names and mail addresses.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -15,18 +15,18 @@ const WRAPPED: usize = 2_048;
 /// A URL found in text.
 #[derive(Debug)]
 pub(super) struct Candidate<'t> {
-    /// Its offset.
+    /// Its offset in the text.
     pub(super) at: usize,
     /// The URL, with a scheme.
     pub(super) url: Cow<'t, str>,
 }
 
-/// Which URLs are searched.
+/// The kinds of URLs that are searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Search {
-    /// All that mail programs make clickable.
+    /// All URLs that mail programs make clickable.
     Prose,
-    /// Only those with a scheme or two slashes, as for source code.
+    /// Only URLs with a scheme or two slashes, for source code.
     Code,
 }
 
@@ -64,7 +64,7 @@ struct Scan<'t, 'v> {
     goes_on: bool,
 }
 
-/// A run of characters that host names and mail addresses consist of.
+/// Returns whether the character occurs in host names and mail addresses.
 fn is_atom(c: char) -> bool {
     match c {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '-' | '_' | '@' | '+' | '%' => true,
@@ -79,7 +79,7 @@ fn is_mark(c: char) -> bool {
 }
 
 /// Returns whether the character belongs to a script that is written without spaces, such as
-/// Chinese. A name in Latin letters may touch it.
+/// Chinese. A name in Latin letters may directly follow such a character.
 fn is_spaceless(c: char) -> bool {
     matches!(
         c,
@@ -89,7 +89,7 @@ fn is_spaceless(c: char) -> bool {
     )
 }
 
-/// Returns whether the character ends a URL in any case.
+/// Returns whether the character always ends a URL.
 fn is_end(c: char) -> bool {
     c.is_whitespace() && !is_ignored(c)
         || c.is_control()
@@ -209,7 +209,7 @@ impl<'t> Scan<'t, '_> {
         if authority > end && self.is_known(host..authority) {
             self.emit(begin, &self.text[begin..authority]);
         }
-        // A name in Latin letters may touch a text in a script without spaces.
+        // A name in Latin letters may directly follow text in a script without spaces.
         let url = &self.text[host..end];
         let latin = host + url.find(is_spaceless).unwrap_or(url.len());
         if latin < end && latin > host && self.is_known(host..latin) {
@@ -218,8 +218,8 @@ impl<'t> Scan<'t, '_> {
         end
     }
 
-    /// Returns the end of the host that begins at `from`, and the end of what browsers take as the
-    /// authority. User information is part of both.
+    /// Returns the end of the host that begins at `from`, and the end of the authority as browsers
+    /// read it. Both may begin with user information.
     fn host(&self, from: usize) -> (usize, usize) {
         let rest = self.head(from);
         let end = rest.find(|c| is_end(c) || matches!(c, '/' | '\\' | '?' | '#'));
@@ -240,8 +240,8 @@ impl<'t> Scan<'t, '_> {
         (from + length(&authority[..end]), from + length(authority))
     }
 
-    /// Returns the end of a URL whose host ends at `from`: before white space, a closing bracket
-    /// without an opening one, or punctuation at the end.
+    /// Returns the end of a URL whose host ends at `from`. The URL ends before white space, before
+    /// an unmatched closing bracket, and before punctuation at its end.
     fn path(&self, from: usize) -> usize {
         let rest = self.head(from);
         let mut open = [0_usize; 3];

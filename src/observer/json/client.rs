@@ -16,7 +16,7 @@ pub struct Client {
     pub port: Option<u16>,
     /// The name that DNS confirms.
     pub name: Option<String>,
-    /// The name in DNS that the address points to, confirmed or not.
+    /// The name in the PTR record of the address, confirmed or not.
     pub reverse_name: Option<String>,
     /// The argument of EHLO or HELO.
     pub helo: Option<String>,
@@ -40,7 +40,8 @@ pub struct Tls {
     pub cipher: String,
 }
 
-/// The sources of what is known of a client: `socket`, or the server that reports it.
+/// The sources of the address and the names of a client. Each is `socket`, or the server that
+/// reports the value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Vouchers {

@@ -20,7 +20,7 @@ pub struct Judged {
     pub thresholds: Option<Levels>,
     /// All findings, in order.
     pub findings: Vec<Finding>,
-    /// Refusals that a scorer asked for, whatever the score.
+    /// Refusals that a scorer asked for, regardless of the score.
     pub objections: Vec<Objection>,
     /// Scorers that gave no answer, or only part of one.
     pub scorer_failures: Vec<ScorerFailure>,
@@ -30,17 +30,17 @@ pub struct Judged {
     pub scorers: Vec<Timing>,
 }
 
-/// The totals from which on mail is tagged, deferred and refused. `None`: never.
+/// The thresholds: the totals at which mail is tagged, deferred and refused. `None` means never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Levels {
-    /// The total from which on messages are tagged.
+    /// The minimum total at which messages are tagged.
     #[serde(with = "perhaps_points")]
     pub tag: Option<Score>,
-    /// The total from which on mail is deferred.
+    /// The minimum total at which mail is deferred.
     #[serde(with = "perhaps_points")]
     pub defer: Option<Score>,
-    /// The total from which on mail is refused.
+    /// The minimum total at which mail is refused.
     #[serde(with = "perhaps_points")]
     pub refuse: Option<Score>,
 }
@@ -61,8 +61,8 @@ pub struct Finding {
     /// The score after scale and weights.
     #[serde(with = "points")]
     pub score: Score,
-    /// Whether the score is part of the sum. Of several findings of one symbol of a scorer, the
-    /// highest counts.
+    /// Whether the score is part of the sum. If a scorer reports a symbol several times, only the
+    /// highest score counts.
     pub counted: bool,
     /// The explanation.
     pub detail: String,
@@ -104,7 +104,7 @@ pub struct ScorerFailure {
     pub server: Option<String>,
     /// The failure policy that was applied.
     pub policy: Policy,
-    /// The score of the failure, with the policy `score`.
+    /// The score of the failure, if the policy is `score`.
     #[serde(with = "perhaps_points")]
     pub score: Option<Score>,
     /// Whether the scorer is in monitor mode, so that the failure has no effect.
@@ -116,7 +116,7 @@ pub struct ScorerFailure {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Policy {
-    /// None.
+    /// No effect.
     Ignore,
     /// A finding with a score.
     Score,
@@ -141,7 +141,7 @@ pub struct Decision {
     pub acted: bool,
 }
 
-/// A verdict other than `pass`. The order is that of severity.
+/// A verdict other than `pass`. Verdicts are ordered by severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -164,7 +164,7 @@ pub struct Timing {
     pub stage: String,
     /// The number of its answers: at RCPT, one for each recipient.
     pub answers: u32,
-    /// The time of all answers together.
+    /// The total time of all answers.
     pub seconds: f64,
     /// The time of the slowest answer.
     pub slowest: f64,

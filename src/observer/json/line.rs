@@ -28,14 +28,14 @@ pub struct Line {
 #[non_exhaustive]
 #[allow(clippy::large_enum_variant, reason = "most lines are transactions")]
 pub enum Entry {
-    /// A transaction has ended.
+    /// A transaction that has ended.
     Transaction(Transaction),
-    /// A message was accepted, and the connection broke before the client confirmed the reply. The
+    /// An accepted message whose reply the client did not confirm before the connection broke. The
     /// client will most likely send the message again.
     Unacknowledged(Transaction),
     /// A session without a transaction, or a client without a session.
     Session(Session),
-    /// Sessions without a transaction that have no line, because there were too many.
+    /// Sessions without a transaction whose lines were omitted, because there were too many.
     SessionsOmitted {
         /// Their number.
         sessions: u64,
@@ -47,11 +47,11 @@ pub enum Entry {
     },
 }
 
-/// The error for a text that is not a line of such a log.
+/// The error for a text that is not a line of a JSON log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The text is not JSON, or an object of another program, or a line of which a part is missing.
+    /// The text is not JSON, is an object of another program, or lacks a required key.
     #[error("not a line of a JSON log of nobounce: {0}")]
     Malformed(#[from] serde_json::Error),
     /// The line has another version.
@@ -66,8 +66,8 @@ impl Line {
         Self { v: VERSION, time, entry }
     }
 
-    /// Returns the line for an event at the time `at`. `None` for an event that has no line: a
-    /// session with transactions has a line for each of them.
+    /// Returns the line for an event at the time `at`. Returns `None` for an event without a line,
+    /// such as the end of a session with transactions: each transaction has a line.
     pub fn of(event: &Event<'_>, at: SystemTime) -> Option<Self> {
         let entry = match event {
             Event::Ended(record) => Entry::Transaction((*record).into()),
@@ -94,7 +94,7 @@ impl Line {
         Some(Self::new(entry, at))
     }
 
-    /// Names the onward server in its failures.
+    /// Sets the name of the onward server in its failures.
     #[must_use]
     pub fn onward(mut self, server: &str) -> Self {
         if let Entry::Transaction(it) | Entry::Unacknowledged(it) = &mut self.entry {
@@ -109,7 +109,7 @@ impl Line {
     ///
     /// # Errors
     ///
-    /// [`ReadError`] if the text is not a line of such a log, or has another version.
+    /// [`ReadError`] if the text is not a line of a JSON log, or has another version.
     pub fn read(text: &str) -> Result<Option<Self>, ReadError> {
         #[derive(Deserialize)]
         struct Head<'t> {

@@ -1,4 +1,4 @@
-//! Log lines in JSON, for programs: types that events convert to, and that a log is read into.
+//! Log lines in JSON, for programs. The types are created from events, or read from a log.
 //!
 //! A log is JSON Lines: one object for each transaction, for each session without a transaction, and
 //! for each client that was turned away. [`SCHEMA`] describes them as a JSON Schema. `v` is the
@@ -66,6 +66,6 @@ pub const VERSION: u32 = 1;
 /// The JSON Schema (draft 2020-12) of a line.
 pub const SCHEMA: &str = include_str!("schema.json");
 
-/// Maximum number of recipients in a line (accepted and refused ones each), of replies and of
-/// failures of the onward server. Of the replies, the last ones are listed.
+/// Maximum number of accepted recipients in a line, of refused recipients, of replies, and of
+/// failures of the onward server. If there are more replies, the last ones are listed.
 const LISTED: usize = 50;

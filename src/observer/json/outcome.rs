@@ -13,7 +13,7 @@ pub struct Outcome {
     pub result: Word,
     /// The party that decided it.
     pub by: Option<Party>,
-    /// The reply to the client, as sent, with LF between lines. `None` if there was none.
+    /// The reply to the client, as sent, with LF between lines. `None` if no reply was sent.
     pub reply: Option<String>,
 }
 
@@ -24,9 +24,9 @@ pub struct Outcome {
 pub enum Word {
     /// The onward server accepted it (2yz).
     Accepted,
-    /// It was refused for good (5yz).
+    /// It was refused permanently (5yz).
     Refused,
-    /// It was refused for now, and the client may retry (4yz).
+    /// It was refused temporarily, and the client may retry (4yz).
     Deferred,
     /// The client ended the transaction with RSET, EHLO or QUIT.
     Reset,
@@ -34,13 +34,13 @@ pub enum Word {
     Quit,
     /// The client disconnected.
     Lost,
-    /// A wait for the client timed out.
+    /// The session timed out while waiting for the client.
     TimedOut,
     /// The TLS handshake failed.
     HandshakeFailed,
 }
 
-/// A party that decides.
+/// The party that decided an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

@@ -47,7 +47,7 @@ pub struct Transaction {
     pub queue_id: Option<String>,
     /// Whether the onward server accepted the message and reported that it discards it.
     pub discarded: bool,
-    /// Times.
+    /// The times of the transaction.
     pub seconds: Seconds,
 }
 
@@ -70,7 +70,7 @@ pub struct Recipient {
 pub struct OnwardFailure {
     /// The reason.
     pub cause: String,
-    /// The server, if [`Line::onward`](super::Line::onward) names it.
+    /// The onward server, if [`Line::onward`](super::Line::onward) has set its name.
     pub server: Option<String>,
 }
 
@@ -145,8 +145,9 @@ impl Recipient {
     }
 }
 
-/// Returns the outcome of a transaction. If all recipients were refused, it is theirs: that of the
-/// first deferred one, since the client retries, or of the first one.
+/// Returns the outcome of a transaction. If all recipients were refused, returns the outcome of the
+/// first deferred recipient, since the client retries. If none was deferred, returns the outcome of
+/// the first recipient.
 fn outcome(end: &TransactionEnd) -> Outcome {
     let mut refused = end.refused.iter().map(|it| Outcome::of(it.cause, Some(&it.reply)));
     let whole = Outcome::of(end.cause, end.reply.as_ref());

@@ -8,7 +8,8 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
-/// Upper bounds of the buckets of a histogram, and the number of its integers in an exported unit.
+/// The scale of a histogram: the upper bounds of its buckets, and the divisor of its integers on
+/// export.
 #[derive(Debug)]
 pub(super) struct Scale {
     pub(super) bounds: &'static [i64],
@@ -56,7 +57,7 @@ impl Histogram {
 
     pub(super) fn observe(&self, value: i64) {
         let Shared { scale, sum, counts } = &*self.0;
-        // Most values belong into one of the first buckets.
+        // Most values belong to one of the first buckets.
         let bucket = scale.bounds.iter().position(|bound| value <= *bound);
         counts[bucket.unwrap_or(scale.bounds.len())].fetch_add(1, Ordering::Relaxed);
         sum.fetch_add(value, Ordering::Relaxed);

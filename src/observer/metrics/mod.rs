@@ -82,7 +82,8 @@ impl Observer for Metrics {
             Event::Judged { stage, tally, verdict, .. } => {
                 self.verdicts.judged(*stage, tally, verdict);
                 if let (Stage::Connect, Verdict::Refuse(_)) = (stage, verdict) {
-                    // No transaction follows, which would count them.
+                    // The findings are counted here, because no transaction follows that would
+                    // count them.
                     self.scorers.found(tally);
                 }
             }

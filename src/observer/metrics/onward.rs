@@ -32,7 +32,7 @@ const CLASSES: [ReplyClass; 3] =
 
 #[derive(Debug)]
 pub(super) struct OnwardServer {
-    /// The request is a recipient or a content.
+    /// Whether the request is a recipient, and the class of the reply.
     replies: Counters<(bool, ReplyClass)>,
     failures: Counters<&'static str>,
 }
@@ -59,7 +59,7 @@ impl OnwardServer {
         Self { replies, failures }
     }
 
-    /// Counts an answer to a recipient or to a content.
+    /// Counts an answer to a recipient or to the content.
     pub(super) fn answered(&self, recipient: bool, outcome: &Outcome) {
         match outcome {
             Outcome::Accepted(_) | Outcome::Refused(_) => {

@@ -27,7 +27,7 @@ pub(super) struct Scorers {
     times: Times,
     failures: Family<Labels, Counter>,
     symbols: Family<Labels, Counter>,
-    /// The scorers that have answered or found something. Their number is that of the seats.
+    /// The scorers that have answered or found something. There is one for each seat.
     known: RwLock<Vec<Scorer>>,
     /// The number of symbols that are counted by name.
     named: AtomicUsize,
@@ -90,7 +90,7 @@ impl Scorers {
         }
     }
 
-    /// Counts a symbol that this scorer has not found before, or that has no own counter.
+    /// Counts a symbol that this scorer has not found before, or that has no counter.
     #[cold]
     fn count_new(&self, scorer: &Arc<str>, symbol: &str) {
         let series = |symbol: &str| {

@@ -54,10 +54,10 @@ const SYMBOLS: &[(&str, Score)] = &[
     ("FROM_MALFORMED", Score::points(2)),
 ];
 
-/// Checks SPF (RFC 7208) when the first recipient is named, and DKIM (RFC 6376), ARC (RFC 8617) and DMARC
-/// (RFC 9989) when the content has arrived. Adds the results to the message as `Authentication-Results`
-/// (RFC 8601). The evaluators are in [`authentication`](crate::authentication), which states their
-/// decisions and bounds.
+/// A scorer for SPF (RFC 7208), DKIM (RFC 6376), ARC (RFC 8617) and DMARC (RFC 9989). It checks SPF
+/// at the first recipient, and the others when the content has arrived. It adds the results to the
+/// message as `Authentication-Results` (RFC 8601). The evaluators are in
+/// [`authentication`](crate::authentication), which states their decisions and bounds.
 ///
 /// Each has one finding:
 ///
@@ -72,15 +72,15 @@ const SYMBOLS: &[(&str, Score)] = &[
 /// - SPF is evaluated once in a transaction, for the sender in its canonical form
 ///   ([`SmtpPath::canonical`](crate::mailbox::SmtpPath::canonical)), or for the HELO name if the sender is
 ///   `<>`. A sender without a domain, or with an address literal, is `SPF_NONE`.
-/// - DKIM has the best result of all signatures. `_PERMERROR` includes the results policy and neutral. A
-///   signature beyond a bound is permerror, and DMARC is still evaluated.
+/// - The DKIM result is the best result of all signatures. `_PERMERROR` includes the results policy
+///   and neutral. A signature beyond a bound is permerror, and DMARC is still evaluated.
 /// - The detail of an ARC finding names the sealers.
-/// - DMARC is evaluated for each domain that a program may take for that of the author
-///   ([`Authors`]), and has the worst outcome. `FROM_SEVERAL` says that there are several such domains or
-///   several `From` fields. `FROM_MALFORMED` says that there is none, or that programs may disagree about it.
-///   A message has at most one of the two findings.
+/// - DMARC is evaluated for each domain that a program may take for the author domain
+///   ([`Authors`]). The worst outcome counts. `FROM_SEVERAL` means that a message has several such
+///   domains or several `From` fields. `FROM_MALFORMED` means that it has no author domain, or that
+///   programs may disagree about it. A message has at most one of the two findings.
 ///
-/// A lookup that failed is a `_TEMPERROR` *and* a failure of this scorer, to which the policy of its
+/// A failed lookup is a `_TEMPERROR` *and* a failure of this scorer. The failure policy of its
 /// [`Seat`](crate::panel::Seat) applies.
 ///
 /// A message that fails DMARC with the policy reject is refused only if
@@ -90,8 +90,8 @@ const SYMBOLS: &[(&str, Score)] = &[
 /// Fields with the name `authserv_id` that a client sends are forged. Pass the same name to
 /// [`Settings::authserv_id`](crate::Settings::authserv_id), which removes them.
 ///
-/// Mail is not checked if the client has no address, or is in one of our own networks
-/// ([`Peer::own`](crate::Peer::own)): another domain has not sent it to us yet.
+/// Mail is not checked if the client has no address, or is in one of your own networks
+/// ([`Peer::own`](crate::Peer::own)), because such mail does not come from another domain's server.
 ///
 /// ```
 /// # use async_trait::async_trait;
@@ -169,7 +169,7 @@ impl Authentication {
         }
     }
 
-    /// Sets the score of a symbol. A negative score is in favour of the message.
+    /// Sets the score of a symbol. A negative score counts in favour of the message.
     ///
     /// # Errors
     ///
@@ -180,7 +180,8 @@ impl Authentication {
         Ok(self)
     }
 
-    /// Refuses mail that fails DMARC with `550 5.7.1` if the policy of its author domain is reject.
+    /// Refuses mail with `550 5.7.1` if it fails DMARC and the policy of its author domain is
+    /// reject.
     #[must_use]
     pub fn refuse_rejected(mut self) -> Self {
         self.refuse_rejected = true;

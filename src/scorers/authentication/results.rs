@@ -7,13 +7,13 @@ use crate::authentication::{
     Authors, DmarcOutcome, DmarcPolicy, DmarcResult, SpfIdentity, SpfOutcome, SpfResult,
 };
 
-/// Number of signatures in `Authentication-Results`, those that pass first.
+/// Maximum number of signatures in `Authentication-Results`. Signatures that pass come first.
 const SIGNATURES: usize = 10;
 
 /// A symbol and its detail.
 pub(super) type Found = (&'static str, String);
 
-/// The results about the content.
+/// The results of the checks of the content.
 pub(super) struct Checked {
     pub(super) dkim: Vec<Verification>,
     pub(super) arc: ChainValidation,
@@ -36,7 +36,7 @@ impl Checked {
         self.dmarc.author.as_deref().filter(|_| self.dmarc.is_rejected())
     }
 
-    /// The best of all signatures.
+    /// Returns the finding for the best of all signatures.
     fn dkim_found(&self) -> Found {
         let rank = |verification: &&Verification| match verification.result {
             SignatureResult::Pass => 0,
@@ -118,7 +118,7 @@ pub(super) fn spf(spf: &SpfOutcome, sender: &Sender) -> Found {
     (symbol, words([&*format!("{} for {domain}", sender.client), &*reason(spf)]))
 }
 
-/// Returns the failed lookups in one line. It is empty if there are none.
+/// Returns the failed lookups in one line, which is empty if no lookup failed.
 pub(super) fn failures<'f>(found: impl IntoIterator<Item = &'f Found>) -> String {
     let failed = found.into_iter().filter(|(symbol, _)| symbol.ends_with("_TEMPERROR"));
     let failed: Vec<_> = failed.map(|(symbol, detail)| format!("{symbol}: {detail}")).collect();
@@ -164,9 +164,9 @@ pub(super) fn field(
     results.0
 }
 
-/// Writer of `Authentication-Results`. Clients choose their address and the tags of their signatures, and
-/// there are readers of this field that do not know quotes and comments. So characters that could end a
-/// value are replaced.
+/// Writer of `Authentication-Results`. Clients choose their address and the tags of their
+/// signatures, and some programs that read this field do not support quotes and comments. So
+/// characters that could end a value are replaced.
 struct Results(String);
 
 impl Results {
@@ -212,7 +212,7 @@ fn is_harmless(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || b"@.-_+".contains(&octet)
 }
 
-/// The reason of an SPF result: the problem, or the mechanism that matched.
+/// Returns the reason for an SPF result: the problem, or the mechanism that matched.
 fn reason(spf: &SpfOutcome) -> String {
     let problem = spf.problem.as_ref().map(ToString::to_string);
     problem.or_else(|| spf.mechanism.as_deref().map(str::to_owned)).unwrap_or_default()

@@ -14,7 +14,7 @@ fn from(address: &str, sender: &str) -> Envelope {
     envelope
 }
 
-/// The symbols that an opinion or a failure holds, and the failure.
+/// Returns the symbols of the findings, and ` (failed)` for a failure.
 fn told(answer: Result<Opinion, ScorerError>) -> String {
     let (opinion, failed) = match answer {
         Ok(opinion) => (opinion, ""),
@@ -53,7 +53,7 @@ fn spf_is_as_rfc_7208_has_it() {
         ("example.org TXT v=spf1 a -all\nexample.org A 192.0.2.1", s, "SPF_PASS"),
         ("example.org TXT v=spf1 a -all\nexample.org A 192.0.2.2", s, "SPF_FAIL"),
         ("example.org TXT v=spf1 a -all\nexample.org A fails", s, "SPF_TEMPERROR (failed)"),
-        // Nothing depends on it any more.
+        // The lookup is not needed, because an earlier mechanism matches.
         ("example.org TXT v=spf1 ip4:192.0.2.1 a -all\nexample.org A fails", s, "SPF_PASS"),
         (
             "example.org TXT v=spf1 mx -all\nexample.org MX m.example.org\nm.example.org A 192.0.2.1",
@@ -90,10 +90,11 @@ fn spf_is_as_rfc_7208_has_it() {
             s,
             "SPF_PASS",
         ),
-        // Without a sender it is about the HELO name.
+        // With the sender `<>`, the HELO name is checked.
         ("mx.example.org TXT v=spf1 -all\nexample.org TXT v=spf1 +all", "<>", "SPF_FAIL"),
         ("mx.example.org TXT v=spf1 -all\nexample.org TXT v=spf1 +all", "<\"\">", "SPF_FAIL"),
-        // Any other is about the domain that the onward server reads, and never about the HELO name.
+        // For any other sender, the domain that the onward server reads is checked, and never the
+        // HELO name.
         (
             "mx.example.org TXT v=spf1 +all\nexample.org TXT v=spf1 -all",
             "<a@b@Example.org.>",
@@ -159,7 +160,8 @@ fn a_record_that_never_ends_is_an_error() {
     assert!(asked.lookups() <= 12, "ten lookups are allowed");
 }
 
-/// What is said of a message of `example.org` with these records.
+/// Returns the symbols and the added header field for a message of `example.org` with these
+/// records.
 fn content(records: &str, sender: &str, text: &str) -> (String, String) {
     let authentication = Authentication::new(Zone::new(records), "mx.example.net");
     let (envelope, message) = (from("192.0.2.1", sender), message(text));
@@ -207,13 +209,13 @@ fn a_rejected_message_is_refused_if_so_set() {
     let opinion = answer(rejecting, "From: a@example.org\n\n").unwrap();
     let expected = "550 5.7.1 Message refused by the DMARC policy of example.org";
     assert_eq!(opinion.refusal.unwrap().to_string(), expected);
-    // The record has all.
+    // The record contains all findings.
     let symbols: Vec<_> = opinion.findings.iter().map(Finding::symbol).collect();
     assert_eq!(symbols, ["SPF_NONE", "DKIM_NONE", "DMARC_FAIL_REJECT"]);
 
     let aligned = answer(rejecting, "From: a@other.example\n\n");
     assert_eq!(told(aligned), "SPF_NONE DKIM_NONE DMARC_NONE");
-    // For what DNS does not say nobody is turned away for good.
+    // A failed lookup never causes a permanent refusal.
     let unknown = "_dmarc.other.example TXT v=DMARC1; p=reject\nother.example TXT fails";
     let failure = answer(unknown, "From: a@other.example\n\n");
     let failed = failure.as_ref().err().map(ScorerError::to_string).unwrap_or_default();
@@ -251,7 +253,7 @@ fn results_of_ten_signatures_are_added() {
     }
 }
 
-/// The best of the signatures counts. One beyond the bound is permerror.
+/// The best signature counts. A signature beyond the bound is permerror.
 #[test]
 fn best_of_twenty_signatures_counts() {
     let good = "DKIM-Signature: v=1; a=rsa-sha256; d=example.org; s=s; h=from; bh=AAAA; b=AAAA\n";

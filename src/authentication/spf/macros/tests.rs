@@ -121,7 +121,8 @@ fn only_one_trailing_dot_is_removed() {
     }
 }
 
-/// RFC 8616 section 4: the macros `s` and `l` match nothing then. All others do.
+/// RFC 8616 section 4: terms with the macros `s` and `l` match nothing. Terms with other macros can
+/// match.
 #[test]
 fn a_term_with_a_non_ascii_local_part_does_not_match() {
     let client = "192.0.2.3".parse().unwrap();
@@ -160,7 +161,8 @@ fn long_names_lose_labels_on_the_left() {
 }
 
 proptest! {
-    /// The lazy expansion is the plain one: all pieces, from left to right, then labels are removed.
+    /// The lazy expansion equals the plain one, which expands all pieces from left to right and
+    /// then removes labels.
     #[test]
     fn expansion_is_that_of_a_naive_one(
         pieces in prop::collection::vec(0..12_usize, 1..30),

@@ -1,8 +1,8 @@
-//! Limits of what is read and kept.
+//! Limits of the text that is read, and of the links that are kept.
 
 use super::*;
 
-/// Returns the number of links, and whether something was left out.
+/// Returns the number of links, and whether something was omitted.
 fn links(content: &str) -> (usize, bool) {
     let rendered = rendered(content);
     (rendered.links().len(), rendered.truncated())
