@@ -184,6 +184,10 @@ impl Finding {
     /// bidirectional and invisible characters are replaced by spaces.
     #[must_use]
     pub fn with_detail(mut self, detail: &str) -> Self {
+        if detail.len() <= DETAIL && detail.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
+            self.detail = detail.into();
+            return self;
+        }
         let fitting = detail.char_indices().take_while(|(at, c)| at + c.len_utf8() <= DETAIL);
         let detail: String = fitting.map(|(_, c)| if is_printable(c) { c } else { ' ' }).collect();
         self.detail = detail.into();
@@ -228,10 +232,12 @@ impl Finding {
 /// Returns `text` as a single word, with every character replaced that could end a word in a record
 /// or header.
 pub(crate) fn word(text: &str) -> Box<str> {
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '_' }
-    };
-    let word: String = text.chars().take(SYMBOL).map(plain).collect();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if !text.is_empty() && text.len() <= SYMBOL && text.chars().all(is_plain) {
+        return text.into();
+    }
+    let word: String =
+        text.chars().take(SYMBOL).map(|c| if is_plain(c) { c } else { '_' }).collect();
     if word.is_empty() { "_".into() } else { word.into() }
 }
 

@@ -7,7 +7,13 @@ use crate::message::transfer::{FOREIGN, PADDING, SEXTETS, SPACE};
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut octets = Vec::with_capacity(text.len() / 4 * 3 + 3);
     let (mut bits, mut count, mut padding) = (0_u32, 0_usize, 0_usize);
-    for octet in text {
+    let mut rest = text;
+    loop {
+        if count == 0 && padding == 0 {
+            rest = decode_groups(rest, &mut octets);
+        }
+        let Some((octet, behind)) = rest.split_first() else { break };
+        rest = behind;
         let digit = match SEXTETS[usize::from(*octet)] {
             SPACE => continue,
             PADDING => {
@@ -20,11 +26,12 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
         };
         bits = bits << 6 | u32::from(digit);
         count += 1;
-        if count.is_multiple_of(4) {
+        if count == 4 {
             octets.extend_from_slice(&bits.to_be_bytes()[1..]);
+            count = 0;
         }
     }
-    let (left, most) = match count % 4 {
+    let (left, most) = match count {
         0 => (0, 0),
         2 => (1, 2),
         3 => (2, 1),
@@ -33,9 +40,35 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     if padding > most {
         return None;
     }
-    let last = bits << (6 * (4 - count % 4));
+    let last = bits << (6 * (4 - count));
     octets.extend_from_slice(&last.to_be_bytes()[1..1 + left]);
     Some(octets)
+}
+
+/// Decodes groups of four digits with nothing between them. Returns the rest of the text.
+fn decode_groups<'t>(mut text: &'t [u8], to: &mut Vec<u8>) -> &'t [u8] {
+    /// Groups that are decoded before they are appended.
+    const GROUPS: usize = 16;
+
+    loop {
+        let mut octets = [0; 3 * GROUPS];
+        let mut count = 0;
+        for (group, octets) in text.chunks_exact(4).zip(octets.chunks_exact_mut(3)) {
+            let sextet = |at: usize| SEXTETS[usize::from(group[at])];
+            let (a, b, c, d) = (sextet(0), sextet(1), sextet(2), sextet(3));
+            // The constants that are not digits have the highest bit.
+            if (a | b | c | d) & FOREIGN != 0 {
+                break;
+            }
+            octets.copy_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]);
+            count += 1;
+        }
+        to.extend_from_slice(&octets[..3 * count]);
+        text = &text[4 * count..];
+        if count < GROUPS {
+            return text;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use ring::digest;
 
 use super::canonicalization::{Block, Canonicalization, GLANCE, squeezed};
 
-/// Octets that are collected before they are hashed. Longer runs are hashed where they are.
-const STAGED: usize = 4 << 10;
+/// Octets that are collected before they are hashed. Longer runs are hashed without being copied.
+const STAGED: usize = 1 << 10;
 
 /// The hash of a body in canonical form, or of its beginning.
 #[derive(Debug, Clone, Default)]
@@ -181,45 +181,31 @@ fn ends_space(octet: &u8) -> bool {
     is_space(octet) | (*octet == b'\r')
 }
 
-/// Hash of the octets that are written, and of their beginnings.
+/// Collects short runs of octets, and hashes them together.
 struct Sink {
-    context: digest::Context,
-    staged: [u8; STAGED],
-    /// Octets in `staged`.
-    count: usize,
-    /// Octets that were hashed.
-    hashed: u64,
-    /// Lengths whose hashes are wanted, the next one last.
-    lengths: Vec<u64>,
-    hashes: Vec<(u64, [u8; 32])>,
+    hashes: Hashes,
+    /// At most [`STAGED`] octets that are not hashed yet.
+    staged: Vec<u8>,
 }
 
 impl Sink {
     fn new(lengths: impl Iterator<Item = u64>) -> Self {
-        let mut lengths: Vec<_> = lengths.collect();
-        lengths.sort_unstable_by(|one, other| other.cmp(one));
-        lengths.dedup();
-        Self {
-            context: digest::Context::new(&digest::SHA256),
-            staged: [0; STAGED],
-            count: 0,
-            hashed: 0,
-            lengths,
-            hashes: Vec::new(),
-        }
+        Self { hashes: Hashes::new(lengths), staged: Vec::with_capacity(STAGED) }
     }
 
     fn written(&self) -> u64 {
-        self.hashed + self.count as u64
+        self.hashes.length + self.staged.len() as u64
     }
 
     fn write(&mut self, octets: &[u8]) {
-        if let Some(room) = self.staged.get_mut(self.count..self.count + octets.len()) {
-            room.copy_from_slice(octets);
-            self.count += octets.len();
+        if self.staged.len() + octets.len() > STAGED {
+            self.flush();
+        }
+        if octets.len() <= STAGED / 4 {
+            self.staged.extend_from_slice(octets);
         } else {
             self.flush();
-            self.hash(octets);
+            self.hashes.update(octets);
         }
     }
 
@@ -230,27 +216,53 @@ impl Sink {
     }
 
     fn flush(&mut self) {
-        let (staged, count) = (self.staged, std::mem::take(&mut self.count));
-        self.hash(&staged[..count]);
-    }
-
-    fn hash(&mut self, mut octets: &[u8]) {
-        while let Some(length) = self.lengths.last() {
-            let left = usize::try_from(length - self.hashed).unwrap_or(usize::MAX);
-            let Some((here, rest)) = octets.split_at_checked(left) else { break };
-            self.context.update(here);
-            self.hashed = *length;
-            self.hashes.push((*length, finished(self.context.clone())));
-            self.lengths.pop();
-            octets = rest;
-        }
-        self.context.update(octets);
-        self.hashed += octets.len() as u64;
+        self.hashes.update(&self.staged);
+        self.staged.clear();
     }
 
     fn finish(mut self) -> Hashed {
         self.flush();
-        Hashed { length: self.hashed, whole: finished(self.context), hashes: self.hashes }
+        self.hashes.finish()
+    }
+}
+
+/// Hash of the octets that were read, and of their beginnings.
+struct Hashes {
+    context: digest::Context,
+    /// Octets that were read.
+    length: u64,
+    /// Lengths whose hashes are wanted, the next one last.
+    wanted: Vec<u64>,
+    /// Hashes of beginnings, by length.
+    beginnings: Vec<(u64, [u8; 32])>,
+}
+
+impl Hashes {
+    fn new(lengths: impl Iterator<Item = u64>) -> Self {
+        let mut wanted: Vec<_> = lengths.collect();
+        wanted.sort_unstable_by(|one, other| other.cmp(one));
+        wanted.dedup();
+        let context = digest::Context::new(&digest::SHA256);
+        Self { context, length: 0, wanted, beginnings: Vec::new() }
+    }
+
+    fn update(&mut self, mut octets: &[u8]) {
+        while let Some(length) = self.wanted.last() {
+            let left = usize::try_from(length - self.length).unwrap_or(usize::MAX);
+            let Some((here, rest)) = octets.split_at_checked(left) else { break };
+            self.context.update(here);
+            self.length = *length;
+            self.beginnings.push((*length, finished(self.context.clone())));
+            self.wanted.pop();
+            octets = rest;
+        }
+        self.context.update(octets);
+        self.length += octets.len() as u64;
+    }
+
+    fn finish(self) -> Hashed {
+        let whole = finished(self.context);
+        Hashed { length: self.length, whole, beginnings: self.beginnings }
     }
 }
 
@@ -264,8 +276,8 @@ fn finished(context: digest::Context) -> [u8; 32] {
 struct Hashed {
     length: u64,
     whole: [u8; 32],
-    /// Hashes of its beginnings.
-    hashes: Vec<(u64, [u8; 32])>,
+    /// Hashes of its beginnings, by length.
+    beginnings: Vec<(u64, [u8; 32])>,
 }
 
 impl Hashed {
@@ -273,7 +285,7 @@ impl Hashed {
         match length {
             None => BodyHash { hash: Some(self.whole), whole: true },
             Some(length) => {
-                let found = self.hashes.iter().find(|(it, _)| *it == length);
+                let found = self.beginnings.iter().find(|(it, _)| *it == length);
                 let hash = found.map(|(_, hash)| *hash);
                 BodyHash { hash, whole: length == self.length }
             }

@@ -1,6 +1,5 @@
 //! The header section and the body of a message, as signatures cover them.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -15,6 +14,8 @@ use crate::message::section::{MBOX_LINES, continues, is_mbox, line_end, split_fi
 pub(super) const HEADER: usize = 256 << 10;
 /// Maximum number of fields of a header section whose signatures are evaluated.
 pub(super) const FIELDS: usize = 2_000;
+/// Number of fields for which there is room at first.
+const USUAL: usize = 14;
 
 /// The header section and the body of a message, parsed for DKIM and ARC.
 ///
@@ -57,11 +58,21 @@ pub(super) struct Header {
     octets: Bytes,
     fields: Vec<FieldPlace>,
     fault: Option<HeaderFault>,
-    /// Names in lower case, with the place of each in `named`.
-    names: HashMap<Box<[u8]>, usize>,
-    /// The fields of each name, in order.
-    named: Vec<Vec<usize>>,
-    relaxed: OnceLock<Relaxed>,
+    /// The names of all fields in lower case, one after the other.
+    names: Vec<u8>,
+    /// Each name once, shorter ones first, so that most comparisons need only the lengths.
+    groups: Vec<Group>,
+    /// The fields of each group in order, one group after the other.
+    by_name: Vec<usize>,
+}
+
+/// The fields of one name.
+#[derive(Debug)]
+struct Group {
+    /// Place of the name in `names`.
+    name: Range<usize>,
+    /// Place of the fields in `by_name`.
+    fields: Range<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -70,13 +81,10 @@ struct FieldPlace {
     octets: Range<usize>,
     /// Place of its colon.
     colon: usize,
-}
-
-/// All fields in relaxed form, each with its final CRLF.
-#[derive(Debug)]
-struct Relaxed {
-    octets: Vec<u8>,
-    ends: Vec<usize>,
+    /// Place of its name in `names`.
+    name: Range<usize>,
+    /// The field in relaxed form with its final CRLF, computed for the first signature that covers it.
+    relaxed: OnceLock<Vec<u8>>,
 }
 
 /// Reason why a header section is not evaluated. The sender is at fault.
@@ -141,13 +149,40 @@ impl Header {
     /// message ends with these octets.
     fn parse(octets: Bytes, is_whole: bool) -> (Self, usize) {
         let mut header = Self {
-            octets: octets.clone(),
-            fields: Vec::new(),
+            octets,
+            fields: Vec::with_capacity(USUAL),
             fault: None,
-            names: HashMap::new(),
-            named: Vec::new(),
-            relaxed: OnceLock::new(),
+            names: Vec::new(),
+            groups: Vec::new(),
+            by_name: Vec::new(),
         };
+        let end = header.add_all(is_whole);
+        header.index();
+        (header, end)
+    }
+
+    /// Groups the fields by their names.
+    fn index(&mut self) {
+        let (fields, names) = (&self.fields, &self.names);
+        let key = |field: &usize| {
+            let name = &names[fields[*field].name.clone()];
+            (name.len(), name)
+        };
+        let mut by_name: Vec<usize> = (0..fields.len()).collect();
+        by_name.sort_unstable_by_key(|field| (key(field), *field));
+        let mut groups = Vec::with_capacity(fields.len());
+        let mut begin = 0;
+        for group in by_name.chunk_by(|one, other| key(one) == key(other)) {
+            let end = begin + group.len();
+            groups.push(Group { name: fields[group[0]].name.clone(), fields: begin..end });
+            begin = end;
+        }
+        (self.by_name, self.groups) = (by_name, groups);
+    }
+
+    /// Adds all fields. Returns where the body begins.
+    fn add_all(&mut self, is_whole: bool) -> usize {
+        let octets = self.octets.clone();
         let mut at = 0;
         for _ in 0..MBOX_LINES {
             if is_mbox(&octets[at..]) {
@@ -158,7 +193,7 @@ impl Header {
         let has_fields = split_field(&octets[at..line_end(&octets, at)]).is_some();
         while has_fields && at < octets.len() {
             if octets[at..].starts_with(b"\r\n") {
-                return (header, at + 2);
+                return at + 2;
             }
             let mut end = line_end(&octets, at);
             while continues(&octets[end..]) {
@@ -167,13 +202,13 @@ impl Header {
             if end == octets.len() && !is_whole {
                 break;
             }
-            header.add(at..end);
+            self.add(at..end);
             at = end;
         }
         if has_fields && !is_whole {
-            header.fault = Some(HeaderFault::TooLong);
+            self.fault = Some(HeaderFault::TooLong);
         }
-        (header, octets.len())
+        octets.len()
     }
 
     /// Adds the field in this range, which includes its CRLF.
@@ -189,14 +224,14 @@ impl Header {
         }
         let colon = field.len() - value.len() - 1;
         let end = if field.ends_with(b"\r\n") { range.end - 2 } else { range.end };
-        let group = self.group(name.as_bytes()).unwrap_or_else(|| {
-            self.named.push(Vec::new());
-            let name = name.to_ascii_lowercase().into_bytes();
-            self.names.insert(name.into(), self.named.len() - 1);
-            self.named.len() - 1
+        let begin = self.names.len();
+        self.names.extend(name.bytes().map(|octet| octet.to_ascii_lowercase()));
+        self.fields.push(FieldPlace {
+            octets: range.start..end,
+            colon: range.start + colon,
+            name: begin..self.names.len(),
+            relaxed: OnceLock::new(),
         });
-        self.named[group].push(self.fields.len());
-        self.fields.push(FieldPlace { octets: range.start..end, colon: range.start + colon });
     }
 
     pub(super) fn fault(&self) -> Option<HeaderFault> {
@@ -205,20 +240,32 @@ impl Header {
 
     /// Returns the fields of this name in order. The case is ignored.
     pub(super) fn named(&self, name: &str) -> &[usize] {
-        self.group(name.as_bytes()).map_or(&[], |group| &self.named[group])
+        self.group(name.as_bytes()).map_or(&[], |group| self.fields_of(group))
     }
 
-    /// Returns the place of a name in `named`. The case is ignored.
+    fn fields_of(&self, group: usize) -> &[usize] {
+        &self.by_name[self.groups[group].fields.clone()]
+    }
+
+    /// Returns the place of a name in `groups`. The case is ignored.
     fn group(&self, name: &[u8]) -> Option<usize> {
         let mut short = [0; 64];
         match short.get_mut(..name.len()) {
             Some(key) => {
                 key.copy_from_slice(name);
                 key.make_ascii_lowercase();
-                self.names.get(&*key).copied()
+                self.group_in_lower_case(key)
             }
-            None => self.names.get(&*name.to_ascii_lowercase()).copied(),
+            None => self.group_in_lower_case(&name.to_ascii_lowercase()),
         }
+    }
+
+    fn group_in_lower_case(&self, name: &[u8]) -> Option<usize> {
+        let order = |group: &Group| {
+            let by_length = group.name.len().cmp(&name.len());
+            by_length.then_with(|| self.names[group.name.clone()].cmp(name))
+        };
+        self.groups.binary_search_by(order).ok()
     }
 
     /// Returns the value of a field without its final CRLF.
@@ -229,16 +276,19 @@ impl Header {
 
     /// Appends a field in canonical form, with its final CRLF.
     pub(super) fn append(&self, field: usize, form: Canonicalization, to: &mut Vec<u8>) {
+        let place = &self.fields[field];
+        let octets = &self.octets[place.octets.clone()];
+        let append = |to: &mut Vec<u8>| {
+            form.append_field(octets, place.colon - place.octets.start, to);
+            to.extend_from_slice(b"\r\n");
+        };
         match form {
-            Canonicalization::Simple => {
-                to.extend_from_slice(&self.octets[self.fields[field].octets.clone()]);
-                to.extend_from_slice(b"\r\n");
-            }
-            Canonicalization::Relaxed => {
-                let all = self.relaxed.get_or_init(|| self.relax());
-                let begin = field.checked_sub(1).map_or(0, |before| all.ends[before]);
-                to.extend_from_slice(&all.octets[begin..all.ends[field]]);
-            }
+            Canonicalization::Simple => append(to),
+            Canonicalization::Relaxed => to.extend_from_slice(place.relaxed.get_or_init(|| {
+                let mut relaxed = Vec::with_capacity(octets.len() + 2);
+                append(&mut relaxed);
+                relaxed
+            })),
         }
     }
 
@@ -268,31 +318,18 @@ impl Header {
         form: Canonicalization,
         to: &mut Vec<u8>,
     ) {
-        let mut left: Vec<usize> = self.named.iter().map(Vec::len).collect();
+        // The number of fields of each group that are selected or skipped.
+        let mut selected = vec![0; self.groups.len()];
         for name in names {
             let Some(group) = self.group(name) else { continue };
-            let (fields, left) = (&self.named[group], &mut left[group]);
-            if *left > 0 && fields[*left - 1] == own {
-                *left -= 1;
-            }
-            if *left > 0 {
-                *left -= 1;
-                self.append(fields[*left], form, to);
+            let (fields, selected) = (self.fields_of(group), &mut selected[group]);
+            let mut left = fields[..fields.len() - *selected].iter().rev();
+            let next = left.find(|field| **field != own);
+            *selected = fields.len() - left.len();
+            if let Some(field) = next {
+                self.append(*field, form, to);
             }
         }
-    }
-
-    fn relax(&self) -> Relaxed {
-        let mut octets = Vec::with_capacity(self.octets.len());
-        let append = |place: &FieldPlace| {
-            let colon = place.colon - place.octets.start;
-            let field = &self.octets[place.octets.clone()];
-            Canonicalization::Relaxed.append_field(field, colon, &mut octets);
-            octets.extend_from_slice(b"\r\n");
-            octets.len()
-        };
-        let ends = self.fields.iter().map(append).collect();
-        Relaxed { octets, ends }
     }
 }
 
@@ -305,4 +342,31 @@ fn slice_from(segments: &[Bytes], place: usize) -> Vec<Bytes> {
         segment.slice(begin..)
     };
     segments.iter().map(slice).filter(|segment| !segment.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_selects_the_last_field_that_is_left() {
+        let header = "B: 1\r\nd: 2\r\nb: 3\r\nD: 4\r\nB : 5\r\n\r\n";
+        let (header, end) = Header::parse(header.into(), true);
+        assert_eq!((end, header.named("B"), header.named("c")), (33, &[0, 2, 4][..], &[][..]));
+        for (names, own, selected) in [
+            ("b:b:b:b:d", 9, "b:5 b:3 b:1 d:4"),
+            ("D:C:D:C:D:A:E", 9, "d:4 d:2"),
+            ("b:d:b:d:b", 2, "b:5 d:4 b:1 d:2"),
+            ("b:b:b", 4, "b:3 b:1"),
+            ("b:b:b", 0, "b:5 b:3"),
+            ("d:d", 1, "d:4"),
+            ("", 9, ""),
+        ] {
+            let mut octets = Vec::new();
+            let list = names.split(':').map(str::as_bytes);
+            header.append_signed(list, own, Canonicalization::Relaxed, &mut octets);
+            let octets = String::from_utf8(octets).unwrap();
+            assert_eq!(octets.trim_end().replace("\r\n", " "), selected, "{names} {own}");
+        }
+    }
 }

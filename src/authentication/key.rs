@@ -1,7 +1,8 @@
 //! Public keys in DNS (RFC 6376 section 3.6.1, RFC 8463).
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ring::digest::{Digest, SHA256, digest};
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
@@ -32,15 +33,17 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 1_024..=4_096;
 /// # Ok::<(), nobounce::dns::DomainNameError>(())
 /// ```
 #[derive(Debug, Default)]
-pub struct Keys(HashMap<DomainName, Lookup>);
+pub struct Keys(BTreeMap<DomainName, Lookup>);
 
 /// The keys under a name.
 #[derive(Debug)]
 enum Lookup {
     /// Key records. If a name has no usable record, the fault of its first record.
-    Records(Vec<Result<KeyRecord, KeyFault>>),
+    Records(Arc<KeyRecords>),
     Failed(Box<str>),
 }
+
+type KeyRecords = Vec<Result<KeyRecord, KeyFault>>;
 
 /// A key record.
 #[derive(Debug)]
@@ -125,17 +128,8 @@ impl Keys {
     /// Other records are ignored.
     pub fn insert(&mut self, name: DomainName, answer: Result<Answer, ResolveError>) {
         let lookup = match answer {
-            Ok(answer) => {
-                let texts = answer.records.iter().filter_map(|record| match record {
-                    Record::Txt(text) => Some(KeyRecord::parse(text)),
-                    _ => None,
-                });
-                // The fault of a malformed or foreign record is kept only if there is no key.
-                let (mut keys, mut faults): (Vec<_>, Vec<_>) = texts.partition(Result::is_ok);
-                keys.truncate(RECORDS);
-                faults.truncate(usize::from(keys.is_empty()));
-                Lookup::Records(if keys.is_empty() { faults } else { keys })
-            }
+            // Always smaller than the records.
+            Ok(answer) => Lookup::Records(answer.parsed(key_records, |_| true)),
             Err(error) => Lookup::Failed(error.to_string().into()),
         };
         self.0.insert(name, lookup);
@@ -156,7 +150,7 @@ impl Keys {
         signature: &[u8],
     ) -> Result<&KeyRecord, (KeyFault, Option<&KeyRecord>)> {
         let records = match self.0.get(name) {
-            Some(Lookup::Records(records)) => records,
+            Some(Lookup::Records(records)) => &**records,
             Some(Lookup::Failed(error)) => return Err((KeyFault::Lookup(error.clone()), None)),
             None => return Err((KeyFault::Lookup("not looked up".into()), None)),
         };
@@ -174,6 +168,19 @@ impl Keys {
         }
         Err(worst)
     }
+}
+
+/// Parses the key records of a name.
+fn key_records(records: &[Record]) -> KeyRecords {
+    let texts = records.iter().filter_map(|record| match record {
+        Record::Txt(text) => Some(KeyRecord::parse(text)),
+        _ => None,
+    });
+    // The fault of a malformed or foreign record is kept only if there is no key.
+    let (mut keys, mut faults): (Vec<_>, Vec<_>) = texts.partition(Result::is_ok);
+    keys.truncate(RECORDS);
+    faults.truncate(usize::from(keys.is_empty()));
+    if keys.is_empty() { faults } else { keys }
 }
 
 impl KeyRecord {

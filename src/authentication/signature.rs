@@ -26,6 +26,8 @@ const DRIFT: u64 = 300;
 pub(super) struct Signer {
     /// Domain of the signer (`d=`), in A-labels.
     pub(super) domain: DomainName,
+    /// Selector (`s=`), in A-labels.
+    pub(super) selector: DomainName,
     /// Name of the TXT record with the key.
     pub(super) key: DomainName,
     pub(super) algorithm: Algorithm,
@@ -112,7 +114,7 @@ impl Signer {
         let selector = self::domain(required(tags, "s")?).ok_or(SignatureFault::Malformed("s"))?;
         let key = domain.below(&format!("{selector}._domainkey"));
         let key = key.map_err(|_| SignatureFault::Malformed("s"))?;
-        Ok(Self { domain, key, algorithm, signature, place })
+        Ok(Self { domain, selector, key, algorithm, signature, place })
     }
 }
 
@@ -180,6 +182,8 @@ impl Coverage {
         to: &mut Vec<u8>,
     ) {
         to.clear();
+        // Enough for most signatures.
+        to.reserve(1 << 10);
         header.append_signed(elements(&self.names), field, self.header, to);
         header.append_without(field, signature, self.header, to);
     }

@@ -57,6 +57,9 @@ impl DomainName {
     /// Returns an error if a label or the whole name is empty or too long.
     pub fn from_octets(text: &[u8]) -> Result<Self, DomainNameError> {
         let name = text.strip_suffix(b".").unwrap_or(text);
+        if let Some(plain) = str::from_utf8(text).ok().and_then(|name| name.parse().ok()) {
+            return Ok(plain);
+        }
         Self::from_labels(name.split(|octet| *octet == b'.'))
     }
 
@@ -131,7 +134,16 @@ impl DomainName {
     /// Returns this name with labels in front, as for a blocklist query. Fails if the result is too
     /// long.
     pub(crate) fn below(&self, labels: &str) -> Result<Self, DomainNameError> {
-        format!("{labels}.{self}").parse()
+        let is_name = labels.split('.').all(is_label) && labels.len() + 1 + self.len() <= NAME;
+        if !is_name || !self.is_plain() {
+            return Err(DomainNameError);
+        }
+        let mut name = String::with_capacity(labels.len() + 1 + self.len());
+        name.push_str(labels);
+        name.make_ascii_lowercase();
+        name.push('.');
+        name.push_str(self);
+        Ok(Self(name.into()))
     }
 
     /// Returns the name without its first label, or `None` if it has only one.
@@ -176,6 +188,11 @@ pub(crate) fn reversed(address: IpAddr) -> String {
     parts.join(".")
 }
 
+/// Returns whether this is a label of a plain name.
+fn is_label(text: &str) -> bool {
+    (1..=LABEL).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
 fn is_plain(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_')
 }
@@ -216,8 +233,6 @@ impl FromStr for DomainName {
 
     fn from_str(text: &str) -> Result<Self, DomainNameError> {
         let name = text.strip_suffix('.').unwrap_or(text);
-        let is_label =
-            |label: &str| (1..=LABEL).contains(&label.len()) && label.bytes().all(is_plain);
         let is_name = name.len() <= NAME && name.split('.').all(is_label);
         if is_name { Ok(Self(name.to_ascii_lowercase().into())) } else { Err(DomainNameError) }
     }

@@ -201,6 +201,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("dns_datagram", "src/dns/message/tests.rs", "datagrams_of_1232_octets_are_asked_for"),
     ("dns_cached", "src/dns/cache/tests.rs", "cache_is_bounded_by_its_capacity"),
     ("dns_cached_answer", "src/dns/cache/tests.rs", "a_large_answer_is_not_cached"),
+    ("dns_parsed_policy", "src/authentication/spf/tests.rs", "a_long_policy_is_not_kept"),
     ("records", "tests/store/memory.rs", "store_is_bounded_by_its_capacity"),
     ("redis_time", "src/store/redis/tests.rs", "operation_ends_for_any_server_behaviour"),
     ("redis_connections", "src/store/redis/tests.rs", "connections_are_bounded"),

@@ -75,9 +75,9 @@ impl Field {
     pub(super) fn parse(value: &[u8]) -> (Claims, Result<Self, DkimFault>) {
         match Tags::parse(value) {
             Ok(tags) => {
-                let claims = Claims::read(&tags);
                 let field = Self::read(&tags);
-                (claims, field.map_err(DkimFault::from))
+                let signer = field.as_ref().ok().map(|field| &field.signer);
+                (Claims::read(&tags, signer), field.map_err(DkimFault::from))
             }
             Err(fault) => (Claims::default(), Err(SignatureFault::from(fault).into())),
         }
@@ -114,17 +114,24 @@ fn is_below(identity: &[u8], signer: &DomainName) -> Result<bool, SignatureFault
 }
 
 impl Claims {
-    fn read(tags: &Tags<'_>) -> Self {
+    /// Reads the properties. `signer` has the names of a valid signature.
+    fn read(tags: &Tags<'_>, signer: Option<&Signer>) -> Self {
         let name = |tag| domain(tags.get(tag)?);
+        let (domain, selector) = match signer {
+            Some(signer) => (Some(signer.domain.clone()), Some(signer.selector.clone())),
+            None => (name("d"), name("s")),
+        };
         let text = |tag: &str, most: usize| {
             let value = tags.get(tag)?;
+            if value.len() <= most && value.iter().all(u8::is_ascii_graphic) {
+                return Some(String::from_utf8_lossy(value).into());
+            }
             let solid = value.iter().filter(|octet| !octet.is_ascii_whitespace()).take(most);
             Some(String::from_utf8_lossy(&solid.copied().collect::<Vec<_>>()).into())
         };
-        let domain = name("d");
         let default = domain.as_ref().map(|domain| format!("@{domain}").into());
         Self {
-            selector: name("s"),
+            selector,
             identity: text("i", IDENTITY).or(default),
             algorithm: text("a", 32),
             signature: text("b", 8),

@@ -4,7 +4,7 @@
 //! record, the next question asks for this record. Each answer is parsed once, and is used for all
 //! author domains and identifiers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::outcome::{DmarcIdentifier, DmarcOutcome, DmarcPolicy, DmarcProblem, DmarcResult};
 use super::record::{Policies, Record};
@@ -26,7 +26,7 @@ pub(super) struct Evaluation {
     /// The identifiers, verified ones first.
     identifiers: Vec<DmarcIdentifier>,
     /// Domains of identifiers whose organizational domain may be looked up.
-    walked: HashSet<DomainName>,
+    walked: BTreeSet<DomainName>,
     known: Known,
     /// The worst outcome so far.
     worst: Option<DmarcOutcome>,
@@ -35,9 +35,9 @@ pub(super) struct Evaluation {
 /// The answers so far.
 #[derive(Debug, Default)]
 struct Known {
-    records: HashMap<DomainName, Lookup>,
+    records: BTreeMap<DomainName, Lookup>,
     /// Whether author domains exist. `None` if the lookup failed.
-    existence: HashMap<DomainName, Option<bool>>,
+    existence: BTreeMap<DomainName, Option<bool>>,
 }
 
 /// A question to DNS.
@@ -79,7 +79,7 @@ impl Evaluation {
     ) -> (Self, Next) {
         let mut identifiers: Vec<_> = identifiers.into_iter().collect();
         identifiers.sort_by_key(|it| !it.is_verified);
-        let mut walked = HashSet::new();
+        let mut walked = BTreeSet::new();
         for DmarcIdentifier { domain, .. } in &identifiers {
             if walked.len() < WALKS {
                 walked.insert(domain.clone());
@@ -279,6 +279,9 @@ impl Known {
 /// Returns the name of the TXT record of a domain. Returns `None` if the name would be too long, so
 /// that no such record can exist.
 fn record_name(domain: &DomainName) -> Option<DomainName> {
+    if domain.is_plain() {
+        return domain.below("_dmarc").ok();
+    }
     let labels: Vec<_> = std::iter::once(b"_dmarc".to_vec()).chain(domain.labels()).collect();
     DomainName::from_labels(labels.iter().map(|label| &**label)).ok()
 }

@@ -4,10 +4,11 @@
 //! needs a lookup stops the evaluation, and the answer resumes it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::macros::{DomainSpec, Values};
 use super::outcome::{SpfIdentity, SpfOutcome, SpfProblem, SpfResult, shortened};
-use super::record::{Directive, Mechanism, Policy, Prefixes, in_ip4, in_ip6, is_policy};
+use super::record::{Directive, Mechanism, Policy, Prefixes, Published, in_ip4, in_ip6};
 use super::reverse::{ReverseNames, Search};
 use super::subject::{Subject, is_checkable};
 use crate::dns::{Answer, DomainName, Record, RecordKind, ResolveError};
@@ -18,9 +19,8 @@ const TERMS: usize = 10;
 const VOID_TERMS: usize = 2;
 /// Maximum number of mail servers of an `mx` (RFC 7208 section 4.6.4).
 const MAIL_SERVERS: usize = 10;
-/// Maximum length of a mechanism or of a malformed term in an outcome, in octets.
+/// Maximum length of a mechanism in an outcome, in octets.
 const MECHANISM: usize = 255;
-const TERM: usize = 64;
 
 /// An evaluation between two questions.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ struct Spent {
 #[derive(Debug, Clone)]
 struct Running {
     domain: DomainName,
-    policy: Policy,
+    policy: Arc<Policy>,
     /// The number of directives that have not matched.
     position: usize,
     /// Whether the directive at this position was already counted as a term with lookups, and as a
@@ -269,8 +269,8 @@ impl Evaluation {
         let client = self.subject.client;
         match &question.purpose {
             Purpose::Policy(reference) => {
-                let records = records(question, reply)?;
-                self.published(&question.name, *reference, records)
+                let answer = answer(question, reply)?;
+                self.published(&question.name, *reference, answer)
             }
             Purpose::Addresses(prefixes) => {
                 let records = self.existing(question, reply)?;
@@ -313,7 +313,7 @@ impl Evaluation {
         question: &Question,
         reply: Reply<'a>,
     ) -> Result<&'a [Record], SpfProblem> {
-        let records = records(question, reply)?;
+        let records = &*answer(question, reply)?.records;
         if records.is_empty() {
             self.found_nothing()?;
         }
@@ -330,27 +330,22 @@ impl Evaluation {
         &mut self,
         domain: &DomainName,
         reference: Reference,
-        records: &[Record],
+        answer: &Answer,
     ) -> Result<Flow, SpfProblem> {
-        let texts = records.iter().filter_map(|record| match record {
-            Record::Txt(text) => Some(&**text),
-            _ => None,
-        });
-        let mut policies = texts.filter(|text| is_policy(text));
-        let policy = match (policies.next(), policies.next(), reference) {
-            (Some(policy), None, _) => policy,
-            (Some(_), Some(_), _) => return Err(SpfProblem::SeveralPolicies(domain.clone())),
-            (None, _, Reference::Identity) => {
+        let published = answer.parsed(Published::read, Published::is_small);
+        let policy = match (&*published, reference) {
+            (Published::Policy(policy), _) => policy.clone(),
+            (Published::Several, _) => return Err(SpfProblem::SeveralPolicies(domain.clone())),
+            (Published::Malformed(term), _) => {
+                return Err(SpfProblem::Syntax { domain: domain.clone(), term: term.clone() });
+            }
+            (Published::Nothing, Reference::Identity) => {
                 return Err(SpfProblem::NoPolicy(domain.clone()));
             }
-            (None, _, Reference::Include | Reference::Redirect) => {
+            (Published::Nothing, Reference::Include | Reference::Redirect) => {
                 return Err(SpfProblem::Reference(Some(domain.clone())));
             }
         };
-        let policy = Policy::parse(policy).map_err(|term| SpfProblem::Syntax {
-            domain: domain.clone(),
-            term: shortened(&term.0.escape_ascii().to_string(), TERM).into(),
-        })?;
         if reference == Reference::Redirect {
             self.policies.pop();
         }
@@ -417,11 +412,11 @@ fn reference(target: Option<DomainName>, reference: Reference) -> Result<Questio
     Ok(Question { name, kind: RecordKind::Txt, purpose: Purpose::Policy(reference) })
 }
 
-/// Returns the records of an answer.
-fn records<'a>(question: &Question, reply: Reply<'a>) -> Result<&'a [Record], SpfProblem> {
+/// Returns the answer, or the failure of its lookup.
+fn answer<'a>(question: &Question, reply: Reply<'a>) -> Result<&'a Answer, SpfProblem> {
     let Question { name, kind, .. } = question;
     let failed = |_| SpfProblem::Lookup { name: name.clone(), kind: *kind };
-    reply.map(|answer| &*answer.records).map_err(failed)
+    reply.map_err(failed)
 }
 
 /// Returns whether the client is in the network of one of these addresses.

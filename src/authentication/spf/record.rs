@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use super::macros::{DomainSpec, is_macro_string};
-use super::outcome::SpfResult;
+use super::outcome::{SpfResult, shortened};
+use crate::dns::Record;
 
 /// A parsed policy: the `v=spf1` record of a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +14,17 @@ pub(crate) struct Policy {
     pub(super) directives: Vec<Directive>,
     /// The modifier `redirect`.
     pub(super) redirect: Option<DomainSpec>,
+}
+
+/// The policy that a name publishes (RFC 7208 section 4.5).
+#[derive(Debug)]
+pub(crate) enum Published {
+    Nothing,
+    /// Several policies, so that none applies.
+    Several,
+    /// A policy with this malformed term, of which the beginning is kept.
+    Malformed(Box<str>),
+    Policy(Arc<Policy>),
 }
 
 /// A mechanism and the result if it matches.
@@ -58,7 +71,14 @@ pub(crate) struct Prefixes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed<'t>(pub(super) &'t [u8]);
 
+/// Maximum length of a malformed term in an outcome, in octets.
+const TERM: usize = 64;
+/// Maximum number of directives of a policy that is kept with its record. A directive takes up to 30
+/// times the memory of its text.
+const KEPT: usize = 40;
 const VERSION: &[u8] = b"v=spf1";
+/// The longest name of a mechanism.
+const LONGEST: &[u8] = b"include";
 
 /// Returns whether the text of a TXT record is a policy (RFC 7208 section 4.5).
 pub(crate) fn is_policy(text: &[u8]) -> bool {
@@ -67,13 +87,41 @@ pub(crate) fn is_policy(text: &[u8]) -> bool {
     })
 }
 
+impl Published {
+    /// Reads the policy of a name from its TXT records.
+    pub(super) fn read(records: &[Record]) -> Self {
+        let texts = records.iter().filter_map(|record| match record {
+            Record::Txt(text) => Some(&**text),
+            _ => None,
+        });
+        let mut policies = texts.filter(|text| is_policy(text));
+        match (policies.next(), policies.next()) {
+            (None, _) => Self::Nothing,
+            (Some(_), Some(_)) => Self::Several,
+            (Some(text), None) => match Policy::parse(text) {
+                Ok(policy) => Self::Policy(Arc::new(policy)),
+                Err(Malformed(term)) => {
+                    Self::Malformed(shortened(&term.escape_ascii().to_string(), TERM).into())
+                }
+            },
+        }
+    }
+
+    /// Returns whether it may be kept with its record.
+    pub(super) fn is_small(&self) -> bool {
+        !matches!(self, Self::Policy(policy) if policy.directives.len() > KEPT)
+    }
+}
+
 impl Policy {
     /// Parses the text of a policy. Non-ASCII octets are not allowed.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, Malformed<'_>> {
         if !is_policy(text) {
             return Err(Malformed(text));
         }
-        let mut policy = Self { directives: Vec::new(), redirect: None };
+        // Enough for most policies: few terms are shorter.
+        let directives = Vec::with_capacity((text.len() / 16).min(32));
+        let mut policy = Self { directives, redirect: None };
         let mut has_explanation = false;
         let terms = text[VERSION.len()..].split(|octet| *octet == b' ');
         for term in terms.filter(|term| !term.is_empty()) {
@@ -138,7 +186,11 @@ impl Mechanism {
         let end = text.iter().position(|octet| matches!(octet, b':' | b'/'));
         let (name, rest) = text.split_at(end.unwrap_or(text.len()));
         let argument = rest.strip_prefix(b":");
-        Some(match &*name.to_ascii_lowercase() {
+        let mut buffer = [0; LONGEST.len()];
+        let lower_case = buffer.get_mut(..name.len())?;
+        lower_case.copy_from_slice(name);
+        lower_case.make_ascii_lowercase();
+        Some(match &*lower_case {
             b"all" if rest.is_empty() => Self::All,
             b"include" => Self::Include(DomainSpec::parse(argument?)?),
             b"a" => {

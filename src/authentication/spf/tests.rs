@@ -1,5 +1,7 @@
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::record::Published;
 use super::*;
 use crate::dns::Record;
 use crate::rehearsal::Zone;
@@ -365,4 +367,17 @@ fn a_question_is_repeated_until_it_is_answered() {
     let mut spf = ask;
     spf.answer(Ok(Answer::new([Record::A([192, 0, 2, 1].into())], Duration::ZERO)));
     assert!(matches!(spf.poll(), SpfStep::Done(outcome) if outcome.result == SpfResult::None));
+}
+
+#[test]
+fn a_long_policy_is_not_kept() {
+    let is_kept = |terms: usize| {
+        let policy = format!("v=spf1{}", " ip4:192.0.2.1".repeat(terms));
+        let text = Record::Txt(policy.into_bytes().into());
+        let answer = Answer::new([text], Duration::from_secs(60));
+        let read = || answer.parsed(Published::read, Published::is_small);
+        Arc::ptr_eq(&read(), &read())
+    };
+    assert!(is_kept(40));
+    assert!(!is_kept(41));
 }

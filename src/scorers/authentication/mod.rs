@@ -139,7 +139,7 @@ pub struct Authentication {
     weights: Vec<Score>,
     refuse_rejected: bool,
     /// The outcomes of recent transactions.
-    spf: Once<SpfOutcome>,
+    spf: Once<Arc<(Sender, SpfOutcome)>>,
 }
 
 /// The error for a name that is not a symbol of this scorer. Fault of the caller.
@@ -202,14 +202,28 @@ impl Authentication {
         }
     }
 
-    /// Evaluates SPF once in a transaction, however many recipients it has.
+    /// Evaluates SPF once in a transaction, however many recipients it has. Returns `None` if the mail
+    /// is not checked.
     async fn check_spf(
         &self,
         envelope: &Envelope,
-        sender: &Sender,
-    ) -> Result<SpfOutcome, ScorerError> {
-        let evaluation = Spf::new(sender.client, &sender.helo, &sender.path);
-        self.spf.ask(envelope, sender.key(), spf(&*self.resolver, evaluation)).await
+    ) -> Result<Option<Arc<(Sender, SpfOutcome)>>, ScorerError> {
+        let peer = &envelope.peer;
+        let Some(address) = peer.address.filter(|_| !peer.own) else {
+            return Ok(None);
+        };
+        let client = address.ip().to_canonical();
+        let helo = peer.helo.as_ref().map_or("", |helo| &helo.name);
+        let path = &envelope.reverse_path.path;
+        // Runs for the first recipient only. In a box, because it is larger than all the rest.
+        let evaluate = async {
+            let path = path.canonical().to_string();
+            let sender = Sender { client, helo: canonical_domain(helo), path };
+            let evaluation = Spf::new(client, &sender.helo, &sender.path);
+            let outcome = Box::pin(spf(&*self.resolver, evaluation)).await;
+            Arc::new((sender, outcome))
+        };
+        self.spf.ask(envelope, format!("{client} {helo} {path}"), evaluate).await.map(Some)
     }
 
     async fn check_content(&self, spf: &SpfOutcome, message: &Message) -> Checked {
@@ -225,7 +239,8 @@ impl Authentication {
             .into_iter()
             .chain(dkim.iter().filter_map(DmarcIdentifier::dkim));
         let evaluation = Dmarc::new(authors.domains().iter().cloned(), identifiers);
-        let dmarc = dmarc(&*self.resolver, evaluation).await;
+        // In a box, because it is larger than all the rest.
+        let dmarc = Box::pin(dmarc(&*self.resolver, evaluation)).await;
         Checked { dkim, arc, authors, dmarc }
     }
 
@@ -253,21 +268,6 @@ struct Sender {
     path: String,
 }
 
-impl Sender {
-    /// Returns `None` if the mail is not checked.
-    fn of(envelope: &Envelope) -> Option<Self> {
-        let client = envelope.peer.address.filter(|_| !envelope.peer.own)?.ip().to_canonical();
-        let helo = envelope.peer.helo.as_ref().map_or("", |helo| &helo.name);
-        let path = envelope.reverse_path.path.canonical().to_string();
-        Some(Self { client, helo: canonical_domain(helo), path })
-    }
-
-    /// Returns a text that no other sender has.
-    fn key(&self) -> String {
-        format!("{} {} {}", self.client, self.helo, self.path)
-    }
-}
-
 #[async_trait]
 impl Scorer for Authentication {
     fn name(&self) -> &str {
@@ -279,29 +279,29 @@ impl Scorer for Authentication {
     }
 
     async fn on_rcpt(&self, at: &RcptContext<'_>) -> Result<Opinion, ScorerError> {
-        let Some(sender) = Sender::of(at.envelope) else {
+        let Some(checked) = self.check_spf(at.envelope).await? else {
             return Ok(Opinion::silent());
         };
-        let spf = self.check_spf(at.envelope, &sender).await?;
-        let found = results::spf(&spf, &sender);
+        let (sender, spf) = &*checked;
+        let found = results::spf(spf, sender);
         let failures = results::failures([&found]);
         Self::say(Opinion::from(self.finding(&found)), failures)
     }
 
     async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
-        let Some(sender) = Sender::of(at.envelope) else {
+        let Some(about_sender) = self.check_spf(at.envelope).await? else {
             return Ok(Opinion::silent());
         };
-        let spf = self.check_spf(at.envelope, &sender).await?;
-        let checked = self.check_content(&spf, at.message).await;
-        let found = [vec![results::spf(&spf, &sender)], checked.found()].concat();
+        let (sender, spf) = &*about_sender;
+        let checked = self.check_content(spf, at.message).await;
+        let found = [vec![results::spf(spf, sender)], checked.found()].concat();
         let opinion: Opinion = found.iter().map(|found| self.finding(found)).collect();
         if let (Some(domain), true) = (checked.rejected(), self.refuse_rejected) {
             let text = format!("Message refused by the DMARC policy of {domain}");
             let refusal = Refusal::permanent(550, EnhancedStatus::new(7, 1), &text);
             return Ok(opinion.and(refusal));
         }
-        let text = results::field(&self.authserv_id, &spf, &sender, &checked);
+        let text = results::field(&self.authserv_id, spf, sender, &checked);
         let field = HeaderField::fold("Authentication-Results", text.as_bytes());
         Self::say(opinion.and(field), results::failures(&found))
     }
