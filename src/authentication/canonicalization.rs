@@ -1,5 +1,7 @@
 //! Canonicalization of header fields (RFC 6376 section 3.4).
 
+use std::array;
+
 use super::tags::{is_space, trim};
 
 /// Number of octets that are examined together for white space to change.
@@ -89,13 +91,10 @@ pub(super) fn squeezed(
     is_space: impl Fn(&u8) -> bool,
     ends_space: impl Fn(&u8) -> bool,
 ) -> ([u8; GLANCE], usize) {
-    let mut octets = [0; GLANCE];
-    let mut kept = [false; GLANCE];
-    for at in 0..GLANCE {
-        let (octet, next) = (&block[at], &block[at + 1]);
-        octets[at] = if is_space(octet) { b' ' } else { *octet };
-        kept[at] = !(is_space(octet) & ends_space(next));
-    }
+    let octets: [u8; GLANCE] =
+        array::from_fn(|at| if is_space(&block[at]) { b' ' } else { block[at] });
+    let kept: [bool; GLANCE] =
+        array::from_fn(|at| !(is_space(&block[at]) & ends_space(&block[at + 1])));
     let mut squeezed = [0; GLANCE];
     let mut count = 0;
     for (octet, kept) in octets.iter().zip(&kept).take(length) {

@@ -1,5 +1,6 @@
 //! The header section and the body of a message, as signatures cover them.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -58,21 +59,10 @@ pub(super) struct Header {
     octets: Bytes,
     fields: Vec<FieldPlace>,
     fault: Option<HeaderFault>,
-    /// The names of all fields in lower case, one after the other.
-    names: Vec<u8>,
-    /// Each name once, shorter ones first, so that most comparisons need only the lengths.
-    groups: Vec<Group>,
-    /// The fields of each group in order, one group after the other.
-    by_name: Vec<usize>,
-}
-
-/// The fields of one name.
-#[derive(Debug)]
-struct Group {
-    /// Place of the name in `names`.
-    name: Range<usize>,
-    /// Place of the fields in `by_name`.
-    fields: Range<usize>,
+    /// Names in lower case, with the place of each in `named`.
+    names: HashMap<Box<[u8]>, usize>,
+    /// The fields of each name, in order.
+    named: Vec<Vec<usize>>,
 }
 
 #[derive(Debug, Clone)]
@@ -81,8 +71,6 @@ struct FieldPlace {
     octets: Range<usize>,
     /// Place of its colon.
     colon: usize,
-    /// Place of its name in `names`.
-    name: Range<usize>,
     /// The field in relaxed form with its final CRLF, computed for the first signature that covers it.
     relaxed: OnceLock<Vec<u8>>,
 }
@@ -152,32 +140,11 @@ impl Header {
             octets,
             fields: Vec::with_capacity(USUAL),
             fault: None,
-            names: Vec::new(),
-            groups: Vec::new(),
-            by_name: Vec::new(),
+            names: HashMap::with_capacity(USUAL),
+            named: Vec::with_capacity(USUAL),
         };
         let end = header.add_all(is_whole);
-        header.index();
         (header, end)
-    }
-
-    /// Groups the fields by their names.
-    fn index(&mut self) {
-        let (fields, names) = (&self.fields, &self.names);
-        let key = |field: &usize| {
-            let name = &names[fields[*field].name.clone()];
-            (name.len(), name)
-        };
-        let mut by_name: Vec<usize> = (0..fields.len()).collect();
-        by_name.sort_unstable_by_key(|field| (key(field), *field));
-        let mut groups = Vec::with_capacity(fields.len());
-        let mut begin = 0;
-        for group in by_name.chunk_by(|one, other| key(one) == key(other)) {
-            let end = begin + group.len();
-            groups.push(Group { name: fields[group[0]].name.clone(), fields: begin..end });
-            begin = end;
-        }
-        (self.by_name, self.groups) = (by_name, groups);
     }
 
     /// Adds all fields. Returns where the body begins.
@@ -224,12 +191,15 @@ impl Header {
         }
         let colon = field.len() - value.len() - 1;
         let end = if field.ends_with(b"\r\n") { range.end - 2 } else { range.end };
-        let begin = self.names.len();
-        self.names.extend(name.bytes().map(|octet| octet.to_ascii_lowercase()));
+        let name = name.to_ascii_lowercase().into_bytes();
+        let group = *self.names.entry(name.into()).or_insert(self.named.len());
+        if group == self.named.len() {
+            self.named.push(Vec::with_capacity(1));
+        }
+        self.named[group].push(self.fields.len());
         self.fields.push(FieldPlace {
             octets: range.start..end,
             colon: range.start + colon,
-            name: begin..self.names.len(),
             relaxed: OnceLock::new(),
         });
     }
@@ -240,32 +210,20 @@ impl Header {
 
     /// Returns the fields of this name in order. The case is ignored.
     pub(super) fn named(&self, name: &str) -> &[usize] {
-        self.group(name.as_bytes()).map_or(&[], |group| self.fields_of(group))
+        self.group(name.as_bytes()).map_or(&[], |group| &self.named[group])
     }
 
-    fn fields_of(&self, group: usize) -> &[usize] {
-        &self.by_name[self.groups[group].fields.clone()]
-    }
-
-    /// Returns the place of a name in `groups`. The case is ignored.
+    /// Returns the place of a name in `named`. The case is ignored.
     fn group(&self, name: &[u8]) -> Option<usize> {
         let mut short = [0; 64];
         match short.get_mut(..name.len()) {
             Some(key) => {
                 key.copy_from_slice(name);
                 key.make_ascii_lowercase();
-                self.group_in_lower_case(key)
+                self.names.get(&*key).copied()
             }
-            None => self.group_in_lower_case(&name.to_ascii_lowercase()),
+            None => self.names.get(&*name.to_ascii_lowercase()).copied(),
         }
-    }
-
-    fn group_in_lower_case(&self, name: &[u8]) -> Option<usize> {
-        let order = |group: &Group| {
-            let by_length = group.name.len().cmp(&name.len());
-            by_length.then_with(|| self.names[group.name.clone()].cmp(name))
-        };
-        self.groups.binary_search_by(order).ok()
     }
 
     /// Returns the value of a field without its final CRLF.
@@ -318,11 +276,11 @@ impl Header {
         form: Canonicalization,
         to: &mut Vec<u8>,
     ) {
-        // The number of fields of each group that are selected or skipped.
-        let mut selected = vec![0; self.groups.len()];
+        // The number of fields of each name that are selected or skipped.
+        let mut selected = vec![0; self.named.len()];
         for name in names {
             let Some(group) = self.group(name) else { continue };
-            let (fields, selected) = (self.fields_of(group), &mut selected[group]);
+            let (fields, selected) = (&self.named[group], &mut selected[group]);
             let mut left = fields[..fields.len() - *selected].iter().rev();
             let next = left.find(|field| **field != own);
             *selected = fields.len() - left.len();
