@@ -19,9 +19,14 @@ const OCTETS: usize = 64 << 10;
 /// malformed fields in different ways, so this parser accepts more than RFC 5322 allows:
 ///
 /// - It reads obsolete syntax, groups, and source routes (each domain of a route may be the author's).
-/// - It ignores comments and quoted strings, in display names as well.
-/// - It also reads text that is decoded from encoded words (RFC 2047), the rest of an unclosed
-///   comment or quoted string, and addresses in an unquoted display name.
+/// - It ignores comments and quoted strings, in display names as well. If there is no other address, it
+///   reads the addresses in them.
+/// - It also reads text that is decoded from encoded words (RFC 2047), and addresses in an unquoted
+///   display name or in a quoted local part.
+/// - If a comment or quoted string is unclosed, has escapes or is folded, it also reads the field as
+///   programs do that end it elsewhere.
+/// - If a domain contains blanks or invalid characters, it reads the domain without the blanks, and
+///   the parts between the characters.
 /// - It reads `From` fields after a line that is not a header field, and `From` fields whose name
 ///   some programs do not recognise.
 ///

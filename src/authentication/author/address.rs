@@ -12,23 +12,30 @@ pub(super) fn read(value: &[u8], authors: &mut Authors) {
     if value.contains(&0) {
         authors.note(AuthorFault::Character);
     }
-    let reading = Reading { escapes: true, delimiters: true, names: true };
-    let first = Reader::read(value, reading, authors);
+    let first = Reader::read(value, Reading::FIRST, authors);
     let fault = authors.fault;
-    let reading = Reading { names: false, ..reading };
-    let (mut without_escapes, mut decoded) = (false, false);
-    // Some programs do not support quoted pairs, so a comment or string ends elsewhere.
-    if first.has_escape {
-        let reading = Reading { escapes: false, ..reading };
-        without_escapes = Reader::read(value, reading, authors).is_new;
-    }
+    let reading = Reading { names: false, ..Reading::FIRST };
+    let mut is_new = |is_met: bool, value: &[u8], reading| {
+        is_met && Reader::read(value, reading, authors).is_new
+    };
+    // Some programs do not support quoted pairs, or do not unfold first, so a comment or string ends
+    // elsewhere. For others, an unmatched delimiter is an ordinary character.
+    let differ = is_new(first.has_escape, value, Reading { escapes: false, ..reading })
+        | is_new(first.has_fold, value, Reading { folds: false, ..reading })
+        | is_new(first.has_odd_string, value, Reading { strings: false, ..reading })
+        | is_new(first.has_odd_comment, value, Reading { comments: false, ..reading });
     // Some programs decode encoded words first.
-    if memchr::memmem::find(value, b"=?").is_some() {
-        decoded = Reader::read(words::decode(value).as_bytes(), reading, authors).is_new;
-    }
+    let has_word = memchr::memmem::find(value, b"=?").is_some();
+    let decoded = has_word && is_new(true, words::decode(value).as_bytes(), reading);
+    // Programs show a name without address in its place.
+    let bare = Reading { strings: false, comments: false, ..reading };
+    let is_bare = authors.domains.is_empty() && Reader::read(value, bare, authors).is_new;
     // In these readings, other faults do not matter.
     authors.fault = fault;
-    if without_escapes {
+    if is_bare {
+        authors.note(AuthorFault::NoDomain);
+    }
+    if differ {
         authors.note(AuthorFault::Character);
     }
     if decoded {
@@ -41,10 +48,17 @@ pub(super) fn read(value: &[u8], authors: &mut Authors) {
 struct Reading {
     /// Whether `\` in comments and quoted strings escapes the next character.
     escapes: bool,
-    /// Whether there are comments and quoted strings.
-    delimiters: bool,
-    /// Whether an address in a display name counts in addition to the one in angle brackets.
+    /// Whether comments and quoted strings go on after a line end.
+    folds: bool,
+    strings: bool,
+    comments: bool,
+    /// Whether an address in a display name counts, beside one in angle brackets.
     names: bool,
+}
+
+impl Reading {
+    const FIRST: Self =
+        Self { escapes: true, folds: true, strings: true, comments: true, names: true };
 }
 
 /// The result of a reading.
@@ -54,6 +68,12 @@ struct Outcome {
     is_new: bool,
     /// Whether a comment or quoted string has an escape.
     has_escape: bool,
+    /// Whether a comment or quoted string is folded.
+    has_fold: bool,
+    /// Whether a quoted string has no end, or there is an escape outside.
+    has_odd_string: bool,
+    /// Whether a comment has no end.
+    has_odd_comment: bool,
 }
 
 struct Reader<'v, 'a> {
@@ -96,8 +116,8 @@ impl<'v, 'a> Reader<'v, 'a> {
 
     fn take(&mut self, octet: u8) {
         match octet {
-            b'(' if self.reading.delimiters => self.skip(Delimited::Comment),
-            b'"' if self.reading.delimiters => self.skip(Delimited::QuotedString),
+            b'(' if self.reading.comments => self.skip(Delimited::Comment),
+            b'"' if self.reading.strings => self.string(),
             b'=' => self.skip_encoded_word(),
             b'@' => self.domain(),
             b'<' => {
@@ -116,7 +136,10 @@ impl<'v, 'a> Reader<'v, 'a> {
             }
             b',' | b';' | b':' if !self.in_angle => self.end_element(),
             b',' | b';' if !self.in_route => self.authors.note(AuthorFault::Angle),
-            b'\\' => self.authors.note(AuthorFault::Character),
+            b'\\' => {
+                self.outcome.has_odd_string = true;
+                self.authors.note(AuthorFault::Character);
+            }
             _ => {}
         }
     }
@@ -128,27 +151,36 @@ impl<'v, 'a> Reader<'v, 'a> {
             self.skip_literal();
             return;
         }
+        let is_quoted = self.peek() == Some(b'"');
+        self.at += usize::from(is_quoted);
         let mut text = Vec::new();
+        let mut is_split = false;
         loop {
-            let rest = &self.octets[self.at..];
-            let length = rest.iter().take_while(|octet| is_in_domain(**octet)).count();
-            text.extend_from_slice(&rest[..length]);
+            let length = self.atom();
+            text.extend_from_slice(&self.octets[self.at..self.at + length]);
             self.at += length;
             let end = self.at;
             self.skip_blanks();
-            let next = self.peek();
-            let goes_on =
-                next == Some(b'.') || text.ends_with(b".") && next.is_some_and(is_in_domain);
-            if end == self.at || !goes_on {
+            if end == self.at {
                 break;
             }
-            // Obsolete syntax. Other programs may take the part before the blank for the domain.
+            let is_obsolete = self.peek() == Some(b'.') || text.ends_with(b".");
+            let next = self.atom();
+            let is_other = matches!(self.octets.get(self.at + next), Some(b'@' | b':'));
+            if next == 0 || !is_obsolete && is_other {
+                break;
+            }
+            if !is_obsolete {
+                self.authors.note(AuthorFault::Address);
+            }
+            // Other programs may take the part before the blank for the domain.
             let before = text.strip_suffix(b".").unwrap_or(&text);
-            if before.contains(&b'.') {
+            if before.contains(&b'.') && !std::mem::replace(&mut is_split, true) {
                 self.found(before.to_vec());
             }
         }
-        if self.peek() == Some(b'@') || text.is_empty() {
+        self.at += usize::from(is_quoted && self.peek() == Some(b'"'));
+        if self.peek() == Some(b'@') || text.is_empty() || is_quoted {
             self.authors.note(AuthorFault::Address);
         }
         if !text.is_empty() {
@@ -156,7 +188,29 @@ impl<'v, 'a> Reader<'v, 'a> {
         }
     }
 
-    /// Skips an address literal, which is not a domain. It always ends before the next address.
+    /// Returns the number of octets here that may belong to a domain.
+    fn atom(&self) -> usize {
+        self.octets[self.at..].iter().take_while(|octet| is_in_domain(**octet)).count()
+    }
+
+    /// Skips a quoted string. If it is a local part, some programs find an address in it.
+    fn string(&mut self) {
+        let begin = self.at;
+        self.skip(Delimited::QuotedString);
+        let octets = self.octets;
+        let content = &octets[begin..self.at];
+        let is_local = || {
+            let rest = self.octets[self.at..].iter();
+            rest.copied().find(|octet| !is_space(*octet)) == Some(b'@')
+        };
+        if self.reading.names && content.contains(&b'@') && is_local() {
+            self.authors.note(AuthorFault::Address);
+            let reading = Reading { strings: false, ..self.reading };
+            self.outcome.is_new |= Reader::read(content, reading, self.authors).is_new;
+        }
+    }
+
+    /// Skips an address literal, which is no domain. It ends before an address in any case.
     fn skip_literal(&mut self) {
         while let Some(octet) = self.peek().filter(|octet| !b"<>@,;".contains(octet)) {
             self.at += 1;
@@ -168,6 +222,9 @@ impl<'v, 'a> Reader<'v, 'a> {
     }
 
     fn found(&mut self, domain: Vec<u8>) {
+        // Some programs quote a display name with apostrophes.
+        let quoted = domain.strip_suffix(b"'").filter(|_| !self.in_angle);
+        let domain = quoted.map_or_else(|| domain.clone(), <[u8]>::to_vec);
         match self.in_angle || self.reading.names {
             true => self.outcome.is_new |= domain::add(&domain, self.authors),
             false => self.names.push(domain),
@@ -177,7 +234,8 @@ impl<'v, 'a> Reader<'v, 'a> {
     /// Ends an element of the list.
     fn end_element(&mut self) {
         let names = std::mem::take(&mut self.names);
-        if !self.has_angle {
+        // If strings end at a line end, angle brackets may be in one.
+        if !self.has_angle && self.reading.folds {
             for domain in names {
                 self.outcome.is_new |= domain::add(&domain, self.authors);
             }
@@ -198,6 +256,12 @@ impl<'v, 'a> Reader<'v, 'a> {
                         self.at += 1;
                     }
                 }
+                (b'\r' | b'\n', _) => {
+                    self.outcome.has_fold = true;
+                    if !self.reading.folds {
+                        return;
+                    }
+                }
                 (b'(', Delimited::Comment) => depth += 1,
                 (b')', Delimited::Comment) | (b'"', Delimited::QuotedString) => depth -= 1,
                 _ => {}
@@ -206,11 +270,16 @@ impl<'v, 'a> Reader<'v, 'a> {
                 return;
             }
         }
-        self.authors.note(match delimited {
-            Delimited::Comment => AuthorFault::Comment,
-            Delimited::QuotedString => AuthorFault::QuotedString,
-        });
-        self.reading.delimiters = false;
+        match delimited {
+            Delimited::Comment => {
+                self.authors.note(AuthorFault::Comment);
+                (self.outcome.has_odd_comment, self.reading.comments) = (true, false);
+            }
+            Delimited::QuotedString => {
+                self.authors.note(AuthorFault::QuotedString);
+                (self.outcome.has_odd_string, self.reading.strings) = (true, false);
+            }
+        }
         self.at = begin;
     }
 
@@ -218,7 +287,7 @@ impl<'v, 'a> Reader<'v, 'a> {
     fn skip_blanks(&mut self) {
         while let Some(octet) = self.peek() {
             match octet {
-                b'(' if self.reading.delimiters => {
+                b'(' if self.reading.comments => {
                     self.at += 1;
                     self.skip(Delimited::Comment);
                 }

@@ -24,22 +24,25 @@ pub(super) fn add(text: &[u8], authors: &mut Authors) -> bool {
 }
 
 fn add_one(text: &[u8], authors: &mut Authors) -> bool {
-    let Some(name) = name(text) else {
-        authors.note(AuthorFault::Domain);
-        return false;
-    };
+    let (name, is_clean) = name(text);
     // Empty labels are invalid, but programs may ignore them. One at the end is only unusual.
-    let is_clean = text.is_ascii() || str::from_utf8(text).is_ok();
     let has_empty = name.split(|octet| *octet == b'.').rev().skip(1).any(<[u8]>::is_empty);
+    let is_plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"-_.".contains(octet);
+    if !is_clean || has_empty || !name.iter().all(is_plain) {
+        authors.note(AuthorFault::Domain);
+    }
+    // Programs may end a domain at a character that no domain has, or begin it there.
+    let parts = || name.split(|octet| !is_plain(octet)).filter(|part| part.contains(&b'.'));
+    if parts().next().is_none() {
+        return add_name(&name, authors);
+    }
+    parts().fold(false, |is_new, part| add_name(part, authors) | is_new)
+}
+
+fn add_name(name: &[u8], authors: &mut Authors) -> bool {
     let labels = name.split(|octet| *octet == b'.').filter(|label| !label.is_empty());
-    let domain = DomainName::from_octets(&labels.collect::<Vec<_>>().join(&b'.'));
-    match domain {
-        Ok(domain) => {
-            if !is_clean || has_empty || !domain.is_plain() {
-                authors.note(AuthorFault::Domain);
-            }
-            authors.add(domain)
-        }
+    match DomainName::from_octets(&labels.collect::<Vec<_>>().join(&b'.')) {
+        Ok(domain) => authors.add(domain),
         Err(_) => {
             authors.note(AuthorFault::Domain);
             false
@@ -47,10 +50,24 @@ fn add_one(text: &[u8], authors: &mut Authors) -> bool {
     }
 }
 
-/// Converts U-labels to A-labels. Text that is not UTF-8 is read as windows-1252, as mail programs do.
-fn name(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+/// Converts U-labels to A-labels. Also returns whether they are valid. Text that is not UTF-8 is read as
+/// windows-1252, as mail programs do. If the conversion fails, signs are left out, because most of those
+/// that are not allowed are not visible.
+fn name(text: &[u8]) -> (Cow<'_, [u8]>, bool) {
     if text.is_ascii() {
-        return Some(text.into());
+        return (text.into(), true);
     }
-    a_labels(charset::decode(None, text).as_bytes()).map(|name| name.into_owned().into())
+    let is_utf8 = str::from_utf8(text).is_ok();
+    let text = charset::decode(None, text);
+    let labels = |text: &str| a_labels(text.as_bytes()).map(Cow::into_owned);
+    if let Some(name) = labels(&text) {
+        return (name.into(), is_utf8);
+    }
+    let is_letter = |c: &char| c.is_ascii() || c.is_alphanumeric();
+    let letters: String = text.chars().filter(is_letter).collect();
+    let name = labels(&letters).unwrap_or_else(|| {
+        let ascii: String = letters.chars().filter(char::is_ascii).collect();
+        ascii.into()
+    });
+    (name.into(), false)
 }
