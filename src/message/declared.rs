@@ -30,15 +30,14 @@ impl Declared {
         let (mut kinds, mut dispositions, mut encodings) =
             <(Named<'_>, Named<'_>, Named<'_>)>::default();
         for field in Fields(header) {
-            match field.name() {
-                name if name.eq_ignore_ascii_case("Content-Type") => kinds.add(field.value()),
-                name if name.eq_ignore_ascii_case("Content-Disposition") => {
-                    dispositions.add(field.value());
-                }
-                name if name.eq_ignore_ascii_case("Content-Transfer-Encoding") => {
-                    encodings.add(field.value());
-                }
-                _ => {}
+            let named = match field.name() {
+                name if name.eq_ignore_ascii_case("Content-Type") => &mut kinds,
+                name if name.eq_ignore_ascii_case("Content-Disposition") => &mut dispositions,
+                name if name.eq_ignore_ascii_case("Content-Transfer-Encoding") => &mut encodings,
+                _ => continue,
+            };
+            if field.is_strict || !takes(Choice::StrictName) {
+                named.add(field.value());
             }
         }
         let differ = kinds.differ() || dispositions.differ() || encodings.differ();
@@ -67,19 +66,18 @@ impl Declared {
         let full = Parameters::parse(value, Syntax::Full);
         let (named, is_clean) = media_type(&full.word);
         let is_strict = named.is_some() && !is_clean && takes(Choice::StrictType);
-        let Some(named) = named.filter(|_| !is_strict) else { return };
+        self.content_type = named.filter(|_| !is_strict);
+        // The parameters of an invalid type count for some programs.
+        let named = self.content_type.as_deref().unwrap_or_default();
         if self.file_name.is_none() {
             self.file_name = full.text("name").map(Into::into);
         }
-        if &*named == "message/external-body" {
+        if named == "message/external-body" {
             // White space is not part of it (RFC 2017 section 3.1).
             let url = full.text("url").map(|url| url.split_whitespace().collect::<String>());
             self.url = url.map(Into::into);
         }
-        let relevant = match &*named {
-            multipart if multipart.starts_with("multipart/") => "boundary",
-            _ => "charset",
-        };
+        let relevant = if named.starts_with("multipart/") { "boundary" } else { "charset" };
         let mut values = full.values(relevant);
         if full.is_odd {
             let plain = Parameters::parse(value, Syntax::Plain).values(relevant);
@@ -98,7 +96,6 @@ impl Declared {
         } else {
             self.charset = value.map(|value| String::from_utf8_lossy(value.trim_ascii()).into());
         }
-        self.content_type = Some(named);
     }
 }
 

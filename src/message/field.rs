@@ -24,7 +24,8 @@ impl<'m> Iterator for Fields<'m> {
         self.0 = rest;
         let field = without_end(field);
         let (name, value) = split_field(field).unwrap_or(("", field));
-        Some(Field { name, value })
+        let is_strict = field.get(name.len()) == Some(&b':');
+        Some(Field { name, value, is_strict })
     }
 }
 
@@ -39,6 +40,8 @@ impl fmt::Debug for Fields<'_> {
 pub struct Field<'m> {
     name: &'m str,
     value: &'m [u8],
+    /// Whether the colon follows the name without white space.
+    pub(super) is_strict: bool,
 }
 
 impl<'m> Field<'m> {

@@ -15,7 +15,7 @@ use super::declared::Declared;
 use super::part::{MimePart, Stretch};
 use super::pkcs7;
 use super::reading::{Choice, Choices, Reading, Readings};
-use super::section::{HEAD, continues, is_mbox, is_strict_field, split_field, without_end};
+use super::section::{HEAD, continues, is_field, is_mbox, is_strict_field, without_end};
 use super::transfer::Encoding;
 use super::view::MessageView;
 use crate::wire::blocks::Blocks;
@@ -233,14 +233,13 @@ impl Walk<'_> {
         if is_strict_field(line) || is_first && is_mbox(line) {
             return None;
         }
-        if is_first && split_field(line).is_none() {
-            return Some(HeaderEnd::Before);
+        if continues(line) && line.trim_ascii().is_empty() {
+            return self.takes(Choice::BlankEndsHeader).then_some(HeaderEnd::After);
         }
-        if !continues(line) {
-            return self.takes(Choice::JunkEndsHeader).then_some(HeaderEnd::Before);
+        if continues(line) && !is_first || is_field(line) && !self.takes(Choice::StrictName) {
+            return None;
         }
-        let is_blank = line.trim_ascii().is_empty();
-        (is_blank && self.takes(Choice::BlankEndsHeader)).then_some(HeaderEnd::After)
+        self.takes(Choice::JunkEndsHeader).then_some(HeaderEnd::Before)
     }
 
     /// Returns the index of the open part whose delimiter this line is, and whether it is the closing

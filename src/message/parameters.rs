@@ -1,6 +1,8 @@
 //! Values of MIME fields with parameters (RFC 2045 section 5.1, RFC 2231): `word; name=value; …`.
 //! Any input is accepted, in linear time.
 
+use memchr::memchr;
+
 use super::transfer::hexadecimal;
 use super::{charset, words};
 
@@ -47,7 +49,7 @@ impl Parameters {
             }
             Syntax::Plain => value,
         };
-        let mut items = Items(value);
+        let mut items = Items { rest: value, syntax, is_unclosed: false };
         let word = items.next().unwrap_or_default().trim_ascii();
         parameters.word = word.to_vec();
         if syntax == Syntax::Full
@@ -70,11 +72,11 @@ impl Parameters {
                 Syntax::Full => self.full(behind),
                 Syntax::Plain => (plain(behind), &b""[..]),
             };
+            let name: Vec<_> = name.iter().filter(|octet| **octet != b'"').copied().collect();
             let name = match syntax {
-                Syntax::Full => name.rsplit(u8::is_ascii_whitespace).next().unwrap_or(name),
+                Syntax::Full => name.rsplit(is_separator).next().unwrap_or_default().to_vec(),
                 Syntax::Plain => name,
             };
-            let name: Vec<_> = name.iter().filter(|octet| **octet != b'"').copied().collect();
             let (name, section) = section(name.to_ascii_lowercase());
             self.list.push(Parameter { name, section, value });
             self.is_odd |= !rest.is_empty();
@@ -210,25 +212,40 @@ fn plain(octets: &[u8]) -> Vec<u8> {
     within(b"<", b">").unwrap_or(octets).to_vec()
 }
 
-/// Iterator over the octets between semicolons that are not quoted.
-struct Items<'v>(&'v [u8]);
+/// Returns whether the octet is in no token. Programs that search a name do not look at what is before it.
+fn is_separator(octet: &u8) -> bool {
+    octet.is_ascii_whitespace() || b"()<>@,;:\\/[]?=".contains(octet)
+}
+
+/// Iterator over the octets between semicolons that are not quoted. In the plain syntax, a quote that is
+/// not closed is none.
+struct Items<'v> {
+    rest: &'v [u8],
+    syntax: Syntax,
+    /// Whether the rest has a quote that is not closed.
+    is_unclosed: bool,
+}
 
 impl<'v> Iterator for Items<'v> {
     type Item = &'v [u8];
 
     fn next(&mut self) -> Option<&'v [u8]> {
-        if self.0.is_empty() {
+        if self.rest.is_empty() {
             return None;
         }
         let (mut is_quoted, mut is_escaped) = (false, false);
-        let end = self.0.iter().position(|octet| {
-            let ends = *octet == b';' && !is_quoted;
+        let mut end = self.rest.iter().position(|octet| {
+            let ends = *octet == b';' && (!is_quoted || self.is_unclosed);
             is_quoted ^= *octet == b'"' && !is_escaped;
             is_escaped = *octet == b'\\' && is_quoted && !is_escaped;
             ends
         });
-        let (item, rest) = self.0.split_at(end.unwrap_or(self.0.len()));
-        self.0 = rest.get(1..).unwrap_or_default();
+        if end.is_none() && is_quoted && self.syntax == Syntax::Plain {
+            self.is_unclosed = true;
+            end = memchr(b';', self.rest);
+        }
+        let (item, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+        self.rest = rest.get(1..).unwrap_or_default();
         Some(item)
     }
 }
@@ -312,6 +329,9 @@ mod tests {
             ("a/b; x=y b=c", "a/b|c", "a/b", true),
             ("a/b; x=\"y\" b=\"c\"", "a/b|c", "a/b", true),
             ("a/b; \"b\"=c", "a/b|c", "a/b|c", false),
+            ("a/b;,b=c", "a/b|c", "a/b", false),
+            ("a/b; x=\"y; b=c", "a/b", "a/b|c", true),
+            ("a/b; x=\"y\"; b=\"c;d; b=e", "a/b|c;d; b=e", "a/b|\"c|e", true),
             ("a/b; b==?utf-8?q?=41?=", "a/b|A", "a/b|=?utf-8?q?=41?=", true),
             // RFC 2231.
             ("a/b; b*=utf-8'en'%41b", "a/b|Ab", "a/b|Ab", false),
@@ -345,7 +365,8 @@ mod tests {
 
     #[test]
     fn parameters_are_read_in_linear_time() {
-        for part in ["(", "\"", "\\", "b=c ", "; b*0=c", "=", ";", "(\"", "b=\"", "=?q?", "b=(x) "]
+        for part in
+            ["(", "\"", "\\", "b=c ", "; b*0=c", "=", ";", "(\"", "b=\"", "\";\\", "=?q?", "b=(x) "]
         {
             let value = "a; ".to_owned() + &part.repeat(100_000);
             for syntax in [Syntax::Full, Syntax::Plain] {

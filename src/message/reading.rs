@@ -29,6 +29,8 @@ pub(super) enum Choice {
     /// The boundary of a multipart that declares none is taken from its first line that begins with
     /// `--`.
     GuessedBoundary = 1 << 10,
+    /// A name with white space before its colon is no field name. RFC 5322 section 4.5 accepts it.
+    StrictName = 1 << 11,
 }
 
 /// A way to read a message: the answer of a mail program to each question.

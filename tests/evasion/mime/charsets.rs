@@ -1,6 +1,6 @@
 //! Character sets.
 
-use super::{MIME_TOOLS, OTHER, PYTHON, SHOWN, Text};
+use super::{MIME_TOOLS, OTHER, PYTHON, SHOWN, SPAMASSASSIN, Text};
 use crate::Row;
 
 pub(super) const ROWS: &[Text] = &[
@@ -27,6 +27,18 @@ pub(super) const ROWS: &[Text] = &[
         "Content-Type: text/plain; charset*=us-ascii''utf%2D7\n\n%UTF7%\n",
     ),
     ("character set folded", PYTHON, "Content-Type: text/plain; charset=\n utf-7\n\n%UTF7%\n"),
+    ("character set of an invalid type", PYTHON, "Content-Type: text; charset=utf-7\n\n%UTF7%\n"),
+    ("character set without type", PYTHON, "Content-Type: ; charset=utf-7\n\n%UTF7%\n"),
+    (
+        "junk before the name of a parameter",
+        SPAMASSASSIN,
+        "Content-Type: text/plain; ,charset=utf-7\n\n%UTF7%\n",
+    ),
+    (
+        "character set after a quote without its end",
+        SPAMASSASSIN,
+        "Content-Type: text/plain; x=\"y; charset=utf-7\n\n%UTF7%\n",
+    ),
     (
         "first of two character sets",
         PYTHON,

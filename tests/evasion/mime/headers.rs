@@ -389,4 +389,24 @@ pub(super) const ROWS: &[Text] = &[
         PYTHON,
         "Content-Type: message/rfc822\n\nSubject: =?utf-8?b?%BASE64%?=\n\nx\n",
     ),
+    (
+        "blank before the colon, and another field",
+        MIME_TOOLS,
+        "Subject: x\nContent-Type : image/png\nContent-Transfer-Encoding: base64\nContent-Type : image/gif\n\n%BASE64%\n",
+    ),
+    (
+        "junk line at the begin of a part",
+        MIME_TOOLS,
+        "Content-Type: multipart/mixed; boundary=b\n\n--b\njunk\nContent-Transfer-Encoding: base64\n\n%BASE64%\n--b--\n",
+    ),
+    (
+        "blank line at the begin of a part",
+        PYTHON,
+        "Content-Type: multipart/mixed; boundary=b\n\n--b\n \nContent-Transfer-Encoding: base64\n\n%BASE64%\n--b--\n",
+    ),
+    (
+        "junk ends the header, blank before a colon does not",
+        SPAMASSASSIN,
+        "Content-Type: multipart/mixed; boundary=b\njunk\n--b\ncontent-type : text/html\nContent-Transfer-Encoding: base64\n\n%BASE64%\n--b--\n",
+    ),
 ];
