@@ -15,6 +15,12 @@ use super::prescan;
 use super::transfer::{self, Encoding};
 use crate::wire::blocks::Blocks;
 
+/// Extensions of files that browsers open as documents with markup.
+const MARKUP: &[&str] =
+    &["hta", "htm", "html", "shtm", "shtml", "svg", "webloc", "xht", "xhtm", "xhtml", "xml", "xsl"];
+/// Extensions of files with text in which programs find links.
+const TEXT: &[&str] = &["ics", "rtf", "txt", "url", "vcf", "website"];
+
 /// A part of a message. It is a leaf with its own body, a container of other parts (`multipart/…`),
 /// or an attached message. The header and body of an attached message are the next part.
 ///
@@ -104,9 +110,13 @@ impl MimePart {
     /// assert_eq!(message.view().parts()[0].text(), Some("<p>\r\n"));
     /// ```
     pub fn is_markup(&self) -> bool {
-        matches!(&*self.content_type, "text/html" | "text/xml" | "application/xml")
-            || self.content_type.ends_with("+xml")
-            || self.has_extension(&["htm", "html", "shtml", "svg", "xht", "xhtml", "xml"])
+        let kind = &*self.content_type;
+        kind.contains("html")
+            || kind.ends_with("+xml")
+            || kind.starts_with("image/svg")
+            || matches!(kind, "text/xml" | "application/xml" | "application/hta")
+            || matches!(kind, "text/sgml" | "text/vnd.wap.wml")
+            || self.has_extension(MARKUP)
     }
 
     /// Returns whether the part is in Microsoft's format TNEF (`winmail.dat`). It may contain text
@@ -135,7 +145,7 @@ impl MimePart {
     ///
     /// The text of a multipart is the text outside of its parts. Uuencoded files in the text are
     /// decoded and appended. If base64 is malformed, the undecoded text is appended, since some
-    /// programs display it.
+    /// programs display it, and so is the decoded text before padding or an invalid octet.
     pub fn text(&self) -> Option<&str> {
         let read = || self.read(usize::MAX).into();
         let text = self.is_shown().then(|| &**self.text.get_or_init(read));
@@ -170,8 +180,11 @@ impl MimePart {
             || self.is_report()
             || self.url.is_some()
             || self.is_markup()
-            || kind == "application/ics"
-            || kind.starts_with("application/") && self.has_extension(&["txt", "ics", "vcf"])
+            || matches!(
+                kind,
+                "application/ics" | "application/rtf" | "application/internet-shortcut"
+            )
+            || kind.starts_with("application/") && self.has_extension(TEXT)
     }
 
     /// Reads the text from about this number of octets of the body.
@@ -201,6 +214,13 @@ impl MimePart {
         if !is_valid {
             text.push('\n');
             text.push_str(&charset::decode(self.label(&body), &body));
+        }
+        if self.encoding == Encoding::Base64
+            && let Some(head) = transfer::base64_head(&body)
+        {
+            let octets = transfer::base64(head).0;
+            text.push('\n');
+            text.push_str(&charset::decode(self.label(&octets), &octets));
         }
         for file in transfer::uuencoded(&octets) {
             text.push('\n');
@@ -266,6 +286,7 @@ impl MimePart {
     /// as messages, and open files with these name extensions.
     pub(super) fn is_message(&self) -> bool {
         self.content_type.starts_with("message/") && !self.is_report()
+            || &*self.content_type == "application/x-mimearchive"
             || self.is_file() && self.has_extension(&["eml", "mht", "mhtml"])
     }
 
@@ -290,10 +311,13 @@ impl MimePart {
     }
 
     fn has_extension(&self, extensions: &[&str]) -> bool {
-        let extension = self.file_name().and_then(|name| name.trim().rsplit_once('.'));
-        extension.is_some_and(|(_, extension)| {
-            extensions.iter().any(|known| known.eq_ignore_ascii_case(extension))
-        })
+        // Windows removes dots and blanks at the end of a name, and programs remove control characters.
+        let is_ignored = |c: char| c == '.' || c.is_whitespace() || c.is_control();
+        let name = self.file_name().unwrap_or_default().trim_end_matches(is_ignored);
+        let Some((_, extension)) = name.rsplit_once('.') else { return false };
+        let octets = || extension.bytes().filter(|octet| !octet.is_ascii_control());
+        let is = |known: &&str| octets().map(|octet| octet.to_ascii_lowercase()).eq(known.bytes());
+        extensions.iter().any(is)
     }
 }
 

@@ -91,6 +91,14 @@ pub(super) fn base64(octets: &[u8]) -> (Vec<u8>, bool) {
     (plain, is_valid && pending != 1)
 }
 
+/// Returns the base64 text before the first octet at which some programs end it, if data follows: padding,
+/// or an octet outside of the alphabet.
+pub(super) fn base64_head(octets: &[u8]) -> Option<&[u8]> {
+    let is_end = |octet: &u8| matches!(SEXTETS[usize::from(*octet)], FOREIGN | PADDING);
+    let (head, rest) = octets.split_at(octets.iter().position(is_end)?);
+    rest.iter().any(|octet| SEXTETS[usize::from(*octet)] < FOREIGN).then_some(head)
+}
+
 /// Appends the octets of an incomplete group.
 fn finish(plain: &mut Vec<u8>, bits: u32, pending: u32) {
     match pending {

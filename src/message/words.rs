@@ -18,7 +18,12 @@ pub(crate) fn decode(value: &[u8]) -> String {
         }
     };
     let mut from = 0;
+    // A word that begins after the last end of one is none.
+    let ends = memmem::rfind(rest, b"?=").map_or(0, |end| rest.len() - end);
     while let Some(at) = memmem::find(&rest[from..], b"=?").map(|at| from + at) {
+        if rest.len() - at <= ends {
+            break;
+        }
         let Some((word, behind)) = encoded_word(&rest[at + 2..]) else {
             from = at + 2;
             continue;
@@ -49,11 +54,13 @@ pub(crate) fn decode(value: &[u8]) -> String {
 type Word<'v> = (&'v str, Vec<u8>);
 
 /// Parses the encoded word whose `=?` precedes `octets`. Returns it with the octets after it. Many
-/// programs write words that contain spaces or exceed the maximum length, so both are accepted.
+/// programs write words that contain spaces or question marks, or exceed the maximum length, so these
+/// are accepted.
 fn encoded_word(octets: &[u8]) -> Option<(Word<'_>, &[u8])> {
-    let mut parts = octets.splitn(4, |octet| *octet == b'?');
-    let (charset, encoding, encoded) = (parts.next()?, parts.next()?, parts.next()?);
-    let behind = parts.next()?.strip_prefix(b"=")?;
+    let mut parts = octets.splitn(3, |octet| *octet == b'?');
+    let (charset, encoding, rest) = (parts.next()?, parts.next()?, parts.next()?);
+    let end = memmem::find(rest, b"?=")?;
+    let (encoded, behind) = (&rest[..end], &rest[end + 2..]);
     // A language may follow the character set (RFC 2231 section 5).
     let charset = str::from_utf8(charset).ok()?.split('*').next()?;
     let plain = match encoding {
@@ -101,6 +108,8 @@ mod tests {
             // Words that contain spaces, and a word inside of other text.
             ("=?utf-8?q?a b?=", "a b"),
             ("(=?utf-8?q?a?=)", "(a)"),
+            ("=?utf-8?q?a?b?= ?=", "a?b ?="),
+            ("=?x ?= =?utf-8?q?a?=", "=?x ?= a"),
             // Malformed encoded words are shown as they are.
             ("=?utf-8?x?a?=", "=?utf-8?x?a?="),
             ("=?utf-8?q?a", "=?utf-8?q?a"),

@@ -10,8 +10,17 @@ const URL: usize = 8_192;
 /// Returns the URLs in `url(…)`, in `@import`, and in other functions that have a string first, such
 /// as `image-set("…")`.
 pub(super) fn urls(css: &str) -> Vec<String> {
-    let css = &*unescaped(css);
+    let css = unescaped(css);
     let mut urls = Vec::new();
+    read(&css, &mut urls);
+    // What begins a comment may also be in a URL.
+    if let Cow::Owned(css) = without_comments(&css) {
+        read(&css, &mut urls);
+    }
+    urls
+}
+
+fn read(css: &str, urls: &mut Vec<String>) {
     let mut from = 0;
     while let Some(at) = memchr2(b'(', b'@', &css.as_bytes()[from..]).map(|at| from + at) {
         from = at + 1;
@@ -37,7 +46,22 @@ pub(super) fn urls(css: &str) -> Vec<String> {
             urls.push(url.trim().to_owned());
         }
     }
-    urls
+}
+
+fn without_comments(css: &str) -> Cow<'_, str> {
+    let mut parts = css.split("/*");
+    let first = parts.next().unwrap_or_default();
+    if first.len() == css.len() {
+        return css.into();
+    }
+    let mut plain = first.to_owned();
+    // A comment may contain what begins one. It ends with the first part that has its end.
+    for part in parts {
+        if let Some((_, behind)) = part.split_once("*/") {
+            plain.push_str(behind);
+        }
+    }
+    plain.into()
 }
 
 /// Returns whether the text ends with the word. The case is ignored.
@@ -76,7 +100,8 @@ fn unescaped(text: &str) -> Cow<'_, str> {
 
 /// Returns whether a `style` attribute hides its element.
 pub(super) fn hides(style: &str) -> bool {
-    let style: String = style.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+    let style = unescaped(style);
+    let style: String = without_comments(&style).chars().filter(|c| !c.is_whitespace()).collect();
     let style = style.to_ascii_lowercase();
     style.split(';').any(|declaration| {
         let Some((property, value)) = declaration.split_once(':') else { return false };

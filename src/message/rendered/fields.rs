@@ -22,6 +22,10 @@ const TEXTS: &[&str] = &[
     "List-Post",
     "List-Owner",
     "List-Archive",
+    "Content-Description",
+    // Bases of relative links (RFC 2557).
+    "Content-Base",
+    "Content-Location",
 ];
 
 /// Fields with addresses. Only their display names and comments are searched: the addresses are not

@@ -1,7 +1,7 @@
 //! Hosts of links: domain names and IP addresses, as browsers read them.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use idna::AsciiDenyList;
 
@@ -101,7 +101,10 @@ impl LinkHost {
         }
         let host = host.split(':').next()?;
         let host = percent::decoded(tail(host));
-        if let Ok(address) = host.parse::<Ipv4Addr>() {
+        let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+        if last.starts_with(|c: char| c.is_ascii_digit())
+            && let Ok(url::Host::Ipv4(address)) = url::Host::parse(&host)
+        {
             return Some(Self::Address(address.into()));
         }
         let host = host.trim_matches(|c: char| !(c.is_alphanumeric() || ".-_".contains(c)));

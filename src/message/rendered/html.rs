@@ -128,6 +128,10 @@ impl<'f> Page<'f> {
             CallbackEvent::String { value } => self.string(&String::from_utf8_lossy(value)),
             CallbackEvent::Comment { value } => {
                 let comment = String::from_utf8_lossy(value);
+                // SVG and other XML have sections of text.
+                if let Some(text) = comment.strip_prefix("[CDATA[") {
+                    self.string(text.strip_suffix("]]").unwrap_or(text));
+                }
                 // Outlook reads conditional comments.
                 if comment.trim_start().starts_with("[if")
                     && let Some((_, html)) = comment.split_once("]>")
@@ -336,19 +340,30 @@ impl<'f> Page<'f> {
         }
     }
 
-    /// Reads the content of a `data:` URL, if it is HTML or contains HTML.
+    /// Reads the content of a `data:` URL, if it is HTML, text or a script.
     fn data(&mut self, rest: &str) {
         let Some((kind, content)) = rest.split_once(',') else { return };
         let kind = kind.to_ascii_lowercase();
-        if !["html", "xml", "svg"].iter().any(|it| kind.contains(it)) {
+        let is = |kinds: &[&str]| kinds.iter().any(|it| kind.contains(it));
+        let is_markup = is(&["html", "xml", "svg"]);
+        // Without a type, it is plain text.
+        if !is_markup
+            && !is(&["text", "script"])
+            && !kind.starts_with([';', ','])
+            && !kind.is_empty()
+        {
             return;
         }
-        let content = percent::decoded(content);
+        let mut content = percent::decoded(content);
         if kind.trim_end().ends_with("base64") {
             let octets = transfer::base64(content.as_bytes()).0;
-            self.inner(&String::from_utf8_lossy(&octets), true);
-        } else {
+            content = String::from_utf8_lossy(&octets).into_owned().into();
+        }
+        if is_markup {
             self.inner(&content, true);
+        } else {
+            let shown = Shown::at(LinkPlace::Script, true);
+            self.found.text(self.order(), &content, Search::Code, shown);
         }
     }
 

@@ -72,6 +72,7 @@ pub(super) fn embedded(url: &str, host: Option<&LinkHost>) -> Vec<String> {
         urls.extend(unwrapped(&rest[at..]));
     } else {
         urls.extend(accelerated(path));
+        urls.extend(path.split('/').filter_map(encoded));
         urls.extend(pairs(query));
     }
     urls.extend(pairs(fragment));
@@ -98,7 +99,9 @@ fn pairs(query: &str) -> impl Iterator<Item = String> {
         if matches!(&*name, "to" | "cc" | "bcc") && value.contains('@') {
             return Some(format!("mailto:{value}"));
         }
-        let bare = NAMES.contains(&&*name).then(|| decoded(value))?;
+        let is_target = NAMES.contains(&&*name)
+            || ["url", "uri", "redirect", "target", "dest"].iter().any(|it| name.contains(it));
+        let bare = is_target.then(|| decoded(value))?;
         let host = bare.split(['/', '?', '#', ':']).next().filter(|host| host.contains('.'))?;
         LinkHost::lenient(host)?.registered()?;
         Some(format!("http://{bare}"))
@@ -117,15 +120,28 @@ fn unwrapped(value: &str) -> Option<String> {
     }
     let begins =
         |start: &str| value.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start));
-    if find_scheme(&value) == Some(0) || begins("//") || begins("\\\\") || begins("www.") {
+    let is_url =
+        ["//", "\\\\", "/\\", "\\/", "www.", "http:", "https:"].iter().any(|it| begins(it));
+    if find_scheme(&value) == Some(0) || is_url {
         return Some(value);
     }
+    encoded(&value)
+}
+
+/// Returns the URL that a text is in base64 or hexadecimal digits.
+fn encoded(value: &str) -> Option<String> {
     // Base64 of `http`, after the two letters that Bing puts before it.
-    let encoded = value.strip_prefix("a1").unwrap_or(&value);
-    let plain = encoded.starts_with("aHR0c").then(|| {
+    let encoded = value.strip_prefix("a1").unwrap_or(value);
+    let plain = if encoded.starts_with("aHR0c") {
         let standard = encoded.replace('-', "+").replace('_', "/");
-        String::from_utf8_lossy(&transfer::base64(standard.as_bytes()).0).into_owned()
-    })?;
+        transfer::base64(standard.as_bytes()).0
+    } else if encoded.starts_with("68747470") {
+        let pairs = encoded.as_bytes().chunks(2).map_while(transfer::hexadecimal);
+        pairs.map(|(octet, _)| octet).collect()
+    } else {
+        return None;
+    };
+    let plain = String::from_utf8_lossy(&plain).into_owned();
     (find_scheme(&plain) == Some(0)).then_some(plain)
 }
 

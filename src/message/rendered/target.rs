@@ -135,24 +135,21 @@ fn read(text: &str, base: Option<&Url>) -> Option<(String, Option<LinkHost>)> {
                 named().or_else(|| Some(parsed(url.clone())))
             }
         }
-        Err(url::ParseError::RelativeUrlWithoutBase)
-            if text.starts_with(is_slash) && base.is_none() =>
-        {
-            if text.chars().take_while(|c| is_slash(*c)).count() < 2 {
-                return None;
-            }
-            match Url::parse(&format!("http:{text}")) {
-                Ok(url) => Some(parsed(url)),
-                Err(_) => lenient(),
-            }
+        Err(url::ParseError::RelativeUrlWithoutBase) if text.starts_with(is_slash) => {
+            let slashes = text.chars().take_while(|c| is_slash(*c)).count();
+            let parsed = match base {
+                // `join` rejects more than two slashes.
+                Some(base) if slashes > 2 => Url::parse(&format!("{}:{text}", base.scheme())),
+                Some(base) => base.join(text),
+                None if slashes < 2 => return None,
+                None => Url::parse(&format!("http:{text}")),
+            };
+            parsed.ok().map(self::parsed).or_else(lenient)
         }
         Err(url::ParseError::RelativeUrlWithoutBase) => {
             let is_web = text.get(..4).is_some_and(|www| www.eq_ignore_ascii_case("www."));
             let Some(base) = base.filter(|_| !is_web) else { return bare(text) };
-            match base.join(text) {
-                Ok(url) => Some(parsed(url)),
-                Err(_) => lenient(),
-            }
+            base.join(text).ok().map(parsed).or_else(lenient)
         }
         Err(_) => lenient(),
     }

@@ -149,8 +149,8 @@ impl<'t> Scan<'t, '_> {
         let end = start + rest.find(|c| !is_atom(c)).unwrap_or(rest.len());
         let behind = &self.text[end..];
         if let Some(after) = behind.strip_prefix(':')
-            && after.starts_with(is_slash)
             && let Some(begin) = self.scheme_before(start..end, after)
+            && (after.starts_with(is_slash) || self.is_known(end + 1..self.host(end + 1).0))
         {
             return self.url(begin, end + 1);
         }
@@ -280,7 +280,7 @@ impl<'t> Scan<'t, '_> {
     fn is_known(&self, authority: Range<usize>) -> bool {
         let authority = &self.text[authority];
         let end = authority.find(['/', '\\', '?', '#']).unwrap_or(authority.len());
-        LinkHost::lenient(&authority[..end]).is_some_and(|host| host.registered().is_some())
+        LinkHost::lenient(&authority[..end]).is_some_and(|host| host.is_known())
     }
 
     /// Visits the mail addresses and domain names in an atom. Returns where to continue.
@@ -312,12 +312,14 @@ impl<'t> Scan<'t, '_> {
         let trimmed = text.trim_start_matches(odd);
         let start = range.end - trimmed.len();
         let name = trimmed.trim_end_matches(odd);
+        let mut name = name;
         if let Some((_, domain)) = text.trim_end_matches(odd).rsplit_once('@') {
             if is_registered(domain) {
                 let url = format!("mailto:{}", mail(name));
                 self.goes_on &= (self.visit)(Candidate { at: start, url: url.into() });
+                return range.end;
             }
-            return range.end;
+            name = name.split('@').next().unwrap_or_default();
         }
         if !is_registered(name) {
             return range.end;

@@ -429,4 +429,42 @@ pub(super) const PAGES: &[(&str, &str, &str, &str)] = &[
     ),
     ("misnested elements", BROWSER, "bad.com", "<b><i></b><a href=http://bad.com></i>x</a>"),
     ("link in a select", MAIL, "bad.com", "<select><option><a href=http://bad.com>x</a></select>"),
+    (
+        "hidden by a style with a comment",
+        BROWSER,
+        "bad.com",
+        "b<i style='display:/**/none'>x</i>ad.com",
+    ),
+    (
+        "hidden by a style with an escape",
+        BROWSER,
+        "bad.com",
+        "b<i style='d\\69splay:none'>x</i>ad.com",
+    ),
+    (
+        "style after a comment with a function",
+        BROWSER,
+        "bad.com",
+        "<style>/* url(*/ a{background:url(http://bad.com/)}</style>",
+    ),
+    ("section of text in SVG", BROWSER, "bad.com", "<svg><text><![CDATA[http://bad.com]]></text>"),
+    (
+        "three slashes and a base",
+        BROWSER,
+        "192.0.2.7",
+        "<base href=http://good.com><a href=///0xc0000207>x",
+    ),
+    ("data with plain text", BROWSER, "bad.com", "<a href='data:,see http://bad.com'>x</a>"),
+    (
+        "data with a script",
+        BROWSER,
+        "bad.com",
+        "<script src=\"data:text/javascript,location='http://bad.com'\"></script>",
+    ),
+    (
+        "data with a style sheet",
+        BROWSER,
+        "bad.com",
+        "<link rel=stylesheet href='data:text/css,a{b:url(http://bad.com)}'>",
+    ),
 ];

@@ -107,4 +107,18 @@ pub(super) const URLS: &[(&str, &str, &str)] = &[
         "bad.com",
         "data:text/xhtml+xml;x=y,<a href='http://bad.com'>x</a>",
     ),
+    ("name that ends in url", "bad.com", "https://good.com/?redirectUrl=bad.com"),
+    ("parameter url, no slashes", "bad.com", "https://good.com/?u=http:bad.com"),
+    ("parameter url, slash and backslash", "bad.com", "https://good.com/?u=/\\bad.com"),
+    ("base64 in the path", "bad.com", "https://good.com/r/aHR0cHM6Ly9iYWQuY29t/x"),
+    (
+        "hexadecimal digits in the path",
+        "bad.com",
+        "https://good.com/r/687474703a2f2f6261642e636f6d",
+    ),
+    (
+        "hexadecimal digits in a parameter",
+        "bad.com",
+        "https://good.com/?x=687474703a2f2f6261642e636f6d",
+    ),
 ];

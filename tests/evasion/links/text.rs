@@ -127,6 +127,8 @@ pub(super) const TEXTS: &[(&str, &str, &str, &str)] = &[
     ("text of a mail address with a tag", GMAIL, "bad.com", "x+y.z@www.bad.com."),
     ("text of a mail address of an IDN", GMAIL, "xn--mnchen-3ya.de", "x@m\u{fc}nchen.de"),
     ("text of a mail address with an odd local part", THUNDERBIRD, "bad.com", "a=b!c@bad.com"),
+    ("text URL without slashes", RSPAMD, "192.0.2.7", "http:192.0.2.7/x"),
+    ("text name before an at sign", GMAIL, "bad.com", "www.bad.com@x"),
 ];
 
 /// Name, reader, registered domain or address, header and body.
@@ -217,5 +219,71 @@ pub(super) const MESSAGES: &[(&str, &str, &str, &str)] = &[
         GMAIL,
         "bad.com",
         "Content-Type: text/html\n\n<?xml version=\"1.0\"?><html xmlns=\"x\"><a href=\"http://bad.com\" />\n",
+    ),
+    (
+        "part for accelerated pages",
+        GMAIL,
+        "bad.com",
+        "Content-Type: text/x-amp-html\n\n<a href=http://b&#97;d.com>x</a>\n",
+    ),
+    (
+        "page in a file whose name ends with a dot",
+        OUTLOOK,
+        "bad.com",
+        "Content-Type: application/octet-stream; name=\"x.html. \"\n\n<a href=http://b&#97;d.com>x</a>\n",
+    ),
+    (
+        "page in a file of type application/html",
+        BROWSER,
+        "bad.com",
+        "Content-Type: application/html\n\n<a href=http://b&#97;d.com>x</a>\n",
+    ),
+    (
+        "application",
+        BROWSER,
+        "bad.com",
+        "Content-Type: application/octet-stream; name=x.hta\n\n<a href=http://b&#97;d.com>x</a>\n",
+    ),
+    (
+        "shortcut",
+        OUTLOOK,
+        "bad.com",
+        "Content-Type: application/octet-stream; name=x.url\n\n[InternetShortcut]\nURL=http://bad.com/\n",
+    ),
+    (
+        "rich text",
+        OUTLOOK,
+        "bad.com",
+        "Content-Type: application/rtf\n\n{\\field{\\*\\fldinst HYPERLINK \"http://bad.com/\"}}\n",
+    ),
+    (
+        "base of the links in the header",
+        OUTLOOK,
+        "bad.com",
+        "Content-Type: text/html\nContent-Location: http://bad.com/\n\n<a href=/x>x</a>\n",
+    ),
+    (
+        "description of a part",
+        THUNDERBIRD,
+        "bad.com",
+        "Content-Type: image/png\nContent-Description: see http://bad.com\n\nx\n",
+    ),
+    (
+        "subject with a question mark in an encoded word",
+        GMAIL,
+        "bad.com",
+        "Subject: =?utf-8?q?why?_bad=2Ecom?=\n\nx\n",
+    ),
+    (
+        "text before padding in base64",
+        GMAIL,
+        "bad.com",
+        "Content-Transfer-Encoding: base64\n\nZ28gdG8gYmFkLmNvbQ==eHh4\n",
+    ),
+    (
+        "text before junk in base64",
+        GMAIL,
+        "bad.com",
+        "Content-Transfer-Encoding: base64\n\nZ28gdG8gIGJhZC5jb20=!eHh4\n",
     ),
 ];
