@@ -19,9 +19,9 @@ pub(crate) fn decode(value: &[u8]) -> String {
     };
     let mut from = 0;
     // A word that begins after the last end of one is none.
-    let ends = memmem::rfind(rest, b"?=").map_or(0, |end| rest.len() - end);
+    let last = memmem::rfind(rest, b"?=").map_or(usize::MAX, |end| rest.len() - end);
     while let Some(at) = memmem::find(&rest[from..], b"=?").map(|at| from + at) {
-        if rest.len() - at <= ends {
+        if rest.len() - at <= last {
             break;
         }
         let Some((word, behind)) = encoded_word(&rest[at + 2..]) else {

@@ -150,7 +150,7 @@ impl<'t> Scan<'t, '_> {
         let behind = &self.text[end..];
         if let Some(after) = behind.strip_prefix(':')
             && let Some(begin) = self.scheme_before(start..end, after)
-            && (after.starts_with(is_slash) || self.is_known(end + 1..self.host(end + 1).0))
+            && (after.starts_with(is_slash) || begins_with_address(after))
         {
             return self.url(begin, end + 1);
         }
@@ -336,6 +336,14 @@ impl<'t> Scan<'t, '_> {
         self.emit(start, format!("http://{}", &self.text[start..end]));
         end.max(range.end)
     }
+}
+
+/// Returns whether the text begins with an IPv4 address.
+fn begins_with_address(text: &str) -> bool {
+    let is_in_address = |octet: &u8| octet.is_ascii_hexdigit() || b".xX".contains(octet);
+    let length = text.bytes().take(48).take_while(is_in_address).count();
+    let host = text.get(..length).filter(|host| host.contains('.'));
+    host.and_then(LinkHost::lenient).is_some_and(|host| matches!(host, LinkHost::Address(_)))
 }
 
 /// Returns the end of a mail address. Its local part may be any length.
