@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::section::{HEAD, MBOX_LINES, continues, is_field, is_mbox};
+use super::words;
 use crate::header::OURS;
 use crate::wire::blocks::Blocks;
 use crate::wire::budget::{BLOCK, Block, Budget, FIRST};
@@ -195,23 +196,26 @@ fn claims_to_be_by(id: &str, content: &Blocks, begin: usize, line: &[u8]) -> boo
     }
     let begin = begin + NAME.len();
     let end = content.len().min(begin + AUTHSERV_ID);
-    names(id, &content.join(begin..end), end == content.len())
+    let octets = content.join(begin..end);
+    let octets = field(&octets);
+    let whole = end == content.len() || octets.len() < end - begin;
+    // Some programs decode encoded words first.
+    let has_word = memchr::memmem::find(octets, b"=?").is_some();
+    names(id, octets, whole) || has_word && names(id, words::decode(octets).as_bytes(), whole)
 }
 
 /// Returns whether the first word of a structured field may be read as this server name. `octets` begin
-/// after the field name. `whole` tells whether the message ends with `octets`.
+/// after the field name. `whole` tells whether the field ends with `octets`.
 ///
 /// Comments and white space are skipped, also before the colon, and quotes are removed. A word ends at a
-/// comment, or goes on after it. Other control characters are ignored, or end the word. If there is no
+/// comment or at a character that is in no token (RFC 2045 section 5.1), or goes on after it. Other control characters are ignored, or end the word. If there is no
 /// word in these octets, it may be the name: programs differ in what they take for a continuation line.
 fn names(id: &str, octets: &[u8], whole: bool) -> bool {
-    let field = field(octets);
-    let whole = whole || field.len() < octets.len();
     let is_id =
         |word: &[u8]| word.strip_suffix(b".").unwrap_or(word).eq_ignore_ascii_case(id.as_bytes());
     let mut word = Vec::new();
     let (mut depth, mut quoted, mut in_value) = (0_usize, false, false);
-    let mut octets = field.iter().copied();
+    let mut octets = octets.iter().copied();
     while let Some(octet) = octets.next() {
         match octet {
             b'\\' if quoted || depth > 0 => {
@@ -228,6 +232,9 @@ fn names(id: &str, octets: &[u8], whole: bool) -> bool {
             // Another field, whose name begins as this one does.
             _ if !in_value => return false,
             b';' => return is_id(&word),
+            b',' | b'/' | b'=' | b'<' | b'>' | b'@' | b'[' | b']' | b'?' if is_id(&word) => {
+                return true;
+            }
             _ => word.push(octet),
         }
         let ends = depth > 0 || is_blank(octet);

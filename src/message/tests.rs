@@ -344,6 +344,10 @@ fn authentication_results_in_our_name_are_removed() {
         "Authentication-Results: mx.example.; spf=pass\n",
         "Authentication-Results:\0mx.ex\0ample; spf=pass\n",
         "Authentication-Results: mx.example\0x; spf=pass\n",
+        "Authentication-Results: mx.example/1; spf=pass\n",
+        "Authentication-Results: mx.example, spf=pass\n",
+        "Authentication-Results: =?utf-8?q?mx.example?=; spf=pass\n",
+        "Authentication-Results: =?utf-8?b?bXguZXhhbXBsZTs=?= spf=pass\n",
         // The server name is not within the examined octets.
         &format!("Authentication-Results: ({}) mx.other.example; spf=pass\n", "x".repeat(600)),
         &format!("Authentication-Results{}: mx.other.example; spf=pass\n", " ".repeat(600)),
@@ -352,6 +356,7 @@ fn authentication_results_in_our_name_are_removed() {
         &format!("Authentication-Results: ({}) mx.other.example\n", "x".repeat(400)),
         &format!("Authentication-Results: {}\n", "x".repeat(600)),
         "Authentication-Results: mx.other.example; spf=pass\n",
+        "Authentication-Results: =?utf-8?q?mx.other.example?=; spf=pass\n",
         "Authentication-Results: mx.example.org; spf=pass\n",
         "Authentication-Results: other.example (mx.example); spf=pass\n",
         "Authentication-Results-Archive: mx.example; spf=pass\n",
