@@ -40,10 +40,11 @@ impl Declared {
                 named.add(field.value());
             }
         }
-        let differ = kinds.differ() || dispositions.differ() || encodings.differ();
-        let last = differ && takes(Choice::LastField);
+        let fields = [kinds, dispositions, encodings];
+        let last = fields.iter().any(Named::differ) && takes(Choice::LastField);
+        let other = fields.iter().any(|named| named.other.is_some()) && takes(Choice::OtherField);
         let mut declared = Self::default();
-        let values = [kinds, dispositions, encodings].map(|named| named.value(last));
+        let values = fields.map(|named| named.value(last, other));
         declared.truncated = values.iter().flatten().any(|value| value.len() > limit);
         let [kind, disposition, encoding] =
             values.map(|value| value.map(|value| &value[..value.len().min(limit)]));
@@ -85,6 +86,10 @@ impl Declared {
                 values = plain;
             }
         }
+        // Some programs remove apostrophes, too.
+        let unquoted =
+            values.first().and_then(|value| value.strip_prefix(b"'")?.strip_suffix(b"'"));
+        values.extend(unquoted.map(<[u8]>::to_vec).filter(|_| relevant == "boundary"));
         let differ = values.windows(2).any(|two| two[0] != two[1]);
         let value = match differ && takes(Choice::LastParameter) {
             true => values.pop(),
@@ -99,26 +104,34 @@ impl Declared {
     }
 }
 
-/// The first and the last value of a field.
+/// The values of a field that count for some program.
 #[derive(Default, Clone, Copy)]
 struct Named<'h> {
     first: Option<&'h [u8]>,
     last: Option<&'h [u8]>,
+    /// The first value that differs from the first one and is not the last one.
+    other: Option<&'h [u8]>,
 }
 
 impl<'h> Named<'h> {
     fn add(&mut self, value: &'h [u8]) {
+        let before = self.last.replace(value).filter(|before| !is_same(self.first, Some(before)));
+        self.other = self.other.or(before);
         self.first.get_or_insert(value);
-        self.last = Some(value);
     }
 
     fn differ(&self) -> bool {
-        self.first.map(<[u8]>::trim_ascii) != self.last.map(<[u8]>::trim_ascii)
+        !is_same(self.first, self.last)
     }
 
-    fn value(&self, last: bool) -> Option<&'h [u8]> {
-        if last { self.last } else { self.first }
+    fn value(&self, last: bool, other: bool) -> Option<&'h [u8]> {
+        let other = self.other.filter(|_| other);
+        other.or(if last { self.last } else { self.first })
     }
+}
+
+fn is_same(one: Option<&[u8]>, other: Option<&[u8]>) -> bool {
+    one.map(<[u8]>::trim_ascii) == other.map(<[u8]>::trim_ascii)
 }
 
 /// Parses a media type: returns it in lower case, and whether nothing else is in the text.
@@ -188,6 +201,16 @@ mod tests {
             ("Content-Type: /html\n", " Identity", None),
             ("Content-Type: a/b\nContent-Type: c/d\n", "a/b Identity", Some("c/d Identity")),
             ("Content-Type: a/b\ncontent-type:  a/b\n", "a/b Identity", None),
+            (
+                "Content-Type: multipart/x; boundary='b'\n",
+                "multipart/x 'b' Identity",
+                Some("multipart/x b Identity"),
+            ),
+            (
+                "Content-Type: a/b\nContent-Type: c/d\nContent-Type: a/b\n",
+                "a/b Identity",
+                Some("c/d Identity"),
+            ),
             (
                 "Content-Type: multipart/x; boundary=a (b)\n",
                 "multipart/x a Identity",

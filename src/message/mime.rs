@@ -9,14 +9,13 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use memchr::memchr_iter;
 
 use super::declared::Declared;
 use super::part::{MimePart, Stretch};
 use super::pkcs7;
 use super::reading::{Choice, Choices, Reading, Readings};
 use super::section::{HEAD, continues, is_field, is_mbox, is_strict_field, without_end};
-use super::transfer::Encoding;
+use super::transfer::{Encoding, with_line_ends};
 use super::view::MessageView;
 use crate::wire::blocks::Blocks;
 
@@ -253,8 +252,15 @@ impl Walk<'_> {
                 part.boundary = Some(line.into());
             }
             let Some(boundary) = &part.boundary else { continue };
-            let Some(rest) = line.strip_prefix(&**boundary) else { continue };
+            let Some((begin, rest)) = line.split_at_checked(boundary.len()) else { continue };
+            if !begin.eq_ignore_ascii_case(boundary) {
+                continue;
+            }
             match rest {
+                // The case matters, but not for all programs.
+                _ if *begin != **boundary => {
+                    loose = loose.or(Some((level, rest.starts_with(b"--"))));
+                }
                 b"" | b"--" if !part.is_closed => return Some((level, !rest.is_empty())),
                 b"" => closed = closed.or(Some(level)),
                 b"--" => {}
@@ -466,24 +472,7 @@ enum HeaderEnd {
     After,
 }
 
-/// Replaces a CR at the end of a line by CRLF in decoded content. The undecoded content of a
-/// message has no such lines.
-fn with_line_ends(octets: Bytes) -> Bytes {
-    let is_bare = |at: usize| octets.get(at + 1) != Some(&b'\n');
-    if !memchr_iter(b'\r', &octets).any(is_bare) {
-        return octets;
-    }
-    let mut lines = Vec::with_capacity(octets.len() + octets.len() / 16);
-    for (at, octet) in octets.iter().enumerate() {
-        lines.push(*octet);
-        if *octet == b'\r' && is_bare(at) {
-            lines.push(b'\n');
-        }
-    }
-    lines.into()
-}
-
-/// Returns the offset of the CRLF or LF that ends at `at`, or `at` if no line end precedes it.
+/// Returns the offset of the CRLF or LF that ends at `at`, or `at` if there is none.
 fn before_line_end(source: &Blocks, at: usize) -> usize {
     let is = |place: Option<usize>, octet| place.and_then(|place| source.get(place)) == Some(octet);
     match at.checked_sub(1) {

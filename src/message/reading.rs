@@ -31,6 +31,8 @@ pub(super) enum Choice {
     GuessedBoundary = 1 << 10,
     /// A name with white space before its colon is no field name. RFC 5322 section 4.5 accepts it.
     StrictName = 1 << 11,
+    /// Of three or more fields, one in the middle counts. rspamd takes the one with a boundary.
+    OtherField = 1 << 12,
 }
 
 /// A way to read a message: the answer of a mail program to each question.

@@ -245,7 +245,7 @@ fn onward(content: &[u8]) -> Vec<u8> {
         let begins = !text.starts_with([' ', '\t']);
         if header && (begins || !field && !forged) {
             let name = text
-                .trim_start_matches([' ', '\t', '\x0c', '\r', '\n', ':'])
+                .trim_start_matches(|c: char| c == ' ' || c == ':' || c.is_ascii_control())
                 .split_once(':')
                 .map(|(name, _)| name.trim_end_matches(wsp));
             forged = name.is_some_and(|name| {

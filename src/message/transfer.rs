@@ -1,7 +1,8 @@
 //! Transfer encodings (RFC 2045 section 6): base64, quoted-printable and uuencode. Decoding takes
 //! linear time and never fails, because mail programs display the valid parts of a malformed body.
 
-use memchr::{memchr, memmem};
+use bytes::Bytes;
+use memchr::{memchr, memchr_iter, memmem};
 
 use super::section::{line_end, without_end};
 
@@ -214,6 +215,23 @@ fn base64_file(octets: &[u8], begin: usize) -> (Vec<u8>, usize) {
     let rest = &octets[begin..];
     let length = memmem::find(rest, b"\n====").unwrap_or(rest.len());
     (base64(&rest[..length]).0, begin + length)
+}
+
+/// Ends lines with CRLF that end with CR in decoded content. The content of a message has no such
+/// lines.
+pub(super) fn with_line_ends(octets: Bytes) -> Bytes {
+    let is_bare = |at: usize| octets.get(at + 1) != Some(&b'\n');
+    if !memchr_iter(b'\r', &octets).any(is_bare) {
+        return octets;
+    }
+    let mut lines = Vec::with_capacity(octets.len() + octets.len() / 16);
+    for (at, octet) in octets.iter().enumerate() {
+        lines.push(*octet);
+        if *octet == b'\r' && is_bare(at) {
+            lines.push(b'\n');
+        }
+    }
+    lines.into()
 }
 
 #[cfg(test)]

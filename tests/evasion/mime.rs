@@ -19,6 +19,8 @@ pub(crate) const PYTHON: &str = "Python";
 pub(crate) const MIME_TOOLS: &str = "MIME-tools";
 /// The parser of SpamAssassin.
 pub(crate) const SPAMASSASSIN: &str = "SpamAssassin";
+/// The parser of rspamd.
+pub(crate) const RSPAMD: &str = "rspamd";
 /// A program that the tests do not run, such as Outlook and Thunderbird.
 const OTHER: &str = "another program";
 

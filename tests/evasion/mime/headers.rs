@@ -1,6 +1,6 @@
 //! Header fields that readers understand in different ways.
 
-use super::{MIME_TOOLS, OTHER, PYTHON, SPAMASSASSIN, Text};
+use super::{MIME_TOOLS, OTHER, PYTHON, RSPAMD, SPAMASSASSIN, Text};
 
 pub(super) const ROWS: &[Text] = &[
     ("no header", PYTHON, "see %LINK%\n"),
@@ -408,5 +408,20 @@ pub(super) const ROWS: &[Text] = &[
         "junk ends the header, blank before a colon does not",
         SPAMASSASSIN,
         "Content-Type: multipart/mixed; boundary=b\njunk\n--b\ncontent-type : text/html\nContent-Transfer-Encoding: base64\n\n%BASE64%\n--b--\n",
+    ),
+    (
+        "second of three types",
+        RSPAMD,
+        "Content-Type: text/plain\nContent-Type: multipart/mixed; boundary=b\nContent-Type: text/plain\n\n--b\nContent-Transfer-Encoding: base64\n\n%BASE64%\n--b--\n",
+    ),
+    (
+        "boundary in apostrophes",
+        RSPAMD,
+        "Content-Type: multipart/mixed; boundary='b'\n\n--b\nContent-Transfer-Encoding: base64\n\n%BASE64%\n--b--\n",
+    ),
+    (
+        "boundary in another case",
+        RSPAMD,
+        "Content-Type: multipart/mixed; boundary=b\n\n--B\nContent-Transfer-Encoding: base64\n\n%BASE64%\n--B--\n",
     ),
 ];
