@@ -41,6 +41,8 @@ shapes! {
     "double-slashes", TEXT, |_| of("//a/b");
     "at-signs", TEXT, |_| of("http://a@");
     "wrapped", TEXT, |_| of("<http://a\r\n");
+    "schemes", TEXT, |_| of("http:");
+    "addresses-after-schemes", TEXT, |_| of("http:1.1");
     "labels", TEXT, |_| of("a.");
     "ideographs", TEXT, |_| of("a.com\u{8c22}");
     "flowed", FLOWED, |_| of("http://a \r\nb.com\r\n");
@@ -57,12 +59,17 @@ shapes! {
     "raw-text", HTML, |_| of("<noscript><style>@import '//a.com';</style>");
     "styles", "Content-Type: text/html\r\n\r\n<style>", |_| of("url(//a.com)");
     "unclosed-styles", "Content-Type: text/html\r\n\r\n<style>", |_| of("url(");
+    "css-comments", "Content-Type: text/html\r\n\r\n<style>", |_| of("/*");
+    "text-sections", HTML, |_| of("<![CDATA[//a.com");
+    "data-urls", HTML, |_| of("<a href='data:text/css,//a.com'>");
     "image-sets", "Content-Type: text/html\r\n\r\n<img srcset='", |_| of("//a.com 1x,");
     "redirectors", "Content-Type: text/html\r\n\r\n<a href='", |_| of("http://a.com/?u=");
     "nested-redirectors", HTML, |_| "<a href='".to_owned() + &"http://a.com/?u=".repeat(200) + "'>";
+    "encoded-paths", HTML, |_| "<a href='//a.com".to_owned() + &"/aHR0c/68747470".repeat(200) + "'>";
     "redirector-parameters", HTML, |_| "<a href='//a.com?".to_owned() + &"u=//b.com&".repeat(300) + "'>";
     "long-hosts", HTML, |_| format!("<a href=http://{}.com>", "\u{e4}".repeat(900));
     "many-labels", HTML, |_| format!("<a href=http://{}com>", "\u{e4}.".repeat(900));
+    "words-without-end", "Subject: ", |_| of("=?utf-8?q?a");
     "subjects", "", |_| of("Subject: http://a.com\r\n");
 }
 
