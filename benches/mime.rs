@@ -1,10 +1,10 @@
-//! CPU time for reading a message: its structure, its texts, and its links. `cargo bench --bench mime --features
-//! links`.
+//! CPU time for reading a message: its structure, its texts, and its links. `cargo bench --bench mime
+//! --features links,testing`.
 //!
 //! The baseline is mail-parser, which reads a message in one way and decodes all its parts. The view decodes a
 //! part when it is asked for. `all` asks for all texts and files, as a content scorer does.
 
-#![allow(clippy::unwrap_used, reason = "a benchmark")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
 
 mod measure;
 

@@ -472,7 +472,7 @@ enum HeaderEnd {
     After,
 }
 
-/// Returns the offset of the CRLF or LF that ends at `at`, or `at` if there is none.
+/// Returns the offset of the CRLF or LF that ends at `at`, or `at` if no line end precedes it.
 fn before_line_end(source: &Blocks, at: usize) -> usize {
     let is = |place: Option<usize>, octet| place.and_then(|place| source.get(place)) == Some(octet);
     match at.checked_sub(1) {

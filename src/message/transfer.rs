@@ -217,8 +217,8 @@ fn base64_file(octets: &[u8], begin: usize) -> (Vec<u8>, usize) {
     (base64(&rest[..length]).0, begin + length)
 }
 
-/// Ends lines with CRLF that end with CR in decoded content. The content of a message has no such
-/// lines.
+/// Replaces a CR at the end of a line by CRLF in decoded content. The undecoded content of a
+/// message has no such lines.
 pub(super) fn with_line_ends(octets: Bytes) -> Bytes {
     let is_bare = |at: usize| octets.get(at + 1) != Some(&b'\n');
     if !memchr_iter(b'\r', &octets).any(is_bare) {
