@@ -252,10 +252,10 @@ where
                         RequestKind::Answer => self.timer.within(deadline, ask).await.map(Some),
                     };
                     let is_late = asked.is_none();
-                    if let Some(Some(outcome)) = asked {
-                        pending.complete(outcome);
-                    }
                     self.look_at_clock(&mut now);
+                    if let Some(Some(outcome)) = asked {
+                        pending.complete(outcome, now);
+                    }
                     if is_late {
                         self.time_out(session);
                     }

@@ -12,16 +12,21 @@ mod queue;
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::admission::{AdmissionError, ProxyError};
 use crate::deadline::Awaiting;
+#[cfg(feature = "dns")]
+use crate::dns::Lookup;
 use crate::envelope::{SessionId, TransactionId};
 use crate::outcome::Outcome;
 use crate::panel::Answer;
 use crate::peer::Peer;
 use crate::record::Note;
 pub use crate::record::{RecordedField, SessionRecord, Timing, TransactionRecord};
+use crate::relay::ConnectAttempt;
 use crate::scorers::Lessons;
+use crate::store::Call;
 use crate::tally::Tally;
 use crate::verdict::{Stage, Verdict};
 use crate::wire::mailbox::ForwardPath;
@@ -278,6 +283,8 @@ pub enum Event<'e> {
         recipient: Option<&'e ForwardPath>,
         /// The answer.
         outcome: &'e Outcome,
+        /// The time from the request to the answer.
+        took: Duration,
     },
     /// A transaction has ended. If it ended with a reply to the content, this is observed after
     /// that reply was written, or after writing it failed.
@@ -319,12 +326,43 @@ pub enum Event<'e> {
     },
     /// The session has ended.
     Disconnected(&'e SessionRecord<'e>),
+    /// An operation of a store has ended. Gates do not deliver this event. Pass it to an observer in
+    /// the closure of [`store::Observed`](crate::store::Observed).
+    Stored(&'e Call<'e>),
+    /// A DNS lookup has ended. Gates do not deliver this event. Pass it to an observer in the closure
+    /// of [`dns::Cache::on_lookup`](crate::dns::Cache::on_lookup).
+    #[cfg(feature = "dns")]
+    LookedUp(&'e Lookup<'e>),
+    /// An attempt to connect to the onward server has ended. Gates do not deliver this event. Pass it
+    /// to an observer in the closure of [`relay::Smtp::on_connect`](crate::relay::Smtp::on_connect).
+    OnwardConnect(&'e ConnectAttempt<'e>),
+}
+
+impl<'e> From<&'e Call<'e>> for Event<'e> {
+    fn from(call: &'e Call<'e>) -> Self {
+        Self::Stored(call)
+    }
+}
+
+#[cfg(feature = "dns")]
+impl<'e> From<&'e Lookup<'e>> for Event<'e> {
+    fn from(lookup: &'e Lookup<'e>) -> Self {
+        Self::LookedUp(lookup)
+    }
+}
+
+impl<'e> From<&'e ConnectAttempt<'e>> for Event<'e> {
+    fn from(attempt: &'e ConnectAttempt<'e>) -> Self {
+        Self::OnwardConnect(attempt)
+    }
 }
 
 impl<'n> From<Note<'n>> for Event<'n> {
     fn from(note: Note<'n>) -> Self {
         match note {
-            Note::Relayed { id, recipient, outcome } => Self::Relayed { id, recipient, outcome },
+            Note::Relayed { id, recipient, outcome, took } => {
+                Self::Relayed { id, recipient, outcome, took }
+            }
             Note::Late { session, awaiting } => Self::Late { session, awaiting },
             Note::Ended(record) => Self::Ended(record),
             Note::Unacknowledged(record) => Self::Unacknowledged(record),

@@ -20,7 +20,7 @@ use crate::wire::mailbox::ForwardPath;
 #[cfg(unix)]
 pub use self::maildir::Maildir;
 pub use mailboxes::{MailboxError, Mailboxes, Match};
-pub use smtp::{SelfTestError, Smtp};
+pub use smtp::{ConnectAttempt, SelfTestError, Smtp};
 
 /// A relay target: creates a [`Relay`] for each client session.
 ///

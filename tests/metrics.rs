@@ -4,17 +4,27 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
-use nobounce::observer::Metrics;
+#[cfg(feature = "dns")]
+use nobounce::dns::{RecordKind, Resolver};
+use nobounce::observer::{Metrics, Observer};
 use nobounce::panel::{FailurePolicy, Seat};
 use nobounce::prometheus_client::encoding::text::encode;
 use nobounce::prometheus_client::registry::Registry;
 use nobounce::relay::Smtp;
 use nobounce::scorers::Gtube;
+use nobounce::store::{
+    Balance, Guarded, HalfLife, Key, Memory, Observed, Pace, Page, Rate, Retention, Sighting,
+    Store, StoreError, Taken,
+};
 use nobounce::testing::{Script, VirtualRuntime, peer};
 use nobounce::{
-    ConnectContext, DataContext, Finding, Gate, Opinion, Panel, RcptContext, Score, Scorer,
-    ScorerError, Settings, async_trait, serve,
+    ConnectContext, DataContext, Envelope, Finding, ForwardPath, Gate, Message, Opinion, Outcome,
+    Panel, Peer, RcptContext, Receipt, Relay, Runtime, Score, Scorer, ScorerError, Settings,
+    Target, async_trait, serve,
 };
 
 const PAGE: &str = include_str!("../src/docs/logs_and_metrics.md");
@@ -140,6 +150,9 @@ fn a_scripted_session_has_known_metrics() {
         "nobounce_onward_replies_total{request=\"rcpt\",class=\"5\"} 1".into(),
         "nobounce_onward_replies_total{request=\"content\",class=\"2\"} 2".into(),
         "nobounce_onward_failures_total{kind=\"unreachable\"} 0".into(),
+        "nobounce_onward_seconds_count{request=\"rcpt\"} 6".into(),
+        "nobounce_onward_seconds_count{request=\"content\"} 2".into(),
+        "nobounce_store_breaker 0".into(),
         "nobounce_score_count 3".into(),
         "nobounce_score_bucket{le=\"0.0\"} 0".into(),
         "nobounce_score_bucket{le=\"2.0\"} 2".into(),
@@ -264,6 +277,191 @@ fn verdicts_in_monitor_mode_are_counted_apart() {
         "nobounce_verdicts_total{stage=\"data\",verdict=\"refuse\",acted=\"true\"} 0\n",
         "nobounce_verdicts_total{stage=\"data\",verdict=\"pass\",acted=\"true\"} 1\n",
         "nobounce_transactions_total{cause=\"accepted\"} 1\n",
+    ] {
+        assert!(text.contains(line), "{line} is missing in:\n{text}");
+    }
+}
+
+/// A relay target that accepts everything, after these times for a recipient and for a content.
+#[derive(Clone)]
+struct Slow(VirtualRuntime, [Duration; 2]);
+
+impl Target for Slow {
+    fn open(&self, _: &Peer) -> Box<dyn Relay> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait]
+impl Relay for Slow {
+    async fn rcpt(&mut self, _: &Envelope, _: &ForwardPath) -> Outcome {
+        self.0.sleep_until(self.0.now() + self.1[0]).await;
+        Outcome::Accepted(Receipt::recipient())
+    }
+
+    async fn content(&mut self, _: &Envelope, _: Message) -> Outcome {
+        self.0.sleep_until(self.0.now() + self.1[1]).await;
+        Outcome::Accepted(Receipt::kept("4711"))
+    }
+}
+
+#[test]
+fn times_of_the_relay_target_are_exported() {
+    let runtime = VirtualRuntime::new();
+    let (mut registry, settings) = (Registry::default(), Settings::new("mx.example"));
+    let metrics = Metrics::new(&mut registry, &settings);
+    let target = Slow(runtime.clone(), [2, 7].map(Duration::from_secs));
+    let gate = Gate::new(runtime.clone(), settings, target).observed_by(metrics);
+    let mail = message("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", HELLO);
+    let client = runtime.client(Script::smtp_client(mail));
+    runtime.run(serve(client, peer(), &gate)).unwrap();
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    for line in [
+        "nobounce_onward_seconds_sum{request=\"rcpt\"} 2.0\n",
+        "nobounce_onward_seconds_sum{request=\"content\"} 7.0\n",
+        "nobounce_onward_seconds_count{request=\"connect\"} 0\n",
+        "nobounce_transaction_seconds_sum{phase=\"relaying\"} 9.0\n",
+    ] {
+        assert!(text.contains(line), "{line} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn connections_to_the_onward_server_are_measured() {
+    let runtime = VirtualRuntime::with_each([Script::refuses(), Script::smtp_server()]);
+    let (mut registry, settings) = (Registry::default(), Settings::new("mx.example"));
+    let metrics = Arc::new(Metrics::new(&mut registry, &settings));
+    let observer = metrics.clone();
+    let target = Smtp::new(runtime.clone(), "192.0.2.25:25".parse().unwrap(), "mx.example")
+        .on_connect(move |attempt| observer.observe(&attempt.into()))
+        // The callback outlives a change of the settings.
+        .connections(2);
+    let gate = Gate::new(runtime.clone(), settings, target).observed_by(metrics);
+    let mail = ["HELO c.example", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "QUIT"];
+    for _ in 0..2 {
+        let client = runtime.client(Script::smtp_client(mail));
+        runtime.run(serve(client, peer(), &gate)).unwrap();
+    }
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    let line = "nobounce_onward_seconds_count{request=\"connect\"} 2\n";
+    assert!(text.contains(line), "{line} is missing in:\n{text}");
+}
+
+/// A store that answers after 3 seconds, or never.
+struct Lame(VirtualRuntime, Memory, Arc<AtomicBool>);
+
+macro_rules! lame {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+        #[async_trait]
+        impl Store for Lame {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$result, StoreError> {
+                if self.2.load(Ordering::Relaxed) {
+                    std::future::pending::<()>().await;
+                }
+                self.0.sleep_until(self.0.now() + Duration::from_secs(3)).await;
+                self.1.$name($($argument),*).await
+            })*
+        }
+    };
+}
+
+lame! {
+    see(key: &Key, pace: Pace, now: SystemTime) -> Sighting;
+    recall(key: &Key, now: SystemTime) -> Option<Sighting>;
+    take(key: &Key, rate: Rate, tokens: u32, now: SystemTime) -> Taken;
+    weigh(key: &Key, add: Balance, half_life: HalfLife, now: SystemTime) -> Balance;
+    put(key: &Key, value: &[u8], until: SystemTime, now: SystemTime) -> ();
+    get(key: &Key, now: SystemTime) -> Option<Vec<u8>>;
+    remove(key: &Key) -> ();
+    append(log: &Key, record: &[u8], retention: Retention, now: SystemTime) -> u64;
+    read(log: &Key, from: u64, now: SystemTime) -> Page;
+}
+
+#[test]
+fn operations_of_a_store_are_measured() {
+    let runtime = VirtualRuntime::new();
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry, &Settings::new("mx.example"));
+    let hangs = Arc::new(AtomicBool::new(false));
+    let lame = Guarded::new(runtime.clone(), Lame(runtime.clone(), Memory::new(), hangs.clone()));
+    let store: Arc<dyn Store> =
+        Arc::new(Observed::new(runtime.clone(), lame, move |call| metrics.observe(&call.into())));
+    let (key, now) = (Key::new("k", ""), SystemTime::UNIX_EPOCH);
+    let second = Duration::from_secs(1);
+    let page = |has: &[&str]| {
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in has {
+            assert!(text.lines().any(|it| it == *line), "{line} is missing in:\n{text}");
+        }
+    };
+    let retention = Retention::new(9, second);
+    let half_life = HalfLife::new(second * 60);
+    let (rate, pace) =
+        (Rate::new(2, second).unwrap(), Pace { apart: second, once: second, again: second });
+    let all = async {
+        store.see(&key, pace, now).await?;
+        store.recall(&key, now).await?;
+        store.take(&key, rate, 1, now).await?;
+        store.weigh(&key, Balance::ZERO, half_life, now).await?;
+        store.put(&key, b"v", now + second, now).await?;
+        store.get(&key, now).await?;
+        store.remove(&key).await?;
+        store.append(&key, b"r", retention, now).await?;
+        store.read(&key, 0, now).await
+    };
+    runtime.run(all).unwrap();
+    for word in ["see", "recall", "take", "weigh", "put", "get", "remove", "append", "read"] {
+        page(&[&format!("nobounce_store_seconds_sum{{op=\"{word}\"}} 3.0")]);
+    }
+    page(&["nobounce_store_breaker 0"]);
+    hangs.store(true, Ordering::Relaxed);
+    for _ in 0..7 {
+        runtime.run(store.get(&key, now)).unwrap_err();
+    }
+    // The breaker opens at the fifth failure.
+    page(&[
+        "nobounce_store_failures_total{cause=\"late\"} 5",
+        "nobounce_store_failures_total{cause=\"suspended\"} 2",
+        "nobounce_store_breaker 1",
+        "nobounce_store_seconds_count{op=\"get\"} 6",
+        "nobounce_store_seconds_sum{op=\"get\"} 28.0",
+    ]);
+    hangs.store(false, Ordering::Relaxed);
+    runtime.run(runtime.sleep_until(runtime.now() + second));
+    runtime.run(store.get(&key, now)).unwrap();
+    page(&["nobounce_store_breaker 0"]);
+}
+
+#[cfg(feature = "dns")]
+#[test]
+fn dns_lookups_are_measured() {
+    let runtime = VirtualRuntime::new();
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry, &Settings::new("mx.example"));
+    let zone = nobounce::testing::Zone::new("a.example TXT v=spf1\nbroken.example A fails");
+    let cache = nobounce::dns::Cache::new(runtime.clone(), zone)
+        .on_lookup(move |lookup| metrics.observe(&lookup.into()));
+    for (name, kind) in [
+        ("a.example", RecordKind::Txt),
+        ("broken.example", RecordKind::A),
+        // The failure is cached.
+        ("broken.example", RecordKind::A),
+        ("none.example", RecordKind::Ptr),
+    ] {
+        let _ = runtime.run(cache.lookup(&name.parse().unwrap(), kind));
+    }
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    for line in [
+        "nobounce_dns_seconds_count{type=\"A\"} 1\n",
+        "nobounce_dns_seconds_count{type=\"TXT\"} 1\n",
+        "nobounce_dns_seconds_count{type=\"PTR\"} 1\n",
+        "nobounce_dns_cache_total{hit=\"true\"} 1\n",
+        "nobounce_dns_cache_total{hit=\"false\"} 3\n",
+        "nobounce_dns_failures_total{cause=\"declined\"} 1\n",
     ] {
         assert!(text.contains(line), "{line} is missing in:\n{text}");
     }

@@ -393,7 +393,7 @@ fn target(options: &Options, config: Option<&Config>) -> Result<Smtp<Tokio>, Box
         config.onward(&mut settings);
     }
     let address = relay.address.clone();
-    Ok(match (settings.tls, &options.onward_name, &options.onward_roots) {
+    let target = match (settings.tls, &options.onward_name, &options.onward_roots) {
         (TlsPolicy::Never, Some(_), _) => {
             return Err("--onward-name requires TLS; expected --onward-tls must or may".into());
         }
@@ -408,7 +408,8 @@ fn target(options: &Options, config: Option<&Config>) -> Result<Smtp<Tokio>, Box
             Smtp::with_tls(Tokio, address, settings, tls)
         }
         _ => Smtp::with_tls(Tokio, address, settings, TlsClient::unverified()?),
-    })
+    };
+    Ok(target.on_connect(status::watch::connected))
 }
 
 fn panel(options: &Options, config: Option<&Config>) -> Result<Panel, Box<dyn Error>> {

@@ -8,6 +8,9 @@ mod readiness;
 mod records;
 mod scorers;
 mod seen;
+mod servers;
+mod times;
+pub(crate) mod watch;
 
 use std::io;
 use std::net::TcpListener;
@@ -52,8 +55,13 @@ impl Status {
         let mut registry = Registry::default();
         let metrics = Arc::new(Metrics::new(&mut registry, settings));
         let own = registry.sub_registry_with_prefix("nobounce");
-        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        own.register("build", "The version of nobounce", version);
+        let revision = option_env!("NOBOUNCE_REVISION").unwrap_or("unknown");
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION")), ("revision", revision)]);
+        own.register(
+            "build",
+            "The version of nobounce, and its revision if NOBOUNCE_REVISION was set at build time",
+            version,
+        );
         let hash = Info::new([("hash", configuration.clone())]);
         own.register("config", "The hash of the options and of the configuration file", hash);
         registry.register_collector(Box::new(Process::new(options)));
@@ -69,6 +77,7 @@ impl Status {
     /// Adds the observers that feed the metrics and the page.
     pub(crate) fn watch<R: Runtime>(self: &Arc<Self>, gate: Gate<R>) -> Gate<R> {
         let (metrics, status) = (self.metrics.clone(), self.clone());
+        watch::begin(self.clone());
         gate.report_answers().observed_by(metrics).observer(move |event| status.seen.observe(event))
     }
 

@@ -1,13 +1,15 @@
 //! A cache of DNS answers that respects their time to live.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
 use super::{Answer, DomainName, Record, RecordKind, ResolveError, Resolver};
 use crate::runtime::Runtime;
+use crate::unwind::caught;
 
 /// Default number of cached answers.
 const CAPACITY: usize = 10_000;
@@ -44,6 +46,29 @@ struct Shared<D, R> {
     runtime: R,
     capacity: usize,
     answers: Mutex<HashMap<Key, (Known, Instant)>>,
+    told: OnceLock<Told>,
+}
+
+/// A lookup that has ended, for [`Cache::on_lookup`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Lookup<'l> {
+    /// The type of the records.
+    pub kind: RecordKind,
+    /// Whether the answer or failure came from the cache.
+    pub is_cached: bool,
+    /// The time that the servers took. Zero if the answer came from the cache.
+    pub took: Duration,
+    /// The reason why there is no answer, if there is none.
+    pub error: Option<&'l ResolveError>,
+}
+
+struct Told(Box<dyn Fn(&Lookup<'_>) + Send + Sync>);
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Told")
+    }
 }
 
 type Key = (DomainName, RecordKind);
@@ -64,7 +89,38 @@ impl<D: Resolver, R: Runtime> Cache<D, R> {
     /// Creates a cache with this capacity, at least one answer.
     pub fn with_capacity(runtime: R, resolver: D, capacity: usize) -> Self {
         let (capacity, answers) = (capacity.max(1), Mutex::default());
-        Self { shared: Arc::new(Shared { resolver, runtime, capacity, answers }) }
+        let told = OnceLock::new();
+        Self { shared: Arc::new(Shared { resolver, runtime, capacity, answers, told }) }
+    }
+
+    /// Calls `told` after each lookup of this cache and its clones: for metrics. The lookup waits for
+    /// the call, so it must not block. A panic of `told` is caught. A lookup whose future is dropped
+    /// before it is ready is not reported. Only the first call of this method has an effect.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use std::sync::Arc;
+    /// use nobounce::dns::{Cache, RecordKind, Resolver};
+    /// use nobounce::testing::{VirtualRuntime, Zone};
+    ///
+    /// let hits = Arc::new(AtomicU64::new(0));
+    /// let counter = hits.clone();
+    /// let runtime = VirtualRuntime::new();
+    /// let resolver = Zone::new("mx.example A fails");
+    /// let cache = Cache::new(runtime.clone(), resolver).on_lookup(move |lookup| {
+    ///     counter.fetch_add(u64::from(lookup.is_cached), Ordering::Relaxed);
+    /// });
+    /// let name = "mx.example".parse()?;
+    /// for _ in 0..3 {
+    ///     runtime.run(cache.lookup(&name, RecordKind::A)).unwrap_err();
+    /// }
+    /// assert_eq!(hits.load(Ordering::Relaxed), 2);
+    /// # Ok::<(), nobounce::dns::DomainNameError>(())
+    /// ```
+    #[must_use]
+    pub fn on_lookup(self, told: impl Fn(&Lookup<'_>) + Send + Sync + 'static) -> Self {
+        let _ = self.shared.told.set(Told(Box::new(told)));
+        self
     }
 
     /// Returns the number of cached answers and failures, including expired ones.
@@ -79,8 +135,15 @@ impl<D: Resolver, R: Runtime> Cache<D, R> {
 }
 
 impl<D, R: Runtime> Shared<D, R> {
-    fn recall(&self, key: &Key) -> Option<Known> {
-        let now = self.runtime.now();
+    fn tell(&self, kind: RecordKind, known: &Known, asked: Option<Duration>) {
+        if let Some(Told(told)) = self.told.get() {
+            let (is_cached, took) = (asked.is_none(), asked.unwrap_or_default());
+            let lookup = Lookup { kind, is_cached, took, error: known.as_ref().err() };
+            let _ = caught(|| told(&lookup));
+        }
+    }
+
+    fn recall(&self, key: &Key, now: Instant) -> Option<Known> {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let (known, until) = answers.get(key)?;
         if *until <= now {
@@ -91,8 +154,7 @@ impl<D, R: Runtime> Shared<D, R> {
         Some(known.clone().map(|answer| Answer { ttl, ..answer }))
     }
 
-    fn remember(&self, key: Key, known: &Known) {
-        let now = self.runtime.now();
+    fn remember(&self, key: Key, known: &Known, now: Instant) {
         let until = now + lifetime(known);
         let is_large = known.as_ref().is_ok_and(|answer| octets(&answer.records) > ANSWER);
         if until <= now || is_large {
@@ -145,11 +207,16 @@ fn lifetime(known: &Known) -> Duration {
 impl<D: Resolver, R: Runtime> Resolver for Cache<D, R> {
     async fn lookup(&self, name: &DomainName, kind: RecordKind) -> Result<Answer, ResolveError> {
         let key = (name.clone(), kind);
-        if let Some(known) = self.shared.recall(&key) {
+        let shared = &*self.shared;
+        let began = shared.runtime.now();
+        if let Some(known) = shared.recall(&key, began) {
+            shared.tell(kind, &known, None);
             return known;
         }
-        let known = self.shared.resolver.lookup(name, kind).await;
-        self.shared.remember(key, &known);
+        let known = shared.resolver.lookup(name, kind).await;
+        let now = shared.runtime.now();
+        shared.remember(key, &known, now);
+        shared.tell(kind, &known, Some(now.saturating_duration_since(began)));
         known
     }
 }

@@ -34,7 +34,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use futures::{StreamExt as _, stream};
 
-pub use cache::Cache;
+pub use cache::{Cache, Lookup};
 pub use client::Client;
 #[cfg(feature = "hickory")]
 pub use hickory::Hickory;

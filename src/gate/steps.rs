@@ -131,7 +131,7 @@ impl<'s, R: Runtime> GateForward<'s, R> {
         let (gate, deadline) = (self.gate, self.deadline());
         let (asked, pending) = self.begin();
         match within(&gate.runtime, deadline, asked).await {
-            Some(outcome) => pending.complete(outcome),
+            Some(outcome) => pending.complete(outcome, gate.runtime.now()),
             None => pending.record.expire(deadline),
         }
     }
@@ -163,16 +163,16 @@ impl<'s, R: Runtime> GateForward<'s, R> {
 }
 
 impl<R: Runtime> GatePending<'_, R> {
-    /// Passes the answer of the relay target to the session. A panic becomes a failure without an
-    /// answer.
-    pub(crate) fn complete(self, asked: Result<Outcome, Panic>) {
+    /// Passes the answer of the relay target, which came at `now`, to the session. A panic becomes a
+    /// failure without an answer.
+    pub(crate) fn complete(self, asked: Result<Outcome, Panic>, now: Instant) {
         let Self { gate, kind, envelope, recipient, pending, record, panicked } = self;
         let outcome = asked.unwrap_or_else(|panic| {
             *panicked = true;
             Outcome::failed(format!("the relay target panicked: {panic}"))
         });
         let tell = |note: Note<'_>| gate.observe(&note.into());
-        record.relayed(&envelope.id, kind, recipient, &outcome, tell);
+        record.relayed((&envelope.id, recipient), kind, &outcome, now, tell);
         pending.complete(outcome);
     }
 }

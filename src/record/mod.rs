@@ -50,8 +50,16 @@ pub(crate) struct Record {
 /// An event for the observers.
 #[derive(Debug)]
 pub(crate) enum Note<'n> {
-    Relayed { id: &'n TransactionId, recipient: Option<&'n ForwardPath>, outcome: &'n Outcome },
-    Late { session: &'n SessionId, awaiting: Awaiting },
+    Relayed {
+        id: &'n TransactionId,
+        recipient: Option<&'n ForwardPath>,
+        outcome: &'n Outcome,
+        took: Duration,
+    },
+    Late {
+        session: &'n SessionId,
+        awaiting: Awaiting,
+    },
     Ended(&'n TransactionRecord),
     Unacknowledged(&'n TransactionRecord),
 }
@@ -60,10 +68,10 @@ pub(crate) enum Note<'n> {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "most lists hold one of each, for a moment")]
 enum Owed {
-    Relayed(TransactionId, Outcome),
+    Relayed(TransactionId, Outcome, Duration),
     Late(SessionId, Awaiting),
     /// The end of a transaction, and the answer to its content if its note was waiting too.
-    Ended(Option<Outcome>, TransactionRecord),
+    Ended(Option<(Outcome, Duration)>, TransactionRecord),
 }
 
 /// The party that the session waits for.
@@ -169,27 +177,29 @@ impl Record {
         true
     }
 
-    /// Records an answer of the relay target. The findings about a refused recipient no longer
-    /// count.
+    /// Records an answer of the relay target, which came at `now`. The findings about a refused
+    /// recipient no longer count.
     pub(crate) fn relayed(
         &mut self,
-        id: &TransactionId,
+        (id, recipient): (&TransactionId, Option<&ForwardPath>),
         kind: RequestKind,
-        recipient: Option<&ForwardPath>,
         outcome: &Outcome,
+        now: Instant,
         mut tell: impl FnMut(Note<'_>),
     ) {
+        let took =
+            self.waiting.map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(since));
         match kind {
             RequestKind::Content | RequestKind::Answer => {
                 // Without this, the list would allocate four elements. Usually it has one element,
                 // because the end of the transaction replaces this note.
                 self.owed.reserve_exact(1);
-                self.owed.push(Owed::Relayed(id.clone(), outcome.copy_for_event()));
+                self.owed.push(Owed::Relayed(id.clone(), outcome.copy_for_event(), took));
             }
             // A renewal that is accepted is not reported: nothing has changed.
             RequestKind::Renewal if matches!(outcome, Outcome::Accepted(_)) => {}
-            RequestKind::Recipient => tell(Note::Relayed { id, recipient, outcome }),
-            RequestKind::Renewal => tell(Note::Relayed { id, recipient: None, outcome }),
+            RequestKind::Recipient => tell(Note::Relayed { id, recipient, outcome, took }),
+            RequestKind::Renewal => tell(Note::Relayed { id, recipient: None, outcome, took }),
         }
         self.current(id).note(outcome, kind == RequestKind::Recipient);
     }
@@ -239,10 +249,10 @@ impl Record {
     }
 
     /// Takes the last note if it is the answer to this transaction's content.
-    fn answer_owed(&mut self, ended: &TransactionId) -> Option<Outcome> {
-        let note = self.owed.pop_if(|note| matches!(note, Owed::Relayed(id, _) if id == ended))?;
-        let Owed::Relayed(_, outcome) = note else { return None };
-        Some(outcome)
+    fn answer_owed(&mut self, ended: &TransactionId) -> Option<(Outcome, Duration)> {
+        let note = self.owed.pop_if(|note| matches!(note, Owed::Relayed(id, ..) if id == ended))?;
+        let Owed::Relayed(_, outcome, took) = note else { return None };
+        Some((outcome, took))
     }
 
     /// Returns whether the positive reply to a message has not been sent yet.
@@ -263,12 +273,14 @@ impl Record {
         let owed = std::mem::take(&mut self.owed);
         for note in &owed {
             match note {
-                Owed::Relayed(id, outcome) => tell(Note::Relayed { id, recipient: None, outcome }),
+                Owed::Relayed(id, outcome, took) => {
+                    tell(Note::Relayed { id, recipient: None, outcome, took: *took });
+                }
                 Owed::Late(session, awaiting) => tell(Note::Late { session, awaiting: *awaiting }),
                 Owed::Ended(answer, record) => {
-                    if let Some(outcome) = answer {
+                    if let Some((outcome, took)) = answer {
                         let id = &record.end.envelope.id;
-                        tell(Note::Relayed { id, recipient: None, outcome });
+                        tell(Note::Relayed { id, recipient: None, outcome, took: *took });
                     }
                     tell(Note::Ended(record));
                 }

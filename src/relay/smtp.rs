@@ -1,6 +1,7 @@
 //! A relay target that forwards to an onward server over SMTP or LMTP.
 
 mod circles;
+mod connecting;
 mod connection;
 mod expiring;
 mod guard;
@@ -31,6 +32,8 @@ use crate::tls::TlsClient;
 use crate::verdict::Refusal;
 use crate::wire::mailbox::ForwardPath;
 use circles::Circles;
+pub use connecting::ConnectAttempt;
+use connecting::Told;
 use connection::{Connection, Line};
 use guard::Guard;
 use harvests::Harvests;
@@ -99,6 +102,7 @@ struct Server<R: Runtime> {
     circles: Circles,
     harvests: Harvests,
     offered: Offered,
+    told: Told,
 }
 
 /// Limits of connections and of refused recipients.
@@ -136,7 +140,7 @@ impl<R: Runtime> Smtp<R> {
     /// [`TlsPolicy::May`] therefore works as `Never`, and with [`TlsPolicy::Must`] every request
     /// gets 451.
     pub fn with_settings(runtime: R, address: Address, settings: OnwardSettings) -> Self {
-        Self::build(Arc::new(runtime), address, settings, None, Bounds::default())
+        Self::build(Arc::new(runtime), address, settings, None, Bounds::default(), Told::default())
     }
 
     /// Creates a target that uses TLS according to [`OnwardSettings::tls`]. [`TlsPolicy::Never`] is
@@ -152,7 +156,8 @@ impl<R: Runtime> Smtp<R> {
         if settings.tls == TlsPolicy::Never {
             settings.tls = TlsPolicy::Must;
         }
-        Self::build(Arc::new(runtime), address, settings, Some(client), Bounds::default())
+        let (bounds, told) = Default::default();
+        Self::build(Arc::new(runtime), address, settings, Some(client), bounds, told)
     }
 
     /// Sets how client information is passed to the server. By default it is not passed.
@@ -214,8 +219,9 @@ impl<R: Runtime> Smtp<R> {
     }
 
     fn rebuild(&self, settings: OnwardSettings, bounds: Bounds) -> Self {
-        let Server { runtime, address, tls, .. } = &*self.server;
-        Self::build(runtime.clone(), address.clone(), settings, tls.clone(), bounds)
+        let Server { runtime, address, tls, told, .. } = &*self.server;
+        let (runtime, address, tls) = (runtime.clone(), address.clone(), tls.clone());
+        Self::build(runtime, address, settings, tls, bounds, told.clone())
     }
 
     fn build(
@@ -224,6 +230,7 @@ impl<R: Runtime> Smtp<R> {
         mut settings: OnwardSettings,
         tls: Option<TlsClient>,
         bounds: Bounds,
+        told: Told,
     ) -> Self {
         if tls.is_none() && settings.tls == TlsPolicy::May {
             // Without a TLS client, `May` would only make each connection twice.
@@ -247,6 +254,7 @@ impl<R: Runtime> Smtp<R> {
             circles,
             harvests: Harvests::new(bounds.refused),
             offered,
+            told,
         };
         Self { server: Arc::new(server) }
     }

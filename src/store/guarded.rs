@@ -92,6 +92,10 @@ impl<S: Store, R: Runtime> Store for Guarded<S, R> {
         self.store.server()
     }
 
+    fn breaker_state(&self) -> Option<State> {
+        Some(self.breaker.state())
+    }
+
     async fn see(&self, key: &Key, pace: Pace, now: SystemTime) -> Result<Sighting, StoreError> {
         self.run(self.store.see(key, pace, now)).await
     }

@@ -11,6 +11,7 @@ mod key;
 mod log;
 mod memory;
 mod moment;
+mod observed;
 mod read_only;
 mod redis;
 mod sighting;
@@ -23,7 +24,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
-use crate::breaker::SuspendedError;
+use crate::breaker::{State, SuspendedError};
 use crate::runtime::Address;
 
 pub use balance::{Balance, HalfLife};
@@ -34,6 +35,7 @@ pub use guarded::Guarded;
 pub use key::Key;
 pub use log::{Page, Retention};
 pub use memory::Memory;
+pub use observed::{Call, Observed, Operation};
 pub use read_only::ReadOnly;
 pub use redis::Redis;
 pub use sighting::{Pace, Sighting};
@@ -95,6 +97,11 @@ pub const MAX_OCTETS: usize = 65_536;
 pub trait Store: Send + Sync {
     /// Returns the server of the store. Records of a failure contain it. The default is `None`.
     fn server(&self) -> Option<&Address> {
+        None
+    }
+
+    /// Returns the state of the store's circuit breaker. The default is `None`: the store has none.
+    fn breaker_state(&self) -> Option<State> {
         None
     }
 

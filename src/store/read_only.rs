@@ -9,6 +9,7 @@ use super::sighting::Seen;
 use super::{
     Balance, HalfLife, Key, Pace, Page, Rate, Retention, Sighting, Store, StoreError, Taken,
 };
+use crate::breaker::State;
 use crate::runtime::Address;
 
 /// A view of a store that changes nothing: for a trial of a message, which must not count.
@@ -51,6 +52,10 @@ impl<S: Store> ReadOnly<S> {
 impl<S: Store> Store for ReadOnly<S> {
     fn server(&self) -> Option<&Address> {
         self.0.server()
+    }
+
+    fn breaker_state(&self) -> Option<State> {
+        self.0.breaker_state()
     }
 
     async fn see(&self, key: &Key, pace: Pace, now: SystemTime) -> Result<Sighting, StoreError> {

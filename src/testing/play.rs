@@ -186,8 +186,8 @@ impl Company for Watched<'_> {
             Happened::Requested => self.record.forward(now),
             Happened::Relayed(id, kind, recipient, outcome) => {
                 let (record, tell) = self.record();
-                record.stop_waiting(now);
-                record.relayed(id, kind, recipient, outcome, tell);
+                record.relayed((id, recipient), kind, outcome, now, tell);
+                self.record.stop_waiting(now);
             }
             Happened::Late(awaiting) => {
                 let session = self.session.clone();

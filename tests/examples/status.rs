@@ -12,6 +12,7 @@ use std::{env, fs, thread};
 
 use super::client::Client;
 use super::gate::{Gate, binary};
+use super::log::greet;
 use super::server::{Onward, nowhere};
 use super::{GTUBE, HEAD, PATIENCE};
 
@@ -252,6 +253,40 @@ fn page_explains_a_refusal() {
 }
 
 #[test]
+fn page_shows_the_onward_server_and_a_store_that_fails() {
+    let (onward, folder) = (Onward::start(false), tempfile::tempdir().unwrap());
+    let config = folder.path().join("front.toml");
+    fs::write(&config, format!("[greylist]\n[store]\nredis = \"{}\"\n", nowhere())).unwrap();
+    let options = ["--config", config.to_str().unwrap(), "--trust", "127.0.0.1"];
+    let mut served = Served::start(onward.address, &options);
+    let mut client = greet(served.gate.address);
+    for _ in 0..5 {
+        client.say("MAIL FROM:<a@example.com>");
+        let reply = client.say("RCPT TO:<b@example.org>");
+        assert!(reply.starts_with("451 4."), "{reply}");
+        client.say("RSET");
+    }
+    client.quit();
+    let text = served.get("/metrics").body;
+    for line in [
+        "nobounce_store_breaker 1\n",
+        "nobounce_store_failures_total{cause=\"unreachable\"} 5\n",
+        "nobounce_onward_seconds_count{request=\"connect\"} 1\n",
+    ] {
+        assert!(text.contains(line), "{line} is missing in {text}");
+    }
+    let page = served.get("/").body;
+    for part in [
+        "<td>onward server: connect</td><td class=\"number\">1</td><td class=\"number\">0</td>",
+        "<td>store</td><td class=\"number\">5</td><td class=\"number\">5</td>",
+        "The store is not asked, because it failed repeatedly.",
+    ] {
+        assert!(page.contains(part), "{part} is missing in {page}");
+    }
+    served.gate.stop();
+}
+
+#[test]
 fn page_is_bounded_and_escapes_what_strangers_chose() {
     let onward = Onward::start(false);
     let mut served = Served::start(onward.address, &[]);
@@ -314,7 +349,10 @@ fn alerts_and_dashboard_use_exported_metrics() {
         .filter_map(|line| line.split(['{', ' ']).next())
         .collect();
     let panels: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
-    assert_eq!(panels["panels"].as_array().unwrap().len(), 8);
+    assert_eq!(panels["panels"].as_array().unwrap().len(), 12);
+    for name in ["nobounce_build_info", "nobounce_config_info", "process_cpu_seconds_total"] {
+        assert!(exported.contains(name), "{name}: {exported:?}");
+    }
     for (file, text) in [("nobounce.rules", RULES), ("grafana.json", DASHBOARD)] {
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let names = text.split(|c| !is_part(c)).filter(|word| {

@@ -20,6 +20,7 @@ use toml::Spanned;
 use super::tables::table;
 use super::values::{Mask, Parsed, Points, Symbol, Told, WaitOrNever, is_name};
 use super::{Config, ConfigError};
+use crate::status::watch;
 
 /// File in which the system lists its DNS servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -311,7 +312,8 @@ pub(crate) fn resolver<R: Runtime + Clone>(dns: Option<&Dns>, runtime: &R) -> Ar
     if servers.is_empty() {
         servers = system_servers(&fs::read_to_string(RESOLV_CONF).unwrap_or_default());
     }
-    Arc::new(Cache::new(runtime.clone(), Client::new(runtime.clone(), servers)))
+    let cache = Cache::new(runtime.clone(), Client::new(runtime.clone(), servers));
+    Arc::new(cache.on_lookup(watch::looked_up))
 }
 
 /// Returns the first three servers in `resolv.conf`, as the system does (resolv.conf(5)). Without

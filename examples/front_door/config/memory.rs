@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use nobounce::network::Networks;
 use nobounce::scorers::{Greylist, Learner, Over, RateLimit, Reputation, Widths};
-use nobounce::store::{Embedded, Guarded, Memory, OpenError, Rate, RateError, Redis, Store};
+use nobounce::store::{
+    Embedded, Guarded, Memory, Observed, OpenError, Rate, RateError, Redis, Store,
+};
 use nobounce::{Address, Panel, Runtime, Score};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
@@ -21,6 +23,7 @@ use super::values::{Beyond, Merit, Parsed, Penalty, Seconds, ServerAddress, Wait
 use super::{Config, ConfigError};
 use crate::output::Output;
 use crate::sense::too_wide;
+use crate::status::watch;
 
 /// The store. In memory by default.
 #[derive(Deserialize)]
@@ -252,8 +255,8 @@ impl Config {
         errors: &Output,
     ) -> Result<Arc<dyn Store>, ConfigError> {
         let path = match &self.file.store {
-            None | Some(Place::Memory) => return Ok(Arc::new(Memory::new())),
-            Some(Place::Redis(server)) => return Ok(Arc::new(redis(server, runtime))),
+            None | Some(Place::Memory) => return Ok(observed(runtime, Memory::new())),
+            Some(Place::Redis(server)) => return Ok(observed(runtime, redis(server, runtime))),
             Some(Place::File(path)) => path,
         };
         if let Some(change) = keep_private(path.get_ref()) {
@@ -263,7 +266,7 @@ impl Config {
         let mut told = false;
         loop {
             match Embedded::open(path.get_ref()) {
-                Ok(store) => return Ok(Arc::new(Guarded::new(runtime.clone(), store))),
+                Ok(store) => return Ok(observed(runtime, Guarded::new(runtime.clone(), store))),
                 Err(OpenError::InUse) if runtime.now() < end => {
                     if !told {
                         let seconds = patience.as_secs();
@@ -285,6 +288,11 @@ impl Config {
             }
         }
     }
+}
+
+/// Returns a store whose operations the status page shows.
+fn observed<R: Runtime + Clone>(runtime: &R, store: impl Store + 'static) -> Arc<dyn Store> {
+    Arc::new(Observed::new(runtime.clone(), store, watch::stored))
 }
 
 /// Sets the mode of a file that others may read or write to 0600, since it contains senders,

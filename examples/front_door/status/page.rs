@@ -7,6 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::chart::chart;
 use super::records::{Finding, Record};
 use super::seen::{Counts, State};
+use super::times::Times;
 use super::{Status, scorers::Scorer};
 use crate::health::Failing;
 use crate::time::{now, stamp, today};
@@ -42,6 +43,7 @@ pub(super) fn overview(status: &Status, searched: &str, nonce: &str) -> String {
                 section { h2 { "Symbols" } (symbols(&state)) }
                 div {
                     section { h2 { "Scorers" } (scorers(state.scorers.all())) }
+                    section { h2 { "Servers" } (servers(&state)) }
                     section { h2 { "Health" } (health(&state, &failures)) }
                 }
             }
@@ -205,13 +207,29 @@ fn scorers(scorers: &[Scorer]) -> Markup {
     if scorers.is_empty() {
         return html! { p { "None has answered." } };
     }
-    let row = |scorer: &Scorer| {
-        let name = format!("{} ({})", scorer.name, scorer.stage);
-        let [half, most] = [50, 95].map(|percent| brief(scorer.percentile(percent)));
-        [name, scorer.answers.to_string(), scorer.failures.to_string(), half, most]
-            .map(|cell| html! { (cell) })
-    };
+    let row = |scorer: &Scorer| timed(format!("{} ({})", scorer.name, scorer.stage), &scorer.times);
     table(["Scorer", "Answers", "Failed", "p50", "p95"], scorers.iter().take(ROWS).map(row))
+}
+
+fn timed(name: String, times: &Times) -> [Markup; 5] {
+    let [half, most] = times.percentiles([50, 95]).map(brief);
+    [name, times.requests.to_string(), times.failures.to_string(), half, most]
+        .map(|cell| html! { (cell) })
+}
+
+fn servers(state: &State) -> Markup {
+    let rows: Vec<_> =
+        state.servers.all().map(|(name, times)| timed(name.to_owned(), times)).collect();
+    html! {
+        @if rows.is_empty() { p { "None was asked." } }
+        @else { (table(["Server", "Requests", "Failed", "p50", "p95"], rows.into_iter())) }
+        @if state.servers.is_store_suspended {
+            p class="bad" { "The store is not asked, because it failed repeatedly." }
+        }
+        @if state.servers.cached > 0 {
+            p class="muted" { (state.servers.cached) " DNS lookups were answered from the cache." }
+        }
+    }
 }
 
 fn health(state: &State, failures: &[Failing]) -> Markup {

@@ -14,6 +14,7 @@ use nobounce::{Event, Outcome, Verdict};
 
 use super::records::{Record, Records};
 use super::scorers::Scorers;
+use super::servers::Servers;
 use crate::time::today;
 
 /// Number of minutes that are shown.
@@ -37,6 +38,7 @@ pub(super) struct State {
     pub(super) symbols: HashMap<String, Counts>,
     pub(super) scorers: Scorers,
     pub(super) onward: Onward,
+    pub(super) servers: Servers,
     pub(super) records: Records,
 }
 
@@ -93,7 +95,15 @@ impl Seen {
                     }
                 }
             }
-            Event::Relayed { outcome, .. } => self.state().relayed(outcome),
+            Event::Relayed { recipient, outcome, took, .. } => {
+                let mut state = self.state();
+                let has_failed = matches!(outcome, Outcome::Failed(_));
+                state.servers.relayed(recipient.is_some(), *took, has_failed);
+                state.relayed(outcome);
+            }
+            Event::OnwardConnect(attempt) => self.state().servers.connected(attempt),
+            Event::Stored(call) => self.state().servers.stored(call),
+            Event::LookedUp(lookup) => self.state().servers.looked_up(lookup),
             Event::Ended(record) => self.state().ended(record),
             Event::Unacknowledged(_) => self.state().unacknowledged += 1,
             _ => {}

@@ -1,10 +1,13 @@
 //! Metrics: counters, gauges and histograms in the format of Prometheus.
 
+#[cfg(feature = "dns")]
+mod dns;
 mod histogram;
 mod onward;
 mod scorers;
 mod series;
 mod sessions;
+mod store;
 mod transactions;
 mod verdicts;
 
@@ -13,10 +16,13 @@ use prometheus_client::registry::Registry;
 use super::{Event, Observer};
 use crate::session::Settings;
 use crate::verdict::{Stage, Verdict};
-use onward::OnwardServer;
+#[cfg(feature = "dns")]
+use dns::Dns;
+use onward::{OnwardServer, Request};
 use scorers::Scorers;
 use series::MailData;
 use sessions::Sessions;
+use store::StoreMetrics;
 use transactions::Transactions;
 use verdicts::Verdicts;
 
@@ -28,7 +34,9 @@ use verdicts::Verdicts;
 /// registry, give each a label with `Registry::sub_registry_with_label`.
 ///
 /// The times and failures of scorers are exported if the gate
-/// [reports answers](crate::Gate::report_answers).
+/// [reports answers](crate::Gate::report_answers). The metrics of the store, of DNS and of
+/// connections to the onward server come from their callbacks: pass [`Event::Stored`],
+/// `Event::LookedUp` and [`Event::OnwardConnect`] to this observer.
 ///
 /// ```
 /// # use nobounce::{Gate, Runtime, Settings, relay};
@@ -55,6 +63,9 @@ pub struct Metrics {
     transactions: Transactions,
     scorers: Scorers,
     onward: OnwardServer,
+    store: StoreMetrics,
+    #[cfg(feature = "dns")]
+    dns: Dns,
 }
 
 impl Metrics {
@@ -69,6 +80,9 @@ impl Metrics {
             transactions: Transactions::new(registry),
             scorers: Scorers::new(registry),
             onward: OnwardServer::new(registry),
+            store: StoreMetrics::new(registry),
+            #[cfg(feature = "dns")]
+            dns: Dns::new(registry),
         }
     }
 }
@@ -87,17 +101,22 @@ impl Observer for Metrics {
                     self.scorers.found(tally);
                 }
             }
-            Event::Relayed { recipient, outcome, .. } => {
-                self.onward.answered(recipient.is_some(), outcome);
-                if recipient.is_some() {
-                    self.verdicts.relayed(outcome);
-                }
+            Event::Relayed { recipient: Some(_), outcome, took, .. } => {
+                self.onward.answered(Request::Recipient, outcome, *took);
+                self.verdicts.relayed(outcome);
+            }
+            Event::Relayed { recipient: None, outcome, took, .. } => {
+                self.onward.answered(Request::Content, outcome, *took);
             }
             Event::Ended(record) => {
                 self.transactions.ended(record);
                 self.verdicts.monitored(&record.tally);
                 self.scorers.found(&record.tally);
             }
+            Event::Stored(call) => self.store.called(call),
+            #[cfg(feature = "dns")]
+            Event::LookedUp(lookup) => self.dns.looked_up(lookup),
+            Event::OnwardConnect(attempt) => self.onward.connected(attempt),
             Event::Unacknowledged(_) => self.transactions.unacknowledged(),
             _ => self.sessions.observe(event),
         }

@@ -1,9 +1,12 @@
 //! Metrics of the onward server, or of another relay target.
 
+use std::time::Duration;
+
 use prometheus_client::registry::Registry;
 
-use super::series::Counters;
+use super::series::{Counters, Times};
 use crate::outcome::{Outcome, RelayError};
+use crate::relay::ConnectAttempt;
 use crate::wire::reply::ReplyClass;
 
 /// All words of [`failure_word`].
@@ -30,24 +33,38 @@ const FAILURES: [&str; 17] = [
 const CLASSES: [ReplyClass; 3] =
     [ReplyClass::Completion, ReplyClass::Transient, ReplyClass::Permanent];
 
+/// A request to the relay target.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Request {
+    Connect,
+    Recipient,
+    Content,
+}
+
 #[derive(Debug)]
 pub(super) struct OnwardServer {
-    /// Whether the request is a recipient, and the class of the reply.
-    replies: Counters<(bool, ReplyClass)>,
+    times: Times<Request>,
+    /// The request, and the class of the reply.
+    replies: Counters<(Request, ReplyClass)>,
     failures: Counters<&'static str>,
 }
 
 impl OnwardServer {
     pub(super) fn new(registry: &mut Registry) -> Self {
+        let (recipient, content) = (Request::Recipient, Request::Content);
+        let times = Times::new(
+            registry,
+            "onward",
+            "Time of the requests to the relay target, by request",
+            [recipient, content, Request::Connect],
+            |request| [("request", request.word())],
+        );
         let replies = Counters::new(
             registry,
             "onward_replies",
             "Replies of the relay target, by request and first digit",
-            [true, false].into_iter().flat_map(|recipient| CLASSES.map(|class| (recipient, class))),
-            |(recipient, class)| {
-                let request = if *recipient { "rcpt" } else { "content" };
-                [("request", request), ("class", class_word(*class))]
-            },
+            [recipient, content].into_iter().flat_map(|it| CLASSES.map(|class| (it, class))),
+            |(request, class)| [("request", request.word()), ("class", class_word(*class))],
         );
         let failures = Counters::new(
             registry,
@@ -56,16 +73,33 @@ impl OnwardServer {
             FAILURES,
             |kind| [("kind", kind)],
         );
-        Self { replies, failures }
+        Self { times, replies, failures }
     }
 
-    /// Counts an answer to a recipient or to the content.
-    pub(super) fn answered(&self, recipient: bool, outcome: &Outcome) {
+    /// Counts an answer to a recipient or to the content, and its time.
+    pub(super) fn answered(&self, request: Request, outcome: &Outcome, took: Duration) {
+        self.times.observe(request, took);
         match outcome {
             Outcome::Accepted(_) | Outcome::Refused(_) => {
-                self.replies.count((recipient, outcome.reply().class()));
+                self.replies.count((request, outcome.reply().class()));
             }
             Outcome::Failed(error) => self.failures.count(failure_word(error)),
+        }
+    }
+
+    /// Records the time of an attempt to connect. A request that fails because of it is counted in
+    /// [`answered`](Self::answered).
+    pub(super) fn connected(&self, attempt: &ConnectAttempt<'_>) {
+        self.times.observe(Request::Connect, attempt.took);
+    }
+}
+
+impl Request {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Recipient => "rcpt",
+            Self::Content => "content",
         }
     }
 }

@@ -2,6 +2,7 @@
 //! they are exported as 0 before the first event, and so that counting needs no look-up of labels.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -10,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::histogram::{Histogram, TIMES};
 use crate::message::Budget;
 
 /// The labels of a series: names and values.
@@ -41,6 +43,39 @@ impl<K: PartialEq> Counters<K> {
     pub(super) fn count(&self, key: K) {
         if let Some((_, counter)) = self.0.iter().find(|(known, _)| *known == key) {
             counter.inc();
+        }
+    }
+}
+
+/// The histograms of times of a metric, one for each set of labels.
+#[derive(Debug)]
+pub(super) struct Times<K>(Vec<(K, Histogram)>);
+
+impl<K: PartialEq> Times<K> {
+    /// Registers a metric in seconds with one histogram for each key.
+    pub(super) fn new<const N: usize>(
+        registry: &mut Registry,
+        name: &str,
+        help: &str,
+        keys: impl IntoIterator<Item = K>,
+        labels: impl Fn(&K) -> Labels<N>,
+    ) -> Self {
+        let family =
+            Family::<Labels<N>, Histogram, fn() -> Histogram>::new_with_constructor(|| {
+                Histogram::new(&TIMES)
+            });
+        registry.register_with_unit(name, help, Unit::Seconds, family.clone());
+        let histogram = |key: K| {
+            let histogram = family.get_or_create_owned(&labels(&key));
+            (key, histogram)
+        };
+        Self(keys.into_iter().map(histogram).collect())
+    }
+
+    /// Records a time with this key.
+    pub(super) fn observe(&self, key: K, time: Duration) {
+        if let Some((_, histogram)) = self.0.iter().find(|(known, _)| *known == key) {
+            histogram.observe_time(time);
         }
     }
 }

@@ -301,14 +301,17 @@ impl<R: Runtime> Line<R> {
             let deadline = self.onward.deadline();
             match step {
                 OnwardStep::Connect => {
-                    match within(runtime, deadline, runtime.connect(&server.address)).await {
+                    let stream = within(runtime, deadline, runtime.connect(&server.address)).await;
+                    let since = runtime.now();
+                    server.told.tell(since.saturating_duration_since(now), stream.as_ref());
+                    match stream {
                         Some(Ok(stream)) => {
-                            let (stream, since) = (Channel::new(stream), runtime.now());
+                            let stream = Channel::new(stream);
                             self.connected = Some(Connected { stream, since });
                             self.onward.connected();
                         }
                         Some(Err(error)) => self.onward.unreachable(error),
-                        None => self.onward.handle_timeout(runtime.now()),
+                        None => self.onward.handle_timeout(since),
                     }
                 }
                 OnwardStep::Transmit(segments) => {

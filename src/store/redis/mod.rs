@@ -346,6 +346,10 @@ impl<R: Runtime> Store for Redis<R> {
         Some(&self.address)
     }
 
+    fn breaker_state(&self) -> Option<State> {
+        Some(self.breaker.state())
+    }
+
     async fn see(&self, key: &Key, pace: Pace, now: SystemTime) -> Result<Sighting, StoreError> {
         let sighting = self.sighting(key, pace, now, "see").await?;
         sighting.ok_or(StoreError::Garbled("not a sighting"))
