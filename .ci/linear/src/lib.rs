@@ -9,8 +9,12 @@ pub mod judged;
 mod links;
 mod mail;
 mod mime;
+pub mod observed;
 mod service;
 mod signed;
+#[allow(dead_code, unreachable_pub, reason = "shared with the benchmarks of the crate")]
+#[path = "../../../benches/dialogue/mod.rs"]
+mod dialogue;
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests of the crate")]
 #[path = "../../../tests/authentication/signer.rs"]
 mod signer;

@@ -1,6 +1,7 @@
 //! Command-line tool:
 //!
 //! - `linear SHAPE SIZE` does the work of one shape and prints the number of octets processed.
+//! - `linear observed HOW SESSIONS` serves sessions of small messages with these observers.
 //! - `linear mail NAME OCTETS` and `linear seed FILE OCTETS` serve a client that sends a mail of
 //!   this shape, or repeats this file, with everything enabled and a budget of 64 MiB. They print
 //!   the result and the peak memory of the process.
@@ -8,7 +9,7 @@
 use std::fs;
 
 use linear::judged::{self, MAILS};
-use linear::{Work, shapes};
+use linear::{Work, observed, shapes};
 use nobounce::message::Budget;
 
 const BUDGET: usize = 64 << 20;
@@ -18,6 +19,10 @@ fn main() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let number = |text: &str| text.parse().expect("a number");
     match arguments[..] {
+        ["observed", how, sessions] => {
+            let sessions = observed::sessions(how, number(sessions));
+            println!("{}", measured(sessions));
+        }
         [name, size] => {
             let shape = shapes().find(|shape| shape.name == name).expect("a shape defined in src/");
             println!("{}", measured((shape.prepare)(number(size))));
@@ -35,7 +40,7 @@ fn main() {
             let got = judged::seed(seed, number(octets), Budget::new(BUDGET));
             println!("{} {}", got.last, peak());
         }
-        _ => panic!("linear SHAPE SIZE, linear mail NAME OCTETS or linear seed FILE OCTETS"),
+        _ => panic!("expected the arguments of one of the four commands"),
     }
 }
 

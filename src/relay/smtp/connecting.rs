@@ -24,7 +24,9 @@ pub struct ConnectAttempt<'a> {
 
 /// The callback for attempts to connect.
 #[derive(Clone, Default)]
-pub(super) struct Told(Option<Arc<dyn Fn(&ConnectAttempt<'_>) + Send + Sync>>);
+pub(super) struct Told(Option<Arc<Callback>>);
+
+type Callback = dyn Fn(&ConnectAttempt<'_>) + Send + Sync;
 
 impl<R: Runtime> Smtp<R> {
     /// Calls `told` after each attempt to connect to the server: for metrics. Requests on a kept
