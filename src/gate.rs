@@ -64,6 +64,7 @@ pub struct Gate<R: Runtime> {
     pub(crate) turns: Turns,
     pub(crate) observers: Observers,
     reports_answers: bool,
+    records_timings: bool,
     /// The names of the header fields that records contain.
     recorded_fields: Vec<Arc<str>>,
     /// The lookup of client names; `None` if names are not looked up.
@@ -127,6 +128,7 @@ impl<R: Runtime> Gate<R> {
             turns: Turns::default(),
             observers: Observers::default(),
             reports_answers: false,
+            records_timings: false,
             recorded_fields: Vec::new(),
             #[cfg(feature = "dns")]
             naming: None,
@@ -198,6 +200,16 @@ impl<R: Runtime> Gate<R> {
     #[must_use]
     pub fn report_answers(mut self) -> Self {
         self.reports_answers = true;
+        self
+    }
+
+    /// Records the time of each scorer at each stage, in
+    /// [`TransactionRecord::timings`](crate::observer::TransactionRecord::timings) and
+    /// [`SessionRecord::timings`](crate::observer::SessionRecord::timings). Off by default: it costs an
+    /// allocation for each transaction and some calls of [`Runtime::now`].
+    #[must_use]
+    pub fn record_timings(mut self) -> Self {
+        self.records_timings = true;
         self
     }
 
@@ -375,6 +387,7 @@ impl<R: Runtime> Gate<R> {
 
     /// Delivers an event to every observer. [`serve`](crate::serve) and [`GateSession`] deliver the
     /// events of their sessions. A panic of an observer is caught.
+    #[inline]
     pub fn observe(&self, event: &Event<'_>) {
         self.observers.observe(event);
     }
@@ -382,6 +395,16 @@ impl<R: Runtime> Gate<R> {
     /// Returns whether there is an observer.
     pub(crate) fn is_observed(&self) -> bool {
         !self.observers.is_empty()
+    }
+
+    /// Returns whether an observer uses the octets of sessions.
+    pub(crate) fn shows_octets(&self) -> bool {
+        self.observers.use_octets()
+    }
+
+    /// Returns whether records contain times of scorers or header fields.
+    pub(crate) fn is_reported(&self) -> bool {
+        self.is_observed() && (self.records_timings || !self.recorded_fields.is_empty())
     }
 
     fn next_id(&self) -> SessionId {

@@ -75,12 +75,51 @@ pub use queue::{Queue, Queued};
 pub trait Observer: Send + Sync {
     /// Handles an event. The gate calls it for each event.
     fn observe(&self, event: &Event<'_>);
+
+    /// Returns whether the observer uses [`Event::Received`] and [`Event::Transmitted`]. They are
+    /// delivered for each read and each write. If no observer of a gate uses them, they cost nothing.
+    /// The gate asks once, when the observer is added to it. The default is true.
+    fn uses_octets(&self) -> bool {
+        true
+    }
 }
 
 impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
     fn observe(&self, event: &Event<'_>) {
         self(event);
     }
+}
+
+/// Returns an observer that calls this closure with every event except [`Event::Received`] and
+/// [`Event::Transmitted`]. See [`Observer::uses_octets`].
+///
+/// ```
+/// # use nobounce::{Event, Gate, Runtime, observer};
+/// # fn observed<R: Runtime>(gate: Gate<R>) -> Gate<R> {
+/// gate.observed_by(observer::without_octets(|event| {
+///     if let Event::Ended(record) = event {
+///         println!("{record}");
+///     }
+/// }))
+/// # }
+/// ```
+pub fn without_octets(observe: impl Fn(&Event<'_>) + Send + Sync) -> impl Observer {
+    struct WithoutOctets<F>(F);
+
+    impl<F: Fn(&Event<'_>) + Send + Sync> Observer for WithoutOctets<F> {
+        fn observe(&self, event: &Event<'_>) {
+            // Another observer may use them.
+            if !matches!(event, Event::Received { .. } | Event::Transmitted { .. }) {
+                (self.0)(event);
+            }
+        }
+
+        fn uses_octets(&self) -> bool {
+            false
+        }
+    }
+
+    WithoutOctets(observe)
 }
 
 impl Observer for Lessons {
@@ -90,11 +129,19 @@ impl Observer for Lessons {
             self.give_of(&record.end, &record.tally, &record.onward);
         }
     }
+
+    fn uses_octets(&self) -> bool {
+        false
+    }
 }
 
 impl<O: Observer + ?Sized> Observer for Arc<O> {
     fn observe(&self, event: &Event<'_>) {
         (**self).observe(event);
+    }
+
+    fn uses_octets(&self) -> bool {
+        (**self).uses_octets()
     }
 }
 

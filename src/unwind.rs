@@ -15,6 +15,7 @@ pub(crate) type Panic = Box<str>;
 /// Runs `work`. If it panics, returns the message of the panic.
 ///
 /// A program that is built with `panic = "abort"` ends at the panic instead.
+#[inline]
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
     catch_unwind(AssertUnwindSafe(work)).map_err(message)
 }
@@ -24,6 +25,7 @@ pub(crate) fn drop_caught<T>(value: T) {
     let _ = caught(move || drop(value));
 }
 
+#[cold]
 fn message(payload: Box<dyn Any + Send>) -> Panic {
     let text = match payload.downcast::<String>() {
         Ok(text) => return text.into_boxed_str(),

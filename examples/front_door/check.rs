@@ -15,6 +15,7 @@ use nobounce::store::{Embedded, OpenError};
 use nobounce::{Address, Settings};
 
 use crate::options::Options;
+use crate::status::StatusAddress;
 use crate::{Policy, certificate, doors, journal, sense, target, user};
 
 /// Time for a daemon to accept a connection. `--check` reports a slower daemon.
@@ -44,14 +45,24 @@ pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> 
     if options.relay.is_some() {
         findings.fault(target(options, policy.config.as_ref()).map(drop));
     }
-    for (option, addresses) in [
-        ("--listen", &*options.listen),
-        ("--tls-listen", &*options.tls_listen),
-        ("--status", options.status.as_slice()),
-    ] {
+    for (option, addresses) in
+        [("--listen", &*options.listen), ("--tls-listen", &*options.tls_listen)]
+    {
         for address in addresses {
             findings.fault(doors::try_address(option, *address));
         }
+    }
+    match &options.status {
+        Some(StatusAddress::Tcp(address)) => {
+            findings.fault(doors::try_address("--status", *address));
+        }
+        Some(StatusAddress::Unix(path)) if !path.parent().is_some_and(Path::is_dir) => {
+            let name = path.display();
+            findings
+                .faults
+                .push(format!("--status unix:{name}: expected a file in a folder that exists"));
+        }
+        _ => {}
     }
     if let Some(config) = &policy.config {
         findings.faults.extend(config.unknown_symbols().iter().map(ToString::to_string));

@@ -9,6 +9,7 @@ use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::options::Options;
+use crate::status::{Listening, StatusAddress};
 
 /// Length of the accept queue. With the standard library's 128, a third of 1,000 simultaneous
 /// clients is lost: an SMTP client waits for the server to speak first, so it does not repeat a
@@ -16,7 +17,7 @@ use crate::options::Options;
 const BACKLOG: i32 = 4_096;
 
 pub(crate) struct Door {
-    pub(crate) listener: TcpListener,
+    pub(crate) listener: Listening,
     pub(crate) service: Service,
 }
 
@@ -51,17 +52,18 @@ impl Service {
 pub(crate) fn open(options: &Options, replaces: bool) -> Result<Vec<Door>, String> {
     let mut doors = handed_over()?;
     if !replaces {
-        let status = options.status.as_slice();
         for (option, addresses, service) in [
             ("--listen", &*options.listen, Service::Smtp),
             ("--tls-listen", &*options.tls_listen, Service::Smtps),
-            ("--status", status, Service::Status),
         ] {
             for address in addresses {
                 let listener =
                     listen(*address).map_err(|error| refused(option, *address, &error))?;
-                doors.push(Door { listener, service });
+                doors.push(Door { listener: Listening::Tcp(listener), service });
             }
+        }
+        if let Some(address) = &options.status {
+            doors.push(Door { listener: page(address)?, service: Service::Status });
         }
     }
     if doors.iter().all(|door| door.service == Service::Status) {
@@ -72,10 +74,27 @@ pub(crate) fn open(options: &Options, replaces: bool) -> Result<Vec<Door>, Strin
         );
     }
     for door in &doors {
-        let ready = door.listener.set_nonblocking(true);
+        let ready = door.listener.set_nonblocking();
         ready.map_err(|error| format!("making a listener non-blocking failed: {error}"))?;
     }
     Ok(doors)
+}
+
+/// Opens the listener of the status server.
+fn page(address: &StatusAddress) -> Result<Listening, String> {
+    match address {
+        StatusAddress::Tcp(address) => {
+            let listener = listen(*address).map_err(|error| refused("--status", *address, &error));
+            listener.map(Listening::Tcp)
+        }
+        StatusAddress::Unix(path) => Listening::at_path(path).map_err(|error| {
+            let remedy = match error.kind() {
+                io::ErrorKind::AddrInUse => "another process listens there, or it is no socket",
+                _ => "expected a file in a folder that exists and that the user who starts front_door may write",
+            };
+            format!("--status {address}: {error}; {remedy}")
+        }),
+    }
 }
 
 /// Opens a listener. An IPv6 listener accepts only IPv6, so that `[::]:25` and `0.0.0.0:25` can be
@@ -123,6 +142,13 @@ fn handed_over() -> Result<Vec<Door>, String> {
     let mut doors = Vec::new();
     for n in 0..sockets.len() {
         let name = names.next().unwrap_or_default();
+        let service = Service::named(name);
+        if service == Service::Status
+            && let Ok(Some(listener)) = sockets.take_unix_listener(n)
+        {
+            doors.push(Door { listener: Listening::Unix(listener), service });
+            continue;
+        }
         let taken = sockets.take_tcp_listener(n).map_err(|error| {
             format!(
                 "socket {n} (`{name}`) from systemd: {error}; expected ListenStream=PORT in the socket unit"
@@ -135,7 +161,7 @@ fn handed_over() -> Result<Vec<Door>, String> {
                  Accept=yes; expected Accept=no, the default"
             ));
         }
-        doors.push(Door { listener, service: Service::named(name) });
+        doors.push(Door { listener: Listening::Tcp(listener), service });
     }
     Ok(doors)
 }

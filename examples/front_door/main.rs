@@ -58,6 +58,7 @@ use std::time::Duration;
 
 use nobounce::admission::{Admission, AdmissionLimits, Tarpit};
 use nobounce::message::Budget;
+use nobounce::observer::without_octets;
 use nobounce::onward::{OnwardSettings, TlsPolicy};
 use nobounce::panel::Seat;
 use nobounce::relay::Smtp;
@@ -80,7 +81,7 @@ use journal::Journal;
 use names::Names;
 use options::Options;
 use output::Output;
-use status::Status;
+use status::{Listening, Status};
 use strangers::Strangers;
 use successor::{Heritage, Predecessor};
 use tested::Tested;
@@ -255,7 +256,7 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     let (pages, doors): (Vec<_>, Vec<_>) = doors.into_iter().partition(is_page);
     let status = Status::new(&options, &settings, health.clone(), configuration);
     for Door { listener, .. } in &pages {
-        listening.line(format_args!("status page on http://{}/", listener.local_addr()?));
+        listening.line(format_args!("status page on {}", listener.url()?));
         status.serve(listener.try_clone()?)?;
     }
     let target = target(&options, config.as_ref())?;
@@ -285,16 +286,16 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
         None => (panel, Vec::new()),
     };
     let mail_data = settings.budget.clone();
-    let reports_answers = options.json_log.is_some();
+    let records_timings = options.json_log.is_some();
     let weights = panel.site_weights().clone();
     let strangers = Strangers::new(errors.clone());
     let warnings = errors.clone();
     let mut gate = Gate::new(Tokio, settings, target.clone())
         .panel(panel)
-        .observer(move |event| journal.observe(event))
-        .observer(move |event| health.observe(event))
-        .observer(move |event| strangers.observe(event))
-        .observer(move |event| match event {
+        .observed_by(without_octets(move |event| journal.observe(event)))
+        .observed_by(without_octets(move |event| health.observe(event)))
+        .observed_by(without_octets(move |event| strangers.observe(event)))
+        .observed_by(without_octets(move |event| match event {
             Event::Ended(record) if record.is_discarded() => {
                 let id = &record.end.envelope.id;
                 warnings.report(format_args!(
@@ -305,9 +306,9 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
                 warnings.line(format_args!("accepting a connection failed: {error}"))
             }
             _ => {}
-        });
-    if reports_answers {
-        gate = gate.report_answers();
+        }));
+    if records_timings {
+        gate = gate.record_timings();
     }
     if !options.no_message_fields {
         gate = gate.record_fields(MESSAGE_FIELDS);
@@ -338,6 +339,7 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     let succession = succeed_on_signal(heritage, errors.clone())?;
     let mut serving = Serve::new(gate);
     for Door { listener, service } in doors {
+        let Listening::Tcp(listener) = listener else { continue };
         let listener = Listener::try_from(listener)?;
         let tls = service == Service::Smtps;
         let how = if tls { " with TLS" } else { "" };

@@ -19,6 +19,7 @@ use ring::digest;
 
 use super::config::Config;
 use super::config::values::{ServerAddress, is_name};
+use super::status::StatusAddress;
 
 pub(crate) const SIGNALS: &str = "Signals: SIGHUP reopens the log and rereads the certificate. SIGUSR2 starts a new process that \
     takes over the ports without refusing a client; when it is ready, the old process finishes its transactions and \
@@ -109,11 +110,12 @@ pub(crate) struct Options {
     /// Write no Message-ID, From and Subject of messages into the log.
     #[arg(long)]
     pub(crate) no_message_fields: bool,
-    /// Address of the status server, such as 127.0.0.1:9125: HTTP with metrics for Prometheus (/metrics), health
-    /// (/healthz), readiness (/readyz) and a page for operators (/). It has no passwords and no TLS, and shows
-    /// addresses of senders and recipients. A socket from systemd named `status` is used as well.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) status: Option<SocketAddr>,
+    /// Address of the status server, such as 127.0.0.1:9125 or unix:/run/nobounce/status: HTTP with metrics for
+    /// Prometheus (/metrics), health (/healthz), readiness (/readyz), a page for operators (/) and its records as
+    /// JSON (/recent.json). It has no passwords and no TLS, and shows addresses of senders and recipients. A socket
+    /// from systemd named `status` is used as well.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) status: Option<StatusAddress>,
     /// User to switch to after the ports are opened and the key is read.
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
@@ -237,7 +239,7 @@ impl Options {
                 message.div_ceil(1 << 20)
             ));
         }
-        if let Some(status) = self.status.filter(|status| !status.ip().is_loopback()) {
+        if let Some(status) = self.status.as_ref().filter(|status| !status.is_local()) {
             doubts.push(format!(
                 "--status {status}: other machines can read the addresses of senders and recipients there; expected \
                  an address of this machine only, such as 127.0.0.1:9125"

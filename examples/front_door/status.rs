@@ -1,10 +1,12 @@
 //! The status server: metrics, health, readiness and a page for operators.
 
+mod address;
 mod chart;
 mod http;
 mod page;
 mod process;
 mod readiness;
+mod recent;
 mod records;
 mod scorers;
 mod seen;
@@ -13,11 +15,10 @@ mod times;
 pub(crate) mod watch;
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use nobounce::observer::Metrics;
+use nobounce::observer::{Metrics, without_octets};
 use nobounce::prometheus_client::encoding::text::encode;
 use nobounce::prometheus_client::metrics::info::Info;
 use nobounce::prometheus_client::registry::Registry;
@@ -26,6 +27,7 @@ use nobounce::{Gate, Runtime, Settings};
 use crate::health::Health;
 use crate::options::Options;
 use crate::time::today;
+pub(crate) use address::{Listening, StatusAddress};
 use process::Process;
 pub(crate) use readiness::Readiness;
 use records::Record;
@@ -70,7 +72,7 @@ impl Status {
     }
 
     /// Serves HTTP until the process ends.
-    pub(crate) fn serve(self: &Arc<Self>, listener: TcpListener) -> io::Result<()> {
+    pub(crate) fn serve(self: &Arc<Self>, listener: Listening) -> io::Result<()> {
         http::serve(listener, self.clone())
     }
 
@@ -78,7 +80,8 @@ impl Status {
     pub(crate) fn watch<R: Runtime>(self: &Arc<Self>, gate: Gate<R>) -> Gate<R> {
         let (metrics, status) = (self.metrics.clone(), self.clone());
         watch::begin(self.clone());
-        gate.report_answers().observed_by(metrics).observer(move |event| status.seen.observe(event))
+        let seen = without_octets(move |event| status.seen.observe(event));
+        gate.report_answers().observed_by(metrics).observed_by(seen)
     }
 
     pub(crate) fn readiness(&self) -> &Readiness {

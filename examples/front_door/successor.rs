@@ -4,7 +4,6 @@
 
 use std::env;
 use std::error::Error;
-use std::net::TcpListener;
 use std::os::fd::RawFd;
 
 use nix::fcntl::{FcntlArg, fcntl};
@@ -14,6 +13,7 @@ use nix::unistd::{Pid, close, getpid, getppid};
 use tokio::process::{Child, Command};
 
 use crate::doors::{Door, Service};
+use crate::status::Listening;
 
 /// Environment variable that names the process which the successor replaces.
 const REPLACES: &str = "FRONT_DOOR_REPLACES";
@@ -39,7 +39,7 @@ impl Predecessor {
 }
 
 /// The listeners to hand over to a successor.
-pub(crate) struct Heritage(Vec<(TcpListener, Service)>);
+pub(crate) struct Heritage(Vec<(Listening, Service)>);
 
 impl Heritage {
     pub(crate) fn of(doors: &[Door]) -> std::io::Result<Self> {

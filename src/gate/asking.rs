@@ -10,10 +10,14 @@ use crate::verdict::{Subject, Verdict};
 
 impl<R: Runtime> Gate<R> {
     /// Returns the sitting of a new session. It keeps the scorers' answers if they are
-    /// [reported](Self::report_answers).
+    /// [reported](Self::report_answers), or if their times are [recorded](Self::record_timings).
     pub(crate) fn sitting(&self) -> Sitting {
         let sitting = Sitting::new();
-        if self.reports_answers { sitting.report_answers() } else { sitting }
+        if self.reports_answers || self.records_timings {
+            sitting.report_answers()
+        } else {
+            sitting
+        }
     }
 
     /// Asks the panel, and reports each scorer's answer ([`Event::Scored`]) and the verdict
@@ -21,24 +25,29 @@ impl<R: Runtime> Gate<R> {
     pub(crate) async fn ask(
         &self,
         subject: Subject<'_>,
-        (tally, reported): (&mut Tally, &mut Option<Box<Reported>>),
+        (tally, reported): (&mut Tally, Option<&mut Reported>),
         sitting: &mut Sitting,
     ) -> Verdict {
         let verdict = self.judge.ask(&self.runtime, subject, tally, sitting).await;
         if self.is_observed() {
             let (id, peer, stage) = (&subject.id(), subject.peer(), subject.stage());
-            for answer in sitting.answers() {
-                self.observe(&Event::Scored { id, stage, answer });
-                reported.get_or_insert_default().time(stage, answer);
+            if self.reports_answers {
+                let answers = sitting.answers().iter();
+                self.observers.observe_each(answers.map(|answer| Event::Scored {
+                    id,
+                    stage,
+                    answer,
+                }));
             }
-            if let Subject::Content(envelope, message) = subject
-                && !self.recorded_fields.is_empty()
-            {
-                reported.get_or_insert_default().copy_fields(
-                    &self.recorded_fields,
-                    envelope,
-                    message,
-                );
+            if let Some(reported) = reported {
+                if self.records_timings {
+                    reported.time(stage, sitting.answers());
+                }
+                if let Subject::Content(envelope, message) = subject
+                    && !self.recorded_fields.is_empty()
+                {
+                    reported.copy_fields(&self.recorded_fields, envelope, message);
+                }
             }
             let (recipient, verdict) = (subject.recipient(), &verdict);
             self.observe(&Event::Judged { id, peer, stage, recipient, tally, verdict });

@@ -117,7 +117,7 @@ pub struct GateSession<'g, R: Runtime> {
     stressed: bool,
     /// Whether the last step was `Transmit`, and it is not known yet whether it succeeded.
     writes: bool,
-    /// The octets of the last `Transmit`, if there is an observer.
+    /// The octets of the last `Transmit`, if an observer uses them.
     written: Option<Bytes>,
     /// Whether the last step was `Receive`.
     reads: bool,
@@ -218,7 +218,7 @@ impl<'g, R: Runtime> GateSession<'g, R> {
                     }
                     let octets = self.session.hand_out(now);
                     self.writes = true;
-                    if gate.is_observed() {
+                    if gate.shows_octets() {
                         self.written = Some(octets.clone());
                     }
                     return GateStep::Transmit(octets);
@@ -342,7 +342,9 @@ impl<'g, R: Runtime> GateSession<'g, R> {
     pub fn receive(&mut self, octets: &[u8]) {
         if !octets.is_empty() {
             self.hear();
-            self.gate.observe(&Event::Received { session: self.session.id(), octets });
+            if self.gate.shows_octets() {
+                self.gate.observe(&Event::Received { session: self.session.id(), octets });
+            }
             self.session.receive(octets);
         }
     }
@@ -357,7 +359,7 @@ impl<'g, R: Runtime> GateSession<'g, R> {
     pub fn receive_in_room(&mut self, length: usize) {
         self.hear();
         let length = length.min(self.session.room().len());
-        if self.gate.is_observed() {
+        if self.gate.shows_octets() {
             let id = self.session.id().clone();
             let octets = &self.session.room()[..length];
             self.gate.observe(&Event::Received { session: &id, octets });

@@ -111,7 +111,7 @@ impl<R: Runtime> GateQuestion<'_, R> {
         {
             self.gate.observe(&Event::ClientChanged { session, peer });
         }
-        let record = self.record.asked(&subject);
+        let record = self.record.asked(&subject, self.gate.is_reported());
         self.gate.ask(subject, record, self.sitting)
     }
 

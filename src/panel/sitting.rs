@@ -30,7 +30,15 @@ pub struct Sitting {
     /// Ended transactions that have not been reported to the scorers yet.
     ended: Vec<TransactionEnd>,
     /// Each scorer's answer to the latest question. `None` if answers are not kept.
-    answers: Option<Vec<Answer>>,
+    answers: Option<Answers>,
+}
+
+/// The answers to a question. Those behind `count` are of an earlier question: most answers are
+/// silent, and a silent one is reused.
+#[derive(Debug, Default)]
+struct Answers {
+    all: Vec<Answer>,
+    count: usize,
 }
 
 /// One scorer's answer to one question.
@@ -76,7 +84,7 @@ impl Sitting {
     /// Returns the answers of all scorers to the latest question, in the order of the seats. The
     /// slice is empty unless [`report_answers`](Self::report_answers) was called.
     pub fn answers(&self) -> &[Answer] {
-        self.answers.as_deref().unwrap_or_default()
+        self.answers.as_ref().map_or(&[], |answers| &answers.all[..answers.count])
     }
 
     /// Records that a transaction has ended. The scorers are notified at the next
@@ -123,7 +131,7 @@ impl Sitting {
     /// Forgets the answers to the previous question.
     pub(super) fn forget_answers(&mut self) {
         if let Some(answers) = &mut self.answers {
-            answers.clear();
+            answers.count = 0;
         }
     }
 
@@ -166,8 +174,28 @@ impl Sitting {
             }
         }
         if let Some(answers) = &mut self.answers {
-            answers.push(Answer { scorer: seat.name.clone(), result: answer.clone(), took });
+            answers.add(&seat.name, answer, took);
         }
+    }
+}
+
+impl Answers {
+    fn add(&mut self, scorer: &Arc<str>, result: &Result<Opinion, FailureCause>, took: Duration) {
+        let is_silent = |result: &Result<Opinion, _>| result.as_ref().is_ok_and(Opinion::is_silent);
+        match self.all.get_mut(self.count) {
+            Some(old)
+                if is_silent(result)
+                    && is_silent(&old.result)
+                    && Arc::ptr_eq(&old.scorer, scorer) =>
+            {
+                old.took = took;
+            }
+            _ => {
+                self.all.truncate(self.count);
+                self.all.push(Answer { scorer: scorer.clone(), result: result.clone(), took });
+            }
+        }
+        self.count += 1;
     }
 }
 

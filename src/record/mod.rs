@@ -123,18 +123,22 @@ impl Record {
     }
 
     /// Returns the tally for a question about `subject`, and the facts that are recorded on
-    /// request.
+    /// request, if something `is_reported`.
     pub(crate) fn asked(
         &mut self,
         subject: &Subject<'_>,
-    ) -> (&mut Tally, &mut Option<Box<Reported>>) {
+        is_reported: bool,
+    ) -> (&mut Tally, Option<&mut Reported>) {
         match subject {
             Subject::Connection(..) => {
-                (self.connection.get_or_insert_default(), &mut self.reported)
+                let reported = is_reported.then(|| &mut **self.reported.get_or_insert_default());
+                (self.connection.get_or_insert_default(), reported)
             }
             Subject::Recipient(envelope, _) | Subject::Content(envelope, _) => {
                 let gathered = self.current(&envelope.id);
-                (&mut gathered.tally, &mut gathered.reported)
+                let reported = &mut gathered.reported;
+                let reported = is_reported.then(|| &mut **reported.get_or_insert_default());
+                (&mut gathered.tally, reported)
             }
         }
     }
@@ -352,7 +356,7 @@ impl Gathered {
     /// Begins with the findings about the client.
     fn about(connection: Option<&Tally>, reported: Option<&Reported>) -> Self {
         let tally = connection.cloned().unwrap_or_default();
-        let reported = reported.map(|reported| Box::new(reported.clone()));
+        let reported = reported.map(|reported| Box::new(reported.for_transaction()));
         Self { tally, reported, ..Self::default() }
     }
 

@@ -41,6 +41,14 @@ pub struct RecordedField {
     pub text: Box<str>,
 }
 
+impl Timing {
+    fn add(&mut self, took: Duration) {
+        self.answers = self.answers.saturating_add(1);
+        self.total = self.total.saturating_add(took);
+        self.slowest = self.slowest.max(took);
+    }
+}
+
 /// Facts that a record contains on request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reported {
@@ -49,25 +57,38 @@ pub(crate) struct Reported {
 }
 
 impl Reported {
-    /// Adds the time of an answer.
-    pub(crate) fn time(&mut self, stage: Stage, answer: &Answer) {
-        let known = self
-            .timings
-            .iter_mut()
-            .find(|known| known.stage == stage && Arc::ptr_eq(&known.scorer, &answer.scorer));
-        match known {
-            Some(known) => {
-                known.answers = known.answers.saturating_add(1);
-                known.total = known.total.saturating_add(answer.took);
-                known.slowest = known.slowest.max(answer.took);
+    /// Returns these facts about a client as the first facts of a transaction.
+    pub(crate) fn for_transaction(&self) -> Self {
+        // Usually a transaction asks the same scorers at two more stages.
+        let mut timings = Vec::with_capacity(3 * self.timings.len());
+        timings.extend_from_slice(&self.timings);
+        Self { timings, fields: Vec::new() }
+    }
+
+    /// Adds the times of the answers to one question.
+    pub(crate) fn time(&mut self, stage: Stage, answers: &[Answer]) {
+        // The stages follow each other, so the times of this one are at the end.
+        let known = self.timings.iter().rev().take_while(|known| known.stage == stage).count();
+        let begin = self.timings.len() - known;
+        for (number, answer) in answers.iter().enumerate() {
+            let of_stage = &mut self.timings[begin..];
+            let is_known = |known: &&mut Timing| Arc::ptr_eq(&known.scorer, &answer.scorer);
+            // Usually all questions of a stage have the same scorers.
+            let found = match of_stage.get_mut(number).filter(is_known) {
+                _ if known == 0 => None,
+                Some(_) => of_stage.get_mut(number),
+                None => of_stage.iter_mut().find(is_known),
+            };
+            match found {
+                Some(known) => known.add(answer.took),
+                None => self.timings.push(Timing {
+                    scorer: answer.scorer.clone(),
+                    stage,
+                    answers: 1,
+                    total: answer.took,
+                    slowest: answer.took,
+                }),
             }
-            None => self.timings.push(Timing {
-                scorer: answer.scorer.clone(),
-                stage,
-                answers: 1,
-                total: answer.took,
-                slowest: answer.took,
-            }),
         }
     }
 

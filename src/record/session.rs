@@ -30,7 +30,7 @@ pub struct SessionRecord<'r> {
     /// The findings about the client. `None` if the panel was not asked.
     pub tally: Option<&'r Tally>,
     /// The time of each scorer when the client connected, if the gate
-    /// [reports answers](crate::Gate::report_answers).
+    /// [records it](crate::Gate::record_timings).
     pub timings: &'r [Timing],
     /// The number of transactions that began, each of which has a
     /// [`TransactionRecord`](super::TransactionRecord).

@@ -57,7 +57,7 @@ impl TransactionRecord {
     }
 
     /// Returns the time of each scorer at each stage, if the gate
-    /// [reports answers](crate::Gate::report_answers).
+    /// [records it](crate::Gate::record_timings).
     pub fn timings(&self) -> &[Timing] {
         self.reported.as_ref().map_or(&[], |reported| &reported.timings)
     }

@@ -74,7 +74,7 @@ fn lines(panel: Panel, server: Script, commands: &[&str]) -> Vec<Line> {
     let gate = Gate::new(runtime.clone(), Settings::new("mx.example"), target)
         .session_prefix("test")
         .panel(panel)
-        .report_answers()
+        .record_timings()
         .record_fields(["Message-ID", "From", "Subject"])
         .observer(move |event| {
             let at = UNIX_EPOCH + Duration::from_millis(1_796_028_335_412);

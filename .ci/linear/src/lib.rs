@@ -2,6 +2,9 @@
 //! that the work is done correctly.
 
 mod authors;
+#[allow(dead_code, unreachable_pub, reason = "shared with the benchmarks of the crate")]
+#[path = "../../../benches/dialogue/mod.rs"]
+mod dialogue;
 mod found;
 pub mod hashing;
 mod input;
@@ -12,9 +15,6 @@ mod mime;
 pub mod observed;
 mod service;
 mod signed;
-#[allow(dead_code, unreachable_pub, reason = "shared with the benchmarks of the crate")]
-#[path = "../../../benches/dialogue/mod.rs"]
-mod dialogue;
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests of the crate")]
 #[path = "../../../tests/authentication/signer.rs"]
 mod signer;

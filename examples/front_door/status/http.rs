@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +13,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::{Status, page};
+use super::{Listening, Status, page, recent};
 
 /// Maximum size of a request's header in octets. A body is not read.
 const REQUEST: usize = 8 << 10;
@@ -30,18 +31,22 @@ const CONNECTION_TIME: Duration = Duration::from_secs(15);
 /// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Maximum number of characters of a search.
+const SEARCHED: usize = 200;
+
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
+const JSON: &str = "application/json";
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves HTTP until the process ends.
-pub(super) fn serve(listener: TcpListener, status: Arc<Status>) -> io::Result<()> {
-    let is_local = listener.local_addr()?.ip().is_loopback();
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+pub(super) fn serve(listener: Listening, status: Arc<Status>) -> io::Result<()> {
+    let is_local = listener.is_loopback()?;
+    let listener = Listener::new(listener)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     tokio::spawn(async move {
         while let Ok(place) = places.clone().acquire_owned().await {
-            let Ok((stream, _)) = listener.accept().await else {
+            let Ok(stream) = listener.accept().await else {
                 sleep(PAUSE).await;
                 continue;
             };
@@ -56,7 +61,32 @@ pub(super) fn serve(listener: TcpListener, status: Arc<Status>) -> io::Result<()
     Ok(())
 }
 
-async fn connection(stream: TcpStream, status: Arc<Status>, is_local: bool) {
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl Listener {
+    fn new(listener: Listening) -> io::Result<Self> {
+        match listener {
+            Listening::Tcp(listener) => TcpListener::from_std(listener).map(Self::Tcp),
+            Listening::Unix(listener) => UnixListener::from_std(listener).map(Self::Unix),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
+            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+        })
+    }
+}
+
+async fn connection(stream: Box<dyn Stream>, status: Arc<Status>, is_local: bool) {
     let answer = service_fn(move |request: Request<Incoming>| {
         let response = answer(&status, &request, is_local);
         async move { Ok::<_, Infallible>(response) }
@@ -92,17 +122,26 @@ fn answer(status: &Status, request: &Request<Incoming>, is_local: bool) -> Respo
         },
         "/metrics" => response(StatusCode::OK, METRICS, status.exported()),
         "/" => {
-            let query = request.uri().query().unwrap_or_default().as_bytes();
-            let searched = form_urlencoded::parse(query).find(|(key, _)| key == "q");
-            let searched = searched.map(|(_, value)| value).unwrap_or_default();
+            let searched = searched(request);
             html(StatusCode::OK, |nonce| page::overview(status, &searched, nonce))
         }
+        "/recent.json" => response(StatusCode::OK, JSON, recent::json(status, &searched(request))),
         _ => match path.strip_prefix("/why/").and_then(|reference| status.find(reference)) {
             Some(record) => html(StatusCode::OK, |nonce| page::why(&record, nonce)),
             None if path.starts_with("/why/") => html(StatusCode::NOT_FOUND, page::no_record),
-            None => text(StatusCode::NOT_FOUND, "expected /, /metrics, /healthz or /readyz"),
+            None => text(
+                StatusCode::NOT_FOUND,
+                "expected /, /recent.json, /metrics, /healthz or /readyz",
+            ),
         },
     }
+}
+
+/// Returns the text that is searched for, truncated.
+fn searched(request: &Request<Incoming>) -> String {
+    let query = request.uri().query().unwrap_or_default().as_bytes();
+    let searched = form_urlencoded::parse(query).find(|(key, _)| key == "q");
+    searched.map(|(_, text)| text.chars().take(SEARCHED).collect()).unwrap_or_default()
 }
 
 /// Returns whether the host in the request is an address or `localhost`. Without this check, a web

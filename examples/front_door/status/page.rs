@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::chart::chart;
-use super::records::{Finding, Record};
+use super::records::{Finding, Record, short};
 use super::seen::{Counts, State};
 use super::times::Times;
 use super::{Status, scorers::Scorer};
@@ -33,7 +33,15 @@ pub(super) fn overview(status: &Status, searched: &str, nonce: &str) -> String {
         header {
             h1 { "nobounce" }
             @if obstacles.is_empty() { strong class="good" { "Ready" } }
-            @else { strong class="bad" { "Not ready: " (obstacles.join("; ")) } }
+            @else {
+                strong class="bad" {
+                    "Not ready: "
+                    @for (n, obstacle) in obstacles.iter().take(ROWS).enumerate() {
+                        @if n > 0 { "; " }
+                        (short(obstacle))
+                    }
+                }
+            }
             a href="#refused" { "Refused and deferred" }
         }
         main {
@@ -191,13 +199,8 @@ fn symbols(state: &State) -> Markup {
     }
     let row = |(symbol, counts): &(&String, &Counts)| {
         let percent = |part: u64| format!("{} %", part * 100 / counts.all().max(1));
-        [
-            (*symbol).clone(),
-            counts.all().to_string(),
-            percent(counts.refused),
-            percent(counts.accepted),
-        ]
-        .map(|cell| html! { (cell) })
+        [short(symbol), counts.all().to_string(), percent(counts.refused), percent(counts.accepted)]
+            .map(|cell| html! { (cell) })
     };
     let columns = ["Symbol", "Messages", "Refused", "Passed"];
     table(columns, symbols.iter().take(ROWS).map(row))
@@ -242,9 +245,9 @@ fn health(state: &State, failures: &[Failing]) -> Markup {
         }
         @if failures.is_empty() { p class="good" { "No scorer, store or server fails." } }
         ul class="plain" {
-            @for failing in failures {
+            @for failing in failures.iter().take(ROWS) {
                 li class="bad" {
-                    (failing) " (" (failing.times) " times, last " ((now() - failing.last).as_secs()) " s ago)"
+                    (short(failing)) " (" (failing.times) " times, last " ((now() - failing.last).as_secs()) " s ago)"
                 }
             }
         }

@@ -17,9 +17,9 @@ use crate::why::explain;
 
 /// Maximum number of records. The oldest is dropped.
 const RECORDS: usize = 1_000;
-/// Maximum length of a text in a record, in octets.
+/// Maximum length of a text in a record, in octets of HTML.
 const TEXT: usize = 200;
-/// Maximum length of an explanation, in octets.
+/// Maximum length of an explanation, in octets of HTML.
 const EXPLANATION: usize = 3_000;
 /// Maximum number of recipients, findings and failures of a record.
 const LISTED: usize = 10;
@@ -193,20 +193,34 @@ fn listed<T: Display>(mut texts: impl Iterator<Item = T>) -> (Vec<String>, usize
 }
 
 /// Returns the text on one line without invisible characters, truncated.
-fn short(text: impl Display) -> String {
+pub(super) fn short(text: impl Display) -> String {
     let mut text = escaped(&text.to_string());
     truncate(&mut text, TEXT);
     text
 }
 
-/// Truncates the text to this many octets, and frees the rest of its memory.
+/// Truncates the text so that it takes at most this many octets in HTML, and frees the rest of its
+/// memory.
 fn truncate(text: &mut String, limit: usize) {
     const MARK: char = '…';
-    if text.len() > limit {
-        let mut ends = (0..=limit - MARK.len_utf8()).rev();
-        let end = ends.find(|end| text.is_char_boundary(*end)).unwrap_or_default();
-        text.truncate(end);
-        text.push(MARK);
+    // The length of a character in HTML, as maud escapes it.
+    let length = |c: char| match c {
+        '"' => "&quot;".len(),
+        '&' => "&amp;".len(),
+        '<' | '>' => "&lt;".len(),
+        _ => c.len_utf8(),
+    };
+    let (mut all, mut end) = (0, 0);
+    for (at, c) in text.char_indices() {
+        if all <= limit - MARK.len_utf8() {
+            end = at;
+        }
+        all += length(c);
+        if all > limit {
+            text.truncate(end);
+            text.push(MARK);
+            break;
+        }
     }
     text.shrink_to_fit();
 }

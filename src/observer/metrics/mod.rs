@@ -87,12 +87,11 @@ impl Metrics {
     }
 }
 
-impl Observer for Metrics {
-    fn observe(&self, event: &Event<'_>) {
+impl Metrics {
+    /// Counts an event of a transaction.
+    #[inline(never)]
+    fn count(&self, event: &Event<'_>) {
         match event {
-            // Observed for every read and every write.
-            Event::Received { .. } | Event::Transmitted { .. } => {}
-            Event::Scored { stage, answer, .. } => self.scorers.answered(*stage, answer),
             Event::Judged { stage, tally, verdict, .. } => {
                 self.verdicts.judged(*stage, tally, verdict);
                 if let (Stage::Connect, Verdict::Refuse(_)) = (stage, verdict) {
@@ -113,6 +112,17 @@ impl Observer for Metrics {
                 self.verdicts.monitored(&record.tally);
                 self.scorers.found(&record.tally);
             }
+            _ => {}
+        }
+    }
+}
+
+impl Observer for Metrics {
+    fn observe(&self, event: &Event<'_>) {
+        match event {
+            // The most frequent event.
+            Event::Scored { stage, answer, .. } => self.scorers.answered(*stage, answer),
+            Event::Judged { .. } | Event::Relayed { .. } | Event::Ended(_) => self.count(event),
             Event::Stored(call) => self.store.called(call),
             #[cfg(feature = "dns")]
             Event::LookedUp(lookup) => self.dns.looked_up(lookup),
@@ -120,5 +130,9 @@ impl Observer for Metrics {
             Event::Unacknowledged(_) => self.transactions.unacknowledged(),
             _ => self.sessions.observe(event),
         }
+    }
+
+    fn uses_octets(&self) -> bool {
+        false
     }
 }

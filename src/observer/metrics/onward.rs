@@ -63,7 +63,7 @@ impl OnwardServer {
             registry,
             "onward_replies",
             "Replies of the relay target, by request and first digit",
-            [recipient, content].into_iter().flat_map(|it| CLASSES.map(|class| (it, class))),
+            CLASSES.into_iter().flat_map(|class| [recipient, content].map(|it| (it, class))),
             |(request, class)| [("request", request.word()), ("class", class_word(*class))],
         );
         let failures = Counters::new(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -27,10 +27,20 @@ pub(super) struct Scorers {
     times: Times,
     failures: Family<Labels, Counter>,
     symbols: Family<Labels, Counter>,
-    /// The scorers that have answered or found something. There is one for each seat.
-    known: RwLock<Vec<Scorer>>,
+    known: Chain,
     /// The number of symbols that are counted by name.
     named: AtomicUsize,
+}
+
+/// The scorers that have answered or found something: a list that only grows, and that is read
+/// without a lock. Their number is that of the seats.
+#[derive(Debug, Default)]
+struct Chain(OnceLock<Box<Link>>);
+
+#[derive(Debug)]
+struct Link {
+    scorer: Scorer,
+    rest: Chain,
 }
 
 /// The series of one scorer.
@@ -38,8 +48,8 @@ pub(super) struct Scorers {
 struct Scorer {
     name: Arc<str>,
     /// Times by stage.
-    times: [Option<Histogram>; 3],
-    symbols: BTreeMap<Box<str>, Counter>,
+    times: [OnceLock<Histogram>; 3],
+    symbols: RwLock<BTreeMap<Box<str>, Counter>>,
 }
 
 impl Scorers {
@@ -52,49 +62,59 @@ impl Scorers {
         registry.register("scorer_failures", help, failures.clone());
         let help = "Findings in transactions, and on clients that were refused at connect";
         registry.register("symbols", help, symbols.clone());
-        let (known, named) = (RwLock::default(), AtomicUsize::new(0));
+        let (known, named) = (Chain::default(), AtomicUsize::new(0));
         Self { times, failures, symbols, known, named }
     }
 
     /// Records the time and the failure of an answer.
     pub(super) fn answered(&self, stage: Stage, answer: &Answer) {
-        let time = |scorer: &Scorer| {
-            scorer.times[stage as usize].as_ref().map(|times| times.observe_time(answer.took))
-        };
-        if self.with(&answer.scorer, time).is_none() {
-            let labels = [("scorer", answer.scorer.clone()), ("stage", stage_word(stage).into())];
-            let times = self.times.get_or_create_owned(&labels);
-            times.observe_time(answer.took);
-            self.change(&answer.scorer, |scorer| scorer.times[stage as usize] = Some(times));
-        }
+        let scorer = self.known.scorer(&answer.scorer);
+        let times = &scorer.times[stage as usize];
+        let times = times.get_or_init(|| self.register(&answer.scorer, stage));
+        times.observe_time(answer.took);
         if let Err(cause) = &answer.result {
-            let cause = match cause {
-                FailureCause::Error(_) => "error",
-                FailureCause::Panic(_) => "panic",
-                FailureCause::Late(_) => "late",
-                FailureCause::StateLost => "state_lost",
-            };
-            let labels = [("scorer", answer.scorer.clone()), ("cause", cause.into())];
-            self.failures.get_or_create(&labels).inc();
+            self.failed(&answer.scorer, cause);
         }
+    }
+
+    #[cold]
+    fn failed(&self, scorer: &Arc<str>, cause: &FailureCause) {
+        let cause = match cause {
+            FailureCause::Error(_) => "error",
+            FailureCause::Panic(_) => "panic",
+            FailureCause::Late(_) => "late",
+            FailureCause::StateLost => "state_lost",
+        };
+        let labels = [("scorer", scorer.clone()), ("cause", cause.into())];
+        self.failures.get_or_create(&labels).inc();
+    }
+
+    /// Registers the times of a scorer at a stage.
+    #[cold]
+    fn register(&self, scorer: &Arc<str>, stage: Stage) -> Histogram {
+        let labels = [("scorer", scorer.clone()), ("stage", stage_word(stage).into())];
+        self.times.get_or_create_owned(&labels)
     }
 
     /// Counts all findings.
     pub(super) fn found(&self, tally: &Tally) {
         for entry in tally.entries() {
-            let symbol = entry.finding.symbol();
-            let count = |scorer: &Scorer| scorer.symbols.get(symbol).map(Counter::inc);
-            if self.with(&entry.scorer, count).is_none() {
-                self.count_new(&entry.scorer, symbol);
+            let (scorer, symbol) = (self.known.scorer(&entry.scorer), entry.finding.symbol());
+            let symbols = scorer.symbols.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(counter) = symbols.get(symbol) {
+                counter.inc();
+                continue;
             }
+            drop(symbols);
+            self.count_new(scorer, symbol);
         }
     }
 
     /// Counts a symbol that this scorer has not found before, or that has no counter.
     #[cold]
-    fn count_new(&self, scorer: &Arc<str>, symbol: &str) {
+    fn count_new(&self, scorer: &Scorer, symbol: &str) {
         let series = |symbol: &str| {
-            let labels = [("scorer", scorer.clone()), ("symbol", symbol.into())];
+            let labels = [("scorer", scorer.name.clone()), ("symbol", symbol.into())];
             self.symbols.get_or_create_owned(&labels)
         };
         let has_room = |named: usize| (named < SYMBOLS).then_some(named + 1);
@@ -104,34 +124,36 @@ impl Scorers {
         }
         let counter = series(symbol);
         counter.inc();
-        self.change(scorer, |scorer| {
-            if scorer.symbols.insert(symbol.into(), counter).is_some() {
-                // Another session has just added it.
-                self.named.fetch_sub(1, Ordering::Relaxed);
-            }
-        });
-    }
-
-    /// Looks up the series of a scorer. Returns `None` if the scorer is new.
-    fn with<T>(&self, name: &Arc<str>, look: impl FnOnce(&Scorer) -> Option<T>) -> Option<T> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        place(&known, name).and_then(|place| look(&known[place]))
-    }
-
-    fn change(&self, name: &Arc<str>, change: impl FnOnce(&mut Scorer)) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let place = place(&known, name).unwrap_or_else(|| {
-            let (times, symbols) = Default::default();
-            known.push(Scorer { name: name.clone(), times, symbols });
-            known.len() - 1
-        });
-        change(&mut known[place]);
+        let mut symbols = scorer.symbols.write().unwrap_or_else(PoisonError::into_inner);
+        if symbols.insert(symbol.into(), counter).is_some() {
+            // Another session has just added it.
+            self.named.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
-/// Returns the index of a scorer. A panel uses one allocation for the name of each of its scorers.
-fn place(known: &[Scorer], name: &Arc<str>) -> Option<usize> {
-    let same = |scorer: &Scorer| Arc::ptr_eq(&scorer.name, name);
-    let alike = |scorer: &Scorer| scorer.name == *name;
-    known.iter().position(same).or_else(|| known.iter().position(alike))
+impl Chain {
+    /// Returns the series of a scorer. Adds them if the scorer is new.
+    fn scorer(&self, name: &Arc<str>) -> &Scorer {
+        let mut rest = self;
+        while let Some(link) = rest.0.get() {
+            // A panel uses one allocation for the name of each of its scorers.
+            if Arc::ptr_eq(&link.scorer.name, name) {
+                return &link.scorer;
+            }
+            rest = &link.rest;
+        }
+        self.add(name)
+    }
+
+    /// Returns the series of a scorer with this name, which another panel may have. Adds them if
+    /// there are none.
+    #[cold]
+    fn add(&self, name: &Arc<str>) -> &Scorer {
+        let Link { scorer, rest } = &**self.0.get_or_init(|| {
+            let (name, times, symbols) = (name.clone(), Default::default(), RwLock::default());
+            Box::new(Link { scorer: Scorer { name, times, symbols }, rest: Self::default() })
+        });
+        if scorer.name == *name { scorer } else { rest.add(name) }
+    }
 }

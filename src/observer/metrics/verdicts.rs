@@ -35,9 +35,10 @@ impl Verdicts {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let stages = [Stage::Data, Stage::Rcpt, Stage::Connect];
         let kinds = [Kind::Pass, Kind::Tag, Kind::Defer, Kind::Refuse];
-        let key = |acted| move |stage| kinds.map(|kind| (stage, kind, acted));
+        // The most frequent ones are first.
+        let key = |acted| move |kind| stages.map(|stage| (stage, kind, acted));
         let keys =
-            [true, false].into_iter().flat_map(|acted| stages.into_iter().flat_map(key(acted)));
+            [true, false].into_iter().flat_map(|acted| kinds.into_iter().flat_map(key(acted)));
         let verdicts = Counters::new(
             registry,
             "verdicts",
