@@ -17,6 +17,8 @@ mod server;
 #[cfg(feature = "front-door")]
 mod status;
 #[cfg(feature = "front-door")]
+mod status_socket;
+#[cfg(feature = "front-door")]
 mod trial;
 #[cfg(feature = "front-door")]
 mod why;
