@@ -170,6 +170,7 @@
 //! - `json`: lines of a log in JSON, written and read: `observer::json`.
 //! - `redb`: a store in a file: `store::Embedded`.
 //! - `metrics`: an observer that exports metrics for Prometheus: `observer::Metrics`.
+//! - `tracing`: an observer that emits spans and events for the `tracing` crate: `observer::Tracing`.
 //! - `front-door`: the features that the program for operators, `examples/front_door`, needs.
 //! - `testing`: the testing kit `testing`: virtual time, scripted clients and servers, SMTP dialogues.
 //!

@@ -8,6 +8,8 @@ mod lines;
 mod metrics;
 mod observers;
 mod queue;
+#[cfg(feature = "tracing")]
+mod tracing;
 
 use std::error::Error;
 use std::io;
@@ -36,6 +38,8 @@ pub use lines::LineLogger;
 pub use metrics::Metrics;
 pub(crate) use observers::Observers;
 pub use queue::{Queue, Queued};
+#[cfg(feature = "tracing")]
+pub use tracing::Tracing;
 
 /// A receiver of every event of every session. An observer cannot change the outcome of a session.
 ///
