@@ -183,6 +183,7 @@
 //! - [`docs::relay_targets`]: your own relay target, and what a 2xx promises.
 //! - [`docs::testing`]: testing your scorer, without sockets and without waiting.
 //! - [`docs::logs_and_metrics`]: a line for each refusal, a counter for each symbol.
+//! - [`docs::questions`]: twenty questions of a postmaster's day, each answered by one command.
 //! - [`docs::explaining`]: why a message was refused, and what would become of one.
 //! - [`docs::recipients`]: decisions that differ for each recipient.
 //! - [`docs::several_gates`]: several processes or machines with one memory.

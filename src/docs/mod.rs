@@ -10,6 +10,7 @@
 //! - [`testing`]: testing your scorer, without sockets and without waiting.
 //! - [`logs_and_metrics`]: a line for each refusal, a counter for each symbol.
 //! - [`explaining`]: why a message was refused, and what would become of one.
+//! - [`questions`]: twenty questions of a postmaster's day, each answered by one command.
 //! - [`recipients`]: decisions that differ for each recipient.
 //! - [`several_gates`]: several processes or machines with one memory.
 //! - [`postfix`]: how to run `front_door` in front of Postfix.
@@ -54,6 +55,11 @@ pub mod postfix {
 }
 
 #[cfg(feature = "serve")]
+pub mod questions {
+    #![cfg_attr(not(feature = "serve"), allow(rustdoc::broken_intra_doc_links))]
+    #![doc = include_str!("questions.md")]
+}
+
 pub mod recipients {
     #![doc = include_str!("recipients.md")]
 }
