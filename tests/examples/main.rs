@@ -19,6 +19,8 @@ mod status;
 #[cfg(feature = "front-door")]
 mod status_socket;
 #[cfg(feature = "front-door")]
+mod traces;
+#[cfg(feature = "front-door")]
 mod trial;
 #[cfg(feature = "front-door")]
 mod why;

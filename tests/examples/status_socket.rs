@@ -150,3 +150,36 @@ fn recent_records_are_served_as_json() {
     assert_eq!(read("/recent.json?q=one%40")["records"].as_array().unwrap().len(), 1);
     gate.stop();
 }
+
+#[test]
+fn hostile_texts_do_not_make_a_page_large() {
+    let (onward, folder) = (Onward::start(false), tempfile::tempdir().unwrap());
+    let socket = folder.path().join("status");
+    let mut gate = start(&onward, &socket);
+    // Each of these octets is six octets of HTML.
+    let quotes = "\\\"".repeat(30);
+    let mut reference = String::new();
+    for n in 0..40 {
+        let mut client = greet(gate.address);
+        client.say(&format!("MAIL FROM:<\"{quotes}\"@n{n}.example.com>"));
+        for to in 0..15 {
+            client.say(&format!("RCPT TO:<\"{to}{quotes}\"@example.org>"));
+        }
+        client.say("DATA");
+        let subject = "\"<>&".repeat(200);
+        let id = "\"".repeat(900);
+        let head = format!("From: {subject}\r\nSubject: {subject}\r\nMessage-ID: <{id}>\r\n\r\n");
+        let reply = client.say(&format!("{head}{GTUBE}\r\n."));
+        assert!(reply.starts_with("550 5.7.1 "), "{reply}");
+        reply.split(['(', ')']).nth(1).unwrap().clone_into(&mut reference);
+        client.quit();
+    }
+    let search = format!("/?q={}", "%22".repeat(2_000));
+    for path in ["/", "/?q=n", &search, &format!("/why/{reference}")] {
+        let (code, page) = get(&socket, path);
+        assert_eq!(code, 200, "{path}");
+        assert!(page.len() <= 64 << 10, "{path}: {} octets", page.len());
+        assert!(page.len() > 5_000, "{path}: {page}");
+    }
+    gate.stop();
+}

@@ -169,3 +169,96 @@ fn a_trial_changes_no_store() {
     let left = pollster::block_on(file.take(&key, rate, 0, now)).unwrap();
     assert_eq!(left, Taken::Granted { left: 5 });
 }
+
+/// A Redis server without persistence, on a Unix socket in its own folder.
+struct Redis(std::process::Child, tempfile::TempDir);
+
+impl Redis {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = ["--port", "0", "--save", "", "--unixsocket", "redis.sock"];
+        let mut command = Command::new("redis-server");
+        let command = command.args(options).current_dir(folder.path()).stdout(Stdio::null());
+        let server = Self(command.spawn().unwrap(), folder);
+        let end = std::time::Instant::now() + super::PATIENCE;
+        while server.ask(&["PING"]) != "PONG\n" {
+            assert!(std::time::Instant::now() < end, "Redis answers");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+
+    fn socket(&self) -> String {
+        self.1.path().join("redis.sock").to_str().unwrap().to_owned()
+    }
+
+    fn ask(&self, words: &[&str]) -> String {
+        let output = Command::new("redis-cli").args(["-s", &self.socket()]).args(words).output();
+        String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
+    }
+
+    /// Returns all keys with their values and times.
+    fn contents(&self) -> Vec<[String; 3]> {
+        let keys = self.ask(&["--scan"]);
+        let mut all: Vec<_> = keys
+            .lines()
+            .map(|key| [key.to_owned(), self.ask(&["DUMP", key]), self.ask(&["PEXPIRETIME", key])])
+            .collect();
+        all.sort();
+        all
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs an installed Redis"]
+fn a_trial_changes_nothing_in_redis() {
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().unwrap());
+    let config = folder.path().join("front.toml");
+    let tables =
+        "[greylist]\n[rate_limit]\nper_sender = { recipients = 1, seconds = 3600 }\n[reputation]\n";
+    let text = format!("{tables}[store]\nredis = \"unix:{}\"\n", redis.socket());
+    fs::write(&config, text).unwrap();
+    let config = config.to_str().unwrap();
+    let (_folder, path) = message(HEAD);
+    let options = [
+        "--config",
+        config,
+        "--client",
+        super::log::CLIENT,
+        "--from",
+        "a@example.com",
+        "--to",
+        "b@example.org",
+        &path,
+    ];
+    let tries = || {
+        for _ in 0..3 {
+            let (code, output, errors) = trial(&options, "");
+            assert_eq!((code, errors.as_str()), (Some(2), ""), "greylisted: {output}{errors}");
+            assert!(!output.contains("failed"), "{output}");
+        }
+    };
+    tries();
+    assert_eq!(redis.contents(), Vec::<[String; 3]>::new(), "in an empty store");
+
+    // A gate with the same store writes records.
+    let onward = super::server::Onward::start(false);
+    let (mut gate, _log) = super::log::front_door(&onward, folder.path(), &["--config", config]);
+    let mut client = super::log::greet(gate.address);
+    client.say("MAIL FROM:<a@example.com>");
+    assert!(client.say("RCPT TO:<b@example.org>").starts_with("451 "));
+    client.say("RSET");
+    client.quit();
+    gate.stop();
+    let before = redis.contents();
+    assert!(!before.is_empty());
+    tries();
+    assert_eq!(redis.contents(), before);
+}
