@@ -159,7 +159,7 @@ fn hostile_texts_do_not_make_a_page_large() {
     // Each of these octets is six octets of HTML.
     let quotes = "\\\"".repeat(30);
     let mut reference = String::new();
-    for n in 0..40 {
+    for n in 0..200 {
         let mut client = greet(gate.address);
         client.say(&format!("MAIL FROM:<\"{quotes}\"@n{n}.example.com>"));
         for to in 0..15 {
@@ -181,5 +181,12 @@ fn hostile_texts_do_not_make_a_page_large() {
         assert!(page.len() <= 64 << 10, "{path}: {} octets", page.len());
         assert!(page.len() > 5_000, "{path}: {page}");
     }
+    assert_eq!(get(&socket, &search).1.matches("&quot;").count(), 200, "of the search");
+    let (code, recent) = get(&socket, "/recent.json");
+    assert_eq!(code, 200);
+    assert!((200_000..=(256 << 10) + 100).contains(&recent.len()), "{} octets", recent.len());
+    let recent: Value = serde_json::from_str(&recent).unwrap();
+    let records = recent["records"].as_array().unwrap().len() as u64;
+    assert_eq!(records + recent["left_out"].as_u64().unwrap(), 200);
     gate.stop();
 }

@@ -16,13 +16,18 @@ pub(super) fn json(status: &Status, searched: &str) -> String {
     let state = status.seen.state();
     let (mut records, mut left_out) = (String::new(), 0_u64);
     for record in state.records.search(searched) {
-        if records.len() >= OCTETS {
+        if left_out > 0 {
             left_out += 1;
+            continue;
+        }
+        let record = of(record).to_string();
+        if records.len() + record.len() > OCTETS {
+            left_out = 1;
             continue;
         }
         let comma = if records.is_empty() { "" } else { ",\n" };
         records.push_str(comma);
-        records.push_str(&of(record).to_string());
+        records.push_str(&record);
     }
     drop(state);
     format!("{{\"records\": [{records}],\n\"left_out\": {left_out}}}\n")
