@@ -140,12 +140,16 @@ where
     R: Runtime,
 {
     // A separate boxed future. Its memory is freed with its arguments before the client sits idle.
-    let opened = Box::pin(opening.of(client, peer, gate, place));
+    let opened = Box::pin(async move {
+        let terms = gate.terms();
+        let (client, peer, stash, place) = opening.of(client, peer, gate, &terms, place).await?;
+        Ok::<_, ServeError>((terms, client, peer, stash, place))
+    });
     async move {
         let admitted = gate.count_session();
         let began = gate.runtime.now();
-        let (client, peer, stash, place) = opened.await?;
-        let mut session = gate.begin(peer, place, admitted, began);
+        let (terms, client, peer, stash, place) = opened.await?;
+        let mut session = gate.begin(terms, peer, place, admitted, began);
         session.introduce().await;
         let timer = Timer::new(|at| gate.runtime.sleep_until(at));
         let going_down = gate.going_down();
@@ -331,7 +335,8 @@ where
         let deadline = session.deadline();
         let peer = session.session().peer();
         // A separate boxed future: otherwise idle sessions would hold its memory.
-        let shake = Box::pin(handshake(self.gate, &mut self.client, peer, &[], deadline));
+        let shake =
+            Box::pin(handshake(self.gate, session.terms(), &mut self.client, peer, &[], deadline));
         match shake.await {
             Ok(tls) => session.tls_started(tls),
             Err(fault) => {

@@ -7,11 +7,12 @@ mod opening;
 mod session;
 mod slowness;
 mod steps;
+mod terms;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 #[cfg(feature = "dns")]
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
@@ -33,12 +34,13 @@ use crate::relay::Target;
 use crate::runtime::Runtime;
 use crate::session::Settings;
 use crate::tarpit::Tarpit;
-use crate::tls::TlsServer;
 #[cfg(feature = "tls")]
-use crate::tls::{HandshakeLimits, Turns};
+use crate::tls::{HandshakeLimits, TlsServer, Turns};
 pub(crate) use opening::Admitted;
 pub use session::GateSession;
 pub use steps::{GateForward, GateQuestion, GateStep};
+use terms::Current;
+pub(crate) use terms::Terms;
 #[cfg(test)]
 pub(crate) use {closing::FAREWELL, session::INTRODUCTION};
 
@@ -56,10 +58,7 @@ pub(crate) use {closing::FAREWELL, session::INTRODUCTION};
 /// ```
 pub struct Gate<R: Runtime> {
     pub(crate) runtime: R,
-    pub(crate) settings: Arc<Settings>,
-    judge: Bench<R>,
-    pub(crate) target: Box<dyn Target>,
-    pub(crate) tls: Option<TlsServer>,
+    terms: Current<R>,
     #[cfg(feature = "tls")]
     pub(crate) turns: Turns,
     pub(crate) observers: Observers,
@@ -67,13 +66,7 @@ pub struct Gate<R: Runtime> {
     records_timings: bool,
     /// The names of the header fields that records contain.
     recorded_fields: Vec<Arc<str>>,
-    /// The lookup of client names; `None` if names are not looked up.
-    #[cfg(feature = "dns")]
-    naming: Option<Naming>,
-    /// Networks from which a PROXY header is expected and trusted; `None` if no header is expected.
-    pub(crate) proxies: Option<Networks>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) tarpit: Option<Arc<Tarpit>>,
     /// The prefix of session names. It distinguishes the sessions of this process from those of
     /// earlier and concurrent processes.
     prefix: String,
@@ -120,21 +113,14 @@ impl<R: Runtime> Gate<R> {
         Self {
             prefix: format!("{}-{}", base32(time.as_micros()), base32(std::process::id().into())),
             runtime,
-            settings: Arc::new(settings),
-            judge: Bench::Panel(Panel::new()),
-            target: Box::new(target),
-            tls: None,
+            terms: RwLock::new(Arc::new(Terms::new(settings, target))),
             #[cfg(feature = "tls")]
             turns: Turns::default(),
             observers: Observers::default(),
             reports_answers: false,
             records_timings: false,
             recorded_fields: Vec::new(),
-            #[cfg(feature = "dns")]
-            naming: None,
-            proxies: None,
             admission: Arc::default(),
-            tarpit: None,
             sessions_begun: AtomicU64::new(0),
             sessions_running: AtomicUsize::new(0),
             drained: Drained::default(),
@@ -155,14 +141,14 @@ impl<R: Runtime> Gate<R> {
     /// Sets the panel.
     #[must_use]
     pub fn panel(mut self, panel: impl Into<Panel>) -> Self {
-        self.judge = Bench::Panel(panel.into());
+        self.own_terms().judge = Arc::new(Bench::Panel(panel.into()));
         self
     }
 
     /// Sets your own decision logic in place of a panel.
     #[must_use]
     pub fn judge(mut self, judge: impl Judge<R> + 'static) -> Self {
-        self.judge = Bench::Own(Box::new(judge));
+        self.own_terms().judge = Arc::new(Bench::Own(Box::new(judge)));
         self
     }
 
@@ -235,8 +221,9 @@ impl<R: Runtime> Gate<R> {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: TlsServer) -> Self {
-        Arc::make_mut(&mut self.settings).capabilities.start_tls = true;
-        self.tls = Some(tls);
+        let terms = self.own_terms();
+        Arc::make_mut(&mut terms.settings).capabilities.start_tls = true;
+        terms.tls = Some(tls);
         self
     }
 
@@ -267,7 +254,7 @@ impl<R: Runtime> Gate<R> {
     #[cfg(feature = "dns")]
     #[must_use]
     pub fn name_clients(mut self, resolver: impl Resolver + 'static, patience: Duration) -> Self {
-        self.naming = Some(Naming::new(Box::new(resolver), patience));
+        self.own_terms().naming = Some(Arc::new(Naming::new(Box::new(resolver), patience)));
         self
     }
 
@@ -281,7 +268,7 @@ impl<R: Runtime> Gate<R> {
     /// matched against that address, not against the address of the proxy.
     #[must_use]
     pub fn expect_proxy(mut self, networks: Networks) -> Self {
-        self.proxies = Some(networks);
+        self.own_terms().proxies = Some(networks);
         self
     }
 
@@ -300,7 +287,7 @@ impl<R: Runtime> Gate<R> {
     /// Delays replies to clients with a high score. No reply is delayed by default.
     #[must_use]
     pub fn tarpit(mut self, tarpit: Tarpit) -> Self {
-        self.tarpit = Some(Arc::new(tarpit));
+        self.own_terms().tarpit = Some(Arc::new(tarpit));
         self
     }
 
@@ -347,9 +334,10 @@ impl<R: Runtime> Gate<R> {
     /// towards the total: clients in [`Settings::own_networks`], and proxies and peers trusted with
     /// XCLIENT or XFORWARD.
     pub(crate) fn counted(&self, client: &Peer) -> Option<IpAddr> {
-        let Settings { own_networks, xclient_from, xforward_from, .. } = &*self.settings;
+        let terms = self.terms();
+        let Settings { own_networks, xclient_from, xforward_from, .. } = &*terms.settings;
         let itself = client.vouched.address == Voucher::Socket;
-        let proxies = self.proxies.as_ref().filter(|_| itself);
+        let proxies = terms.proxies.as_ref().filter(|_| itself);
         let mut excepted = [own_networks, xclient_from, xforward_from].into_iter().chain(proxies);
         let address = client.address.filter(|_| !excepted.any(|it| it.include(client)));
         address.map(|address| address.ip())
@@ -366,14 +354,14 @@ impl<R: Runtime> Gate<R> {
     }
 
     /// Returns whether even the waiting queue for TLS handshakes is full for this client.
-    pub(crate) fn is_busy_with_tls(&self, client: &Peer) -> bool {
+    pub(crate) fn is_busy_with_tls(&self, terms: &Terms<R>, client: &Peer) -> bool {
         #[cfg(feature = "tls")]
-        return self.tls.is_some()
+        return terms.tls.is_some()
             && client.tls.is_none()
             && self.turns.may_be_full()
             && self.turns.is_full(self.network(client));
         #[cfg(not(feature = "tls"))]
-        let _ = client;
+        let _ = (terms, client);
         #[cfg(not(feature = "tls"))]
         false
     }
@@ -415,7 +403,7 @@ impl<R: Runtime> Gate<R> {
 
 impl<R: Runtime> fmt::Debug for Gate<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings = &self.settings;
+        let settings = &self.terms().settings;
         f.debug_struct("Gate").field("settings", settings).finish_non_exhaustive()
     }
 }

@@ -8,6 +8,8 @@ mod lines;
 mod metrics;
 mod observers;
 mod queue;
+#[cfg(all(feature = "json", unix))]
+mod refused_mail;
 #[cfg(feature = "tracing")]
 mod tracing;
 
@@ -30,7 +32,7 @@ use crate::relay::ConnectAttempt;
 use crate::scorers::Lessons;
 use crate::store::Call;
 use crate::tally::Tally;
-use crate::verdict::{Stage, Verdict};
+use crate::verdict::{Stage, Subject, Verdict};
 use crate::wire::mailbox::ForwardPath;
 pub use limit::LineLimit;
 pub use lines::LineLogger;
@@ -38,6 +40,11 @@ pub use lines::LineLogger;
 pub use metrics::Metrics;
 pub(crate) use observers::Observers;
 pub use queue::{Queue, Queued};
+#[cfg(all(feature = "json", unix))]
+pub use refused_mail::{
+    KeptMail, KeptMailError, RefusedMail, RefusedMailLimits, RefusedMailReport, RefusedMailWriter,
+    Release, ReleaseAnswer,
+};
 #[cfg(feature = "tracing")]
 pub use tracing::Tracing;
 
@@ -318,6 +325,10 @@ pub enum Event<'e> {
         stage: Stage,
         /// The recipient in question, at RCPT.
         recipient: Option<&'e ForwardPath>,
+        /// The subject of the question: with the envelope at RCPT, and with envelope and message at
+        /// the DATA stage. A clone of the message shares its octets, and holds their part of
+        /// [`Settings::budget`](crate::Settings::budget).
+        subject: Subject<'e>,
         /// All findings of scorers so far, including the findings that led to the verdict. Findings on a
         /// refused recipient are counted in this tally, but not in later ones of the transaction.
         tally: &'e Tally,

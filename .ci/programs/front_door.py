@@ -31,6 +31,7 @@ from library.harness import free_port, help_if_asked, listens, log_records, mail
 
 FILES = ROOT / "examples" / "front_door"
 USER = pwd.getpwnam("nobody")
+GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 SCHEMA = json.loads((ROOT / "src/observer/json/schema.json").read_text())
 
 # Address forms with which open relays have been found: those of nmap's smtp-open-relay.
@@ -508,6 +509,42 @@ class Trial:
         second = self.deliver(port, "203.0.113.7")
         assert front.records(1)[0]["queue_id"] == second
         assert len(log_records(moved)) == 1
+
+    def refused_message_is_released_after_a_reload(self):
+        """A reload begins to keep refused messages. Postfix gets the client of the refused one."""
+        folder = self.folder / "refused"
+        folder.mkdir()
+        os.chown(folder, USER.pw_uid, USER.pw_gid)
+        config = self.folder / "reload.toml"
+        config.write_text("[gtube]\n")
+        front = self.before("front-xclient", "--config", str(config))
+        port = front.port()
+        spam = mail("spam", GTUBE).decode()
+        with Client(port, "203.0.113.7") as old:
+            old.ehlo()
+            config.write_text(f'[gtube]\n[refused_mail]\nfolder = "{folder}/mail"\n')
+            front.process.send_signal(signal.SIGHUP)
+            wait_for("the folder", (folder / "mail").exists)
+            old.says(f"MAIL FROM:<{SENDER}> BODY=8BITMIME", 250)
+            old.says(f"RCPT TO:<{ALICE}> NOTIFY=NEVER", 250)
+            code, text = old.data(spam)
+        assert code == 550, text
+        reference = re.search(r"\((\S+)\)", text.decode()).group(1)
+        copy = folder / "mail" / f"{reference}.eml"
+        wait_for("the copy", copy.exists)
+        assert copy.stat().st_mode & 0o777 == 0o600 and copy.stat().st_uid == USER.pw_uid
+        options = [it for it in self.options["front-xclient"] if it != "--no-self-test"]
+        options = " ".join(options).replace(f"--listen {HERE}:0", "").split()
+        release = [str(self.binary), "release", *options, "--config", str(config), "--user", USER.pw_name]
+        done = subprocess.run([*release, reference], capture_output=True, text=True)
+        assert done.returncode == 0, done
+        queue_id = re.search(r"queued as (\w+)", done.stdout).group(1)
+        assert "client=unknown[203.0.113.7]" in self.log_of(queue_id)
+        delivered = [it.read_text() for it in self.postfix.delivered("alice")]
+        (delivered,) = [it for it in delivered if f"X-Nobounce-Released: {reference} by " in it]
+        # The trace fields of the gate, at the time of the refusal, and of Postfix.
+        assert delivered.count("\nReceived: ") == 2, delivered
+        assert subprocess.run([*release, reference], capture_output=True).returncode == 3
 
     def certificate_is_reread_on_sighup(self):
         own = self.folder / "renewed"

@@ -5,11 +5,13 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nobounce::tls::TlsServer;
+use nobounce::onward::TlsPolicy;
+use nobounce::tls::{TlsClient, TlsServer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::options::Options;
+use crate::user;
 
 /// Days before expiry from which on front_door warns. certbot renews 30 days before expiry.
 const SOON: u64 = 14;
@@ -30,6 +32,24 @@ pub(crate) fn read(options: &Options) -> Result<Option<TlsServer>, String> {
             key.display()
         )
     })
+}
+
+/// Returns the TLS settings for the onward server. `None` if TLS is off.
+pub(crate) fn onward(options: &Options) -> Result<Option<TlsClient>, String> {
+    match (options.onward_tls, &options.onward_name, &options.onward_roots) {
+        (TlsPolicy::Never, Some(_), _) => {
+            Err("--onward-name requires TLS; expected --onward-tls must or may".to_owned())
+        }
+        (TlsPolicy::Never, ..) => Ok(None),
+        (_, Some(name), Some(path)) => {
+            let tls = TlsClient::verified(name, &file("--onward-roots", path)?);
+            tls.map(Some).map_err(|error| {
+                let path = path.display();
+                format!("--onward-roots {path}: {error}; expected CA certificates, PEM")
+            })
+        }
+        _ => TlsClient::unverified().map(Some).map_err(|error| format!("--onward-tls: {error}")),
+    }
 }
 
 /// Returns warnings about a usable certificate: current problems, and problems that will soon occur.
@@ -75,8 +95,10 @@ pub(crate) fn expiry(path: &Path) -> Option<u64> {
 /// Reads a file that was named by an option.
 pub(crate) fn file(option: &str, path: &Path) -> Result<Vec<u8>, String> {
     let name = path.display();
-    fs::read(path)
-        .map_err(|error| format!("{option} {name}: {error}; expected a readable PEM file"))
+    fs::read(path).map_err(|error| {
+        let who = user::reader(&error);
+        format!("{option} {name}: {error}; expected a PEM file that {who} may read")
+    })
 }
 
 /// The validity period of an X.509 certificate and its position in a chain (RFC 5280 section 4.1).

@@ -43,7 +43,9 @@ pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> 
     findings.fault(certificate::read(options).map(drop));
     findings.faults.extend(certificate::doubts(options));
     if options.relay.is_some() {
-        findings.fault(target(options, policy.config.as_ref()).map(drop));
+        let tls = certificate::onward(options).map_err(Into::into);
+        let target = tls.and_then(|tls| target(options, policy.config.as_ref(), tls));
+        findings.fault(target.map(drop));
     }
     for (option, addresses) in
         [("--listen", &*options.listen), ("--tls-listen", &*options.tls_listen)]
@@ -86,6 +88,25 @@ pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> 
     {
         let (name, fault) = (text.display(), "this is also the file of --json-log");
         findings.faults.push(format!("--log {name}: {fault}; expected two different files"));
+    }
+    if let Some(config) = &policy.config
+        && let Some((path, _)) = config.refused_mail()
+    {
+        // A folder that does not exist is created.
+        let name = path.display();
+        let checked =
+            folder(if path.exists() { path.join("x") } else { path.to_owned() }.as_path());
+        match checked {
+            Ok(None) => {}
+            Ok(Some(doubt)) => {
+                findings.doubts.push(config.refused_mail_fault(&doubt).to_string());
+            }
+            Err(error) => {
+                let expected = "expected a folder that the user of front_door may write";
+                let what = format!("{name}: {error}; {expected}");
+                findings.faults.push(config.refused_mail_fault(&what).to_string());
+            }
+        }
     }
     if let Some(config) = &policy.config
         && let Some(path) = config.store_file()

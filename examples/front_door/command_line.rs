@@ -1,4 +1,4 @@
-//! The commands: the gate itself, `why` and `try`.
+//! The commands: the gate itself, `why`, `try` and `release`.
 
 use std::process::exit;
 
@@ -6,10 +6,11 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::options::{Options, SIGNALS};
+use crate::release::ReleaseOptions;
 use crate::trial::TryOptions;
 use crate::why::WhyOptions;
 
-/// Invalid arguments of `why` and `try`, whose lower exit codes have a meaning (`EX_USAGE` of
+/// Invalid arguments of the commands, whose lower exit codes have a meaning (`EX_USAGE` of
 /// sysexits).
 const USAGE: u8 = 64;
 /// Options of the gate that have an effect in a trial.
@@ -27,6 +28,10 @@ const TRIED: &[&str] = &[
     "identify",
 ];
 
+/// Options of the gate that have an effect in a release.
+const RELEASING: &[&str] =
+    &["config", "relay", "identify", "onward_tls", "onward_name", "onward_roots", "host", "user"];
+
 /// Spam gate in front of a mail server: refuses spam during the SMTP session and never sends bounces.
 #[derive(clap::Parser)]
 #[command(name = "front_door", version, after_help = SIGNALS)]
@@ -42,6 +47,7 @@ pub(crate) struct CommandLine {
 enum Command {
     Why(Box<WhyOptions>),
     Try(Box<TryOptions>),
+    Release(Box<ReleaseOptions>),
 }
 
 /// The task of the program.
@@ -50,19 +56,16 @@ pub(crate) enum Task {
     Check(Box<Options>),
     Why(Box<WhyOptions>),
     Try(Box<TryOptions>),
+    Release(Box<ReleaseOptions>),
 }
 
 impl Task {
     /// Parses the arguments. Prints help or an error and exits if they say so.
     pub(crate) fn parse() -> Self {
-        let command = CommandLine::command().mut_subcommand("try", |command| {
-            let is_own = |id: &str| ["client", "helo", "from", "to", "file", "help"].contains(&id);
-            command.mut_args(|arg| {
-                let is_shown =
-                    is_own(arg.get_id().as_str()) || TRIED.contains(&arg.get_id().as_str());
-                arg.hide(!is_shown)
-            })
-        });
+        let of_try = ["client", "helo", "from", "to", "file", "help"];
+        let of_release = ["reference", "again", "remove", "help"];
+        let command = showing(CommandLine::command(), "try", &[&of_try, TRIED]);
+        let command = showing(command, "release", &[&of_release, RELEASING]);
         let matches = command.try_get_matches().and_then(|it| CommandLine::from_arg_matches(&it));
         let CommandLine { command, options } = matches.unwrap_or_else(|error| {
             let _ = error.print();
@@ -74,6 +77,7 @@ impl Task {
         match command {
             Some(Command::Why(options)) => Self::Why(options),
             Some(Command::Try(options)) => Self::Try(options),
+            Some(Command::Release(options)) => Self::Release(options),
             None if options.check => Self::Check(Box::new(options)),
             None if options.relay.is_none() => {
                 let missing =
@@ -90,7 +94,18 @@ impl Task {
     }
 }
 
+/// Hides the options of a command that have no effect.
+fn showing(command: clap::Command, name: &str, shown: &[&[&str]]) -> clap::Command {
+    command.mut_subcommand(name, |command| {
+        command.mut_args(|arg| {
+            let is_shown = shown.iter().any(|ids| ids.contains(&arg.get_id().as_str()));
+            arg.hide(!is_shown)
+        })
+    })
+}
+
 /// Returns whether the first argument is a command.
 fn is_command() -> bool {
-    std::env::args_os().nth(1).is_some_and(|first| first == "why" || first == "try")
+    let first = std::env::args_os().nth(1);
+    first.is_some_and(|first| ["why", "try", "release"].iter().any(|name| first == *name))
 }

@@ -5,9 +5,11 @@
 
 mod clients;
 pub(crate) mod dns;
+mod exempt;
 mod memory;
 mod place;
 mod recall;
+mod refused;
 mod sense;
 mod session;
 mod tables;
@@ -27,6 +29,8 @@ use nobounce::{Address, Panel, Runtime, Score, Settings, Thresholds};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::user;
+pub(crate) use memory::Opened;
 use place::Document;
 pub(crate) use sense::DAEMONS;
 use values::{Excess, Level, Patience, Points, Symbol, Told};
@@ -73,6 +77,7 @@ struct File {
     greylist: Option<memory::Greylisting>,
     rate_limit: Option<memory::Rates>,
     reputation: Option<memory::Repute>,
+    refused_mail: Option<refused::Refused>,
 }
 
 #[derive(Deserialize)]
@@ -94,11 +99,8 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unread(path, error) => {
-                write!(
-                    f,
-                    "{}: {error}; expected a TOML file such as front_door.toml",
-                    path.display()
-                )
+                let (path, who) = (path.display(), user::reader(error));
+                write!(f, "{path}: {error}; expected a TOML file that {who} may read")
             }
             Self::Wrong { path, line, key, what } => {
                 let colon = if key.is_empty() { "" } else { ": " };
@@ -138,6 +140,19 @@ impl Config {
                 let what = error.message().lines().collect::<Vec<_>>().join(", ");
                 Err(ConfigError::at(&path, &text, error.span(), &what))
             }
+        }
+    }
+
+    /// Returns the text of the file.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns an error about a table, with its line.
+    pub(crate) fn table_fault(&self, table: &str, what: &dyn fmt::Display) -> ConfigError {
+        match Document::read(&self.text).table_span(table) {
+            Some(span) => self.wrong(span, what),
+            None => self.wrong_at(None, &format_args!("[{table}] is missing: {what}")),
         }
     }
 

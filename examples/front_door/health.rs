@@ -128,6 +128,11 @@ impl Health {
         self.failing().clone()
     }
 
+    /// Forgets the failures of scorers other than these.
+    pub(crate) fn keep_scorers(&self, scorers: &[String]) {
+        self.failing().retain(|it| it.stage.is_none() || scorers.contains(&it.name));
+    }
+
     fn failing(&self) -> MutexGuard<'_, Vec<Failing>> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -89,15 +89,18 @@ impl Journal {
         self.listening.finish(patience);
     }
 
-    /// Reopens the files after log rotation has renamed them.
-    pub(crate) fn reopen(&self) -> io::Result<()> {
+    /// Reopens the files after log rotation has renamed them. Returns the errors. A file that cannot be
+    /// opened does not keep the other one from being reopened.
+    pub(crate) fn reopen(&self) -> Vec<io::Error> {
+        let mut errors = Vec::new();
         for Sink { output, file } in self.sinks() {
-            if let Some((option, path)) = file {
-                let (file, end) = append(option, path)?;
-                output.replace(file, end);
+            let Some((option, path)) = file else { continue };
+            match append(option, path) {
+                Ok((file, end)) => output.replace(file, end),
+                Err(error) => errors.push(error),
             }
         }
-        Ok(())
+        errors
     }
 
     /// Logs this event if it belongs into the log.

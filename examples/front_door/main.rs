@@ -11,9 +11,10 @@
 //!
 //! - `front_door why REFERENCE` explains what became of a message, from the JSON log.
 //! - `front_door try FILE` shows what would become of a message.
+//! - `front_door release REFERENCE` sends a refused message to the onward server.
 //! - SIGTERM and SIGINT: front_door accepts no more clients. Clients in a transaction may finish it; all others
 //!   get `421 4.3.2`.
-//! - SIGHUP: reopens the log and rereads the certificate.
+//! - SIGHUP: reads the configuration file and the certificates again, and reopens the log.
 //! - SIGUSR2: a new process takes over the ports.
 //! - Exit code 1: front_door refused to run. The reason is on standard error.
 //!
@@ -36,6 +37,10 @@ mod memory;
 mod names;
 mod options;
 mod output;
+mod policy;
+mod refused;
+mod release;
+mod reload;
 mod sense;
 mod service;
 mod status;
@@ -53,19 +58,15 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nobounce::admission::{Admission, AdmissionLimits, Tarpit};
-use nobounce::message::Budget;
+use nobounce::Event;
+use nobounce::admission::Admission;
 use nobounce::observer::without_octets;
-use nobounce::onward::{OnwardSettings, TlsPolicy};
-use nobounce::panel::Seat;
-use nobounce::relay::Smtp;
-use nobounce::scorers::{Behaviour, Gtube, Lessons, Spamd, Structure};
-use nobounce::tls::{TlsClient, TlsServer};
+use nobounce::tls::TlsServer;
 use nobounce::tokio::{Listener, Serve, Tokio};
-use nobounce::{Event, Gate, Panel, Settings};
 use signal_hook::consts::SIGXFSZ;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -74,13 +75,14 @@ use tokio::time::timeout;
 
 use check::Findings;
 use command_line::Task;
-use config::Config;
 use doors::{Door, Service};
 use health::Health;
 use journal::Journal;
-use names::Names;
 use options::Options;
 use output::Output;
+use policy::{Policy, Rules, onward_settings, settings, target};
+use refused::RefusedCopies;
+use reload::{Learning, Reload};
 use status::{Listening, Status};
 use strangers::Strangers;
 use successor::{Heritage, Predecessor};
@@ -107,6 +109,7 @@ fn main() -> ExitCode {
         Task::Check(options) => checked(&options),
         Task::Why(options) => return why::run(&options),
         Task::Try(options) => return trial::run(*options),
+        Task::Release(options) => return release::run(&options),
     };
     if let Err(error) = &result {
         tell(error);
@@ -157,13 +160,7 @@ fn checked(options: &Options) -> Result<(), Box<dyn Error>> {
 /// Does everything that needs privileges, drops them, and then starts the runtime. No thread
 /// exists before that.
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let policy = Policy::of(&options)?;
-    if let Some(fault) = sense::faults(&options, policy.config.as_ref()).into_iter().next() {
-        return Err(fault.into());
-    }
-    if let Some(fault) = policy.config.iter().flat_map(Config::unknown_symbols).next() {
-        return Err(fault.into());
-    }
+    let policy = Policy::checked(&options)?;
     let predecessor = Predecessor::find();
     let doors = doors::open(&options, predecessor.is_some())?;
     let tls = certificate::read(&options)?;
@@ -173,7 +170,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                 .into(),
         );
     }
-    let configuration = options.hash();
+    let configuration = options.hash(policy.config.as_ref());
     user::become_own(options.user.as_deref(), options.as_root)?;
     let errors = Output::standard_error()?;
     let journal = Arc::new(Journal::open(&options, &errors)?);
@@ -192,27 +189,6 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     served
 }
 
-/// Rules for clients and their mail, from the options and the configuration file.
-struct Policy {
-    config: Option<Config>,
-    names: Names,
-    panel: Panel,
-    admission: AdmissionLimits,
-    tarpit: Option<Tarpit>,
-}
-
-impl Policy {
-    fn of(options: &Options) -> Result<Self, Box<dyn Error>> {
-        let config =
-            options.config.as_deref().map(|path| Config::read(path, &Tokio)).transpose()?;
-        let panel = panel(options, config.as_ref())?;
-        let admission = options.admission(config.as_ref())?;
-        let tarpit = options.tarpit(config.as_ref())?;
-        let names = Names::of(options, config.as_ref());
-        Ok(Self { config, names, panel, admission, tarpit })
-    }
-}
-
 /// Resources that were opened with the privileges at start.
 struct Start {
     options: Arc<Options>,
@@ -224,30 +200,16 @@ struct Start {
     predecessor: Option<Predecessor>,
 }
 
-/// Returns the session settings according to the options and the configuration file.
-fn settings(options: &Options, config: Option<&Config>) -> Result<Settings, Box<dyn Error>> {
-    let host = options.host()?;
-    let mut settings = Settings::new(&host);
-    (settings.xclient_from, settings.xforward_from) = (options.trusted(), options.trusted());
-    settings.budget = Budget::new(usize::try_from(options.memory << 20)?);
-    settings.greeting_delay = Duration::from_secs(options.greeting_delay);
-    settings.own_networks = settings.own_networks.and(&options.own());
-    if let Some(config) = config {
-        config.session(&mut settings);
-        settings.authserv_id = config.authserv_id(&host);
-    }
-    Ok(settings)
-}
-
 async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<dyn Error>> {
     let Start { options, configuration, doors, tls, journal, predecessor } = start;
     let Policy { config, names, panel, admission, tarpit } = policy;
     let mut end = End::new()?;
-    renew_on_hangup(options.clone(), journal.clone(), tls.clone(), errors.clone())?;
+    let hangup = signal(SignalKind::hangup())?;
     let settings = settings(&options, config.as_ref())?;
     let mut doubts = certificate::doubts(&options);
     doubts.extend(options.doubts(&settings, &admission));
-    doubts.extend(names.warning);
+    doubts.extend(names.warning.clone());
+    let limits = admission.clone();
     doubts.iter().for_each(|doubt| errors.report(format_args!("warning: {doubt}")));
     let listening = journal.listening().clone();
     let health = Arc::new(Health::new(errors.clone()));
@@ -259,7 +221,8 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
         listening.line(format_args!("status page on {}", listener.url()?));
         status.serve(listener.try_clone()?)?;
     }
-    let target = target(&options, config.as_ref())?;
+    let onward_tls = certificate::onward(&options)?;
+    let target = target(&options, config.as_ref(), onward_tls.clone())?;
     let target = if options.no_self_test { Tested::trusted(target) } else { Tested::new(target) };
     if options.no_self_test {
         errors
@@ -274,26 +237,39 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     if let Some(predecessor) = &predecessor {
         predecessor.dismiss();
     }
+    let mut store = None;
     let (panel, learners) = match &config {
         Some(config) => {
             let patience =
                 Duration::from_secs(options.grace + options.drain_delay) + STORE_PATIENCE;
             tokio::select! {
-                remembered = config.remember(panel, &Tokio, patience, errors) => remembered?,
+                remembered = config.remember(panel, &Tokio, &mut store, patience, errors) => remembered?,
                 () = end.comes() => return Ok(()),
             }
         }
         None => (panel, Vec::new()),
     };
     let mail_data = settings.budget.clone();
-    let records_timings = options.json_log.is_some();
-    let weights = panel.site_weights().clone();
+    let weights = Arc::new(Mutex::new(panel.site_weights().clone()));
     let strangers = Strangers::new(errors.clone());
     let warnings = errors.clone();
-    let mut gate = Gate::new(Tokio, settings, target.clone())
-        .panel(panel)
-        .observed_by(without_octets(move |event| journal.observe(event)))
-        .observed_by(without_octets(move |event| health.observe(event)))
+    let (learning, copies) = (Learning::default(), RefusedCopies::default());
+    if let Some(config) = &config {
+        copies.keep(config, errors)?;
+    }
+    let copied = copies.clone();
+    let (learns, failing, logs) = (learning.clone(), health.clone(), journal.clone());
+    let admission = Arc::new(Admission::new(admission));
+    let budget = settings.budget.clone();
+    let records_timings = options.json_log.is_some();
+    let rules = Rules { settings, names, panel, tarpit, tls: tls.clone() };
+    let mut gate = rules
+        .gate(&options, target.clone())
+        .admission(admission.clone())
+        .observed_by(without_octets(move |event| logs.observe(event)))
+        .observed_by(without_octets(move |event| failing.observe(event)))
+        .observed_by(without_octets(move |event| learns.observe(event)))
+        .observed_by(without_octets(move |event| copied.observe(event)))
         .observed_by(without_octets(move |event| strangers.observe(event)))
         .observed_by(without_octets(move |event| match event {
             Event::Ended(record) if record.is_discarded() => {
@@ -313,30 +289,35 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     if !options.no_message_fields {
         gate = gate.record_fields(MESSAGE_FIELDS);
     }
-    if let Some((resolver, patience)) = names.lookup {
-        gate = gate.name_clients(resolver, patience);
-    }
-    gate = gate.admission(Admission::new(admission));
-    if let Some(tarpit) = tarpit {
-        gate = gate.tarpit(tarpit);
-    }
-    if !learners.is_empty() {
-        let (lessons, learning) = Lessons::for_learners(learners);
-        gate = gate.observed_by(lessons);
-        tokio::spawn(learning);
-    }
     if !pages.is_empty() {
         gate = status.watch(gate);
     }
-    if let Some(tls) = tls {
-        gate = gate.tls(tls);
-    }
-    if let Some(proxies) = options.proxies() {
-        gate = gate.expect_proxy(proxies);
-    }
+    learning.begin(learners);
+    let gate = Arc::new(gate);
+    let reload = Reload {
+        onward: onward_settings(&options, config.as_ref())?,
+        options: options.clone(),
+        gate: gate.clone(),
+        target: target.clone(),
+        tls,
+        onward_tls,
+        prefixes: reload::prefixes(&limits),
+        admission,
+        budget,
+        store,
+        learning,
+        copies: copies.clone(),
+        weights: weights.clone(),
+        journal,
+        status: status.clone(),
+        health,
+        errors: errors.clone(),
+        told: doubts,
+    };
+    tokio::spawn(reload.on(hangup));
 
     tokio::spawn(memory::give_back(mail_data));
-    let succession = succeed_on_signal(heritage, errors.clone())?;
+    let (succession, heir) = succeed_on_signal(heritage, errors.clone())?;
     let mut serving = Serve::new(gate);
     for Door { listener, service } in doors {
         let Listening::Tcp(listener) = listener else { continue };
@@ -357,10 +338,13 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
             error = target.test_again(&tests) => Err(error),
         };
         service::stopping();
-        status.readiness().going_down();
-        if served.is_ok() {
-            // A second signal ends the delay.
-            let _ = timeout(drain_delay, end.comes()).await;
+        // With an heir, the ports stay open, and load balancers need not notice.
+        if !heir.load(Ordering::Acquire) {
+            status.readiness().going_down();
+            if served.is_ok() {
+                // A second signal ends the delay.
+                let _ = timeout(drain_delay, end.comes()).await;
+            }
         }
         // The `succession` task holds copies of the listeners. Once these and the listeners of this
         // process are closed, all new clients reach the next process.
@@ -369,7 +353,9 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
         let _ = ends.send(served);
     };
     serving.with_graceful_shutdown(stop).drain_within(Duration::from_secs(options.grace)).await?;
+    copies.finish(LAST_LINES);
     // Daemons choose their symbols, so unmatched weights are only known at the end.
+    let weights = weights.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let unmatched: Vec<_> = weights
         .unmatched()
         .filter(|(scorer, _)| config::DAEMONS.contains(scorer))
@@ -382,88 +368,16 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     Ok(ended.await??)
 }
 
-fn target(options: &Options, config: Option<&Config>) -> Result<Smtp<Tokio>, Box<dyn Error>> {
-    let relay = options
-        .relay
-        .as_ref()
-        .ok_or("--relay is missing; expected the address of the onward server")?;
-    let mut settings = OnwardSettings::new(&options.host()?);
-    settings.protocol = relay.protocol;
-    settings.identify = options.identify;
-    settings.tls = options.onward_tls;
-    if let Some(config) = config {
-        config.onward(&mut settings);
-    }
-    let address = relay.address.clone();
-    let target = match (settings.tls, &options.onward_name, &options.onward_roots) {
-        (TlsPolicy::Never, Some(_), _) => {
-            return Err("--onward-name requires TLS; expected --onward-tls must or may".into());
-        }
-        (TlsPolicy::Never, ..) => Smtp::with_settings(Tokio, address, settings),
-        (_, Some(name), Some(path)) => {
-            let roots = certificate::file("--onward-roots", path)?;
-            let tls = TlsClient::verified(name, &roots);
-            let tls = tls.map_err(|error| {
-                let path = path.display();
-                format!("--onward-roots {path}: {error}; expected CA certificates, PEM")
-            })?;
-            Smtp::with_tls(Tokio, address, settings, tls)
-        }
-        _ => Smtp::with_tls(Tokio, address, settings, TlsClient::unverified()?),
-    };
-    Ok(target.on_connect(status::watch::connected))
-}
-
-fn panel(options: &Options, config: Option<&Config>) -> Result<Panel, Box<dyn Error>> {
-    if let Some(config) = config {
-        return Ok(config.panel(&Tokio, &options.host()?)?);
-    }
-    let mut panel = Panel::new()
-        .thresholds(options.thresholds()?)
-        .scorer(Gtube)
-        .scorer(Structure::new())
-        .scorer(Behaviour::new());
-    if let Some(address) = &options.spamd {
-        let within = Duration::from_secs(options.spamd_within);
-        panel = panel.seat(Seat::new(Spamd::new(Tokio, address.0.clone())).budget(within));
-    }
-    Ok(if options.monitor { panel.monitor() } else { panel })
-}
-
-/// Reopens the log after rotation and rereads a renewed certificate on SIGHUP.
-fn renew_on_hangup(
-    options: Arc<Options>,
-    journal: Arc<Journal>,
-    tls: Option<TlsServer>,
-    errors: Output,
-) -> io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            if let Err(error) = journal.reopen() {
-                errors.report(format_args!(
-                    "reopening the log failed, the old file stays open: {error}"
-                ));
-            }
-            match (&tls, certificate::read(&options)) {
-                (Some(tls), Ok(Some(renewed))) => tls.replace(&renewed),
-                (_, Ok(_)) => {}
-                (_, Err(error)) => {
-                    errors.report(format_args!(
-                        "rereading the certificate failed, the old one stays in use: {error}"
-                    ));
-                }
-            }
-        }
-    });
-    Ok(())
-}
-
 /// Starts a new process that takes over, on SIGUSR2. This process serves until the new one is
-/// ready.
-fn succeed_on_signal(heritage: Heritage, errors: Output) -> io::Result<JoinHandle<()>> {
+/// ready. Also returns whether there is such a process.
+fn succeed_on_signal(
+    heritage: Heritage,
+    errors: Output,
+) -> io::Result<(JoinHandle<()>, Arc<AtomicBool>)> {
     let mut called = signal(SignalKind::user_defined2())?;
-    Ok(tokio::spawn(async move {
+    let heir = Arc::new(AtomicBool::new(false));
+    let has_heir = heir.clone();
+    let task = tokio::spawn(async move {
         while called.recv().await.is_some() {
             let mut child = match heritage.hand_over() {
                 Ok(child) => child,
@@ -472,13 +386,17 @@ fn succeed_on_signal(heritage: Heritage, errors: Output) -> io::Result<JoinHandl
                     continue;
                 }
             };
-            if let Ok(status) = child.wait().await {
+            has_heir.store(true, Ordering::Release);
+            let ended = child.wait().await;
+            has_heir.store(false, Ordering::Release);
+            if let Ok(status) = ended {
                 errors.report(format_args!(
                     "the new process exited: {status}; the old process stays in service"
                 ));
             }
         }
-    }))
+    });
+    Ok((task, heir))
 }
 
 /// The signals that end the process.

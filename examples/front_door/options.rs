@@ -2,7 +2,6 @@
 
 use std::env;
 use std::fmt;
-use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -21,7 +20,8 @@ use super::config::Config;
 use super::config::values::{ServerAddress, is_name};
 use super::status::StatusAddress;
 
-pub(crate) const SIGNALS: &str = "Signals: SIGHUP reopens the log and rereads the certificate. SIGUSR2 starts a new process that \
+pub(crate) const SIGNALS: &str = "Signals: SIGHUP reads the configuration file and the certificates again and reopens the log; sessions that have \
+    begun keep their rules, and after an error the old rules stay in use. SIGUSR2 starts a new process that \
     takes over the ports without refusing a client; when it is ready, the old process finishes its transactions and \
     exits. SIGTERM and SIGINT shut front_door down: transactions in progress are finished, all other clients get 421.";
 
@@ -172,15 +172,17 @@ impl Options {
         host_name(&host).map_err(|error| format!("the machine's name: {error}; or set --host NAME"))
     }
 
-    /// Returns a hash of the options and of the configuration file.
-    pub(crate) fn hash(&self) -> String {
+    /// Returns a hash of the options, of this configuration file and of its lists.
+    pub(crate) fn hash(&self, config: Option<&Config>) -> String {
         let mut hash = digest::Context::new(&digest::SHA256);
         for argument in env::args_os().skip(1) {
             hash.update(argument.as_encoded_bytes());
             hash.update(&[0]);
         }
-        let file = self.config.as_ref().and_then(|path| fs::read(path).ok());
-        hash.update(&file.unwrap_or_default());
+        if let Some(config) = config {
+            hash.update(config.text().as_bytes());
+            hash.update(config.lists().as_bytes());
+        }
         hash.finish().as_ref().iter().take(6).map(|octet| format!("{octet:02x}")).collect()
     }
 

@@ -24,6 +24,18 @@ pub(crate) fn ready() -> io::Result<()> {
     Ok(())
 }
 
+/// Reports the begin of a reload.
+pub(crate) fn reloading() {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
+    }
+}
+
+/// Reports the end of a reload. `systemctl status` shows the result.
+pub(crate) fn reloaded(result: &str) {
+    let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(result)]);
+}
+
 pub(crate) fn stopping() {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
 }

@@ -2,6 +2,7 @@
 
 mod address;
 mod chart;
+mod configuration;
 mod http;
 mod page;
 mod process;
@@ -26,8 +27,10 @@ use nobounce::{Gate, Runtime, Settings};
 
 use crate::health::Health;
 use crate::options::Options;
-use crate::time::today;
+use crate::output::escaped;
+use crate::time::{stamp, today};
 pub(crate) use address::{Listening, StatusAddress};
+use configuration::Configuration;
 use process::Process;
 pub(crate) use readiness::Readiness;
 use records::Record;
@@ -40,8 +43,8 @@ pub(crate) struct Status {
     seen: Seen,
     health: Arc<Health>,
     readiness: Readiness,
-    /// The hash of the options and of the configuration file.
-    configuration: String,
+    configuration: Configuration,
+    /// Start of the process.
     since: SystemTime,
 }
 
@@ -64,8 +67,8 @@ impl Status {
             "The version of nobounce, and its revision if NOBOUNCE_REVISION was set at build time",
             version,
         );
-        let hash = Info::new([("hash", configuration.clone())]);
-        own.register("config", "The hash of the options and of the configuration file", hash);
+        let configuration = Configuration::new(configuration);
+        registry.register_collector(Box::new(configuration.clone()));
         registry.register_collector(Box::new(Process::new(options)));
         let (seen, readiness, since) = (Seen::default(), Readiness::default(), today());
         Arc::new(Self { registry, metrics, seen, health, readiness, configuration, since })
@@ -84,6 +87,12 @@ impl Status {
         gate.report_answers().observed_by(metrics).observed_by(seen)
     }
 
+    /// Records a reload. `hash` is that of a configuration which was put in use, `faults` are the parts
+    /// that failed, and `kept` are changed values that take effect at the next start.
+    pub(crate) fn reloaded(&self, hash: Option<String>, faults: Vec<String>, kept: Vec<String>) {
+        self.configuration.reloaded(hash, faults, kept);
+    }
+
     pub(crate) fn readiness(&self) -> &Readiness {
         &self.readiness
     }
@@ -98,6 +107,15 @@ impl Status {
 
     fn find(&self, reference: &str) -> Option<Record> {
         self.seen.state().records.find(reference).cloned()
+    }
+
+    /// Returns a line for each part of the last reload that had no effect. Mail is accepted with the
+    /// old part.
+    fn remarks(&self) -> Vec<String> {
+        let in_use = self.configuration.in_use();
+        let Some(at) = in_use.reloaded else { return Vec::new() };
+        let remarks = in_use.faults.iter().chain(&in_use.kept);
+        remarks.map(|remark| format!("reload at {}: {}", stamp(at), escaped(remark))).collect()
     }
 
     /// Returns the reasons why mail cannot be accepted now.

@@ -2,8 +2,19 @@
 //! user talks to strangers.
 
 use std::error::Error;
+use std::io;
 
 use nix::unistd::{Uid, User, geteuid, getuid, setgid, setgroups, setuid};
+
+/// Returns the name of the party that a file must be readable for, for a message about this error. After
+/// front_door has changed to another user, files that only root may read cannot be read again.
+pub(crate) fn reader(error: &io::Error) -> String {
+    let user = match error.kind() {
+        io::ErrorKind::PermissionDenied => User::from_uid(geteuid()).ok().flatten(),
+        _ => None,
+    };
+    user.map_or_else(|| "front_door".to_owned(), |user| format!("the user `{}`", user.name))
+}
 
 /// Changes to `user` permanently. Fails if the process would still be root and `as_root` is not
 /// set.

@@ -74,7 +74,8 @@ use crate::wire::reply::Reply;
 /// [`own_networks`]: crate::Settings::own_networks
 #[derive(Debug)]
 pub struct Admission {
-    limits: AdmissionLimits,
+    /// Prefix lengths of IPv4 and IPv6 networks. They are fixed, because places are counted by network.
+    prefixes: (u8, u8),
     inside: Mutex<Inside>,
     stressed: AtomicBool,
     /// Whether stress has begun or ended and this has not been reported yet.
@@ -208,6 +209,7 @@ impl AdmissionError {
 
 #[derive(Debug)]
 struct Inside {
+    limits: AdmissionLimits,
     /// Connections whose client address is known.
     settled: usize,
     /// Connections whose client address is not known yet.
@@ -242,12 +244,34 @@ impl Admission {
         let networks = Table::new(limits.per_network, limits.network_rate, remembered);
         let (crowd, doorway) = Default::default();
         Self {
-            limits,
-            inside: Mutex::new(Inside { settled: 0, doorway, crowd, addresses, networks }),
+            prefixes: (limits.ipv4_prefix, limits.ipv6_prefix),
+            inside: Mutex::new(Inside { limits, settled: 0, doorway, crowd, addresses, networks }),
             stressed: AtomicBool::new(false),
             turned: AtomicBool::new(false),
             began: OnceLock::new(),
         }
+    }
+
+    /// Replaces the limits, for connections from now on. Connections over a new, lower limit stay.
+    /// The prefix lengths of networks stay as they are.
+    ///
+    /// ```
+    /// use nobounce::admission::{Admission, AdmissionLimits};
+    ///
+    /// let admission = Admission::default();
+    /// let mut limits = AdmissionLimits::default();
+    /// limits.per_address = 10;
+    /// admission.set_limits(limits);
+    /// ```
+    pub fn set_limits(&self, limits: AdmissionLimits) {
+        let mut inside = self.inside();
+        let remembered = limits.remembered.max(limits.connections);
+        inside.addresses.limit(limits.per_address, limits.address_rate, remembered);
+        inside.networks.limit(limits.per_network, limits.network_rate, remembered);
+        inside.limits = limits;
+        let woken = self.weigh(&inside);
+        drop(inside);
+        woken.iter().for_each(|slot| slot.wake());
     }
 
     /// Admits a client, or returns the reason why it is turned away. A client without an address
@@ -275,7 +299,7 @@ impl Admission {
     /// Returns [`AdmissionError::Full`] if the limit is 0.
     pub fn enter(self: &Arc<Self>) -> Result<AdmissionGuard, AdmissionError> {
         let mut inside = self.inside();
-        let displaced = if inside.doorway.len() >= self.limits.connections {
+        let displaced = if inside.doorway.len() >= inside.limits.connections {
             Some(inside.doorway.displace().ok_or(AdmissionError::Full)?)
         } else {
             None
@@ -310,10 +334,10 @@ impl Admission {
     /// sessions that must be woken for this change, after `inside` is unlocked.
     fn weigh(&self, inside: &Inside) -> Vec<Arc<Slot>> {
         let stressed = self.is_stressed();
-        let percent = |percent: u8| self.limits.connections as u128 * u128::from(percent);
+        let percent = |percent: u8| inside.limits.connections as u128 * u128::from(percent);
         let settled = inside.settled as u128 * 100;
-        let begins = !stressed && settled >= percent(self.limits.stress_from);
-        let ends = stressed && settled < percent(self.limits.stress_until);
+        let begins = !stressed && settled >= percent(inside.limits.stress_from);
+        let ends = stressed && settled < percent(inside.limits.stress_until);
         if begins || ends {
             self.stressed.store(begins, Ordering::Relaxed);
             self.turned.store(true, Ordering::Release);
@@ -328,8 +352,8 @@ impl Admission {
 
     /// Returns the network that an address belongs to.
     pub(crate) fn network(&self, address: IpAddr) -> IpAddr {
-        let AdmissionLimits { ipv4_prefix, ipv6_prefix, .. } = self.limits;
-        let prefix = if address.is_ipv4() { ipv4_prefix } else { ipv6_prefix };
+        let (ipv4, ipv6) = self.prefixes;
+        let prefix = if address.is_ipv4() { ipv4 } else { ipv6 };
         Network::of(address, prefix.into()).first()
     }
 

@@ -62,7 +62,7 @@ impl AdmissionGuard {
             return Err(AdmissionError::Full);
         }
         let network = address.map(|address| admission.network(address));
-        let full = inside.settled >= admission.limits.connections;
+        let full = inside.settled >= inside.limits.connections;
         let idler = if full {
             let places = |address| inside.addresses.inside(address);
             let idler = inside.crowd.idler(network, admission.time(now), places);

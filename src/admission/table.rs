@@ -43,9 +43,28 @@ pub(super) enum Fault {
 
 impl Table {
     pub(super) fn new(limit: usize, rate: Option<ConnectionRate>, room: usize) -> Self {
+        let (entries, left) = (HashMap::new(), BTreeSet::new());
+        let mut table = Self { limit, rate: None, room, entries, left };
+        table.limit(limit, rate, room);
+        table
+    }
+
+    /// Sets the limits of each address, and the maximum number of entries. If the rate changes, all
+    /// buckets are full.
+    pub(super) fn limit(&mut self, limit: usize, rate: Option<ConnectionRate>, room: usize) {
         // Tokens that are refilled at once never run out.
         let rate = rate.filter(|rate| !rate.interval().is_zero());
-        Self { limit, rate, room, entries: HashMap::new(), left: BTreeSet::new() }
+        if rate != self.rate {
+            self.left.clear();
+            self.entries.retain(|_, entry| {
+                entry.full_at = None;
+                entry.inside > 0
+            });
+        }
+        (self.limit, self.rate, self.room) = (limit, rate, room);
+        while self.entries.len() > room && !self.left.is_empty() {
+            self.forget_fullest();
+        }
     }
 
     /// Returns the number of connections of this address or network.

@@ -332,3 +332,46 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn new_limits_apply_to_the_next_connection() {
+    let now = beginning();
+    let admission = admission(|limits| limits.address_rate = rate(1, 3_600 * SECOND));
+    let limits = |set: &dyn Fn(&mut AdmissionLimits)| {
+        let mut limits = AdmissionLimits::default();
+        set(&mut limits);
+        admission.set_limits(limits);
+    };
+    let admit = || admission.admit(Some(v4(1)), now);
+    let first = admit().unwrap();
+    assert_eq!(admit().unwrap_err(), AdmissionError::AddressRate);
+    limits(&|_| ());
+    let second = admit().unwrap();
+    // Connections over the new limit stay, and the next one is refused.
+    limits(&|limits| limits.per_address = 1);
+    assert_eq!(admit().unwrap_err(), AdmissionError::Address);
+    assert_eq!(admission.connections(), 2);
+    drop(first);
+    assert_eq!(admit().unwrap_err(), AdmissionError::Address);
+    drop(second);
+    drop(admit().unwrap());
+    limits(&|limits| limits.connections = 0);
+    assert_eq!(admit().unwrap_err(), AdmissionError::Full);
+    // Places of a network are freed as they were counted.
+    limits(&|limits| limits.ipv4_prefix = 32);
+    let place = admit().unwrap();
+    limits(&|limits| limits.ipv4_prefix = 8);
+    drop(place);
+    assert_eq!(admission.entries(), (0, 0));
+}
+
+#[test]
+fn lower_limit_of_connections_begins_stress() {
+    let now = beginning();
+    let admission = admission(|_| ());
+    let _places: Vec<_> = (1..=8).map(|n| admission.admit(Some(v4(n)), now).unwrap()).collect();
+    admission.set_limits(AdmissionLimits { connections: 10, ..AdmissionLimits::default() });
+    assert!(admission.is_stressed());
+    admission.set_limits(AdmissionLimits::default());
+    assert!(!admission.is_stressed());
+}

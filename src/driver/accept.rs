@@ -136,7 +136,7 @@ impl<R: Adapter> Serve<R> {
 
     async fn run(self) -> io::Result<Shutdown> {
         let Self { gate, mut doors, signal, drain } = self;
-        if gate.tls.is_none() && doors.iter().any(|door| door.opening != Opening::Clear) {
+        if gate.terms().tls.is_none() && doors.iter().any(|door| door.opening != Opening::Clear) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, ServeError::NoTls));
         }
         let sessions = Running(Arc::default());

@@ -4,7 +4,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use super::ServeError;
 use crate::deadline::Deadline;
-use crate::gate::Gate;
+use crate::gate::{Gate, Terms};
 use crate::peer::{Peer, TlsInfo};
 use crate::runtime::{Runtime, within};
 use crate::tls::Channel;
@@ -12,6 +12,7 @@ use crate::tls::Channel;
 /// Upgrades the connection. `ahead` is the part of the handshake that was already read.
 pub(super) async fn handshake<C, R>(
     gate: &Gate<R>,
+    terms: &Terms<R>,
     client: &mut Channel<C>,
     peer: &Peer,
     ahead: &[u8],
@@ -21,7 +22,7 @@ where
     C: AsyncRead + AsyncWrite + Unpin + Send,
     R: Runtime,
 {
-    let tls = gate.tls.as_ref().ok_or(ServeError::NoTls)?;
+    let tls = terms.tls.as_ref().ok_or(ServeError::NoTls)?;
     #[cfg(not(feature = "tls"))]
     let (turn, _) = (|| std::future::ready(std::io::Result::Ok(())), peer);
     #[cfg(feature = "tls")]

@@ -12,7 +12,7 @@ use super::{ServeError, proxied};
 use crate::admission::ProxyError;
 use crate::admission::{AdmissionError, AdmissionGuard};
 use crate::deadline::{Awaiting, Deadline};
-use crate::gate::Gate;
+use crate::gate::{Gate, Terms};
 use crate::observer::Event;
 use crate::peer::Peer;
 use crate::runtime::{Runtime, within};
@@ -35,11 +35,12 @@ pub(super) enum Refused {
 /// be read first.
 #[cfg(any(feature = "smol", feature = "tokio"))]
 pub(super) fn admit<R: Runtime>(gate: &Gate<R>, peer: &Peer) -> Result<AdmissionGuard, Refused> {
-    if gate.proxies.as_ref().is_some_and(|proxies| !proxies.include(peer)) {
+    let proxies = &gate.terms().proxies;
+    if proxies.as_ref().is_some_and(|proxies| !proxies.include(peer)) {
         return Err(Refused::Unproxied(ProxyError::Stranger));
     }
     // Behind a proxy, the client is unknown until the header was read.
-    let place = match gate.proxies {
+    let place = match proxies {
         Some(_) => gate.admission.enter(),
         None => gate.admit(peer),
     };
@@ -62,6 +63,7 @@ impl Opening {
         client: C,
         peer: Peer,
         gate: &Gate<R>,
+        terms: &Terms<R>,
         place: Option<AdmissionGuard>,
     ) -> Result<(Channel<C>, Peer, Stash, AdmissionGuard), ServeError>
     where
@@ -75,7 +77,7 @@ impl Opening {
             Err(reason) => return Err(self.turn_away(client, &peer, reason, gate).await),
         };
         let (mut peer, mut stash) =
-            match proxied::client_behind(&mut client, peer, &place, gate).await {
+            match proxied::client_behind(&mut client, peer, &place, gate, terms).await {
                 Ok(behind) => behind,
                 Err((peer, error)) => {
                     gate.observe(&Event::Unproxied { peer: &peer, error: &error });
@@ -88,20 +90,20 @@ impl Opening {
             return Err(self.turn_away(client, &peer, reason, gate).await);
         }
         if self != Self::Clear {
-            let wait = gate.settings.timeouts.tls;
+            let wait = terms.settings.timeouts.tls;
             let wait = match place.is_stressed() {
-                true => wait.min(gate.settings.stress.wait),
+                true => wait.min(terms.settings.stress.wait),
                 false => wait,
             };
             let deadline = Deadline::after(gate.runtime.now(), wait, Awaiting::Tls);
             let ahead = std::mem::take(&mut stash.octets);
-            let shaken = handshake(gate, &mut client, &peer, &ahead, Some(deadline)).await;
+            let shaken = handshake(gate, terms, &mut client, &peer, &ahead, Some(deadline)).await;
             let tls = shaken.inspect_err(|error| {
                 gate.observe(&Event::HandshakeFailed { peer: &peer, error });
             })?;
             peer.tls = Some(tls);
         }
-        Ok((client, gate.named(peer).await, stash, place))
+        Ok((client, gate.named(terms, peer).await, stash, place))
     }
 
     /// Sends the reason to a client that can read it, and does not wait for a client that does not

@@ -9,7 +9,7 @@ use super::READ;
 use super::input::{End, Stash, read};
 use crate::admission::{AdmissionGuard, ProxyError};
 use crate::deadline::{Awaiting, Deadline};
-use crate::gate::Gate;
+use crate::gate::{Gate, Terms};
 use crate::peer::Peer;
 use crate::runtime::{Runtime, within};
 use crate::wire::proxy::ProxyHeader;
@@ -24,18 +24,19 @@ pub(super) async fn client_behind<C, R>(
     proxy: Peer,
     place: &AdmissionGuard,
     gate: &Gate<R>,
+    terms: &Terms<R>,
 ) -> Result<(Peer, Stash), (Peer, ProxyError)>
 where
     C: AsyncRead + Unpin,
     R: Runtime,
 {
-    let Some(proxies) = &gate.proxies else {
+    let Some(proxies) = &terms.proxies else {
         return Ok((proxy, Stash::default()));
     };
     if !proxies.include(&proxy) {
         return Err((proxy, ProxyError::Stranger));
     }
-    let at = gate.runtime.now() + gate.settings.timeouts.proxy_header;
+    let at = gate.runtime.now() + terms.settings.timeouts.proxy_header;
     let deadline = Deadline { at, awaiting: Awaiting::ProxyHeader };
     match within(&gate.runtime, Some(deadline), header(connection, place)).await {
         Some(Ok((header, octets))) => {

@@ -1,6 +1,6 @@
 //! How a gate asks its panel.
 
-use super::Gate;
+use super::{Gate, Terms};
 use crate::observer::Event;
 use crate::panel::Sitting;
 use crate::record::Reported;
@@ -24,11 +24,12 @@ impl<R: Runtime> Gate<R> {
     /// ([`Event::Judged`]) to the observers. See [`Panel::ask`].
     pub(crate) async fn ask(
         &self,
+        terms: &Terms<R>,
         subject: Subject<'_>,
         (tally, reported): (&mut Tally, Option<&mut Reported>),
         sitting: &mut Sitting,
     ) -> Verdict {
-        let verdict = self.judge.ask(&self.runtime, subject, tally, sitting).await;
+        let verdict = terms.judge.ask(&self.runtime, subject, tally, sitting).await;
         if self.is_observed() {
             let (id, peer, stage) = (&subject.id(), subject.peer(), subject.stage());
             if self.reports_answers {
@@ -50,7 +51,7 @@ impl<R: Runtime> Gate<R> {
                 }
             }
             let (recipient, verdict) = (subject.recipient(), &verdict);
-            self.observe(&Event::Judged { id, peer, stage, recipient, tally, verdict });
+            self.observe(&Event::Judged { id, peer, stage, recipient, subject, tally, verdict });
         }
         tally.settle();
         verdict

@@ -8,7 +8,7 @@ use crate::observer::Event;
 use crate::record::SessionRecord;
 use crate::runtime::{Runtime, within};
 use crate::session::Next;
-use crate::unwind::Guarded;
+use crate::unwind::{Guarded, drop_caught};
 
 /// Timeout of the relay target for closing.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(30);
@@ -70,5 +70,7 @@ impl<R: Runtime> Drop for GateSession<'_, R> {
         self.abandon();
         self.free_place();
         self.end();
+        // After a replacement, the last session drops the scorers, which may panic.
+        drop_caught(self.take_terms());
     }
 }

@@ -1,10 +1,11 @@
 //! The start of a session of a gate.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Gate, GateSession};
+use super::{Gate, GateSession, Terms};
 use crate::admission::{AdmissionError, AdmissionGuard};
 use crate::observer::Event;
 use crate::peer::Peer;
@@ -29,7 +30,9 @@ impl<R: Runtime> Gate<R> {
         let place = self.admit(&peer).inspect_err(|reason| {
             self.observe(&Event::TurnedAway { peer: &peer, reason: *reason });
         })?;
-        let mut session = self.begin(self.named(peer).await, place, admitted, began);
+        let terms = self.terms();
+        let peer = self.named(&terms, peer).await;
+        let mut session = self.begin(terms, peer, place, admitted, began);
         session.introduce().await;
         Ok(session)
     }
@@ -37,14 +40,15 @@ impl<R: Runtime> Gate<R> {
     /// Begins the session of an admitted client. `began` is the time at which it connected.
     pub(crate) fn begin<'g>(
         &'g self,
+        terms: Arc<Terms<R>>,
         peer: Peer,
         place: AdmissionGuard,
         admitted: Admitted<'g, R>,
         began: Instant,
     ) -> GateSession<'g, R> {
         let (now, time_of_day) = (self.runtime.now(), self.runtime.time_of_day());
-        let session = Session::new(self.settings.clone(), self.next_id(), peer, now, time_of_day);
-        GateSession::new(self, session, place, admitted, began)
+        let session = Session::new(terms.settings.clone(), self.next_id(), peer, now, time_of_day);
+        GateSession::new(self, terms, session, place, admitted, began)
     }
 
     /// Counts the client, which is now known. A second call does nothing.
@@ -77,8 +81,8 @@ impl<R: Runtime> Gate<R> {
 
     /// Returns the client with its name, if name lookup is enabled and finds one.
     #[cfg(feature = "dns")]
-    pub(crate) async fn named(&self, mut peer: Peer) -> Peer {
-        if let (Some(naming), Some(address), None) = (&self.naming, peer.address, &peer.name)
+    pub(crate) async fn named(&self, terms: &Terms<R>, mut peer: Peer) -> Peer {
+        if let (Some(naming), Some(address), None) = (&terms.naming, peer.address, &peer.name)
             && let address = address.ip().to_canonical()
             && !address.is_loopback()
         {
@@ -89,7 +93,7 @@ impl<R: Runtime> Gate<R> {
 
     #[cfg(not(feature = "dns"))]
     #[allow(clippy::unused_async, reason = "as it is with DNS")]
-    pub(crate) async fn named(&self, peer: Peer) -> Peer {
+    pub(crate) async fn named(&self, _: &Terms<R>, peer: Peer) -> Peer {
         peer
     }
 }

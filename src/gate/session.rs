@@ -1,6 +1,7 @@
 //! A session of a gate: the state machine, its relay target and its bookkeeping.
 
 use std::fmt;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use super::held::Held;
 use super::slowness::Slowness;
 use super::steps::{GateForward, GateQuestion, GateStep};
-use super::{Admitted, Gate};
+use super::{Admitted, Gate, Terms};
 use crate::admission::AdmissionGuard;
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
@@ -104,6 +105,8 @@ pub(crate) const INTRODUCTION: Duration = Duration::from_secs(30);
 #[must_use = "poll the session until it is over, then close it"]
 pub struct GateSession<'g, R: Runtime> {
     pub(super) gate: &'g Gate<R>,
+    /// The rules of this session. The gate may have others for later sessions.
+    terms: Arc<Terms<R>>,
     pub(super) session: Session,
     pub(super) relay: Held,
     pub(super) record: Record,
@@ -132,6 +135,7 @@ pub struct GateSession<'g, R: Runtime> {
 impl<'g, R: Runtime> GateSession<'g, R> {
     pub(super) fn new(
         gate: &'g Gate<R>,
+        terms: Arc<Terms<R>>,
         session: Session,
         place: AdmissionGuard,
         admitted: Admitted<'g, R>,
@@ -139,6 +143,7 @@ impl<'g, R: Runtime> GateSession<'g, R> {
     ) -> Self {
         Self {
             gate,
+            terms,
             session,
             relay: Held::default(),
             record: Record::default(),
@@ -162,7 +167,7 @@ impl<'g, R: Runtime> GateSession<'g, R> {
     pub(crate) async fn introduce(&mut self) {
         let (gate, session) = (self.gate, &self.session);
         gate.observe(&Event::Connected { session: session.id(), peer: session.peer() });
-        let opened = caught(|| gate.target.open(session.peer()));
+        let opened = caught(|| self.terms.target.open(session.peer()));
         if let Some(relay) = self.relay.report(gate, session, opened) {
             self.relay.relay = relay;
         }
@@ -234,11 +239,12 @@ impl<'g, R: Runtime> GateSession<'g, R> {
                     return GateStep::Receive;
                 }
                 Next::Ask => {
-                    let Self { session, record, sitting, slowness, .. } = self;
+                    let Self { terms, session, record, sitting, slowness, .. } = self;
                     let question = session.question();
                     record.ask(&question.subject(), now);
                     return GateStep::Ask(GateQuestion {
                         gate,
+                        terms,
                         question,
                         record,
                         sitting,
@@ -295,8 +301,8 @@ impl<'g, R: Runtime> GateSession<'g, R> {
     /// Checks stress, shutdown and eviction before a wait for the client. Returns whether the
     /// session has something else to do now.
     fn is_recalled(&mut self, now: Instant) -> bool {
-        let Self { gate, session, place, stressed, .. } = self;
-        session.hold_tls(gate.is_busy_with_tls(session.peer()));
+        let Self { gate, terms, session, place, stressed, .. } = self;
+        session.hold_tls(gate.is_busy_with_tls(terms, session.peer()));
         if !session.is_going_down() && gate.is_going_down() {
             session.shut_down();
             return true;
@@ -429,6 +435,16 @@ impl<'g, R: Runtime> GateSession<'g, R> {
     /// Returns the state machine, for its [id](Session::id), its [client](Session::peer) and so on.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Replaces the rules by those of the gate, and returns them.
+    pub(super) fn take_terms(&mut self) -> Arc<Terms<R>> {
+        std::mem::replace(&mut self.terms, self.gate.terms())
+    }
+
+    /// Returns the rules of this session.
+    pub(crate) fn terms(&self) -> &Terms<R> {
+        &self.terms
     }
 
     /// Returns whether the place of the session was given to another client.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Gate;
+use super::{Gate, Terms};
 use crate::observer::Event;
 use crate::runtime::Runtime;
 use crate::session::Question;
@@ -26,14 +26,15 @@ impl Slowness {
     pub(super) fn judge<'t, R: Runtime>(
         &mut self,
         gate: &Gate<R>,
+        terms: &Terms<R>,
         question: &Question<'_>,
         tally: impl FnOnce(&Subject<'_>) -> &'t mut Tally,
     ) {
-        let (Some(tarpit), Self::None) = (&gate.tarpit, &*self) else { return };
+        let (Some(tarpit), Self::None) = (&terms.tarpit, &*self) else { return };
         let subject = question.subject();
         let (session, peer) = (subject.session(), subject.peer());
         if tarpit.is_for(tally(&subject).total())
-            && !gate.settings.own_networks.include(peer)
+            && !terms.settings.own_networks.include(peer)
             && let Some(stuck) = tarpit.take_in()
         {
             gate.observe(&Event::Tarpitted { session, peer });

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::Gate;
 use super::held::Held;
 use super::slowness::Slowness;
+use super::{Gate, Terms};
 use crate::deadline::Deadline;
 use crate::envelope::Envelope;
 use crate::observer::Event;
@@ -52,6 +52,7 @@ pub enum GateStep<'s, R: Runtime> {
 #[must_use = "the session asks again until the question is answered"]
 pub struct GateQuestion<'s, R: Runtime> {
     pub(super) gate: &'s Gate<R>,
+    pub(super) terms: &'s Terms<R>,
     pub(super) question: Question<'s>,
     pub(super) record: &'s mut Record,
     pub(super) sitting: &'s mut Sitting,
@@ -112,14 +113,14 @@ impl<R: Runtime> GateQuestion<'_, R> {
             self.gate.observe(&Event::ClientChanged { session, peer });
         }
         let record = self.record.asked(&subject, self.gate.is_reported());
-        self.gate.ask(subject, record, self.sitting)
+        self.gate.ask(self.terms, subject, record, self.sitting)
     }
 
     /// Passes the verdict of the panel to the session.
     pub(crate) fn answer(self, verdict: Verdict) {
-        let Self { gate, question, record, slowness, .. } = self;
+        let Self { gate, terms, question, record, slowness, .. } = self;
         record.answered();
-        slowness.judge(gate, &question, |subject| record.tally(subject));
+        slowness.judge(gate, terms, &question, |subject| record.tally(subject));
         question.answer(verdict);
     }
 }

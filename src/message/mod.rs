@@ -175,6 +175,35 @@ impl Message {
         self.tag(vec![trace::date(at)]);
     }
 
+    /// Creates a message from the octets that would have been relayed, with the trace field that they
+    /// have.
+    #[cfg(all(feature = "json", unix))]
+    pub(crate) fn relayed(octets: &[u8], received: SystemTime) -> Self {
+        let content = MailData::normalise(octets);
+        let (segments, len, dots) = (content.segments().to_vec(), content.len(), content.dots());
+        let mime = MimeLimits::default();
+        let (joined, view) = (OnceLock::new(), OnceLock::new());
+        Self(Box::new(Parts {
+            segments,
+            ours: 0,
+            len,
+            dots,
+            content,
+            received,
+            mime,
+            joined,
+            view,
+            #[cfg(feature = "links")]
+            rendered: OnceLock::new(),
+        }))
+    }
+
+    /// Adds a field at the top which says that this message was refused and released later.
+    #[cfg(all(feature = "json", unix))]
+    pub(crate) fn mark_released(&mut self, what: &str, at: SystemTime) {
+        self.tag(vec![trace::released(what, at)]);
+    }
+
     /// Adds these fields at the top.
     pub(crate) fn tag(&mut self, fields: Vec<HeaderField>) {
         self.0.len += fields.iter().map(|field| field.octets().len()).sum::<usize>();
@@ -243,11 +272,11 @@ impl Message {
     /// Forged fields are not in it, and a content without header has no fields, as the onward server
     /// will see it.
     pub fn view(&self) -> &MessageView {
-        self.0.view.get_or_init(|| Arc::new(MessageView::new(self.relayed(), self.0.mime)))
+        self.0.view.get_or_init(|| Arc::new(MessageView::new(self.as_relayed(), self.0.mime)))
     }
 
     /// Returns the octets that are relayed, without our own fields.
-    fn relayed(&self) -> Blocks {
+    fn as_relayed(&self) -> Blocks {
         let segments = self.0.segments.get(self.0.ours..).unwrap_or_default();
         let content = self.0.content.blocks();
         let range = |segment: &Bytes| segment.as_ptr_range();

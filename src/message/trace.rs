@@ -58,6 +58,16 @@ pub(super) fn date(at: SystemTime) -> HeaderField {
     field.finish()
 }
 
+/// Creates a field which says that a refused message was released, by whom and when.
+#[cfg(all(feature = "json", unix))]
+pub(super) fn released(what: &str, at: SystemTime) -> HeaderField {
+    let mut field = FieldWriter::new("X-Nobounce-Released", 128);
+    field.word(what);
+    field.go_on(";");
+    write_date(&mut field, at);
+    field.finish()
+}
+
 /// Returns the registered name of the protocol (RFC 3848, RFC 6531 section 4.3).
 fn protocol(envelope: &Envelope) -> &'static str {
     let extended = matches!(envelope.peer.helo, Some(Helo { extended: true, .. }));

@@ -179,7 +179,15 @@ impl Company for Watched<'_> {
                 self.record.answered();
                 let tally = self.record.tally(&subject);
                 if let Some(observer) = observer {
-                    observer.observe(&Event::Judged { id, peer, stage, recipient, tally, verdict });
+                    observer.observe(&Event::Judged {
+                        id,
+                        peer,
+                        stage,
+                        recipient,
+                        subject,
+                        tally,
+                        verdict,
+                    });
                 }
                 tally.settle();
             }

@@ -44,7 +44,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         #[cfg(feature = "tls")]
         return self.upgrade(server.begin(), ahead, turn).await;
         #[cfg(not(feature = "tls"))]
-        match (*server, ahead, turn()) {}
+        {
+            let _ = (ahead, turn);
+            match *server {}
+        }
     }
 
     /// Upgrades the connection as the client.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, ClientConnection};
@@ -13,10 +13,11 @@ use rustls::{Connection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use super::{TlsConfigError, certificates, unfit};
 
 /// TLS settings for an onward server, with or without verification of its certificate. Supports TLS
-/// 1.2 and 1.3. Cheap to clone.
+/// 1.2 and 1.3. Cheap to clone. All clones share one configuration, also after
+/// [`replace`](Self::replace).
 #[derive(Clone)]
 pub struct TlsClient {
-    config: Arc<ClientConfig>,
+    config: Arc<RwLock<Arc<ClientConfig>>>,
     name: ServerName<'static>,
 }
 
@@ -41,7 +42,7 @@ impl TlsClient {
             .map_err(unfit)?
             .with_root_certificates(store)
             .with_no_client_auth();
-        Ok(Self { config: config.into(), name })
+        Ok(Self::from_config(config, name))
     }
 
     /// Creates settings that accept any certificate, as is usual between mail servers (RFC 7435).
@@ -56,11 +57,26 @@ impl TlsClient {
             .with_no_client_auth();
         // An IP address is not sent as the server name, and the verifier ignores it.
         let name = ServerName::IpAddress(IpAddr::from(Ipv4Addr::UNSPECIFIED).into());
-        Ok(Self { config: config.into(), name })
+        Ok(Self::from_config(config, name))
+    }
+
+    fn from_config(config: ClientConfig, name: ServerName<'static>) -> Self {
+        Self { config: Arc::new(RwLock::new(config.into())), name }
+    }
+
+    /// Replaces the roots by those of `renewed`, in every relay target that uses these settings. The
+    /// name stays. Connections and handshakes that have already begun continue with the old roots.
+    pub fn replace(&self, renewed: &Self) {
+        let renewed = renewed.config();
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+    }
+
+    fn config(&self) -> Arc<ClientConfig> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn begin(&self) -> Result<Box<Connection>, rustls::Error> {
-        let connection = ClientConnection::new(self.config.clone(), self.name.clone())?;
+        let connection = ClientConnection::new(self.config(), self.name.clone())?;
         Ok(Box::new(connection.into()))
     }
 }

@@ -1,6 +1,6 @@
 //! Replacements for the TLS settings in builds without TLS. They cannot be created.
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum TlsServer {}
 
 #[derive(Debug, Clone)]

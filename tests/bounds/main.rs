@@ -162,6 +162,15 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "waiting_handshakes_are_bounded_in_total_and_per_network",
     ),
     ("log_lines", "src/observer/lines.rs", "lines_beyond_the_bound_are_lost_and_counted"),
+    ("refused_mail_messages", "tests/refused_mail.rs", "oldest_copies_are_removed_at_the_limits"),
+    ("refused_mail_octets", "tests/refused_mail.rs", "oldest_copies_are_removed_at_the_limits"),
+    ("refused_mail_age", "tests/refused_mail.rs", "oldest_copies_are_removed_at_the_limits"),
+    ("refused_mail_size", "tests/refused_mail.rs", "only_the_header_of_a_large_message_is_kept"),
+    (
+        "refused_mail_waiting",
+        "tests/refused_mail.rs",
+        "slow_disk_loses_copies_and_changes_no_reply",
+    ),
     ("queued_events", "src/observer/queue.rs", "full_queue_drops_and_counts_new_items"),
     (
         "session_lines",

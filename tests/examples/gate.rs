@@ -61,7 +61,7 @@ impl Gate {
         (Self { child, output, address, preface: Vec::new(), folder }, address)
     }
 
-    fn run_by(mut command: Command, binary: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn run_by(mut command: Command, binary: &Path, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut child = command
             .args(arguments)
@@ -99,6 +99,11 @@ impl Gate {
         let command = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &command]).status().unwrap();
         assert!(status.success(), "{command}");
+    }
+
+    #[cfg(feature = "front-door")]
+    pub(crate) fn has_exited(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits until it exits by itself.

@@ -13,6 +13,10 @@ mod log;
 mod nonsense;
 #[cfg(feature = "front-door")]
 mod operation;
+#[cfg(feature = "front-door")]
+mod release;
+#[cfg(feature = "front-door")]
+mod reload;
 mod server;
 #[cfg(feature = "front-door")]
 mod status;

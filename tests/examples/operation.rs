@@ -397,7 +397,9 @@ fn the_manual_page_has_every_option_and_signal() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/front_door/front_door.8");
     let page = fs::read_to_string(page).unwrap().replace('\\', "");
     let help = |options| String::from_utf8(front_door(options).stdout).unwrap();
-    let help = [help(&["--help"]), help(&["why", "--help"]), help(&["try", "--help"])].concat();
+    let commands: [&[&str]; 4] =
+        [&["--help"], &["why", "--help"], &["try", "--help"], &["release", "--help"]];
+    let help = commands.map(help).concat();
     let words = |text: &str| -> Vec<String> {
         let option = |word: &&str| word.starts_with("--") && word.len() > 2;
         let plain =

@@ -55,14 +55,7 @@ impl Served {
     }
 
     fn request(&self, request: &str) -> Response {
-        let mut stream = TcpStream::connect(self.status).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut text = String::new();
-        let _ = stream.read_to_string(&mut text);
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
-        Response { code, head: head.to_lowercase(), body: body.to_owned() }
+        self::request(self.status, request)
     }
 
     /// Sends a message that is refused for its content. Returns the reference in the reply.
@@ -94,15 +87,31 @@ impl Served {
     }
 }
 
-struct Response {
-    code: u16,
+pub(crate) struct Response {
+    pub(crate) code: u16,
     /// In lower case.
     head: String,
-    body: String,
+    pub(crate) body: String,
+}
+
+/// Requests a path of a status server.
+pub(crate) fn get(status: SocketAddr, path: &str) -> Response {
+    request(status, &format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"))
+}
+
+fn request(status: SocketAddr, request: &str) -> Response {
+    let mut stream = TcpStream::connect(status).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    let _ = stream.read_to_string(&mut text);
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
+    Response { code, head: head.to_lowercase(), body: body.to_owned() }
 }
 
 /// Waits until the condition holds.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < PATIENCE, "{what}");
@@ -185,6 +194,32 @@ fn readyz_is_503_during_the_drain_delay() {
     served.client().quit();
     // The second signal ends the delay.
     served.gate.stop();
+}
+
+/// The ports stay open, so that no load balancer needs to send its clients elsewhere.
+#[test]
+fn handover_to_a_new_process_needs_no_drain_delay() {
+    let onward = Onward::start(false);
+    let mut served = Served::start(onward.address, &["--drain-delay", "600"]);
+    served.gate.signal("USR2");
+    let began = Instant::now();
+    let mut codes = BTreeSet::new();
+    until("the old process ends", || {
+        codes.insert(served.get("/readyz").code);
+        served.gate.has_exited()
+    });
+    let took = began.elapsed();
+    let ready = served.get("/readyz").code;
+    served.client().quit();
+    // The new process has the same arguments.
+    let arguments = format!(" --relay {} ", onward.address);
+    let found = Command::new("pgrep").args(["-f", &arguments]).output().unwrap();
+    let heir = String::from_utf8(found.stdout).unwrap();
+    assert!(Command::new("kill").args(["-KILL", heir.trim()]).status().unwrap().success());
+    assert!(took < Duration::from_secs(40), "{took:?}");
+    assert_eq!(ready, 200);
+    // While it starts, the new process is not ready, and both answer.
+    assert!(codes.contains(&200), "{codes:?}");
 }
 
 #[test]

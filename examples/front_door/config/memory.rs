@@ -8,21 +8,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nobounce::network::Networks;
 use nobounce::scorers::{Greylist, Learner, Over, RateLimit, Reputation, Widths};
 use nobounce::store::{
     Embedded, Guarded, Memory, Observed, OpenError, Rate, RateError, Redis, Store,
 };
 use nobounce::{Address, Panel, Runtime, Score};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error};
 use toml::Spanned;
 
+use super::exempt::Exempt;
 use super::tables::table;
 use super::values::{Beyond, Merit, Parsed, Penalty, Seconds, ServerAddress, Wait, Width};
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, File};
 use crate::output::Output;
-use crate::sense::too_wide;
 use crate::status::watch;
 
 /// The store. In memory by default.
@@ -77,6 +75,20 @@ impl TryFrom<Named> for Place {
 }
 
 impl Place {
+    /// Returns a text that differs for different stores.
+    fn identity(&self) -> String {
+        match self {
+            Self::Memory => "memory".to_owned(),
+            Self::File(path) => format!("file {}", path.get_ref().display()),
+            Self::Redis(server) => {
+                let Named { user, password, database, prefix, patience, .. } = &server.named;
+                let patience = patience.as_ref().map(|patience| patience.0);
+                let login = (user, password);
+                format!("redis {:?} {login:?} {database:?} {prefix:?} {patience:?}", server.address)
+            }
+        }
+    }
+
     pub(super) fn redis(&self) -> Option<&Address> {
         match self {
             Self::Redis(server) => Some(&server.address),
@@ -135,29 +147,6 @@ table! {
     }
 }
 
-/// Networks whose clients a scorer ignores.
-pub(crate) struct Exempt(Networks);
-
-impl Default for Exempt {
-    fn default() -> Self {
-        Self(Networks::none())
-    }
-}
-
-impl<'de> Deserialize<'de> for Exempt {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let networks = Vec::<String>::deserialize(deserializer)?;
-        let networks: Networks = networks.join(",").parse().map_err(D::Error::custom)?;
-        match too_wide(&networks) {
-            Some(network) => Err(D::Error::custom(format!(
-                "{network} would exempt strangers, expected networks with a prefix of at least 8 bits for IPv4 and 16 \
-                 for IPv6"
-            ))),
-            None => Ok(Self(networks)),
-        }
-    }
-}
-
 /// A rate: a number of recipients in a number of seconds.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "RecipientsInSeconds")]
@@ -176,6 +165,13 @@ impl TryFrom<RecipientsInSeconds> for Limit {
     fn try_from(rate: RecipientsInSeconds) -> Result<Self, RateError> {
         Rate::new(rate.recipients, rate.seconds.0).map(Self)
     }
+}
+
+/// A store that is open.
+pub(crate) struct Opened {
+    store: Arc<dyn Store>,
+    /// The identity of its place.
+    place: String,
 }
 
 /// The scorers that learn from the outcome of transactions.
@@ -205,20 +201,54 @@ impl Config {
     }
 
     /// Adds the scorers of this file that keep state to the panel, and returns those of them that
-    /// learn. Opens the store, so it must run as the user who owns the file. If another process
-    /// holds the file, waits for it for `patience`.
+    /// learn. They use the store that is open, or open one. The user who owns the file must do that. If
+    /// another process holds the file, waits for it for `patience`.
     pub(crate) async fn remember<R: Runtime + Clone>(
         &self,
         panel: Panel,
         runtime: &R,
+        opened: &mut Option<Opened>,
         patience: Duration,
         errors: &Output,
     ) -> Result<(Panel, Learners), ConfigError> {
         if !self.remembers() {
             return Ok((panel, Learners::new()));
         }
-        let store = self.store(runtime, patience, errors).await?;
+        let store = match opened {
+            Some(opened) => opened.store.clone(),
+            None => {
+                let store = self.store(runtime, patience, errors).await?;
+                *opened = Some(Opened { store: store.clone(), place: self.place() });
+                store
+            }
+        };
         Ok(self.seat_memory(panel, runtime, store))
+    }
+
+    /// Returns a message if the file names another store than the one that is open.
+    pub(crate) fn other_store(&self, opened: Option<&Opened>) -> Option<ConfigError> {
+        let opened = opened.filter(|opened| self.remembers() && opened.place != self.place())?;
+        let kind = opened.place.split(' ').next().unwrap_or_default();
+        let what = format!(
+            "the store cannot be changed while front_door runs; the old one ({kind}) stays in use; restart \
+             front_door to use this one"
+        );
+        Some(self.table_fault("store", &what))
+    }
+
+    /// Returns the networks in lists of their own, as part of the configuration.
+    pub(crate) fn lists(&self) -> String {
+        let File { greylist, rate_limit, reputation, .. } = &self.file;
+        let lists = [
+            greylist.as_ref().map(|table| &table.exempt),
+            rate_limit.as_ref().map(|table| &table.exempt),
+            reputation.as_ref().map(|table| &table.exempt),
+        ];
+        lists.into_iter().flatten().map(|list| format!("{}\n", list.0)).collect()
+    }
+
+    fn place(&self) -> String {
+        self.file.store.as_ref().unwrap_or(&Place::Memory).identity()
     }
 
     /// Adds the scorers of this file that keep state in `store` to the panel, and returns those of

@@ -235,6 +235,25 @@ value!(
     }
 );
 value!(
+    /// The part of a refused message that is kept: only the header, or all of it.
+    Extent(bool),
+    "\"whole\" or \"header\"",
+    |written| match written {
+        Written::Word("whole") => Some(false),
+        Written::Word("header") => Some(true),
+        _ => None,
+    }
+);
+value!(
+    /// A share.
+    Share(f64),
+    "a number above 0 and at most 1, such as 0.1",
+    |written| match written {
+        Written::Number(share) if share > 0.0 && share <= 1.0 => Some(share),
+        _ => None,
+    }
+);
+value!(
     /// Whether a refused client may learn of a finding.
     Told(Disclosure),
     "\"public\" or \"private\"",

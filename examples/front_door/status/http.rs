@@ -116,10 +116,18 @@ fn answer(status: &Status, request: &Request<Incoming>, is_local: bool) -> Respo
     let path = request.uri().path();
     match path {
         "/healthz" => text(StatusCode::OK, "ok"),
-        "/readyz" => match &*status.obstacles() {
-            [] => text(StatusCode::OK, "ready"),
-            obstacles => text(StatusCode::SERVICE_UNAVAILABLE, &obstacles.join("\n")),
-        },
+        "/readyz" => {
+            let (mut lines, remarks) = (status.obstacles(), status.remarks());
+            let code = match lines.is_empty() {
+                true => StatusCode::OK,
+                false => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            if lines.is_empty() {
+                lines.push("ready".to_owned());
+            }
+            lines.extend(remarks);
+            text(code, &lines.join("\n"))
+        }
         "/metrics" => response(StatusCode::OK, METRICS, status.exported()),
         "/" => {
             let searched = searched(request);

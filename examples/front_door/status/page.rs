@@ -27,6 +27,7 @@ type Columns<const N: usize> = [&'static str; N];
 /// Returns the overview page. It lists the records that match `searched`.
 pub(super) fn overview(status: &Status, searched: &str, nonce: &str) -> String {
     let (obstacles, failures) = (status.obstacles(), status.health.failures());
+    let (remarks, configuration) = (status.remarks(), status.configuration.in_use());
     let state = status.seen.state();
     let minutes = state.minutes();
     let content = html! {
@@ -45,6 +46,12 @@ pub(super) fn overview(status: &Status, searched: &str, nonce: &str) -> String {
             a href="#refused" { "Refused and deferred" }
         }
         main {
+            @if !remarks.is_empty() {
+                section {
+                    h2 { "Reload" }
+                    ul class="plain" { @for remark in &remarks { li class="bad" { (remark) } } }
+                }
+            }
             section aria-label="Now" { (figures(&state)) }
             section { h2 { "The last hour" } (chart(&minutes)) }
             div class="pair" {
@@ -62,7 +69,7 @@ pub(super) fn overview(status: &Status, searched: &str, nonce: &str) -> String {
         }
         footer {
             "Version " (env!("CARGO_PKG_VERSION")) ", running since " (second(status.since)) ", configuration "
-            code { (status.configuration) } ". " a href="/metrics" { "Metrics" } ", "
+            code { (configuration.hash) } " since " (second(configuration.since)) ". " a href="/metrics" { "Metrics" } ", "
             a href="/readyz" { "readiness" } ". Time: " (second(today())) "."
         }
     };

@@ -72,7 +72,7 @@ fn connection_over_the_limit_gets_421_instead_of_a_greeting() {
 fn own_networks_and_trusted_proxies_count_only_towards_the_total() {
     let runtime = Rehearsal::new();
     let own = Peer::new(([127, 0, 0, 1], 4711).into());
-    let mut gate = gate(&runtime);
+    let gate = gate(&runtime);
     let _place = inside(&gate, &own);
     assert_eq!(comes(&gate, own, "QUIT\r\n", true).0, GREETED);
 
@@ -83,7 +83,7 @@ fn own_networks_and_trusted_proxies_count_only_towards_the_total() {
         let trusted =
             if for_xclient { &mut settings.xclient_from } else { &mut settings.xforward_from };
         *trusted = "192.0.2.0/24".parse().unwrap();
-        gate.settings = settings.into();
+        gate.replace(Gate::new(runtime.clone(), settings, Slow::new(&runtime, false)));
         assert_eq!(comes(&gate, peer(), "QUIT\r\n", true).0, GREETED);
     }
 }

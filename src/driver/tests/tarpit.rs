@@ -69,7 +69,7 @@ fn total_delay_of_a_session_is_bounded() {
 fn client_is_not_delayed_when_all_tarpit_slots_are_taken() {
     let runtime = Rehearsal::new();
     let gate = gate(&runtime, tarpit(4).sessions(1));
-    let stuck = gate.tarpit.as_ref().unwrap().take_in();
+    let stuck = gate.terms().tarpit.as_ref().unwrap().take_in();
     assert_eq!(takes(&gate, peer(), &[MAIL, "QUIT\r\n"]), 0);
     drop(stuck);
     assert_eq!(takes(&gate, peer(), &[MAIL, "QUIT\r\n"]), 2 * 7);

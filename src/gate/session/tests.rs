@@ -368,3 +368,93 @@ fn replies_to_a_client_with_a_bad_score_are_delayed() {
     session.receive(b"BDAT 0 LAST\r\n");
     assert!(matches!(go_on(&mut session), Some(GateStep::Transmit(_))));
 }
+
+/// A relay target that refuses every recipient.
+struct Closed;
+
+impl Target for Closed {
+    fn open(&self, _: &Peer) -> Box<dyn Relay> {
+        Box::new(Self)
+    }
+}
+
+#[async_trait]
+impl Relay for Closed {
+    async fn rcpt(&mut self, _: &Envelope, _: &ForwardPath) -> Outcome {
+        Outcome::Refused(Refusal::permanent(550, EnhancedStatus::new(1, 1), "Closed"))
+    }
+
+    async fn content(&mut self, _: &Envelope, _: Message) -> Outcome {
+        Outcome::failed("content without a recipient")
+    }
+}
+
+#[test]
+fn a_session_keeps_the_rules_with_which_it_began() {
+    let runtime = Rehearsal::new();
+    let (gate, seen) = gate(&runtime);
+    let mut old = open(&gate).unwrap();
+    let mut settings = Settings::new("new.example");
+    settings.limits.recipients = 1;
+    gate.replace(
+        Gate::new(runtime.clone(), settings, Closed)
+            .tarpit(Tarpit::from(Score::points(0)).delay(Duration::from_secs(5))),
+    );
+    let mut new = open(&gate).unwrap();
+
+    // Settings, panel, relay target and tarpit.
+    let heard = say(&mut old, MESSAGE);
+    assert!(heard.starts_with("220 mx.example ESMTP") && heard.contains("queued as 1"), "{heard}");
+    let is_record = |line: &&String| line.starts_with("Ended ");
+    let record = seen.lock().unwrap().iter().find(is_record).unwrap().clone();
+    assert!(record.contains(" marks:C_D=1.00"), "{record}");
+    assert!(matches!(go_on(&mut new), Some(GateStep::Delay(_))));
+    let heard = say(&mut new, "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
+    assert!(heard.starts_with("220 new.example ESMTP"), "{heard}");
+    assert!(heard.contains("RCPTMAX=1"), "{heard}");
+    assert!(heard.ends_with("550 5.1.1 Closed\r\n"), "{heard}");
+
+    // The ids, the observers, the counts and the shutdown are those of one gate.
+    assert_ne!(old.session().id(), new.session().id());
+    assert_eq!(gate.sessions(), 2);
+    gate.shut_down();
+    for session in [&mut old, &mut new] {
+        let heard = say(session, "RSET\r\n");
+        assert!(heard.contains("421 4.3.2 "), "{heard}");
+    }
+    drop((old, new));
+    assert_eq!(gate.sessions(), 0);
+    let ends = seen.lock().unwrap().iter().filter(|name| *name == "Disconnected").count();
+    assert_eq!(ends, 2);
+}
+
+/// A scorer that panics when it is dropped.
+struct Clings;
+
+impl Scorer for Clings {
+    fn name(&self) -> &'static str {
+        "clings"
+    }
+}
+
+impl Drop for Clings {
+    fn drop(&mut self) {
+        panic!("it clings");
+    }
+}
+
+#[test]
+fn panic_of_a_replaced_scorer_reaches_nobody() {
+    let runtime = Rehearsal::new();
+    let (gate, _) = gate(&runtime);
+    let gate = gate.panel(Panel::new().scorer(Clings));
+    let mut session = open(&gate).unwrap();
+    let fresh = || Gate::new(runtime.clone(), Settings::new("mx.example"), Choosy);
+    gate.replace(fresh());
+    assert!(say(&mut session, MESSAGE).contains("queued as 1"));
+    // The last session with the old rules drops the scorer.
+    session.close().now_or_never().unwrap();
+    gate.replace(fresh().panel(Panel::new().scorer(Clings)));
+    gate.replace(fresh());
+    assert!(open(&gate).is_ok());
+}
