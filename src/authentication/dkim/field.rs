@@ -129,7 +129,7 @@ impl Claims {
             let solid = value.iter().filter(|octet| !octet.is_ascii_whitespace()).take(most);
             Some(String::from_utf8_lossy(&solid.copied().collect::<Vec<_>>()).into())
         };
-        let default = domain.as_ref().map(|domain| format!("@{domain}").into());
+        let default = domain.as_ref().map(|domain| ["@", domain].concat().into());
         Self {
             selector,
             identity: text("i", IDENTITY).or(default),

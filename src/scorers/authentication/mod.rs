@@ -139,7 +139,7 @@ pub struct Authentication {
     weights: Vec<Score>,
     refuse_rejected: bool,
     /// The outcomes of recent transactions.
-    spf: Once<Arc<(Sender, SpfOutcome)>>,
+    spf: Once<Arc<CheckedSender>>,
 }
 
 /// The error for a name that is not a symbol of this scorer. Fault of the caller.
@@ -207,7 +207,7 @@ impl Authentication {
     async fn check_spf(
         &self,
         envelope: &Envelope,
-    ) -> Result<Option<Arc<(Sender, SpfOutcome)>>, ScorerError> {
+    ) -> Result<Option<Arc<CheckedSender>>, ScorerError> {
         let peer = &envelope.peer;
         let Some(address) = peer.address.filter(|_| !peer.own) else {
             return Ok(None);
@@ -218,12 +218,17 @@ impl Authentication {
         // Runs for the first recipient only. In a box, because it is larger than all the rest.
         let evaluate = async {
             let path = path.canonical().to_string();
-            let sender = Sender { client, helo: canonical_domain(helo), path };
+            let sender = Sender { client: client.to_string(), helo: canonical_domain(helo), path };
             let evaluation = Spf::new(client, &sender.helo, &sender.path);
-            let outcome = Box::pin(spf(&*self.resolver, evaluation)).await;
-            Arc::new((sender, outcome))
+            let spf = Box::pin(spf(&*self.resolver, evaluation)).await;
+            let found = results::spf(&spf, &sender);
+            Arc::new(CheckedSender { sender, spf, found })
         };
-        self.spf.ask(envelope, format!("{client} {helo} {path}"), evaluate).await.map(Some)
+        let about = match client {
+            IpAddr::V4(client) => format!("{:x} {helo} {path}", client.to_bits()),
+            IpAddr::V6(client) => format!("{:x} {helo} {path}", client.to_bits()),
+        };
+        self.spf.ask(envelope, about, evaluate).await.map(Some)
     }
 
     async fn check_content(&self, spf: &SpfOutcome, message: &Message) -> Checked {
@@ -261,11 +266,19 @@ impl Authentication {
 
 /// The sender for SPF.
 struct Sender {
-    client: IpAddr,
+    /// The address of the client.
+    client: String,
     /// The HELO name in canonical form.
     helo: String,
     /// The mailbox in canonical form, empty for the null reverse-path.
     path: String,
+}
+
+/// A sender and what was found for it.
+struct CheckedSender {
+    sender: Sender,
+    spf: SpfOutcome,
+    found: Found,
 }
 
 #[async_trait]
@@ -282,20 +295,19 @@ impl Scorer for Authentication {
         let Some(checked) = self.check_spf(at.envelope).await? else {
             return Ok(Opinion::silent());
         };
-        let (sender, spf) = &*checked;
-        let found = results::spf(spf, sender);
-        let failures = results::failures([&found]);
-        Self::say(Opinion::from(self.finding(&found)), failures)
+        let failures = results::failures([&checked.found]);
+        Self::say(Opinion::from(self.finding(&checked.found)), failures)
     }
 
     async fn on_data(&self, at: &DataContext<'_>) -> Result<Opinion, ScorerError> {
-        let Some(about_sender) = self.check_spf(at.envelope).await? else {
+        let Some(checked_sender) = self.check_spf(at.envelope).await? else {
             return Ok(Opinion::silent());
         };
-        let (sender, spf) = &*about_sender;
+        let CheckedSender { sender, spf, found } = &*checked_sender;
         let checked = self.check_content(spf, at.message).await;
-        let found = [vec![results::spf(spf, sender)], checked.found()].concat();
-        let opinion: Opinion = found.iter().map(|found| self.finding(found)).collect();
+        let found_in_content = checked.found();
+        let found = || std::iter::once(found).chain(&found_in_content);
+        let opinion: Opinion = found().map(|found| self.finding(found)).collect();
         if let (Some(domain), true) = (checked.rejected(), self.refuse_rejected) {
             let text = format!("Message refused by the DMARC policy of {domain}");
             let refusal = Refusal::permanent(550, EnhancedStatus::new(7, 1), &text);
@@ -303,7 +315,7 @@ impl Scorer for Authentication {
         }
         let text = results::field(&self.authserv_id, spf, sender, &checked);
         let field = HeaderField::fold("Authentication-Results", text.as_bytes());
-        Self::say(opinion.and(field), results::failures(&found))
+        Self::say(opinion.and(field), results::failures(found()))
     }
 }
 

@@ -115,7 +115,8 @@ pub(super) fn spf(spf: &SpfOutcome, sender: &Sender) -> Found {
         SpfResult::None => "SPF_NONE",
     };
     let domain = spf.domain.as_deref().unwrap_or_default();
-    (symbol, words([&*format!("{} for {domain}", sender.client), &*reason(spf)]))
+    let of = if domain.is_empty() { "" } else { "for" };
+    (symbol, words([&sender.client, of, domain, &reason(spf)]))
 }
 
 /// Returns the failed lookups in one line, which is empty if no lookup failed.
@@ -156,7 +157,7 @@ pub(super) fn field(
     if arc.result != ChainResult::None {
         let reason = arc.reason.as_deref().unwrap_or_default();
         results.method("arc", &arc.result.to_string(), reason);
-        results.property("smtp.remote-ip", &sender.client.to_string());
+        results.property("smtp.remote-ip", &sender.client);
     }
     results.method("dmarc", dmarc.result.as_str(), "");
     results.property("header.from", dmarc.author.as_deref().unwrap_or_default());
@@ -220,5 +221,12 @@ fn reason(spf: &SpfOutcome) -> String {
 
 /// Joins these parts, except empty ones.
 fn words<const N: usize>(parts: [&str; N]) -> String {
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    let mut words = String::with_capacity(parts.iter().map(|part| part.len() + 1).sum());
+    for part in parts.into_iter().filter(|part| !part.is_empty()) {
+        if !words.is_empty() {
+            words.push(' ');
+        }
+        words.push_str(part);
+    }
+    words
 }
