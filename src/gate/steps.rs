@@ -173,7 +173,8 @@ impl<R: Runtime> GatePending<'_, R> {
             Outcome::failed(format!("the relay target panicked: {panic}"))
         });
         let tell = |note: Note<'_>| gate.observe(&note.into());
-        record.relayed((&envelope.id, recipient), kind, &outcome, now, tell);
+        let answered = gate.is_observed().then_some(now);
+        record.relayed((&envelope.id, recipient), kind, &outcome, answered, tell);
         pending.complete(outcome);
     }
 }

@@ -15,7 +15,7 @@ use crate::envelope::{SessionId, TransactionId};
 use crate::outcome::{Outcome, RelayError, RequestKind};
 use crate::session::{EndCause, TransactionEnd};
 use crate::tally::Tally;
-use crate::unwind::drop_caught;
+use crate::unwind::{caught, drop_caught};
 use crate::verdict::Subject;
 use crate::wire::mailbox::ForwardPath;
 use crate::wire::reply::Reply;
@@ -181,18 +181,19 @@ impl Record {
         true
     }
 
-    /// Records an answer of the relay target, which came at `now`. The findings about a refused
-    /// recipient no longer count.
+    /// Records an answer of the relay target, which came at `answered`; `None` if nobody is told. The
+    /// findings about a refused recipient no longer count.
     pub(crate) fn relayed(
         &mut self,
         (id, recipient): (&TransactionId, Option<&ForwardPath>),
         kind: RequestKind,
         outcome: &Outcome,
-        now: Instant,
+        answered: Option<Instant>,
         mut tell: impl FnMut(Note<'_>),
     ) {
-        let took =
-            self.waiting.map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(since));
+        let took = answered.zip(self.waiting).map_or(Duration::ZERO, |(answered, (_, since))| {
+            answered.saturating_duration_since(since)
+        });
         match kind {
             RequestKind::Content | RequestKind::Answer => {
                 // Without this, the list would allocate four elements. Usually it has one element,
@@ -306,7 +307,12 @@ impl Record {
     #[inline]
     pub(crate) fn heard(&mut self) {
         if !self.told.is_empty() {
-            drop_caught(std::mem::take(&mut self.told));
+            let mut told = std::mem::take(&mut self.told);
+            let _ = caught(|| told.clear());
+            // The next transaction uses the list again.
+            if self.owed.capacity() == 0 {
+                self.owed = told;
+            }
         }
     }
 

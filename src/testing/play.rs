@@ -194,7 +194,7 @@ impl Company for Watched<'_> {
             Happened::Requested => self.record.forward(now),
             Happened::Relayed(id, kind, recipient, outcome) => {
                 let (record, tell) = self.record();
-                record.relayed((id, recipient), kind, outcome, now, tell);
+                record.relayed((id, recipient), kind, outcome, Some(now), tell);
                 self.record.stop_waiting(now);
             }
             Happened::Late(awaiting) => {
