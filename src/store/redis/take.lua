@@ -11,10 +11,11 @@ local rest = now + whole - taken
 if rest >= 0 then
   full = taken
 end
-if full > now then
+-- A query for 0 tokens writes nothing: a trial only reads.
+if tokens > 0 and full > now then
   local lifetime = math.ceil((full - now) / 1000)
   redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', string.format('%.0f', lifetime))
-elseif record then
+elseif tokens > 0 and record then
   redis.call('DEL', KEYS[1])
 end
 if rest >= 0 then
