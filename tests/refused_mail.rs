@@ -360,6 +360,28 @@ fn slow_disk_loses_copies_and_changes_no_reply() {
     assert_eq!(error.to_string(), "too many copies wait for the disk");
 }
 
+/// As above, with few large messages, and with large headers only.
+#[test]
+fn octets_that_wait_for_the_disk_are_bounded() {
+    let field = format!("X-A: {}\r\n", "x".repeat(900));
+    for (header_only, content, count) in [
+        (false, format!("\r\n{GTUBE}{}", field.repeat(1_000)), 40),
+        (true, format!("{}\r\n{GTUBE}", field.repeat(66)), 600),
+    ] {
+        let mut limits = RefusedMailLimits::default();
+        limits.header_only = header_only;
+        let keeping = Keeping::new(limits);
+        (0..count).for_each(|_| keeping.refuse(&content));
+        let (folder, reports) = keeping.write();
+        let paths =
+            fs::read_dir(folder.path().join("refused")).unwrap().map(|it| it.unwrap().path());
+        let messages = paths.filter(|path| path.extension().is_some_and(|it| it == "eml"));
+        let octets: u64 = messages.map(|path| fs::metadata(path).unwrap().len()).sum();
+        assert!((31 << 20..=32 << 20).contains(&octets), "{header_only}: {octets}");
+        assert!(matches!(&reports[..], [RefusedMailReport::Failed(_)]), "{reports:?}");
+    }
+}
+
 #[test]
 fn failing_disk_is_reported_once_and_changes_no_reply() {
     let keeping = Keeping::new(RefusedMailLimits::default());

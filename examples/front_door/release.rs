@@ -22,7 +22,7 @@ const DEFERRED: u8 = 2;
 const RELEASED: u8 = 3;
 /// Only the header was kept (`EX_DATAERR` of sysexits).
 const INCOMPLETE: u8 = 65;
-/// There is no such copy, or it cannot be read (`EX_NOINPUT`).
+/// The copy does not exist, or it cannot be read (`EX_NOINPUT`).
 const NO_INPUT: u8 = 66;
 /// The configuration is wrong (`EX_CONFIG`).
 const CONFIG: u8 = 78;

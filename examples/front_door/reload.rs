@@ -1,7 +1,7 @@
 //! SIGHUP: reopens the log, and reads certificates and configuration file again.
 //!
-//! The three are independent: what fails stays as it was. The configuration is read whole, and then
-//! replaced at once. Sessions that have begun keep the old one.
+//! The three are independent: if one fails, its old state stays in use. The configuration is read
+//! whole, and then replaced at once. Sessions that have begun keep the old one.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

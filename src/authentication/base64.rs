@@ -1,6 +1,6 @@
 //! Base64 in tag values (RFC 6376 section 2.10).
 
-use crate::message::transfer::{FOREIGN, PADDING, SEXTETS, SPACE};
+use crate::message::transfer::{FOREIGN, PADDING, SEXTETS, SPACE, decode_groups};
 
 /// Decodes base64. Folding white space between the characters is ignored. Padding at the end may be
 /// missing, because some key records omit it.
@@ -43,32 +43,6 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let last = bits << (6 * (4 - count));
     octets.extend_from_slice(&last.to_be_bytes()[1..1 + left]);
     Some(octets)
-}
-
-/// Decodes groups of four digits with nothing between them. Returns the rest of the text.
-fn decode_groups<'t>(mut text: &'t [u8], to: &mut Vec<u8>) -> &'t [u8] {
-    /// Groups that are decoded before they are appended.
-    const GROUPS: usize = 16;
-
-    loop {
-        let mut octets = [0; 3 * GROUPS];
-        let mut count = 0;
-        for (group, octets) in text.chunks_exact(4).zip(octets.chunks_exact_mut(3)) {
-            let sextet = |at: usize| SEXTETS[usize::from(group[at])];
-            let (a, b, c, d) = (sextet(0), sextet(1), sextet(2), sextet(3));
-            // The constants that are not digits have the highest bit.
-            if (a | b | c | d) & FOREIGN != 0 {
-                break;
-            }
-            octets.copy_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]);
-            count += 1;
-        }
-        to.extend_from_slice(&octets[..3 * count]);
-        text = &text[4 * count..];
-        if count < GROUPS {
-            return text;
-        }
-    }
 }
 
 #[cfg(test)]

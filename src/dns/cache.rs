@@ -59,7 +59,7 @@ pub struct Lookup<'l> {
     pub is_cached: bool,
     /// The time that the servers took. Zero if the answer came from the cache.
     pub took: Duration,
-    /// The reason why there is no answer, if there is none.
+    /// The reason why the lookup failed, or `None` if it succeeded.
     pub error: Option<&'l ResolveError>,
 }
 

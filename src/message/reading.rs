@@ -29,7 +29,7 @@ pub(super) enum Choice {
     /// The boundary of a multipart that declares none is taken from its first line that begins with
     /// `--`.
     GuessedBoundary = 1 << 10,
-    /// A name with white space before its colon is no field name. RFC 5322 section 4.5 accepts it.
+    /// A name with white space before its colon is not a field name. RFC 5322 section 4.5 accepts it.
     StrictName = 1 << 11,
     /// Of three or more fields, one in the middle counts. rspamd takes the one with a boundary.
     OtherField = 1 << 12,

@@ -59,15 +59,7 @@ pub(super) fn base64(octets: &[u8]) -> (Vec<u8>, bool) {
     let mut rest = octets;
     while !rest.is_empty() {
         if pending == 0 {
-            while let Some((four, behind)) = rest.split_first_chunk::<4>() {
-                let sextet = |at: usize| SEXTETS[usize::from(four[at])];
-                let (a, b, c, d) = (sextet(0), sextet(1), sextet(2), sextet(3));
-                if (a | b | c | d) & FOREIGN != 0 {
-                    break;
-                }
-                plain.extend_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]);
-                rest = behind;
-            }
+            rest = decode_groups(rest, &mut plain);
         }
         let Some((octet, behind)) = rest.split_first() else { break };
         rest = behind;
@@ -90,6 +82,32 @@ pub(super) fn base64(octets: &[u8]) -> (Vec<u8>, bool) {
     }
     finish(&mut plain, bits, pending);
     (plain, is_valid && pending != 1)
+}
+
+/// Decodes groups of four digits with nothing between them. Returns the rest of the text.
+pub(crate) fn decode_groups<'t>(mut text: &'t [u8], to: &mut Vec<u8>) -> &'t [u8] {
+    /// Groups that are decoded before they are appended.
+    const GROUPS: usize = 16;
+
+    loop {
+        let mut octets = [0; 3 * GROUPS];
+        let mut count = 0;
+        for (group, octets) in text.chunks_exact(4).zip(octets.chunks_exact_mut(3)) {
+            let sextet = |at: usize| SEXTETS[usize::from(group[at])];
+            let (a, b, c, d) = (sextet(0), sextet(1), sextet(2), sextet(3));
+            // The constants that are not digits have the highest bit.
+            if (a | b | c | d) & FOREIGN != 0 {
+                break;
+            }
+            octets.copy_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]);
+            count += 1;
+        }
+        to.extend_from_slice(&octets[..3 * count]);
+        text = &text[4 * count..];
+        if count < GROUPS {
+            return text;
+        }
+    }
 }
 
 /// Returns the base64 text before the first octet at which some programs end it, if data follows: padding,

@@ -33,8 +33,8 @@ pub struct Sitting {
     answers: Option<Answers>,
 }
 
-/// The answers to a question. Those behind `count` are of an earlier question: most answers are
-/// silent, and a silent one is reused.
+/// The answers to a question: the first `count` elements. The others belong to earlier questions. Most
+/// answers are silent, and a silent one is reused.
 #[derive(Debug, Default)]
 struct Answers {
     all: Vec<Answer>,

@@ -181,8 +181,8 @@ impl Record {
         true
     }
 
-    /// Records an answer of the relay target, which came at `answered`; `None` if nobody is told. The
-    /// findings about a refused recipient no longer count.
+    /// Records an answer of the relay target, and the time at which it came if there is an observer.
+    /// The findings about a refused recipient no longer count.
     pub(crate) fn relayed(
         &mut self,
         (id, recipient): (&TransactionId, Option<&ForwardPath>),

@@ -1,20 +1,18 @@
-//! Metrics cost at most 3 % of the instructions of a message, with and without the times of scorers.
+//! Metrics cost at most 3 % of the instructions of a message, and 4 % with the times of scorers.
 
 use std::process::Command;
 
-/// The most that metrics may cost.
-const MOST: f64 = 1.03;
 /// With less, the metrics were not counted.
 const LEAST: f64 = 1.005;
 
 #[test]
-fn metrics_cost_at_most_three_percent_of_a_message() {
+fn metrics_cost_a_small_share_of_a_message() {
     let without = instructions("without");
-    for how in ["metrics", "answers"] {
+    for (how, most) in [("metrics", 1.03), ("answers", 1.04)] {
         let with = instructions(how);
         let ratio = with / without;
         println!("{how:>8}: {with:.0} instructions a message, without {without:.0}: {ratio:.4}");
-        assert!((LEAST..=MOST).contains(&ratio), "{how}: {ratio:.4}");
+        assert!((LEAST..=most).contains(&ratio), "{how}: {ratio:.4}");
     }
 }
 

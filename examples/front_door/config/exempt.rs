@@ -1,4 +1,4 @@
-//! Networks whose clients a scorer ignores, in the configuration file or in files of their own.
+//! Networks whose clients a scorer ignores, in the configuration file or in separate files.
 
 use std::fs;
 use std::path::Path;

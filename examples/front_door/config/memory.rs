@@ -236,7 +236,7 @@ impl Config {
         Some(self.table_fault("store", &what))
     }
 
-    /// Returns the networks in lists of their own, as part of the configuration.
+    /// Returns the networks in separate files, as part of the configuration.
     pub(crate) fn lists(&self) -> String {
         let File { greylist, rate_limit, reputation, .. } = &self.file;
         let lists = [

@@ -10,8 +10,8 @@ use super::records::{Finding, Record};
 /// Maximum number of octets of the records.
 const OCTETS: usize = 256 << 10;
 
-/// Returns the records that match `searched`, the newest first, as a JSON object. It has the number of
-/// those that are left out.
+/// Returns the records that match `searched`, the newest first, as a JSON object, with the number
+/// of records left out.
 pub(super) fn json(status: &Status, searched: &str) -> String {
     let state = status.seen.state();
     let (mut records, mut left_out) = (String::new(), 0_u64);

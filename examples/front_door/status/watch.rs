@@ -9,7 +9,7 @@ use nobounce::{Event, Observer};
 
 use super::Status;
 
-/// The status of this process. Empty if there is no status server.
+/// The status of this process, if it has a status server.
 static STATUS: OnceLock<Arc<Status>> = OnceLock::new();
 
 /// Passes further events to this status.

@@ -210,7 +210,7 @@ impl<'v, 'a> Reader<'v, 'a> {
         }
     }
 
-    /// Skips an address literal, which is no domain. It ends before an address in any case.
+    /// Skips an address literal, which is not a domain. It always ends before the next address.
     fn skip_literal(&mut self) {
         while let Some(octet) = self.peek().filter(|octet| !b"<>@,;".contains(octet)) {
             self.at += 1;

@@ -122,7 +122,7 @@ struct Copy {
 }
 
 impl RefusedMail {
-    /// Returns the observer, and the writer of the files, which blocks: run it on a thread of its own.
+    /// Returns the observer, and the writer of the files. The writer blocks, so it needs its own thread.
     /// Creates the folder with mode 0700 if it does not exist.
     ///
     /// # Errors
@@ -157,20 +157,22 @@ impl RefusedMail {
             return;
         }
         let is_whole = !limits.header_only && message.len() <= limits.message_size;
-        // The copy is made without the lock, which other sessions need.
-        let room = WAITING - state.octets.min(WAITING);
+        let size = if is_whole { message.len() } else { message.len().min(HEADER) };
         let is_full = state.judged.len() + state.waiting.len() >= COPIES;
-        if is_full || is_whole && message.len() > room {
+        if is_full || size > WAITING - state.octets {
             state.lost = state.lost.saturating_add(1);
             return;
         }
+        // The room is taken first. The copy is made without the lock, which other sessions need.
+        state.octets += size;
         drop(state);
         let octets = if is_whole { message.segments().concat() } else { header(message) };
         let mut state = self.0.state();
-        state.octets += octets.len();
-        state
-            .judged
-            .insert(envelope.id.clone(), Copy { octets, is_whole, received: message.received() });
+        state.octets -= size - octets.len();
+        let copy = Copy { octets, is_whole, received: message.received() };
+        if let Some(earlier) = state.judged.insert(envelope.id.clone(), copy) {
+            state.octets -= earlier.octets.len();
+        }
     }
 
     /// Passes the copy to the writer if the client got the refusal of the panel.
