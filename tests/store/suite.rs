@@ -220,6 +220,14 @@ pub(crate) fn clocks_that_differ_do_little_harm(fresh: &mut dyn FnMut() -> Box<d
     assert_eq!(take(&bucket, 278.0), Taken::Exhausted { wait: Duration::from_secs(2) });
     assert_eq!(take(&bucket, 280.0), Taken::Granted { left: 0 });
 
+    // A trial whose clock is an hour slow does not correct the bucket of the others.
+    let tried = Key::new("clocks", "tried");
+    let query = |seconds| block_on(store.take(&tried, model::rate(RATE), 0, at(seconds))).unwrap();
+    assert_eq!(take(&tried, 3_600.0), Taken::Granted { left: 0 });
+    assert_eq!(query(0.0), Taken::Granted { left: 0 });
+    assert_eq!(query(3_600.0), Taken::Granted { left: 0 });
+    assert_eq!(query(3_660.0), Taken::Granted { left: 1 });
+
     // A balance does not decay faster if clocks differ by a second.
     let balance = Key::new("clocks", "balance");
     let weigh = |add: f64, seconds| {
