@@ -32,6 +32,11 @@ impl SessionId {
         Self(plain.collect::<String>().into())
     }
 
+    #[cfg(feature = "recording")]
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Returns the name of the gate: everything before the last hyphen.
     pub(crate) fn gate(&self) -> Option<&str> {
         self.0.rsplit_once('-').map(|(gate, _)| gate)
@@ -80,6 +85,11 @@ pub struct TransactionId {
 }
 
 impl TransactionId {
+    #[cfg(feature = "recording")]
+    pub(crate) fn number(&self) -> u32 {
+        self.n
+    }
+
     /// Returns the session of this transaction.
     pub fn session(&self) -> &SessionId {
         &self.session

@@ -168,6 +168,7 @@
 //! - `sender-authentication`: SPF, DKIM, ARC and DMARC, and `Authentication-Results` (RFC 8601).
 //! - `rspamd`: the scorer `scorers::Rspamd`.
 //! - `json`: lines of a log in JSON, written and read: `observer::json`.
+//! - `recording`: recordings of sessions and their replay: `observer::Recorder`, `recording`, `replay`.
 //! - `redb`: a store in a file: `store::Embedded`.
 //! - `metrics`: an observer that exports metrics for Prometheus: `observer::Metrics`.
 //! - `tracing`: an observer that emits spans and events for the `tracing` crate: `observer::Tracing`.
@@ -185,6 +186,7 @@
 //! - [`docs::logs_and_metrics`]: a line for each refusal, a counter for each symbol.
 //! - [`docs::questions`]: twenty questions of a postmaster's day, each answered by one command.
 //! - [`docs::explaining`]: why a message was refused, and what would become of one.
+//! - [`docs::replaying`]: what another configuration would have done with recorded sessions.
 //! - [`docs::recipients`]: decisions that differ for each recipient.
 //! - [`docs::several_gates`]: several processes or machines with one memory.
 //! - [`docs::postfix`]: how to run `front_door` in front of Postfix.
@@ -245,10 +247,14 @@ mod opinion;
 pub mod panel;
 #[cfg(feature = "serve")]
 mod record;
+#[cfg(feature = "recording")]
+pub mod recording;
 #[cfg(any(test, feature = "testing"))]
 mod rehearsal;
 #[cfg(feature = "serve")]
 pub mod relay;
+#[cfg(feature = "recording")]
+pub mod replay;
 #[cfg(feature = "serve")]
 pub mod runtime;
 #[cfg(feature = "serve")]

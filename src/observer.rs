@@ -1,5 +1,6 @@
 //! Observers: notified of events, without influence on the session.
 
+mod during;
 #[cfg(feature = "json")]
 pub mod json;
 mod limit;
@@ -8,6 +9,8 @@ mod lines;
 mod metrics;
 mod observers;
 mod queue;
+#[cfg(feature = "recording")]
+mod recorder;
 #[cfg(all(feature = "json", unix))]
 mod refused_mail;
 #[cfg(feature = "tracing")]
@@ -19,13 +22,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::{AdmissionError, ProxyError};
+use crate::capabilities::Capabilities;
 use crate::deadline::Awaiting;
 #[cfg(feature = "dns")]
 use crate::dns::Lookup;
 use crate::envelope::{SessionId, TransactionId};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, RequestKind};
 use crate::panel::Answer;
-use crate::peer::Peer;
+use crate::peer::{Peer, TlsInfo};
 use crate::record::Note;
 pub use crate::record::{RecordedField, SessionRecord, Timing, TransactionRecord};
 use crate::relay::ConnectAttempt;
@@ -34,12 +38,15 @@ use crate::store::Call;
 use crate::tally::Tally;
 use crate::verdict::{Stage, Subject, Verdict};
 use crate::wire::mailbox::ForwardPath;
+pub use during::During;
 pub use limit::LineLimit;
 pub use lines::LineLogger;
 #[cfg(feature = "metrics")]
 pub use metrics::Metrics;
 pub(crate) use observers::Observers;
 pub use queue::{Queue, Queued};
+#[cfg(feature = "recording")]
+pub use recorder::Recorder;
 #[cfg(all(feature = "json", unix))]
 pub use refused_mail::{
     KeptMail, KeptMailError, RefusedMail, RefusedMailLimits, RefusedMailReport, RefusedMailWriter,
@@ -290,12 +297,59 @@ pub enum Event<'e> {
         /// The client.
         peer: &'e Peer,
     },
+    /// The extensions of the relay target are known, and the session offers those that both have.
+    Offered {
+        /// The session.
+        session: &'e SessionId,
+        /// The extensions of the relay target.
+        extensions: &'e Capabilities,
+    },
     /// The client sent these octets.
     Received {
         /// The session.
         session: &'e SessionId,
         /// The octets, as sent: untrusted input, which includes mail content.
         octets: &'e [u8],
+        /// What the session was doing.
+        during: During,
+    },
+    /// The client has closed its sending direction (EOF). It may still read replies.
+    InputEnded {
+        /// The session.
+        session: &'e SessionId,
+        /// What the session was doing.
+        during: During,
+    },
+    /// The connection with the client is lost: it was reset, or a write failed.
+    ClientLost {
+        /// The session.
+        session: &'e SessionId,
+        /// What the session was doing.
+        during: During,
+    },
+    /// The TLS handshake after STARTTLS succeeded.
+    Secured {
+        /// The session.
+        session: &'e SessionId,
+        /// The TLS session.
+        tls: &'e TlsInfo,
+    },
+    /// The TLS handshake after STARTTLS failed.
+    NotSecured {
+        /// The session.
+        session: &'e SessionId,
+    },
+    /// The limits for a gate under stress apply to the session from now on, or no longer.
+    Stressed {
+        /// The session.
+        session: &'e SessionId,
+        /// Whether they apply.
+        on: bool,
+    },
+    /// The session was told that the gate shuts down.
+    ShuttingDown {
+        /// The session.
+        session: &'e SessionId,
     },
     /// These octets were written to the client.
     Transmitted {
@@ -334,12 +388,17 @@ pub enum Event<'e> {
         tally: &'e Tally,
         /// The verdict.
         verdict: &'e Verdict,
+        /// The answers of all scorers, in the order of the seats. Empty unless the gate
+        /// [reports answers](crate::Gate::report_answers).
+        answers: &'e [Answer],
     },
     /// The relay target has answered. An answer to the content is observed after the reply to the
     /// client was written, or after writing it failed.
     Relayed {
         /// The transaction.
         id: &'e TransactionId,
+        /// The kind of the request. A renewal is reported only if it failed.
+        request: RequestKind,
         /// The recipient in question; `None` for the content. With PRDR there is one answer to the
         /// content for each recipient, in order.
         recipient: Option<&'e ForwardPath>,
@@ -422,8 +481,8 @@ impl<'e> From<&'e ConnectAttempt<'e>> for Event<'e> {
 impl<'n> From<Note<'n>> for Event<'n> {
     fn from(note: Note<'n>) -> Self {
         match note {
-            Note::Relayed { id, recipient, outcome, took } => {
-                Self::Relayed { id, recipient, outcome, took }
+            Note::Relayed { id, request, recipient, outcome, took } => {
+                Self::Relayed { id, request, recipient, outcome, took }
             }
             Note::Late { session, awaiting } => Self::Late { session, awaiting },
             Note::Ended(record) => Self::Ended(record),

@@ -276,8 +276,8 @@ impl Receipt {
         Self { granted: Granted::Content, transaction: None, reply, called }
     }
 
-    /// Creates a receipt from a 2xx reply in a dialogue.
-    #[cfg(feature = "testing")]
+    /// Creates a receipt from a 2xx reply in a dialogue or recording.
+    #[cfg(any(feature = "recording", feature = "testing"))]
     pub(crate) fn stated(granted: Granted, reply: Reply) -> Self {
         Self { granted, transaction: None, reply, called: None }
     }

@@ -251,6 +251,8 @@ impl Observer for Kept {
     fn observe(&self, event: &Event<'_>) {
         let line = match event {
             Event::Ended(record) => format!("Ended {record} {:?}", record.onward),
+            // The extensions of a transcript are among its settings.
+            Event::Offered { .. } => return,
             other => {
                 let debug = format!("{other:?}");
                 debug.split(|c: char| !c.is_alphanumeric()).next().unwrap().into()

@@ -16,7 +16,7 @@ use nobounce::{Address, Settings};
 
 use crate::options::Options;
 use crate::status::StatusAddress;
-use crate::{Policy, certificate, doors, journal, sense, target, user};
+use crate::{Policy, certificate, doors, journal, recording, sense, target, user};
 
 /// Time for a daemon to accept a connection. `--check` reports a slower daemon.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -81,6 +81,10 @@ pub(crate) fn check(options: &Options, policy: &Policy, settings: &Settings) -> 
     }
     for (option, path) in [("--json-log", &options.json_log), ("--log", &options.log)] {
         path.iter().for_each(|path| log(&mut findings, option, path));
+    }
+    match recording::Plan::of(options, policy.config.as_ref()) {
+        Ok(plan) => plan.iter().for_each(|plan| log(&mut findings, "--record", &plan.path)),
+        Err(fault) => findings.faults.push(fault.to_string()),
     }
     if let (Some(json), Some(text)) = (&options.json_log, &options.log)
         && is_same(json, text)

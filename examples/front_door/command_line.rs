@@ -1,4 +1,4 @@
-//! The commands: the gate itself, `why`, `try` and `release`.
+//! The commands: the gate itself, `why`, `try`, `release` and `replay`.
 
 use std::process::exit;
 
@@ -7,13 +7,14 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::options::{Options, SIGNALS};
 use crate::release::ReleaseOptions;
+use crate::replay::ReplayOptions;
 use crate::trial::TryOptions;
 use crate::why::WhyOptions;
 
 /// Invalid arguments of the commands, whose lower exit codes have a meaning (`EX_USAGE` of
 /// sysexits).
 const USAGE: u8 = 64;
-/// Options of the gate that have an effect in a trial.
+/// Options of the gate that have an effect in a trial or replay.
 const TRIED: &[&str] = &[
     "config",
     "spamd",
@@ -48,6 +49,7 @@ enum Command {
     Why(Box<WhyOptions>),
     Try(Box<TryOptions>),
     Release(Box<ReleaseOptions>),
+    Replay(Box<ReplayOptions>),
 }
 
 /// The task of the program.
@@ -57,6 +59,7 @@ pub(crate) enum Task {
     Why(Box<WhyOptions>),
     Try(Box<TryOptions>),
     Release(Box<ReleaseOptions>),
+    Replay(Box<ReplayOptions>),
 }
 
 impl Task {
@@ -64,8 +67,10 @@ impl Task {
     pub(crate) fn parse() -> Self {
         let of_try = ["client", "helo", "from", "to", "file", "help"];
         let of_release = ["reference", "again", "remove", "help"];
+        let of_replay = ["recordings", "against", "fail_on", "protocol", "last", "help"];
         let command = showing(CommandLine::command(), "try", &[&of_try, TRIED]);
         let command = showing(command, "release", &[&of_release, RELEASING]);
+        let command = showing(command, "replay", &[&of_replay, TRIED]);
         let matches = command.try_get_matches().and_then(|it| CommandLine::from_arg_matches(&it));
         let CommandLine { command, options } = matches.unwrap_or_else(|error| {
             let _ = error.print();
@@ -78,6 +83,7 @@ impl Task {
             Some(Command::Why(options)) => Self::Why(options),
             Some(Command::Try(options)) => Self::Try(options),
             Some(Command::Release(options)) => Self::Release(options),
+            Some(Command::Replay(options)) => Self::Replay(options),
             None if options.check => Self::Check(Box::new(options)),
             None if options.relay.is_none() => {
                 let missing =
@@ -106,6 +112,7 @@ fn showing(command: clap::Command, name: &str, shown: &[&[&str]]) -> clap::Comma
 
 /// Returns whether the first argument is a command.
 fn is_command() -> bool {
+    let commands = ["why", "try", "release", "replay"];
     let first = std::env::args_os().nth(1);
-    first.is_some_and(|first| ["why", "try", "release"].iter().any(|name| first == *name))
+    first.is_some_and(|first| commands.iter().any(|name| first == *name))
 }

@@ -9,6 +9,7 @@ mod exempt;
 mod memory;
 mod place;
 mod recall;
+pub(crate) mod record;
 mod refused;
 mod sense;
 mod session;
@@ -60,6 +61,7 @@ struct File {
     disclosure: BTreeMap<Symbol, BTreeMap<Symbol, Told>>,
     admission: Option<clients::Admitted>,
     tarpit: Option<clients::Slowed>,
+    record: Option<Spanned<record::Record>>,
     behaviour: Option<clients::Conduct>,
     gtube: Option<tables::Gtube>,
     structure: Option<tables::Structure>,

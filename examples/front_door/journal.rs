@@ -15,8 +15,8 @@ use nobounce::observer::json::{Entry, Line};
 use crate::options::Options;
 use crate::output::{Output, lost_lines};
 use crate::time::{now, stamp, today};
-use file::{append, standard_descriptor};
-pub(crate) use file::{is_ours, is_standard_output};
+use file::standard_descriptor;
+pub(crate) use file::{append, is_ours, is_standard_output};
 
 /// Lines for sessions without a transaction that may be written at once, and the interval after
 /// which one more is allowed. A client makes such a session at no cost.

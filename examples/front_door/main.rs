@@ -12,6 +12,7 @@
 //! - `front_door why REFERENCE` explains what became of a message, from the JSON log.
 //! - `front_door try FILE` shows what would become of a message.
 //! - `front_door release REFERENCE` sends a refused message to the onward server.
+//! - `front_door replay RECORDING` shows what another configuration would have done.
 //! - SIGTERM and SIGINT: front_door accepts no more clients. Clients in a transaction may finish it; all others
 //!   get `421 4.3.2`.
 //! - SIGHUP: reads the configuration file and the certificates again, and reopens the log.
@@ -38,11 +39,14 @@ mod names;
 mod options;
 mod output;
 mod policy;
+mod recording;
 mod refused;
 mod release;
 mod reload;
+mod replay;
 mod sense;
 mod service;
+mod signals;
 mod status;
 mod strangers;
 mod successor;
@@ -58,7 +62,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -68,9 +72,7 @@ use nobounce::observer::without_octets;
 use nobounce::tls::TlsServer;
 use nobounce::tokio::{Listener, Serve, Tokio};
 use signal_hook::consts::SIGXFSZ;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use check::Findings;
@@ -81,8 +83,10 @@ use journal::Journal;
 use options::Options;
 use output::Output;
 use policy::{Policy, Rules, onward_settings, settings, target};
+use recording::SessionRecording;
 use refused::RefusedCopies;
 use reload::{Learning, Reload};
+use signals::{End, hangup, succeed_on_signal};
 use status::{Listening, Status};
 use strangers::Strangers;
 use successor::{Heritage, Predecessor};
@@ -110,6 +114,7 @@ fn main() -> ExitCode {
         Task::Why(options) => return why::run(&options),
         Task::Try(options) => return trial::run(*options),
         Task::Release(options) => return release::run(&options),
+        Task::Replay(options) => return replay::run(&options),
     };
     if let Err(error) = &result {
         tell(error);
@@ -174,6 +179,8 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     user::become_own(options.user.as_deref(), options.as_root)?;
     let errors = Output::standard_error()?;
     let journal = Arc::new(Journal::open(&options, &errors)?);
+    let config = policy.config.as_ref();
+    let recording = SessionRecording::open(&options, config, &configuration, &errors)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let start = Start {
         options: Arc::new(options),
@@ -181,10 +188,12 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         doors,
         tls,
         journal: journal.clone(),
+        recording: recording.clone(),
         predecessor,
     };
     let served = runtime.block_on(front(start, policy, &errors));
     journal.finish(LAST_LINES);
+    recording.finish(LAST_LINES);
     errors.finish(LAST_LINES);
     served
 }
@@ -197,14 +206,15 @@ struct Start {
     doors: Vec<Door>,
     tls: Option<TlsServer>,
     journal: Arc<Journal>,
+    recording: SessionRecording,
     predecessor: Option<Predecessor>,
 }
 
 async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<dyn Error>> {
-    let Start { options, configuration, doors, tls, journal, predecessor } = start;
+    let Start { options, configuration, doors, tls, journal, recording, predecessor } = start;
     let Policy { config, names, panel, admission, tarpit } = policy;
     let mut end = End::new()?;
-    let hangup = signal(SignalKind::hangup())?;
+    let hangup = hangup()?;
     let settings = settings(&options, config.as_ref())?;
     let mut doubts = certificate::doubts(&options);
     doubts.extend(options.doubts(&settings, &admission));
@@ -286,6 +296,7 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
     if records_timings {
         gate = gate.record_timings();
     }
+    gate = recording.watch(gate);
     if !options.no_message_fields {
         gate = gate.record_fields(MESSAGE_FIELDS);
     }
@@ -307,6 +318,7 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
         store,
         learning,
         copies: copies.clone(),
+        recording,
         weights: weights.clone(),
         journal,
         status: status.clone(),
@@ -366,52 +378,4 @@ async fn front(start: Start, policy: Policy, errors: &Output) -> Result<(), Box<
         errors.line(format_args!("weights that matched no finding: {count} ({all})"));
     }
     Ok(ended.await??)
-}
-
-/// Starts a new process that takes over, on SIGUSR2. This process serves until the new one is
-/// ready. Also returns whether there is such a process.
-fn succeed_on_signal(
-    heritage: Heritage,
-    errors: Output,
-) -> io::Result<(JoinHandle<()>, Arc<AtomicBool>)> {
-    let mut called = signal(SignalKind::user_defined2())?;
-    let heir = Arc::new(AtomicBool::new(false));
-    let has_heir = heir.clone();
-    let task = tokio::spawn(async move {
-        while called.recv().await.is_some() {
-            let mut child = match heritage.hand_over() {
-                Ok(child) => child,
-                Err(error) => {
-                    errors.report(format_args!("starting the new process failed: {error}"));
-                    continue;
-                }
-            };
-            has_heir.store(true, Ordering::Release);
-            let ended = child.wait().await;
-            has_heir.store(false, Ordering::Release);
-            if let Ok(status) = ended {
-                errors.report(format_args!(
-                    "the new process exited: {status}; the old process stays in service"
-                ));
-            }
-        }
-    });
-    Ok((task, heir))
-}
-
-/// The signals that end the process.
-struct End([Signal; 2]);
-
-impl End {
-    fn new() -> io::Result<Self> {
-        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?]))
-    }
-
-    async fn comes(&mut self) {
-        let [interrupt, terminate] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    }
 }

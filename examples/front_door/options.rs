@@ -110,6 +110,10 @@ pub(crate) struct Options {
     /// Write no Message-ID, From and Subject of messages into the log.
     #[arg(long)]
     pub(crate) no_message_fields: bool,
+    /// File in which sessions are recorded for `front_door replay`. By default these are the sessions in which
+    /// something was refused, without personal data; the table `[record]` of the configuration file says what else.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
     /// Address of the status server, such as 127.0.0.1:9125 or unix:/run/nobounce/status: HTTP with metrics for
     /// Prometheus (/metrics), health (/healthz), readiness (/readyz), a page for operators (/) and its records as
     /// JSON (/recent.json). It has no passwords and no TLS, and shows addresses of senders and recipients. A socket

@@ -23,6 +23,7 @@ use crate::health::Health;
 use crate::journal::Journal;
 use crate::options::Options;
 use crate::output::Output;
+use crate::recording::SessionRecording;
 use crate::refused::RefusedCopies;
 use crate::status::Status;
 use crate::tested::Tested;
@@ -42,6 +43,7 @@ pub(crate) struct Reload {
     pub(crate) store: Option<Opened>,
     pub(crate) learning: Learning,
     pub(crate) copies: RefusedCopies,
+    pub(crate) recording: SessionRecording,
     pub(crate) weights: Arc<Mutex<Weights>>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) status: Arc<Status>,
@@ -80,7 +82,7 @@ impl Reload {
 
     /// Returns the result in one line.
     async fn reload(&mut self) -> String {
-        let reopened = self.journal.reopen().into_iter();
+        let reopened = self.journal.reopen().into_iter().chain(self.recording.reopen().err());
         let mut faults: Vec<_> = reopened
             .map(|error| format!("reopening the log failed, the old file stays open: {error}"))
             .collect();
@@ -159,6 +161,7 @@ impl Reload {
         let hash = self.options.hash(Some(&config));
         let rules = Rules { settings, names, panel, tarpit, tls: self.tls.clone() };
         self.gate.replace(rules.gate(&self.options, self.target.clone()));
+        self.recording.set_policy(&hash);
         self.admission.set_limits(admission);
         self.learning.begin(learners);
         self.health.keep_scorers(&scorers);
@@ -176,6 +179,9 @@ impl Reload {
         if prefixes(admission) != self.prefixes {
             let what = format!("ipv4_width and ipv6_width: {UNTIL_START}");
             kept.push(config.table_fault("admission", &what).to_string());
+        }
+        if self.recording.differs(&self.options, config).map_err(|error| error.to_string())? {
+            kept.push(config.table_fault("record", &UNTIL_START).to_string());
         }
         Ok(kept)
     }

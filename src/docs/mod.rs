@@ -11,6 +11,7 @@
 //! - [`logs_and_metrics`]: a line for each refusal, a counter for each symbol.
 //! - [`explaining`]: why a message was refused, and what would become of one.
 //! - [`questions`]: twenty questions of a postmaster's day, each answered by one command.
+//! - [`replaying`]: what another configuration would have done with recorded sessions.
 //! - [`recipients`]: decisions that differ for each recipient.
 //! - [`several_gates`]: several processes or machines with one memory.
 //! - [`postfix`]: how to run `front_door` in front of Postfix.
@@ -67,6 +68,11 @@ pub mod recipients {
 #[cfg(feature = "serve")]
 pub mod relay_targets {
     #![doc = include_str!("relay_targets.md")]
+}
+
+pub mod replaying {
+    #![cfg_attr(not(feature = "recording"), allow(rustdoc::broken_intra_doc_links))]
+    #![doc = include_str!("replaying.md")]
 }
 
 #[cfg(feature = "serve")]

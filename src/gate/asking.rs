@@ -51,7 +51,18 @@ impl<R: Runtime> Gate<R> {
                 }
             }
             let (recipient, verdict) = (subject.recipient(), &verdict);
-            self.observe(&Event::Judged { id, peer, stage, recipient, subject, tally, verdict });
+            // The answers may be kept only for their times.
+            let answers = if self.reports_answers { sitting.answers() } else { &[] };
+            self.observe(&Event::Judged {
+                id,
+                peer,
+                stage,
+                recipient,
+                subject,
+                tally,
+                verdict,
+                answers,
+            });
         }
         tally.settle();
         verdict

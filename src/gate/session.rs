@@ -14,7 +14,7 @@ use super::{Admitted, Gate, Terms};
 use crate::admission::AdmissionGuard;
 use crate::capabilities::Capabilities;
 use crate::deadline::{Awaiting, Deadline};
-use crate::observer::Event;
+use crate::observer::{During, Event};
 use crate::panel::Sitting;
 use crate::peer::TlsInfo;
 use crate::record::{Note, Record};
@@ -175,10 +175,10 @@ impl<'g, R: Runtime> GateSession<'g, R> {
         let through = Guarded::begin(|| self.relay.relay.capabilities());
         let through = within(&gate.runtime, Some(limit), through).await;
         let through = through.and_then(|through| self.relay.report(gate, &self.session, through));
-        self.session.offer(&through.unwrap_or_else(Capabilities::none));
-        if gate.is_going_down() {
-            self.session.shut_down();
-        }
+        let extensions = &through.unwrap_or_else(Capabilities::none);
+        self.session.offer(extensions);
+        gate.observe(&Event::Offered { session: self.session.id(), extensions });
+        self.follow_shutdown();
     }
 
     /// Does all work that needs no I/O and returns the next step.
@@ -260,9 +260,7 @@ impl<'g, R: Runtime> GateSession<'g, R> {
                 Next::Ended(end) => {
                     self.end_transaction(end);
                     // Also checked here: if a client keeps sending, the session may never wait.
-                    if gate.is_going_down() {
-                        self.session.shut_down();
-                    }
+                    self.follow_shutdown();
                 }
                 Next::StartTls => return GateStep::StartTls,
                 Next::Close => {
@@ -301,16 +299,16 @@ impl<'g, R: Runtime> GateSession<'g, R> {
     /// Checks stress, shutdown and eviction before a wait for the client. Returns whether the
     /// session has something else to do now.
     fn is_recalled(&mut self, now: Instant) -> bool {
-        let Self { gate, terms, session, place, stressed, .. } = self;
-        session.hold_tls(gate.is_busy_with_tls(terms, session.peer()));
-        if !session.is_going_down() && gate.is_going_down() {
-            session.shut_down();
+        if self.follow_shutdown() {
             return true;
         }
+        let Self { gate, terms, session, place, stressed, .. } = self;
+        session.hold_tls(gate.is_busy_with_tls(terms, session.peer()));
         let Some(place) = place else { return false };
         *stressed = place.is_stressed();
         if *stressed != session.is_stressed() {
             session.set_stress(*stressed, now);
+            gate.observe(&Event::Stressed { session: session.id(), on: *stressed });
         }
         if place.is_revoked() && session.idle_since().is_some() {
             session.evict();
@@ -318,6 +316,17 @@ impl<'g, R: Runtime> GateSession<'g, R> {
             return true;
         }
         false
+    }
+
+    /// Tells the session if the gate shuts down. Returns whether this is news for it.
+    fn follow_shutdown(&mut self) -> bool {
+        let Self { gate, session, .. } = self;
+        let is_news = gate.is_going_down() && !session.is_going_down();
+        if is_news {
+            session.shut_down();
+            gate.observe(&Event::ShuttingDown { session: session.id() });
+        }
+        is_news
     }
 
     /// Ready when a session that waits for its client must be polled again: stress has begun or
@@ -349,7 +358,8 @@ impl<'g, R: Runtime> GateSession<'g, R> {
         if !octets.is_empty() {
             self.hear();
             if self.gate.shows_octets() {
-                self.gate.observe(&Event::Received { session: self.session.id(), octets });
+                let (session, during) = (self.session.id(), self.during());
+                self.gate.observe(&Event::Received { session, octets, during });
             }
             self.session.receive(octets);
         }
@@ -366,11 +376,20 @@ impl<'g, R: Runtime> GateSession<'g, R> {
         self.hear();
         let length = length.min(self.session.room().len());
         if self.gate.shows_octets() {
-            let id = self.session.id().clone();
+            let (id, during) = (self.session.id().clone(), self.during());
             let octets = &self.session.room()[..length];
-            self.gate.observe(&Event::Received { session: &id, octets });
+            self.gate.observe(&Event::Received { session: &id, octets, during });
         }
         self.session.receive_in_room(length);
+    }
+
+    fn during(&self) -> During {
+        match (self.reads, self.writes, self.session.awaits_answer()) {
+            (true, ..) => During::Receive,
+            (_, true, _) => During::Transmit,
+            (.., true) => During::Question,
+            _ => During::Work,
+        }
     }
 
     fn hear(&mut self) {
@@ -383,14 +402,21 @@ impl<'g, R: Runtime> GateSession<'g, R> {
 
     /// Reports EOF from the client. The client may still read replies (half-close).
     pub fn receive_eof(&mut self) {
+        let (session, during) = (self.session.id(), self.during());
+        self.gate.observe(&Event::InputEnded { session, during });
         self.session.receive_eof();
     }
 
     /// Reports that the client is gone: the connection was reset, or a write failed. Nothing more
     /// is sent to the relay target.
     pub fn lose_client(&mut self) {
+        let during = self.during();
         self.not_transmitted();
         self.broken = true;
+        if !self.session.is_closed() {
+            let session = self.session.id();
+            self.gate.observe(&Event::ClientLost { session, during });
+        }
         self.session.lose_client();
     }
 
@@ -423,12 +449,14 @@ impl<'g, R: Runtime> GateSession<'g, R> {
 
     /// Reports that the TLS handshake has succeeded.
     pub fn tls_started(&mut self, tls: TlsInfo) {
+        self.gate.observe(&Event::Secured { session: self.session.id(), tls: &tls });
         self.session.tls_started(tls);
     }
 
     /// Reports that the TLS handshake failed or did not take place. The session is over.
     pub fn tls_failed(&mut self) {
         self.broken = true;
+        self.gate.observe(&Event::NotSecured { session: self.session.id() });
         self.session.tls_failed();
     }
 

@@ -23,6 +23,7 @@ use crate::verdict::{Refusal, Stage, Subject, Verdict};
 use hearing::{At, Hearing, hear};
 pub(crate) use judge::Bench;
 pub use judge::Judge;
+use seat::About;
 pub use seat::Seat;
 pub use sitting::{Answer, Sitting};
 pub use weights::Weights;
@@ -254,7 +255,7 @@ impl Panel {
                 drop(places);
                 hear(runtime, &mut hearings, timed).await;
                 let answers = hearings.map(Hearing::answer);
-                self.weigh(answers.into_iter().flatten(), subject, tally, sitting)
+                self.weigh(answers.into_iter().flatten(), subject.into(), tally, sitting)
             }
             seats => {
                 let mut hearings = Vec::with_capacity(seats.len());
@@ -264,20 +265,39 @@ impl Panel {
                 drop(places);
                 hear(runtime, &mut hearings, timed).await;
                 let answers: Vec<_> = hearings.into_iter().map(Hearing::answer).collect();
-                self.weigh(answers.into_iter().flatten(), subject, tally, sitting)
+                self.weigh(answers.into_iter().flatten(), subject.into(), tally, sitting)
             }
         }
+    }
+
+    /// Judges answers that were given before, by scorer. A scorer without an answer is silent.
+    #[cfg(feature = "recording")]
+    pub(crate) fn judge_again(
+        &self,
+        stage: Stage,
+        tally: &mut Tally,
+        mut answer: impl FnMut(&str) -> Option<Result<Opinion, FailureCause>>,
+    ) -> Verdict {
+        tally.ask();
+        if self.seats.is_empty() {
+            return Verdict::Pass;
+        }
+        tally.measure(self.thresholds);
+        let silent = || Ok(Opinion::silent());
+        let answers = self.seats.iter().map(|seat| answer(&seat.name).unwrap_or_else(silent));
+        let answers = answers.map(|answer| (answer, Duration::ZERO));
+        self.weigh(answers, About { stage, recipient: None }, tally, &mut Sitting::new())
     }
 
     /// Records the answers in the order of the seats and derives the verdict.
     fn weigh(
         &self,
         answers: impl Iterator<Item = (Result<Opinion, FailureCause>, Duration)>,
-        subject: Subject<'_>,
+        about: About<'_>,
         tally: &mut Tally,
         sitting: &mut Sitting,
     ) -> Verdict {
-        let stage = subject.stage();
+        let stage = about.stage;
         let (mut refusals, mut fields) = (Vec::new(), Vec::new());
         // The first deferral caused by a failed scorer that could only have raised the score.
         let mut deferral = None;
@@ -286,7 +306,7 @@ impl Panel {
             let adds_only = matches!(&answer, Err(FailureCause::Error(error))
                 if error.could_only_add() && error.opinion().refusal.is_none())
                 && !self.weights.speak_for();
-            let refusal = seat.take(answer, subject, &self.weights, tally, &mut fields);
+            let refusal = seat.take(answer, about, &self.weights, tally, &mut fields);
             if adds_only {
                 deferral = deferral.or(refusal);
             } else {

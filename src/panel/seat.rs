@@ -14,12 +14,30 @@ use crate::score::{Finding, Score, word};
 use crate::scorer::Scorer;
 use crate::tally::{Entry, Failure, FailureCause, Objection, Tally};
 use crate::unwind::caught;
-use crate::verdict::{Refusal, Subject};
+use crate::verdict::{Refusal, Stage, Subject};
+use crate::wire::mailbox::SmtpPath;
 
 /// Default time budget of one scorer at one stage (Haraka's `plugin_timeout`).
 pub(super) const SEAT_BUDGET: Duration = Duration::from_secs(30);
 /// The name of a scorer that panics when asked for its name.
 const UNNAMED: &str = "unnamed";
+
+/// What an answer is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) stage: Stage,
+    pub(super) recipient: Option<&'a SmtpPath>,
+}
+
+impl<'a> From<Subject<'a>> for About<'a> {
+    fn from(subject: Subject<'a>) -> Self {
+        let recipient = match subject {
+            Subject::Recipient(_, recipient) => Some(&recipient.path),
+            Subject::Connection(..) | Subject::Content(..) => None,
+        };
+        Self { stage: subject.stage(), recipient }
+    }
+}
 
 /// A scorer's place in a panel: its time budget, its failure policy, its scale.
 pub struct Seat {
@@ -103,12 +121,12 @@ impl Seat {
     pub(super) fn take(
         &self,
         answer: Result<Opinion, FailureCause>,
-        subject: Subject<'_>,
+        about: About<'_>,
         weights: &Weights,
         tally: &mut Tally,
         fields: &mut Vec<HeaderField>,
     ) -> Option<Refusal> {
-        let stage = subject.stage();
+        let stage = about.stage;
         let Opinion { findings, fields: written, refusal } = match answer {
             Ok(opinion) => opinion,
             Err(cause) => {
@@ -118,15 +136,15 @@ impl Seat {
                         Opinion::silent()
                     }
                 };
-                let said = self.take(Ok(said), subject, weights, tally, fields);
-                return said.or(self.fail(cause, subject, weights, tally));
+                let said = self.take(Ok(said), about, weights, tally, fields);
+                return said.or(self.fail(cause, about, weights, tally));
             }
         };
         fields.extend(written.into_iter().filter(|_| !self.monitored));
         for finding in findings {
             let given = finding.score();
             let finding = finding.with_score(given.percent(self.scale));
-            self.enter(weights.apply(&self.name, finding), given, subject, tally);
+            self.enter(weights.apply(&self.name, finding), given, about, tally);
         }
         let refusal = refusal?;
         tally.object(Objection {
@@ -142,11 +160,11 @@ impl Seat {
     fn fail(
         &self,
         cause: FailureCause,
-        subject: Subject<'_>,
+        about: About<'_>,
         weights: &Weights,
         tally: &mut Tally,
     ) -> Option<Refusal> {
-        let (scorer, stage, policy) = (self.name.clone(), subject.stage(), self.on_failure);
+        let (scorer, stage, policy) = (self.name.clone(), about.stage, self.on_failure);
         let server = caught(|| self.scorer.server().cloned()).ok().flatten();
         let monitored = self.monitored;
         tally.fail(Failure { scorer, stage, cause, policy, monitored, server });
@@ -154,7 +172,7 @@ impl Seat {
             FailurePolicy::Ignore => None,
             FailurePolicy::Score(score) => {
                 let finding = Finding::new(&self.failed(), score);
-                self.enter(weights.apply(&self.name, finding), score, subject, tally);
+                self.enter(weights.apply(&self.name, finding), score, about, tally);
                 None
             }
             FailurePolicy::Defer => (!self.monitored).then(|| thresholds::unchecked(stage)),
@@ -175,13 +193,13 @@ impl Seat {
         listed.ok().flatten().unwrap_or(true) || self.failed() == symbol
     }
 
-    fn enter(&self, finding: Finding, given: Score, subject: Subject<'_>, tally: &mut Tally) {
+    fn enter(&self, finding: Finding, given: Score, about: About<'_>, tally: &mut Tally) {
         tally.enter(Entry {
             scorer: self.name.clone(),
-            stage: subject.stage(),
+            stage: about.stage,
             finding,
             given,
-            recipient: subject.recipient().map(|recipient| recipient.path.clone()),
+            recipient: about.recipient.cloned(),
             monitored: self.monitored,
             aside: false,
         });

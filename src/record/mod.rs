@@ -52,6 +52,7 @@ pub(crate) struct Record {
 pub(crate) enum Note<'n> {
     Relayed {
         id: &'n TransactionId,
+        request: RequestKind,
         recipient: Option<&'n ForwardPath>,
         outcome: &'n Outcome,
         took: Duration,
@@ -68,10 +69,18 @@ pub(crate) enum Note<'n> {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "most lists hold one of each, for a moment")]
 enum Owed {
-    Relayed(TransactionId, Outcome, Duration),
+    Relayed(TransactionId, OwedAnswer),
     Late(SessionId, Awaiting),
     /// The end of a transaction, and the answer to its content if its note was waiting too.
-    Ended(Option<(Outcome, Duration)>, TransactionRecord),
+    Ended(Option<OwedAnswer>, TransactionRecord),
+}
+
+/// An answer of the relay target to a content.
+#[derive(Debug)]
+struct OwedAnswer {
+    request: RequestKind,
+    outcome: Outcome,
+    took: Duration,
 }
 
 /// The party that the session waits for.
@@ -199,12 +208,14 @@ impl Record {
                 // Without this, the list would allocate four elements. Usually it has one element,
                 // because the end of the transaction replaces this note.
                 self.owed.reserve_exact(1);
-                self.owed.push(Owed::Relayed(id.clone(), outcome.copy_for_event(), took));
+                let answer = OwedAnswer { request: kind, outcome: outcome.copy_for_event(), took };
+                self.owed.push(Owed::Relayed(id.clone(), answer));
             }
             // A renewal that is accepted is not reported: nothing has changed.
             RequestKind::Renewal if matches!(outcome, Outcome::Accepted(_)) => {}
-            RequestKind::Recipient => tell(Note::Relayed { id, recipient, outcome, took }),
-            RequestKind::Renewal => tell(Note::Relayed { id, recipient: None, outcome, took }),
+            RequestKind::Recipient | RequestKind::Renewal => {
+                tell(Note::Relayed { id, request: kind, recipient, outcome, took });
+            }
         }
         self.current(id).note(outcome, kind == RequestKind::Recipient);
     }
@@ -254,10 +265,10 @@ impl Record {
     }
 
     /// Takes the last note if it is the answer to this transaction's content.
-    fn answer_owed(&mut self, ended: &TransactionId) -> Option<(Outcome, Duration)> {
-        let note = self.owed.pop_if(|note| matches!(note, Owed::Relayed(id, ..) if id == ended))?;
-        let Owed::Relayed(_, outcome, took) = note else { return None };
-        Some((outcome, took))
+    fn answer_owed(&mut self, ended: &TransactionId) -> Option<OwedAnswer> {
+        let note = self.owed.pop_if(|note| matches!(note, Owed::Relayed(id, _) if id == ended))?;
+        let Owed::Relayed(_, answer) = note else { return None };
+        Some(answer)
     }
 
     /// Returns whether the positive reply to a message has not been sent yet.
@@ -278,14 +289,11 @@ impl Record {
         let owed = std::mem::take(&mut self.owed);
         for note in &owed {
             match note {
-                Owed::Relayed(id, outcome, took) => {
-                    tell(Note::Relayed { id, recipient: None, outcome, took: *took });
-                }
+                Owed::Relayed(id, answer) => tell(answer.note(id)),
                 Owed::Late(session, awaiting) => tell(Note::Late { session, awaiting: *awaiting }),
                 Owed::Ended(answer, record) => {
-                    if let Some((outcome, took)) = answer {
-                        let id = &record.end.envelope.id;
-                        tell(Note::Relayed { id, recipient: None, outcome, took: *took });
+                    if let Some(answer) = answer {
+                        tell(answer.note(&record.end.envelope.id));
                     }
                     tell(Note::Ended(record));
                 }
@@ -355,6 +363,13 @@ impl Owed {
             Self::Ended(_, record) if record.end.cause == EndCause::Accepted => Some(record),
             _ => None,
         }
+    }
+}
+
+impl OwedAnswer {
+    fn note<'n>(&'n self, id: &'n TransactionId) -> Note<'n> {
+        let Self { request, outcome, took } = self;
+        Note::Relayed { id, request: *request, recipient: None, outcome, took: *took }
     }
 }
 

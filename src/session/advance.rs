@@ -134,6 +134,13 @@ impl Session {
         }
     }
 
+    /// Handles a timeout of this kind now, whatever the deadline.
+    #[cfg(feature = "recording")]
+    pub(crate) fn time_out(&mut self, awaiting: Awaiting) {
+        self.settle();
+        self.expire(awaiting);
+    }
+
     /// Handles the timeout of `awaiting`.
     pub(super) fn expire(&mut self, awaiting: Awaiting) {
         match awaiting {

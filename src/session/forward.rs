@@ -156,6 +156,16 @@ impl Forwarding {
         }
     }
 
+    /// Returns whether there is no outcome.
+    #[cfg(feature = "serve")]
+    pub(super) fn is_open(&self) -> bool {
+        let (Self::Recipient(transaction, _)
+        | Self::Renewal(transaction)
+        | Self::Content(transaction, _)
+        | Self::Answer(transaction, ..)) = self;
+        transaction.outcome.is_none()
+    }
+
     /// Takes the outcome, if there is one.
     pub(super) fn take_outcome(&mut self) -> Option<Outcome> {
         let (Self::Recipient(transaction, _)

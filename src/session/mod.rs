@@ -392,6 +392,16 @@ impl Session {
         self.input.len()
     }
 
+    /// Returns whether the session waits for an answer of the panel or of the relay target.
+    #[cfg(feature = "serve")]
+    pub(crate) fn awaits_answer(&self) -> bool {
+        match self.machine.state() {
+            State::Asking(_) => true,
+            State::Forwarding(forwarding) => forwarding.is_open(),
+            _ => false,
+        }
+    }
+
     /// Returns the maximum size of one message in octets. It is the smallest of our limit, the
     /// onward server's limit, and the size that fits into the empty memory budget.
     fn size_limit(&self) -> u64 {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::transcript::{Chunking, Company, Happened, SESSION, Transcript, TranscriptError};
 use crate::envelope::SessionId;
-use crate::observer::{Event, Observer};
+use crate::observer::{During, Event, Observer};
 use crate::panel::{Panel, Sitting};
 use crate::record::{Note, Record, SessionRecord, TransactionRecord};
 use crate::rehearsal::VirtualRuntime;
@@ -67,7 +67,8 @@ impl<'p> Play<'p> {
         Self { panel: Some(panel), ..self }
     }
 
-    /// Sets the observer of the events. There is no [`Event::Scored`] among them.
+    /// Sets the observer of the events. There is no [`Event::Scored`] and no
+    /// [`Event::Offered`] among them.
     pub fn observer(self, observer: &'p dyn Observer) -> Self {
         Self { observer: Some(observer), ..self }
     }
@@ -154,7 +155,8 @@ impl Company for Watched<'_> {
                 if in_turn {
                     self.record.heard();
                 }
-                self.observe(&Event::Received { session: &self.session, octets });
+                let during = if in_turn { During::Receive } else { During::Work };
+                self.observe(&Event::Received { session: &self.session, octets, during });
             }
             Happened::Transmitted(octets) => {
                 let (record, tell) = self.record();
@@ -187,6 +189,7 @@ impl Company for Watched<'_> {
                         subject,
                         tally,
                         verdict,
+                        answers: &[],
                     });
                 }
                 tally.settle();

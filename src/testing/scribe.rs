@@ -115,7 +115,7 @@ impl<R: Runtime> Observer for Scribe<R> {
                 let notes = Notes::new(session, peer, self.runtime.now());
                 self.lock().push(((*session).clone(), notes));
             }
-            Event::Received { session, octets } => {
+            Event::Received { session, octets, .. } => {
                 self.note(session, |notes| notes.received(octets));
             }
             Event::Transmitted { session, octets } => {

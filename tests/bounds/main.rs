@@ -214,6 +214,18 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("dns_cached", "src/dns/cache/tests.rs", "cache_is_bounded_by_its_capacity"),
     ("dns_cached_answer", "src/dns/cache/tests.rs", "a_large_answer_is_not_cached"),
     ("dns_parsed_policy", "src/authentication/spf/tests.rs", "a_long_policy_is_not_kept"),
+    ("recorded_session", "tests/recording/bounds.rs", "a_session_is_cut_at_its_limit"),
+    (
+        "recorded_memory",
+        "tests/recording/bounds.rs",
+        "all_sessions_together_stay_within_their_memory",
+    ),
+    ("recorded_fields", "tests/recording/bounds.rs", "names_of_header_fields_are_bounded"),
+    (
+        "recording_files",
+        "tests/examples/replay.rs",
+        "a_full_recording_is_renamed_and_the_oldest_is_removed",
+    ),
     ("records", "tests/store/memory.rs", "store_is_bounded_by_its_capacity"),
     ("redis_time", "src/store/redis/tests.rs", "operation_ends_for_any_server_behaviour"),
     ("redis_connections", "src/store/redis/tests.rs", "connections_are_bounded"),

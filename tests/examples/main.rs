@@ -17,6 +17,8 @@ mod operation;
 mod release;
 #[cfg(feature = "front-door")]
 mod reload;
+#[cfg(feature = "front-door")]
+mod replay;
 mod server;
 #[cfg(feature = "front-door")]
 mod status;

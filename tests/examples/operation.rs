@@ -397,8 +397,13 @@ fn the_manual_page_has_every_option_and_signal() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/front_door/front_door.8");
     let page = fs::read_to_string(page).unwrap().replace('\\', "");
     let help = |options| String::from_utf8(front_door(options).stdout).unwrap();
-    let commands: [&[&str]; 4] =
-        [&["--help"], &["why", "--help"], &["try", "--help"], &["release", "--help"]];
+    let commands: [&[&str]; 5] = [
+        &["--help"],
+        &["why", "--help"],
+        &["try", "--help"],
+        &["release", "--help"],
+        &["replay", "--help"],
+    ];
     let help = commands.map(help).concat();
     let words = |text: &str| -> Vec<String> {
         let option = |word: &&str| word.starts_with("--") && word.len() > 2;

@@ -230,11 +230,12 @@ fn values_that_need_a_restart_are_named() {
     let it = Reloaded::start(&place(text), &["--proxy-from", "127.0.0.1"]);
     it.reload(&place(
         "[greylist]\ndelay = 30\n[store]\nfile = \"FOLDER/two\"\n[onward]\ncommand_timeout = 7\n\
-         [admission]\nipv4_width = 16\n",
+         [admission]\nipv4_width = 16\n[record]\nfile = \"FOLDER/three\"\n",
     ));
     for expected in [
         "front.toml:3: store: the store cannot be changed while front_door runs; the old one (file) stays in use",
         "front.toml:5: onward: changed, but the old values stay in use until the next start",
+        "front.toml:9: record: changed, but the old values stay in use until the next start",
         "front.toml:7: admission: ipv4_width and ipv6_width: changed, but the old values stay in use",
     ] {
         it.tells(expected);
@@ -354,6 +355,37 @@ fn log_is_reopened_although_the_configuration_is_faulty() {
         format!("reopening the log failed, the old file stays open: --log: {}: ", log.display());
     it.tells(&told);
     assert!(get(it.status, "/readyz").body.contains(&told));
+}
+
+#[test]
+fn recording_is_reopened_and_new_sessions_have_the_new_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recording");
+    let mut it = Reloaded::start(REFUSING, &["--record", path.to_str().unwrap()]);
+    let refused = |it: &Reloaded| {
+        let mut client = Client::greet(it.gate.address);
+        assert!(says(&mut client, GTUBE).starts_with("550 5.7.1 "));
+        client.quit();
+    };
+    let written = |path: &Path| {
+        until("the session is written", || fs::metadata(path).is_ok_and(|it| it.len() > 0));
+        fs::read_to_string(path).unwrap()
+    };
+    let policy = |text: &str| {
+        let (_, rest) = text.split_once("\"policy\":\"").unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    refused(&it);
+    let old = written(&path);
+    fs::rename(&path, folder.path().join("rotated")).unwrap();
+    it.reload(&format!("{REFUSING}tag = 2\n"));
+    refused(&it);
+    let new = written(&path);
+    let hash = it.metric("nobounce_config_info");
+    assert!(hash.contains(&format!("\"{}\"", policy(&new))), "{hash}: {new}");
+    assert_ne!(policy(&old), policy(&new));
+    assert_eq!(written(&folder.path().join("rotated")), old);
+    it.gate.stop();
 }
 
 /// Eight clients send without a pause while the configuration is replaced 40 times.

@@ -21,6 +21,8 @@ mod network;
 mod oracle;
 mod plan;
 mod reach;
+#[cfg(feature = "recording")]
+mod recordings;
 mod rng;
 mod run;
 mod runtime;

@@ -57,7 +57,7 @@ pub fn sessions(seed: u64) -> usize {
 
 /// Runs this seed. Visited pairs are added to `coverage`.
 pub fn run(seed: u64, told: bool, coverage: &mut Coverage, sabotage: Option<Sabotage>) -> Report {
-    let began = AssertUnwindSafe(|| run_to_the_end(seed, told, sabotage));
+    let began = AssertUnwindSafe(|| run_to_the_end(seed, told, sabotage, None));
     match catch_unwind(began) {
         Ok((report, visited)) => {
             coverage.add(&visited);
@@ -74,7 +74,21 @@ pub fn run(seed: u64, told: bool, coverage: &mut Coverage, sabotage: Option<Sabo
     }
 }
 
-fn run_to_the_end(seed: u64, told: bool, sabotage: Option<Sabotage>) -> (Report, Box<Coverage>) {
+/// Runs this seed with an addition to its gate, which gets the world.
+#[cfg(feature = "recording")]
+pub fn run_with(seed: u64, add: &Addition<'_>) -> Report {
+    run_to_the_end(seed, false, None, Some(add)).0
+}
+
+/// An addition to the gate of a run.
+pub type Addition<'a> = dyn Fn(Gate<Simulated>, &World) -> Gate<Simulated> + 'a;
+
+fn run_to_the_end(
+    seed: u64,
+    told: bool,
+    sabotage: Option<Sabotage>,
+    add: Option<&Addition<'_>>,
+) -> (Report, Box<Coverage>) {
     let mut rng = Rng::new(seed);
     let plan = Plan::draw(&mut rng.fork());
     let trace = Trace::new(told);
@@ -82,7 +96,11 @@ fn run_to_the_end(seed: u64, told: bool, sabotage: Option<Sabotage>) -> (Report,
     let admission = Arc::new(Admission::new(admission_limits(&plan)));
     let hanging = plan.store_hangs.map(|after| store::hanging(&world, world.now() + after));
     let (shared, hung) = hanging.unzip();
-    let gate = Arc::new(gate(&world, &plan, admission.clone(), shared, sabotage));
+    let gate = gate(&world, &plan, admission.clone(), shared, sabotage);
+    let gate = Arc::new(match add {
+        Some(add) => add(gate, &world),
+        None => gate,
+    });
     let mut executor = Executor::new(world.clone(), rng.fork(), plan.starved);
     for session in 0..plan.sessions {
         let latest = Duration::from_secs(*rng.pick(&[0, 0, 2, 100]));
@@ -138,13 +156,8 @@ fn admission_limits(plan: &Plan) -> AdmissionLimits {
     limits
 }
 
-fn gate(
-    world: &World,
-    plan: &Plan,
-    admission: Arc<Admission>,
-    shared: Option<Arc<dyn Store>>,
-    sabotage: Option<Sabotage>,
-) -> Gate<Simulated> {
+/// Returns the settings of the gate.
+pub fn settings(plan: &Plan) -> Settings {
     let mut settings = Settings::new("mx.example");
     settings.limits.content = plan.content as u64;
     if plan.strict {
@@ -169,6 +182,28 @@ fn gate(
         settings.limits.data_rate = guard.data_rate;
         settings.timeouts.data_rate = guard.credit;
     }
+    settings
+}
+
+/// Returns the panel of the gate, without the scorer that has a store.
+pub fn panel(world: &World, plan: &Plan) -> Panel {
+    let mut panel = Panel::new();
+    for (number, seat) in plan.seats.iter().enumerate() {
+        let name = format!("scorer{number}");
+        let scorer = Chancy { world: world.clone(), name, plan: *seat };
+        panel = panel.seat(Seat::new(scorer).budget(seat.budget).on_failure(seat.on_failure));
+    }
+    panel
+}
+
+fn gate(
+    world: &World,
+    plan: &Plan,
+    admission: Arc<Admission>,
+    shared: Option<Arc<dyn Store>>,
+    sabotage: Option<Sabotage>,
+) -> Gate<Simulated> {
+    let settings = settings(plan);
     let mut onward = OnwardSettings::new("mx.example");
     onward.identify = plan.server.identify;
     if plan.server.lmtp {
@@ -178,12 +213,7 @@ fn gate(
     let smtp = Smtp::with_settings(Simulated(world.clone()), address, onward)
         .keep_idle(plan.server.idle, Duration::from_secs(60))
         .connections(plan.server.places);
-    let mut panel = Panel::new();
-    for (number, seat) in plan.seats.iter().enumerate() {
-        let name = format!("scorer{number}");
-        let scorer = Chancy { world: world.clone(), name, plan: *seat };
-        panel = panel.seat(Seat::new(scorer).budget(seat.budget).on_failure(seat.on_failure));
-    }
+    let mut panel = panel(world, plan);
     if let Some(store) = shared {
         let often = Rate::new(u32::MAX, Duration::from_secs(1)).unwrap();
         let limits = RateLimit::new(Simulated(world.clone()), store).per_sender(often);

@@ -14,6 +14,15 @@ use super::{Config, ConfigError};
 use crate::output::Output;
 
 impl Config {
+    /// Adds the scorers of this file that keep state to the panel, with an empty store: for a
+    /// replay, in which no scorer is asked.
+    pub(crate) fn seat_unasked<R: Runtime + Clone>(&self, panel: Panel, runtime: &R) -> Panel {
+        match self.remembers() {
+            true => self.seat_memory(panel, runtime, Arc::new(Memory::new())).0,
+            false => panel,
+        }
+    }
+
     /// Adds the scorers of this file that keep state to the panel. They read the store and change
     /// nothing. A store in a file is copied first, since a running gate holds it. The copy exists as
     /// long as the returned folder.

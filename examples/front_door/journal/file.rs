@@ -51,7 +51,7 @@ pub(crate) fn is_ours(path: &Path) -> Result<(), String> {
 
 /// Opens a log file for appending and returns whether its last line is complete. Only the owner
 /// may write it, and only the group may read it.
-pub(super) fn append(option: &str, path: &Path) -> io::Result<(File, LineEnd)> {
+pub(crate) fn append(option: &str, path: &Path) -> io::Result<(File, LineEnd)> {
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o640);
     // Opening a FIFO for writing only would block until it has a reader.

@@ -58,8 +58,8 @@ pub use judged::{
 pub use line::{Entry, Line, ReadError};
 pub use outcome::{Outcome, Party, Word};
 pub use session::Session;
-#[cfg(unix)]
-pub(super) use text::line as ascii_line;
+#[cfg(any(unix, feature = "recording"))]
+pub(crate) use text::line as ascii_line;
 pub use transaction::{OnwardFailure, Recipient, Seconds, Transaction};
 
 /// The version of the format: `v` of each line.

@@ -9,7 +9,7 @@ use serde_json::ser::{Formatter, Serializer};
 /// Returns the value as one line of ASCII. Terminals interpret C1 control characters, and
 /// bidirectional characters can make one line look like another, so every character that is not
 /// printable ASCII is escaped.
-pub(in crate::observer) fn line(value: &impl Serialize) -> String {
+pub(crate) fn line(value: &impl Serialize) -> String {
     let mut line = Vec::with_capacity(1_024);
     // Writing to memory does not fail, and the types of this module have string keys only.
     let _ = value.serialize(&mut Serializer::with_formatter(&mut line, Ascii));
