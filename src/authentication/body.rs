@@ -18,24 +18,34 @@ pub(super) struct BodyHash {
 
 /// Hasher for several signatures. The body is read once, and hashed once for each canonicalization.
 pub(super) struct BodyHashes {
-    requests: Vec<(Canonicalization, Option<u64>)>,
     simple: Option<Hasher>,
     relaxed: Option<Hasher>,
 }
 
+/// The hashes of a body that were requested.
+pub(super) struct Computed {
+    simple: Option<Hashed>,
+    relaxed: Option<Hashed>,
+}
+
 impl BodyHashes {
     /// Creates a hasher for these canonicalizations and lengths (`l=`).
-    pub(super) fn new(requests: &[(Canonicalization, Option<u64>)]) -> Self {
+    pub(super) fn new(
+        requests: impl Iterator<Item = (Canonicalization, Option<u64>)> + Clone,
+    ) -> Self {
         let hasher = |form: Canonicalization| {
-            let lengths = requests.iter().filter(|it| it.0 == form).map(|it| it.1);
-            let lengths: Vec<_> = lengths.collect();
-            (!lengths.is_empty()).then(|| Hasher::new(form, lengths.into_iter().flatten()))
+            let mut lengths = requests.clone().filter(|it| it.0 == form).map(|it| it.1).peekable();
+            lengths.peek().is_some().then(|| Hasher::new(form, lengths.flatten()))
         };
         Self {
-            requests: requests.to_vec(),
             simple: hasher(Canonicalization::Simple),
             relaxed: hasher(Canonicalization::Relaxed),
         }
+    }
+
+    /// Returns whether there are no requests.
+    pub(super) fn is_empty(&self) -> bool {
+        self.simple.is_none() && self.relaxed.is_none()
     }
 
     /// Reads the next octets. Lines end with CRLF, and no CR or LF is alone.
@@ -46,18 +56,22 @@ impl BodyHashes {
             .for_each(|it| it.update(octets));
     }
 
-    /// Returns the hashes in the order of the requests.
-    pub(super) fn finish(self) -> Vec<BodyHash> {
-        let simple = self.simple.map(Hasher::finish);
-        let relaxed = self.relaxed.map(Hasher::finish);
-        let find = |(form, length): &(Canonicalization, Option<u64>)| {
-            let found = match form {
-                Canonicalization::Simple => simple.as_ref(),
-                Canonicalization::Relaxed => relaxed.as_ref(),
-            };
-            found.map(|found| found.hash(*length)).unwrap_or_default()
+    pub(super) fn finish(self) -> Computed {
+        Computed {
+            simple: self.simple.map(Hasher::finish),
+            relaxed: self.relaxed.map(Hasher::finish),
+        }
+    }
+}
+
+impl Computed {
+    /// Returns the hash for a request.
+    pub(super) fn hash(&self, (form, length): (Canonicalization, Option<u64>)) -> BodyHash {
+        let found = match form {
+            Canonicalization::Simple => self.simple.as_ref(),
+            Canonicalization::Relaxed => self.relaxed.as_ref(),
         };
-        self.requests.iter().map(find).collect()
+        found.map(|found| found.hash(length)).unwrap_or_default()
     }
 }
 

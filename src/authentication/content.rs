@@ -1,6 +1,5 @@
 //! The header section and the body of a message, as signatures cover them.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -17,6 +16,8 @@ pub(super) const HEADER: usize = 256 << 10;
 pub(super) const FIELDS: usize = 2_000;
 /// Number of fields for which there is room at first.
 const USUAL: usize = 14;
+/// Usual length of a name, in octets.
+const NAME: usize = 12;
 
 /// The header section and the body of a message, parsed for DKIM and ARC.
 ///
@@ -59,10 +60,13 @@ pub(super) struct Header {
     octets: Bytes,
     fields: Vec<FieldPlace>,
     fault: Option<HeaderFault>,
-    /// Names in lower case, with the place of each in `named`.
-    names: HashMap<Box<[u8]>, usize>,
-    /// The fields of each name, in order.
-    named: Vec<Vec<usize>>,
+    /// The names of all fields in lower case.
+    names: Vec<u8>,
+    /// The fields sorted by the length of the name and the name. Fields of the same name keep their
+    /// order.
+    by_name: Vec<usize>,
+    /// The place in `by_name` of the fields of each name.
+    groups: Vec<Range<usize>>,
 }
 
 #[derive(Debug, Clone)]
@@ -71,6 +75,8 @@ struct FieldPlace {
     octets: Range<usize>,
     /// Place of its colon.
     colon: usize,
+    /// Place of its name in [`Header::names`].
+    name: Range<usize>,
     /// The field in relaxed form with its final CRLF, computed for the first signature that covers it.
     relaxed: OnceLock<Vec<u8>>,
 }
@@ -106,18 +112,16 @@ impl Content {
     /// Computes the body hashes that these signatures need, in at most one pass over the body. A
     /// request is a canonicalization and the number of octets to hash (`l=`).
     pub(super) fn hash_body(&self, requests: &[(Canonicalization, Option<u64>)]) -> Vec<BodyHash> {
-        let missing: Vec<_> =
-            requests.iter().copied().filter(|it| self.known(*it).is_none()).collect();
-        let mut hashes = BodyHashes::new(&missing);
-        if !missing.is_empty() {
+        let is_missing = |it: &&(Canonicalization, Option<u64>)| self.known(**it).is_none();
+        let mut hashes = BodyHashes::new(requests.iter().filter(is_missing).copied());
+        if !hashes.is_empty() {
             self.body.iter().for_each(|segment| hashes.update(segment));
         }
-        let mut computed = hashes.finish().into_iter();
+        let computed = hashes.finish();
         let hash = |request: &(Canonicalization, Option<u64>)| match self.known(*request) {
-            // Cached by an earlier call or, for an earlier request, by this one.
-            Some(known) if !missing.contains(request) => known.clone(),
-            _ => {
-                let hash = computed.next().unwrap_or_default();
+            Some(known) => known.clone(),
+            None => {
+                let hash = computed.hash(*request);
                 if request.1.is_none() {
                     let _ = self.whole[request.0 as usize].set(hash.clone());
                 }
@@ -140,10 +144,12 @@ impl Header {
             octets,
             fields: Vec::with_capacity(USUAL),
             fault: None,
-            names: HashMap::with_capacity(USUAL),
-            named: Vec::with_capacity(USUAL),
+            names: Vec::with_capacity(USUAL * NAME),
+            by_name: Vec::new(),
+            groups: Vec::new(),
         };
         let end = header.add_all(is_whole);
+        header.index();
         (header, end)
     }
 
@@ -191,17 +197,34 @@ impl Header {
         }
         let colon = field.len() - value.len() - 1;
         let end = if field.ends_with(b"\r\n") { range.end - 2 } else { range.end };
-        let name = name.to_ascii_lowercase().into_bytes();
-        let group = *self.names.entry(name.into()).or_insert(self.named.len());
-        if group == self.named.len() {
-            self.named.push(Vec::with_capacity(1));
-        }
-        self.named[group].push(self.fields.len());
+        let begin = self.names.len();
+        self.names.extend_from_slice(name.as_bytes());
+        self.names[begin..].make_ascii_lowercase();
         self.fields.push(FieldPlace {
             octets: range.start..end,
             colon: range.start + colon,
+            name: begin..self.names.len(),
             relaxed: OnceLock::new(),
         });
+    }
+
+    /// Computes the index of the names.
+    fn index(&mut self) {
+        let mut by_name: Vec<_> = (0..self.fields.len()).collect();
+        by_name.sort_by_key(|field| self.key(*field));
+        let mut groups = Vec::with_capacity(by_name.len());
+        let mut begin = 0;
+        for same in by_name.chunk_by(|one, other| self.key(*one) == self.key(*other)) {
+            groups.push(begin..begin + same.len());
+            begin += same.len();
+        }
+        (self.by_name, self.groups) = (by_name, groups);
+    }
+
+    /// Returns by what the field is sorted.
+    fn key(&self, field: usize) -> (usize, &[u8]) {
+        let name = &self.names[self.fields[field].name.clone()];
+        (name.len(), name)
     }
 
     pub(super) fn fault(&self) -> Option<HeaderFault> {
@@ -210,20 +233,27 @@ impl Header {
 
     /// Returns the fields of this name in order. The case is ignored.
     pub(super) fn named(&self, name: &str) -> &[usize] {
-        self.group(name.as_bytes()).map_or(&[], |group| &self.named[group])
+        self.group(name.as_bytes()).map_or(&[], |group| self.fields_of(group))
     }
 
-    /// Returns the place of a name in `named`. The case is ignored.
+    fn fields_of(&self, group: usize) -> &[usize] {
+        &self.by_name[self.groups[group].clone()]
+    }
+
+    /// Returns the place of a name in `groups`. The case is ignored.
     fn group(&self, name: &[u8]) -> Option<usize> {
-        let mut short = [0; 64];
-        match short.get_mut(..name.len()) {
-            Some(key) => {
-                key.copy_from_slice(name);
-                key.make_ascii_lowercase();
-                self.names.get(&*key).copied()
-            }
-            None => self.names.get(&*name.to_ascii_lowercase()).copied(),
-        }
+        let (mut short, long);
+        let name = if name.len() <= 64 {
+            short = [0; 64];
+            short[..name.len()].copy_from_slice(name);
+            short.make_ascii_lowercase();
+            &short[..name.len()]
+        } else {
+            long = name.to_ascii_lowercase();
+            &long
+        };
+        let key = |group: &Range<usize>| self.key(self.by_name[group.start]);
+        self.groups.binary_search_by_key(&(name.len(), name), key).ok()
     }
 
     /// Returns the value of a field without its final CRLF.
@@ -277,10 +307,10 @@ impl Header {
         to: &mut Vec<u8>,
     ) {
         // The number of fields of each name that are selected or skipped.
-        let mut selected = vec![0; self.named.len()];
+        let mut selected = vec![0; self.groups.len()];
         for name in names {
             let Some(group) = self.group(name) else { continue };
-            let (fields, selected) = (&self.named[group], &mut selected[group]);
+            let (fields, selected) = (self.fields_of(group), &mut selected[group]);
             let mut left = fields[..fields.len() - *selected].iter().rev();
             let next = left.find(|field| **field != own);
             *selected = fields.len() - left.len();

@@ -112,7 +112,7 @@ impl Signer {
         let place = tags.place("b").ok_or(SignatureFault::Missing("b"))?;
         let domain = domain(required(tags, "d")?).ok_or(SignatureFault::Malformed("d"))?;
         let selector = self::domain(required(tags, "s")?).ok_or(SignatureFault::Malformed("s"))?;
-        let key = domain.below(&format!("{selector}._domainkey"));
+        let key = domain.below(&[&selector, "._domainkey"].concat());
         let key = key.map_err(|_| SignatureFault::Malformed("s"))?;
         Ok(Self { domain, selector, key, algorithm, signature, place })
     }

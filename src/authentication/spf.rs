@@ -151,13 +151,16 @@ impl State {
 /// # Ok(())
 /// # }
 /// ```
-pub async fn spf(resolver: &dyn Resolver, mut evaluation: Spf) -> SpfOutcome {
+pub async fn spf(resolver: &dyn Resolver, evaluation: Spf) -> SpfOutcome {
+    let Spf { mut evaluation, mut state } = evaluation;
     loop {
-        let answer = match evaluation.poll() {
-            SpfStep::Ask { name, kind } => resolver.lookup(name, kind).await,
-            SpfStep::Done(outcome) => return outcome.clone(),
+        state = match state {
+            State::Asking(question) => {
+                let answer = resolver.lookup(&question.name, question.kind).await;
+                State::after(evaluation.resume(&question, answer.as_ref()))
+            }
+            State::Done(outcome) => return outcome,
         };
-        evaluation.answer(answer);
     }
 }
 

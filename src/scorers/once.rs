@@ -22,7 +22,7 @@ struct Recent<T> {
 }
 
 /// The transaction and the subject of the question.
-type Key = (TransactionId, String);
+type Key = (TransactionId, Vec<u8>);
 
 impl<T: Clone> Once<T> {
     pub(super) fn new() -> Self {
@@ -38,10 +38,10 @@ impl<T: Clone> Once<T> {
     pub(super) async fn ask(
         &self,
         envelope: &Envelope,
-        about: String,
+        about: impl Into<Vec<u8>>,
         ask: impl Future<Output = T>,
     ) -> Result<T, ScorerError> {
-        let key = (envelope.id.clone(), about);
+        let key = (envelope.id.clone(), about.into());
         match self.recent().answers.get(&key) {
             Some(Some(answer)) => return Ok(answer.clone()),
             Some(None) => {
@@ -90,7 +90,7 @@ mod tests {
             let mut envelope = envelope("<a@example.org>");
             envelope.id = SessionId::new("s").transaction(n);
             let answer = async { asked.fetch_add(1, Ordering::Relaxed) };
-            pollster::block_on(once.ask(&envelope, about.to_owned(), answer)).unwrap()
+            pollster::block_on(once.ask(&envelope, about, answer)).unwrap()
         };
         assert_eq!(
             [ask(1, "a"), ask(1, "a"), ask(1, "b"), ask(2, "a"), ask(1, "a")],
@@ -108,10 +108,10 @@ mod tests {
         let once = Once::<()>::new();
         let envelope = envelope("<a@example.org>");
         pollster::block_on(async {
-            let mut hung = Box::pin(once.ask(&envelope, "a".to_owned(), std::future::pending()));
+            let mut hung = Box::pin(once.ask(&envelope, "a", std::future::pending()));
             assert!(futures::poll!(hung.as_mut()).is_pending());
             drop(hung);
-            let error = once.ask(&envelope, "a".to_owned(), async {}).await.unwrap_err();
+            let error = once.ask(&envelope, "a", async {}).await.unwrap_err();
             assert!(error.to_string().starts_with("no answer in time"), "{error}");
         });
     }

@@ -31,9 +31,10 @@ fn canonical(form: Canonicalization, body: &str) -> String {
 }
 
 fn hashed(body: &[&[u8]], requests: &[(Canonicalization, Option<u64>)]) -> Vec<BodyHash> {
-    let mut hashes = BodyHashes::new(requests);
+    let mut hashes = BodyHashes::new(requests.iter().copied());
     body.iter().for_each(|segment| hashes.update(segment));
-    hashes.finish()
+    let computed = hashes.finish();
+    requests.iter().map(|request| computed.hash(*request)).collect()
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl Evaluation {
             }
         }
         let none = || DmarcOutcome::without_policy(None, DmarcResult::None, DmarcProblem::NoAuthor);
-        Next::Done(self.worst.clone().unwrap_or_else(none))
+        Next::Done(self.worst.take().unwrap_or_else(none))
     }
 
     /// Records the outcome for an author domain. Skips the others if none of them can be worse.

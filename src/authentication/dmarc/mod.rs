@@ -147,12 +147,15 @@ impl State {
 ///     dmarc(resolver, evaluation).await.is_rejected()
 /// }
 /// ```
-pub async fn dmarc(resolver: &dyn Resolver, mut evaluation: Dmarc) -> DmarcOutcome {
+pub async fn dmarc(resolver: &dyn Resolver, evaluation: Dmarc) -> DmarcOutcome {
+    let Dmarc { mut evaluation, mut state } = evaluation;
     loop {
-        let answer = match evaluation.poll() {
-            DmarcStep::Ask { name, kind } => resolver.lookup(name, kind).await,
-            DmarcStep::Done(outcome) => return outcome.clone(),
+        state = match state {
+            State::Asking(question) => {
+                let answer = resolver.lookup(&question.name, question.kind).await;
+                State::after(evaluation.resume(&question, answer.as_ref()))
+            }
+            State::Done(outcome) => return outcome,
         };
-        evaluation.answer(answer);
     }
 }

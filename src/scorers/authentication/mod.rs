@@ -225,8 +225,12 @@ impl Authentication {
             Arc::new(CheckedSender { sender, spf, found })
         };
         let about = match client {
-            IpAddr::V4(client) => format!("{:x} {helo} {path}", client.to_bits()),
-            IpAddr::V6(client) => format!("{:x} {helo} {path}", client.to_bits()),
+            IpAddr::V4(client) => {
+                [&client.octets(), helo.as_bytes(), b" ", path.written()].concat()
+            }
+            IpAddr::V6(client) => {
+                [&client.octets(), helo.as_bytes(), b" ", path.written()].concat()
+            }
         };
         self.spf.ask(envelope, about, evaluate).await.map(Some)
     }
