@@ -91,6 +91,8 @@ enum Waiting {
     /// The panel, asked about a recipient or the content.
     Panel,
     Relay,
+    /// The relay target, whose answer has come and whose time was added.
+    Relayed,
 }
 
 /// The data of one transaction.
@@ -180,11 +182,11 @@ impl Record {
     pub(crate) fn stop_waiting(&mut self, now: Instant) -> bool {
         let Some((waiting, since)) = self.waiting.take() else { return false };
         if let Some(transaction) = &mut self.transaction {
-            let time = now.saturating_duration_since(since);
+            let time = || now.saturating_duration_since(since);
             match waiting {
-                Waiting::Connection => {}
-                Waiting::Panel => transaction.1.scoring += time,
-                Waiting::Relay => transaction.1.relaying += time,
+                Waiting::Connection | Waiting::Relayed => {}
+                Waiting::Panel => transaction.1.scoring += time(),
+                Waiting::Relay => transaction.1.relaying += time(),
             }
         }
         true
@@ -200,9 +202,13 @@ impl Record {
         answered: Option<Instant>,
         mut tell: impl FnMut(Note<'_>),
     ) {
-        let took = answered.zip(self.waiting).map_or(Duration::ZERO, |(answered, (_, since))| {
-            answered.saturating_duration_since(since)
-        });
+        let took = match (answered, &mut self.waiting) {
+            (Some(answered), Some((waiting @ Waiting::Relay, since))) => {
+                *waiting = Waiting::Relayed;
+                answered.saturating_duration_since(*since)
+            }
+            _ => Duration::ZERO,
+        };
         match kind {
             RequestKind::Content | RequestKind::Answer => {
                 // Without this, the list would allocate four elements. Usually it has one element,
@@ -217,7 +223,9 @@ impl Record {
                 tell(Note::Relayed { id, request: kind, recipient, outcome, took });
             }
         }
-        self.current(id).note(outcome, kind == RequestKind::Recipient);
+        let gathered = self.current(id);
+        gathered.relaying += took;
+        gathered.note(outcome, kind == RequestKind::Recipient);
     }
 
     /// Records a timeout.

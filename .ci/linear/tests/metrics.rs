@@ -1,18 +1,19 @@
-//! Metrics cost at most 3 % of the instructions of a message, and 4 % with the times of scorers.
+//! Metrics cost at most 3 % of the instructions of a message, also with the times of scorers.
 
 use std::process::Command;
 
 /// With less, the metrics were not counted.
 const LEAST: f64 = 1.005;
+const MOST: f64 = 1.03;
 
 #[test]
 fn metrics_cost_a_small_share_of_a_message() {
     let without = instructions("without");
-    for (how, most) in [("metrics", 1.03), ("answers", 1.04)] {
+    for how in ["metrics", "answers"] {
         let with = instructions(how);
         let ratio = with / without;
         println!("{how:>8}: {with:.0} instructions a message, without {without:.0}: {ratio:.4}");
-        assert!((LEAST..=most).contains(&ratio), "{how}: {ratio:.4}");
+        assert!((LEAST..=MOST).contains(&ratio), "{how}: {ratio:.4}");
     }
 }
 

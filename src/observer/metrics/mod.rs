@@ -88,7 +88,7 @@ impl Metrics {
 }
 
 impl Metrics {
-    /// Counts an event of a transaction.
+    /// Counts an event other than an answer of a scorer.
     #[inline(never)]
     fn count(&self, event: &Event<'_>) {
         match event {
@@ -112,7 +112,12 @@ impl Metrics {
                 self.verdicts.monitored(&record.tally);
                 self.scorers.found(&record.tally);
             }
-            _ => {}
+            Event::Stored(call) => self.store.called(call),
+            #[cfg(feature = "dns")]
+            Event::LookedUp(lookup) => self.dns.looked_up(lookup),
+            Event::OnwardConnect(attempt) => self.onward.connected(attempt),
+            Event::Unacknowledged(_) => self.transactions.unacknowledged(),
+            _ => self.sessions.observe(event),
         }
     }
 }
@@ -120,15 +125,9 @@ impl Metrics {
 impl Observer for Metrics {
     fn observe(&self, event: &Event<'_>) {
         match event {
-            // The most frequent event.
+            // The most frequent event. It does not need the registers that the others do.
             Event::Scored { stage, answer, .. } => self.scorers.answered(*stage, answer),
-            Event::Judged { .. } | Event::Relayed { .. } | Event::Ended(_) => self.count(event),
-            Event::Stored(call) => self.store.called(call),
-            #[cfg(feature = "dns")]
-            Event::LookedUp(lookup) => self.dns.looked_up(lookup),
-            Event::OnwardConnect(attempt) => self.onward.connected(attempt),
-            Event::Unacknowledged(_) => self.transactions.unacknowledged(),
-            _ => self.sessions.observe(event),
+            _ => self.count(event),
         }
     }
 

@@ -69,9 +69,8 @@ impl Scorers {
     /// Records the time and the failure of an answer.
     pub(super) fn answered(&self, stage: Stage, answer: &Answer) {
         let scorer = self.known.scorer(&answer.scorer);
-        let times = &scorer.times[stage as usize];
-        let times = times.get_or_init(|| self.register(&answer.scorer, stage));
-        times.observe_time(answer.took);
+        let times = scorer.times[stage as usize].get();
+        times.unwrap_or_else(|| self.register(scorer, stage)).observe_time(answer.took);
         if let Err(cause) = &answer.result {
             self.failed(&answer.scorer, cause);
         }
@@ -91,9 +90,11 @@ impl Scorers {
 
     /// Registers the times of a scorer at a stage.
     #[cold]
-    fn register(&self, scorer: &Arc<str>, stage: Stage) -> Histogram {
-        let labels = [("scorer", scorer.clone()), ("stage", stage_word(stage).into())];
-        self.times.get_or_create_owned(&labels)
+    fn register<'s>(&self, scorer: &'s Scorer, stage: Stage) -> &'s Histogram {
+        scorer.times[stage as usize].get_or_init(|| {
+            let labels = [("scorer", scorer.name.clone()), ("stage", stage_word(stage).into())];
+            self.times.get_or_create_owned(&labels)
+        })
     }
 
     /// Counts all findings.
