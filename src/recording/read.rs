@@ -196,12 +196,15 @@ impl<R: BufRead> Recording<R> {
             "client-lost" => Fact::ClientLost { during: during(line.during)? },
             "secured" => Fact::Secured(tls(line.tls.ok_or("tls")?)),
             "not-secured" => Fact::NotSecured,
-            "client-changed" => Fact::ClientChanged(line.client.and_then(client).ok_or("client")?),
+            "client-changed" => {
+                let client = line.client.and_then(client).ok_or("client")?;
+                Fact::ClientChanged(client.into())
+            }
             "stressed" => Fact::Stressed(line.on.ok_or("on")?),
             "shutting-down" => Fact::ShuttingDown,
             "evicted" => Fact::Evicted,
             "tarpitted" => Fact::Tarpitted,
-            "heard" => Fact::Heard(self.heard(line)?),
+            "heard" => Fact::Heard(self.heard(line)?.into()),
             "judged" => Fact::Judged(self.judged(line)?),
             "relayed" => Fact::Relayed(relayed(line)?),
             "late" => Fact::Late(word(line.cause, words::read_awaiting).ok_or("cause")?),

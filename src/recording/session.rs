@@ -87,7 +87,7 @@ pub enum Fact {
     /// The TLS handshake after STARTTLS failed.
     NotSecured,
     /// A trusted peer announced another client.
-    ClientChanged(Peer),
+    ClientChanged(Box<Peer>),
     /// The limits for a gate under stress applied from now on, or no longer.
     Stressed(bool),
     /// The session was told that the gate shuts down.
@@ -97,7 +97,7 @@ pub enum Fact {
     /// Replies were delayed from now on.
     Tarpitted,
     /// A scorer that is not silent has answered.
-    Heard(Heard),
+    Heard(Box<Heard>),
     /// The panel has given its verdict.
     Judged(Judged),
     /// The relay target has answered.

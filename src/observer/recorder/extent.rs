@@ -3,11 +3,15 @@
 //! An error is on the safe side: mail data that is taken for commands is not understood, and is
 //! masked like other lines that are no commands.
 
+use std::sync::LazyLock;
+
 use memchr::memmem;
 use memchr::{memchr, memchr_iter};
 
 /// The end of mail data after DATA, with the line end before it.
 const END: &[u8] = b"\r\n.\r\n";
+/// The number of octets before the last one of [`END`].
+const TAIL: usize = END.len() - 1;
 /// The number of octets at the end of a large read that are searched for the end of the mail data.
 /// Clients send at most a few commands behind it.
 const SEARCHED: usize = 1_024;
@@ -35,8 +39,27 @@ pub(super) struct Extent {
     owed: usize,
     /// The octets of mail data so far.
     data: u64,
-    /// The last octets of mail data, at most four.
-    tail: Vec<u8>,
+    tail: Tail,
+}
+
+/// The last octets of mail data.
+#[derive(Debug, Default)]
+struct Tail {
+    octets: [u8; TAIL],
+    length: usize,
+}
+
+impl Tail {
+    fn octets(&self) -> &[u8] {
+        &self.octets[TAIL - self.length..]
+    }
+
+    fn push(&mut self, data: &[u8]) {
+        let new = &data[data.len().saturating_sub(TAIL)..];
+        self.octets.rotate_left(new.len());
+        self.octets[TAIL - new.len()..].copy_from_slice(new);
+        self.length = TAIL.min(self.length + new.len());
+    }
 }
 
 /// A piece of input.
@@ -75,6 +98,15 @@ impl Extent {
         }
     }
 
+    /// Takes a whole input if it is one command that mail data cannot follow. Most inputs are.
+    pub(super) fn is_command(&mut self, input: &[u8]) -> bool {
+        let is_command = matches!(self.mode, Mode::Commands)
+            && !can_lead_to_data(input)
+            && memchr(b'\n', input).is_some_and(|end| end + 1 == input.len());
+        self.owed += usize::from(is_command);
+        is_command
+    }
+
     fn command<'i>(&mut self, input: &mut &'i [u8], begun: &[u8]) -> Piece<'i> {
         let Some(end) = memchr(b'\n', input) else {
             return Piece::Commands(std::mem::take(input), false);
@@ -89,6 +121,9 @@ impl Extent {
             whole = [begun, line].concat();
             &whole
         };
+        if !can_lead_to_data(command) {
+            return Piece::Commands(line, true);
+        }
         let mut words = command.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let verb = words.next().unwrap_or_default();
         if verb.eq_ignore_ascii_case(b"DATA") {
@@ -113,28 +148,32 @@ impl Extent {
             self.owed += 1;
             return Some(self.end(true));
         }
-        let kept = data.len().min(END.len() - 1);
-        self.tail.extend_from_slice(&data[data.len() - kept..]);
-        let surplus = self.tail.len().saturating_sub(END.len() - 1);
-        self.tail.drain(..surplus);
+        self.tail.push(data);
         None
     }
 
     /// Returns the length of the mail data up to its end, if the end is in `input`.
     fn find_end(&self, input: &[u8]) -> Option<usize> {
-        let begin = &input[..input.len().min(END.len() - 1)];
-        let joint = [&self.tail, begin].concat();
-        if let Some(at) = memmem::find(&joint, END) {
-            return Some(at + END.len() - self.tail.len());
+        let tail = self.tail.octets();
+        let begin = &input[..input.len().min(TAIL)];
+        let mut joint = [0; 2 * TAIL];
+        joint[..tail.len()].copy_from_slice(tail);
+        joint[tail.len()..][..begin.len()].copy_from_slice(begin);
+        let mut windows = joint[..tail.len() + begin.len()].windows(END.len());
+        if let Some(at) = windows.position(|window| window == END) {
+            return Some(at + END.len() - tail.len());
         }
+        /// Reused, because creating it takes longer than a search in a small message.
+        static FINDER: LazyLock<memmem::Finder<'static>> =
+            LazyLock::new(|| memmem::Finder::new(END));
         let from = if input.len() > SMALL { input.len() - SEARCHED } else { 0 };
-        memmem::find(&input[from..], END).map(|at| from + at + END.len())
+        FINDER.find(&input[from..]).map(|at| from + at + END.len())
     }
 
     /// Ends mail data.
     fn end<'i>(&mut self, ends: bool) -> Piece<'i> {
         self.mode = Mode::Commands;
-        self.tail.clear();
+        self.tail = Tail::default();
         Piece::MailData(std::mem::take(&mut self.data), ends)
     }
 
@@ -152,7 +191,7 @@ impl Extent {
             if matches!(self.mode, Mode::Undecided) && line.starts_with(b"354") {
                 self.mode = Mode::Data;
                 // The end of data may come at once.
-                self.tail = b"\r\n".to_vec();
+                self.tail.push(b"\r\n");
                 return true;
             }
         }
@@ -168,6 +207,11 @@ impl Extent {
         let is_open = matches!(self.mode, Mode::Data | Mode::Chunk(_)) && self.data > 0;
         is_open.then(|| self.end(ends))
     }
+}
+
+/// Returns whether the verb of a command may be DATA or BDAT.
+fn can_lead_to_data(command: &[u8]) -> bool {
+    matches!(command.trim_ascii_start().first(), Some(b'D' | b'd' | b'B' | b'b'))
 }
 
 #[cfg(test)]

@@ -12,6 +12,10 @@ use crate::recording::{ContentForm, Element, Fact, RecordedSession, RecorderSett
 
 /// The unit in which sessions take memory from the total, in octets.
 const BLOCK: usize = 4 << 10;
+/// Room for octets and for marks that a session takes with its first event. Without it, they grow
+/// several times during the first transaction.
+const OCTETS: usize = 1 << 10;
+const MARKS: usize = 32;
 /// Maximum length of the begin of a command line that is kept for its verb, in octets.
 const COMMAND: usize = 1_024;
 
@@ -25,7 +29,7 @@ pub(super) struct Held {
     /// The policy of the gate when the session began.
     policy: Arc<str>,
     octets: Vec<u8>,
-    marks: Vec<(Duration, Mark)>,
+    marks: Vec<(Instant, Mark)>,
     facts: Vec<Fact>,
     /// The octets in `octets`, the marks and the facts, and the memory taken from the total.
     size: usize,
@@ -47,8 +51,8 @@ pub(super) struct Held {
 /// An element of the session: octets behind those before, or the next other fact.
 #[derive(Debug)]
 enum Mark {
-    Received { length: usize, during: During },
-    Transmitted { length: usize },
+    Received { length: u32, during: During },
+    Transmitted { length: u32 },
     Other,
 }
 
@@ -97,9 +101,13 @@ impl Held {
     /// Adds a mark, and returns whether there is memory for it.
     #[inline]
     fn push(&mut self, mark: Mark, size: usize, now: Instant, bounds: &Bounds<'_>) -> bool {
-        let is_in = self.afford(size + size_of::<(Duration, Mark)>(), bounds);
+        let is_in = self.afford(size + size_of::<(Instant, Mark)>(), bounds);
         if is_in {
-            self.marks.push((now.saturating_duration_since(self.began), mark));
+            if self.marks.is_empty() {
+                self.marks.reserve_exact(MARKS);
+                self.octets.reserve_exact(OCTETS);
+            }
+            self.marks.push((now, mark));
         }
         is_in
     }
@@ -137,6 +145,9 @@ impl Held {
             return;
         }
         if bounds.settings.content == ContentForm::Whole {
+            return self.received(octets, during, now, bounds);
+        }
+        if self.begun.is_empty() && self.extent.is_command(octets) {
             return self.received(octets, during, now, bounds);
         }
         let mut input = octets;
@@ -177,8 +188,23 @@ impl Held {
     }
 
     fn received(&mut self, octets: &[u8], during: During, now: Instant, bounds: &Bounds<'_>) {
-        let length = octets.len();
-        if length > 0 && self.push(Mark::Received { length, during }, length, now, bounds) {
+        if !octets.is_empty() {
+            self.add_octets(octets, |length| Mark::Received { length, during }, now, bounds);
+        }
+    }
+
+    #[inline]
+    fn add_octets(
+        &mut self,
+        octets: &[u8],
+        mark: impl FnOnce(u32) -> Mark,
+        now: Instant,
+        bounds: &Bounds<'_>,
+    ) {
+        // More than 4 GiB are cut.
+        let length = u32::try_from(octets.len());
+        self.is_cut |= length.is_err();
+        if self.push(mark(length.unwrap_or_default()), octets.len(), now, bounds) {
             self.octets.extend_from_slice(octets);
         }
     }
@@ -208,10 +234,7 @@ impl Held {
             let early = std::mem::take(&mut self.early);
             self.receive(&early, During::Work, now, bounds);
         }
-        let length = octets.len();
-        if self.push(Mark::Transmitted { length }, length, now, bounds) {
-            self.octets.extend_from_slice(octets);
-        }
+        self.add_octets(octets, |length| Mark::Transmitted { length }, now, bounds);
     }
 
     /// Returns the memory taken from the total.
@@ -222,8 +245,8 @@ impl Held {
     /// Returns the session as it is recorded.
     pub(super) fn into_session(self, id: &SessionId) -> RecordedSession {
         let mut octets = &self.octets[..];
-        let mut take = |length: usize| {
-            let (taken, rest) = octets.split_at_checked(length).unwrap_or((octets, &[]));
+        let mut take = |length: u32| {
+            let (taken, rest) = octets.split_at_checked(length as usize).unwrap_or((octets, &[]));
             octets = rest;
             taken.to_vec()
         };
@@ -236,7 +259,7 @@ impl Held {
                 Mark::Transmitted { length } => Fact::Transmitted(take(length)),
                 Mark::Other => facts.next()?,
             };
-            Some(Element { at, fact })
+            Some(Element { at: at.saturating_duration_since(self.began), fact })
         });
         let mut elements: Vec<_> = elements.collect();
         if self.is_cut {

@@ -1,6 +1,7 @@
 //! What a recording contains of the panel: answers, verdicts and contents.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ring::digest;
@@ -39,16 +40,21 @@ impl<R: Runtime, W: Write + Send> Recorder<R, W> {
             return;
         };
         self.with(id.session(), |held, now, bounds| {
-            let mut silent = answers.iter().filter(|answer| is_silent(answer));
-            if !silent.clone().map(|answer| &answer.scorer).eq(held.silent.iter()) {
-                held.silent = silent.by_ref().map(|answer| answer.scorer.clone()).collect();
+            let silent = answers.iter().filter(|answer| is_silent(answer));
+            let silent = silent.map(|answer| &answer.scorer);
+            // Usually these are the same scorers as at the last question.
+            let mut known = held.silent.iter();
+            let is_known =
+                silent.clone().all(|it| known.next().is_some_and(|old| Arc::ptr_eq(it, old)));
+            if !is_known || known.next().is_some() {
+                held.silent = silent.cloned().collect();
             }
             for answer in answers.iter().filter(|answer| !is_silent(answer)) {
                 let heard = heard(id.number(), *stage, answer);
                 self.find(held, &heard);
                 let details = heard.findings.iter().map(|it| 64 + it.detail().len());
                 let size = details.sum::<usize>() + 128;
-                held.add(Fact::Heard(heard), size, now, bounds);
+                held.add(Fact::Heard(heard.into()), size, now, bounds);
             }
             let mut judged = Judged::of(id.number(), *stage, tally, verdict);
             judged.silent = held.silent.clone();

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use ring::digest;
 
-use super::{Event, Observer};
+use super::{During, Event, Observer};
 use crate::conduct::Misconduct;
 use crate::envelope::SessionId;
 use crate::outcome::Outcome;
@@ -79,29 +79,23 @@ pub struct Recorder<R, W> {
 
 type Table = HashMap<SessionId, Box<Held>, BuildHasherDefault<Mixer>>;
 
-/// A fast hash function. The names of sessions are ours, so they need no protection against
+/// A fast hash function for the names of sessions. They are ours, so they need no protection against
 /// collisions.
 #[derive(Default)]
 struct Mixer(u64);
 
-impl Mixer {
-    fn mix(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
 impl Hasher for Mixer {
+    /// Hashes the end of a name, where a number counts the sessions.
     fn write(&mut self, octets: &[u8]) {
-        for chunk in octets.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.mix(u64::from_le_bytes(word));
-        }
+        let word = match octets.last_chunk() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => octets.iter().fold(0, |word, octet| word << 8 | u64::from(*octet)),
+        };
+        self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 
-    fn write_u8(&mut self, octet: u8) {
-        self.mix(octet.into());
-    }
+    /// Ignores the octet that ends every name.
+    fn write_u8(&mut self, _: u8) {}
 
     fn finish(&self) -> u64 {
         // The table uses the highest bits and the lowest ones.
@@ -228,22 +222,24 @@ impl<R: Runtime, W: Write + Send> Recorder<R, W> {
             held.add(fact, 128, now, bounds);
         });
     }
-}
 
-impl<R: Runtime, W: Write + Send> Observer for Recorder<R, W> {
-    fn observe(&self, event: &Event<'_>) {
+    #[inline(never)]
+    fn received(&self, session: &SessionId, octets: &[u8], during: During) {
+        self.with(session, |held, now, bounds| held.receive(octets, during, now, bounds));
+    }
+
+    #[inline(never)]
+    fn transmitted(&self, session: &SessionId, octets: &[u8]) {
+        self.with(session, |held, now, bounds| held.transmit(octets, now, bounds));
+    }
+
+    /// Records an event that is not frequent.
+    #[inline(never)]
+    fn record(&self, event: &Event<'_>) {
         match event {
             Event::Connected { session, peer } => self.open(session, peer),
             Event::Offered { session, extensions } => {
                 self.add(session, Fact::Offered((*extensions).clone()));
-            }
-            Event::Received { session, octets, during } => {
-                self.with(session, |held, now, bounds| {
-                    held.receive(octets, *during, now, bounds);
-                });
-            }
-            Event::Transmitted { session, octets } => {
-                self.with(session, |held, now, bounds| held.transmit(octets, now, bounds));
             }
             Event::Judged { .. } => self.judged(event),
             Event::Relayed { .. } => self.relayed(event),
@@ -283,7 +279,7 @@ impl<R: Runtime, W: Write + Send> Observer for Recorder<R, W> {
                 });
             }
             Event::ClientChanged { session, peer } => {
-                self.add(session, Fact::ClientChanged((*peer).clone()));
+                self.add(session, Fact::ClientChanged(Box::new((*peer).clone())));
             }
             Event::Secured { session, tls } => self.add(session, Fact::Secured((*tls).clone())),
             Event::NotSecured { session } => self.add(session, Fact::NotSecured),
@@ -298,6 +294,19 @@ impl<R: Runtime, W: Write + Send> Observer for Recorder<R, W> {
                 self.close(record.session, Closed { end: record.end, conduct });
             }
             _ => {}
+        }
+    }
+}
+
+impl<R: Runtime, W: Write + Send> Observer for Recorder<R, W> {
+    fn observe(&self, event: &Event<'_>) {
+        // The most frequent events do not need the registers and the stack that the others do.
+        match event {
+            // The verdict comes with the same answers.
+            Event::Scored { .. } => {}
+            Event::Received { session, octets, during } => self.received(session, octets, *during),
+            Event::Transmitted { session, octets } => self.transmitted(session, octets),
+            _ => self.record(event),
         }
     }
 
