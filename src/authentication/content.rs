@@ -1,5 +1,6 @@
 //! The header section and the body of a message, as signatures cover them.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -16,8 +17,6 @@ pub(super) const HEADER: usize = 256 << 10;
 pub(super) const FIELDS: usize = 2_000;
 /// Number of fields for which there is room at first.
 const USUAL: usize = 14;
-/// Usual length of a name, in octets.
-const NAME: usize = 12;
 
 /// The header section and the body of a message, parsed for DKIM and ARC.
 ///
@@ -60,13 +59,10 @@ pub(super) struct Header {
     octets: Bytes,
     fields: Vec<FieldPlace>,
     fault: Option<HeaderFault>,
-    /// The names of all fields in lower case.
-    names: Vec<u8>,
-    /// The fields sorted by the length of the name and the name. Fields of the same name keep their
-    /// order.
-    by_name: Vec<usize>,
-    /// The place in `by_name` of the fields of each name.
-    groups: Vec<Range<usize>>,
+    /// Names in lower case, with the place of each in `named`.
+    names: HashMap<Box<[u8]>, usize>,
+    /// The fields of each name, in order.
+    named: Vec<Vec<usize>>,
 }
 
 #[derive(Debug, Clone)]
@@ -75,8 +71,6 @@ struct FieldPlace {
     octets: Range<usize>,
     /// Place of its colon.
     colon: usize,
-    /// Place of its name in [`Header::names`].
-    name: Range<usize>,
     /// The field in relaxed form with its final CRLF, computed for the first signature that covers it.
     relaxed: OnceLock<Vec<u8>>,
 }
@@ -144,12 +138,10 @@ impl Header {
             octets,
             fields: Vec::with_capacity(USUAL),
             fault: None,
-            names: Vec::with_capacity(USUAL * NAME),
-            by_name: Vec::new(),
-            groups: Vec::new(),
+            names: HashMap::with_capacity(USUAL),
+            named: Vec::with_capacity(USUAL),
         };
         let end = header.add_all(is_whole);
-        header.index();
         (header, end)
     }
 
@@ -197,34 +189,17 @@ impl Header {
         }
         let colon = field.len() - value.len() - 1;
         let end = if field.ends_with(b"\r\n") { range.end - 2 } else { range.end };
-        let begin = self.names.len();
-        self.names.extend_from_slice(name.as_bytes());
-        self.names[begin..].make_ascii_lowercase();
+        let name = name.to_ascii_lowercase().into_bytes();
+        let group = *self.names.entry(name.into()).or_insert(self.named.len());
+        if group == self.named.len() {
+            self.named.push(Vec::with_capacity(1));
+        }
+        self.named[group].push(self.fields.len());
         self.fields.push(FieldPlace {
             octets: range.start..end,
             colon: range.start + colon,
-            name: begin..self.names.len(),
             relaxed: OnceLock::new(),
         });
-    }
-
-    /// Computes the index of the names.
-    fn index(&mut self) {
-        let mut by_name: Vec<_> = (0..self.fields.len()).collect();
-        by_name.sort_by_key(|field| self.key(*field));
-        let mut groups = Vec::with_capacity(by_name.len());
-        let mut begin = 0;
-        for same in by_name.chunk_by(|one, other| self.key(*one) == self.key(*other)) {
-            groups.push(begin..begin + same.len());
-            begin += same.len();
-        }
-        (self.by_name, self.groups) = (by_name, groups);
-    }
-
-    /// Returns by what the field is sorted.
-    fn key(&self, field: usize) -> (usize, &[u8]) {
-        let name = &self.names[self.fields[field].name.clone()];
-        (name.len(), name)
     }
 
     pub(super) fn fault(&self) -> Option<HeaderFault> {
@@ -233,27 +208,20 @@ impl Header {
 
     /// Returns the fields of this name in order. The case is ignored.
     pub(super) fn named(&self, name: &str) -> &[usize] {
-        self.group(name.as_bytes()).map_or(&[], |group| self.fields_of(group))
+        self.group(name.as_bytes()).map_or(&[], |group| &self.named[group])
     }
 
-    fn fields_of(&self, group: usize) -> &[usize] {
-        &self.by_name[self.groups[group].clone()]
-    }
-
-    /// Returns the place of a name in `groups`. The case is ignored.
+    /// Returns the place of a name in `named`. The case is ignored.
     fn group(&self, name: &[u8]) -> Option<usize> {
-        let (mut short, long);
-        let name = if name.len() <= 64 {
-            short = [0; 64];
-            short[..name.len()].copy_from_slice(name);
-            short.make_ascii_lowercase();
-            &short[..name.len()]
-        } else {
-            long = name.to_ascii_lowercase();
-            &long
-        };
-        let key = |group: &Range<usize>| self.key(self.by_name[group.start]);
-        self.groups.binary_search_by_key(&(name.len(), name), key).ok()
+        let mut short = [0; 64];
+        match short.get_mut(..name.len()) {
+            Some(key) => {
+                key.copy_from_slice(name);
+                key.make_ascii_lowercase();
+                self.names.get(&*key).copied()
+            }
+            None => self.names.get(&*name.to_ascii_lowercase()).copied(),
+        }
     }
 
     /// Returns the value of a field without its final CRLF.
@@ -307,10 +275,10 @@ impl Header {
         to: &mut Vec<u8>,
     ) {
         // The number of fields of each name that are selected or skipped.
-        let mut selected = vec![0; self.groups.len()];
+        let mut selected = vec![0; self.named.len()];
         for name in names {
             let Some(group) = self.group(name) else { continue };
-            let (fields, selected) = (self.fields_of(group), &mut selected[group]);
+            let (fields, selected) = (&self.named[group], &mut selected[group]);
             let mut left = fields[..fields.len() - *selected].iter().rev();
             let next = left.find(|field| **field != own);
             *selected = fields.len() - left.len();

@@ -43,6 +43,8 @@ impl Hashed {
         let different: Name = |at| format!("X{at:03}");
         let same: Name = |_| "Xxxx".into();
         let absent: Name = |_| "zzzz".into();
+        let alike: Name = |at| format!("X-Alike-{at:03}");
+        let absent_alike: Name = |_| "X-Alike-zzz".into();
         let value = |length: usize| "v".repeat(length);
         let text = "One line of text, with words as they stand in a letter, and no more.\r\n";
         let spaces = "One  line of text, with\ttwo spaces, tabs \t and spaces at its end.  \r\n";
@@ -52,6 +54,8 @@ impl Hashed {
             new("short fields", 999, different, different, "v", text),
             new("repeated names", 999, same, same, "v", text),
             new("names without a field", 999, absent, different, "v", text),
+            new("names that begin alike", 999, alike, alike, "v", text),
+            new("the same, without a field", 999, absent_alike, alike, "v", text),
             new("a long field", 1, different, different, &value(250_000), text),
             new("spaces in fields", 400, different, different, &"v \t w".repeat(80), text),
             new("spaces in the body", 10, different, different, "v", spaces),
