@@ -14,7 +14,15 @@ const SESSION: &str = "play";
 /// Returns the dialogue of a recorded session. `sent` is the number of octets up to which a replay
 /// was as recorded, and `found` is what came then.
 pub(super) fn dialogue(session: &RecordedSession, host: &str, sent: usize, found: &str) -> String {
-    let mut writer = Writer { text: String::new(), session, sent: 0, differs: sent, found };
+    let mut writer = Writer {
+        text: String::new(),
+        session,
+        sent: 0,
+        differs: sent,
+        found,
+        is_lost: false,
+        is_in_mail_data: false,
+    };
     let id = &session.session;
     let _ = writeln!(writer.text, "## Session {id}, recorded by version {}.", session.version);
     let _ = writeln!(writer.text, "@ host {host}");
@@ -41,6 +49,9 @@ struct Writer<'r> {
     sent: usize,
     differs: usize,
     found: &'r str,
+    /// Whether the connection with the client was lost.
+    is_lost: bool,
+    is_in_mail_data: bool,
 }
 
 impl Writer<'_> {
@@ -61,13 +72,21 @@ impl Writer<'_> {
                         self.differ();
                     }
                     self.sent += line.len();
+                    self.is_in_mail_data |= line.starts_with(b"354");
                     let line = String::from_utf8_lossy(line.trim_ascii_end());
                     let line = line.replace(self.session.session.as_str(), SESSION);
+                    // The session of a dialogue has no gate, whose name ends the greeting.
+                    let gate = self.session.session.gate().filter(|_| line.starts_with("220"));
+                    let line = gate.and_then(|gate| line.strip_suffix(gate)).unwrap_or(&line);
+                    let line = line.trim_ascii_end();
                     let _ = writeln!(self.text, "S: {}", line.replace('\\', "\\\\"));
                 }
             }
             Fact::InputEnded { .. } => self.text += "C: <eof>\n",
-            Fact::ClientLost { .. } => self.text += "C: <reset>\n",
+            Fact::ClientLost { .. } => {
+                self.text += "C: <reset>\n";
+                self.is_lost = true;
+            }
             Fact::Secured(_) => self.text += "S: <starttls>\n",
             Fact::ShuttingDown => self.text += "@ shutdown\n",
             Fact::Judged(it) if it.verdict >= Decided::Defer => {
@@ -85,6 +104,8 @@ impl Writer<'_> {
             Fact::Late(awaiting) => {
                 let _ = writeln!(self.text, "# timeout: {awaiting:?}");
             }
+            // After `<reset>` there is nothing to close.
+            Fact::Closed(_) if !self.is_lost => self.text += "S: <close>\n",
             Fact::Cut => self.text += "# The recording was cut here.\n",
             _ => {}
         }
@@ -101,10 +122,15 @@ impl Writer<'_> {
     /// Writes lines of the client. Several equal lines become one.
     fn client(&mut self, octets: &[u8], during: During) {
         let mut lines = octets.split_inclusive(|octet| *octet == b'\n').peekable();
-        let speaker = if during == During::Receive { "C" } else { "C!" };
+        let mut is_waited_for = during == During::Receive;
         while let Some(line) = lines.next() {
+            // Commands that came in one piece with the one before did not wait for their turn.
+            let speaker = if is_waited_for || self.is_in_mail_data { "C" } else { "C!" };
+            is_waited_for = false;
+            self.is_in_mail_data &= line != b".\r\n";
             let mut count = 1;
-            while lines.next_if_eq(&line).is_some() {
+            let is_alone = speaker == "C" && !self.is_in_mail_data;
+            while !is_alone && lines.next_if_eq(&line).is_some() {
                 count += 1;
             }
             let times = if count > 1 { format!("*{count}") } else { String::new() };

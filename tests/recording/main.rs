@@ -5,6 +5,7 @@
 
 mod bounds;
 mod cuts;
+mod dialogues;
 mod forms;
 mod gate;
 mod policy;

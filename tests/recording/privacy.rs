@@ -18,7 +18,7 @@ use nobounce::{
 use super::gate::{Pieces, Recorded, client, settings};
 
 /// A scorer whose details, replies and errors quote everything.
-struct Quoting;
+pub struct Quoting;
 
 fn quoting(detail: &str) -> Finding {
     Finding::new("QUOTED", Score::hundredths(10))
@@ -139,13 +139,13 @@ fn decoded(recorded: &Recorded) -> String {
     text
 }
 
-fn everything() -> RecorderSettings {
+pub fn everything() -> RecorderSettings {
     let mut settings = RecorderSettings::default();
     settings.sample = Sample::All;
     settings
 }
 
-fn record(recorded: &Recorded) -> Vec<RecordedSession> {
+pub fn record(recorded: &Recorded) -> Vec<RecordedSession> {
     for pieces in [Pieces::Whole, Pieces::Octets] {
         for texts in sessions() {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();

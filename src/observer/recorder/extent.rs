@@ -5,8 +5,8 @@
 
 use std::sync::LazyLock;
 
+use memchr::memchr;
 use memchr::memmem;
-use memchr::{memchr, memchr_iter};
 
 /// The end of mail data after DATA, with the line end before it.
 const END: &[u8] = b"\r\n.\r\n";
@@ -156,12 +156,15 @@ impl Extent {
     fn find_end(&self, input: &[u8]) -> Option<usize> {
         let tail = self.tail.octets();
         let begin = &input[..input.len().min(TAIL)];
-        let mut joint = [0; 2 * TAIL];
-        joint[..tail.len()].copy_from_slice(tail);
-        joint[tail.len()..][..begin.len()].copy_from_slice(begin);
-        let mut windows = joint[..tail.len() + begin.len()].windows(END.len());
-        if let Some(at) = windows.position(|window| window == END) {
-            return Some(at + END.len() - tail.len());
+        // Otherwise, the end is not in both.
+        if tail.contains(&b'.') || begin.contains(&b'.') {
+            let mut joint = [0; 2 * TAIL];
+            joint[..tail.len()].copy_from_slice(tail);
+            joint[tail.len()..][..begin.len()].copy_from_slice(begin);
+            let mut windows = joint[..tail.len() + begin.len()].windows(END.len());
+            if let Some(at) = windows.position(|window| window == END) {
+                return Some(at + END.len() - tail.len());
+            }
         }
         /// Reused, because creating it takes longer than a search in a small message.
         static FINDER: LazyLock<memmem::Finder<'static>> =
@@ -180,10 +183,13 @@ impl Extent {
     /// Takes replies that were sent to the client. Returns whether octets behind DATA can be passed
     /// again.
     pub(super) fn replied(&mut self, octets: &[u8]) -> bool {
-        let mut begin = 0;
-        for end in memchr_iter(b'\n', octets) {
-            let line = &octets[begin..end];
-            begin = end + 1;
+        let mut rest = octets;
+        // Most replies are one line.
+        while !rest.is_empty()
+            && let Some(end) = memchr(b'\n', rest)
+        {
+            let line;
+            (line, rest) = (&rest[..end], &rest[end + 1..]);
             if line.get(3) == Some(&b'-') {
                 continue;
             }

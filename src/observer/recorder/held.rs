@@ -187,6 +187,7 @@ impl Held {
         self.received(&octets[from..], first(during, from), now, bounds);
     }
 
+    #[inline]
     fn received(&mut self, octets: &[u8], during: During, now: Instant, bounds: &Bounds<'_>) {
         if !octets.is_empty() {
             self.add_octets(octets, |length| Mark::Received { length, during }, now, bounds);

@@ -4,9 +4,7 @@ mod extent;
 mod held;
 mod judging;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -27,8 +25,8 @@ use crate::runtime::Runtime;
 use crate::session::EndCause;
 use held::{Bounds, Held};
 
-/// The number of tables that share the sessions, so that threads rarely wait for each other.
-const TABLES: usize = 16;
+/// The number of tables that share the sessions.
+const TABLES: usize = 1_024;
 
 /// An observer that records sessions, for [`replay`](crate::replay).
 ///
@@ -71,35 +69,26 @@ pub struct Recorder<R, W> {
     /// The policy of sessions that begin now.
     policy: RwLock<Arc<str>>,
     names: Pseudonyms,
-    tables: [Mutex<Table>; TABLES],
+    tables: Box<[Mutex<Table>]>,
     memory: AtomicUsize,
     writer: Mutex<W>,
     lost: AtomicU64,
 }
 
-type Table = HashMap<SessionId, Box<Held>, BuildHasherDefault<Mixer>>;
+/// The buffers of some sessions. With so many tables, most have one session at most, so that searching
+/// is faster than hashing.
+#[derive(Debug, Default)]
+struct Table(Vec<(SessionId, Box<Held>)>);
 
-/// A fast hash function for the names of sessions. They are ours, so they need no protection against
-/// collisions.
-#[derive(Default)]
-struct Mixer(u64);
-
-impl Hasher for Mixer {
-    /// Hashes the end of a name, where a number counts the sessions.
-    fn write(&mut self, octets: &[u8]) {
-        let word = match octets.last_chunk() {
-            Some(last) => u64::from_le_bytes(*last),
-            None => octets.iter().fold(0, |word, octet| word << 8 | u64::from(*octet)),
-        };
-        self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+impl Table {
+    #[inline]
+    fn get_mut(&mut self, session: &SessionId) -> Option<&mut Held> {
+        self.0.iter_mut().find(|(known, _)| known == session).map(|(_, held)| &mut **held)
     }
 
-    /// Ignores the octet that ends every name.
-    fn write_u8(&mut self, _: u8) {}
-
-    fn finish(&self) -> u64 {
-        // The table uses the highest bits and the lowest ones.
-        self.0 ^ self.0 >> 32
+    fn remove(&mut self, session: &SessionId) -> Option<Box<Held>> {
+        let place = self.0.iter().position(|(known, _)| known == session)?;
+        Some(self.0.swap_remove(place).1)
     }
 }
 
@@ -119,7 +108,7 @@ impl<R: Runtime, W: Write + Send> Recorder<R, W> {
             policy: RwLock::new(settings.policy.clone()),
             settings,
             names,
-            tables: std::array::from_fn(|_| Mutex::default()),
+            tables: (0..TABLES).map(|_| Mutex::default()).collect(),
             memory: AtomicUsize::new(0),
             writer: Mutex::new(writer),
             lost: AtomicU64::new(0),
@@ -148,8 +137,14 @@ impl<R: Runtime, W: Write + Send> Recorder<R, W> {
     }
 
     fn table(&self, session: &SessionId) -> MutexGuard<'_, Table> {
-        let last = session.as_str().as_bytes().last().copied().unwrap_or_default();
-        let table = &self.tables[usize::from(last) % TABLES];
+        // A number at the end of the name counts the sessions.
+        let name = session.as_str().as_bytes();
+        let end = match name.last_chunk() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => name.iter().fold(0, |end, octet| end << 8 | u64::from(*octet)),
+        };
+        let mixed = end.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let table = &self.tables[mixed as usize % TABLES];
         table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -177,7 +172,7 @@ impl<R: Runtime, W: Write + Send> Recorder<R, W> {
         let (now, time) = (self.runtime.now(), self.runtime.time_of_day());
         let policy = self.policy.read().unwrap_or_else(PoisonError::into_inner).clone();
         let held = Box::new(Held::new(client, (now, time), policy, is_wanted));
-        self.table(session).insert(session.clone(), held);
+        self.table(session).0.push((session.clone(), held));
     }
 
     /// Notes that something was refused.
